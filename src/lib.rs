@@ -1,0 +1,4 @@
+//! pgdissect
+pub mod capture;
+pub mod packet;
+pub mod time;
