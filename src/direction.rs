@@ -1,0 +1,73 @@
+//! Who sent it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The direction of a byte stream or of a message, by its sender; written with the letters of libpq's PQtrace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Direction {
+    /// From the frontend (the client) to the backend (the server).
+    #[serde(rename = "F")]
+    Frontend,
+    /// From the backend (the server) to the frontend (the client).
+    #[serde(rename = "B")]
+    Backend,
+}
+
+impl Direction {
+    /// Both, the frontend's first.
+    pub const BOTH: [Self; 2] = [Self::Frontend, Self::Backend];
+
+    /// The other direction.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Frontend => Self::Backend,
+            Self::Backend => Self::Frontend,
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Frontend => "F",
+            Self::Backend => "B",
+        })
+    }
+}
+
+/// One value for each direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerDirection<T> {
+    /// The frontend's.
+    pub frontend: T,
+    /// The backend's.
+    pub backend: T,
+}
+
+impl<T> PerDirection<T> {
+    /// Makes each value from its direction.
+    pub fn new(mut make: impl FnMut(Direction) -> T) -> Self {
+        Self { frontend: make(Direction::Frontend), backend: make(Direction::Backend) }
+    }
+
+    /// The value of one direction.
+    pub const fn get(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Frontend => &self.frontend,
+            Direction::Backend => &self.backend,
+        }
+    }
+
+    /// The value of one direction, to change.
+    pub const fn get_mut(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::Frontend => &mut self.frontend,
+            Direction::Backend => &mut self.backend,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! COPY: its beginning, its data, and its failure.
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::list::List;
+use super::row::{Format, Guess};
+use super::text::{Bytea, Sql, Text, inline_schema};
+
+use crate::reader::{DecodeError, Reader};
+
+/// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CopyResponse<'a> {
+    /// The format of the whole: text (also CSV) or binary.
+    pub format: Format,
+    /// The formats of the columns.
+    pub column_formats: List<'a, Format>,
+}
+
+impl<'a> CopyResponse<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            format: Format(i16::from(reader.u8("copy format")? as i8)),
+            column_formats: List::counted(reader, "number of columns")?,
+        })
+    }
+}
+
+/// CopyData: a piece of the data, which need not be a whole row.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CopyData<'a> {
+    /// The piece.
+    pub data: CopyPiece<'a>,
+}
+
+/// Data of a COPY: a string in text format, `"\\x…"` in binary format.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyPiece<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The format of the COPY, where it is known.
+    pub format: Option<Format>,
+}
+
+impl Serialize for CopyPiece<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.format {
+            Some(Format::TEXT) => Text(self.bytes).serialize(serializer),
+            Some(_) => Bytea(self.bytes).serialize(serializer),
+            None => Guess(self.bytes).serialize(serializer),
+        }
+    }
+}
+
+inline_schema!(CopyPiece<'_>, "CopyPiece", Text::json_schema);
+
+/// CopyFail: the frontend gives up.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CopyFail<'a> {
+    /// Why.
+    pub message: Sql<'a>,
+}
+
+impl<'a> CopyFail<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, show_secrets } })
+    }
+}

@@ -1,0 +1,233 @@
+//! ErrorResponse and NoticeResponse.
+//!
+//! Source: PostgreSQL documentation, "Error and Notice Message Fields".
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::text::{Hex, Sql, Text};
+use crate::reader::{DecodeError, Reader};
+
+/// ErrorResponse, NoticeResponse: fields, each with a one-letter code.
+///
+/// Written as an object of the fields by name. What has no name, or a name that is there already, is kept in
+/// `other_fields`, with its code.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    bytes: &'a [u8],
+    cut: bool,
+    show_secrets: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        let mut bytes = reader.since(start);
+        loop {
+            match reader.u8("field code") {
+                Ok(0) => break,
+                Ok(_) => reader.cstr("field value")?,
+                Err(_) if reader.is_cut() => break,
+                Err(error) => return Err(error),
+            };
+            bytes = reader.since(start);
+        }
+        Ok(Self { bytes, cut: reader.is_cut(), show_secrets })
+    }
+
+    /// The fields in the order in which they were sent: their codes and values.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
+        let mut reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        std::iter::from_fn(move || {
+            let code = reader.u8("field code").ok()?;
+            Some((code, Text(reader.cstr("field value").ok()?)))
+        })
+    }
+
+    /// The value of the field with this code.
+    pub fn get(&self, code: u8) -> Option<Text<'a>> {
+        self.iter().find_map(|(found, value)| (found == code).then_some(value))
+    }
+
+    /// The value of the field with this code, with secrets masked.
+    pub fn get_sql(&self, code: u8) -> Option<Sql<'a>> {
+        self.get(code).map(|text| Sql { text, show_secrets: self.show_secrets })
+    }
+
+    /// A set of the codes that came before, to tell a field that is there already.
+    fn others(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
+        let mut seen = 0_u128;
+        self.iter().filter(move |(code, _)| {
+            let bit = 1_u128.checked_shl((*code).into()).unwrap_or_default();
+            let again = seen & bit != 0;
+            seen |= bit;
+            again || name(*code).is_none()
+        })
+    }
+}
+
+/// The documented name of a field.
+const fn name(code: u8) -> Option<&'static str> {
+    Some(match code {
+        code::SEVERITY => "severity",
+        code::SEVERITY_NONLOCALIZED => "severity_nonlocalized",
+        code::CODE => "code",
+        code::MESSAGE => "message",
+        code::DETAIL => "detail",
+        code::HINT => "hint",
+        b'P' => "position",
+        b'p' => "internal_position",
+        b'q' => "internal_query",
+        b'W' => "where",
+        b's' => "schema_name",
+        b't' => "table_name",
+        b'c' => "column_name",
+        b'd' => "data_type_name",
+        b'n' => "constraint_name",
+        b'F' => "file",
+        b'L' => "line",
+        b'R' => "routine",
+        _ => return None,
+    })
+}
+
+/// Codes of fields.
+pub mod code {
+    /// Severity, in the language of the server: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO, LOG.
+    pub const SEVERITY: u8 = b'S';
+    /// Severity, never translated.
+    pub const SEVERITY_NONLOCALIZED: u8 = b'V';
+    /// The SQLSTATE.
+    pub const CODE: u8 = b'C';
+    /// The primary message.
+    pub const MESSAGE: u8 = b'M';
+    /// More about it.
+    pub const DETAIL: u8 = b'D';
+    /// What to do about it.
+    pub const HINT: u8 = b'H';
+}
+
+/// Names whose values are decimal integers.
+const fn is_number(code: u8) -> bool {
+    matches!(code, b'P' | b'p' | b'L')
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let mut seen = 0_u128;
+        for (code, text) in self.iter() {
+            let Some(name) = name(code) else { continue };
+            let bit = 1_u128.checked_shl(code.into()).unwrap_or_default();
+            if seen & bit != 0 {
+                continue;
+            }
+            seen |= bit;
+            match text.as_str().and_then(|text| text.parse::<u32>().ok()) {
+                Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
+                _ => map.serialize_entry(name, &Sql { text, show_secrets: self.show_secrets })?,
+            }
+        }
+        if self.others().next().is_some() {
+            map.serialize_entry("other_fields", &OtherFields(self))?;
+        }
+        map.end()
+    }
+}
+
+struct OtherFields<'a>(&'a Fields<'a>);
+
+impl Serialize for OtherFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.others().map(|(code, text)| OtherField {
+            code: Code(code),
+            value: Sql { text, show_secrets: self.0.show_secrets },
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct OtherField<'a> {
+    code: Code,
+    value: Sql<'a>,
+}
+
+/// A code as a character; in hex where it is not ASCII.
+struct Code(u8);
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_ascii() {
+            serializer.serialize_char(self.0.into())
+        } else {
+            serializer.collect_str(&Hex(&[self.0]))
+        }
+    }
+}
+
+impl JsonSchema for Fields<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "ErrorFields".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = Text::json_schema(generator);
+        let mut properties = serde_json::Map::new();
+        for code in 0..=u8::MAX {
+            let Some(name) = name(code) else { continue };
+            let value =
+                if is_number(code) { json_schema!({ "anyOf": [{ "type": "integer" }, text] }) } else { text.clone() };
+            properties.insert(name.to_owned(), value.into());
+        }
+        properties.insert(
+            "other_fields".to_owned(),
+            json_schema!({
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": { "code": { "type": "string" }, "value": text },
+                    "required": ["code", "value"],
+                },
+            })
+            .into(),
+        );
+        json_schema!({ "type": "object", "properties": properties })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(body: &[u8]) -> String {
+        serde_json::to_string(&Fields::decode(&mut Reader::new(body), false).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn fields_are_named_and_none_is_lost() {
+        assert_eq!(
+            json(b"SERROR\0C42601\0Msyntax\0P15\0Lx\0Mtwice\0Yodd\0\0"),
+            concat!(
+                r#"{"severity":"ERROR","code":"42601","message":"syntax","position":15,"line":"x","#,
+                r#""other_fields":[{"code":"M","value":"twice"},{"code":"Y","value":"odd"}]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_password_in_a_message_is_masked() {
+        assert_eq!(
+            json(b"Msyntax error in ALTER ROLE x PASSWORD 'y'\0\0"),
+            r#"{"message":"syntax error in ALTER ROLE x PASSWORD '***'"}"#
+        );
+    }
+
+    #[test]
+    fn no_terminator_is_an_error() {
+        assert!(Fields::decode(&mut Reader::new(b"SERROR\0"), false).is_err());
+        assert!(Fields::decode(&mut Reader::cut(b"SERROR\0Mhal"), false).is_ok());
+    }
+}

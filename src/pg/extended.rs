@@ -1,0 +1,117 @@
+//! The extended query protocol: Parse, Bind, Describe, Execute, Close and what answers them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::list::{List, Oid};
+use super::row::{Format, Formats, Values};
+use super::text::{Sql, Text};
+use crate::reader::{DecodeError, Reader};
+
+/// Parse: make a prepared statement.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Parse<'a> {
+    /// The name of the statement; empty for the unnamed one.
+    pub statement: Text<'a>,
+    /// Its SQL.
+    pub query: Sql<'a>,
+    /// The types of parameters, as far as the frontend says them; 0 leaves one to the server.
+    pub parameter_types: List<'a, Oid>,
+}
+
+impl<'a> Parse<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        Ok(Self {
+            statement: Text::decode(reader, "statement name")?,
+            query: Sql { text: Text::decode(reader, "query string")?, show_secrets },
+            parameter_types: List::counted(reader, "number of parameter types")?,
+        })
+    }
+}
+
+/// Bind: make a portal from a statement and values for its parameters.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Bind<'a> {
+    /// The name of the portal; empty for the unnamed one.
+    pub portal: Text<'a>,
+    /// The name of the statement.
+    pub statement: Text<'a>,
+    /// The formats of the parameters: none (all text), one for all, or one each.
+    pub parameter_formats: List<'a, Format>,
+    /// The values of the parameters.
+    pub parameters: Values<'a>,
+    /// The formats wanted for the result: none (all text), one for all, or one each.
+    pub result_formats: List<'a, Format>,
+}
+
+impl<'a> Bind<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let portal = Text::decode(reader, "portal name")?;
+        let statement = Text::decode(reader, "statement name")?;
+        let parameter_formats = List::counted(reader, "number of parameter formats")?;
+        let list = List::counted(reader, "number of parameters")?;
+        let parameters = Values { list, formats: Formats::from_codes(parameter_formats) };
+        let result_formats = List::counted(reader, "number of result formats")?;
+        Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
+    }
+}
+
+/// Describe, Close: a statement or a portal by its name.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Target<'a> {
+    /// What the name is one of.
+    pub kind: TargetKind,
+    /// The name; empty for the unnamed one.
+    pub name: Text<'a>,
+}
+
+/// What Describe and Close are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum TargetKind {
+    /// A prepared statement.
+    Statement,
+    /// A portal.
+    Portal,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let at = reader.position();
+        let kind = match reader.u8("kind of target")? {
+            b'S' => TargetKind::Statement,
+            b'P' => TargetKind::Portal,
+            other => return Err(Reader::unexpected(at, "kind of target", "'S' (83) or 'P' (80)", other.into())),
+        };
+        Ok(Self { kind, name: Text::decode(reader, "name")? })
+    }
+}
+
+/// Execute: run a portal.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Execute<'a> {
+    /// The name of the portal; empty for the unnamed one.
+    pub portal: Text<'a>,
+    /// How many rows to return at the most; 0 for all.
+    pub max_rows: i32,
+}
+
+impl<'a> Execute<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self { portal: Text::decode(reader, "portal name")?, max_rows: reader.i32("maximum number of rows")? })
+    }
+}
+
+/// ParameterDescription: the types of a statement's parameters.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ParameterDescription<'a> {
+    /// The types.
+    pub parameter_types: List<'a, Oid>,
+}
+
+impl<'a> ParameterDescription<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self { parameter_types: List::counted(reader, "number of parameters")? })
+    }
+}

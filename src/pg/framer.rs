@@ -1,0 +1,439 @@
+//! Message boundaries: a stream of bytes in, whole frames out, however the stream is cut.
+//!
+//! A frame that lies whole in the input is borrowed from it. Only one that spans inputs is copied, as its bytes arrive:
+//! no length word ever sizes an allocation. A frame larger than the limit keeps its first bytes; the rest is counted and
+//! streamed past.
+//!
+//! ```text
+//!                       +--------- gap inside a body, or body over the limit --------+
+//!                       |                                                            v
+//!   input --> AtBoundary/InFrame -- whole frame --> Frame            Skipping -- end of body --> Frame (missing > 0)
+//!                       ^  |                                            |
+//!                       |  +-- length that cannot be, gap over a header +--> Searching
+//!                       |                                                        |
+//!                       +---------------- boundary found <-----------------------+
+//! ```
+
+use bytes::{Buf, BytesMut};
+
+use super::resync;
+use super::startup;
+use super::tag;
+use crate::direction::Direction;
+use crate::reader::{DecodeError, Reader};
+
+/// How much of a buffer an idle direction keeps, in bytes: room for a frame that spans two segments of an ordinary MTU.
+const KEPT_CAPACITY: usize = 4096;
+
+/// How the next bytes of a direction are to be cut, as the session knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A length word, then a body: StartupMessage and the other packets that open a connection.
+    Startup,
+    /// One byte, or an ErrorResponse: the answer to SSLRequest or GSSENCRequest.
+    EncryptionAnswer,
+    /// A type byte, a length word, a body: everything else.
+    Tagged,
+}
+
+/// One message as it lay in the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The type byte, where there is one.
+    pub tag: Option<u8>,
+    /// The length word: it counts itself, not the tag. 1 for a one-byte answer.
+    pub len: u32,
+    /// The body, or as much of its beginning as there is.
+    pub body: &'a [u8],
+    /// How many bytes of the body are missing behind `body`.
+    pub missing: u64,
+    /// Why they are missing.
+    pub cut: Option<Cut>,
+}
+
+/// Why a frame does not have its whole body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It is larger than the limit.
+    TooLarge,
+    /// Bytes are missing from the stream.
+    Gap,
+    /// The stream ended.
+    End,
+}
+
+/// What the framer has to say after it was given bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Everything was taken in, and no frame is complete yet.
+    More,
+    /// A frame is complete.
+    Frame(Frame<'a>),
+    /// The header of a message cannot be: its bytes, and why. What follows is searched for a boundary.
+    Malformed {
+        /// The type byte, where there is one.
+        tag: Option<u8>,
+        /// The length word.
+        len: u32,
+        /// The header as it is on the wire.
+        header: &'a [u8],
+        /// Why it cannot be.
+        error: DecodeError,
+    },
+    /// A boundary was found again, after so many bytes that belong to no frame.
+    Resumed {
+        /// The bytes between.
+        skipped: u64,
+    },
+}
+
+/// Cuts one direction of one connection into frames.
+#[derive(Debug)]
+pub struct Framer {
+    direction: Direction,
+    max_message: usize,
+    /// The beginning of a frame that is not whole yet; behind a search, also frames that are.
+    carry: BytesMut,
+    /// How much at the front of `carry` belongs to the frame that was handed out last.
+    handed_out: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// `carry` begins at a boundary.
+    Framing,
+    /// `carry` has the beginning of a frame that keeps no more; `left` bytes of it are still to come.
+    Skipping { header: Header, missing: u64, left: u64, cut: Cut },
+    /// No boundary is known. `carry` has what was not yet given up.
+    Searching { skipped: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    tag: Option<u8>,
+    len: u32,
+    /// The bytes of the header: 5, 4, or 0 before a one-byte answer.
+    size: usize,
+}
+
+impl Header {
+    /// The bytes of the frame, header and body.
+    fn total(self) -> usize {
+        // A length word has 32 bits, and a usize no fewer than that on any platform that has libpcap.
+        self.len as usize + usize::from(self.tag.is_some())
+    }
+}
+
+enum Parsed {
+    /// So many bytes are needed to tell more.
+    Need(usize),
+    Header(Header),
+    Bad(Header, DecodeError),
+}
+
+impl Framer {
+    /// A framer at the beginning of a stream.
+    pub fn new(direction: Direction, max_message: usize) -> Self {
+        Self { direction, max_message, carry: BytesMut::new(), handed_out: 0, state: State::Framing }
+    }
+
+    /// Gives up the current boundary: what comes next is searched for one.
+    pub fn lose(&mut self) {
+        if !matches!(self.state, State::Searching { .. }) {
+            self.drop_handed_out();
+            self.state = State::Searching { skipped: 0 };
+        }
+    }
+
+    /// Whether no boundary is known.
+    pub const fn is_searching(&self) -> bool {
+        matches!(self.state, State::Searching { .. })
+    }
+
+    /// Takes bytes from the front of `input` and says how many, and what they led to.
+    ///
+    /// To be called again with the rest of the input until it says [`Step::More`], which takes all of it.
+    pub fn next<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
+        self.drop_handed_out();
+        match self.state {
+            State::Framing if self.carry.is_empty() => self.frame_in_place(input, framing),
+            State::Framing => self.frame_in_carry(input, framing),
+            State::Skipping { .. } => self.skip(input),
+            State::Searching { .. } => self.search(input),
+        }
+    }
+
+    /// Tells that `bytes` bytes of the stream were lost here. May complete a frame, which then lacks them.
+    ///
+    /// What is lost of a body is skipped exactly; a lost header ends what is known of boundaries.
+    pub fn gap(&mut self, bytes: u64, framing: Framing) -> Step<'_> {
+        self.drop_handed_out();
+        if bytes == 0 {
+            return Step::More;
+        }
+        if matches!(self.state, State::Framing) && !self.carry.is_empty() {
+            match parse_header(self.direction, &self.carry, framing) {
+                Parsed::Header(header) => {
+                    let left = header.total().saturating_sub(self.carry.len()) as u64;
+                    self.state = State::Skipping { header, missing: 0, left, cut: Cut::Gap };
+                }
+                // The header itself is broken off.
+                Parsed::Need(_) | Parsed::Bad(..) => {}
+            }
+        }
+        match &mut self.state {
+            State::Skipping { header, missing, left, cut } => {
+                *cut = Cut::Gap;
+                if bytes <= *left {
+                    *left -= bytes;
+                    *missing += bytes;
+                    if *left > 0 {
+                        return Step::More;
+                    }
+                    let (header, missing, cut) = (*header, *missing, *cut);
+                    self.state = State::Framing;
+                    return self.hand_out_carry(header, missing, cut);
+                }
+                let (header, missing, cut) = (*header, *missing + *left, *cut);
+                self.state = State::Searching { skipped: 0 };
+                self.hand_out_carry(header, missing, cut)
+            }
+            State::Framing => {
+                let skipped = self.carry.len() as u64;
+                self.carry.clear();
+                self.state = State::Searching { skipped };
+                Step::More
+            }
+            State::Searching { skipped } => {
+                // Bytes before and behind a hole are no chain.
+                *skipped += self.carry.len() as u64;
+                self.carry.clear();
+                Step::More
+            }
+        }
+    }
+
+    /// Tells that the stream ends here. May give the frame that the end cuts off; else the bytes that belong to none.
+    pub fn end(&mut self, framing: Framing) -> Ended<'_> {
+        self.drop_handed_out();
+        match self.state {
+            State::Framing => match parse_header(self.direction, &self.carry, framing) {
+                Parsed::Header(header) if !self.carry.is_empty() => {
+                    let missing = header.total().saturating_sub(self.carry.len()) as u64;
+                    match self.hand_out_carry(header, missing, Cut::End) {
+                        Step::Frame(frame) => Ended::Frame(frame),
+                        _ => Ended::Clean,
+                    }
+                }
+                _ if self.carry.is_empty() => Ended::Clean,
+                _ => {
+                    let bytes = self.carry.len() as u64;
+                    self.carry.clear();
+                    Ended::Leftover { bytes }
+                }
+            },
+            State::Skipping { header, missing, left, cut } => {
+                self.state = State::Framing;
+                match self.hand_out_carry(header, missing + left, cut) {
+                    Step::Frame(frame) => Ended::Frame(frame),
+                    _ => Ended::Clean,
+                }
+            }
+            State::Searching { skipped } => {
+                let bytes = skipped + self.carry.len() as u64;
+                self.carry.clear();
+                self.state = State::Framing;
+                if bytes == 0 { Ended::Clean } else { Ended::Unresolved { bytes } }
+            }
+        }
+    }
+
+    /// How many bytes are held.
+    pub fn held(&self) -> usize {
+        self.carry.capacity()
+    }
+
+    fn drop_handed_out(&mut self) {
+        if self.handed_out > 0 {
+            self.carry.advance(self.handed_out.min(self.carry.len()));
+            self.handed_out = 0;
+            if self.carry.is_empty() {
+                // The buffer is kept for the next frame that spans segments, but a large one is not kept for the rest
+                // of the connection.
+                if self.carry.capacity() <= KEPT_CAPACITY { self.carry.clear() } else { self.carry = BytesMut::new() }
+            }
+        }
+    }
+
+    /// The common case: nothing is carried over, and the frame is borrowed from the input.
+    fn frame_in_place<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
+        match parse_header(self.direction, input, framing) {
+            Parsed::Header(header) => {
+                let total = header.total();
+                match input.get(header.size..total) {
+                    Some(body) => {
+                        let kept = body.get(..self.max_message).unwrap_or(body);
+                        (total, Step::Frame(frame(header, kept, (body.len() - kept.len()) as u64, Cut::TooLarge)))
+                    }
+                    None => self.frame_in_carry(input, framing),
+                }
+            }
+            Parsed::Need(_) => {
+                self.carry.extend_from_slice(input);
+                (input.len(), Step::More)
+            }
+            Parsed::Bad(header, error) => {
+                self.state = State::Searching { skipped: 0 };
+                let wire = input.get(..header.size).unwrap_or(input);
+                // The search begins behind the first byte, so that the bytes of the header are searched, too.
+                self.carry.extend_from_slice(wire.get(1..).unwrap_or_default());
+                self.state = State::Searching { skipped: 1 };
+                (wire.len(), Step::Malformed { tag: header.tag, len: header.len, header: wire, error })
+            }
+        }
+    }
+
+    /// A frame began earlier: its bytes are gathered.
+    fn frame_in_carry<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
+        let mut used = 0;
+        loop {
+            let need = match parse_header(self.direction, &self.carry, framing) {
+                Parsed::Need(need) => need,
+                Parsed::Header(header) => {
+                    let total = header.total();
+                    if self.carry.len() >= total {
+                        let body_len = total - header.size;
+                        let over = body_len.saturating_sub(self.max_message);
+                        self.handed_out = total;
+                        let body = self.carry.get(header.size..total - over).unwrap_or_default();
+                        return (used, Step::Frame(frame(header, body, over as u64, Cut::TooLarge)));
+                    }
+                    let kept = total.min(header.size.saturating_add(self.max_message));
+                    if self.carry.len() >= kept {
+                        let left = (total - self.carry.len()) as u64;
+                        self.state = State::Skipping { header, missing: 0, left, cut: Cut::TooLarge };
+                        let (more, step) = self.skip(input.get(used..).unwrap_or_default());
+                        return (used + more, step);
+                    }
+                    kept
+                }
+                Parsed::Bad(header, error) => {
+                    self.state = State::Searching { skipped: 1 };
+                    // What is handed out here is searched next, all but its first byte.
+                    self.handed_out = 1;
+                    let wire = self.carry.get(..header.size).unwrap_or_default();
+                    return (used, Step::Malformed { tag: header.tag, len: header.len, header: wire, error });
+                }
+            };
+            let rest = input.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                return (used, Step::More);
+            }
+            let wanted = need.saturating_sub(self.carry.len());
+            let taken = rest.get(..wanted).unwrap_or(rest);
+            self.carry.extend_from_slice(taken);
+            used += taken.len();
+        }
+    }
+
+    fn skip<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
+        let State::Skipping { header, missing, left, cut } = &mut self.state else { return (0, Step::More) };
+        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+        *left -= taken as u64;
+        *missing += taken as u64;
+        if *left > 0 {
+            return (taken, Step::More);
+        }
+        let (header, missing, cut) = (*header, *missing, *cut);
+        self.state = State::Framing;
+        (taken, self.hand_out_carry(header, missing, cut))
+    }
+
+    /// Hands out all that is carried as one frame.
+    fn hand_out_carry(&mut self, header: Header, missing: u64, cut: Cut) -> Step<'_> {
+        self.handed_out = self.carry.len();
+        let body = self.carry.get(header.size..).unwrap_or_default();
+        let kept = body.get(..self.max_message).unwrap_or(body);
+        let missing = missing + (body.len() - kept.len()) as u64;
+        Step::Frame(frame(header, kept, missing, cut))
+    }
+
+    fn search<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
+        let State::Searching { skipped } = &mut self.state else { return (0, Step::More) };
+        self.carry.extend_from_slice(input);
+        match resync::find_boundary(self.direction, &self.carry, *skipped == 0) {
+            Some(at) => {
+                let skipped = *skipped + at as u64;
+                self.carry.advance(at);
+                self.state = State::Framing;
+                (input.len(), Step::Resumed { skipped })
+            }
+            None => {
+                let surplus = self.carry.len().saturating_sub(resync::WINDOW);
+                if surplus > 0 {
+                    *skipped += surplus as u64;
+                    self.carry.advance(surplus);
+                }
+                (input.len(), Step::More)
+            }
+        }
+    }
+}
+
+/// What the end of a stream leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended<'a> {
+    /// Nothing.
+    Clean,
+    /// A frame without its end.
+    Frame(Frame<'a>),
+    /// Fewer bytes than a header has.
+    Leftover {
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes in which no boundary was found.
+    Unresolved {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+const fn frame(header: Header, body: &[u8], missing: u64, cut: Cut) -> Frame<'_> {
+    Frame { tag: header.tag, len: header.len, body, missing, cut: if missing > 0 { Some(cut) } else { None } }
+}
+
+/// Reads the header at the front of `bytes`.
+fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed {
+    let mut reader = Reader::new(bytes);
+    match framing {
+        Framing::Startup => {
+            let Ok(len) = reader.u32("length word") else { return Parsed::Need(4) };
+            let header = Header { tag: None, len, size: 4 };
+            if startup::PACKET_LEN.contains(&len) {
+                Parsed::Header(header)
+            } else {
+                Parsed::Bad(header, Reader::unexpected(0, "length of a startup packet", "8 to 10000", len.into()))
+            }
+        }
+        Framing::EncryptionAnswer => match reader.u8("answer") {
+            Err(_) => Parsed::Need(1),
+            Ok(b'E') => parse_header(direction, bytes, Framing::Tagged),
+            Ok(_) => Parsed::Header(Header { tag: None, len: 1, size: 0 }),
+        },
+        Framing::Tagged => {
+            let Ok(tag) = reader.u8("message type") else { return Parsed::Need(5) };
+            let Ok(len) = reader.u32("length word") else { return Parsed::Need(5) };
+            let header = Header { tag: Some(tag), len, size: 5 };
+            if len < tag::MIN_LEN {
+                Parsed::Bad(header, Reader::unexpected(1, "length word", "4 or more", len.into()))
+            } else if len > tag::max_len(direction, tag) {
+                let wanted = "a length that either end would accept for this type";
+                Parsed::Bad(header, Reader::unexpected(1, "length word", wanted, len.into()))
+            } else {
+                Parsed::Header(header)
+            }
+        }
+    }
+}

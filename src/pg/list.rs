@@ -1,0 +1,155 @@
+//! Lists inside a message: checked once, when the message is decoded; then decoded item by item, without a copy.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+
+use crate::reader::{DecodeError, Reader};
+
+/// Something that can be read from the wire.
+pub trait Decode<'a>: Sized {
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// What was missing, and where.
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+}
+
+/// Items of one kind, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a, T> {
+    bytes: &'a [u8],
+    count: usize,
+    cut: bool,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Decode<'a>> List<'a, T> {
+    /// Reads `count` items; fewer where the reader is cut.
+    ///
+    /// # Errors
+    ///
+    /// That of the first item that cannot be read.
+    pub fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        let mut end = start;
+        let mut read = 0;
+        while read < count {
+            match T::decode(reader) {
+                Ok(_) => read += 1,
+                Err(_) if reader.is_cut() => break,
+                Err(error) => return Err(error),
+            }
+            end = reader.position();
+        }
+        let mut bytes = reader.since(start);
+        if read < count {
+            // What is left is the beginning of an item, and must not be taken for what follows the list.
+            bytes = bytes.get(..end - start).unwrap_or_default();
+            reader.rest();
+        }
+        Ok(Self { bytes, count: read, cut: reader.is_cut(), items: PhantomData })
+    }
+
+    /// Reads an Int16 count and so many items.
+    ///
+    /// # Errors
+    ///
+    /// There is no count, or an item that cannot be read.
+    pub fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+        let count = match reader.u16(what) {
+            Ok(count) => count.into(),
+            Err(_) if reader.is_cut() => {
+                reader.rest();
+                0
+            }
+            Err(error) => return Err(error),
+        };
+        Self::decode(reader, count)
+    }
+
+    /// The items.
+    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        let mut reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        (0..self.count).map_while(move |_| T::decode(&mut reader).ok())
+    }
+}
+
+impl<T> List<'_, T> {
+    /// How many items there are.
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl<'a, T> List<'a, T> {
+    /// The items as they are on the wire.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl<T> Default for List<'_, T> {
+    fn default() -> Self {
+        Self { bytes: &[], count: 0, cut: false, items: PhantomData }
+    }
+}
+
+impl<'a, T: Decode<'a> + Serialize> Serialize for List<'a, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for List<'_, T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("List_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<T>::json_schema(generator)
+    }
+}
+
+/// An object ID: of a type, of a table, of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Oid(pub u32);
+
+impl Decode<'_> for Oid {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.u32("object ID").map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_larger_than_the_message_is_an_error_and_costs_no_memory() {
+        let mut reader = Reader::new(&[0xff, 0xff, 0, 0, 0, 1]);
+        let error = List::<Oid>::counted(&mut reader, "count").unwrap_err();
+        assert_eq!(error.to_string(), "object ID at byte 6: wanted 4 bytes, had 0 bytes");
+    }
+
+    #[test]
+    fn a_cut_list_has_the_items_that_are_whole() {
+        let mut reader = Reader::cut(&[0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0]);
+        let list = List::<Oid>::counted(&mut reader, "count").unwrap();
+        assert_eq!(list.iter().collect::<Vec<_>>(), [Oid(1), Oid(2)]);
+        assert!(reader.is_empty(), "the half item is not taken for something else");
+    }
+}

@@ -1,0 +1,269 @@
+//! A message: its name, its fields, and how they are read from a frame's body.
+//!
+//! Bodies are decoded without a copy: every message borrows from the frame.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::auth::{self, Asked, Authentication};
+use super::copy::{CopyData, CopyFail, CopyPiece, CopyResponse};
+use super::error::Fields;
+use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
+use super::framer::Frame;
+use super::query::{CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Query, ReadyForQuery};
+use super::row::{DataRow, Format, RowDescription};
+use super::startup::{
+    self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus, StartupMessage,
+};
+use super::tag;
+use crate::direction::Direction;
+use crate::reader::{DecodeError, Reader};
+
+/// What the meaning of a message depends on beside its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// What the last authentication request asked for.
+    pub asked: Asked,
+    /// Whether an encryption request that waits for its answer is a GSSENCRequest.
+    pub gssenc: bool,
+    /// The format of the COPY that is under way, where it is known.
+    pub copy_format: Option<Format>,
+    /// Whether passwords, keys and proofs are written.
+    pub show_secrets: bool,
+}
+
+/// Every message of protocol 3.0 and 3.2, by its documented name. Written as `"type"` and `"body"`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", content = "body")]
+#[allow(missing_docs)] // the names are the documentation's
+pub enum Message<'a> {
+    // Without a tag.
+    StartupMessage(StartupMessage<'a>),
+    #[serde(rename = "SSLRequest")]
+    SslRequest,
+    #[serde(rename = "GSSENCRequest")]
+    GssencRequest,
+    CancelRequest(CancelRequest<'a>),
+    #[serde(rename = "SSLResponse")]
+    SslResponse(EncryptionResponse),
+    #[serde(rename = "GSSENCResponse")]
+    GssencResponse(EncryptionResponse),
+
+    // Authentication.
+    AuthenticationOk,
+    AuthenticationKerberosV5,
+    AuthenticationCleartextPassword,
+    #[serde(rename = "AuthenticationMD5Password")]
+    AuthenticationMd5Password(auth::Md5Password<'a>),
+    #[serde(rename = "AuthenticationSCMCredential")]
+    AuthenticationScmCredential,
+    #[serde(rename = "AuthenticationGSS")]
+    AuthenticationGss,
+    #[serde(rename = "AuthenticationGSSContinue")]
+    AuthenticationGssContinue(auth::GssToken<'a>),
+    #[serde(rename = "AuthenticationSSPI")]
+    AuthenticationSspi,
+    #[serde(rename = "AuthenticationSASL")]
+    AuthenticationSasl(auth::Sasl<'a>),
+    #[serde(rename = "AuthenticationSASLContinue")]
+    AuthenticationSaslContinue(auth::SaslContinue<'a>),
+    #[serde(rename = "AuthenticationSASLFinal")]
+    AuthenticationSaslFinal(auth::SaslFinal<'a>),
+    #[serde(rename = "Authentication")]
+    UnknownAuthentication(auth::UnknownAuthentication<'a>),
+    PasswordMessage(auth::PasswordMessage<'a>),
+    #[serde(rename = "SASLInitialResponse")]
+    SaslInitialResponse(auth::SaslInitialResponse<'a>),
+    #[serde(rename = "SASLResponse")]
+    SaslResponse(auth::SaslResponse<'a>),
+    #[serde(rename = "GSSResponse")]
+    GssResponse(auth::GssToken<'a>),
+    UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse<'a>),
+
+    // The session.
+    NegotiateProtocolVersion(NegotiateProtocolVersion<'a>),
+    BackendKeyData(BackendKeyData<'a>),
+    ParameterStatus(ParameterStatus<'a>),
+    NotificationResponse(NotificationResponse<'a>),
+    NoticeResponse(Fields<'a>),
+    ErrorResponse(Fields<'a>),
+    ReadyForQuery(ReadyForQuery),
+    Terminate,
+
+    // Queries.
+    Query(Query<'a>),
+    RowDescription(RowDescription<'a>),
+    DataRow(DataRow<'a>),
+    CommandComplete(CommandComplete<'a>),
+    EmptyQueryResponse,
+    FunctionCall(FunctionCall<'a>),
+    FunctionCallResponse(FunctionCallResponse<'a>),
+
+    // The extended query protocol.
+    Parse(Parse<'a>),
+    ParseComplete,
+    Bind(Bind<'a>),
+    BindComplete,
+    Describe(Target<'a>),
+    ParameterDescription(ParameterDescription<'a>),
+    NoData,
+    Execute(Execute<'a>),
+    PortalSuspended,
+    Close(Target<'a>),
+    CloseComplete,
+    Flush,
+    Sync,
+
+    // COPY.
+    CopyInResponse(CopyResponse<'a>),
+    CopyOutResponse(CopyResponse<'a>),
+    CopyBothResponse(CopyResponse<'a>),
+    CopyData(CopyData<'a>),
+    CopyDone,
+    CopyFail(CopyFail<'a>),
+}
+
+impl<'a> Message<'a> {
+    /// Decodes the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// The tag is not one of the protocol's, or the body is not what the message should have. The frame is still whole:
+    /// the message after it can be read.
+    pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
+        let mut reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
+        let message = match (frame.tag, direction) {
+            (None, Direction::Frontend) => Self::decode_startup_packet(&mut reader, context),
+            (None, Direction::Backend) => Self::decode_encryption_response(&mut reader, context),
+            (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
+            (Some(tag), Direction::Backend) => Self::decode_backend(tag, &mut reader, context),
+        }?;
+        reader.finish("message")?;
+        Ok(message)
+    }
+
+    fn decode_startup_packet(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+        Ok(match r.clone().u32("protocol version")? {
+            startup::code::SSL => {
+                r.u32("SSL request code")?;
+                Self::SslRequest
+            }
+            startup::code::GSSENC => {
+                r.u32("GSSAPI encryption request code")?;
+                Self::GssencRequest
+            }
+            startup::code::CANCEL => Self::CancelRequest(CancelRequest::decode(r, context.show_secrets)?),
+            _ => Self::StartupMessage(StartupMessage::decode(r)?),
+        })
+    }
+
+    fn decode_encryption_response(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+        let (accepts, wanted) =
+            if context.gssenc { (b'G', "'G' (71) or 'N' (78)") } else { (b'S', "'S' (83) or 'N' (78)") };
+        let accepted = match r.u8("answer")? {
+            b'N' => false,
+            answer if answer == accepts => true,
+            other => return Err(Reader::unexpected(0, "answer to an encryption request", wanted, other.into())),
+        };
+        let response = EncryptionResponse { accepted };
+        Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
+    }
+
+    fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+        let show = context.show_secrets;
+        Ok(match tag {
+            b'B' => Self::Bind(Bind::decode(r)?),
+            b'C' => Self::Close(Target::decode(r)?),
+            b'd' => Self::copy_data(r, context),
+            b'c' => Self::CopyDone,
+            b'f' => Self::CopyFail(CopyFail::decode(r, show)?),
+            b'D' => Self::Describe(Target::decode(r)?),
+            b'E' => Self::Execute(Execute::decode(r)?),
+            b'F' => Self::FunctionCall(FunctionCall::decode(r)?),
+            b'H' => Self::Flush,
+            b'P' => Self::Parse(Parse::decode(r, show)?),
+            b'p' => match context.asked {
+                Asked::Password => Self::PasswordMessage(auth::PasswordMessage::decode(r, show)?),
+                Asked::SaslInitial => Self::SaslInitialResponse(auth::SaslInitialResponse::decode(r, show)?),
+                Asked::ScramContinue => Self::SaslResponse(auth::SaslResponse::decode(r, true, show)),
+                Asked::SaslContinue => Self::SaslResponse(auth::SaslResponse::decode(r, false, show)),
+                Asked::Gss => Self::GssResponse(auth::GssToken { token: super::text::Secret::bytes(r.rest(), show) }),
+                Asked::Unknown => Self::UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse {
+                    data: super::text::Secret::bytes(r.rest(), show),
+                }),
+            },
+            b'Q' => Self::Query(Query::decode(r, show)?),
+            b'S' => Self::Sync,
+            b'X' => Self::Terminate,
+            _ => return Err(unknown_tag(tag)),
+        })
+    }
+
+    fn decode_backend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+        let show = context.show_secrets;
+        Ok(match tag {
+            b'R' => Authentication::decode(r, context.asked, show)?.into(),
+            b'K' => Self::BackendKeyData(BackendKeyData::decode(r, show)?),
+            b'1' => Self::ParseComplete,
+            b'2' => Self::BindComplete,
+            b'3' => Self::CloseComplete,
+            b'A' => Self::NotificationResponse(NotificationResponse::decode(r)?),
+            b'C' => Self::CommandComplete(CommandComplete::decode(r)?),
+            b'D' => Self::DataRow(DataRow::decode(r)?),
+            b'E' => Self::ErrorResponse(Fields::decode(r, show)?),
+            b'G' => Self::CopyInResponse(CopyResponse::decode(r)?),
+            b'H' => Self::CopyOutResponse(CopyResponse::decode(r)?),
+            b'I' => Self::EmptyQueryResponse,
+            b'N' => Self::NoticeResponse(Fields::decode(r, show)?),
+            b'S' => Self::ParameterStatus(ParameterStatus::decode(r)?),
+            b'T' => Self::RowDescription(RowDescription::decode(r)?),
+            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r)?),
+            b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
+            b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),
+            b'c' => Self::CopyDone,
+            b'd' => Self::copy_data(r, context),
+            b'n' => Self::NoData,
+            b's' => Self::PortalSuspended,
+            b't' => Self::ParameterDescription(ParameterDescription::decode(r)?),
+            b'v' => Self::NegotiateProtocolVersion(NegotiateProtocolVersion::decode(r)?),
+            _ => return Err(unknown_tag(tag)),
+        })
+    }
+
+    fn copy_data(r: &mut Reader<'a>, context: &Context) -> Self {
+        Self::CopyData(CopyData { data: CopyPiece { bytes: r.rest(), format: context.copy_format } })
+    }
+}
+
+impl<'a> From<Authentication<'a>> for Message<'a> {
+    fn from(authentication: Authentication<'a>) -> Self {
+        match authentication {
+            Authentication::Ok => Self::AuthenticationOk,
+            Authentication::KerberosV5 => Self::AuthenticationKerberosV5,
+            Authentication::CleartextPassword => Self::AuthenticationCleartextPassword,
+            Authentication::Md5Password(body) => Self::AuthenticationMd5Password(body),
+            Authentication::ScmCredential => Self::AuthenticationScmCredential,
+            Authentication::Gss => Self::AuthenticationGss,
+            Authentication::GssContinue(body) => Self::AuthenticationGssContinue(body),
+            Authentication::Sspi => Self::AuthenticationSspi,
+            Authentication::Sasl(body) => Self::AuthenticationSasl(body),
+            Authentication::SaslContinue(body) => Self::AuthenticationSaslContinue(body),
+            Authentication::SaslFinal(body) => Self::AuthenticationSaslFinal(body),
+            Authentication::Unknown(body) => Self::UnknownAuthentication(body),
+        }
+    }
+}
+
+fn unknown_tag(tag: u8) -> DecodeError {
+    Reader::unexpected(0, "message type", "a type of this direction", tag.into())
+}
+
+/// The name of a message that cannot be decoded, as far as its frame tells it.
+pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) -> &'static str {
+    match (direction, tag) {
+        (Direction::Frontend, None) => "StartupMessage",
+        (Direction::Backend, None) if context.gssenc => "GSSENCResponse",
+        (Direction::Backend, None) => "SSLResponse",
+        (_, Some(tag)) => tag::kind(direction, tag).map_or("Unknown", |kind| kind.name),
+    }
+}

@@ -1,0 +1,180 @@
+//! Simple queries, function calls, and the replies that end a request.
+
+use std::fmt;
+
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use super::list::{Decode, List, Oid};
+use super::row::{Format, Formats, FormattedValue, Value, Values};
+use super::text::{Sql, Text, inline_schema};
+use crate::reader::{DecodeError, Reader};
+
+/// Query: SQL text, of any number of statements.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Query<'a> {
+    /// The text.
+    pub query: Sql<'a>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, show_secrets } })
+    }
+}
+
+/// CommandComplete: a statement was executed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CommandComplete<'a> {
+    /// The command tag as it was sent: `INSERT 0 5`.
+    pub command_tag: Text<'a>,
+    /// The command: `INSERT`.
+    pub command: Text<'a>,
+    /// The number of rows that were returned or changed, where the tag has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+impl<'a> CommandComplete<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let tag = reader.cstr("command tag")?;
+        let (command, rows) = Self::take_apart(tag);
+        Ok(Self { command_tag: Text(tag), command: Text(command), rows })
+    }
+
+    /// The numbers behind a tag are the row count and, for INSERT, an object ID before it that is always 0 now.
+    fn take_apart(tag: &[u8]) -> (&[u8], Option<u64>) {
+        let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+        let mut words = tag.rsplitn(2, |b| *b == b' ');
+        let last = words.next().and_then(number);
+        let (Some(rows), Some(rest)) = (last, words.next()) else { return (tag, None) };
+        let command = rest.strip_prefix(b"INSERT ").and_then(number).map_or(rest, |_| b"INSERT");
+        (command, Some(rows))
+    }
+}
+
+/// ReadyForQuery: the backend has done with a request cycle.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct ReadyForQuery {
+    /// The state of the session's transaction.
+    pub transaction_status: TransactionStatus,
+}
+
+impl ReadyForQuery {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { transaction_status: TransactionStatus(reader.u8("transaction status")?) })
+    }
+}
+
+/// The state of a transaction, by its letter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TransactionStatus(pub u8);
+
+impl fmt::Debug for TransactionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for TransactionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            b'I' => f.write_str("idle"),
+            b'T' => f.write_str("in_transaction"),
+            b'E' => f.write_str("failed"),
+            other => write!(f, "unknown 0x{other:02x}"),
+        }
+    }
+}
+
+impl Serialize for TransactionStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+inline_schema!(TransactionStatus, "TransactionStatus", |_: &mut SchemaGenerator| json_schema!({
+    "type": "string",
+    "pattern": "^(idle|in_transaction|failed|unknown 0x[0-9a-f]{2})$",
+}));
+
+/// NotificationResponse: a NOTIFY on a channel that the session listens to.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NotificationResponse<'a> {
+    /// The process ID of the notifying backend.
+    pub process_id: i32,
+    /// The channel.
+    pub channel: Text<'a>,
+    /// The payload, which may be empty.
+    pub payload: Text<'a>,
+}
+
+impl<'a> NotificationResponse<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            process_id: reader.i32("process ID")?,
+            channel: Text::decode(reader, "channel")?,
+            payload: Text::decode(reader, "payload")?,
+        })
+    }
+}
+
+/// FunctionCall: a function by its object ID, without SQL.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FunctionCall<'a> {
+    /// The function.
+    pub function_oid: Oid,
+    /// The formats of the arguments: none (all text), one for all, or one each.
+    pub argument_formats: List<'a, Format>,
+    /// The arguments.
+    pub arguments: Values<'a>,
+    /// The format wanted for the result.
+    pub result_format: Format,
+}
+
+impl<'a> FunctionCall<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let function_oid = Oid(reader.u32("function object ID")?);
+        let argument_formats = List::counted(reader, "number of argument formats")?;
+        let list = List::counted(reader, "number of arguments")?;
+        let arguments = Values { list, formats: Formats::from_codes(argument_formats) };
+        let result_format = Format(reader.i16("result format")?);
+        Ok(Self { function_oid, argument_formats, arguments, result_format })
+    }
+}
+
+/// FunctionCallResponse: what the function returned.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct FunctionCallResponse<'a> {
+    /// The value.
+    pub value: FormattedValue<'a>,
+}
+
+impl<'a> FunctionCallResponse<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self { value: FormattedValue { value: Value::decode(reader)?, format: None } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_tags_are_taken_apart() {
+        for (tag, command, rows) in [
+            ("INSERT 0 5", "INSERT", Some(5)),
+            ("SELECT 3000", "SELECT", Some(3000)),
+            ("COPY 0", "COPY", Some(0)),
+            ("CREATE TABLE", "CREATE TABLE", None),
+            ("BEGIN", "BEGIN", None),
+            ("UPDATE 18446744073709551616", "UPDATE 18446744073709551616", None),
+            ("", "", None),
+        ] {
+            let mut body = tag.as_bytes().to_vec();
+            body.push(0);
+            let message = CommandComplete::decode(&mut Reader::new(&body)).unwrap();
+            assert_eq!((message.command.as_str(), message.rows), (Some(command), rows), "{tag}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The messages that open a connection, and those that describe the session that was opened.
+//!
+//! Source: PostgreSQL documentation, "Message Flow", "Start-up" and "Message Formats".
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::list::{Decode, List};
+use super::text::{Secret, Text, inline_schema};
+use crate::reader::{DecodeError, Reader};
+
+/// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
+pub mod code {
+    /// CancelRequest.
+    pub const CANCEL: u32 = (1234 << 16) | 5678;
+    /// SSLRequest.
+    pub const SSL: u32 = (1234 << 16) | 5679;
+    /// GSSENCRequest.
+    pub const GSSENC: u32 = (1234 << 16) | 5680;
+}
+
+/// What a length word of a startup packet may be: its own four bytes and those of the code at the least, and the server's
+/// MAX_STARTUP_PACKET_LENGTH at the most.
+pub const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
+
+/// Whether a code could open a PostgreSQL connection: a protocol version of 2 or 3, or one of the request codes.
+pub const fn is_startup_code(value: u32) -> bool {
+    matches!(value, code::CANCEL | code::SSL | code::GSSENC) || matches!(value >> 16, 2 | 3)
+}
+
+/// A protocol version: the major number in the high half, the minor in the low. Written as `"3.2"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolVersion(pub u32);
+
+impl ProtocolVersion {
+    /// The major number.
+    pub const fn major(self) -> u32 {
+        self.0 >> 16
+    }
+}
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major(), self.0 & 0xffff)
+    }
+}
+
+impl Serialize for ProtocolVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+inline_schema!(ProtocolVersion, "ProtocolVersion", |_: &mut SchemaGenerator| json_schema!({
+    "type": "string",
+    "pattern": r"^\d+\.\d+$",
+}));
+
+/// StartupMessage: the version asked for, and parameters: `user`, `database`, settings, `_pq_.` protocol options.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StartupMessage<'a> {
+    /// The version asked for.
+    pub protocol_version: ProtocolVersion,
+    /// Names and values in the order in which they were sent; a name that comes again gets `#2`, `#3`, … behind it.
+    pub parameters: Parameters<'a>,
+}
+
+impl<'a> StartupMessage<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let protocol_version = ProtocolVersion(reader.u32("protocol version")?);
+        let parameters = if protocol_version.major() == 3 {
+            Parameters::decode(reader)?
+        } else {
+            reader.rest(); // protocol 2.0 has fields of fixed width here
+            Parameters { pairs: &[], cut: false }
+        };
+        Ok(Self { protocol_version, parameters })
+    }
+}
+
+/// Names and values up to an empty name.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters<'a> {
+    pairs: &'a [u8],
+    cut: bool,
+}
+
+impl<'a> Parameters<'a> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        let mut pairs = reader.since(start);
+        loop {
+            let name = reader.cstr("parameter name")?;
+            if name.is_empty() {
+                return Ok(Self { pairs, cut: reader.is_cut() });
+            }
+            reader.cstr("parameter value")?;
+            pairs = reader.since(start);
+        }
+    }
+
+    /// The names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
+        let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
+        std::iter::from_fn(move || {
+            if reader.is_empty() {
+                return None;
+            }
+            let name = reader.cstr("parameter name").ok()?;
+            let value = reader.cstr("parameter value").ok()?;
+            Some((Text(name), Text(value)))
+        })
+    }
+}
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, value) in self.iter() {
+            // A JSON key must be a string: a name that is not UTF-8 is written in hex, as `\x…`.
+            let mut key = match name.as_str() {
+                Some(name) => name.to_owned(),
+                None => super::text::Bytea(name.0).to_string(),
+            };
+            let times = seen.entry(key.clone()).or_default();
+            *times += 1;
+            if *times > 1 {
+                let base = key;
+                let mut number = *times;
+                key = loop {
+                    let candidate = format!("{base}#{number}");
+                    if !seen.contains_key(&candidate) {
+                        break candidate;
+                    }
+                    number += 1;
+                };
+                seen.insert(key.clone(), 1);
+            }
+            map.serialize_entry(&key, &value)?;
+        }
+        map.end()
+    }
+}
+
+inline_schema!(Parameters<'_>, "Parameters", BTreeMap::<String, Text<'_>>::json_schema);
+
+/// CancelRequest: the process and key of the session whose query is to be canceled. Protocol 3.0 has keys of 4 bytes,
+/// 3.2 of up to 256.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CancelRequest<'a> {
+    /// The process ID of the target backend.
+    pub process_id: i32,
+    /// The secret key of the target backend.
+    pub secret_key: Secret<'a>,
+}
+
+impl<'a> CancelRequest<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        reader.u32("cancel request code")?;
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+    }
+}
+
+/// BackendKeyData: what the frontend must know to cancel a query later.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BackendKeyData<'a> {
+    /// The process ID of this backend.
+    pub process_id: i32,
+    /// The secret key of this backend.
+    pub secret_key: Secret<'a>,
+}
+
+impl<'a> BackendKeyData<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+    }
+}
+
+/// "The minimum and maximum key length are 4 and 256 bytes, respectively."
+fn secret_key<'a>(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Secret<'a>, DecodeError> {
+    let at = reader.position();
+    let key = reader.rest();
+    if !(4..=256).contains(&key.len()) && !reader.is_cut() {
+        return Err(Reader::unexpected(at, "length of the secret key", "4 to 256", key.len() as i64));
+    }
+    Ok(Secret::bytes(key, show_secrets))
+}
+
+/// SSLResponse, GSSENCResponse: the byte that answers an SSLRequest or a GSSENCRequest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EncryptionResponse {
+    /// Whether the server goes on with encryption: `S` for TLS, `G` for GSSAPI, `N` for neither.
+    pub accepted: bool,
+}
+
+/// NegotiateProtocolVersion: the server does not know the minor version or some `_pq_.` options asked for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NegotiateProtocolVersion<'a> {
+    /// The newest version that the server supports.
+    pub newest_protocol_version: ProtocolVersion,
+    /// Protocol options that the server does not recognize.
+    pub unrecognized_options: List<'a, Text<'a>>,
+}
+
+impl<'a> Decode<'a> for Text<'a> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Text::decode(reader, "string")
+    }
+}
+
+impl<'a> NegotiateProtocolVersion<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let newest_protocol_version = ProtocolVersion(reader.u32("newest protocol version")?);
+        let at = reader.position();
+        let count = reader.i32("number of options")?;
+        let count = usize::try_from(count)
+            .map_err(|_| Reader::unexpected(at, "number of options", "0 or more", count.into()))?;
+        Ok(Self { newest_protocol_version, unrecognized_options: List::decode(reader, count)? })
+    }
+}
+
+/// ParameterStatus: a setting that the frontend should know, at the start and whenever it changes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ParameterStatus<'a> {
+    /// The name of the run-time parameter.
+    pub name: Text<'a>,
+    /// Its value now.
+    pub value: Text<'a>,
+}
+
+impl<'a> ParameterStatus<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self { name: Text::decode(reader, "parameter name")?, value: Text::decode(reader, "parameter value")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_come_again_stay_and_keys_stay_unique() {
+        let body = b"\0\x03\0\0a\01\0a\02\0a#2\03\0a\04\0\0";
+        let message = StartupMessage::decode(&mut Reader::new(body)).unwrap();
+        assert_eq!(
+            serde_json::to_string(&message).unwrap(),
+            r##"{"protocol_version":"3.0","parameters":{"a":"1","a#2":"2","a#2#2":"3","a#3":"4"}}"##
+        );
+    }
+
+    #[test]
+    fn parameters_without_an_end_are_an_error() {
+        let mut reader = Reader::new(b"\0\x03\0\0user\0app\0");
+        assert_eq!(
+            StartupMessage::decode(&mut reader).unwrap_err().to_string(),
+            "parameter name at byte 13: wanted a zero byte, had 0 bytes"
+        );
+    }
+
+    #[test]
+    fn keys_have_4_to_256_bytes() {
+        for (len, fits) in [(3, false), (4, true), (32, true), (256, true), (257, false)] {
+            let body = vec![0; 4 + len];
+            assert_eq!(BackendKeyData::decode(&mut Reader::new(&body), false).is_ok(), fits, "{len}");
+        }
+    }
+}

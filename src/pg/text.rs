@@ -1,0 +1,251 @@
+//! Texts, secrets and raw bytes as they are written in JSON.
+//!
+//! Nothing is replaced: bytes that are not the text that they should be are written in hex.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::secret;
+use crate::reader::{DecodeError, Reader};
+
+/// Text from the wire: a string where it is valid UTF-8, else `{"hex": "…"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Text<'a>(pub &'a [u8]);
+
+impl<'a> Text<'a> {
+    /// Reads a String.
+    ///
+    /// # Errors
+    ///
+    /// It has no end.
+    pub fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+        reader.cstr(what).map(Self)
+    }
+
+    /// The text, where it is valid UTF-8.
+    pub fn as_str(self) -> Option<&'a str> {
+        std::str::from_utf8(self.0).ok()
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.as_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => Hex(self.0).serialize(serializer),
+        }
+    }
+}
+
+/// SQL, or text that may quote it: like [`Text`], with the literals that hold passwords masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sql<'a> {
+    /// The bytes on the wire.
+    pub text: Text<'a>,
+    /// Whether secrets in it are written.
+    pub show_secrets: bool,
+}
+
+impl<'a> Sql<'a> {
+    /// The text as it is written.
+    pub fn masked(&self) -> Cow<'a, [u8]> {
+        if self.show_secrets { Cow::Borrowed(self.text.0) } else { secret::mask_passwords(self.text.0) }
+    }
+}
+
+impl Serialize for Sql<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Text(&self.masked()).serialize(serializer)
+    }
+}
+
+/// Bytes that nobody but the two ends should know: `"***"` unless secrets are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret<'a> {
+    bytes: &'a [u8],
+    form: SecretForm,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SecretForm {
+    Masked,
+    Text,
+    Bytes,
+}
+
+impl<'a> Secret<'a> {
+    /// What stands in place of a secret.
+    pub const MASK: &'static str = "***";
+
+    /// A secret that is text when shown.
+    pub const fn text(bytes: &'a [u8], show: bool) -> Self {
+        Self { bytes, form: if show { SecretForm::Text } else { SecretForm::Masked } }
+    }
+
+    /// A secret that is bytes when shown.
+    pub const fn bytes(bytes: &'a [u8], show: bool) -> Self {
+        Self { bytes, form: if show { SecretForm::Bytes } else { SecretForm::Masked } }
+    }
+
+    /// The secret itself, for those who must compare it.
+    pub const fn reveal(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::MASK)
+    }
+}
+
+impl Serialize for Secret<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.form {
+            SecretForm::Masked => serializer.serialize_str(Self::MASK),
+            SecretForm::Text => Text(self.bytes).serialize(serializer),
+            SecretForm::Bytes => Bytea(self.bytes).serialize(serializer),
+        }
+    }
+}
+
+/// Binary data: a string in the hex format of bytea, `"\\x…"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Bytea<'a>(pub &'a [u8]);
+
+impl fmt::Display for Bytea<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\\x")?;
+        write_hex(f, self.0)
+    }
+}
+
+impl Serialize for Bytea<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Bytes that are not what they should be: `{"hex": "…"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl<'a> Hex<'a> {
+    /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
+    pub const EXCERPT: usize = 256;
+
+    /// The first bytes of something.
+    pub fn excerpt(bytes: &'a [u8]) -> Self {
+        Self(bytes.get(..Self::EXCERPT).unwrap_or(bytes))
+    }
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, self.0)
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Hex", 1)?;
+        object.serialize_field("hex", &format_args!("{self}"))?;
+        object.end()
+    }
+}
+
+/// Writes two lower-case digits a byte, in chunks, so that a large value is not written a digit at a time.
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    const CHUNK: usize = 64;
+    for chunk in bytes.chunks(CHUNK) {
+        let mut digits = [0; 2 * CHUNK];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
+            if let [high, low] = pair {
+                *high = DIGITS.get(usize::from(byte >> 4)).copied().unwrap_or_default();
+                *low = DIGITS.get(usize::from(byte & 0xf)).copied().unwrap_or_default();
+            }
+        }
+        let written = digits.get(..2 * chunk.len()).unwrap_or_default();
+        f.write_str(std::str::from_utf8(written).map_err(|_| fmt::Error)?)?;
+    }
+    Ok(())
+}
+
+/// Gives a type the schema of what it is written as, in place.
+macro_rules! inline_schema {
+    ($type:ty, $name:literal, $schema:expr) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                #[allow(clippy::redundant_closure_call)]
+                ($schema)(generator)
+            }
+        }
+    };
+}
+pub(crate) use inline_schema;
+
+inline_schema!(
+    Text<'_>,
+    "Text",
+    |_: &mut SchemaGenerator| json_schema!({ "anyOf": [{ "type": "string" }, hex_schema()] })
+);
+inline_schema!(Sql<'_>, "Sql", Text::json_schema);
+inline_schema!(Secret<'_>, "Secret", Text::json_schema);
+inline_schema!(Bytea<'_>, "Bytea", |_: &mut SchemaGenerator| json_schema!({
+    "type": "string",
+    "pattern": r"^\\x([0-9a-f]{2})*$",
+}));
+inline_schema!(Hex<'_>, "Hex", |_: &mut SchemaGenerator| hex_schema());
+
+fn hex_schema() -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": { "hex": { "type": "string", "pattern": "^([0-9a-f]{2})*$" } },
+        "required": ["hex"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(value: impl Serialize) -> String {
+        serde_json::to_string(&value).unwrap()
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_hex_and_nothing_is_replaced() {
+        assert_eq!(json(Text("naïve\n".as_bytes())), r#""naïve\n""#);
+        assert_eq!(json(Text(b"na\xefve")), r#"{"hex":"6e61ef7665"}"#);
+    }
+
+    #[test]
+    fn binary_is_written_as_bytea() {
+        assert_eq!(json(Bytea(&[])), r#""\\x""#);
+        let long: Vec<u8> = (0..=255).collect();
+        let written: String = serde_json::from_str(&json(Bytea(&long))).unwrap();
+        assert_eq!(written.len(), 2 + 512);
+        assert!(written.starts_with("\\x000102") && written.ends_with("fdfeff"));
+    }
+
+    #[test]
+    fn a_secret_is_masked_unless_it_is_to_be_shown() {
+        assert_eq!(json(Secret::text(b"hunter2", false)), r#""***""#);
+        assert_eq!(json(Secret::text(b"hunter2", true)), r#""hunter2""#);
+        assert_eq!(json(Secret::bytes(&[1, 255], true)), r#""\\x01ff""#);
+        assert_eq!(format!("{:?}", Secret::text(b"hunter2", true)), "***");
+    }
+}
