@@ -14,7 +14,7 @@ pub mod framer;
 pub mod list;
 pub mod message;
 pub mod query;
-mod resync;
+pub mod resync;
 pub mod row;
 mod secret;
 pub mod startup;

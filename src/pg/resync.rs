@@ -30,6 +30,12 @@ pub(super) fn find_boundary(direction: Direction, bytes: &[u8], at_start: bool) 
     })
 }
 
+/// Whether bytes begin with messages of a direction, as the bytes of a segment mostly do.
+pub fn begins_with_message(direction: Direction, bytes: &[u8]) -> bool {
+    let chain = Chain::at(direction, bytes);
+    chain.whole >= BELIEVED_CHAIN || chain.to_end && chain.whole >= 1
+}
+
 /// Messages in a row.
 struct Chain {
     /// How many are whole and decode.

@@ -1,0 +1,4 @@
+//! Records to bytes: JSON lines, and text for people.
+
+pub mod json;
+pub mod text;

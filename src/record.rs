@@ -1,0 +1,279 @@
+//! The output contract: every kind of line, as types.
+//!
+//! UTF-8, one object a line, unique keys, `event` first. Fields may be added; none is renamed or dropped without a new
+//! major version. What is absent is not known or does not apply; null is SQL NULL, or a value that is null on the wire.
+//! [`schema`] is generated from these types.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+use crate::direction::Direction;
+use crate::pg::message::Message;
+use crate::pg::text::Hex;
+use crate::reader::DecodeError;
+use crate::time::Timestamp;
+
+/// One line of output.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Record<'a> {
+    /// A protocol message.
+    Message(MessageRecord<'a>),
+    /// Bytes that are missing, or that could not be understood.
+    Loss(LossRecord<'a>),
+    /// Counters.
+    Stats(StatsRecord),
+}
+
+/// One protocol message.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MessageRecord<'a> {
+    /// When the packet was captured in which the message ended.
+    pub ts: Timestamp,
+    /// The connection: 1, 2, 3, … in order of appearance.
+    pub conn: u64,
+    /// The client's address and port.
+    pub client: &'a str,
+    /// The server's address and port.
+    pub server: &'a str,
+    /// Who sent it: `F`rontend or `B`ackend.
+    pub dir: Direction,
+    /// Ordinal of the message on its connection, both directions, from 1.
+    pub seq: u64,
+    /// Number of the captured packet in which the message ended, from 1.
+    pub packet: u64,
+    /// The type byte as a character; absent for messages without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// The length word: it counts itself, not the tag. 1 for a one-byte answer.
+    pub len: u32,
+    /// `type` and `body`.
+    #[serde(flatten)]
+    pub content: Content<'a>,
+    /// Number of the request on this connection that the message belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<u64>,
+    /// On replies: microseconds since the request that they answer was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_us: Option<u64>,
+    /// Bytes of the body that are missing behind what is shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing: u64,
+    /// What is odd about it.
+    #[serde(skip_serializing_if = "Flags::is_empty")]
+    pub flags: Flags,
+    /// Why the body could not be decoded; it is given in hex then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<DecodeError>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// A type byte as a character: a byte above 0x7f is the character of that number, so that none is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Tag(char);
+
+impl From<u8> for Tag {
+    fn from(tag: u8) -> Self {
+        Self(tag.into())
+    }
+}
+
+/// The type of a message, and its fields.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Content<'a> {
+    /// One that was decoded.
+    Decoded(Message<'a>),
+    /// One that was not: `error` says why.
+    Undecoded {
+        /// Its type, as far as the type byte tells it; else `Unknown`.
+        #[serde(rename = "type")]
+        name: &'static str,
+        /// Its first bytes.
+        body: Hex<'a>,
+    },
+}
+
+/// What can be odd about a message: an array of strings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `truncated`: its end is missing.
+    pub truncated: bool,
+    /// `midstream`: it depends on something that was sent before the capture began, or that was lost.
+    pub midstream: bool,
+}
+
+impl Flags {
+    /// The flags that are set, by name.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [(self.truncated, "truncated"), (self.midstream, "midstream")]
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Serialize for Flags {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+impl JsonSchema for Flags {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Flags".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let all: Vec<_> = Self { truncated: true, midstream: true }.names().collect();
+        json_schema!({ "type": "array", "items": { "enum": all }, "uniqueItems": true, "minItems": 1 })
+    }
+}
+
+/// Bytes that are missing, or that could not be understood.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LossRecord<'a> {
+    /// When it was found out.
+    pub ts: Timestamp,
+    /// The connection.
+    pub conn: u64,
+    /// The client's address and port.
+    pub client: &'a str,
+    /// The server's address and port.
+    pub server: &'a str,
+    /// Whose bytes, where only one side's are concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<Direction>,
+    /// Number of the packet at which it was found out.
+    pub packet: u64,
+    /// How many bytes, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Why.
+    pub reason: Reason,
+    /// Bytes that were captured, but skipped until a message boundary was found again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
+    /// More about it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+}
+
+/// Why bytes are missing or not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Reason {
+    /// They were not captured.
+    Missing,
+    /// The snap length of the capture cut them off.
+    Snaplen,
+    /// The capture began in the middle of the connection.
+    Midstream,
+    /// A limit of memory was reached.
+    Limit,
+    /// They are not what the protocol has.
+    Malformed,
+    /// They are encrypted.
+    Undecryptable,
+    /// They are of another protocol.
+    NotPostgresql,
+}
+
+impl Reason {
+    /// The reason as it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Snaplen => "snaplen",
+            Self::Midstream => "midstream",
+            Self::Limit => "limit",
+            Self::Malformed => "malformed",
+            Self::Undecryptable => "undecryptable",
+            Self::NotPostgresql => "not_postgresql",
+        }
+    }
+}
+
+/// Counters since the beginning.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct StatsRecord {
+    /// The time of the last packet; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ts: Option<Timestamp>,
+    /// What the engine counted.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// What the kernel counted, where the capture is live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelStats>,
+}
+
+/// What the engine counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counters {
+    /// Packets that were read.
+    pub packets: u64,
+    /// Their bytes, as captured.
+    pub packet_bytes: u64,
+    /// Packets that are not TCP, or not of a connection that is looked at.
+    pub other_packets: u64,
+    /// Packets whose link type is not known.
+    pub unknown_link_packets: u64,
+    /// Packets with damaged headers.
+    pub damaged_packets: u64,
+    /// Fragments of IP packets.
+    pub fragments: u64,
+    /// PostgreSQL connections.
+    pub connections: u64,
+    /// Connections that are still open.
+    pub open_connections: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Messages whose body could not be decoded.
+    pub undecoded_messages: u64,
+    /// Reports of loss.
+    pub losses: u64,
+    /// Bytes that were not captured.
+    pub missing_bytes: u64,
+    /// Bytes that were captured, but skipped until a message boundary was found.
+    pub skipped_bytes: u64,
+    /// Bytes that are encrypted.
+    pub encrypted_bytes: u64,
+    /// Bytes that were seen before.
+    pub retransmitted_bytes: u64,
+    /// Bytes too far ahead to belong to their stream.
+    pub out_of_window_bytes: u64,
+    /// Bytes of early segments and of unfinished messages held in memory.
+    pub held_bytes: u64,
+}
+
+/// What the kernel counted of a live capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KernelStats {
+    /// Packets that passed the filter.
+    pub received: u64,
+    /// Packets dropped because the capture buffer was full.
+    pub dropped: u64,
+    /// Packets dropped by the interface or its driver.
+    pub interface_dropped: u64,
+}
+
+/// The JSON Schema (draft 2020-12) of all lines.
+pub fn schema() -> Schema {
+    let mut schema = SchemaGenerator::default().into_root_schema_for::<Record<'_>>();
+    schema.insert("title".to_owned(), "A line of pgdissect's output".into());
+    schema
+}

@@ -1,0 +1,243 @@
+//! Requests that wait for their replies.
+//!
+//! A backend answers in the order of the requests, so the replies belong to the head of a queue. This file holds what the
+//! documentation says of that order: "Pipelining", "Extended Query", "COPY Operations", "Function Call".
+
+use std::collections::VecDeque;
+
+use crate::pg::row::{Formats, KeptFormats};
+use crate::time::Timestamp;
+
+/// How many requests may wait. A pipeline of more than this is not followed to its end: what is behind is not attributed.
+const MAX_PENDING: usize = 65_536;
+
+/// A frontend message that the backend answers, or that changes what it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Request {
+    /// Parse: answered by ParseComplete.
+    Parse,
+    /// Describe of a statement: answered by ParameterDescription and RowDescription or NoData.
+    DescribeStatement,
+    /// Bind: answered by BindComplete.
+    Bind,
+    /// Describe of a portal: answered by RowDescription or NoData.
+    DescribePortal,
+    /// Execute: answered by rows and CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// Close: answered by CloseComplete.
+    Close,
+    /// Sync: answered by ReadyForQuery.
+    Sync,
+    /// Query: answered by all that its statements return, and ReadyForQuery.
+    Query,
+    /// FunctionCall: answered by FunctionCallResponse and ReadyForQuery.
+    FunctionCall,
+    /// CopyDone, CopyFail: not answered itself.
+    CopyEnd,
+}
+
+impl Request {
+    /// Whether ReadyForQuery ends it.
+    const fn ends_with_ready(self) -> bool {
+        matches!(self, Self::Sync | Self::Query | Self::FunctionCall)
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Pending {
+    queue: VecDeque<Expected>,
+    /// The number of the last query.
+    queries: u64,
+    /// The steps of the extended protocol that still may belong to the last query: those behind this one.
+    open: Option<Request>,
+    /// An error was sent: everything up to the next Sync is discarded by the backend.
+    skipping: bool,
+    /// COPY FROM STDIN is under way: "the backend will ignore Sync and Flush" until it ends.
+    copying_in: bool,
+    /// Requests were not seen, or replies: which reply is whose cannot be known.
+    uncertain: bool,
+}
+
+#[derive(Debug)]
+struct Expected {
+    request: Request,
+    query: u64,
+    at: Timestamp,
+    formats: KeptFormats,
+}
+
+/// What a message belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// The number of the query.
+    pub query: Option<u64>,
+    /// Microseconds since the request that this answers.
+    pub elapsed_us: Option<u64>,
+}
+
+impl Pending {
+    /// A queue of a connection that began before the capture.
+    pub fn midstream() -> Self {
+        Self { uncertain: true, ..Self::default() }
+    }
+
+    /// Takes a request, with the formats that its rows will have where it tells them.
+    pub fn request(&mut self, request: Request, at: Timestamp, formats: KeptFormats) -> Attribution {
+        let query = self.number(request);
+        if request == Request::Sync {
+            if self.copying_in {
+                return Attribution { query, elapsed_us: None };
+            }
+            self.skipping = false;
+        }
+        if request == Request::CopyEnd {
+            self.copying_in = false;
+        }
+        if !self.skipping && self.queue.len() < MAX_PENDING {
+            self.queue.push_back(Expected { request, query: query.unwrap_or_default(), at, formats });
+        }
+        Attribution { query, elapsed_us: None }
+    }
+
+    /// The number of the query that a request belongs to. The steps of one execution, Parse to Close, share a number; so
+    /// does the Sync behind them.
+    fn number(&mut self, request: Request) -> Option<u64> {
+        match request {
+            Request::CopyEnd => return self.last_query(),
+            Request::Sync => return self.open.take().and_then(|_| self.last_query()),
+            Request::Query | Request::FunctionCall => self.open = None,
+            step => {
+                let goes_on = self.open.is_some_and(|open| open < step);
+                self.open = Some(step);
+                if goes_on {
+                    return self.last_query();
+                }
+            }
+        }
+        self.queries += 1;
+        self.last_query()
+    }
+
+    /// The number of the last query that was sent: what COPY data and Flush belong to.
+    pub fn last_query(&self) -> Option<u64> {
+        (self.queries > 0).then_some(self.queries)
+    }
+
+    /// Takes a backend message, by its tag.
+    pub fn reply(&mut self, tag: u8, at: Timestamp) -> Attribution {
+        while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
+            self.queue.pop_front();
+        }
+        if tag == b'Z' {
+            return self.ready(at);
+        }
+        let Some(head) = self.queue.front() else { return Attribution::default() };
+        let attribution = if self.uncertain {
+            Attribution::default()
+        } else {
+            Attribution { query: Some(head.query), elapsed_us: Some(at.micros_since(head.at)) }
+        };
+        let head = head.request;
+        use Request as R;
+        match (tag, head) {
+            (b'1', R::Parse)
+            | (b'2', R::Bind)
+            | (b'3', R::Close)
+            | (b'n' | b'T', R::DescribeStatement | R::DescribePortal)
+            | (b'C' | b'I' | b's', R::Execute) => {
+                self.queue.pop_front();
+            }
+            (b'G', R::Execute) => self.copy_in_begins(),
+            (b'E', R::Parse | R::Bind | R::DescribeStatement | R::DescribePortal | R::Execute | R::Close) => {
+                self.skip_to_sync();
+            }
+            (b't', R::DescribeStatement)
+            | (b'D' | b'H' | b'd' | b'c', R::Execute)
+            | (b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'W' | b'd' | b'c' | b'E', R::Query)
+            | (b'V' | b'E', R::FunctionCall)
+            | (b'E', R::Sync) => {}
+            // NoticeResponse and ParameterStatus come at any time, but mostly from what is being executed.
+            (b'N' | b'S', _) => return Attribution { elapsed_us: None, ..attribution },
+            // NotificationResponse comes from elsewhere. The rest answers nothing that was asked: requests were lost.
+            _ => return Attribution::default(),
+        }
+        attribution
+    }
+
+    /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
+    fn ready(&mut self, at: Timestamp) -> Attribution {
+        self.copying_in = false;
+        let ended = self.queue.iter().position(|expected| expected.request.ends_with_ready());
+        let attribution = match ended.and_then(|index| self.queue.get(index)) {
+            Some(expected) if !self.uncertain => Attribution {
+                query: Some(expected.query).filter(|query| *query > 0),
+                elapsed_us: Some(at.micros_since(expected.at)),
+            },
+            _ => Attribution::default(),
+        };
+        if let Some(index) = ended {
+            self.queue.drain(..=index);
+        }
+        if self.queue.is_empty() {
+            // Nothing is under way on either side: from here on the queue is right.
+            self.uncertain = false;
+        }
+        attribution
+    }
+
+    /// A Sync that was sent before the COPY began is among what the backend ignores.
+    fn copy_in_begins(&mut self) {
+        self.copying_in = true;
+        let mut index = 1;
+        while let Some(expected) = self.queue.get(index) {
+            match expected.request {
+                Request::CopyEnd => {
+                    self.copying_in = false;
+                    break;
+                }
+                Request::Sync => {
+                    self.queue.remove(index);
+                }
+                _ => index += 1,
+            }
+        }
+    }
+
+    /// "… the backend issues ErrorResponse, then reads and discards messages until a Sync is reached".
+    fn skip_to_sync(&mut self) {
+        self.copying_in = false;
+        let sync = self.queue.iter().position(|expected| expected.request == Request::Sync);
+        self.skipping = sync.is_none();
+        self.queue.drain(..sync.unwrap_or(self.queue.len()));
+    }
+
+    /// Bytes of either direction were lost: until everything sent has been answered, no reply is attributed.
+    pub fn lose(&mut self) {
+        self.uncertain = true;
+        self.skipping = false;
+        self.copying_in = false;
+    }
+
+    /// Whether replies cannot be attributed.
+    pub const fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
+
+    /// Takes the formats that a RowDescription tells, for the rows of a simple query.
+    pub fn describe_rows(&mut self, formats: impl FnOnce() -> KeptFormats) {
+        if let Some(head) = self.queue.front_mut()
+            && head.request == Request::Query
+        {
+            head.formats = formats();
+        }
+    }
+
+    /// The formats of the rows, or of the function result, that the backend sends now.
+    pub fn formats(&self) -> Formats<'_> {
+        match self.queue.front() {
+            Some(head) if !self.uncertain => head.formats.get(),
+            _ => Formats::Unknown,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Both directions of a connection, delivered in an order in which they can have happened.
+//!
+//! A segment's acknowledgment number tells how much of the other direction its sender had received. Where the capture
+//! recorded a reply before the request that it answers (as several receive queues, or loopback, do), the reply is held
+//! until the request was delivered. So a request always comes before its replies, whatever the capture's order.
+//!
+//! A hole is waited for: a retransmission may fill it, or the capture's order may have put it behind. It is given up
+//! when the other side has acknowledged bytes behind it and [`ACKED_WAIT`] has passed, when [`UNACKED_WAIT`] has, when
+//! more is held than the limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
+
+use super::assembler::{Assembler, Content, Counters};
+use crate::direction::{Direction, PerDirection};
+use crate::packet::Segment;
+use crate::time::Timestamp;
+
+/// How long bytes that the other side has acknowledged may still be on their way to the capture, in microseconds. Longer
+/// than any reordering inside one host, shorter than a person waits.
+pub const ACKED_WAIT: u64 = 100_000;
+
+/// How long bytes that nobody has acknowledged are waited for, in microseconds: they will be retransmitted, and the
+/// intervals between retransmissions double from 1 second (RFC 6298) up.
+pub const UNACKED_WAIT: u64 = 30_000_000;
+
+/// Which packet brought something, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The number of the packet in the capture, from 1.
+    pub packet: u64,
+    /// When it was captured.
+    pub ts: Timestamp,
+}
+
+/// Whether a segment is held until what its sender had received was delivered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Causal,
+    Any,
+}
+
+/// The bytes of a connection, both ways.
+#[derive(Debug)]
+pub struct Conversation {
+    sides: PerDirection<Option<Assembler>>,
+    /// Whether the first segment seen opened the connection, so that its first bytes are the stream's first.
+    start_seen: bool,
+    /// The initial sequence number of the frontend's SYN.
+    frontend_isn: Option<u32>,
+    reset: bool,
+    max_held: usize,
+}
+
+/// What became of a segment's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted<'a> {
+    /// It is next in order: these bytes are to be processed now, before [`Conversation::pop`] is asked for more.
+    InOrder(&'a [u8]),
+    /// It has nothing that could be delivered at once.
+    Nothing,
+}
+
+/// What is next in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Bytes, or bytes that the snap length cut off.
+    Content(Content),
+    /// So many bytes that were never captured.
+    Missing(u64),
+}
+
+impl Conversation {
+    /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
+    pub fn new(max_held: usize) -> Self {
+        Self { sides: PerDirection::default(), start_seen: false, frontend_isn: None, reset: false, max_held }
+    }
+
+    /// Takes a segment.
+    pub fn accept<'a>(&mut self, direction: Direction, segment: &Segment<'a>, origin: Origin) -> Accepted<'a> {
+        let peer = direction.opposite();
+        let first_seq = if segment.syn { segment.seq.wrapping_add(1) } else { segment.seq };
+        if segment.syn && self.sides.get(direction).as_ref().is_none_or(|side| !side.is_seen()) {
+            if let (Some(ack), None) = (segment.ack, self.sides.get(peer)) {
+                *self.sides.get_mut(peer) = Some(Assembler::new(ack));
+            }
+            self.start_seen = true;
+            self.frontend_isn = frontend_isn(direction, segment);
+            *self.sides.get_mut(direction) = Some(Assembler::new(first_seq));
+        }
+        if segment.rst {
+            self.reset = true;
+            // What a RST carries is words of the sender's TCP about the reset, not data (RFC 1122, section 4.2.2.12).
+            return Accepted::Nothing;
+        }
+
+        let after = match (segment.ack, self.sides.get_mut(peer)) {
+            (Some(ack), Some(side)) => {
+                let acked = side.offset_of(ack).map_or(0, |offset| side.acknowledge(offset));
+                // A direction of which the capture has nothing is not waited for.
+                if side.is_seen() { acked } else { 0 }
+            }
+            _ => 0,
+        };
+
+        let has_content = !segment.payload.is_empty() || segment.snapped > 0;
+        let Some(side) = self.sides.get_mut(direction) else {
+            if !has_content {
+                return Accepted::Nothing;
+            }
+            // The connection began before the capture: its first byte here is the first that could be seen.
+            let mut side = Assembler::new(first_seq);
+            side.mark_seen();
+            *self.sides.get_mut(direction) = Some(side);
+            return self.accept_payload(direction, segment, first_seq, after, origin);
+        };
+        side.mark_seen();
+        if !has_content && !segment.fin {
+            return Accepted::Nothing;
+        }
+        self.accept_payload(direction, segment, first_seq, after, origin)
+    }
+
+    fn accept_payload<'a>(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'a>,
+        first_seq: u32,
+        after: u64,
+        origin: Origin,
+    ) -> Accepted<'a> {
+        let peer_is_there = self.has_delivered(direction.opposite(), after);
+        let Some(side) = self.sides.get_mut(direction) else { return Accepted::Nothing };
+        let mut accepted = Accepted::Nothing;
+        if let Some((offset, payload)) = side.fresh(first_seq, segment.payload) {
+            if offset == side.next() && !side.has_early() && peer_is_there {
+                side.deliver_in_place(payload.len());
+                accepted = Accepted::InOrder(payload);
+            } else {
+                side.keep(offset, Content::Data(payload.to_vec().into()), after, origin);
+            }
+        }
+        let end_seq = first_seq.wrapping_add(segment.payload.len() as u32);
+        if segment.snapped > 0
+            && let Some(offset) = side.offset_of(end_seq)
+        {
+            side.keep(offset, Content::Snapped(segment.snapped.into()), after, origin);
+        }
+        if segment.fin
+            && let Some(offset) = side.offset_of(end_seq.wrapping_add(segment.snapped))
+        {
+            side.finish_at(offset);
+        }
+        accepted
+    }
+
+    /// What else can be delivered now, in order.
+    ///
+    /// `now` is the capture's time. To be called after each segment until it says nothing.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(Direction, Delivery, Origin)> {
+        if !self.has_early() {
+            return None;
+        }
+        self.pop_deliverable(Order::Causal).or_else(|| {
+            let too_much = self.held() > self.max_held;
+            self.pop_blocked(|waits| {
+                let wait = if waits.acked { ACKED_WAIT } else { UNACKED_WAIT };
+                too_much || now.micros_since(waits.origin.ts) >= wait
+            })
+        })
+    }
+
+    /// What is left at the end, in order: nothing more will come.
+    pub fn pop_at_end(&mut self, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
+        if let Some(delivery) = self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| true)) {
+            return Some(delivery);
+        }
+        // Bytes at the very end, of which only the acknowledgment was seen.
+        Direction::BOTH.into_iter().find_map(|direction| {
+            let side = self.sides.get(direction).as_ref()?;
+            let (next, acked) = (side.next(), side.acked());
+            // One more than the last byte may be the FIN's own number.
+            let fin_only = acked == next + 1 && !side.has_fin();
+            if acked > next && !fin_only { self.give_up(direction, acked, origin) } else { None }
+        })
+    }
+
+    /// Gives up the hole that blocks what is held, where that is due.
+    fn pop_blocked(&mut self, is_due: impl Fn(&Waits) -> bool) -> Option<(Direction, Delivery, Origin)> {
+        let holes = Direction::BOTH.map(|direction| self.hole_before_front(direction));
+        let due = holes.iter().flatten().filter(|hole| is_due(&hole.waits)).min_by_key(|hole| hole.waits.origin.packet);
+        match due {
+            Some(hole) => self.give_up(hole.direction, hole.until, hole.waits.origin),
+            None if holes.iter().any(Option::is_some) => None,
+            // Both sides acknowledge what the other has not sent yet, which no two real ends do: any order is right.
+            None => self.pop_deliverable(Order::Any),
+        }
+    }
+
+    /// Delivers the front of a direction, where nothing is missing before it.
+    fn pop_deliverable(&mut self, order: Order) -> Option<(Direction, Delivery, Origin)> {
+        // Of two that can go, the one that was captured first does.
+        let direction = Direction::BOTH
+            .into_iter()
+            .filter_map(|direction| {
+                let side = self.sides.get(direction).as_ref()?;
+                let front = side.front()?;
+                let in_order = order == Order::Any || self.has_delivered(direction.opposite(), front.after);
+                let ready = front.offset <= side.next() && in_order;
+                ready.then_some((front.origin.packet, direction))
+            })
+            .min_by_key(|(packet, _)| *packet)
+            .map(|(_, direction)| direction)?;
+        let (content, origin) = self.sides.get_mut(direction).as_mut()?.deliver_front()?;
+        Some((direction, Delivery::Content(content), origin))
+    }
+
+    /// The hole that keeps back what is held of a direction.
+    fn hole_before_front(&self, direction: Direction) -> Option<Hole> {
+        let side = self.sides.get(direction).as_ref()?;
+        let front = side.front()?;
+        if front.offset > side.next() {
+            let acked = side.acked() > side.next();
+            let until = if acked { front.offset.min(side.acked()) } else { front.offset };
+            return Some(Hole { direction, until, waits: Waits { acked, origin: front.origin } });
+        }
+        // The other direction lacks bytes that the sender had received.
+        let peer = direction.opposite();
+        let side = self.sides.get(peer).as_ref()?;
+        let until = side.front().map_or(front.after, |front_of_peer| front_of_peer.offset.min(front.after));
+        let waits = Waits { acked: true, origin: front.origin };
+        (until > side.next()).then_some(Hole { direction: peer, until, waits })
+    }
+
+    fn give_up(&mut self, direction: Direction, until: u64, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
+        let bytes = self.sides.get_mut(direction).as_mut()?.give_up(until);
+        Some((direction, Delivery::Missing(bytes), origin))
+    }
+
+    fn has_delivered(&self, direction: Direction, offset: u64) -> bool {
+        self.sides.get(direction).as_ref().is_none_or(|side| !side.is_seen() || side.has_reached(offset))
+    }
+
+    fn has_early(&self) -> bool {
+        Direction::BOTH.iter().any(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::has_early))
+    }
+
+    /// Whether the capture has the beginning of the connection.
+    pub const fn start_seen(&self) -> bool {
+        self.start_seen
+    }
+
+    /// Whether a SYN, of either side, opens another connection than this one.
+    pub fn is_reopened_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.syn && frontend_isn(direction, segment).is_some_and(|isn| self.frontend_isn != Some(isn))
+    }
+
+    /// Whether both directions were delivered up to their FIN.
+    pub fn is_finished(&self) -> bool {
+        Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))
+    }
+
+    /// Whether a RST was seen.
+    pub const fn is_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// How many bytes are held, with what holding them costs.
+    pub fn held(&self) -> usize {
+        Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::held)).sum()
+    }
+
+    /// What became of one direction's bytes.
+    pub fn counters(&self, direction: Direction) -> Counters {
+        self.sides.get(direction).as_ref().map(Assembler::counters).unwrap_or_default()
+    }
+}
+
+/// The frontend's initial sequence number, which its SYN has and the backend's acknowledges.
+fn frontend_isn(direction: Direction, syn: &Segment<'_>) -> Option<u32> {
+    match direction {
+        Direction::Frontend => Some(syn.seq),
+        Direction::Backend => syn.ack.map(|ack| ack.wrapping_sub(1)),
+    }
+}
+
+/// Bytes that were not captured, or not yet, and that keep a held segment back.
+struct Hole {
+    direction: Direction,
+    /// Where it ends.
+    until: u64,
+    waits: Waits,
+}
+
+/// What a held segment waits for.
+struct Waits {
+    /// Whether the other side has acknowledged the bytes that are missing.
+    acked: bool,
+    /// The segment.
+    origin: Origin,
+}
