@@ -43,8 +43,8 @@ pub struct Conversation {
     sides: PerDirection<Option<Assembler>>,
     /// Whether the first segment seen opened the connection, so that its first bytes are the stream's first.
     start_seen: bool,
-    /// The initial sequence number of the frontend's SYN.
-    frontend_isn: Option<u32>,
+    /// Where the frontend's SYN, or the backend's answer to it, put the beginning of the frontend's stream.
+    opened: Option<Opened>,
     reset: bool,
     max_held: usize,
 }
@@ -70,7 +70,7 @@ pub enum Delivery {
 impl Conversation {
     /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
     pub fn new(max_held: usize) -> Self {
-        Self { sides: PerDirection::default(), start_seen: false, frontend_isn: None, reset: false, max_held }
+        Self { sides: PerDirection::default(), start_seen: false, opened: None, reset: false, max_held }
     }
 
     /// Takes a segment.
@@ -82,7 +82,7 @@ impl Conversation {
                 *self.sides.get_mut(peer) = Some(Assembler::new(ack));
             }
             self.start_seen = true;
-            self.frontend_isn = frontend_isn(direction, segment);
+            self.opened = self.opened.or(Opened::by(direction, segment));
             *self.sides.get_mut(direction) = Some(Assembler::new(first_seq));
         }
         if segment.rst {
@@ -249,7 +249,8 @@ impl Conversation {
 
     /// Whether a SYN, of either side, opens another connection than this one.
     pub fn is_reopened_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        segment.syn && frontend_isn(direction, segment).is_some_and(|isn| self.frontend_isn != Some(isn))
+        let Some(opened) = Opened::by(direction, segment).filter(|_| segment.syn) else { return false };
+        self.opened.is_none_or(|known| !known.is_same_as(opened))
     }
 
     /// Whether both directions were delivered up to their FIN.
@@ -273,11 +274,31 @@ impl Conversation {
     }
 }
 
-/// The frontend's initial sequence number, which its SYN has and the backend's acknowledges.
-fn frontend_isn(direction: Direction, syn: &Segment<'_>) -> Option<u32> {
-    match direction {
-        Direction::Frontend => Some(syn.seq),
-        Direction::Backend => syn.ack.map(|ack| ack.wrapping_sub(1)),
+/// The beginning of a connection, as one of the two SYNs tells it.
+#[derive(Clone, Copy, Debug)]
+enum Opened {
+    /// The frontend's: its initial sequence number.
+    Syn(u32),
+    /// The backend's: it acknowledges the frontend's SYN, and data that may have come with it (RFC 7413).
+    SynAck(u32),
+}
+
+impl Opened {
+    fn by(direction: Direction, syn: &Segment<'_>) -> Option<Self> {
+        match direction {
+            Direction::Frontend => Some(Self::Syn(syn.seq)),
+            Direction::Backend => syn.ack.map(Self::SynAck),
+        }
+    }
+
+    fn is_same_as(self, other: Self) -> bool {
+        const MAX_SYN_DATA: u32 = 65_535;
+        match (self, other) {
+            (Self::Syn(a), Self::Syn(b)) | (Self::SynAck(a), Self::SynAck(b)) => a == b,
+            (Self::Syn(isn), Self::SynAck(ack)) | (Self::SynAck(ack), Self::Syn(isn)) => {
+                ack.wrapping_sub(isn).wrapping_sub(1) <= MAX_SYN_DATA
+            }
+        }
     }
 }
 
