@@ -7,9 +7,12 @@ use std::path::PathBuf;
 
 use crate::packet::Packet;
 
+mod batch;
 pub mod file;
 pub mod filter;
 pub mod live;
+pub mod privileges;
+pub mod savefile;
 
 /// What a [`Source`] has to say next.
 #[derive(Debug)]
@@ -88,6 +91,14 @@ pub enum Error {
         filter: String,
         /// What libpcap said.
         reason: String,
+    },
+    /// Packets could not be kept in a file.
+    #[error("{}: cannot be written: {reason}", path.display())]
+    Save {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: std::io::Error,
     },
 }
 
