@@ -1,1 +1,110 @@
-//! placeholder
+//! Capture files: pcap and pcapng, also compressed with gzip or zstd, from the file system or from a pipe.
+//!
+//! Format and compression are recognised by content, never by name. Packets are handed out as soon as they have arrived
+//! whole, borrowed from the buffer into which they were read. A file that is cut off or damaged gives every packet before
+//! the damage, and then says what was wanted and what was there.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::vec;
+
+use self::reader::{Advance, CaptureReader};
+use super::{Error, Event, Source};
+
+mod buffer;
+mod format;
+mod input;
+mod pcap;
+mod pcapng;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+/// What messages call standard input.
+const STANDARD_INPUT: &str = "standard input";
+
+/// Capture files, one after the other, as one sequence of packets.
+///
+/// ```no_run
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// use pgdissect::capture::{Event, Source, file::FileSource};
+///
+/// let mut source = FileSource::new(vec!["a.pcap".into(), "b.pcapng.gz".into()], Arc::new(AtomicBool::new(false)));
+/// loop {
+///     match source.next_event() {
+///         Ok(Event::Packet(packet)) => println!("{} {} bytes", packet.ts, packet.data.len()),
+///         Ok(Event::Idle) => {}
+///         Ok(Event::End) => break,
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// ```
+pub struct FileSource {
+    waiting: vec::IntoIter<PathBuf>,
+    current: Option<CaptureReader>,
+    stop: Arc<AtomicBool>,
+}
+
+impl FileSource {
+    /// A source of the packets in `paths`, each opened when its turn comes; `-` is standard input. It ends early once
+    /// `stop` is set.
+    pub fn new(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
+        Self { waiting: paths.into_iter(), current: None, stop }
+    }
+
+    /// A source of the packets that `input` holds, under a name for messages.
+    ///
+    /// `input` should not wait for bytes, but answer [`std::io::ErrorKind::WouldBlock`] where it has none yet, which
+    /// becomes [`Event::Idle`]. At its end it answers 0, however often it is asked.
+    pub fn from_reader(name: impl Into<PathBuf>, input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
+        let reader = CaptureReader::new(name.into(), Box::new(input));
+        Self { waiting: Vec::new().into_iter(), current: Some(reader), stop }
+    }
+
+    /// The name of the file that is being read.
+    pub fn current(&self) -> Option<&Path> {
+        self.current.as_ref().map(CaptureReader::name)
+    }
+
+    /// Opens the next file. Says whether there is one.
+    fn open_next(&mut self) -> Result<bool, Error> {
+        let Some(path) = self.waiting.next() else { return Ok(false) };
+        let (name, opened) = if path.as_os_str() == "-" {
+            (STANDARD_INPUT.into(), input::open_stdin())
+        } else {
+            let opened = input::open(&path);
+            (path, opened)
+        };
+        match opened {
+            Ok(raw) => self.current = Some(CaptureReader::new(name, raw)),
+            Err(reason) => return Err(Error::Open { path: name, reason }),
+        }
+        Ok(true)
+    }
+}
+
+impl Source for FileSource {
+    #[inline]
+    fn next_event(&mut self) -> Result<Event<'_>, Error> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(Event::End);
+        }
+        let found = loop {
+            let Some(reader) = &mut self.current else {
+                if self.open_next()? {
+                    continue;
+                }
+                return Ok(Event::End);
+            };
+            match reader.advance()? {
+                Advance::Packet(found) => break found,
+                Advance::Idle => return Ok(Event::Idle),
+                Advance::End => self.current = None,
+            }
+        };
+        Ok(self.current.as_ref().map_or(Event::End, |reader| Event::Packet(reader.packet(found))))
+    }
+}

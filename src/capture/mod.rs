@@ -72,8 +72,18 @@ pub enum Error {
         reason: String,
     },
     /// A capture file ends, or stops to make sense, before its end. What came before was handed out.
-    #[error("{}: {reason} at byte {offset}; everything before it was read", path.display())]
+    #[error("{}: byte {offset}: {reason}; everything before it was read", path.display())]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the (uncompressed) file, in bytes from its start.
+        offset: u64,
+        /// What was wanted and what was there.
+        reason: String,
+    },
+    /// A piece of a capture file makes no sense, but where the next piece begins is known. Reading goes on there.
+    #[error("{}: byte {offset}: {reason}; skipped, everything else is read", path.display())]
+    Skipped {
         /// The file.
         path: PathBuf,
         /// Where in the (uncompressed) file, in bytes from its start.
@@ -105,6 +115,6 @@ pub enum Error {
 impl Error {
     /// Whether packets were read before this error, so that the output is good as far as it goes.
     pub const fn is_partial(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        matches!(self, Self::Damaged { .. } | Self::Skipped { .. })
     }
 }

@@ -1,0 +1,101 @@
+//! The pcap format: a header of 24 bytes, then packets, each behind a header of its own.
+
+use super::format::{ByteOrder, LARGEST, Next, Piece, Record, link_type, words};
+use crate::packet::LinkType;
+use crate::time::{Precision, Timestamp};
+
+/// What libpcap takes for the largest packet (its MAXIMUM_SNAPLEN). Files that say more are believed, up to a limit.
+const LARGEST_PACKET: u32 = 256 * 1024;
+
+const FILE_HEADER: usize = 24;
+const PACKET_HEADER: usize = 16;
+/// With interface, protocol and packet type behind the usual fields, as Alexey Kuznetsov's patched libpcap wrote them.
+const MODIFIED_PACKET_HEADER: usize = 24;
+
+/// What the magic number tells: how everything behind it is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Magic {
+    order: ByteOrder,
+    precision: Precision,
+    packet_header: usize,
+}
+
+impl Magic {
+    pub(super) fn new(magic: [u8; 4]) -> Option<Self> {
+        [ByteOrder::Little, ByteOrder::Big].into_iter().find_map(|order| {
+            let (precision, packet_header) = match order.u32(magic) {
+                0xa1b2_c3d4 => (Precision::Micros, PACKET_HEADER),
+                0xa1b2_3c4d => (Precision::Nanos, PACKET_HEADER),
+                0xa1b2_cd34 => (Precision::Micros, MODIFIED_PACKET_HEADER),
+                _ => return None,
+            };
+            Some(Self { order, precision, packet_header })
+        })
+    }
+}
+
+/// A pcap file whose header has been read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pcap {
+    magic: Magic,
+    link: LinkType,
+    largest_packet: u32,
+}
+
+/// How reading a file header ends.
+pub(super) enum Header {
+    Read { pcap: Pcap, len: usize },
+    Short(Piece),
+    Unknown(String),
+}
+
+impl Pcap {
+    pub(super) fn read_header(magic: Magic, unread: &[u8]) -> Header {
+        let Some([_, version, _thiszone, _sigfigs, snaplen, link]) = words(unread) else {
+            return Header::Short(Piece::FileHeader(FILE_HEADER));
+        };
+        let order = magic.order;
+        let [major, minor] = match (order, order.u32(*version)) {
+            (ByteOrder::Little, version) => [version & 0xffff, version >> 16],
+            (ByteOrder::Big, version) => [version >> 16, version & 0xffff],
+        };
+        if major != 2 {
+            return Header::Unknown(format!("wanted version 2 of the pcap format, found {major}.{minor}"));
+        }
+        // The upper half of the link type is for the length of the frame check sequence, and reserved.
+        let link = link_type((order.u32(*link) & 0xffff) as u16);
+        let largest_packet = order.u32(*snaplen).clamp(LARGEST_PACKET, LARGEST);
+        Header::Read { pcap: Self { magic, link, largest_packet }, len: FILE_HEADER }
+    }
+
+    /// What stands at the front of `unread`.
+    #[inline]
+    pub(super) fn next(&self, unread: &[u8]) -> Next {
+        let Magic { order, precision, packet_header: header } = self.magic;
+        let (Some([seconds, fraction, caplen, orig_len]), true) = (words(unread), unread.len() >= header) else {
+            return Next::Short(Piece::PacketHeader(header));
+        };
+        let caplen = order.u32(*caplen);
+        if caplen > self.largest_packet {
+            let largest = self.largest_packet;
+            return Next::Lost(format!("a packet of {caplen} bytes was announced, the most there can be is {largest}"));
+        }
+        let len = header + caplen as usize;
+        if unread.len() < len {
+            return Next::Short(Piece::Packet { header, len: caplen as usize });
+        }
+        let nanos_per_unit = match precision {
+            Precision::Micros => 1_000,
+            Precision::Nanos => 1,
+        };
+        // Cannot overflow: both are 32 bits wide. A fraction of more than a second is carried over.
+        let nanos = i64::from(order.u32(*seconds)) * 1_000_000_000 + i64::from(order.u32(*fraction)) * nanos_per_unit;
+        Next::Packet(Record {
+            len,
+            data: header..len,
+            ts: Timestamp::from_nanos(nanos, precision),
+            link: self.link,
+            orig_len: order.u32(*orig_len),
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! The pcapng format: blocks, of which some hold packets and others tell how these are to be read.
+//!
+//! The blocks' own framing is by hand, and so are the packet blocks: it is the way of every packet, and pcap-parser makes
+//! a vector of options for each. What it is good for here are the block types and the options.
+
+use pcap_parser::{
+    DSB_MAGIC, EPB_MAGIC, IDB_MAGIC, OptionCode, PcapError, SHB_MAGIC, SPB_MAGIC, parse_option_be, parse_option_le,
+};
+
+use super::format::{ByteOrder, LARGEST, Next, Piece, Record, link_type, words};
+use crate::packet::LinkType;
+use crate::time::{Precision, Timestamp};
+
+/// The Packet Block, which the Enhanced Packet Block has replaced.
+const PACKET_BLOCK: u32 = 2;
+
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+
+/// Type and length before a block's body, and the length again behind it.
+const BLOCK_HEADER: usize = 8;
+const BLOCK_TRAILER: usize = 4;
+
+/// Interfaces of one section: as many as a Packet Block can tell apart. Each costs memory until the section ends.
+const MOST_INTERFACES: usize = 1 << 16;
+
+/// Whether a file begins as a pcapng file does. The type of its first block reads the same in both byte orders.
+pub(super) const fn is_magic(magic: [u8; 4]) -> bool {
+    u32::from_le_bytes(magic) == SHB_MAGIC
+}
+
+/// A pcapng file: the section that is being read.
+#[derive(Debug)]
+pub(super) struct Pcapng {
+    order: ByteOrder,
+    /// By number; `None` where a description made no sense, so that those behind it keep their numbers.
+    interfaces: Vec<Option<Interface>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    link: LinkType,
+    snaplen: u32,
+    clock: Clock,
+}
+
+impl Pcapng {
+    pub(super) const fn new() -> Self {
+        Self { order: ByteOrder::Little, interfaces: Vec::new() }
+    }
+
+    /// What stands at the front of `unread`. Anything but [`Next::Short`] and [`Next::Lost`] has been taken notice of,
+    /// and must be stepped over before the next call.
+    #[inline]
+    pub(super) fn next(&mut self, unread: &[u8]) -> Next {
+        let Some([kind, len]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER)) };
+        let kind = self.order.u32(*kind);
+        if kind == SHB_MAGIC {
+            // The section's byte order is that of its magic number, which stands behind the length.
+            let Some([_, _, magic]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER + 4)) };
+            match [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(*magic) == BYTE_ORDER_MAGIC) {
+                Some(order) => self.order = order,
+                None => return Next::Lost(format!("a section without a byte-order magic, found {}", Hex(magic))),
+            }
+        }
+        let len = self.order.u32(*len);
+        if len < (BLOCK_HEADER + BLOCK_TRAILER) as u32 || len > LARGEST || !len.is_multiple_of(4) {
+            return Next::Lost(format!("a block of {len} bytes was announced, which no block can have"));
+        }
+        let len = len as usize;
+        let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
+            return Next::Short(Piece::Block(len));
+        };
+        let trailer = self.order.u32(*trailer);
+        if trailer as usize != len {
+            return Next::Lost(format!("a block of {len} bytes was announced, {trailer} bytes says its end"));
+        }
+        match kind {
+            EPB_MAGIC | PACKET_BLOCK => self.packet(kind, body, len),
+            SPB_MAGIC => self.simple_packet(body, len),
+            IDB_MAGIC => self.interface(body, len),
+            SHB_MAGIC => self.section(body, len),
+            // The key log of the TLS sessions in the packets behind it: to be handed out from here once there is someone
+            // to hand it to (pcap_parser's parse_decryptionsecretsblock_le and _be read its body).
+            DSB_MAGIC => Next::Other(len),
+            _ => Next::Other(len),
+        }
+    }
+
+    #[inline]
+    fn packet(&self, kind: u32, body: &[u8], len: usize) -> Next {
+        const FIXED: usize = 20;
+        let Some([interface, high, low, caplen, orig_len]) = words(body) else {
+            return too_short("a packet", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
+        };
+        let number = if kind == PACKET_BLOCK {
+            // Sixteen bits, and behind them a count of packets that were dropped.
+            let [a, b, ..] = *interface;
+            self.order.u16([a, b]).into()
+        } else {
+            self.order.u32(*interface)
+        };
+        let Some(interface) = self.interface_of(number) else { return self.unknown_interface(number, len) };
+        let caplen = self.order.u32(*caplen) as usize;
+        let room = body.len() - FIXED;
+        if caplen > room {
+            return Next::Bad(len, format!("a packet of {caplen} bytes was announced in a block with room for {room}"));
+        }
+        let ticks = (u64::from(self.order.u32(*high)) << 32) | u64::from(self.order.u32(*low));
+        let data = BLOCK_HEADER + FIXED;
+        Next::Packet(Record {
+            len,
+            data: data..data + caplen,
+            ts: interface.clock.at(ticks),
+            link: interface.link,
+            orig_len: self.order.u32(*orig_len),
+        })
+    }
+
+    fn simple_packet(&self, body: &[u8], len: usize) -> Next {
+        const FIXED: usize = 4;
+        let Some([orig_len]) = words(body) else {
+            return too_short("a simple packet", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
+        };
+        // "The Simple Packet Block does not contain the Interface ID field. Therefore, it MUST be assumed that all the
+        // Simple Packet Blocks have been captured on the interface previously specified in the first Interface
+        // Description Block."
+        let Some(interface) = self.interface_of(0) else { return self.unknown_interface(0, len) };
+        let orig_len = self.order.u32(*orig_len);
+        let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
+        let caplen = (orig_len.min(snaplen) as usize).min(body.len() - FIXED);
+        let data = BLOCK_HEADER + FIXED;
+        Next::Packet(Record {
+            len,
+            data: data..data + caplen,
+            // It has no time, and libpcap gives it the same none.
+            ts: Timestamp::from_nanos(0, Precision::Micros),
+            link: interface.link,
+            orig_len,
+        })
+    }
+
+    fn interface_of(&self, number: u32) -> Option<&Interface> {
+        self.interfaces.get(number as usize)?.as_ref()
+    }
+
+    #[cold]
+    fn unknown_interface(&self, number: u32, len: usize) -> Next {
+        let described = self.interfaces.iter().flatten().count();
+        Next::Bad(len, format!("a packet of interface {number}, which is none of the {described} that are described"))
+    }
+
+    fn interface(&mut self, body: &[u8], len: usize) -> Next {
+        const FIXED: usize = 8;
+        if self.interfaces.len() == MOST_INTERFACES {
+            return Next::Bad(len, format!("more than {MOST_INTERFACES} interfaces in a section"));
+        }
+        let (Some([link, snaplen]), Some(options)) = (words(body), body.get(FIXED..)) else {
+            self.interfaces.push(None);
+            return too_short("an interface description", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
+        };
+        let [a, b, _, _] = *link;
+        self.interfaces.push(Some(Interface {
+            link: link_type(self.order.u16([a, b])),
+            snaplen: self.order.u32(*snaplen),
+            clock: Clock::new(self.order, options),
+        }));
+        Next::Other(len)
+    }
+
+    fn section(&mut self, body: &[u8], len: usize) -> Next {
+        const FIXED: usize = 16;
+        let Some([_magic, version, _, _]) = words(body) else {
+            return Next::Lost(format!("a section header of {len} bytes, too short for its {FIXED} bytes of fields"));
+        };
+        let [a, b, c, d] = *version;
+        let (major, minor) = (self.order.u16([a, b]), self.order.u16([c, d]));
+        if major != 1 {
+            return Next::Lost(format!("wanted version 1 of the pcapng format, found {major}.{minor}"));
+        }
+        self.interfaces.clear();
+        Next::Other(len)
+    }
+}
+
+#[cold]
+fn too_short(what: &str, len: usize, least: usize) -> Next {
+    Next::Bad(len, format!("{what} in a block of {len} bytes, which takes {least} at least"))
+}
+
+/// Bytes as they stand in the file.
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How an interface counts time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Clock {
+    unit: Unit,
+    precision: Precision,
+    /// Nanoseconds to add.
+    offset: i128,
+}
+
+/// What a tick is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// So many nanoseconds.
+    Nanos(u64),
+    /// One of so many parts of a nanosecond; 0 for one so small that no number of ticks makes up a nanosecond.
+    PartOfNano(u64),
+    /// A second divided by this power of two.
+    Binary(u8),
+}
+
+impl Clock {
+    /// From an interface's options.
+    fn new(order: ByteOrder, mut options: &[u8]) -> Self {
+        let mut resolution = 6;
+        let mut offset = 0;
+        let parse = match order {
+            ByteOrder::Little => parse_option_le::<PcapError<&[u8]>>,
+            ByteOrder::Big => parse_option_be::<PcapError<&[u8]>>,
+        };
+        while let Ok((rest, option)) = parse(options) {
+            options = rest;
+            match (option.code, option.as_bytes()) {
+                (OptionCode::EndOfOpt, _) => break,
+                (OptionCode::IfTsresol, Ok([value])) => resolution = *value,
+                (OptionCode::IfTsoffset, Ok(value)) => {
+                    offset = value.try_into().map_or(offset, |value| order.i64(value));
+                }
+                _ => {}
+            }
+        }
+        Self::from_resolution(resolution, offset)
+    }
+
+    /// "If the Most Significant Bit is equal to zero, the remaining bits indicate the resolution of the timestamp as a
+    /// negative power of 10 […]. If the Most Significant Bit is equal to one, the remaining bits indicate the resolution
+    /// as a negative power of 2."
+    fn from_resolution(resolution: u8, offset_seconds: i64) -> Self {
+        let exponent = resolution & 0x7f;
+        let power_of_ten = |exponent: u8| 10_u64.checked_pow(exponent.into());
+        let (unit, finer) = if resolution & 0x80 != 0 {
+            (Unit::Binary(exponent), exponent > 19) // 2^19 is the last below a million
+        } else if let Some(smaller) = 9_u8.checked_sub(exponent) {
+            (Unit::Nanos(power_of_ten(smaller).unwrap_or(1)), exponent > 6)
+        } else {
+            (Unit::PartOfNano(power_of_ten(exponent - 9).unwrap_or(0)), true)
+        };
+        let precision = if finer { Precision::Nanos } else { Precision::Micros };
+        Self { unit, precision, offset: i128::from(offset_seconds) * 1_000_000_000 }
+    }
+
+    /// The instant at a count of ticks; the nearest that can be told where it cannot.
+    #[inline]
+    fn at(&self, ticks: u64) -> Timestamp {
+        let nanos = match self.unit {
+            Unit::Nanos(nanos) => u128::from(ticks) * u128::from(nanos),
+            Unit::PartOfNano(parts) => ticks.checked_div(parts).unwrap_or(0).into(),
+            Unit::Binary(exponent) => (u128::from(ticks) * 1_000_000_000) >> exponent,
+        };
+        let nanos = (nanos as i128).saturating_add(self.offset);
+        let nanos = nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        Timestamp::from_nanos(nanos, self.precision)
+    }
+}

@@ -1,0 +1,281 @@
+//! One capture, from its first byte to its last.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::buffer::Buffer;
+use super::format::{Next, Piece, Record};
+use super::input::{Compression, Input, Raw};
+use super::pcap::{Header, Magic, Pcap};
+use super::pcapng::{self, Hex, Pcapng};
+use crate::capture::Error;
+use crate::packet::Packet;
+
+/// A call that finds no packet says so after this many reads, for others have work to do as well.
+const READS_PER_CALL: u32 = 64;
+
+/// Reads a capture in any format, and any compression, from anything.
+pub(super) struct CaptureReader {
+    name: PathBuf,
+    input: Input,
+    ended: Option<Ended>,
+    buffer: Buffer,
+    format: Format,
+    skipped: Skipped,
+}
+
+/// What is known of the capture so far.
+enum Format {
+    Unknown,
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+    /// It has been read to its end, or as far as it makes sense.
+    Over,
+}
+
+/// Why no more bytes come.
+enum Ended {
+    /// There are no more.
+    Cleanly,
+    /// They could not be read.
+    Failed(io::Error),
+}
+
+/// Blocks that were stepped over because they make no sense. The first is reported when it is met, the others together
+/// at the end: a file in which every packet is wrong in the same way must not be a message for each.
+#[derive(Default)]
+struct Skipped {
+    reported: bool,
+    more: u64,
+    last: u64,
+}
+
+/// What a reader has next.
+pub(super) enum Advance {
+    /// A packet; [`CaptureReader::packet`] gives it.
+    Packet(Found),
+    /// Nothing now.
+    Idle,
+    /// Nothing more.
+    End,
+}
+
+/// A packet and its place in the buffer, until the next call of [`CaptureReader::advance`]. Not yet a [`Packet`], for
+/// the compiler does not let go of what was borrowed on only one way out of a loop.
+pub(super) struct Found {
+    record: Record,
+    place: Range<usize>,
+}
+
+impl CaptureReader {
+    pub(super) fn new(name: PathBuf, raw: Raw) -> Self {
+        Self {
+            name,
+            input: Input::new(raw),
+            ended: None,
+            buffer: Buffer::new(),
+            format: Format::Unknown,
+            skipped: Skipped::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// A packet that was found by the last call of [`advance`](Self::advance).
+    #[inline]
+    pub(super) fn packet(&self, found: Found) -> Packet<'_> {
+        let Found { record: Record { data, ts, link, orig_len, .. }, place: Range { start, .. } } = found;
+        Packet { ts, link, data: self.buffer.get(start + data.start..start + data.end), orig_len }
+    }
+
+    /// Goes on to the next packet. After an error the next call goes on with what can still be read.
+    #[inline]
+    pub(super) fn advance(&mut self) -> Result<Advance, Error> {
+        let mut reads = READS_PER_CALL;
+        loop {
+            let unread = self.buffer.unread();
+            let next = match &mut self.format {
+                Format::Pcap(pcap) => pcap.next(unread),
+                Format::Pcapng(pcapng) => pcapng.next(unread),
+                Format::Unknown => match self.recognise()? {
+                    Some(piece) => Next::Short(piece),
+                    None => continue,
+                },
+                Format::Over => return self.account(),
+            };
+            match next {
+                Next::Packet(record) => {
+                    let place = self.buffer.consume(record.len);
+                    return Ok(Advance::Packet(Found { record, place }));
+                }
+                Next::Other(len) => {
+                    self.buffer.consume(len);
+                }
+                Next::Bad(len, reason) => {
+                    let offset = self.buffer.offset();
+                    self.buffer.consume(len);
+                    self.skip(offset, reason)?;
+                }
+                Next::Short(piece) => {
+                    if self.ended.is_some() {
+                        return self.end(piece);
+                    }
+                    if reads == 0 {
+                        return Ok(Advance::Idle);
+                    }
+                    reads -= 1;
+                    if !self.read(piece.wanted()) {
+                        return Ok(Advance::Idle);
+                    }
+                }
+                Next::Lost(reason) => return Err(self.damaged(reason)),
+            }
+        }
+    }
+
+    /// Reads once. Says whether it is worth while to look again.
+    fn read(&mut self, wanted: usize) -> bool {
+        match self.buffer.fill(&mut self.input, wanted) {
+            Ok(0) => self.ended = Some(Ended::Cleanly),
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return false,
+                io::ErrorKind::Interrupted => {}
+                _ => self.ended = Some(Ended::Failed(error)),
+            },
+        }
+        true
+    }
+
+    /// Finds out what this is from its first bytes. Says what is missing for that, if anything is.
+    fn recognise(&mut self) -> Result<Option<Piece>, Error> {
+        let unread = self.buffer.unread();
+        let Some(magic) = unread.first_chunk() else {
+            if !matches!(self.ended, Some(Ended::Cleanly)) {
+                return Ok(Some(Piece::FileHeader(4)));
+            }
+            let reason = if unread.is_empty() { "it is empty".to_owned() } else { self.wanted_a_header(unread) };
+            return Err(self.not_a_capture(reason));
+        };
+        if let Some(magic) = Magic::new(*magic) {
+            match Pcap::read_header(magic, unread) {
+                Header::Read { pcap, len } => {
+                    self.format = Format::Pcap(pcap);
+                    self.buffer.consume(len);
+                }
+                Header::Short(piece) => return Ok(Some(piece)),
+                Header::Unknown(reason) => return Err(self.not_a_capture(reason)),
+            }
+        } else if pcapng::is_magic(*magic) {
+            let mut pcapng = Pcapng::new();
+            match pcapng.next(unread) {
+                Next::Short(piece) => return Ok(Some(piece)),
+                Next::Lost(reason) => return Err(self.not_a_capture(reason)),
+                Next::Packet(_) | Next::Other(_) | Next::Bad(..) => self.format = Format::Pcapng(pcapng),
+            }
+        } else if let (Some(compression), None) = (Compression::from_magic(*magic), self.input.compression()) {
+            let head = self.buffer.take();
+            self.ended = None;
+            if let Err(error) = self.input.decompress(compression, head) {
+                self.ended = Some(Ended::Failed(error));
+            }
+        } else {
+            let reason = self.wanted_a_header(magic);
+            return Err(self.not_a_capture(reason));
+        }
+        Ok(None)
+    }
+
+    fn wanted_a_header(&self, found: &[u8]) -> String {
+        let advice = match found {
+            [0xfd, b'7', b'z', b'X'] => ": xz, decompress it first",
+            [b'B', b'Z', b'h', _] => ": bzip2, decompress it first",
+            [0x04, 0x22, 0x4d, 0x18] => ": lz4, decompress it first",
+            [b'P', b'K', 3, 4] => ": a zip archive, unpack it first",
+            [b's', b'n', b'o', b'o'] => ": perhaps a snoop file, convert it with editcap",
+            _ => "",
+        };
+        let within = match self.input.compression() {
+            Some(compression) => format!(" in the {} stream", compression.name()),
+            None => String::new(),
+        };
+        format!("wanted a pcap or pcapng header{within}, found {}{advice}", Hex(found))
+    }
+
+    /// The bytes have ended before `piece` was there.
+    #[cold]
+    fn end(&mut self, piece: Piece) -> Result<Advance, Error> {
+        let had = self.buffer.unread().len();
+        let cut_off = (had > 0).then(|| piece.cut_off(had));
+        let reason = match (cut_off, self.ended.take()) {
+            (None, Some(Ended::Failed(reason))) if self.is_untouched() => {
+                self.format = Format::Over;
+                return Err(Error::Open { path: self.name.clone(), reason });
+            }
+            (None, Some(Ended::Failed(error))) => self.failure(&error),
+            (Some(cut_off), Some(Ended::Failed(error))) => format!("{cut_off} ({})", self.failure(&error)),
+            (Some(cut_off), _) => cut_off,
+            (None, _) => {
+                self.format = Format::Over;
+                return self.account();
+            }
+        };
+        Err(self.damaged(reason))
+    }
+
+    /// Whether not one byte has been had from the input itself.
+    fn is_untouched(&self) -> bool {
+        matches!(self.format, Format::Unknown) && self.input.compression().is_none() && self.buffer.unread().is_empty()
+    }
+
+    /// Why bytes could not be read.
+    fn failure(&self, error: &io::Error) -> String {
+        match self.input.compression() {
+            Some(compression) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                format!("the {} stream is cut off", compression.name())
+            }
+            // An error that the system has no number for is the decoder's.
+            Some(compression) if error.raw_os_error().is_none() => {
+                format!("the {} stream is damaged: {error}", compression.name())
+            }
+            _ => format!("reading failed: {error}"),
+        }
+    }
+
+    #[cold]
+    fn skip(&mut self, offset: u64, reason: String) -> Result<(), Error> {
+        if self.skipped.reported {
+            self.skipped.more += 1;
+            self.skipped.last = offset;
+            return Ok(());
+        }
+        self.skipped.reported = true;
+        Err(Error::Skipped { path: self.name.clone(), offset, reason })
+    }
+
+    /// Says how much was skipped, if nobody has heard of it yet; then, that this is the end.
+    #[cold]
+    fn account(&mut self) -> Result<Advance, Error> {
+        let Skipped { more, last, .. } = std::mem::take(&mut self.skipped);
+        if more == 0 {
+            return Ok(Advance::End);
+        }
+        let reason = format!("the last of {more} more blocks that make no sense");
+        Err(Error::Skipped { path: self.name.clone(), offset: last, reason })
+    }
+
+    #[cold]
+    fn damaged(&mut self, reason: String) -> Error {
+        self.format = Format::Over;
+        Error::Damaged { path: self.name.clone(), offset: self.buffer.offset(), reason }
+    }
+
+    #[cold]
+    fn not_a_capture(&mut self, reason: String) -> Error {
+        self.format = Format::Over;
+        Error::NotACapture { path: self.name.clone(), reason }
+    }
+}
