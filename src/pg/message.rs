@@ -32,95 +32,102 @@ pub struct Context {
     pub show_secrets: bool,
 }
 
-/// Every message of protocol 3.0 and 3.2, by its documented name. Written as `"type"` and `"body"`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(tag = "type", content = "body")]
-#[allow(missing_docs)] // the names are the documentation's
-pub enum Message<'a> {
+/// Declares the messages: each once, with its fields and its name.
+macro_rules! messages {
+    ($($variant:ident $(($body:ty))? = $name:literal,)*) => {
+        /// Every message of protocol 3.0 and 3.2, by its documented name. Written as `"type"` and `"body"`.
+        #[derive(Clone, Debug, Serialize, JsonSchema)]
+        #[serde(tag = "type", content = "body")]
+        #[allow(missing_docs)] // the names are the documentation's
+        pub enum Message<'a> {
+            $(#[serde(rename = $name)] $variant $(($body))?,)*
+        }
+
+        impl Message<'_> {
+            /// The names of all messages.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
+            /// Its documented name.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(messages!(@pattern $variant $($body)?) => $name,)*
+                }
+            }
+        }
+    };
+    (@pattern $variant:ident) => { Self::$variant };
+    (@pattern $variant:ident $body:ty) => { Self::$variant(_) };
+}
+
+messages! {
     // Without a tag.
-    StartupMessage(StartupMessage<'a>),
-    #[serde(rename = "SSLRequest")]
-    SslRequest,
-    #[serde(rename = "GSSENCRequest")]
-    GssencRequest,
-    CancelRequest(CancelRequest<'a>),
-    #[serde(rename = "SSLResponse")]
-    SslResponse(EncryptionResponse),
-    #[serde(rename = "GSSENCResponse")]
-    GssencResponse(EncryptionResponse),
+    StartupMessage(StartupMessage<'a>) = "StartupMessage",
+    SslRequest = "SSLRequest",
+    GssencRequest = "GSSENCRequest",
+    CancelRequest(CancelRequest<'a>) = "CancelRequest",
+    SslResponse(EncryptionResponse) = "SSLResponse",
+    GssencResponse(EncryptionResponse) = "GSSENCResponse",
 
     // Authentication.
-    AuthenticationOk,
-    AuthenticationKerberosV5,
-    AuthenticationCleartextPassword,
-    #[serde(rename = "AuthenticationMD5Password")]
-    AuthenticationMd5Password(auth::Md5Password<'a>),
-    #[serde(rename = "AuthenticationSCMCredential")]
-    AuthenticationScmCredential,
-    #[serde(rename = "AuthenticationGSS")]
-    AuthenticationGss,
-    #[serde(rename = "AuthenticationGSSContinue")]
-    AuthenticationGssContinue(auth::GssToken<'a>),
-    #[serde(rename = "AuthenticationSSPI")]
-    AuthenticationSspi,
-    #[serde(rename = "AuthenticationSASL")]
-    AuthenticationSasl(auth::Sasl<'a>),
-    #[serde(rename = "AuthenticationSASLContinue")]
-    AuthenticationSaslContinue(auth::SaslContinue<'a>),
-    #[serde(rename = "AuthenticationSASLFinal")]
-    AuthenticationSaslFinal(auth::SaslFinal<'a>),
-    #[serde(rename = "Authentication")]
-    UnknownAuthentication(auth::UnknownAuthentication<'a>),
-    PasswordMessage(auth::PasswordMessage<'a>),
-    #[serde(rename = "SASLInitialResponse")]
-    SaslInitialResponse(auth::SaslInitialResponse<'a>),
-    #[serde(rename = "SASLResponse")]
-    SaslResponse(auth::SaslResponse<'a>),
-    #[serde(rename = "GSSResponse")]
-    GssResponse(auth::GssToken<'a>),
-    UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse<'a>),
+    AuthenticationOk = "AuthenticationOk",
+    AuthenticationKerberosV5 = "AuthenticationKerberosV5",
+    AuthenticationCleartextPassword = "AuthenticationCleartextPassword",
+    AuthenticationMd5Password(auth::Md5Password<'a>) = "AuthenticationMD5Password",
+    AuthenticationScmCredential = "AuthenticationSCMCredential",
+    AuthenticationGss = "AuthenticationGSS",
+    AuthenticationGssContinue(auth::GssToken<'a>) = "AuthenticationGSSContinue",
+    AuthenticationSspi = "AuthenticationSSPI",
+    AuthenticationSasl(auth::Sasl<'a>) = "AuthenticationSASL",
+    AuthenticationSaslContinue(auth::SaslContinue<'a>) = "AuthenticationSASLContinue",
+    AuthenticationSaslFinal(auth::SaslFinal<'a>) = "AuthenticationSASLFinal",
+    UnknownAuthentication(auth::UnknownAuthentication<'a>) = "Authentication",
+    PasswordMessage(auth::PasswordMessage<'a>) = "PasswordMessage",
+    SaslInitialResponse(auth::SaslInitialResponse<'a>) = "SASLInitialResponse",
+    SaslResponse(auth::SaslResponse<'a>) = "SASLResponse",
+    GssResponse(auth::GssToken<'a>) = "GSSResponse",
+    UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse<'a>) = "UnknownAuthenticationResponse",
 
     // The session.
-    NegotiateProtocolVersion(NegotiateProtocolVersion<'a>),
-    BackendKeyData(BackendKeyData<'a>),
-    ParameterStatus(ParameterStatus<'a>),
-    NotificationResponse(NotificationResponse<'a>),
-    NoticeResponse(Fields<'a>),
-    ErrorResponse(Fields<'a>),
-    ReadyForQuery(ReadyForQuery),
-    Terminate,
+    NegotiateProtocolVersion(NegotiateProtocolVersion<'a>) = "NegotiateProtocolVersion",
+    BackendKeyData(BackendKeyData<'a>) = "BackendKeyData",
+    ParameterStatus(ParameterStatus<'a>) = "ParameterStatus",
+    NotificationResponse(NotificationResponse<'a>) = "NotificationResponse",
+    NoticeResponse(Fields<'a>) = "NoticeResponse",
+    ErrorResponse(Fields<'a>) = "ErrorResponse",
+    ReadyForQuery(ReadyForQuery) = "ReadyForQuery",
+    Terminate = "Terminate",
 
     // Queries.
-    Query(Query<'a>),
-    RowDescription(RowDescription<'a>),
-    DataRow(DataRow<'a>),
-    CommandComplete(CommandComplete<'a>),
-    EmptyQueryResponse,
-    FunctionCall(FunctionCall<'a>),
-    FunctionCallResponse(FunctionCallResponse<'a>),
+    Query(Query<'a>) = "Query",
+    RowDescription(RowDescription<'a>) = "RowDescription",
+    DataRow(DataRow<'a>) = "DataRow",
+    CommandComplete(CommandComplete<'a>) = "CommandComplete",
+    EmptyQueryResponse = "EmptyQueryResponse",
+    FunctionCall(FunctionCall<'a>) = "FunctionCall",
+    FunctionCallResponse(FunctionCallResponse<'a>) = "FunctionCallResponse",
 
     // The extended query protocol.
-    Parse(Parse<'a>),
-    ParseComplete,
-    Bind(Bind<'a>),
-    BindComplete,
-    Describe(Target<'a>),
-    ParameterDescription(ParameterDescription<'a>),
-    NoData,
-    Execute(Execute<'a>),
-    PortalSuspended,
-    Close(Target<'a>),
-    CloseComplete,
-    Flush,
-    Sync,
+    Parse(Parse<'a>) = "Parse",
+    ParseComplete = "ParseComplete",
+    Bind(Bind<'a>) = "Bind",
+    BindComplete = "BindComplete",
+    Describe(Target<'a>) = "Describe",
+    ParameterDescription(ParameterDescription<'a>) = "ParameterDescription",
+    NoData = "NoData",
+    Execute(Execute<'a>) = "Execute",
+    PortalSuspended = "PortalSuspended",
+    Close(Target<'a>) = "Close",
+    CloseComplete = "CloseComplete",
+    Flush = "Flush",
+    Sync = "Sync",
 
     // COPY.
-    CopyInResponse(CopyResponse<'a>),
-    CopyOutResponse(CopyResponse<'a>),
-    CopyBothResponse(CopyResponse<'a>),
-    CopyData(CopyData<'a>),
-    CopyDone,
-    CopyFail(CopyFail<'a>),
+    CopyInResponse(CopyResponse<'a>) = "CopyInResponse",
+    CopyOutResponse(CopyResponse<'a>) = "CopyOutResponse",
+    CopyBothResponse(CopyResponse<'a>) = "CopyBothResponse",
+    CopyData(CopyData<'a>) = "CopyData",
+    CopyDone = "CopyDone",
+    CopyFail(CopyFail<'a>) = "CopyFail",
 }
 
 impl<'a> Message<'a> {
