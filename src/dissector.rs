@@ -173,6 +173,7 @@ impl Dissector {
         }
         let Some(connection) = self.connections.get_mut(&pair) else { return };
         if !connection.is_open {
+            self.counters.late_bytes += segment.payload.len() as u64;
             return;
         }
         let was_reset = connection.tcp.is_reset();
