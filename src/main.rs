@@ -14,7 +14,7 @@ use pgdissect::capture::file::FileSource;
 use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
 use pgdissect::capture::savefile::SavefileWriter;
-use pgdissect::capture::{Event, Source, privileges};
+use pgdissect::capture::{Event, Source, interfaces, privileges};
 use pgdissect::dissector::{Config, Dissector};
 use pgdissect::packet::LinkType;
 use pgdissect::record::{self, KernelStats, StatsRecord};
@@ -50,7 +50,7 @@ fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if args.list_interfaces {
-        for interface in live::list_devices()? {
+        for interface in interfaces::list()? {
             writeln!(io::stdout(), "{interface}")?;
         }
         return Ok(0);
@@ -225,7 +225,11 @@ impl<'a> Run<'a> {
             }
             self.lines.check()?;
         }
-        stop.store(true, Ordering::Relaxed);
+        if self.is_live {
+            // The capture's thread counts to its end, whatever ended the loop.
+            stop.store(true, Ordering::Relaxed);
+            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
+        }
         self.finish(source)
     }
 
