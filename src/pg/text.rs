@@ -91,6 +91,15 @@ impl<'a> Secret<'a> {
         Self { bytes, form: if show { SecretForm::Bytes } else { SecretForm::Masked } }
     }
 
+    /// The secret as it is written.
+    pub fn masked(&self) -> Cow<'a, [u8]> {
+        match self.form {
+            SecretForm::Masked => Cow::Borrowed(Self::MASK.as_bytes()),
+            SecretForm::Text => Cow::Borrowed(self.bytes),
+            SecretForm::Bytes => Cow::Owned(Bytea(self.bytes).to_string().into_bytes()),
+        }
+    }
+
     /// The secret itself, for those who must compare it.
     pub const fn reveal(&self) -> &'a [u8] {
         self.bytes
