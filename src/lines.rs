@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgdissect::dissector::Sink;
 use pgdissect::output::json;
+use pgdissect::output::text::{self, TextStyle};
 use pgdissect::record::{Content, Record, StatsRecord};
 
 use crate::cli::{Args, Event, Format};
@@ -23,7 +24,7 @@ pub(crate) struct Lines {
     /// The first error of `out`: nothing is written behind it.
     error: Option<io::Error>,
     format: Format,
-    color: bool,
+    style: TextStyle,
     messages: bool,
     losses: bool,
     stats: bool,
@@ -42,7 +43,7 @@ impl Lines {
             flushed: Instant::now(),
             error: None,
             format: args.format,
-            color,
+            style: TextStyle { color },
             messages: wants(Event::Message),
             losses: wants(Event::Loss),
             stats: wants(Event::Stats),
@@ -105,7 +106,7 @@ impl Lines {
         }
         let written = match self.format {
             Format::Json => json::write_line(&mut self.buffer, record),
-            Format::Text => json::write_line(&mut self.buffer, record),
+            Format::Text => text::write_line(&mut self.buffer, record, &self.style),
         };
         if let Err(error) = written {
             self.error = Some(error);
