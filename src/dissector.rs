@@ -8,7 +8,7 @@ use crate::packet::{self, Endpoint, NotTcp, Packet, Segment};
 use crate::pg::framer::{Cut, Ended, Frame, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
 use crate::pg::resync;
-use crate::pg::text::Hex;
+use crate::pg::text::Excerpt;
 use crate::reader::DecodeError;
 use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record};
 use crate::session::opening::{self, Opening};
@@ -502,7 +502,7 @@ impl<S: Sink> Engine<'_, S> {
                     return;
                 }
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.show_secrets));
-                let content = Content::Undecoded { name, body: Hex(header) };
+                let content = Content::Undecoded { name, body: Excerpt::new(header, true) };
                 let frame = Frame { tag, len, body: &[], missing: 0, cut: None };
                 self.message(
                     about,
@@ -552,7 +552,7 @@ impl<S: Sink> Engine<'_, S> {
             Err(error) => {
                 attributes.error = Some(error);
                 let name = message::undecoded_name(direction, frame.tag, &context);
-                Content::Undecoded { name, body: Hex::excerpt(frame.body) }
+                Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
             }
         };
         self.message(about, direction, frame, content, attributes, origin);

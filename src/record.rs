@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::direction::Direction;
 use crate::pg::message::Message;
-use crate::pg::text::Hex;
+use crate::pg::text::Excerpt;
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
@@ -94,7 +94,7 @@ pub enum Content<'a> {
         #[serde(rename = "type")]
         name: &'static str,
         /// Its first bytes.
-        body: Hex<'a>,
+        body: Excerpt<'a>,
     },
 }
 

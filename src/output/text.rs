@@ -62,7 +62,7 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
         }
         Content::Undecoded { name, body } => {
             line.column(Paint::BOLD_RED, name, width::TYPE)?;
-            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body.0)?;
+            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body.shown())?;
         }
     }
     if record.missing > 0 || !record.flags.is_empty() {

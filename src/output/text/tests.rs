@@ -4,7 +4,7 @@ use super::*;
 use crate::pg::auth::Asked;
 use crate::pg::framer::Frame;
 use crate::pg::message::{self, Context, Message};
-use crate::pg::text::Hex;
+use crate::pg::text::Excerpt;
 use crate::record::{Flags, KernelStats};
 use crate::time::Precision;
 
@@ -29,7 +29,7 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         Ok(message) => (Content::Decoded(message), None),
         Err(error) => {
             let name = message::undecoded_name(direction, tag, context);
-            (Content::Undecoded { name, body: Hex::excerpt(body) }, Some(error))
+            (Content::Undecoded { name, body: Excerpt::new(body, false) }, Some(error))
         }
     };
     MessageRecord {
