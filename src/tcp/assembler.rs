@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::conversation::Origin;
 use super::seq::Position;
+use crate::packet::Origin;
 
 /// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
 const MAX_WINDOW: u64 = 1 << 30;
