@@ -4,6 +4,7 @@
 //! major version. What is absent is not known or does not apply; null is SQL NULL, or a value that is null on the wire.
 //! [`schema`] is generated from these types.
 
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
@@ -275,7 +276,9 @@ pub struct KernelStats {
 
 /// The JSON Schema (draft 2020-12) of all lines.
 pub fn schema() -> Schema {
-    let mut schema = SchemaGenerator::default().into_root_schema_for::<Record<'_>>();
+    // Of what is written, not of what could be read: a field that is left out where it does not apply is not required.
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<Record<'_>>();
     schema.insert("title".to_owned(), "A line of pgdissect's output".into());
     schema
 }
