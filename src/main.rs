@@ -1,8 +1,10 @@
 //! The command: arguments, the loop over packets, the exit code.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,9 +76,22 @@ fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         bail!("nothing to read: give a capture file, - for standard input, or -i INTERFACE (--help says more)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+    for output in [&args.output, &args.write].into_iter().flatten() {
+        if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
+            bail!("{}: is read, and would be overwritten", path.display());
+        }
+    }
     let mut source = FileSource::new(paths, Arc::clone(stop));
     let savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
     Run::new(args, filter, savefile)?.all(&mut source, stop)
+}
+
+/// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
 }
 
 /// Listens on an interface.
