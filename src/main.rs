@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
                 kernel.dropped,
                 kernel.interface_dropped
             ));
-        } else if counters.messages == 0 && counters.losses == 0 && counters.packets > 0 {
+        } else if counters.messages == 0 && counters.losses == 0 && counters.packets > counters.unknown_link_packets {
             let hint = match &self.args.port {
                 Ports::Auto => "-p auto needs the beginning of a connection; with -p PORT it is not needed",
                 Ports::These(_) => "-p PORT says where the server listens, -p auto finds it",
