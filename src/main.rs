@@ -152,12 +152,13 @@ impl<'a> Run<'a> {
     const PACKETS_A_LOOK: u64 = 64;
 
     fn new(args: &'a Args, filter: Option<PacketFilter>, savefile: Option<SavefileWriter>) -> anyhow::Result<Self> {
-        let (out, is_terminal): (Box<dyn Write>, bool) = match &args.output {
+        let (out, name, is_terminal): (Box<dyn Write>, _, bool) = match &args.output {
             Some(path) if path.as_os_str() != "-" => {
-                let file = File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
-                (Box::new(file), false)
+                let name = path.display().to_string();
+                let file = File::create(path).with_context(|| format!("{name}: cannot be created"))?;
+                (Box::new(file), name, false)
             }
-            _ => (Box::new(io::stdout()), io::stdout().is_terminal()),
+            _ => (Box::new(io::stdout()), "standard output".to_owned(), io::stdout().is_terminal()),
         };
         let color = match args.color {
             Color::Always => true,
@@ -177,7 +178,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             args,
             dissector: Dissector::new(config),
-            lines: Lines::new(out, args, args.format == Format::Text && color),
+            lines: Lines::new(out, name, args, args.format == Format::Text && color),
             filter,
             savefile,
             unknown_links: HashSet::new(),
