@@ -139,6 +139,8 @@ struct Run<'a> {
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
     unknown_links: HashSet<LinkType>,
+    /// Link types that the savefile cannot hold.
+    unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
     last_packet: Option<Timestamp>,
@@ -182,6 +184,7 @@ impl<'a> Run<'a> {
             filter,
             savefile,
             unknown_links: HashSet::new(),
+            unsaved_links: HashSet::new(),
             started,
             stats_due: started + args.stats_interval,
             last_packet: None,
@@ -190,18 +193,50 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Reads to the end, and says how it went. Whatever stops it, the lines that were made before are written.
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
+        if let Err(error) = self.packets(source, stop) {
+            // Where it is this that failed, the error is the one that we have.
+            let _ = self.lines.flush();
+            return Err(error);
+        }
+        if self.is_live {
+            // The capture's thread counts to its end, whatever ended the loop.
+            stop.store(true, Ordering::Relaxed);
+            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
+        }
+        self.finish(source)
+    }
+
+    fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
         loop {
             match source.next_event() {
                 Ok(Event::Packet(packet)) => {
-                    if let Some(filter) = &mut self.filter
-                        && !filter.matches(&packet)?
-                    {
-                        continue;
+                    if let Some(filter) = &mut self.filter {
+                        match filter.matches(&packet) {
+                            Ok(true) => {}
+                            Ok(false) => continue,
+                            // It cannot be had for this link type. There may be packets of others.
+                            Err(error) => {
+                                self.lines.flush()?;
+                                say(&error.to_string());
+                                self.code = FAILED;
+                                continue;
+                            }
+                        }
                     }
-                    if let Some(savefile) = &mut self.savefile {
-                        savefile.write(&packet)?;
+                    if let Some(savefile) = &mut self.savefile
+                        && let Err(error) = savefile.write(&packet)
+                    {
+                        if savefile.takes(packet.link) {
+                            return Err(error.into());
+                        }
+                        // The file is good as it is. What cannot be in it can be dissected all the same.
+                        if self.unsaved_links.insert(packet.link) {
+                            say(&error.to_string());
+                            self.code = self.code.max(PARTIAL);
+                        }
                     }
                     if !packet.link.is_known() && self.unknown_links.insert(packet.link) {
                         let name = link_type_name(packet.link);
@@ -241,12 +276,7 @@ impl<'a> Run<'a> {
             }
             self.lines.check()?;
         }
-        if self.is_live {
-            // The capture's thread counts to its end, whatever ended the loop.
-            stop.store(true, Ordering::Relaxed);
-            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
-        }
-        self.finish(source)
+        Ok(())
     }
 
     /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
