@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, ArgGroup, Parser, ValueEnum};
 use pgdissect::capture::live;
 use pgdissect::pg::message::Message;
 
@@ -12,6 +12,7 @@ use pgdissect::pg::message::Message;
 ///
 /// Reads capture files (pcap or pcapng, also .gz and .zst) or listens on an interface. Never sends a packet.
 #[derive(Debug, Parser)]
+#[command(group = ArgGroup::new("recorded").args(["files", "read"]).multiple(true))]
 #[command(version, max_term_width = 110, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Args {
     /// Capture files, read in order as one capture; `-` is standard input
@@ -45,32 +46,40 @@ pub(crate) struct Args {
         value_name = "BYTES",
         default_value_t = 0,
         requires = "interface",
+        conflicts_with = "recorded",
         help_heading = "Live capture"
     )]
     pub(crate) snaplen: u32,
 
     /// Size of the kernel's capture buffer, in KiB
     #[arg(
-        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface",
+        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface", conflicts_with = "recorded",
         help_heading = "Live capture"
     )]
     pub(crate) buffer_size: u32,
 
     /// Do not put the interface into promiscuous mode
-    #[arg(long, requires = "interface", help_heading = "Live capture")]
+    #[arg(long, requires = "interface", conflicts_with = "recorded", help_heading = "Live capture")]
     pub(crate) no_promiscuous: bool,
 
     /// Become this user once the interface is open
-    #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
+    #[arg(
+        short = 'Z',
+        long,
+        value_name = "USER",
+        requires = "interface",
+        conflicts_with = "recorded",
+        help_heading = "Live capture"
+    )]
     pub(crate) relinquish_privileges: Option<String>,
 
     /// Stop after this time: 30s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "interface", help_heading = "Live capture")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "interface", conflicts_with = "recorded", help_heading = "Live capture")]
     pub(crate) duration: Option<Duration>,
 
     /// With -e stats: time between stats lines
     #[arg(
-        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface",
+        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", conflicts_with = "recorded",
         help_heading = "Live capture"
     )]
     pub(crate) stats_interval: Duration,
@@ -103,7 +112,7 @@ pub(crate) struct Args {
     pub(crate) output: Option<PathBuf>,
 
     /// Keep the raw packets in a pcap file as well
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
 
     /// Stop after so many messages
@@ -146,8 +155,10 @@ Examples:
   sudo pgdissect -i any -F text
   ssh db1 sudo tcpdump -i eth0 -U -w - port 5432 | pgdissect -
 
-Exit codes: 0 done; 1 the input was cut short or damaged, and all that could be read was written; 2 wrong usage, or
-something could not be opened.";
+Exit codes:
+  0  done
+  1  the input was cut short or damaged; all that could be read was written
+  2  wrong usage, or something could not be opened";
 
 /// Where servers listen.
 #[derive(Clone, Debug)]
@@ -198,6 +209,11 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
         _ => Err(format!("{port:?} is no port: wanted numbers from 1 to 65535 with commas between them, or auto")),
     };
     text.split(',').map(port).collect::<Result<_, _>>().map(Ports::These)
+}
+
+fn parse_savefile(text: &str) -> Result<PathBuf, String> {
+    // Lines go to standard output, and a capture in their midst would be good for nothing.
+    if text == "-" { Err("packets go to a file, standard output is for lines".to_owned()) } else { Ok(text.into()) }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

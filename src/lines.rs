@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Writes the lines that were asked for.
 pub(crate) struct Lines {
     out: Box<dyn Write>,
+    /// What messages call `out`.
+    name: String,
     buffer: Vec<u8>,
     flushed: Instant,
     /// The first error of `out`: nothing is written behind it.
@@ -35,10 +37,12 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn new(out: Box<dyn Write>, args: &Args, color: bool) -> Self {
+    /// Lines for `out`, which messages call `name`.
+    pub(crate) fn new(out: Box<dyn Write>, name: String, args: &Args, color: bool) -> Self {
         let wants = |event| args.events.contains(&event);
         Self {
             out,
+            name,
             buffer: Vec::with_capacity(2 * BUFFER),
             flushed: Instant::now(),
             error: None,
@@ -69,7 +73,7 @@ impl Lines {
         self.hand_on();
         self.flushed = Instant::now();
         self.check()?;
-        self.out.flush()
+        self.out.flush().map_err(|error| self.explain(&error))
     }
 
     /// Hands on what has waited long enough.
@@ -116,11 +120,16 @@ impl Lines {
         }
     }
 
+    /// Says whose error it is. The kind stays, for a broken pipe is none.
+    fn explain(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: cannot be written: {error}", self.name))
+    }
+
     fn hand_on(&mut self) {
         if self.error.is_none()
             && let Err(error) = self.out.write_all(&self.buffer)
         {
-            self.error = Some(error);
+            self.error = Some(self.explain(&error));
         }
         self.buffer.clear();
         // One very long line must not cost its memory for ever.

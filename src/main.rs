@@ -1,8 +1,10 @@
 //! The command: arguments, the loop over packets, the exit code.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,9 +76,22 @@ fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         bail!("nothing to read: give a capture file, - for standard input, or -i INTERFACE (--help says more)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+    for output in [&args.output, &args.write].into_iter().flatten() {
+        if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
+            bail!("{}: is read, and would be overwritten", path.display());
+        }
+    }
     let mut source = FileSource::new(paths, Arc::clone(stop));
     let savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
     Run::new(args, filter, savefile)?.all(&mut source, stop)
+}
+
+/// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
 }
 
 /// Listens on an interface.
@@ -124,6 +139,8 @@ struct Run<'a> {
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
     unknown_links: HashSet<LinkType>,
+    /// Link types that the savefile cannot hold.
+    unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
     last_packet: Option<Timestamp>,
@@ -137,12 +154,13 @@ impl<'a> Run<'a> {
     const PACKETS_A_LOOK: u64 = 64;
 
     fn new(args: &'a Args, filter: Option<PacketFilter>, savefile: Option<SavefileWriter>) -> anyhow::Result<Self> {
-        let (out, is_terminal): (Box<dyn Write>, bool) = match &args.output {
+        let (out, name, is_terminal): (Box<dyn Write>, _, bool) = match &args.output {
             Some(path) if path.as_os_str() != "-" => {
-                let file = File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
-                (Box::new(file), false)
+                let name = path.display().to_string();
+                let file = File::create(path).with_context(|| format!("{name}: cannot be created"))?;
+                (Box::new(file), name, false)
             }
-            _ => (Box::new(io::stdout()), io::stdout().is_terminal()),
+            _ => (Box::new(io::stdout()), "standard output".to_owned(), io::stdout().is_terminal()),
         };
         let color = match args.color {
             Color::Always => true,
@@ -162,10 +180,11 @@ impl<'a> Run<'a> {
         Ok(Self {
             args,
             dissector: Dissector::new(config),
-            lines: Lines::new(out, args, args.format == Format::Text && color),
+            lines: Lines::new(out, name, args, args.format == Format::Text && color),
             filter,
             savefile,
             unknown_links: HashSet::new(),
+            unsaved_links: HashSet::new(),
             started,
             stats_due: started + args.stats_interval,
             last_packet: None,
@@ -174,18 +193,50 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Reads to the end, and says how it went. Whatever stops it, the lines that were made before are written.
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
+        if let Err(error) = self.packets(source, stop) {
+            // Where it is this that failed, the error is the one that we have.
+            let _ = self.lines.flush();
+            return Err(error);
+        }
+        if self.is_live {
+            // The capture's thread counts to its end, whatever ended the loop.
+            stop.store(true, Ordering::Relaxed);
+            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
+        }
+        self.finish(source)
+    }
+
+    fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
         loop {
             match source.next_event() {
                 Ok(Event::Packet(packet)) => {
-                    if let Some(filter) = &mut self.filter
-                        && !filter.matches(&packet)?
-                    {
-                        continue;
+                    if let Some(filter) = &mut self.filter {
+                        match filter.matches(&packet) {
+                            Ok(true) => {}
+                            Ok(false) => continue,
+                            // It cannot be had for this link type. There may be packets of others.
+                            Err(error) => {
+                                self.lines.flush()?;
+                                say(&error.to_string());
+                                self.code = FAILED;
+                                continue;
+                            }
+                        }
                     }
-                    if let Some(savefile) = &mut self.savefile {
-                        savefile.write(&packet)?;
+                    if let Some(savefile) = &mut self.savefile
+                        && let Err(error) = savefile.write(&packet)
+                    {
+                        if savefile.takes(packet.link) {
+                            return Err(error.into());
+                        }
+                        // The file is good as it is. What cannot be in it can be dissected all the same.
+                        if self.unsaved_links.insert(packet.link) {
+                            say(&error.to_string());
+                            self.code = self.code.max(PARTIAL);
+                        }
                     }
                     if !packet.link.is_known() && self.unknown_links.insert(packet.link) {
                         let name = link_type_name(packet.link);
@@ -225,12 +276,7 @@ impl<'a> Run<'a> {
             }
             self.lines.check()?;
         }
-        if self.is_live {
-            // The capture's thread counts to its end, whatever ended the loop.
-            stop.store(true, Ordering::Relaxed);
-            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
-        }
-        self.finish(source)
+        Ok(())
     }
 
     /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
@@ -287,7 +333,7 @@ impl<'a> Run<'a> {
                 kernel.dropped,
                 kernel.interface_dropped
             ));
-        } else if counters.messages == 0 && counters.losses == 0 && counters.packets > 0 {
+        } else if counters.messages == 0 && counters.losses == 0 && counters.packets > counters.unknown_link_packets {
             let hint = match &self.args.port {
                 Ports::Auto => "-p auto needs the beginning of a connection; with -p PORT it is not needed",
                 Ports::These(_) => "-p PORT says where the server listens, -p auto finds it",
