@@ -18,7 +18,8 @@ use engine::Engine;
 const REMEMBER_CLOSED: u64 = 120_000_000;
 
 /// How long after a RST a connection is still listened to, in microseconds: what was in flight, or held back in the
-/// capture, still comes.
+/// capture, still comes. One that still brings something new in the second half of
+/// this time has not heeded it.
 const AFTER_RESET: u64 = 1_000_000;
 
 /// What a [`Dissector`] looks for, and its limits.
@@ -190,7 +191,9 @@ impl Dissector {
             if connection.serial != closing.serial {
                 continue;
             }
-            if connection.is_open {
+            if connection.is_open && self.now.micros_since(connection.active_at) < AFTER_RESET / 2 {
+                connection.tcp.forget_reset();
+            } else if connection.is_open {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
                 let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
                 engine.end(connection, origin);

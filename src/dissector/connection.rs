@@ -9,6 +9,7 @@ use crate::record::Reason;
 use crate::session::opening::{self, Opening};
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
+use crate::time::Timestamp;
 use crate::tls::handshake;
 
 /// One connection, from its first packet to its end.
@@ -17,6 +18,8 @@ pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
     pub(super) is_open: bool,
+    /// When it last brought something new.
+    pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,
     pub(super) framers: PerDirection<Framer>,
     pub(super) session: Session,
@@ -49,6 +52,7 @@ impl Connection {
         let mut connection = Self {
             serial: origin.packet,
             is_open: true,
+            active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new() } else { Session::midstream() },

@@ -39,7 +39,10 @@ impl<S: Sink> Engine<'_, S> {
     pub(super) fn accept(&mut self, connection: &mut Connection, segment: &Segment<'_>, origin: Origin) {
         let direction = connection.direction_of(segment);
         match connection.tcp.accept(direction, segment, origin) {
-            Accepted::InOrder(bytes) => self.feed(connection, direction, bytes, origin),
+            Accepted::InOrder(bytes) => {
+                connection.active_at = origin.ts;
+                self.feed(connection, direction, bytes, origin);
+            }
             Accepted::Nothing => {}
         }
         self.drain(connection, origin.ts);
@@ -52,6 +55,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
+        connection.active_at = origin.ts;
         match delivery {
             Delivery::Content(TcpContent::Data(bytes)) => self.feed(connection, direction, bytes, origin),
             Delivery::Content(TcpContent::Snapped(bytes)) => {

@@ -254,6 +254,11 @@ impl Conversation {
         self.reset
     }
 
+    /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
+    pub const fn forget_reset(&mut self) {
+        self.reset = false;
+    }
+
     /// How many bytes are held, with what holding them costs.
     pub fn held(&self) -> usize {
         Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::held)).sum()
