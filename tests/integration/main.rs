@@ -1,0 +1,12 @@
+//! Everything that holds for the library as a whole: real captures, libpq's own traces, the contract of the lines, the
+//! laws of segmentation, and hostile input.
+
+// A test that panics says what is wrong; clippy.toml allows it in test functions, and this in what they call.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod captures;
+mod contract;
+mod oracle;
+mod scenarios;
+mod strict;
+mod trace;
