@@ -53,8 +53,8 @@ pub(crate) struct Args {
 
     /// Size of the kernel's capture buffer, in KiB
     #[arg(
-        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface", conflicts_with = "recorded",
-        help_heading = "Live capture"
+        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface",
+        conflicts_with = "recorded", help_heading = "Live capture"
     )]
     pub(crate) buffer_size: u32,
 
@@ -74,13 +74,16 @@ pub(crate) struct Args {
     pub(crate) relinquish_privileges: Option<String>,
 
     /// Stop after this time: 30s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "interface", conflicts_with = "recorded", help_heading = "Live capture")]
+    #[arg(
+        long, value_name = "TIME", value_parser = parse_duration, requires = "interface", conflicts_with = "recorded",
+        help_heading = "Live capture"
+    )]
     pub(crate) duration: Option<Duration>,
 
     /// With -e stats: time between stats lines
     #[arg(
-        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", conflicts_with = "recorded",
-        help_heading = "Live capture"
+        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface",
+        conflicts_with = "recorded", help_heading = "Live capture"
     )]
     pub(crate) stats_interval: Duration,
 
