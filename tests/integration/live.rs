@@ -225,7 +225,7 @@ fn messages_come_while_it_listens(server: &Server) {
     }
     let outcome = interrupt(running);
     assert!(outcome.lines.is_empty(), "{:?}", outcome.lines);
-    assert!(outcome.said.contains(&format!("{} messages on 1 connections", lines.len())), "{}", outcome.said);
+    assert!(outcome.said.contains(&format!("{} messages on 1 connection;", lines.len())), "{}", outcome.said);
 }
 
 fn any_shows_each_message_once(server: &Server) {
