@@ -185,6 +185,7 @@ fn interrupt(running: Running) -> Outcome {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "where a step fails, the test's output says which")]
 fn beside_a_real_server() {
     if !can_capture("live::beside_a_real_server") {
         return;
