@@ -9,7 +9,7 @@ use super::auth::{self, Asked, Authentication};
 use super::copy::{CopyData, CopyFail, CopyPiece, CopyResponse};
 use super::error::Fields;
 use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
-use super::framer::Frame;
+use super::frame::Frame;
 use super::query::{CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Query, ReadyForQuery};
 use super::row::{DataRow, Format, RowDescription};
 use super::startup::{

@@ -3,7 +3,7 @@
 //! A candidate is believed for what follows it: several messages in a row that the direction has, with lengths that fit
 //! and bodies that decode.
 
-use super::framer::Frame;
+use super::frame::Frame;
 use super::message::{Context, Message};
 use super::tag;
 use crate::direction::Direction;

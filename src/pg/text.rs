@@ -79,7 +79,7 @@ enum SecretForm {
 
 impl<'a> Secret<'a> {
     /// What stands in place of a secret.
-    pub const MASK: &'static str = "***";
+    pub const MASK: &'static str = secret::MASK;
 
     /// A secret that is text when shown.
     pub const fn text(bytes: &'a [u8], show: bool) -> Self {

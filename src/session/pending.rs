@@ -189,6 +189,10 @@ impl Pending {
     /// A Sync that was sent before the COPY began is among what the backend ignores.
     fn copy_in_begins(&mut self) {
         self.copying_in = true;
+        if self.queue.front().is_some_and(|head| head.query == self.queries) {
+            // The Sync behind the data belongs to the query, though one before the data seemed to end it.
+            self.open = Some(Request::Execute);
+        }
         let mut index = 1;
         while let Some(expected) = self.queue.get(index) {
             match expected.request {

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::conversation::Origin;
 use super::seq::Position;
+use crate::packet::Origin;
 
 /// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
 const MAX_WINDOW: u64 = 1 << 30;
@@ -158,9 +158,10 @@ impl Assembler {
         self.fin.map_or(self.acked, |fin| self.acked.min(fin))
     }
 
+    /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
     pub(super) fn finish_at(&mut self, offset: u64) {
-        if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW && self.fin.is_none() {
-            self.fin = Some(offset);
+        if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW {
+            self.fin = Some(self.fin.map_or(offset, |fin| fin.min(offset)));
         }
     }
 

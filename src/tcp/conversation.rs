@@ -10,7 +10,7 @@
 
 use super::assembler::{Assembler, Content, Counters};
 use crate::direction::{Direction, PerDirection};
-use crate::packet::Segment;
+use crate::packet::{Origin, Segment};
 use crate::time::Timestamp;
 
 /// How long bytes that the other side has acknowledged may still be on their way to the capture, in microseconds. Longer
@@ -20,15 +20,6 @@ pub const ACKED_WAIT: u64 = 100_000;
 /// How long bytes that nobody has acknowledged are waited for, in microseconds: they will be retransmitted, and the
 /// intervals between retransmissions double from 1 second (RFC 6298) up.
 pub const UNACKED_WAIT: u64 = 30_000_000;
-
-/// Which packet brought something, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The number of the packet in the capture, from 1.
-    pub packet: u64,
-    /// When it was captured.
-    pub ts: Timestamp,
-}
 
 /// Whether a segment is held until what its sender had received was delivered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -261,6 +252,11 @@ impl Conversation {
     /// Whether a RST was seen.
     pub const fn is_reset(&self) -> bool {
         self.reset
+    }
+
+    /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
+    pub const fn forget_reset(&mut self) {
+        self.reset = false;
     }
 
     /// How many bytes are held, with what holding them costs.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pg::auth::Asked;
-use crate::pg::framer::Frame;
+use crate::pg::frame::Frame;
 use crate::pg::message::{self, Context, Message};
 use crate::pg::text::Excerpt;
 use crate::record::{Flags, KernelStats};

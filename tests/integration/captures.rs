@@ -1,0 +1,157 @@
+//! The captures under `testdata`, and what the library makes of packets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pgdissect::capture::file::FileSource;
+use pgdissect::capture::{Event, Source};
+use pgdissect::dissector::{Config, Dissector};
+use pgdissect::output::json;
+use pgdissect::packet::{LinkType, Packet};
+use pgdissect::record::{Counters, Record};
+use pgdissect::time::Timestamp;
+use serde_json::Value;
+
+/// The ports of the servers in the captures.
+pub(crate) const PORTS: [u16; 3] = [5415, 5432, 5416];
+
+/// What was made of some packets.
+pub(crate) struct Output {
+    pub(crate) lines: Vec<String>,
+    pub(crate) counters: Counters,
+}
+
+impl Output {
+    pub(crate) fn values(&self) -> Vec<Value> {
+        self.lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    }
+
+    /// The lines of messages, in order.
+    pub(crate) fn messages(&self) -> Vec<Value> {
+        self.values().into_iter().filter(|line| line["event"] == "message").collect()
+    }
+}
+
+/// An engine, with the lines that it has written.
+pub(crate) struct Bench {
+    dissector: Dissector,
+    lines: Vec<String>,
+}
+
+impl Bench {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { dissector: Dissector::new(config), lines: Vec::new() }
+    }
+
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
+        let lines = &mut self.lines;
+        self.dissector.packet(packet, &mut |record: &Record<'_>| lines.push(line(record)));
+    }
+
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        let lines = &mut self.lines;
+        self.dissector.tick(now, &mut |record: &Record<'_>| lines.push(line(record)));
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.dissector.counters()
+    }
+
+    pub(crate) fn finish(mut self) -> Output {
+        let lines = &mut self.lines;
+        self.dissector.finish(&mut |record: &Record<'_>| lines.push(line(record)));
+        Output { counters: self.dissector.counters(), lines: self.lines }
+    }
+}
+
+/// A record as it is written, without the line feed behind it.
+pub(crate) fn line(record: &Record<'_>) -> String {
+    let mut out = Vec::new();
+    json::write_line(&mut out, record).expect("a vector can be written to");
+    assert_eq!(out.pop(), Some(b'\n'), "a line ends with a line feed");
+    String::from_utf8(out).expect("a line is UTF-8")
+}
+
+/// The settings that the captures are read with.
+pub(crate) fn config() -> Config {
+    Config { ports: Some(PORTS.to_vec()), ..Config::default() }
+}
+
+/// A packet that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedPacket {
+    pub(crate) ts: Timestamp,
+    pub(crate) link: LinkType,
+    pub(crate) data: Vec<u8>,
+    pub(crate) orig_len: u32,
+}
+
+impl OwnedPacket {
+    pub(crate) fn borrow(&self) -> Packet<'_> {
+        Packet { ts: self.ts, link: self.link, data: &self.data, orig_len: self.orig_len }
+    }
+}
+
+/// The packets of capture files, one after the other, and what was said of damage.
+pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
+    let mut source = FileSource::new(paths.to_vec(), Arc::new(AtomicBool::new(false)));
+    let (mut packets, mut errors) = (Vec::new(), Vec::new());
+    loop {
+        match source.next_event() {
+            Ok(Event::Packet(packet)) => packets.push(OwnedPacket {
+                ts: packet.ts,
+                link: packet.link,
+                data: packet.data.to_vec(),
+                orig_len: packet.orig_len,
+            }),
+            Ok(Event::Idle) => {}
+            Ok(Event::End) => return (packets, errors),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+}
+
+/// What the library makes of packets.
+pub(crate) fn dissect_packets<'a>(packets: impl IntoIterator<Item = &'a OwnedPacket>, config: Config) -> Output {
+    let mut bench = Bench::new(config);
+    for packet in packets {
+        bench.packet(&packet.borrow());
+    }
+    bench.finish()
+}
+
+/// What the library makes of capture files.
+pub(crate) fn dissect(paths: &[PathBuf]) -> Output {
+    dissect_packets(&packets(paths).0, config())
+}
+
+/// What the library makes of one capture under `testdata`.
+pub(crate) fn dissect_one(name: &str) -> Output {
+    dissect(&[testdata().join(name)])
+}
+
+/// The folder of the captures.
+pub(crate) fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// The names of all captures, relative to the folder.
+pub(crate) fn all() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(testdata()).unwrap() {
+        let folder = folder.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().path().strip_prefix(testdata()).unwrap().to_str().unwrap().to_owned();
+            if [".pcap", ".pcapng", ".pcap.gz", ".pcap.zst"].iter().any(|end| name.ends_with(end)) {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 50, "the captures were not found");
+    found
+}

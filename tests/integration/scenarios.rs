@@ -1,0 +1,194 @@
+//! Each capture gives the lines that its `expected.jsonl` holds.
+//!
+//! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes them anew; they are to be read before they are
+//! committed. A capture in the table of copies has none: it holds the messages of another capture, and is compared with
+//! that one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::captures::{self, Output};
+
+/// Captures of the same traffic as another one, in other formats or cut into other segments.
+const COPIES: &[(&str, &[&str])] = &[
+    (
+        "formats/micro.pcap",
+        &[
+            "formats/any-sll.pcap",
+            "formats/any-sll2.pcap",
+            "formats/capture.pcap.gz",
+            "formats/capture.pcap.zst",
+            "formats/capture.pcapng",
+            "formats/ipv4-228.pcap",
+            "formats/ipv6-229.pcap",
+            "formats/loop.pcap",
+            "formats/micro-big-endian.pcap",
+            "formats/nano-big-endian.pcap",
+            "formats/nano.pcap",
+            "formats/null-big-endian.pcap",
+            "formats/null-ipv6.pcap",
+            "formats/null.pcap",
+            "formats/qinq.pcap",
+            "formats/raw-ipv6.pcap",
+            "formats/raw.pcap",
+            "formats/two-interfaces-split.pcapng",
+            "formats/two-interfaces.pcapng",
+            "formats/vlan.pcap",
+        ],
+    ),
+    (
+        "tcp/base.pcap",
+        &[
+            "tcp/duplicated.pcap",
+            "tcp/fin-data.pcap",
+            "tcp/keepalive.pcap",
+            "tcp/overlap.pcap",
+            "tcp/reordered.pcap",
+            "tcp/syn-data.pcap",
+            "tcp/wrap.pcap",
+        ],
+    ),
+];
+
+/// A snapshot of more bytes than this is a digest.
+const MAX_SNAPSHOT: usize = 150_000;
+
+#[test]
+fn captures_give_the_expected_lines() {
+    let bless = std::env::var_os("PGDISSECT_BLESS").is_some();
+    let mut failures = String::new();
+    for name in captures::all() {
+        if COPIES.iter().any(|(_, copies)| copies.contains(&name.as_str())) {
+            continue;
+        }
+        let actual = snapshot(&captures::dissect_one(&name));
+        let path = snapshot_path(&name);
+        if bless {
+            std::fs::write(&path, &actual).unwrap();
+            continue;
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        if let Some(difference) = first_difference(&expected, &actual) {
+            writeln!(failures, "{name}: {difference}").unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn every_snapshot_has_its_capture() {
+    let wanted: Vec<_> = captures::all()
+        .iter()
+        .filter(|name| !COPIES.iter().any(|(_, copies)| copies.contains(&name.as_str())))
+        .map(|name| snapshot_path(name))
+        .collect();
+    for folder in std::fs::read_dir(captures::testdata()).unwrap() {
+        let folder = folder.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let is_snapshot = path.to_str().unwrap().ends_with("expected.jsonl");
+            assert!(!is_snapshot || wanted.contains(&path), "{} belongs to no capture", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_same_traffic_gives_the_same_messages_in_every_file_format_and_segmentation() {
+    for (original, copies) in COPIES {
+        let expected = essence(&captures::dissect_one(original));
+        assert!(expected.len() > 30, "{original} has messages");
+        for copy in *copies {
+            let actual = essence(&captures::dissect_one(copy));
+            for (index, (expected, actual)) in expected.iter().zip(&actual).enumerate() {
+                assert_eq!(expected, actual, "{copy}, line {}", index + 1);
+            }
+            assert_eq!(expected.len(), actual.len(), "{copy}");
+        }
+    }
+}
+
+#[test]
+fn rotated_files_in_a_row_are_one_capture() {
+    let files = ["formats/rotated-1.pcap", "formats/rotated-2.pcap"].map(|name| captures::testdata().join(name));
+    assert_eq!(captures::dissect(&files).lines, captures::dissect_one("formats/micro.pcap").lines);
+}
+
+/// What lines say of the traffic, and not of the capture.
+fn essence(output: &Output) -> Vec<Value> {
+    let mut lines = output.values();
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        for of_the_capture in ["ts", "packet", "elapsed_us", "client", "server"] {
+            line.remove(of_the_capture);
+        }
+    }
+    lines
+}
+
+fn snapshot_path(name: &str) -> PathBuf {
+    let path = captures::testdata().join(name);
+    let file = path.file_name().unwrap().to_str().unwrap();
+    let stem = file.split('.').next().unwrap();
+    let prefix = if stem == "capture" { String::new() } else { format!("{stem}.") };
+    path.with_file_name(format!("{prefix}expected.jsonl"))
+}
+
+/// The lines; or, where they are too long to be read, their beginning, their end, and what tells whether the rest is the
+/// same.
+fn snapshot(output: &Output) -> String {
+    const HEAD: usize = 120;
+    const TAIL: usize = 40;
+    const LONG: usize = 4_000;
+    let all = output.lines.join("\n") + "\n";
+    if all.len() <= MAX_SNAPSHOT {
+        return all;
+    }
+    let shown = |line: &String| {
+        if line.len() <= LONG {
+            return line.clone();
+        }
+        let cut = (0..=LONG / 4).rev().find(|&at| line.is_char_boundary(at)).unwrap();
+        json!({ "begins": line[..cut], "bytes": line.len(), "fnv1a": fnv1a(line) }).to_string()
+    };
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for line in output.values() {
+        let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        *kinds.entry(format!("{} {}{}", field("dir"), field("type"), field("reason"))).or_default() += 1;
+    }
+    let count = output.lines.len();
+    let mut digest: Vec<_> = output.lines.iter().take(HEAD).map(shown).collect();
+    digest.push(json!({ "lines": count, "fnv1a": fnv1a(&all), "kinds": kinds }).to_string());
+    digest.extend(output.lines.iter().skip(HEAD.max(count.saturating_sub(TAIL))).map(shown));
+    digest.join("\n") + "\n"
+}
+
+/// The 64-bit FNV-1a hash, in hex: the same on every machine and in every version.
+fn fnv1a(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+fn first_difference(expected: &str, actual: &str) -> Option<String> {
+    if expected == actual {
+        return None;
+    }
+    let (mut left, mut right) = (expected.lines(), actual.lines());
+    for number in 1.. {
+        match (left.next(), right.next()) {
+            (None, None) => break,
+            (left, right) if left != right => {
+                return Some(format!("line {number}\n  expected {left:.600?}\n  actual   {right:.600?}"));
+            }
+            _ => {}
+        }
+    }
+    Some("line ends differ".to_owned())
+}
