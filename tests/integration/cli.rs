@@ -1,12 +1,5 @@
 //! The command on files and pipes: flags, lines, messages to the user, exit codes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what goes wrong here makes a test fail"
-)]
-
 use std::fs;
 
 use serde_json::{Value, json};

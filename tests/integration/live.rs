@@ -3,13 +3,6 @@
 //! This needs root, a PostgreSQL server and psql. Where they are missing, that is said on standard error. The server is of
 //! this test alone: its own data, its own port, gone when the test ends, however it ends.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what goes wrong here makes a test fail"
-)]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
