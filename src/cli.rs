@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, ArgGroup, Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use pgdissect::capture::live;
 use pgdissect::pg::message::Message;
 
@@ -12,15 +13,14 @@ use pgdissect::pg::message::Message;
 ///
 /// Reads capture files (pcap or pcapng, also .gz and .zst) or listens on an interface. Never sends a packet.
 #[derive(Debug, Parser)]
-#[command(group = ArgGroup::new("recorded").args(["files", "read"]).multiple(true))]
 #[command(version, max_term_width = 110, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Args {
     /// Capture files, read in order as one capture; `-` is standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["interface", "read"])]
+    #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
     /// Read a capture file, the same as FILE; may be repeated
-    #[arg(short = 'r', long, value_name = "FILE", conflicts_with = "interface", help_heading = "Input")]
+    #[arg(short = 'r', long, value_name = "FILE", help_heading = "Input")]
     pub(crate) read: Vec<PathBuf>,
 
     /// Listen on an interface; `any` for all
@@ -46,44 +46,34 @@ pub(crate) struct Args {
         value_name = "BYTES",
         default_value_t = 0,
         requires = "interface",
-        conflicts_with = "recorded",
         help_heading = "Live capture"
     )]
     pub(crate) snaplen: u32,
 
     /// Size of the kernel's capture buffer, in KiB
     #[arg(
-        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface",
-        conflicts_with = "recorded", help_heading = "Live capture"
+        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface", help_heading = "Live capture"
     )]
     pub(crate) buffer_size: u32,
 
     /// Do not put the interface into promiscuous mode
-    #[arg(long, requires = "interface", conflicts_with = "recorded", help_heading = "Live capture")]
+    #[arg(long, requires = "interface", help_heading = "Live capture")]
     pub(crate) no_promiscuous: bool,
 
     /// Become this user once the interface is open
-    #[arg(
-        short = 'Z',
-        long,
-        value_name = "USER",
-        requires = "interface",
-        conflicts_with = "recorded",
-        help_heading = "Live capture"
-    )]
+    #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
     pub(crate) relinquish_privileges: Option<String>,
 
     /// Stop after this time: 30s, 5m, 1h
     #[arg(
-        long, value_name = "TIME", value_parser = parse_duration, requires = "interface", conflicts_with = "recorded",
+        long, value_name = "TIME", value_parser = parse_duration, requires = "interface",
         help_heading = "Live capture"
     )]
     pub(crate) duration: Option<Duration>,
 
     /// With -e stats: time between stats lines
     #[arg(
-        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface",
-        conflicts_with = "recorded", help_heading = "Live capture"
+        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", help_heading = "Live capture"
     )]
     pub(crate) stats_interval: Duration,
 
@@ -149,6 +139,36 @@ pub(crate) struct Args {
     /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
+}
+
+impl Args {
+    /// Reads the command line. Where it makes no sense, says so and ends the process.
+    pub(crate) fn from_command_line() -> Self {
+        let args = Self::parse();
+        if let Err(conflict) = args.check_inputs() {
+            Self::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+        }
+        args
+    }
+
+    /// Packets come from an interface, or from files that are named in one way.
+    ///
+    /// With clap's own conflicts, an argument that requires `-i` would be ignored where a file conflicts with `-i`; and what
+    /// tcpdump's users put behind the options is no file, but a filter.
+    fn check_inputs(&self) -> Result<(), String> {
+        let other = match (&self.interface, self.read.as_slice()) {
+            (Some(_), []) => "-i",
+            (None, [_, ..]) => "-r",
+            (None, []) => return Ok(()),
+            (Some(_), [_, ..]) => return Err("-i and -r cannot be used together".to_owned()),
+        };
+        let files: Vec<_> = self.files.iter().map(|file| file.to_string_lossy()).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let files = files.join(" ");
+        Err(format!("{other} and the file {files:?} cannot be used together; if that is a filter, it goes behind -f"))
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -250,8 +270,6 @@ fn parse_size(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
@@ -34,7 +33,7 @@ const PARTIAL: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::from_command_line();
     match run(&args) {
         Ok(code) => ExitCode::from(code),
         // The reader of a pipe has seen enough: that is no error.
@@ -324,11 +323,10 @@ impl<'a> Run<'a> {
         let counters = &stats.counters;
         if let Some(kernel) = &stats.kernel {
             say(&format!(
-                "{} messages on {} connections; {} packets captured, {} received by filter, {} dropped by kernel, \
-                 {} dropped by interface",
-                counters.messages,
-                counters.connections,
-                counters.packets,
+                "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
+                counted(counters.messages, "message"),
+                counted(counters.connections, "connection"),
+                counted(counters.packets, "packet"),
                 kernel.received,
                 kernel.dropped,
                 kernel.interface_dropped
@@ -338,7 +336,7 @@ impl<'a> Run<'a> {
                 Ports::Auto => "-p auto needs the beginning of a connection; with -p PORT it is not needed",
                 Ports::These(_) => "-p PORT says where the server listens, -p auto finds it",
             };
-            say(&format!("no PostgreSQL in {} packets: {hint}", counters.packets));
+            say(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }
     }
 }
@@ -347,6 +345,11 @@ impl<'a> Run<'a> {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos(), Precision::Micros)
+}
+
+/// So many of something.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Says something to the user.

@@ -1,12 +1,5 @@
 //! The command on files and pipes: flags, lines, messages to the user, exit codes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what goes wrong here makes a test fail"
-)]
-
 use std::fs;
 
 use serde_json::{Value, json};
@@ -404,6 +397,7 @@ mod output {
         let escapes = |args: &[&str]| run([&[PORT, MICRO], args].concat()).lines.join("").contains('\u{1b}');
         assert!(!escapes(&["-F", "text"]), "a pipe is no terminal");
         assert!(!escapes(&["-F", "text", "--color", "never"]));
+        assert!(escapes(&["-F", "text", "--color", "always"]));
         assert!(!escapes(&["--color", "always"]), "JSON has none");
     }
 }
@@ -440,10 +434,24 @@ mod usage {
             &["--duration", "1s", MICRO],
             &["--stats-interval", "1s", MICRO],
             &["--no-promiscuous", MICRO],
+            &["--duration", "1s", "-r", MICRO],
+            &["--duration", "1s"],
         ] {
             let outcome = run(args);
             assert_eq!(outcome.code, Some(2), "{args:?}");
             assert!(outcome.lines.is_empty() && outcome.said.starts_with("error: "), "{args:?}: {}", outcome.said);
+        }
+    }
+
+    #[test]
+    fn a_filter_where_tcpdump_has_it_gets_a_hint() {
+        for args in [&["-i", "lo", "--duration", "1s", "port", "5432"][..], &["-r", MICRO, "port", "5432"]] {
+            let outcome = run(args);
+            assert_says(
+                &outcome,
+                2,
+                r#"the file "port 5432" cannot be used together; if that is a filter, it goes behind -f"#,
+            );
         }
     }
 

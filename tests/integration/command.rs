@@ -1,7 +1,5 @@
 //! The command, run as a user runs it. Whatever it does, no test waits for ever.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here makes a test fail")]
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

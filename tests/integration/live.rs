@@ -3,13 +3,6 @@
 //! This needs root, a PostgreSQL server and psql. Where they are missing, that is said on standard error. The server is of
 //! this test alone: its own data, its own port, gone when the test ends, however it ends.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what goes wrong here makes a test fail"
-)]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -185,6 +178,7 @@ fn interrupt(running: Running) -> Outcome {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "where a step fails, the test's output says which")]
 fn beside_a_real_server() {
     if !can_capture("live::beside_a_real_server") {
         return;
@@ -225,7 +219,7 @@ fn messages_come_while_it_listens(server: &Server) {
     }
     let outcome = interrupt(running);
     assert!(outcome.lines.is_empty(), "{:?}", outcome.lines);
-    assert!(outcome.said.contains(&format!("{} messages on 1 connections", lines.len())), "{}", outcome.said);
+    assert!(outcome.said.contains(&format!("{} messages on 1 connection;", lines.len())), "{}", outcome.said);
 }
 
 fn any_shows_each_message_once(server: &Server) {
