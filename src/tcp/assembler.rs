@@ -21,7 +21,7 @@ const SEGMENT_OVERHEAD: usize = size_of::<Early>() + 64;
 pub struct Assembler {
     next: Position,
     early: VecDeque<Early>,
-    held: usize,
+    held_bytes: usize,
     /// Everything before this offset was acknowledged by the other side.
     acked: u64,
     /// Where the stream ends, once a FIN told it.
@@ -45,9 +45,18 @@ pub struct Counters {
 struct Early {
     offset: u64,
     content: Content,
+    held: Held,
+}
+
+/// What is known of a segment that is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
     /// How far the other direction must be delivered before, for the sender had acknowledged that much of it.
-    after: u64,
-    origin: Origin,
+    pub(super) after: u64,
+    /// How many segments of the connection had come with it.
+    pub(super) at: u64,
+    /// Which packet brought it.
+    pub(super) origin: Origin,
 }
 
 /// Bytes of a stream, or word of how many are missing.
@@ -97,8 +106,7 @@ impl Content {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front {
     pub(super) offset: u64,
-    pub(super) after: u64,
-    pub(super) origin: Origin,
+    pub(super) held: Held,
 }
 
 impl Assembler {
@@ -107,7 +115,7 @@ impl Assembler {
         Self {
             next: Position::start(seq),
             early: VecDeque::new(),
-            held: 0,
+            held_bytes: 0,
             acked: 0,
             fin: None,
             seen: false,
@@ -170,7 +178,7 @@ impl Assembler {
     }
 
     pub(super) const fn held(&self) -> usize {
-        self.held
+        self.held_bytes
     }
 
     pub(super) const fn counters(&self) -> Counters {
@@ -210,7 +218,7 @@ impl Assembler {
     }
 
     /// Keeps what comes early. Bytes that are kept already stay as they are.
-    pub(super) fn keep(&mut self, mut offset: u64, content: Content, after: u64, origin: Origin) {
+    pub(super) fn keep(&mut self, mut offset: u64, content: Content, held: Held) {
         let end = offset + content.len();
         let start = offset;
         offset = offset.max(self.next.offset);
@@ -223,8 +231,8 @@ impl Assembler {
             };
             if offset < gap_end {
                 let content = content.slice(offset - start, gap_end - start);
-                self.held += content.held();
-                self.early.insert(index, Early { offset, content, after, origin });
+                self.held_bytes += content.held();
+                self.early.insert(index, Early { offset, content, held });
                 index += 1;
             }
             if matches!(content, Content::Data(_)) {
@@ -238,13 +246,13 @@ impl Assembler {
     /// What waits at the front.
     pub(super) fn front(&self) -> Option<Front> {
         let early = self.early.front()?;
-        Some(Front { offset: early.offset, after: early.after, origin: early.origin })
+        Some(Front { offset: early.offset, held: early.held })
     }
 
     /// Delivers what waits at the front, which must begin at the next offset or before it.
     pub(super) fn deliver_front(&mut self) -> Option<(Content, Origin)> {
         while let Some(mut early) = self.early.pop_front() {
-            self.held = self.held.saturating_sub(early.content.held());
+            self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
             let old = self.next.offset.saturating_sub(early.offset);
             let len = early.content.len();
             if old >= len {
@@ -253,7 +261,7 @@ impl Assembler {
             }
             early.content.keep(old, len);
             self.next = self.next.advance(len - old);
-            return Some((early.content, early.origin));
+            return Some((early.content, early.held.origin));
         }
         None
     }
