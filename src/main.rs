@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
@@ -144,6 +146,7 @@ struct Run<'a> {
     stats_due: Instant,
     last_packet: Option<Timestamp>,
     is_live: bool,
+    to_stdout: bool,
     code: u8,
 }
 
@@ -153,18 +156,22 @@ impl<'a> Run<'a> {
     const PACKETS_A_LOOK: u64 = 64;
 
     fn new(args: &'a Args, filter: Option<PacketFilter>, savefile: Option<SavefileWriter>) -> anyhow::Result<Self> {
-        let (out, name, is_terminal): (Box<dyn Write>, _, bool) = match &args.output {
+        let (out, name, to_stdout): (Box<dyn Write>, _, bool) = match &args.output {
             Some(path) if path.as_os_str() != "-" => {
                 let name = path.display().to_string();
                 let file = File::create(path).with_context(|| format!("{name}: cannot be created"))?;
                 (Box::new(file), name, false)
             }
-            _ => (Box::new(io::stdout()), "standard output".to_owned(), io::stdout().is_terminal()),
+            _ => (Box::new(io::stdout()), "standard output".to_owned(), true),
         };
         let color = match args.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => {
+                to_stdout
+                    && io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
         };
         let config = Config {
             ports: match &args.port {
@@ -188,6 +195,7 @@ impl<'a> Run<'a> {
             stats_due: started + args.stats_interval,
             last_packet: None,
             is_live: false,
+            to_stdout,
             code: 0,
         })
     }
@@ -263,6 +271,9 @@ impl<'a> Run<'a> {
                         savefile.flush()?;
                     }
                     self.look_at_clock(source, stop)?;
+                    if self.to_stdout && nobody_reads(io::stdout().as_fd()) {
+                        return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+                    }
                 }
                 Ok(Event::End) => break,
                 Err(error) => {
@@ -356,6 +367,14 @@ fn counted(count: u64, what: &str) -> String {
 fn say(text: &str) {
     // Where even this cannot be said, there is nobody to say it to.
     let _ = writeln!(io::stderr(), "pgdissect: {text}");
+}
+
+/// Whether the other end of a pipe is closed. A write would show it, too, but after `| head -1` it may be hours until
+/// there is something to write.
+fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
+    let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut pipe, PollTimeout::ZERO).is_ok()
+        && pipe.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

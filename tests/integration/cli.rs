@@ -1,6 +1,7 @@
 //! The command on files and pipes: flags, lines, messages to the user, exit codes.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -542,6 +543,12 @@ mod pipes {
         drop(reader);
         let output = pgdissect([PORT, "rows-3000/capture.pcap"]).stdout(writer).output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+        // It is noticed even before there is anything to write.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut waiting = Running::start_into(writer, pgdissect([PORT, "-"]).stdin(Stdio::piped()));
+        waiting.ends();
+        assert_eq!(waiting.finish().code, Some(0));
         // The same where only a part was read.
         let program = env!("CARGO_BIN_EXE_pgdissect");
         let script = format!(r#"{{ "{program}" -p5415 rows-3000/capture.pcap; echo "code $?" >&2; }} | head -n 1"#);

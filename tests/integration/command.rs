@@ -78,8 +78,15 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a command. Its standard input is whatever the caller made of it.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = lines_of(child.stdout.take().unwrap());
+        Self::start_into(Stdio::piped(), command)
+    }
+
+    /// Starts a command that writes into something else than a pipe of ours.
+    pub(crate) fn start_into(output: impl Into<Stdio>, command: &mut Command) -> Self {
+        let mut child = command.stdout(output).stderr(Stdio::piped()).spawn().unwrap();
+        // The command would keep its ends of the pipes open.
+        command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
+        let stdout = child.stdout.take().map_or_else(|| channel().1, lines_of);
         let stderr = lines_of(child.stderr.take().unwrap());
         Self { child, stdout, stderr, said: String::new() }
     }
@@ -155,6 +162,16 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Waits for its end, with its standard input as it is.
+    #[track_caller]
+    pub(crate) fn ends(&mut self) {
+        let start = Instant::now();
+        while self.is_alive() {
+            assert!(start.elapsed() < PATIENCE, "it did not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
         kill(name, self.id());
@@ -164,7 +181,6 @@ impl Running {
     #[track_caller]
     pub(crate) fn finish(mut self) -> Outcome {
         self.hang_up();
-        let start = Instant::now();
         let mut lines = Vec::new();
         loop {
             match self.stdout.recv_timeout(PATIENCE) {
@@ -177,13 +193,8 @@ impl Running {
             self.said.push_str(&line);
             self.said.push('\n');
         }
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Outcome { code: status.code(), lines, said: std::mem::take(&mut self.said) };
-            }
-            assert!(start.elapsed() < PATIENCE, "it did not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.ends();
+        Outcome { code: self.child.wait().unwrap().code(), lines, said: std::mem::take(&mut self.said) }
     }
 }
 
