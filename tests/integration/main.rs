@@ -6,7 +6,10 @@
 
 mod captures;
 mod contract;
+mod cuts;
+mod hostile;
 mod oracle;
 mod scenarios;
 mod strict;
 mod trace;
+mod wire;
