@@ -1,5 +1,6 @@
 //! The engine: packets in, records out. No I/O, and no clock but the capture's.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
@@ -8,7 +9,8 @@ use crate::packet::{self, Endpoint, NotTcp, Packet, Segment};
 use crate::pg::framer::{Cut, Ended, Frame, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
 use crate::pg::resync;
-use crate::pg::text::Hex;
+use crate::pg::startup;
+use crate::pg::text::{Hex, Sql, Text};
 use crate::reader::DecodeError;
 use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record};
 use crate::session::opening::{self, Opening};
@@ -543,6 +545,7 @@ impl<S: Sink> Engine<'_, S> {
             flags: Flags { truncated: frame.missing > 0, midstream: false },
             error: None,
         };
+        let masked;
         let content = match decoded {
             Ok(mut message) => {
                 attributes.flags.midstream = complete(&mut message, session);
@@ -551,7 +554,8 @@ impl<S: Sink> Engine<'_, S> {
             Err(error) => {
                 attributes.error = Some(error);
                 let name = message::undecoded_name(direction, frame.tag, &context);
-                Content::Undecoded { name, body: Hex::excerpt(frame.body) }
+                masked = self.masked(direction, frame);
+                Content::Undecoded { name, body: Hex(&masked) }
             }
         };
         self.message(about, direction, frame, content, attributes, origin);
@@ -563,6 +567,20 @@ impl<S: Sink> Engine<'_, S> {
         };
         let bytes = Some(frame.missing);
         self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
+    }
+
+    /// The first bytes of a body that cannot be decoded, without those that may be secret.
+    fn masked<'f>(&self, direction: Direction, frame: &Frame<'f>) -> Cow<'f, [u8]> {
+        let is_secret = match (direction, frame.tag) {
+            (Direction::Frontend, None) => frame.body.starts_with(&startup::code::CANCEL.to_be_bytes()),
+            (Direction::Frontend, Some(tag)) => tag == b'p',
+            (Direction::Backend, Some(tag)) => matches!(tag, b'K' | b'R'),
+            (Direction::Backend, None) => false,
+        };
+        if is_secret && !self.config.show_secrets {
+            return Cow::Borrowed(&[]);
+        }
+        Sql { text: Text(Hex::excerpt(frame.body).0), show_secrets: self.config.show_secrets }.masked()
     }
 
     fn message(
