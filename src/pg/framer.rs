@@ -81,7 +81,14 @@ enum State {
     /// `carry` has the beginning of a frame that keeps no more; `left` bytes of it are still to come.
     Skipping { header: Header, missing: u64, left: u64, cut: Cut },
     /// No boundary is known. `carry` has what was not yet given up.
-    Searching { skipped: u64 },
+    Searching { skipped: u64, search: resync::Search },
+}
+
+impl State {
+    /// A search in which so many bytes were given up already.
+    fn searching(skipped: u64) -> Self {
+        Self::Searching { skipped, search: resync::Search::from(skipped) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +124,7 @@ impl Framer {
     pub fn lose(&mut self) {
         if !matches!(self.state, State::Searching { .. }) {
             self.drop_handed_out();
-            self.state = State::Searching { skipped: 0 };
+            self.state = State::searching(0);
         }
     }
 
@@ -171,18 +178,19 @@ impl Framer {
                     return self.hand_out_carry(header, missing, cut);
                 }
                 let (header, missing, cut) = (*header, *missing + *left, *cut);
-                self.state = State::Searching { skipped: 0 };
+                self.state = State::searching(0);
                 self.hand_out_carry(header, missing, cut)
             }
             State::Framing => {
                 let skipped = self.carry.len() as u64;
                 self.carry.clear();
-                self.state = State::Searching { skipped };
+                self.state = State::searching(skipped);
                 Step::More
             }
-            State::Searching { skipped } => {
+            State::Searching { skipped, search } => {
                 // Bytes before and behind a hole are no chain.
                 *skipped += self.carry.len() as u64;
+                *search = resync::Search::from(*skipped);
                 self.carry.clear();
                 Step::More
             }
@@ -215,7 +223,7 @@ impl Framer {
                     _ => Ended::Clean,
                 }
             }
-            State::Searching { skipped } => {
+            State::Searching { skipped, .. } => {
                 let bytes = skipped + self.carry.len() as u64;
                 self.carry.clear();
                 self.state = State::Framing;
@@ -226,7 +234,8 @@ impl Framer {
 
     /// How many bytes are held.
     pub fn held(&self) -> usize {
-        self.carry.capacity()
+        let search = if let State::Searching { search, .. } = &self.state { search.held() } else { 0 };
+        self.carry.capacity() + search
     }
 
     fn drop_handed_out(&mut self) {
@@ -259,11 +268,10 @@ impl Framer {
                 (input.len(), Step::More)
             }
             Parsed::Bad(header, error) => {
-                self.state = State::Searching { skipped: 0 };
                 let wire = input.get(..header.size).unwrap_or(input);
                 // The search begins behind the first byte, so that the bytes of the header are searched, too.
                 self.carry.extend_from_slice(wire.get(1..).unwrap_or_default());
-                self.state = State::Searching { skipped: 1 };
+                self.state = State::searching(1);
                 (wire.len(), Step::Malformed { tag: header.tag, len: header.len, header: wire, error })
             }
         }
@@ -294,7 +302,7 @@ impl Framer {
                     kept
                 }
                 Parsed::Bad(header, error) => {
-                    self.state = State::Searching { skipped: 1 };
+                    self.state = State::searching(1);
                     // What is handed out here is searched next, all but its first byte.
                     self.handed_out = 1;
                     let wire = self.carry.get(..header.size).unwrap_or_default();
@@ -335,12 +343,12 @@ impl Framer {
     }
 
     fn search<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
-        let State::Searching { skipped } = &mut self.state else { return (0, Step::More) };
+        let State::Searching { skipped, search } = &mut self.state else { return (0, Step::More) };
         self.carry.extend_from_slice(input);
-        match resync::find_boundary(self.direction, &self.carry, *skipped == 0) {
+        match search.find(self.direction, &self.carry, *skipped) {
             Some(at) => {
-                let skipped = *skipped + at as u64;
-                self.carry.advance(at);
+                self.carry.advance(usize::try_from(at - *skipped).unwrap_or(usize::MAX).min(self.carry.len()));
+                let skipped = at;
                 self.state = State::Framing;
                 (input.len(), Step::Resumed { skipped })
             }

@@ -3,6 +3,9 @@
 //! A candidate is believed for what follows it: several messages in a row that the direction has, with lengths that fit
 //! and bodies that decode.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::frame::Frame;
 use super::message::{Context, Message};
 use super::tag;
@@ -12,22 +15,110 @@ use crate::reader::Reader;
 /// How many bytes are searched before the oldest are given up: what one read of a kernel's socket buffer brings.
 pub(super) const WINDOW: usize = 64 * 1024;
 
+/// The bytes of a header: type and length word.
+const HEADER: u64 = 5;
+
 /// Whole messages in a row that are believed wherever they stand.
 const BELIEVED_CHAIN: usize = 3;
 
 /// Whole messages in a row that are believed where they end with the bytes: senders flush at message boundaries.
 const BELIEVED_CHAIN_TO_END: usize = 2;
 
-/// Where in `bytes` the first believable message begins.
+/// A search for a boundary, that goes on as bytes come.
 ///
-/// `at_start` says that `bytes` begin with a segment, where a single message that fills it is believed.
-pub(super) fn find_boundary(direction: Direction, bytes: &[u8], at_start: bool) -> Option<usize> {
-    (0..bytes.len()).find(|&at| {
-        let chain = Chain::at(direction, bytes.get(at..).unwrap_or_default());
-        chain.whole >= BELIEVED_CHAIN
-            || chain.to_end && chain.whole >= BELIEVED_CHAIN_TO_END
-            || chain.to_end && chain.whole >= 1 && at_start && at == 0
-    })
+/// A place that may be a boundary is looked at again only when the bytes are there that it waits for. So bytes that come
+/// one by one cost no more than bytes that come together.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// Places that may yet be believed; the one that waits for the fewest bytes first.
+    candidates: BinaryHeap<Reverse<Candidate>>,
+    /// Every place before this offset was looked at.
+    scanned: u64,
+}
+
+/// A place where a message may begin. Offsets count from where the search began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// How far bytes must be there before there is more to tell.
+    need: u64,
+    at: u64,
+    /// Where the message begins that is not whole yet, behind those that are.
+    next: u64,
+    whole: usize,
+}
+
+impl Search {
+    /// A search in which everything before `offset` is given up.
+    pub(super) fn from(offset: u64) -> Self {
+        Self { candidates: BinaryHeap::new(), scanned: offset }
+    }
+
+    /// How many bytes are held for it.
+    pub(super) fn held(&self) -> usize {
+        self.candidates.capacity() * size_of::<Candidate>()
+    }
+
+    /// The offset of the first believable message in `bytes`, which begin at `base`: the bytes of earlier calls, less those
+    /// at the front that were given up, and the new ones behind them.
+    ///
+    /// At offset 0, where a segment begins, a single message that fills it is believed.
+    pub(super) fn find(&mut self, direction: Direction, bytes: &[u8], base: u64) -> Option<u64> {
+        let end = base + bytes.len() as u64;
+        let seen = self.scanned.max(base);
+        let new = usize::try_from(seen - base).ok().and_then(|seen| bytes.get(seen..)).unwrap_or_default();
+        for (at, byte) in (seen..).zip(new) {
+            if tag::kind(direction, *byte).is_some() {
+                self.candidates.push(Reverse(Candidate { need: at + HEADER, at, next: at, whole: 0 }));
+            }
+        }
+        self.scanned = end;
+        let mut found: Option<u64> = None;
+        while self.candidates.peek().is_some_and(|Reverse(candidate)| candidate.need <= end) {
+            let Some(Reverse(mut candidate)) = self.candidates.pop() else { break };
+            if candidate.at < base {
+                continue;
+            }
+            if candidate.goes_on(direction, bytes, base) {
+                found = Some(found.map_or(candidate.at, |found| found.min(candidate.at)));
+            } else if candidate.need > end && candidate.need - candidate.at <= 2 * WINDOW as u64 {
+                // One that needs more than is ever held cannot be believed.
+                self.candidates.push(Reverse(candidate));
+            }
+        }
+        found
+    }
+}
+
+impl Candidate {
+    /// Looks at what has come; says whether the candidate is believed. One that needs no more bytes and is not believed is
+    /// none.
+    fn goes_on(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {
+        let end = base + bytes.len() as u64;
+        loop {
+            if self.next == end {
+                self.need = self.next + 1;
+                return self.whole >= BELIEVED_CHAIN_TO_END || self.whole >= 1 && self.at == 0;
+            }
+            let rest = usize::try_from(self.next - base).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+            match Chain::message(direction, &mut Reader::new(rest)) {
+                Some(Found::Whole(len)) => {
+                    self.whole += 1;
+                    self.next += len;
+                    if self.whole >= BELIEVED_CHAIN {
+                        return true;
+                    }
+                }
+                Some(Found::Needs(len)) => {
+                    self.need = self.next + len;
+                    return false;
+                }
+                None => {
+                    self.need = 0;
+                    return false;
+                }
+            }
+        }
+    }
 }
 
 /// Whether bytes begin with messages of a direction, as the bytes of a segment mostly do.
@@ -50,24 +141,33 @@ impl Chain {
         let mut whole = 0;
         while whole < BELIEVED_CHAIN && !reader.is_empty() {
             match Self::message(direction, &mut reader) {
-                Some(true) => whole += 1,
-                Some(false) => return Self { whole, to_end: false },
+                Some(Found::Whole(_)) => whole += 1,
+                Some(Found::Needs(_)) => return Self { whole, to_end: false },
                 None => return Self { whole: 0, to_end: false },
             }
         }
         Self { whole, to_end: reader.is_empty() }
     }
 
-    /// Whether a message is whole; nothing where there can be none.
-    fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<bool> {
-        let Ok(tag) = reader.u8("message type") else { return Some(false) };
+    /// What is there of a message; nothing where there can be none.
+    fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<Found> {
+        let Ok(tag) = reader.u8("message type") else { return Some(Found::Needs(1)) };
         let kind = tag::kind(direction, tag)?;
-        let Ok(len) = reader.u32("length word") else { return Some(false) };
+        let Ok(len) = reader.u32("length word") else { return Some(Found::Needs(HEADER)) };
         if !(tag::MIN_LEN..=kind.max_len).contains(&len) {
             return None;
         }
-        let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else { return Some(false) };
+        let total = 1 + u64::from(len);
+        let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else { return Some(Found::Needs(total)) };
         let frame = Frame { tag: Some(tag), len, body, missing: 0, cut: None };
-        Message::decode(direction, &frame, &Context::default()).is_ok().then_some(true)
+        Message::decode(direction, &frame, &Context::default()).is_ok().then_some(Found::Whole(total))
     }
+}
+
+/// What is there of a message.
+enum Found {
+    /// All of it, of so many bytes.
+    Whole(u64),
+    /// Too little: so many bytes are needed to tell more.
+    Needs(u64),
 }

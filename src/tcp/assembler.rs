@@ -59,6 +59,12 @@ pub(super) struct Held {
     pub(super) origin: Origin,
 }
 
+impl Early {
+    fn end(&self) -> u64 {
+        self.offset + self.content.len()
+    }
+}
+
 /// Bytes of a stream, or word of how many are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -217,16 +223,17 @@ impl Assembler {
         !self.early.is_empty()
     }
 
-    /// Keeps what comes early. Bytes that are kept already stay as they are.
+    /// Keeps what comes early. Bytes that are kept already stay as they are; but where the segment that has them now was
+    /// sent before the one that brought them, they need not wait for more than that one does.
     pub(super) fn keep(&mut self, mut offset: u64, content: Content, held: Held) {
         let end = offset + content.len();
         let start = offset;
         offset = offset.max(self.next.offset);
         // The first kept piece that ends behind the beginning of the new one.
-        let mut index = self.early.partition_point(|early| early.offset + early.content.len() <= offset);
+        let mut index = self.early.partition_point(|early| early.end() <= offset);
         while offset < end {
             let (gap_end, resume) = match self.early.get(index) {
-                Some(early) if early.offset < end => (early.offset.max(offset), early.offset + early.content.len()),
+                Some(early) if early.offset < end => (early.offset.max(offset), early.end().min(end)),
                 _ => (end, end),
             };
             if offset < gap_end {
@@ -235,12 +242,33 @@ impl Assembler {
                 self.early.insert(index, Early { offset, content, held });
                 index += 1;
             }
+            if self.early.get(index).is_some_and(|early| gap_end < resume && early.held.after > held.after) {
+                index = self.split(index, gap_end);
+                self.split(index, resume);
+                if let Some(early) = self.early.get_mut(index) {
+                    early.held.after = held.after;
+                }
+            }
             if matches!(content, Content::Data(_)) {
-                self.counters.retransmitted += resume.min(end).saturating_sub(gap_end);
+                self.counters.retransmitted += resume - gap_end;
             }
             offset = resume;
             index += 1;
         }
+    }
+
+    /// Parts a kept piece in two, where `at` lies inside it. Gives the index of the piece that begins there, or that it is.
+    fn split(&mut self, index: usize, at: u64) -> usize {
+        let Some(early) = self.early.get_mut(index).filter(|early| early.offset < at && at < early.end()) else {
+            return index;
+        };
+        self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
+        let (head, len) = (at - early.offset, early.content.len());
+        let behind = Early { offset: at, content: early.content.slice(head, len), ..*early };
+        early.content.keep(0, head);
+        self.held_bytes += early.content.held() + behind.content.held();
+        self.early.insert(index + 1, behind);
+        index + 1
     }
 
     /// What waits at the front.

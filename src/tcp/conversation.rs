@@ -208,8 +208,14 @@ impl Conversation {
         match due {
             Some(hole) => self.give_up(hole.direction, hole.until, hole.waits.origin),
             None if holes.iter().any(Option::is_some) => None,
-            // Both sides acknowledge what the other has not sent yet, which no two real ends do: any order is right.
-            None => self.pop_deliverable(Order::Any),
+            // Each side acknowledges what the other has not sent yet. So it looks where a retransmission was captured before
+            // what it repeats, which may still come; else no two real ends do so, and any order is right.
+            None => {
+                let fronts = Direction::BOTH.map(|direction| self.sides.get(direction).as_ref()?.front());
+                let first = fronts.iter().flatten().min_by_key(|front| front.held.origin.packet)?;
+                let waits = Waits { acked: true, held_at: first.held.at, origin: first.held.origin };
+                if is_due(&waits) { self.pop_deliverable(Order::Any) } else { None }
+            }
         }
     }
 

@@ -1,0 +1,486 @@
+//! What nobody sends on purpose, and what somebody does: nothing panics, everything ends, every line keeps the contract.
+
+use std::time::{Duration, Instant};
+
+use pgdissect::direction::Direction;
+use pgdissect::dissector::Config;
+use pgdissect::pg::frame::Cut;
+use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runs;
+
+use crate::captures::{self, Bench, OwnedPacket};
+use crate::contract;
+use crate::wire::{From, Tcp, message, startup, time};
+
+fn runs(cases: u32) -> Runs {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    Runs { cases, failure_persistence: None, max_shrink_iters: 300, ..Runs::default() }
+}
+
+fn dissect_and_check(packets: &[OwnedPacket], config: Config) {
+    contract::check(&captures::dissect_packets(packets, config), "hostile input");
+}
+
+/// Messages that are mostly right, and bytes that are not.
+fn bytes_of(from: From) -> impl Strategy<Value = Vec<u8>> {
+    let tags: &'static [u8] = match from {
+        From::Client => b"BCdcfDEHFPpQSX",
+        From::Server => b"RK23CdcGHWDIEVvnNAtS1sZT",
+    };
+    let body = prop_oneof![
+        Just(Vec::new()),
+        proptest::collection::vec(any::<u8>(), 0..40),
+        proptest::collection::vec(prop_oneof![Just(0), Just(b'a'), Just(0xff)], 0..40),
+        Just(b"\0\0\0\x05".to_vec()),
+        Just(b"I".to_vec()),
+        Just(b"ALTER ROLE a PASSWORD 'x\xff'\0".to_vec()),
+        Just(b"S\xff\0S\xfe\0\xc3y\0\0".to_vec()),
+    ];
+    let whole = (proptest::sample::select(tags), body.clone()).prop_map(|(tag, body)| message(tag, &body));
+    let lying = (proptest::sample::select(tags), any::<u32>(), body.clone())
+        .prop_map(|(tag, len, body)| [&[tag], &len.to_be_bytes()[..], &body].concat());
+    let piece = prop_oneof![
+        6 => whole,
+        1 => lying,
+        1 => body,
+        1 => Just(startup()),
+        1 => Just(b"\0\0\0\x08\x04\xd2\x16\x2f".to_vec()),
+        1 => Just(b"\0\0\0\x08\x04\xd2\x16\x30".to_vec()),
+        1 => Just(b"S".to_vec()),
+        1 => Just(b"N".to_vec()),
+        1 => Just(b"\x16\x03\x01\0\x05\x01\0\0\x01\0".to_vec()),
+    ];
+    proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+/// A segment of any kind, near the others or anywhere.
+fn a_segment() -> impl Strategy<Value = Tcp> {
+    let from = prop_oneof![Just(From::Client), Just(From::Server)];
+    let number = prop_oneof![8 => 0..600_u32, 1 => any::<u32>()];
+    let flags = (0..12_u8, 0..12_u8, 0..25_u8, 0..12_u8);
+    (from, number.clone(), number, flags, 0..2_u16).prop_flat_map(|(from, seq, ack, (syn, fin, rst, no_ack), port)| {
+        bytes_of(from).prop_map(move |payload| {
+            let segment = Tcp::new(from, seq, ack, &payload).port(40_000 + port);
+            let segment = if syn == 0 { segment.syn() } else { segment };
+            let segment = if fin == 0 { segment.fin() } else { segment };
+            let segment = if rst == 0 { segment.rst() } else { segment };
+            if no_ack == 0 { segment.without_ack() } else { segment }
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(runs(300))]
+
+    #[test]
+    fn segments_of_any_kind_keep_the_contract(
+        segments in proptest::collection::vec((a_segment(), 0..40_000_000_u64), 1..40),
+        max_message in prop_oneof![Just(1 << 20), 0..64_usize],
+        max_early in prop_oneof![Just(1 << 20), 0..600_usize],
+        any_port: bool,
+        cut in prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize],
+        show_secrets: bool,
+    ) {
+        let mut now = 0;
+        let packets: Vec<_> = segments
+            .iter()
+            .map(|(segment, wait)| {
+                // Mostly the next moment; now and then a time in which things expire.
+                now += if wait % 7 == 0 { *wait } else { wait % 1_000 };
+                let mut packet = segment.at(now);
+                packet.data.truncate(cut);
+                packet
+            })
+            .collect();
+        let ports = if any_port { None } else { Some(vec![5432]) };
+        dissect_and_check(&packets, Config { ports, max_message, max_early, show_secrets });
+    }
+
+    #[test]
+    fn streams_of_any_bytes_keep_the_contract(
+        begins: bool,
+        writes in proptest::collection::vec(
+            prop_oneof![Just(From::Client), Just(From::Server)].prop_flat_map(|from| (Just(from), bytes_of(from))),
+            1..30,
+        ),
+        max_message in prop_oneof![Just(1 << 20), 0..64_usize],
+    ) {
+        let mut next = [1_u32, 1];
+        let mut packets = vec![
+            Tcp::new(From::Client, 0, 0, b"").without_ack().syn().at(0),
+            Tcp::new(From::Server, 0, 1, b"").syn().at(1),
+        ];
+        let first = if begins { vec![(From::Client, startup())] } else { Vec::new() };
+        for (from, bytes) in first.into_iter().chain(writes) {
+            let segment = Tcp::new(from, next[from.index()], next[from.peer().index()], &bytes);
+            next[from.index()] += u32::try_from(bytes.len()).unwrap();
+            packets.push(segment.at(packets.len() as u64));
+        }
+        dissect_and_check(&packets, Config { max_message, ..captures::config() });
+    }
+
+    #[test]
+    fn damaged_captures_keep_the_contract(
+        capture in proptest::sample::select(DAMAGED),
+        seed in any::<u64>(),
+        damages in proptest::collection::vec((any::<u16>(), any::<u16>(), any::<u8>(), 0..4_u8), 1..20),
+    ) {
+        let (mut packets, _) = captures::packets(&[captures::testdata().join(capture)]);
+        for (which, at, value, how) in damages {
+            let which = usize::from(which) % packets.len();
+            let packet = &mut packets[which];
+            if packet.data.is_empty() {
+                continue;
+            }
+            let at = usize::from(at) % packet.data.len();
+            match how {
+                0 => packet.data[at] = value,
+                1 => packet.data[at] ^= 1 << (value % 8),
+                2 => packet.data.truncate(at),
+                _ => {
+                    packets.remove(which);
+                    if packets.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        if seed % 4 == 0 {
+            packets.reverse();
+        }
+        dissect_and_check(&packets, captures::config());
+    }
+
+    #[test]
+    fn every_byte_is_in_a_frame_or_reported(
+        direction in prop_oneof![Just(Direction::Frontend), Just(Direction::Backend)],
+        framing in prop_oneof![
+            Just(Framing::Tagged), Just(Framing::Tagged), Just(Framing::Startup), Just(Framing::EncryptionAnswer),
+        ],
+        inputs in proptest::collection::vec(
+            prop_oneof![
+                5 => bytes_of(From::Client).prop_map(Ok),
+                5 => bytes_of(From::Server).prop_map(Ok),
+                1 => (1..80_u64).prop_map(Err),
+            ],
+            1..12,
+        ),
+        max_message in prop_oneof![Just(1 << 20), 0..32_usize],
+        size in prop_oneof![Just(usize::MAX), 1..9_usize],
+    ) {
+        account(direction, framing, &inputs, max_message, size)?;
+    }
+}
+
+const DAMAGED: &[&str] = &[
+    "auth-scram-ok/capture.pcap",
+    "copy-pipeline/capture.pcap",
+    "extended-query/capture.pcap",
+    "formats/any-sll2.pcap",
+    "formats/null-ipv6.pcap",
+    "formats/qinq.pcap",
+    "function-call/capture.pcap",
+    "ip-options/ipv6-extension.pcap",
+    "pipeline-error/capture.pcap",
+    "protocol-negotiate/capture.pcap",
+    "replication/capture.pcap",
+    "simple-query/capture.pcap",
+    "tcp/base.pcap",
+    "tcp/snaplen.pcap",
+    "tls-direct/capture.pcap",
+];
+
+/// Feeds a framer with bytes and gaps, in inputs of a size at the most, and adds up what becomes of every byte.
+fn account(
+    direction: Direction,
+    framing: Framing,
+    inputs: &[Result<Vec<u8>, u64>],
+    max_message: usize,
+    size: usize,
+) -> Result<(), TestCaseError> {
+    let mut framer = Framer::new(direction, max_message);
+    let (mut given, mut found) = (0_u64, 0_u64);
+    // What a gap lost beyond the frame that it is in, or the frames of which it lost the header.
+    let mut lost = 0_u64;
+    let whole = |tag: Option<u8>, len: u32| u64::from(len) + u64::from(tag.is_some());
+    let mut steps = 0;
+    for input in inputs {
+        match input {
+            Ok(bytes) => {
+                given += bytes.len() as u64;
+                for mut piece in bytes.chunks(size.min(bytes.len().max(1))) {
+                    loop {
+                        let (used, step) = framer.next(piece, framing);
+                        prop_assert!(used <= piece.len());
+                        let is_done = step == Step::More;
+                        match step {
+                            Step::More => prop_assert_eq!(used, piece.len(), "everything was taken in"),
+                            Step::Frame(frame) => {
+                                prop_assert!(frame.body.len() <= max_message);
+                                let header = if frame.tag.is_some() {
+                                    5
+                                } else if frame.len == 1 {
+                                    0
+                                } else {
+                                    4
+                                };
+                                prop_assert_eq!(
+                                    header + frame.body.len() as u64 + frame.missing,
+                                    whole(frame.tag, frame.len)
+                                );
+                                prop_assert_eq!(frame.cut.is_some(), frame.missing > 0);
+                                found += whole(frame.tag, frame.len);
+                            }
+                            Step::Resumed { skipped } => found += skipped,
+                            // Its header is searched, and reported with what is skipped.
+                            Step::Malformed { .. } => {}
+                        }
+                        piece = &piece[used..];
+                        steps += 1;
+                        prop_assert!(steps < 100_000, "it ends");
+                        if is_done {
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(bytes) => {
+                given += bytes;
+                let was_searching = framer.is_searching();
+                let mut covered = 0;
+                if let Step::Frame(frame) = framer.gap(*bytes, framing) {
+                    prop_assert_eq!(frame.cut, Some(Cut::Gap));
+                    covered = whole(frame.tag, frame.len);
+                }
+                // What a frame does not cover of the gap is lost outside of any; how much that is, only the framer knows.
+                // It searches then, and nothing may be counted twice: the sums below say so.
+                if covered > 0 {
+                    found += covered;
+                }
+                if framer.is_searching() {
+                    lost += bytes;
+                }
+                prop_assert!(!was_searching || framer.is_searching(), "a gap is no boundary");
+            }
+        }
+    }
+    let mut owed = 0;
+    match framer.end(framing) {
+        Ended::Clean => {}
+        Ended::Frame(frame) => {
+            found += whole(frame.tag, frame.len);
+            owed = frame.missing;
+        }
+        Ended::Leftover { bytes } | Ended::Unresolved { bytes } => found += bytes,
+    }
+    // Frames and reports have every byte that was given; a frame that the end cuts off also has what was not given, and
+    // a gap that went beyond a frame was given, but is in none.
+    prop_assert!(found <= given + owed, "{} bytes were given, {} found, {} owed", given, found, owed);
+    prop_assert!(found + lost >= given, "{} bytes were given, {} found, {} lost", given, found, lost);
+    if lost == 0 && owed == 0 {
+        prop_assert_eq!(found, given);
+    }
+    Ok(())
+}
+
+#[test]
+fn lengths_of_two_gigabytes_cost_no_memory_and_no_time() {
+    for len in [i32::MAX as u32, u32::MAX, 0x3fff_ffff, 0x4000_0003] {
+        let mut bench = Bench::new(captures::config());
+        for packet in opened(&startup()) {
+            bench.packet(&packet.borrow());
+        }
+        let mut next = [1 + u32::try_from(startup().len()).unwrap(), 1];
+        for (from, tag) in [(From::Server, b'D'), (From::Client, b'Q')] {
+            let bytes = [&[tag], &len.to_be_bytes()[..], b"the beginning"].concat();
+            let segment = Tcp::new(from, next[from.index()], next[from.peer().index()], &bytes);
+            next[from.index()] += u32::try_from(bytes.len()).unwrap();
+            bench.packet(&segment.at(10).borrow());
+        }
+        assert!(bench.counters().held_bytes < 100_000, "{} bytes are held", bench.counters().held_bytes);
+        contract::check(&bench.finish(), "large lengths");
+    }
+}
+
+/// A connection that has begun, with what the client said first.
+fn opened(first: &[u8]) -> Vec<OwnedPacket> {
+    vec![
+        Tcp::new(From::Client, 0, 0, b"").without_ack().syn().at(0),
+        Tcp::new(From::Server, 0, 1, b"").syn().at(1),
+        Tcp::new(From::Client, 1, 1, first).at(2),
+    ]
+}
+
+/// How long an engine may take for what follows. Generous: a machine may be busy, but no algorithm is quadratic in it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn feed_bytes_one_by_one(first: &[Tcp], from: From, seq: u32, byte: impl Fn(u32) -> u8, count: u32, backwards: bool) {
+    let begun = Instant::now();
+    let mut bench = Bench::new(captures::config());
+    for segment in first {
+        bench.packet(&segment.at(0).borrow());
+    }
+    for index in 0..count {
+        let index = if backwards { count - index } else { index };
+        let segment = Tcp::new(from, seq.wrapping_add(index), 1, &[byte(index)]);
+        bench.packet(&segment.at(u64::from(index) / 100).borrow());
+        assert!(begun.elapsed() < PATIENCE, "{index} of {count} segments took {:?}", begun.elapsed());
+    }
+    let held = bench.counters().held_bytes;
+    assert!(held < 64 << 20, "{held} bytes are held");
+    contract::check(&bench.finish(), "one byte at a time");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_million_segments_of_one_byte_in_order_take_little_time() {
+    let opening = [
+        Tcp::new(From::Client, 0, 0, b"").without_ack().syn(),
+        Tcp::new(From::Server, 0, 1, b"").syn(),
+        Tcp::new(From::Client, 1, 1, &startup()),
+    ];
+    let seq = 1 + u32::try_from(startup().len()).unwrap();
+    let query = message(b'Q', b"SELECT 1\0");
+    let len = u32::try_from(query.len()).unwrap();
+    feed_bytes_one_by_one(&opening, From::Client, seq, |index| query[(index % len) as usize], 1_000_000, false);
+}
+
+#[test]
+fn segments_of_one_byte_in_reverse_order_take_little_time() {
+    let opening = [
+        Tcp::new(From::Client, 0, 0, b"").without_ack().syn(),
+        Tcp::new(From::Server, 0, 1, b"").syn(),
+        Tcp::new(From::Client, 1, 1, &startup()),
+    ];
+    let seq = 1 + u32::try_from(startup().len()).unwrap();
+    feed_bytes_one_by_one(&opening, From::Client, seq, |_| b'S', 200_000, true);
+}
+
+#[test]
+fn bytes_without_a_boundary_one_by_one_take_little_time() {
+    // Text in which every byte could be the type of a message.
+    feed_bytes_one_by_one(&[], From::Client, 1, |index| b"SELECT"[(index % 6) as usize], 200_000, false);
+}
+
+#[test]
+fn bytes_in_which_every_one_could_begin_a_message_take_little_time() {
+    // "d\0\0\0" again and again: lengths that are believed, of bodies that need not be looked at.
+    feed_bytes_one_by_one(&[], From::Client, 1, |index| b"d\0\0\0"[(index % 4) as usize], 200_000, false);
+    let begun = Instant::now();
+    // A row of 16,000 columns, of which each NULL could be the length of another message.
+    let row = b"D\0\0\x40\0".repeat(200_000);
+    let mut bench = Bench::new(captures::config());
+    for (index, piece) in row.chunks(1_448).enumerate() {
+        let seq = 1 + u32::try_from(index * 1_448).unwrap();
+        bench.packet(&Tcp::new(From::Server, seq, 1, piece).at(index as u64).borrow());
+    }
+    contract::check(&bench.finish(), "rows in rows");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_flood_of_connections_that_never_begin_is_quick_and_says_nothing() {
+    let begun = Instant::now();
+    let mut bench = Bench::new(captures::config());
+    for index in 0..200_000_u32 {
+        let port = u16::try_from(index % 60_000).unwrap();
+        let syn = Tcp::new(From::Client, index, 0, b"").without_ack().syn().port(port);
+        bench.packet(&syn.at(u64::from(index)).borrow());
+    }
+    let output = bench.finish();
+    assert!(output.lines.is_empty());
+    assert_eq!(output.counters.connections, 0);
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
+    let reply = message(b'Z', b"I");
+    let query = message(b'Q', b"SELECT 1\0");
+    let seq = 1 + u32::try_from(startup().len()).unwrap();
+    let mut packets = opened(&startup());
+    packets.push(Tcp::new(From::Server, 1 << 31, 1, b"").rst().at(3));
+    packets.push(Tcp::new(From::Client, 5 + (1 << 31), 1, b"").fin().at(4));
+    packets.push(Tcp::new(From::Client, 0_u32.wrapping_sub(9), 1, b"").fin().at(5));
+    packets.push(Tcp::new(From::Server, 1, seq, &reply).at(6));
+    packets.push(Tcp::new(From::Client, seq, 7, &query).at(7));
+    let output = captures::dissect_packets(&packets, captures::config());
+    let types: Vec<_> = output.messages().iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(types, ["StartupMessage", "ReadyForQuery", "Query"]);
+    contract::check(&output, "odd numbers");
+}
+
+#[test]
+fn time_that_goes_backwards_or_stands_at_its_ends_is_borne() {
+    let mut bench = Bench::new(captures::config());
+    for (index, packet) in opened(&startup()).iter().enumerate() {
+        let mut packet = packet.clone();
+        packet.ts = [time(0), pgdissect::time::Timestamp::new(i64::MIN, 0, Default::default()), time(5)][index];
+        bench.packet(&packet.borrow());
+    }
+    bench.tick(pgdissect::time::Timestamp::new(i64::MAX, 0, Default::default()));
+    let output = bench.finish();
+    assert_eq!(output.messages().len(), 1);
+    contract::check(&output, "odd times");
+}
+
+#[test]
+fn what_may_hold_a_secret_is_not_written_where_it_cannot_be_decoded() {
+    let secret = b"hunter2hunter2";
+    let hex = "68756e74657232";
+    let password = |kind: u32| message(b'R', &kind.to_be_bytes());
+    let with_more = [&secret[..], b"\0\0"].concat();
+    let alter = b"ALTER ROLE u PASSWORD 'hunter2hunter2'\0behind the end".to_vec();
+    let parse = b"\0ALTER ROLE u PASSWORD 'hunter2hunter2'\0\0\xff".to_vec();
+    let cancel = [b"\0\0\x01\x40\x04\xd2\x16\x2e\0\0\0\x01", &secret.repeat(22)[..308]].concat();
+    let cases: Vec<(&str, Vec<u8>, Vec<(From, Vec<u8>)>)> = vec![
+        (
+            "a password with more behind it",
+            startup(),
+            vec![(From::Server, password(3)), (From::Client, message(b'p', &with_more))],
+        ),
+        (
+            "a password without its end",
+            startup(),
+            vec![(From::Server, password(3)), (From::Client, message(b'p', secret))],
+        ),
+        (
+            "a SASL answer of a wrong length",
+            startup(),
+            vec![
+                (From::Server, message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")),
+                (From::Client, message(b'p', &[b"SCRAM-SHA-256\0\0\0\xff\xff", &secret[..]].concat())),
+            ],
+        ),
+        (
+            "a key that is too long",
+            startup(),
+            vec![(From::Server, message(b'K', &[&[0; 4], &secret.repeat(22)[..]].concat()))],
+        ),
+        ("a cancel key that is too long", cancel, vec![]),
+        (
+            "a query with more behind it",
+            startup(),
+            vec![(From::Server, message(b'R', &[0; 4])), (From::Client, message(b'Q', &alter))],
+        ),
+        (
+            "a statement with half a list behind it",
+            startup(),
+            vec![(From::Server, message(b'R', &[0; 4])), (From::Client, message(b'P', &parse))],
+        ),
+    ];
+    for (what, first, writes) in cases {
+        let mut packets = opened(&first);
+        let mut next = [1 + u32::try_from(first.len()).unwrap(), 1];
+        for (from, bytes) in writes {
+            packets.push(Tcp::new(from, next[from.index()], next[from.peer().index()], &bytes).at(3));
+            next[from.index()] += u32::try_from(bytes.len()).unwrap();
+        }
+        let output = captures::dissect_packets(&packets, captures::config());
+        let text = output.lines.join("\n");
+        assert!(text.contains("\"error\""), "{what} cannot be decoded: {text}");
+        assert!(!text.contains("hunter2") && !text.contains(hex), "{what} is written: {text}");
+        contract::check(&output, what);
+    }
+}
