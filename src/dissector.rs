@@ -99,6 +99,12 @@ impl Dissector {
         }
     }
 
+    /// Counts a packet that is not to be looked at, so that those behind it keep their numbers.
+    pub fn skip_packet(&mut self) {
+        self.counters.packets += 1;
+        self.counters.filtered_packets += 1;
+    }
+
     /// Takes a packet and gives the records that it completes.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
         self.counters.packets += 1;

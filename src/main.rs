@@ -223,7 +223,10 @@ impl<'a> Run<'a> {
                     if let Some(filter) = &mut self.filter {
                         match filter.matches(&packet) {
                             Ok(true) => {}
-                            Ok(false) => continue,
+                            Ok(false) => {
+                                self.dissector.skip_packet();
+                                continue;
+                            }
                             // It cannot be had for this link type. There may be packets of others.
                             Err(error) => {
                                 self.lines.flush()?;
@@ -342,7 +345,10 @@ impl<'a> Run<'a> {
                 kernel.dropped,
                 kernel.interface_dropped
             ));
-        } else if counters.messages == 0 && counters.losses == 0 && counters.packets > counters.unknown_link_packets {
+        } else if counters.messages == 0
+            && counters.losses == 0
+            && counters.packets > counters.unknown_link_packets + counters.filtered_packets
+        {
             let hint = match &self.args.port {
                 Ports::Auto => "-p auto needs the beginning of a connection; with -p PORT it is not needed",
                 Ports::These(_) => "-p PORT says where the server listens, -p auto finds it",

@@ -229,6 +229,8 @@ pub struct Counters {
     pub packets: u64,
     /// Their bytes, as captured.
     pub packet_bytes: u64,
+    /// Packets that the user's filter did not let through.
+    pub filtered_packets: u64,
     /// Packets that are not TCP, or not of a connection that is looked at.
     pub other_packets: u64,
     /// Packets whose link type is not known.

@@ -7,6 +7,7 @@ use crate::packet::{Origin, Segment};
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framing, Step};
 use crate::pg::message::{self, Message};
+use crate::pg::resync;
 use crate::pg::text::Excerpt;
 use crate::reader::DecodeError;
 use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record};
@@ -137,12 +138,18 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
+    /// client's bytes are not in the capture, or this is another protocol.
     fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        // PostgreSQL's server does so only to say that it cannot serve.
-        if bytes.first() == Some(&b'E') {
-            connection.session.recognize_startup();
-        } else {
-            self.foreign(connection, opening::of_server(bytes), origin);
+        match bytes {
+            [b'E', ..] => connection.session.recognize_startup(),
+            [b'S' | b'N'] => connection.session.recognize_answer(Encryption::Tls),
+            [b'G'] => connection.session.recognize_answer(Encryption::Gssapi),
+            _ if resync::begins_with_message(Direction::Backend, bytes) => {
+                connection.session.lose(Direction::Frontend);
+                connection.search(Direction::Frontend, Reason::Missing);
+            }
+            _ => self.foreign(connection, opening::of_server(bytes), origin),
         }
     }
 

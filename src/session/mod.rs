@@ -113,6 +113,11 @@ impl Session {
         self.phase = Phase::Startup { asked: None };
     }
 
+    /// The server answers a request for encryption that was not seen.
+    pub fn recognize_answer(&mut self, encryption: Encryption) {
+        self.phase = Phase::Startup { asked: Some(encryption) };
+    }
+
     /// The connection is not PostgreSQL's.
     pub fn recognize_foreign(&mut self) {
         self.phase = Phase::Foreign;

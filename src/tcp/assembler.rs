@@ -24,6 +24,8 @@ pub struct Assembler {
     held_bytes: usize,
     /// Everything before this offset was acknowledged by the other side.
     acked: u64,
+    /// Whether the last acknowledgment of something new was of a single byte, as that of a FIN is.
+    acked_one: bool,
     /// Where the stream ends, once a FIN told it.
     fin: Option<u64>,
     /// Whether a segment of this direction was seen, and not only an acknowledgment of one.
@@ -123,6 +125,7 @@ impl Assembler {
             early: VecDeque::new(),
             held_bytes: 0,
             acked: 0,
+            acked_one: false,
             fin: None,
             seen: false,
             counters: Counters::default(),
@@ -163,7 +166,10 @@ impl Assembler {
         if offset > self.next.offset + MAX_WINDOW {
             return 0;
         }
-        self.acked = self.acked.max(offset);
+        if offset > self.acked {
+            self.acked_one = offset == self.acked + 1;
+            self.acked = offset;
+        }
         offset
     }
 
@@ -173,14 +179,19 @@ impl Assembler {
     }
 
     /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
+    /// Up to where bytes are missing at the very end, as far as acknowledgments tell. The last one acknowledged may have
+    /// been a FIN that was not captured, and that is no byte.
+    pub(super) fn acked_bytes(&self) -> u64 {
+        match self.fin {
+            None if self.acked_one => self.acked.saturating_sub(1),
+            _ => self.acked(),
+        }
+    }
+
     pub(super) fn finish_at(&mut self, offset: u64) {
         if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW {
             self.fin = Some(self.fin.map_or(offset, |fin| fin.min(offset)));
         }
-    }
-
-    pub(super) const fn has_fin(&self) -> bool {
-        self.fin.is_some()
     }
 
     pub(super) const fn held(&self) -> usize {

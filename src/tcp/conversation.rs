@@ -108,6 +108,10 @@ impl Conversation {
             return Accepted::Nothing;
         }
 
+        if let (Some(ack), None, true) = (segment.ack, self.sides.get(peer), self.start_seen) {
+            // Nothing of the other side was captured yet. What it sends begins here, or before.
+            *self.sides.get_mut(peer) = Some(Assembler::new(ack));
+        }
         let after = match (segment.ack, self.sides.get_mut(peer)) {
             (Some(ack), Some(side)) => {
                 let acked = side.offset_of(ack).map_or(0, |offset| side.acknowledge(offset));
@@ -194,10 +198,8 @@ impl Conversation {
         // Bytes at the very end, of which only the acknowledgment was seen.
         Direction::BOTH.into_iter().find_map(|direction| {
             let side = self.sides.get(direction).as_ref()?;
-            let (next, acked) = (side.next(), side.acked());
-            // One more than the last byte may be the FIN's own number.
-            let fin_only = acked == next + 1 && !side.has_fin();
-            if acked > next && !fin_only { self.give_up(direction, acked, origin) } else { None }
+            let acked = side.acked_bytes();
+            if acked > side.next() { self.give_up(direction, acked, origin) } else { None }
         })
     }
 
