@@ -11,5 +11,6 @@ mod hostile;
 mod oracle;
 mod scenarios;
 mod strict;
+mod tcp;
 mod trace;
 mod wire;
