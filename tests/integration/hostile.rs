@@ -447,7 +447,8 @@ fn what_may_hold_a_secret_is_not_written_where_it_cannot_be_decoded() {
     let alter = b"ALTER ROLE u PASSWORD 'hunter2hunter2'\0behind the end".to_vec();
     let parse = b"\0ALTER ROLE u PASSWORD 'hunter2hunter2'\0\0\xff".to_vec();
     let cancel = [b"\0\0\x01\x40\x04\xd2\x16\x2e\0\0\0\x01", &secret.repeat(22)[..308]].concat();
-    let cases: Vec<(&str, Vec<u8>, Vec<(From, Vec<u8>)>)> = vec![
+    type Case = (&'static str, Vec<u8>, Vec<(From, Vec<u8>)>);
+    let cases: Vec<Case> = vec![
         (
             "a password with more behind it",
             startup(),
