@@ -1,4 +1,81 @@
-//! pgdissect
+//! A passive dissector of PostgreSQL's wire protocol: packets in, annotated records out.
+//!
+//! ```text
+//!   capture file, stdin, interface     capture      the only place that opens anything
+//!           |  Packet: time, link type, bytes
+//!           v
+//!   link, VLAN, IP -> TCP segment      packet
+//!           |  Segment
+//!           v
+//!   ordered bytes, or a named gap      tcp          knows nothing of what the bytes mean
+//!           |
+//!           v
+//!   message boundaries, messages       pg           knows nothing of connections and time
+//!           |  Message
+//!           v
+//!   what it means here                 session      phase, request and reply, formats
+//!           |  Record                  record       the output contract, as types
+//!           v
+//!   JSON lines, text                   output
+//! ```
+//!
+//! One engine, [`dissector::Dissector`], owns the middle. It does no I/O and has no clock: it is fed packets with the
+//! capture's time, and hands records to a [`dissector::Sink`]. The command, the tests, the benchmarks and whoever uses
+//! this crate run the same engine.
+//!
+//! What each floor promises, so that a failure above it costs no more than it must:
+//!
+//! - [`capture`] hands out every packet that can be read, and says where a file is damaged.
+//! - [`mod@packet`] reads a frame, or says why it holds no segment; the frame is counted either way.
+//! - [`tcp`] delivers every byte that was captured once, in order, requests before their replies; what was not captured is
+//!   a gap of exactly its size.
+//! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
+//!   after a header that cannot be, a new boundary is only believed for several messages in a row.
+//! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number.
+//! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
+//!
+//! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.
+//!
+//! # Example
+//!
+//! Every SQL text of a capture file, with the microseconds until its reply was complete:
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use pgdissect::capture::{Event, Source, file::FileSource};
+//! use pgdissect::dissector::{Config, Dissector};
+//! use pgdissect::pg::message::Message;
+//! use pgdissect::record::{Content, Record};
+//!
+//! let mut source = FileSource::new(vec!["testdata/psql-prefer/capture.pcap".into()], Default::default());
+//! let mut dissector = Dissector::new(Config { ports: Some(vec![5415]), ..Config::default() });
+//!
+//! let mut asked = HashMap::new();
+//! let mut answered = Vec::new();
+//! let mut sink = |record: &Record<'_>| {
+//!     let Record::Message(line) = record else { return };
+//!     match &line.content {
+//!         Content::Decoded(Message::Query(query)) => {
+//!             asked.insert((line.conn, line.query), query.query.text.as_str().unwrap_or_default().to_owned());
+//!         }
+//!         Content::Decoded(Message::ReadyForQuery(_)) => {
+//!             if let Some(sql) = asked.remove(&(line.conn, line.query)) {
+//!                 answered.push((sql, line.elapsed_us));
+//!             }
+//!         }
+//!         _ => {}
+//!     }
+//! };
+//! while let Event::Packet(packet) = source.next_event()? {
+//!     dissector.packet(&packet, &mut sink);
+//! }
+//! dissector.finish(&mut sink);
+//!
+//! assert_eq!(answered, [("SELECT * FROM pg_stat_activity LIMIT 1".to_owned(), Some(2_650))]);
+//! # Ok::<(), pgdissect::capture::Error>(())
+//! ```
+
 pub mod capture;
 pub mod direction;
 pub mod dissector;

@@ -24,6 +24,15 @@ pub struct Packet<'a> {
     pub orig_len: u32,
 }
 
+/// Which packet brought something, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The number of the packet in the capture, from 1.
+    pub packet: u64,
+    /// When it was captured.
+    pub ts: Timestamp,
+}
+
 /// A link-layer header type, numbered as in capture files (the LINKTYPE_ values of the pcap registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkType(pub u16);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::direction::Direction;
 use crate::pg::message::Message;
-use crate::pg::text::Hex;
+use crate::pg::text::Excerpt;
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
@@ -95,7 +95,7 @@ pub enum Content<'a> {
         #[serde(rename = "type")]
         name: &'static str,
         /// Its first bytes.
-        body: Hex<'a>,
+        body: Excerpt<'a>,
     },
 }
 
@@ -257,6 +257,8 @@ pub struct Counters {
     pub retransmitted_bytes: u64,
     /// Bytes too far ahead to belong to their stream.
     pub out_of_window_bytes: u64,
+    /// Bytes that came after their connection had ended.
+    pub late_bytes: u64,
     /// Bytes of early segments and of unfinished messages held in memory.
     pub held_bytes: u64,
 }

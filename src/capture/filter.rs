@@ -100,8 +100,8 @@ pub(super) fn reason(error: &pcap::Error) -> String {
 /// the wire. libpcap's offline filter could be told both, but the binding passes the captured length as either.
 pub struct PacketFilter {
     expression: String,
-    /// One or two in practice, so a list is faster than a map.
-    programs: Vec<(LinkType, BpfProgram)>,
+    /// One or two in practice, so a list is faster than a map. None where it cannot be compiled.
+    programs: Vec<(LinkType, Option<BpfProgram>)>,
 }
 
 impl PacketFilter {
@@ -126,15 +126,21 @@ impl PacketFilter {
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`] where the expression cannot be compiled for the packet's link type.
+    /// [`Error::Filter`] where the expression cannot be compiled for the packet's link type. That is said once for each
+    /// link type; from then on its packets are not wanted.
     pub fn matches(&mut self, packet: &Packet<'_>) -> Result<bool, Error> {
         if let Some((_, program)) = self.programs.iter().find(|(link, _)| *link == packet.link) {
-            return Ok(program.filter(packet.data));
+            return Ok(program.as_ref().is_some_and(|program| program.filter(packet.data)));
         }
-        let program = compile(&self.expression, packet.link)?;
-        let wanted = program.filter(packet.data);
+        let (program, wanted) = match compile(&self.expression, packet.link) {
+            Ok(program) => {
+                let wanted = program.filter(packet.data);
+                (Some(program), Ok(wanted))
+            }
+            Err(error) => (None, Err(error)),
+        };
         self.programs.push((packet.link, program));
-        Ok(wanted)
+        wanted
     }
 }
 
@@ -437,6 +443,7 @@ mod tests {
         let error = filter.matches(&packet(LinkType::LINUX_SLL2, &[0; 60])).unwrap_err();
         assert!(matches!(error, Error::Filter { .. }), "{error}");
         assert!(filter.matches(&packet(LinkType(9999), &[0; 60])).is_err());
+        assert!(filter.matches(&packet(LinkType::LINUX_SLL2, &[0; 60])).is_ok_and(|wanted| !wanted), "it is said once");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::packet::Packet;
 
-mod batch;
 pub mod file;
 pub mod filter;
+pub mod interfaces;
 pub mod live;
 pub mod privileges;
 pub mod savefile;
@@ -44,7 +44,8 @@ pub trait Source {
 /// The kernel's own count of a live capture, since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    /// Packets that passed the filter.
+    /// Packets that passed the filter. On Linux's loopback interface each counts twice, on its way out and on its way in,
+    /// though it is handed out once.
     pub received: u64,
     /// Packets dropped because the capture buffer was full.
     pub dropped: u64,

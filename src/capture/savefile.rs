@@ -85,6 +85,11 @@ impl<W: Write> SavefileWriter<W> {
         self.checked(written)
     }
 
+    /// Whether the file can hold packets of a link type: those of its first, once it has one.
+    pub fn takes(&self, link: LinkType) -> bool {
+        self.header.is_none_or(|header| header.link == link)
+    }
+
     /// Adds a packet.
     ///
     /// # Errors
@@ -240,6 +245,7 @@ mod tests {
         let at = Timestamp::new(1, 0, Precision::Micros);
         let mut writer = writer();
         writer.write(&packet(LinkType::ETHERNET, at, b"one")).unwrap();
+        assert!(writer.takes(LinkType::ETHERNET) && !writer.takes(LinkType::LINUX_SLL));
         let error = writer.write(&packet(LinkType::LINUX_SLL, at, b"two")).unwrap_err();
         assert_eq!(
             error.to_string(),

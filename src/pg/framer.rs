@@ -16,6 +16,7 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::frame::{Cut, Frame};
 use super::resync;
 use super::startup;
 use super::tag;
@@ -34,32 +35,6 @@ pub enum Framing {
     EncryptionAnswer,
     /// A type byte, a length word, a body: everything else.
     Tagged,
-}
-
-/// One message as it lay in the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// The type byte, where there is one.
-    pub tag: Option<u8>,
-    /// The length word: it counts itself, not the tag. 1 for a one-byte answer.
-    pub len: u32,
-    /// The body, or as much of its beginning as there is.
-    pub body: &'a [u8],
-    /// How many bytes of the body are missing behind `body`.
-    pub missing: u64,
-    /// Why they are missing.
-    pub cut: Option<Cut>,
-}
-
-/// Why a frame does not have its whole body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// It is larger than the limit.
-    TooLarge,
-    /// Bytes are missing from the stream.
-    Gap,
-    /// The stream ended.
-    End,
 }
 
 /// What the framer has to say after it was given bytes.

@@ -9,13 +9,14 @@ use super::auth::{self, Asked, Authentication};
 use super::copy::{CopyData, CopyFail, CopyPiece, CopyResponse};
 use super::error::Fields;
 use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
-use super::framer::Frame;
+use super::frame::Frame;
 use super::query::{CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Query, ReadyForQuery};
 use super::row::{DataRow, Format, RowDescription};
 use super::startup::{
     self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus, StartupMessage,
 };
 use super::tag;
+use super::text::Excerpt;
 use crate::direction::Direction;
 use crate::reader::{DecodeError, Reader};
 
@@ -272,5 +273,41 @@ pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) 
         (Direction::Backend, None) if context.gssenc => "GSSENCResponse",
         (Direction::Backend, None) => "SSLResponse",
         (_, Some(tag)) => tag::kind(direction, tag).map_or("Unknown", |kind| kind.name),
+    }
+}
+
+/// What is shown of the body of a message that cannot be decoded.
+pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> Excerpt<'a> {
+    let is_cancel = || Reader::new(body).u32("code") == Ok(startup::code::CANCEL);
+    let is_secret = match (direction, tag) {
+        (Direction::Frontend, None) => is_cancel(),
+        (Direction::Frontend, Some(b'p')) | (Direction::Backend, Some(b'R' | b'K')) => true,
+        _ => false,
+    };
+    if is_secret && !context.show_secrets { Excerpt::Masked } else { Excerpt::new(body, context.show_secrets) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_decoded_shows_no_secret_either() {
+        let cases: [(Direction, Option<u8>, &[u8]); 5] = [
+            (Direction::Frontend, Some(b'p'), b"hunter2"),
+            (Direction::Backend, Some(b'K'), b"\0\0\0\x01hunter2"),
+            (Direction::Backend, Some(b'R'), b"\0\0\0\x05hunter2"),
+            (Direction::Frontend, None, b"\x04\xd2\x16\x2ehunter2"),
+            (Direction::Frontend, Some(b'Q'), b"ALTER ROLE app PASSWORD 'hunter2'"),
+        ];
+        let secret = "68756e74657232";
+        for (direction, tag, body) in cases {
+            let written = |show_secrets| {
+                let context = Context { show_secrets, ..Context::default() };
+                serde_json::to_string(&undecoded_body(direction, tag, body, &context)).unwrap()
+            };
+            assert!(!written(false).contains(secret), "{tag:?}");
+            assert!(written(true).contains(secret), "{tag:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod copy;
 pub mod error;
 pub mod extended;
+pub mod frame;
 pub mod framer;
 pub mod list;
 pub mod message;

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::framer::Frame;
+use super::frame::Frame;
 use super::message::{Context, Message};
 use super::tag;
 use crate::direction::Direction;

@@ -267,7 +267,7 @@ impl<'a> Guess<'a> {
     /// The data as text, where it is UTF-8 without control characters other than those of spacing.
     pub fn as_text(self) -> Option<&'a str> {
         let control = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r');
-        std::str::from_utf8(self.0).ok().filter(|_| !self.0.iter().any(|b| control(b)))
+        std::str::from_utf8(self.0).ok().filter(|_| !self.0.iter().any(control))
     }
 }
 

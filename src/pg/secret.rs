@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::text::Secret;
+/// What stands in place of a secret.
+pub(super) const MASK: &str = "***";
 
 /// Replaces every string literal that follows the word PASSWORD, in any of PostgreSQL's quoting styles, by `'***'`.
 ///
@@ -20,7 +21,7 @@ pub(super) fn mask_passwords(sql: &[u8]) -> Cow<'_, [u8]> {
         let masked = masked.get_or_insert_with(|| Vec::with_capacity(sql.len()));
         masked.extend_from_slice(sql.get(kept..literal).unwrap_or_default());
         masked.push(b'\'');
-        masked.extend_from_slice(Secret::MASK.as_bytes());
+        masked.extend_from_slice(MASK.as_bytes());
         masked.push(b'\'');
         kept = end;
         at = end;

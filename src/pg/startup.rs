@@ -245,11 +245,11 @@ mod tests {
 
     #[test]
     fn names_that_come_again_stay_and_keys_stay_unique() {
-        let body = b"\0\x03\0\0a\01\0a\02\0a#2\03\0a\04\0\0";
+        let body = b"\0\x03\0\0a\0one\0a\0two\0a#2\0three\0a\0four\0\0";
         let message = StartupMessage::decode(&mut Reader::new(body)).unwrap();
         assert_eq!(
             serde_json::to_string(&message).unwrap(),
-            r##"{"protocol_version":"3.0","parameters":{"a":"1","a#2":"2","a#2#2":"3","a#3":"4"}}"##
+            r##"{"protocol_version":"3.0","parameters":{"a":"one","a#2":"two","a#2#2":"three","a#3":"four"}}"##
         );
     }
 

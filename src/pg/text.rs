@@ -79,7 +79,7 @@ enum SecretForm {
 
 impl<'a> Secret<'a> {
     /// What stands in place of a secret.
-    pub const MASK: &'static str = "***";
+    pub const MASK: &'static str = secret::MASK;
 
     /// A secret that is text when shown.
     pub const fn text(bytes: &'a [u8], show: bool) -> Self {
@@ -89,6 +89,15 @@ impl<'a> Secret<'a> {
     /// A secret that is bytes when shown.
     pub const fn bytes(bytes: &'a [u8], show: bool) -> Self {
         Self { bytes, form: if show { SecretForm::Bytes } else { SecretForm::Masked } }
+    }
+
+    /// The secret as it is written.
+    pub fn masked(&self) -> Cow<'a, [u8]> {
+        match self.form {
+            SecretForm::Masked => Cow::Borrowed(Self::MASK.as_bytes()),
+            SecretForm::Text => Cow::Borrowed(self.bytes),
+            SecretForm::Bytes => Cow::Owned(Bytea(self.bytes).to_string().into_bytes()),
+        }
     }
 
     /// The secret itself, for those who must compare it.
@@ -134,16 +143,6 @@ impl Serialize for Bytea<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Hex<'a>(pub &'a [u8]);
 
-impl<'a> Hex<'a> {
-    /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
-    pub const EXCERPT: usize = 256;
-
-    /// The first bytes of something.
-    pub fn excerpt(bytes: &'a [u8]) -> Self {
-        Self(bytes.get(..Self::EXCERPT).unwrap_or(bytes))
-    }
-}
-
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, self.0)
@@ -155,6 +154,47 @@ impl Serialize for Hex<'_> {
         let mut object = serializer.serialize_struct("Hex", 1)?;
         object.serialize_field("hex", &format_args!("{self}"))?;
         object.end()
+    }
+}
+
+/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where the body may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Excerpt<'a> {
+    /// The bytes.
+    Bytes(Cow<'a, [u8]>),
+    /// The body may be a secret.
+    Masked,
+}
+
+impl<'a> Excerpt<'a> {
+    /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
+    pub const LONGEST: usize = 256;
+
+    /// The first bytes of something that quotes SQL at the most, with the literals that hold passwords masked.
+    pub fn new(bytes: &'a [u8], show_secrets: bool) -> Self {
+        let mut bytes = if show_secrets { Cow::Borrowed(bytes) } else { secret::mask_passwords(bytes) };
+        match &mut bytes {
+            Cow::Borrowed(bytes) => *bytes = bytes.get(..Self::LONGEST).unwrap_or(bytes),
+            Cow::Owned(bytes) => bytes.truncate(Self::LONGEST),
+        }
+        Self::Bytes(bytes)
+    }
+
+    /// The bytes that are shown: none where they are masked.
+    pub fn shown(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Masked => &[],
+        }
+    }
+}
+
+impl Serialize for Excerpt<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bytes(bytes) => Hex(bytes).serialize(serializer),
+            Self::Masked => serializer.serialize_str(Secret::MASK),
+        }
     }
 }
 
@@ -207,6 +247,9 @@ inline_schema!(Secret<'_>, "Secret", Text::json_schema);
 inline_schema!(Bytea<'_>, "Bytea", |_: &mut SchemaGenerator| json_schema!({
     "type": "string",
     "pattern": r"^\\x([0-9a-f]{2})*$",
+}));
+inline_schema!(Excerpt<'_>, "Excerpt", |_: &mut SchemaGenerator| json_schema!({
+    "anyOf": [hex_schema(), { "const": Secret::MASK }],
 }));
 inline_schema!(Hex<'_>, "Hex", |_: &mut SchemaGenerator| hex_schema());
 

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::conversation::Origin;
 use super::seq::Position;
+use crate::packet::Origin;
 
 /// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
 const MAX_WINDOW: u64 = 1 << 30;
@@ -21,7 +21,7 @@ const SEGMENT_OVERHEAD: usize = size_of::<Early>() + 64;
 pub struct Assembler {
     next: Position,
     early: VecDeque<Early>,
-    held: usize,
+    held_bytes: usize,
     /// Everything before this offset was acknowledged by the other side.
     acked: u64,
     /// Where the stream ends, once a FIN told it.
@@ -45,9 +45,18 @@ pub struct Counters {
 struct Early {
     offset: u64,
     content: Content,
+    held: Held,
+}
+
+/// What is known of a segment that is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
     /// How far the other direction must be delivered before, for the sender had acknowledged that much of it.
-    after: u64,
-    origin: Origin,
+    pub(super) after: u64,
+    /// How many segments of the connection had come with it.
+    pub(super) at: u64,
+    /// Which packet brought it.
+    pub(super) origin: Origin,
 }
 
 impl Early {
@@ -103,8 +112,7 @@ impl Content {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front {
     pub(super) offset: u64,
-    pub(super) after: u64,
-    pub(super) origin: Origin,
+    pub(super) held: Held,
 }
 
 impl Assembler {
@@ -113,7 +121,7 @@ impl Assembler {
         Self {
             next: Position::start(seq),
             early: VecDeque::new(),
-            held: 0,
+            held_bytes: 0,
             acked: 0,
             fin: None,
             seen: false,
@@ -164,9 +172,10 @@ impl Assembler {
         self.fin.map_or(self.acked, |fin| self.acked.min(fin))
     }
 
+    /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
     pub(super) fn finish_at(&mut self, offset: u64) {
-        if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW && self.fin.is_none() {
-            self.fin = Some(offset);
+        if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW {
+            self.fin = Some(self.fin.map_or(offset, |fin| fin.min(offset)));
         }
     }
 
@@ -175,7 +184,7 @@ impl Assembler {
     }
 
     pub(super) const fn held(&self) -> usize {
-        self.held
+        self.held_bytes
     }
 
     pub(super) const fn counters(&self) -> Counters {
@@ -216,7 +225,7 @@ impl Assembler {
 
     /// Keeps what comes early. Bytes that are kept already stay as they are; but where the segment that has them now was
     /// sent before the one that brought them, they need not wait for more than that one does.
-    pub(super) fn keep(&mut self, mut offset: u64, content: Content, after: u64, origin: Origin) {
+    pub(super) fn keep(&mut self, mut offset: u64, content: Content, held: Held) {
         let end = offset + content.len();
         let start = offset;
         offset = offset.max(self.next.offset);
@@ -229,15 +238,15 @@ impl Assembler {
             };
             if offset < gap_end {
                 let content = content.slice(offset - start, gap_end - start);
-                self.held += content.held();
-                self.early.insert(index, Early { offset, content, after, origin });
+                self.held_bytes += content.held();
+                self.early.insert(index, Early { offset, content, held });
                 index += 1;
             }
-            if self.early.get(index).is_some_and(|early| gap_end < resume && early.after > after) {
+            if self.early.get(index).is_some_and(|early| gap_end < resume && early.held.after > held.after) {
                 index = self.split(index, gap_end);
                 self.split(index, resume);
                 if let Some(early) = self.early.get_mut(index) {
-                    early.after = after;
+                    early.held.after = held.after;
                 }
             }
             if matches!(content, Content::Data(_)) {
@@ -253,11 +262,11 @@ impl Assembler {
         let Some(early) = self.early.get_mut(index).filter(|early| early.offset < at && at < early.end()) else {
             return index;
         };
-        self.held = self.held.saturating_sub(early.content.held());
+        self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
         let (head, len) = (at - early.offset, early.content.len());
         let behind = Early { offset: at, content: early.content.slice(head, len), ..*early };
         early.content.keep(0, head);
-        self.held += early.content.held() + behind.content.held();
+        self.held_bytes += early.content.held() + behind.content.held();
         self.early.insert(index + 1, behind);
         index + 1
     }
@@ -265,13 +274,13 @@ impl Assembler {
     /// What waits at the front.
     pub(super) fn front(&self) -> Option<Front> {
         let early = self.early.front()?;
-        Some(Front { offset: early.offset, after: early.after, origin: early.origin })
+        Some(Front { offset: early.offset, held: early.held })
     }
 
     /// Delivers what waits at the front, which must begin at the next offset or before it.
     pub(super) fn deliver_front(&mut self) -> Option<(Content, Origin)> {
         while let Some(mut early) = self.early.pop_front() {
-            self.held = self.held.saturating_sub(early.content.held());
+            self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
             let old = self.next.offset.saturating_sub(early.offset);
             let len = early.content.len();
             if old >= len {
@@ -280,7 +289,7 @@ impl Assembler {
             }
             early.content.keep(old, len);
             self.next = self.next.advance(len - old);
-            return Some((early.content, early.origin));
+            return Some((early.content, early.held.origin));
         }
         None
     }

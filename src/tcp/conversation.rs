@@ -4,30 +4,44 @@
 //! recorded a reply before the request that it answers (as several receive queues, or loopback, do), the reply is held
 //! until the request was delivered. So a request always comes before its replies, whatever the capture's order.
 //!
-//! A hole is waited for: a retransmission may fill it, or the capture's order may have put it behind. It is given up
-//! when the other side has acknowledged bytes behind it and [`ACKED_WAIT`] has passed, when [`UNACKED_WAIT`] has, when
-//! more is held than the limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
+//! A hole is waited for: a retransmission may fill it, or the capture's order may have put it behind. It is given up when
+//! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
+//! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Content, Counters};
+use super::assembler::{Assembler, Content, Counters, Held};
 use crate::direction::{Direction, PerDirection};
-use crate::packet::Segment;
+use crate::packet::{Origin, Segment};
 use crate::time::Timestamp;
 
-/// How long bytes that the other side has acknowledged may still be on their way to the capture, in microseconds. Longer
-/// than any reordering inside one host, shorter than a person waits.
-pub const ACKED_WAIT: u64 = 100_000;
+/// How long bytes that the other side has acknowledged may still be on their way to the capture.
+pub const ACKED_WAIT: Wait = Wait {
+    // Longer than any reordering inside one host, in both measures: a busy connection brings many segments within that
+    // time, and an idle one lets much time pass between two.
+    micros: 100_000,
+    segments: 32,
+    // What a person would wait for a line, where little else comes.
+    at_most_micros: 3_000_000,
+};
 
-/// How long bytes that nobody has acknowledged are waited for, in microseconds: they will be retransmitted, and the
-/// intervals between retransmissions double from 1 second (RFC 6298) up.
-pub const UNACKED_WAIT: u64 = 30_000_000;
+/// How long bytes that nobody has acknowledged are waited for: they will be retransmitted, and the intervals between
+/// retransmissions double from 1 second (RFC 6298) up.
+pub const UNACKED_WAIT: Wait = Wait { micros: 30_000_000, segments: 32, at_most_micros: 120_000_000 };
 
-/// Which packet brought something, and when.
+/// How long to wait: until so much time has passed and so many segments of the connection have come, or so much more time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The number of the packet in the capture, from 1.
-    pub packet: u64,
-    /// When it was captured.
-    pub ts: Timestamp,
+pub struct Wait {
+    /// Microseconds of capture time.
+    pub micros: u64,
+    /// Segments of either direction.
+    pub segments: u64,
+    /// Microseconds after which the segments do not matter.
+    pub at_most_micros: u64,
+}
+
+impl Wait {
+    const fn is_over(self, micros: u64, segments: u64) -> bool {
+        micros >= self.at_most_micros || micros >= self.micros && segments >= self.segments
+    }
 }
 
 /// Whether a segment is held until what its sender had received was delivered.
@@ -46,6 +60,8 @@ pub struct Conversation {
     /// Where the frontend's SYN, or the backend's answer to it, put the beginning of the frontend's stream.
     opened: Option<Opened>,
     reset: bool,
+    /// How many segments have come.
+    segments: u64,
     max_held: usize,
 }
 
@@ -70,11 +86,12 @@ pub enum Delivery {
 impl Conversation {
     /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
     pub fn new(max_held: usize) -> Self {
-        Self { sides: PerDirection::default(), start_seen: false, opened: None, reset: false, max_held }
+        Self { sides: PerDirection::default(), start_seen: false, opened: None, reset: false, segments: 0, max_held }
     }
 
     /// Takes a segment.
     pub fn accept<'a>(&mut self, direction: Direction, segment: &Segment<'a>, origin: Origin) -> Accepted<'a> {
+        self.segments += 1;
         let peer = direction.opposite();
         let first_seq = if segment.syn { segment.seq.wrapping_add(1) } else { segment.seq };
         if segment.syn && self.sides.get(direction).as_ref().is_none_or(|side| !side.is_seen()) {
@@ -127,6 +144,7 @@ impl Conversation {
         origin: Origin,
     ) -> Accepted<'a> {
         let peer_is_there = self.has_delivered(direction.opposite(), after);
+        let segments = self.segments;
         let Some(side) = self.sides.get_mut(direction) else { return Accepted::Nothing };
         let mut accepted = Accepted::Nothing;
         if let Some((offset, payload)) = side.fresh(first_seq, segment.payload) {
@@ -134,14 +152,14 @@ impl Conversation {
                 side.deliver_in_place(payload.len());
                 accepted = Accepted::InOrder(payload);
             } else {
-                side.keep(offset, Content::Data(payload.to_vec().into()), after, origin);
+                side.keep(offset, Content::Data(payload.to_vec().into()), Held { after, at: segments, origin });
             }
         }
         let end_seq = first_seq.wrapping_add(segment.payload.len() as u32);
         if segment.snapped > 0
             && let Some(offset) = side.offset_of(end_seq)
         {
-            side.keep(offset, Content::Snapped(segment.snapped.into()), after, origin);
+            side.keep(offset, Content::Snapped(segment.snapped.into()), Held { after, at: segments, origin });
         }
         if segment.fin
             && let Some(offset) = side.offset_of(end_seq.wrapping_add(segment.snapped))
@@ -160,9 +178,10 @@ impl Conversation {
         }
         self.pop_deliverable(Order::Causal).or_else(|| {
             let too_much = self.held() > self.max_held;
+            let segments = self.segments;
             self.pop_blocked(|waits| {
                 let wait = if waits.acked { ACKED_WAIT } else { UNACKED_WAIT };
-                too_much || now.micros_since(waits.origin.ts) >= wait
+                too_much || wait.is_over(now.micros_since(waits.origin.ts), segments - waits.held_at)
             })
         })
     }
@@ -193,8 +212,8 @@ impl Conversation {
             // what it repeats, which may still come; else no two real ends do so, and any order is right.
             None => {
                 let fronts = Direction::BOTH.map(|direction| self.sides.get(direction).as_ref()?.front());
-                let first = fronts.iter().flatten().min_by_key(|front| front.origin.packet)?;
-                let waits = Waits { acked: true, origin: first.origin };
+                let first = fronts.iter().flatten().min_by_key(|front| front.held.origin.packet)?;
+                let waits = Waits { acked: true, held_at: first.held.at, origin: first.held.origin };
                 if is_due(&waits) { self.pop_deliverable(Order::Any) } else { None }
             }
         }
@@ -208,9 +227,9 @@ impl Conversation {
             .filter_map(|direction| {
                 let side = self.sides.get(direction).as_ref()?;
                 let front = side.front()?;
-                let in_order = order == Order::Any || self.has_delivered(direction.opposite(), front.after);
+                let in_order = order == Order::Any || self.has_delivered(direction.opposite(), front.held.after);
                 let ready = front.offset <= side.next() && in_order;
-                ready.then_some((front.origin.packet, direction))
+                ready.then_some((front.held.origin.packet, direction))
             })
             .min_by_key(|(packet, _)| *packet)
             .map(|(_, direction)| direction)?;
@@ -225,13 +244,17 @@ impl Conversation {
         if front.offset > side.next() {
             let acked = side.acked() > side.next();
             let until = if acked { front.offset.min(side.acked()) } else { front.offset };
-            return Some(Hole { direction, until, waits: Waits { acked, origin: front.origin } });
+            return Some(Hole {
+                direction,
+                until,
+                waits: Waits { acked, held_at: front.held.at, origin: front.held.origin },
+            });
         }
         // The other direction lacks bytes that the sender had received.
         let peer = direction.opposite();
         let side = self.sides.get(peer).as_ref()?;
-        let until = side.front().map_or(front.after, |front_of_peer| front_of_peer.offset.min(front.after));
-        let waits = Waits { acked: true, origin: front.origin };
+        let until = side.front().map_or(front.held.after, |front_of_peer| front_of_peer.offset.min(front.held.after));
+        let waits = Waits { acked: true, held_at: front.held.at, origin: front.held.origin };
         (until > side.next()).then_some(Hole { direction: peer, until, waits })
     }
 
@@ -267,6 +290,11 @@ impl Conversation {
     /// Whether a RST was seen.
     pub const fn is_reset(&self) -> bool {
         self.reset
+    }
+
+    /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
+    pub const fn forget_reset(&mut self) {
+        self.reset = false;
     }
 
     /// How many bytes are held, with what holding them costs.
@@ -320,6 +348,8 @@ struct Hole {
 struct Waits {
     /// Whether the other side has acknowledged the bytes that are missing.
     acked: bool,
-    /// The segment.
+    /// How many segments had come with it.
+    held_at: u64,
+    /// Which packet brought it.
     origin: Origin,
 }

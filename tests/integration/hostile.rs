@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use pgdissect::direction::Direction;
 use pgdissect::dissector::Config;
-use pgdissect::pg::framer::{Cut, Ended, Framer, Framing, Step};
+use pgdissect::pg::frame::Cut;
+use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 

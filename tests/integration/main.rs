@@ -1,13 +1,16 @@
-//! Everything that holds for the library as a whole: real captures, libpq's own traces, the contract of the lines, the
-//! laws of segmentation, and hostile input.
+//! Everything that holds for the library and for the command as a whole: real captures, libpq's own traces, the contract
+//! of the lines, the laws of segmentation, hostile input; files, pipes, exit codes, and live capture beside a real server.
 
 // A test that panics says what is wrong; clippy.toml allows it in test functions, and this in what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod captures;
+mod cli;
+mod command;
 mod contract;
 mod cuts;
 mod hostile;
+mod live;
 mod oracle;
 mod scenarios;
 mod strict;

@@ -1,0 +1,297 @@
+//! The command line: flags, and nothing but flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use pgdissect::capture::live;
+use pgdissect::pg::message::Message;
+
+/// Show what really went over the wire: PostgreSQL's protocol messages, from packets, one JSON object a line.
+///
+/// Reads capture files (pcap or pcapng, also .gz and .zst) or listens on an interface. Never sends a packet.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
+pub(crate) struct Args {
+    /// Capture files, read in order as one capture; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Read a capture file, the same as FILE; may be repeated
+    #[arg(short = 'r', long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) read: Vec<PathBuf>,
+
+    /// Listen on an interface; `any` for all
+    #[arg(short = 'i', long, value_name = "INTERFACE", help_heading = "Input")]
+    pub(crate) interface: Option<String>,
+
+    /// List the interfaces that can be listened on
+    #[arg(short = 'D', long, help_heading = "Input")]
+    pub(crate) list_interfaces: bool,
+
+    /// Ports of servers; `auto` finds PostgreSQL on any port by the first bytes of a connection
+    #[arg(short, long, value_name = "PORTS", default_value = "5432", value_parser = parse_ports, help_heading = "Input")]
+    pub(crate) port: Ports,
+
+    /// Look only at packets that this filter of libpcap lets through, too
+    #[arg(short, long, value_name = "BPF", help_heading = "Input")]
+    pub(crate) filter: Option<String>,
+
+    /// Bytes to capture of each packet; 0 for all
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        requires = "interface",
+        help_heading = "Live capture"
+    )]
+    pub(crate) snaplen: u32,
+
+    /// Size of the kernel's capture buffer, in KiB
+    #[arg(
+        short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface", help_heading = "Live capture"
+    )]
+    pub(crate) buffer_size: u32,
+
+    /// Do not put the interface into promiscuous mode
+    #[arg(long, requires = "interface", help_heading = "Live capture")]
+    pub(crate) no_promiscuous: bool,
+
+    /// Become this user once the interface is open
+    #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
+    pub(crate) relinquish_privileges: Option<String>,
+
+    /// Stop after this time: 30s, 5m, 1h
+    #[arg(
+        long, value_name = "TIME", value_parser = parse_duration, requires = "interface",
+        help_heading = "Live capture"
+    )]
+    pub(crate) duration: Option<Duration>,
+
+    /// With -e stats: time between stats lines
+    #[arg(
+        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", help_heading = "Live capture"
+    )]
+    pub(crate) stats_interval: Duration,
+
+    /// Kinds of lines to write
+    #[arg(
+        short,
+        long,
+        value_name = "EVENTS",
+        value_delimiter = ',',
+        default_value = "message,loss",
+        help_heading = "Output"
+    )]
+    pub(crate) events: Vec<Event>,
+
+    /// Write only messages of these types, such as Query,Parse,ErrorResponse
+    #[arg(
+        short, long, value_name = "TYPES", value_delimiter = ',', hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(Message::NAMES.iter().chain(&["Unknown"])), ignore_case = true,
+        help_heading = "Output"
+    )]
+    pub(crate) types: Vec<String>,
+
+    /// How to write a line
+    #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
+    pub(crate) format: Format,
+
+    /// Write lines to a file
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Keep the raw packets in a pcap file as well
+    #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Stop after so many messages
+    #[arg(short, long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
+    pub(crate) count: Option<u64>,
+
+    /// Keep at the most so many bytes of a message; suffixes K, M, G
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_size, help_heading = "Output")]
+    pub(crate) max_message: usize,
+
+    /// Write passwords, keys and proofs instead of ***
+    #[arg(long, help_heading = "Output")]
+    pub(crate) show_secrets: bool,
+
+    /// When to color text
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Output")]
+    pub(crate) color: Color,
+
+    /// Say nothing on standard error but what went wrong
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// Print the JSON Schema of the lines
+    #[arg(long)]
+    pub(crate) schema: bool,
+
+    /// Print this
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl Args {
+    /// Reads the command line. Where it makes no sense, says so and ends the process.
+    pub(crate) fn from_command_line() -> Self {
+        let args = Self::parse();
+        if let Err(conflict) = args.check_inputs() {
+            Self::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+        }
+        args
+    }
+
+    /// Packets come from an interface, or from files that are named in one way.
+    ///
+    /// With clap's own conflicts, an argument that requires `-i` would be ignored where a file conflicts with `-i`; and what
+    /// tcpdump's users put behind the options is no file, but a filter.
+    fn check_inputs(&self) -> Result<(), String> {
+        let other = match (&self.interface, self.read.as_slice()) {
+            (Some(_), []) => "-i",
+            (None, [_, ..]) => "-r",
+            (None, []) => return Ok(()),
+            (Some(_), [_, ..]) => return Err("-i and -r cannot be used together".to_owned()),
+        };
+        let files: Vec<_> = self.files.iter().map(|file| file.to_string_lossy()).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let files = files.join(" ");
+        Err(format!("{other} and the file {files:?} cannot be used together; if that is a filter, it goes behind -f"))
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pgdissect capture.pcap | jq -c 'select(.type==\"Query\") | .body.query'
+  pgdissect -p 5432,6432 -t ErrorResponse monday.pcap.gz tuesday.pcap.gz
+  sudo pgdissect -i any -F text
+  ssh db1 sudo tcpdump -i eth0 -U -w - port 5432 | pgdissect -
+
+Exit codes:
+  0  done
+  1  the input was cut short or damaged; all that could be read was written
+  2  wrong usage, or something could not be opened";
+
+/// Where servers listen.
+#[derive(Clone, Debug)]
+pub(crate) enum Ports {
+    /// Anywhere.
+    Auto,
+    /// On these ports.
+    These(Vec<u16>),
+}
+
+/// Kinds of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Event {
+    /// Protocol messages
+    Message,
+    /// Bytes that are missing or not understood
+    Loss,
+    /// Counters, at the end, and in between when live
+    Stats,
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line
+    Json,
+    /// One line of text, for people
+    Text,
+}
+
+/// When text is colored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+fn parse_ports(text: &str) -> Result<Ports, String> {
+    if text == "auto" {
+        return Ok(Ports::Auto);
+    }
+    let port = |port: &str| match port.trim().parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{port:?} is no port: wanted numbers from 1 to 65535 with commas between them, or auto")),
+    };
+    text.split(',').map(port).collect::<Result<_, _>>().map(Ports::These)
+}
+
+fn parse_savefile(text: &str) -> Result<PathBuf, String> {
+    // Lines go to standard output, and a capture in their midst would be good for nothing.
+    if text == "-" { Err("packets go to a file, standard output is for lines".to_owned()) } else { Ok(text.into()) }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("wanted a number and ms, s, m or h".to_owned()),
+    };
+    let number = digits.parse::<f64>().map_err(|_| "wanted a number and ms, s, m or h".to_owned())?;
+    match Duration::try_from_secs_f64(number * unit) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("wanted a time above 0".to_owned()),
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: usize = match text.get(digits.len()..).unwrap_or_default() {
+        "" => 1,
+        "k" | "K" | "KiB" => 1 << 10,
+        "m" | "M" | "MiB" => 1 << 20,
+        "g" | "G" | "GiB" => 1 << 30,
+        _ => return Err("wanted a number of bytes, or one with K, M or G".to_owned()),
+    };
+    let number = digits.parse::<usize>().map_err(|_| "wanted a number of bytes, or one with K, M or G".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "that is more than this machine can address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_a_list_or_auto() {
+        assert!(matches!(parse_ports("5432, 6432"), Ok(Ports::These(ports)) if ports == [5432, 6432]));
+        assert!(matches!(parse_ports("auto"), Ok(Ports::Auto)));
+        for wrong in ["", "0", "65536", "5432,", "postgres"] {
+            assert!(parse_ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("0s").is_err() && parse_duration("s").is_err() && parse_duration("3d").is_err());
+        assert_eq!(parse_size("64K"), Ok(65_536));
+        assert!(parse_size("99999999999G").is_err());
+    }
+}

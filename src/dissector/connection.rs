@@ -1,0 +1,122 @@
+//! One connection: what is kept of it between packets.
+
+use super::Config;
+use crate::direction::{Direction, PerDirection};
+use crate::packet::{Endpoint, Origin, Segment};
+use crate::pg::framer::Framer;
+use crate::pg::resync;
+use crate::record::Reason;
+use crate::session::opening::{self, Opening};
+use crate::session::{Encryption, Route, Session};
+use crate::tcp::conversation::Conversation;
+use crate::time::Timestamp;
+use crate::tls::handshake;
+
+/// One connection, from its first packet to its end.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The number of the packet that it began with.
+    pub(super) serial: u64,
+    pub(super) is_open: bool,
+    /// When it last brought something new.
+    pub(super) active_at: Timestamp,
+    pub(super) tcp: Conversation,
+    pub(super) framers: PerDirection<Framer>,
+    pub(super) session: Session,
+    /// The client's first bytes, while they are too few to tell what they are.
+    pub(super) opening: Vec<u8>,
+    pub(super) about: About,
+}
+
+/// What the lines of a connection say of it.
+#[derive(Debug)]
+pub(super) struct About {
+    /// Its number; 0 until it has shown something.
+    pub(super) conn: u64,
+    pub(super) client: Endpoint,
+    pub(super) client_text: Box<str>,
+    pub(super) server_text: Box<str>,
+    /// Messages so far.
+    pub(super) seq: u64,
+    /// Encrypted bytes.
+    pub(super) encrypted: PerDirection<u64>,
+    pub(super) is_encryption_reported: bool,
+    /// Why a direction is being searched for a boundary.
+    pub(super) search_reason: PerDirection<Option<Reason>>,
+}
+
+impl Connection {
+    pub(super) fn new(segment: &Segment<'_>, config: &Config, origin: Origin) -> Self {
+        let begins = segment.syn || opening::of_client(segment.payload) == Opening::Startup;
+        let (client, server) = ends(segment, config);
+        let mut connection = Self {
+            serial: origin.packet,
+            is_open: true,
+            active_at: origin.ts,
+            tcp: Conversation::new(config.max_early),
+            framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
+            session: if begins { Session::new() } else { Session::midstream() },
+            opening: Vec::new(),
+            about: About {
+                conn: 0,
+                client,
+                client_text: client.to_string().into(),
+                server_text: server.to_string().into(),
+                seq: 0,
+                encrypted: PerDirection::default(),
+                is_encryption_reported: false,
+                search_reason: PerDirection::default(),
+            },
+        };
+        if !begins {
+            if config.ports.is_none() {
+                connection.session.recognize_foreign();
+            } else if handshake::is_record(segment.payload) {
+                connection.session.encrypt(Encryption::Tls);
+            }
+            for direction in Direction::BOTH {
+                connection.search(direction, Reason::Midstream);
+            }
+        }
+        connection
+    }
+
+    pub(super) fn direction_of(&self, segment: &Segment<'_>) -> Direction {
+        if segment.source == self.about.client { Direction::Frontend } else { Direction::Backend }
+    }
+
+    /// Whether it is PostgreSQL's, and not closed.
+    pub(super) fn is_counted_open(&self) -> bool {
+        self.is_open && self.about.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
+    }
+
+    pub(super) fn search(&mut self, direction: Direction, reason: Reason) {
+        self.framers.get_mut(direction).lose();
+        self.about.search_reason.get_mut(direction).get_or_insert(reason);
+    }
+
+    pub(super) fn held(&self) -> usize {
+        let framers = self.framers.frontend.held() + self.framers.backend.held();
+        self.tcp.held() + framers + self.opening.capacity()
+    }
+}
+
+/// Which end of a connection is the client, and which the server: by SYN, else by port, else by content.
+fn ends(segment: &Segment<'_>, config: &Config) -> (Endpoint, Endpoint) {
+    let from_client = (segment.source, segment.destination);
+    let from_server = (segment.destination, segment.source);
+    if segment.syn {
+        return if segment.ack.is_none() { from_client } else { from_server };
+    }
+    let is_server = |end: Endpoint| config.ports.as_ref().is_some_and(|ports| ports.contains(&end.port));
+    match (is_server(segment.source), is_server(segment.destination)) {
+        (false, true) => from_client,
+        (true, false) => from_server,
+        _ if opening::of_client(segment.payload) == Opening::Startup => from_client,
+        _ => {
+            let begins_like = |direction| resync::begins_with_message(direction, segment.payload);
+            let backend = begins_like(Direction::Backend) && !begins_like(Direction::Frontend);
+            if backend { from_server } else { from_client }
+        }
+    }
+}

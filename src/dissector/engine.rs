@@ -1,0 +1,432 @@
+//! The way of bytes through one connection: from segments to frames, messages and records.
+
+use super::connection::{About, Connection};
+use super::{Config, Sink};
+use crate::direction::Direction;
+use crate::packet::{Origin, Segment};
+use crate::pg::frame::{Cut, Frame};
+use crate::pg::framer::{Ended, Framing, Step};
+use crate::pg::message::{self, Message};
+use crate::pg::text::Excerpt;
+use crate::reader::DecodeError;
+use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record};
+use crate::session::opening::{self, Opening};
+use crate::session::{Encryption, Route, Session};
+use crate::tcp::assembler::Content as TcpContent;
+use crate::tcp::conversation::{Accepted, Delivery};
+use crate::time::Timestamp;
+use crate::tls::handshake;
+
+/// What dissecting one connection needs beside the connection.
+pub(super) struct Engine<'a, S> {
+    pub(super) config: &'a Config,
+    pub(super) counters: &'a mut Counters,
+    pub(super) sink: &'a mut S,
+}
+
+impl<S: Sink> Engine<'_, S> {
+    /// Whether a segment may begin a connection that is looked at.
+    pub(super) fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
+        let port_fits = self
+            .config
+            .ports
+            .as_ref()
+            .is_none_or(|ports| ports.contains(&segment.source.port) || ports.contains(&segment.destination.port));
+        let says_something = segment.syn || !segment.payload.is_empty() || segment.snapped > 0;
+        port_fits && says_something && !segment.rst
+    }
+
+    pub(super) fn accept(&mut self, connection: &mut Connection, segment: &Segment<'_>, origin: Origin) {
+        let direction = connection.direction_of(segment);
+        match connection.tcp.accept(direction, segment, origin) {
+            Accepted::InOrder(bytes) => {
+                connection.active_at = origin.ts;
+                self.feed(connection, direction, bytes, origin);
+            }
+            Accepted::Nothing => {}
+        }
+        self.drain(connection, origin.ts);
+    }
+
+    pub(super) fn drain(&mut self, connection: &mut Connection, now: Timestamp) {
+        while let Some((direction, delivery, origin)) = connection.tcp.pop(now) {
+            self.deliver(connection, direction, &delivery, origin);
+        }
+    }
+
+    fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
+        connection.active_at = origin.ts;
+        match delivery {
+            Delivery::Content(TcpContent::Data(bytes)) => self.feed(connection, direction, bytes, origin),
+            Delivery::Content(TcpContent::Snapped(bytes)) => {
+                self.gap(connection, direction, *bytes, Reason::Snaplen, origin);
+            }
+            Delivery::Missing(bytes) => self.gap(connection, direction, *bytes, Reason::Missing, origin),
+        }
+    }
+
+    /// Takes the next bytes of a direction.
+    fn feed(&mut self, connection: &mut Connection, direction: Direction, mut bytes: &[u8], origin: Origin) {
+        while !bytes.is_empty() {
+            match connection.session.route(direction) {
+                Route::Messages(framing) => {
+                    self.number(&mut connection.about);
+                    let Connection { framers, session, about, .. } = connection;
+                    let (used, step) = framers.get_mut(direction).next(bytes, framing);
+                    let done = step == Step::More;
+                    self.step(session, about, direction, step, origin);
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    if done {
+                        return;
+                    }
+                    if bytes.is_empty() {
+                        // What was searched may hold more frames than the one that was handed out.
+                        self.rest_of_search(connection, direction, origin);
+                    }
+                }
+                Route::Encrypted => {
+                    self.number(&mut connection.about);
+                    self.report_encryption(connection, origin);
+                    *connection.about.encrypted.get_mut(direction) += bytes.len() as u64;
+                    self.counters.encrypted_bytes += bytes.len() as u64;
+                    return;
+                }
+                Route::Opening if direction == Direction::Frontend => {
+                    self.open(connection, bytes, origin);
+                    return;
+                }
+                Route::Opening => self.server_speaks_first(connection, bytes, origin),
+                Route::Foreign => return,
+            }
+        }
+    }
+
+    fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        while let Route::Messages(framing) = connection.session.route(direction) {
+            let Connection { framers, session, about, .. } = connection;
+            let (_, step) = framers.get_mut(direction).next(&[], framing);
+            if step == Step::More {
+                return;
+            }
+            self.step(session, about, direction, step, origin);
+        }
+    }
+
+    /// The client's first bytes.
+    fn open(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+        // The common case has them all in one segment, and copies nothing.
+        let gathered;
+        let bytes = if connection.opening.is_empty() {
+            bytes
+        } else {
+            connection.opening.extend_from_slice(bytes);
+            gathered = std::mem::take(&mut connection.opening);
+            &gathered
+        };
+        match opening::of_client(bytes) {
+            Opening::Undecided => connection.opening = bytes.to_vec(),
+            Opening::Startup => {
+                connection.session.recognize_startup();
+                self.feed(connection, Direction::Frontend, bytes, origin);
+            }
+            Opening::DirectTls => {
+                connection.session.encrypt(Encryption::Tls);
+                self.feed(connection, Direction::Frontend, bytes, origin);
+            }
+            Opening::Foreign(what) => self.foreign(connection, what, origin),
+        }
+    }
+
+    fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+        // PostgreSQL's server does so only to say that it cannot serve.
+        if bytes.first() == Some(&b'E') {
+            connection.session.recognize_startup();
+        } else {
+            self.foreign(connection, opening::of_server(bytes), origin);
+        }
+    }
+
+    fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
+        connection.session.recognize_foreign();
+        if self.config.ports.is_some() {
+            self.number(&mut connection.about);
+            let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
+            self.lose(&connection.about, &loss);
+        }
+    }
+
+    fn report_encryption(&mut self, connection: &mut Connection, origin: Origin) {
+        if connection.about.is_encryption_reported {
+            return;
+        }
+        connection.about.is_encryption_reported = true;
+        let detail = match connection.session.encryption() {
+            Some(Encryption::Gssapi) => "GSSAPI encryption: the rest of the connection cannot be read",
+            _ => "TLS: the rest of the connection cannot be read without its keys",
+        };
+        let loss = Loss { reason: Reason::Undecryptable, detail: Some(detail), ..Loss::new(origin) };
+        self.lose(&connection.about, &loss);
+    }
+
+    /// Bytes of a direction are missing.
+    fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, reason: Reason, origin: Origin) {
+        self.number(&mut connection.about);
+        let loss = Loss { dir: Some(direction), bytes: Some(bytes), reason, ..Loss::new(origin) };
+        self.lose(&connection.about, &loss);
+        match connection.session.route(direction) {
+            Route::Messages(framing) => {
+                let Connection { framers, session, about, .. } = connection;
+                let step = framers.get_mut(direction).gap(bytes, framing);
+                self.step(session, about, direction, step, origin);
+                if framers.get(direction).is_searching() {
+                    session.lose(direction);
+                    connection.search(direction, reason);
+                }
+            }
+            Route::Opening => {
+                connection.session.lose(direction);
+                connection.opening = Vec::new();
+                connection.search(direction, reason);
+            }
+            Route::Encrypted | Route::Foreign => {}
+        }
+    }
+
+    /// Takes what a framer says.
+    fn step(&mut self, session: &mut Session, about: &mut About, direction: Direction, step: Step<'_>, origin: Origin) {
+        match step {
+            Step::More => {}
+            Step::Frame(frame) => self.frame(session, about, direction, &frame, origin),
+            Step::Malformed { tag, len, header, error } => {
+                if session.route(direction) == Route::Messages(Framing::Startup) && handshake::is_record(header) {
+                    // The answer to its request was lost, but this client was told to go on with TLS.
+                    session.encrypt(Encryption::Tls);
+                    return;
+                }
+                let name = message::undecoded_name(direction, tag, &session.context(self.config.show_secrets));
+                let content = Content::Undecoded { name, body: Excerpt::new(header, true) };
+                let frame = Frame { tag, len, body: &[], missing: 0, cut: None };
+                self.message(
+                    about,
+                    direction,
+                    &frame,
+                    content,
+                    Attributes { error: Some(error), ..Attributes::default() },
+                    origin,
+                );
+                session.lose(direction);
+                *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
+            }
+            Step::Resumed { skipped } => {
+                let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
+                self.counters.skipped_bytes += skipped;
+                if skipped > 0 || reason == Reason::Midstream {
+                    let loss = Loss { dir: Some(direction), reason, skipped: Some(skipped), ..Loss::new(origin) };
+                    self.lose(about, &loss);
+                }
+            }
+        }
+    }
+
+    /// Decodes a frame and gives its line.
+    fn frame(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) {
+        let context = session.context(self.config.show_secrets);
+        let decoded = Message::decode(direction, frame, &context);
+        let attribution = session.observe(direction, frame.tag, decoded.as_ref().ok(), origin.ts);
+        let mut attributes = Attributes {
+            query: attribution.query,
+            elapsed_us: attribution.elapsed_us,
+            flags: Flags { truncated: frame.missing > 0, midstream: false },
+            error: None,
+        };
+        let content = match decoded {
+            Ok(mut message) => {
+                attributes.flags.midstream = complete(&mut message, session);
+                Content::Decoded(message)
+            }
+            Err(error) => {
+                attributes.error = Some(error);
+                let name = message::undecoded_name(direction, frame.tag, &context);
+                Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
+            }
+        };
+        self.message(about, direction, frame, content, attributes, origin);
+        let (reason, detail) = match frame.cut {
+            Some(Cut::TooLarge) => (Reason::Limit, "the message is larger than --max-message"),
+            Some(Cut::End) => (Reason::Missing, "the stream ended inside a message"),
+            // A gap was reported when it was found.
+            Some(Cut::Gap) | None => return,
+        };
+        let bytes = Some(frame.missing);
+        self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
+    }
+
+    fn message(
+        &mut self,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        content: Content<'_>,
+        attributes: Attributes,
+        origin: Origin,
+    ) {
+        about.seq += 1;
+        self.counters.messages += 1;
+        self.counters.undecoded_messages += u64::from(attributes.error.is_some());
+        self.sink.record(&Record::Message(MessageRecord {
+            ts: origin.ts,
+            conn: about.conn,
+            client: &about.client_text,
+            server: &about.server_text,
+            dir: direction,
+            seq: about.seq,
+            packet: origin.packet,
+            tag: frame.tag.map(Into::into),
+            len: frame.len,
+            content,
+            query: attributes.query,
+            elapsed_us: attributes.elapsed_us,
+            missing: frame.missing,
+            flags: attributes.flags,
+            error: attributes.error,
+        }));
+    }
+
+    fn lose(&mut self, about: &About, loss: &Loss<'_>) {
+        self.counters.losses += 1;
+        if matches!(loss.reason, Reason::Missing | Reason::Snaplen) {
+            self.counters.missing_bytes += loss.bytes.unwrap_or_default();
+        }
+        self.sink.record(&Record::Loss(LossRecord {
+            ts: loss.origin.ts,
+            conn: about.conn,
+            client: &about.client_text,
+            server: &about.server_text,
+            dir: loss.dir,
+            packet: loss.origin.packet,
+            bytes: loss.bytes,
+            reason: loss.reason,
+            skipped: loss.skipped,
+            detail: loss.detail,
+        }));
+    }
+
+    /// Gives a connection its number, where it has none yet.
+    fn number(&mut self, about: &mut About) {
+        if about.conn == 0 {
+            self.counters.connections += 1;
+            about.conn = self.counters.connections;
+        }
+    }
+
+    /// Ends a connection: nothing more will come of it.
+    pub(super) fn end(&mut self, connection: &mut Connection, origin: Origin) {
+        if !connection.is_open {
+            return;
+        }
+        while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
+            self.deliver(connection, direction, &delivery, origin);
+        }
+        connection.is_open = false;
+        for direction in Direction::BOTH {
+            self.end_direction(connection, direction, origin);
+            let counters = connection.tcp.counters(direction);
+            self.counters.retransmitted_bytes += counters.retransmitted;
+            self.counters.out_of_window_bytes += counters.out_of_window;
+        }
+    }
+
+    fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
+        match connection.session.route(direction) {
+            Route::Messages(framing) => {
+                let Connection { framers, session, about, .. } = connection;
+                match framers.get_mut(direction).end(framing) {
+                    Ended::Clean => {}
+                    Ended::Frame(frame) => self.frame(session, about, direction, &frame, origin),
+                    Ended::Leftover { bytes } => {
+                        self.counters.skipped_bytes += bytes;
+                        let detail = Some("the stream ended inside the header of a message");
+                        self.lose(about, &Loss { skipped: Some(bytes), detail, ..loss });
+                    }
+                    Ended::Unresolved { bytes } => {
+                        self.counters.skipped_bytes += bytes;
+                        let reason = about.search_reason.get(direction).unwrap_or(Reason::Malformed);
+                        let detail = Some("no message boundary was found");
+                        self.lose(about, &Loss { reason, skipped: Some(bytes), detail, ..loss });
+                    }
+                }
+            }
+            Route::Encrypted => {
+                let bytes = Some(*connection.about.encrypted.get(direction)).filter(|bytes| *bytes > 0);
+                if bytes.is_none() {
+                    return;
+                }
+                let detail = Some("encrypted bytes in all");
+                self.lose(&connection.about, &Loss { reason: Reason::Undecryptable, bytes, detail, ..loss });
+            }
+            Route::Opening => {
+                let bytes = connection.opening.len() as u64;
+                if direction == Direction::Frontend && bytes > 0 {
+                    self.number(&mut connection.about);
+                    let detail = Some("too few bytes to tell the protocol");
+                    self.lose(
+                        &connection.about,
+                        &Loss { skipped: Some(bytes), reason: Reason::Malformed, detail, ..loss },
+                    );
+                }
+            }
+            Route::Foreign => {}
+        }
+    }
+}
+
+/// What a line says of a message beside its content.
+#[derive(Default)]
+struct Attributes {
+    query: Option<u64>,
+    elapsed_us: Option<u64>,
+    flags: Flags,
+    error: Option<DecodeError>,
+}
+
+/// A report of loss in the making.
+#[derive(Clone, Copy)]
+struct Loss<'a> {
+    origin: Origin,
+    dir: Option<Direction>,
+    bytes: Option<u64>,
+    reason: Reason,
+    skipped: Option<u64>,
+    detail: Option<&'a str>,
+}
+
+impl Loss<'_> {
+    const fn new(origin: Origin) -> Self {
+        Self { origin, dir: None, bytes: None, reason: Reason::Missing, skipped: None, detail: None }
+    }
+}
+
+/// Gives a message what only the session knows of it. Says whether something that it depends on was never seen.
+fn complete<'a>(message: &mut Message<'a>, session: &'a Session) -> bool {
+    match message {
+        Message::DataRow(row) => {
+            row.values.formats = session.row_formats();
+            row.values.formats.is_unknown() && !row.values.list.is_empty()
+        }
+        Message::FunctionCallResponse(response) => {
+            response.value.format = session.row_formats().get(0);
+            response.value.format.is_none()
+        }
+        Message::CopyData(copy) => copy.data.format.is_none(),
+        Message::UnknownAuthenticationResponse(_) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,590 @@
+//! The command on files and pipes: flags, lines, messages to the user, exit codes.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::command::{Folder, Outcome, Running, parse, pgdissect, run, testdata, types};
+
+/// The capture of `formats` that most others of that folder were made from, and the port of its server.
+const MICRO: &str = "formats/micro.pcap";
+const PORT: &str = "-p5415";
+
+/// How many messages it holds.
+const MESSAGES: usize = 70;
+
+/// What pgdissect makes of a capture, with the server's port given.
+#[track_caller]
+fn lines(capture: &str) -> Vec<String> {
+    let outcome = run([PORT, capture]);
+    assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""), "{capture}");
+    outcome.lines
+}
+
+/// What does not depend on when, where and in which kind of packet a message was captured.
+fn essence(line: &str) -> Value {
+    let mut value = parse(line);
+    for field in ["ts", "client", "server", "packet", "elapsed_us"] {
+        value.as_object_mut().unwrap().remove(field);
+    }
+    value
+}
+
+/// Where the packets of a little-endian pcap file end.
+fn packet_ends(file: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut at = 24;
+    while at < file.len() {
+        at += 16 + u32::from_le_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+        ends.push(at);
+    }
+    ends
+}
+
+fn read(capture: &str) -> Vec<u8> {
+    fs::read(testdata().join(capture)).unwrap()
+}
+
+#[track_caller]
+fn assert_says(outcome: &Outcome, code: i32, wanted: &str) {
+    assert!(outcome.said.contains(wanted), "wanted {wanted:?}, got {:?}", outcome.said);
+    assert_eq!(outcome.code, Some(code), "{}", outcome.said);
+}
+
+mod files {
+    use super::*;
+
+    #[test]
+    fn every_format_and_link_type_gives_the_same_messages() {
+        let wanted: Vec<_> = lines(MICRO).iter().map(|line| essence(line)).collect();
+        assert_eq!(wanted.len(), MESSAGES);
+        let mut tried = 0;
+        for file in fs::read_dir(testdata().join("formats")).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let is_part = name.starts_with("rotated-") || name == "cut.pcap";
+            if !name.contains(".pcap") || is_part {
+                continue;
+            }
+            let found: Vec<_> = lines(&format!("formats/{name}")).iter().map(|line| essence(line)).collect();
+            assert_eq!(found, wanted, "{name}");
+            tried += 1;
+        }
+        assert!(tried >= 18, "the captures were not found");
+    }
+
+    #[test]
+    fn the_same_packets_in_another_file_give_the_same_lines() {
+        let wanted = lines(MICRO);
+        for name in ["capture.pcap.gz", "capture.pcap.zst", "micro-big-endian.pcap", "vlan.pcap", "raw.pcap"] {
+            assert_eq!(lines(&format!("formats/{name}")), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn rotated_files_in_order_are_one_capture() {
+        let wanted = lines(MICRO);
+        let (one, two) = ("formats/rotated-1.pcap", "formats/rotated-2.pcap");
+        for args in [&[PORT, one, two][..], &[PORT, "-r", one, "-r", two], &[PORT, "--read", one, "--read", two]] {
+            let outcome = run(args);
+            outcome.good();
+            assert_eq!(outcome.lines, wanted, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_file_gives_everything_before_the_cut() {
+        let outcome = run([PORT, "formats/cut.pcap"]);
+        assert_says(&outcome, 1, "pgdissect: formats/cut.pcap: byte 3197: cut off");
+        let whole = lines(MICRO);
+        let before = whole.iter().filter(|line| parse(line)["packet"].as_u64() < Some(22)).count();
+        assert!(before > 40);
+        assert_eq!(outcome.lines[..before], whole[..before]);
+        for line in &outcome.lines[before..] {
+            assert_eq!(parse(line)["event"], "loss");
+        }
+        // Those that can be read are read, whatever is wrong with others.
+        let outcome = run([PORT, "formats/cut.pcap", "-", MICRO]);
+        assert_says(&outcome, 2, "standard input: not a capture file: it is empty");
+        assert_says(&outcome, 2, "formats/cut.pcap: byte 3197");
+        assert!(outcome.lines.len() > before);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (capture, wanted) in [
+            ("nosuch.pcap", "pgdissect: nosuch.pcap: cannot be opened: No such file or directory"),
+            ("formats", "pgdissect: formats: cannot be opened: Is a directory"),
+            (
+                "formats/how-made.md",
+                "pgdissect: formats/how-made.md: not a capture file: wanted a pcap or pcapng header",
+            ),
+            ("-", "pgdissect: standard input: not a capture file: it is empty"),
+        ] {
+            let outcome = run([capture]);
+            assert_says(&outcome, 2, wanted);
+            assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
+            assert!(outcome.lines.is_empty());
+        }
+        let outcome = run([PORT, "nosuch.pcap", MICRO]);
+        assert_says(&outcome, 2, "nosuch.pcap");
+        assert_eq!(outcome.lines, lines(MICRO));
+    }
+
+    #[test]
+    fn an_unknown_link_type_is_named_once() {
+        let folder = Folder::new();
+        let mut file = read(MICRO);
+        file[20] = 105;
+        fs::write(folder.path().join("radio.pcap"), file).unwrap();
+        let outcome = run(["-e", "stats", "-p5415", &folder.file("radio.pcap")]);
+        assert_says(&outcome, 0, "pgdissect: link type 105 (IEEE802_11) is not supported");
+        assert_eq!(outcome.said.lines().count(), 1, "no hint that would not help: {}", outcome.said);
+        assert_eq!(outcome.values()[0]["unknown_link_packets"], 29);
+    }
+
+    #[test]
+    fn a_wrong_port_gets_a_hint() {
+        let outcome = run([MICRO]);
+        assert!(outcome.lines.is_empty());
+        assert_says(&outcome, 0, "pgdissect: no PostgreSQL in 29 packets: -p PORT says where the server listens");
+        assert_eq!(run(["-q", MICRO]).said, "");
+        // Where there is something, nothing is said.
+        run([PORT, "-t", "CopyFail", MICRO]).good();
+    }
+}
+
+mod ports {
+    use super::*;
+
+    #[test]
+    fn auto_finds_servers_on_any_port() {
+        let outcome = run(["-p", "auto", MICRO]);
+        outcome.good();
+        assert_eq!(outcome.lines, lines(MICRO));
+    }
+
+    #[test]
+    fn auto_leaves_other_protocols_alone() {
+        for capture in ["http-foreign/capture.pcap", "mysql-foreign/capture.pcap", "tls-foreign/capture.pcap"] {
+            let outcome = run(["-p", "auto", capture]);
+            assert!(outcome.lines.is_empty(), "{capture}: {:?}", outcome.lines);
+            assert_says(&outcome, 0, "no PostgreSQL in");
+        }
+    }
+
+    #[test]
+    fn there_can_be_several() {
+        for ports in ["5415,5432", "5432,5415", "5432, 5415"] {
+            let outcome = run(["-p", ports, MICRO]);
+            outcome.good();
+            assert_eq!(outcome.lines, lines(MICRO));
+        }
+    }
+}
+
+mod choosing {
+    use super::*;
+
+    #[test]
+    fn events() {
+        let count = |args: &[&str]| {
+            let lines = run([&[PORT, MICRO], args].concat()).good();
+            ["message", "loss", "stats"].map(|event| lines.iter().filter(|line| line["event"] == event).count())
+        };
+        assert_eq!(count(&[]), [MESSAGES, 0, 0]);
+        assert_eq!(count(&["-e", "message,stats"]), [MESSAGES, 0, 1]);
+        assert_eq!(count(&["-e", "message", "-e", "stats"]), [MESSAGES, 0, 1]);
+        assert_eq!(count(&["--events", "loss"]), [0, 0, 0]);
+        let stats = &run([PORT, MICRO, "-estats"]).good()[0];
+        assert_eq!(
+            (&stats["packets"], &stats["messages"], &stats["connections"]),
+            (&29.into(), &MESSAGES.into(), &1.into())
+        );
+        assert!(stats.get("kernel").is_none());
+    }
+
+    #[test]
+    fn types_of_messages() {
+        let found = run([PORT, MICRO, "-t", "query,PARSE", "-t", "ErrorResponse"]).good();
+        let found = types(&found);
+        let wanted: Vec<_> = lines(MICRO).iter().map(|line| parse(line)).collect();
+        let wanted: Vec<_> =
+            types(&wanted).into_iter().filter(|name| ["Query", "Parse", "ErrorResponse"].contains(name)).collect();
+        assert_eq!(found, wanted);
+        assert!(wanted.contains(&"Query") && wanted.contains(&"Parse") && wanted.contains(&"ErrorResponse"));
+        assert_says(&run([PORT, MICRO, "-t", "Query,Foo"]), 2, "invalid value 'Foo'");
+    }
+
+    #[test]
+    fn so_many_messages() {
+        let outcome = run([PORT, MICRO, "-c", "3"]);
+        outcome.good();
+        assert_eq!(outcome.lines, lines(MICRO)[..3]);
+        // Only those that are written count.
+        assert_eq!(types(&run([PORT, MICRO, "-c2", "-tDataRow"]).good()), ["DataRow", "DataRow"]);
+        assert_eq!(run([PORT, MICRO, "-c", "1000"]).good().len(), MESSAGES);
+    }
+
+    #[test]
+    fn packets_by_a_filter() {
+        let all = run([PORT, MICRO, "-f", "tcp port 5415 and host 127.0.0.1"]);
+        all.good();
+        assert_eq!(all.lines, lines(MICRO));
+        let none = run([PORT, MICRO, "-e", "stats", "-f", "udp"]).good();
+        assert_eq!(none[0]["packets"], 0);
+        assert_says(&run([PORT, MICRO, "-f", "tcp prt 3"]), 2, r#"pgdissect: filter "tcp prt 3": can't parse filter"#);
+    }
+
+    #[test]
+    fn a_filter_that_one_link_type_does_not_have_is_no_harm_to_others() {
+        let outcome = run([PORT, "-f", "vlan", "formats/vlan.pcap", "formats/null.pcap"]);
+        assert_says(&outcome, 2, r#"pgdissect: filter "vlan": no VLAN support for BSD loopback"#);
+        assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
+        assert_eq!(outcome.lines, lines("formats/vlan.pcap"));
+        let outcome = run([PORT, "-f", "vlan", "formats/null.pcap", "formats/vlan.pcap"]);
+        assert_eq!((outcome.code, outcome.lines.len()), (Some(2), MESSAGES));
+    }
+}
+
+mod output {
+    use super::*;
+
+    #[test]
+    fn lines_into_a_file() {
+        let folder = Folder::new();
+        let outcome = run([PORT, MICRO, "-o", &folder.file("lines")]);
+        assert!(outcome.good().is_empty());
+        let written = fs::read_to_string(folder.path().join("lines")).unwrap();
+        assert_eq!(written.lines().collect::<Vec<_>>(), lines(MICRO));
+        assert_eq!(run([PORT, MICRO, "-o", "-"]).lines, lines(MICRO));
+        let missing = folder.file("no/such/folder");
+        assert_says(
+            &run([PORT, MICRO, "-o", &missing]),
+            2,
+            &format!("pgdissect: {missing}: cannot be created: No such file"),
+        );
+    }
+
+    #[test]
+    fn packets_into_a_file_that_gives_the_same_again() {
+        let folder = Folder::new();
+        let kept = folder.file("kept.pcap");
+        for capture in
+            [MICRO, "formats/nano.pcap", "formats/capture.pcapng", "formats/any-sll2.pcap", "formats/raw.pcap"]
+        {
+            run([PORT, capture, "-w", &kept]).good();
+            assert_eq!(lines(&kept), lines(capture), "{capture}");
+        }
+        let outcome = run([PORT, MICRO, "-w", &folder.file("no/such/folder")]);
+        assert_says(&outcome, 2, "cannot be written: No such file");
+        // Only what the filter lets through is kept.
+        run(["-p5415", "-q", MICRO, "-f", "src port 5415", "-w", &kept]);
+        let server_only = run(["-p5415", "-estats", &kept]).good();
+        assert!(server_only[0]["packets"].as_u64().is_some_and(|packets| 0 < packets && packets < 29));
+    }
+
+    #[test]
+    fn packets_that_a_file_cannot_hold_are_dissected_all_the_same() {
+        let folder = Folder::new();
+        let kept = folder.file("kept.pcap");
+        let two_link_types = "formats/two-interfaces-split.pcapng";
+        let outcome = run([PORT, two_link_types, "-w", &kept]);
+        assert_says(&outcome, 1, "a packet of link type 113 (LINUX_SLL) cannot be added");
+        assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
+        assert_eq!(outcome.lines, lines(two_link_types));
+        let packets = run([PORT, "-q", "-e", "stats", &kept]).good()[0]["packets"].as_u64();
+        assert!(packets.is_some_and(|packets| 0 < packets && packets < 29), "those of the first link type are there");
+    }
+
+    #[test]
+    fn a_file_that_is_read_is_not_overwritten() {
+        let folder = Folder::new();
+        let capture = folder.file("capture.pcap");
+        fs::copy(testdata().join(MICRO), &capture).unwrap();
+        fs::hard_link(&capture, folder.path().join("also.pcap")).unwrap();
+        for args in [["-o", &capture], ["-w", &capture], ["-w", &folder.file("also.pcap")]] {
+            let outcome = run([&[PORT, MICRO, capture.as_str()], &args[..]].concat());
+            assert_says(&outcome, 2, &format!("pgdissect: {capture}: is read, and would be overwritten"));
+            assert_eq!(fs::read(&capture).unwrap(), read(MICRO));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        for (args, wanted) in [
+            (&["-o", "/dev/full"][..], "pgdissect: /dev/full: cannot be written: No space left on device"),
+            (&["-w", "/dev/full"], "pgdissect: /dev/full: cannot be written: No space left on device"),
+        ] {
+            assert_says(&run([&[PORT, MICRO], args].concat()), 2, wanted);
+        }
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = pgdissect([PORT, MICRO]).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("pgdissect: standard output: cannot be written: No space left on device"), "{said}");
+    }
+
+    #[test]
+    fn text_has_a_line_for_each_of_json_and_no_control_characters() {
+        for capture in [MICRO, "simple-query/capture.pcap", "copy-binary/capture.pcap", "mysql-foreign/capture.pcap"] {
+            let args = ["-p5415,5416", "-emessage,loss,stats", capture];
+            let json = run(args);
+            json.good();
+            let text = run([&args[..], &["-F", "text"]].concat());
+            assert_eq!((text.code, text.said.as_str()), (Some(0), ""), "{capture}");
+            assert_eq!(text.lines.len(), json.lines.len(), "{capture}");
+            for line in text.lines.iter().chain(&json.lines) {
+                assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut_where_told() {
+        let found = run(["-p5415", "--max-message", "64", "value-1mb/capture.pcap.gz"]).good();
+        let row = found.iter().find(|line| line["type"] == "DataRow").unwrap();
+        let after = found.iter().skip_while(|line| line["type"] != "DataRow").nth(1).unwrap();
+        assert_eq!(row["flags"], json!(["truncated"]));
+        let missing = row["missing"].as_u64().unwrap();
+        assert!(row["len"].as_u64().unwrap() - missing <= 4 + 64, "{row}");
+        assert_eq!(
+            (&after["event"], &after["reason"], &after["bytes"]),
+            (&"loss".into(), &"limit".into(), &missing.into())
+        );
+        // Nothing else is missing.
+        let count = |lines: &[Value]| lines.iter().filter(|line| line["event"] == "message").count();
+        let whole = run(["-p5415", "value-1mb/capture.pcap.gz"]).good();
+        assert_eq!(count(&found), count(&whole));
+        assert_eq!(whole.len(), count(&whole), "by default all of it is kept");
+    }
+
+    #[test]
+    fn secrets_are_masked_unless_asked_for() {
+        for capture in ["auth-password-ok/capture.pcap", "auth-scram-ok/capture.pcap", "cancel/capture.pcap"] {
+            let masked = run([PORT, capture]);
+            let shown = run([PORT, "--show-secrets", capture]);
+            let (masked, shown) = (masked.good(), shown.good());
+            assert!(masked.iter().any(|line| line.to_string().contains(r#""***""#)), "{capture}");
+            assert!(!shown.iter().any(|line| line.to_string().contains(r#""***""#)), "{capture}");
+            assert_eq!(masked.len(), shown.len());
+        }
+        let password = |args: &[&str]| {
+            let lines = run([&[PORT, "auth-password-ok/capture.pcap", "-tPasswordMessage"], args].concat()).good();
+            lines[0]["body"]["password"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(password(&[]), "***");
+        assert_eq!(password(&["--show-secrets"]), "pw-clear-secret");
+    }
+
+    #[test]
+    fn lines_are_as_the_schema_says() {
+        let schema = run(["--schema"]);
+        assert_eq!((schema.code, schema.said.as_str()), (Some(0), ""));
+        let schema = jsonschema::validator_for(&parse(&schema.lines.join("\n"))).unwrap();
+        for capture in [MICRO, "simple-query/capture.pcap", "auth-scram-ok/capture.pcap", "mysql-foreign/capture.pcap"]
+        {
+            for line in run(["-p5415,5416", "-emessage,loss,stats", capture]).good() {
+                if let Err(error) = schema.validate(&line) {
+                    panic!("{error}: {line}");
+                }
+            }
+        }
+        assert!(!schema.is_valid(&json!({"event": "message"})));
+    }
+
+    #[test]
+    fn color_is_only_where_it_is_asked_for() {
+        let escapes = |args: &[&str]| run([&[PORT, MICRO], args].concat()).lines.join("").contains('\u{1b}');
+        assert!(!escapes(&["-F", "text"]), "a pipe is no terminal");
+        assert!(!escapes(&["-F", "text", "--color", "never"]));
+        assert!(escapes(&["-F", "text", "--color", "always"]));
+        assert!(!escapes(&["--color", "always"]), "JSON has none");
+    }
+}
+
+mod usage {
+    use super::*;
+
+    #[test]
+    fn nothing_to_read_is_an_error() {
+        let outcome = run::<&str>([]);
+        assert_says(&outcome, 2, "pgdissect: nothing to read: give a capture file");
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for args in [
+            &["--no-such-flag"][..],
+            &["-p", "0", MICRO],
+            &["-p", "65536", MICRO],
+            &["-p", "postgres", MICRO],
+            &["-c", "0", MICRO],
+            &["-e", "massage", MICRO],
+            &["-t", "Qeury", MICRO],
+            &["-F", "yaml", MICRO],
+            &["--max-message", "many", MICRO],
+            &["-i", "lo", MICRO],
+            &["-i", "lo", "-r", MICRO],
+            &["-r", MICRO, MICRO],
+            &["-w", "-", MICRO],
+            // These make sense on an interface only.
+            &["-s", "100", MICRO],
+            &["-B", "100", MICRO],
+            &["-Z", "nobody", MICRO],
+            &["--duration", "1s", MICRO],
+            &["--stats-interval", "1s", MICRO],
+            &["--no-promiscuous", MICRO],
+            &["--duration", "1s", "-r", MICRO],
+            &["--duration", "1s"],
+        ] {
+            let outcome = run(args);
+            assert_eq!(outcome.code, Some(2), "{args:?}");
+            assert!(outcome.lines.is_empty() && outcome.said.starts_with("error: "), "{args:?}: {}", outcome.said);
+        }
+    }
+
+    #[test]
+    fn a_filter_where_tcpdump_has_it_gets_a_hint() {
+        for args in [&["-i", "lo", "--duration", "1s", "port", "5432"][..], &["-r", MICRO, "port", "5432"]] {
+            let outcome = run(args);
+            assert_says(
+                &outcome,
+                2,
+                r#"the file "port 5432" cannot be used together; if that is a filter, it goes behind -f"#,
+            );
+        }
+    }
+
+    #[test]
+    fn help_version_and_interfaces_are_printed() {
+        let printed = |args: &[&str]| {
+            let outcome = run(args);
+            assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
+            outcome.lines.join("\n")
+        };
+        let help = printed(&["--help"]);
+        assert!(help.contains("Usage: pgdissect") && help.contains("Exit codes:") && help.contains("--show-secrets"));
+        assert!(printed(&["-h"]).len() < help.len());
+        assert_eq!(printed(&["-V"]), concat!("pgdissect ", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+mod pipes {
+    use super::*;
+
+    #[test]
+    fn standard_input_can_be_plain_or_compressed() {
+        for capture in [MICRO, "formats/capture.pcap.gz", "formats/capture.pcap.zst", "formats/capture.pcapng"] {
+            let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-"]));
+            running.feed(&read(capture));
+            let outcome = running.finish();
+            outcome.good();
+            assert_eq!(outcome.lines, lines(capture), "{capture}");
+        }
+        // A file as standard input, and a file after it.
+        let one = fs::File::open(testdata().join("formats/rotated-1.pcap")).unwrap();
+        let outcome = Running::start(pgdissect([PORT, "-", "formats/rotated-2.pcap"]).stdin(one)).finish();
+        outcome.good();
+        assert_eq!(outcome.lines, lines(MICRO));
+    }
+
+    #[test]
+    fn a_line_comes_when_its_message_is_complete_however_slowly_the_bytes_come() {
+        let wanted = lines(MICRO);
+        let file = read(MICRO);
+        let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-"]));
+        let (mut fed, mut got) = (0, 0);
+        for (end, packet) in packet_ends(&file).into_iter().zip(1_u64..) {
+            // The last byte of a packet comes by itself: nothing must wait for one more.
+            running.feed(&file[fed..end - 1]);
+            running.feed(&file[end - 1..end]);
+            fed = end;
+            while got < wanted.len() && parse(&wanted[got])["packet"].as_u64() == Some(packet) {
+                assert_eq!(running.line(), wanted[got]);
+                got += 1;
+            }
+        }
+        assert!(running.is_alive());
+        assert_eq!(got, wanted.len());
+        assert!(running.finish().good().is_empty());
+    }
+
+    #[test]
+    fn lines_of_a_compressed_pipe_come_while_it_is_open() {
+        for capture in ["formats/capture.pcap.gz", "formats/capture.pcap.zst"] {
+            let file = read(capture);
+            let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-"]));
+            for piece in file.chunks(100) {
+                running.feed(piece);
+            }
+            for wanted in lines(capture) {
+                assert_eq!(running.line(), wanted, "{capture}");
+            }
+            assert!(running.is_alive());
+            assert!(running.finish().good().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_ends_within_a_packet_is_cut_off() {
+        let file = read(MICRO);
+        let ends = packet_ends(&file);
+        let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-"]));
+        running.feed(&file[..ends[7] + 20]);
+        let outcome = running.finish();
+        assert_says(&outcome, 1, "pgdissect: standard input: byte ");
+        assert!(outcome.lines.iter().any(|line| parse(line)["type"] == "Query"), "what came before is there");
+    }
+
+    #[test]
+    fn nobody_who_reads_is_a_quiet_end() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = pgdissect([PORT, "rows-3000/capture.pcap"]).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+        // It is noticed even before there is anything to write.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut waiting = Running::start_into(writer, pgdissect([PORT, "-"]).stdin(Stdio::piped()));
+        waiting.ends();
+        assert_eq!(waiting.finish().code, Some(0));
+        // The same where only a part was read.
+        let program = env!("CARGO_BIN_EXE_pgdissect");
+        let script = format!(r#"{{ "{program}" -p5415 rows-3000/capture.pcap; echo "code $?" >&2; }} | head -n 1"#);
+        let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(testdata()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "code 0\n");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_signal_is_a_clean_end() {
+        let file = read(MICRO);
+        let half = packet_ends(&file)[13];
+        let wanted = lines(MICRO).iter().filter(|line| parse(line)["packet"].as_u64() <= Some(14)).count();
+        for signal in ["INT", "TERM"] {
+            let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-emessage,stats", "-"]));
+            running.feed(&file[..half + 5]);
+            let first = running.line();
+            running.signal(signal);
+            // Standard input stays open until it has ended.
+            let lines = running.lines_until(|line| line["event"] == "stats");
+            let outcome = running.finish();
+            assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""), "SIG{signal}");
+            assert_eq!(first, super::lines(MICRO)[0]);
+            assert_eq!(1 + lines.len() - 1, wanted, "SIG{signal}");
+            assert!(outcome.lines.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_signal_ends_it_before_anything_has_come() {
+        let mut running = Running::start_with_pipe(&mut pgdissect(["-"]));
+        // It answers to signals only once it is under way, which nothing shows; so it gets several.
+        while running.is_alive() {
+            running.signal("TERM");
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        assert_ne!(running.finish().code, Some(1));
+    }
+}

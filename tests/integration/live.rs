@@ -1,0 +1,415 @@
+//! Live capture on the loopback interface, beside a real server and a real client.
+//!
+//! This needs root, a PostgreSQL server and psql. Where they are missing, that is said on standard error. The server is of
+//! this test alone: its own data, its own port, gone when the test ends, however it ends.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
+
+/// Says something that is seen even where the test passes; of what tests print with macros, that is not so.
+fn announce(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether a live test can run at all.
+fn can_capture(test: &str) -> bool {
+    let is_root = fs::read_to_string("/proc/self/status").is_ok_and(|status| user_ids(&status) == [0; 4]);
+    // Root in a container may lack the right, all the same.
+    let refused = is_root.then(|| run(["-i", "lo", "--duration", "1ms", "-q"])).filter(|tried| tried.code != Some(0));
+    let reason = match refused {
+        None if is_root => return true,
+        None => "live capture needs root".to_owned(),
+        Some(tried) => tried.said,
+    };
+    announce(&format!("SKIPPED: {test}: {}", reason.trim_end()));
+    false
+}
+
+/// The real, effective, saved and file system user of a process.
+fn user_ids(status: &str) -> Vec<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    ids.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
+/// The user and the group that a name stands for.
+fn account(name: &str) -> Option<(u32, u32)> {
+    let accounts = fs::read_to_string("/etc/passwd").ok()?;
+    let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
+    Some((fields[2].parse().ok()?, fields[3].parse().ok()?))
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A PostgreSQL server of this test alone.
+struct Server {
+    postgres: Child,
+    port: u16,
+    _folder: Folder,
+}
+
+impl Server {
+    /// Starts one, or says what is missing.
+    fn start() -> Result<Self, String> {
+        let programs = Self::programs().ok_or("no PostgreSQL server under /usr/lib/postgresql")?;
+        let (uid, gid) = account("postgres").or_else(|| account("nobody")).ok_or("no user for the server")?;
+        if !Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success()) {
+            return Err("no psql".to_owned());
+        }
+        let folder = Folder::new();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        chown(&data, Some(uid), Some(gid)).unwrap();
+        let as_its_user = |program: &str| {
+            let mut command = Command::new(programs.join(program));
+            command.uid(uid).gid(gid).current_dir(folder.path()).env("LC_ALL", "C").arg("-D").arg(&data);
+            command.stdin(Stdio::null());
+            command
+        };
+
+        let initdb = as_its_user("initdb").args("-U postgres -A trust -E UTF8 --no-sync".split(' ')).output().unwrap();
+        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        let log = folder.path().join("log");
+        // Another process may take the port in the meantime.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut server = as_its_user("postgres");
+            server.args(["-p", &port.to_string(), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]);
+            server.args(["-c", "shared_buffers=16MB", "-c", "max_connections=20", "-c", "wal_level=minimal"]);
+            server.args(["-c", "max_wal_senders=0", "-c", "ssl=off"]);
+            server.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+            let mut postgres = server.spawn().unwrap();
+            let start = Instant::now();
+            while start.elapsed() < PATIENCE && postgres.try_wait().unwrap().is_none() {
+                if psql(port, "SELECT 1").status().unwrap().success() {
+                    return Ok(Self { postgres, port, _folder: folder });
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = postgres.kill();
+            let _ = postgres.wait();
+        }
+        panic!("the server does not start: {}", fs::read_to_string(&log).unwrap_or_default());
+    }
+
+    /// The folder of the newest server's programs.
+    fn programs() -> Option<PathBuf> {
+        let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+        let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+        folders.filter(|folder| folder.join("initdb").exists() && folder.join("postgres").exists()).max()
+    }
+
+    /// Its port, as an argument.
+    fn port(&self) -> String {
+        format!("-p{}", self.port)
+    }
+
+    /// Has a psql session of one statement with it.
+    #[track_caller]
+    fn query(&self, sql: &str) {
+        let output = psql(self.port, sql).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts pgdissect, and comes back once it listens.
+    #[track_caller]
+    fn listen<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
+        let mut running = Running::start(pgdissect(args).arg(self.port()));
+        running.says("listening on");
+        running
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGINT is its fast way to go down. What does not obey is killed.
+        kill("INT", self.postgres.id());
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            if self.postgres.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.postgres.kill();
+        let _ = self.postgres.wait();
+    }
+}
+
+fn psql(port: u16, sql: &str) -> Command {
+    let mut command = Command::new("psql");
+    command.args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-p"]).arg(port.to_string());
+    command.args(["-c", sql]).env("PGCONNECT_TIMEOUT", "60");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn is_terminate(line: &Value) -> bool {
+    line["type"] == "Terminate"
+}
+
+/// How often a statement was seen.
+fn count(lines: &[Value], sql: &str) -> usize {
+    lines.iter().filter(|line| line["type"] == "Query" && line["body"]["query"] == sql).count()
+}
+
+/// Ends a capture as Ctrl-C does, and holds what it says against what it should.
+#[track_caller]
+fn interrupt(running: Running) -> Outcome {
+    running.signal("INT");
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    assert!(outcome.said.contains(" dropped by kernel, "), "no summary: {}", outcome.said);
+    outcome
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "where a step fails, the test's output says which")]
+fn beside_a_real_server() {
+    if !can_capture("live::beside_a_real_server") {
+        return;
+    }
+    let server = match Server::start() {
+        Ok(server) => server,
+        Err(missing) => return announce(&format!("SKIPPED: live::beside_a_real_server: {missing}")),
+    };
+    // One after the other, for each sees everything that goes over the server's port.
+    for (name, step) in [
+        ("messages_come_while_it_listens", messages_come_while_it_listens as fn(&Server)),
+        ("any_shows_each_message_once", any_shows_each_message_once),
+        ("it_stops_after_so_many_messages", it_stops_after_so_many_messages),
+        ("it_stops_after_a_time", it_stops_after_a_time),
+        ("packets_are_kept_while_it_listens", packets_are_kept_while_it_listens),
+        ("root_is_given_up", root_is_given_up),
+        ("counters_come_from_the_kernel", counters_come_from_the_kernel),
+        ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
+        ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
+        ("nobody_who_reads_is_a_quiet_end", nobody_who_reads_is_a_quiet_end),
+    ] {
+        println!("{name}");
+        step(&server);
+    }
+}
+
+fn messages_come_while_it_listens(server: &Server) {
+    let mut running = server.listen(["-i", "lo"]);
+    server.query("SELECT 'one' AS word, 2 AS number");
+    let lines = running.lines_until(is_terminate);
+    assert!(running.is_alive());
+    assert_eq!(count(&lines, "SELECT 'one' AS word, 2 AS number"), 1);
+    let row = lines.iter().find(|line| line["type"] == "DataRow").unwrap();
+    assert_eq!(row["body"]["values"], serde_json::json!(["one", "2"]));
+    assert_eq!(row["server"], format!("127.0.0.1:{}", server.port));
+    for wanted in ["StartupMessage", "AuthenticationOk", "RowDescription", "CommandComplete", "ReadyForQuery"] {
+        assert!(types(&lines).contains(&wanted), "{wanted} is missing: {:?}", types(&lines));
+    }
+    let outcome = interrupt(running);
+    assert!(outcome.lines.is_empty(), "{:?}", outcome.lines);
+    assert!(outcome.said.contains(&format!("{} messages on 1 connection;", lines.len())), "{}", outcome.said);
+}
+
+fn any_shows_each_message_once(server: &Server) {
+    let mut running = server.listen(["-i", "any"]);
+    server.query("SELECT 'any'");
+    let lines = running.lines_until(is_terminate);
+    assert_eq!(count(&lines, "SELECT 'any'"), 1);
+    let count = |name| types(&lines).into_iter().filter(|found| *found == name).count();
+    assert_eq!([count("StartupMessage"), count("DataRow"), count("CommandComplete")], [1, 1, 1]);
+    assert!(lines.iter().all(|line| line["event"] == "message"), "nothing is lost");
+    assert!(interrupt(running).lines.is_empty(), "nor does anything come again");
+}
+
+fn it_stops_after_so_many_messages(server: &Server) {
+    let running = server.listen(["-i", "lo", "-t", "query", "-c", "2"]);
+    for sql in ["SELECT 'c1'", "SELECT 'c2'", "SELECT 'c3'"] {
+        server.query(sql);
+    }
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    let lines = outcome.values();
+    assert_eq!((lines.len(), count(&lines, "SELECT 'c1'"), count(&lines, "SELECT 'c2'")), (2, 1, 1));
+}
+
+fn it_stops_after_a_time(server: &Server) {
+    let start = Instant::now();
+    let running = server.listen(["-i", "lo", "--duration", "1s", "-e", "message,stats"]);
+    server.query("SELECT 'duration'");
+    let outcome = running.finish();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(outcome.values().last().unwrap()["event"], "stats", "it ends in good order");
+}
+
+fn packets_are_kept_while_it_listens(server: &Server) {
+    let folder = Folder::new();
+    let kept = folder.file("kept.pcap");
+    let mut running = server.listen(["-i", "lo", "-w", &kept]);
+    // A capture without packets is one, too.
+    let before = run([&server.port(), "-estats", &kept]).good();
+    assert_eq!(before[0]["packets"], 0);
+    server.query("SELECT 'kept'");
+    let lines = running.lines_until(is_terminate);
+
+    // It can be read while it is written: the packets of what was shown are there, or will be at once.
+    let start = Instant::now();
+    loop {
+        let read = run([&server.port(), "-q", &kept]);
+        if read.values().last().is_some_and(is_terminate) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "what was shown is not in the file");
+    }
+    interrupt(running);
+    assert_eq!(run([&server.port(), &kept]).good(), lines);
+    // On standard input, for tcpdump gives up root and may not be let into the folder.
+    let file = fs::File::open(&kept).unwrap();
+    if let Ok(tcpdump) = Command::new("tcpdump").args(["-n", "-r", "-"]).stdin(file).output() {
+        assert!(tcpdump.status.success(), "tcpdump: {}", String::from_utf8_lossy(&tcpdump.stderr));
+        let packets = run([&server.port(), "-estats", &kept]).good()[0]["packets"].as_u64().unwrap();
+        assert_eq!(String::from_utf8_lossy(&tcpdump.stdout).lines().count() as u64, packets);
+    }
+}
+
+fn root_is_given_up(server: &Server) {
+    let Some((nobody, _)) = account("nobody") else { return announce("SKIPPED: -Z nobody: no user nobody") };
+    let folder = Folder::new();
+    chown(folder.path(), Some(nobody), None).unwrap();
+    let kept = folder.path().join("kept.pcap");
+    let mut running = server.listen([
+        OsStr::new("-i"),
+        "lo".as_ref(),
+        "-Z".as_ref(),
+        "nobody".as_ref(),
+        "-w".as_ref(),
+        kept.as_ref(),
+    ]);
+    server.query("SELECT 'nobody'");
+    assert_eq!(count(&running.lines_until(is_terminate), "SELECT 'nobody'"), 1);
+    // In every thread.
+    for thread in fs::read_dir(format!("/proc/{}/task", running.id())).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        assert_eq!(user_ids(&status), [nobody; 4], "{status}");
+        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        assert_eq!(capabilities.trim().trim_start_matches('0'), "", "no capability is left");
+    }
+    interrupt(running);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&kept).unwrap()), nobody, "files are the user's");
+}
+
+fn counters_come_from_the_kernel(server: &Server) {
+    let mut running = server.listen(["-i", "lo", "-e", "stats", "--stats-interval", "50ms"]);
+    server.query("SELECT 'stats'");
+    let lines = running.lines_until(|line| line["messages"].as_u64() > Some(5) && line["open_connections"] == 0);
+    for line in &lines {
+        assert_eq!(line["event"], "stats");
+    }
+    let last = interrupt(running).values().pop().unwrap();
+    let packets = last["packets"].as_u64().unwrap();
+    assert!(packets > 0 && last["kernel"]["received"].as_u64() >= Some(packets), "{last}");
+    assert_eq!((&last["kernel"]["dropped"], &last["kernel"]["interface_dropped"]), (&0.into(), &0.into()));
+}
+
+fn a_snap_length_is_a_loss(server: &Server) {
+    let mut running = server.listen(["-i", "lo", "-s", "120"]);
+    server.query("SELECT repeat('long ', 1000)");
+    let lines = running.lines_until(is_terminate);
+    assert!(lines.iter().any(|line| line["event"] == "loss" && line["reason"] == "snaplen"), "{lines:?}");
+    interrupt(running);
+}
+
+fn a_filter_is_added_to_the_ports(server: &Server) {
+    let running = server.listen(["-i", "lo", "-f", "host 127.0.0.2", "-e", "message,stats"]);
+    server.query("SELECT 'not for you'");
+    let lines = interrupt(running).values();
+    assert_eq!((lines.len(), &lines[0]["packets"]), (1, &0.into()));
+}
+
+fn nobody_who_reads_is_a_quiet_end(server: &Server) {
+    // Without a message to write: it need not try.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = pgdissect(["-q", "-i", "lo", &server.port(), "--duration", "1h"]);
+    let running = Running::start_into(writer, &mut command);
+    let outcome = running.finish();
+    assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_named() {
+    if !can_capture("live::what_cannot_be_listened_on_is_named") {
+        return;
+    }
+    for (args, wanted) in [
+        (&["-i", "nosuch0"][..], "pgdissect: nosuch0: no such interface; pgdissect -D lists them\n"),
+        (
+            &["-i", "lo", "-f", "tcp prt 3"],
+            "pgdissect: filter \"tcp prt 3\": can't parse filter expression: syntax error\n",
+        ),
+        (&["-i", "lo", "-Z", "nosuchuser"], "pgdissect: cannot become user nosuchuser: there is no such user\n"),
+        (
+            &["-i", "lo", "-w", "/nosuch/x.pcap"],
+            "pgdissect: /nosuch/x.pcap: cannot be written: No such file or directory",
+        ),
+    ] {
+        let outcome = run(args);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.said);
+        assert!(outcome.said.starts_with(wanted), "{}", outcome.said);
+        assert!(outcome.lines.is_empty());
+    }
+    let listed = run(["-D"]);
+    assert!(listed.code == Some(0) && listed.lines.iter().any(|line| line.contains(".lo ")), "{listed:?}");
+}
+
+#[test]
+fn without_the_right_to_capture_the_remedy_is_named() {
+    if !can_capture("live::without_the_right_to_capture_the_remedy_is_named") {
+        return;
+    }
+    let Some((uid, gid)) = account("nobody") else { return announce("SKIPPED: no permission: no user nobody") };
+    // Where it was built, others may not be let in.
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("pgdissect");
+    fs::copy(env!("CARGO_BIN_EXE_pgdissect"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        Running::start(command.args(args).uid(uid).gid(gid).current_dir(Path::new("/")).stdin(Stdio::null())).finish()
+    };
+    let outcome = as_nobody(&["-i", "lo"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.said.starts_with("pgdissect: lo: you don't have permission to capture on it"), "{}", outcome.said);
+    assert!(outcome.said.contains("sudo setcap cap_net_raw"), "{}", outcome.said);
+    let outcome = as_nobody(&["-i", "nosuch0"]);
+    assert_eq!(outcome.said, "pgdissect: nosuch0: no such interface; pgdissect -D lists them\n");
+}
+
+#[test]
+fn other_traffic_on_the_port_is_no_postgresql() {
+    if !can_capture("live::other_traffic_on_the_port_is_no_postgresql") {
+        return;
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut running = Running::start(&mut pgdissect(["-i", "lo", "-p", &address.port().to_string()]));
+    running.says(&format!("listening on lo for PostgreSQL on port {}", address.port()));
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let loss = running.lines_until(|_| true).pop().unwrap();
+    assert_eq!((&loss["event"], &loss["reason"]), (&"loss".into(), &"not_postgresql".into()));
+    interrupt(running);
+}
