@@ -420,3 +420,6 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

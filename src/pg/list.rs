@@ -37,7 +37,8 @@ impl<'a, T: Decode<'a>> List<'a, T> {
         let start = reader.position();
         let mut end = start;
         let mut read = 0;
-        while read < count {
+        // Behind a cut a text is empty, again and again: what is not there is no item.
+        while read < count && !(reader.is_cut() && reader.is_empty()) {
             match T::decode(reader) {
                 Ok(_) => read += 1,
                 Err(_) if reader.is_cut() => break,

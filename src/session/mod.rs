@@ -141,10 +141,12 @@ impl Session {
         self.pending.lose();
         self.copy_format = None;
         self.startup_at = None;
-        let starting = matches!(self.phase, Phase::Opening | Phase::Startup { .. });
-        if starting && (direction == Direction::Frontend || matches!(self.phase, Phase::Startup { asked: Some(_) })) {
-            self.phase = Phase::Regular;
-        }
+        self.phase = match (self.phase, direction) {
+            (Phase::Opening | Phase::Startup { .. }, Direction::Frontend) => Phase::Regular,
+            // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
+            (Phase::Startup { .. }, Direction::Backend) => Phase::Startup { asked: None },
+            (phase, _) => phase,
+        };
         if direction == Direction::Backend {
             self.asked = Asked::Unknown;
         } else {

@@ -105,6 +105,7 @@ impl Pending {
     fn number(&mut self, request: Request) -> Option<u64> {
         match request {
             Request::CopyEnd => return self.last_query(),
+            Request::Sync if self.copying_in => return self.last_query(),
             Request::Sync => return self.open.take().and_then(|_| self.last_query()),
             Request::Query | Request::FunctionCall => self.open = None,
             step => {
@@ -245,3 +246,6 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -303,6 +303,20 @@ fn lengths_of_two_gigabytes_cost_no_memory_and_no_time() {
     }
 }
 
+#[test]
+fn a_list_that_is_cut_off_has_no_items_but_those_that_are_there() {
+    // Two options of two billion that are claimed, and the beginning of a third.
+    let options = message(b'v', b"\0\x03\0\0\x7f\xff\xff\xff_pq_.a\0_pq_.b\0_pq_.c\0");
+    let mut packets = opened(&startup());
+    packets.push(Tcp::new(From::Server, 1, 1 + u32::try_from(startup().len()).unwrap(), &options).at(3));
+    for (max_message, there) in [(8, 0), (15, 1), (22, 2), (25, 3)] {
+        let output = captures::dissect_packets(&packets, Config { max_message, ..captures::config() });
+        let messages = output.messages();
+        assert_eq!(messages[1]["body"]["unrecognized_options"].as_array().unwrap().len(), there, "{max_message}");
+        contract::check(&output, "a cut list");
+    }
+}
+
 /// A connection that has begun, with what the client said first.
 fn opened(first: &[u8]) -> Vec<OwnedPacket> {
     vec![
@@ -434,7 +448,8 @@ fn what_may_hold_a_secret_is_not_written_where_it_cannot_be_decoded() {
     let alter = b"ALTER ROLE u PASSWORD 'hunter2hunter2'\0behind the end".to_vec();
     let parse = b"\0ALTER ROLE u PASSWORD 'hunter2hunter2'\0\0\xff".to_vec();
     let cancel = [b"\0\0\x01\x40\x04\xd2\x16\x2e\0\0\0\x01", &secret.repeat(22)[..308]].concat();
-    let cases: Vec<(&str, Vec<u8>, Vec<(From, Vec<u8>)>)> = vec![
+    type Case = (&'static str, Vec<u8>, Vec<(From, Vec<u8>)>);
+    let cases: Vec<Case> = vec![
         (
             "a password with more behind it",
             startup(),

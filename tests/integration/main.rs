@@ -14,5 +14,6 @@ mod live;
 mod oracle;
 mod scenarios;
 mod strict;
+mod tcp;
 mod trace;
 mod wire;

@@ -1,0 +1,149 @@
+use super::*;
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_nanos(micros * 1_000, Default::default())
+}
+
+/// A queue, and a clock that goes on with every message.
+struct Exchange {
+    pending: Pending,
+    now: i64,
+}
+
+impl Exchange {
+    fn new() -> Self {
+        Self { pending: Pending::default(), now: 0 }
+    }
+
+    /// Sends requests; gives their numbers.
+    fn send(&mut self, requests: &[Request]) -> Vec<Option<u64>> {
+        let mut numbers = Vec::new();
+        for request in requests {
+            self.now += 1;
+            numbers.push(self.pending.request(*request, at(self.now), KeptFormats::Unknown).query);
+        }
+        numbers
+    }
+
+    /// Takes replies, by their tags; gives the numbers of what they belong to.
+    fn replies(&mut self, tags: &[u8]) -> Vec<Option<u64>> {
+        let mut numbers = Vec::new();
+        for tag in tags {
+            self.now += 1;
+            numbers.push(self.pending.reply(*tag, at(self.now)).query);
+        }
+        numbers
+    }
+}
+
+use Request as R;
+
+#[test]
+fn a_pipeline_is_answered_in_order() {
+    let mut exchange = Exchange::new();
+    let steps = [R::Parse, R::Bind, R::DescribePortal, R::Execute];
+    assert_eq!(exchange.send(&steps), [Some(1); 4]);
+    assert_eq!(exchange.send(&steps), [Some(2); 4]);
+    assert_eq!(exchange.send(&[R::Sync]), [Some(2)]);
+    assert_eq!(exchange.send(&[R::Query]), [Some(3)]);
+    assert_eq!(exchange.replies(b"12TDDC"), [Some(1); 6]);
+    assert_eq!(exchange.replies(b"12nC"), [Some(2); 4]);
+    assert_eq!(exchange.replies(b"Z"), [Some(2)]);
+    assert_eq!(exchange.replies(b"TDCTDCZ"), [Some(3); 7]);
+    assert!(exchange.pending.queue.is_empty());
+}
+
+#[test]
+fn after_an_error_everything_up_to_the_sync_has_no_answer() {
+    let mut exchange = Exchange::new();
+    let steps = [R::Parse, R::Bind, R::Execute];
+    exchange.send(&steps);
+    exchange.send(&steps);
+    exchange.send(&[R::Query, R::Sync]);
+    assert_eq!(exchange.send(&steps), [Some(4); 3]);
+    exchange.send(&[R::Sync]);
+    assert_eq!(exchange.replies(b"12E"), [Some(1); 3], "the error is the first execution's");
+    assert_eq!(exchange.replies(b"Z"), [None], "the Sync behind a Query is of no query");
+    assert_eq!(exchange.replies(b"12CZ"), [Some(4); 4], "what is behind the Sync is answered");
+    assert!(exchange.pending.queue.is_empty());
+}
+
+#[test]
+fn what_is_sent_after_an_error_and_before_its_sync_has_no_answer() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Parse]);
+    assert_eq!(exchange.replies(b"E"), [Some(1)]);
+    exchange.send(&[R::Bind, R::Execute, R::Sync]);
+    exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"Z"), [Some(1)]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
+}
+
+#[test]
+fn an_error_in_a_simple_query_ends_nothing_but_it() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query, R::Query]);
+    assert_eq!(exchange.replies(b"TDCEZ"), [Some(1); 5]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
+}
+
+#[test]
+fn a_sync_before_the_data_of_a_copy_is_ignored_and_the_one_behind_it_is_answered() {
+    let mut exchange = Exchange::new();
+    assert_eq!(exchange.send(&[R::Parse, R::Bind, R::DescribePortal, R::Execute, R::Sync]), [Some(1); 5]);
+    assert_eq!(exchange.replies(b"12nG"), [Some(1); 4]);
+    assert_eq!(exchange.send(&[R::Sync]), [Some(1)], "one in the midst of the data");
+    assert_eq!(exchange.send(&[R::CopyEnd, R::Sync]), [Some(1); 2]);
+    assert_eq!(exchange.send(&[R::Query]), [Some(2)]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(1); 2]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
+    assert!(exchange.pending.queue.is_empty());
+}
+
+#[test]
+fn a_copy_that_fails_skips_to_the_sync_behind_its_data() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Parse, R::Bind, R::Execute, R::Sync]);
+    exchange.replies(b"12G");
+    assert_eq!(exchange.replies(b"E"), [Some(1)], "a row was refused");
+    assert_eq!(exchange.send(&[R::CopyEnd, R::Sync]), [Some(1); 2]);
+    assert_eq!(exchange.replies(b"Z"), [Some(1)]);
+    exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
+}
+
+#[test]
+fn replies_are_timed_from_their_own_request() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Parse, R::Bind]);
+    exchange.now = 100;
+    assert_eq!(exchange.pending.reply(b'1', at(100)).elapsed_us, Some(99));
+    assert_eq!(exchange.pending.reply(b'2', at(100)).elapsed_us, Some(98));
+    assert_eq!(exchange.pending.reply(b'N', at(100)).elapsed_us, None, "a notice answers nothing");
+}
+
+#[test]
+fn notifications_belong_to_no_query() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"AN"), [None, Some(1)]);
+}
+
+#[test]
+fn nothing_is_attributed_after_a_loss_until_everything_is_answered() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query]);
+    exchange.pending.lose();
+    assert_eq!(exchange.replies(b"DCZ"), [None; 3]);
+    exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
+}
+
+#[test]
+fn a_pipeline_that_never_ends_is_bounded() {
+    let mut exchange = Exchange::new();
+    for _ in 0..2 * MAX_PENDING {
+        exchange.send(&[R::Parse]);
+    }
+    assert_eq!(exchange.pending.queue.len(), MAX_PENDING);
+}

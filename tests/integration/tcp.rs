@@ -1,0 +1,174 @@
+//! TCP in its less tidy forms, as packets made by hand.
+
+use serde_json::Value;
+
+use crate::captures::{self, OwnedPacket};
+use crate::wire::{From, Tcp, message, startup};
+
+const C: From = From::Client;
+const S: From = From::Server;
+
+fn query() -> Vec<u8> {
+    message(b'Q', b"SELECT 1\0")
+}
+
+fn ready() -> Vec<u8> {
+    message(b'Z', b"I")
+}
+
+/// Both SYNs and the StartupMessage; the numbers that follow are the client's and the server's next.
+fn opened() -> (Vec<Tcp>, u32, u32) {
+    let first = startup();
+    let next = 101 + u32::try_from(first.len()).unwrap();
+    let syns = vec![
+        Tcp::new(C, 100, 0, b"").without_ack().syn(),
+        Tcp::new(S, 500, 101, b"").syn(),
+        Tcp::new(C, 101, 501, &first),
+    ];
+    (syns, next, 501)
+}
+
+/// What is said of segments that come so many microseconds apart: types of messages, and losses as `reason bytes`.
+fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
+    let packets: Vec<OwnedPacket> =
+        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * apart)).collect();
+    let output = captures::dissect_packets(&packets, captures::config());
+    crate::contract::check(&output, "tcp");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let line = |line: &Value| match line["event"].as_str().unwrap() {
+        "message" => text(&line["type"]),
+        _ => format!("{} {}", text(&line["reason"]), line["bytes"]),
+    };
+    output.values().iter().map(line).collect()
+}
+
+#[test]
+fn keep_alives_say_nothing() {
+    let (mut segments, client, server) = opened();
+    segments.push(Tcp::new(S, server, client, &ready()));
+    for junk in [&b""[..], b"\0"] {
+        segments.push(Tcp::new(C, client.wrapping_sub(1), server + 6, junk));
+        segments.push(Tcp::new(S, server + 5, client, junk));
+    }
+    segments.push(Tcp::new(C, client, server + 6, &query()));
+    assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery", "Query"]);
+}
+
+#[test]
+fn data_on_the_syn_is_read() {
+    let first = startup();
+    let next = 101 + u32::try_from(first.len()).unwrap();
+    let segments = [
+        Tcp::new(C, 100, 0, &first).without_ack().syn(),
+        Tcp::new(S, 500, next, b"").syn(),
+        Tcp::new(C, next, 501, &query()),
+    ];
+    assert_eq!(said(&segments, 10), ["StartupMessage", "Query"]);
+}
+
+#[test]
+fn a_fin_may_come_twice_and_before_the_data() {
+    let (mut segments, client, server) = opened();
+    let terminate = message(b'X', b"");
+    segments.push(Tcp::new(C, client + 5, server, b"").fin());
+    segments.push(Tcp::new(C, client, server, &terminate));
+    segments.push(Tcp::new(C, client, server, &terminate).fin());
+    segments.push(Tcp::new(S, server, client + 6, b"").fin());
+    segments.push(Tcp::new(S, server, client + 6, b"").fin());
+    assert_eq!(said(&segments, 10), ["StartupMessage", "Terminate"]);
+}
+
+#[test]
+fn what_comes_again_after_the_end_opens_no_other_connection() {
+    let (mut segments, client, server) = opened();
+    segments.push(Tcp::new(C, client, server, &query()).fin());
+    let behind = client + u32::try_from(query().len()).unwrap() + 1;
+    segments.push(Tcp::new(S, server, behind, &ready()).fin());
+    segments.push(Tcp::new(C, behind, server + 7, b""));
+    segments.push(Tcp::new(S, server, behind, &ready()).fin());
+    segments.push(Tcp::new(C, client, server, &query()).fin());
+    segments.push(segments[0].clone());
+    assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
+    // As long as a host may remember the connection.
+    assert_eq!(said(&segments, 10_000_000), ["StartupMessage", "Query", "ReadyForQuery"]);
+}
+
+#[test]
+fn a_port_that_is_used_again_is_another_connection_however_the_first_one_ended() {
+    let (first, client, server) = opened();
+    let second = [
+        Tcp::new(C, 9_000, 0, b"").without_ack().syn(),
+        Tcp::new(S, 7_000, 9_001, b"").syn(),
+        Tcp::new(C, 9_001, 7_001, &startup()),
+    ];
+    let ends: [Vec<Tcp>; 3] = [
+        vec![],
+        vec![Tcp::new(C, client, server, b"").rst()],
+        vec![Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()],
+    ];
+    for end in ends {
+        let segments = [&first[..], &end, &second].concat();
+        let packets: Vec<_> = segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64)).collect();
+        let messages = captures::dissect_packets(&packets, captures::config()).messages();
+        let conns: Vec<_> = messages.iter().map(|line| line["conn"].as_u64().unwrap()).collect();
+        assert_eq!(conns, [1, 2], "{end:?}");
+    }
+}
+
+#[test]
+fn what_was_on_its_way_when_a_connection_was_reset_is_read() {
+    let (mut segments, client, server) = opened();
+    segments.push(Tcp::new(C, client, server, b"words of the reset").rst());
+    segments.push(Tcp::new(S, server, client, &ready()));
+    assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery"]);
+}
+
+#[test]
+fn a_hole_is_given_up_with_its_size_once_it_was_acknowledged_for_long_enough() {
+    let (mut segments, client, server) = opened();
+    let lost = u32::try_from(query().len()).unwrap();
+    segments.push(Tcp::new(S, server, client + lost, &ready()));
+    assert_eq!(said(&segments, 10), ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()]);
+    // The one that was late comes in time: there is no hole.
+    segments.push(Tcp::new(C, client, server, &query()));
+    assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
+    // Long after it was given up, it is no news.
+    segments.insert(4, Tcp::new(S, server + 6, client + lost, b""));
+    let late = said(&segments, 150_000);
+    assert_eq!(late, ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()]);
+}
+
+#[test]
+fn a_byte_of_the_peer_that_was_only_acknowledged_is_missed_at_the_end() {
+    let (mut segments, client, server) = opened();
+    segments.push(Tcp::new(C, client, server + 6, b""));
+    assert_eq!(said(&segments, 10), ["StartupMessage", "missing 6"]);
+}
+
+#[test]
+fn one_side_alone_is_read() {
+    let (mut segments, client, server) = opened();
+    segments.push(Tcp::new(C, client, server + 6, &query()));
+    segments.retain(|segment| segment.from == C);
+    assert_eq!(said(&segments, 10), ["StartupMessage", "Query"]);
+}
+
+#[test]
+fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
+    let ssl_request = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    let hello = b"\x16\x03\x01\x00\x05\x01\0\0\x01\0";
+    let begun = [
+        Tcp::new(C, 100, 0, b"").without_ack().syn(),
+        Tcp::new(S, 500, 101, b"").syn(),
+        Tcp::new(C, 101, 501, ssl_request),
+    ];
+    // `S` was lost, and TLS follows.
+    let tls = [&begun[..], &[Tcp::new(C, 109, 502, hello), Tcp::new(S, 502, 119, hello)]].concat();
+    let lines = said(&tls, 200_000);
+    assert_eq!(lines[..2], ["SSLRequest", "missing 1"]);
+    assert!(lines[2..].iter().all(|line| line.starts_with("undecryptable")), "{lines:?}");
+    // `N` was lost, and the StartupMessage follows.
+    let next = 109 + u32::try_from(startup().len()).unwrap();
+    let clear = [&begun[..], &[Tcp::new(C, 109, 502, &startup()), Tcp::new(S, 502, next, &ready())]].concat();
+    assert_eq!(said(&clear, 200_000), ["SSLRequest", "missing 1", "StartupMessage", "ReadyForQuery"]);
+}
