@@ -83,6 +83,12 @@ impl From<u8> for Tag {
     }
 }
 
+impl From<Tag> for char {
+    fn from(tag: Tag) -> Self {
+        tag.0
+    }
+}
+
 /// The type of a message, and its fields.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]

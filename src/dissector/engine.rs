@@ -102,6 +102,16 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// Nothing more comes before a hole or the end.
+    fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        let Connection { framers, session, about, .. } = connection;
+        let step = framers.get_mut(direction).settle();
+        if step != Step::More {
+            self.step(session, about, direction, step, origin);
+            self.rest_of_search(connection, direction, origin);
+        }
+    }
+
     fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         while let Route::Messages(framing) = connection.session.route(direction) {
             let Connection { framers, session, about, .. } = connection;
@@ -178,6 +188,7 @@ impl<S: Sink> Engine<'_, S> {
     /// Bytes of a direction are missing.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, reason: Reason, origin: Origin) {
         self.number(&mut connection.about);
+        self.settle(connection, direction, origin);
         let loss = Loss { dir: Some(direction), bytes: Some(bytes), reason, ..Loss::new(origin) };
         self.lose(&connection.about, &loss);
         match connection.session.route(direction) {
@@ -351,6 +362,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        self.settle(connection, direction, origin);
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match connection.session.route(direction) {
             Route::Messages(framing) => {

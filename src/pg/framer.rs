@@ -146,6 +146,18 @@ impl Framer {
         }
     }
 
+    /// Tells that nothing more comes before a hole or the end, where a boundary is searched: one that is likely by now is
+    /// believed. Then there may be frames to be asked for, with no input.
+    pub fn settle(&mut self) -> Step<'_> {
+        self.drop_handed_out();
+        let State::Searching { skipped, search } = &self.state else { return Step::More };
+        let Some(found) = search.settle(self.direction, &self.carry, *skipped) else { return Step::More };
+        let at = usize::try_from(found - *skipped).unwrap_or(usize::MAX).min(self.carry.len());
+        self.carry.advance(at);
+        self.state = State::Framing;
+        Step::Resumed { skipped: found }
+    }
+
     /// Tells that `bytes` bytes of the stream were lost here. May complete a frame, which then lacks them.
     ///
     /// What is lost of a body is skipped exactly; a lost header ends what is known of boundaries.

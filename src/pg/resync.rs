@@ -89,7 +89,35 @@ impl Search {
     }
 }
 
+impl Search {
+    /// The offset of a message that is believed now that nothing more comes before a hole or the end: two whole ones with
+    /// the header of a third behind them, or a row with the header of another row of as many columns.
+    pub(super) fn settle(&self, direction: Direction, bytes: &[u8], base: u64) -> Option<u64> {
+        let candidates = self.candidates.iter().map(|Reverse(candidate)| candidate);
+        let settled =
+            candidates.filter(|candidate| candidate.at >= base && candidate.is_settled(direction, bytes, base));
+        settled.map(|candidate| candidate.at).min()
+    }
+}
+
 impl Candidate {
+    fn is_settled(&self, direction: Direction, bytes: &[u8], base: u64) -> bool {
+        let from =
+            |offset: u64| usize::try_from(offset - base).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+        let begins_another = from(self.next).len() as u64 >= HEADER;
+        match self.whole {
+            0 => false,
+            1 => {
+                let columns = |bytes: &[u8]| match *bytes {
+                    [b'D', _, _, _, _, high, low, ..] if direction == Direction::Backend => Some([high, low]),
+                    _ => None,
+                };
+                columns(from(self.at)).is_some_and(|count| columns(from(self.next)) == Some(count))
+            }
+            _ => begins_another,
+        }
+    }
+
     /// Looks at what has come; says whether the candidate is believed. One that needs no more bytes and is not believed is
     /// none.
     fn goes_on(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {

@@ -11,6 +11,7 @@ mod contract;
 mod cuts;
 mod hostile;
 mod live;
+mod loss;
 mod oracle;
 mod scenarios;
 mod strict;

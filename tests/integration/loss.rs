@@ -1,0 +1,340 @@
+//! What is left of a capture that lost packets: every message whose bytes are all there, and none that was not sent.
+//!
+//! The truth is computed here, by itself: the streams are put together from the whole capture, cut into messages by their
+//! lengths, and the bytes that the impaired capture still has are counted. It shares no code with what is tested.
+
+use std::collections::HashMap;
+
+use pgdissect::direction::Direction;
+use pgdissect::dissector::Dissector;
+use pgdissect::record::Record;
+
+use crate::captures::{self, OwnedPacket};
+
+/// A generator of numbers that are the same in every run (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn chance(&mut self, of_thousand: u64) -> bool {
+        self.next() % 1_000 < of_thousand
+    }
+}
+
+/// What an impairment leaves of each packet: so many bytes of the frame, or nothing.
+type Kept = Vec<Option<usize>>;
+
+/// A whole capture, and what is known of it.
+struct Truth {
+    packets: Vec<OwnedPacket>,
+    /// For each packet with a payload: the stream, the offset in it, where the payload begins in the frame, its length.
+    pieces: Vec<Option<(Stream, usize, usize, usize)>>,
+    /// For each stream: where its messages begin and end, their type byte (0 where there is none) and length word.
+    messages: HashMap<Stream, Vec<Sent>>,
+}
+
+/// A client's port, and `F` or `B`.
+type Stream = (u16, &'static str);
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    from: usize,
+    to: usize,
+    tag: u8,
+    len: u32,
+}
+
+impl Truth {
+    fn of(name: &str) -> Self {
+        let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
+        assert!(errors.is_empty(), "{errors:?}");
+        let mut first: HashMap<Stream, u32> = HashMap::new();
+        let mut bytes: HashMap<Stream, Vec<u8>> = HashMap::new();
+        let mut pieces = Vec::new();
+        for packet in &packets {
+            let segment = pgdissect::packet::decode(&packet.borrow()).expect("every packet is TCP");
+            let is_client = captures::PORTS.contains(&segment.destination.port);
+            let stream = if is_client { (segment.source.port, "F") } else { (segment.destination.port, "B") };
+            if segment.syn {
+                first.insert(stream, segment.seq.wrapping_add(1));
+            }
+            if segment.payload.is_empty() {
+                pieces.push(None);
+                continue;
+            }
+            let offset = segment.seq.wrapping_sub(first[&stream]) as usize;
+            let stream_bytes = bytes.entry(stream).or_default();
+            if stream_bytes.len() < offset + segment.payload.len() {
+                stream_bytes.resize(offset + segment.payload.len(), 0);
+            }
+            stream_bytes[offset..offset + segment.payload.len()].copy_from_slice(segment.payload);
+            let start = packet.data.len() - segment.payload.len();
+            pieces.push(Some((stream, offset, start, segment.payload.len())));
+        }
+        let messages = bytes.iter().map(|(stream, bytes)| (*stream, cut(*stream, bytes))).collect();
+        Self { packets, pieces, messages }
+    }
+
+    /// The capture with what an impairment leaves of it.
+    fn impaired(&self, kept: &Kept) -> Vec<OwnedPacket> {
+        let left = self.packets.iter().zip(kept).filter_map(|(packet, kept)| {
+            let mut packet = packet.clone();
+            packet.data.truncate((*kept)?);
+            Some(packet)
+        });
+        left.collect()
+    }
+
+    /// The messages of which an impairment leaves every byte.
+    fn present(&self, kept: &Kept) -> HashMap<Stream, Vec<Sent>> {
+        let mut there: HashMap<Stream, Vec<bool>> = HashMap::new();
+        for (piece, kept) in self.pieces.iter().zip(kept) {
+            let (Some((stream, offset, start, len)), Some(kept)) = (piece, kept) else { continue };
+            let len = kept.saturating_sub(*start).min(*len);
+            let bytes = there.entry(*stream).or_default();
+            if bytes.len() < offset + len {
+                bytes.resize(offset + len, false);
+            }
+            bytes[*offset..offset + len].fill(true);
+        }
+        let whole = |stream: &Stream, sent: &Sent| {
+            there
+                .get(stream)
+                .and_then(|bytes| bytes.get(sent.from..sent.to))
+                .is_some_and(|bytes| bytes.iter().all(|b| *b))
+        };
+        let present = self
+            .messages
+            .iter()
+            .map(|(stream, messages)| (*stream, messages.iter().copied().filter(|sent| whole(stream, sent)).collect()));
+        present.collect()
+    }
+}
+
+/// Cuts a stream into messages.
+fn cut((_, direction): Stream, bytes: &[u8]) -> Vec<Sent> {
+    let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().unwrap()));
+    let mut messages = Vec::new();
+    let mut at = 0;
+    let mut is_startup = direction == "F";
+    while at < bytes.len() {
+        let sent = if is_startup {
+            let (Some(len), Some(code)) = (word(at), word(at + 4)) else { break };
+            is_startup = matches!(code, 80_877_103 | 80_877_104);
+            Sent { from: at, to: at + len as usize, tag: 0, len }
+        } else if direction == "B" && at == 0 && matches!(bytes[0], b'S' | b'N' | b'G') {
+            Sent { from: at, to: at + 1, tag: 0, len: 1 }
+        } else {
+            let Some(len) = word(at + 1) else { break };
+            Sent { from: at, to: at + 1 + len as usize, tag: bytes[at], len }
+        };
+        at = sent.to;
+        messages.push(sent);
+    }
+    messages
+}
+
+/// How much of what was there was reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    sent: usize,
+    present: usize,
+    reported: usize,
+    damaged: usize,
+    invented: usize,
+}
+
+impl Score {
+    fn recall(self) -> f64 {
+        if self.present == 0 { 1.0 } else { self.reported as f64 / self.present as f64 }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.present += other.present;
+        self.reported += other.reported;
+        self.damaged += other.damaged;
+        self.invented += other.invented;
+    }
+}
+
+/// What was reported of a message.
+struct Reported {
+    tag: u8,
+    len: u32,
+    is_whole: bool,
+    is_decoded: bool,
+}
+
+/// Dissects what an impairment leaves, and holds it against the truth.
+fn score(truth: &Truth, kept: &Kept) -> Score {
+    let mut reported: HashMap<Stream, Vec<Reported>> = HashMap::new();
+    let mut sink = |record: &Record<'_>| {
+        let Record::Message(line) = record else { return };
+        let port = line.client.rsplit(':').next().unwrap().parse().unwrap();
+        let dir = if line.dir == Direction::Frontend { "F" } else { "B" };
+        reported.entry((port, dir)).or_default().push(Reported {
+            tag: line.tag.map_or(0, |tag| char::from(tag) as u8),
+            len: line.len,
+            is_whole: line.missing == 0,
+            is_decoded: line.error.is_none(),
+        });
+    };
+    let mut dissector = Dissector::new(captures::config());
+    for packet in truth.impaired(kept) {
+        dissector.packet(&packet.borrow(), &mut sink);
+    }
+    dissector.finish(&mut sink);
+
+    let present = truth.present(kept);
+    let mut score = Score::default();
+    for (stream, sent) in &truth.messages {
+        score.sent += sent.len();
+        score.present += present[stream].len();
+        let mut rest = sent.iter();
+        for message in reported.remove(stream).unwrap_or_default() {
+            // What is reported must be among what was sent, in its order.
+            let was_sent = rest.any(|sent| (sent.tag, sent.len) == (message.tag, message.len));
+            if !was_sent || message.is_whole && !message.is_decoded {
+                score.invented += 1;
+                break;
+            } else if message.is_whole {
+                score.reported += 1;
+            } else {
+                score.damaged += 1;
+            }
+        }
+    }
+    score.invented += reported.len();
+    score
+}
+
+/// How a capture is impaired.
+#[derive(Clone, Copy, Debug)]
+enum Impairment {
+    /// Packets are dropped, so many of a thousand.
+    Drops(u64),
+    /// Packets are dropped, so many of a thousand, and with each up to 20 behind it.
+    Bursts(u64),
+    /// Packets are cut off behind so many bytes.
+    Snaplen(usize),
+    /// It begins at any packet.
+    Begins,
+    /// It has one direction, and of that so many packets of a thousand are dropped.
+    OneDirection(u64),
+}
+
+impl Impairment {
+    fn kept(self, truth: &Truth, random: &mut Random) -> Kept {
+        let all = || truth.packets.iter().map(|packet| packet.data.len());
+        let has_data = |index: usize| truth.pieces[index].is_some();
+        match self {
+            Self::Drops(rate) => {
+                let dropped = |index| has_data(index) && random.chance(rate);
+                all()
+                    .enumerate()
+                    .map({
+                        let mut dropped = dropped;
+                        move |(index, len)| (!dropped(index)).then_some(len)
+                    })
+                    .collect()
+            }
+            Self::Bursts(rate) => {
+                let mut left = 0;
+                let mut kept = Vec::new();
+                for len in all() {
+                    if left == 0 && random.chance(rate) {
+                        left = 1 + random.next() % 20;
+                    }
+                    kept.push((left == 0).then_some(len));
+                    left = left.saturating_sub(1);
+                }
+                kept
+            }
+            Self::Snaplen(snaplen) => all().map(|len| Some(len.min(snaplen))).collect(),
+            Self::Begins => {
+                let first = random.next() as usize % truth.packets.len();
+                all().enumerate().map(|(index, len)| (index >= first).then_some(len)).collect()
+            }
+            Self::OneDirection(rate) => {
+                let direction = if random.chance(500) { "F" } else { "B" };
+                let mut kept = Vec::new();
+                for (packet, piece) in truth.packets.iter().zip(&truth.pieces) {
+                    let segment = pgdissect::packet::decode(&packet.borrow()).unwrap();
+                    let from_client = captures::PORTS.contains(&segment.destination.port);
+                    let is_seen = from_client == (direction == "F") && !(piece.is_some() && random.chance(rate));
+                    kept.push(is_seen.then_some(packet.data.len()));
+                }
+                kept
+            }
+        }
+    }
+}
+
+const TRAFFIC: &[(&str, &str)] = &[
+    ("simple queries", "pgbench-simple/capture.pcap.gz"),
+    ("prepared statements", "pgbench-prepared/capture.pcap.gz"),
+    ("transactions", "pgbench-tpcb/capture.pcap.gz"),
+    ("result of 3,000 rows", "rows-3000/capture.pcap"),
+    ("COPY", "copy-in/capture.pcap"),
+];
+
+/// Scores impairments over all traffic; `cargo test loss -- --nocapture` prints the table.
+fn measure(impairments: &[Impairment], runs: u64) -> Vec<(String, Score)> {
+    let mut scores = Vec::new();
+    for (traffic, name) in TRAFFIC {
+        let truth = Truth::of(name);
+        for impairment in impairments {
+            let mut total = Score::default();
+            for seed in 0..runs {
+                total.add(score(&truth, &impairment.kept(&truth, &mut Random(seed))));
+            }
+            let what = format!("{traffic}, {impairment:?}");
+            println!(
+                "{what:45} {:7} sent, {:7} there, {:7} reported ({:6.2}%), {:4} damaged, {} invented",
+                total.sent,
+                total.present,
+                total.reported,
+                100.0 * total.recall(),
+                total.damaged,
+                total.invented,
+            );
+            scores.push((what, total));
+        }
+    }
+    scores
+}
+
+#[test]
+fn dropped_packets_cost_no_message_but_those_that_were_in_them() {
+    use Impairment::{Bursts, Drops, OneDirection, Snaplen};
+    let light = [Drops(0), Drops(1), Drops(10), Bursts(1), OneDirection(0), OneDirection(10)];
+    for (what, score) in measure(&light, runs()) {
+        assert!(score.recall() >= 0.99, "{what}: {score:?}");
+        assert_eq!(score.invented, 0, "{what}");
+    }
+    for (what, score) in measure(&[Drops(100), Bursts(10), OneDirection(100), Snaplen(300)], runs()) {
+        assert!(score.recall() >= 0.9, "{what}: {score:?}");
+        assert_eq!(score.invented, 0, "{what}");
+    }
+}
+
+#[test]
+fn a_capture_may_begin_with_any_packet() {
+    for (what, score) in measure(&[Impairment::Begins], runs()) {
+        assert!(score.recall() >= 0.99, "{what}: {score:?}");
+        assert_eq!(score.invented, 0, "{what}");
+    }
+}
+
+/// How many random cases; the variable of proptest raises it.
+fn runs() -> u64 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20)
+}
