@@ -18,6 +18,8 @@ pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
     pub(super) is_open: bool,
+    /// Whether it began before the capture.
+    pub(super) is_midstream: bool,
     /// When it last brought something new.
     pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,
@@ -47,11 +49,14 @@ pub(super) struct About {
 
 impl Connection {
     pub(super) fn new(segment: &Segment<'_>, config: &Config, origin: Origin) -> Self {
-        let begins = segment.syn || opening::of_client(segment.payload) == Opening::Startup;
+        // A startup packet tells the beginning as well as a SYN does.
+        let begins_with_startup = !segment.syn && opening::of_client(segment.payload) == Opening::Startup;
+        let begins = segment.syn || begins_with_startup;
         let (client, server) = ends(segment, config);
         let mut connection = Self {
             serial: origin.packet,
             is_open: true,
+            is_midstream: !begins,
             active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
@@ -68,6 +73,9 @@ impl Connection {
                 search_reason: PerDirection::default(),
             },
         };
+        if begins_with_startup {
+            connection.tcp.begins_with(Direction::Frontend, segment);
+        }
         if !begins {
             if config.ports.is_none() {
                 connection.session.recognize_foreign();

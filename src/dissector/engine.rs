@@ -39,7 +39,13 @@ impl<S: Sink> Engine<'_, S> {
 
     pub(super) fn accept(&mut self, connection: &mut Connection, segment: &Segment<'_>, origin: Origin) {
         let direction = connection.direction_of(segment);
-        match connection.tcp.accept(direction, segment, origin) {
+        let was_seen = connection.tcp.is_from_start(direction).is_some();
+        let accepted = connection.tcp.accept(direction, segment, origin);
+        if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.is_midstream {
+            // The connection's beginning was seen, but not that of this direction.
+            connection.search(direction, Reason::Missing);
+        }
+        match accepted {
             Accepted::InOrder(bytes) => {
                 connection.active_at = origin.ts;
                 self.feed(connection, direction, bytes, origin);
@@ -151,11 +157,12 @@ impl<S: Sink> Engine<'_, S> {
     /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
     /// client's bytes are not in the capture, or this is another protocol.
     fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+        let is_searching = connection.framers.backend.is_searching();
         match bytes {
-            [b'E', ..] => connection.session.recognize_startup(),
-            [b'S' | b'N'] => connection.session.recognize_answer(Encryption::Tls),
-            [b'G'] => connection.session.recognize_answer(Encryption::Gssapi),
-            _ if resync::begins_with_message(Direction::Backend, bytes) => {
+            [b'E', ..] if !is_searching => connection.session.recognize_startup(),
+            [b'S' | b'N'] if !is_searching => connection.session.recognize_answer(Encryption::Tls),
+            [b'G'] if !is_searching => connection.session.recognize_answer(Encryption::Gssapi),
+            _ if is_searching || resync::begins_with_message(Direction::Backend, bytes) => {
                 connection.session.lose(Direction::Frontend);
                 connection.search(Direction::Frontend, Reason::Missing);
             }

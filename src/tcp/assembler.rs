@@ -30,6 +30,8 @@ pub struct Assembler {
     fin: Option<u64>,
     /// Whether a segment of this direction was seen, and not only an acknowledgment of one.
     seen: bool,
+    /// Whether the first byte that could be seen is the first that was sent.
+    from_start: bool,
     counters: Counters,
 }
 
@@ -118,8 +120,8 @@ pub(super) struct Front {
 }
 
 impl Assembler {
-    /// A stream whose first byte has this sequence number.
-    pub fn new(seq: u32) -> Self {
+    /// A stream whose first byte that can be seen has this sequence number; whether it is the first that was sent.
+    pub fn new(seq: u32, from_start: bool) -> Self {
         Self {
             next: Position::start(seq),
             early: VecDeque::new(),
@@ -128,6 +130,7 @@ impl Assembler {
             acked_one: false,
             fin: None,
             seen: false,
+            from_start,
             counters: Counters::default(),
         }
     }
@@ -150,6 +153,10 @@ impl Assembler {
     /// Whether everything up to the FIN was delivered.
     pub(super) fn is_finished(&self) -> bool {
         self.fin.is_some_and(|fin| fin <= self.next.offset)
+    }
+
+    pub(super) const fn is_from_start(&self) -> bool {
+        self.from_start
     }
 
     pub(super) const fn mark_seen(&mut self) {

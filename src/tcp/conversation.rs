@@ -89,6 +89,13 @@ impl Conversation {
         Self { sides: PerDirection::default(), start_seen: false, opened: None, reset: false, segments: 0, max_held }
     }
 
+    /// Tells that a segment, whatever it looks like, is the first of its direction with data, and answers nothing.
+    pub fn begins_with(&mut self, direction: Direction, segment: &Segment<'_>) {
+        self.start_seen = true;
+        *self.sides.get_mut(direction) = Some(Assembler::new(segment.seq, true));
+        *self.sides.get_mut(direction.opposite()) = segment.ack.map(|ack| Assembler::new(ack, true));
+    }
+
     /// Takes a segment.
     pub fn accept<'a>(&mut self, direction: Direction, segment: &Segment<'a>, origin: Origin) -> Accepted<'a> {
         self.segments += 1;
@@ -96,11 +103,11 @@ impl Conversation {
         let first_seq = if segment.syn { segment.seq.wrapping_add(1) } else { segment.seq };
         if segment.syn && self.sides.get(direction).as_ref().is_none_or(|side| !side.is_seen()) {
             if let (Some(ack), None) = (segment.ack, self.sides.get(peer)) {
-                *self.sides.get_mut(peer) = Some(Assembler::new(ack));
+                *self.sides.get_mut(peer) = Some(Assembler::new(ack, true));
             }
             self.start_seen = true;
             self.opened = self.opened.or(Opened::by(direction, segment));
-            *self.sides.get_mut(direction) = Some(Assembler::new(first_seq));
+            *self.sides.get_mut(direction) = Some(Assembler::new(first_seq, true));
         }
         if segment.rst {
             self.reset = true;
@@ -109,8 +116,10 @@ impl Conversation {
         }
 
         if let (Some(ack), None, true) = (segment.ack, self.sides.get(peer), self.start_seen) {
-            // Nothing of the other side was captured yet. What it sends begins here, or before.
-            *self.sides.get_mut(peer) = Some(Assembler::new(ack));
+            // Nothing of the other side was captured yet. What it sends begins here, unless it was answered already.
+            let answers_nothing =
+                self.sides.get(direction).as_ref().is_some_and(|side| side.offset_of(first_seq) == Some(0));
+            *self.sides.get_mut(peer) = Some(Assembler::new(ack, answers_nothing));
         }
         let after = match (segment.ack, self.sides.get_mut(peer)) {
             (Some(ack), Some(side)) => {
@@ -127,7 +136,7 @@ impl Conversation {
                 return Accepted::Nothing;
             }
             // The connection began before the capture: its first byte here is the first that could be seen.
-            let mut side = Assembler::new(first_seq);
+            let mut side = Assembler::new(first_seq, false);
             side.mark_seen();
             *self.sides.get_mut(direction) = Some(side);
             return self.accept_payload(direction, segment, first_seq, after, origin);
@@ -273,9 +282,9 @@ impl Conversation {
         Direction::BOTH.iter().any(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::has_early))
     }
 
-    /// Whether the capture has the beginning of the connection.
-    pub const fn start_seen(&self) -> bool {
-        self.start_seen
+    /// Whether the first byte of a direction that could be seen is the first that was sent; nothing where none was seen.
+    pub fn is_from_start(&self, direction: Direction) -> Option<bool> {
+        self.sides.get(direction).as_ref().filter(|side| side.is_seen()).map(Assembler::is_from_start)
     }
 
     /// Whether a SYN, of either side, opens another connection than this one.

@@ -3,6 +3,8 @@
 //! The truth is computed here, by itself: the streams are put together from the whole capture, cut into messages by their
 //! lengths, and the bytes that the impaired capture still has are counted. It shares no code with what is tested.
 
+#![allow(clippy::print_stdout)] // the table is for whoever asks for it
+
 use std::collections::HashMap;
 
 use pgdissect::direction::Direction;
