@@ -130,7 +130,12 @@ pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
         Some(LaxNetSlice::Ipv4(ip)) => {
             let header = ip.header();
             let start = offset_in(packet.data, header.slice());
-            (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), start, header.total_len().into())
+            let wire_len = usize::from(header.total_len());
+            // A length that does not even cover the header is none, but for 0.
+            if wire_len > 0 && wire_len < header.slice().len() {
+                return Err(NotTcp::Damaged);
+            }
+            (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), start, wire_len)
         }
         Some(LaxNetSlice::Ipv6(ip)) => {
             let header = ip.header();

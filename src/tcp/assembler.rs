@@ -275,6 +275,15 @@ impl Assembler {
         }
     }
 
+    /// Keeps word of bytes that the snap length cut off, where they can belong to the stream.
+    pub(super) fn keep_snapped(&mut self, offset: u64, bytes: u64, held: Held) {
+        if offset > self.next.offset + MAX_WINDOW {
+            self.counters.out_of_window += bytes;
+        } else {
+            self.keep(offset, Content::Snapped(bytes), held);
+        }
+    }
+
     /// Parts a kept piece in two, where `at` lies inside it. Gives the index of the piece that begins there, or that it is.
     fn split(&mut self, index: usize, at: u64) -> usize {
         let Some(early) = self.early.get_mut(index).filter(|early| early.offset < at && at < early.end()) else {

@@ -172,7 +172,7 @@ impl Conversation {
         if segment.snapped > 0
             && let Some(offset) = side.offset_of(end_seq)
         {
-            side.keep(offset, Content::Snapped(segment.snapped.into()), Held { after, at: segments, origin });
+            side.keep_snapped(offset, segment.snapped.into(), Held { after, at: segments, origin });
         }
         if segment.fin
             && let Some(offset) = side.offset_of(end_seq.wrapping_add(segment.snapped))

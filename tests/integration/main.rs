@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod contract;
 mod cuts;
+mod fuzzed;
 mod hostile;
 mod live;
 mod loss;

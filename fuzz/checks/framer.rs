@@ -1,0 +1,182 @@
+//! Bytes in any cuts, with gaps between: every byte is in a frame or reported, once.
+
+use arbitrary::{Result, Unstructured};
+use pgdissect::direction::Direction;
+use pgdissect::pg::frame::{Cut, Frame};
+use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
+
+/// What comes next in a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// So many bytes that are lost.
+    Gap(u64),
+    /// Word that nothing comes for now, so that a likely boundary is to be believed.
+    Settle,
+    /// What was known of boundaries is given up.
+    Lose,
+    /// The session reads the bytes that follow otherwise.
+    Framing(Framing),
+}
+
+const FRAMINGS: [Framing; 3] = [Framing::Tagged, Framing::Startup, Framing::EncryptionAnswer];
+
+pub(crate) fn check(data: &[u8]) {
+    let Ok((direction, inputs, max_message, size)) = read(&mut Unstructured::new(data)) else { return };
+    account(direction, &inputs, max_message, size);
+}
+
+fn read(u: &mut Unstructured<'_>) -> Result<(Direction, Vec<Input>, usize, usize)> {
+    let direction = *u.choose(&Direction::BOTH)?;
+    let max_message = *u.choose(&[1 << 20, 0, 1, 16, 300])?;
+    let size = *u.choose(&[usize::MAX, 1, 2, 5, 7, 64])?;
+    let mut inputs = Vec::new();
+    while !u.is_empty() {
+        inputs.push(match u.int_in_range(0..=15_u8)? {
+            0..=7 => {
+                let len = usize::from(u.arbitrary::<u8>()?).min(u.len());
+                Input::Bytes(u.bytes(len)?.to_vec())
+            }
+            8 => Input::Bytes(u.bytes(u.len())?.to_vec()),
+            9 => Input::Gap(u64::from(u.arbitrary::<u32>()?)),
+            10 | 11 => Input::Gap(u.arbitrary::<u8>()?.into()),
+            12 => Input::Settle,
+            13 => Input::Lose,
+            _ => Input::Framing(*u.choose(&FRAMINGS)?),
+        });
+    }
+    Ok((direction, inputs, max_message, size))
+}
+
+/// A framer, and what became of the bytes that it was given.
+struct Ledger {
+    max_message: usize,
+    /// Bytes that were given, those of gaps with them.
+    given: u64,
+    /// Bytes that were handed out in frames, with those that these lack, and bytes that were skipped.
+    found: u64,
+    /// Bytes of gaps that are in no frame.
+    lost: u64,
+}
+
+impl Ledger {
+    /// The bytes that are still in the framer.
+    fn pending(&self) -> u64 {
+        self.given.checked_sub(self.found + self.lost).expect("nothing is handed out twice")
+    }
+
+    /// Checks a frame by itself; says how many bytes it has on the wire.
+    fn frame(&self, frame: &Frame<'_>) -> u64 {
+        assert!(frame.body.len() <= self.max_message, "no body is longer than the limit");
+        let whole = u64::from(frame.len) + u64::from(frame.tag.is_some());
+        let header = match (frame.tag, frame.len) {
+            (Some(_), _) => 5,
+            (None, 1) => 0,
+            (None, _) => 4,
+        };
+        assert_eq!(header + frame.body.len() as u64 + frame.missing, whole, "{frame:?}");
+        assert_eq!(frame.cut.is_some(), frame.missing > 0, "{frame:?}");
+        whole
+    }
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::More => {}
+            Step::Frame(frame) => self.found += self.frame(&frame),
+            Step::Resumed { skipped } => self.found += skipped,
+            // Its header is searched, and reported with what is skipped.
+            Step::Malformed { header, .. } => assert!(matches!(header.len(), 4 | 5), "{header:?}"),
+        }
+        self.pending();
+    }
+}
+
+/// Feeds a framer, with bytes in pieces of a size at the most, and adds up what becomes of every byte.
+pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize, size: usize) {
+    let mut framer = Framer::new(direction, max_message);
+    let mut framing = Framing::Tagged;
+    let mut ledger = Ledger { max_message, given: 0, found: 0, lost: 0 };
+    for input in inputs {
+        match input {
+            Input::Bytes(bytes) => {
+                ledger.given += bytes.len() as u64;
+                for piece in bytes.chunks(size.min(bytes.len().max(1))) {
+                    feed(&mut framer, piece, framing, &mut ledger);
+                }
+            }
+            Input::Gap(bytes) => gap(&mut framer, *bytes, framing, &mut ledger),
+            Input::Settle => {
+                ledger.step(framer.settle());
+                feed(&mut framer, &[], framing, &mut ledger);
+            }
+            // Said of a direction at its beginning, or between two messages.
+            Input::Lose if ledger.pending() > 0 && !framer.is_searching() => {}
+            Input::Lose => {
+                framer.lose();
+                assert!(framer.is_searching());
+            }
+            Input::Framing(other) => {
+                framing = *other;
+                feed(&mut framer, &[], framing, &mut ledger);
+            }
+        }
+        let held = framer.held() as u64;
+        assert!(held <= 3 * ledger.given + (64 << 10), "{held} bytes are held of {}", ledger.given);
+    }
+    let pending = ledger.pending();
+    match framer.end(framing) {
+        Ended::Clean => assert_eq!(pending, 0, "every byte is accounted for"),
+        Ended::Frame(frame) => {
+            let whole = ledger.frame(&frame);
+            assert!(whole > pending && whole - pending <= frame.missing, "{pending} bytes were left for {frame:?}");
+        }
+        Ended::Leftover { bytes } | Ended::Unresolved { bytes } => assert_eq!(bytes, pending, "all that is left"),
+    }
+    assert_eq!(framer.end(framing), Ended::Clean, "a stream ends once");
+}
+
+/// Gives bytes until nothing more comes of them.
+fn feed(framer: &mut Framer, mut piece: &[u8], framing: Framing, ledger: &mut Ledger) {
+    let most = 4 * (piece.len() as u64 + ledger.pending()) + 16;
+    for _ in 0..most {
+        let (used, step) = framer.next(piece, framing);
+        let is_done = step == Step::More;
+        assert!(!is_done || used == piece.len(), "everything is taken in");
+        ledger.step(step);
+        piece = &piece[used..];
+        if is_done {
+            return;
+        }
+    }
+    panic!("it does not end");
+}
+
+fn gap(framer: &mut Framer, bytes: u64, framing: Framing, ledger: &mut Ledger) {
+    let (was_searching, pending) = (framer.is_searching(), ledger.pending());
+    ledger.given += bytes;
+    let whole = match framer.gap(bytes, framing) {
+        Step::More => None,
+        Step::Frame(frame) => {
+            assert_eq!(frame.cut, Some(Cut::Gap));
+            assert!(!was_searching, "no frame is found in a gap");
+            Some(ledger.frame(&frame))
+        }
+        other => panic!("a gap gives {other:?}"),
+    };
+    match (whole, framer.is_searching()) {
+        (Some(whole), false) => {
+            assert_eq!(whole, pending + bytes, "the gap ends where the frame does");
+            ledger.found += whole;
+        }
+        (Some(whole), true) => {
+            let beyond = pending < whole && whole < pending + bytes;
+            assert!(beyond, "the gap goes beyond the frame: {whole} bytes, {pending} pending, {bytes} lost");
+            ledger.found += whole;
+            ledger.lost += pending + bytes - whole;
+        }
+        (None, true) => ledger.lost += bytes,
+        (None, false) => {}
+    }
+    assert!(!was_searching || framer.is_searching(), "a gap is no boundary");
+}

@@ -1,0 +1,98 @@
+//! A body of any message, whole or cut, read with anything known beside it: each form of its line keeps the contract.
+
+use arbitrary::{Result, Unstructured};
+use pgdissect::direction::Direction;
+use pgdissect::pg::auth::Asked;
+use pgdissect::pg::frame::{Cut, Frame};
+use pgdissect::pg::message::{self, Context, Message};
+use pgdissect::pg::row::Format;
+use pgdissect::record::{Content, Flags, LossRecord, MessageRecord, Reason, Record};
+use pgdissect::time::{Precision, Timestamp};
+
+use super::lines;
+
+const ASKED: [Asked; 6] = [
+    Asked::Unknown,
+    Asked::Password,
+    Asked::SaslInitial,
+    Asked::ScramContinue,
+    Asked::SaslContinue,
+    Asked::Gss,
+];
+
+pub(crate) fn check(data: &[u8]) {
+    // An input that ends too early is none.
+    let _: Result<()> = decode(&mut Unstructured::new(data));
+}
+
+fn decode(u: &mut Unstructured<'_>) -> Result<()> {
+    let direction = *u.choose(&Direction::BOTH)?;
+    let tag = u.arbitrary::<Option<u8>>()?;
+    let formats = [None, Some(Format::TEXT), Some(Format::BINARY)];
+    let context = Context {
+        asked: *u.choose(&ASKED)?,
+        gssenc: u.arbitrary()?,
+        copy_format: *u.choose(&formats)?,
+        show_secrets: u.arbitrary()?,
+    };
+    let missing = u64::from(*u.choose(&[0, 0, 0, 1, 77, u32::MAX])?);
+    let ts = Timestamp::from_nanos(u.arbitrary()?, if u.arbitrary()? { Precision::Micros } else { Precision::Nanos });
+    let (query, elapsed_us) = (u.arbitrary()?, u.arbitrary()?);
+    let body = u.bytes(u.len())?;
+
+    let cut = (missing > 0).then_some(Cut::TooLarge);
+    let len = u32::try_from(body.len() as u64 + 4 + missing).unwrap_or(u32::MAX);
+    let frame = Frame { tag, len, body, missing, cut };
+    let decoded = Message::decode(direction, &frame, &context);
+    let name = message::undecoded_name(direction, tag, &context);
+    let (content, error) = match decoded {
+        Ok(message) => {
+            // What is common to all authentication messages is a name, too: their type is behind the tag.
+            let is_same = message.name() == name || matches!(tag, Some(b'R' | b'p')) || tag.is_none();
+            assert!(is_same, "{} is called {name} where it cannot be decoded", message.name());
+            (Content::Decoded(message), None)
+        }
+        Err(error) => {
+            let body = message::undecoded_body(direction, tag, body, &context);
+            (Content::Undecoded { name, body }, Some(error))
+        }
+    };
+    let is_decoded = error.is_none();
+    let record = Record::Message(MessageRecord {
+        ts,
+        conn: 1,
+        client: "10.0.0.1:40000",
+        server: "[::1]:5432",
+        dir: direction,
+        seq: 1,
+        packet: 1,
+        tag: tag.map(Into::into),
+        len,
+        content,
+        query,
+        elapsed_us,
+        missing,
+        flags: Flags { truncated: missing > 0, midstream: context.gssenc },
+        error,
+    });
+    let value = lines::check(&record);
+    assert_eq!(value["event"], "message");
+    assert_eq!(value.get("error").is_some(), !is_decoded);
+    assert!(value["type"].is_string(), "{value}");
+
+    // The same bytes as the words of a loss.
+    let detail = String::from_utf8_lossy(body);
+    lines::check(&Record::Loss(LossRecord {
+        ts,
+        conn: 1,
+        client: "10.0.0.1:40000",
+        server: "[::1]:5432",
+        dir: None,
+        packet: 1,
+        bytes: query,
+        reason: Reason::Malformed,
+        skipped: elapsed_us,
+        detail: Some(&detail),
+    }));
+    Ok(())
+}

@@ -1,0 +1,10 @@
+#![no_main]
+
+#[path = "../checks/lines.rs"]
+mod lines;
+#[path = "../checks/engine.rs"]
+mod engine;
+#[path = "../../tests/integration/strict.rs"]
+mod strict;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| engine::check(data));

@@ -1,0 +1,58 @@
+//! What the fuzz targets check (see `fuzz/`), on the inputs that are kept.
+
+use std::path::Path;
+
+use crate::strict;
+
+#[path = "../../fuzz/checks/engine.rs"]
+mod engine;
+#[path = "../../fuzz/checks/framer.rs"]
+pub(crate) mod framer;
+#[path = "../../fuzz/checks/lines.rs"]
+mod lines;
+#[path = "../../fuzz/checks/message.rs"]
+mod message;
+#[path = "../../fuzz/checks/packet.rs"]
+mod packet;
+#[path = "../../fuzz/checks/reassembly.rs"]
+mod reassembly;
+
+/// Runs a check on every input that is kept for it.
+fn check_seeds(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let mut seeds = 0;
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let path = file.unwrap().path();
+        let seed = std::fs::read(&path).unwrap();
+        assert!(seed.len() <= 4096, "{} is too large to be kept", path.display());
+        println!("{}", path.display());
+        check(&seed);
+        seeds += 1;
+    }
+    assert!(seeds > 3, "the inputs of {target} were not found");
+}
+
+#[test]
+fn kept_frames_are_read_or_refused() {
+    check_seeds("packet", packet::check);
+}
+
+#[test]
+fn kept_segments_are_put_in_order() {
+    check_seeds("reassembly", reassembly::check);
+}
+
+#[test]
+fn kept_streams_are_accounted_for() {
+    check_seeds("framer", framer::check);
+}
+
+#[test]
+fn kept_messages_keep_the_contract() {
+    check_seeds("message", message::check);
+}
+
+#[test]
+fn kept_captures_keep_the_contract() {
+    check_seeds("engine", engine::check);
+}
