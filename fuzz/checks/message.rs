@@ -11,14 +11,8 @@ use pgdissect::time::{Precision, Timestamp};
 
 use super::lines;
 
-const ASKED: [Asked; 6] = [
-    Asked::Unknown,
-    Asked::Password,
-    Asked::SaslInitial,
-    Asked::ScramContinue,
-    Asked::SaslContinue,
-    Asked::Gss,
-];
+const ASKED: [Asked; 6] =
+    [Asked::Unknown, Asked::Password, Asked::SaslInitial, Asked::ScramContinue, Asked::SaslContinue, Asked::Gss];
 
 pub(crate) fn check(data: &[u8]) {
     // An input that ends too early is none.

@@ -105,9 +105,15 @@ fn read(u: &mut Unstructured<'_>) -> Result<(usize, bool, Vec<Plan>)> {
 #[derive(Clone, Debug)]
 enum Happened {
     /// Bytes were captured, from this sequence number on.
-    Sent { first: u32, len: u64 },
+    Sent {
+        first: u32,
+        len: u64,
+    },
     /// Bytes were cut off the capture.
-    CutOff { first: u32, len: u64 },
+    CutOff {
+        first: u32,
+        len: u64,
+    },
     Delivered(Vec<u8>),
     Snapped(u64),
     Missing(u64),
@@ -180,13 +186,14 @@ impl Watched {
                 continue;
             }
             let mut why = Vec::new();
-            let is_explained = beginnings.iter().any(|beginning| match explain(direction, *beginning, happened, is_true) {
-                Ok(()) => true,
-                Err(reason) => {
-                    why.push((*beginning, reason));
-                    false
-                }
-            });
+            let is_explained =
+                beginnings.iter().any(|beginning| match explain(direction, *beginning, happened, is_true) {
+                    Ok(()) => true,
+                    Err(reason) => {
+                        why.push((*beginning, reason));
+                        false
+                    }
+                });
             assert!(is_explained, "{direction}: no beginning explains {happened:?}: {why:?}");
         }
     }

@@ -1,9 +1,9 @@
 #![no_main]
 
-#[path = "../checks/lines.rs"]
-mod lines;
 #[path = "../checks/engine.rs"]
 mod engine;
+#[path = "../checks/lines.rs"]
+mod lines;
 #[path = "../../tests/integration/strict.rs"]
 mod strict;
 

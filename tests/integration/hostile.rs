@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use pgdissect::direction::Direction;
 use pgdissect::dissector::Config;
-use pgdissect::pg::frame::Cut;
-use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
+use pgdissect::pg::framer::Framing;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 
 use crate::captures::{self, Bench, OwnedPacket};
 use crate::contract;
+use crate::fuzzed::framer::{self, Input};
 use crate::wire::{From, Tcp, message, startup, time};
 
 fn runs(cases: u32) -> Runs {
@@ -160,16 +160,17 @@ proptest! {
         ],
         inputs in proptest::collection::vec(
             prop_oneof![
-                5 => bytes_of(From::Client).prop_map(Ok),
-                5 => bytes_of(From::Server).prop_map(Ok),
-                1 => (1..80_u64).prop_map(Err),
+                5 => bytes_of(From::Client).prop_map(Input::Bytes),
+                5 => bytes_of(From::Server).prop_map(Input::Bytes),
+                1 => (1..80_u64).prop_map(Input::Gap),
             ],
             1..12,
         ),
         max_message in prop_oneof![Just(1 << 20), 0..32_usize],
         size in prop_oneof![Just(usize::MAX), 1..9_usize],
     ) {
-        account(direction, framing, &inputs, max_message, size)?;
+        let inputs = [vec![Input::Framing(framing)], inputs].concat();
+        framer::account(direction, &inputs, max_message, size);
     }
 }
 
@@ -190,99 +191,6 @@ const DAMAGED: &[&str] = &[
     "tcp/snaplen.pcap",
     "tls-direct/capture.pcap",
 ];
-
-/// Feeds a framer with bytes and gaps, in inputs of a size at the most, and adds up what becomes of every byte.
-fn account(
-    direction: Direction,
-    framing: Framing,
-    inputs: &[Result<Vec<u8>, u64>],
-    max_message: usize,
-    size: usize,
-) -> Result<(), TestCaseError> {
-    let mut framer = Framer::new(direction, max_message);
-    let (mut given, mut found) = (0_u64, 0_u64);
-    // What a gap lost beyond the frame that it is in, or the frames of which it lost the header.
-    let mut lost = 0_u64;
-    let whole = |tag: Option<u8>, len: u32| u64::from(len) + u64::from(tag.is_some());
-    let mut steps = 0;
-    for input in inputs {
-        match input {
-            Ok(bytes) => {
-                given += bytes.len() as u64;
-                for mut piece in bytes.chunks(size.min(bytes.len().max(1))) {
-                    loop {
-                        let (used, step) = framer.next(piece, framing);
-                        prop_assert!(used <= piece.len());
-                        let is_done = step == Step::More;
-                        match step {
-                            Step::More => prop_assert_eq!(used, piece.len(), "everything was taken in"),
-                            Step::Frame(frame) => {
-                                prop_assert!(frame.body.len() <= max_message);
-                                let header = if frame.tag.is_some() {
-                                    5
-                                } else if frame.len == 1 {
-                                    0
-                                } else {
-                                    4
-                                };
-                                prop_assert_eq!(
-                                    header + frame.body.len() as u64 + frame.missing,
-                                    whole(frame.tag, frame.len)
-                                );
-                                prop_assert_eq!(frame.cut.is_some(), frame.missing > 0);
-                                found += whole(frame.tag, frame.len);
-                            }
-                            Step::Resumed { skipped } => found += skipped,
-                            // Its header is searched, and reported with what is skipped.
-                            Step::Malformed { .. } => {}
-                        }
-                        piece = &piece[used..];
-                        steps += 1;
-                        prop_assert!(steps < 100_000, "it ends");
-                        if is_done {
-                            break;
-                        }
-                    }
-                }
-            }
-            Err(bytes) => {
-                given += bytes;
-                let was_searching = framer.is_searching();
-                let mut covered = 0;
-                if let Step::Frame(frame) = framer.gap(*bytes, framing) {
-                    prop_assert_eq!(frame.cut, Some(Cut::Gap));
-                    covered = whole(frame.tag, frame.len);
-                }
-                // What a frame does not cover of the gap is lost outside of any; how much that is, only the framer knows.
-                // It searches then, and nothing may be counted twice: the sums below say so.
-                if covered > 0 {
-                    found += covered;
-                }
-                if framer.is_searching() {
-                    lost += bytes;
-                }
-                prop_assert!(!was_searching || framer.is_searching(), "a gap is no boundary");
-            }
-        }
-    }
-    let mut owed = 0;
-    match framer.end(framing) {
-        Ended::Clean => {}
-        Ended::Frame(frame) => {
-            found += whole(frame.tag, frame.len);
-            owed = frame.missing;
-        }
-        Ended::Leftover { bytes } | Ended::Unresolved { bytes } => found += bytes,
-    }
-    // Frames and reports have every byte that was given; a frame that the end cuts off also has what was not given, and
-    // a gap that went beyond a frame was given, but is in none.
-    prop_assert!(found <= given + owed, "{} bytes were given, {} found, {} owed", given, found, owed);
-    prop_assert!(found + lost >= given, "{} bytes were given, {} found, {} lost", given, found, lost);
-    if lost == 0 && owed == 0 {
-        prop_assert_eq!(found, given);
-    }
-    Ok(())
-}
 
 #[test]
 fn lengths_of_two_gigabytes_cost_no_memory_and_no_time() {
