@@ -234,6 +234,9 @@ fn explain(direction: Direction, beginning: u32, happened: &[Happened], is_true:
                         return Err(format!("the byte at {edge} was not cut off"));
                     }
                 }
+                if let Some(found) = sent.iter().find(|(start, end)| *start < next + bytes && next < *end) {
+                    return Err(format!("{bytes} bytes are cut off at {next}, but {found:?} were captured"));
+                }
                 next += bytes;
             }
             Happened::Missing(bytes) => {

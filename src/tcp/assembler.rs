@@ -242,7 +242,8 @@ impl Assembler {
     }
 
     /// Keeps what comes early. Bytes that are kept already stay as they are; but where the segment that has them now was
-    /// sent before the one that brought them, they need not wait for more than that one does.
+    /// sent before the one that brought them, they need not wait for more than that one does. Bytes that the snap length
+    /// cut off are replaced where another segment has them.
     pub(super) fn keep(&mut self, mut offset: u64, content: Content, held: Held) {
         let end = offset + content.len();
         let start = offset;
@@ -260,14 +261,23 @@ impl Assembler {
                 self.early.insert(index, Early { offset, content, held });
                 index += 1;
             }
-            if self.early.get(index).is_some_and(|early| gap_end < resume && early.held.after > held.after) {
+            let replaces = matches!(content, Content::Data(_))
+                && self.early.get(index).is_some_and(|early| matches!(early.content, Content::Snapped(_)));
+            let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
+            if gap_end < resume && (replaces || frees) {
                 index = self.split(index, gap_end);
                 self.split(index, resume);
                 if let Some(early) = self.early.get_mut(index) {
-                    early.held.after = held.after;
+                    early.held.after = early.held.after.min(held.after);
+                    if replaces {
+                        self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
+                        early.content = content.slice(gap_end - start, resume - start);
+                        early.held.origin = held.origin;
+                        self.held_bytes += early.content.held();
+                    }
                 }
             }
-            if matches!(content, Content::Data(_)) {
+            if matches!(content, Content::Data(_)) && !replaces {
                 self.counters.retransmitted += resume - gap_end;
             }
             offset = resume;
