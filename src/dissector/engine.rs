@@ -194,6 +194,15 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Bytes of a direction are missing.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, reason: Reason, origin: Origin) {
+        match connection.session.route(direction) {
+            Route::Foreign => return,
+            Route::Opening if self.config.ports.is_none() => {
+                // Its first bytes would have told whether it is PostgreSQL's.
+                connection.session.recognize_foreign();
+                return;
+            }
+            _ => {}
+        }
         self.number(&mut connection.about);
         self.settle(connection, direction, origin);
         let loss = Loss { dir: Some(direction), bytes: Some(bytes), reason, ..Loss::new(origin) };

@@ -1,5 +1,6 @@
 //! TCP in its less tidy forms, as packets made by hand.
 
+use pgdissect::dissector::Config;
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket};
@@ -178,4 +179,26 @@ fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
     let next = 109 + u32::try_from(startup().len()).unwrap();
     let clear = [&begun[..], &[Tcp::new(C, 109, 502, &startup()), Tcp::new(S, 502, next, &ready())]].concat();
     assert_eq!(said(&clear, 200_000), ["SSLRequest", "missing 1", "StartupMessage", "ReadyForQuery"]);
+}
+
+#[test]
+fn holes_in_another_protocol_are_nobodys_loss() {
+    let request = b"GET / HTTP/1.1\r\n\r\n";
+    let sent = 101 + u32::try_from(request.len()).unwrap();
+    let segments = [
+        Tcp::new(C, 100, 0, b"").without_ack().syn(),
+        Tcp::new(S, 500, 101, b"").syn(),
+        Tcp::new(C, 101, 501, request),
+        Tcp::new(S, 1_501, sent, b"the end of an answer"),
+        Tcp::new(C, sent, 1_521, b"").fin(),
+        Tcp::new(S, 1_521, sent + 1, b"").fin(),
+    ];
+    assert_eq!(said(&segments, 10), ["not_postgresql null"]);
+
+    // Where servers may be on any port, nothing is said of it at all; neither where its beginning was not captured.
+    for segments in [&segments[..], &segments[..2], &segments[3..]] {
+        let packets: Vec<_> = segments.iter().map(|segment| segment.at(10)).collect();
+        let config = Config { ports: None, ..Config::default() };
+        assert_eq!(captures::dissect_packets(&packets, config).lines, [""; 0]);
+    }
 }
