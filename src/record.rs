@@ -249,6 +249,8 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that are still open.
     pub open_connections: u64,
+    /// Connections that were given up to make room for others.
+    pub evicted_connections: u64,
     /// Messages.
     pub messages: u64,
     /// Messages whose body could not be decoded.
