@@ -3,7 +3,8 @@
 //! Each kind has a limit of its own, so that a flood of SYNs, or a million short connections, cannot push out those that
 //! say something. Within a kind, the least recently used gives way.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use super::connection::Connection;
 use crate::direction::Direction;
@@ -22,7 +23,7 @@ const MAX_CLOSED: usize = 131_072;
 const REMEMBER_CLOSED: u64 = 120_000_000;
 
 /// The two ends of a connection, the lesser first, so that both directions find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Pair(Endpoint, Endpoint);
 
 impl Pair {
@@ -124,13 +125,13 @@ impl Closed {
     }
 }
 
-/// An entry that something is to be done about.
-#[derive(Clone, Copy, Debug)]
+/// An entry that something is to be done about; ordered by when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: Timestamp,
-    pair: Pair,
     /// Tells this connection from a later one of the same ends.
     serial: u64,
+    pair: Pair,
 }
 
 /// All connections.
@@ -138,8 +139,9 @@ struct Due {
 pub(super) struct Table {
     entries: HashMap<Pair, Entry, foldhash::fast::RandomState>,
     half_open: VecDeque<Due>,
-    /// In the order in which they were last looked at; those that have said something since come behind.
-    live: VecDeque<Due>,
+    /// By when they said something, as it was when they were last looked at: the first of these that has said nothing since
+    /// is the one that was silent longest.
+    live: BinaryHeap<Reverse<Due>>,
     live_count: usize,
     max_live: usize,
     /// Live connections with a RST, and when to see whether they heeded it.
@@ -152,7 +154,7 @@ impl Table {
         Self {
             entries: HashMap::default(),
             half_open: VecDeque::new(),
-            live: VecDeque::new(),
+            live: BinaryHeap::new(),
             live_count: 0,
             max_live,
             resets: VecDeque::new(),
@@ -195,7 +197,7 @@ impl Table {
 
     /// Begins to follow a connection.
     pub(super) fn insert_live(&mut self, pair: Pair, connection: Connection) {
-        self.live.push_back(Due { at: connection.active_at, pair, serial: connection.serial });
+        self.live.push(Reverse(Due { at: connection.active_at, pair, serial: connection.serial }));
         self.live_count += 1;
         self.entries.insert(pair, Entry::Live(Box::new(connection)));
     }
@@ -244,11 +246,11 @@ impl Table {
     /// Takes out the least recently used connection, where there are too many.
     pub(super) fn evict(&mut self) -> Option<Box<Connection>> {
         while self.live_count > self.max_live {
-            let due = self.live.pop_front()?;
+            let Reverse(due) = self.live.pop()?;
             match self.entries.get(&due.pair) {
                 Some(Entry::Live(found)) if found.serial == due.serial => {
                     if found.active_at > due.at {
-                        self.live.push_back(Due { at: found.active_at, ..due });
+                        self.live.push(Reverse(Due { at: found.active_at, ..due }));
                     } else if let Some(Entry::Live(connection)) = self.entries.remove(&due.pair) {
                         self.live_count -= 1;
                         return Some(connection);
@@ -260,8 +262,9 @@ impl Table {
         if self.live.len() > 2 * self.live_count + 1_024 {
             // What stands for connections that have closed since is more than what stands for others.
             let entries = &self.entries;
-            self.live
-                .retain(|due| matches!(entries.get(&due.pair), Some(Entry::Live(found)) if found.serial == due.serial));
+            self.live.retain(
+                |Reverse(due)| matches!(entries.get(&due.pair), Some(Entry::Live(found)) if found.serial == due.serial),
+            );
         }
         None
     }

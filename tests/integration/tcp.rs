@@ -215,11 +215,14 @@ fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
     for port in [1, 2, 3] {
         say(port, &first, 101);
     }
-    say(1, &query(), next);
-    // One more than there is room for: not the first, which has spoken since, but the second gives way.
+    for port in [1, 3] {
+        say(port, &query(), next);
+    }
+    // One more than there is room for: not the first or third, which have spoken since, nor the newest, but the second
+    // gives way.
     say(4, &first, 101);
     for port in [1, 3, 4] {
-        say(port, &message(b'X', b""), if port == 1 { next + 14 } else { next });
+        say(port, &message(b'X', b""), if port == 4 { next } else { next + 14 });
     }
     let output = captures::dissect_packets(&packets, Config { max_connections: 3, ..captures::config() });
     crate::contract::check(&output, "eviction");
