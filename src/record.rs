@@ -267,7 +267,8 @@ pub struct Counters {
     pub retransmitted_bytes: u64,
     /// Bytes too far ahead to belong to their stream.
     pub out_of_window_bytes: u64,
-    /// Bytes that came after their connection had ended.
+    /// Bytes that came too late: after their connection had ended, or, where that began before the capture, after bytes that
+    /// are behind them.
     pub late_bytes: u64,
     /// Bytes of early segments and of unfinished messages held in memory.
     pub held_bytes: u64,

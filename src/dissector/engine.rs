@@ -381,6 +381,7 @@ impl<S: Sink> Engine<'_, S> {
             let counters = connection.tcp.counters(direction);
             self.counters.retransmitted_bytes += counters.retransmitted;
             self.counters.out_of_window_bytes += counters.out_of_window;
+            self.counters.late_bytes += counters.before_start;
         }
     }
 
