@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::packet::{self, Endpoint, NotTcp, Origin, Packet, Segment};
+use crate::packet::{self, Defragmenter, Endpoint, NotTcp, Origin, Packet, Segment};
 use crate::record::{Counters, Record};
 use crate::time::Timestamp;
 
@@ -60,6 +60,7 @@ pub struct Dissector {
     connections: HashMap<Pair, Box<Connection>, foldhash::fast::RandomState>,
     /// Connections that end, or are to be forgotten, at a time.
     closing: BinaryHeap<Reverse<Closing>>,
+    defragmenter: Defragmenter,
     counters: Counters,
     now: Timestamp,
 }
@@ -94,6 +95,7 @@ impl Dissector {
             config,
             connections: HashMap::default(),
             closing: BinaryHeap::new(),
+            defragmenter: Defragmenter::default(),
             counters: Counters::default(),
             now: Timestamp::default(),
         }
@@ -110,13 +112,22 @@ impl Dissector {
         self.counters.packets += 1;
         self.counters.packet_bytes += packet.data.len() as u64;
         self.now = packet.ts;
-        let segment = match packet::decode(packet) {
+        let datagram;
+        let decoded = match packet::decode(packet) {
+            Err(NotTcp::Fragment) => {
+                self.counters.fragments += 1;
+                let Some(whole) = self.defragmenter.add(packet) else { return };
+                datagram = whole;
+                datagram.segment()
+            }
+            decoded => decoded,
+        };
+        let segment = match decoded {
             Ok(segment) => segment,
             Err(why) => {
                 *match why {
                     NotTcp::UnknownLink => &mut self.counters.unknown_link_packets,
-                    NotTcp::Other => &mut self.counters.other_packets,
-                    NotTcp::Fragment => &mut self.counters.fragments,
+                    NotTcp::Other | NotTcp::Fragment => &mut self.counters.other_packets,
                     NotTcp::Damaged => &mut self.counters.damaged_packets,
                 } += 1;
                 return;
@@ -130,6 +141,7 @@ impl Dissector {
     /// Tells that time has passed without a packet, as in a live capture.
     pub fn tick(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.now = self.now.max(now);
+        self.defragmenter.expire(self.now);
         self.close_due(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
         for connection in self.connections.values_mut().filter(|connection| connection.tcp.held() > 0) {
@@ -148,13 +160,19 @@ impl Dissector {
             engine.end(&mut connection, origin);
         }
         self.closing.clear();
+        self.defragmenter.clear();
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         let held: usize = self.connections.values().map(|connection| connection.held()).sum();
         let open = self.connections.values().filter(|connection| connection.is_counted_open());
-        Counters { held_bytes: held as u64, open_connections: open.count() as u64, ..self.counters.clone() }
+        Counters {
+            held_bytes: (held + self.defragmenter.held()) as u64,
+            open_connections: open.count() as u64,
+            lost_fragments: self.defragmenter.lost(),
+            ..self.counters.clone()
+        }
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {

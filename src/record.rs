@@ -245,6 +245,9 @@ pub struct Counters {
     pub damaged_packets: u64,
     /// Fragments of IP packets.
     pub fragments: u64,
+    /// Those of them of which no whole packet came: others are missing, they contradict each other, or a limit of memory
+    /// was reached.
+    pub lost_fragments: u64,
     /// PostgreSQL connections.
     pub connections: u64,
     /// Connections that are still open.
@@ -267,7 +270,7 @@ pub struct Counters {
     pub out_of_window_bytes: u64,
     /// Bytes that came after their connection had ended.
     pub late_bytes: u64,
-    /// Bytes of early segments and of unfinished messages held in memory.
+    /// Bytes of early segments, of fragments and of unfinished messages held in memory.
     pub held_bytes: u64,
 }
 
