@@ -15,6 +15,8 @@ use crate::time::Timestamp;
 
 mod fragments;
 mod link;
+#[cfg(test)]
+mod made;
 mod tunnel;
 
 pub use fragments::{Datagram, Defragmenter};

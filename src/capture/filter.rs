@@ -367,6 +367,81 @@ mod tests {
         }
     }
 
+    /// Packets that only a filter with tunnels lets through.
+    fn tunneled() -> Vec<(&'static str, Vec<u8>)> {
+        let inner = ipv4(TCP, 0, &transport(51_324, 5432));
+        let mut packets = Vec::new();
+        for port in [4789, 8472, 6081] {
+            packets.push(("a tunnel over UDP", ipv4(UDP, 0, &transport(50_000, port))));
+            packets.push(("a tunnel over UDP and IPv6", ipv6(UDP, &transport(50_000, port))));
+        }
+        packets.push(("a later fragment of UDP", ipv4(UDP, 0x00b9, &[7; 40])));
+        packets.push(("an IPv6 fragment of UDP", ipv6(44, &extension(UDP, &[7; 40]))));
+        for protocol in [4, 41, 47] {
+            packets.push(("a tunnel over IPv4", ipv4(protocol, 0, &inner)));
+            packets.push(("a fragment of a tunnel", ipv4(protocol, 0x20b9, &inner)));
+            packets.push(("a tunnel over IPv6", ipv6(protocol, &inner)));
+            packets.push(("an IPv6 fragment of a tunnel", ipv6(44, &extension(protocol, &inner))));
+        }
+        packets
+    }
+
+    /// A frame of another EtherType than IP's.
+    fn framed_as(link: LinkType, ether_type: u16) -> Option<Vec<u8>> {
+        let ether_type = ether_type.to_be_bytes();
+        match link {
+            LinkType::ETHERNET => Some([&[2; 12][..], &ether_type, &[0; 60]].concat()),
+            LinkType::LINUX_SLL => Some([&[0; 14][..], &ether_type, &[0; 60]].concat()),
+            LinkType::LINUX_SLL2 => Some([&ether_type[..], &[0; 78]].concat()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn tunnels_are_let_through_where_they_are_wanted() {
+        for link in LINKS {
+            let plain = compile(&port_filter(&[5432], false, None, link), link).unwrap();
+            let tunnels = compile(&port_filter(&[5432], true, None, link), link).unwrap();
+            for (what, packet) in tunneled() {
+                if family_fits(link, &packet) {
+                    assert!(tunnels.filter(&framed(link, &packet)), "{link:?}: {what}");
+                    assert!(!plain.filter(&framed(link, &packet)), "{link:?}: {what}");
+                }
+            }
+            for ether_type in [0x8847, 0x8848, 0x8864] {
+                if let Some(frame) = framed_as(link, ether_type) {
+                    assert!(tunnels.filter(&frame), "{link:?}: {ether_type:x}");
+                    assert!(!plain.filter(&frame), "{link:?}: {ether_type:x}");
+                }
+            }
+            for (what, packet) in wanted() {
+                if family_fits(link, &packet) {
+                    assert!(tunnels.filter(&framed(link, &packet)), "{link:?}: {what}");
+                }
+            }
+            for (what, packet) in unwanted() {
+                let tunnel = !family_fits(link, &packet) || what.contains("fragment");
+                assert_eq!(
+                    tunnels.filter(&framed(link, &packet)),
+                    tunnel && family_fits(link, &packet),
+                    "{link:?}: {what}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tunnels_are_looked_for_behind_tags_too() {
+        let program = compile(&port_filter(&[5432], true, None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
+        for tags in [&[0x8100][..], &[0x88a8, 0x8100]] {
+            for (what, packet) in tunneled().into_iter().chain(wanted()) {
+                assert!(program.filter(&ethernet(tags, &packet)), "{tags:x?}: {what}");
+            }
+        }
+        let mpls = [&[2; 12][..], &[0x81, 0, 0, 5, 0x88, 0x47], &[0; 60]].concat();
+        assert!(program.filter(&mpls));
+    }
+
     #[test]
     fn tags_that_a_cooked_capture_shows_are_let_through() {
         let tagged = |link| match link {

@@ -46,6 +46,9 @@ pub struct Defragmenter {
     datagrams: HashMap<Key, Partial, foldhash::fast::RandomState>,
     /// All of `datagrams`, by when they are given up.
     due: BTreeMap<Due, Key>,
+    /// All of `datagrams`, by when they began. Where there is no room, the oldest goes: by time left, IPv6, which is
+    /// waited for longer, would crowd out IPv4.
+    begun: BTreeMap<u64, Key>,
     serial: u64,
     held: usize,
     lost: u64,
@@ -136,6 +139,7 @@ impl Defragmenter {
         Self {
             datagrams: HashMap::default(),
             due: BTreeMap::new(),
+            begun: BTreeMap::new(),
             serial: 0,
             held: 0,
             lost: 0,
@@ -158,15 +162,16 @@ impl Defragmenter {
 
     /// Gives up what has been waited for long enough.
     pub fn expire(&mut self, now: Timestamp) {
-        while self.due.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
-            self.give_up_first();
+        while let Some((_, key)) = self.due.first_key_value().filter(|((at, _), _)| *at <= now) {
+            let key = *key;
+            self.give_up(&key);
         }
     }
 
     /// Gives up everything.
     pub fn clear(&mut self) {
-        while !self.due.is_empty() {
-            self.give_up_first();
+        while let Some((_, key)) = self.begun.pop_first() {
+            self.give_up(&key);
         }
     }
 
@@ -198,9 +203,10 @@ impl Defragmenter {
             self.serial += 1;
             let due = (later(now, wait), self.serial);
             self.due.insert(due, key);
+            self.begun.insert(self.serial, key);
             Partial::new(due)
         });
-        let held_before = partial.held;
+        let held_before = if partial.fragments == 0 { 0 } else { partial.held };
         partial.insert(fragment);
         self.held += partial.held - held_before;
         let datagram = if partial.done { None } else { partial.assemble(&key, now) };
@@ -211,21 +217,16 @@ impl Defragmenter {
             self.due.insert(partial.due, key);
         }
         while self.held > self.max_bytes || self.datagrams.len() > self.max_datagrams {
-            self.give_up_first();
-        }
-        datagram
-    }
-
-    /// Gives up what would have to go first anyway.
-    fn give_up_first(&mut self) {
-        if let Some((_, key)) = self.due.pop_first() {
+            let Some((_, key)) = self.begun.pop_first() else { break };
             self.give_up(&key);
         }
+        datagram
     }
 
     fn give_up(&mut self, key: &Key) {
         let Some(partial) = self.datagrams.remove(key) else { return };
         self.due.remove(&partial.due);
+        self.begun.remove(&partial.due.1);
         self.held = self.held.saturating_sub(partial.held);
         if !partial.done {
             self.lost += partial.fragments;
