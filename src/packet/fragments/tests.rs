@@ -15,7 +15,7 @@ fn part(v6: bool, id: u16, whole: &[u8], from: usize, to: usize) -> Vec<u8> {
     if v6 {
         ipv6_fragment(id.into(), offset | if more { MORE_V6 } else { 0 }, TCP, &whole[from..to])
     } else {
-        ipv4_fragment(id, offset / 8 | if more { MORE_V4 } else { 0 }, TCP, &whole[from..to])
+        ipv4_fragment(id, (offset / 8) | if more { MORE_V4 } else { 0 }, TCP, &whole[from..to])
     }
 }
 
