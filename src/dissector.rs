@@ -1,6 +1,6 @@
 //! The engine: packets in, records out. No I/O, and no clock but the capture's.
 
-use crate::packet::{self, NotTcp, Origin, Packet, Segment};
+use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::record::{Counters, Record};
 use crate::time::Timestamp;
 
@@ -61,6 +61,7 @@ impl<F: FnMut(&Record<'_>)> Sink for F {
 pub struct Dissector {
     config: Config,
     table: Table,
+    defragmenter: Defragmenter,
     counters: Counters,
     now: Timestamp,
 }
@@ -71,6 +72,7 @@ impl Dissector {
         Self {
             table: Table::new(config.max_connections),
             config,
+            defragmenter: Defragmenter::default(),
             counters: Counters::default(),
             now: Timestamp::default(),
         }
@@ -87,13 +89,22 @@ impl Dissector {
         self.counters.packets += 1;
         self.counters.packet_bytes += packet.data.len() as u64;
         self.now = packet.ts;
-        let segment = match packet::decode(packet) {
+        let datagram;
+        let decoded = match packet::decode(packet) {
+            Err(NotTcp::Fragment) => {
+                self.counters.fragments += 1;
+                let Some(whole) = self.defragmenter.add(packet) else { return };
+                datagram = whole;
+                datagram.segment()
+            }
+            decoded => decoded,
+        };
+        let segment = match decoded {
             Ok(segment) => segment,
             Err(why) => {
                 *match why {
                     NotTcp::UnknownLink => &mut self.counters.unknown_link_packets,
-                    NotTcp::Other => &mut self.counters.other_packets,
-                    NotTcp::Fragment => &mut self.counters.fragments,
+                    NotTcp::Other | NotTcp::Fragment => &mut self.counters.other_packets,
                     NotTcp::Damaged => &mut self.counters.damaged_packets,
                 } += 1;
                 return;
@@ -107,6 +118,7 @@ impl Dissector {
     /// Tells that time has passed without a packet, as in a live capture.
     pub fn tick(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.now = self.now.max(now);
+        self.defragmenter.expire(self.now);
         self.close_due(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
@@ -122,13 +134,19 @@ impl Dissector {
         for mut connection in self.table.drain() {
             engine.end(&mut connection, origin);
         }
+        self.defragmenter.clear();
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         let held: usize = self.table.live().map(Connection::held).sum();
         let open = self.table.live().filter(|connection| connection.is_counted()).count();
-        Counters { held_bytes: held as u64, open_connections: open as u64, ..self.counters.clone() }
+        Counters {
+            held_bytes: (held + self.defragmenter.held()) as u64,
+            open_connections: open as u64,
+            lost_fragments: self.defragmenter.lost(),
+            ..self.counters.clone()
+        }
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {

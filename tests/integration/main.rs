@@ -17,4 +17,5 @@ mod scenarios;
 mod strict;
 mod tcp;
 mod trace;
+mod tunnels;
 mod wire;
