@@ -50,6 +50,10 @@ pub(crate) struct Args {
     )]
     pub(crate) snaplen: u32,
 
+    /// Capture tunnels as well, whatever is in them: VXLAN, Geneve, GRE, IP in IP, MPLS, PPPoE
+    #[arg(long, requires = "interface", help_heading = "Live capture")]
+    pub(crate) tunnels: bool,
+
     /// Size of the kernel's capture buffer, in KiB
     #[arg(
         short = 'B', long, value_name = "KIB", default_value_t = live::DEFAULT_BUFFER_KIB, requires = "interface", help_heading = "Live capture"

@@ -104,6 +104,7 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
             Ports::These(ports) => ports.clone(),
         },
         filter: args.filter.clone(),
+        tunnels: args.tunnels,
         snaplen: args.snaplen,
         buffer_kib: args.buffer_size,
         promiscuous: !args.no_promiscuous,

@@ -1,15 +1,26 @@
-//! Link frame to TCP segment: Ethernet, Linux cooked, BSD loopback and raw IP; VLAN tags; IPv4 and IPv6 with options and
-//! extension headers. The only user of etherparse.
+//! Link frame to TCP segment: Ethernet, Linux cooked, BSD loopback and raw IP ([`LinkType`]); VLAN tags; IPv4 and IPv6 with
+//! options and extension headers; fragments ([`Defragmenter`]); tunnels. The only user of etherparse.
 //!
 //! Checksums are not looked at: offloading makes them wrong in captures that are perfectly good.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, Ipv6Header, LaxNetSlice, LaxSlicedPacket, TransportSlice, ether_type, ip_number};
+use etherparse::{
+    EtherType, IpNumber, Ipv6ExtensionSlice, Ipv6Header, LaxNetSlice, LaxSlicedPacket, TransportSlice, ip_number,
+};
 
 use crate::reader::Reader;
 use crate::time::Timestamp;
+
+mod fragments;
+mod link;
+#[cfg(test)]
+mod made;
+mod tunnel;
+
+pub use fragments::{Datagram, Defragmenter};
+pub use link::LinkType;
 
 /// One captured frame, as a capture file or an interface gave it.
 #[derive(Clone, Copy, Debug)]
@@ -31,39 +42,6 @@ pub struct Origin {
     pub packet: u64,
     /// When it was captured.
     pub ts: Timestamp,
-}
-
-/// A link-layer header type, numbered as in capture files (the LINKTYPE_ values of the pcap registry).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LinkType(pub u16);
-
-#[allow(missing_docs)]
-impl LinkType {
-    pub const NULL: Self = Self(0);
-    pub const ETHERNET: Self = Self(1);
-    pub const RAW: Self = Self(101);
-    pub const LOOP: Self = Self(108);
-    pub const LINUX_SLL: Self = Self(113);
-    pub const IPV4: Self = Self(228);
-    pub const IPV6: Self = Self(229);
-    pub const LINUX_SLL2: Self = Self(276);
-}
-
-impl LinkType {
-    /// Whether frames of this type can be read.
-    pub const fn is_known(self) -> bool {
-        matches!(
-            self,
-            Self::NULL
-                | Self::ETHERNET
-                | Self::RAW
-                | Self::LOOP
-                | Self::LINUX_SLL
-                | Self::IPV4
-                | Self::IPV6
-                | Self::LINUX_SLL2
-        )
-    }
 }
 
 /// One end of a TCP connection.
@@ -111,114 +89,193 @@ pub enum NotTcp {
     UnknownLink,
     /// It carries something else: ARP, UDP, ICMP, …
     Other,
-    /// It is a fragment of an IP packet.
+    /// It is a fragment of an IP packet, of which [`Defragmenter`] makes whole ones.
     Fragment,
     /// A header is damaged, or cut off by the snap length.
     Damaged,
 }
 
-/// Reads a frame down to its TCP segment.
+/// How many tunnels may be inside one another: more than any network has, and a bound for what hostile frames cost.
+const MAX_TUNNELS: usize = 4;
+
+/// Reads a frame down to its TCP segment, through the tunnels that it may be in.
 ///
 /// # Errors
 ///
-/// The frame does not hold one, or not one that can be read.
+/// The frame does not hold one, or not one that can be read. Of a fragment nothing is read: that is what
+/// [`Defragmenter`] is for.
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
-    let mut reader = Reader::new(packet.data);
-    let ether_type = link_payload_type(packet.link, &mut reader)?;
-    let sliced = LaxSlicedPacket::from_ether_type(ether_type, reader.peek_rest());
-    let (source, destination, ip_start, wire_len) = match &sliced.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            let header = ip.header();
-            let start = offset_in(packet.data, header.slice());
-            let wire_len = usize::from(header.total_len());
-            // A length that does not even cover the header is none, but for 0.
-            if wire_len > 0 && wire_len < header.slice().len() {
-                return Err(NotTcp::Damaged);
-            }
-            (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), start, wire_len)
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let header = ip.header();
-            let start = offset_in(packet.data, header.slice());
-            let wire_len = match usize::from(header.payload_length()) {
-                0 => 0,
-                len => Ipv6Header::LEN + len,
-            };
-            (IpAddr::V6(header.source_addr()), IpAddr::V6(header.destination_addr()), start, wire_len)
-        }
-        Some(LaxNetSlice::Arp(_)) => return Err(NotTcp::Other),
-        None if sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
-        None => return Err(NotTcp::Other),
-    };
-    let ip_payload = sliced.net.as_ref().and_then(LaxNetSlice::ip_payload_ref).ok_or(NotTcp::Damaged)?;
-    if ip_payload.fragmented {
-        return Err(NotTcp::Fragment);
+    match read(packet)? {
+        Found::Segment(segment) => Ok(segment),
+        Found::Fragment(_) => Err(NotTcp::Fragment),
     }
-    let tcp = match &sliced.transport {
-        Some(TransportSlice::Tcp(tcp)) => tcp,
-        Some(_) => return Err(NotTcp::Other),
-        None if ip_payload.ip_number == ip_number::TCP || sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
-        None => return Err(NotTcp::Other),
-    };
-    // How much of the IP packet the frame holds, from its first header to the end of the payload.
-    let held = offset_in(packet.data, tcp.payload()) + tcp.payload().len() - ip_start;
-    // Segmentation offload can leave the length at 0: the frame's own length tells then.
-    let wire_len = if wire_len == 0 { (packet.orig_len as usize).saturating_sub(ip_start) } else { wire_len };
-    Ok(Segment {
-        source: Endpoint { addr: source, port: tcp.source_port() },
-        destination: Endpoint { addr: destination, port: tcp.destination_port() },
-        seq: tcp.sequence_number(),
-        ack: tcp.ack().then(|| tcp.acknowledgment_number()),
-        syn: tcp.syn(),
-        fin: tcp.fin(),
-        rst: tcp.rst(),
-        payload: tcp.payload(),
-        snapped: u32::try_from(wire_len.saturating_sub(held)).unwrap_or(u32::MAX),
-    })
+}
+
+/// What a frame comes down to.
+enum Found<'a> {
+    Segment(Segment<'a>),
+    Fragment(Fragment<'a>),
+}
+
+/// A fragment of an IP packet, outside or inside of tunnels.
+struct Fragment<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    /// 16 bits in IPv4, 32 in IPv6.
+    identification: u32,
+    /// What the packet carries; in IPv6 only the first fragment must say it right.
+    protocol: IpNumber,
+    /// Where the fragment belongs in the payload of the packet.
+    offset: usize,
+    /// Whether others come behind it.
+    more: bool,
+    /// Its payload, as far as it was captured.
+    payload: &'a [u8],
+    /// How long its payload was on the wire.
+    wire_len: usize,
+}
+
+/// A frame behind its link-layer header, or what a tunnel carries.
+struct Layer<'a> {
+    ether_type: EtherType,
+    bytes: &'a [u8],
+    /// How many bytes behind these were on the wire and are not here.
+    cut: usize,
+}
+
+/// What a layer turns out to hold.
+enum Content<'a> {
+    Found(Found<'a>),
+    Tunnel(Layer<'a>),
+}
+
+fn read<'a>(packet: &Packet<'a>) -> Result<Found<'a>, NotTcp> {
+    let mut reader = Reader::new(packet.data);
+    let ether_type = link::payload_type(packet.link, &mut reader)?;
+    let cut = (packet.orig_len as usize).saturating_sub(packet.data.len());
+    let mut layer = Layer { ether_type, bytes: reader.rest(), cut };
+    for _ in 0..=MAX_TUNNELS {
+        match layer.read()? {
+            Content::Found(found) => return Ok(found),
+            Content::Tunnel(inner) => layer = inner,
+        }
+    }
+    Err(NotTcp::Other)
+}
+
+impl<'a> Layer<'a> {
+    fn read(&self) -> Result<Content<'a>, NotTcp> {
+        let sliced = LaxSlicedPacket::from_ether_type(self.ether_type, self.bytes);
+        let (source, destination, ip_start, wire_len) = match &sliced.net {
+            Some(LaxNetSlice::Ipv4(ip)) => {
+                let header = ip.header();
+                let start = offset_in(self.bytes, header.slice());
+                let wire_len = usize::from(header.total_len());
+                // A length that does not even cover the header is none, but for 0.
+                if wire_len > 0 && wire_len < header.slice().len() {
+                    return Err(NotTcp::Damaged);
+                }
+                (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), start, wire_len)
+            }
+            Some(LaxNetSlice::Ipv6(ip)) => {
+                let header = ip.header();
+                let start = offset_in(self.bytes, header.slice());
+                let wire_len = match usize::from(header.payload_length()) {
+                    0 => 0,
+                    len => Ipv6Header::LEN + len,
+                };
+                (IpAddr::V6(header.source_addr()), IpAddr::V6(header.destination_addr()), start, wire_len)
+            }
+            Some(LaxNetSlice::Arp(_)) => return Err(NotTcp::Other),
+            None if sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
+            None => {
+                let inner = sliced.ether_payload().ok_or(NotTcp::Other)?;
+                return tunnel::in_frame(inner.ether_type, inner.payload, self.cut).map(Content::Tunnel);
+            }
+        };
+        let ip_payload = sliced.net.as_ref().and_then(LaxNetSlice::ip_payload_ref).ok_or(NotTcp::Damaged)?;
+        // How much of the IP packet is here, from its first header to the end of the payload.
+        let ip_end = offset_in(self.bytes, ip_payload.payload) + ip_payload.payload.len();
+        let held = ip_end.saturating_sub(ip_start);
+        // Segmentation offload can leave the length at 0: the frame's own length tells then.
+        let wire_len = if wire_len == 0 { (self.bytes.len() + self.cut).saturating_sub(ip_start) } else { wire_len };
+        let cut = wire_len.saturating_sub(held);
+        if ip_payload.fragmented {
+            let header = sliced.net.as_ref().and_then(fragment_header).ok_or(NotTcp::Damaged)?;
+            let start = offset_in(self.bytes, header.slice) + header.slice.len();
+            let payload = self.bytes.get(start..ip_end).ok_or(NotTcp::Damaged)?;
+            return Ok(Content::Found(Found::Fragment(Fragment {
+                source,
+                destination,
+                identification: header.identification,
+                protocol: header.protocol,
+                offset: header.offset,
+                more: header.more,
+                payload,
+                wire_len: payload.len() + cut,
+            })));
+        }
+        let tcp = match &sliced.transport {
+            Some(TransportSlice::Tcp(tcp)) => tcp,
+            Some(TransportSlice::Udp(udp)) => {
+                return tunnel::in_udp(udp.destination_port(), udp.payload(), cut).map(Content::Tunnel);
+            }
+            Some(_) => return Err(NotTcp::Other),
+            None if ip_payload.ip_number == ip_number::TCP || sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
+            None => return tunnel::in_ip(ip_payload.ip_number, ip_payload.payload, cut).map(Content::Tunnel),
+        };
+        Ok(Content::Found(Found::Segment(Segment {
+            source: Endpoint { addr: source, port: tcp.source_port() },
+            destination: Endpoint { addr: destination, port: tcp.destination_port() },
+            seq: tcp.sequence_number(),
+            ack: tcp.ack().then(|| tcp.acknowledgment_number()),
+            syn: tcp.syn(),
+            fin: tcp.fin(),
+            rst: tcp.rst(),
+            payload: tcp.payload(),
+            snapped: u32::try_from(cut).unwrap_or(u32::MAX),
+        })))
+    }
+}
+
+/// What an IP packet says of itself as a fragment.
+struct FragmentHeader<'a> {
+    /// The last header before the fragment's payload.
+    slice: &'a [u8],
+    identification: u32,
+    protocol: IpNumber,
+    offset: usize,
+    more: bool,
+}
+
+fn fragment_header<'a>(net: &'a LaxNetSlice<'_>) -> Option<FragmentHeader<'a>> {
+    match net {
+        LaxNetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            Some(FragmentHeader {
+                slice: header.slice(),
+                identification: header.identification().into(),
+                protocol: header.protocol(),
+                offset: header.fragments_offset().byte_offset().into(),
+                more: header.more_fragments(),
+            })
+        }
+        // What follows the fragment header belongs to the payload, though it may look like more extension headers.
+        LaxNetSlice::Ipv6(ip) => ip.extensions().clone().into_iter().find_map(|extension| match extension {
+            Ipv6ExtensionSlice::Fragment(header) if header.is_fragmenting_payload() => Some(FragmentHeader {
+                slice: header.slice(),
+                identification: header.identification(),
+                protocol: header.next_header(),
+                offset: header.fragment_offset().byte_offset().into(),
+                more: header.more_fragments(),
+            }),
+            _ => None,
+        }),
+        LaxNetSlice::Arp(_) => None,
+    }
 }
 
 /// Where `part`, which was borrowed from `whole`, begins in it.
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
-}
-
-/// Reads the link-layer header and says what follows it.
-///
-/// Sources: the pcap registry of link-layer header types (LINKTYPE_NULL, LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2, …).
-fn link_payload_type(link: LinkType, r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
-    const ETHERNET_ADDRESSES: usize = 12;
-    const SLL_BEFORE_PROTOCOL: usize = 14;
-    const SLL2_BEHIND_PROTOCOL: usize = 18;
-    let damaged = |_| NotTcp::Damaged;
-    match link {
-        LinkType::ETHERNET => {
-            r.take(ETHERNET_ADDRESSES, "addresses").map_err(damaged)?;
-            r.u16("EtherType").map(EtherType).map_err(damaged)
-        }
-        LinkType::LINUX_SLL => {
-            r.take(SLL_BEFORE_PROTOCOL, "cooked header").map_err(damaged)?;
-            r.u16("protocol").map(EtherType).map_err(damaged)
-        }
-        LinkType::LINUX_SLL2 => {
-            let protocol = r.u16("protocol").map_err(damaged)?;
-            r.take(SLL2_BEHIND_PROTOCOL, "cooked header").map_err(damaged)?;
-            Ok(EtherType(protocol))
-        }
-        LinkType::NULL | LinkType::LOOP => {
-            // The address family, in the byte order of the host that captured (NULL) or of the network (LOOP). AF_INET is
-            // 2 everywhere; AF_INET6 is not the same anywhere, so that the version in the IP header says more.
-            r.u32("address family").map_err(damaged)?;
-            ip_version(r)
-        }
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 => ip_version(r),
-        _ => Err(NotTcp::UnknownLink),
-    }
-}
-
-fn ip_version(r: &Reader<'_>) -> Result<EtherType, NotTcp> {
-    match r.clone().u8("IP version").map_err(|_| NotTcp::Damaged)? >> 4 {
-        4 => Ok(ether_type::IPV4),
-        6 => Ok(ether_type::IPV6),
-        _ => Err(NotTcp::Other),
-    }
 }

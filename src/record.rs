@@ -245,10 +245,15 @@ pub struct Counters {
     pub damaged_packets: u64,
     /// Fragments of IP packets.
     pub fragments: u64,
+    /// Those of them of which no whole packet came: others are missing, they contradict each other, or a limit of memory
+    /// was reached.
+    pub lost_fragments: u64,
     /// PostgreSQL connections.
     pub connections: u64,
     /// Connections that are still open.
     pub open_connections: u64,
+    /// Connections that were given up to make room for others.
+    pub evicted_connections: u64,
     /// Messages.
     pub messages: u64,
     /// Messages whose body could not be decoded.
@@ -265,9 +270,10 @@ pub struct Counters {
     pub retransmitted_bytes: u64,
     /// Bytes too far ahead to belong to their stream.
     pub out_of_window_bytes: u64,
-    /// Bytes that came after their connection had ended.
+    /// Bytes that came too late: after their connection had ended, or, where that began before the capture, after bytes that
+    /// are behind them.
     pub late_bytes: u64,
-    /// Bytes of early segments and of unfinished messages held in memory.
+    /// Bytes of early segments, of fragments and of unfinished messages held in memory.
     pub held_bytes: u64,
 }
 

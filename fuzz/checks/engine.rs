@@ -47,6 +47,7 @@ pub(crate) fn check(data: &[u8]) {
         max_message: if bit(1) { 24 } else { 1 << 20 },
         max_early: if bit(2) { 300 } else { 1 << 20 },
         show_secrets: bit(3),
+        ..Config::default()
     });
     let mut told = Told::default();
     let mut source = FileSource::from_reader("fuzzed", Cursor::new(file.to_vec()), Arc::new(AtomicBool::new(false)));

@@ -18,11 +18,17 @@ use crate::packet::{LinkType, Packet};
 ///   which would walk the chain, needs a loop, which the kernel's filter does not have;
 /// - packets under an IPsec authentication header.
 ///
+/// With `tunnels`, everything that [`mod@crate::packet`] can look into is let through as well, for a filter sees no port in
+/// there.
+///
 /// VLAN tags, single and double, are looked through on Ethernet. `extra` holds for what is inside the tags, too, except
 /// where it speaks of encapsulation itself (`vlan 5`): then it comes first, as in a filter written by hand, and decides
 /// alone which tags are let through.
-pub fn port_filter(ports: &[u16], extra: Option<&str>, link: LinkType) -> String {
-    let plain = plain_filter(ports);
+pub fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
+    let mut plain = plain_filter(ports);
+    if tunnels {
+        plain = format!("{plain} or {}", tunnel_filter(link));
+    }
     let extra = extra.map(str::trim).filter(|extra| !extra.is_empty());
     // `vlan` is more than a test: it moves the offsets of everything after it in the expression by the size of a tag. So
     // what is wanted is written once for each depth, with the tagged depths nested after the plain one.
@@ -62,6 +68,23 @@ fn plain_filter(ports: &[u16]) -> String {
     // Without a look at the second header every ICMPv6 multicast report, which has hop-by-hop options, would pass.
     let second = any("ip6[40]", &mut EXTENSIONS.into_iter().chain([TCP]));
     format!("({on_ports}) or (ip[9] = {TCP} and ip[6:2] & 0x1fff != 0) or ip[9] = 51 or (({first}) and ({second}))")
+}
+
+/// Tunnels, with the fragments of their packets.
+///
+/// libpcap's own keywords for them (`mpls`, `pppoes`, `vxlan`, `geneve`) move the offsets of what follows in the
+/// expression, so that the bytes are looked at instead.
+fn tunnel_filter(link: LinkType) -> String {
+    const MPLS_AND_PPPOE: &str = "ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864";
+    let over_ip = "udp dst port 4789 or udp dst port 8472 or udp dst port 6081 \
+        or (ip[9] = 17 and ip[6:2] & 0x1fff != 0) \
+        or ip[9] = 4 or ip[9] = 41 or ip[9] = 47 or ip6[6] = 4 or ip6[6] = 41 or ip6[6] = 47 \
+        or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 60) \
+        and (ip6[40] = 17 or ip6[40] = 4 or ip6[40] = 41 or ip6[40] = 47))";
+    match link {
+        LinkType::ETHERNET | LinkType::LINUX_SLL | LinkType::LINUX_SLL2 => format!("{MPLS_AND_PPPOE} or {over_ip}"),
+        _ => over_ip.to_owned(),
+    }
 }
 
 /// Whether an expression holds a keyword that changes where libpcap looks for the headers in what follows it.
@@ -303,7 +326,7 @@ mod tests {
     #[test]
     fn the_ports_are_found_on_every_link_type() {
         for link in LINKS {
-            let program = compile(&port_filter(&[6432, 5432], None, link), link).unwrap();
+            let program = compile(&port_filter(&[6432, 5432], false, None, link), link).unwrap();
             for (what, packet) in wanted() {
                 if family_fits(link, &packet) {
                     assert!(program.filter(&framed(link, &packet)), "{link:?}: {what}");
@@ -318,7 +341,7 @@ mod tests {
     #[test]
     fn without_ports_all_of_tcp_is_wanted() {
         for link in LINKS {
-            let program = compile(&port_filter(&[], None, link), link).unwrap();
+            let program = compile(&port_filter(&[], false, None, link), link).unwrap();
             for (what, packet) in wanted() {
                 if family_fits(link, &packet) {
                     assert!(program.filter(&framed(link, &packet)), "{link:?}: {what}");
@@ -333,7 +356,7 @@ mod tests {
 
     #[test]
     fn vlan_tags_are_looked_through() {
-        let program = compile(&port_filter(&[5432], None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
+        let program = compile(&port_filter(&[5432], false, None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
         for tags in [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x8100]] {
             for (what, packet) in wanted() {
                 assert!(program.filter(&ethernet(tags, &packet)), "{tags:x?}: {what}");
@@ -344,6 +367,81 @@ mod tests {
         }
     }
 
+    /// Packets that only a filter with tunnels lets through.
+    fn tunneled() -> Vec<(&'static str, Vec<u8>)> {
+        let inner = ipv4(TCP, 0, &transport(51_324, 5432));
+        let mut packets = Vec::new();
+        for port in [4789, 8472, 6081] {
+            packets.push(("a tunnel over UDP", ipv4(UDP, 0, &transport(50_000, port))));
+            packets.push(("a tunnel over UDP and IPv6", ipv6(UDP, &transport(50_000, port))));
+        }
+        packets.push(("a later fragment of UDP", ipv4(UDP, 0x00b9, &[7; 40])));
+        packets.push(("an IPv6 fragment of UDP", ipv6(44, &extension(UDP, &[7; 40]))));
+        for protocol in [4, 41, 47] {
+            packets.push(("a tunnel over IPv4", ipv4(protocol, 0, &inner)));
+            packets.push(("a fragment of a tunnel", ipv4(protocol, 0x20b9, &inner)));
+            packets.push(("a tunnel over IPv6", ipv6(protocol, &inner)));
+            packets.push(("an IPv6 fragment of a tunnel", ipv6(44, &extension(protocol, &inner))));
+        }
+        packets
+    }
+
+    /// A frame of another EtherType than IP's.
+    fn framed_as(link: LinkType, ether_type: u16) -> Option<Vec<u8>> {
+        let ether_type = ether_type.to_be_bytes();
+        match link {
+            LinkType::ETHERNET => Some([&[2; 12][..], &ether_type, &[0; 60]].concat()),
+            LinkType::LINUX_SLL => Some([&[0; 14][..], &ether_type, &[0; 60]].concat()),
+            LinkType::LINUX_SLL2 => Some([&ether_type[..], &[0; 78]].concat()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn tunnels_are_let_through_where_they_are_wanted() {
+        for link in LINKS {
+            let plain = compile(&port_filter(&[5432], false, None, link), link).unwrap();
+            let tunnels = compile(&port_filter(&[5432], true, None, link), link).unwrap();
+            for (what, packet) in tunneled() {
+                if family_fits(link, &packet) {
+                    assert!(tunnels.filter(&framed(link, &packet)), "{link:?}: {what}");
+                    assert!(!plain.filter(&framed(link, &packet)), "{link:?}: {what}");
+                }
+            }
+            for ether_type in [0x8847, 0x8848, 0x8864] {
+                if let Some(frame) = framed_as(link, ether_type) {
+                    assert!(tunnels.filter(&frame), "{link:?}: {ether_type:x}");
+                    assert!(!plain.filter(&frame), "{link:?}: {ether_type:x}");
+                }
+            }
+            for (what, packet) in wanted() {
+                if family_fits(link, &packet) {
+                    assert!(tunnels.filter(&framed(link, &packet)), "{link:?}: {what}");
+                }
+            }
+            for (what, packet) in unwanted() {
+                let tunnel = !family_fits(link, &packet) || what.contains("fragment");
+                assert_eq!(
+                    tunnels.filter(&framed(link, &packet)),
+                    tunnel && family_fits(link, &packet),
+                    "{link:?}: {what}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tunnels_are_looked_for_behind_tags_too() {
+        let program = compile(&port_filter(&[5432], true, None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
+        for tags in [&[0x8100][..], &[0x88a8, 0x8100]] {
+            for (what, packet) in tunneled().into_iter().chain(wanted()) {
+                assert!(program.filter(&ethernet(tags, &packet)), "{tags:x?}: {what}");
+            }
+        }
+        let mpls = [&[2; 12][..], &[0x81, 0, 0, 5, 0x88, 0x47], &[0; 60]].concat();
+        assert!(program.filter(&mpls));
+    }
+
     #[test]
     fn tags_that_a_cooked_capture_shows_are_let_through() {
         let tagged = |link| match link {
@@ -352,7 +450,7 @@ mod tests {
         };
         for link in [LinkType::LINUX_SLL, LinkType::LINUX_SLL2] {
             let frame = [tagged(link), ipv4(TCP, 0, &transport(51_324, 5432))].concat();
-            assert!(compile(&port_filter(&[5432], None, link), link).unwrap().filter(&frame), "{link:?}");
+            assert!(compile(&port_filter(&[5432], false, None, link), link).unwrap().filter(&frame), "{link:?}");
         }
     }
 
@@ -365,8 +463,8 @@ mod tests {
             if link == LinkType::IPV4 || link == LinkType::IPV6 {
                 continue;
             }
-            let here = compile(&port_filter(&[5432], extra, link), link).unwrap();
-            let there = compile(&port_filter(&[5432], elsewhere, link), link).unwrap();
+            let here = compile(&port_filter(&[5432], false, extra, link), link).unwrap();
+            let there = compile(&port_filter(&[5432], false, elsewhere, link), link).unwrap();
             for (what, packet) in wanted() {
                 let mut frames = vec![framed(link, &packet)];
                 if link == LinkType::ETHERNET {
@@ -387,17 +485,19 @@ mod tests {
     #[test]
     fn an_extra_filter_on_tags_decides_which_are_let_through() {
         let packet = ipv4(TCP, 0, &transport(51_324, 5432));
-        let program = compile(&port_filter(&[5432], Some("vlan 5"), LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
+        let program =
+            compile(&port_filter(&[5432], false, Some("vlan 5"), LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
         assert!(program.filter(&ethernet(&[0x8100], &packet)));
         assert!(!program.filter(&ethernet(&[], &packet)));
-        let other = compile(&port_filter(&[5432], Some("vlan 6"), LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
+        let other =
+            compile(&port_filter(&[5432], false, Some("vlan 6"), LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
         assert!(!other.filter(&ethernet(&[0x8100], &packet)));
     }
 
     #[test]
     fn a_blank_extra_filter_is_none() {
         for link in LINKS {
-            assert_eq!(port_filter(&[5432], Some("  "), link), port_filter(&[5432], None, link));
+            assert_eq!(port_filter(&[5432], false, Some("  "), link), port_filter(&[5432], false, None, link));
         }
     }
 
@@ -405,9 +505,11 @@ mod tests {
     fn a_hundred_ports_still_fit_the_kernel() {
         const BPF_MAXINSNS: usize = 4096;
         let ports: Vec<u16> = (5400..5500).collect();
-        let program = compile(&port_filter(&ports, Some("net 10.0.0.0/8"), LinkType::ETHERNET), LinkType::ETHERNET);
-        let instructions = program.unwrap().get_instructions().len();
-        assert!(instructions <= BPF_MAXINSNS, "{instructions}");
+        for tunnels in [false, true] {
+            let filter = port_filter(&ports, tunnels, Some("net 10.0.0.0/8"), LinkType::ETHERNET);
+            let instructions = compile(&filter, LinkType::ETHERNET).unwrap().get_instructions().len();
+            assert!(instructions <= BPF_MAXINSNS, "{instructions}");
+        }
     }
 
     fn packet(link: LinkType, data: &[u8]) -> Packet<'_> {

@@ -51,6 +51,8 @@ pub struct Options {
     pub ports: Vec<u16>,
     /// A filter in libpcap's language that must hold as well.
     pub filter: Option<String>,
+    /// Whether tunnels are wanted as well, whatever is in them.
+    pub tunnels: bool,
     /// How many bytes of each packet to capture; 0 for [`DEFAULT_SNAPLEN`], as in tcpdump.
     pub snaplen: u32,
     /// The size of the kernel's buffer.
@@ -65,6 +67,7 @@ impl Default for Options {
             interface: interfaces::ANY.to_owned(),
             ports: Vec::new(),
             filter: None,
+            tunnels: false,
             snaplen: DEFAULT_SNAPLEN,
             buffer_kib: DEFAULT_BUFFER_KIB,
             promiscuous: true,
@@ -101,7 +104,7 @@ impl Device {
         if let Some(extra) = &options.filter {
             capture.compile(extra, true).map_err(|error| filter::filter_error(extra, &error))?;
         }
-        let filter = port_filter(&options.ports, options.filter.as_deref(), link);
+        let filter = port_filter(&options.ports, options.tunnels, options.filter.as_deref(), link);
         capture.filter(&filter, true).map_err(|error| filter::filter_error(&filter, &error))?;
 
         // libpcap's blocking read waits for ever on Linux where there is no packet: it leaves the timeout to the kernel,

@@ -1,6 +1,7 @@
 //! One connection: what is kept of it between packets.
 
 use super::Config;
+use super::table::HalfOpen;
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::Framer;
@@ -17,7 +18,6 @@ use crate::tls::handshake;
 pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
-    pub(super) is_open: bool,
     /// Whether it began before the capture.
     pub(super) is_midstream: bool,
     /// When it last brought something new.
@@ -55,7 +55,6 @@ impl Connection {
         let (client, server) = ends(segment, config);
         let mut connection = Self {
             serial: origin.packet,
-            is_open: true,
             is_midstream: !begins,
             active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
@@ -89,13 +88,23 @@ impl Connection {
         connection
     }
 
+    /// The connection that SYNs opened, and that says its first with this segment.
+    pub(super) fn opened(half_open: &HalfOpen, segment: &Segment<'_>, config: &Config, origin: Origin) -> Self {
+        let mut syns = half_open.syns();
+        let mut connection = Self::new(&syns.next().unwrap_or(*segment), config, origin);
+        for syn in half_open.syns() {
+            connection.tcp.accept(connection.direction_of(&syn), &syn, origin);
+        }
+        connection
+    }
+
     pub(super) fn direction_of(&self, segment: &Segment<'_>) -> Direction {
         if segment.source == self.about.client { Direction::Frontend } else { Direction::Backend }
     }
 
-    /// Whether it is PostgreSQL's, and not closed.
-    pub(super) fn is_counted_open(&self) -> bool {
-        self.is_open && self.about.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
+    /// Whether it has shown itself to be PostgreSQL's.
+    pub(super) fn is_counted(&self) -> bool {
+        self.about.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
     }
 
     pub(super) fn search(&mut self, direction: Direction, reason: Reason) {

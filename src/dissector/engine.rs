@@ -194,6 +194,15 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Bytes of a direction are missing.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, reason: Reason, origin: Origin) {
+        match connection.session.route(direction) {
+            Route::Foreign => return,
+            Route::Opening if self.config.ports.is_none() => {
+                // Its first bytes would have told whether it is PostgreSQL's.
+                connection.session.recognize_foreign();
+                return;
+            }
+            _ => {}
+        }
         self.number(&mut connection.about);
         self.settle(connection, direction, origin);
         let loss = Loss { dir: Some(direction), bytes: Some(bytes), reason, ..Loss::new(origin) };
@@ -351,20 +360,28 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// Ends a connection that has to make room for others.
+    pub(super) fn evict(&mut self, connection: &mut Connection, origin: Origin) {
+        self.counters.evicted_connections += 1;
+        self.end(connection, origin);
+        if connection.is_counted() {
+            let detail =
+                Some("more connections are open than are followed: this one said nothing for the longest time");
+            self.lose(&connection.about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
+        }
+    }
+
     /// Ends a connection: nothing more will come of it.
     pub(super) fn end(&mut self, connection: &mut Connection, origin: Origin) {
-        if !connection.is_open {
-            return;
-        }
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }
-        connection.is_open = false;
         for direction in Direction::BOTH {
             self.end_direction(connection, direction, origin);
             let counters = connection.tcp.counters(direction);
             self.counters.retransmitted_bytes += counters.retransmitted;
             self.counters.out_of_window_bytes += counters.out_of_window;
+            self.counters.late_bytes += counters.before_start;
         }
     }
 

@@ -146,7 +146,7 @@ fn stats(line: &mut Line<'_>, record: &StatsRecord) -> io::Result<()> {
 }
 
 /// Counters that are written only where something was counted.
-const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 11] {
+const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 12] {
     [
         (counters.undecoded_messages, "message", "not decoded"),
         (counters.missing_bytes, "byte", "missing"),
@@ -158,7 +158,8 @@ const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 11] {
         (counters.other_packets, "packet", "of other connections"),
         (counters.unknown_link_packets, "packet", "of unknown link type"),
         (counters.damaged_packets, "packet", "damaged"),
-        (counters.fragments, "packet", "fragmented"),
+        (counters.fragments, "fragment", "of packets"),
+        (counters.lost_fragments, "fragment", "lost"),
     ]
 }
 

@@ -57,6 +57,20 @@ pub struct Pending {
     copying_in: bool,
     /// Requests were not seen, or replies: which reply is whose cannot be known.
     uncertain: bool,
+    /// What the client has shown of its ways, while nothing was uncertain.
+    habit: Habit,
+}
+
+/// Whether a client waits for its answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Habit {
+    /// It has not shown it.
+    #[default]
+    Unknown,
+    /// It has only ever sent a request after the one before was answered.
+    TakesTurns,
+    /// It has sent a request before the one before was answered.
+    Pipelines,
 }
 
 #[derive(Debug)]
@@ -94,10 +108,28 @@ impl Pending {
         if request == Request::CopyEnd {
             self.copying_in = false;
         }
+        self.begin_cycle();
         if !self.skipping && self.queue.len() < MAX_PENDING {
             self.queue.push_back(Expected { request, query: query.unwrap_or_default(), at, formats });
         }
         Attribution { query, elapsed_us: None }
+    }
+
+    /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
+    fn begin_cycle(&mut self) {
+        match self.queue.back() {
+            None if !self.uncertain && self.habit == Habit::Unknown => self.habit = Habit::TakesTurns,
+            Some(last) if last.request.ends_with_ready() => {
+                if !self.uncertain {
+                    self.habit = Habit::Pipelines;
+                } else if self.habit == Habit::TakesTurns {
+                    // This client has had its answers, or it would not go on: they are among what was lost.
+                    self.queue.clear();
+                    self.uncertain = false;
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The number of the query that a request belongs to. The steps of one execution, Parse to Close, share a number; so

@@ -42,6 +42,8 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Bytes too far ahead to belong to the stream.
     pub out_of_window: u64,
+    /// Bytes before the first that was seen, which came when that had been delivered.
+    pub before_start: u64,
 }
 
 /// A segment, or a piece of one, that cannot be delivered yet.
@@ -218,8 +220,9 @@ impl Assembler {
             Some(offset) => (offset, payload),
             // It begins before the beginning of what could be seen.
             None => {
-                let before = self.next.seq.wrapping_sub(seq).wrapping_sub(self.next.offset as u32);
-                (0, payload.get(before as usize..).unwrap_or_default())
+                let before = self.next.seq.wrapping_sub(seq).wrapping_sub(self.next.offset as u32) as usize;
+                self.counters.before_start += before.min(payload.len()) as u64;
+                (0, payload.get(before..).unwrap_or_default())
             }
         };
         if offset > self.next.offset + MAX_WINDOW {

@@ -289,8 +289,12 @@ impl Conversation {
 
     /// Whether a SYN, of either side, opens another connection than this one.
     pub fn is_reopened_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        let Some(opened) = Opened::by(direction, segment).filter(|_| segment.syn) else { return false };
-        self.opened.is_none_or(|known| !known.is_same_as(opened))
+        Opened::is_another(self.opened, direction, segment)
+    }
+
+    /// How the connection was opened, where that was seen.
+    pub const fn opened(&self) -> Option<Opened> {
+        self.opened
     }
 
     /// Whether both directions were delivered up to their FIN.
@@ -321,7 +325,7 @@ impl Conversation {
 
 /// The beginning of a connection, as one of the two SYNs tells it.
 #[derive(Clone, Copy, Debug)]
-enum Opened {
+pub enum Opened {
     /// The frontend's: its initial sequence number.
     Syn(u32),
     /// The backend's: it acknowledges the frontend's SYN, and data that may have come with it (RFC 7413).
@@ -334,6 +338,12 @@ impl Opened {
             Direction::Frontend => Some(Self::Syn(syn.seq)),
             Direction::Backend => syn.ack.map(Self::SynAck),
         }
+    }
+
+    /// Whether a segment opens another connection than the one that was opened like this.
+    pub fn is_another(known: Option<Self>, direction: Direction, segment: &Segment<'_>) -> bool {
+        let Some(opened) = Self::by(direction, segment).filter(|_| segment.syn) else { return false };
+        known.is_none_or(|known| !known.is_same_as(opened))
     }
 
     fn is_same_as(self, other: Self) -> bool {

@@ -18,4 +18,5 @@ mod scenarios;
 mod strict;
 mod tcp;
 mod trace;
+mod tunnels;
 mod wire;

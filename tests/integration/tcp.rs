@@ -1,5 +1,6 @@
 //! TCP in its less tidy forms, as packets made by hand.
 
+use pgdissect::dissector::Config;
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket};
@@ -178,4 +179,78 @@ fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
     let next = 109 + u32::try_from(startup().len()).unwrap();
     let clear = [&begun[..], &[Tcp::new(C, 109, 502, &startup()), Tcp::new(S, 502, next, &ready())]].concat();
     assert_eq!(said(&clear, 200_000), ["SSLRequest", "missing 1", "StartupMessage", "ReadyForQuery"]);
+}
+
+#[test]
+fn holes_in_another_protocol_are_nobodys_loss() {
+    let request = b"GET / HTTP/1.1\r\n\r\n";
+    let sent = 101 + u32::try_from(request.len()).unwrap();
+    let segments = [
+        Tcp::new(C, 100, 0, b"").without_ack().syn(),
+        Tcp::new(S, 500, 101, b"").syn(),
+        Tcp::new(C, 101, 501, request),
+        Tcp::new(S, 1_501, sent, b"the end of an answer"),
+        Tcp::new(C, sent, 1_521, b"").fin(),
+        Tcp::new(S, 1_521, sent + 1, b"").fin(),
+    ];
+    assert_eq!(said(&segments, 10), ["not_postgresql null"]);
+
+    // Where servers may be on any port, nothing is said of it at all; neither where its beginning was not captured.
+    for segments in [&segments[..], &segments[..2], &segments[3..]] {
+        let packets: Vec<_> = segments.iter().map(|segment| segment.at(10)).collect();
+        let config = Config { ports: None, ..Config::default() };
+        assert_eq!(captures::dissect_packets(&packets, config).lines, [""; 0]);
+    }
+}
+
+#[test]
+fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
+    let mut packets = Vec::new();
+    let mut say = |port: u16, payload: &[u8], seq: u32| {
+        let at = packets.len() as u64;
+        packets.push(Tcp::new(C, seq, 501, payload).port(port).at(at));
+    };
+    let first = startup();
+    let next = 101 + u32::try_from(first.len()).unwrap();
+    for port in [1, 2, 3] {
+        say(port, &first, 101);
+    }
+    for port in [1, 3] {
+        say(port, &query(), next);
+    }
+    // One more than there is room for: not the first or third, which have spoken since, nor the newest, but the second
+    // gives way.
+    say(4, &first, 101);
+    for port in [1, 3, 4] {
+        say(port, &message(b'X', b""), if port == 4 { next } else { next + 14 });
+    }
+    let output = captures::dissect_packets(&packets, Config { max_connections: 3, ..captures::config() });
+    crate::contract::check(&output, "eviction");
+    let lines = output.values();
+    let evicted: Vec<_> =
+        lines.iter().filter(|line| line["reason"] == "limit").map(|line| line["conn"].clone()).collect();
+    assert_eq!(evicted, [2]);
+    let ended: Vec<_> =
+        lines.iter().filter(|line| line["type"] == "Terminate").map(|line| line["conn"].clone()).collect();
+    assert_eq!(ended, [1, 3, 4]);
+    assert_eq!(output.counters.evicted_connections, 1);
+}
+
+#[test]
+fn what_is_refused_before_it_says_anything_is_no_connection() {
+    let syn = Tcp::new(C, 100, 0, b"").without_ack().syn();
+    let refused = [syn.clone(), Tcp::new(S, 0, 101, b"").rst()];
+    assert_eq!(said(&refused, 10), [""; 0]);
+    // A second attempt from the same port with the same number is a new one.
+    let (opened, _, _) = opened();
+    let again: Vec<_> = refused.into_iter().chain(opened).collect();
+    assert_eq!(said(&again, 10), ["StartupMessage"]);
+}
+
+#[test]
+fn a_syn_that_is_sent_again_with_another_number_is_the_one_that_counts() {
+    let (opened, _, _) = opened();
+    let stale = Tcp::new(C, 77_000, 0, b"").without_ack().syn();
+    let segments: Vec<_> = [stale].into_iter().chain(opened).collect();
+    assert_eq!(said(&segments, 10), ["StartupMessage"]);
 }

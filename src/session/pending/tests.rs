@@ -140,6 +140,27 @@ fn nothing_is_attributed_after_a_loss_until_everything_is_answered() {
 }
 
 #[test]
+fn a_client_that_takes_turns_has_had_the_answers_that_were_lost() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query]);
+    exchange.replies(b"TDCZ");
+    exchange.send(&[R::Query]);
+    exchange.pending.lose();
+    assert_eq!(exchange.send(&[R::Parse, R::Bind, R::Execute, R::Sync]), [Some(3); 4]);
+    assert_eq!(exchange.replies(b"12CZ"), [Some(3); 4]);
+}
+
+#[test]
+fn a_client_that_pipelines_may_still_wait_for_them() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query, R::Query]);
+    exchange.replies(b"CZ");
+    exchange.pending.lose();
+    exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"CZ"), [None, None], "it may be the second one's answer");
+}
+
+#[test]
 fn a_pipeline_that_never_ends_is_bounded() {
     let mut exchange = Exchange::new();
     for _ in 0..2 * MAX_PENDING {
