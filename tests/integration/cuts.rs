@@ -242,7 +242,7 @@ fn assert_same(expected: &[Value], actual: &[Value]) -> Result<(), TestCaseError
 }
 
 proptest! {
-    #![proptest_config(runs(250))]
+    #![proptest_config(runs(1_000))]
 
     #[test]
     fn any_segments_give_the_same_messages(

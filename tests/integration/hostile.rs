@@ -69,7 +69,7 @@ fn a_segment() -> impl Strategy<Value = Tcp> {
 }
 
 proptest! {
-    #![proptest_config(runs(300))]
+    #![proptest_config(runs(1_000))]
 
     #[test]
     fn segments_of_any_kind_keep_the_contract(
