@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 mod fragments;
 mod link;
 #[cfg(test)]
-mod made;
+pub(crate) mod made;
 mod tunnel;
 
 pub use fragments::{Datagram, Defragmenter};

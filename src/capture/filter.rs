@@ -204,6 +204,7 @@ pub(super) fn from_dlt(dlt: Linktype) -> Option<LinkType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::made::{self, ipv6};
     use crate::time::Timestamp;
 
     /// Every link type whose packets can be dissected.
@@ -227,24 +228,7 @@ mod tests {
     }
 
     fn ipv4(protocol: u8, fragment_offset: u16, payload: &[u8]) -> Vec<u8> {
-        let length = 20 + u16::try_from(payload.len()).unwrap();
-        let mut packet = vec![0x45, 0];
-        packet.extend(length.to_be_bytes());
-        packet.extend([0, 1]);
-        packet.extend(fragment_offset.to_be_bytes());
-        packet.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-        packet.extend(payload);
-        packet
-    }
-
-    fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x60, 0, 0, 0];
-        packet.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-        packet.extend([next_header, 64]);
-        packet.extend([0; 15].into_iter().chain([1]));
-        packet.extend([0; 15].into_iter().chain([2]));
-        packet.extend(payload);
-        packet
+        made::ipv4_fragment(1, fragment_offset, protocol, payload)
     }
 
     /// An IPv6 extension header of eight bytes, before what it announces.

@@ -25,7 +25,7 @@ pub(super) fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     ipv4_fragment(1, 0, protocol, payload)
 }
 
-pub(super) fn ipv4_fragment(id: u16, flags_and_offset: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4_fragment(id: u16, flags_and_offset: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(20 + payload.len()).unwrap();
     let mut packet = vec![0x45, 0];
     packet.extend(len.to_be_bytes());
@@ -36,7 +36,7 @@ pub(super) fn ipv4_fragment(id: u16, flags_and_offset: u16, protocol: u8, payloa
     packet
 }
 
-pub(super) fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
     packet.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
     packet.extend([next_header, 64]);

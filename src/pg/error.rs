@@ -57,15 +57,20 @@ impl<'a> Fields<'a> {
         self.get(code).map(|text| Sql { text, show_secrets: self.show_secrets })
     }
 
-    /// A set of the codes that came before, to tell a field that is there already.
-    fn others(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
+    /// The fields with the names that they are written by; no name where it is not documented, or there already.
+    fn named(&self) -> impl Iterator<Item = (u8, Option<&'static str>, Text<'a>)> + use<'a> {
         let mut seen = 0_u128;
-        self.iter().filter(move |(code, _)| {
-            let bit = 1_u128.checked_shl((*code).into()).unwrap_or_default();
+        self.iter().map(move |(code, text)| {
+            let bit = 1_u128.checked_shl(code.into()).unwrap_or_default();
             let again = seen & bit != 0;
             seen |= bit;
-            again || name(*code).is_none()
+            (code, name(code).filter(|_| !again), text)
         })
+    }
+
+    /// The fields that have no name to be written by.
+    fn others(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
+        self.named().filter_map(|(code, name, text)| name.is_none().then_some((code, text)))
     }
 }
 
@@ -118,14 +123,8 @@ const fn is_number(code: u8) -> bool {
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let mut seen = 0_u128;
-        for (code, text) in self.iter() {
-            let Some(name) = name(code) else { continue };
-            let bit = 1_u128.checked_shl(code.into()).unwrap_or_default();
-            if seen & bit != 0 {
-                continue;
-            }
-            seen |= bit;
+        for (code, name, text) in self.named() {
+            let Some(name) = name else { continue };
             match text.as_str().and_then(|text| text.parse::<u32>().ok()) {
                 Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
                 _ => map.serialize_entry(name, &Sql { text, show_secrets: self.show_secrets })?,

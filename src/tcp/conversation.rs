@@ -131,16 +131,11 @@ impl Conversation {
         };
 
         let has_content = !segment.payload.is_empty() || segment.snapped > 0;
-        let Some(side) = self.sides.get_mut(direction) else {
-            if !has_content {
-                return Accepted::Nothing;
-            }
-            // The connection began before the capture: its first byte here is the first that could be seen.
-            let mut side = Assembler::new(first_seq, false);
-            side.mark_seen();
-            *self.sides.get_mut(direction) = Some(side);
-            return self.accept_payload(direction, segment, first_seq, after, origin);
-        };
+        if !has_content && self.sides.get(direction).is_none() {
+            return Accepted::Nothing;
+        }
+        // Where the connection began before the capture, its first byte here is the first that could be seen.
+        let side = self.sides.get_mut(direction).get_or_insert_with(|| Assembler::new(first_seq, false));
         side.mark_seen();
         if !has_content && !segment.fin {
             return Accepted::Nothing;
