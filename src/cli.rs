@@ -117,8 +117,20 @@ pub(crate) struct Args {
     pub(crate) count: Option<u64>,
 
     /// Keep at the most so many bytes of a message; suffixes K, M, G
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_size, help_heading = "Output")]
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_message: usize,
+
+    /// Follow at the most so many connections at a time
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = parse_connections, help_heading = "Limits")]
+    pub(crate) max_connections: usize,
+
+    /// Hold at the most so many bytes of a connection behind a hole, before the hole is taken for real
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = parse_size, help_heading = "Limits")]
+    pub(crate) max_early: usize,
+
+    /// Hold at the most so many bytes of all connections, of early segments and unfinished messages
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size, help_heading = "Limits")]
+    pub(crate) max_held: usize,
 
     /// Write passwords, keys and proofs instead of ***
     #[arg(long, help_heading = "Output")]
@@ -256,6 +268,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(number * unit) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("wanted a time above 0".to_owned()),
+    }
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(connections) if connections > 0 => Ok(connections),
+        _ => Err("wanted a number above 0".to_owned()),
     }
 }
 

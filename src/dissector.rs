@@ -26,6 +26,9 @@ pub struct Config {
     pub max_message: usize,
     /// How many bytes of early segments are held for a connection, before a hole is taken for real.
     pub max_early: usize,
+    /// How many bytes of early segments and of unfinished messages are held for all connections together; of more, those
+    /// that were silent longest give theirs back.
+    pub max_held: usize,
     /// How many connections are followed at a time; of more, the least recently used give way.
     pub max_connections: usize,
     /// Whether passwords, keys and proofs are written.
@@ -38,6 +41,7 @@ impl Default for Config {
             ports: Some(vec![5432]),
             max_message: 16 << 20,
             max_early: 8 << 20,
+            max_held: 256 << 20,
             max_connections: 65_536,
             show_secrets: false,
         }
@@ -63,6 +67,10 @@ pub struct Dissector {
     table: Table,
     defragmenter: Defragmenter,
     counters: Counters,
+    /// What is held for all connections, in bytes.
+    held: usize,
+    /// How much that may be before connections have to give something back.
+    release_at: usize,
     now: Timestamp,
 }
 
@@ -71,9 +79,11 @@ impl Dissector {
     pub fn new(config: Config) -> Self {
         Self {
             table: Table::new(config.max_connections),
+            release_at: config.max_held,
             config,
             defragmenter: Defragmenter::default(),
             counters: Counters::default(),
+            held: 0,
             now: Timestamp::default(),
         }
     }
@@ -124,6 +134,7 @@ impl Dissector {
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
         for connection in self.table.live_mut().into_iter().filter(|connection| connection.tcp.held() > 0) {
             engine.drain(connection, origin.ts);
+            account(&mut self.held, connection);
         }
     }
 
@@ -134,15 +145,15 @@ impl Dissector {
         for mut connection in self.table.drain() {
             engine.end(&mut connection, origin);
         }
+        self.held = 0;
         self.defragmenter.clear();
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
-        let held: usize = self.table.live().map(Connection::held).sum();
         let open = self.table.live().filter(|connection| connection.is_counted()).count();
         Counters {
-            held_bytes: (held + self.defragmenter.held()) as u64,
+            held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
             ..self.counters.clone()
@@ -160,6 +171,7 @@ impl Dissector {
                 return;
             }
             engine.end(connection, origin);
+            self.held -= connection.accounted;
             self.table.close(pair, origin.ts);
         }
         let says_something = !segment.payload.is_empty() || segment.snapped > 0;
@@ -196,6 +208,7 @@ impl Dissector {
         while let Some(mut connection) = self.table.evict() {
             let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
             engine.evict(&mut connection, origin);
+            self.held -= connection.accounted;
         }
     }
 
@@ -206,12 +219,35 @@ impl Dissector {
         let was_reset = connection.tcp.is_reset();
         engine.accept(connection, segment, origin);
         let serial = connection.serial;
+        account(&mut self.held, connection);
         if connection.tcp.is_finished() {
             engine.end(connection, origin);
+            self.held -= connection.accounted;
             self.table.close(pair, origin.ts);
         } else if connection.tcp.is_reset() && !was_reset {
             self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET);
         }
+        if self.held > self.release_at {
+            self.release(sink);
+        }
+    }
+
+    /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
+    /// not to be done for every packet.
+    fn release(&mut self, sink: &mut impl Sink) {
+        let mut holding = self.table.live_mut();
+        holding.retain(|connection| connection.accounted > 0);
+        holding.sort_by_key(|connection| connection.active_at);
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        for connection in holding {
+            if self.held <= self.config.max_held / 4 * 3 {
+                break;
+            }
+            engine.release(connection);
+            account(&mut self.held, connection);
+        }
+        // What they cannot give back must not make this be tried again for every packet.
+        self.release_at = self.config.max_held.max(self.held + self.config.max_held / 4);
     }
 
     /// Ends connections that were reset, and forgets those that ended long ago.
@@ -224,9 +260,17 @@ impl Dissector {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
                 let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
                 engine.end(connection, origin);
+                self.held -= connection.accounted;
                 self.table.close(pair, self.now);
             }
         }
         self.table.forget_closed(self.now);
     }
+}
+
+/// Brings the sum of what is held up to date after a connection was given something.
+fn account(held: &mut usize, connection: &mut Connection) {
+    let now = connection.held();
+    *held = *held - connection.accounted + now;
+    connection.accounted = now;
 }

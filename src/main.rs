@@ -180,8 +180,10 @@ impl<'a> Run<'a> {
                 Ports::These(ports) => Some(ports.clone()),
             },
             max_message: args.max_message,
+            max_early: args.max_early,
+            max_held: args.max_held,
+            max_connections: args.max_connections,
             show_secrets: args.show_secrets,
-            ..Config::default()
         };
         let started = Instant::now();
         Ok(Self {

@@ -9,8 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::direction::Direction;
+use crate::pg::frame::Damage;
 use crate::pg::message::Message;
-use crate::pg::text::Excerpt;
+use crate::pg::row::Guess;
+use crate::pg::text::{Excerpt, Secret};
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
@@ -57,9 +59,12 @@ pub struct MessageRecord<'a> {
     /// On replies: microseconds since the request that they answer was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_us: Option<u64>,
-    /// Bytes of the body that are missing behind what is shown.
+    /// Bytes of the body that are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub missing: u64,
+    /// Where bytes of the body were lost. `body` is what was before the first hole.
+    #[serde(skip_serializing_if = "Holes::is_empty")]
+    pub holes: Holes<'a>,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,
@@ -108,8 +113,10 @@ pub enum Content<'a> {
 /// What can be odd about a message: an array of strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// `truncated`: its end is missing.
+    /// `truncated`: bytes of its body are not shown.
     pub truncated: bool,
+    /// `overlap`: bytes of it also came with other content. Those that came first are shown.
+    pub overlap: bool,
     /// `midstream`: it depends on something that was sent before the capture began, or that was lost.
     pub midstream: bool,
 }
@@ -117,7 +124,7 @@ pub struct Flags {
 impl Flags {
     /// The flags that are set, by name.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [(self.truncated, "truncated"), (self.midstream, "midstream")]
+        [(self.truncated, "truncated"), (self.overlap, "overlap"), (self.midstream, "midstream")]
             .into_iter()
             .filter_map(|(set, name)| set.then_some(name))
     }
@@ -144,8 +151,62 @@ impl JsonSchema for Flags {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let all: Vec<_> = Self { truncated: true, midstream: true }.names().collect();
+        let all: Vec<_> = Self { truncated: true, overlap: true, midstream: true }.names().collect();
         json_schema!({ "type": "array", "items": { "enum": all }, "uniqueItems": true, "minItems": 1 })
+    }
+}
+
+/// The holes in the body of a message: `[{"at": …, "bytes": …, "behind": …}]`, in bytes from the beginning of the body.
+/// `behind` is what was captured between the hole and the next, as text or `"\\x…"`, or `"***"` where it may be a secret.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holes<'a> {
+    /// The holes.
+    pub damage: Damage<'a>,
+    /// Whether what is behind them is masked.
+    pub hides: bool,
+}
+
+/// A hole, as it is written.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Hole<'a> {
+    /// Where it begins.
+    at: u64,
+    /// Its size.
+    bytes: u64,
+    /// What was captured behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    behind: Option<Guess<'a>>,
+}
+
+impl Holes<'_> {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+impl Serialize for Holes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.damage.holes().map(|(hole, behind)| {
+            let shown = if self.hides { Secret::MASK.as_bytes() } else { behind };
+            Hole { at: hole.at, bytes: hole.bytes, behind: (!behind.is_empty()).then_some(Guess(shown)) }
+        }))
+    }
+}
+
+impl JsonSchema for Holes<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Holes".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<Hole<'_>>::json_schema(generator)
     }
 }
 
@@ -168,6 +229,12 @@ pub struct LossRecord<'a> {
     /// How many bytes, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Where they were, in bytes from the beginning of that side's stream, or from the first byte that was seen of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// The type of the message in whose body the first of them were. It is written with the flag `truncated`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<&'static str>,
     /// Why.
     pub reason: Reason,
     /// Bytes that were captured, but skipped until a message boundary was found again.
@@ -191,6 +258,8 @@ pub enum Reason {
     Midstream,
     /// A limit of memory was reached.
     Limit,
+    /// They came a second time with other content than the first, which is believed.
+    Overlap,
     /// They are not what the protocol has.
     Malformed,
     /// They are encrypted.
@@ -207,6 +276,7 @@ impl Reason {
             Self::Snaplen => "snaplen",
             Self::Midstream => "midstream",
             Self::Limit => "limit",
+            Self::Overlap => "overlap",
             Self::Malformed => "malformed",
             Self::Undecryptable => "undecryptable",
             Self::NotPostgresql => "not_postgresql",
@@ -268,6 +338,8 @@ pub struct Counters {
     pub encrypted_bytes: u64,
     /// Bytes that were seen before.
     pub retransmitted_bytes: u64,
+    /// Those of them that had other content then.
+    pub contested_bytes: u64,
     /// Bytes too far ahead to belong to their stream.
     pub out_of_window_bytes: u64,
     /// Bytes that came too late: after their connection had ended, or, where that began before the capture, after bytes that

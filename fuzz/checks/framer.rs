@@ -75,8 +75,11 @@ impl Ledger {
             (None, 1) => 0,
             (None, _) => 4,
         };
-        assert_eq!(header + frame.body.len() as u64 + frame.missing, whole, "{frame:?}");
+        let behind: usize = frame.damage.holes().map(|(_, behind)| behind.len()).sum();
+        assert_eq!(header + (frame.body.len() + behind) as u64 + frame.missing, whole, "{frame:?}");
         assert_eq!(frame.cut.is_some(), frame.missing > 0, "{frame:?}");
+        let holes: u64 = frame.damage.holes().map(|(hole, _)| hole.bytes).sum();
+        assert!(holes <= frame.damage.lost && frame.damage.lost <= frame.missing, "{frame:?}");
         whole
     }
 

@@ -6,7 +6,7 @@ use pgdissect::pg::auth::Asked;
 use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::message::{self, Context, Message};
 use pgdissect::pg::row::Format;
-use pgdissect::record::{Content, Flags, LossRecord, MessageRecord, Reason, Record};
+use pgdissect::record::{Content, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
 use pgdissect::time::{Precision, Timestamp};
 
 use super::lines;
@@ -36,7 +36,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
 
     let cut = (missing > 0).then_some(Cut::TooLarge);
     let len = u32::try_from(body.len() as u64 + 4 + missing).unwrap_or(u32::MAX);
-    let frame = Frame { tag, len, body, missing, cut };
+    let frame = Frame { missing, cut, ..Frame::whole(tag, len, body) };
     let decoded = Message::decode(direction, &frame, &context);
     let name = message::undecoded_name(direction, tag, &context);
     let (content, error) = match decoded {
@@ -66,7 +66,8 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         query,
         elapsed_us,
         missing,
-        flags: Flags { truncated: missing > 0, midstream: context.gssenc },
+        holes: Holes::default(),
+        flags: Flags { truncated: missing > 0, overlap: false, midstream: context.gssenc },
         error,
     });
     let value = lines::check(&record);
@@ -84,6 +85,8 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         dir: None,
         packet: 1,
         bytes: query,
+        offset: elapsed_us,
+        within: None,
         reason: Reason::Malformed,
         skipped: elapsed_us,
         detail: Some(&detail),

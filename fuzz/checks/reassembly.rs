@@ -140,15 +140,15 @@ impl Watched {
 
     fn deliver(&mut self, direction: Direction, delivery: Delivery) {
         self.happened.get_mut(direction).push(match delivery {
-            Delivery::Content(Content::Data(bytes)) => {
+            Delivery::Content { content: Content::Data(bytes), .. } => {
                 assert!(!bytes.is_empty(), "a delivery has bytes");
                 Happened::Delivered(bytes.to_vec())
             }
-            Delivery::Content(Content::Snapped(bytes)) => {
+            Delivery::Content { content: Content::Snapped(bytes), .. } => {
                 assert!(bytes > 0, "what was cut off is something");
                 Happened::Snapped(bytes)
             }
-            Delivery::Missing(bytes) => {
+            Delivery::Missing { bytes, .. } => {
                 assert!(bytes > 0, "a gap is of something");
                 Happened::Missing(bytes)
             }
@@ -292,7 +292,10 @@ fn run(max_held: usize, begins: bool, plans: &[Plan]) {
             }
         }
         if let Accepted::InOrder(bytes) = watched.conversation.accept(direction, &segment, origin) {
-            watched.deliver(direction, Delivery::Content(Content::Data(bytes.to_vec().into())));
+            watched.deliver(
+                direction,
+                Delivery::Content { content: Content::Data(bytes.to_vec().into()), is_contested: false },
+            );
         }
         watched.drain(|conversation| conversation.pop(ts));
         let held = watched.conversation.held();

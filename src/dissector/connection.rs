@@ -27,6 +27,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// The client's first bytes, while they are too few to tell what they are.
     pub(super) opening: Vec<u8>,
+    /// How much of what it holds is in the sum over all connections.
+    pub(super) accounted: usize,
     pub(super) about: About,
 }
 
@@ -61,6 +63,7 @@ impl Connection {
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new() } else { Session::midstream() },
             opening: Vec::new(),
+            accounted: 0,
             about: About {
                 conn: 0,
                 client,
@@ -114,7 +117,7 @@ impl Connection {
 
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
-        self.tcp.held() + framers + self.opening.capacity()
+        self.tcp.held() + self.tcp.recent() + framers + self.opening.capacity()
     }
 }
 

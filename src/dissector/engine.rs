@@ -10,11 +10,11 @@ use crate::pg::message::{self, Message};
 use crate::pg::resync;
 use crate::pg::text::Excerpt;
 use crate::reader::DecodeError;
-use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record};
+use crate::record::{Content, Counters, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
 use crate::session::opening::{self, Opening};
 use crate::session::{Encryption, Route, Session};
-use crate::tcp::assembler::Content as TcpContent;
-use crate::tcp::conversation::{Accepted, Delivery};
+use crate::tcp::assembler::{Conflict, Content as TcpContent};
+use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
 
@@ -45,6 +45,11 @@ impl<S: Sink> Engine<'_, S> {
             // The connection's beginning was seen, but not that of this direction.
             connection.search(direction, Reason::Missing);
         }
+        let in_order = if let Accepted::InOrder(bytes) = accepted { bytes.len() as u64 } else { 0 };
+        if let Some(conflict) = connection.tcp.take_conflict(direction) {
+            let fed = connection.tcp.offset(direction) - in_order;
+            self.contest(connection, direction, conflict, fed, origin);
+        }
         match accepted {
             Accepted::InOrder(bytes) => {
                 connection.active_at = origin.ts;
@@ -63,12 +68,54 @@ impl<S: Sink> Engine<'_, S> {
 
     fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
         connection.active_at = origin.ts;
+        let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
-            Delivery::Content(TcpContent::Data(bytes)) => self.feed(connection, direction, bytes, origin),
-            Delivery::Content(TcpContent::Snapped(bytes)) => {
-                self.gap(connection, direction, *bytes, Reason::Snaplen, origin);
+            Delivery::Content { content: TcpContent::Data(bytes), is_contested } => {
+                if *is_contested {
+                    connection.framers.get_mut(direction).contest_fed();
+                }
+                self.feed(connection, direction, bytes, origin);
+                connection.framers.get_mut(direction).contest_ends();
             }
-            Delivery::Missing(bytes) => self.gap(connection, direction, *bytes, Reason::Missing, origin),
+            Delivery::Content { content: TcpContent::Snapped(bytes), .. } => {
+                self.gap(connection, direction, *bytes, Loss { reason: Reason::Snaplen, ..loss });
+            }
+            Delivery::Missing { bytes, because } => {
+                let detail = Some(match because {
+                    GivenUp::Acknowledged => "the other side has received them",
+                    GivenUp::Waited => "they did not come in time",
+                    GivenUp::Limit => "as much is held behind them as may be",
+                    GivenUp::Ended => "nothing more comes of the connection",
+                });
+                self.gap(connection, direction, *bytes, Loss { detail, ..loss });
+            }
+        }
+    }
+
+    /// Bytes came a second time, with other content, when those before the offset `fed` had been fed.
+    fn contest(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        conflict: Conflict,
+        fed: u64,
+        origin: Origin,
+    ) {
+        let framing = match connection.session.route(direction) {
+            Route::Foreign => return,
+            Route::Messages(framing) => Some(framing),
+            Route::Opening | Route::Encrypted => None,
+        };
+        self.number(&mut connection.about);
+        self.counters.contested_bytes += conflict.bytes;
+        let detail = Some("a segment repeats bytes with other content: those that came first are believed");
+        let bytes = Some(conflict.bytes);
+        let loss = Loss { dir: Some(direction), bytes, reason: Reason::Overlap, detail, ..Loss::new(origin) };
+        self.lose(&connection.about, &loss);
+        let framer = connection.framers.get_mut(direction);
+        let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
+        if conflict.delivered_until > fed.saturating_sub(under_way) {
+            framer.contest_under_way();
         }
     }
 
@@ -193,7 +240,8 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Bytes of a direction are missing.
-    fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, reason: Reason, origin: Origin) {
+    fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, loss: Loss<'_>) {
+        let Loss { origin, reason, .. } = loss;
         match connection.session.route(direction) {
             Route::Foreign => return,
             Route::Opening if self.config.ports.is_none() => {
@@ -205,8 +253,14 @@ impl<S: Sink> Engine<'_, S> {
         }
         self.number(&mut connection.about);
         self.settle(connection, direction, origin);
-        let loss = Loss { dir: Some(direction), bytes: Some(bytes), reason, ..Loss::new(origin) };
-        self.lose(&connection.about, &loss);
+        let within = match connection.session.route(direction) {
+            Route::Messages(framing) => connection.framers.get(direction).under_way(framing),
+            _ => None,
+        };
+        let context = connection.session.context(self.config.show_secrets);
+        let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
+        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
+        self.lose(&connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
@@ -239,7 +293,7 @@ impl<S: Sink> Engine<'_, S> {
                 }
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.show_secrets));
                 let content = Content::Undecoded { name, body: Excerpt::new(header, true) };
-                let frame = Frame { tag, len, body: &[], missing: 0, cut: None };
+                let frame = Frame::whole(tag, len, &[]);
                 self.message(
                     about,
                     direction,
@@ -277,7 +331,8 @@ impl<S: Sink> Engine<'_, S> {
         let mut attributes = Attributes {
             query: attribution.query,
             elapsed_us: attribution.elapsed_us,
-            flags: Flags { truncated: frame.missing > 0, midstream: false },
+            flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, midstream: false },
+            hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
             error: None,
         };
         let content = match decoded {
@@ -294,11 +349,12 @@ impl<S: Sink> Engine<'_, S> {
         self.message(about, direction, frame, content, attributes, origin);
         let (reason, detail) = match frame.cut {
             Some(Cut::TooLarge) => (Reason::Limit, "the message is larger than --max-message"),
+            Some(Cut::Memory) => (Reason::Limit, "more is held than --max-held"),
             Some(Cut::End) => (Reason::Missing, "the stream ended inside a message"),
             // A gap was reported when it was found.
             Some(Cut::Gap) | None => return,
         };
-        let bytes = Some(frame.missing);
+        let bytes = Some(frame.missing.saturating_sub(frame.damage.lost));
         self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 
@@ -328,6 +384,7 @@ impl<S: Sink> Engine<'_, S> {
             query: attributes.query,
             elapsed_us: attributes.elapsed_us,
             missing: frame.missing,
+            holes: Holes { damage: frame.damage, hides: attributes.hides_damage },
             flags: attributes.flags,
             error: attributes.error,
         }));
@@ -346,6 +403,8 @@ impl<S: Sink> Engine<'_, S> {
             dir: loss.dir,
             packet: loss.origin.packet,
             bytes: loss.bytes,
+            offset: loss.offset,
+            within: loss.within,
             reason: loss.reason,
             skipped: loss.skipped,
             detail: loss.detail,
@@ -357,6 +416,19 @@ impl<S: Sink> Engine<'_, S> {
         if about.conn == 0 {
             self.counters.connections += 1;
             about.conn = self.counters.connections;
+        }
+    }
+
+    /// Takes from a connection what it holds: the memory is needed for others.
+    pub(super) fn release(&mut self, connection: &mut Connection) {
+        while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
+            self.deliver(connection, direction, &delivery, origin);
+        }
+        connection.tcp.forget_recent();
+        for direction in Direction::BOTH {
+            if let Route::Messages(framing) = connection.session.route(direction) {
+                connection.framers.get_mut(direction).release(framing);
+            }
         }
     }
 
@@ -437,6 +509,8 @@ struct Attributes {
     query: Option<u64>,
     elapsed_us: Option<u64>,
     flags: Flags,
+    /// Whether what was captured behind a hole may be a secret.
+    hides_damage: bool,
     error: Option<DecodeError>,
 }
 
@@ -446,6 +520,8 @@ struct Loss<'a> {
     origin: Origin,
     dir: Option<Direction>,
     bytes: Option<u64>,
+    offset: Option<u64>,
+    within: Option<&'static str>,
     reason: Reason,
     skipped: Option<u64>,
     detail: Option<&'a str>,
@@ -453,7 +529,16 @@ struct Loss<'a> {
 
 impl Loss<'_> {
     const fn new(origin: Origin) -> Self {
-        Self { origin, dir: None, bytes: None, reason: Reason::Missing, skipped: None, detail: None }
+        Self {
+            origin,
+            dir: None,
+            bytes: None,
+            offset: None,
+            within: None,
+            reason: Reason::Missing,
+            skipped: None,
+            detail: None,
+        }
     }
 }
 

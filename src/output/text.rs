@@ -95,12 +95,16 @@ fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {
                 Reason::Snaplen => "cut off by the snap length of the capture",
                 Reason::Midstream => "sent before the capture began",
                 Reason::Limit => "left out: a limit of memory was reached",
+                Reason::Overlap => "repeated with other content",
                 Reason::Malformed => "not understood",
                 Reason::Undecryptable => "encrypted",
                 Reason::NotPostgresql => "not PostgreSQL",
             }
         ),
     )?;
+    if let Some(within) = record.within {
+        line.put(format_args!(" in a {within}"))?;
+    }
     match record.skipped {
         Some(0) | None => {}
         Some(skipped) => line.put(format_args!(", {} skipped", Count(skipped, "captured byte")))?,

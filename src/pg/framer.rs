@@ -2,12 +2,12 @@
 //!
 //! A frame that lies whole in the input is borrowed from it. Only one that spans inputs is copied, as its bytes arrive:
 //! no length word ever sizes an allocation. A frame larger than the limit keeps its first bytes; the rest is counted and
-//! streamed past.
+//! streamed past. One with a hole keeps what is behind it as well, and knows where the hole is.
 //!
 //! ```text
 //!                       +--------- gap inside a body, or body over the limit --------+
 //!                       |                                                            v
-//!   input --> AtBoundary/InFrame -- whole frame --> Frame            Skipping -- end of body --> Frame (missing > 0)
+//!   input --> AtBoundary/InFrame -- whole frame --> Frame             Damaged -- end of body --> Frame (missing > 0)
 //!                       ^  |                                            |
 //!                       |  +-- length that cannot be, gap over a header +--> Searching
 //!                       |                                                        |
@@ -16,7 +16,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::frame::{Cut, Frame};
+use super::frame::{Cut, Damage, Frame, Hole};
 use super::resync;
 use super::startup;
 use super::tag;
@@ -25,6 +25,12 @@ use crate::reader::{DecodeError, Reader};
 
 /// How much of a buffer an idle direction keeps, in bytes: room for a frame that spans two segments of an ordinary MTU.
 const KEPT_CAPACITY: usize = 4096;
+
+/// How much of a frame is kept, in bytes, where memory is needed for others: enough to see what it was.
+const KEPT_OF_RELEASED: usize = 1024;
+
+/// How many holes of a frame are noted. Behind more, nothing of it is kept.
+const MAX_HOLES: usize = 64;
 
 /// How the next bytes of a direction are to be cut, as the session knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,17 +77,45 @@ pub struct Framer {
     carry: BytesMut,
     /// How much at the front of `carry` belongs to the frame that was handed out last.
     handed_out: usize,
+    /// The holes in the frame that is handed out, or gathered.
+    holes: Vec<Hole>,
+    contest: Contest,
     state: State,
+}
+
+/// Which frames have bytes that came a second time, with other content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Contest {
+    /// None that is known.
+    #[default]
+    None,
+    /// All to which the bytes that are fed now belong.
+    Fed,
+    /// The one that is not whole yet.
+    UnderWay,
 }
 
 #[derive(Debug)]
 enum State {
     /// `carry` begins at a boundary.
     Framing,
-    /// `carry` has the beginning of a frame that keeps no more; `left` bytes of it are still to come.
-    Skipping { header: Header, missing: u64, left: u64, cut: Cut },
+    /// `carry` has what is kept of a frame that will not be whole.
+    Damaged(Damaged),
     /// No boundary is known. `carry` has what was not yet given up.
     Searching { skipped: u64, search: resync::Search },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Damaged {
+    header: Header,
+    /// How many bytes of it are still to come, or lost.
+    left: u64,
+    /// How many were lost.
+    lost: u64,
+    /// Why bytes of it are missing.
+    cut: Cut,
+    /// Whether what is still to come is kept.
+    keeps: bool,
 }
 
 impl State {
@@ -117,7 +151,15 @@ enum Parsed {
 impl Framer {
     /// A framer at the beginning of a stream.
     pub fn new(direction: Direction, max_message: usize) -> Self {
-        Self { direction, max_message, carry: BytesMut::new(), handed_out: 0, state: State::Framing }
+        Self {
+            direction,
+            max_message,
+            carry: BytesMut::new(),
+            handed_out: 0,
+            holes: Vec::new(),
+            contest: Contest::None,
+            state: State::Framing,
+        }
     }
 
     /// Gives up the current boundary: what comes next is searched for one.
@@ -141,7 +183,7 @@ impl Framer {
         match self.state {
             State::Framing if self.carry.is_empty() => self.frame_in_place(input, framing),
             State::Framing => self.frame_in_carry(input, framing),
-            State::Skipping { .. } => self.skip(input),
+            State::Damaged(damaged) => self.damaged(damaged, input),
             State::Searching { .. } => self.search(input),
         }
     }
@@ -166,32 +208,26 @@ impl Framer {
         if bytes == 0 {
             return Step::More;
         }
-        if matches!(self.state, State::Framing) && !self.carry.is_empty() {
-            match parse_header(self.direction, &self.carry, framing) {
-                Parsed::Header(header) => {
-                    let left = header.total().saturating_sub(self.carry.len()) as u64;
-                    self.state = State::Skipping { header, missing: 0, left, cut: Cut::Gap };
-                }
-                // The header itself is broken off.
-                Parsed::Need(_) | Parsed::Bad(..) => {}
-            }
-        }
+        self.damage(framing, Cut::Gap);
         match &mut self.state {
-            State::Skipping { header, missing, left, cut } => {
-                *cut = Cut::Gap;
-                if bytes <= *left {
-                    *left -= bytes;
-                    *missing += bytes;
-                    if *left > 0 {
-                        return Step::More;
-                    }
-                    let (header, missing, cut) = (*header, *missing, *cut);
-                    self.state = State::Framing;
-                    return self.hand_out_carry(header, missing, cut);
+            State::Damaged(damaged) => {
+                let lost = bytes.min(damaged.left);
+                let at = (damaged.header.total() - damaged.header.size) as u64 - damaged.left;
+                if let Some(hole) = self.holes.last_mut().filter(|hole| hole.at + hole.bytes == at) {
+                    hole.bytes += lost;
+                } else if self.holes.len() >= MAX_HOLES {
+                    damaged.keeps = false;
+                } else if lost > 0 {
+                    self.holes.push(Hole { at, bytes: lost });
                 }
-                let (header, missing, cut) = (*header, *missing + *left, *cut);
-                self.state = State::searching(0);
-                self.hand_out_carry(header, missing, cut)
+                damaged.left -= lost;
+                damaged.lost += lost;
+                if bytes == lost && damaged.left > 0 {
+                    return Step::More;
+                }
+                let damaged = *damaged;
+                self.state = if bytes == lost { State::Framing } else { State::searching(0) };
+                Step::Frame(self.hand_out_carry(damaged))
             }
             State::Framing => {
                 let skipped = self.carry.len() as u64;
@@ -212,28 +248,18 @@ impl Framer {
     /// Tells that the stream ends here. May give the frame that the end cuts off; else the bytes that belong to none.
     pub fn end(&mut self, framing: Framing) -> Ended<'_> {
         self.drop_handed_out();
+        self.damage(framing, Cut::End);
         match self.state {
-            State::Framing => match parse_header(self.direction, &self.carry, framing) {
-                Parsed::Header(header) if !self.carry.is_empty() => {
-                    let missing = header.total().saturating_sub(self.carry.len()) as u64;
-                    match self.hand_out_carry(header, missing, Cut::End) {
-                        Step::Frame(frame) => Ended::Frame(frame),
-                        _ => Ended::Clean,
-                    }
-                }
-                _ if self.carry.is_empty() => Ended::Clean,
-                _ => {
-                    let bytes = self.carry.len() as u64;
-                    self.carry.clear();
-                    Ended::Leftover { bytes }
-                }
-            },
-            State::Skipping { header, missing, left, cut } => {
+            State::Framing if self.carry.is_empty() => Ended::Clean,
+            State::Framing => {
+                let bytes = self.carry.len() as u64;
+                self.carry.clear();
+                Ended::Leftover { bytes }
+            }
+            State::Damaged(damaged) => {
                 self.state = State::Framing;
-                match self.hand_out_carry(header, missing + left, cut) {
-                    Step::Frame(frame) => Ended::Frame(frame),
-                    _ => Ended::Clean,
-                }
+                let cut = if damaged.cut == Cut::Gap && damaged.left > 0 { Cut::End } else { damaged.cut };
+                Ended::Frame(self.hand_out_carry(Damaged { cut, ..damaged }))
             }
             State::Searching { skipped, .. } => {
                 let bytes = skipped + self.carry.len() as u64;
@@ -244,16 +270,72 @@ impl Framer {
         }
     }
 
+    /// Gives back memory that others need. Of a frame that is not whole yet the beginning is kept, and its end is found all
+    /// the same.
+    pub fn release(&mut self, framing: Framing) {
+        self.drop_handed_out();
+        self.damage(framing, Cut::Memory);
+        match &mut self.state {
+            State::Damaged(damaged) => {
+                if damaged.keeps || self.carry.len() > KEPT_OF_RELEASED {
+                    damaged.cut = Cut::Memory;
+                }
+                damaged.keeps = false;
+                self.carry.truncate(KEPT_OF_RELEASED);
+            }
+            State::Framing => {}
+            State::Searching { skipped, search } => {
+                *skipped += self.carry.len() as u64;
+                *search = resync::Search::from(*skipped);
+                self.carry.clear();
+            }
+        }
+        self.carry = BytesMut::from(&*self.carry);
+    }
+
+    /// Where a frame has begun whose end is not there yet: its type byte, and how many of its bytes have come or were lost.
+    pub fn under_way(&self, framing: Framing) -> Option<(Option<u8>, u64)> {
+        match &self.state {
+            State::Framing => match parse_header(self.direction, self.carry.get(self.handed_out..)?, framing) {
+                Parsed::Header(header) => Some((header.tag, (self.carry.len() - self.handed_out) as u64)),
+                _ => None,
+            },
+            State::Damaged(damaged) => Some((damaged.header.tag, damaged.header.total() as u64 - damaged.left)),
+            State::Searching { .. } => None,
+        }
+    }
+
+    /// Tells that the bytes that are fed now also came with other content.
+    pub fn contest_fed(&mut self) {
+        self.contest = Contest::Fed;
+    }
+
+    /// Tells that what is fed from here on did not; what is under way keeps its mark.
+    pub fn contest_ends(&mut self) {
+        if self.contest == Contest::Fed {
+            self.contest = Contest::None;
+            if !self.is_searching() && self.carry.len() > self.handed_out {
+                self.contest = Contest::UnderWay;
+            }
+        }
+    }
+
+    /// Tells that the frame that is under way has bytes that also came with other content.
+    pub fn contest_under_way(&mut self) {
+        self.contest = Contest::UnderWay;
+    }
+
     /// How many bytes are held.
     pub fn held(&self) -> usize {
         let search = if let State::Searching { search, .. } = &self.state { search.held() } else { 0 };
-        self.carry.capacity() + search
+        self.carry.capacity() + self.holes.capacity() * size_of::<Hole>() + search
     }
 
     fn drop_handed_out(&mut self) {
         if self.handed_out > 0 {
             self.carry.advance(self.handed_out.min(self.carry.len()));
             self.handed_out = 0;
+            self.holes.clear();
             if self.carry.is_empty() {
                 // The buffer is kept for the next frame that spans segments, but a large one is not kept for the rest
                 // of the connection.
@@ -270,7 +352,9 @@ impl Framer {
                 match input.get(header.size..total) {
                     Some(body) => {
                         let kept = body.get(..self.max_message).unwrap_or(body);
-                        (total, Step::Frame(frame(header, kept, (body.len() - kept.len()) as u64, Cut::TooLarge)))
+                        let missing = (body.len() - kept.len()) as u64;
+                        let is_contested = self.contest_of_frame();
+                        (total, Step::Frame(Frame { is_contested, ..frame(header, kept, missing, Cut::TooLarge) }))
                     }
                     None => self.frame_in_carry(input, framing),
                 }
@@ -298,17 +382,19 @@ impl Framer {
                 Parsed::Header(header) => {
                     let total = header.total();
                     if self.carry.len() >= total {
-                        let body_len = total - header.size;
-                        let over = body_len.saturating_sub(self.max_message);
+                        let over = (total - header.size).saturating_sub(self.max_message);
                         self.handed_out = total;
+                        let is_contested = self.contest_of_frame();
                         let body = self.carry.get(header.size..total - over).unwrap_or_default();
-                        return (used, Step::Frame(frame(header, body, over as u64, Cut::TooLarge)));
+                        let frame = frame(header, body, over as u64, Cut::TooLarge);
+                        return (used, Step::Frame(Frame { is_contested, ..frame }));
                     }
                     let kept = total.min(header.size.saturating_add(self.max_message));
                     if self.carry.len() >= kept {
                         let left = (total - self.carry.len()) as u64;
-                        self.state = State::Skipping { header, missing: 0, left, cut: Cut::TooLarge };
-                        let (more, step) = self.skip(input.get(used..).unwrap_or_default());
+                        let damaged = Damaged { header, left, lost: 0, cut: Cut::TooLarge, keeps: false };
+                        self.state = State::Damaged(damaged);
+                        let (more, step) = self.damaged(damaged, input.get(used..).unwrap_or_default());
                         return (used + more, step);
                     }
                     kept
@@ -332,26 +418,57 @@ impl Framer {
         }
     }
 
-    fn skip<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
-        let State::Skipping { header, missing, left, cut } = &mut self.state else { return (0, Step::More) };
-        let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-        *left -= taken as u64;
-        *missing += taken as u64;
-        if *left > 0 {
+    /// Where the header of a frame that is not whole is known, tells that it never will be.
+    fn damage(&mut self, framing: Framing, cut: Cut) {
+        if matches!(self.state, State::Framing)
+            && !self.carry.is_empty()
+            && let Parsed::Header(header) = parse_header(self.direction, &self.carry, framing)
+        {
+            let left = header.total().saturating_sub(self.carry.len()) as u64;
+            self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps: cut == Cut::Gap });
+        }
+    }
+
+    /// Takes bytes of a frame that will not be whole.
+    fn damaged<'a>(&'a mut self, mut damaged: Damaged, input: &'a [u8]) -> (usize, Step<'a>) {
+        let taken = usize::try_from(damaged.left).unwrap_or(usize::MAX).min(input.len());
+        damaged.left -= taken as u64;
+        if damaged.keeps {
+            let room = damaged.header.size.saturating_add(self.max_message).saturating_sub(self.carry.len());
+            self.carry.extend_from_slice(input.get(..taken.min(room)).unwrap_or_default());
+            if taken > room {
+                damaged.keeps = false;
+                damaged.cut = Cut::TooLarge;
+            }
+        }
+        if damaged.left > 0 {
+            self.state = State::Damaged(damaged);
             return (taken, Step::More);
         }
-        let (header, missing, cut) = (*header, *missing, *cut);
         self.state = State::Framing;
-        (taken, self.hand_out_carry(header, missing, cut))
+        (taken, Step::Frame(self.hand_out_carry(damaged)))
     }
 
     /// Hands out all that is carried as one frame.
-    fn hand_out_carry(&mut self, header: Header, missing: u64, cut: Cut) -> Step<'_> {
+    fn hand_out_carry(&mut self, damaged: Damaged) -> Frame<'_> {
+        let Damaged { header, lost, cut, .. } = damaged;
         self.handed_out = self.carry.len();
-        let body = self.carry.get(header.size..).unwrap_or_default();
-        let kept = body.get(..self.max_message).unwrap_or(body);
-        let missing = missing + (body.len() - kept.len()) as u64;
-        Step::Frame(frame(header, kept, missing, cut))
+        let is_contested = self.contest_of_frame();
+        let kept = self.carry.get(header.size..).unwrap_or_default();
+        let kept = kept.get(..self.max_message).unwrap_or(kept);
+        let missing = (header.total() - header.size - kept.len()) as u64;
+        let before = self.holes.first().and_then(|hole| usize::try_from(hole.at).ok()).unwrap_or(usize::MAX);
+        let (body, behind) = kept.split_at_checked(before).unwrap_or((kept, &[]));
+        Frame { damage: Damage::new(lost, &self.holes, behind), is_contested, ..frame(header, body, missing, cut) }
+    }
+
+    /// Whether the frame that is handed out now has bytes that also came with other content.
+    fn contest_of_frame(&mut self) -> bool {
+        let is_contested = self.contest != Contest::None;
+        if self.contest == Contest::UnderWay {
+            self.contest = Contest::None;
+        }
+        is_contested
     }
 
     fn search<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
@@ -396,7 +513,8 @@ pub enum Ended<'a> {
 }
 
 const fn frame(header: Header, body: &[u8], missing: u64, cut: Cut) -> Frame<'_> {
-    Frame { tag: header.tag, len: header.len, body, missing, cut: if missing > 0 { Some(cut) } else { None } }
+    let cut = if missing > 0 { Some(cut) } else { None };
+    Frame { missing, cut, ..Frame::whole(header.tag, header.len, body) }
 }
 
 /// Reads the header at the front of `bytes`.

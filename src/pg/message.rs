@@ -287,6 +287,15 @@ pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8],
     if is_secret && !context.show_secrets { Excerpt::Masked } else { Excerpt::new(body, context.show_secrets) }
 }
 
+/// Whether what was captured behind a hole in a body may be a part of a secret: of a password in SQL, say, whose beginning
+/// was lost. Data of users is none.
+pub const fn behind_may_be_secret(direction: Direction, tag: Option<u8>) -> bool {
+    match direction {
+        Direction::Frontend => !matches!(tag, Some(b'B' | b'F' | b'd')),
+        Direction::Backend => !matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

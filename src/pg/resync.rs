@@ -187,7 +187,7 @@ impl Chain {
         }
         let total = 1 + u64::from(len);
         let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else { return Some(Found::Needs(total)) };
-        let frame = Frame { tag: Some(tag), len, body, missing: 0, cut: None };
+        let frame = Frame::whole(Some(tag), len, body);
         Message::decode(direction, &frame, &Context::default()).is_ok().then_some(Found::Whole(total))
     }
 }

@@ -13,6 +13,10 @@ use crate::packet::Origin;
 /// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
 const MAX_WINDOW: u64 = 1 << 30;
 
+/// How many of the last delivered bytes are kept, to be compared with what repeats them. A segment that races with the true
+/// one comes at once.
+const RECENT: usize = 1024;
+
 /// What a segment costs in the list beside its bytes, so that segments of one byte are bounded, too.
 const SEGMENT_OVERHEAD: usize = size_of::<Early>() + 64;
 
@@ -32,7 +36,18 @@ pub struct Assembler {
     seen: bool,
     /// Whether the first byte that could be seen is the first that was sent.
     from_start: bool,
+    recent: Recent,
+    conflict: Option<Conflict>,
     counters: Counters,
+}
+
+/// Bytes that came a second time, with other content than the first. Those that came first are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// How many differ.
+    pub bytes: u64,
+    /// The offset behind the last of them that was delivered already; 0 where none was.
+    pub delivered_until: u64,
 }
 
 /// What became of a direction's bytes.
@@ -52,6 +67,8 @@ struct Early {
     offset: u64,
     content: Content,
     held: Held,
+    /// Whether it also came with other content.
+    is_contested: bool,
 }
 
 /// What is known of a segment that is held.
@@ -99,6 +116,13 @@ impl Content {
         }
     }
 
+    fn data(&self) -> Option<&[u8]> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Snapped(_) => None,
+        }
+    }
+
     fn slice(&self, from: u64, to: u64) -> Self {
         let mut part = self.clone();
         part.keep(from, to);
@@ -111,6 +135,48 @@ impl Content {
                 Self::Data(data) => data.len(),
                 Self::Snapped(_) => 0,
             }
+    }
+}
+
+/// A ring of the bytes that were delivered last.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Empty until something was delivered. The byte of an offset is at the offset modulo [`RECENT`].
+    ring: Box<[u8]>,
+    /// Where those bytes begin behind which nothing is missing.
+    from: u64,
+}
+
+impl Recent {
+    /// Takes the bytes that were delivered at an offset.
+    fn push(&mut self, offset: u64, bytes: &[u8]) {
+        let surplus = bytes.len().saturating_sub(RECENT);
+        let mut bytes = bytes.get(surplus..).unwrap_or_default();
+        let mut at = ((offset + surplus as u64) % RECENT as u64) as usize;
+        if self.ring.is_empty() {
+            self.ring = vec![0; RECENT].into();
+        }
+        while let Some(room) = self.ring.get_mut(at..).filter(|_| !bytes.is_empty()) {
+            let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+            if let Some(room) = room.get_mut(..now.len()) {
+                room.copy_from_slice(now);
+            }
+            bytes = later;
+            at = 0;
+        }
+    }
+
+    /// Compares bytes at an offset, before `next`, with what was delivered there, as far as that is still known.
+    fn conflict(&self, next: u64, offset: u64, bytes: &[u8]) -> Option<Conflict> {
+        let known = self.from.max(next.saturating_sub(RECENT as u64));
+        let differs = |(at, byte): (u64, &u8)| {
+            let kept = self.ring.get((at % RECENT as u64) as usize).filter(|_| at >= known)?;
+            (kept != byte).then_some(at + 1)
+        };
+        let different = (offset..next).zip(bytes).filter_map(differs);
+        different.fold(None, |conflict: Option<Conflict>, delivered_until| {
+            Some(Conflict { bytes: conflict.map_or(0, |conflict| conflict.bytes) + 1, delivered_until })
+        })
     }
 }
 
@@ -133,6 +199,8 @@ impl Assembler {
             fin: None,
             seen: false,
             from_start,
+            recent: Recent { ring: Box::default(), from: 0 },
+            conflict: None,
             counters: Counters::default(),
         }
     }
@@ -187,7 +255,6 @@ impl Assembler {
         self.fin.map_or(self.acked, |fin| self.acked.min(fin))
     }
 
-    /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
     /// Up to where bytes are missing at the very end, as far as acknowledgments tell. The last one acknowledged may have
     /// been a FIN that was not captured, and that is no byte.
     pub(super) fn acked_bytes(&self) -> u64 {
@@ -197,6 +264,7 @@ impl Assembler {
         }
     }
 
+    /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
     pub(super) fn finish_at(&mut self, offset: u64) {
         if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW {
             self.fin = Some(self.fin.map_or(offset, |fin| fin.min(offset)));
@@ -205,6 +273,27 @@ impl Assembler {
 
     pub(super) const fn held(&self) -> usize {
         self.held_bytes
+    }
+
+    /// How many bytes are kept only to be compared.
+    pub(super) fn recent(&self) -> usize {
+        self.recent.ring.len()
+    }
+
+    /// Gives back what is kept only to be compared.
+    pub(super) fn forget_recent(&mut self) {
+        self.recent = Recent { ring: Box::default(), from: self.next.offset };
+    }
+
+    /// What came a second time with other content, since this was asked last.
+    pub(super) fn take_conflict(&mut self) -> Option<Conflict> {
+        self.conflict.take()
+    }
+
+    fn note_conflict(&mut self, conflict: Conflict) {
+        let before = self.conflict.unwrap_or(Conflict { bytes: 0, delivered_until: 0 });
+        let delivered_until = before.delivered_until.max(conflict.delivered_until);
+        self.conflict = Some(Conflict { bytes: before.bytes + conflict.bytes, delivered_until });
     }
 
     pub(super) const fn counters(&self) -> Counters {
@@ -231,13 +320,20 @@ impl Assembler {
         }
         let old = usize::try_from(self.next.offset.saturating_sub(offset)).unwrap_or(usize::MAX).min(payload.len());
         self.counters.retransmitted += old as u64;
-        let fresh = payload.get(old..).unwrap_or_default();
+        let (repeated, fresh) = payload.split_at_checked(old).unwrap_or_default();
+        // A segment of one byte that was sent is a probe, whose byte may be anything (RFC 1122, section 4.2.3.6).
+        if payload.len() > 1
+            && let Some(conflict) = self.recent.conflict(self.next.offset, offset, repeated)
+        {
+            self.note_conflict(conflict);
+        }
         (!fresh.is_empty()).then_some((offset + old as u64, fresh))
     }
 
     /// Takes note that bytes at the front were handed out without having been kept.
-    pub(super) fn deliver_in_place(&mut self, bytes: usize) {
-        self.next = self.next.advance(bytes as u64);
+    pub(super) fn deliver_in_place(&mut self, bytes: &[u8]) {
+        self.recent.push(self.next.offset, bytes);
+        self.next = self.next.advance(bytes.len() as u64);
     }
 
     pub(super) fn has_early(&self) -> bool {
@@ -261,8 +357,17 @@ impl Assembler {
             if offset < gap_end {
                 let content = content.slice(offset - start, gap_end - start);
                 self.held_bytes += content.held();
-                self.early.insert(index, Early { offset, content, held });
+                self.early.insert(index, Early { offset, content, held, is_contested: false });
                 index += 1;
+            }
+            let differing = self.count_differing(index, gap_end, &content.slice(gap_end - start, resume - start));
+            if gap_end < resume && differing > 0 {
+                self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
+                index = self.split(index, gap_end);
+                self.split(index, resume);
+                if let Some(early) = self.early.get_mut(index) {
+                    early.is_contested = true;
+                }
             }
             let replaces = matches!(content, Content::Data(_))
                 && self.early.get(index).is_some_and(|early| matches!(early.content, Content::Snapped(_)));
@@ -286,6 +391,15 @@ impl Assembler {
             offset = resume;
             index += 1;
         }
+    }
+
+    /// How many bytes differ from those of the kept piece that has their offset already.
+    fn count_differing(&self, index: usize, offset: u64, content: &Content) -> u64 {
+        let piece = self.early.get(index);
+        let kept = piece
+            .and_then(|early| early.content.data()?.get(usize::try_from(offset.checked_sub(early.offset)?).ok()?..));
+        let (Some(kept), Some(came)) = (kept, content.data()) else { return 0 };
+        kept.iter().zip(came).filter(|(kept, came)| kept != came).count() as u64
     }
 
     /// Keeps word of bytes that the snap length cut off, where they can belong to the stream.
@@ -317,8 +431,9 @@ impl Assembler {
         Some(Front { offset: early.offset, held: early.held })
     }
 
-    /// Delivers what waits at the front, which must begin at the next offset or before it.
-    pub(super) fn deliver_front(&mut self) -> Option<(Content, Origin)> {
+    /// Delivers what waits at the front, which must begin at the next offset or before it: its content, whether it also came
+    /// with other content, and what brought it.
+    pub(super) fn deliver_front(&mut self) -> Option<(Content, bool, Origin)> {
         while let Some(mut early) = self.early.pop_front() {
             self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
             let old = self.next.offset.saturating_sub(early.offset);
@@ -328,8 +443,12 @@ impl Assembler {
                 continue;
             }
             early.content.keep(old, len);
+            match early.content.data() {
+                Some(data) => self.recent.push(self.next.offset, data),
+                None => self.recent.from = self.next.offset + len - old,
+            }
             self.next = self.next.advance(len - old);
-            return Some((early.content, early.held.origin));
+            return Some((early.content, early.is_contested, early.held.origin));
         }
         None
     }
@@ -338,6 +457,7 @@ impl Assembler {
     pub(super) fn give_up(&mut self, offset: u64) -> u64 {
         let bytes = offset.saturating_sub(self.next.offset);
         self.next = self.next.advance(bytes);
+        self.recent.from = self.next.offset;
         bytes
     }
 }

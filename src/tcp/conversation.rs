@@ -8,7 +8,7 @@
 //! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
 //! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Content, Counters, Held};
+use super::assembler::{Assembler, Conflict, Content, Counters, Held};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Segment};
 use crate::time::Timestamp;
@@ -78,9 +78,32 @@ pub enum Accepted<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Bytes, or bytes that the snap length cut off.
-    Content(Content),
-    /// So many bytes that were never captured.
-    Missing(u64),
+    Content {
+        /// They.
+        content: Content,
+        /// Whether they also came with other content.
+        is_contested: bool,
+    },
+    /// Bytes that were never captured.
+    Missing {
+        /// How many.
+        bytes: u64,
+        /// Why they are not waited for any longer.
+        because: GivenUp,
+    },
+}
+
+/// Why a hole is taken for real.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// The other side has received the bytes, so they will not be sent again.
+    Acknowledged,
+    /// [`UNACKED_WAIT`] is over.
+    Waited,
+    /// More is held behind it than the limit.
+    Limit,
+    /// Nothing more will come.
+    Ended,
 }
 
 impl Conversation {
@@ -157,7 +180,7 @@ impl Conversation {
         let mut accepted = Accepted::Nothing;
         if let Some((offset, payload)) = side.fresh(first_seq, segment.payload) {
             if offset == side.next() && !side.has_early() && peer_is_there {
-                side.deliver_in_place(payload.len());
+                side.deliver_in_place(payload);
                 accepted = Accepted::InOrder(payload);
             } else {
                 side.keep(offset, Content::Data(payload.to_vec().into()), Held { after, at: segments, origin });
@@ -189,30 +212,62 @@ impl Conversation {
             let segments = self.segments;
             self.pop_blocked(|waits| {
                 let wait = if waits.acked { ACKED_WAIT } else { UNACKED_WAIT };
-                too_much || wait.is_over(now.micros_since(waits.origin.ts), segments - waits.held_at)
+                if too_much {
+                    Some(GivenUp::Limit)
+                } else if wait.is_over(now.micros_since(waits.origin.ts), segments - waits.held_at) {
+                    Some(if waits.acked { GivenUp::Acknowledged } else { GivenUp::Waited })
+                } else {
+                    None
+                }
             })
         })
     }
 
+    /// What is held, in order, with its holes given up: the memory is needed for others.
+    pub fn pop_for_others(&mut self) -> Option<(Direction, Delivery, Origin)> {
+        self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some(GivenUp::Limit)))
+    }
+
+    /// Gives back what is kept only to be compared with what repeats it.
+    pub fn forget_recent(&mut self) {
+        for direction in Direction::BOTH {
+            if let Some(side) = self.sides.get_mut(direction) {
+                side.forget_recent();
+            }
+        }
+    }
+
+    /// What came a second time with other content in a direction, since this was asked last.
+    pub fn take_conflict(&mut self, direction: Direction) -> Option<Conflict> {
+        self.sides.get_mut(direction).as_mut()?.take_conflict()
+    }
+
+    /// The offset of the next byte of a direction, from the first that could be seen.
+    pub fn offset(&self, direction: Direction) -> u64 {
+        self.sides.get(direction).as_ref().map_or(0, Assembler::next)
+    }
+
     /// What is left at the end, in order: nothing more will come.
     pub fn pop_at_end(&mut self, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
-        if let Some(delivery) = self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| true)) {
+        if let Some(delivery) =
+            self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some(GivenUp::Ended)))
+        {
             return Some(delivery);
         }
         // Bytes at the very end, of which only the acknowledgment was seen.
         Direction::BOTH.into_iter().find_map(|direction| {
             let side = self.sides.get(direction).as_ref()?;
             let acked = side.acked_bytes();
-            if acked > side.next() { self.give_up(direction, acked, origin) } else { None }
+            if acked > side.next() { self.give_up(direction, acked, GivenUp::Ended, origin) } else { None }
         })
     }
 
     /// Gives up the hole that blocks what is held, where that is due.
-    fn pop_blocked(&mut self, is_due: impl Fn(&Waits) -> bool) -> Option<(Direction, Delivery, Origin)> {
+    fn pop_blocked(&mut self, due: impl Fn(&Waits) -> Option<GivenUp>) -> Option<(Direction, Delivery, Origin)> {
         let holes = Direction::BOTH.map(|direction| self.hole_before_front(direction));
-        let due = holes.iter().flatten().filter(|hole| is_due(&hole.waits)).min_by_key(|hole| hole.waits.origin.packet);
-        match due {
-            Some(hole) => self.give_up(hole.direction, hole.until, hole.waits.origin),
+        let due_holes = holes.iter().flatten().filter_map(|hole| Some((hole, due(&hole.waits)?)));
+        match due_holes.min_by_key(|(hole, _)| hole.waits.origin.packet) {
+            Some((hole, because)) => self.give_up(hole.direction, hole.until, because, hole.waits.origin),
             None if holes.iter().any(Option::is_some) => None,
             // Each side acknowledges what the other has not sent yet. So it looks where a retransmission was captured before
             // what it repeats, which may still come; else no two real ends do so, and any order is right.
@@ -220,7 +275,7 @@ impl Conversation {
                 let fronts = Direction::BOTH.map(|direction| self.sides.get(direction).as_ref()?.front());
                 let first = fronts.iter().flatten().min_by_key(|front| front.held.origin.packet)?;
                 let waits = Waits { acked: true, held_at: first.held.at, origin: first.held.origin };
-                if is_due(&waits) { self.pop_deliverable(Order::Any) } else { None }
+                due(&waits).and_then(|_| self.pop_deliverable(Order::Any))
             }
         }
     }
@@ -239,8 +294,8 @@ impl Conversation {
             })
             .min_by_key(|(packet, _)| *packet)
             .map(|(_, direction)| direction)?;
-        let (content, origin) = self.sides.get_mut(direction).as_mut()?.deliver_front()?;
-        Some((direction, Delivery::Content(content), origin))
+        let (content, is_contested, origin) = self.sides.get_mut(direction).as_mut()?.deliver_front()?;
+        Some((direction, Delivery::Content { content, is_contested }, origin))
     }
 
     /// The hole that keeps back what is held of a direction.
@@ -264,9 +319,15 @@ impl Conversation {
         (until > side.next()).then_some(Hole { direction: peer, until, waits })
     }
 
-    fn give_up(&mut self, direction: Direction, until: u64, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
+    fn give_up(
+        &mut self,
+        direction: Direction,
+        until: u64,
+        because: GivenUp,
+        origin: Origin,
+    ) -> Option<(Direction, Delivery, Origin)> {
         let bytes = self.sides.get_mut(direction).as_mut()?.give_up(until);
-        Some((direction, Delivery::Missing(bytes), origin))
+        Some((direction, Delivery::Missing { bytes, because }, origin))
     }
 
     fn has_delivered(&self, direction: Direction, offset: u64) -> bool {
@@ -310,6 +371,11 @@ impl Conversation {
     /// How many bytes are held, with what holding them costs.
     pub fn held(&self) -> usize {
         Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::held)).sum()
+    }
+
+    /// How many bytes are kept only to be compared with what repeats them.
+    pub fn recent(&self) -> usize {
+        Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::recent)).sum()
     }
 
     /// What became of one direction's bytes.

@@ -5,6 +5,7 @@ use pgdissect::dissector::Config;
 use pgdissect::pg::framer::Framing;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
+use serde_json::Value;
 
 use crate::captures::{self, Bench, OwnedPacket};
 use crate::contract;
@@ -76,6 +77,7 @@ proptest! {
         segments in proptest::collection::vec((a_segment(), 0..40_000_000_u64), 1..40),
         max_message in prop_oneof![Just(1 << 20), 0..64_usize],
         max_early in prop_oneof![Just(1 << 20), 0..600_usize],
+        max_held in prop_oneof![Just(1 << 20), 0..6_000_usize],
         any_port: bool,
         cut in prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize],
         show_secrets: bool,
@@ -92,7 +94,8 @@ proptest! {
             })
             .collect();
         let ports = if any_port { None } else { Some(vec![5432]) };
-        dissect_and_check(&packets, Config { ports, max_message, max_early, max_connections: 4, show_secrets });
+        let config = Config { ports, max_message, max_early, max_held, max_connections: 4, show_secrets };
+        dissect_and_check(&packets, config);
     }
 
     #[test]
@@ -304,6 +307,54 @@ fn a_flood_of_connections_that_never_begin_says_nothing() {
     let output = bench.finish();
     assert!(output.lines.is_empty());
     assert_eq!(output.counters.connections, 0);
+}
+
+#[test]
+fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
+    const MAX_HELD: usize = 1 << 20;
+    let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::config() });
+    let first = startup();
+    let next = 1 + u32::try_from(first.len()).unwrap();
+    let filler = vec![b'x'; 1_400];
+    let long = [b'x'; 30_000];
+    let query = message(b'Q', &[&b"SELECT '"[..], &long, b"'\0"].concat());
+    let (sent, rest) = query.split_at(15_000);
+    let mut at = 0;
+    let mut give = |bench: &mut Bench, segment: Tcp| {
+        at += 10;
+        bench.packet(&segment.at(at).borrow());
+        assert!(bench.counters().held_bytes <= MAX_HELD as u64 + 2_048, "{} are held", bench.counters().held_bytes);
+    };
+    // Every second one holds what is behind a hole, and every other one the beginning of a long message.
+    let ports = 1_000..1_200_u16;
+    for port in ports.clone() {
+        give(&mut bench, Tcp::new(From::Client, 0, 0, b"").without_ack().syn().port(port));
+        give(&mut bench, Tcp::new(From::Client, 1, 1, &first).port(port));
+        if port % 2 == 0 {
+            let hole = next + u32::try_from(query.len()).unwrap() + 100;
+            for index in 0..10 {
+                give(&mut bench, Tcp::new(From::Client, hole + index * 1_400, 1, &filler).port(port));
+            }
+        } else {
+            give(&mut bench, Tcp::new(From::Client, next, 1, sent).port(port));
+        }
+    }
+    for port in ports.clone().filter(|port| port % 2 == 1) {
+        let seq = next + u32::try_from(sent.len()).unwrap();
+        give(&mut bench, Tcp::new(From::Client, seq, 1, rest).port(port));
+        let seq = next + u32::try_from(query.len()).unwrap();
+        give(&mut bench, Tcp::new(From::Client, seq, 1, &message(b'Q', b"SELECT 2\0")).port(port));
+    }
+    let output = bench.finish();
+    contract::check(&output, "much is held");
+    let said = |what: &dyn Fn(&Value) -> bool| output.values().iter().filter(|line| what(line)).count();
+    // The messages were written as far as they were kept, none was skipped, and what was behind them is there.
+    assert_eq!(said(&|line| line["type"] == "Query" && line["len"] == 13), ports.len() / 2);
+    assert_eq!(said(&|line| line["type"] == "Query" && line["len"] != 13), ports.len() / 2);
+    let truncated = said(&|line| line["type"] == "Query" && line["flags"][0] == "truncated");
+    assert!(truncated > 0 && truncated < ports.len() / 2, "{truncated}");
+    assert_eq!(said(&|line| line["detail"] == "more is held than --max-held"), truncated);
+    assert!(said(&|line| line["detail"] == "as much is held behind them as may be") > 0);
 }
 
 #[test]

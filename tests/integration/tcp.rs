@@ -254,3 +254,88 @@ fn a_syn_that_is_sent_again_with_another_number_is_the_one_that_counts() {
     let segments: Vec<_> = [stale].into_iter().chain(opened).collect();
     assert_eq!(said(&segments, 10), ["StartupMessage"]);
 }
+
+/// The flags of the messages, and the reports of overlaps, of segments that come one after the other.
+fn flagged(segments: &[Tcp]) -> Vec<String> {
+    let packets: Vec<OwnedPacket> =
+        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
+    let output = captures::dissect_packets(&packets, captures::config());
+    crate::contract::check(&output, "tcp");
+    let flagged = |line: &Value| match line["event"].as_str().unwrap() {
+        "message" => format!("{} {}", line["body"]["query"].as_str()?, line["flags"][0].as_str().unwrap_or("-")).into(),
+        _ => Some(format!("{} {}", line["reason"].as_str().unwrap(), line["bytes"])),
+    };
+    output.values().iter().filter_map(flagged).collect()
+}
+
+#[test]
+fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_said() {
+    let (opened, client, server) = opened();
+    let first = query();
+    let other = message(b'Q', b"SELECT 2\0");
+    let half = u32::try_from(first.len() / 2).unwrap();
+    let with = |segments: &[(u32, &[u8])]| {
+        let mut all = opened.clone();
+        all.extend(segments.iter().map(|(at, bytes)| Tcp::new(C, client + at, server, bytes)));
+        flagged(&all)
+    };
+    let end = u32::try_from(first.len()).unwrap();
+    // Repeated as it was: nothing to be said.
+    assert_eq!(with(&[(0, &first), (0, &first)]), ["SELECT 1 -"]);
+    // When the message has been written: said, but not of the message behind it.
+    let both = [&other[..], &first].concat();
+    assert_eq!(with(&[(0, &first), (0, &both)]), ["SELECT 1 -", "overlap 1", "SELECT 1 -"]);
+    // While it is not whole.
+    let cut = first.len() - 1;
+    let forged = [(0, &first[..cut]), (0, &other[..cut]), (end - 1, &first[cut..]), (end, &first[..])];
+    assert_eq!(with(&forged), ["overlap 1", "SELECT 1 overlap", "SELECT 1 -"]);
+    // While it is held behind a hole.
+    let early = [(half, &first[half as usize..]), (half, &other[half as usize..]), (0, &first[..half as usize])];
+    assert_eq!(with(&early), ["overlap 1", "SELECT 1 overlap"]);
+    // Long ago: what is not known any more is not compared.
+    let long = message(b'Q', &[&b"SELECT "[..], &[b'1'; 5_000], b"\0"].concat());
+    let mut forged = long.clone();
+    forged[10] = b'x';
+    assert_eq!(with(&[(0, &long), (0, &forged)])[1..], [""; 0]);
+    forged[4_990] = b'x';
+    assert_eq!(with(&[(0, &long), (0, &forged)])[1..], ["overlap 1"]);
+}
+
+#[test]
+fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
+    let (mut segments, client, server) = opened();
+    let row = message(b'D', b"\0\x01\0\0\0\x0a0123456789");
+    let ready = ready();
+    let ends = server + u32::try_from(row.len() + ready.len()).unwrap();
+    segments.push(Tcp::new(S, server, client, &row[..13]));
+    segments.push(Tcp::new(S, server + 16, client, &[&row[16..], &ready].concat()));
+    segments.push(Tcp::new(C, client, ends, b""));
+    let packets: Vec<OwnedPacket> =
+        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
+    let output = captures::dissect_packets(&packets, captures::config());
+    crate::contract::check(&output, "tcp");
+    let lines = output.values();
+    let (loss, row, ready) = (&lines[1], &lines[2], &lines[3]);
+    assert_eq!(loss["offset"], 13);
+    assert_eq!((&loss["bytes"], &loss["within"], &loss["dir"]), (&3.into(), &"DataRow".into(), &"B".into()));
+    assert_eq!(row["body"]["values"], serde_json::json!(["01"]));
+    assert_eq!(row["missing"], 3);
+    assert_eq!(row["holes"], serde_json::json!([{ "at": 8, "bytes": 3, "behind": "56789" }]));
+    assert_eq!(ready["type"], "ReadyForQuery");
+}
+
+#[test]
+fn a_secret_behind_a_hole_is_masked() {
+    let (mut segments, client, server) = opened();
+    let sql = message(b'Q', b"ALTER ROLE app PASSWORD 'hunter2-hunter2'\0");
+    segments.push(Tcp::new(C, client, server, &sql[..20]));
+    segments.push(Tcp::new(C, client + 34, server, &sql[34..]));
+    let packets: Vec<OwnedPacket> =
+        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
+    let written = |show_secrets| {
+        let output = captures::dissect_packets(&packets, Config { show_secrets, ..captures::config() });
+        output.values().into_iter().find(|line| line["type"] == "Query").unwrap()["holes"][0]["behind"].clone()
+    };
+    assert_eq!(written(false), "***");
+    assert_eq!(written(true), "\\x6572322d68756e746572322700");
+}

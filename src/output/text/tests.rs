@@ -5,7 +5,7 @@ use crate::pg::auth::Asked;
 use crate::pg::frame::Frame;
 use crate::pg::message::{self, Context, Message};
 use crate::pg::text::Excerpt;
-use crate::record::{Flags, KernelStats};
+use crate::record::{Flags, Holes, KernelStats};
 use crate::time::Precision;
 
 /// The line of a message, behind the column of its connection.
@@ -25,7 +25,7 @@ fn frontend(tag: u8, body: &[u8]) -> String {
 /// A record, as the engine makes it.
 fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> MessageRecord<'a> {
     let len = body.len() as u32 + 4;
-    let (content, error) = match Message::decode(direction, &Frame { tag, len, body, missing: 0, cut: None }, context) {
+    let (content, error) = match Message::decode(direction, &Frame::whole(tag, len, body), context) {
         Ok(message) => (Content::Decoded(message), None),
         Err(error) => {
             let name = message::undecoded_name(direction, tag, context);
@@ -46,6 +46,7 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         query: None,
         elapsed_us: None,
         missing: 0,
+        holes: Holes::default(),
         flags: Flags::default(),
         error,
     }
@@ -73,7 +74,7 @@ fn what_the_session_knows_stands_at_the_end() {
         query: Some(3),
         elapsed_us: Some(2_650),
         missing: 5,
-        flags: Flags { truncated: true, midstream: true },
+        flags: Flags { truncated: true, overlap: false, midstream: true },
         ..record(Direction::Backend, Some(b'Z'), b"I", &Context::default())
     };
     let line = written(&Record::Message(reply), false);
@@ -172,6 +173,8 @@ fn losses_and_counters_are_in_words() {
         dir: Some(Direction::Backend),
         packet: 1,
         bytes: Some(1448),
+        offset: Some(7_000),
+        within: None,
         reason: Reason::Missing,
         skipped: Some(1),
         detail: Some("why"),

@@ -64,8 +64,98 @@ fn a_gap_inside_a_body_costs_only_that_body() {
             assert!(!framer.is_searching());
             feed(&mut framer, &first[from + len..], Framing::Tagged, &mut frames);
             feed(&mut framer, &second, Framing::Tagged, &mut frames);
-            let cut = (Some(b'Q'), 14, first[5..from].to_vec(), (first.len() - from) as u64, Some(Cut::Gap));
+            let cut = (Some(b'Q'), 14, first[5..from].to_vec(), len as u64, Some(Cut::Gap));
             assert_eq!(frames, [cut, (Some(b'S'), 4, Vec::new(), 0, None)], "{len} bytes from {from}");
+        }
+    }
+}
+
+/// The holes of the only frame that comes of a stream of which only some bytes are there, and what is behind each.
+fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (Kept, u64, Vec<(Hole, Vec<u8>)>) {
+    let mut framer = Framer::new(Direction::Frontend, max_message);
+    let mut found = None;
+    let mut take = |step: Step<'_>| {
+        let Step::Frame(frame) = step else { return };
+        let holes = frame.damage.holes().map(|(hole, behind)| (hole, behind.to_vec()));
+        found = Some((kept(&frame), frame.damage.lost, holes.collect()));
+    };
+    for (byte, is_there) in stream.chunks(1).zip(is_there) {
+        take(if *is_there { framer.next(byte, Framing::Tagged).1 } else { framer.gap(1, Framing::Tagged) });
+    }
+    assert!(!framer.is_searching());
+    found.expect("a frame")
+}
+
+#[test]
+fn what_is_behind_a_hole_is_kept_in_its_place() {
+    let stream = message(b'Q', b"0123456789");
+    for pattern in 0..1_u32 << 10 {
+        let is_there: Vec<bool> = (0..15).map(|at| at < 5 || pattern & (1 << (at - 5)) != 0).collect();
+        let ((_, _, mut body, missing, cut), lost, holes) = holes(&stream, &is_there, 100);
+        let expected: Vec<u8> = (0..10).map(|at| if is_there[at + 5] { stream[at + 5] } else { b'-' }).collect();
+        assert_eq!(cut.is_some(), lost > 0);
+        assert_eq!(missing, lost);
+        for (hole, behind) in holes {
+            assert_eq!(hole.at, body.len() as u64);
+            body.extend(std::iter::repeat_n(b'-', hole.bytes as usize));
+            body.extend(behind);
+        }
+        assert_eq!(body, expected, "{pattern:b}");
+    }
+}
+
+#[test]
+fn a_frame_with_holes_keeps_no_more_than_the_limit_and_no_more_holes_than_are_noted() {
+    let stream = message(b'Q', b"0123456789");
+    let mut is_there = [true; 15];
+    is_there[7] = false;
+    let (frame, lost, behind) = holes(&stream, &is_there, 4);
+    assert_eq!(frame, (Some(b'Q'), 14, b"01".to_vec(), 6, Some(Cut::TooLarge)));
+    assert_eq!((lost, behind), (1, vec![(Hole { at: 2, bytes: 1 }, b"34".to_vec())]));
+
+    let body: Vec<u8> = (0..400).map(|at| b'a' + (at % 26) as u8).collect();
+    let is_there: Vec<bool> = (0..405).map(|at| at < 5 || at % 2 == 0).collect();
+    let (frame, lost, behind) = holes(&message(b'Q', &body), &is_there, 1_000);
+    assert_eq!((lost, behind.len()), (200, MAX_HOLES));
+    assert_eq!(frame.3, 400 - behind.iter().map(|(_, piece)| piece.len() as u64).sum::<u64>());
+}
+
+#[test]
+fn a_frame_that_gives_back_its_memory_ends_where_it_ends() {
+    let body = vec![b'x'; 10_000];
+    let stream = [message(b'Q', &body), message(b'S', b"")].concat();
+    let mut framer = Framer::new(Direction::Frontend, 1 << 20);
+    let mut frames = Vec::new();
+    feed(&mut framer, &stream[..9_000], Framing::Tagged, &mut frames);
+    assert!(framer.held() >= 9_000);
+    framer.release(Framing::Tagged);
+    assert!(framer.held() <= KEPT_OF_RELEASED);
+    feed(&mut framer, &stream[9_000..], Framing::Tagged, &mut frames);
+    let kept = KEPT_OF_RELEASED - 5;
+    let released = (Some(b'Q'), 10_004, body[..kept].to_vec(), (10_000 - kept) as u64, Some(Cut::Memory));
+    assert_eq!(frames, [released, (Some(b'S'), 4, Vec::new(), 0, None)]);
+}
+
+#[test]
+fn only_frames_with_bytes_that_came_with_other_content_are_contested() {
+    let stream = [message(b'Q', b"0123"), message(b'Q', b"4567"), message(b'S', b"")].concat();
+    for from in 0..stream.len() {
+        for to in from + 1..=stream.len() {
+            let mut framer = Framer::new(Direction::Frontend, 100);
+            let mut contested = Vec::new();
+            for (index, mut input) in [&stream[..from], &stream[from..to], &stream[to..]].into_iter().enumerate() {
+                if index == 1 {
+                    framer.contest_fed();
+                }
+                while let (used, Step::Frame(frame)) = framer.next(input, Framing::Tagged) {
+                    contested.push(frame.is_contested);
+                    input = &input[used..];
+                }
+                framer.contest_ends();
+            }
+            let expected =
+                [0..9, 9..18, 18..23].map(|frame: std::ops::Range<usize>| from < frame.end && to > frame.start);
+            assert_eq!(contested, expected, "{from}..{to}");
         }
     }
 }
