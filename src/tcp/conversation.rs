@@ -249,16 +249,15 @@ impl Conversation {
 
     /// What is left at the end, in order: nothing more will come.
     pub fn pop_at_end(&mut self, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
-        if let Some(delivery) =
-            self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some(GivenUp::Ended)))
-        {
+        let at_end = |waits: &Waits| Some(if waits.acked { GivenUp::Acknowledged } else { GivenUp::Ended });
+        if let Some(delivery) = self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(at_end)) {
             return Some(delivery);
         }
         // Bytes at the very end, of which only the acknowledgment was seen.
         Direction::BOTH.into_iter().find_map(|direction| {
             let side = self.sides.get(direction).as_ref()?;
             let acked = side.acked_bytes();
-            if acked > side.next() { self.give_up(direction, acked, GivenUp::Ended, origin) } else { None }
+            if acked > side.next() { self.give_up(direction, acked, GivenUp::Acknowledged, origin) } else { None }
         })
     }
 

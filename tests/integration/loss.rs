@@ -330,7 +330,7 @@ fn dropped_packets_cost_no_message_but_those_that_were_in_them() {
 
 #[test]
 fn a_capture_may_begin_with_any_packet() {
-    for (what, score) in measure(&[Impairment::Begins], runs()) {
+    for (what, score) in measure(&[Impairment::Begins], 10 * runs()) {
         assert!(score.recall() >= 0.99, "{what}: {score:?}");
         assert_eq!(score.invented, 0, "{what}");
     }
