@@ -16,6 +16,8 @@ pub(crate) enum Input {
     Settle,
     /// What was known of boundaries is given up.
     Lose,
+    /// Memory is needed for others.
+    Release,
     /// The session reads the bytes that follow otherwise.
     Framing(Framing),
 }
@@ -42,6 +44,7 @@ fn read(u: &mut Unstructured<'_>) -> Result<(Direction, Vec<Input>, usize, usize
             9 => Input::Gap(u64::from(u.arbitrary::<u32>()?)),
             10 | 11 => Input::Gap(u.arbitrary::<u8>()?.into()),
             12 => Input::Settle,
+            13 if u.arbitrary()? => Input::Release,
             13 => Input::Lose,
             _ => Input::Framing(*u.choose(&FRAMINGS)?),
         });
@@ -119,6 +122,10 @@ pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize
                 framer.lose();
                 assert!(framer.is_searching());
             }
+            Input::Release => {
+                framer.release(framing);
+                assert!(framer.held() <= 4096, "{} bytes are held", framer.held());
+            }
             Input::Framing(other) => {
                 framing = *other;
                 feed(&mut framer, &[], framing, &mut ledger);
@@ -161,7 +168,8 @@ fn gap(framer: &mut Framer, bytes: u64, framing: Framing, ledger: &mut Ledger) {
     let whole = match framer.gap(bytes, framing) {
         Step::More => None,
         Step::Frame(frame) => {
-            assert_eq!(frame.cut, Some(Cut::Gap));
+            assert!(matches!(frame.cut, Some(Cut::Gap | Cut::TooLarge | Cut::Memory)), "{frame:?}");
+            assert!(frame.damage.lost > 0, "{frame:?}");
             assert!(!was_searching, "no frame is found in a gap");
             Some(ledger.frame(&frame))
         }
