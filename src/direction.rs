@@ -18,6 +18,14 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Its letter in libpq's PQtrace: `F` or `B`.
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Frontend => b'F',
+            Self::Backend => b'B',
+        }
+    }
+
     /// Both, the frontend's first.
     pub const BOTH: [Self; 2] = [Self::Frontend, Self::Backend];
 

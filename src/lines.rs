@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use pgdissect::dissector::Sink;
-use pgdissect::output::json;
+use pgdissect::output::json::LineWriter;
 use pgdissect::output::text::{self, TextStyle};
 use pgdissect::record::{Content, Record, StatsRecord};
 
@@ -27,6 +27,7 @@ pub(crate) struct Lines {
     error: Option<io::Error>,
     format: Format,
     style: TextStyle,
+    json: LineWriter,
     messages: bool,
     losses: bool,
     stats: bool,
@@ -48,6 +49,7 @@ impl Lines {
             error: None,
             format: args.format,
             style: TextStyle { color },
+            json: LineWriter::default(),
             messages: wants(Event::Message),
             losses: wants(Event::Loss),
             stats: wants(Event::Stats),
@@ -109,7 +111,7 @@ impl Lines {
             return;
         }
         let written = match self.format {
-            Format::Json => json::write_line(&mut self.buffer, record),
+            Format::Json => self.json.write(&mut self.buffer, record),
             Format::Text => text::write_line(&mut self.buffer, record, &self.style),
         };
         if let Err(error) = written {

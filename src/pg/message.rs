@@ -3,7 +3,7 @@
 //! Bodies are decoded without a copy: every message borrows from the frame.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::auth::{self, Asked, Authentication};
 use super::copy::{CopyData, CopyFail, CopyPiece, CopyResponse};
@@ -51,13 +51,22 @@ macro_rules! messages {
             /// Its documented name.
             pub const fn name(&self) -> &'static str {
                 match self {
-                    $(messages!(@pattern $variant $($body)?) => $name,)*
+                    $(messages!(@pattern $variant _ $($body)?) => $name,)*
+                }
+            }
+
+            /// Serializes its fields; nothing where it has none.
+            pub(crate) fn serialize_body<S: Serializer>(&self, serializer: S) -> Option<Result<S::Ok, S::Error>> {
+                match self {
+                    $(messages!(@pattern $variant body $($body)?) => messages!(@body serializer body $($body)?),)*
                 }
             }
         }
     };
-    (@pattern $variant:ident) => { Self::$variant };
-    (@pattern $variant:ident $body:ty) => { Self::$variant(_) };
+    (@pattern $variant:ident $body:tt) => { Self::$variant };
+    (@pattern $variant:ident $body:tt $type:ty) => { Self::$variant($body) };
+    (@body $serializer:ident $body:ident) => { None };
+    (@body $serializer:ident $body:ident $type:ty) => { Some($body.serialize($serializer)) };
 }
 
 messages! {

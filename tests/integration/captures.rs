@@ -69,6 +69,9 @@ impl Bench {
 pub(crate) fn line(record: &Record<'_>) -> String {
     let mut out = Vec::new();
     json::write_line(&mut out, record).expect("a vector can be written to");
+    let mut fast = Vec::new();
+    json::LineWriter::default().write(&mut fast, record).expect("a vector can be written to");
+    assert_eq!(fast, out, "both ways to write a line give the same");
     assert_eq!(out.pop(), Some(b'\n'), "a line ends with a line feed");
     String::from_utf8(out).expect("a line is UTF-8")
 }
