@@ -135,7 +135,8 @@ impl Default for Defragmenter {
 }
 
 impl Defragmenter {
-    fn with_limits(max_bytes: usize, max_datagrams: usize) -> Self {
+    /// Holds at most about so many bytes, of at most so many packets; of more, the oldest are given up.
+    pub fn with_limits(max_bytes: usize, max_datagrams: usize) -> Self {
         Self {
             datagrams: HashMap::default(),
             due: BTreeMap::new(),
@@ -286,7 +287,10 @@ impl Partial {
     fn contradicts(&self, fragment: &Fragment<'_>) -> bool {
         let behind_end = self.end.is_some_and(|end| fragment.end() > end || !fragment.more && fragment.end() != end);
         let last = self.pieces.last_key_value().map_or(0, |(start, piece)| start + piece.wire_len);
+        let other_protocol =
+            fragment.offset == 0 && self.protocol.is_some_and(|protocol| protocol != fragment.protocol);
         behind_end
+            || other_protocol
             || !fragment.more && last > fragment.end()
             || self.overlapping(fragment.offset, fragment.end()).any(|(start, piece)| {
                 let from = start.max(fragment.offset);

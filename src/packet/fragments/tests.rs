@@ -118,6 +118,17 @@ fn what_contradicts_begins_a_new_packet() {
 }
 
 #[test]
+fn two_first_fragments_that_name_other_protocols_are_of_two_packets() {
+    let whole = tcp(&payload(100));
+    let mut defragmenter = Defragmenter::default();
+    assert!(add(&mut defragmenter, &ipv6_fragment(1, MORE_V6, UDP, &whole[..64])).is_none());
+    assert!(add(&mut defragmenter, &part(true, 1, &whole, 0, 64)).is_none());
+    assert_eq!(defragmenter.lost(), 1);
+    let made = add(&mut defragmenter, &part(true, 1, &whole, 64, 120)).unwrap();
+    assert_eq!(made.segment().unwrap().payload, payload(100));
+}
+
+#[test]
 fn a_packet_is_waited_for_as_long_as_its_version_says() {
     let whole = tcp(&payload(100));
     for (v6, wait) in [(false, 30_000), (true, 60_000)] {
