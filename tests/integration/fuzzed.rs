@@ -6,6 +6,8 @@ use crate::strict;
 
 #[path = "../../fuzz/checks/engine.rs"]
 mod engine;
+#[path = "../../fuzz/checks/fragments.rs"]
+mod fragments;
 #[path = "../../fuzz/checks/framer.rs"]
 pub(crate) mod framer;
 #[path = "../../fuzz/checks/lines.rs"]
@@ -36,6 +38,11 @@ fn check_seeds(target: &str, check: fn(&[u8])) {
 #[test]
 fn kept_frames_are_read_or_refused() {
     check_seeds("packet", packet::check);
+}
+
+#[test]
+fn kept_fragments_are_put_together() {
+    check_seeds("fragments", fragments::check);
 }
 
 #[test]
