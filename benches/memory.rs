@@ -1,0 +1,376 @@
+//! How much memory the engine takes, at its peak, for traffic that would take all there is if nothing were limited.
+//!
+//! `cargo bench --bench memory` runs all, each in a process of its own, whose peak is what Linux calls VmHWM; `cargo bench
+//! --bench memory -- floods` those whose names have the word. Packets are made one by one and never kept, and the lines go
+//! nowhere, so that what is measured is the engine. Figures over their limit are marked, and make it fail.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::io;
+use std::process::{Command, ExitCode};
+
+use pgdissect::dissector::{Config, Dissector};
+use pgdissect::output::json;
+use pgdissect::packet::{LinkType, Packet};
+use pgdissect::record::{Counters, Record};
+use pgdissect::time::{Precision, Timestamp};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// What no traffic may take more than.
+const LIMIT: u64 = 512 * MIB;
+
+/// What a live connection may take.
+const LIMIT_OF_CONNECTION: u64 = 10 * KIB;
+
+/// A kind of traffic.
+struct Traffic {
+    name: &'static str,
+    make: fn(&mut Tap),
+    /// How many connections share the limit, where it is one for each.
+    live: Option<u64>,
+}
+
+const TRAFFIC: &[Traffic] = &[
+    Traffic { name: "1,000,000 connections, one after the other", make: one_after_the_other, live: None },
+    Traffic { name: "10,000 live connections that talk now and then", make: live, live: Some(LIVE) },
+    Traffic { name: "floods: 2,000,000 SYNs", make: syns, live: None },
+    Traffic { name: "floods: 1,000,000 connections that never end", make: never_ending, live: None },
+    Traffic { name: "floods: 2,000,000 fragments of packets never whole", make: fragments, live: None },
+    Traffic { name: "early: 128 connections, segments of 16 KiB", make: early, live: None },
+    Traffic { name: "early: 128 connections, segments of one byte", make: early_bytes, live: None },
+    Traffic { name: "early: 1 connection, each segment one byte longer", make: early_overlapping, live: None },
+    Traffic { name: "messages: 128 connections, each in one of 16 MiB", make: large_messages, live: None },
+    Traffic { name: "messages: 8,000 connections, each in one of 256 KiB", make: many_large_messages, live: None },
+    Traffic { name: "messages: one of 1 GB", make: huge_message, live: None },
+    Traffic { name: "requests: 1,000 connections, 20,000 never answered", make: unanswered, live: None },
+    Traffic { name: "requests: 100 connections, 20,000 statements each", make: statements, live: None },
+];
+
+const LIVE: u64 = 10_000;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name] = &args[..]
+        && flag == "--of"
+    {
+        let mut tap = Tap::new();
+        let before = memory("VmRSS:");
+        (TRAFFIC.iter().find(|traffic| traffic.name == name).unwrap().make)(&mut tap);
+        let Counters { packets, held_bytes, .. } = tap.dissector.counters();
+        println!("{packets} {held_bytes} {} {}", memory("VmHWM:") - before, memory("VmHWM:"));
+        return ExitCode::SUCCESS;
+    }
+    // `cargo test --benches` runs benchmarks as well, and does not say this.
+    if !args.iter().any(|arg| arg == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let wanted = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
+    let mut code = ExitCode::SUCCESS;
+    println!("{:<52} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
+    for traffic in TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)) {
+        let own = std::env::current_exe().unwrap();
+        let output = Command::new(own).args(["--of", traffic.name]).output().unwrap();
+        let figures = String::from_utf8(output.stdout).unwrap();
+        let figures: Vec<u64> = figures.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
+        let [packets, held, grown, peak] = figures[..] else {
+            println!("{:<52} failed: {}", traffic.name, output.status);
+            code = ExitCode::FAILURE;
+            continue;
+        };
+        let mut row = |name: &str, figure: u64, limit: u64, shown: fn(u64) -> String| {
+            let mark = if figure > limit { " OVER" } else { "" };
+            if figure > limit {
+                code = ExitCode::FAILURE;
+            }
+            let (held, figure, limit) = (mib(held), shown(figure), shown(limit));
+            println!("{name:<52} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
+        };
+        row(traffic.name, peak, LIMIT, mib);
+        if let Some(connections) = traffic.live {
+            row("  … for each of them", grown / connections, LIMIT_OF_CONNECTION, kib);
+        }
+    }
+    code
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
+}
+
+fn kib(bytes: u64) -> String {
+    format!("{:.1} KiB", bytes as f64 / KIB as f64)
+}
+
+/// A figure of this process, in bytes.
+fn memory(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * KIB
+}
+
+fn one_after_the_other(tap: &mut Tap) {
+    for number in 0..1_000_000 {
+        let mut connection = tap.open(number);
+        tap.send(&mut connection, Client, &message(b'Q', b"SELECT abalance FROM pgbench_accounts WHERE aid = 1\0"));
+        tap.send(&mut connection, Server, &reply());
+        tap.send(&mut connection, Client, &message(b'X', b""));
+        for from in [Client, Server] {
+            tap.segment(&connection, from, FIN | ACK, 0, b"");
+            connection.next[from as usize] += 1;
+        }
+    }
+}
+
+fn live(tap: &mut Tap) {
+    let mut connections: Vec<_> = (0..LIVE).map(|number| tap.open(number)).collect();
+    for round in 0..30 {
+        for connection in &mut connections {
+            let name = format!("S_{}\0", round % 3);
+            let parse =
+                format!("{name}SELECT c.id, c.name FROM customers c WHERE c.region = $1 AND c.kind = {round}\0\0\0");
+            let bind = format!("\0{name}\0\0\0\x01\0\0\0\x05north\0\0");
+            let execute = [message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+            let parsed = if round < 3 { message(b'P', parse.as_bytes()) } else { Vec::new() };
+            tap.send(connection, Client, &[parsed, message(b'B', bind.as_bytes()), execute].concat());
+            let parsed = if round < 3 { message(b'1', b"") } else { Vec::new() };
+            let rows: Vec<u8> = (0..20).flat_map(|_| row(b"a name of some length")).collect();
+            tap.send(connection, Server, &[parsed, message(b'2', b""), rows, complete()].concat());
+        }
+    }
+}
+
+fn syns(tap: &mut Tap) {
+    for number in 0..2_000_000 {
+        tap.segment(&Connection::new(number), Client, SYN, 0, b"");
+    }
+}
+
+fn never_ending(tap: &mut Tap) {
+    for number in 0..1_000_000 {
+        tap.open(number);
+    }
+}
+
+/// The first fragment of each packet, and never another.
+fn fragments(tap: &mut Tap) {
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    for number in 0..2_000_000_u64 {
+        tap.frame(&Connection::new(number), Client, ACK, 0, &[b'x'; 1_460]);
+        tap.frame[18..20].copy_from_slice(&(number as u16).to_be_bytes());
+        tap.frame[20..22].copy_from_slice(&MORE_FRAGMENTS.to_be_bytes());
+        tap.deliver();
+    }
+}
+
+/// Segments behind a hole, until no more is held for a connection.
+fn early(tap: &mut Tap) {
+    const SEGMENT: u32 = 16 << 10;
+    let connections: Vec<_> = (0..128).map(|number| tap.open(number)).collect();
+    for index in 0..8 * MIB as u32 / SEGMENT {
+        for connection in &connections {
+            tap.segment(connection, Client, ACK, 1_000 + index * SEGMENT, &[b'x'; SEGMENT as usize]);
+        }
+    }
+}
+
+fn early_bytes(tap: &mut Tap) {
+    let connections: Vec<_> = (0..128).map(|number| tap.open(number)).collect();
+    for index in 0..40_000 {
+        for connection in &connections {
+            tap.segment(connection, Client, ACK, 1_000 + index * 2, b"x");
+        }
+    }
+}
+
+/// Each has one byte that is new, and comes with all that was there before.
+fn early_overlapping(tap: &mut Tap) {
+    let connection = tap.open(0);
+    let bytes = vec![b'x'; 65_000];
+    for len in 32_500..65_000 {
+        tap.segment(&connection, Client, ACK, 1_000, &bytes[..len]);
+    }
+}
+
+/// Each connection is in the middle of the largest message that is kept.
+fn large_messages(tap: &mut Tap) {
+    in_messages(tap, 128, 16 * MIB as u32);
+}
+
+fn many_large_messages(tap: &mut Tap) {
+    in_messages(tap, 8_000, 256 * KIB as u32);
+}
+
+fn in_messages(tap: &mut Tap, connections: u64, len: u32) {
+    const SEGMENT: u32 = 32 << 10;
+    let mut connections: Vec<_> = (0..connections).map(|number| tap.open(number)).collect();
+    for connection in &mut connections {
+        tap.send(connection, Client, &[&b"Q"[..], &len.to_be_bytes()].concat());
+    }
+    for _ in 0..len / SEGMENT - 1 {
+        for connection in &mut connections {
+            tap.send(connection, Client, &[b'x'; SEGMENT as usize]);
+        }
+    }
+}
+
+fn huge_message(tap: &mut Tap) {
+    const SEGMENT: u32 = 50_000;
+    let mut connection = tap.open(0);
+    tap.send(&mut connection, Client, &message(b'Q', b"SELECT contents FROM files LIMIT 1\0"));
+    let row = [&b"D"[..], &1_000_000_010_u32.to_be_bytes(), &[0, 1], &1_000_000_000_u32.to_be_bytes()].concat();
+    tap.send(&mut connection, Server, &row);
+    for _ in 0..1_000_000_000 / SEGMENT {
+        tap.send(&mut connection, Server, &[b'x'; SEGMENT as usize]);
+    }
+    tap.send(&mut connection, Server, &complete());
+}
+
+fn unanswered(tap: &mut Tap) {
+    let mut connections: Vec<_> = (0..1_000).map(|number| tap.open(number)).collect();
+    let request =
+        [message(b'B', b"\0S_1\0\0\0\0\0\0\x01\0\x01"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+    let requests = request.repeat(200);
+    for _ in 0..20_000 / 200 {
+        for connection in &mut connections {
+            tap.send(connection, Client, &requests);
+        }
+    }
+}
+
+fn statements(tap: &mut Tap) {
+    let mut connections: Vec<_> = (0..100).map(|number| tap.open(number)).collect();
+    let condition = " AND c.name <> 'a name of some length'".repeat(25);
+    for number in 0..20_000 {
+        let parse = format!("S_{number}\0SELECT c.id FROM customers c WHERE c.id = $1{condition}\0\0\0");
+        let request = [message(b'P', parse.as_bytes()), message(b'S', b"")].concat();
+        for connection in &mut connections {
+            tap.send(connection, Client, &request);
+            tap.send(connection, Server, &[message(b'1', b""), message(b'Z', b"I")].concat());
+        }
+    }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    [&[tag], &(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
+}
+
+fn row(value: &[u8]) -> Vec<u8> {
+    message(b'D', &[&[0, 1], &(value.len() as u32).to_be_bytes()[..], value].concat())
+}
+
+fn complete() -> Vec<u8> {
+    [message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()
+}
+
+fn reply() -> Vec<u8> {
+    const INT4: &[u8] = b"\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
+    [message(b'T', &[b"\0\x01abalance\0", INT4].concat()), row(b"-42"), complete()].concat()
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy)]
+enum End {
+    Client,
+    Server,
+}
+use End::{Client, Server};
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// A connection as its ends know it.
+struct Connection {
+    /// The client's address and port.
+    client: ([u8; 4], u16),
+    /// The next sequence numbers.
+    next: [u32; 2],
+}
+
+impl Connection {
+    fn new(number: u64) -> Self {
+        const PORTS: u64 = 50_000;
+        let [.., b, c, d] = (number / PORTS + 1).to_be_bytes();
+        Self { client: ([10, b, c, d], 10_000 + (number % PORTS) as u16), next: [1, 1] }
+    }
+}
+
+/// Where packets are made and dissected.
+struct Tap {
+    dissector: Dissector,
+    frame: Vec<u8>,
+    nanos: i64,
+}
+
+impl Tap {
+    fn new() -> Self {
+        Self { dissector: Dissector::new(Config::default()), frame: Vec::new(), nanos: 1_700_000_000_000_000_000 }
+    }
+
+    /// SYNs, startup, and the server is ready.
+    fn open(&mut self, number: u64) -> Connection {
+        let mut connection = Connection::new(number);
+        self.segment(&connection, Client, SYN, 0, b"");
+        self.segment(&connection, Server, SYN | ACK, 0, b"");
+        connection.next = [2, 2];
+        let mut startup = b"\0\x03\0\0user\0app\0database\0shop\0application_name\0the shop\0\0".to_vec();
+        startup.splice(0..0, (startup.len() as u32 + 4).to_be_bytes());
+        self.send(&mut connection, Client, &startup);
+        let settings = [&b"client_encoding\0UTF8\0"[..], b"server_encoding\0UTF8\0", b"TimeZone\0Etc/UTC\0"];
+        let settings: Vec<u8> = settings.iter().flat_map(|setting| message(b'S', setting)).collect();
+        let ready = [message(b'R', &[0; 4]), settings, message(b'K', b"\0\0\0\x07abcd"), message(b'Z', b"I")].concat();
+        self.send(&mut connection, Server, &ready);
+        connection
+    }
+
+    /// Sends what comes next.
+    fn send(&mut self, connection: &mut Connection, from: End, payload: &[u8]) {
+        self.segment(connection, from, ACK, 0, payload);
+        let next = &mut connection.next[from as usize];
+        *next = next.wrapping_add(payload.len() as u32);
+    }
+
+    /// Sends a segment, so many bytes further on than what comes next.
+    fn segment(&mut self, connection: &Connection, from: End, flags: u8, further: u32, payload: &[u8]) {
+        self.frame(connection, from, flags, further, payload);
+        self.deliver();
+    }
+
+    fn frame(&mut self, connection: &Connection, from: End, flags: u8, further: u32, payload: &[u8]) {
+        const SERVER: ([u8; 4], u16) = ([172, 16, 0, 1], 5432);
+        let (source, destination) = match from {
+            Client => (connection.client, SERVER),
+            Server => (SERVER, connection.client),
+        };
+        let [seq, ack] = [from as usize, 1 - from as usize].map(|side| connection.next[side]);
+        let frame = &mut self.frame;
+        frame.clear();
+        frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00]);
+        frame.extend([0x45, 0]);
+        frame.extend((40 + payload.len() as u16).to_be_bytes());
+        frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend(source.0);
+        frame.extend(destination.0);
+        frame.extend(source.1.to_be_bytes());
+        frame.extend(destination.1.to_be_bytes());
+        frame.extend(seq.wrapping_add(further).to_be_bytes());
+        frame.extend(if flags & ACK == 0 { 0 } else { ack }.to_be_bytes());
+        frame.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        frame.extend(payload);
+    }
+
+    /// Ten microseconds later, the frame is captured.
+    fn deliver(&mut self) {
+        self.nanos += 10_000;
+        let packet = Packet {
+            ts: Timestamp::from_nanos(self.nanos, Precision::Micros),
+            link: LinkType::ETHERNET,
+            data: &self.frame,
+            orig_len: self.frame.len() as u32,
+        };
+        let mut to_nowhere = |record: &Record<'_>| json::write_line(&mut io::sink(), record).unwrap();
+        self.dissector.packet(&packet, &mut to_nowhere);
+    }
+}
