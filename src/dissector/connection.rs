@@ -121,17 +121,17 @@ impl Connection {
     }
 }
 
-/// Which end of a connection is the client, and which the server: by SYN, else by port, else by content.
+/// Which end of a connection is the client, and which the server: by port, else by SYN, else by content. A port that is
+/// known tells more than a SYN, which both ends send where they open the connection at the same time.
 fn ends(segment: &Segment<'_>, config: &Config) -> (Endpoint, Endpoint) {
     let from_client = (segment.source, segment.destination);
     let from_server = (segment.destination, segment.source);
-    if segment.syn {
-        return if segment.ack.is_none() { from_client } else { from_server };
-    }
     let is_server = |end: Endpoint| config.ports.as_ref().is_some_and(|ports| ports.contains(&end.port));
     match (is_server(segment.source), is_server(segment.destination)) {
         (false, true) => from_client,
         (true, false) => from_server,
+        _ if segment.syn && segment.ack.is_none() => from_client,
+        _ if segment.syn => from_server,
         _ if opening::of_client(segment.payload) == Opening::Startup => from_client,
         _ => {
             let begins_like = |direction| resync::begins_with_message(direction, segment.payload);

@@ -56,8 +56,9 @@ pub(super) struct HalfOpen {
     server: Endpoint,
     /// The sequence number of the client's SYN.
     syn: Option<u32>,
-    /// The sequence and acknowledgment numbers of the server's.
-    syn_ack: Option<(u32, u32)>,
+    /// The sequence and acknowledgment numbers of the server's. Where both ends open the connection at the same time, it
+    /// acknowledges nothing at first (RFC 9293, section 3.5).
+    syn_ack: Option<(u32, Option<u32>)>,
 }
 
 impl HalfOpen {
@@ -81,7 +82,10 @@ impl HalfOpen {
                 }
                 self.syn = Some(segment.seq);
             }
-            Some(ack) if segment.source == self.server => self.syn_ack = Some((segment.seq, ack)),
+            Some(_) if segment.source == self.client && self.syn == Some(segment.seq) => {}
+            ack if segment.source == self.server && (ack.is_some() || self.syn.is_some()) => {
+                self.syn_ack = Some((segment.seq, ack));
+            }
             _ => *self = Self::new(segment, self.serial),
         }
     }
@@ -100,7 +104,7 @@ impl HalfOpen {
             snapped: 0,
         };
         let of_client = self.syn.map(|seq| syn(self.client, self.server, seq, None));
-        let of_server = self.syn_ack.map(|(seq, ack)| syn(self.server, self.client, seq, Some(ack)));
+        let of_server = self.syn_ack.map(|(seq, ack)| syn(self.server, self.client, seq, ack));
         of_client.into_iter().chain(of_server)
     }
 }

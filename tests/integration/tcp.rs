@@ -68,6 +68,23 @@ fn data_on_the_syn_is_read() {
 }
 
 #[test]
+fn both_ends_may_open_the_connection_at_the_same_time() {
+    let (usual, client, server) = opened();
+    let syns = [
+        Tcp::new(C, 100, 0, b"").without_ack().syn(),
+        Tcp::new(S, 500, 0, b"").without_ack().syn(),
+        Tcp::new(C, 100, 501, b"").syn(),
+        Tcp::new(S, 500, 101, b"").syn(),
+    ];
+    for order in [[0, 1, 2, 3], [0, 1, 3, 2], [1, 0, 2, 3], [1, 0, 3, 2], [0, 3, 1, 2], [1, 2, 0, 3]] {
+        let mut segments: Vec<_> = order.iter().map(|index| syns[*index].clone()).collect();
+        segments.push(usual[2].clone());
+        segments.push(Tcp::new(S, server, client, &ready()));
+        assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery"], "{order:?}");
+    }
+}
+
+#[test]
 fn a_fin_may_come_twice_and_before_the_data() {
     let (mut segments, client, server) = opened();
     let terminate = message(b'X', b"");
