@@ -33,6 +33,7 @@ const TRACED: &[(&str, &[&str])] = &[
     ("extended-query/capture.pcap", &["trace.txt"]),
     ("formats/micro.pcap", &["trace.txt"]),
     ("function-call/capture.pcap", &["trace.txt"]),
+    ("ip-options/routed-fragments.pcap", &["trace.txt"]),
     ("pipeline-error/capture.pcap", &["trace.txt"]),
     ("protocol-32/capture.pcap", &["trace.txt"]),
     ("protocol-negotiate/capture.pcap", &["trace.txt"]),
@@ -40,6 +41,8 @@ const TRACED: &[(&str, &[&str])] = &[
     ("rows-3000/capture.pcap", &["trace.txt"]),
     ("simple-query/capture.pcap", &["trace-1.txt", "trace-2.txt"]),
     ("tcp/base.pcap", &["trace.txt"]),
+    ("tunnels/vxlan.pcap", &["trace-1.txt"]),
+    ("tunnels/6in4.pcap", &["trace-2.txt"]),
 ];
 
 /// Traces that tell what was sent inside TLS, which cannot be read without keys.

@@ -47,8 +47,22 @@ const COPIES: &[(&str, &[&str])] = &[
             "tcp/keepalive.pcap",
             "tcp/overlap.pcap",
             "tcp/reordered.pcap",
+            "tcp/simultaneous-open.pcap",
             "tcp/syn-data.pcap",
             "tcp/wrap.pcap",
+        ],
+    ),
+    (
+        "tunnels/vxlan.pcap",
+        &[
+            "tunnels/erspan.pcap",
+            "tunnels/geneve-ipv6-fragments.pcap",
+            "tunnels/geneve.pcap",
+            "tunnels/gre-ethernet.pcap",
+            "tunnels/gre-fragments.pcap",
+            "tunnels/gre.pcap",
+            "tunnels/ipip.pcap",
+            "tunnels/mpls.pcap",
         ],
     ),
 ];
