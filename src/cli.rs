@@ -132,6 +132,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_held: usize,
 
+    /// Keep at the most so many bytes of prepared SQL, and as many of everything else that sessions remember
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size, help_heading = "Output")]
+    pub(crate) max_remembered: usize,
+
     /// Write passwords, keys and proofs instead of ***
     #[arg(long, help_heading = "Output")]
     pub(crate) show_secrets: bool,
@@ -213,6 +217,10 @@ pub(crate) enum Ports {
 pub(crate) enum Event {
     /// Protocol messages
     Message,
+    /// Executed requests, each when it has ended
+    Query,
+    /// Sessions, when they are ready and when they have ended
+    Session,
     /// Bytes that are missing or not understood
     Loss,
     /// Counters, at the end, and in between when live

@@ -2,15 +2,18 @@
 
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::record::{Counters, Record};
+use crate::session::dialogue::Shared;
 use crate::time::Timestamp;
 
 mod connection;
 mod engine;
 mod table;
+mod telling;
 
 use connection::Connection;
 use engine::Engine;
 use table::{Entry, HalfOpen, Pair, Table};
+use telling::Closing;
 
 /// How long after a RST a connection is still listened to, in microseconds: what was in flight, or held back in the
 /// capture, still comes. One that still brings something new in the second half of
@@ -31,8 +34,35 @@ pub struct Config {
     pub max_held: usize,
     /// How many connections are followed at a time; of more, the least recently used give way.
     pub max_connections: usize,
+    /// How many bytes are kept for SQL texts of prepared statements, and as many for everything else that sessions
+    /// remember; of more, what was not used for long is forgotten.
+    pub max_remembered: usize,
     /// Whether passwords, keys and proofs are written.
     pub show_secrets: bool,
+    /// Which records are made.
+    pub records: Records,
+}
+
+/// Which records a [`Dissector`] makes, beside those of loss. What is not wanted costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Records {
+    /// One for each message.
+    pub messages: bool,
+    /// One for each executed request.
+    pub queries: bool,
+    /// One for each session that is ready, and one when it has ended.
+    pub sessions: bool,
+}
+
+impl Records {
+    /// All of them.
+    pub const ALL: Self = Self { messages: true, queries: true, sessions: true };
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { messages: true, queries: false, sessions: false }
+    }
 }
 
 impl Default for Config {
@@ -43,7 +73,9 @@ impl Default for Config {
             max_early: 8 << 20,
             max_held: 256 << 20,
             max_connections: 65_536,
+            max_remembered: 64 << 20,
             show_secrets: false,
+            records: Records::default(),
         }
     }
 }
@@ -67,6 +99,7 @@ pub struct Dissector {
     table: Table,
     defragmenter: Defragmenter,
     counters: Counters,
+    shared: Shared,
     /// What is held for all connections, in bytes.
     held: usize,
     /// How much that may be before connections have to give something back.
@@ -80,6 +113,7 @@ impl Dissector {
         Self {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
+            shared: Shared::new(config.max_remembered, config.records.queries),
             config,
             defragmenter: Defragmenter::default(),
             counters: Counters::default(),
@@ -131,7 +165,7 @@ impl Dissector {
         self.defragmenter.expire(self.now);
         self.close_due(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in self.table.live_mut().into_iter().filter(|connection| connection.tcp.held() > 0) {
             engine.drain(connection, origin.ts);
             account(&mut self.held, connection);
@@ -141,9 +175,9 @@ impl Dissector {
     /// Ends every connection: what is incomplete is said.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         let origin = Origin { packet: self.counters.packets, ts: self.now };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for mut connection in self.table.drain() {
-            engine.end(&mut connection, origin);
+            engine.end(&mut connection, Closing::CaptureEnd, origin);
         }
         self.held = 0;
         self.defragmenter.clear();
@@ -156,13 +190,14 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
+            remembered_bytes: (self.shared.total.used() + self.shared.kept.texts.bytes()) as u64,
             ..self.counters.clone()
         }
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         let pair = Pair::of(segment);
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
@@ -170,7 +205,7 @@ impl Dissector {
                 self.accept(pair, segment, origin, sink);
                 return;
             }
-            engine.end(connection, origin);
+            engine.end(connection, Closing::Replaced, origin);
             self.held -= connection.accounted;
             self.table.close(pair, origin.ts);
         }
@@ -182,12 +217,12 @@ impl Dissector {
                     return;
                 }
                 if segment.syn {
-                    half_open.note(segment);
+                    half_open.note(segment, origin);
                 }
                 if !says_something {
                     return;
                 }
-                Connection::opened(half_open, segment, engine.config, origin)
+                Connection::opened(half_open, segment, engine.config, &engine.shared.total, origin)
             }
             Some(Entry::Closed(closed)) if !closed.is_reopened_by(segment) => {
                 engine.counters.late_bytes += segment.payload.len() as u64;
@@ -198,15 +233,16 @@ impl Dissector {
                 return;
             }
             _ if segment.syn && !says_something => {
-                self.table.insert_half_open(pair, HalfOpen::new(segment, origin.packet), origin.ts);
+                self.table.insert_half_open(pair, HalfOpen::new(segment, origin), origin.ts);
                 return;
             }
-            _ => Connection::new(segment, engine.config, origin),
+            _ => Connection::new(segment, engine.config, &engine.shared.total, origin),
         };
         self.table.insert_live(pair, connection);
         self.accept(pair, segment, origin, sink);
         while let Some(mut connection) = self.table.evict() {
-            let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+            let mut engine =
+                Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
             engine.evict(&mut connection, origin);
             self.held -= connection.accounted;
         }
@@ -215,13 +251,13 @@ impl Dissector {
     /// Gives a segment to the connection that is followed between its ends.
     fn accept(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         let was_reset = connection.tcp.is_reset();
         engine.accept(connection, segment, origin);
         let serial = connection.serial;
         account(&mut self.held, connection);
         if connection.tcp.is_finished() {
-            engine.end(connection, origin);
+            engine.end(connection, Closing::Seen, origin);
             self.held -= connection.accounted;
             self.table.close(pair, origin.ts);
         } else if connection.tcp.is_reset() && !was_reset {
@@ -229,6 +265,21 @@ impl Dissector {
         }
         if self.held > self.release_at {
             self.release(sink);
+        }
+        if self.shared.total.is_scarce() {
+            self.forget();
+        }
+    }
+
+    /// Forgets statements and portals, of the sessions that were silent longest first.
+    fn forget(&mut self) {
+        let mut sessions = self.table.live_mut();
+        sessions.sort_by_key(|connection| connection.active_at);
+        for connection in sessions {
+            if self.shared.total.has_room() {
+                break;
+            }
+            connection.session.dialogue_mut().forget();
         }
     }
 
@@ -238,7 +289,7 @@ impl Dissector {
         let mut holding = self.table.live_mut();
         holding.retain(|connection| connection.accounted > 0);
         holding.sort_by_key(|connection| connection.active_at);
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in holding {
             if self.held <= self.config.max_held / 4 * 3 {
                 break;
@@ -258,8 +309,9 @@ impl Dissector {
                 connection.tcp.forget_reset();
             } else {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
-                let mut engine = Engine { config: &self.config, counters: &mut self.counters, sink };
-                engine.end(connection, origin);
+                let mut engine =
+                    Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+                engine.end(connection, Closing::Seen, origin);
                 self.held -= connection.accounted;
                 self.table.close(pair, self.now);
             }

@@ -101,6 +101,7 @@ impl Lines {
                 self.left -= u64::from(wanted);
                 wanted
             }
+            Record::Query(_) | Record::Session(_) => self.left > 0,
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
         }

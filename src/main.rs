@@ -18,7 +18,7 @@ use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
 use pgdissect::capture::savefile::SavefileWriter;
 use pgdissect::capture::{Event, Source, interfaces, privileges};
-use pgdissect::dissector::{Config, Dissector};
+use pgdissect::dissector::{Config, Dissector, Records};
 use pgdissect::packet::LinkType;
 use pgdissect::record::{self, KernelStats, StatsRecord};
 use pgdissect::time::{Precision, Timestamp};
@@ -184,6 +184,12 @@ impl<'a> Run<'a> {
             max_held: args.max_held,
             max_connections: args.max_connections,
             show_secrets: args.show_secrets,
+            max_remembered: args.max_remembered,
+            records: Records {
+                messages: args.events.contains(&cli::Event::Message),
+                queries: args.events.contains(&cli::Event::Query),
+                sessions: args.events.contains(&cli::Event::Session),
+            },
         };
         let started = Instant::now();
         Ok(Self {

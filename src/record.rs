@@ -12,9 +12,15 @@ use crate::direction::Direction;
 use crate::pg::frame::Damage;
 use crate::pg::message::Message;
 use crate::pg::row::Guess;
-use crate::pg::text::{Excerpt, Secret};
+use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
+
+pub mod query;
+pub mod session;
+
+pub use query::QueryRecord;
+pub use session::SessionRecord;
 
 /// One line of output.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -22,6 +28,10 @@ use crate::time::Timestamp;
 pub enum Record<'a> {
     /// A protocol message.
     Message(MessageRecord<'a>),
+    /// An executed request.
+    Query(QueryRecord<'a>),
+    /// A connection that is ready, or has ended.
+    Session(SessionRecord<'a>),
     /// Bytes that are missing, or that could not be understood.
     Loss(LossRecord<'a>),
     /// Counters.
@@ -59,6 +69,15 @@ pub struct MessageRecord<'a> {
     /// On replies: microseconds since the request that they answer was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_us: Option<u64>,
+    /// On Bind, Execute and Describe: the SQL that the name stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sql: Option<Sql<'a>>,
+    /// On Bind, Execute and Describe: the name of the prepared statement; empty for the unnamed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Text<'a>>,
+    /// On CancelRequest: the connection whose request is to be canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<u64>,
     /// Bytes of the body that are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub missing: u64,
@@ -110,7 +129,7 @@ pub enum Content<'a> {
     },
 }
 
-/// What can be odd about a message: an array of strings.
+/// What can be odd about a message, a request or a session: an array of strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `truncated`: bytes of its body are not shown.
@@ -119,14 +138,31 @@ pub struct Flags {
     pub overlap: bool,
     /// `midstream`: it depends on something that was sent before the capture began, or that was lost.
     pub midstream: bool,
+    /// `skipped`: the server ignores it, for a request before it has failed. On the line of a message only where the error
+    /// was seen before the message was; the line of a request has the outcome `skipped`.
+    pub skipped: bool,
+    /// `uncertain`: bytes were lost while it was under way, so that its replies cannot be told from others.
+    pub uncertain: bool,
+    /// `limit`: something that it depends on was not kept, for a limit of memory was reached.
+    pub limit: bool,
 }
 
 impl Flags {
+    const ALL: Self =
+        Self { truncated: true, overlap: true, midstream: true, skipped: true, uncertain: true, limit: true };
+
     /// The flags that are set, by name.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [(self.truncated, "truncated"), (self.overlap, "overlap"), (self.midstream, "midstream")]
-            .into_iter()
-            .filter_map(|(set, name)| set.then_some(name))
+        [
+            (self.truncated, "truncated"),
+            (self.overlap, "overlap"),
+            (self.midstream, "midstream"),
+            (self.skipped, "skipped"),
+            (self.uncertain, "uncertain"),
+            (self.limit, "limit"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
     }
 
     /// Whether none is set.
@@ -151,7 +187,7 @@ impl JsonSchema for Flags {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let all: Vec<_> = Self { truncated: true, overlap: true, midstream: true }.names().collect();
+        let all: Vec<_> = Self::ALL.names().collect();
         json_schema!({ "type": "array", "items": { "enum": all }, "uniqueItems": true, "minItems": 1 })
     }
 }
@@ -347,6 +383,8 @@ pub struct Counters {
     pub late_bytes: u64,
     /// Bytes of early segments, of fragments and of unfinished messages held in memory.
     pub held_bytes: u64,
+    /// Bytes of SQL texts, statements and requests that sessions remember.
+    pub remembered_bytes: u64,
 }
 
 /// What the kernel counted of a live capture.

@@ -65,9 +65,12 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         content,
         query,
         elapsed_us,
+        sql: None,
+        statement: None,
+        target: None,
         missing,
         holes: Holes::default(),
-        flags: Flags { truncated: missing > 0, overlap: false, midstream: context.gssenc },
+        flags: Flags { truncated: missing > 0, midstream: context.gssenc, ..Flags::default() },
         error,
     });
     let value = lines::check(&record);

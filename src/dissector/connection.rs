@@ -7,6 +7,7 @@ use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::Framer;
 use crate::pg::resync;
 use crate::record::Reason;
+use crate::session::budget::Total;
 use crate::session::opening::{self, Opening};
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
@@ -47,10 +48,20 @@ pub(super) struct About {
     pub(super) is_encryption_reported: bool,
     /// Why a direction is being searched for a boundary.
     pub(super) search_reason: PerDirection<Option<Reason>>,
+    /// When its first packet was captured.
+    pub(super) started: Timestamp,
+    /// When the client's SYN was captured.
+    pub(super) syn_at: Option<Timestamp>,
+    /// Whether it began before the capture.
+    pub(super) is_midstream: bool,
+    /// Which side closed it first, and whether by a RST.
+    pub(super) closed_by: Option<(Direction, bool)>,
+    /// Bytes that were not captured, or not understood.
+    pub(super) lost_bytes: u64,
 }
 
 impl Connection {
-    pub(super) fn new(segment: &Segment<'_>, config: &Config, origin: Origin) -> Self {
+    pub(super) fn new(segment: &Segment<'_>, config: &Config, room: &Total, origin: Origin) -> Self {
         // A startup packet tells the beginning as well as a SYN does.
         let begins_with_startup = !segment.syn && opening::of_client(segment.payload) == Opening::Startup;
         let begins = segment.syn || begins_with_startup;
@@ -61,7 +72,7 @@ impl Connection {
             active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
-            session: if begins { Session::new() } else { Session::midstream() },
+            session: if begins { Session::new(room) } else { Session::midstream(room) },
             opening: Vec::new(),
             accounted: 0,
             about: About {
@@ -73,6 +84,11 @@ impl Connection {
                 encrypted: PerDirection::default(),
                 is_encryption_reported: false,
                 search_reason: PerDirection::default(),
+                started: origin.ts,
+                syn_at: (segment.syn && segment.ack.is_none()).then_some(origin.ts),
+                is_midstream: !begins,
+                closed_by: None,
+                lost_bytes: 0,
             },
         };
         if begins_with_startup {
@@ -92,9 +108,16 @@ impl Connection {
     }
 
     /// The connection that SYNs opened, and that says its first with this segment.
-    pub(super) fn opened(half_open: &HalfOpen, segment: &Segment<'_>, config: &Config, origin: Origin) -> Self {
+    pub(super) fn opened(
+        half_open: &HalfOpen,
+        segment: &Segment<'_>,
+        config: &Config,
+        room: &Total,
+        origin: Origin,
+    ) -> Self {
         let mut syns = half_open.syns();
-        let mut connection = Self::new(&syns.next().unwrap_or(*segment), config, origin);
+        let mut connection = Self::new(&syns.next().unwrap_or(*segment), config, room, origin);
+        (connection.about.started, connection.about.syn_at) = (half_open.at(), half_open.syn_at());
         for syn in half_open.syns() {
             connection.tcp.accept(connection.direction_of(&syn), &syn, origin);
         }

@@ -1,16 +1,19 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
 use super::connection::{About, Connection};
+use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::{Origin, Segment};
+use crate::pg::extended::TargetKind;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framing, Step};
 use crate::pg::message::{self, Message};
 use crate::pg::resync;
-use crate::pg::text::Excerpt;
+use crate::pg::text::{Excerpt, Sql, Text};
 use crate::reader::DecodeError;
 use crate::record::{Content, Counters, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
+use crate::session::dialogue::{Meaning, Seen, Shared};
 use crate::session::opening::{self, Opening};
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::assembler::{Conflict, Content as TcpContent};
@@ -22,6 +25,7 @@ use crate::tls::handshake;
 pub(super) struct Engine<'a, S> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
+    pub(super) shared: &'a mut Shared,
     pub(super) sink: &'a mut S,
 }
 
@@ -39,6 +43,9 @@ impl<S: Sink> Engine<'_, S> {
 
     pub(super) fn accept(&mut self, connection: &mut Connection, segment: &Segment<'_>, origin: Origin) {
         let direction = connection.direction_of(segment);
+        if segment.rst || segment.fin {
+            connection.about.closed_by.get_or_insert((direction, segment.rst));
+        }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
         if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.is_midstream {
@@ -111,7 +118,7 @@ impl<S: Sink> Engine<'_, S> {
         let detail = Some("a segment repeats bytes with other content: those that came first are believed");
         let bytes = Some(conflict.bytes);
         let loss = Loss { dir: Some(direction), bytes, reason: Reason::Overlap, detail, ..Loss::new(origin) };
-        self.lose(&connection.about, &loss);
+        self.lose(&mut connection.about, &loss);
         let framer = connection.framers.get_mut(direction);
         let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
         if conflict.delivered_until > fed.saturating_sub(under_way) {
@@ -222,7 +229,7 @@ impl<S: Sink> Engine<'_, S> {
         if self.config.ports.is_some() {
             self.number(&mut connection.about);
             let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
-            self.lose(&connection.about, &loss);
+            self.lose(&mut connection.about, &loss);
         }
     }
 
@@ -236,7 +243,7 @@ impl<S: Sink> Engine<'_, S> {
             _ => "TLS: the rest of the connection cannot be read without its keys",
         };
         let loss = Loss { reason: Reason::Undecryptable, detail: Some(detail), ..Loss::new(origin) };
-        self.lose(&connection.about, &loss);
+        self.lose(&mut connection.about, &loss);
     }
 
     /// Bytes of a direction are missing.
@@ -260,7 +267,7 @@ impl<S: Sink> Engine<'_, S> {
         let context = connection.session.context(self.config.show_secrets);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
         let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
-        self.lose(&connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
+        self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
@@ -326,18 +333,25 @@ impl<S: Sink> Engine<'_, S> {
         origin: Origin,
     ) {
         let context = session.context(self.config.show_secrets);
+        if !self.config.records.messages && is_data(frame.tag, direction) {
+            // Nobody is told what is in it.
+            self.observe(session, about, direction, frame, None, origin);
+            about.seq += 1;
+            self.counters.messages += 1;
+            self.after(session, about, direction, frame, false, origin);
+            return;
+        }
         let decoded = Message::decode(direction, frame, &context);
-        let attribution = session.observe(direction, frame.tag, decoded.as_ref().ok(), origin.ts);
+        let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
         let mut attributes = Attributes {
-            query: attribution.query,
-            elapsed_us: attribution.elapsed_us,
-            flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, midstream: false },
+            flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
             hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
             error: None,
+            meaning,
         };
         let content = match decoded {
             Ok(mut message) => {
-                attributes.flags.midstream = complete(&mut message, session);
+                attributes.flags.midstream |= complete(&mut message, session);
                 Content::Decoded(message)
             }
             Err(error) => {
@@ -346,7 +360,47 @@ impl<S: Sink> Engine<'_, S> {
                 Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
             }
         };
+        let is_ready = attributes.meaning.is_ready;
         self.message(about, direction, frame, content, attributes, origin);
+        self.after(session, about, direction, frame, is_ready, origin);
+    }
+
+    /// Tells the session of a message.
+    fn observe(
+        &mut self,
+        session: &mut Session,
+        about: &About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        message: Option<&Message<'_>>,
+        origin: Origin,
+    ) -> Meaning {
+        let seen = Seen {
+            tag: frame.tag,
+            message,
+            at: origin.ts,
+            packet: origin.packet,
+            conn: about.conn,
+            size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
+            is_cut: frame.cut.is_some(),
+        };
+        session.observe(direction, &seen, self.shared)
+    }
+
+    /// Tells what a message has brought about, and what it lacks.
+    fn after(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        is_ready: bool,
+        origin: Origin,
+    ) {
+        if is_ready {
+            self.tell_ready(session, about, origin);
+        }
+        self.tell_queries(session, about);
         let (reason, detail) = match frame.cut {
             Some(Cut::TooLarge) => (Reason::Limit, "the message is larger than --max-message"),
             Some(Cut::Memory) => (Reason::Limit, "more is held than --max-held"),
@@ -370,6 +424,19 @@ impl<S: Sink> Engine<'_, S> {
         about.seq += 1;
         self.counters.messages += 1;
         self.counters.undecoded_messages += u64::from(attributes.error.is_some());
+        if !self.config.records.messages {
+            return;
+        }
+        let Attributes { meaning, mut flags, hides_damage, error } = attributes;
+        let show_secrets = self.config.show_secrets;
+        let statement = meaning.subject.statement();
+        let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
+        flags.limit |= statement.is_some() && sql.is_none();
+        let named = match &content {
+            Content::Decoded(Message::Bind(bind)) => Some(bind.statement),
+            Content::Decoded(Message::Describe(target)) if target.kind == TargetKind::Statement => Some(target.name),
+            _ => None,
+        };
         self.sink.record(&Record::Message(MessageRecord {
             ts: origin.ts,
             conn: about.conn,
@@ -381,19 +448,25 @@ impl<S: Sink> Engine<'_, S> {
             tag: frame.tag.map(Into::into),
             len: frame.len,
             content,
-            query: attributes.query,
-            elapsed_us: attributes.elapsed_us,
+            query: meaning.query,
+            elapsed_us: meaning.elapsed_us,
+            sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
+            statement: meaning.subject.statement_name().map(Text).or(named),
+            target: meaning.target,
             missing: frame.missing,
-            holes: Holes { damage: frame.damage, hides: attributes.hides_damage },
-            flags: attributes.flags,
-            error: attributes.error,
+            holes: Holes { damage: frame.damage, hides: hides_damage },
+            flags,
+            error,
         }));
     }
 
-    fn lose(&mut self, about: &About, loss: &Loss<'_>) {
+    fn lose(&mut self, about: &mut About, loss: &Loss<'_>) {
         self.counters.losses += 1;
         if matches!(loss.reason, Reason::Missing | Reason::Snaplen) {
             self.counters.missing_bytes += loss.bytes.unwrap_or_default();
+        }
+        if loss.reason != Reason::Undecryptable {
+            about.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
         }
         self.sink.record(&Record::Loss(LossRecord {
             ts: loss.origin.ts,
@@ -435,16 +508,16 @@ impl<S: Sink> Engine<'_, S> {
     /// Ends a connection that has to make room for others.
     pub(super) fn evict(&mut self, connection: &mut Connection, origin: Origin) {
         self.counters.evicted_connections += 1;
-        self.end(connection, origin);
+        self.end(connection, Closing::Evicted, origin);
         if connection.is_counted() {
             let detail =
                 Some("more connections are open than are followed: this one said nothing for the longest time");
-            self.lose(&connection.about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(&mut connection.about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
 
     /// Ends a connection: nothing more will come of it.
-    pub(super) fn end(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }
@@ -455,6 +528,7 @@ impl<S: Sink> Engine<'_, S> {
             self.counters.out_of_window_bytes += counters.out_of_window;
             self.counters.late_bytes += counters.before_start;
         }
+        self.tell_end(connection, closing, origin);
     }
 
     fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
@@ -485,7 +559,7 @@ impl<S: Sink> Engine<'_, S> {
                     return;
                 }
                 let detail = Some("encrypted bytes in all");
-                self.lose(&connection.about, &Loss { reason: Reason::Undecryptable, bytes, detail, ..loss });
+                self.lose(&mut connection.about, &Loss { reason: Reason::Undecryptable, bytes, detail, ..loss });
             }
             Route::Opening => {
                 let bytes = connection.opening.len() as u64;
@@ -493,7 +567,7 @@ impl<S: Sink> Engine<'_, S> {
                     self.number(&mut connection.about);
                     let detail = Some("too few bytes to tell the protocol");
                     self.lose(
-                        &connection.about,
+                        &mut connection.about,
                         &Loss { skipped: Some(bytes), reason: Reason::Malformed, detail, ..loss },
                     );
                 }
@@ -506,8 +580,7 @@ impl<S: Sink> Engine<'_, S> {
 /// What a line says of a message beside its content.
 #[derive(Default)]
 struct Attributes {
-    query: Option<u64>,
-    elapsed_us: Option<u64>,
+    meaning: Meaning,
     flags: Flags,
     /// Whether what was captured behind a hole may be a secret.
     hides_damage: bool,
@@ -540,6 +613,16 @@ impl Loss<'_> {
             detail: None,
         }
     }
+}
+
+/// Whether a message is data, which says nothing that the session has to know.
+const fn is_data(tag: Option<u8>, direction: Direction) -> bool {
+    matches!((tag, direction), (Some(b'D' | b'd'), Direction::Backend) | (Some(b'd'), Direction::Frontend))
+}
+
+/// What is odd about a message from what the session knows.
+fn meaning_flags(meaning: &Meaning) -> Flags {
+    Flags { midstream: meaning.subject.is_unknown(), skipped: meaning.is_skipped, ..Flags::default() }
 }
 
 /// Gives a message what only the session knows of it. Says whether something that it depends on was never seen.

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use super::connection::Connection;
 use crate::direction::Direction;
-use crate::packet::{Endpoint, Segment};
+use crate::packet::{Endpoint, Origin, Segment};
 use crate::tcp::conversation::Opened;
 use crate::time::Timestamp;
 
@@ -52,10 +52,13 @@ pub(super) enum Entry {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfOpen {
     serial: u64,
+    at: Timestamp,
     client: Endpoint,
     server: Endpoint,
     /// The sequence number of the client's SYN.
     syn: Option<u32>,
+    /// When that was captured.
+    syn_at: Option<Timestamp>,
     /// The sequence and acknowledgment numbers of the server's. Where both ends open the connection at the same time, it
     /// acknowledges nothing at first (RFC 9293, section 3.5).
     syn_ack: Option<(u32, Option<u32>)>,
@@ -63,22 +66,26 @@ pub(super) struct HalfOpen {
 
 impl HalfOpen {
     /// The connection that a SYN begins.
-    pub(super) fn new(segment: &Segment<'_>, serial: u64) -> Self {
+    pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Self {
         let (client, server) = match segment.ack {
             None => (segment.source, segment.destination),
             Some(_) => (segment.destination, segment.source),
         };
-        let mut half_open = Self { serial, client, server, syn: None, syn_ack: None };
-        half_open.note(segment);
+        let mut half_open =
+            Self { serial: origin.packet, at: origin.ts, client, server, syn: None, syn_at: None, syn_ack: None };
+        half_open.note(segment, origin);
         half_open
     }
 
     /// Takes another SYN. One with other numbers begins anew.
-    pub(super) fn note(&mut self, segment: &Segment<'_>) {
+    pub(super) fn note(&mut self, segment: &Segment<'_>, origin: Origin) {
         match segment.ack {
             None if segment.source == self.client => {
                 if self.syn.is_some_and(|isn| isn != segment.seq) {
                     self.syn_ack = None;
+                }
+                if self.syn != Some(segment.seq) {
+                    self.syn_at = Some(origin.ts);
                 }
                 self.syn = Some(segment.seq);
             }
@@ -86,8 +93,18 @@ impl HalfOpen {
             ack if segment.source == self.server && (ack.is_some() || self.syn.is_some()) => {
                 self.syn_ack = Some((segment.seq, ack));
             }
-            _ => *self = Self::new(segment, self.serial),
+            _ => *self = Self { serial: self.serial, ..Self::new(segment, origin) },
         }
+    }
+
+    /// When the first of them was captured.
+    pub(super) const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// When the client's was captured.
+    pub(super) const fn syn_at(&self) -> Option<Timestamp> {
+        self.syn_at
     }
 
     /// The SYNs again, to be given to the connection that they opened.

@@ -13,6 +13,7 @@
 mod body;
 mod line;
 mod shown;
+mod told;
 
 use std::fmt;
 use std::io;
@@ -20,7 +21,8 @@ use std::io;
 use self::body::Count;
 use self::line::{Line, Paint};
 use crate::direction::Direction;
-use crate::record::{Content, Counters, LossRecord, MessageRecord, Reason, Record, StatsRecord};
+use crate::pg::message::Message;
+use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record, StatsRecord};
 use crate::time::Timestamp;
 
 /// How lines look.
@@ -47,6 +49,8 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
     let mut line = Line::new(out, style);
     match record {
         Record::Message(record) => message(&mut line, record)?,
+        Record::Query(record) => told::query(&mut line, record)?,
+        Record::Session(record) => told::session(&mut line, record)?,
         Record::Loss(record) => loss(&mut line, record)?,
         Record::Stats(record) => stats(&mut line, record)?,
     }
@@ -59,15 +63,16 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
         Content::Decoded(message) => {
             line.column(body::paint(message), message.name(), width::TYPE)?;
             body::write(line, message)?;
+            if let (Message::Execute(_), Some(sql)) = (message, &record.sql) {
+                body::sql(line, sql)?;
+            }
         }
         Content::Undecoded { name, body } => {
             line.column(Paint::BOLD_RED, name, width::TYPE)?;
             body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body.shown())?;
         }
     }
-    if record.missing > 0 || !record.flags.is_empty() {
-        line.aside(Paint::RED, format_args!("[{}]", Oddities(record)))?;
-    }
+    oddities(line, record.flags, record.missing)?;
     match (record.query, record.elapsed_us) {
         (Some(query), Some(us)) => line.aside(Paint::DIM, format_args!("q{query} {}", Elapsed(us)))?,
         (Some(query), None) => line.aside(Paint::DIM, format_args!("q{query}"))?,
@@ -191,17 +196,25 @@ fn ends(line: &mut Line<'_>, client: &str, server: &str) -> io::Result<()> {
     line.aside(Paint::DIM, format_args!("{client} -> {server}"))
 }
 
-/// What is odd about a message, in a few words.
-struct Oddities<'a>(&'a MessageRecord<'a>);
+/// Writes what is odd about a message, a request or a session.
+fn oddities(line: &mut Line<'_>, flags: Flags, missing: u64) -> io::Result<()> {
+    if missing == 0 && flags.is_empty() {
+        return Ok(());
+    }
+    line.aside(Paint::RED, format_args!("[{}]", Oddities(flags, missing)))
+}
 
-impl fmt::Display for Oddities<'_> {
+/// What is odd, in a few words.
+struct Oddities(Flags, u64);
+
+impl fmt::Display for Oddities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for name in self.0.flags.names() {
+        for name in self.0.names() {
             write!(f, "{separator}{name}")?;
             separator = ", ";
         }
-        if self.0.missing > 0 { write!(f, "{separator}{} missing", Count(self.0.missing, "byte")) } else { Ok(()) }
+        if self.1 > 0 { write!(f, "{separator}{} missing", Count(self.1, "byte")) } else { Ok(()) }
     }
 }
 

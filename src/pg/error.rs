@@ -74,6 +74,44 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Fields that outlive their message, in a buffer that can be used again.
+#[derive(Clone, Debug, Default)]
+pub struct KeptFields {
+    bytes: Vec<u8>,
+    is_kept: bool,
+    cut: bool,
+}
+
+impl KeptFields {
+    /// More than this is cut off: a message, its detail and context, and a quotation of some length.
+    const LONGEST: usize = 64 * 1024;
+
+    /// Keeps fields in place of those before.
+    pub fn keep(&mut self, fields: &Fields<'_>) {
+        self.clear();
+        let kept = fields.bytes.get(..Self::LONGEST).unwrap_or(fields.bytes);
+        self.bytes.extend_from_slice(kept);
+        self.is_kept = true;
+        self.cut = fields.cut || kept.len() < fields.bytes.len();
+    }
+
+    /// Keeps nothing.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        (self.is_kept, self.cut) = (false, false);
+    }
+
+    /// The fields, where any were kept.
+    pub fn get(&self, show_secrets: bool) -> Option<Fields<'_>> {
+        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, show_secrets })
+    }
+
+    /// How many bytes the buffer takes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
 /// The documented name of a field.
 const fn name(code: u8) -> Option<&'static str> {
     Some(match code {

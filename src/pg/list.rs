@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
+use super::row::Format;
 use crate::reader::{DecodeError, Reader};
 
 /// Something that can be read from the wire.
@@ -121,6 +122,51 @@ impl<T: JsonSchema> JsonSchema for List<'_, T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         Vec::<T>::json_schema(generator)
+    }
+}
+
+/// A list that outlives its message, in a buffer that can be used again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptList {
+    bytes: Vec<u8>,
+    count: usize,
+    cut: bool,
+}
+
+impl KeptList {
+    /// Keeps a list in place of the one before.
+    pub fn keep<T>(&mut self, list: &List<'_, T>) {
+        self.clear();
+        self.bytes.extend_from_slice(list.bytes);
+        (self.count, self.cut) = (list.count, list.cut);
+    }
+
+    /// Keeps a list of one format code.
+    pub fn keep_one(&mut self, format: Format) {
+        self.clear();
+        self.bytes.extend_from_slice(&format.0.to_be_bytes());
+        self.count = 1;
+    }
+
+    /// Whether it is this list that is kept.
+    pub fn is<T>(&self, list: &List<'_, T>) -> bool {
+        self.bytes == list.bytes && self.count == list.count
+    }
+
+    /// Keeps nothing.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        (self.count, self.cut) = (0, false);
+    }
+
+    /// The list, of the items that it was kept with.
+    pub fn get<'a, T: Decode<'a>>(&'a self) -> List<'a, T> {
+        List { bytes: &self.bytes, count: self.count, cut: self.cut, items: PhantomData }
+    }
+
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
     }
 }
 

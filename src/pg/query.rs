@@ -70,6 +70,15 @@ impl ReadyForQuery {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TransactionStatus(pub u8);
 
+impl TransactionStatus {
+    /// Not in a transaction block.
+    pub const IDLE: Self = Self(b'I');
+    /// In a transaction block.
+    pub const IN_TRANSACTION: Self = Self(b'T');
+    /// In a transaction block that has failed: requests are refused until it ends.
+    pub const FAILED: Self = Self(b'E');
+}
+
 impl fmt::Debug for TransactionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

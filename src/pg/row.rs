@@ -1,12 +1,11 @@
 //! Rows: their description, their values, and the format that each value has.
 
 use std::fmt;
-use std::sync::Arc;
 
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use super::list::{Decode, List, Oid};
+use super::list::{Decode, KeptList, List, Oid};
 use super::text::{Bytea, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 
@@ -80,38 +79,6 @@ impl<'a> Formats<'a> {
     pub const fn is_unknown(self) -> bool {
         matches!(self, Self::Unknown)
     }
-
-    /// A copy to keep.
-    pub fn to_kept(self) -> KeptFormats {
-        match self {
-            Self::Unknown => KeptFormats::Unknown,
-            Self::All(format) => KeptFormats::All(format),
-            Self::Each(codes) => KeptFormats::Each(codes.into()),
-        }
-    }
-}
-
-/// [`Formats`] that outlive the message that told them.
-#[derive(Clone, Debug, Default)]
-pub enum KeptFormats {
-    /// What told them was not captured.
-    #[default]
-    Unknown,
-    /// All the same.
-    All(Format),
-    /// One each, as they are on the wire.
-    Each(Arc<[u8]>),
-}
-
-impl KeptFormats {
-    /// The formats.
-    pub fn get(&self) -> Formats<'_> {
-        match self {
-            Self::Unknown => Formats::Unknown,
-            Self::All(format) => Formats::All(*format),
-            Self::Each(codes) => Formats::Each(codes),
-        }
-    }
 }
 
 /// RowDescription: the columns of the rows that follow.
@@ -125,17 +92,43 @@ impl<'a> RowDescription<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self { fields: List::counted(reader, "number of fields")? })
     }
+}
+
+/// The columns of rows, kept for the rows that come later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowShape {
+    fields: KeptList,
+    /// The formats, as Bind has them.
+    codes: Vec<u8>,
+}
+
+impl RowShape {
+    /// Keeps columns in place of those before.
+    pub fn keep(&mut self, description: &RowDescription<'_>) {
+        self.fields.keep(&description.fields);
+        self.codes.clear();
+        self.codes.extend(description.fields.iter().flat_map(|field| field.format.0.to_be_bytes()));
+    }
+
+    /// Whether these are the columns that are kept.
+    pub fn is(&self, description: &RowDescription<'_>) -> bool {
+        self.fields.is(&description.fields)
+    }
+
+    /// The columns.
+    pub fn fields(&self) -> List<'_, Field<'_>> {
+        self.fields.get()
+    }
 
     /// The formats of the columns, which are those of the rows in all but one case: after Describe of a statement they
     /// are not known yet, and all say text.
-    pub fn formats(&self) -> KeptFormats {
-        let mut formats = self.fields.iter().map(|field| field.format);
-        let Some(first) = formats.next() else { return KeptFormats::All(Format::TEXT) };
-        if formats.all(|format| format == first) {
-            KeptFormats::All(first)
-        } else {
-            KeptFormats::Each(self.fields.iter().flat_map(|field| field.format.0.to_be_bytes()).collect())
-        }
+    pub fn formats(&self) -> Formats<'_> {
+        Formats::Each(&self.codes)
+    }
+
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        self.fields.size() + self.codes.len()
     }
 }
 

@@ -12,24 +12,32 @@
 //!      +-- something else: Foreign
 //! ```
 
-use std::collections::HashMap;
-
 use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
-use crate::pg::extended::TargetKind;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
-use crate::pg::row::{Format, Formats, KeptFormats};
+use crate::pg::row::{Format, Formats};
 use crate::time::Timestamp;
 
+pub mod budget;
+pub mod cancel;
+pub mod dialogue;
+pub mod execution;
+pub mod facts;
+mod names;
 pub mod opening;
 pub mod pending;
+pub mod pool;
+pub mod statements;
+pub mod texts;
 
-pub use pending::Attribution;
-use pending::{Pending, Request};
+use budget::{Budget, Total};
+use cancel::CancelKey;
+use dialogue::{Dialogue, Meaning, Seen, Shared, Subject};
+use facts::Facts;
 
-/// How many named portals are remembered; past that all are forgotten, and their formats are unknown.
-const MAX_PORTALS: usize = 4_096;
+/// How many bytes a connection may take for what it remembers of statements and requests.
+const MAX_REMEMBERED: usize = 8 << 20;
 
 /// How a connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,23 +83,23 @@ pub struct Session {
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
     copy_format: Option<Format>,
-    pending: Pending,
-    portals: Portals,
+    dialogue: Dialogue,
+    facts: Facts,
 }
 
 impl Session {
     /// A session that is about to begin.
-    pub fn new() -> Self {
-        Self::in_phase(Phase::Opening, Pending::default())
+    pub fn new(all: &Total) -> Self {
+        Self::in_phase(Phase::Opening, Dialogue::new(Budget::new(MAX_REMEMBERED, all)))
     }
 
     /// A session that began before the capture.
-    pub fn midstream() -> Self {
-        Self::in_phase(Phase::Regular, Pending::midstream())
+    pub fn midstream(all: &Total) -> Self {
+        Self::in_phase(Phase::Regular, Dialogue::midstream(Budget::new(MAX_REMEMBERED, all)))
     }
 
-    fn in_phase(phase: Phase, pending: Pending) -> Self {
-        Self { phase, asked: Asked::Unknown, startup_at: None, copy_format: None, pending, portals: Portals::default() }
+    fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
+        Self { phase, asked: Asked::Unknown, startup_at: None, copy_format: None, dialogue, facts: Facts::default() }
     }
 
     /// What a direction's next bytes are.
@@ -138,7 +146,8 @@ impl Session {
 
     /// Bytes were lost: what depended on them is not known any more.
     pub fn lose(&mut self, direction: Direction) {
-        self.pending.lose();
+        self.dialogue.lose(direction == Direction::Frontend);
+        self.facts.lose();
         self.copy_format = None;
         self.startup_at = None;
         self.phase = match (self.phase, direction) {
@@ -149,8 +158,6 @@ impl Session {
         };
         if direction == Direction::Backend {
             self.asked = Asked::Unknown;
-        } else {
-            self.portals.forget();
         }
     }
 
@@ -164,58 +171,36 @@ impl Session {
         }
     }
 
-    /// Takes a message, or the tag of one that could not be decoded, and says what it belongs to.
-    pub fn observe(
-        &mut self,
-        direction: Direction,
-        tag: Option<u8>,
-        message: Option<&Message<'_>>,
-        at: Timestamp,
-    ) -> Attribution {
-        match direction {
-            Direction::Frontend => self.observe_frontend(tag, message, at),
-            Direction::Backend => self.observe_backend(tag, message, at),
-        }
+    /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
+    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        let is_ready = self.facts.observe(direction, seen);
+        let meaning = match direction {
+            Direction::Frontend => self.observe_frontend(seen, shared),
+            Direction::Backend => self.observe_backend(seen, shared),
+        };
+        Meaning { is_ready, ..meaning }
     }
 
-    fn observe_frontend(&mut self, tag: Option<u8>, message: Option<&Message<'_>>, at: Timestamp) -> Attribution {
-        let Some(tag) = tag else {
-            self.observe_startup_packet(message, at);
-            return Attribution::default();
-        };
-        let (request, formats) = match tag {
-            b'P' => (Request::Parse, KeptFormats::Unknown),
-            b'B' => {
-                self.portals.bind(message);
-                (Request::Bind, KeptFormats::Unknown)
+    fn observe_frontend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        match seen.tag {
+            None => {
+                self.observe_startup_packet(seen.message, seen.at);
+                let Some(Message::CancelRequest(cancel)) = seen.message else { return Meaning::default() };
+                let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
+                let target = shared.cancels.request(&key, seen.conn, seen.at);
+                let subject = if target.is_none() { Subject::Unknown } else { Subject::Nothing };
+                Meaning { target, subject, ..Meaning::default() }
             }
-            b'D' => match message {
-                Some(Message::Describe(target)) if target.kind == TargetKind::Statement => {
-                    (Request::DescribeStatement, KeptFormats::Unknown)
-                }
-                _ => (Request::DescribePortal, KeptFormats::Unknown),
-            },
-            b'E' => (Request::Execute, self.portals.formats(message)),
-            b'C' => (Request::Close, KeptFormats::Unknown),
-            b'S' => (Request::Sync, KeptFormats::Unknown),
-            b'Q' => (Request::Query, KeptFormats::Unknown),
-            b'F' => match message {
-                Some(Message::FunctionCall(call)) => (Request::FunctionCall, KeptFormats::All(call.result_format)),
-                _ => (Request::FunctionCall, KeptFormats::Unknown),
-            },
-            b'c' | b'f' => (Request::CopyEnd, KeptFormats::Unknown),
-            b'd' | b'H' => return Attribution { query: self.pending.last_query(), elapsed_us: None },
-            b'p' => {
-                self.startup_at = Some(at);
-                if let Some(Message::SaslInitialResponse(response)) = message {
+            Some(b'p') => {
+                self.startup_at = Some(seen.at);
+                if let Some(Message::SaslInitialResponse(response)) = seen.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
                 }
-                return Attribution::default();
+                Meaning::default()
             }
-            _ => return Attribution::default(),
-        };
-        self.pending.request(request, at, formats)
+            Some(tag) => self.dialogue.request(tag, seen, shared),
+        }
     }
 
     fn observe_startup_packet(&mut self, message: Option<&Message<'_>>, at: Timestamp) {
@@ -228,9 +213,9 @@ impl Session {
         };
     }
 
-    fn observe_backend(&mut self, tag: Option<u8>, message: Option<&Message<'_>>, at: Timestamp) -> Attribution {
-        let startup_elapsed = self.startup_at.map(|asked_at| at.micros_since(asked_at));
-        match message {
+    fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
+        match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
                 self.phase = match self.phase {
                     Phase::Startup { asked: Some(encryption) } if response.accepted => Phase::Encrypted(encryption),
@@ -245,15 +230,19 @@ impl Session {
                 self.asked = Asked::Gss
             }
             Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
+            Some(Message::BackendKeyData(key)) => {
+                let key = CancelKey::new(key.process_id, key.secret_key.reveal());
+                shared.cancels.begin(key.clone(), seen.conn);
+                self.dialogue.set_cancel_key(key);
+            }
             Some(Message::CopyInResponse(copy) | Message::CopyOutResponse(copy)) => {
                 self.copy_format = Some(copy.format);
             }
             // Replication: "each CopyData … contains" binary messages, whatever the format says.
             Some(Message::CopyBothResponse(_)) => self.copy_format = Some(Format::BINARY),
-            Some(Message::RowDescription(row)) => self.pending.describe_rows(|| row.formats()),
             _ => {}
         }
-        let Some(tag) = tag else { return Attribution { query: None, elapsed_us: startup_elapsed } };
+        let Some(tag) = seen.tag else { return Meaning { elapsed_us: startup_elapsed, ..Meaning::default() } };
         if matches!(tag, b'C' | b'E' | b'Z') {
             self.copy_format = None;
         }
@@ -261,64 +250,40 @@ impl Session {
             // Until the session is ready, everything answers the client's last startup message.
             if tag == b'Z' {
                 self.startup_at = None;
+                self.dialogue.reply(tag, seen, shared);
             }
-            return Attribution { query: None, elapsed_us: startup_elapsed };
+            return Meaning { elapsed_us: startup_elapsed, ..Meaning::default() };
         }
-        self.pending.reply(tag, at)
+        self.dialogue.reply(tag, seen, shared)
     }
 
     /// The formats of the rows that the backend sends now.
     pub fn row_formats(&self) -> Formats<'_> {
-        self.pending.formats()
+        self.dialogue.row_formats()
+    }
+
+    /// Requests and replies.
+    pub const fn dialogue(&self) -> &Dialogue {
+        &self.dialogue
+    }
+
+    /// Requests and replies, to take out what is over.
+    pub const fn dialogue_mut(&mut self) -> &mut Dialogue {
+        &mut self.dialogue
+    }
+
+    /// Who the session is, and what became of it.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Who the session is, and what became of it, to be told of the end.
+    pub const fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
     /// Whether requests or replies were lost, so that what depends on them is not known.
     pub const fn is_uncertain(&self) -> bool {
-        self.pending.is_uncertain()
-    }
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The formats that Bind asked for, by portal.
-#[derive(Debug, Default)]
-struct Portals {
-    unnamed: KeptFormats,
-    named: HashMap<Box<[u8]>, KeptFormats>,
-}
-
-impl Portals {
-    fn bind(&mut self, message: Option<&Message<'_>>) {
-        match message {
-            Some(Message::Bind(bind)) => {
-                let formats = Formats::from_codes(bind.result_formats).to_kept();
-                if bind.portal.0.is_empty() {
-                    self.unnamed = formats;
-                } else {
-                    if self.named.len() >= MAX_PORTALS {
-                        self.named.clear();
-                    }
-                    self.named.insert(bind.portal.0.into(), formats);
-                }
-            }
-            // It could not be decoded, and may have been about any of them.
-            _ => self.forget(),
-        }
-    }
-
-    fn formats(&self, message: Option<&Message<'_>>) -> KeptFormats {
-        match message {
-            Some(Message::Execute(execute)) if execute.portal.0.is_empty() => self.unnamed.clone(),
-            Some(Message::Execute(execute)) => self.named.get(execute.portal.0).cloned().unwrap_or_default(),
-            _ => KeptFormats::Unknown,
-        }
-    }
-
-    fn forget(&mut self) {
-        *self = Self::default();
+        self.dialogue.is_uncertain()
     }
 }

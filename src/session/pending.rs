@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 
-use crate::pg::row::{Formats, KeptFormats};
 use crate::time::Timestamp;
 
 /// How many requests may wait. A pipeline of more than this is not followed to its end: what is behind is not attributed.
@@ -38,17 +37,19 @@ pub enum Request {
 
 impl Request {
     /// Whether ReadyForQuery ends it.
-    const fn ends_with_ready(self) -> bool {
+    pub const fn ends_with_ready(self) -> bool {
         matches!(self, Self::Sync | Self::Query | Self::FunctionCall)
     }
 }
 
-/// The queue.
-#[derive(Debug, Default)]
-pub struct Pending {
-    queue: VecDeque<Expected>,
+/// The queue. With each request goes what it is about.
+#[derive(Debug)]
+pub struct Pending<A> {
+    queue: VecDeque<Expected<A>>,
     /// The number of the last query.
     queries: u64,
+    /// How many requests were queued.
+    requests: u64,
     /// The steps of the extended protocol that still may belong to the last query: those behind this one.
     open: Option<Request>,
     /// An error was sent: everything up to the next Sync is discarded by the backend.
@@ -73,12 +74,34 @@ enum Habit {
     Pipelines,
 }
 
+/// A request that waits for its reply.
 #[derive(Debug)]
-struct Expected {
-    request: Request,
-    query: u64,
-    at: Timestamp,
-    formats: KeptFormats,
+pub struct Expected<A> {
+    /// Its ordinal.
+    pub id: u64,
+    /// What it asks.
+    pub request: Request,
+    /// The number of its query; none for a Sync of its own.
+    pub query: Option<u64>,
+    /// When it was sent.
+    pub at: Timestamp,
+    /// What it is about.
+    pub about: A,
+    /// The first query that this, or a request behind it, can belong to.
+    order: u64,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was answered.
+    Answered,
+    /// It was answered by an error.
+    Failed,
+    /// It was ignored, for one before it has failed.
+    Skipped,
+    /// Its answer was lost, or cannot be told from others.
+    Unknown,
 }
 
 /// What a message belongs to.
@@ -90,33 +113,83 @@ pub struct Attribution {
     pub elapsed_us: Option<u64>,
 }
 
-impl Pending {
+/// Where a request was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It waits, and has this ordinal.
+    Waits(u64),
+    /// The backend ignores it, for an error was sent.
+    Skipped,
+    /// It needs no place: a Sync in the midst of a COPY.
+    None,
+    /// Too many wait already.
+    TooMany,
+}
+
+impl<A> Default for Pending<A> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queries: 0,
+            requests: 0,
+            open: None,
+            skipping: false,
+            copying_in: false,
+            uncertain: false,
+            habit: Habit::default(),
+        }
+    }
+}
+
+impl<A: Default> Pending<A> {
     /// A queue of a connection that began before the capture.
     pub fn midstream() -> Self {
         Self { uncertain: true, ..Self::default() }
     }
 
-    /// Takes a request, with the formats that its rows will have where it tells them.
-    pub fn request(&mut self, request: Request, at: Timestamp, formats: KeptFormats) -> Attribution {
+    /// Takes a request. What is found out about earlier ones is given to `settle`.
+    pub fn request(
+        &mut self,
+        request: Request,
+        at: Timestamp,
+        settle: &mut impl FnMut(Expected<A>, Fate),
+    ) -> (Option<u64>, Place) {
         let query = self.number(request);
         if request == Request::Sync {
             if self.copying_in {
-                return Attribution { query, elapsed_us: None };
+                return (query, Place::None);
             }
             self.skipping = false;
         }
         if request == Request::CopyEnd {
             self.copying_in = false;
         }
-        self.begin_cycle();
-        if !self.skipping && self.queue.len() < MAX_PENDING {
-            self.queue.push_back(Expected { request, query: query.unwrap_or_default(), at, formats });
+        self.begin_cycle(settle);
+        if self.skipping {
+            return (query, Place::Skipped);
         }
-        Attribution { query, elapsed_us: None }
+        if request == Request::CopyEnd && self.queue.is_empty() {
+            return (query, Place::None);
+        }
+        if self.queue.len() >= MAX_PENDING {
+            return (query, Place::TooMany);
+        }
+        self.requests += 1;
+        let id = self.requests;
+        let order = query.unwrap_or(self.queries + 1);
+        self.queue.push_back(Expected { id, request, query, at, about: A::default(), order });
+        (query, Place::Waits(id))
+    }
+
+    /// Says what the request is about that was taken last.
+    pub fn is_about(&mut self, about: A) {
+        if let Some(last) = self.queue.back_mut() {
+            last.about = about;
+        }
     }
 
     /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
-    fn begin_cycle(&mut self) {
+    fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         match self.queue.back() {
             None if !self.uncertain && self.habit == Habit::Unknown => self.habit = Habit::TakesTurns,
             Some(last) if last.request.ends_with_ready() => {
@@ -124,7 +197,7 @@ impl Pending {
                     self.habit = Habit::Pipelines;
                 } else if self.habit == Habit::TakesTurns {
                     // This client has had its answers, or it would not go on: they are among what was lost.
-                    self.queue.clear();
+                    self.drain(self.queue.len(), settle);
                     self.uncertain = false;
                 }
             }
@@ -157,19 +230,35 @@ impl Pending {
         (self.queries > 0).then_some(self.queries)
     }
 
-    /// Takes a backend message, by its tag.
-    pub fn reply(&mut self, tag: u8, at: Timestamp) -> Attribution {
-        while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
-            self.queue.pop_front();
+    /// The first query of which something may still come. Those before it are over.
+    pub fn first_open(&self) -> u64 {
+        match self.queue.front() {
+            Some(head) => head.order,
+            None if self.open.is_some() => self.queries,
+            None => self.queries + 1,
         }
+    }
+
+    /// Whether no request waits for its reply.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The request that the backend answers now; none where that cannot be known.
+    pub fn head(&self) -> Option<&Expected<A>> {
+        self.queue.front().filter(|_| !self.uncertain)
+    }
+
+    /// Takes a backend message, by its tag. What it settles is given to `settle`.
+    pub fn reply(&mut self, tag: u8, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         if tag == b'Z' {
-            return self.ready(at);
+            return self.ready(at, settle);
         }
         let Some(head) = self.queue.front() else { return Attribution::default() };
         let attribution = if self.uncertain {
             Attribution::default()
         } else {
-            Attribution { query: Some(head.query), elapsed_us: Some(at.micros_since(head.at)) }
+            Attribution { query: head.query, elapsed_us: Some(at.micros_since(head.at)) }
         };
         let head = head.request;
         use Request as R;
@@ -178,12 +267,10 @@ impl Pending {
             | (b'2', R::Bind)
             | (b'3', R::Close)
             | (b'n' | b'T', R::DescribeStatement | R::DescribePortal)
-            | (b'C' | b'I' | b's', R::Execute) => {
-                self.queue.pop_front();
-            }
+            | (b'C' | b'I' | b's', R::Execute) => self.drain(1, settle),
             (b'G', R::Execute) => self.copy_in_begins(),
             (b'E', R::Parse | R::Bind | R::DescribeStatement | R::DescribePortal | R::Execute | R::Close) => {
-                self.skip_to_sync();
+                self.skip_to_sync(settle);
             }
             (b't', R::DescribeStatement)
             | (b'D' | b'H' | b'd' | b'c', R::Execute)
@@ -199,18 +286,19 @@ impl Pending {
     }
 
     /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
-    fn ready(&mut self, at: Timestamp) -> Attribution {
+    fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         self.copying_in = false;
         let ended = self.queue.iter().position(|expected| expected.request.ends_with_ready());
         let attribution = match ended.and_then(|index| self.queue.get(index)) {
-            Some(expected) if !self.uncertain => Attribution {
-                query: Some(expected.query).filter(|query| *query > 0),
-                elapsed_us: Some(at.micros_since(expected.at)),
-            },
+            Some(expected) if !self.uncertain => {
+                Attribution { query: expected.query, elapsed_us: Some(at.micros_since(expected.at)) }
+            }
             _ => Attribution::default(),
         };
         if let Some(index) = ended {
-            self.queue.drain(..=index);
+            // Those that were left have no answer that could be seen.
+            self.drain(index, &mut |expected, _| settle(expected, Fate::Unknown));
+            self.drain(1, settle);
         }
         if self.queue.is_empty() {
             // Nothing is under way on either side: from here on the queue is right.
@@ -222,7 +310,7 @@ impl Pending {
     /// A Sync that was sent before the COPY began is among what the backend ignores.
     fn copy_in_begins(&mut self) {
         self.copying_in = true;
-        if self.queue.front().is_some_and(|head| head.query == self.queries) {
+        if self.queue.front().is_some_and(|head| head.query == self.last_query()) {
             // The Sync behind the data belongs to the query, though one before the data seemed to end it.
             self.open = Some(Request::Execute);
         }
@@ -242,11 +330,28 @@ impl Pending {
     }
 
     /// "… the backend issues ErrorResponse, then reads and discards messages until a Sync is reached".
-    fn skip_to_sync(&mut self) {
+    fn skip_to_sync(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         self.copying_in = false;
         let sync = self.queue.iter().position(|expected| expected.request == Request::Sync);
         self.skipping = sync.is_none();
-        self.queue.drain(..sync.unwrap_or(self.queue.len()));
+        let skipped = sync.unwrap_or(self.queue.len());
+        let mut fate = Fate::Failed;
+        let uncertain = self.uncertain;
+        self.drain(skipped, &mut |expected, _| {
+            settle(expected, if uncertain { Fate::Unknown } else { fate });
+            fate = Fate::Skipped;
+        });
+    }
+
+    /// Takes so many requests from the front, and the ends of COPY data behind them, which have no answer of their own.
+    fn drain(&mut self, count: usize, settle: &mut impl FnMut(Expected<A>, Fate)) {
+        let fate = if self.uncertain { Fate::Unknown } else { Fate::Answered };
+        for expected in self.queue.drain(..count.min(self.queue.len())) {
+            settle(expected, fate);
+        }
+        while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
+            self.queue.pop_front();
+        }
     }
 
     /// Bytes of either direction were lost: until everything sent has been answered, no reply is attributed.
@@ -259,23 +364,6 @@ impl Pending {
     /// Whether replies cannot be attributed.
     pub const fn is_uncertain(&self) -> bool {
         self.uncertain
-    }
-
-    /// Takes the formats that a RowDescription tells, for the rows of a simple query.
-    pub fn describe_rows(&mut self, formats: impl FnOnce() -> KeptFormats) {
-        if let Some(head) = self.queue.front_mut()
-            && head.request == Request::Query
-        {
-            head.formats = formats();
-        }
-    }
-
-    /// The formats of the rows, or of the function result, that the backend sends now.
-    pub fn formats(&self) -> Formats<'_> {
-        match self.queue.front() {
-            Some(head) if !self.uncertain => head.formats.get(),
-            _ => Formats::Unknown,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector};
+use pgdissect::dissector::{Config, Dissector, Records};
 use pgdissect::output::json;
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::record::{Counters, Record};
@@ -79,6 +79,11 @@ pub(crate) fn line(record: &Record<'_>) -> String {
 /// The settings that the captures are read with.
 pub(crate) fn config() -> Config {
     Config { ports: Some(PORTS.to_vec()), ..Config::default() }
+}
+
+/// The same, with every kind of line.
+pub(crate) fn everything() -> Config {
+    Config { records: Records::ALL, ..config() }
 }
 
 /// A packet that is kept.

@@ -103,7 +103,8 @@ pub(crate) fn check(output: &Output, of: &str) {
 #[test]
 fn every_line_of_every_capture_keeps_the_contract() {
     for name in captures::all() {
-        let output = captures::dissect_one(&name);
+        let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
+        let output = captures::dissect_packets(&packets, captures::everything());
         check(&output, &name);
         let mut appeared = 0;
         for line in output.values() {
@@ -119,7 +120,7 @@ fn every_line_keeps_the_contract_where_messages_are_truncated_and_secrets_shown(
     for name in captures::all() {
         let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
         for max_message in [0, 1, 7, 40] {
-            let config = Config { max_message, show_secrets: max_message == 40, ..captures::config() };
+            let config = Config { max_message, show_secrets: max_message == 40, ..captures::everything() };
             check(&captures::dissect_packets(&packets, config), &name);
         }
     }
@@ -220,9 +221,9 @@ fn secrets_are_never_written() {
         let name = format!("{folder}/capture.pcap");
         let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
         let on_the_wire: Vec<u8> = packets.iter().flat_map(|packet| packet.data.clone()).collect();
-        let hidden = captures::dissect_packets(&packets, captures::config()).lines.join("\n");
+        let hidden = captures::dissect_packets(&packets, captures::everything()).lines.join("\n");
         for max_message in [0, 3, 10, 30] {
-            let config = Config { max_message, ..captures::config() };
+            let config = Config { max_message, ..captures::everything() };
             let cut = captures::dissect_packets(&packets, config).lines.join("\n");
             for secret in secrets.iter().filter(|secret| secret.len() > 3) {
                 assert!(!cut.contains(secret), "{name}: {secret} is written where messages are truncated");
@@ -258,8 +259,8 @@ fn cancel_keys_are_never_written() {
     let mut keys = 0;
     for name in captures::all() {
         let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
-        let shown = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::config() });
-        let hidden = captures::dissect_packets(&packets, captures::config());
+        let shown = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::everything() });
+        let hidden = captures::dissect_packets(&packets, captures::everything());
         let hidden_text = hidden.lines.join("\n");
         for (shown, hidden) in shown.values().iter().zip(hidden.values()) {
             if let Some(key) = shown["body"]["secret_key"].as_str() {
@@ -277,7 +278,7 @@ fn cancel_keys_are_never_written() {
 fn secrets_are_written_where_they_are_asked_for() {
     let of = |name: &str, kind: &str| {
         let (packets, _) = captures::packets(&[captures::testdata().join(name)]);
-        let output = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::config() });
+        let output = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::everything() });
         output.messages().into_iter().find(|line| line["type"] == kind).expect("the message is there")
     };
     let password = of("auth-password-ok/capture.pcap", "PasswordMessage");
@@ -306,7 +307,7 @@ fn messages_by_name_are_those_of_the_schema() {
 
 #[test]
 fn a_packet_without_bytes_is_counted_and_says_nothing() {
-    let mut bench = captures::Bench::new(captures::config());
+    let mut bench = captures::Bench::new(captures::everything());
     bench.packet(&Packet {
         ts: Default::default(),
         link: pgdissect::packet::LinkType::ETHERNET,

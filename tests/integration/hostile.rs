@@ -1,7 +1,7 @@
 //! What nobody sends on purpose, and what somebody does: nothing panics, everything ends, every line keeps the contract.
 
 use pgdissect::direction::Direction;
-use pgdissect::dissector::Config;
+use pgdissect::dissector::{Config, Records};
 use pgdissect::pg::framer::Framing;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
@@ -78,6 +78,7 @@ proptest! {
         max_message in prop_oneof![Just(1 << 20), 0..64_usize],
         max_early in prop_oneof![Just(1 << 20), 0..600_usize],
         max_held in prop_oneof![Just(1 << 20), 0..6_000_usize],
+        max_remembered in prop_oneof![Just(1 << 20), 0..3_000_usize],
         any_port: bool,
         cut in prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize],
         show_secrets: bool,
@@ -94,7 +95,16 @@ proptest! {
             })
             .collect();
         let ports = if any_port { None } else { Some(vec![5432]) };
-        let config = Config { ports, max_message, max_early, max_held, max_connections: 4, show_secrets };
+        let config = Config {
+            ports,
+            max_message,
+            max_early,
+            max_held,
+            max_connections: 4,
+            max_remembered,
+            show_secrets,
+            records: Records::ALL,
+        };
         dissect_and_check(&packets, config);
     }
 
@@ -118,7 +128,7 @@ proptest! {
             next[from.index()] += u32::try_from(bytes.len()).unwrap();
             packets.push(segment.at(packets.len() as u64));
         }
-        dissect_and_check(&packets, Config { max_message, ..captures::config() });
+        dissect_and_check(&packets, Config { max_message, ..captures::everything() });
     }
 
     #[test]
@@ -150,7 +160,7 @@ proptest! {
         if seed % 4 == 0 {
             packets.reverse();
         }
-        dissect_and_check(&packets, captures::config());
+        dissect_and_check(&packets, captures::everything());
     }
 
     #[test]
@@ -196,7 +206,7 @@ const DAMAGED: &[&str] = &[
 #[test]
 fn lengths_of_two_gigabytes_cost_no_memory_and_no_time() {
     for len in [i32::MAX as u32, u32::MAX, 0x3fff_ffff, 0x4000_0003] {
-        let mut bench = Bench::new(captures::config());
+        let mut bench = Bench::new(captures::everything());
         for packet in opened(&startup()) {
             bench.packet(&packet.borrow());
         }
@@ -219,7 +229,7 @@ fn a_list_that_is_cut_off_has_no_items_but_those_that_are_there() {
     let mut packets = opened(&startup());
     packets.push(Tcp::new(From::Server, 1, 1 + u32::try_from(startup().len()).unwrap(), &options).at(3));
     for (max_message, there) in [(8, 0), (15, 1), (22, 2), (25, 3)] {
-        let output = captures::dissect_packets(&packets, Config { max_message, ..captures::config() });
+        let output = captures::dissect_packets(&packets, Config { max_message, ..captures::everything() });
         let messages = output.messages();
         assert_eq!(messages[1]["body"]["unrecognized_options"].as_array().unwrap().len(), there, "{max_message}");
         contract::check(&output, "a cut list");
@@ -238,7 +248,7 @@ fn opened(first: &[u8]) -> Vec<OwnedPacket> {
 // None of these measures time; but an algorithm that is quadratic in them would not end while anyone waits.
 
 fn feed_bytes_one_by_one(first: &[Tcp], from: From, seq: u32, byte: impl Fn(u32) -> u8, count: u32, backwards: bool) {
-    let mut bench = Bench::new(captures::config());
+    let mut bench = Bench::new(captures::everything());
     for segment in first {
         bench.packet(&segment.at(0).borrow());
     }
@@ -288,7 +298,7 @@ fn bytes_in_which_every_one_could_begin_a_message_hold_little() {
     feed_bytes_one_by_one(&[], From::Client, 1, |index| b"d\0\0\0"[(index % 4) as usize], 200_000, false);
     // A row of 16,000 columns, of which each NULL could be the length of another message.
     let row = b"D\0\0\x40\0".repeat(200_000);
-    let mut bench = Bench::new(captures::config());
+    let mut bench = Bench::new(captures::everything());
     for (index, piece) in row.chunks(1_448).enumerate() {
         let seq = 1 + u32::try_from(index * 1_448).unwrap();
         bench.packet(&Tcp::new(From::Server, seq, 1, piece).at(index as u64).borrow());
@@ -298,7 +308,7 @@ fn bytes_in_which_every_one_could_begin_a_message_hold_little() {
 
 #[test]
 fn a_flood_of_connections_that_never_begin_says_nothing() {
-    let mut bench = Bench::new(captures::config());
+    let mut bench = Bench::new(captures::everything());
     for index in 0..200_000_u32 {
         let port = u16::try_from(index % 60_000).unwrap();
         let syn = Tcp::new(From::Client, index, 0, b"").without_ack().syn().port(port);
@@ -312,7 +322,7 @@ fn a_flood_of_connections_that_never_begin_says_nothing() {
 #[test]
 fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
     const MAX_HELD: usize = 1 << 20;
-    let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::config() });
+    let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::everything() });
     let first = startup();
     let next = 1 + u32::try_from(first.len()).unwrap();
     let filler = vec![b'x'; 1_400];
@@ -368,7 +378,7 @@ fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
     packets.push(Tcp::new(From::Client, 0_u32.wrapping_sub(9), 1, b"").fin().at(5));
     packets.push(Tcp::new(From::Server, 1, seq, &reply).at(6));
     packets.push(Tcp::new(From::Client, seq, 7, &query).at(7));
-    let output = captures::dissect_packets(&packets, captures::config());
+    let output = captures::dissect_packets(&packets, captures::everything());
     let types: Vec<_> = output.messages().iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(types, ["StartupMessage", "ReadyForQuery", "Query"]);
     contract::check(&output, "odd numbers");
@@ -376,7 +386,7 @@ fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
 
 #[test]
 fn time_that_goes_backwards_or_stands_at_its_ends_is_borne() {
-    let mut bench = Bench::new(captures::config());
+    let mut bench = Bench::new(captures::everything());
     for (index, packet) in opened(&startup()).iter().enumerate() {
         let mut packet = packet.clone();
         packet.ts = [time(0), pgdissect::time::Timestamp::new(i64::MIN, 0, Default::default()), time(5)][index];
@@ -441,7 +451,7 @@ fn what_may_hold_a_secret_is_not_written_where_it_cannot_be_decoded() {
             packets.push(Tcp::new(from, next[from.index()], next[from.peer().index()], &bytes).at(3));
             next[from.index()] += u32::try_from(bytes.len()).unwrap();
         }
-        let output = captures::dissect_packets(&packets, captures::config());
+        let output = captures::dissect_packets(&packets, captures::everything());
         let text = output.lines.join("\n");
         assert!(text.contains("\"error\""), "{what} cannot be decoded: {text}");
         assert!(!text.contains("hunter2") && !text.contains(hex), "{what} is written: {text}");

@@ -183,7 +183,8 @@ fn sasl_final(line: &mut Line<'_>, body: &SaslFinal<'_>) -> io::Result<()> {
 }
 
 /// `ERROR 22012 division by zero`, then what helps to find the cause.
-fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> io::Result<()> {
+/// Writes an error or a notice.
+pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> io::Result<()> {
     let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
     // 00000 is "successful completion": a notice that has nothing more to say.
     let sqlstate = fields.get(code::CODE).filter(|code| code.0 != b"00000");
@@ -212,7 +213,8 @@ fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> io::Result<
     line.put(format_args!(")"))
 }
 
-fn sql(line: &mut Line<'_>, sql: &Sql<'_>) -> io::Result<()> {
+/// Writes SQL.
+pub(super) fn sql(line: &mut Line<'_>, sql: &Sql<'_>) -> io::Result<()> {
     if sql.text.0.trim_ascii().is_empty() {
         return line.item(format_args!("(empty)"));
     }
@@ -261,17 +263,24 @@ fn parse(line: &mut Line<'_>, body: &Parse<'_>) -> io::Result<()> {
 fn bind(line: &mut Line<'_>, body: &Bind<'_>) -> io::Result<()> {
     name(line, "portal", body.portal)?;
     name(line, "statement", body.statement)?;
-    let parameters = (1..).zip(body.parameters.iter().map(Value));
-    if !body.parameters.list.is_empty() {
-        line.separate();
-        if line.list(" ", parameters.map(|(number, value)| Parameter(number, value)))? {
-            line.item(format_args!("({})", Count(body.parameters.list.len() as u64, "parameter")))?;
-        }
-    }
+    parameters(line, &body.parameters)?;
     match (body.result_formats.is_empty(), common_format(body.result_formats.iter())) {
         (true, _) => Ok(()),
         (false, format) => result_format(line, format),
     }
+}
+
+/// Writes the values of parameters, each with its number.
+pub(super) fn parameters(line: &mut Line<'_>, values: &Values<'_>) -> io::Result<()> {
+    if values.list.is_empty() {
+        return Ok(());
+    }
+    line.separate();
+    let parameters = (1..).zip(values.iter().map(Value));
+    if line.list(" ", parameters.map(|(number, value)| Parameter(number, value)))? {
+        line.item(format_args!("({})", Count(values.list.len() as u64, "parameter")))?;
+    }
+    Ok(())
 }
 
 fn target(line: &mut Line<'_>, body: &Target<'_>) -> io::Result<()> {

@@ -69,6 +69,11 @@ impl<'a> Line<'a> {
         self.spaces = self.spaces.max(1);
     }
 
+    /// Owes so many spaces before what follows.
+    pub(super) fn owe(&mut self, spaces: usize) {
+        self.spaces = self.spaces.max(spaces);
+    }
+
     /// Writes something that stands apart from what is there by a space.
     pub(super) fn item(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
         self.separate();

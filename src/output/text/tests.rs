@@ -45,6 +45,9 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         content,
         query: None,
         elapsed_us: None,
+        sql: None,
+        statement: None,
+        target: None,
         missing: 0,
         holes: Holes::default(),
         flags: Flags::default(),
@@ -74,7 +77,7 @@ fn what_the_session_knows_stands_at_the_end() {
         query: Some(3),
         elapsed_us: Some(2_650),
         missing: 5,
-        flags: Flags { truncated: true, overlap: false, midstream: true },
+        flags: Flags { truncated: true, midstream: true, ..Flags::default() },
         ..record(Direction::Backend, Some(b'Z'), b"I", &Context::default())
     };
     let line = written(&Record::Message(reply), false);

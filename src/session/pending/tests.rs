@@ -6,7 +6,7 @@ fn at(micros: i64) -> Timestamp {
 
 /// A queue, and a clock that goes on with every message.
 struct Exchange {
-    pending: Pending,
+    pending: Pending<()>,
     now: i64,
 }
 
@@ -20,7 +20,7 @@ impl Exchange {
         let mut numbers = Vec::new();
         for request in requests {
             self.now += 1;
-            numbers.push(self.pending.request(*request, at(self.now), KeptFormats::Unknown).query);
+            numbers.push(self.pending.request(*request, at(self.now), &mut |_, _| {}).0);
         }
         numbers
     }
@@ -30,7 +30,7 @@ impl Exchange {
         let mut numbers = Vec::new();
         for tag in tags {
             self.now += 1;
-            numbers.push(self.pending.reply(*tag, at(self.now)).query);
+            numbers.push(self.pending.reply(*tag, at(self.now), &mut |_, _| {}).query);
         }
         numbers
     }
@@ -117,9 +117,9 @@ fn replies_are_timed_from_their_own_request() {
     let mut exchange = Exchange::new();
     exchange.send(&[R::Parse, R::Bind]);
     exchange.now = 100;
-    assert_eq!(exchange.pending.reply(b'1', at(100)).elapsed_us, Some(99));
-    assert_eq!(exchange.pending.reply(b'2', at(100)).elapsed_us, Some(98));
-    assert_eq!(exchange.pending.reply(b'N', at(100)).elapsed_us, None, "a notice answers nothing");
+    assert_eq!(exchange.pending.reply(b'1', at(100), &mut |_, _| {}).elapsed_us, Some(99));
+    assert_eq!(exchange.pending.reply(b'2', at(100), &mut |_, _| {}).elapsed_us, Some(98));
+    assert_eq!(exchange.pending.reply(b'N', at(100), &mut |_, _| {}).elapsed_us, None, "a notice answers nothing");
 }
 
 #[test]

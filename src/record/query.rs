@@ -1,0 +1,107 @@
+//! `"event":"query"`: one executed request.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Flags;
+use crate::pg::error::Fields;
+use crate::pg::list::Oid;
+use crate::pg::query::TransactionStatus;
+use crate::pg::row::Values;
+use crate::pg::text::{Sql, Text};
+use crate::session::execution::{Outcome, Protocol, Tags};
+use crate::time::Timestamp;
+
+/// One executed request, written when it has ended: a Query, whatever the number of its statements; an Execute, with the
+/// Parse and Bind that go with it; a FunctionCall. Also a Parse, Bind or Describe that failed, so that nothing could be
+/// executed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct QueryRecord<'a> {
+    /// When its last reply was captured.
+    pub ts: Timestamp,
+    /// The connection.
+    pub conn: u64,
+    /// The client's address and port.
+    pub client: &'a str,
+    /// The server's address and port.
+    pub server: &'a str,
+    /// Its number on the connection: that of its messages.
+    pub query: u64,
+    /// Number of the captured packet that ended it.
+    pub packet: u64,
+    /// When its first message was captured.
+    pub started: Timestamp,
+    /// The user of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Text<'a>>,
+    /// The database of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Text<'a>>,
+    /// The application, as the session says it (`application_name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application: Option<Text<'a>>,
+    /// How it was made.
+    pub protocol: Protocol,
+    /// The SQL; absent where it was prepared before the capture began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sql: Option<Sql<'a>>,
+    /// The name of the prepared statement; empty for the unnamed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Text<'a>>,
+    /// The name of the portal, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portal: Option<Text<'a>>,
+    /// The function that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_oid: Option<Oid>,
+    /// The values of its parameters, or its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Values<'a>>,
+    /// Command tags, one for each statement that was executed: `INSERT 0 5`.
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub command: Tags<'a>,
+    /// How many rows it returned or changed, all statements together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Bytes of its messages from the client, up to its end.
+    pub bytes_in: u64,
+    /// Bytes of its messages from the server, up to its end.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure<'a>>,
+    /// The connection of the CancelRequest that canceled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled_by: Option<u64>,
+    /// Microseconds from Parse to ParseComplete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parse_us: Option<u64>,
+    /// Microseconds from Bind to BindComplete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_us: Option<u64>,
+    /// Microseconds from its first message to its first row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_row_us: Option<u64>,
+    /// Microseconds from its first message to its last row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_row_us: Option<u64>,
+    /// Microseconds from its first message to its last reply; absent where that was not seen, or never came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_us: Option<u64>,
+    /// The state of the transaction in which it began: that of the last ReadyForQuery before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tx: Option<TransactionStatus>,
+    /// What is odd about it.
+    #[serde(skip_serializing_if = "Flags::is_empty")]
+    pub flags: Flags,
+}
+
+/// An ErrorResponse, with the name of its SQLSTATE.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Failure<'a> {
+    /// The fields.
+    #[serde(flatten)]
+    pub fields: Fields<'a>,
+}

@@ -1,0 +1,131 @@
+//! How much memory sessions may take for what they remember: each connection, and all together.
+//!
+//! Whatever is kept of the traffic holds a [`Share`] of the size that it has, and gives it back when it is dropped. So no
+//! path can forget to count, and no length on the wire can ask for more than there is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The bytes that may be kept for all connections together.
+#[derive(Clone, Debug)]
+pub struct Total(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl Account {
+    fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = taken.saturating_add(bytes) <= self.max;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Total {
+    /// An account of which nothing is used.
+    pub fn new(max: usize) -> Self {
+        Self(Arc::new(Account::new(max)))
+    }
+
+    /// How many bytes are kept.
+    pub fn used(&self) -> usize {
+        self.0.used()
+    }
+
+    /// Whether so much is kept that some of it should go: seven eighths.
+    pub fn is_scarce(&self) -> bool {
+        self.used() > self.0.max - self.0.max / 8
+    }
+
+    /// Whether there is room again: a quarter.
+    pub fn has_room(&self) -> bool {
+        self.used() <= self.0.max - self.0.max / 4
+    }
+}
+
+/// The bytes that may be kept for one connection.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    own: Account,
+    all: Total,
+}
+
+impl Budget {
+    /// An account of which nothing is used, within one for all connections.
+    pub fn new(max: usize, all: &Total) -> Self {
+        Self(Arc::new(Connection { own: Account::new(max), all: all.clone() }))
+    }
+
+    /// How many bytes are kept.
+    pub fn used(&self) -> usize {
+        self.0.own.used()
+    }
+
+    /// Takes so many bytes, where there is room for them.
+    pub fn take(&self, bytes: usize) -> Option<Share> {
+        if !self.0.own.take(bytes) {
+            return None;
+        }
+        if !self.0.all.0.take(bytes) {
+            self.0.own.give_back(bytes);
+            return None;
+        }
+        Some(Share { of: Some(self.clone()), bytes })
+    }
+}
+
+/// Bytes that were taken from a [`Budget`].
+#[derive(Debug, Default)]
+pub struct Share {
+    of: Option<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(Budget(connection)) = &self.of {
+            connection.own.give_back(self.bytes);
+            connection.all.0.give_back(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_bounded_for_one_and_for_all_and_comes_back() {
+        let all = Total::new(100);
+        let (one, other) = (Budget::new(60, &all), Budget::new(60, &all));
+        let first = one.take(60).unwrap();
+        assert!(one.take(1).is_none(), "its own limit");
+        assert!(other.take(41).is_none(), "that of all");
+        assert_eq!((one.used(), other.used(), all.used()), (60, 0, 60));
+        drop(first);
+        let second = other.take(41);
+        assert!(second.is_some());
+        assert_eq!((one.used(), other.used(), all.used()), (0, 41, 41));
+    }
+}

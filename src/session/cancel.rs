@@ -1,0 +1,68 @@
+//! Which connection a CancelRequest is about: the one whose BackendKeyData it repeats.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::time::Timestamp;
+
+/// What BackendKeyData tells, and CancelRequest repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CancelKey {
+    process_id: i32,
+    secret_key: Box<[u8]>,
+}
+
+impl CancelKey {
+    /// A process and its key.
+    pub fn new(process_id: i32, secret_key: &[u8]) -> Self {
+        Self { process_id, secret_key: secret_key.into() }
+    }
+}
+
+/// The keys of the sessions that are followed: no more than there are connections.
+#[derive(Debug, Default)]
+pub struct Cancels {
+    by_key: HashMap<CancelKey, Target, RandomState>,
+}
+
+#[derive(Debug)]
+struct Target {
+    conn: u64,
+    requested: Option<Requested>,
+}
+
+/// A CancelRequest.
+#[derive(Clone, Copy, Debug)]
+struct Requested {
+    by: u64,
+    at: Timestamp,
+}
+
+impl Cancels {
+    /// A session has its key. A server gives the same again only when the session that had it is over.
+    pub fn begin(&mut self, key: CancelKey, conn: u64) {
+        self.by_key.insert(key, Target { conn, requested: None });
+    }
+
+    /// A connection asks for a request to be canceled: that of which connection, where its key was seen.
+    pub fn request(&mut self, key: &CancelKey, by: u64, at: Timestamp) -> Option<u64> {
+        let target = self.by_key.get_mut(key)?;
+        target.requested = Some(Requested { by, at });
+        Some(target.conn)
+    }
+
+    /// The connection that asked for a request to be canceled that was sent at `since`, and was canceled now.
+    pub fn canceled(&mut self, key: &CancelKey, since: Timestamp) -> Option<u64> {
+        let requested = self.by_key.get_mut(key)?.requested.take()?;
+        // One that came earlier was about a request that was over before.
+        (requested.at >= since).then_some(requested.by)
+    }
+
+    /// A session is over.
+    pub fn end(&mut self, key: &CancelKey, conn: u64) {
+        if self.by_key.get(key).is_some_and(|target| target.conn == conn) {
+            self.by_key.remove(key);
+        }
+    }
+}

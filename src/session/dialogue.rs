@@ -1,0 +1,600 @@
+//! Requests and replies of a session that is ready: which reply answers what, what names stand for, what is executed.
+
+use std::sync::Arc;
+
+use super::budget::{Budget, Total};
+use super::cancel::{CancelKey, Cancels};
+use super::execution::{Execution, Executions, Outcome, Protocol, SMALL, Spare, recycle};
+use super::names::Known;
+use super::pending::{Expected, Fate, Pending, Place, Request};
+use super::pool::Pool;
+use super::statements::{Kept, Portal, Row, Statement, Statements};
+use super::texts::Texts;
+use crate::packet::Origin;
+use crate::pg::error::{Fields, code};
+use crate::pg::extended::TargetKind;
+use crate::pg::message::Message;
+use crate::pg::query::TransactionStatus;
+use crate::pg::row::Formats;
+use crate::time::Timestamp;
+
+/// What the sessions of all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The room that there is for what sessions remember.
+    pub total: Total,
+    /// Texts and buffers.
+    pub kept: Kept,
+    /// Keys of sessions.
+    pub cancels: Cancels,
+    spare: Spare,
+    wants_queries: bool,
+}
+
+impl Shared {
+    /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
+    /// remember.
+    pub fn new(max_bytes: usize, wants_queries: bool) -> Self {
+        Self {
+            total: Total::new(max_bytes),
+            kept: Kept { texts: Texts::new(max_bytes), statements: Pool::default(), portals: Pool::default() },
+            cancels: Cancels::default(),
+            spare: Spare::new(),
+            wants_queries,
+        }
+    }
+
+    /// Takes back a request that was told of.
+    pub fn recycle(&mut self, execution: Box<Execution>) {
+        recycle(execution, &mut self.spare);
+    }
+}
+
+/// A message, as the session looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a, 'm> {
+    /// The type byte.
+    pub tag: Option<u8>,
+    /// The message, where it could be decoded, and was.
+    pub message: Option<&'a Message<'m>>,
+    /// When it was captured.
+    pub at: Timestamp,
+    /// The packet in which it ended.
+    pub packet: u64,
+    /// The number of its connection.
+    pub conn: u64,
+    /// Its bytes on the wire.
+    pub size: u64,
+    /// Whether its end is missing.
+    pub is_cut: bool,
+}
+
+/// What is known of a message from the others.
+#[derive(Clone, Debug, Default)]
+pub struct Meaning {
+    /// The number of the query that it belongs to.
+    pub query: Option<u64>,
+    /// Microseconds since the request that this answers.
+    pub elapsed_us: Option<u64>,
+    /// Whether the server ignores it, as far as it is known by now.
+    pub is_skipped: bool,
+    /// What it speaks of by a name.
+    pub subject: Subject,
+    /// The connection whose request a CancelRequest is about.
+    pub target: Option<u64>,
+    /// Whether with it the session is ready for its first request.
+    pub is_ready: bool,
+}
+
+/// What a request speaks of.
+#[derive(Clone, Debug, Default)]
+pub enum Subject {
+    /// Nothing, or nothing that is there.
+    #[default]
+    Nothing,
+    /// This statement.
+    Statement(Arc<Statement>),
+    /// This portal.
+    Portal(Arc<Portal>),
+    /// Something that was prepared before the capture began, or was lost, or forgotten.
+    Unknown,
+}
+
+/// What a request that waits is about.
+#[derive(Debug, Default)]
+enum About {
+    #[default]
+    Nothing,
+    Statement(Arc<Statement>),
+    Portal(Arc<Portal>),
+    Name(TargetKind, Box<[u8]>),
+}
+
+/// Requests and replies.
+#[derive(Debug)]
+pub struct Dialogue {
+    pending: Pending<About>,
+    statements: Statements,
+    executions: Executions,
+    /// The columns of the rows of a simple query that come now.
+    simple_row: Option<Arc<Row>>,
+    transaction: Option<TransactionStatus>,
+    /// How many requests were sent that execute something.
+    queries: u64,
+    cancel_key: Option<CancelKey>,
+}
+
+impl Dialogue {
+    /// Of a session that is about to begin.
+    pub fn new(budget: Budget) -> Self {
+        Self::with(Pending::default(), Statements::new(true, budget))
+    }
+
+    /// Of a session that began before the capture.
+    pub fn midstream(budget: Budget) -> Self {
+        Self::with(Pending::midstream(), Statements::new(false, budget))
+    }
+
+    fn with(pending: Pending<About>, statements: Statements) -> Self {
+        Self {
+            pending,
+            statements,
+            executions: Executions::default(),
+            simple_row: None,
+            transaction: None,
+            queries: 0,
+            cancel_key: None,
+        }
+    }
+
+    /// The state of the session's transaction, as the last ReadyForQuery told it.
+    pub const fn transaction(&self) -> Option<TransactionStatus> {
+        self.transaction
+    }
+
+    /// What a CancelRequest for this session repeats.
+    pub const fn cancel_key(&self) -> Option<&CancelKey> {
+        self.cancel_key.as_ref()
+    }
+
+    /// The server has told it.
+    pub fn set_cancel_key(&mut self, key: CancelKey) {
+        self.cancel_key = Some(key);
+    }
+
+    /// How many requests were sent that execute something.
+    pub const fn queries(&self) -> u64 {
+        self.queries
+    }
+
+    /// Statements and portals that had to be forgotten.
+    pub const fn forgotten(&self) -> u64 {
+        self.statements.forgotten()
+    }
+
+    /// Forgets statements and portals, to make room.
+    pub fn forget(&mut self) {
+        self.statements.forget();
+    }
+
+    /// Bytes were lost, the client's or the server's.
+    pub fn lose(&mut self, requests: bool) {
+        self.pending.lose();
+        self.executions.lose();
+        self.simple_row = None;
+        self.transaction = None;
+        if requests {
+            // One of those that were not seen may have given any name another meaning.
+            self.statements.prepared.forget();
+            self.statements.portals.forget();
+        }
+    }
+
+    /// Takes a message of the frontend.
+    pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        let request = match (tag, seen.message) {
+            (b'P', _) => Request::Parse,
+            (b'B', _) => Request::Bind,
+            (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
+                Request::DescribeStatement
+            }
+            (b'D', _) => Request::DescribePortal,
+            (b'E', _) => Request::Execute,
+            (b'C', _) => Request::Close,
+            (b'S', _) => Request::Sync,
+            (b'Q', _) => Request::Query,
+            (b'F', _) => Request::FunctionCall,
+            (b'c' | b'f', _) => Request::CopyEnd,
+            (b'd' | b'H', _) => {
+                let query = self.pending.last_query();
+                self.count_in(query, seen.size);
+                return Meaning { query, ..Meaning::default() };
+            }
+            _ => return Meaning::default(),
+        };
+        let (query, place) = {
+            let Self { pending, statements, executions, .. } = self;
+            let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
+            pending.request(request, seen.at, settle)
+        };
+        self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
+        let subject = self.take_request(request, place, query, seen, shared);
+        self.count_in(query, seen.size);
+        let is_skipped = place == Place::Skipped;
+        if is_skipped
+            && let Some(execution) = query.and_then(|query| self.executions.get(query))
+            && execution.is_executed
+            && execution.outcome.is_none()
+        {
+            execution.end(Outcome::Skipped, seen.at, seen.packet);
+        }
+        Meaning { query, is_skipped, subject, ..Meaning::default() }
+    }
+
+    fn count_in(&mut self, query: Option<u64>, size: u64) {
+        if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
+            execution.bytes_in += size;
+        }
+    }
+
+    /// Takes what a request says of names, and what it executes.
+    fn take_request(
+        &mut self,
+        request: Request,
+        place: Place,
+        query: Option<u64>,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+    ) -> Subject {
+        let Self { pending, statements, executions, .. } = self;
+        let kept = &mut shared.kept;
+        let mut execution = match query {
+            Some(number) if shared.wants_queries && !matches!(request, Request::Sync | Request::CopyEnd) => {
+                executions.begin(number, seen.at, &mut shared.spare)
+            }
+            _ => None,
+        };
+        if let Some(execution) = &mut execution {
+            execution.is_uncertain |= pending.is_uncertain();
+        }
+        let id = if let Place::Waits(id) = place { Some(id) } else { None };
+        let about;
+        let mut subject = Subject::Nothing;
+        match (request, seen.message) {
+            (Request::Parse, Some(Message::Parse(parse))) => {
+                let statement = statements.parse(kept, parse, seen.is_cut);
+                if let Some(id) = id {
+                    statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
+                    statements.make_room();
+                }
+                if let Some(execution) = execution {
+                    execution.statement = Some(Arc::clone(&statement));
+                }
+                about = About::Statement(statement);
+            }
+            (Request::Bind, Some(Message::Bind(bind))) => {
+                let statement = statements.prepared.get(bind.statement.0);
+                if let Some(text) = statement.get().and_then(|statement| statement.text()) {
+                    kept.texts.touch(text);
+                }
+                let portal = statements.bind(kept, bind, statement, shared.wants_queries);
+                subject = Subject::Portal(Arc::clone(&portal));
+                if let Some(id) = id {
+                    statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
+                    statements.make_room();
+                }
+                if let Some(execution) = execution {
+                    execution.is_midstream |= portal.is_statement_unknown();
+                    execution.portal = Some(Arc::clone(&portal));
+                }
+                about = About::Portal(portal);
+            }
+            (Request::DescribeStatement, Some(Message::Describe(target))) => {
+                let statement = statements.prepared.get(target.name.0);
+                subject = Subject::of(&statement);
+                if let (Some(execution), Known::As(statement)) = (execution, &statement) {
+                    execution.statement.get_or_insert_with(|| Arc::clone(statement));
+                }
+                about = if let Known::As(statement) = statement { About::Statement(statement) } else { About::Nothing };
+            }
+            (Request::DescribePortal, Some(Message::Describe(target))) => {
+                let portal = statements.portals.get(target.name.0);
+                subject = Subject::of_portal(&portal);
+                about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
+            }
+            (Request::Execute, Some(Message::Execute(execute))) => {
+                let portal = statements.portals.get(execute.portal.0);
+                subject = Subject::of_portal(&portal);
+                if let Some(execution) = execution {
+                    execution.execute(Protocol::Extended);
+                    execution.is_midstream |= subject.is_unknown();
+                    execution.portal = portal.get().cloned();
+                }
+                about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
+            }
+            (Request::Close, Some(Message::Close(target))) => {
+                if let Some(id) = id {
+                    let name = target.name.0;
+                    match target.kind {
+                        TargetKind::Statement => statements.prepared.send(name, id, None),
+                        TargetKind::Portal => statements.portals.send(name, id, None),
+                    }
+                }
+                about = About::Name(target.kind, target.name.0.into());
+            }
+            (Request::Query, message) => {
+                if let Some(id) = id {
+                    // "Note that a simple Query message also destroys the unnamed statement", and the unnamed portal.
+                    statements.prepared.send(b"", id, None);
+                    statements.portals.send(b"", id, None);
+                }
+                if let Some(execution) = execution {
+                    execution.execute(Protocol::Simple);
+                    if let Some(Message::Query(query)) = message {
+                        execution.keep_sql(query.query.text.0, seen.is_cut, statements.budget());
+                    }
+                }
+                about = About::Nothing;
+            }
+            (Request::FunctionCall, Some(Message::FunctionCall(call))) => {
+                let portal = statements.call(kept, call, shared.wants_queries);
+                if let Some(execution) = execution {
+                    execution.execute(Protocol::Function);
+                    execution.function = Some(call.function_oid);
+                    execution.portal = Some(Arc::clone(&portal));
+                }
+                about = About::Portal(portal);
+            }
+            // It could not be decoded, and may have been about any of them.
+            (Request::Parse, _) => {
+                statements.prepared.forget();
+                about = About::Nothing;
+            }
+            (Request::Bind, _) => {
+                statements.portals.forget();
+                about = About::Nothing;
+            }
+            (Request::Execute | Request::FunctionCall, _) => {
+                if let Some(execution) = execution {
+                    let is_call = request == Request::FunctionCall;
+                    execution.execute(if is_call { Protocol::Function } else { Protocol::Extended });
+                    execution.is_midstream = true;
+                }
+                about = About::Nothing;
+            }
+            _ => about = About::Nothing,
+        }
+        match place {
+            Place::Waits(_) => pending.is_about(about),
+            Place::TooMany => statements.forget(),
+            Place::Skipped | Place::None => {}
+        }
+        subject
+    }
+
+    /// Takes a message of the backend.
+    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        self.describe(seen.message);
+        let head = self.pending.head().map(|head| head.request);
+        let attribution = {
+            let Self { pending, statements, executions, .. } = self;
+            let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
+            pending.reply(tag, seen.at, settle)
+        };
+        if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
+            execution.bytes_out += seen.size;
+            if attribution.elapsed_us.is_some() {
+                execution.replied(seen.at, seen.packet, self.transaction);
+            }
+            take_reply(execution, head, tag, attribution.elapsed_us, seen);
+            if tag == b'E'
+                && execution.outcome == Some(Outcome::Canceled)
+                && let Some(key) = &self.cancel_key
+            {
+                execution.canceled_by = shared.cancels.canceled(key, execution.started);
+            }
+        }
+        if tag == b'Z' {
+            self.simple_row = None;
+            self.transaction = match seen.message {
+                Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
+                _ => None,
+            };
+            if self.transaction == Some(TransactionStatus::IDLE) {
+                // "… portals … are destroyed at the end of the current transaction".
+                self.statements.portals.clear();
+            }
+        }
+        Meaning { query: attribution.query, elapsed_us: attribution.elapsed_us, ..Meaning::default() }
+    }
+
+    /// Takes what the backend says of columns and parameters.
+    fn describe(&mut self, message: Option<&Message<'_>>) {
+        let Some(head) = self.pending.head() else { return };
+        match (message, head.request, &head.about) {
+            (Some(Message::RowDescription(row)), Request::Query, _) => {
+                self.simple_row = self.statements.describe_rows(row);
+            }
+            (Some(Message::RowDescription(row)), Request::DescribePortal, About::Portal(portal)) => {
+                self.statements.describe_portal(portal, row);
+            }
+            (Some(Message::RowDescription(row)), Request::DescribeStatement, About::Statement(statement)) => {
+                self.statements.describe_statement(statement, row);
+            }
+            (Some(Message::ParameterDescription(types)), Request::DescribeStatement, About::Statement(statement)) => {
+                self.statements.describe_parameters(statement, &types.parameter_types);
+            }
+            _ => {}
+        }
+    }
+
+    /// The formats of the rows, or of the function's result, that the backend sends now.
+    pub fn row_formats(&self) -> Formats<'_> {
+        let Some(head) = self.pending.head() else { return Formats::Unknown };
+        match (head.request, &head.about) {
+            (Request::Query, _) => self.simple_row.as_ref().map_or(Formats::Unknown, |row| row.shape.formats()),
+            (Request::Execute | Request::FunctionCall, About::Portal(portal)) => portal.row_formats(),
+            _ => Formats::Unknown,
+        }
+    }
+
+    /// Whether requests or replies were lost, so that what depends on them is not known.
+    pub const fn is_uncertain(&self) -> bool {
+        self.pending.is_uncertain()
+    }
+
+    /// The next request that is over, to be told of and given back to what is shared.
+    pub fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
+        let nothing_waits = self.pending.is_empty();
+        let over = self.executions.next_over(self.pending.first_open(), nothing_waits, &mut shared.spare)?;
+        Some(finished(over))
+    }
+
+    /// The next of those that are left when the connection ends, with the outcome of those that have none.
+    pub fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
+        let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
+        if over.outcome.is_none() && outcome == Outcome::Aborted && !self.pending.is_uncertain() {
+            over.end(outcome, end.ts, end.packet);
+        }
+        Some(finished(over))
+    }
+}
+
+/// One that is over, with an outcome where it has none.
+fn finished(mut over: Box<Execution>) -> Box<Execution> {
+    over.outcome.get_or_insert(Outcome::Incomplete);
+    over
+}
+
+impl Subject {
+    fn of(statement: &Known<Statement>) -> Self {
+        match statement {
+            Known::As(statement) => Self::Statement(Arc::clone(statement)),
+            Known::Nothing => Self::Nothing,
+            Known::Unknown => Self::Unknown,
+        }
+    }
+
+    fn of_portal(portal: &Known<Portal>) -> Self {
+        match portal {
+            Known::As(portal) => Self::Portal(Arc::clone(portal)),
+            Known::Nothing => Self::Nothing,
+            Known::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The statement, where it is known.
+    pub fn statement(&self) -> Option<&Statement> {
+        match self {
+            Self::Statement(statement) => Some(statement),
+            Self::Portal(portal) => portal.statement().map(|statement| &**statement),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
+
+    /// The name of the statement, where it is known.
+    pub fn statement_name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Statement(statement) => Some(statement.name()),
+            Self::Portal(portal) => Some(portal.statement_name()),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it was prepared before the capture began, or was lost, or forgotten.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Portal(portal) => portal.is_statement_unknown(),
+            Self::Statement(_) | Self::Nothing => false,
+        }
+    }
+}
+
+/// A request is settled: what it says of names stands, or does not.
+fn settle(
+    expected: Expected<About>,
+    fate: Fate,
+    statements: &mut Statements,
+    executions: &mut Executions,
+    shared: &mut Shared,
+    seen: &Seen<'_, '_>,
+) {
+    let Expected { id, request, query, about, .. } = expected;
+    if fate == Fate::Skipped
+        && matches!(request, Request::Execute | Request::Query | Request::FunctionCall)
+        && let Some(execution) = query.and_then(|query| executions.get(query))
+        && execution.outcome.is_none()
+    {
+        execution.end(Outcome::Skipped, seen.at, seen.packet);
+    }
+    match (request, about) {
+        (Request::Parse, About::Statement(statement)) => {
+            settle_name(&mut statements.prepared, statement.name(), id, fate);
+            shared.kept.statements.give(statement);
+        }
+        (Request::Bind, About::Portal(portal)) => settle_name(&mut statements.portals, portal.name(), id, fate),
+        (Request::Execute | Request::FunctionCall, About::Portal(portal)) if portal.size() <= SMALL => {
+            shared.kept.portals.give(portal);
+        }
+        (Request::Close, About::Name(TargetKind::Statement, name)) => {
+            settle_name(&mut statements.prepared, &name, id, fate);
+        }
+        (Request::Close, About::Name(TargetKind::Portal, name)) => {
+            settle_name(&mut statements.portals, &name, id, fate);
+        }
+        (Request::Query, _) => {
+            settle_name(&mut statements.prepared, b"", id, fate);
+            settle_name(&mut statements.portals, b"", id, fate);
+        }
+        _ => {}
+    }
+}
+
+fn settle_name<T>(names: &mut super::names::Names<T>, name: &[u8], id: u64, fate: Fate) {
+    match fate {
+        Fate::Answered => names.confirm(name, id),
+        Fate::Failed => names.fail(name, id),
+        Fate::Skipped => names.take_back(name, id),
+        Fate::Unknown => names.lose(name, id),
+    }
+}
+
+/// Takes what a reply says of the request that it answers.
+fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed_us: Option<u64>, seen: &Seen<'_, '_>) {
+    let (at, packet) = (seen.at, seen.packet);
+    match (tag, seen.message) {
+        (b'1', _) => execution.parse_us = elapsed_us,
+        (b'2', _) => execution.bind_us = elapsed_us,
+        (b'D', _) => execution.add_row(at),
+        (b'C', Some(Message::CommandComplete(complete))) => {
+            execution.add_tag(complete.command_tag.0, complete.rows);
+        }
+        (b'E', Some(Message::ErrorResponse(fields))) => {
+            execution.keep_error(fields);
+            execution.end(outcome_of(fields), at, packet);
+        }
+        (b'E', _) => execution.end(Outcome::Error, at, packet),
+        _ => {}
+    }
+    let is_its_end = match head {
+        Some(Request::Execute) => matches!(tag, b'C' | b'I'),
+        Some(Request::Query | Request::FunctionCall) => tag == b'Z',
+        _ => false,
+    };
+    if is_its_end && execution.outcome.is_none() {
+        execution.end(Outcome::Ok, at, packet);
+    } else if tag == b's' {
+        execution.end(Outcome::Suspended, at, packet);
+    }
+}
+
+/// The outcome that an error tells.
+fn outcome_of(fields: &Fields<'_>) -> Outcome {
+    let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
+    match (severity.map(|severity| severity.0), fields.get(code::CODE).map(|code| code.0)) {
+        (Some(b"FATAL" | b"PANIC"), _) => Outcome::Aborted,
+        (_, Some(b"57014")) => Outcome::Canceled,
+        _ => Outcome::Error,
+    }
+}

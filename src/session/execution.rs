@@ -1,0 +1,345 @@
+//! One executed request, from its first message to its end: what a `query` line is made of.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::budget::{Budget, Share};
+use super::statements::{Portal, Statement};
+use super::texts::MAX_TEXT;
+use crate::pg::error::{Fields, KeptFields};
+use crate::pg::list::Oid;
+use crate::pg::query::TransactionStatus;
+use crate::pg::row::Values;
+use crate::pg::text::{Text, inline_schema};
+use crate::time::Timestamp;
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Protocol {
+    /// Query.
+    Simple,
+    /// Parse, Bind, Execute.
+    #[default]
+    Extended,
+    /// FunctionCall.
+    Function,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Outcome {
+    /// It was executed.
+    Ok,
+    /// It failed.
+    Error,
+    /// It was canceled (SQLSTATE 57014): by a CancelRequest, or by a timeout.
+    Canceled,
+    /// The server ignored it, for a request before it had failed.
+    Skipped,
+    /// The rows that were asked for came, and there may be more.
+    Suspended,
+    /// Its connection, or its server process, ended before it did.
+    Aborted,
+    /// How it ended was not captured.
+    Incomplete,
+}
+
+/// How many requests of a connection are followed at a time; of more, the first one is given up.
+const MAX_OPEN: usize = 65_536;
+
+/// How many bytes of command tags are kept: those of some thousand statements in one Query.
+const MAX_TAGS: usize = 64 * 1024;
+
+/// How many are kept to be used again.
+const MAX_SPARE: usize = 64;
+
+/// A buffer larger than this is not kept to be used again.
+pub(super) const SMALL: usize = 4 * 1024;
+
+/// Command tags, one for each statement: `INSERT 0 5`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tags<'a>(&'a [u8]);
+
+impl<'a> Tags<'a> {
+    /// The tags.
+    pub fn iter(self) -> impl Iterator<Item = Text<'a>> {
+        // Each ends with a zero byte.
+        let tags = self.0.strip_suffix(&[0]);
+        tags.into_iter().flat_map(|tags| tags.split(|byte| *byte == 0)).map(Text)
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+inline_schema!(Tags<'_>, "Tags", Vec::<Text<'_>>::json_schema);
+
+/// One request.
+#[derive(Debug, Default)]
+pub struct Execution {
+    number: u64,
+    /// How it is made.
+    pub protocol: Protocol,
+    /// Whether a message was seen that executes it.
+    pub(super) is_executed: bool,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When its first message was sent.
+    pub started: Timestamp,
+    /// When its last reply came, or it was known that none will come.
+    pub ended: Timestamp,
+    /// The packet that ended it.
+    pub packet: u64,
+    sql: Vec<u8>,
+    is_sql_kept: bool,
+    pub(super) statement: Option<Arc<Statement>>,
+    pub(super) portal: Option<Arc<Portal>>,
+    /// The function that is called.
+    pub function: Option<Oid>,
+    tags: Vec<u8>,
+    /// Rows by command tags.
+    tagged_rows: Option<u64>,
+    /// Rows that were seen.
+    seen_rows: u64,
+    /// Bytes of its messages that the client sent.
+    pub bytes_in: u64,
+    /// Bytes of its messages that the server sent.
+    pub bytes_out: u64,
+    error: KeptFields,
+    /// Microseconds from Parse to ParseComplete.
+    pub parse_us: Option<u64>,
+    /// Microseconds from Bind to BindComplete.
+    pub bind_us: Option<u64>,
+    first_row: Option<Timestamp>,
+    last_row: Option<Timestamp>,
+    /// The state of the transaction in which it began.
+    pub transaction: Option<TransactionStatus>,
+    /// The connection whose CancelRequest canceled it.
+    pub canceled_by: Option<u64>,
+    has_reply: bool,
+    /// Part of its SQL or of its tags was not kept.
+    pub is_truncated: bool,
+    /// It depends on something that was not seen.
+    pub is_midstream: bool,
+    /// Something of it could not be kept.
+    pub is_limited: bool,
+    /// Bytes were lost while it was under way.
+    pub is_uncertain: bool,
+    share: Option<Share>,
+}
+
+impl Execution {
+    fn begin(&mut self, number: u64, at: Timestamp) {
+        let (mut sql, mut tags, mut error) =
+            (std::mem::take(&mut self.sql), std::mem::take(&mut self.tags), std::mem::take(&mut self.error));
+        sql.clear();
+        tags.clear();
+        error.clear();
+        *self = Self { number, started: at, ended: at, sql, tags, error, ..Self::default() };
+    }
+
+    /// Its number on its connection.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Keeps the SQL of a simple query.
+    pub(super) fn keep_sql(&mut self, sql: &[u8], is_cut: bool, budget: &Budget) {
+        let kept = sql.get(..MAX_TEXT).unwrap_or(sql);
+        self.share = budget.take(kept.len());
+        if self.share.is_none() {
+            self.is_limited = true;
+            return;
+        }
+        self.is_truncated |= is_cut || kept.len() < sql.len();
+        self.is_sql_kept = true;
+        self.sql.extend_from_slice(kept);
+    }
+
+    /// The SQL of a simple query.
+    pub fn sql(&self) -> Option<&[u8]> {
+        self.is_sql_kept.then_some(self.sql.as_slice())
+    }
+
+    /// The statement that it is about, in the extended protocol.
+    pub fn statement(&self) -> Option<&Statement> {
+        self.portal.as_ref().and_then(|portal| portal.statement()).or(self.statement.as_ref()).map(|found| &**found)
+    }
+
+    /// The name of that statement.
+    pub fn statement_name(&self) -> Option<&[u8]> {
+        match (&self.portal, self.protocol) {
+            (_, Protocol::Simple | Protocol::Function) => None,
+            (Some(portal), _) => Some(portal.statement_name()),
+            (None, _) => self.statement.as_ref().map(|statement| statement.name()),
+        }
+    }
+
+    /// The portal that it executes, in the extended protocol.
+    pub fn portal(&self) -> Option<&Portal> {
+        self.portal.as_deref()
+    }
+
+    /// The values of its parameters, or its arguments.
+    pub fn parameters(&self) -> Option<Values<'_>> {
+        self.portal.as_ref()?.parameters()
+    }
+
+    /// What the server said of its statements.
+    pub fn tags(&self) -> Tags<'_> {
+        Tags(&self.tags)
+    }
+
+    /// How many rows it returned or changed, as the server said; else how many were seen.
+    pub fn rows(&self) -> Option<u64> {
+        self.tagged_rows.or_else(|| (self.seen_rows > 0).then_some(self.seen_rows))
+    }
+
+    /// Its error.
+    pub fn error(&self, show_secrets: bool) -> Option<Fields<'_>> {
+        self.error.get(show_secrets)
+    }
+
+    /// Microseconds from its beginning to the first row.
+    pub fn first_row_us(&self) -> Option<u64> {
+        self.first_row.map(|at| at.micros_since(self.started))
+    }
+
+    /// Microseconds from its beginning to the last row.
+    pub fn last_row_us(&self) -> Option<u64> {
+        self.last_row.map(|at| at.micros_since(self.started))
+    }
+
+    pub(super) fn add_row(&mut self, at: Timestamp) {
+        self.seen_rows += 1;
+        self.first_row.get_or_insert(at);
+        self.last_row = Some(at);
+    }
+
+    pub(super) fn add_tag(&mut self, tag: &[u8], rows: Option<u64>) {
+        if let Some(rows) = rows {
+            self.tagged_rows = Some(self.tagged_rows.unwrap_or_default().saturating_add(rows));
+        }
+        if self.tags.len() + tag.len() < MAX_TAGS {
+            self.tags.extend_from_slice(tag);
+            self.tags.push(0);
+        } else {
+            self.is_truncated = true;
+        }
+    }
+
+    pub(super) fn keep_error(&mut self, fields: &Fields<'_>) {
+        self.error.keep(fields);
+    }
+
+    /// A message was seen that executes it.
+    pub(super) fn execute(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.is_executed = true;
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, at: Timestamp, packet: u64) {
+        self.outcome = Some(outcome);
+        self.ended = at;
+        self.packet = packet;
+    }
+
+    /// Takes note of a reply. The first one tells that the server has begun with it.
+    pub(super) fn replied(&mut self, at: Timestamp, packet: u64, transaction: Option<TransactionStatus>) {
+        if !self.has_reply {
+            self.has_reply = true;
+            self.transaction = transaction;
+        }
+        if self.outcome.is_none() || self.protocol != Protocol::Extended {
+            (self.ended, self.packet) = (at, packet);
+        }
+    }
+
+    /// Whether there is something to say of it: it was to be executed, or has failed before that.
+    const fn is_told(&self) -> bool {
+        self.is_executed || self.outcome.is_some()
+    }
+}
+
+/// Those that nobody needs any more, to be used again.
+pub type Spare = Vec<Box<Execution>>;
+
+/// The requests of a connection that are not over.
+#[derive(Debug, Default)]
+pub struct Executions {
+    open: VecDeque<Box<Execution>>,
+}
+
+impl Executions {
+    /// A request begins, with its first message; or goes on.
+    pub(super) fn begin(&mut self, number: u64, at: Timestamp, spare: &mut Spare) -> Option<&mut Execution> {
+        if self.open.back().is_none_or(|last| last.number < number) {
+            let mut execution = spare.pop().unwrap_or_default();
+            execution.begin(number, at);
+            self.open.push_back(execution);
+        }
+        self.get(number)
+    }
+
+    /// A request by its number.
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut Execution> {
+        // Every number has its place.
+        let index = usize::try_from(number.checked_sub(self.open.front()?.number)?).ok()?;
+        self.open.get_mut(index).map(|found| &mut **found)
+    }
+
+    /// Takes out the next one that is over and of which there is something to say: those before `first_open`, and the one
+    /// that has its outcome already where nothing else waits.
+    pub(super) fn next_over(
+        &mut self,
+        first_open: u64,
+        nothing_waits: bool,
+        spare: &mut Spare,
+    ) -> Option<Box<Execution>> {
+        loop {
+            let front = self.open.front()?;
+            let is_over = front.number < first_open || nothing_waits && front.outcome.is_some();
+            let are_too_many = self.open.len() > MAX_OPEN;
+            if !is_over && !are_too_many {
+                return None;
+            }
+            let mut execution = self.open.pop_front()?;
+            execution.is_limited |= !is_over;
+            if execution.is_told() {
+                return Some(execution);
+            }
+            recycle(execution, spare);
+        }
+    }
+
+    /// Bytes were lost: what is under way may have ended.
+    pub(super) fn lose(&mut self) {
+        for execution in &mut self.open {
+            execution.is_uncertain = true;
+        }
+    }
+}
+
+/// Keeps the buffers of one that was told of.
+pub(super) fn recycle(mut execution: Box<Execution>, spare: &mut Spare) {
+    (execution.portal, execution.statement, execution.share) = (None, None, None);
+    let is_small = execution.sql.capacity() <= SMALL && execution.tags.capacity() <= SMALL;
+    if spare.len() < MAX_SPARE && is_small && execution.error.capacity() <= SMALL {
+        spare.push(execution);
+    }
+}

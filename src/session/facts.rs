@@ -1,0 +1,275 @@
+//! Who a session is, and what became of it: what a `session` line is made of.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::dialogue::Seen;
+use crate::direction::{Direction, PerDirection};
+use crate::pg::error::code;
+use crate::pg::message::Message;
+use crate::pg::query::TransactionStatus;
+use crate::pg::startup::{ProtocolVersion, StartupMessage};
+use crate::pg::text::Text;
+use crate::time::Timestamp;
+
+/// How many settings are remembered: PostgreSQL reports 15, and poolers and forks some more.
+const MAX_PARAMETERS: usize = 64;
+
+/// A name or value longer than this is not remembered.
+const MAX_VALUE: usize = 1_024;
+
+/// How the client showed who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum AuthMethod {
+    /// It was asked for nothing: trust, peer, ident, cert.
+    #[serde(rename = "none")]
+    None,
+    /// A password in clear.
+    #[serde(rename = "password")]
+    Password,
+    /// MD5 of a password.
+    #[serde(rename = "md5")]
+    Md5,
+    /// SCRAM-SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    Scram,
+    /// Another mechanism of SASL: OAUTHBEARER.
+    #[serde(rename = "sasl")]
+    Sasl,
+    /// GSSAPI.
+    #[serde(rename = "gss")]
+    Gss,
+    /// SSPI.
+    #[serde(rename = "sspi")]
+    Sspi,
+    /// Something else.
+    #[serde(rename = "other")]
+    Other,
+}
+
+impl AuthMethod {
+    /// The method as it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Password => "password",
+            Self::Md5 => "md5",
+            Self::Scram => "scram-sha-256",
+            Self::Sasl => "sasl",
+            Self::Gss => "gss",
+            Self::Sspi => "sspi",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A setting that the server has reported.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
+/// What is known of a session as a whole.
+#[derive(Debug, Default)]
+pub struct Facts {
+    user: Option<Box<[u8]>>,
+    database: Option<Box<[u8]>>,
+    application: Option<Box<[u8]>>,
+    parameters: Vec<Setting>,
+    /// Some settings were too many, or too long, to be remembered.
+    pub is_limited: bool,
+    /// The version of the protocol that is spoken.
+    pub protocol_version: Option<ProtocolVersion>,
+    asked_for: Option<AuthMethod>,
+    /// How the client showed who it is, once the server was content.
+    pub auth_method: Option<AuthMethod>,
+    /// The process ID of the server's process.
+    pub process_id: Option<i32>,
+    /// The client's first message.
+    pub first_at: Option<Timestamp>,
+    startup_at: Option<Timestamp>,
+    authenticated_at: Option<Timestamp>,
+    /// When the session was ready for its first request.
+    pub ready_at: Option<Timestamp>,
+    idle_since: Option<Timestamp>,
+    idle_in_transaction_us: u64,
+    /// Messages of each direction.
+    pub messages: PerDirection<u64>,
+    /// Bytes of their messages.
+    pub bytes: PerDirection<u64>,
+    /// ErrorResponses.
+    pub errors: u64,
+    /// Whether the client said that it goes.
+    pub has_terminated: bool,
+    /// Whether the server said that it ends the session.
+    pub has_failed: bool,
+}
+
+impl Facts {
+    /// Takes a message. Says whether the session has just become ready.
+    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
+        *self.messages.get_mut(direction) += 1;
+        *self.bytes.get_mut(direction) += seen.size;
+        match direction {
+            Direction::Frontend => {
+                self.observe_frontend(seen);
+                false
+            }
+            Direction::Backend => self.observe_backend(seen),
+        }
+    }
+
+    fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
+        self.end_idle(seen.at);
+        self.first_at.get_or_insert(seen.at);
+        match seen.message {
+            Some(Message::StartupMessage(startup)) => {
+                self.startup_at = Some(seen.at);
+                self.begin(startup);
+            }
+            Some(Message::Terminate) => self.has_terminated = true,
+            Some(Message::SaslInitialResponse(response)) => {
+                let is_scram = crate::pg::auth::is_scram(response.mechanism);
+                self.asked_for = Some(if is_scram { AuthMethod::Scram } else { AuthMethod::Sasl });
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, startup: &StartupMessage<'_>) {
+        self.protocol_version = Some(startup.protocol_version);
+        let mut is_physical = false;
+        for (name, value) in startup.parameters.iter() {
+            let kept = || Some(value.0).filter(|value| value.len() <= MAX_VALUE).map(Into::into);
+            match name.0 {
+                b"user" => self.user = kept(),
+                b"database" => self.database = kept(),
+                b"application_name" => self.application = kept(),
+                b"replication" => is_physical = value.0 != b"database",
+                _ => {}
+            }
+        }
+        if self.database.is_none() && !is_physical {
+            // "database: The database to connect to. Defaults to the user name."
+            self.database.clone_from(&self.user);
+        }
+    }
+
+    fn observe_backend(&mut self, seen: &Seen<'_, '_>) -> bool {
+        match seen.message {
+            Some(Message::AuthenticationOk) => {
+                self.authenticated_at = Some(seen.at);
+                if self.startup_at.is_some() {
+                    self.auth_method = Some(self.asked_for.unwrap_or(AuthMethod::None));
+                }
+            }
+            Some(Message::AuthenticationCleartextPassword) => self.asked_for = Some(AuthMethod::Password),
+            Some(Message::AuthenticationMd5Password(_)) => self.asked_for = Some(AuthMethod::Md5),
+            Some(Message::AuthenticationSasl(_)) => self.asked_for = Some(AuthMethod::Sasl),
+            Some(Message::AuthenticationGss) => self.asked_for = Some(AuthMethod::Gss),
+            Some(Message::AuthenticationSspi) => self.asked_for = Some(AuthMethod::Sspi),
+            Some(
+                Message::AuthenticationKerberosV5
+                | Message::AuthenticationScmCredential
+                | Message::UnknownAuthentication(_),
+            ) => self.asked_for = Some(AuthMethod::Other),
+            Some(Message::BackendKeyData(key)) => self.process_id = Some(key.process_id),
+            Some(Message::NegotiateProtocolVersion(negotiated)) => {
+                let newest = negotiated.newest_protocol_version;
+                self.protocol_version =
+                    Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
+            }
+            Some(Message::ParameterStatus(status)) => self.set(status.name, status.value),
+            Some(Message::ErrorResponse(fields)) => {
+                self.errors += 1;
+                let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
+                // Before authentication is done, every error ends the connection.
+                let is_last = matches!(severity, Some(Text(b"FATAL" | b"PANIC")));
+                self.has_failed |= is_last;
+            }
+            Some(Message::ReadyForQuery(ready)) => {
+                let is_open =
+                    matches!(ready.transaction_status, TransactionStatus::IN_TRANSACTION | TransactionStatus::FAILED);
+                self.idle_since = is_open.then_some(seen.at);
+                if self.ready_at.is_none() && self.startup_at.is_some() {
+                    self.ready_at = Some(seen.at);
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn set(&mut self, name: Text<'_>, value: Text<'_>) {
+        if name.0.len() > MAX_VALUE || value.0.len() > MAX_VALUE {
+            self.is_limited = true;
+            return;
+        }
+        if name.0 == b"application_name" {
+            self.application = Some(value.0.into());
+        }
+        let has_room = self.parameters.len() < MAX_PARAMETERS;
+        match self.parameters.iter_mut().find(|setting| *setting.name == *name.0) {
+            Some(setting) => setting.value = value.0.into(),
+            None if has_room => self.parameters.push(Setting { name: name.0.into(), value: value.0.into() }),
+            None => self.is_limited = true,
+        }
+    }
+
+    /// The user, the database and the application.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity {
+            user: self.user.as_deref().map(Text),
+            database: self.database.as_deref().map(Text),
+            application: self.application.as_deref().map(Text),
+        }
+    }
+
+    /// The settings that the server has reported, as they are now.
+    pub fn parameters(&self) -> &[Setting] {
+        &self.parameters
+    }
+
+    /// A setting that the server has reported.
+    pub fn parameter(&self, name: &[u8]) -> Option<Text<'_>> {
+        self.parameters.iter().find(|setting| *setting.name == *name).map(|setting| Text(&setting.value))
+    }
+
+    /// Microseconds from StartupMessage to AuthenticationOk.
+    pub fn authenticate_us(&self) -> Option<u64> {
+        Some(self.authenticated_at?.micros_since(self.startup_at?))
+    }
+
+    /// Microseconds in which a transaction was open and the client asked for nothing.
+    pub const fn idle_in_transaction_us(&self) -> u64 {
+        self.idle_in_transaction_us
+    }
+
+    /// The session is not idle any more, or has ended.
+    pub fn end_idle(&mut self, at: Timestamp) {
+        if let Some(since) = self.idle_since.take() {
+            self.idle_in_transaction_us = self.idle_in_transaction_us.saturating_add(at.micros_since(since));
+        }
+    }
+
+    /// Bytes were lost: whether the session is idle is not known.
+    pub const fn lose(&mut self) {
+        self.idle_since = None;
+    }
+}
+
+/// Who a session is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'a> {
+    /// The user.
+    pub user: Option<Text<'a>>,
+    /// The database.
+    pub database: Option<Text<'a>>,
+    /// The application, by its own words.
+    pub application: Option<Text<'a>>,
+}

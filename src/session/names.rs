@@ -1,0 +1,285 @@
+//! What names stand for, while requests that change it are under way.
+//!
+//! A client may use a name before it knows whether the request that gave it a meaning has succeeded. So each name has the
+//! meaning that the server has confirmed, and those that requests without an answer will give it: the last of these is
+//! what the next request speaks of. An answer makes a meaning the confirmed one, a failure takes it back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+/// The ordinal of a request on its connection.
+type RequestId = u64;
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Known<T> {
+    /// It stands for this.
+    As(Arc<T>),
+    /// It stands for nothing, or for something that SQL has made.
+    Nothing,
+    /// What it stands for was sent before the capture began, or was lost, or forgotten.
+    Unknown,
+}
+
+impl<T> Known<T> {
+    /// What it stands for.
+    pub(super) fn get(&self) -> Option<&Arc<T>> {
+        if let Self::As(meaning) = self { Some(meaning) } else { None }
+    }
+}
+
+/// Names of one kind.
+#[derive(Debug)]
+pub(super) struct Names<T> {
+    unnamed: Meanings<T>,
+    named: HashMap<Box<[u8]>, Meanings<T>, RandomState>,
+    /// Whether every name that stands for something is here.
+    is_complete: bool,
+    /// Counts uses, to tell which name was not used for long.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Meanings<T> {
+    confirmed: Option<Arc<T>>,
+    pending: VecDeque<(RequestId, Option<Arc<T>>)>,
+    used: u64,
+}
+
+impl<T> Default for Meanings<T> {
+    fn default() -> Self {
+        Self { confirmed: None, pending: VecDeque::new(), used: 0 }
+    }
+}
+
+impl<T> Meanings<T> {
+    fn current(&self) -> Option<&Arc<T>> {
+        self.pending.back().map_or(self.confirmed.as_ref(), |(_, meaning)| meaning.as_ref())
+    }
+
+    fn confirm(&mut self, id: RequestId) {
+        while self.pending.front().is_some_and(|(pending, _)| *pending <= id) {
+            self.confirmed = self.pending.pop_front().and_then(|(_, meaning)| meaning);
+        }
+    }
+
+    fn take_back(&mut self, id: RequestId) {
+        self.pending.retain(|(pending, _)| *pending != id);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.confirmed.is_none() && self.pending.is_empty()
+    }
+}
+
+impl<T> Names<T> {
+    /// No names. They are `complete` where the connection was seen from its beginning.
+    pub(super) fn new(is_complete: bool) -> Self {
+        Self { unnamed: Meanings::default(), named: HashMap::default(), is_complete, clock: 0 }
+    }
+
+    /// How many names stand for something, the unnamed one aside.
+    pub(super) fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    /// What a name stands for in the next request.
+    pub(super) fn get(&mut self, name: &[u8]) -> Known<T> {
+        let meanings = if name.is_empty() { Some(&mut self.unnamed) } else { self.named.get_mut(name) };
+        let Some(meanings) = meanings.filter(|meanings| !meanings.is_empty()) else {
+            return if self.is_complete { Known::Nothing } else { Known::Unknown };
+        };
+        self.clock += 1;
+        meanings.used = self.clock;
+        meanings.current().cloned().map_or(Known::Nothing, Known::As)
+    }
+
+    /// A request was sent that gives a name a meaning, or takes it.
+    pub(super) fn send(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
+        self.clock += 1;
+        let used = self.clock;
+        let meanings = if name.is_empty() {
+            &mut self.unnamed
+        } else if let Some(meanings) = self.named.get_mut(name) {
+            meanings
+        } else {
+            self.named.entry(name.into()).or_default()
+        };
+        meanings.used = used;
+        meanings.pending.push_back((id, meaning));
+    }
+
+    /// The request has succeeded.
+    pub(super) fn confirm(&mut self, name: &[u8], id: RequestId) {
+        self.change(name, |meanings| meanings.confirm(id));
+    }
+
+    /// The request has had no effect.
+    pub(super) fn take_back(&mut self, name: &[u8], id: RequestId) {
+        self.change(name, |meanings| meanings.take_back(id));
+    }
+
+    /// The request has failed: a name is as it was, but nothing is unnamed any more.
+    pub(super) fn fail(&mut self, name: &[u8], id: RequestId) {
+        if name.is_empty() {
+            self.unnamed.confirm(id);
+            self.unnamed.confirmed = None;
+        } else {
+            self.take_back(name, id);
+        }
+    }
+
+    /// Whether the request has succeeded was not seen.
+    pub(super) fn lose(&mut self, name: &[u8], id: RequestId) {
+        let mut had_another = false;
+        self.change(name, |meanings| {
+            had_another = meanings.confirmed.is_some();
+            meanings.confirm(id);
+            if had_another {
+                meanings.confirmed = None;
+            }
+        });
+        // It may stand for the one or for the other.
+        self.is_complete &= !had_another;
+    }
+
+    fn change(&mut self, name: &[u8], change: impl FnOnce(&mut Meanings<T>)) {
+        if name.is_empty() {
+            change(&mut self.unnamed);
+        } else if let Some(meanings) = self.named.get_mut(name) {
+            change(meanings);
+            if meanings.is_empty() {
+                self.named.remove(name);
+            }
+        }
+    }
+
+    /// A name that was confirmed stands for nothing any more.
+    pub(super) fn remove(&mut self, name: &[u8]) {
+        self.change(name, |meanings| meanings.confirmed = None);
+    }
+
+    /// All names that were confirmed stand for nothing any more.
+    pub(super) fn clear(&mut self) {
+        self.unnamed.confirmed = None;
+        if !self.named.is_empty() {
+            self.named.retain(|_, meanings| {
+                meanings.confirmed = None;
+                !meanings.is_empty()
+            });
+        }
+    }
+
+    /// What any name stands for is not known any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(false);
+    }
+
+    /// Forgets the eighth of the names that were not used for the longest time. Says how many there were.
+    pub(super) fn forget_oldest(&mut self) -> usize {
+        let mut uses: Vec<u64> = self.named.values().map(|meanings| meanings.used).collect();
+        let eighth = uses.len() / 8;
+        if uses.is_empty() {
+            return 0;
+        }
+        let oldest = *uses.select_nth_unstable(eighth).1;
+        let before = self.named.len();
+        self.named.retain(|_, meanings| meanings.used > oldest);
+        self.is_complete = false;
+        before - self.named.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names<&'static str> {
+        Names::new(true)
+    }
+
+    fn is(meaning: &'static str) -> Known<&'static str> {
+        Known::As(Arc::new(meaning))
+    }
+
+    #[test]
+    fn a_name_can_be_used_before_it_is_confirmed() {
+        let mut names = names();
+        names.send(b"s", 1, Some(Arc::new("one")));
+        assert_eq!(names.get(b"s"), is("one"));
+        names.confirm(b"s", 1);
+        assert_eq!(names.get(b"s"), is("one"));
+        names.send(b"s", 2, None);
+        assert_eq!(names.get(b"s"), Known::Nothing);
+        names.confirm(b"s", 2);
+        assert_eq!((names.get(b"s"), names.len()), (Known::Nothing, 0));
+    }
+
+    #[test]
+    fn a_name_that_could_not_be_given_stands_for_what_it_stood_for() {
+        let mut names = names();
+        names.send(b"s", 1, Some(Arc::new("one")));
+        names.confirm(b"s", 1);
+        names.send(b"s", 2, Some(Arc::new("two")));
+        names.fail(b"s", 2);
+        assert_eq!(names.get(b"s"), is("one"));
+    }
+
+    #[test]
+    fn what_was_sent_behind_a_failure_stands() {
+        let mut names = names();
+        names.send(b"s", 1, Some(Arc::new("failed")));
+        names.send(b"s", 2, Some(Arc::new("skipped")));
+        names.send(b"s", 3, Some(Arc::new("behind the Sync")));
+        names.fail(b"s", 1);
+        names.take_back(b"s", 2);
+        assert_eq!(names.get(b"s"), is("behind the Sync"));
+        names.take_back(b"s", 3);
+        assert_eq!(names.get(b"s"), Known::Nothing);
+    }
+
+    #[test]
+    fn what_is_unnamed_is_gone_as_soon_as_another_is_tried() {
+        let mut names = names();
+        names.send(b"", 1, Some(Arc::new("one")));
+        names.confirm(b"", 1);
+        names.send(b"", 2, Some(Arc::new("syntax error")));
+        names.fail(b"", 2);
+        assert_eq!(names.get(b""), Known::Nothing);
+    }
+
+    #[test]
+    fn clearing_leaves_what_is_under_way() {
+        let mut names = names();
+        names.send(b"a", 1, Some(Arc::new("one")));
+        names.confirm(b"a", 1);
+        names.send(b"b", 2, Some(Arc::new("two")));
+        names.clear();
+        assert_eq!((names.get(b"a"), names.get(b"b")), (Known::Nothing, is("two")));
+    }
+
+    #[test]
+    fn what_may_be_either_of_two_is_unknown() {
+        let mut names = names();
+        names.send(b"a", 1, Some(Arc::new("one")));
+        names.lose(b"a", 1);
+        assert_eq!(names.get(b"a"), is("one"), "it could not be used otherwise");
+        names.send(b"a", 2, Some(Arc::new("two")));
+        names.lose(b"a", 2);
+        assert_eq!(names.get(b"a"), Known::Unknown);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_unknown() {
+        let mut names = names();
+        for number in 0..16_u8 {
+            names.send(&[b'a' + number], number.into(), Some(Arc::new("x")));
+        }
+        names.get(b"a");
+        assert!((1..=3).contains(&names.forget_oldest()));
+        assert_eq!(names.get(b"a"), is("x"));
+        assert_eq!(names.get(b"b"), Known::Unknown);
+    }
+}

@@ -1,0 +1,332 @@
+//! Prepared statements and portals: what their names stand for.
+//!
+//! Source: PostgreSQL documentation, "Message Flow", "Extended Query".
+
+use std::sync::{Arc, OnceLock};
+
+use super::budget::{Budget, Share};
+use super::names::{Known, Names};
+use super::pool::Pool;
+use super::texts::{TextId, Texts};
+use crate::pg::extended::{Bind, Parse, TargetKind};
+use crate::pg::list::{KeptList, List, Oid};
+use crate::pg::query::FunctionCall;
+use crate::pg::row::{Formats, RowDescription, RowShape, Values};
+
+/// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
+/// longest time are forgotten: they are unknown then.
+const MAX_NAMES: usize = 4_096;
+
+/// What a statement or a portal costs beside the bytes that it has on the wire: itself, and its place among the names.
+const OVERHEAD: usize = 256;
+
+/// A prepared statement.
+#[derive(Debug, Default)]
+pub struct Statement {
+    name: Vec<u8>,
+    text: Option<TextId>,
+    /// The types of parameters, as far as Parse says them.
+    declared: KeptList,
+    /// The types of parameters that the server has told.
+    described: OnceLock<(KeptList, Share)>,
+    row: OnceLock<Arc<Row>>,
+    share: Option<Share>,
+}
+
+impl Statement {
+    /// Its name; empty for the unnamed one.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Where its SQL is kept; nowhere where it was cut or is too long.
+    pub const fn text(&self) -> Option<TextId> {
+        self.text
+    }
+
+    /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
+    /// server.
+    pub fn parameter_types(&self) -> List<'_, Oid> {
+        self.described.get().map_or(&self.declared, |(described, _)| described).get()
+    }
+
+    /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
+    pub fn row(&self) -> Option<&RowShape> {
+        self.row.get().map(|row| &row.shape)
+    }
+}
+
+/// A portal: a statement with values for its parameters.
+#[derive(Debug, Default)]
+pub struct Portal {
+    name: Vec<u8>,
+    statement_name: Vec<u8>,
+    statement: Option<Arc<Statement>>,
+    is_statement_unknown: bool,
+    parameters: KeptList,
+    parameter_formats: KeptList,
+    has_parameters: bool,
+    result_formats: KeptList,
+    row: OnceLock<Arc<Row>>,
+    share: Option<Share>,
+}
+
+impl Portal {
+    /// Its name; empty for the unnamed one.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The name of the statement that it was made of.
+    pub fn statement_name(&self) -> &[u8] {
+        &self.statement_name
+    }
+
+    /// The statement that it was made of, where it is known.
+    pub fn statement(&self) -> Option<&Arc<Statement>> {
+        self.statement.as_ref()
+    }
+
+    /// Whether its statement was prepared before the capture began, or is not known for another reason of the kind.
+    pub const fn is_statement_unknown(&self) -> bool {
+        self.is_statement_unknown
+    }
+
+    /// The values of its parameters; none where there was no room to keep them.
+    pub fn parameters(&self) -> Option<Values<'_>> {
+        let formats = Formats::from_codes(self.parameter_formats.get());
+        self.has_parameters.then(|| Values { list: self.parameters.get(), formats })
+    }
+
+    /// The formats of its rows.
+    pub fn row_formats(&self) -> Formats<'_> {
+        match self.row.get() {
+            Some(row) => row.shape.formats(),
+            None => Formats::from_codes(self.result_formats.get()),
+        }
+    }
+
+    /// How many bytes its values take.
+    pub fn size(&self) -> usize {
+        self.parameters.size()
+    }
+
+    /// The columns of its rows, where the server has told them.
+    pub fn row(&self) -> Option<&RowShape> {
+        self.row.get().map(|row| &row.shape).or_else(|| self.statement.as_ref()?.row())
+    }
+}
+
+/// The columns of rows.
+#[derive(Debug, Default)]
+pub struct Row {
+    /// The columns.
+    pub shape: RowShape,
+    share: Option<Share>,
+}
+
+/// What other connections have to do with it: buffers that can be used again, texts, room.
+#[derive(Debug)]
+pub struct Kept {
+    /// SQL texts.
+    pub texts: Texts,
+    /// Statements that nobody may need any more.
+    pub statements: Pool<Statement>,
+    /// Portals that nobody may need any more.
+    pub portals: Pool<Portal>,
+}
+
+/// The statements and portals of a connection.
+#[derive(Debug)]
+pub struct Statements {
+    /// Statements by name.
+    pub(super) prepared: Names<Statement>,
+    /// Portals by name.
+    pub(super) portals: Names<Portal>,
+    budget: Budget,
+    /// The columns that were described last.
+    last_row: Option<Arc<Row>>,
+    forgotten: u64,
+}
+
+impl Statements {
+    /// None; all of them where the connection was seen from its beginning.
+    pub fn new(is_complete: bool, budget: Budget) -> Self {
+        Self {
+            prepared: Names::new(is_complete),
+            portals: Names::new(is_complete),
+            budget,
+            last_row: None,
+            forgotten: 0,
+        }
+    }
+
+    /// The room that the connection has.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// How many statements and portals had to be forgotten.
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// The statement that a Parse makes. Where its end was not seen, neither was all of its SQL.
+    pub fn parse(&mut self, kept: &mut Kept, parse: &Parse<'_>, is_cut: bool) -> Arc<Statement> {
+        let text = if is_cut { None } else { kept.texts.keep(parse.query.text.0) };
+        let size = parse.statement.0.len() + parse.parameter_types.as_bytes().len();
+        let share = self.room(size);
+        kept.statements.fill(|statement| {
+            statement.name.clear();
+            statement.name.extend_from_slice(parse.statement.0);
+            statement.text = text;
+            statement.described.take();
+            statement.row.take();
+            statement.declared.clear();
+            if share.is_some() {
+                statement.declared.keep(&parse.parameter_types);
+            }
+            statement.share = share;
+        })
+    }
+
+    /// The portal that a Bind makes. The values of its parameters are kept where they are wanted.
+    pub(super) fn bind(
+        &mut self,
+        kept: &mut Kept,
+        bind: &Bind<'_>,
+        statement: Known<Statement>,
+        is_wanted: bool,
+    ) -> Arc<Portal> {
+        let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
+        let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
+        let names = bind.portal.0.len() + bind.statement.0.len();
+        // Where there is no room for the values, there may be for the rest.
+        let mut share = self.room(names + formats + values);
+        let has_parameters = is_wanted && share.is_some();
+        if share.is_none() {
+            share = self.room(names + formats);
+        }
+        kept.portals.fill(|portal| {
+            portal.name.clear();
+            portal.name.extend_from_slice(bind.portal.0);
+            portal.is_statement_unknown = matches!(statement, Known::Unknown);
+            portal.statement_name.clear();
+            portal.statement_name.extend_from_slice(bind.statement.0);
+            portal.statement = statement.get().cloned();
+            portal.row.take();
+            portal.parameters.clear();
+            portal.parameter_formats.clear();
+            portal.result_formats.keep(&bind.result_formats);
+            portal.has_parameters = has_parameters;
+            if has_parameters {
+                portal.parameters.keep(&bind.parameters.list);
+                portal.parameter_formats.keep(&bind.parameter_formats);
+            }
+            portal.share = share;
+        })
+    }
+
+    /// A function call, as if it were a portal: its arguments are the values of parameters.
+    pub fn call(&mut self, kept: &mut Kept, call: &FunctionCall<'_>, is_wanted: bool) -> Arc<Portal> {
+        let size = call.arguments.list.as_bytes().len() + call.argument_formats.as_bytes().len();
+        let share = if is_wanted { self.room(size) } else { None };
+        kept.portals.fill(|portal| {
+            portal.name.clear();
+            portal.statement_name.clear();
+            portal.is_statement_unknown = false;
+            portal.statement = None;
+            portal.row.take();
+            portal.parameters.clear();
+            portal.parameter_formats.clear();
+            portal.result_formats.keep_one(call.result_format);
+            portal.has_parameters = share.is_some();
+            if share.is_some() {
+                portal.parameters.keep(&call.arguments.list);
+                portal.parameter_formats.keep(&call.argument_formats);
+            }
+            portal.share = share;
+        })
+    }
+
+    /// Room for something of a size on the wire.
+    fn room(&self, size: usize) -> Option<Share> {
+        self.budget.take(size + OVERHEAD)
+    }
+
+    /// Forgets what was not used for long, where there are too many names or no room for more.
+    pub fn make_room(&mut self) {
+        if self.prepared.len() > MAX_NAMES {
+            self.forgotten += self.prepared.forget_oldest() as u64;
+        }
+        if self.portals.len() > MAX_NAMES {
+            self.forgotten += self.portals.forget_oldest() as u64;
+        }
+    }
+
+    /// What any name stands for is not known any more.
+    pub fn forget(&mut self) {
+        self.forgotten += (self.prepared.len() + self.portals.len()) as u64;
+        self.prepared.forget();
+        self.portals.forget();
+    }
+
+    /// Takes the columns of rows, where there is room for them.
+    pub fn describe_rows(&mut self, description: &RowDescription<'_>) -> Option<Arc<Row>> {
+        if let Some(last) = &self.last_row
+            && last.shape.is(description)
+        {
+            return Some(Arc::clone(last));
+        }
+        // The room that the last ones had is free for these.
+        let mut row = self.last_row.take().unwrap_or_default();
+        if Arc::get_mut(&mut row).is_none() {
+            row = Arc::default();
+        }
+        let inner = Arc::get_mut(&mut row)?;
+        inner.share = None;
+        inner.share = Some(self.room(2 * description.fields.as_bytes().len())?);
+        inner.shape.keep(description);
+        self.last_row = Some(Arc::clone(&row));
+        Some(row)
+    }
+
+    /// Takes the columns of a statement's rows.
+    pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
+        if statement.row.get().is_none()
+            && let Some(row) = self.describe_rows(description)
+        {
+            // It was just seen to be empty.
+            let _ = statement.row.set(row);
+        }
+    }
+
+    /// Takes the columns of a portal's rows.
+    pub fn describe_portal(&mut self, portal: &Portal, description: &RowDescription<'_>) {
+        if portal.row.get().is_none()
+            && let Some(row) = self.describe_rows(description)
+        {
+            let _ = portal.row.set(row);
+        }
+    }
+
+    /// Takes the types of a statement's parameters.
+    pub fn describe_parameters(&self, statement: &Statement, types: &List<'_, Oid>) {
+        if statement.described.get().is_none()
+            && !statement.declared.is(types)
+            && let Some(share) = self.room(types.as_bytes().len())
+        {
+            let mut described = KeptList::default();
+            described.keep(types);
+            let _ = statement.described.set((described, share));
+        }
+    }
+
+    /// A name stands for nothing any more, by a Close, or by SQL.
+    pub fn remove(&mut self, kind: TargetKind, name: &[u8]) {
+        match kind {
+            TargetKind::Statement => self.prepared.remove(name),
+            TargetKind::Portal => self.portals.remove(name),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The SQL texts that prepared statements stand for, each kept once, however many connections prepared it.
+//!
+//! Texts stay when nothing stands for them any more, for a driver that parses a text now will parse it again. Where there
+//! are too many, those that were not used for long go; what stood for them has no text then.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+/// How many texts are kept: more than all the statements of a large application.
+const MAX_TEXTS: usize = 65_536;
+
+/// A text longer than this is not kept.
+pub const MAX_TEXT: usize = 1 << 20;
+
+/// Where a text is kept, as long as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextId {
+    slot: u32,
+    generation: u32,
+}
+
+/// All texts.
+#[derive(Debug)]
+pub struct Texts {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_hash: HashMap<u64, u32, RandomState>,
+    hasher: RandomState,
+    bytes: usize,
+    max_bytes: usize,
+    /// The slot that is looked at next for one that can go.
+    hand: usize,
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    hash: u64,
+    text: Option<Box<[u8]>>,
+    /// Whether it was used since the hand passed.
+    used: bool,
+}
+
+impl Texts {
+    /// No texts. At most `max_bytes` are kept.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_hash: HashMap::default(),
+            hasher: RandomState::default(),
+            bytes: 0,
+            max_bytes,
+            hand: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Keeps a text, where it is not too long.
+    pub fn keep(&mut self, text: &[u8]) -> Option<TextId> {
+        let hash = self.hasher.hash_one(text);
+        if let Some(slot) = self.by_hash.get(&hash).copied()
+            && let Some(found) = self.slots.get_mut(slot as usize)
+            && found.text.as_deref() == Some(text)
+        {
+            found.used = true;
+            return Some(TextId { slot, generation: found.generation });
+        }
+        if text.len() > MAX_TEXT.min(self.max_bytes) {
+            return None;
+        }
+        while self.bytes + text.len() > self.max_bytes || self.slots.len() - self.free.len() >= MAX_TEXTS {
+            self.forget_one();
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot { generation: 0, hash, text: None, used: false });
+                u32::try_from(self.slots.len() - 1).ok()?
+            }
+        };
+        let place = self.slots.get_mut(slot as usize)?;
+        *place = Slot { generation: place.generation, hash, text: Some(text.into()), used: false };
+        self.bytes += text.len();
+        // Of two texts with the same hash, the later one is found.
+        self.by_hash.insert(hash, slot);
+        Some(TextId { slot, generation: place.generation })
+    }
+
+    /// A text, where it is still kept.
+    pub fn get(&self, id: TextId) -> Option<&[u8]> {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.text.as_deref()
+    }
+
+    /// Tells that a text was used.
+    pub fn touch(&mut self, id: TextId) {
+        if let Some(slot) = self.slots.get_mut(id.slot as usize) {
+            slot.used = true;
+        }
+    }
+
+    /// How many bytes of text are kept.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many texts had to go.
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Gives up the next text that was not used since the hand passed it last.
+    fn forget_one(&mut self) {
+        loop {
+            let at = self.hand;
+            self.hand = (at + 1) % self.slots.len().max(1);
+            let Some(slot) = self.slots.get_mut(at) else { return };
+            if std::mem::take(&mut slot.used) {
+                continue;
+            }
+            let Some(text) = slot.text.take() else { continue };
+            self.bytes -= text.len();
+            slot.generation = slot.generation.wrapping_add(1);
+            if self.by_hash.get(&slot.hash) == Some(&(at as u32)) {
+                self.by_hash.remove(&slot.hash);
+            }
+            self.free.push(at as u32);
+            self.forgotten += 1;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once() {
+        let mut texts = Texts::new(1_000);
+        let one = texts.keep(b"SELECT 1").unwrap();
+        assert_eq!(texts.keep(b"SELECT 1"), Some(one));
+        assert_ne!(texts.keep(b"SELECT 2"), Some(one));
+        assert_eq!(texts.get(one), Some(&b"SELECT 1"[..]));
+        assert_eq!(texts.bytes(), 16);
+    }
+
+    #[test]
+    fn those_that_were_not_used_for_long_go_and_are_never_taken_for_others() {
+        let mut texts = Texts::new(20);
+        let often = texts.keep(b"often").unwrap();
+        let once = texts.keep(b"once").unwrap();
+        for number in 0..100 {
+            texts.touch(often);
+            let other = texts.keep(format!("other {number:02}").as_bytes()).unwrap();
+            assert!(texts.get(other).is_some() && texts.bytes() <= 20);
+        }
+        assert_eq!(texts.get(often), Some(&b"often"[..]));
+        assert_eq!(texts.get(once), None);
+        assert!(texts.forgotten() >= 98);
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_kept() {
+        let mut texts = Texts::new(10);
+        assert_eq!(texts.keep(&[b'x'; 11]), None);
+        assert_eq!(texts.bytes(), 0);
+    }
+}
