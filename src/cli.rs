@@ -81,15 +81,8 @@ pub(crate) struct Args {
     )]
     pub(crate) stats_interval: Duration,
 
-    /// Kinds of lines to write
-    #[arg(
-        short,
-        long,
-        value_name = "EVENTS",
-        value_delimiter = ',',
-        default_value = "message,loss",
-        help_heading = "Output"
-    )]
+    /// Kinds of lines to write [default: message,loss; with --errors or --min-duration: query,loss]
+    #[arg(short, long, value_name = "EVENTS", value_delimiter = ',', help_heading = "Output")]
     pub(crate) events: Vec<Event>,
 
     /// Write only messages of these types, such as Query,Parse,ErrorResponse
@@ -99,6 +92,26 @@ pub(crate) struct Args {
         help_heading = "Output"
     )]
     pub(crate) types: Vec<String>,
+
+    /// Of requests, write only those that failed, or were canceled or aborted
+    #[arg(long, help_heading = "Selection")]
+    pub(crate) errors: bool,
+
+    /// Of requests, write only those that took at least this time: 100ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Selection")]
+    pub(crate) min_duration: Option<Duration>,
+
+    /// Write only the lines of sessions of these users
+    #[arg(long, value_name = "USERS", value_delimiter = ',', help_heading = "Selection")]
+    pub(crate) user: Vec<String>,
+
+    /// Write only the lines of sessions in these databases
+    #[arg(long, value_name = "DATABASES", value_delimiter = ',', help_heading = "Selection")]
+    pub(crate) database: Vec<String>,
+
+    /// Write only the lines of sessions of these applications (application_name)
+    #[arg(long, value_name = "APPLICATIONS", value_delimiter = ',', help_heading = "Selection")]
+    pub(crate) application: Vec<String>,
 
     /// How to write a line
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
@@ -164,7 +177,11 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the command line. Where it makes no sense, says so and ends the process.
     pub(crate) fn from_command_line() -> Self {
-        let args = Self::parse();
+        let mut args = Self::parse();
+        if args.events.is_empty() {
+            let of_requests = args.errors || args.min_duration.is_some();
+            args.events = vec![if of_requests { Event::Query } else { Event::Message }, Event::Loss];
+        }
         if let Err(conflict) = args.check_inputs() {
             Self::command().error(ErrorKind::ArgumentConflict, conflict).exit();
         }

@@ -1,8 +1,10 @@
 //! The engine: packets in, records out. No I/O, and no clock but the capture's.
 
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
+use crate::pg::text::Text;
 use crate::record::{Counters, Record};
 use crate::session::dialogue::Shared;
+use crate::session::facts::Identity;
 use crate::time::Timestamp;
 
 mod connection;
@@ -41,6 +43,32 @@ pub struct Config {
     pub show_secrets: bool,
     /// Which records are made.
     pub records: Records,
+    /// Of which sessions they are made.
+    pub only: Only,
+}
+
+/// The sessions of which a [`Dissector`] makes records: those of one of the users, in one of the databases, of one of the
+/// applications. Where a list is empty, all will do. What is not known of a session is none of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Names of users.
+    pub users: Vec<Vec<u8>>,
+    /// Names of databases.
+    pub databases: Vec<Vec<u8>>,
+    /// Names of applications.
+    pub applications: Vec<Vec<u8>>,
+}
+
+impl Only {
+    /// Whether a session is among those that are wanted.
+    fn wants(&self, identity: &Identity<'_>) -> bool {
+        let among = |wanted: &[Vec<u8>], name: Option<Text<'_>>| {
+            wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| wanted == name.0))
+        };
+        among(&self.users, identity.user)
+            && among(&self.databases, identity.database)
+            && among(&self.applications, identity.application)
+    }
 }
 
 /// Which records a [`Dissector`] makes, beside those of loss. What is not wanted costs nothing.
@@ -76,6 +104,7 @@ impl Default for Config {
             max_remembered: 64 << 20,
             show_secrets: false,
             records: Records::default(),
+            only: Only::default(),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use pgdissect::dissector::Sink;
 use pgdissect::output::json::LineWriter;
 use pgdissect::output::text::{self, TextStyle};
-use pgdissect::record::{Content, Record, StatsRecord};
+use pgdissect::record::{Content, QueryRecord, Record, StatsRecord};
+use pgdissect::session::execution::Outcome;
 
 use crate::cli::{Args, Event, Format};
 
@@ -33,6 +34,10 @@ pub(crate) struct Lines {
     stats: bool,
     /// The types of messages to write; all where there are none.
     types: Vec<String>,
+    /// Whether only requests are written that have failed.
+    only_errors: bool,
+    /// How many microseconds a request must have taken to be written.
+    min_us: Option<u128>,
     /// How many messages may still be written.
     left: u64,
 }
@@ -54,6 +59,8 @@ impl Lines {
             losses: wants(Event::Loss),
             stats: wants(Event::Stats),
             types: args.types.clone(),
+            only_errors: args.errors,
+            min_us: args.min_duration.map(|duration| duration.as_micros()),
             left: args.count.unwrap_or(u64::MAX),
         }
     }
@@ -101,10 +108,18 @@ impl Lines {
                 self.left -= u64::from(wanted);
                 wanted
             }
-            Record::Query(_) | Record::Session(_) => self.left > 0,
+            Record::Query(query) => self.left > 0 && self.selects(query),
+            Record::Session(_) => self.left > 0,
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
         }
+    }
+
+    /// Whether a request is among those that were asked for.
+    fn selects(&self, query: &QueryRecord<'_>) -> bool {
+        let has_failed = matches!(query.outcome, Outcome::Error | Outcome::Canceled | Outcome::Aborted);
+        (!self.only_errors || has_failed)
+            && self.min_us.is_none_or(|min| query.total_us.is_some_and(|total| u128::from(total) >= min))
     }
 
     fn write(&mut self, record: &Record<'_>) {

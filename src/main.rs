@@ -18,7 +18,7 @@ use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
 use pgdissect::capture::savefile::SavefileWriter;
 use pgdissect::capture::{Event, Source, interfaces, privileges};
-use pgdissect::dissector::{Config, Dissector, Records};
+use pgdissect::dissector::{Config, Dissector, Only, Records};
 use pgdissect::packet::LinkType;
 use pgdissect::record::{self, KernelStats, StatsRecord};
 use pgdissect::time::{Precision, Timestamp};
@@ -185,6 +185,11 @@ impl<'a> Run<'a> {
             max_connections: args.max_connections,
             show_secrets: args.show_secrets,
             max_remembered: args.max_remembered,
+            only: Only {
+                users: bytes_of(&args.user),
+                databases: bytes_of(&args.database),
+                applications: bytes_of(&args.application),
+            },
             records: Records {
                 messages: args.events.contains(&cli::Event::Message),
                 queries: args.events.contains(&cli::Event::Query),
@@ -365,6 +370,10 @@ impl<'a> Run<'a> {
             say(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }
     }
+}
+
+fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.clone().into_bytes()).collect()
 }
 
 /// The time of day, as the kernel's clock for live packets has it.

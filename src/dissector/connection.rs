@@ -1,7 +1,7 @@
 //! One connection: what is kept of it between packets.
 
-use super::Config;
 use super::table::HalfOpen;
+use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::Framer;
@@ -48,6 +48,10 @@ pub(super) struct About {
     pub(super) is_encryption_reported: bool,
     /// Why a direction is being searched for a boundary.
     pub(super) search_reason: PerDirection<Option<Reason>>,
+    /// Whether its session is one of those that are looked for, as far as it is known.
+    pub(super) is_wanted: bool,
+    /// Whether it is known to be none of them: what is lost of others is told, for it may be of one.
+    pub(super) is_unwanted: bool,
     /// When its first packet was captured.
     pub(super) started: Timestamp,
     /// When the client's SYN was captured.
@@ -84,6 +88,8 @@ impl Connection {
                 encrypted: PerDirection::default(),
                 is_encryption_reported: false,
                 search_reason: PerDirection::default(),
+                is_wanted: config.only == Only::default(),
+                is_unwanted: false,
                 started: origin.ts,
                 syn_at: (segment.syn && segment.ack.is_none()).then_some(origin.ts),
                 is_midstream: !begins,

@@ -369,7 +369,7 @@ impl<S: Sink> Engine<'_, S> {
     fn observe(
         &mut self,
         session: &mut Session,
-        about: &About,
+        about: &mut About,
         direction: Direction,
         frame: &Frame<'_>,
         message: Option<&Message<'_>>,
@@ -384,7 +384,12 @@ impl<S: Sink> Engine<'_, S> {
             size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
             is_cut: frame.cut.is_some(),
         };
-        session.observe(direction, &seen, self.shared)
+        let meaning = session.observe(direction, &seen, self.shared);
+        if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
+            about.is_wanted = self.config.only.wants(&session.facts().identity());
+            about.is_unwanted = !about.is_wanted;
+        }
+        meaning
     }
 
     /// Tells what a message has brought about, and what it lacks.
@@ -424,7 +429,7 @@ impl<S: Sink> Engine<'_, S> {
         about.seq += 1;
         self.counters.messages += 1;
         self.counters.undecoded_messages += u64::from(attributes.error.is_some());
-        if !self.config.records.messages {
+        if !self.config.records.messages || !about.is_wanted {
             return;
         }
         let Attributes { meaning, mut flags, hides_damage, error } = attributes;
@@ -467,6 +472,9 @@ impl<S: Sink> Engine<'_, S> {
         }
         if loss.reason != Reason::Undecryptable {
             about.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
+        }
+        if about.is_unwanted {
+            return;
         }
         self.sink.record(&Record::Loss(LossRecord {
             ts: loss.origin.ts,

@@ -38,6 +38,9 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn tell_query(&mut self, session: &Session, about: &About, execution: &Execution) {
+        if !about.is_wanted {
+            return;
+        }
         let show_secrets = self.config.show_secrets;
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
@@ -88,7 +91,7 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Tells that a session is ready.
     pub(super) fn tell_ready(&mut self, session: &Session, about: &About, origin: Origin) {
-        if self.config.records.sessions {
+        if self.config.records.sessions && about.is_wanted {
             self.tell_session(session, about, State::Ready, None, origin);
         }
     }
@@ -112,7 +115,7 @@ impl<S: Sink> Engine<'_, S> {
                 self.shared.recycle(execution);
             }
         }
-        if !self.config.records.sessions {
+        if !self.config.records.sessions || !about.is_wanted {
             return;
         }
         session.facts_mut().end_idle(origin.ts);

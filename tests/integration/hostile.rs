@@ -104,6 +104,7 @@ proptest! {
             max_remembered,
             show_secrets,
             records: Records::ALL,
+            ..Config::default()
         };
         dissect_and_check(&packets, config);
     }

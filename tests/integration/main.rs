@@ -14,6 +14,7 @@ mod hostile;
 mod live;
 mod loss;
 mod oracle;
+mod queries;
 mod scenarios;
 mod strict;
 mod tcp;

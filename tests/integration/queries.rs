@@ -1,0 +1,306 @@
+//! Lines of executed requests and of sessions: against libpq's own traces, against the lines of messages, under any
+//! segmentation, and after loss.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pgdissect::dissector::{Config, Only, Records};
+use serde_json::Value;
+
+use crate::captures::{self, Output, OwnedPacket};
+use crate::trace;
+
+/// The lines of one kind, by connection.
+fn by_connection(output: &Output, event: &str) -> BTreeMap<u64, Vec<Value>> {
+    let mut lines: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    for line in output.values().into_iter().filter(|line| line["event"] == event) {
+        lines.entry(line["conn"].as_u64().unwrap()).or_default().push(line);
+    }
+    lines
+}
+
+fn everything_of(name: &str) -> Output {
+    captures::dissect_packets(&packets_of(name), captures::everything())
+}
+
+fn packets_of(name: &str) -> Vec<OwnedPacket> {
+    captures::packets(&[captures::testdata().join(name)]).0
+}
+
+/// The first quoted text of a traced message that stands behind `before`.
+fn quoted<'a>(fields: &'a str, before: &str) -> Option<&'a str> {
+    let from = fields.find(before)? + before.len();
+    fields[from..].strip_prefix('"')?.split('"').next()
+}
+
+const TRACED: &[&str] = &[
+    "extended-query",
+    "pipeline-error",
+    "copy-pipeline",
+    "function-call",
+    "cancel",
+    "cancel-32",
+    "copy-in",
+    "copy-fail",
+];
+
+#[test]
+fn commands_and_errors_are_those_of_libpqs_trace_in_order() {
+    for folder in TRACED {
+        let lines = by_connection(&everything_of(&format!("{folder}/capture.pcap")), "query");
+        assert_eq!(lines.len(), 1, "{folder} has one connection that asks");
+        let lines = lines.values().next().unwrap();
+        let traced = trace::read(&captures::testdata().join(folder).join("trace.txt"));
+        let of = |name: &str, before: &str| -> Vec<String> {
+            let messages = traced.iter().filter(|message| message.name == name);
+            messages.map(|message| quoted(&message.fields, before).unwrap().to_owned()).collect()
+        };
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+
+        let commands = lines.iter().filter_map(|line| line["command"].as_array()).flatten().map(text);
+        assert_eq!(commands.collect::<Vec<_>>(), of("CommandComplete", " "), "{folder}");
+        let errors = lines.iter().filter(|line| line.get("error").is_some()).map(|line| text(&line["error"]["code"]));
+        assert_eq!(errors.collect::<Vec<_>>(), of("ErrorResponse", " C "), "{folder}");
+        let calls = lines.iter().filter(|line| line["protocol"] == "function").count();
+        assert_eq!(calls, traced.iter().filter(|message| message.name == "FunctionCall").count(), "{folder}");
+        let rows_of = |tag: String| tag.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+        let rows: u64 = of("CommandComplete", " ").into_iter().filter_map(rows_of).sum();
+        let told = lines.iter().filter(|line| line.get("command").is_some()).filter_map(|line| line["rows"].as_u64());
+        assert_eq!(told.sum::<u64>(), rows, "{folder}");
+    }
+}
+
+/// What message lines tell of the requests of a connection: their numbers in order, and the SQL of each, by names.
+fn executed(messages: &[Value]) -> Vec<(u64, Option<String>)> {
+    let mut statements: HashMap<&str, &str> = HashMap::new();
+    let mut portals: HashMap<&str, Option<String>> = HashMap::new();
+    // The answer tells whether a Parse was a success; those that were not are taken out before.
+    let failed: Vec<u64> = messages
+        .iter()
+        .filter(|line| line["type"] == "ErrorResponse")
+        .filter(|line| line["body"]["code"] == "42P05" || line["body"]["code"] == "42P01")
+        .filter_map(|line| line["query"].as_u64())
+        .collect();
+    let mut executed = Vec::new();
+    for line in messages {
+        let Some(number) = line["query"].as_u64() else { continue };
+        let body = &line["body"];
+        match line["type"].as_str().unwrap() {
+            "Parse" if !failed.contains(&number) => {
+                statements.insert(body["statement"].as_str().unwrap(), body["query"].as_str().unwrap());
+            }
+            "Bind" => {
+                let sql = statements.get(body["statement"].as_str().unwrap()).map(|sql| (*sql).to_owned());
+                portals.insert(body["portal"].as_str().unwrap(), sql);
+            }
+            "Execute" => executed.push((number, portals.get(body["portal"].as_str().unwrap()).cloned().flatten())),
+            "Query" => executed.push((number, Some(body["query"].as_str().unwrap().to_owned()))),
+            "FunctionCall" => executed.push((number, None)),
+            _ => {}
+        }
+    }
+    executed
+}
+
+const WHOLE: &[&str] = &[
+    "cancel/capture.pcap",
+    "copy-binary/capture.pcap",
+    "copy-fail/capture.pcap",
+    "copy-in/capture.pcap",
+    "copy-out/capture.pcap",
+    "copy-pipeline/capture.pcap",
+    "extended-query/capture.pcap",
+    "function-call/capture.pcap",
+    "pgbench-prepared/capture.pcap.gz",
+    "pgbench-simple/capture.pcap.gz",
+    "pgbench-tpcb/capture.pcap.gz",
+    "pipeline-error/capture.pcap",
+    "portal-suspended/capture.pcap",
+    "psql-prefer/capture.pcap",
+    "rows-3000/capture.pcap",
+    "simple-query/capture.pcap",
+    "value-1mb/capture.pcap.gz",
+];
+
+#[test]
+fn every_executed_request_has_one_line_with_its_sql_in_order() {
+    let mut count = 0;
+    for name in WHOLE {
+        let output = everything_of(name);
+        let queries = by_connection(&output, "query");
+        for (conn, messages) in by_connection(&output, "message") {
+            let executed = executed(&messages);
+            let lines = queries.get(&conn).map(Vec::as_slice).unwrap_or_default();
+            let numbers: Vec<u64> = lines.iter().map(|line| line["query"].as_u64().unwrap()).collect();
+            assert!(numbers.is_sorted_by(|one, other| one < other), "{name}: each has one line, in order");
+            for line in lines {
+                let number = line["query"].as_u64().unwrap();
+                match executed.iter().find(|(executed, _)| *executed == number) {
+                    Some((_, sql)) => assert_eq!(line["sql"].as_str(), sql.as_deref(), "{name}: {line}"),
+                    None => assert_eq!(line["outcome"], "error", "{name}: it failed before it was executed: {line}"),
+                }
+            }
+            for (number, _) in &executed {
+                assert!(numbers.contains(number), "{name}: request {number} of connection {conn} has a line");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 1_400, "{count} requests");
+}
+
+#[test]
+fn bytes_and_parameters_are_those_of_the_messages() {
+    for name in WHOLE {
+        let mut bytes: HashMap<(u64, u64, &str), u64> = HashMap::new();
+        let mut parameters: HashMap<(u64, u64), Value> = HashMap::new();
+        let output = everything_of(name).values();
+        for line in &output {
+            let Some(number) = line["query"].as_u64() else { continue };
+            let key = (line["conn"].as_u64().unwrap(), number);
+            match line["event"].as_str().unwrap() {
+                "message" => {
+                    let dir = if line["dir"] == "F" { "F" } else { "B" };
+                    *bytes.entry((key.0, key.1, dir)).or_default() += line["len"].as_u64().unwrap() + 1;
+                    if line["type"] == "Bind" {
+                        parameters.insert(key, line["body"]["parameters"].clone());
+                    }
+                }
+                "query" => {
+                    for (field, dir) in [("bytes_in", "F"), ("bytes_out", "B")] {
+                        let sum = bytes.get(&(key.0, key.1, dir)).copied().unwrap_or_default();
+                        assert_eq!(line[field], sum, "{name}: {line}");
+                    }
+                    let empty = Value::Array(Vec::new());
+                    if let Some(bound) = parameters.get(&key) {
+                        assert_eq!(line.get("params").unwrap_or(&empty), bound, "{name}: {line}");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The lines of requests and sessions.
+fn told(output: &Output) -> Vec<&String> {
+    let is_message = |line: &&String| line.starts_with("{\"event\":\"message\"");
+    output.lines.iter().filter(|line| !is_message(line)).collect()
+}
+
+#[test]
+fn what_is_not_asked_for_changes_nothing_in_what_is() {
+    for name in WHOLE.iter().chain(&["tcp/missing-segment.pcap", "tcp/midstream.pcap", "tcp/snaplen.pcap"]) {
+        let packets = packets_of(name);
+        let all = captures::dissect_packets(&packets, captures::everything());
+        let with = |messages, queries, sessions| {
+            let records = Records { messages, queries, sessions };
+            captures::dissect_packets(&packets, Config { records, ..captures::config() })
+        };
+        assert_eq!(told(&all), told(&with(false, true, true)), "{name}");
+        let without = |event: &str| -> Vec<String> {
+            let prefix = format!("{{\"event\":\"{event}\"");
+            all.lines.iter().filter(|line| !line.starts_with(&prefix)).cloned().collect()
+        };
+        assert_eq!(without("query"), with(true, false, true).lines, "{name}");
+        assert_eq!(without("session"), with(true, true, false).lines, "{name}");
+        assert_eq!(all.counters.messages, with(false, false, false).counters.messages, "{name}");
+    }
+}
+
+#[test]
+fn sessions_can_be_chosen_by_who_they_are() {
+    let packets = packets_of("simple-query/capture.pcap");
+    let of = |only: Only| captures::dissect_packets(&packets, Config { only, ..captures::everything() });
+    let all = of(Only::default());
+    let notifier = of(Only { applications: vec![b"notifier".to_vec()], ..Only::default() });
+    let expected: Vec<_> = all.lines.iter().filter(|line| line.contains("\"conn\":2,")).collect();
+    assert_eq!(notifier.lines.iter().collect::<Vec<_>>(), expected);
+    assert_eq!(of(Only { users: vec![b"app".to_vec()], ..Only::default() }).lines, all.lines);
+    assert!(of(Only { databases: vec![b"other".to_vec()], ..Only::default() }).lines.is_empty());
+}
+
+#[test]
+fn a_cancel_request_names_its_session_and_a_canceled_request_who_canceled_it() {
+    for (name, cancels) in [("cancel/capture.pcap", 3), ("cancel-32/capture.pcap", 3)] {
+        let lines = everything_of(name).values();
+        let requests: Vec<_> = lines.iter().filter(|line| line["type"] == "CancelRequest").collect();
+        assert_eq!(requests.len(), cancels, "{name}");
+        assert!(requests.iter().all(|line| line["target"] == 1), "{name}");
+        let canceled: Vec<_> = lines.iter().filter(|line| line["outcome"] == "canceled").collect();
+        assert_eq!(canceled.len(), 2, "{name}");
+        for (request, query) in requests.iter().zip(canceled) {
+            assert_eq!(query["canceled_by"], request["conn"], "{name}");
+            assert_eq!(query["error"]["code"], "57014");
+        }
+    }
+    // Without the beginning of the session its key is not known.
+    let mut packets = packets_of("cancel/capture.pcap");
+    packets.drain(..8);
+    let lines = captures::dissect_packets(&packets, captures::everything()).values();
+    let request = lines.iter().find(|line| line["type"] == "CancelRequest").unwrap();
+    assert_eq!((request.get("target"), request["flags"][0].as_str()), (None, Some("midstream")));
+    assert!(lines.iter().all(|line| line.get("canceled_by").is_none()));
+}
+
+#[test]
+fn a_statement_that_was_prepared_before_the_capture_is_named_and_not_known() {
+    let packets = packets_of("pgbench-prepared/capture.pcap.gz");
+    let half = &packets[packets.len() / 2..];
+    let lines = captures::dissect_packets(half, captures::everything()).values();
+    let binds: Vec<_> = lines.iter().filter(|line| line["type"] == "Bind").collect();
+    assert!(binds.len() > 100);
+    let queries: Vec<_> = lines.iter().filter(|line| line["event"] == "query").collect();
+    assert!(queries.len() > 100);
+    for line in binds.iter().chain(&queries) {
+        assert_eq!(line["flags"][0], "midstream", "{line}");
+        assert!(line["statement"].as_str().unwrap().starts_with("P") && line.get("sql").is_none(), "{line}");
+    }
+}
+
+/// Requests without what depends on whether all of them were seen.
+fn essence(line: &Value) -> String {
+    let mut line = line.clone();
+    // The number counts the requests that were seen.
+    for field in ["query", "packet", "conn", "started", "tx", "sql", "statement", "flags", "user", "database"] {
+        line.as_object_mut().unwrap().remove(field);
+    }
+    line.as_object_mut().unwrap().remove("application");
+    line.to_string()
+}
+
+#[test]
+fn after_loss_no_request_is_told_that_was_not_made() {
+    for name in ["pgbench-prepared/capture.pcap.gz", "pgbench-tpcb/capture.pcap.gz", "pipeline-error/capture.pcap"] {
+        let packets = packets_of(name);
+        let all = captures::dissect_packets(&packets, captures::everything()).values();
+        let mut made: HashMap<String, usize> = HashMap::new();
+        for line in all.iter().filter(|line| line["event"] == "query") {
+            *made.entry(essence(line)).or_default() += 1;
+        }
+        let (mut whole, mut uncertain) = (0, 0);
+        for seed in 1..=30_usize {
+            let kept: Vec<_> = packets
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| index * 7_919 % 1_009 % (20 + seed) != seed % 20)
+                .map(|(_, packet)| packet.clone())
+                .collect();
+            let mut left = made.clone();
+            for line in captures::dissect_packets(&kept, captures::everything()).values() {
+                if line["event"] != "query" {
+                    continue;
+                }
+                let flags = line["flags"].as_array().into_iter().flatten();
+                if line["outcome"] == "incomplete" || flags.into_iter().any(|flag| flag == "uncertain") {
+                    uncertain += 1;
+                    continue;
+                }
+                whole += 1;
+                let found = left.get_mut(&essence(&line)).filter(|left| **left > 0);
+                let found = found.unwrap_or_else(|| panic!("{name}, {seed}: not among those that were made: {line}"));
+                *found -= 1;
+            }
+        }
+        assert!(whole > 0 && uncertain > 0, "{name}: {whole} whole, {uncertain} incomplete");
+    }
+}
