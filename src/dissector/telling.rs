@@ -106,10 +106,8 @@ impl<S: Sink> Engine<'_, S> {
             self.shared.cancels.end(key, about.conn);
         }
         if self.config.records.queries {
-            let outcome = match closing {
-                Closing::Seen | Closing::Replaced => Outcome::Aborted,
-                Closing::Evicted | Closing::CaptureEnd => Outcome::Incomplete,
-            };
+            let has_ended = matches!(closing, Closing::Seen | Closing::Replaced) || about.closed_by.is_some();
+            let outcome = if has_ended { Outcome::Aborted } else { Outcome::Incomplete };
             while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, self.shared) {
                 self.tell_query(session, about, &execution);
                 self.shared.recycle(execution);

@@ -79,7 +79,8 @@ impl LineWriter {
     /// Writes the fields of [`MessageRecord`] in their order, as its derived form has them.
     fn message(&mut self, out: &mut Vec<u8>, record: &MessageRecord<'_>) -> Result<(), serializer::Error> {
         let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
-        let MessageRecord { content, query, elapsed_us, missing, holes, flags, error, .. } = record;
+        let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
+        let MessageRecord { missing, holes, flags, error, .. } = record;
         out.extend_from_slice(b"{\"event\":\"message\",\"ts\":\"");
         out.extend_from_slice(self.time(*ts).as_str().as_bytes());
         out.extend_from_slice(b"\",\"conn\":");
@@ -125,6 +126,15 @@ impl LineWriter {
         if let Some(elapsed_us) = elapsed_us {
             out.extend_from_slice(b",\"elapsed_us\":");
             integer(out, *elapsed_us);
+        }
+        if let Some(sql) = sql {
+            member(out, "sql", sql)?;
+        }
+        if let Some(statement) = statement {
+            member(out, "statement", statement)?;
+        }
+        if let Some(target) = target {
+            member(out, "target", target)?;
         }
         if *missing > 0 {
             member(out, "missing", missing)?;

@@ -250,7 +250,7 @@ impl Dialogue {
         let kept = &mut shared.kept;
         let mut execution = match query {
             Some(number) if shared.wants_queries && !matches!(request, Request::Sync | Request::CopyEnd) => {
-                executions.begin(number, seen.at, &mut shared.spare)
+                executions.begin(number, seen.at, seen.packet, &mut shared.spare)
             }
             _ => None,
         };

@@ -144,13 +144,13 @@ pub struct Execution {
 }
 
 impl Execution {
-    fn begin(&mut self, number: u64, at: Timestamp) {
+    fn begin(&mut self, number: u64, at: Timestamp, packet: u64) {
         let (mut sql, mut tags, mut error) =
             (std::mem::take(&mut self.sql), std::mem::take(&mut self.tags), std::mem::take(&mut self.error));
         sql.clear();
         tags.clear();
         error.clear();
-        *self = Self { number, started: at, ended: at, sql, tags, error, ..Self::default() };
+        *self = Self { number, started: at, ended: at, packet, sql, tags, error, ..Self::default() };
     }
 
     /// Its number on its connection.
@@ -287,10 +287,16 @@ pub struct Executions {
 
 impl Executions {
     /// A request begins, with its first message; or goes on.
-    pub(super) fn begin(&mut self, number: u64, at: Timestamp, spare: &mut Spare) -> Option<&mut Execution> {
+    pub(super) fn begin(
+        &mut self,
+        number: u64,
+        at: Timestamp,
+        packet: u64,
+        spare: &mut Spare,
+    ) -> Option<&mut Execution> {
         if self.open.back().is_none_or(|last| last.number < number) {
             let mut execution = spare.pop().unwrap_or_default();
-            execution.begin(number, at);
+            execution.begin(number, at, packet);
             self.open.push_back(execution);
         }
         self.get(number)

@@ -84,8 +84,7 @@ pub struct Facts {
     pub is_limited: bool,
     /// The version of the protocol that is spoken.
     pub protocol_version: Option<ProtocolVersion>,
-    asked_for: Option<AuthMethod>,
-    /// How the client showed who it is, once the server was content.
+    /// How the client showed, or was to show, who it is.
     pub auth_method: Option<AuthMethod>,
     /// The process ID of the server's process.
     pub process_id: Option<i32>,
@@ -134,7 +133,7 @@ impl Facts {
             Some(Message::Terminate) => self.has_terminated = true,
             Some(Message::SaslInitialResponse(response)) => {
                 let is_scram = crate::pg::auth::is_scram(response.mechanism);
-                self.asked_for = Some(if is_scram { AuthMethod::Scram } else { AuthMethod::Sasl });
+                self.auth_method = Some(if is_scram { AuthMethod::Scram } else { AuthMethod::Sasl });
             }
             _ => {}
         }
@@ -164,19 +163,19 @@ impl Facts {
             Some(Message::AuthenticationOk) => {
                 self.authenticated_at = Some(seen.at);
                 if self.startup_at.is_some() {
-                    self.auth_method = Some(self.asked_for.unwrap_or(AuthMethod::None));
+                    self.auth_method.get_or_insert(AuthMethod::None);
                 }
             }
-            Some(Message::AuthenticationCleartextPassword) => self.asked_for = Some(AuthMethod::Password),
-            Some(Message::AuthenticationMd5Password(_)) => self.asked_for = Some(AuthMethod::Md5),
-            Some(Message::AuthenticationSasl(_)) => self.asked_for = Some(AuthMethod::Sasl),
-            Some(Message::AuthenticationGss) => self.asked_for = Some(AuthMethod::Gss),
-            Some(Message::AuthenticationSspi) => self.asked_for = Some(AuthMethod::Sspi),
+            Some(Message::AuthenticationCleartextPassword) => self.auth_method = Some(AuthMethod::Password),
+            Some(Message::AuthenticationMd5Password(_)) => self.auth_method = Some(AuthMethod::Md5),
+            Some(Message::AuthenticationSasl(_)) => self.auth_method = Some(AuthMethod::Sasl),
+            Some(Message::AuthenticationGss) => self.auth_method = Some(AuthMethod::Gss),
+            Some(Message::AuthenticationSspi) => self.auth_method = Some(AuthMethod::Sspi),
             Some(
                 Message::AuthenticationKerberosV5
                 | Message::AuthenticationScmCredential
                 | Message::UnknownAuthentication(_),
-            ) => self.asked_for = Some(AuthMethod::Other),
+            ) => self.auth_method = Some(AuthMethod::Other),
             Some(Message::BackendKeyData(key)) => self.process_id = Some(key.process_id),
             Some(Message::NegotiateProtocolVersion(negotiated)) => {
                 let newest = negotiated.newest_protocol_version;

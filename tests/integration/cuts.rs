@@ -97,13 +97,12 @@ fn conversation(name: &'static str) -> Conversation {
 
 /// Messages without what depends on when and in which packet they came.
 fn essence(packets: &[OwnedPacket]) -> Vec<Value> {
-    let config = Config { ports: Some(vec![5432, 5415]), ..Config::default() };
+    let config = Config { ports: Some(vec![5432, 5415]), ..captures::everything() };
     let mut lines = captures::dissect_packets(packets, config).values();
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
-        for field in ["ts", "packet", "elapsed_us", "client", "server"] {
-            line.remove(field);
-        }
+        let of_the_network = ["ts", "started", "packet", "client", "server", "end", "ended_by"];
+        line.retain(|field, _| !field.ends_with("_us") && !of_the_network.contains(&field.as_str()));
     }
     lines
 }

@@ -1,4 +1,5 @@
-//! Each capture gives the lines that its `expected.jsonl` holds.
+//! Each capture gives the lines that its `expected.jsonl` holds, and as lines of requests and sessions those of its
+//! `queries.jsonl`.
 //!
 //! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes them anew; they are to be read before they are
 //! committed. A capture in the table of copies has none: it holds the messages of another capture, and is compared with
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use pgdissect::dissector::{Config, Records};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
@@ -78,15 +80,18 @@ fn captures_give_the_expected_lines() {
         if COPIES.iter().any(|(_, copies)| copies.contains(&name.as_str())) {
             continue;
         }
-        let actual = snapshot(&captures::dissect_one(&name));
-        let path = snapshot_path(&name);
-        if bless {
-            std::fs::write(&path, &actual).unwrap();
-            continue;
-        }
-        let expected = std::fs::read_to_string(&path).unwrap_or_default();
-        if let Some(difference) = first_difference(&expected, &actual) {
-            writeln!(failures, "{name}: {difference}").unwrap();
+        let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
+        for (kind, records) in SNAPSHOTS {
+            let actual = snapshot(&captures::dissect_packets(&packets, Config { records, ..captures::config() }));
+            let path = snapshot_path(&name, kind);
+            if bless {
+                std::fs::write(&path, &actual).unwrap();
+                continue;
+            }
+            let expected = std::fs::read_to_string(&path).unwrap_or_default();
+            if let Some(difference) = first_difference(&expected, &actual) {
+                writeln!(failures, "{name}, {kind}: {difference}").unwrap();
+            }
         }
     }
     assert!(failures.is_empty(), "{failures}");
@@ -97,7 +102,7 @@ fn every_snapshot_has_its_capture() {
     let wanted: Vec<_> = captures::all()
         .iter()
         .filter(|name| !COPIES.iter().any(|(_, copies)| copies.contains(&name.as_str())))
-        .map(|name| snapshot_path(name))
+        .flat_map(|name| SNAPSHOTS.map(|(kind, _)| snapshot_path(name, kind)))
         .collect();
     for folder in std::fs::read_dir(captures::testdata()).unwrap() {
         let folder = folder.unwrap().path();
@@ -106,7 +111,8 @@ fn every_snapshot_has_its_capture() {
         }
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
-            let is_snapshot = path.to_str().unwrap().ends_with("expected.jsonl");
+            let path_text = path.to_str().unwrap();
+            let is_snapshot = SNAPSHOTS.iter().any(|(kind, _)| path_text.ends_with(&format!("{kind}.jsonl")));
             assert!(!is_snapshot || wanted.contains(&path), "{} belongs to no capture", path.display());
         }
     }
@@ -145,12 +151,18 @@ fn essence(output: &Output) -> Vec<Value> {
     lines
 }
 
-fn snapshot_path(name: &str) -> PathBuf {
+/// The snapshots of a capture: the lines of messages, and those of what they add up to. Both have those of loss.
+const SNAPSHOTS: [(&str, Records); 2] = [
+    ("expected", Records { messages: true, queries: false, sessions: false }),
+    ("queries", Records { messages: false, queries: true, sessions: true }),
+];
+
+fn snapshot_path(name: &str, kind: &str) -> PathBuf {
     let path = captures::testdata().join(name);
     let file = path.file_name().unwrap().to_str().unwrap();
     let stem = file.split('.').next().unwrap();
     let prefix = if stem == "capture" { String::new() } else { format!("{stem}.") };
-    path.with_file_name(format!("{prefix}expected.jsonl"))
+    path.with_file_name(format!("{prefix}{kind}.jsonl"))
 }
 
 /// The lines; or, where they are too long to be read, their beginning, their end, and what tells whether the rest is the
@@ -173,7 +185,8 @@ fn snapshot(output: &Output) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for line in output.values() {
         let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        *kinds.entry(format!("{} {}{}", field("dir"), field("type"), field("reason"))).or_default() += 1;
+        let what = [field("dir"), " ".to_owned(), field("type"), field("reason"), field("protocol"), field("state")];
+        *kinds.entry(what.concat()).or_default() += 1;
     }
     let count = output.lines.len();
     let mut digest: Vec<_> = output.lines.iter().take(HEAD).map(shown).collect();
