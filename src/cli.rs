@@ -117,6 +117,10 @@ pub(crate) struct Args {
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
     pub(crate) format: Format,
 
+    /// Write rows as objects by the names of their columns, instead of arrays
+    #[arg(long, help_heading = "Output")]
+    pub(crate) named_rows: bool,
+
     /// Write lines to a file
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,

@@ -41,6 +41,8 @@ pub struct Config {
     pub max_remembered: usize,
     /// Whether passwords, keys and proofs are written.
     pub show_secrets: bool,
+    /// Whether rows are objects by the names of their columns, where these are known, instead of arrays.
+    pub named_rows: bool,
     /// Which records are made.
     pub records: Records,
     /// Of which sessions they are made.
@@ -103,6 +105,7 @@ impl Default for Config {
             max_connections: 65_536,
             max_remembered: 64 << 20,
             show_secrets: false,
+            named_rows: false,
             records: Records::default(),
             only: Only::default(),
         }

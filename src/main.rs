@@ -185,6 +185,7 @@ impl<'a> Run<'a> {
             max_connections: args.max_connections,
             show_secrets: args.show_secrets,
             max_remembered: args.max_remembered,
+            named_rows: args.named_rows,
             only: Only {
                 users: bytes_of(&args.user),
                 databases: bytes_of(&args.database),

@@ -10,6 +10,7 @@ use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framing, Step};
 use crate::pg::message::{self, Message};
 use crate::pg::resync;
+use crate::pg::row::{RowShape, Types};
 use crate::pg::text::{Excerpt, Sql, Text};
 use crate::reader::DecodeError;
 use crate::record::{Content, Counters, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
@@ -306,7 +307,12 @@ impl<S: Sink> Engine<'_, S> {
                     direction,
                     &frame,
                     content,
-                    Attributes { error: Some(error), ..Attributes::default() },
+                    Attributes {
+                        meaning: &Meaning::default(),
+                        flags: Flags::default(),
+                        hides_damage: false,
+                        error: Some(error),
+                    },
                     origin,
                 );
                 session.lose(direction);
@@ -347,11 +353,11 @@ impl<S: Sink> Engine<'_, S> {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
             hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
             error: None,
-            meaning,
+            meaning: &meaning,
         };
         let content = match decoded {
             Ok(mut message) => {
-                attributes.flags.midstream |= complete(&mut message, session);
+                attributes.flags.midstream |= complete(&mut message, session, &meaning, self.config.named_rows);
                 Content::Decoded(message)
             }
             Err(error) => {
@@ -360,7 +366,7 @@ impl<S: Sink> Engine<'_, S> {
                 Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
             }
         };
-        let is_ready = attributes.meaning.is_ready;
+        let is_ready = meaning.is_ready;
         self.message(about, direction, frame, content, attributes, origin);
         self.after(session, about, direction, frame, is_ready, origin);
     }
@@ -423,7 +429,7 @@ impl<S: Sink> Engine<'_, S> {
         direction: Direction,
         frame: &Frame<'_>,
         content: Content<'_>,
-        attributes: Attributes,
+        attributes: Attributes<'_>,
         origin: Origin,
     ) {
         about.seq += 1;
@@ -586,9 +592,8 @@ impl<S: Sink> Engine<'_, S> {
 }
 
 /// What a line says of a message beside its content.
-#[derive(Default)]
-struct Attributes {
-    meaning: Meaning,
+struct Attributes<'a> {
+    meaning: &'a Meaning,
     flags: Flags,
     /// Whether what was captured behind a hole may be a secret.
     hides_damage: bool,
@@ -634,14 +639,29 @@ fn meaning_flags(meaning: &Meaning) -> Flags {
 }
 
 /// Gives a message what only the session knows of it. Says whether something that it depends on was never seen.
-fn complete<'a>(message: &mut Message<'a>, session: &'a Session) -> bool {
+fn complete<'a>(message: &mut Message<'a>, session: &'a Session, meaning: &'a Meaning, has_named_rows: bool) -> bool {
+    let settings = Some(&session.facts().settings);
     match message {
+        Message::Bind(bind) => {
+            bind.parameters.settings = settings;
+            bind.parameters.types = meaning.subject.parameter_types();
+            false
+        }
         Message::DataRow(row) => {
-            row.values.formats = session.row_formats();
+            let shape = session.dialogue().row();
+            row.values.formats = session.dialogue().row_formats();
+            row.values.settings = settings;
+            row.values.types = shape.map_or(Types::default(), RowShape::types);
+            row.values.columns = shape.filter(|_| has_named_rows).map(RowShape::fields);
             row.values.formats.is_unknown() && !row.values.list.is_empty()
         }
+        Message::FunctionCall(call) => {
+            call.arguments.settings = settings;
+            false
+        }
         Message::FunctionCallResponse(response) => {
-            response.value.format = session.row_formats().get(0);
+            response.value.format = session.dialogue().row_formats().get(0);
+            response.value.settings = settings;
             response.value.format.is_none()
         }
         Message::CopyData(copy) => copy.data.format.is_none(),

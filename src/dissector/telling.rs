@@ -5,6 +5,7 @@ use super::connection::{About, Connection};
 use super::engine::Engine;
 use crate::direction::Direction;
 use crate::packet::Origin;
+use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text};
 use crate::record::query::Failure;
 use crate::record::session::{EncryptionName, End, Ended, Settings, Side, State};
@@ -63,7 +64,10 @@ impl<S: Sink> Engine<'_, S> {
             statement: execution.statement_name().map(Text),
             portal: execution.portal().map(|portal| Text(portal.name())).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,
-            params: execution.parameters().filter(|values| !values.list.is_empty()),
+            params: execution
+                .parameters()
+                .filter(|values| !values.list.is_empty())
+                .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
             command: execution.tags(),
             rows: execution.rows(),
             bytes_in: execution.bytes_in,

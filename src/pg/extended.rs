@@ -50,7 +50,7 @@ impl<'a> Bind<'a> {
         let statement = Text::decode(reader, "statement name")?;
         let parameter_formats = List::counted(reader, "number of parameter formats")?;
         let list = List::counted(reader, "number of parameters")?;
-        let parameters = Values { list, formats: Formats::from_codes(parameter_formats) };
+        let parameters = Values::new(list, Formats::from_codes(parameter_formats));
         let result_formats = List::counted(reader, "number of result formats")?;
         Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
     }

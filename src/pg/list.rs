@@ -86,6 +86,11 @@ impl<T> List<'_, T> {
         self.count
     }
 
+    /// Whether what follows its last item is missing, and maybe the end of that.
+    pub const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.count == 0

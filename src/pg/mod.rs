@@ -12,6 +12,7 @@ pub mod error;
 pub mod extended;
 pub mod frame;
 pub mod framer;
+mod keys;
 pub mod list;
 pub mod message;
 pub mod query;

@@ -146,7 +146,7 @@ impl<'a> FunctionCall<'a> {
         let function_oid = Oid(reader.u32("function object ID")?);
         let argument_formats = List::counted(reader, "number of argument formats")?;
         let list = List::counted(reader, "number of arguments")?;
-        let arguments = Values { list, formats: Formats::from_codes(argument_formats) };
+        let arguments = Values::new(list, Formats::from_codes(argument_formats));
         let result_format = Format(reader.i16("result format")?);
         Ok(Self { function_oid, argument_formats, arguments, result_format })
     }
@@ -161,7 +161,7 @@ pub struct FunctionCallResponse<'a> {
 
 impl<'a> FunctionCallResponse<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { value: FormattedValue { value: Value::decode(reader)?, format: None } })
+        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None) })
     }
 }
 

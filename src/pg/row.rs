@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::keys::UniqueKeys;
 use super::list::{Decode, KeptList, List, Oid};
 use super::text::{Bytea, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
+use crate::value::{self, Settings, TypedValue};
 
 /// A format code: 0 for text, 1 for binary. Written as `"text"`, `"binary"`, or the number where it is another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +103,8 @@ pub struct RowShape {
     fields: KeptList,
     /// The formats, as Bind has them.
     codes: Vec<u8>,
+    /// The types, as ParameterDescription has them.
+    types: Vec<u8>,
 }
 
 impl RowShape {
@@ -107,7 +112,11 @@ impl RowShape {
     pub fn keep(&mut self, description: &RowDescription<'_>) {
         self.fields.keep(&description.fields);
         self.codes.clear();
-        self.codes.extend(description.fields.iter().flat_map(|field| field.format.0.to_be_bytes()));
+        self.types.clear();
+        for field in description.fields.iter() {
+            self.codes.extend_from_slice(&field.format.0.to_be_bytes());
+            self.types.extend_from_slice(&field.type_oid.0.to_be_bytes());
+        }
     }
 
     /// Whether these are the columns that are kept.
@@ -126,9 +135,14 @@ impl RowShape {
         Formats::Each(&self.codes)
     }
 
+    /// The types of the columns.
+    pub fn types(&self) -> Types<'_> {
+        Types(&self.types)
+    }
+
     /// How many bytes it takes.
     pub fn size(&self) -> usize {
-        self.fields.size() + self.codes.len()
+        self.fields.size() + self.codes.len() + self.types.len()
     }
 }
 
@@ -176,7 +190,7 @@ pub struct DataRow<'a> {
 impl<'a> DataRow<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let list = List::counted(reader, "number of columns")?;
-        Ok(Self { values: Values { list, formats: Formats::Unknown } })
+        Ok(Self { values: Values::new(list, Formats::Unknown) })
     }
 }
 
@@ -197,45 +211,111 @@ impl<'a> Decode<'a> for Value<'a> {
     }
 }
 
-/// Values of parameters, arguments or columns, with what is known of their formats.
+/// The types of a list of values: object IDs, as they are on the wire; 0, or none, where one is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Types<'a>(&'a [u8]);
+
+impl<'a> Types<'a> {
+    /// The types that a list of object IDs says.
+    pub const fn from_oids(oids: &List<'a, Oid>) -> Self {
+        Self(oids.as_bytes())
+    }
+
+    /// The type of the value at an index, 0 where it is not known.
+    pub fn get(self, index: usize) -> u32 {
+        self.0.get(4 * index..).and_then(|types| types.first_chunk()).map_or(0, |oid| u32::from_be_bytes(*oid))
+    }
+}
+
+/// Values of parameters, arguments or columns, with what is known of their formats and types.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// The values.
     pub list: List<'a, Value<'a>>,
     /// Their formats.
     pub formats: Formats<'a>,
+    /// Their types.
+    pub types: Types<'a>,
+    /// How their session writes values, where it is known.
+    pub settings: Option<&'a Settings>,
+    /// The columns that they are of, where they are to be written by name.
+    pub columns: Option<List<'a, Field<'a>>>,
 }
 
 impl<'a> Values<'a> {
-    /// The values, each with its format.
+    /// Values of which only the formats are known.
+    pub fn new(list: List<'a, Value<'a>>, formats: Formats<'a>) -> Self {
+        Self { list, formats, types: Types::default(), settings: None, columns: None }
+    }
+
+    /// The values, each with its format and type.
     pub fn iter(&self) -> impl Iterator<Item = FormattedValue<'a>> + use<'a> {
-        let formats = self.formats;
-        self.list.iter().enumerate().map(move |(index, value)| FormattedValue { value, format: formats.get(index) })
+        let Self { list, formats, types, settings, .. } = *self;
+        let last = list.len().saturating_sub(1);
+        list.iter().enumerate().map(move |(index, value)| {
+            // One that may be cut off is no value of its type.
+            let settings = settings.filter(|_| !list.is_cut() || index != last);
+            FormattedValue { value, format: formats.get(index), type_oid: types.get(index), settings }
+        })
     }
 }
 
 impl Serialize for Values<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        match &self.columns {
+            Some(columns) if columns.len() >= self.list.len() => {
+                let mut keys = UniqueKeys::default();
+                let mut map = serializer.serialize_map(Some(self.list.len()))?;
+                for (column, value) in columns.iter().zip(self.iter()) {
+                    map.serialize_entry(&*keys.next(column.name), &value)?;
+                }
+                map.end()
+            }
+            _ => serializer.collect_seq(self.iter()),
+        }
     }
 }
 
-inline_schema!(Values<'_>, "Values", Vec::<FormattedValue<'_>>::json_schema);
+inline_schema!(Values<'_>, "Values", |_: &mut SchemaGenerator| json_schema!({ "type": ["array", "object"] }));
 
-/// A value and its format, where that is known.
+/// A value, with its format and type where these are known.
 ///
-/// Written as null, a string for text, and `"\\x…"` for binary data. Where the format is not known, text is taken for
-/// text where it reads as text.
+/// Written as its type says ([`crate::value`]); where that is not known, as null, a string for text, and `"\\x…"` for binary
+/// data. Where the format is not known, text is taken for text where it reads as text.
 #[derive(Clone, Copy, Debug)]
 pub struct FormattedValue<'a> {
     /// The value.
     pub value: Value<'a>,
     /// Its format.
     pub format: Option<Format>,
+    /// The object ID of its type; 0 where it is not known.
+    pub type_oid: u32,
+    /// How its session writes values, where it is known.
+    pub settings: Option<&'a Settings>,
+}
+
+impl<'a> FormattedValue<'a> {
+    /// A value of which only the format is known.
+    pub const fn new(value: Value<'a>, format: Option<Format>) -> Self {
+        Self { value, format, type_oid: 0, settings: None }
+    }
+
+    /// The value with its type; nothing where it is NULL, or where not enough is known of it.
+    pub fn typed(&self) -> Option<TypedValue<'a>> {
+        let format = match self.format? {
+            Format::TEXT => value::Format::Text,
+            Format::BINARY => value::Format::Binary,
+            _ => return None,
+        };
+        Some(TypedValue { type_oid: self.type_oid, format, bytes: self.value.0?, settings: self.settings? })
+    }
 }
 
 impl Serialize for FormattedValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(typed) = self.typed() {
+            return typed.serialize(serializer);
+        }
         let Some(bytes) = self.value.0 else { return serializer.serialize_none() };
         match self.format {
             Some(Format::TEXT) => Text(bytes).serialize(serializer),
@@ -245,12 +325,8 @@ impl Serialize for FormattedValue<'_> {
     }
 }
 
-inline_schema!(FormattedValue<'_>, "Value", |_: &mut SchemaGenerator| json_schema!({
-    "anyOf": [
-        { "type": ["string", "null"] },
-        { "type": "object", "properties": { "hex": { "type": "string" } }, "required": ["hex"] },
-    ],
-}));
+// Any JSON, for that is what a value of type json may be.
+inline_schema!(FormattedValue<'_>, "Value", |_: &mut SchemaGenerator| Schema::from(true));
 
 /// Data whose format is not known: text where it reads as text, else binary.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::keys::UniqueKeys;
 use super::list::{Decode, List};
 use super::text::{Secret, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
@@ -120,28 +121,9 @@ impl<'a> Parameters<'a> {
 impl Serialize for Parameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut keys = UniqueKeys::default();
         for (name, value) in self.iter() {
-            // A JSON key must be a string: a name that is not UTF-8 is written in hex, as `\x…`.
-            let mut key = match name.as_str() {
-                Some(name) => name.to_owned(),
-                None => super::text::Bytea(name.0).to_string(),
-            };
-            let times = seen.entry(key.clone()).or_default();
-            *times += 1;
-            if *times > 1 {
-                let base = key;
-                let mut number = *times;
-                key = loop {
-                    let candidate = format!("{base}#{number}");
-                    if !seen.contains_key(&candidate) {
-                        break candidate;
-                    }
-                    number += 1;
-                };
-                seen.insert(key.clone(), 1);
-            }
-            map.serialize_entry(&key, &value)?;
+            map.serialize_entry(&*keys.next(name), &value)?;
         }
         map.end()
     }

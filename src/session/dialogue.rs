@@ -15,7 +15,7 @@ use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
-use crate::pg::row::Formats;
+use crate::pg::row::{Formats, RowShape, Types};
 use crate::time::Timestamp;
 
 /// What the sessions of all connections share.
@@ -438,6 +438,16 @@ impl Dialogue {
         }
     }
 
+    /// The columns of the rows that the backend sends now.
+    pub fn row(&self) -> Option<&RowShape> {
+        let head = self.pending.head()?;
+        match (head.request, &head.about) {
+            (Request::Query, _) => self.simple_row.as_ref().map(|row| &row.shape),
+            (Request::Execute, About::Portal(portal)) => portal.row(),
+            _ => None,
+        }
+    }
+
     /// Whether requests or replies were lost, so that what depends on them is not known.
     pub const fn is_uncertain(&self) -> bool {
         self.pending.is_uncertain()
@@ -490,6 +500,11 @@ impl Subject {
             Self::Portal(portal) => portal.statement().map(|statement| &**statement),
             Self::Nothing | Self::Unknown => None,
         }
+    }
+
+    /// The types of the parameters of a Bind, as far as they are known.
+    pub fn parameter_types(&self) -> Types<'_> {
+        if let Self::Portal(portal) = self { portal.parameter_types() } else { Types::default() }
     }
 
     /// The name of the statement, where it is known.

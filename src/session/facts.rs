@@ -11,6 +11,7 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::startup::{ProtocolVersion, StartupMessage};
 use crate::pg::text::Text;
 use crate::time::Timestamp;
+use crate::value::Settings;
 
 /// How many settings are remembered: PostgreSQL reports 15, and poolers and forks some more.
 const MAX_PARAMETERS: usize = 64;
@@ -80,6 +81,8 @@ pub struct Facts {
     database: Option<Box<[u8]>>,
     application: Option<Box<[u8]>>,
     parameters: Vec<Setting>,
+    /// How values are written.
+    pub settings: Settings,
     /// Some settings were too many, or too long, to be remembered.
     pub is_limited: bool,
     /// The version of the protocol that is spoken.
@@ -143,6 +146,7 @@ impl Facts {
         self.protocol_version = Some(startup.protocol_version);
         let mut is_physical = false;
         for (name, value) in startup.parameters.iter() {
+            self.settings.parameter(name.0, value.0);
             let kept = || Some(value.0).filter(|value| value.len() <= MAX_VALUE).map(Into::into);
             match name.0 {
                 b"user" => self.user = kept(),
@@ -182,7 +186,10 @@ impl Facts {
                 self.protocol_version =
                     Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
             }
-            Some(Message::ParameterStatus(status)) => self.set(status.name, status.value),
+            Some(Message::ParameterStatus(status)) => {
+                self.settings.parameter(status.name.0, status.value.0);
+                self.set(status.name, status.value);
+            }
             Some(Message::ErrorResponse(fields)) => {
                 self.errors += 1;
                 let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));

@@ -16,7 +16,7 @@ use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
-use crate::pg::row::{Format, Formats};
+use crate::pg::row::Format;
 use crate::time::Timestamp;
 
 pub mod budget;
@@ -255,11 +255,6 @@ impl Session {
             return Meaning { elapsed_us: startup_elapsed, ..Meaning::default() };
         }
         self.dialogue.reply(tag, seen, shared)
-    }
-
-    /// The formats of the rows that the backend sends now.
-    pub fn row_formats(&self) -> Formats<'_> {
-        self.dialogue.row_formats()
     }
 
     /// Requests and replies.

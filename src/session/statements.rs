@@ -11,7 +11,7 @@ use super::texts::{TextId, Texts};
 use crate::pg::extended::{Bind, Parse, TargetKind};
 use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::query::FunctionCall;
-use crate::pg::row::{Formats, RowDescription, RowShape, Values};
+use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -46,8 +46,8 @@ impl Statement {
 
     /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
     /// server.
-    pub fn parameter_types(&self) -> List<'_, Oid> {
-        self.described.get().map_or(&self.declared, |(described, _)| described).get()
+    pub fn parameter_types(&self) -> Types<'_> {
+        Types::from_oids(&self.described.get().map_or(&self.declared, |(described, _)| described).get())
     }
 
     /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
@@ -94,8 +94,16 @@ impl Portal {
 
     /// The values of its parameters; none where there was no room to keep them.
     pub fn parameters(&self) -> Option<Values<'_>> {
-        let formats = Formats::from_codes(self.parameter_formats.get());
-        self.has_parameters.then(|| Values { list: self.parameters.get(), formats })
+        if !self.has_parameters {
+            return None;
+        }
+        let values = Values::new(self.parameters.get(), Formats::from_codes(self.parameter_formats.get()));
+        Some(Values { types: self.parameter_types(), ..values })
+    }
+
+    /// The types of its parameters, as far as they are known.
+    pub fn parameter_types(&self) -> Types<'_> {
+        self.statement.as_ref().map_or(Types::default(), |statement| statement.parameter_types())
     }
 
     /// The formats of its rows.

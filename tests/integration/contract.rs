@@ -165,7 +165,7 @@ fn wrong_lines_are_found() {
         ("a negative length", |line| line["len"] = json!(-1)),
         ("an unknown flag", |line| line["flags"] = json!(["odd"])),
         ("an empty list of flags", |line| line["flags"] = json!([])),
-        ("a value of another kind", |line| line["body"]["parameters"] = json!([true])),
+        ("values that are no list", |line| line["body"]["parameters"] = json!(true)),
         ("a time of no precision", |line| line["ts"] = json!("2026-11-22")),
         ("a body that is no object", |line| line["body"] = json!("x")),
     ];

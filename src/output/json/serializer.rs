@@ -97,17 +97,21 @@ impl fmt::Write for Escaping<'_> {
     }
 }
 
+/// The name of the struct as which serde_json serializes JSON that is written as it is. Its one field is the text.
+const RAW: &str = "$serde_json::private::RawValue";
+
 /// The members of an array or object.
 pub(super) struct Members<'a> {
     out: &'a mut Vec<u8>,
     is_first: bool,
+    is_raw: bool,
     closes: &'static [u8],
 }
 
 impl<'a> Members<'a> {
     fn new(out: &'a mut Vec<u8>, opens: u8, closes: &'static [u8]) -> Self {
         out.push(opens);
-        Self { out, is_first: true, closes }
+        Self { out, is_first: true, is_raw: false, closes }
     }
 
     fn separate(&mut self) {
@@ -122,6 +126,11 @@ impl<'a> Members<'a> {
     }
 
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        if self.is_raw {
+            let text = serde_json::to_value(value).map_err(ser::Error::custom)?;
+            self.out.extend_from_slice(text.as_str().unwrap_or_default().as_bytes());
+            return Ok(());
+        }
         self.separate();
         self::field(self.out, name);
         value.serialize(Serializer { out: self.out })
@@ -265,7 +274,10 @@ impl<'a> ser::Serializer for Serializer<'a> {
         Ok(Members::new(self.out, b'{', b"}"))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'a>, Error> {
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Members<'a>, Error> {
+        if name == RAW {
+            return Ok(Members { out: self.out, is_first: true, is_raw: true, closes: b"" });
+        }
         self.serialize_map(None)
     }
 

@@ -8,6 +8,7 @@ use std::fmt::{self, Write};
 
 use crate::pg::row::{Format, FormattedValue, Guess};
 use crate::pg::text::{Hex, Text};
+use crate::value::Shown;
 
 /// How many characters of SQL are shown: enough for most statements that a person wrote.
 pub(super) const SQL: usize = 400;
@@ -72,7 +73,27 @@ pub(super) struct Value<'a>(pub(super) FormattedValue<'a>);
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = self.0.value.0 else { return f.write_str("NULL") };
-        Data { bytes, format: self.0.format, limit: VALUE }.fmt(f)
+        match self.0.typed().filter(|typed| typed.type_oid != 0).map(|typed| typed.shown()) {
+            Some(Shown::Plain(plain)) => Prose(plain.as_bytes(), VALUE).fmt(f),
+            Some(Shown::Text(text)) => Literal { text: text.as_bytes(), len: bytes.len() }.fmt(f),
+            Some(Shown::Undecodable(bytes)) => Literal { text: bytes, len: bytes.len() }.fmt(f),
+            Some(Shown::Bytes(bytes)) => Binary(&bytes).fmt(f),
+            None => Data { bytes, format: self.0.format, limit: VALUE }.fmt(f),
+        }
+    }
+}
+
+/// Text of a value of so many bytes.
+struct Literal<'a> {
+    text: &'a [u8],
+    len: usize,
+}
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, cut) = beginning(self.text, VALUE);
+        write_literal(f, shown)?;
+        if cut { write!(f, "… ({} bytes)", self.len) } else { Ok(()) }
     }
 }
 
@@ -238,7 +259,7 @@ mod tests {
     use crate::pg::row::Value as Raw;
 
     fn value(bytes: Option<&[u8]>, format: Option<Format>) -> String {
-        Value(FormattedValue { value: Raw(bytes), format }).to_string()
+        Value(FormattedValue::new(Raw(bytes), format)).to_string()
     }
 
     fn text(bytes: &[u8]) -> String {

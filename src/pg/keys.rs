@@ -1,0 +1,36 @@
+//! Names from the wire as the keys of a JSON object, each of which must be a string, and another one.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::text::Text;
+use crate::hex::Bytea;
+
+/// Makes names unique: one that comes again gets `#2`, `#3`, … behind it.
+#[derive(Debug, Default)]
+pub(super) struct UniqueKeys<'a> {
+    /// The keys so far, and how often each came as a name.
+    seen: HashMap<Cow<'a, str>, u64>,
+}
+
+impl<'a> UniqueKeys<'a> {
+    /// The key for the next name. One that is not UTF-8 is written in hex, as `\\x…`.
+    pub(super) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
+        let name = match name.as_str() {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(Bytea(name.0).to_string()),
+        };
+        let mut times = self.seen.get(&name).map_or(1, |times| times + 1);
+        let mut key = name.clone();
+        while times > 1 {
+            key = Cow::Owned(format!("{name}#{times}"));
+            if !self.seen.contains_key(&key) {
+                break;
+            }
+            times += 1;
+        }
+        self.seen.insert(name, times);
+        self.seen.entry(key.clone()).or_insert(1);
+        key
+    }
+}
