@@ -7,6 +7,7 @@
 //! Each group of messages has a file, with its fields, its decoding and its names side by side.
 
 pub mod auth;
+pub mod condition;
 pub mod copy;
 pub mod error;
 pub mod extended;
@@ -18,7 +19,6 @@ pub mod message;
 pub mod query;
 pub mod resync;
 pub mod row;
-mod secret;
 pub mod startup;
 pub mod tag;
 pub mod text;
