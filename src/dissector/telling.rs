@@ -7,7 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text};
-use crate::record::query::Failure;
+use crate::record::query::{Failure, Fingerprint};
 use crate::record::session::{EncryptionName, End, Ended, Settings, Side, State};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
@@ -46,6 +46,7 @@ impl<S: Sink> Engine<'_, S> {
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
+        let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql));
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         self.sink.record(&Record::Query(QueryRecord {
@@ -61,6 +62,8 @@ impl<S: Sink> Engine<'_, S> {
             application: identity.application,
             protocol: execution.protocol,
             sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
+            normalized: normal_form.as_ref().map(|form| Text(&form.text)),
+            fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name().map(Text),
             portal: execution.portal().map(|portal| Text(portal.name())).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,
@@ -73,7 +76,7 @@ impl<S: Sink> Engine<'_, S> {
             bytes_in: execution.bytes_in,
             bytes_out: execution.bytes_out,
             outcome,
-            error: execution.error(show_secrets).map(|fields| Failure { fields }),
+            error: execution.error(show_secrets).map(Failure::new),
             canceled_by: execution.canceled_by,
             parse_us: execution.parse_us,
             bind_us: execution.bind_us,

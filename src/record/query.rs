@@ -1,15 +1,17 @@
 //! `"event":"query"`: one executed request.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use super::Flags;
-use crate::pg::error::Fields;
+use crate::pg::condition::condition_name;
+use crate::pg::error::{Fields, code};
 use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
-use crate::pg::text::{Sql, Text};
+use crate::pg::text::{Sql, Text, inline_schema};
 use crate::session::execution::{Outcome, Protocol, Tags};
+use crate::sql::normalize;
 use crate::time::Timestamp;
 
 /// One executed request, written when it has ended: a Query, whatever the number of its statements; an Execute, with the
@@ -45,6 +47,12 @@ pub struct QueryRecord<'a> {
     /// The SQL; absent where it was prepared before the capture began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sql: Option<Sql<'a>>,
+    /// The SQL as pg_stat_statements shows it: with `$n` for its constants, on one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalized: Option<Text<'a>>,
+    /// What all SQL of that shape shares, also under other releases: 16 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// The name of the prepared statement; empty for the unnamed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<Text<'a>>,
@@ -98,9 +106,35 @@ pub struct QueryRecord<'a> {
     pub flags: Flags,
 }
 
+impl<'a> Failure<'a> {
+    /// The fields of an ErrorResponse.
+    pub fn new(fields: Fields<'a>) -> Self {
+        let sqlstate = fields.get(code::CODE).and_then(|code| code.0.try_into().ok());
+        Self { condition: sqlstate.and_then(condition_name), fields }
+    }
+}
+
+/// The fingerprint of a normal form, written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub normalize::Fingerprint);
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+inline_schema!(Fingerprint, "Fingerprint", |_: &mut SchemaGenerator| json_schema!({
+    "type": "string",
+    "pattern": "^[0-9a-f]{16}$",
+}));
+
 /// An ErrorResponse, with the name of its SQLSTATE.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Failure<'a> {
+    /// The name of the condition that the SQLSTATE stands for, as PL/pgSQL has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<&'static str>,
     /// The fields.
     #[serde(flatten)]
     pub fields: Fields<'a>,

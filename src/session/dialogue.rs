@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::budget::{Budget, Total};
 use super::cancel::{CancelKey, Cancels};
+use super::effects;
 use super::execution::{Execution, Executions, Outcome, Protocol, SMALL, Spare, recycle};
 use super::names::Known;
 use super::pending::{Expected, Fate, Pending, Place, Request};
@@ -16,6 +17,7 @@ use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Formats, RowShape, Types};
+use crate::sql::cache::Cache;
 use crate::time::Timestamp;
 
 /// What the sessions of all connections share.
@@ -27,6 +29,8 @@ pub struct Shared {
     pub kept: Kept,
     /// Keys of sessions.
     pub cancels: Cancels,
+    /// Normal forms of SQL.
+    pub normal_forms: Cache,
     spare: Spare,
     wants_queries: bool,
 }
@@ -39,6 +43,7 @@ impl Shared {
             total: Total::new(max_bytes),
             kept: Kept { texts: Texts::new(max_bytes), statements: Pool::default(), portals: Pool::default() },
             cancels: Cancels::default(),
+            normal_forms: Cache::default(),
             spare: Spare::new(),
             wants_queries,
         }
@@ -108,6 +113,8 @@ enum About {
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
     Name(TargetKind, Box<[u8]>),
+    /// A simple query that may do something to names.
+    Sql(Box<[u8]>),
 }
 
 /// Requests and replies.
@@ -116,8 +123,12 @@ pub struct Dialogue {
     pending: Pending<About>,
     statements: Statements,
     executions: Executions,
-    /// The columns of the rows of a simple query that come now.
-    simple_row: Option<Arc<Row>>,
+    /// The columns of the rows that come now, as the RowDescription right before them says.
+    run: Option<Arc<Row>>,
+    /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
+    describes_statement: bool,
+    /// How many statements of the simple query under way are completed.
+    simple_done: usize,
     transaction: Option<TransactionStatus>,
     /// How many requests were sent that execute something.
     queries: u64,
@@ -140,7 +151,9 @@ impl Dialogue {
             pending,
             statements,
             executions: Executions::default(),
-            simple_row: None,
+            run: None,
+            describes_statement: false,
+            simple_done: 0,
             transaction: None,
             queries: 0,
             cancel_key: None,
@@ -181,7 +194,7 @@ impl Dialogue {
     pub fn lose(&mut self, requests: bool) {
         self.pending.lose();
         self.executions.lose();
-        self.simple_row = None;
+        self.run = None;
         self.transaction = None;
         if requests {
             // One of those that were not seen may have given any name another meaning.
@@ -334,7 +347,12 @@ impl Dialogue {
                         execution.keep_sql(query.query.text.0, seen.is_cut, statements.budget());
                     }
                 }
-                about = About::Nothing;
+                about = match message {
+                    Some(Message::Query(query)) if effects::may_name(query.query.text.0) => {
+                        About::Sql(query.query.text.0.into())
+                    }
+                    _ => About::Nothing,
+                };
             }
             (Request::FunctionCall, Some(Message::FunctionCall(call))) => {
                 let portal = statements.call(kept, call, shared.wants_queries);
@@ -374,7 +392,9 @@ impl Dialogue {
 
     /// Takes a message of the backend.
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+        self.follow_run(tag, seen.message);
         self.describe(seen.message);
+        self.take_effects(tag, seen.message, shared);
         let head = self.pending.head().map(|head| head.request);
         let attribution = {
             let Self { pending, statements, executions, .. } = self;
@@ -395,26 +415,55 @@ impl Dialogue {
             }
         }
         if tag == b'Z' {
-            self.simple_row = None;
+            self.simple_done = 0;
             self.transaction = match seen.message {
                 Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
                 _ => None,
             };
             if self.transaction == Some(TransactionStatus::IDLE) {
-                // "… portals … are destroyed at the end of the current transaction".
-                self.statements.portals.clear();
+                self.statements.end_transaction();
             }
         }
         Meaning { query: attribution.query, elapsed_us: attribution.elapsed_us, ..Meaning::default() }
+    }
+
+    /// Takes what the statement that is completed has done to names.
+    fn take_effects(&mut self, tag: u8, message: Option<&Message<'_>>, shared: &mut Shared) {
+        let Some(Message::CommandComplete(complete)) = message.filter(|_| tag == b'C') else { return };
+        let Self { pending, statements, simple_done, .. } = self;
+        let text;
+        let sql = match pending.head().map(|head| &head.about) {
+            Some(About::Sql(sql)) => effects::nth(sql, *simple_done),
+            Some(About::Portal(portal)) => {
+                let kept = portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?));
+                // What they do may push the text out.
+                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(<[u8]>::to_vec);
+                text.as_deref().and_then(|sql| effects::nth(sql, 0))
+            }
+            _ => None,
+        };
+        effects::apply(complete.command_tag.0, sql, statements, &mut shared.kept);
+        *simple_done += 1;
+    }
+
+    /// Takes note of the columns that the rows have which follow.
+    fn follow_run(&mut self, tag: u8, message: Option<&Message<'_>>) {
+        match (tag, message) {
+            // These come at any time.
+            (b'N' | b'S' | b'A', _) => return,
+            (b'D', _) => {}
+            (b'T', Some(Message::RowDescription(row))) if !self.describes_statement => {
+                self.run = self.statements.describe_rows(row);
+            }
+            _ => self.run = None,
+        }
+        self.describes_statement = tag == b't';
     }
 
     /// Takes what the backend says of columns and parameters.
     fn describe(&mut self, message: Option<&Message<'_>>) {
         let Some(head) = self.pending.head() else { return };
         match (message, head.request, &head.about) {
-            (Some(Message::RowDescription(row)), Request::Query, _) => {
-                self.simple_row = self.statements.describe_rows(row);
-            }
             (Some(Message::RowDescription(row)), Request::DescribePortal, About::Portal(portal)) => {
                 self.statements.describe_portal(portal, row);
             }
@@ -430,21 +479,19 @@ impl Dialogue {
 
     /// The formats of the rows, or of the function's result, that the backend sends now.
     pub fn row_formats(&self) -> Formats<'_> {
-        let Some(head) = self.pending.head() else { return Formats::Unknown };
-        match (head.request, &head.about) {
-            (Request::Query, _) => self.simple_row.as_ref().map_or(Formats::Unknown, |row| row.shape.formats()),
-            (Request::Execute | Request::FunctionCall, About::Portal(portal)) => portal.row_formats(),
-            _ => Formats::Unknown,
+        let of_run = || self.run.as_ref().map_or(Formats::Unknown, |row| row.shape.formats());
+        match self.pending.head().map(|head| (head.request, &head.about)) {
+            Some((Request::Execute | Request::FunctionCall, About::Portal(portal))) => portal.row_formats(),
+            Some((Request::FunctionCall, _)) => Formats::Unknown,
+            _ => of_run(),
         }
     }
 
     /// The columns of the rows that the backend sends now.
     pub fn row(&self) -> Option<&RowShape> {
-        let head = self.pending.head()?;
-        match (head.request, &head.about) {
-            (Request::Query, _) => self.simple_row.as_ref().map(|row| &row.shape),
-            (Request::Execute, About::Portal(portal)) => portal.row(),
-            _ => None,
+        match self.pending.head().map(|head| (head.request, &head.about)) {
+            Some((Request::Execute, About::Portal(portal))) => portal.row(),
+            _ => self.run.as_ref().map(|row| &row.shape),
         }
     }
 
@@ -511,7 +558,7 @@ impl Subject {
     pub fn statement_name(&self) -> Option<&[u8]> {
         match self {
             Self::Statement(statement) => Some(statement.name()),
-            Self::Portal(portal) => Some(portal.statement_name()),
+            Self::Portal(portal) => portal.statement_name(),
             Self::Nothing | Self::Unknown => None,
         }
     }

@@ -185,7 +185,7 @@ impl Execution {
     pub fn statement_name(&self) -> Option<&[u8]> {
         match (&self.portal, self.protocol) {
             (_, Protocol::Simple | Protocol::Function) => None,
-            (Some(portal), _) => Some(portal.statement_name()),
+            (Some(portal), _) => portal.statement_name(),
             (None, _) => self.statement.as_ref().map(|statement| statement.name()),
         }
     }

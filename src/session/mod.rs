@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 pub mod budget;
 pub mod cancel;
 pub mod dialogue;
+mod effects;
 pub mod execution;
 pub mod facts;
 mod names;

@@ -161,12 +161,23 @@ impl<T> Names<T> {
         self.change(name, |meanings| meanings.confirmed = None);
     }
 
-    /// All names that were confirmed stand for nothing any more.
-    pub(super) fn clear(&mut self) {
-        self.unnamed.confirmed = None;
+    /// A name stands for something by other means than a request that gives it a meaning.
+    pub(super) fn establish(&mut self, name: &[u8], meaning: Arc<T>) {
+        self.clock += 1;
+        let used = self.clock;
+        let meanings = if name.is_empty() { &mut self.unnamed } else { self.named.entry(name.into()).or_default() };
+        (meanings.confirmed, meanings.used) = (Some(meaning), used);
+    }
+
+    /// The names that were confirmed stand for nothing any more, but for those of which what they stand for is to stay.
+    pub(super) fn clear(&mut self, stays: impl Fn(&T) -> bool) {
+        let keep = |meanings: &mut Meanings<T>| {
+            meanings.confirmed = meanings.confirmed.take().filter(|meaning| stays(meaning));
+        };
+        keep(&mut self.unnamed);
         if !self.named.is_empty() {
             self.named.retain(|_, meanings| {
-                meanings.confirmed = None;
+                keep(meanings);
                 !meanings.is_empty()
             });
         }
@@ -256,7 +267,7 @@ mod tests {
         names.send(b"a", 1, Some(Arc::new("one")));
         names.confirm(b"a", 1);
         names.send(b"b", 2, Some(Arc::new("two")));
-        names.clear();
+        names.clear(|_| false);
         assert_eq!((names.get(b"a"), names.get(b"b")), (Known::Nothing, is("two")));
     }
 

@@ -8,7 +8,7 @@ use super::budget::{Budget, Share};
 use super::names::{Known, Names};
 use super::pool::Pool;
 use super::texts::{TextId, Texts};
-use crate::pg::extended::{Bind, Parse, TargetKind};
+use crate::pg::extended::{Bind, Parse};
 use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
@@ -61,6 +61,10 @@ impl Statement {
 pub struct Portal {
     name: Vec<u8>,
     statement_name: Vec<u8>,
+    /// DECLARE has made it, so that its statement has no name, and whether its rows are binary is not known.
+    is_declared: bool,
+    /// It outlives its transaction.
+    is_held: bool,
     statement: Option<Arc<Statement>>,
     is_statement_unknown: bool,
     parameters: KeptList,
@@ -78,8 +82,8 @@ impl Portal {
     }
 
     /// The name of the statement that it was made of.
-    pub fn statement_name(&self) -> &[u8] {
-        &self.statement_name
+    pub fn statement_name(&self) -> Option<&[u8]> {
+        (!self.is_declared).then_some(self.statement_name.as_slice())
     }
 
     /// The statement that it was made of, where it is known.
@@ -110,6 +114,7 @@ impl Portal {
     pub fn row_formats(&self) -> Formats<'_> {
         match self.row.get() {
             Some(row) => row.shape.formats(),
+            None if self.is_declared => Formats::Unknown,
             None => Formats::from_codes(self.result_formats.get()),
         }
     }
@@ -218,6 +223,7 @@ impl Statements {
         kept.portals.fill(|portal| {
             portal.name.clear();
             portal.name.extend_from_slice(bind.portal.0);
+            (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = matches!(statement, Known::Unknown);
             portal.statement_name.clear();
             portal.statement_name.extend_from_slice(bind.statement.0);
@@ -242,6 +248,7 @@ impl Statements {
         kept.portals.fill(|portal| {
             portal.name.clear();
             portal.statement_name.clear();
+            (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = false;
             portal.statement = None;
             portal.row.take();
@@ -330,11 +337,34 @@ impl Statements {
         }
     }
 
-    /// A name stands for nothing any more, by a Close, or by SQL.
-    pub fn remove(&mut self, kind: TargetKind, name: &[u8]) {
-        match kind {
-            TargetKind::Statement => self.prepared.remove(name),
-            TargetKind::Portal => self.portals.remove(name),
-        }
+    /// SQL has prepared a statement: PREPARE.
+    pub(super) fn prepare(&mut self, kept: &mut Kept, name: &[u8], sql: &[u8]) {
+        let share = self.room(name.len());
+        let statement = Statement { name: name.to_vec(), text: kept.texts.keep(sql), share, ..Statement::default() };
+        self.prepared.establish(name, Arc::new(statement));
+        self.make_room();
+    }
+
+    /// SQL has made a cursor, which is a portal: DECLARE.
+    pub(super) fn declare(&mut self, kept: &mut Kept, name: &[u8], is_held: bool, sql: &[u8]) {
+        let share = self.room(name.len());
+        let statement = Statement { text: kept.texts.keep(sql), ..Statement::default() };
+        self.portals.establish(
+            name,
+            Arc::new(Portal {
+                name: name.to_vec(),
+                is_declared: true,
+                is_held,
+                statement: Some(Arc::new(statement)),
+                share,
+                ..Portal::default()
+            }),
+        );
+        self.make_room();
+    }
+
+    /// "… portals … are destroyed at the end of the current transaction", but for cursors WITH HOLD.
+    pub(super) fn end_transaction(&mut self) {
+        self.portals.clear(|portal| portal.is_held);
     }
 }

@@ -172,7 +172,9 @@ fn bytes_and_parameters_are_those_of_the_messages() {
                     }
                     let empty = Value::Array(Vec::new());
                     if let Some(bound) = parameters.get(&key) {
-                        assert_eq!(line.get("params").unwrap_or(&empty), bound, "{name}: {line}");
+                        // The server may have told the types after the message was written.
+                        let text = |values: &Value| values.to_string().replace('"', "");
+                        assert_eq!(text(line.get("params").unwrap_or(&empty)), text(bound), "{name}: {line}");
                     }
                 }
                 _ => {}

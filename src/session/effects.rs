@@ -1,0 +1,73 @@
+//! What SQL does to names that the protocol uses too: PREPARE and DEALLOCATE to those of statements, DECLARE and CLOSE to
+//! those of portals.
+//!
+//! The command tag says that something was done, the text of the statement to which name. Where that is not plain, what
+//! the names stand for is unknown from then on.
+
+use super::statements::{Kept, Statements};
+use crate::sql::statement::{self, Statement};
+
+/// A text longer than this is not looked through: it is data.
+const MAX_LEN: usize = 64 * 1024;
+
+/// Whether a simple query may do something to names, so that its text is needed when it is answered.
+pub(super) fn may_name(sql: &[u8]) -> bool {
+    const WORDS: [&[u8]; 4] = [b"prepare", b"deallocate", b"declare", b"close"];
+    let is_one = |statement: &[u8]| {
+        let statement = statement.trim_ascii_start();
+        WORDS.iter().any(|word| statement.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word)))
+    };
+    // A `;` inside a text begins no statement, but costs no more than a look.
+    sql.len() <= MAX_LEN && sql.split(|byte| *byte == b';').any(is_one)
+}
+
+/// Whether the text of a statement must be known to know what it has done, by its command tag.
+pub(super) const fn needs_text(tag: &[u8]) -> bool {
+    matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
+}
+
+/// The statement of a text that is answered by a command tag when so many others have been.
+pub(super) fn nth(sql: &[u8], index: usize) -> Option<&[u8]> {
+    statement::split(sql).nth(index).and_then(|range| sql.get(range))
+}
+
+/// Takes a command tag, with the text of the statement where that is known.
+pub(super) fn apply(tag: &[u8], sql: Option<&[u8]>, statements: &mut Statements, kept: &mut Kept) {
+    match tag {
+        b"DEALLOCATE ALL" => statements.prepared.clear(|_| false),
+        b"CLOSE CURSOR ALL" => statements.portals.clear(|_| false),
+        b"DISCARD ALL" => {
+            statements.prepared.clear(|_| false);
+            statements.portals.clear(|_| false);
+        }
+        // ROLLBACK may be one to a savepoint.
+        b"COMMIT" => statements.end_transaction(),
+        b"PREPARE" | b"DEALLOCATE" => match sql.map(Statement::of) {
+            Some(Statement::Prepare { name, sql, .. }) => statements.prepare(kept, &name, sql),
+            Some(Statement::Deallocate(Some(name))) => statements.prepared.remove(&name),
+            _ => statements.prepared.forget(),
+        },
+        b"DECLARE CURSOR" | b"CLOSE CURSOR" => match sql.map(Statement::of) {
+            Some(Statement::Declare { name, is_held, sql }) => statements.declare(kept, &name, is_held, sql),
+            Some(Statement::Close(Some(name))) => statements.portals.remove(&name),
+            _ => statements.portals.forget(),
+        },
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_may_do_something_to_names_are_told_by_their_first_words() {
+        for sql in ["PREPARE a AS SELECT 1", " \n deallocate ALL", "BEGIN; Declare c CURSOR FOR SELECT 1", "a;;close c"]
+        {
+            assert!(may_name(sql.as_bytes()), "{sql}");
+        }
+        for sql in ["", "SELECT 1", "EXECUTE a", "INSERT INTO declared VALUES (1)", "DISCARD ALL"] {
+            assert!(!may_name(sql.as_bytes()), "{sql}");
+        }
+    }
+}
