@@ -259,6 +259,53 @@ fn a_statement_that_was_prepared_before_the_capture_is_named_and_not_known() {
     }
 }
 
+#[test]
+fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
+    let lines = everything_of("sql-names/capture.pcap").values();
+    let told = |kind: &str| -> Vec<(String, Option<String>)> {
+        let of_kind = lines.iter().filter(|line| line["type"] == kind);
+        let name = |line: &Value| line["statement"].as_str().or(line["body"]["name"].as_str()).unwrap().to_owned();
+        of_kind.map(|line| (name(line), line["sql"].as_str().map(ToOwned::to_owned))).collect()
+    };
+    let expected = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+        pairs.iter().map(|(name, sql)| ((*name).to_owned(), sql.map(ToOwned::to_owned))).collect()
+    };
+    // What the server says does not exist has no SQL.
+    assert_eq!(
+        told("Bind"),
+        expected(&[
+            ("by_sql", Some("SELECT $1 + 1 AS n")),
+            ("by_sql", None),
+            ("", Some("DEALLOCATE \"Quoted\"")),
+            ("Quoted", None),
+            ("one", None),
+            ("taken", Some("SELECT 'first'")),
+            ("", Some("INSERT INTO late VALUES (1), (1)")),
+        ])
+    );
+    let cursors: Vec<_> = told("Describe").into_iter().filter(|(name, _)| name == "short" || name == "held").collect();
+    assert_eq!(
+        cursors,
+        expected(&[
+            ("short", Some("SELECT 'short'")),
+            ("held", Some("SELECT 'held'")),
+            ("held", Some("SELECT 'held'")),
+            ("short", None),
+            ("held", None),
+        ])
+    );
+    assert!(lines.iter().all(|line| line.get("flags").is_none()), "nothing is unknown");
+
+    let query = |sql: &str| lines.iter().find(|line| line["event"] == "query" && line["sql"] == sql).unwrap();
+    let late = query("INSERT INTO late VALUES (1), (1)");
+    assert_eq!((&late["command"][0], &late["outcome"]), (&"INSERT 0 2".into(), &"error".into()));
+    assert_eq!(late["error"]["condition"], "unique_violation");
+    let last = query("SELECT pg_terminate_backend(pg_backend_pid())");
+    assert_eq!((&last["outcome"], &last["error"]["condition"]), (&"aborted".into(), &"admin_shutdown".into()));
+    let end = lines.iter().find(|line| line["state"] == "ended").unwrap();
+    assert_eq!((&end["end"], &end["ended_by"]), (&"fatal".into(), &"server".into()));
+}
+
 /// Requests without what depends on whether all of them were seen.
 fn essence(line: &Value) -> String {
     let mut line = line.clone();
