@@ -227,6 +227,62 @@ mod choosing {
     }
 
     #[test]
+    fn requests_that_failed_or_took_long() {
+        const CANCEL: &str = "cancel/capture.pcap";
+        let sql = |args: &[&str]| -> Vec<Value> {
+            run([&[PORT, CANCEL], args].concat()).good().iter().map(|line| line["sql"].clone()).collect()
+        };
+        let all = sql(&["-e", "query"]);
+        assert_eq!(all.len(), 4);
+        // Asking for them is asking for lines of requests.
+        assert_eq!(sql(&["--errors"]), all[1..3]);
+        assert_eq!(sql(&["--min-duration", "200ms"]), all[1..2]);
+        assert_says(&run([PORT, CANCEL, "--min-duration", "1us"]), 2, "wanted a number and ms, s, m or h");
+    }
+
+    #[test]
+    fn sessions_by_who_they_are() {
+        const SIMPLE: &str = "simple-query/capture.pcap";
+        let count = |args: &[&str]| run([&[PORT, SIMPLE], args].concat()).good().len();
+        let all = count(&[]);
+        assert_eq!(count(&["--user", "app", "--database", "shop,other"]), all);
+        assert_eq!(count(&["--user", "nobody"]), 0);
+        // The first session has several names, one after the other.
+        let of_each = ["simple", "notifier"].map(|name| count(&["--application", name]));
+        assert!(of_each.iter().all(|count| *count > 0) && of_each.iter().sum::<usize>() < all);
+    }
+
+    #[test]
+    fn rows_by_the_names_of_their_columns() {
+        let rows = run([PORT, "-tDataRow", "--named-rows", "-c1", "simple-query/capture.pcap"]).good();
+        assert_eq!(rows[0]["body"]["values"], json!({ "one": 1, "word": "text", "nothing": null, "empty": "" }));
+    }
+
+    #[test]
+    fn requests_and_sessions_as_text() {
+        let outcome = run([PORT, "-F", "text", "-e", "query,session", "cancel/capture.pcap"]);
+        assert_eq!(outcome.code, Some(0));
+        let shown: Vec<_> = outcome.lines.iter().map(|line| &line[16..]).collect();
+        assert_eq!(
+            shown[..3],
+            [
+                "  1       SESSION          ready server='15.18 (Debian 15.18-0+deb12u1)' protocol=3.0 auth=none pid=8575  \
+                 app@shop  +7.064ms  127.0.0.1:49676 -> 127.0.0.1:5415",
+                "  1       QUERY            SELECT 'before'  SELECT 1  app@shop  q1 +0.465ms",
+                "  1       QUERY            SELECT pg_sleep(60)  ERROR 57014 canceling statement due to user request  \
+                 canceled by connection 2  app@shop  q2 +201.980ms",
+            ]
+        );
+        assert_eq!(
+            shown.last(),
+            Some(
+                &"  1       SESSION          ended by the client, 4 requests, 2 errors, 224 bytes from the client, 2560 to it  \
+                  app@shop  +480.052ms  127.0.0.1:49676 -> 127.0.0.1:5415"
+            )
+        );
+    }
+
+    #[test]
     fn packets_by_a_filter() {
         let all = run([PORT, MICRO, "-f", "tcp port 5415 and host 127.0.0.1"]);
         all.good();
