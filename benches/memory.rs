@@ -70,14 +70,14 @@ fn main() -> ExitCode {
     }
     let wanted = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
     let mut code = ExitCode::SUCCESS;
-    println!("{:<52} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
+    println!("{:<56} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
     for traffic in TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)) {
         let own = std::env::current_exe().unwrap();
         let output = Command::new(own).args(["--of", traffic.name]).output().unwrap();
         let figures = String::from_utf8(output.stdout).unwrap();
         let figures: Vec<u64> = figures.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
         let [packets, held, grown, peak] = figures[..] else {
-            println!("{:<52} failed: {}", traffic.name, output.status);
+            println!("{:<56} failed: {}", traffic.name, output.status);
             code = ExitCode::FAILURE;
             continue;
         };
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
                 code = ExitCode::FAILURE;
             }
             let (held, figure, limit) = (mib(held), shown(figure), shown(limit));
-            println!("{name:<52} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
+            println!("{name:<56} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
         };
         row(traffic.name, peak, LIMIT, mib);
         if let Some(connections) = traffic.live {
