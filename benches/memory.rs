@@ -69,9 +69,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
+    let wanted: Vec<_> = TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)).collect();
+    if wanted.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     let mut code = ExitCode::SUCCESS;
     println!("{:<56} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
-    for traffic in TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)) {
+    for traffic in wanted {
         let own = std::env::current_exe().unwrap();
         let output = Command::new(own).args(["--of", traffic.name]).output().unwrap();
         let figures = String::from_utf8(output.stdout).unwrap();
