@@ -17,8 +17,8 @@ const MAX_WINDOW: u64 = 1 << 30;
 /// one comes at once.
 const RECENT: usize = 1024;
 
-/// What a segment costs in the list beside its bytes, so that segments of one byte are bounded, too.
-const SEGMENT_OVERHEAD: usize = size_of::<Early>() + 64;
+/// What a segment costs in the list, which may be half empty, beside its bytes, so that segments of one byte are bounded, too.
+const SEGMENT_OVERHEAD: usize = 2 * size_of::<Early>() + 64;
 
 /// One direction's stream.
 #[derive(Debug)]
