@@ -44,6 +44,8 @@ const TRAFFIC: &[Traffic] = &[
     Traffic { name: "messages: 128 connections, each in one of 16 MiB", make: large_messages, live: None },
     Traffic { name: "messages: 8,000 connections, each in one of 256 KiB", make: many_large_messages, live: None },
     Traffic { name: "messages: one of 1 GB", make: huge_message, live: None },
+    Traffic { name: "beginnings: 50,000 connections, half a ClientHello each", make: openings, live: None },
+    Traffic { name: "beginnings: 20,000 connections, none of a message", make: searches, live: None },
     Traffic { name: "requests: 1,000 connections, 20,000 never answered", make: unanswered, live: None },
     Traffic { name: "requests: 100 connections, 20,000 statements each", make: statements, live: None },
 ];
@@ -67,15 +69,19 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
+    let wanted: Vec<_> = TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)).collect();
+    if wanted.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     let mut code = ExitCode::SUCCESS;
-    println!("{:<52} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
-    for traffic in TRAFFIC.iter().filter(|traffic| traffic.name.contains(wanted)) {
+    println!("{:<56} {:>12} {:>12} {:>12} {:>12}", "traffic", "packets", "held at end", "peak", "limit");
+    for traffic in wanted {
         let own = std::env::current_exe().unwrap();
         let output = Command::new(own).args(["--of", traffic.name]).output().unwrap();
         let figures = String::from_utf8(output.stdout).unwrap();
         let figures: Vec<u64> = figures.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
         let [packets, held, grown, peak] = figures[..] else {
-            println!("{:<52} failed: {}", traffic.name, output.status);
+            println!("{:<56} failed: {}", traffic.name, output.status);
             code = ExitCode::FAILURE;
             continue;
         };
@@ -85,7 +91,7 @@ fn main() -> ExitCode {
                 code = ExitCode::FAILURE;
             }
             let (held, figure, limit) = (mib(held), shown(figure), shown(limit));
-            println!("{name:<52} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
+            println!("{name:<56} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
         };
         row(traffic.name, peak, LIMIT, mib);
         if let Some(connections) = traffic.live {
@@ -225,6 +231,29 @@ fn huge_message(tap: &mut Tap) {
         tap.send(&mut connection, Server, &[b'x'; SEGMENT as usize]);
     }
     tap.send(&mut connection, Server, &complete());
+}
+
+/// Connections of which it cannot be told yet whether they are PostgreSQL's.
+fn openings(tap: &mut Tap) {
+    let mut hello = b"\x16\x03\x01\x40\0\x01\0\x3f\xfc\x03\x03".to_vec();
+    hello.resize(16_000, 0);
+    for number in 0..50_000 {
+        let mut connection = Connection::new(number);
+        tap.segment(&connection, Client, SYN, 0, b"");
+        connection.next[0] += 1;
+        tap.send(&mut connection, Client, &hello);
+    }
+}
+
+/// Connections from their middle on, with nothing but what might be the inside of a message, or the beginning of one.
+fn searches(tap: &mut Tap) {
+    let row = [&b"D"[..], &60_000_u32.to_be_bytes(), &[0, 1], &59_990_u32.to_be_bytes()].concat();
+    for number in 0..20_000 {
+        let mut connection = Connection::new(number);
+        for _ in 0..4 {
+            tap.send(&mut connection, Server, &row.repeat(1_000));
+        }
+    }
 }
 
 fn unanswered(tap: &mut Tap) {

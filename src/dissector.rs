@@ -296,7 +296,7 @@ impl Dissector {
             self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET);
         }
         if self.held > self.release_at {
-            self.release(sink);
+            self.release(origin, sink);
         }
         if self.shared.total.is_scarce() {
             self.forget();
@@ -317,7 +317,7 @@ impl Dissector {
 
     /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
     /// not to be done for every packet.
-    fn release(&mut self, sink: &mut impl Sink) {
+    fn release(&mut self, origin: Origin, sink: &mut impl Sink) {
         let mut holding = self.table.live_mut();
         holding.retain(|connection| connection.accounted > 0);
         holding.sort_by_key(|connection| connection.active_at);
@@ -326,7 +326,7 @@ impl Dissector {
             if self.held <= self.config.max_held / 4 * 3 {
                 break;
             }
-            engine.release(connection);
+            engine.release(connection, origin);
             account(&mut self.held, connection);
         }
         // What they cannot give back must not make this be tried again for every packet.

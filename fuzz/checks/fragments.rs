@@ -193,12 +193,14 @@ fn run(max_bytes: Option<usize>, max_datagrams: usize, plans: &[Plan]) {
         if max_bytes.is_none() {
             let whole = naive.add(plan, nanos);
             let expected = whole.as_ref().map(|(bytes, wire_len)| packet::decode(&captured(bytes, *wire_len, nanos)));
-            assert_eq!(shown(&segment), shown(&expected), "{plan:?}");
+            assert!(told(segment) == told(expected), "{plan:?} gives {segment:?}, not {expected:?}");
             assert_eq!(defragmenter.lost(), naive.lost, "{plan:?}");
-            assert!(defragmenter.held() >= naive.captured(), "less is counted than is held");
         }
     }
 
+    if max_bytes.is_none() {
+        assert!(defragmenter.held() >= naive.captured(), "less is counted than is held");
+    }
     defragmenter.clear();
     naive.clear();
     assert_eq!(defragmenter.held(), 0, "nothing is left");
@@ -216,8 +218,13 @@ fn captured(data: &[u8], wire_len: usize, nanos: i64) -> Packet<'_> {
     Packet { ts, link: LinkType::RAW, data, orig_len: u32::try_from(wire_len).unwrap() }
 }
 
-fn shown(segment: &Option<std::result::Result<Segment<'_>, NotTcp>>) -> String {
-    format!("{segment:?}")
+/// What is there to compare: a segment itself is not.
+fn told(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl PartialEq {
+    segment.map(|segment| {
+        segment.map(|Segment { source, destination, seq, ack, syn, fin, rst, payload, snapped }| {
+            (source, destination, seq, ack, (syn, fin, rst), payload, snapped)
+        })
+    })
 }
 
 /// A reassembly that looks at each byte, and has no limit of bytes.

@@ -507,11 +507,22 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes from a connection what it holds: the memory is needed for others.
-    pub(super) fn release(&mut self, connection: &mut Connection) {
+    pub(super) fn release(&mut self, connection: &mut Connection, origin: Origin) {
         while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
             self.deliver(connection, direction, &delivery, origin);
         }
         connection.tcp.forget_recent();
+        if !connection.opening.is_empty() {
+            // Without its first bytes it cannot be told what it is.
+            connection.session.recognize_foreign();
+            let bytes = std::mem::take(&mut connection.opening).len() as u64;
+            self.counters.skipped_bytes += bytes;
+            let skipped = Some(bytes);
+            let dir = Some(Direction::Frontend);
+            let detail = Some("more is held than --max-held: the connection is not followed");
+            self.number(&mut connection.about);
+            self.lose(&connection.about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
+        }
         for direction in Direction::BOTH {
             if let Route::Messages(framing) = connection.session.route(direction) {
                 connection.framers.get_mut(direction).release(framing);

@@ -17,8 +17,8 @@ const MAX_WINDOW: u64 = 1 << 30;
 /// one comes at once.
 const RECENT: usize = 1024;
 
-/// What a segment costs in the list beside its bytes, so that segments of one byte are bounded, too.
-const SEGMENT_OVERHEAD: usize = size_of::<Early>() + 64;
+/// What a segment costs in the list, which may be half empty, beside its bytes, so that segments of one byte are bounded, too.
+const SEGMENT_OVERHEAD: usize = 2 * size_of::<Early>() + 64;
 
 /// One direction's stream.
 #[derive(Debug)]
@@ -123,10 +123,11 @@ impl Content {
         }
     }
 
-    fn slice(&self, from: u64, to: u64) -> Self {
-        let mut part = self.clone();
-        part.keep(from, to);
-        part
+    fn as_came(&self) -> Came<'_> {
+        match self {
+            Self::Data(data) => Came::Data(data),
+            Self::Snapped(bytes) => Came::Snapped(*bytes),
+        }
     }
 
     fn held(&self) -> usize {
@@ -135,6 +136,39 @@ impl Content {
                 Self::Data(data) => data.len(),
                 Self::Snapped(_) => 0,
             }
+    }
+}
+
+/// [`Content`] as it comes, in a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Came<'a> {
+    Data(&'a [u8]),
+    Snapped(u64),
+}
+
+impl Came<'_> {
+    const fn len(self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Snapped(bytes) => bytes,
+        }
+    }
+
+    /// The part from `from` to `to`, in bytes from its beginning.
+    fn slice(self, from: u64, to: u64) -> Self {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        match self {
+            Self::Data(data) => Self::Data(data.get(at(from)..at(to)).unwrap_or_default()),
+            Self::Snapped(_) => Self::Snapped(to.saturating_sub(from)),
+        }
+    }
+
+    /// A copy to keep, with nothing around it.
+    fn to_content(self) -> Content {
+        match self {
+            Self::Data(data) => Content::Data(Bytes::copy_from_slice(data)),
+            Self::Snapped(bytes) => Content::Snapped(bytes),
+        }
     }
 }
 
@@ -343,8 +377,8 @@ impl Assembler {
     /// Keeps what comes early. Bytes that are kept already stay as they are; but where the segment that has them now was
     /// sent before the one that brought them, they need not wait for more than that one does. Bytes that the snap length
     /// cut off are replaced where another segment has them.
-    pub(super) fn keep(&mut self, mut offset: u64, content: Content, held: Held) {
-        let end = offset + content.len();
+    pub(super) fn keep(&mut self, mut offset: u64, came: Came<'_>, held: Held) {
+        let end = offset + came.len();
         let start = offset;
         offset = offset.max(self.next.offset);
         // The first kept piece that ends behind the beginning of the new one.
@@ -355,12 +389,12 @@ impl Assembler {
                 _ => (end, end),
             };
             if offset < gap_end {
-                let content = content.slice(offset - start, gap_end - start);
+                let content = came.slice(offset - start, gap_end - start).to_content();
                 self.held_bytes += content.held();
                 self.early.insert(index, Early { offset, content, held, is_contested: false });
                 index += 1;
             }
-            let differing = self.count_differing(index, gap_end, &content.slice(gap_end - start, resume - start));
+            let differing = self.count_differing(index, gap_end, came.slice(gap_end - start, resume - start));
             if gap_end < resume && differing > 0 {
                 self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
                 index = self.split(index, gap_end);
@@ -369,7 +403,7 @@ impl Assembler {
                     early.is_contested = true;
                 }
             }
-            let replaces = matches!(content, Content::Data(_))
+            let replaces = matches!(came, Came::Data(_))
                 && self.early.get(index).is_some_and(|early| matches!(early.content, Content::Snapped(_)));
             let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
             if gap_end < resume && (replaces || frees) {
@@ -379,13 +413,13 @@ impl Assembler {
                     early.held.after = early.held.after.min(held.after);
                     if replaces {
                         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
-                        early.content = content.slice(gap_end - start, resume - start);
+                        early.content = came.slice(gap_end - start, resume - start).to_content();
                         early.held.origin = held.origin;
                         self.held_bytes += early.content.held();
                     }
                 }
             }
-            if matches!(content, Content::Data(_)) && !replaces {
+            if matches!(came, Came::Data(_)) && !replaces {
                 self.counters.retransmitted += resume - gap_end;
             }
             offset = resume;
@@ -394,11 +428,11 @@ impl Assembler {
     }
 
     /// How many bytes differ from those of the kept piece that has their offset already.
-    fn count_differing(&self, index: usize, offset: u64, content: &Content) -> u64 {
+    fn count_differing(&self, index: usize, offset: u64, came: Came<'_>) -> u64 {
         let piece = self.early.get(index);
         let kept = piece
             .and_then(|early| early.content.data()?.get(usize::try_from(offset.checked_sub(early.offset)?).ok()?..));
-        let (Some(kept), Some(came)) = (kept, content.data()) else { return 0 };
+        let (Some(kept), Came::Data(came)) = (kept, came) else { return 0 };
         kept.iter().zip(came).filter(|(kept, came)| kept != came).count() as u64
     }
 
@@ -407,7 +441,7 @@ impl Assembler {
         if offset > self.next.offset + MAX_WINDOW {
             self.counters.out_of_window += bytes;
         } else {
-            self.keep(offset, Content::Snapped(bytes), held);
+            self.keep(offset, Came::Snapped(bytes), held);
         }
     }
 
@@ -418,8 +452,10 @@ impl Assembler {
         };
         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
         let (head, len) = (at - early.offset, early.content.len());
-        let behind = Early { offset: at, content: early.content.slice(head, len), ..*early };
-        early.content.keep(0, head);
+        // Both are copies: a part must not keep the memory of the whole.
+        let came = early.content.as_came();
+        let behind = Early { offset: at, content: came.slice(head, len).to_content(), ..*early };
+        early.content = came.slice(0, head).to_content();
         self.held_bytes += early.content.held() + behind.content.held();
         self.early.insert(index + 1, behind);
         index + 1

@@ -8,7 +8,7 @@
 //! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
 //! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Conflict, Content, Counters, Held};
+use super::assembler::{Assembler, Came, Conflict, Content, Counters, Held};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Segment};
 use crate::time::Timestamp;
@@ -183,7 +183,7 @@ impl Conversation {
                 side.deliver_in_place(payload);
                 accepted = Accepted::InOrder(payload);
             } else {
-                side.keep(offset, Content::Data(payload.to_vec().into()), Held { after, at: segments, origin });
+                side.keep(offset, Came::Data(payload), Held { after, at: segments, origin });
             }
         }
         let end_seq = first_seq.wrapping_add(segment.payload.len() as u32);

@@ -369,6 +369,25 @@ fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
 }
 
 #[test]
+fn connections_that_have_hardly_begun_are_among_what_has_a_limit() {
+    const MAX_HELD: usize = 1 << 20;
+    let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::config() });
+    // The beginning of a ClientHello that says that it is long.
+    let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
+    hello.resize(1_400, 0);
+    for port in 1_000..2_000_u16 {
+        bench.packet(&Tcp::new(From::Client, 0, 0, b"").without_ack().syn().port(port).at(port.into()).borrow());
+        bench.packet(&Tcp::new(From::Client, 1, 1, &hello).port(port).at(port.into()).borrow());
+        assert!(bench.counters().held_bytes <= MAX_HELD as u64 + 2_048);
+    }
+    let output = bench.finish();
+    contract::check(&output, "openings");
+    let limited = output.values().iter().filter(|line| line["reason"] == "limit").count();
+    assert!(limited > 300, "{limited}");
+    assert_eq!(output.values().len(), 1_000, "each is said once");
+}
+
+#[test]
 fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
     let reply = message(b'Z', b"I");
     let query = message(b'Q', b"SELECT 1\0");
