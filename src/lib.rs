@@ -79,6 +79,7 @@
 pub mod capture;
 pub mod direction;
 pub mod dissector;
+pub mod hex;
 pub mod output;
 pub mod packet;
 pub mod pg;
@@ -88,3 +89,4 @@ pub mod session;
 pub mod tcp;
 pub mod time;
 pub mod tls;
+pub mod value;

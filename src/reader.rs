@@ -146,6 +146,24 @@ impl<'a> Reader<'a> {
         self.array(what).map(i32::from_be_bytes)
     }
 
+    /// An Int64, unsigned.
+    ///
+    /// # Errors
+    ///
+    /// Fewer than eight bytes are left.
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        self.array(what).map(u64::from_be_bytes)
+    }
+
+    /// An Int64.
+    ///
+    /// # Errors
+    ///
+    /// Fewer than eight bytes are left.
+    pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
+        self.array(what).map(i64::from_be_bytes)
+    }
+
     /// A String: bytes up to a zero byte, which is read and left out; or up to the cut.
     ///
     /// # Errors

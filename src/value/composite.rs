@@ -1,0 +1,121 @@
+//! Composite values, and the parts of text that they and ranges are made of.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use super::types::Kind;
+use super::{Content, Part, Scope};
+use crate::reader::Reader;
+
+/// A composite value, checked.
+#[derive(Debug)]
+pub(super) struct Record<'a> {
+    fields: Fields<'a>,
+    scope: Scope<'a>,
+}
+
+#[derive(Debug)]
+enum Fields<'a> {
+    Text(Cow<'a, str>),
+    Binary(Reader<'a>),
+}
+
+impl<'a> Record<'a> {
+    /// Reads `(1,"two words",)`, in which nothing tells the types of the fields.
+    pub(super) fn from_text(text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+        let is_record = || {
+            let mut rest = Some(text.strip_prefix('(')?);
+            while let Some(fields) = rest {
+                rest = text_field(fields)?.1;
+            }
+            scope.below(1)
+        };
+        match is_record() {
+            Some(scope) => Content::Record(Self { fields: Fields::Text(text), scope }),
+            None => Content::Text(text),
+        }
+    }
+
+    /// Reads a count, and for each field its type, its length, and so many bytes.
+    pub(super) fn from_binary(bytes: &'a [u8], scope: Scope<'a>) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.u32("number of fields").ok()?;
+        let record = Self { fields: Fields::Binary(reader.clone()), scope: scope.below(1)? };
+        for _ in 0..count {
+            binary_field(&mut reader)?;
+        }
+        reader.is_empty().then_some(record)
+    }
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_seq(None)?;
+        match &self.fields {
+            Fields::Text(text) => {
+                let mut rest = text.strip_prefix('(');
+                while let Some((field, behind)) = rest.and_then(text_field) {
+                    fields.serialize_element(&Part::text(Kind::Text, field, self.scope))?;
+                    rest = behind;
+                }
+            }
+            Fields::Binary(reader) => {
+                let mut reader = reader.clone();
+                while let Some((oid, bytes)) = binary_field(&mut reader) {
+                    fields.serialize_element(&Part::binary(Kind::of(oid), bytes, self.scope))?;
+                }
+            }
+        }
+        fields.end()
+    }
+}
+
+/// A field, which is NULL where nothing is there, and what is left behind the comma.
+fn text_field(text: &str) -> Option<(Option<Cow<'_, str>>, Option<&str>)> {
+    let (field, rest) = quotable(text, &[',', ')'])?;
+    match rest.strip_prefix(',') {
+        Some(rest) => Some((field, Some(rest))),
+        None => (rest == ")").then_some((field, None)),
+    }
+}
+
+fn binary_field<'a>(reader: &mut Reader<'a>) -> Option<(u32, Option<&'a [u8]>)> {
+    Some((reader.u32("type of a field").ok()?, value(reader)?))
+}
+
+/// A length and so many bytes; -1 is NULL.
+pub(super) fn value<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
+    match reader.i32("length of a value").ok()? {
+        -1 => Some(None),
+        length => Some(Some(reader.take(usize::try_from(length).ok()?, "value").ok()?)),
+    }
+}
+
+/// Text up to one of the characters that may end it, and the rest, with that character. Inside double quotes nothing ends
+/// it; a backslash stands before any character that means itself; a quote may be doubled inside quotes. Nothing at all, not
+/// even quotes, is no text.
+pub(super) fn quotable<'a>(text: &'a str, ends: &[char]) -> Option<(Option<Cow<'a, str>>, &'a str)> {
+    let is_special = |c: char| matches!(c, '"' | '\\') || ends.contains(&c);
+    let (plain, mut rest) = text.split_at_checked(text.find(is_special)?)?;
+    if rest.starts_with(|c| ends.contains(&c)) {
+        return Some(((!plain.is_empty()).then_some(Cow::Borrowed(plain)), rest));
+    }
+    let mut unquoted = plain.to_owned();
+    let mut is_quoted = false;
+    loop {
+        let mut characters = rest.chars();
+        match characters.next()? {
+            '\\' => unquoted.push(characters.next()?),
+            '"' if is_quoted && characters.as_str().starts_with('"') => {
+                unquoted.push('"');
+                characters.next();
+            }
+            '"' => is_quoted = !is_quoted,
+            character if !is_quoted && ends.contains(&character) => return Some((Some(unquoted.into()), rest)),
+            character => unquoted.push(character),
+        }
+        rest = characters.as_str();
+    }
+}

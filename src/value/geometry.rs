@@ -1,0 +1,56 @@
+//! Geometric types, as PostgreSQL writes them ("Geometric Types").
+
+use std::fmt::{self, Write};
+
+use super::number::not_finite;
+use super::types::Kind;
+use crate::reader::Reader;
+
+/// A shape; nothing where the bytes are no such shape.
+pub(super) fn shape(kind: Kind, bytes: &[u8]) -> Option<String> {
+    let mut reader = Reader::new(bytes);
+    let mut float = || reader.u64("coordinate").ok().map(|bits| Float(f64::from_bits(bits)));
+    let shown = match kind {
+        Kind::Point => format!("({},{})", float()?, float()?),
+        Kind::Line => format!("{{{},{},{}}}", float()?, float()?, float()?),
+        Kind::Lseg => format!("[({},{}),({},{})]", float()?, float()?, float()?, float()?),
+        Kind::Box => format!("({},{}),({},{})", float()?, float()?, float()?, float()?),
+        Kind::Circle => format!("<({},{}),{}>", float()?, float()?, float()?),
+        Kind::Path => {
+            let is_closed = reader.u8("closed").ok()? != 0;
+            let points = points(&mut reader)?;
+            if is_closed { format!("({points})") } else { format!("[{points}]") }
+        }
+        Kind::Polygon => format!("({})", points(&mut reader)?),
+        _ => return None,
+    };
+    reader.is_empty().then_some(shown)
+}
+
+fn points(reader: &mut Reader<'_>) -> Option<String> {
+    let count = reader.u32("number of points").ok()?;
+    let mut shown = String::new();
+    for index in 0..count {
+        let mut float = || reader.u64("coordinate").ok().map(|bits| Float(f64::from_bits(bits)));
+        let comma = if index > 0 { "," } else { "" };
+        write!(shown, "{comma}({},{})", float()?, float()?).ok()?;
+    }
+    Some(shown)
+}
+
+/// A double as PostgreSQL 12 and later write it: the fewest digits, in fixed notation where that is short.
+struct Float(f64);
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.is_finite() {
+            return f.write_str(not_finite(self.0));
+        }
+        let scientific = format!("{:e}", self.0);
+        let (digits, exponent) = scientific.split_once('e').ok_or(fmt::Error)?;
+        match exponent.parse::<i32>() {
+            Ok(exponent) if !(-4..15).contains(&exponent) => write!(f, "{digits}e{exponent:+03}"),
+            _ => self.0.fmt(f),
+        }
+    }
+}

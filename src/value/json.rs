@@ -1,0 +1,112 @@
+//! JSON inside JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{Content, Scope};
+
+/// The text as JSON, where it can be a part of a line; else as a string.
+pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> Content<'a> {
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let check = Check { levels: scope.levels }.deserialize(&mut deserializer);
+    match check.and_then(|()| deserializer.end()) {
+        Ok(()) => Content::Json(compact(text)),
+        Err(_) => Content::Text(text),
+    }
+}
+
+/// JSON without white space between its tokens, and without a control character: a line feed would end the line that it
+/// is a part of, and others could act on a terminal.
+fn compact(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.contains(|c: char| c == ' ' || c.is_control()) {
+        return text;
+    }
+    let mut compact = String::with_capacity(text.len());
+    let mut is_string = false;
+    let mut is_escape = false;
+    for character in text.chars() {
+        match character {
+            '"' if !is_escape => is_string = !is_string,
+            ' ' | '\t' | '\n' | '\r' if !is_string => continue,
+            // Those below U+0020 are not valid in a string.
+            '\u{7f}'..='\u{9f}' => {
+                compact.push_str(&format!("\\u{:04x}", u32::from(character)));
+                continue;
+            }
+            _ => {}
+        }
+        is_escape = is_string && character == '\\' && !is_escape;
+        compact.push(character);
+    }
+    compact.into()
+}
+
+/// Reads a value to its end and keeps nothing. A surrogate without its partner, a number beyond the range of a double,
+/// and a value of too many levels are errors.
+#[derive(Clone, Copy)]
+struct Check {
+    levels: u8,
+}
+
+impl Check {
+    fn below<E: Error>(self) -> Result<Self, E> {
+        let levels = self.levels.checked_sub(1).ok_or_else(|| E::custom("too deep"))?;
+        Ok(Self { levels })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let below = self.below()?;
+        while items.next_element_seed(below)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let below = self.below()?;
+        while entries.next_key_seed(below)?.is_some() {
+            entries.next_value_seed(below)?;
+        }
+        Ok(())
+    }
+}
