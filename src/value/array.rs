@@ -85,7 +85,8 @@ impl<'a> Array<'a> {
         let mut lower_bounds = Vec::with_capacity(dimensions);
         let mut count = usize::from(dimensions > 0);
         for _ in 0..dimensions {
-            let size = reader.u32("size of a dimension").ok().filter(|size| *size > 0)?;
+            // Only vectors have a dimension of nothing; among others it would make much of a few bytes.
+            let size = reader.u32("size of a dimension").ok().filter(|size| *size > 0 || dimensions == 1)?;
             count = count.checked_mul(usize::try_from(size).ok()?)?;
             sizes.push(size);
             lower_bounds.push(reader.i32("lower bound").ok()?);

@@ -27,7 +27,8 @@
 //! | other stock types | string, as PostgreSQL writes them |
 //! | any other type | string in text format, `"\\x…"` in binary format |
 //!
-//! Text that is not valid in the client's encoding is `{"hex": "…"}`.
+//! Text that is not valid in the client's encoding is `{"hex": "…"}`. So is text with characters beyond ASCII in EUC_TW,
+//! EUC_JIS_2004, SHIFT_JIS_2004, JOHAB and MULE_INTERNAL, which are not read.
 //!
 //! JSON is a string where common readers would refuse or change it: nested more deeply than a line should be, a surrogate
 //! without its partner, a number beyond the range of a double. Keys that come twice stay, for they are the value.
@@ -37,6 +38,7 @@
 //! - An object of a `reg…` type is a name in text and an ID in binary format.
 //! - The fields of a composite are strings in text format, and of their types in binary format. So are the elements of
 //!   `anyarray`.
+//! - `()` is in text format a composite of one NULL, or of no field at all.
 //! - `money` in text format stays as it is unless it has two decimals, as nearly all currencies have.
 //! - Floats in text format have lost digits where `extra_float_digits` is 0 or less.
 //! - A time of day with the abbreviation of a zone stays as it is where the session's `TimeZone` is not known, or does

@@ -28,11 +28,12 @@ pub(super) fn address(bytes: &[u8], is_cidr: bool) -> Option<String> {
     }
 }
 
-/// An IPv6 address as PostgreSQL writes it: the end is that of IPv4 also where 96 zero bits are before it.
+/// An IPv6 address as PostgreSQL writes it: the end is that of IPv4 also where 96 zero bits and
+/// no more are before it.
 fn ipv6(address: Ipv6Addr) -> String {
     let value = u128::from(address);
     match u32::try_from(value) {
-        Ok(low) if low > 1 => format!("::{}", Ipv4Addr::from(low)),
+        Ok(low) if low > 0xffff => format!("::{}", Ipv4Addr::from(low)),
         _ => address.to_string(),
     }
 }

@@ -95,13 +95,14 @@ pub(super) fn snapshot(bytes: &[u8]) -> Option<String> {
 /// A declaration in binary format tells the encoding, for there it is not that of everything else. In text format it
 /// does not, and is left out altogether where it would only say version 1.0.
 pub(super) fn xml_as_text(text: Cow<'_, str>) -> Cow<'_, str> {
+    // A line feed behind a declaration that is left out would begin the value with an empty line.
     let without = || {
         let (declaration, rest) = text.strip_prefix("<?xml ")?.split_once("?>")?;
         let (before, encoding) = declaration.split_once(" encoding=\"")?;
         let (_, after) = encoding.split_once('"')?;
         let declaration = format!("{before}{after}");
         Some(match declaration.as_str() {
-            "version=\"1.0\"" => rest.to_owned(),
+            "version=\"1.0\"" => rest.strip_prefix('\n').unwrap_or(rest).to_owned(),
             _ => format!("<?xml {declaration}?>{rest}"),
         })
     };

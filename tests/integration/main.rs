@@ -19,4 +19,5 @@ mod strict;
 mod tcp;
 mod trace;
 mod tunnels;
+mod values;
 mod wire;

@@ -1,0 +1,185 @@
+//! Values of real servers: the same JSON in both formats, under all settings, and the one that the server's own casts say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use pgdissect::value::{Format, Settings, TypedValue, type_name};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Client encodings of which only ASCII is read.
+const UNREAD: [&str; 4] = ["EUC_TW", "JOHAB", "EUC_JIS_2004", "SHIFT_JIS_2004"];
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Settings { settings: BTreeMap<String, String> },
+    Value(Sample),
+}
+
+/// A value as a server sent it; see `testdata/values/how-made.md`.
+#[derive(Deserialize)]
+struct Sample {
+    oid: u32,
+    sql: String,
+    text: Option<String>,
+    text_hex: Option<String>,
+    binary: String,
+    /// What the server's casts say.
+    json: Option<String>,
+    #[serde(skip)]
+    settings: Settings,
+    #[serde(skip)]
+    encoding: String,
+}
+
+impl Sample {
+    fn all() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/values");
+        let mut samples = Vec::new();
+        for file in ["pg15.jsonl", "pg18.jsonl"] {
+            let (mut current, mut encoding) = (Settings::default(), String::new());
+            for line in std::fs::read_to_string(folder.join(file)).unwrap().lines() {
+                match serde_json::from_str(line).unwrap() {
+                    Line::Settings { settings } => {
+                        current = Settings::default();
+                        for (name, value) in &settings {
+                            current.parameter(name.as_bytes(), value.as_bytes());
+                        }
+                        encoding = settings["client_encoding"].clone();
+                    }
+                    Line::Value(sample) => {
+                        samples.push(Self { settings: current.clone(), encoding: encoding.clone(), ..sample });
+                    }
+                }
+            }
+        }
+        assert!(samples.len() > 4_000, "{}", samples.len());
+        samples
+    }
+
+    fn text(&self) -> Vec<u8> {
+        match &self.text {
+            Some(text) => text.clone().into_bytes(),
+            None => bytes(self.text_hex.as_ref().unwrap()),
+        }
+    }
+
+    /// The value in both formats, as it is written.
+    fn written(&self) -> [String; 2] {
+        [(Format::Text, self.text()), (Format::Binary, bytes(&self.binary))].map(|(format, bytes)| {
+            let Self { oid, settings, .. } = self;
+            serde_json::to_string(&TypedValue { type_oid: *oid, format, bytes: &bytes, settings }).unwrap()
+        })
+    }
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+#[test]
+fn text_and_binary_format_give_the_same_json() {
+    let mut differences = Vec::new();
+    for sample in Sample::all() {
+        let [text, binary] = sample.written();
+        // Text that is not read leaves nothing to compare; of other formats, parts may be.
+        let is_unread = UNREAD.contains(&sample.encoding.as_str()) && text.starts_with(r#"{"hex":"#);
+        if text != binary && !is_unread {
+            let Sample { sql, settings, .. } = &sample;
+            differences.push(format!("{sql}\n  text   {text}\n  binary {binary}\n  {settings:?} {}", sample.encoding));
+        }
+    }
+    let shown = differences.iter().take(40).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{} differ:\n{shown}", differences.len());
+}
+
+#[test]
+fn a_client_encoding_changes_nothing_or_is_said_not_to_be_read() {
+    let mut in_utf8 = HashMap::new();
+    let (mut same, mut hex) = (0, 0);
+    for sample in Sample::all() {
+        let [text, _] = sample.written();
+        if sample.encoding == "UTF8" {
+            in_utf8.entry(sample.sql).or_insert(text);
+        } else if text.starts_with(r#"{"hex":"#) {
+            assert!(UNREAD.contains(&sample.encoding.as_str()), "{} in {}: {text}", sample.sql, sample.encoding);
+            hex += 1;
+        } else {
+            assert_eq!(text, in_utf8[&sample.sql], "{} in {}", sample.sql, sample.encoding);
+            same += 1;
+        }
+    }
+    assert!(same > 400 && hex > 40, "{same} {hex}");
+}
+
+#[test]
+fn the_servers_own_casts_agree() {
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for sample in Sample::all() {
+        let Some(said) = &sample.json else { continue };
+        let [text, _] = sample.written();
+        let said: Value = match serde_json::from_str(said) {
+            Ok(said) => iso(said, type_name(sample.oid).unwrap()),
+            // What serde_json cannot read either is a string.
+            Err(_) => said.clone().into(),
+        };
+        let ours: Value = serde_json::from_str(&text).unwrap();
+        compared += 1;
+        if !is_same(&without_bounds(ours), &said) {
+            differences.push(format!("{}: {text}, not {said}", sample.sql));
+        }
+    }
+    let shown = differences.iter().take(40).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{} of {compared} differ:\n{shown}", differences.len());
+    assert!(compared > 1_000, "{compared}");
+}
+
+/// Whether two values are the same, where 1 and 1.0 are.
+fn is_same(ours: &Value, said: &Value) -> bool {
+    match (ours, said) {
+        (Value::Number(ours), Value::Number(said)) => ours == said || (ours.is_f64() && ours.as_f64() == said.as_f64()),
+        (Value::Array(ours), Value::Array(said)) => {
+            ours.len() == said.len() && ours.iter().zip(said).all(|(ours, said)| is_same(ours, said))
+        }
+        _ => ours == said,
+    }
+}
+
+/// The elements of an array, without the bounds that `to_json` leaves out.
+fn without_bounds(value: Value) -> Value {
+    match value.get("lower_bounds") {
+        Some(_) => value["values"].clone(),
+        None => value,
+    }
+}
+
+/// Dates and times as `to_json` has them, in strict ISO 8601.
+fn iso(value: Value, type_name: &str) -> Value {
+    let is_of_dates = ["date", "time", "ts"].iter().any(|part| type_name.trim_start_matches('_').starts_with(part));
+    if !is_of_dates || type_name.contains("tsvector") || type_name.contains("tsquery") {
+        return value;
+    }
+    match value {
+        Value::Array(values) => values.into_iter().map(|value| iso(value, type_name)).collect(),
+        Value::Object(values) => values.into_iter().map(|(key, value)| (key, iso(value, type_name))).collect(),
+        Value::String(text) => {
+            let (text, is_bc) = text.strip_suffix(" BC").map_or((text.as_str(), false), |text| (text, true));
+            let (year, rest) = text.split_once('-').unwrap_or((text, ""));
+            let year = match year.parse::<i64>() {
+                Ok(year) if is_bc && year > 1 => format!("-{:06}", year - 1),
+                Ok(_) if is_bc => "0000".to_owned(),
+                Ok(year) if year > 9999 => format!("+{year:06}"),
+                _ => year.to_owned(),
+            };
+            let text = if rest.is_empty() { text.to_owned() } else { format!("{year}-{rest}") };
+            match type_name.trim_start_matches('_') {
+                "timetz" if !text[8..].contains(':') => format!("{text}:00").into(),
+                "timetz" => text.into(),
+                _ => text.replace("+00:00", "Z").into(),
+            }
+        }
+        value => value,
+    }
+}
