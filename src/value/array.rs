@@ -219,6 +219,9 @@ fn lower_bounds(text: &str) -> Option<(Option<Vec<i32>>, &str)> {
 
 /// How many dimensions the text of an array has; nothing where it is none.
 fn dimensions(text: &str, delimiter: char) -> Option<usize> {
+    if text == "{}" {
+        return Some(1);
+    }
     let (mut depth, mut deepest) = (0, 0);
     let mut rest = text;
     loop {
@@ -231,10 +234,7 @@ fn dimensions(text: &str, delimiter: char) -> Option<usize> {
         if depth == 0 || depth > MOST_DIMENSIONS {
             return None;
         }
-        // Nothing at all is only in an array without elements.
-        if !(depth == deepest && rest == "}" && depth == 1) {
-            rest = element(rest, delimiter)?.1.trim_ascii_start();
-        }
+        rest = element(rest, delimiter)?.1.trim_ascii_start();
         while let Some(outer) = rest.strip_prefix('}') {
             depth = depth.checked_sub(1)?;
             rest = outer.trim_ascii_start();

@@ -60,6 +60,8 @@ mod number;
 mod range;
 mod settings;
 mod system;
+#[cfg(test)]
+mod tests;
 mod text_search;
 mod types;
 
@@ -135,11 +137,12 @@ pub enum Shown<'a> {
 impl<'a> TypedValue<'a> {
     /// The value for a person to read.
     pub fn shown(&self) -> Shown<'a> {
-        let content = self.content();
-        match content {
+        match self.content() {
+            Content::Text(text) if self.is_numeric() && number::is_plain(&text) => Shown::Plain(text.into_owned()),
             Content::Text(text) => Shown::Text(text),
             Content::Undecodable(bytes) => Shown::Undecodable(bytes),
             Content::Bytes(bytes) => Shown::Bytes(bytes),
+            Content::Numeric(numeric @ Numeric::Special(_)) => Shown::Text(numeric.to_string().into()),
             Content::Numeric(numeric) => Shown::Plain(numeric.to_string()),
             Content::Moment(moment) => Shown::Text(moment.to_string().into()),
             Content::Interval(interval) => Shown::Text(interval.to_string().into()),
@@ -149,6 +152,10 @@ impl<'a> TypedValue<'a> {
                 Err(_) => Shown::Bytes(self.bytes.into()),
             },
         }
+    }
+
+    fn is_numeric(&self) -> bool {
+        Kind::of(self.type_oid) == Kind::Numeric
     }
 
     fn content(&self) -> Content<'a> {

@@ -77,6 +77,12 @@ pub(super) fn money(text: &str) -> Option<i64> {
     i64::try_from(if is_negative { -amount } else { amount }).ok()
 }
 
+/// Whether it is a decimal number as PostgreSQL writes them.
+pub(super) fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'))
+}
+
 /// A numeric in binary format: groups of four decimal digits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Numeric<'a> {

@@ -128,7 +128,7 @@ stock_types! {
     1114 "timestamp" Timestamp, 1115;
     1184 "timestamptz" Timestamptz, 1185;
     1186 "interval" Interval, 1187;
-    1248 "pg_database" Record, 10052;
+    1248 "pg_database" Record;
     1266 "timetz" Timetz, 1270;
     1560 "bit" Bit, 1561;
     1562 "varbit" Bit, 1563;
@@ -149,8 +149,8 @@ stock_types! {
     2281 "internal" Opaque;
     2283 "anyelement" Opaque;
     2776 "anynonarray" Opaque;
-    2842 "pg_authid" Record, 10057;
-    2843 "pg_auth_members" Record, 10058;
+    2842 "pg_authid" Record;
+    2843 "pg_auth_members" Record;
     2950 "uuid" Uuid, 2951;
     2970 "txid_snapshot" Snapshot, 2949;
     3115 "fdw_handler" Opaque;
@@ -173,7 +173,7 @@ stock_types! {
     3910 "tstzrange" Range(1184), 3911;
     3912 "daterange" Range(1082), 3913;
     3926 "int8range" Range(20), 3927;
-    4066 "pg_shseclabel" Record, 10093;
+    4066 "pg_shseclabel" Record;
     4072 "jsonpath" Jsonpath, 4073;
     4089 "regnamespace" Reg, 4090;
     4096 "regrole" Reg, 4097;
@@ -195,7 +195,7 @@ stock_types! {
     5078 "anycompatiblearray" Opaque;
     5079 "anycompatiblenonarray" Opaque;
     5080 "anycompatiblerange" Opaque;
-    6101 "pg_subscription" Record, 10112;
+    6101 "pg_subscription" Record;
 }
 
 impl Kind {

@@ -18,6 +18,8 @@ mod message;
 mod packet;
 #[path = "../../fuzz/checks/reassembly.rs"]
 mod reassembly;
+#[path = "../../fuzz/checks/value.rs"]
+pub(crate) mod value;
 
 /// Runs a check on every input that is kept for it.
 fn check_seeds(target: &str, check: fn(&[u8])) {
@@ -58,6 +60,11 @@ fn kept_streams_are_accounted_for() {
 #[test]
 fn kept_messages_keep_the_contract() {
     check_seeds("message", message::check);
+}
+
+#[test]
+fn kept_values_are_json() {
+    check_seeds("value", value::check);
 }
 
 #[test]

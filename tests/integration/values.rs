@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::fuzzed::value::check_value;
 
 /// Client encodings of which only ASCII is read.
 const UNREAD: [&str; 4] = ["EUC_TW", "JOHAB", "EUC_JIS_2004", "SHIFT_JIS_2004"];
@@ -181,5 +184,62 @@ fn iso(value: Value, type_name: &str) -> Value {
             }
         }
         value => value,
+    }
+}
+
+/// What happens to the bytes of a value.
+#[derive(Clone, Debug)]
+enum Change {
+    Cut(usize),
+    Set(usize, u8),
+    Insert(usize, Vec<u8>),
+    Remove(usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    // Bytes that mean something somewhere, in text or as the first of a length.
+    let byte = prop_oneof![
+        any::<u8>(),
+        proptest::sample::select(b"\0\x01\x7f\x80\xff{}[](),;:\"'\\ +-./0129TZePNBC".to_vec())
+    ];
+    prop_oneof![
+        any::<usize>().prop_map(Change::Cut),
+        (any::<usize>(), byte.clone()).prop_map(|(at, byte)| Change::Set(at, byte)),
+        (any::<usize>(), proptest::collection::vec(byte, 1..5)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
+        any::<usize>().prop_map(Change::Remove),
+    ]
+}
+
+impl Change {
+    fn apply(self, bytes: &mut Vec<u8>) {
+        let end = bytes.len();
+        match self {
+            Self::Cut(at) => bytes.truncate(at % (end + 1)),
+            Self::Insert(at, new) => drop(bytes.splice(at % (end + 1)..at % (end + 1), new)),
+            Self::Set(at, byte) if end > 0 => bytes[at % end] = byte,
+            Self::Remove(at) if end > 0 => drop(bytes.remove(at % end)),
+            Self::Set(..) | Self::Remove(_) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn damaged_values_are_valid_json_all_the_same(seed in proptest::collection::vec(change(), 50..100)) {
+        let mut changes = seed.iter().cycle().skip(seed.len() / 3);
+        for sample in Sample::all() {
+            let oids = [sample.oid, sample.oid ^ 1, 0];
+            for (format, bytes) in [(Format::Text, sample.text()), (Format::Binary, bytes(&sample.binary))] {
+                let mut bytes = bytes;
+                for _ in 0..3 {
+                    changes.next().unwrap().clone().apply(&mut bytes);
+                    for type_oid in oids {
+                        check_value(&TypedValue { type_oid, format, bytes: &bytes, settings: &sample.settings });
+                    }
+                }
+            }
+        }
     }
 }
