@@ -2,8 +2,8 @@
 
 Usage: dump.py PORT > OUT.jsonl; see how-made.md.
 
-A line is either what the session reports, `{"settings": {...}}`, which holds for the lines behind it; or a value: `oid`,
-`sql`, `text` (or `text_hex` where it is not UTF-8) and `binary` in hex as they were on the wire, and where SQL can say it,
+The first line, `{"types": {...}}`, has the name of each type whose object ID is fixed. The others are either what the
+session reports, `{"settings": {...}}`, which holds for the lines behind it; or a value: `oid`, `sql`, `text` (or `text_hex` where it is not UTF-8) and `binary` in hex as they were on the wire, and where SQL can say it,
 `json`: what the server's own casts make of the value.
 """
 
@@ -108,6 +108,7 @@ def of_all_versions():
     for type_ in ("regclass", "regtype", "regproc", "regoper", "regoperator", "regprocedure", "regrole", "regnamespace", "regconfig", "regdictionary", "regcollation"):
         yield f"99999999::oid::{type_}"
         yield f"0::oid::{type_}"
+        yield f"ARRAY[0, 99999999]::oid[]::{type_}[]"
     yield from casts("int4range", ["empty", "[1,10)", "[1,10]", "(,5)", "[5,)", "(,)"])
     yield from casts("int8range", ["[1,9223372036854775807)"])
     yield from casts("numrange", ["[1.50,2.00]", "(1,2)", "[-Infinity,NaN]"])
@@ -131,10 +132,15 @@ def of_all_versions():
         ("cidr", ["10.0.0.0/8"]), ("macaddr", ["08:00:2b:01:02:03"]), ("macaddr8", ["08:00:2b:01:02:03:04:05"]), ("bit(3)", ["101"]), ("varbit", ["1", ""]),
         ("point", ["(1,2)", "(3,4)"]), ("box", ["(1,2),(3,4)", "(5,6),(7,8)"]), ("path", ["[(1,2),(3,4)]"]), ("polygon", ["((1,2))"]), ("circle", ["<(1,2),3>"]),
         ("line", ["{1,2,3}"]), ("lseg", ["[(1,2),(3,4)]"]), ("pg_lsn", ["16/B374D848"]), ("tsvector", ["a:1 'b c'"]), ("tsquery", ["a & 'b c'"]),
-        ("int4range", ["[1,10)", "empty", None]), ("tsrange", ["[2024-01-01 12:00,2024-12-31 13:00)"]), ("int4multirange", ["{[1,3),[5,8)}"]), ("jsonpath", ["$.a"]),
+        ("int4range", ["[1,10)", "empty", None]), ("tsrange", ["[2024-01-01 12:00,2024-12-31 13:00)"]), ("int4multirange", ["{[1,3),[5,8)}"]),
+        ("int8range", ["[1,3)"]), ("tstzrange", ["[2024-01-01 12:00+00,2024-07-31 13:00:00.5+00)"]), ("int8multirange", ["{[1,3),[5,8)}"]),
+        ("nummultirange", ["{[1.50,3),[5,8)}"]), ("datemultirange", ["{[2024-01-01,2024-02-01)}"]), ("tsmultirange", ["{[2024-01-01 12:00,)}"]),
+        ("tstzmultirange", ["{[2024-01-01 12:00+00,2024-07-31 13:00:00.5+00)}"]), ("txid_snapshot", ["10:20:10,14,15"]), ("jsonpath", ["$.a"]),
         ("tid", ["(1,2)"]), ("xid", ["3"]), ("xid8", ["3"]), ("cid", ["3"]), ('"char"', ["a", ""]), ("bpchar", ["a b"]), ("pg_snapshot", ["10:20:10,14,15"]),
         ("int2vector", ["1 2", ""]), ("oidvector", ["1 2"]), ("refcursor", ["c"]), ("cstring", ["x"]), ("numrange", ["[1.5,2]"]), ("daterange", ["[2024-01-01,2024-02-01)"]),
     ])
+    yield "ARRAY[ROW('a', NULL), ROW('b c', '')]"
+    yield "pg_sleep(0)"
     yield "ROW('a', NULL, 'two words', '', 'it''s \"quoted\" \\', '(x,y)')"
 
 
@@ -159,7 +165,7 @@ def oracle(sql, type_):
     """SQL for a value as JSON; nothing where SQL knows none but the text."""
     if type_.endswith("[]"):
         element = type_.removesuffix("[]")
-        if element in ("money", "oid", "xid", "xid8", "cid", "int2vector", "oidvector") or "range" in element:
+        if element in ("money", "oid", "xid", "xid8", "cid", "int2vector", "oidvector", "record") or "range" in element or element.startswith("reg"):
             return None
         return f"to_json(({sql})::text[])" if element == "numeric" else f"to_json({sql})"
     if type_ == "numeric":
@@ -227,6 +233,8 @@ def main():
             show(row)
         raw.exec_(b"RESET ALL")
 
+    types = judge.execute("SELECT oid::text, typname FROM pg_type WHERE oid < 10000 ORDER BY pg_type.oid")
+    show({"types": dict(types.fetchall())})
     everything = list(of_all_versions()) + (list(with_infinite_intervals()) if conn.info.server_version >= 170000 else [])
     values({}, lambda sql: True)
     for style, zone in STYLES:

@@ -16,6 +16,7 @@ const UNREAD: [&str; 4] = ["EUC_TW", "JOHAB", "EUC_JIS_2004", "SHIFT_JIS_2004"];
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
+    Types { types: BTreeMap<String, String> },
     Settings { settings: BTreeMap<String, String> },
     Value(Sample),
 }
@@ -44,6 +45,11 @@ impl Sample {
             let (mut current, mut encoding) = (Settings::default(), String::new());
             for line in std::fs::read_to_string(folder.join(file)).unwrap().lines() {
                 match serde_json::from_str(line).unwrap() {
+                    Line::Types { types } => {
+                        for (oid, name) in types {
+                            assert_eq!(type_name(oid.parse().unwrap()), Some(name.as_str()));
+                        }
+                    }
                     Line::Settings { settings } => {
                         current = Settings::default();
                         for (name, value) in &settings {
