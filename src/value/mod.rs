@@ -248,6 +248,9 @@ fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> 
         Kind::Money => number::money(&text).map(Content::Money),
         Kind::Uuid => system::Uuid::from_text(&text).map(Content::Uuid),
         Kind::Lsn => system::lsn_from_text(&text).map(|lsn| Content::Text(lsn.into())),
+        Kind::Point | Kind::Line | Kind::Lseg | Kind::Box | Kind::Path | Kind::Polygon | Kind::Circle => {
+            geometry::from_text(&text).map(|shape| Content::Text(shape.into()))
+        }
         Kind::Date => datetime_text::date(&text, settings).map(|days| Content::Moment(Moment::Date(days))),
         Kind::Time => datetime_text::time(&text).map(|time| Content::Moment(Moment::Time(time))),
         Kind::Timetz => datetime_text::timetz(&text).map(|(time, east)| Content::Moment(Moment::Timetz(time, east))),
