@@ -49,6 +49,7 @@
 mod array;
 mod bytea;
 mod composite;
+pub mod copy;
 mod datetime;
 mod datetime_text;
 mod encoding;
