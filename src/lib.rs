@@ -32,6 +32,8 @@
 //! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
 //!   after a header that cannot be, a new boundary is only believed for several messages in a row.
 //! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number.
+//! - [`value`] reads a value by its type, and writes the same JSON for it whatever format it had. What does not read as its
+//!   type says is given as it is.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
 //!
 //! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.
