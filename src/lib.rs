@@ -34,6 +34,8 @@
 //! - [`sql`] looks into the text of statements, from below [`pg`] and [`session`]: it takes any bytes, and what it does not
 //!   wholly understand it calls unknown.
 //! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number.
+//! - [`value`] reads a value by its type, and writes the same JSON for it whatever format it had. What does not read as its
+//!   type says is given as it is.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
 //!
 //! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.

@@ -1,6 +1,8 @@
 //! A value of any type, in either format, under any settings: written as one line of JSON that every reader takes, and not
 //! made much longer than it was.
 
+use std::sync::LazyLock;
+
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
 use serde_json::Value;
 
@@ -16,6 +18,10 @@ const SETTINGS: [&[(&str, &str)]; 8] = [
     &[("client_encoding", "EUC_JIS_2004")],
 ];
 
+/// The types that there are, and one that is not known.
+static TYPES: LazyLock<Vec<u32>> =
+    LazyLock::new(|| (0..10_000).filter(|oid| *oid == 0 || type_name(*oid).is_some()).collect());
+
 /// The first byte of an input chooses a type, the second its format and the settings; the rest is the value.
 pub(crate) fn check(data: &[u8]) {
     let [oid, how, bytes @ ..] = data else { return };
@@ -24,8 +30,7 @@ pub(crate) fn check(data: &[u8]) {
         settings.parameter(name.as_bytes(), value.as_bytes());
     }
     let format = if how & 1 == 0 { Format::Text } else { Format::Binary };
-    let types: Vec<u32> = (0..10_000).filter(|oid| *oid == 0 || type_name(*oid).is_some()).collect();
-    check_value(&TypedValue { type_oid: types[usize::from(*oid) % types.len()], format, bytes, settings: &settings });
+    check_value(&TypedValue { type_oid: TYPES[usize::from(*oid) % TYPES.len()], format, bytes, settings: &settings });
 }
 
 pub(crate) fn check_value(value: &TypedValue<'_>) {

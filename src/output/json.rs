@@ -70,7 +70,7 @@ impl LineWriter {
     pub fn write(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         let written = match record {
             Record::Message(message) => self.message(out, message),
-            other => other.serialize(Serializer { out }),
+            other => other.serialize(Serializer::new(out)),
         };
         out.push(b'\n');
         written.map_err(io::Error::other)
@@ -97,7 +97,7 @@ impl LineWriter {
         integer(out, *packet);
         if let Some(tag) = tag {
             out.extend_from_slice(b",\"tag\":");
-            tag.serialize(Serializer { out })?;
+            tag.serialize(Serializer::new(out))?;
         }
         out.extend_from_slice(b",\"len\":");
         integer(out, *len);
@@ -108,7 +108,7 @@ impl LineWriter {
                 out.push(b'"');
                 let end = out.len();
                 out.extend_from_slice(b",\"body\":");
-                match message.serialize_body(Serializer { out }) {
+                match message.serialize_body(Serializer::new(out)) {
                     Some(written) => written?,
                     None => out.truncate(end),
                 }
@@ -168,7 +168,7 @@ impl LineWriter {
 fn member(out: &mut Vec<u8>, name: &'static str, value: &impl Serialize) -> Result<(), serializer::Error> {
     out.push(b',');
     field(out, name);
-    value.serialize(Serializer { out })
+    value.serialize(Serializer::new(out))
 }
 
 #[cfg(test)]

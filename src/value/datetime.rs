@@ -1,7 +1,6 @@
 //! Dates and times: what they are, their binary form, and ISO 8601.
 
-use std::fmt;
-
+use super::short::Short;
 use super::types::Kind;
 use crate::reader::Reader;
 
@@ -51,61 +50,85 @@ fn time(micros: i64) -> Option<i64> {
     (0..=DAY).contains(&micros).then_some(micros)
 }
 
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Date(i32::MIN) | Self::Timestamp(i64::MIN) | Self::Timestamptz(i64::MIN) => f.write_str("-infinity"),
-            Self::Date(i32::MAX) | Self::Timestamp(i64::MAX) | Self::Timestamptz(i64::MAX) => f.write_str("infinity"),
-            Self::Date(days) => write_date(f, days.into()),
-            Self::Time(micros) => write_time(f, micros),
-            Self::Timetz(micros, east) => {
-                write_time(f, micros)?;
-                let (sign, east) = (if east < 0 { '-' } else { '+' }, east.unsigned_abs());
-                write!(f, "{sign}{:02}:{:02}", east / 3600, east / 60 % 60)?;
-                if east % 60 != 0 { write!(f, ":{:02}", east % 60) } else { Ok(()) }
+impl Moment {
+    /// The moment in ISO 8601.
+    pub(super) fn to_short(self) -> Short {
+        let mut text = Short::new();
+        match self {
+            Self::Date(i32::MIN) | Self::Timestamp(i64::MIN) | Self::Timestamptz(i64::MIN) => {
+                text.push_str("-infinity")
             }
-            Self::Timestamp(micros) => write_timestamp(f, micros),
+            Self::Date(i32::MAX) | Self::Timestamp(i64::MAX) | Self::Timestamptz(i64::MAX) => text.push_str("infinity"),
+            Self::Date(days) => push_date(&mut text, days.into()),
+            Self::Time(micros) => push_time(&mut text, micros.unsigned_abs()),
+            Self::Timetz(micros, east) => {
+                push_time(&mut text, micros.unsigned_abs());
+                text.push(if east < 0 { b'-' } else { b'+' });
+                let east = u64::from(east.unsigned_abs());
+                text.push_number(east / 3600, 2);
+                text.push(b':');
+                text.push_number(east / 60 % 60, 2);
+                if east % 60 != 0 {
+                    text.push(b':');
+                    text.push_number(east % 60, 2);
+                }
+            }
+            Self::Timestamp(micros) => push_timestamp(&mut text, micros),
             Self::Timestamptz(micros) => {
-                write_timestamp(f, micros)?;
-                f.write_str("Z")
+                push_timestamp(&mut text, micros);
+                text.push(b'Z');
             }
         }
+        text
     }
 }
 
-fn write_timestamp(f: &mut fmt::Formatter<'_>, micros: i64) -> fmt::Result {
-    write_date(f, micros.div_euclid(DAY))?;
-    f.write_str("T")?;
-    write_time(f, micros.rem_euclid(DAY))
+fn push_timestamp(text: &mut Short, micros: i64) {
+    push_date(text, micros.div_euclid(DAY));
+    text.push(b'T');
+    push_time(text, micros.rem_euclid(DAY).unsigned_abs());
 }
 
-fn write_date(f: &mut fmt::Formatter<'_>, days: i64) -> fmt::Result {
+fn push_date(text: &mut Short, days: i64) {
     let (year, month, day) = civil_from_days(days);
     // "Expanded representations" have a sign, and as many digits as was agreed upon: six, as in ECMAScript, or more.
-    match year {
-        0..=9999 => write!(f, "{year:04}")?,
-        _ => write!(f, "{year:+07}")?,
+    let width = match year {
+        0..=9999 => 4,
+        _ => {
+            text.push(if year < 0 { b'-' } else { b'+' });
+            6
+        }
+    };
+    text.push_number(year.unsigned_abs(), width);
+    for part in [month, day] {
+        text.push(b'-');
+        text.push_number(part.unsigned_abs(), 2);
     }
-    write!(f, "-{month:02}-{day:02}")
 }
 
-fn write_time(f: &mut fmt::Formatter<'_>, micros: i64) -> fmt::Result {
-    let seconds = micros / SECOND;
-    write!(f, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
-    write_fraction(f, micros % SECOND)
+fn push_time(text: &mut Short, micros: u64) {
+    let second = SECOND.unsigned_abs();
+    let seconds = micros / second;
+    text.push_number(seconds / 3600, 2);
+    text.push(b':');
+    text.push_number(seconds / 60 % 60, 2);
+    text.push(b':');
+    text.push_number(seconds % 60, 2);
+    push_fraction(text, micros % second);
 }
 
-/// Writes the fraction of a second, as long as it has to be.
-pub(super) fn write_fraction(f: &mut fmt::Formatter<'_>, mut micros: i64) -> fmt::Result {
+/// Appends the fraction of a second, as long as it has to be.
+pub(super) fn push_fraction(text: &mut Short, mut micros: u64) {
     if micros == 0 {
-        return Ok(());
+        return;
     }
     let mut digits = 6;
-    while micros % 10 == 0 {
+    while micros.is_multiple_of(10) {
         micros /= 10;
         digits -= 1;
     }
-    write!(f, ".{micros:0digits$}")
+    text.push(b'.');
+    text.push_number(micros, digits);
 }
 
 /// The days from 0000-03-01 to 2000-01-01. A year that begins in March has its leap day last.
@@ -156,11 +179,13 @@ mod tests {
 
     #[test]
     fn years_that_have_not_four_digits_have_a_sign() {
-        let date = |year| Moment::Date(days_from_civil(year, 3, 15).unwrap().try_into().unwrap()).to_string();
+        let date = |year| {
+            Moment::Date(days_from_civil(year, 3, 15).unwrap().try_into().unwrap()).to_short().as_str().to_owned()
+        };
         assert_eq!(date(0), "0000-03-15");
         assert_eq!(date(-43), "-000043-03-15");
         assert_eq!(date(10_000), "+010000-03-15");
         assert_eq!(date(5_874_897), "+5874897-03-15");
-        assert_eq!(Moment::Timetz(DAY, -(5 * 3600 + 30 * 60 + 7)).to_string(), "24:00:00-05:30:07");
+        assert_eq!(Moment::Timetz(DAY, -(5 * 3600 + 30 * 60 + 7)).to_short().as_str(), "24:00:00-05:30:07");
     }
 }

@@ -101,6 +101,20 @@ impl Encoding {
             }
         }
     }
+
+    /// Whether a byte is the first of two, of which the second may look like ASCII.
+    pub(super) fn has_second_byte(self, lead: u8) -> bool {
+        match self {
+            Self::Decoded(Decoder::Big5, _) => lead > 0x80,
+            Self::Decoded(Decoder::Whatwg(encoding), _) if encoding == whatwg::SHIFT_JIS => {
+                matches!(lead, 0x81..=0x9f | 0xe0..=0xfc)
+            }
+            Self::Decoded(Decoder::Whatwg(encoding), _) => {
+                lead > 0x80 && [whatwg::GBK, whatwg::GB18030, whatwg::EUC_KR].contains(&encoding)
+            }
+            Self::Decoded(Decoder::Latin1, _) | Self::Utf8 | Self::Ascii => false,
+        }
+    }
 }
 
 impl Decoder {

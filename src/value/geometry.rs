@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::number::not_finite;
+use super::number::{float, not_finite};
 use super::types::Kind;
 use crate::reader::Reader;
 
@@ -25,6 +25,24 @@ pub(super) fn shape(kind: Kind, bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     reader.is_empty().then_some(shown)
+}
+
+/// A shape in text format, with its numbers written as those of the binary format are: of two shortest forms, servers may
+/// have the other one.
+pub(super) fn from_text(text: &str) -> Option<String> {
+    let is_sign = |c: char| "()[]{}<>,".contains(c);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at_checked(rest.find(is_sign)?)?;
+        if !number.trim_ascii().is_empty() {
+            write!(shown, "{}", Float(float(number)?)).ok()?;
+        }
+        let (sign, behind) = behind.split_at_checked(1)?;
+        shown.push_str(sign);
+        rest = behind;
+    }
+    Some(shown)
 }
 
 fn points(reader: &mut Reader<'_>) -> Option<String> {

@@ -1,10 +1,9 @@
 //! Intervals: from binary format and every `IntervalStyle` to an ISO 8601 duration.
 
-use std::fmt;
-
-use super::datetime::{SECOND, write_fraction};
+use super::datetime::{SECOND, push_fraction};
 use super::datetime_text::{infinity, micros};
 use super::settings::{IntervalStyle, Settings};
+use super::short::Short;
 use crate::reader::Reader;
 
 /// An interval: three parts, none of which can be turned into another, each with its own sign.
@@ -31,34 +30,48 @@ impl Interval {
     }
 }
 
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            INFINITY => return f.write_str("infinity"),
-            NEGATIVE_INFINITY => return f.write_str("-infinity"),
-            Self { months: 0, days: 0, micros: 0 } => return f.write_str("PT0S"),
-            _ => f.write_str("P")?,
+impl Interval {
+    /// The interval as an ISO 8601 duration, as the style iso_8601 has it.
+    pub(super) fn to_short(self) -> Short {
+        let mut text = Short::new();
+        match self {
+            INFINITY => text.push_str("infinity"),
+            NEGATIVE_INFINITY => text.push_str("-infinity"),
+            Self { months: 0, days: 0, micros: 0 } => text.push_str("PT0S"),
+            Self { months, days, micros } => {
+                text.push(b'P');
+                push_part(&mut text, (months / 12).into(), b'Y');
+                push_part(&mut text, (months % 12).into(), b'M');
+                push_part(&mut text, days.into(), b'D');
+                if micros != 0 {
+                    text.push(b'T');
+                }
+                push_part(&mut text, micros / HOUR, b'H');
+                push_part(&mut text, micros % HOUR / MINUTE, b'M');
+                let rest = micros % MINUTE;
+                if rest != 0 {
+                    push_signed(&mut text, rest < 0, rest.unsigned_abs() / SECOND.unsigned_abs());
+                    push_fraction(&mut text, rest.unsigned_abs() % SECOND.unsigned_abs());
+                    text.push(b'S');
+                }
+            }
         }
-        let mut part = |value: i64, unit| if value != 0 { write!(f, "{value}{unit}") } else { Ok(()) };
-        part((self.months / 12).into(), "Y")?;
-        part((self.months % 12).into(), "M")?;
-        part(self.days.into(), "D")?;
-        if self.micros == 0 {
-            return Ok(());
-        }
-        f.write_str("T")?;
-        let mut part = |value: i64, unit| if value != 0 { write!(f, "{value}{unit}") } else { Ok(()) };
-        part(self.micros / HOUR, "H")?;
-        part(self.micros % HOUR / MINUTE, "M")?;
-        let rest = self.micros % MINUTE;
-        if rest == 0 {
-            return Ok(());
-        }
-        let sign = if rest < 0 { "-" } else { "" };
-        write!(f, "{sign}{}", rest.abs() / SECOND)?;
-        write_fraction(f, rest.abs() % SECOND)?;
-        f.write_str("S")
+        text
     }
+}
+
+fn push_part(text: &mut Short, value: i64, unit: u8) {
+    if value != 0 {
+        push_signed(text, value < 0, value.unsigned_abs());
+        text.push(unit);
+    }
+}
+
+fn push_signed(text: &mut Short, is_negative: bool, value: u64) {
+    if is_negative {
+        text.push(b'-');
+    }
+    text.push_number(value, 1);
 }
 
 /// An interval in text format.

@@ -49,6 +49,7 @@
 mod array;
 mod bytea;
 mod composite;
+pub mod copy;
 mod datetime;
 mod datetime_text;
 mod encoding;
@@ -59,6 +60,7 @@ mod network;
 mod number;
 mod range;
 mod settings;
+mod short;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -144,9 +146,9 @@ impl<'a> TypedValue<'a> {
             Content::Bytes(bytes) => Shown::Bytes(bytes),
             Content::Numeric(numeric @ Numeric::Special(_)) => Shown::Text(numeric.to_string().into()),
             Content::Numeric(numeric) => Shown::Plain(numeric.to_string()),
-            Content::Moment(moment) => Shown::Text(moment.to_string().into()),
-            Content::Interval(interval) => Shown::Text(interval.to_string().into()),
-            Content::Uuid(uuid) => Shown::Text(uuid.to_string().into()),
+            Content::Moment(moment) => Shown::Text(moment.to_short().as_str().to_owned().into()),
+            Content::Interval(interval) => Shown::Text(interval.to_short().as_str().to_owned().into()),
+            Content::Uuid(uuid) => Shown::Text(uuid.to_short().as_str().to_owned().into()),
             other => match serde_json::to_string(&other) {
                 Ok(json) => Shown::Plain(json),
                 Err(_) => Shown::Bytes(self.bytes.into()),
@@ -248,6 +250,9 @@ fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> 
         Kind::Money => number::money(&text).map(Content::Money),
         Kind::Uuid => system::Uuid::from_text(&text).map(Content::Uuid),
         Kind::Lsn => system::lsn_from_text(&text).map(|lsn| Content::Text(lsn.into())),
+        Kind::Point | Kind::Line | Kind::Lseg | Kind::Box | Kind::Path | Kind::Polygon | Kind::Circle => {
+            geometry::from_text(&text).map(|shape| Content::Text(shape.into()))
+        }
         Kind::Date => datetime_text::date(&text, settings).map(|days| Content::Moment(Moment::Date(days))),
         Kind::Time => datetime_text::time(&text).map(|time| Content::Moment(Moment::Time(time))),
         Kind::Timetz => datetime_text::timetz(&text).map(|(time, east)| Content::Moment(Moment::Timetz(time, east))),
@@ -340,9 +345,9 @@ impl Serialize for Content<'_> {
                 object.serialize_field("minor_units", minor_units)?;
                 object.end()
             }
-            Self::Uuid(uuid) => serializer.collect_str(uuid),
-            Self::Moment(moment) => serializer.collect_str(moment),
-            Self::Interval(interval) => serializer.collect_str(interval),
+            Self::Uuid(uuid) => serializer.serialize_str(uuid.to_short().as_str()),
+            Self::Moment(moment) => serializer.serialize_str(moment.to_short().as_str()),
+            Self::Interval(interval) => serializer.serialize_str(interval.to_short().as_str()),
             Self::Json(json) => match serde_json::from_str::<&RawValue>(json) {
                 Ok(json) => json.serialize(serializer),
                 Err(_) => serializer.serialize_str(json),

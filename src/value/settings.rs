@@ -9,7 +9,8 @@ use super::encoding::Encoding;
 /// The parameters of a session that its values depend on: `client_encoding`, `DateStyle`, `IntervalStyle`, `TimeZone`.
 ///
 /// A server reports all of them when a session begins, and whenever one changes. Where that was not seen, a value is read
-/// as far as its form tells what it is.
+/// as far as its form tells what it is. (Since PostgreSQL 14, a change is reported just before ReadyForQuery: rows that
+/// come between a SET and that, in one query, are read by the settings before it.)
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub(super) encoding: Encoding,

@@ -1,8 +1,9 @@
 //! Small types, each written as PostgreSQL writes it: bit strings, UUIDs, and those of the system's own columns.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
+use super::short::Short;
 use crate::reader::Reader;
 
 /// The one-byte type `"char"`, as PostgreSQL 16 and later write it: in octal beyond ASCII; nothing for a zero byte.
@@ -34,14 +35,16 @@ impl Uuid {
         }
         (digits == 32).then(|| Self(value.to_be_bytes()))
     }
-}
 
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = u128::from_be_bytes(self.0);
-        let group = |shift: u32, bits: u32| (value >> shift) & ((1 << bits) - 1);
-        let (a, b, c, d, e) = (group(96, 32), group(80, 16), group(64, 16), group(48, 16), group(0, 48));
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+    pub(super) fn to_short(self) -> Short {
+        let mut text = Short::new();
+        for (byte, index) in self.0.into_iter().zip(0..) {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                text.push(b'-');
+            }
+            text.push_hex(byte);
+        }
+        text
     }
 }
 

@@ -104,6 +104,14 @@ fn what_only_a_setting_tells_is_not_guessed() {
 }
 
 #[test]
+fn the_longest_interval_is_whole() {
+    let (months, days, micros) = (-2_147_483_639_i32, i32::MIN, -9_223_372_036_799_999_999_i64);
+    let bytes = [&micros.to_be_bytes()[..], &days.to_be_bytes(), &months.to_be_bytes()].concat();
+    let longest = r#""P-178956969Y-11M-2147483648DT-2562047787H-59M-59.999999S""#;
+    assert_eq!(json("interval", Format::Binary, &bytes, &Settings::default()), longest);
+}
+
+#[test]
 fn money_is_read_where_it_has_two_decimals() {
     let minor = |amount: i64| format!(r#"{{"minor_units":{amount}}}"#);
     assert_text("money", &[], &[("$1,234.56", &minor(123_456)), ("-$0.05", &minor(-5)), ("($1.00)", &minor(-100))]);

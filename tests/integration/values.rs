@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use pgdissect::value::copy::{CopyFormat, CopyItem, CopyOptions, Splitter};
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -191,6 +192,70 @@ fn iso(value: Value, type_name: &str) -> Value {
         }
         value => value,
     }
+}
+
+/// A COPY of a server; see `testdata/values/how-made.md`.
+#[derive(Deserialize)]
+struct Copied {
+    options: String,
+    data: Vec<String>,
+    rows: Vec<Vec<Option<String>>>,
+}
+
+impl Copied {
+    fn options(&self) -> CopyOptions {
+        let format = match self.options.split([' ', ',']).nth(1).unwrap() {
+            "text" => CopyFormat::Text,
+            "csv" => CopyFormat::Csv,
+            _ => CopyFormat::Binary,
+        };
+        let mut options = CopyOptions::new(format);
+        for option in self.options.split(", ") {
+            let (name, literal) = option.split_once(' ').unwrap();
+            let value = match literal {
+                "''''" => "'",
+                r"E'\t'" => "\t",
+                literal => literal.trim_matches('\''),
+            };
+            match name {
+                "DELIMITER" => options.delimiter = value.as_bytes()[0],
+                "NULL" => options.null = value.as_bytes().to_vec().into(),
+                "QUOTE" => options.quote = value.as_bytes()[0],
+                "ESCAPE" => options.escape = value.as_bytes()[0],
+                "HEADER" => options.header = true,
+                _ => {}
+            }
+        }
+        options
+    }
+}
+
+#[test]
+fn what_a_server_copies_out_is_split_into_the_rows_that_it_has() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/values/copy.jsonl");
+    let mut copies = 0;
+    for line in std::fs::read_to_string(file).unwrap().lines() {
+        let copied: Copied = serde_json::from_str(line).unwrap();
+        let data = copied.data.iter().map(|piece| bytes(piece)).collect::<Vec<_>>().concat();
+        // As a client might send it, too.
+        for size in [1, 7, data.len()] {
+            let mut rows: Vec<Vec<Option<String>>> = Vec::new();
+            let mut splitter = Splitter::new(copied.options(), &Settings::default(), 10_000);
+            let mut found = |item: CopyItem<'_>| match item {
+                CopyItem::Row(row) => {
+                    let text = |field: std::borrow::Cow<'_, [u8]>| String::from_utf8(field.into_owned()).unwrap();
+                    rows.push(row.fields().map(|field| field.map(text)).collect());
+                }
+                CopyItem::Header(row) => assert_eq!(row.as_bytes(), b"a,b"),
+                other => panic!("{other:?}"),
+            };
+            data.chunks(size).for_each(|piece| splitter.push(piece, &mut found));
+            splitter.finish(&mut found);
+            assert_eq!(rows, copied.rows, "{}", copied.options);
+        }
+        copies += 1;
+    }
+    assert_eq!(copies, 8);
 }
 
 /// What happens to the bytes of a value.

@@ -11,9 +11,21 @@ use serde::ser::{self, Serialize};
 /// The error of a value that serde cannot serialize; none of the records has one.
 pub(super) type Error = serde::de::value::Error;
 
+/// The name of the struct as which [`serde_json::value::RawValue`] serializes itself, with its text in a field: JSON that
+/// is to be written as it is.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 /// Writes one value.
 pub(super) struct Serializer<'a> {
-    pub(super) out: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
+    /// Whether the value is the text of a raw value.
+    is_raw: bool,
+}
+
+impl<'a> Serializer<'a> {
+    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, is_raw: false }
+    }
 }
 
 /// Writes a string in quotes.
@@ -106,12 +118,13 @@ pub(super) struct Members<'a> {
     is_first: bool,
     is_raw: bool,
     closes: &'static [u8],
+    is_raw: bool,
 }
 
 impl<'a> Members<'a> {
     fn new(out: &'a mut Vec<u8>, opens: u8, closes: &'static [u8]) -> Self {
         out.push(opens);
-        Self { out, is_first: true, is_raw: false, closes }
+        Self { out, is_first: true, closes, is_raw: false }
     }
 
     fn separate(&mut self) {
@@ -122,18 +135,16 @@ impl<'a> Members<'a> {
 
     fn element(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
         self.separate();
-        value.serialize(Serializer { out: self.out })
+        value.serialize(Serializer::new(self.out))
     }
 
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
         if self.is_raw {
-            let text = serde_json::to_value(value).map_err(ser::Error::custom)?;
-            self.out.extend_from_slice(text.as_str().unwrap_or_default().as_bytes());
-            return Ok(());
+            return value.serialize(Serializer { out: self.out, is_raw: true });
         }
         self.separate();
         self::field(self.out, name);
-        value.serialize(Serializer { out: self.out })
+        value.serialize(Serializer::new(self.out))
     }
 
     fn close(self) {
@@ -193,7 +204,11 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        string(self.out, value);
+        if self.is_raw {
+            self.out.extend_from_slice(value.as_bytes());
+        } else {
+            string(self.out, value);
+        }
         Ok(())
     }
 
@@ -275,8 +290,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Members<'a>, Error> {
-        if name == RAW {
-            return Ok(Members { out: self.out, is_first: true, is_raw: true, closes: b"" });
+        if name == RAW_VALUE {
+            return Ok(Members { out: self.out, is_first: true, closes: b"", is_raw: true });
         }
         self.serialize_map(None)
     }
@@ -350,7 +365,7 @@ impl ser::SerializeMap for Members<'_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.out.push(b':');
-        value.serialize(Serializer { out: self.out })
+        value.serialize(Serializer::new(self.out))
     }
 
     fn end(self) -> Result<(), Error> {
@@ -362,6 +377,14 @@ impl ser::SerializeMap for Members<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_json_is_written_as_it_is() {
+        let raw = serde_json::value::RawValue::from_string(r#"{"a":[1.50,"\u00e9"]}"#.to_owned()).unwrap();
+        let mut out = Vec::new();
+        [&raw, &raw].serialize(Serializer::new(&mut out)).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&[&raw, &raw]).unwrap());
+    }
 
     #[test]
     fn a_byte_is_special_wherever_it_stands_and_whatever_stands_around_it() {

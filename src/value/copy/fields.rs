@@ -1,0 +1,175 @@
+//! The fields of a row.
+
+use std::borrow::Cow;
+use std::iter::Peekable;
+
+use super::{CopyFormat, CopyOptions};
+use crate::reader::Reader;
+use crate::value::composite;
+use crate::value::encoding::Encoding;
+
+/// The fields of a row, one by one.
+pub(super) enum Fields<'a> {
+    Lines {
+        /// What is left; nothing behind the last field.
+        rest: Option<&'a [u8]>,
+        options: &'a CopyOptions,
+        encoding: Encoding,
+    },
+    Binary(Reader<'a>),
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8], options: &'a CopyOptions, encoding: Encoding) -> Self {
+        if options.format == CopyFormat::Binary {
+            let mut reader = Reader::new(bytes);
+            // The number of fields, which are the rest.
+            let _ = reader.u16("number of fields");
+            Self::Binary(reader)
+        } else {
+            Self::Lines { rest: Some(bytes), options, encoding }
+        }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<Cow<'a, [u8]>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Binary(reader) => composite::value(reader).map(|field| field.map(Cow::Borrowed)),
+            Self::Lines { rest, options, encoding } => {
+                let line = (*rest)?;
+                let raw = if options.format == CopyFormat::Csv {
+                    Raw::csv(line, options, *encoding)
+                } else {
+                    Raw::text(line, options, *encoding)
+                };
+                *rest = line.get(raw.length + 1..);
+                let bytes = line.get(..raw.length).unwrap_or_default();
+                let is_null = !raw.has_quotes && bytes == &*options.null;
+                Some((!is_null).then(|| raw.unescaped.map_or(Cow::Borrowed(bytes), Cow::Owned)))
+            }
+        }
+    }
+}
+
+/// A field as it stands there.
+struct Raw {
+    /// Up to the delimiter, or to the end of the row.
+    length: usize,
+    has_quotes: bool,
+    /// What it means, where that is something else.
+    unescaped: Option<Vec<u8>>,
+}
+
+/// Bytes with their positions, of which the second byte of a character is never seen alone: in some encodings it can
+/// look like a backslash.
+fn characters(bytes: &[u8], encoding: Encoding) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let length = 1 + usize::from(encoding.has_second_byte(*bytes.get(at)?));
+        let start = at;
+        at = (at + length).min(bytes.len());
+        Some((start, bytes.get(start..at)?))
+    })
+}
+
+impl Raw {
+    fn text(line: &[u8], options: &CopyOptions, encoding: Encoding) -> Self {
+        let mut is_escaped = false;
+        let mut has_escapes = false;
+        let mut length = line.len();
+        for (at, character) in characters(line, encoding) {
+            if std::mem::take(&mut is_escaped) {
+                continue;
+            } else if character == b"\\" {
+                is_escaped = true;
+                has_escapes = true;
+            } else if character == [options.delimiter] {
+                length = at;
+                break;
+            }
+        }
+        let unescaped = has_escapes.then(|| unescape(line.get(..length).unwrap_or_default(), encoding));
+        Self { length, has_quotes: false, unescaped }
+    }
+
+    fn csv(line: &[u8], options: &CopyOptions, encoding: Encoding) -> Self {
+        let mut in_quotes = false;
+        // From the first quote on, what is meant is not what stands there.
+        let mut unescaped: Option<Vec<u8>> = None;
+        let mut length = line.len();
+        let mut characters = characters(line, encoding).peekable();
+        while let Some((at, character)) = characters.next() {
+            if in_quotes && character == [options.escape] {
+                // It stands before a quote or before itself; else it means nothing but itself.
+                let next = characters.next_if(|(_, next)| *next == [options.quote] || *next == [options.escape]);
+                if let Some((_, next)) = next {
+                    unescaped.get_or_insert_default().extend_from_slice(next);
+                    continue;
+                }
+            }
+            if character == [options.quote] {
+                in_quotes = !in_quotes;
+                unescaped.get_or_insert_with(|| line.get(..at).unwrap_or_default().to_vec());
+            } else if !in_quotes && character == [options.delimiter] {
+                length = at;
+                break;
+            } else if let Some(unescaped) = &mut unescaped {
+                unescaped.extend_from_slice(character);
+            }
+        }
+        Self { length, has_quotes: unescaped.is_some(), unescaped }
+    }
+}
+
+/// Replaces the escapes of the text format.
+fn unescape(field: &[u8], encoding: Encoding) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut characters = characters(field, encoding).peekable();
+    while let Some((_, character)) = characters.next() {
+        if character != b"\\" {
+            bytes.extend_from_slice(character);
+            continue;
+        }
+        let Some((_, escaped)) = characters.next() else {
+            bytes.push(b'\\');
+            break;
+        };
+        match escaped {
+            b"b" => bytes.push(0x08),
+            b"f" => bytes.push(0x0c),
+            b"n" => bytes.push(b'\n'),
+            b"r" => bytes.push(b'\r'),
+            b"t" => bytes.push(b'\t'),
+            b"v" => bytes.push(0x0b),
+            [digit @ b'0'..=b'7'] => {
+                bytes.push(number(&mut characters, u32::from(digit - b'0'), 8, 2));
+            }
+            b"x" if characters.peek().is_some_and(|(_, next)| next.first().is_some_and(u8::is_ascii_hexdigit)) => {
+                bytes.push(number(&mut characters, 0, 16, 2));
+            }
+            other => bytes.extend_from_slice(other),
+        }
+    }
+    bytes
+}
+
+/// A byte by its number, of which up to `most` digits follow. Of three octal digits the lowest eight bits count.
+fn number<'a>(
+    characters: &mut Peekable<impl Iterator<Item = (usize, &'a [u8])>>,
+    first: u32,
+    radix: u32,
+    most: usize,
+) -> u8 {
+    let mut number = first;
+    for _ in 0..most {
+        let digit = characters.peek().and_then(|(_, next)| char::from(*next.first()?).to_digit(radix));
+        let Some(digit) = digit else { break };
+        characters.next();
+        number = number * radix + digit;
+    }
+    let [low, ..] = number.to_le_bytes();
+    low
+}
