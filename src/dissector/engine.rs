@@ -521,7 +521,10 @@ impl<S: Sink> Engine<'_, S> {
             let dir = Some(Direction::Frontend);
             let detail = Some("more is held than --max-held: the connection is not followed");
             self.number(&mut connection.about);
-            self.lose(&mut connection.about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(
+                &mut connection.about,
+                &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
+            );
         }
         for direction in Direction::BOTH {
             if let Route::Messages(framing) = connection.session.route(direction) {

@@ -109,14 +109,10 @@ impl fmt::Write for Escaping<'_> {
     }
 }
 
-/// The name of the struct as which serde_json serializes JSON that is written as it is. Its one field is the text.
-const RAW: &str = "$serde_json::private::RawValue";
-
 /// The members of an array or object.
 pub(super) struct Members<'a> {
     out: &'a mut Vec<u8>,
     is_first: bool,
-    is_raw: bool,
     closes: &'static [u8],
     is_raw: bool,
 }
