@@ -31,6 +31,8 @@
 //!   a gap of exactly its size.
 //! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
 //!   after a header that cannot be, a new boundary is only believed for several messages in a row.
+//! - [`sql`] looks into the text of statements, from below [`pg`] and [`session`]: it takes any bytes, and what it does not
+//!   wholly understand it calls unknown.
 //! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
 //!
@@ -85,6 +87,7 @@ pub mod pg;
 pub mod reader;
 pub mod record;
 pub mod session;
+pub mod sql;
 pub mod tcp;
 pub mod time;
 pub mod tls;

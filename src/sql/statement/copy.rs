@@ -1,0 +1,233 @@
+//! What COPY says of the data that it moves (documentation, "COPY").
+
+use std::borrow::Cow;
+
+use super::super::lexer::{Kind, Token};
+use super::super::literal;
+use super::Reader;
+
+/// `COPY … FROM STDIN` or `COPY … TO STDOUT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy<'a> {
+    /// The client sends the data.
+    pub is_from_client: bool,
+    /// How the data is written, where all options are understood.
+    pub options: Option<CopyOptions<'a>>,
+}
+
+/// How the data of COPY is written: with the defaults for what the statement does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOptions<'a> {
+    /// The format.
+    pub format: CopyFormat,
+    /// What separates columns.
+    pub delimiter: u8,
+    /// What stands for NULL.
+    pub null: Cow<'a, [u8]>,
+    /// What stands for a column's default value.
+    pub default: Option<Cow<'a, [u8]>>,
+    /// What CSV quotes with.
+    pub quote: u8,
+    /// What CSV escapes quotes with.
+    pub escape: u8,
+    /// The first line has the names of the columns.
+    pub has_header: bool,
+    /// The encoding, where it is not `client_encoding`.
+    pub encoding: Option<Cow<'a, [u8]>>,
+}
+
+/// The formats of COPY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFormat {
+    /// Lines of columns between tabs, with backslashes.
+    Text,
+    /// Comma-separated values.
+    Csv,
+    /// PostgreSQL's own.
+    Binary,
+}
+
+/// What was said, before the defaults.
+#[derive(Default)]
+struct Said<'a> {
+    format: Option<CopyFormat>,
+    delimiter: Option<u8>,
+    null: Option<Cow<'a, [u8]>>,
+    default: Option<Cow<'a, [u8]>>,
+    quote: Option<u8>,
+    escape: Option<u8>,
+    has_header: bool,
+    encoding: Option<Cow<'a, [u8]>>,
+}
+
+/// Reads what follows the word COPY.
+pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
+    let mut said = Said::default();
+    if reader.accept("binary") {
+        said.format = Some(CopyFormat::Binary);
+    }
+    if reader.parenthesized().is_none() {
+        reader.name()?;
+        while reader.accept_symbol(".") {
+            reader.name()?;
+        }
+        reader.parenthesized();
+    }
+    let is_from_client = reader.accept("from");
+    if !is_from_client {
+        reader.expect("to")?;
+    }
+    if !reader.accept("stdin") && !reader.accept("stdout") {
+        return None;
+    }
+    let options = said.read(reader);
+    Some(Copy { is_from_client, options: options.map(|()| said.with_defaults()) })
+}
+
+impl<'a> Said<'a> {
+    /// Reads all options, in any of the syntaxes that the server still takes. Nothing where one is not known.
+    fn read(&mut self, mut reader: Reader<'a>) -> Option<()> {
+        reader.accept("using");
+        if reader.accept("delimiters") {
+            self.delimiter = Some(one_byte(&text(&mut reader)?)?);
+        }
+        reader.accept("with");
+        if reader.accept_symbol("(") {
+            loop {
+                self.option(&mut reader)?;
+                if reader.accept_symbol(")") {
+                    break;
+                }
+                reader.accept_symbol(",").then_some(())?;
+            }
+        } else {
+            while let Some(word) = reader.tokens.clone().next_solid().filter(|token| !token.is_word("where")) {
+                reader.tokens.next_solid();
+                self.old_option(word, &mut reader)?;
+            }
+        }
+        (reader.accept("where") || reader.tokens.next_solid().is_none()).then_some(())
+    }
+
+    /// `NAME value`, between parentheses.
+    fn option(&mut self, reader: &mut Reader<'a>) -> Option<()> {
+        let name = reader.name()?;
+        match &*name {
+            b"format" => {
+                self.format = Some(match value(reader)?.to_ascii_lowercase().as_slice() {
+                    b"text" => CopyFormat::Text,
+                    b"csv" => CopyFormat::Csv,
+                    b"binary" => CopyFormat::Binary,
+                    _ => return None,
+                });
+            }
+            b"delimiter" => self.delimiter = Some(one_byte(&value(reader)?)?),
+            b"null" => self.null = Some(value(reader)?),
+            b"default" => self.default = Some(value(reader)?),
+            b"quote" => self.quote = Some(one_byte(&value(reader)?)?),
+            b"escape" => self.escape = Some(one_byte(&value(reader)?)?),
+            b"encoding" => self.encoding = Some(value(reader)?),
+            b"header" => self.has_header = truth(reader)?,
+            // They do not change how data is written.
+            b"freeze" | b"force_quote" | b"force_not_null" | b"force_null" | b"on_error" | b"reject_limit"
+            | b"log_verbosity" => skip_value(reader)?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The options of before PostgreSQL 9.0: `CSV HEADER DELIMITER AS ';'`.
+    fn old_option(&mut self, word: Token<'a>, reader: &mut Reader<'a>) -> Option<()> {
+        let is = |name| word.is_word(name);
+        if is("csv") {
+            self.format = Some(CopyFormat::Csv);
+        } else if is("binary") {
+            self.format = Some(CopyFormat::Binary);
+        } else if is("header") {
+            self.has_header = true;
+        } else if is("delimiter") {
+            self.delimiter = Some(one_byte(&text(reader)?)?);
+        } else if is("null") {
+            self.null = Some(text(reader)?);
+        } else if is("quote") {
+            self.quote = Some(one_byte(&text(reader)?)?);
+        } else if is("escape") {
+            self.escape = Some(one_byte(&text(reader)?)?);
+        } else if is("encoding") {
+            self.encoding = Some(text(reader)?);
+        } else if is("force") {
+            if reader.accept("not") || !reader.accept("quote") {
+                reader.expect("null")?;
+            }
+            if reader.accept_if(|token| token.is("*")) {
+                return Some(());
+            }
+            reader.name()?;
+            while reader.accept_symbol(",") {
+                reader.name()?;
+            }
+        } else if !is("freeze") {
+            return None;
+        }
+        Some(())
+    }
+
+    fn with_defaults(self) -> CopyOptions<'a> {
+        let format = self.format.unwrap_or(CopyFormat::Text);
+        let is_csv = format == CopyFormat::Csv;
+        let quote = self.quote.unwrap_or(b'"');
+        CopyOptions {
+            format,
+            delimiter: self.delimiter.unwrap_or(if is_csv { b',' } else { b'\t' }),
+            null: self.null.unwrap_or(Cow::Borrowed(if is_csv { b"" } else { b"\\N" })),
+            default: self.default,
+            quote,
+            escape: self.escape.unwrap_or(quote),
+            has_header: self.has_header,
+            encoding: self.encoding,
+        }
+    }
+}
+
+/// `AS 'x'` or `'x'`.
+fn text<'a>(reader: &mut Reader<'a>) -> Option<Cow<'a, [u8]>> {
+    reader.accept("as");
+    literal::text(&reader.tokens.next_solid()?)
+}
+
+/// A string or a word.
+fn value<'a>(reader: &mut Reader<'a>) -> Option<Cow<'a, [u8]>> {
+    let token = reader.tokens.next_solid()?;
+    if token.kind == Kind::Text { literal::text(&token) } else { literal::name(&token) }
+}
+
+/// A boolean, which is true where it is not written; MATCH is a kind of header.
+fn truth(reader: &mut Reader<'_>) -> Option<bool> {
+    let mut ahead = reader.clone();
+    let token = ahead.tokens.next_solid()?;
+    if token.is(",") || token.is(")") {
+        return Some(true);
+    }
+    *reader = ahead;
+    let written = if token.kind == Kind::Text { literal::text(&token)? } else { Cow::Borrowed(token.text) };
+    match written.to_ascii_lowercase().as_slice() {
+        b"true" | b"on" | b"1" | b"match" => Some(true),
+        b"false" | b"off" | b"0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Skips a value of any kind, where there is one.
+fn skip_value(reader: &mut Reader<'_>) -> Option<()> {
+    if reader.parenthesized().is_none() {
+        reader.accept_if(|token| !token.is(",") && !token.is(")"));
+    }
+    Some(())
+}
+
+fn one_byte(value: &[u8]) -> Option<u8> {
+    match value {
+        [byte] => Some(*byte),
+        _ => None,
+    }
+}
