@@ -17,7 +17,6 @@ pub mod message;
 pub mod query;
 pub mod resync;
 pub mod row;
-mod secret;
 pub mod startup;
 pub mod tag;
 pub mod text;

@@ -9,8 +9,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::secret;
 use crate::reader::{DecodeError, Reader};
+use crate::sql::secret;
 
 /// Text from the wire: a string where it is valid UTF-8, else `{"hex": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// SQL, or text that may quote it: like [`Text`], with the literals that hold passwords masked.
+/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sql<'a> {
     /// The bytes on the wire.
@@ -53,7 +53,7 @@ pub struct Sql<'a> {
 impl<'a> Sql<'a> {
     /// The text as it is written.
     pub fn masked(&self) -> Cow<'a, [u8]> {
-        if self.show_secrets { Cow::Borrowed(self.text.0) } else { secret::mask_passwords(self.text.0) }
+        if self.show_secrets { Cow::Borrowed(self.text.0) } else { secret::mask(self.text.0) }
     }
 }
 
@@ -170,9 +170,9 @@ impl<'a> Excerpt<'a> {
     /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
     pub const LONGEST: usize = 256;
 
-    /// The first bytes of something that quotes SQL at the most, with the literals that hold passwords masked.
+    /// The first bytes of something that quotes SQL at the most, with the secrets in it masked.
     pub fn new(bytes: &'a [u8], show_secrets: bool) -> Self {
-        let mut bytes = if show_secrets { Cow::Borrowed(bytes) } else { secret::mask_passwords(bytes) };
+        let mut bytes = if show_secrets { Cow::Borrowed(bytes) } else { secret::mask(bytes) };
         match &mut bytes {
             Cow::Borrowed(bytes) => *bytes = bytes.get(..Self::LONGEST).unwrap_or(bytes),
             Cow::Owned(bytes) => bytes.truncate(Self::LONGEST),
