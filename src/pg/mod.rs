@@ -7,6 +7,7 @@
 //! Each group of messages has a file, with its fields, its decoding and its names side by side.
 
 pub mod auth;
+pub mod condition;
 pub mod copy;
 pub mod error;
 pub mod extended;
