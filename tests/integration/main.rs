@@ -15,6 +15,7 @@ mod live;
 mod loss;
 mod oracle;
 mod scenarios;
+mod sql;
 mod strict;
 mod tcp;
 mod trace;
