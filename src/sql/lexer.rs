@@ -307,17 +307,21 @@ pub(super) fn dollar_delimiter(rest: &[u8]) -> Option<&[u8]> {
 
 /// The length of an operator. "`--` and `/*` cannot appear anywhere in an operator name"; "a multiple-character operator name
 /// cannot end in `+` or `-`, unless the name also contains at least one of these characters: `` ~ ! @ # % ^ & | ` ? ``".
+///
+/// No operator is longer than a name can be, 63 bytes; so that this takes little time, a longer one is several here.
 fn operator_len(rest: &[u8]) -> usize {
-    let mut len = rest.iter().take_while(|b| is_operator(**b)).count();
-    let name = rest.get(..len).unwrap_or_default();
+    const LONGEST: usize = 63;
+    let len = rest.iter().take(LONGEST).take_while(|b| is_operator(**b)).count();
+    let mut name = rest.get(..len).unwrap_or_default();
     if let Some(comment) = name.windows(2).position(|pair| matches!(pair, b"--" | b"/*")) {
-        len = comment;
+        name = name.get(..comment).unwrap_or_default();
     }
-    let is_free = |name: &[u8]| name.iter().any(|b| b"~!@#%^&|`?".contains(b));
-    while len > 1 && matches!(rest.get(len - 1), Some(b'+' | b'-')) && !rest.get(..len - 1).is_some_and(is_free) {
-        len -= 1;
+    if !name.iter().any(|b| b"~!@#%^&|`?".contains(b)) {
+        while let [shorter @ .., b'+' | b'-'] = name {
+            name = shorter;
+        }
     }
-    len.max(1)
+    name.len().max(1)
 }
 
 const fn is_operator(b: u8) -> bool {

@@ -154,7 +154,7 @@ impl Group {
     fn end_item(&mut self, text: &mut Vec<u8>, constants: &mut u64) {
         let item = self.item;
         let hash = item.hash.0;
-        if self.is_list && self.shown == Some(hash) {
+        if self.is_list && !item.is_empty && self.shown == Some(hash) {
             text.truncate(item.start);
             *constants = item.constants;
             self.has_more = true;
@@ -368,6 +368,8 @@ impl<'a> Normalizer<'a> {
     fn write(&mut self, bytes: &[u8]) {
         let is_glued =
             |text: &[u8]| text.last().is_some_and(|b| is_word(*b)) && bytes.first().is_some_and(|b| is_word(*b));
+        // A mark that is not the last of its item is a comment.
+        self.blank |= std::mem::take(&mut self.innermost.item.has_more);
         if (self.blank && !self.text.is_empty()) || is_glued(&self.text) {
             self.text.push(b' ');
         }
@@ -421,8 +423,12 @@ impl<'a> Normalizer<'a> {
         self.last_but_one.is_some_and(|token| token.is(".") || token.is_word("as"))
     }
 
-    /// Whether a word is one of the constants TRUE, FALSE and NULL.
+    /// Whether a word is one of the constants TRUE, FALSE and NULL, or the field of EXTRACT, which is one to the server.
     fn is_constant_word(&self, token: Token<'a>) -> bool {
+        let is_in_extract = self.last_but_one.is_some_and(|token| token.is_word("extract"));
+        if is_in_extract && self.last.is_some_and(|last| last.is("(")) {
+            return self.tokens.clone().next_solid().is_some_and(|next| next.is_word("from"));
+        }
         if !["true", "false", "null"].iter().any(|word| token.is_word(word)) {
             return false;
         }
@@ -430,7 +436,6 @@ impl<'a> Normalizer<'a> {
         let is_expression = match last.kind {
             Kind::Operator => true,
             Kind::Symbol => matches!(last.text, b"(" | b"[" | b"," | b":="),
-            Kind::Word if last.is_word("from") => self.last_but_one.is_some_and(|token| token.is_word("distinct")),
             Kind::Word => keyword::is_before_constant(last.text) && !self.is_qualified(),
             _ => false,
         };

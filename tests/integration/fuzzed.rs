@@ -18,8 +18,8 @@ mod message;
 mod packet;
 #[path = "../../fuzz/checks/reassembly.rs"]
 mod reassembly;
-#[path = "../../fuzz/checks/value.rs"]
-pub(crate) mod value;
+#[path = "../../fuzz/checks/sql.rs"]
+pub(crate) mod sql;
 
 /// Runs a check on every input that is kept for it.
 fn check_seeds(target: &str, check: fn(&[u8])) {
@@ -70,4 +70,9 @@ fn kept_values_are_json() {
 #[test]
 fn kept_captures_keep_the_contract() {
     check_seeds("engine", engine::check);
+}
+
+#[test]
+fn kept_sql_is_read_in_one_way() {
+    check_seeds("sql", sql::check);
 }

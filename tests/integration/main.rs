@@ -16,6 +16,7 @@ mod loss;
 mod oracle;
 mod queries;
 mod scenarios;
+mod sql;
 mod strict;
 mod tcp;
 mod trace;

@@ -27,6 +27,7 @@ fn constants_become_parameters() {
             "SELECT $1, $2, a IS NULL, b IS NOT TRUE FROM t WHERE c = $3",
         ),
         ("SELECT'x'AS a", "SELECT $1 AS a"),
+        ("SELECT extract(month FROM a), b IS DISTINCT FROM NULL", "SELECT extract($1 FROM a), b IS DISTINCT FROM NULL"),
     ] {
         assert_eq!(normal(sql), expected);
     }
@@ -130,5 +131,13 @@ fn fingerprints_stay_the_same_across_releases() {
         ("SELECT a.\"B\", f(x) FROM t AS a WHERE a.b IN (1, 2) AND c = $1 ORDER BY 1", "b717835c13adc305"),
     ] {
         assert_eq!(fingerprint(sql).to_string(), expected, "{sql}");
+    }
+}
+
+#[test]
+fn texts_that_are_made_to_take_long_do_not() {
+    for unit in ["-/**/", "+-", "- ", "$x", "'a'\n", "VALUES (1),", "U&'x' UESCAPE ", "/*", "ORDER BY 1,", "$a$"] {
+        let sql = unit.repeat(200_000);
+        assert_eq!(normal(&normal(&sql)), normal(&sql));
     }
 }
