@@ -8,6 +8,7 @@ use std::fmt;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
 use crate::sql::secret;
 

@@ -20,6 +20,8 @@ mod packet;
 mod reassembly;
 #[path = "../../fuzz/checks/sql.rs"]
 pub(crate) mod sql;
+#[path = "../../fuzz/checks/value.rs"]
+pub(crate) mod value;
 
 /// Runs a check on every input that is kept for it.
 fn check_seeds(target: &str, check: fn(&[u8])) {
