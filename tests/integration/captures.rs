@@ -14,7 +14,7 @@ use pgdissect::time::Timestamp;
 use serde_json::Value;
 
 /// The ports of the servers in the captures.
-pub(crate) const PORTS: [u16; 3] = [5415, 5432, 5416];
+pub(crate) const PORTS: [u16; 4] = [5415, 5432, 5416, 6432];
 
 /// What was made of some packets.
 pub(crate) struct Output {
