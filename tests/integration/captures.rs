@@ -144,12 +144,12 @@ pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-/// The names of all captures, relative to the folder.
+/// The names of all captures, relative to the folder; without the one of many statements, which only `agree` reads.
 pub(crate) fn all() -> Vec<String> {
     let mut found = Vec::new();
     for folder in std::fs::read_dir(testdata()).unwrap() {
         let folder = folder.unwrap().path();
-        if !folder.is_dir() {
+        if !folder.is_dir() || folder.ends_with("mixed-10000") {
             continue;
         }
         for file in std::fs::read_dir(folder).unwrap() {
