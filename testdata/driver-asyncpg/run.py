@@ -20,7 +20,7 @@ async def main():
     print(await c.fetchval("SELECT $1::text[]", [["a", "b"], ["c", None]]))
     print(await c.fetchval("SELECT ROW(1, 'two', NULL)"))
     await c.execute("DO $$ BEGIN RAISE NOTICE 'noticed'; END $$")
-    await c.execute("SELECT 1; SELECT 2; CREATE TEMP TABLE t (a int)")
+    await c.execute("SELECT 1, 2; SELECT 3, 4; CREATE TEMP TABLE t (a int)")
     p = await c.prepare("SELECT name FROM item WHERE id = $1")
     for i in range(1, 4):
         print(await p.fetchval(i))

@@ -54,7 +54,7 @@ async def one():
     for i in range(5):
         async with c.transaction():
             print(await c.fetchval("SELECT $1::int + 1", i))
-    await c.execute("SELECT 1; SELECT 2")
+    await c.execute("SELECT 1, 2; SELECT 3, 4")
     await c.close()
 
 threads = [threading.Thread(target=three, args=(n,)) for n in (1, 2)] + [threading.Thread(target=two), threading.Thread(target=lambda: asyncio.run(one()))]

@@ -16,7 +16,7 @@ const { pipeline } = require('stream/promises'), { Readable, Writable } = requir
   console.log(results.map(r => r.status));
   await sql`SELECT * FROM item WHERE id IN ${sql([1, 2, 3])}`;
   await sql`SELECT * FROM item WHERE id = ANY(${[1, 2]})`;
-  await sql.unsafe("SELECT 1; SELECT 'two'");
+  await sql.unsafe("SELECT 1, 2, 3; SELECT 'two', 'words'");
   await sql.unsafe('SELECT $1::text', ['unnamed']);
   await sql`SELECT 1 AS simple`.simple();
   await sql`DO $$ BEGIN RAISE NOTICE 'noticed'; END $$`;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Several drivers at once.
 sysctl -qw net.ipv4.tcp_timestamps=0      # smaller when compressed
+trap 'sysctl -qw net.ipv4.tcp_timestamps=1' EXIT
 python=$1
 conninfo="host=127.0.0.1 port=$PORT user=app dbname=shop sslmode=disable application_name="
 bench() { # mode, transactions, script

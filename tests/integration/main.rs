@@ -4,6 +4,7 @@
 // A test that panics says what is wrong; clippy.toml allows it in test functions, and this in what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod agree;
 mod captures;
 mod cli;
 mod command;
@@ -16,6 +17,8 @@ mod loss;
 mod oracle;
 mod queries;
 mod scenarios;
+mod server_log;
+mod server_text;
 mod sql;
 mod strict;
 mod tcp;
