@@ -13,7 +13,7 @@ LAB=${LAB:?a folder for the clusters}
 B15=${B15:-/usr/lib/postgresql/15/bin}
 B18=${B18:-/usr/lib/postgresql/18/bin}
 NS=${NS:-drivers}
-export B15 B18
+export B15
 inside() { ip netns exec "$NS" "$@"; }
 as() { inside setpriv --reuid pglab --regid pglab --clear-groups env "LD_LIBRARY_PATH=$(dirname "$B18")/lib" "$@"; }
 admin() { psql -X -q -v ON_ERROR_STOP=1 -h "$LAB" -p "$port" -U postgres "$@"; }
@@ -78,7 +78,6 @@ record)
   case $version in 15) port=5415 ;; 18) port=5432 ;; esac
   export PORT=$port
   admin -d shop -f "$here/schema.sql"
-  [ -z "${PREPARE:-}" ] || inside bash -c "$PREPARE"
   cd "$folder"
   log=$LAB/$version/log/log.json
   from=$(stat -c %s "$log")
@@ -88,7 +87,6 @@ record)
   trap "kill $!" EXIT
   until grep -qs 'listening on' "$LAB/tcpdump"; do sleep 0.05; done
   inside "$@"
-  [ -z "${AFTER:-}" ] || inside bash -c "$AFTER"
   sleep 1
   trap - EXIT
   kill $!

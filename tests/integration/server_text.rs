@@ -22,7 +22,8 @@ pub(crate) fn agrees(text: Option<&str>, value: &Value) -> bool {
 fn is_same_structure(text: &str, value: &str) -> bool {
     match serde_json::from_str::<Value>(value) {
         Ok(json @ (Value::Object(_) | Value::Array(_))) => agrees(Some(text), &json),
-        _ => elements(value).is_some_and(|values| is_array(text, &values.into_iter().map(Value::from).collect::<Vec<_>>())),
+        _ => elements(value)
+            .is_some_and(|values| is_array(text, &values.into_iter().map(Value::from).collect::<Vec<_>>())),
     }
 }
 
@@ -62,7 +63,8 @@ fn interval(text: &str) -> Option<String> {
 /// `[1,5)`
 fn is_range(text: &str, range: &serde_json::Map<String, Value>) -> bool {
     let bound = |name: &str| range.get(name).map(ToString::to_string).unwrap_or_default();
-    let Some((open, close)) = range.get("bounds").and_then(Value::as_str).and_then(|both| both.split_at_checked(1)) else {
+    let Some((open, close)) = range.get("bounds").and_then(Value::as_str).and_then(|both| both.split_at_checked(1))
+    else {
         return false;
     };
     text == format!("{open}{},{}{close}", bound("lower"), bound("upper"))
