@@ -30,6 +30,9 @@ pub struct Statement {
     /// The types of parameters that the server has told.
     described: OnceLock<(KeptList, Share)>,
     row: OnceLock<Arc<Row>>,
+    /// The one that had the name before, with the same SQL and the same declared types, where the server has described it.
+    /// Drivers that keep no statements describe one, and parse it again to execute it.
+    same: Option<Arc<Statement>>,
     share: Option<Share>,
 }
 
@@ -47,12 +50,24 @@ impl Statement {
     /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
     /// server.
     pub fn parameter_types(&self) -> Types<'_> {
-        Types::from_oids(&self.described.get().map_or(&self.declared, |(described, _)| described).get())
+        let described = self.described.get().or_else(|| self.same.as_ref()?.described.get());
+        Types::from_oids(&described.map_or(&self.declared, |(described, _)| described).get())
     }
 
     /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
     pub fn row(&self) -> Option<&RowShape> {
-        self.row.get().map(|row| &row.shape)
+        self.row.get().or_else(|| self.same.as_ref()?.row.get()).map(|row| &row.shape)
+    }
+
+    /// What stands for a statement that is parsed again with the same SQL and the same declared types.
+    fn described(before: Arc<Self>, text: Option<TextId>, parse: &Parse<'_>) -> Option<Arc<Self>> {
+        if text.is_none() || before.text != text || !before.declared.is(&parse.parameter_types) {
+            None
+        } else if before.described.get().is_some() || before.row.get().is_some() {
+            Some(before)
+        } else {
+            before.same.clone()
+        }
     }
 }
 
@@ -189,12 +204,15 @@ impl Statements {
         let text = if is_cut { None } else { kept.texts.keep(parse.query.text.0) };
         let size = parse.statement.0.len() + parse.parameter_types.as_bytes().len();
         let share = self.room(size);
+        let before = self.prepared.get(parse.statement.0).get().cloned();
+        let same = before.and_then(|before| Statement::described(before, text, parse));
         kept.statements.fill(|statement| {
             statement.name.clear();
             statement.name.extend_from_slice(parse.statement.0);
             statement.text = text;
             statement.described.take();
             statement.row.take();
+            statement.same = same;
             statement.declared.clear();
             if share.is_some() {
                 statement.declared.keep(&parse.parameter_types);

@@ -41,7 +41,7 @@ const BOUNCER: &str = "127.0.0.1:6432";
 const SPELLINGS: &[(&str, &str)] = &[("3 days 14400 seconds 5 microseconds", "3 days 04:00:00.000005")];
 
 /// Whether lines have typed values: without, what is binary or in another encoding cannot be compared.
-const TYPED: bool = false;
+const TYPED: bool = true;
 
 /// A `query` line.
 #[derive(Clone, Debug, Deserialize)]
