@@ -525,7 +525,10 @@ impl<S: Sink> Engine<'_, S> {
                 &mut connection.about,
                 &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
             );
-            self.lose(&mut connection.about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(
+                &mut connection.about,
+                &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
+            );
         }
         for direction in Direction::BOTH {
             if let Route::Messages(framing) = connection.session.route(direction) {
