@@ -136,6 +136,8 @@ pub struct Dissector {
     held: usize,
     /// How much that may be before connections have to give something back.
     release_at: usize,
+    /// The first packet at which statements may be forgotten again.
+    forget_from: u64,
     now: Timestamp,
 }
 
@@ -145,6 +147,7 @@ impl Dissector {
         Self {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
+            forget_from: 0,
             shared: Shared::new(config.max_remembered, config.records.queries),
             config,
             defragmenter: Defragmenter::default(),
@@ -298,7 +301,7 @@ impl Dissector {
         if self.held > self.release_at {
             self.release(origin, sink);
         }
-        if self.shared.total.is_scarce() {
+        if self.shared.total.is_scarce() && self.counters.packets >= self.forget_from {
             self.forget();
         }
     }
@@ -313,6 +316,8 @@ impl Dissector {
             }
             connection.session.dialogue_mut().forget();
         }
+        // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
+        self.forget_from = self.counters.packets + self.table.live().count() as u64;
     }
 
     /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is

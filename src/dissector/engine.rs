@@ -22,6 +22,9 @@ use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
 
+/// How many bytes the requests that wait for replies may take where memory is needed for others: a pipeline of some size.
+const MANY_REQUESTS: usize = 16 * 1024;
+
 /// What dissecting one connection needs beside the connection.
 pub(super) struct Engine<'a, S> {
     pub(super) config: &'a Config,
@@ -525,15 +528,18 @@ impl<S: Sink> Engine<'_, S> {
                 &mut connection.about,
                 &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
             );
-            self.lose(
-                &mut connection.about,
-                &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
-            );
         }
         for direction in Direction::BOTH {
             if let Route::Messages(framing) = connection.session.route(direction) {
                 connection.framers.get_mut(direction).release(framing);
             }
+        }
+        let Connection { session, about, .. } = connection;
+        if session.dialogue().held() > MANY_REQUESTS {
+            session.dialogue_mut().give_up(origin, self.shared);
+            self.tell_queries(session, about);
+            let detail = Some("more is held than --max-held: the requests that wait for replies are given up");
+            self.lose(about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
 

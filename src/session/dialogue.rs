@@ -56,7 +56,7 @@ impl Shared {
 }
 
 /// A message, as the session looks at it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Seen<'a, 'm> {
     /// The type byte.
     pub tag: Option<u8>,
@@ -192,7 +192,7 @@ impl Dialogue {
 
     /// Bytes were lost, the client's or the server's.
     pub fn lose(&mut self, requests: bool) {
-        self.pending.lose();
+        self.pending.lose(requests);
         self.executions.lose();
         self.run = None;
         self.transaction = None;
@@ -201,6 +201,19 @@ impl Dialogue {
             self.statements.prepared.forget();
             self.statements.portals.forget();
         }
+    }
+
+    /// How many bytes the requests that are under way take.
+    pub fn held(&self) -> usize {
+        self.pending.held() + self.executions.held()
+    }
+
+    /// Gives up the requests that are under way, for the memory is needed for others.
+    pub fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
+        let Self { pending, statements, executions, .. } = self;
+        let seen = &Seen { at: origin.ts, packet: origin.packet, ..Seen::default() };
+        pending.give_up(&mut |expected, fate| settle(expected, fate, statements, executions, shared, seen));
+        self.executions.lose();
     }
 
     /// Takes a message of the frontend.

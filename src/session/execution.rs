@@ -333,6 +333,11 @@ impl Executions {
         }
     }
 
+    /// How many bytes they take, without what is counted elsewhere.
+    pub(super) fn held(&self) -> usize {
+        self.open.capacity() * size_of::<Box<Execution>>() + self.open.len() * size_of::<Execution>()
+    }
+
     /// Bytes were lost: what is under way may have ended.
     pub(super) fn lose(&mut self) {
         for execution in &mut self.open {

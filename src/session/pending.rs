@@ -58,6 +58,10 @@ pub struct Pending<A> {
     copying_in: bool,
     /// Requests were not seen, or replies: which reply is whose cannot be known.
     uncertain: bool,
+    /// Replies were lost, not only requests.
+    replies_lost: bool,
+    /// Where requests were given up: how many ReadyForQuery are still to come for them. Until then nothing waits here.
+    given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
     habit: Habit,
 }
@@ -136,6 +140,8 @@ impl<A> Default for Pending<A> {
             skipping: false,
             copying_in: false,
             uncertain: false,
+            replies_lost: false,
+            given_up: None,
             habit: Habit::default(),
         }
     }
@@ -164,15 +170,19 @@ impl<A: Default> Pending<A> {
         if request == Request::CopyEnd {
             self.copying_in = false;
         }
+        if self.queue.len() >= MAX_PENDING {
+            self.give_up(settle);
+        }
+        if let Some(given_up) = &mut self.given_up {
+            *given_up += u64::from(request.ends_with_ready());
+            return (query, Place::TooMany);
+        }
         self.begin_cycle(settle);
         if self.skipping {
             return (query, Place::Skipped);
         }
         if request == Request::CopyEnd && self.queue.is_empty() {
             return (query, Place::None);
-        }
-        if self.queue.len() >= MAX_PENDING {
-            return (query, Place::TooMany);
         }
         self.requests += 1;
         let id = self.requests;
@@ -195,7 +205,7 @@ impl<A: Default> Pending<A> {
             Some(last) if last.request.ends_with_ready() => {
                 if !self.uncertain {
                     self.habit = Habit::Pipelines;
-                } else if self.habit == Habit::TakesTurns {
+                } else if self.habit == Habit::TakesTurns && self.replies_lost {
                     // This client has had its answers, or it would not go on: they are among what was lost.
                     self.drain(self.queue.len(), settle);
                     self.uncertain = false;
@@ -288,6 +298,11 @@ impl<A: Default> Pending<A> {
     /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
     fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         self.copying_in = false;
+        if let Some(given_up) = self.given_up {
+            self.given_up = given_up.checked_sub(1).filter(|left| *left > 0);
+            self.uncertain = self.given_up.is_some();
+            return Attribution::default();
+        }
         let ended = self.queue.iter().position(|expected| expected.request.ends_with_ready());
         let attribution = match ended.and_then(|index| self.queue.get(index)) {
             Some(expected) if !self.uncertain => {
@@ -302,7 +317,7 @@ impl<A: Default> Pending<A> {
         }
         if self.queue.is_empty() {
             // Nothing is under way on either side: from here on the queue is right.
-            self.uncertain = false;
+            (self.uncertain, self.replies_lost) = (false, false);
         }
         attribution
     }
@@ -354,9 +369,25 @@ impl<A: Default> Pending<A> {
         }
     }
 
-    /// Bytes of either direction were lost: until everything sent has been answered, no reply is attributed.
-    pub fn lose(&mut self) {
+    /// Gives up all requests that wait, for they are too many: what answers them is not attributed.
+    pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+        let ready = self.queue.iter().filter(|expected| expected.request.ends_with_ready()).count() as u64;
+        self.given_up = Some(self.given_up.unwrap_or_default() + ready);
         self.uncertain = true;
+        self.drain(self.queue.len(), settle);
+        self.queue = VecDeque::new();
+    }
+
+    /// How many bytes the queue takes.
+    pub fn held(&self) -> usize {
+        self.queue.capacity() * size_of::<Expected<A>>()
+    }
+
+    /// Bytes of the client's requests, or of the server's replies, were lost: until everything sent has been answered, no
+    /// reply is attributed.
+    pub fn lose(&mut self, requests: bool) {
+        self.uncertain = true;
+        self.replies_lost |= !requests;
         self.skipping = false;
         self.copying_in = false;
     }

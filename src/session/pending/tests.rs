@@ -133,7 +133,7 @@ fn notifications_belong_to_no_query() {
 fn nothing_is_attributed_after_a_loss_until_everything_is_answered() {
     let mut exchange = Exchange::new();
     exchange.send(&[R::Query]);
-    exchange.pending.lose();
+    exchange.pending.lose(false);
     assert_eq!(exchange.replies(b"DCZ"), [None; 3]);
     exchange.send(&[R::Query]);
     assert_eq!(exchange.replies(b"CZ"), [Some(2); 2]);
@@ -145,7 +145,7 @@ fn a_client_that_takes_turns_has_had_the_answers_that_were_lost() {
     exchange.send(&[R::Query]);
     exchange.replies(b"TDCZ");
     exchange.send(&[R::Query]);
-    exchange.pending.lose();
+    exchange.pending.lose(false);
     assert_eq!(exchange.send(&[R::Parse, R::Bind, R::Execute, R::Sync]), [Some(3); 4]);
     assert_eq!(exchange.replies(b"12CZ"), [Some(3); 4]);
 }
@@ -155,7 +155,7 @@ fn a_client_that_pipelines_may_still_wait_for_them() {
     let mut exchange = Exchange::new();
     exchange.send(&[R::Query, R::Query]);
     exchange.replies(b"CZ");
-    exchange.pending.lose();
+    exchange.pending.lose(false);
     exchange.send(&[R::Query]);
     assert_eq!(exchange.replies(b"CZ"), [None, None], "it may be the second one's answer");
 }
@@ -166,5 +166,32 @@ fn a_pipeline_that_never_ends_is_bounded() {
     for _ in 0..2 * MAX_PENDING {
         exchange.send(&[R::Parse]);
     }
-    assert_eq!(exchange.pending.queue.len(), MAX_PENDING);
+    assert!(exchange.pending.queue.len() <= MAX_PENDING);
+}
+
+#[test]
+fn where_only_requests_were_lost_the_answers_are_still_to_come() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query]);
+    exchange.replies(b"TDCZ");
+    exchange.send(&[R::Query]);
+    exchange.pending.lose(true);
+    exchange.send(&[R::Parse, R::Bind, R::Execute, R::Sync]);
+    assert_eq!(exchange.replies(b"EZ"), [None, None], "they are the first one's");
+}
+
+#[test]
+fn what_answers_requests_that_were_given_up_is_not_attributed_and_what_comes_after_it_is() {
+    let mut exchange = Exchange::new();
+    exchange.send(&[R::Query, R::Query, R::Parse, R::Bind]);
+    exchange.pending.give_up(&mut |_, _| {});
+    assert_eq!(exchange.pending.held(), 0);
+    exchange.send(&[R::Execute, R::Sync, R::Query]);
+    assert_eq!(exchange.replies(b"DCZDCZ12DCZ"), [None; 11]);
+    exchange.send(&[R::Parse]);
+    assert_eq!(exchange.replies(b"DCZ"), [None; 3], "that of the last query");
+    assert_eq!(exchange.send(&[R::Bind, R::Execute, R::Sync]).len(), 3);
+    exchange.replies(b"2CZ");
+    let number = exchange.send(&[R::Query]);
+    assert_eq!(exchange.replies(b"CZ"), [number[0]; 2]);
 }
