@@ -3,12 +3,13 @@
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::text::Text;
 use crate::record::{Counters, Record};
-use crate::session::dialogue::Shared;
 use crate::session::facts::Identity;
+use crate::session::shared::Shared;
 use crate::time::Timestamp;
 
 mod connection;
 mod engine;
+mod messages;
 mod table;
 mod telling;
 

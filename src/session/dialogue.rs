@@ -2,108 +2,21 @@
 
 use std::sync::Arc;
 
-use super::budget::{Budget, Total};
-use super::cancel::{CancelKey, Cancels};
+use super::budget::Budget;
+use super::cancel::CancelKey;
 use super::effects;
-use super::execution::{Execution, Executions, Outcome, Protocol, SMALL, Spare, recycle};
-use super::names::Known;
+use super::execution::{Execution, Executions, Outcome, Protocol, SMALL};
+use super::meaning::{Meaning, Seen, Subject};
+use super::names::{Known, Names};
 use super::pending::{Expected, Fate, Pending, Place, Request};
-use super::pool::Pool;
-use super::statements::{Kept, Portal, Row, Statement, Statements};
-use super::texts::Texts;
+use super::shared::Shared;
+use super::statements::{Portal, Row, Statement, Statements};
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
-use crate::pg::row::{Formats, RowShape, Types};
-use crate::sql::cache::Cache;
-use crate::time::Timestamp;
-
-/// What the sessions of all connections share.
-#[derive(Debug)]
-pub struct Shared {
-    /// The room that there is for what sessions remember.
-    pub total: Total,
-    /// Texts and buffers.
-    pub kept: Kept,
-    /// Keys of sessions.
-    pub cancels: Cancels,
-    /// Normal forms of SQL.
-    pub normal_forms: Cache,
-    spare: Spare,
-    wants_queries: bool,
-}
-
-impl Shared {
-    /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
-    /// remember.
-    pub fn new(max_bytes: usize, wants_queries: bool) -> Self {
-        Self {
-            total: Total::new(max_bytes),
-            kept: Kept { texts: Texts::new(max_bytes), statements: Pool::default(), portals: Pool::default() },
-            cancels: Cancels::default(),
-            normal_forms: Cache::default(),
-            spare: Spare::new(),
-            wants_queries,
-        }
-    }
-
-    /// Takes back a request that was told of.
-    pub fn recycle(&mut self, execution: Box<Execution>) {
-        recycle(execution, &mut self.spare);
-    }
-}
-
-/// A message, as the session looks at it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen<'a, 'm> {
-    /// The type byte.
-    pub tag: Option<u8>,
-    /// The message, where it could be decoded, and was.
-    pub message: Option<&'a Message<'m>>,
-    /// When it was captured.
-    pub at: Timestamp,
-    /// The packet in which it ended.
-    pub packet: u64,
-    /// The number of its connection.
-    pub conn: u64,
-    /// Its bytes on the wire.
-    pub size: u64,
-    /// Whether its end is missing.
-    pub is_cut: bool,
-}
-
-/// What is known of a message from the others.
-#[derive(Clone, Debug, Default)]
-pub struct Meaning {
-    /// The number of the query that it belongs to.
-    pub query: Option<u64>,
-    /// Microseconds since the request that this answers.
-    pub elapsed_us: Option<u64>,
-    /// Whether the server ignores it, as far as it is known by now.
-    pub is_skipped: bool,
-    /// What it speaks of by a name.
-    pub subject: Subject,
-    /// The connection whose request a CancelRequest is about.
-    pub target: Option<u64>,
-    /// Whether with it the session is ready for its first request.
-    pub is_ready: bool,
-}
-
-/// What a request speaks of.
-#[derive(Clone, Debug, Default)]
-pub enum Subject {
-    /// Nothing, or nothing that is there.
-    #[default]
-    Nothing,
-    /// This statement.
-    Statement(Arc<Statement>),
-    /// This portal.
-    Portal(Arc<Portal>),
-    /// Something that was prepared before the capture began, or was lost, or forgotten.
-    Unknown,
-}
+use crate::pg::row::{Formats, RowShape};
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -536,56 +449,6 @@ fn finished(mut over: Box<Execution>) -> Box<Execution> {
     over
 }
 
-impl Subject {
-    fn of(statement: &Known<Statement>) -> Self {
-        match statement {
-            Known::As(statement) => Self::Statement(Arc::clone(statement)),
-            Known::Nothing => Self::Nothing,
-            Known::Unknown => Self::Unknown,
-        }
-    }
-
-    fn of_portal(portal: &Known<Portal>) -> Self {
-        match portal {
-            Known::As(portal) => Self::Portal(Arc::clone(portal)),
-            Known::Nothing => Self::Nothing,
-            Known::Unknown => Self::Unknown,
-        }
-    }
-
-    /// The statement, where it is known.
-    pub fn statement(&self) -> Option<&Statement> {
-        match self {
-            Self::Statement(statement) => Some(statement),
-            Self::Portal(portal) => portal.statement().map(|statement| &**statement),
-            Self::Nothing | Self::Unknown => None,
-        }
-    }
-
-    /// The types of the parameters of a Bind, as far as they are known.
-    pub fn parameter_types(&self) -> Types<'_> {
-        if let Self::Portal(portal) = self { portal.parameter_types() } else { Types::default() }
-    }
-
-    /// The name of the statement, where it is known.
-    pub fn statement_name(&self) -> Option<&[u8]> {
-        match self {
-            Self::Statement(statement) => Some(statement.name()),
-            Self::Portal(portal) => portal.statement_name(),
-            Self::Nothing | Self::Unknown => None,
-        }
-    }
-
-    /// Whether it was prepared before the capture began, or was lost, or forgotten.
-    pub fn is_unknown(&self) -> bool {
-        match self {
-            Self::Unknown => true,
-            Self::Portal(portal) => portal.is_statement_unknown(),
-            Self::Statement(_) | Self::Nothing => false,
-        }
-    }
-}
-
 /// A request is settled: what it says of names stands, or does not.
 fn settle(
     expected: Expected<About>,
@@ -626,7 +489,7 @@ fn settle(
     }
 }
 
-fn settle_name<T>(names: &mut super::names::Names<T>, name: &[u8], id: u64, fate: Fate) {
+fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
     match fate {
         Fate::Answered => names.confirm(name, id),
         Fate::Failed => names.fail(name, id),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::dialogue::Seen;
+use super::meaning::Seen;
 use crate::direction::{Direction, PerDirection};
 use crate::pg::error::code;
 use crate::pg::message::Message;

@@ -25,17 +25,21 @@ pub mod dialogue;
 mod effects;
 pub mod execution;
 pub mod facts;
+pub mod meaning;
 mod names;
 pub mod opening;
 pub mod pending;
 pub mod pool;
+pub mod shared;
 pub mod statements;
 pub mod texts;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
-use dialogue::{Dialogue, Meaning, Seen, Shared, Subject};
+use dialogue::Dialogue;
 use facts::Facts;
+use meaning::{Meaning, Seen, Subject};
+use shared::Shared;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;

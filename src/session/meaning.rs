@@ -1,0 +1,109 @@
+//! A message as its session sees it, and what it means there.
+
+use std::sync::Arc;
+
+use super::names::Known;
+use super::statements::{Portal, Statement};
+use crate::pg::message::Message;
+use crate::pg::row::Types;
+use crate::time::Timestamp;
+
+/// A message, as the session looks at it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen<'a, 'm> {
+    /// The type byte.
+    pub tag: Option<u8>,
+    /// The message, where it could be decoded, and was.
+    pub message: Option<&'a Message<'m>>,
+    /// When it was captured.
+    pub at: Timestamp,
+    /// The packet in which it ended.
+    pub packet: u64,
+    /// The number of its connection.
+    pub conn: u64,
+    /// Its bytes on the wire.
+    pub size: u64,
+    /// Whether its end is missing.
+    pub is_cut: bool,
+}
+
+/// What is known of a message from the others.
+#[derive(Clone, Debug, Default)]
+pub struct Meaning {
+    /// The number of the query that it belongs to.
+    pub query: Option<u64>,
+    /// Microseconds since the request that this answers.
+    pub elapsed_us: Option<u64>,
+    /// Whether the server ignores it, as far as it is known by now.
+    pub is_skipped: bool,
+    /// What it speaks of by a name.
+    pub subject: Subject,
+    /// The connection whose request a CancelRequest is about.
+    pub target: Option<u64>,
+    /// Whether with it the session is ready for its first request.
+    pub is_ready: bool,
+}
+
+/// What a request speaks of.
+#[derive(Clone, Debug, Default)]
+pub enum Subject {
+    /// Nothing, or nothing that is there.
+    #[default]
+    Nothing,
+    /// This statement.
+    Statement(Arc<Statement>),
+    /// This portal.
+    Portal(Arc<Portal>),
+    /// Something that was prepared before the capture began, or was lost, or forgotten.
+    Unknown,
+}
+
+impl Subject {
+    pub(super) fn of(statement: &Known<Statement>) -> Self {
+        match statement {
+            Known::As(statement) => Self::Statement(Arc::clone(statement)),
+            Known::Nothing => Self::Nothing,
+            Known::Unknown => Self::Unknown,
+        }
+    }
+
+    pub(super) fn of_portal(portal: &Known<Portal>) -> Self {
+        match portal {
+            Known::As(portal) => Self::Portal(Arc::clone(portal)),
+            Known::Nothing => Self::Nothing,
+            Known::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The statement, where it is known.
+    pub fn statement(&self) -> Option<&Statement> {
+        match self {
+            Self::Statement(statement) => Some(statement),
+            Self::Portal(portal) => portal.statement().map(|statement| &**statement),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
+
+    /// The types of the parameters of a Bind, as far as they are known.
+    pub fn parameter_types(&self) -> Types<'_> {
+        if let Self::Portal(portal) = self { portal.parameter_types() } else { Types::default() }
+    }
+
+    /// The name of the statement, where it is known.
+    pub fn statement_name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Statement(statement) => Some(statement.name()),
+            Self::Portal(portal) => portal.statement_name(),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it was prepared before the capture began, or was lost, or forgotten.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Portal(portal) => portal.is_statement_unknown(),
+            Self::Statement(_) | Self::Nothing => false,
+        }
+    }
+}

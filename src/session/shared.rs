@@ -1,0 +1,44 @@
+//! What the sessions of all connections share: room, texts, keys, buffers.
+
+use super::budget::Total;
+use super::cancel::Cancels;
+use super::execution::{Execution, Spare, recycle};
+use super::pool::Pool;
+use super::statements::Kept;
+use super::texts::Texts;
+use crate::sql::cache::Cache;
+
+/// What the sessions of all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The room that there is for what sessions remember.
+    pub total: Total,
+    /// Texts and buffers.
+    pub kept: Kept,
+    /// Keys of sessions.
+    pub cancels: Cancels,
+    /// Normal forms of SQL.
+    pub normal_forms: Cache,
+    pub(super) spare: Spare,
+    pub(super) wants_queries: bool,
+}
+
+impl Shared {
+    /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
+    /// remember.
+    pub fn new(max_bytes: usize, wants_queries: bool) -> Self {
+        Self {
+            total: Total::new(max_bytes),
+            kept: Kept { texts: Texts::new(max_bytes), statements: Pool::default(), portals: Pool::default() },
+            cancels: Cancels::default(),
+            normal_forms: Cache::default(),
+            spare: Spare::new(),
+            wants_queries,
+        }
+    }
+
+    /// Takes back a request that was told of.
+    pub fn recycle(&mut self, execution: Box<Execution>) {
+        recycle(execution, &mut self.spare);
+    }
+}
