@@ -223,6 +223,7 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
+            forgotten: self.shared.kept.forgotten + self.shared.kept.texts.forgotten(),
             remembered_bytes: (self.shared.total.used() + self.shared.kept.texts.bytes()) as u64,
             ..self.counters.clone()
         }
@@ -312,7 +313,7 @@ impl Dissector {
             if self.shared.total.has_room() {
                 break;
             }
-            connection.session.dialogue_mut().forget();
+            connection.session.dialogue_mut().forget(&mut self.shared);
         }
     }
 

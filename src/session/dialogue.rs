@@ -73,11 +73,6 @@ impl Dialogue {
         }
     }
 
-    /// The state of the session's transaction, as the last ReadyForQuery told it.
-    pub const fn transaction(&self) -> Option<TransactionStatus> {
-        self.transaction
-    }
-
     /// What a CancelRequest for this session repeats.
     pub const fn cancel_key(&self) -> Option<&CancelKey> {
         self.cancel_key.as_ref()
@@ -93,14 +88,9 @@ impl Dialogue {
         self.queries
     }
 
-    /// Statements and portals that had to be forgotten.
-    pub const fn forgotten(&self) -> u64 {
-        self.statements.forgotten()
-    }
-
     /// Forgets statements and portals, to make room.
-    pub fn forget(&mut self) {
-        self.statements.forget();
+    pub fn forget(&mut self, shared: &mut Shared) {
+        self.statements.forget(&mut shared.kept);
     }
 
     /// Bytes were lost, the client's or the server's.
@@ -118,7 +108,7 @@ impl Dialogue {
 
     /// Takes a message of the frontend.
     pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
-        let request = match (tag, seen.message) {
+        let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,
             (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
@@ -182,16 +172,18 @@ impl Dialogue {
         };
         if let Some(execution) = &mut execution {
             execution.is_uncertain |= pending.is_uncertain();
+            execution.is_truncated |= seen.is_cut;
+            execution.is_limited |= place == Place::TooMany;
         }
         let id = if let Place::Waits(id) = place { Some(id) } else { None };
         let about;
         let mut subject = Subject::Nothing;
-        match (request, seen.message) {
+        match (request, seen.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => {
                 let statement = statements.parse(kept, parse, seen.is_cut);
                 if let Some(id) = id {
                     statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
-                    statements.make_room();
+                    statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
                     execution.statement = Some(Arc::clone(&statement));
@@ -207,7 +199,7 @@ impl Dialogue {
                 subject = Subject::Portal(Arc::clone(&portal));
                 if let Some(id) = id {
                     statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
-                    statements.make_room();
+                    statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
                     execution.is_midstream |= portal.is_statement_unknown();
@@ -261,7 +253,7 @@ impl Dialogue {
                     }
                 }
                 about = match message {
-                    Some(Message::Query(query)) if effects::may_name(query.query.text.0) => {
+                    Some(Message::Query(query)) if !seen.is_cut && effects::may_name(query.query.text.0) => {
                         About::Sql(query.query.text.0.into())
                     }
                     _ => About::Nothing,
@@ -297,7 +289,7 @@ impl Dialogue {
         }
         match place {
             Place::Waits(_) => pending.is_about(about),
-            Place::TooMany => statements.forget(),
+            Place::TooMany => statements.forget(kept),
             Place::Skipped | Place::None => {}
         }
         subject
@@ -305,9 +297,9 @@ impl Dialogue {
 
     /// Takes a message of the backend.
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
-        self.follow_run(tag, seen.message);
-        self.describe(seen.message);
-        self.take_effects(tag, seen.message, shared);
+        self.follow_run(tag, seen.whole());
+        self.describe(seen.whole());
+        self.take_effects(tag, seen.whole(), shared);
         let head = self.pending.head().map(|head| head.request);
         let attribution = {
             let Self { pending, statements, executions, .. } = self;
@@ -329,7 +321,7 @@ impl Dialogue {
         }
         if tag == b'Z' {
             self.simple_done = 0;
-            self.transaction = match seen.message {
+            self.transaction = match seen.whole() {
                 Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
                 _ => None,
             };
@@ -488,12 +480,14 @@ fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
 /// Takes what a reply says of the request that it answers.
 fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed_us: Option<u64>, seen: &Seen<'_, '_>) {
     let (at, packet) = (seen.at, seen.packet);
+    execution.is_truncated |= seen.is_cut && tag != b'D';
     match (tag, seen.message) {
         (b'1', _) => execution.parse_us = elapsed_us,
         (b'2', _) => execution.bind_us = elapsed_us,
         (b'D', _) => execution.add_row(at),
         (b'C', Some(Message::CommandComplete(complete))) => {
-            execution.add_tag(complete.command_tag.0, complete.rows);
+            // Half a number is another one.
+            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !seen.is_cut));
         }
         (b'E', Some(Message::ErrorResponse(fields))) => {
             execution.keep_error(fields);
