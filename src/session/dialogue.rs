@@ -400,11 +400,6 @@ impl Dialogue {
         }
     }
 
-    /// Whether requests or replies were lost, so that what depends on them is not known.
-    pub const fn is_uncertain(&self) -> bool {
-        self.pending.is_uncertain()
-    }
-
     /// The next request that is over, to be told of and given back to what is shared.
     pub fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
         let nothing_waits = self.pending.is_empty();

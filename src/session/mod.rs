@@ -281,9 +281,4 @@ impl Session {
     pub const fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
     }
-
-    /// Whether requests or replies were lost, so that what depends on them is not known.
-    pub const fn is_uncertain(&self) -> bool {
-        self.dialogue.is_uncertain()
-    }
 }
