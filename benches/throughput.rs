@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use divan::counter::{BytesCount, ItemsCount};
 use etherparse::PacketBuilder;
-use pgdissect::dissector::{Config, Dissector};
+use pgdissect::dissector::{Config, Dissector, Records};
 use pgdissect::output::json;
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::record::Record;
@@ -41,6 +41,18 @@ fn dissect_to_json(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
         lines.clear();
         capture.dissect(|record| json::write_line(&mut lines, record).unwrap());
         black_box(&lines);
+    });
+}
+
+/// Executed requests alone: no message has a record.
+#[divan::bench(args = [Traffic::Oltp, Traffic::Bulk], sample_count = 20)]
+fn dissect_queries(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    let records = Records { messages: false, queries: true, sessions: false };
+    bencher.counter(capture.bytes).counter(capture.messages()).bench(|| {
+        capture.dissect_to(records, |record| {
+            black_box(record);
+        })
     });
 }
 
@@ -147,8 +159,12 @@ impl Capture {
         ItemsCount::new(messages)
     }
 
-    fn dissect(&self, mut sink: impl FnMut(&Record<'_>)) {
-        let mut dissector = Dissector::new(Config::default());
+    fn dissect(&self, sink: impl FnMut(&Record<'_>)) {
+        self.dissect_to(Records::default(), sink);
+    }
+
+    fn dissect_to(&self, records: Records, mut sink: impl FnMut(&Record<'_>)) {
+        let mut dissector = Dissector::new(Config { records, ..Config::default() });
         for (frame, micros) in self.frames.iter().zip(0..) {
             let packet = Packet {
                 ts: Timestamp::new(1_700_000_000, micros * 1_000, Precision::Micros),

@@ -226,6 +226,7 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
+            forgotten: self.shared.kept.forgotten + self.shared.kept.texts.forgotten(),
             remembered_bytes: (self.shared.total.used() + self.shared.kept.texts.bytes()) as u64,
             ..self.counters.clone()
         }
@@ -315,7 +316,7 @@ impl Dissector {
             if self.shared.total.has_room() {
                 break;
             }
-            connection.session.dialogue_mut().forget();
+            connection.session.dialogue_mut().forget(&mut self.shared);
         }
         // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
         self.forget_from = self.counters.packets + self.table.live().count() as u64;

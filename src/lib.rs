@@ -13,7 +13,7 @@
 //!   message boundaries, messages       pg           knows nothing of connections and time
 //!           |  Message
 //!           v
-//!   what it means here                 session      phase, request and reply, formats
+//!   what it means here                 session      request and reply, statements, what is executed
 //!           |  Record                  record       the output contract, as types
 //!           v
 //!   JSON lines, text                   output
@@ -33,7 +33,8 @@
 //!   after a header that cannot be, a new boundary is only believed for several messages in a row.
 //! - [`sql`] looks into the text of statements, from below [`pg`] and [`session`]: it takes any bytes, and what it does not
 //!   wholly understand it calls unknown.
-//! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number.
+//! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number, and a
+//!   statement that was prepared before the capture has no SQL. What it remembers is bounded; what is forgotten is unknown.
 //! - [`value`] reads a value by its type, and writes the same JSON for it whatever format it had. What does not read as its
 //!   type says is given as it is.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.

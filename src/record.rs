@@ -383,6 +383,8 @@ pub struct Counters {
     pub late_bytes: u64,
     /// Bytes of early segments, of fragments and of unfinished messages held in memory.
     pub held_bytes: u64,
+    /// Statements, portals and SQL texts that were forgotten to make room for others.
+    pub forgotten: u64,
     /// Bytes of SQL texts, statements and requests that sessions remember.
     pub remembered_bytes: u64,
 }

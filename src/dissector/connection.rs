@@ -19,8 +19,6 @@ use crate::tls::handshake;
 pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
-    /// Whether it began before the capture.
-    pub(super) is_midstream: bool,
     /// When it last brought something new.
     pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,
@@ -72,7 +70,6 @@ impl Connection {
         let (client, server) = ends(segment, config);
         let mut connection = Self {
             serial: origin.packet,
-            is_midstream: !begins,
             active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),

@@ -51,7 +51,7 @@ impl<S: Sink> Engine<'_, S> {
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
-        if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.is_midstream {
+        if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.about.is_midstream {
             // The connection's beginning was seen, but not that of this direction.
             connection.search(direction, Reason::Missing);
         }

@@ -75,7 +75,8 @@ impl<S: Sink> Engine<'_, S> {
             packet: origin.packet,
             conn: about.conn,
             size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
-            is_cut: frame.cut.is_some(),
+            is_cut: frame.missing > 0 || !frame.damage.is_empty(),
+            body_len: frame.body.len(),
         };
         let meaning = session.observe(direction, &seen, self.shared);
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {

@@ -155,7 +155,7 @@ fn stats(line: &mut Line<'_>, record: &StatsRecord) -> io::Result<()> {
 }
 
 /// Counters that are written only where something was counted.
-const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 12] {
+const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 13] {
     [
         (counters.undecoded_messages, "message", "not decoded"),
         (counters.missing_bytes, "byte", "missing"),
@@ -169,6 +169,7 @@ const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 12] {
         (counters.damaged_packets, "packet", "damaged"),
         (counters.fragments, "fragment", "of packets"),
         (counters.lost_fragments, "fragment", "lost"),
+        (counters.forgotten, "statement", "or portal forgotten"),
     ]
 }
 

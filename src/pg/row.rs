@@ -139,11 +139,6 @@ impl RowShape {
     pub fn types(&self) -> Types<'_> {
         Types(&self.types)
     }
-
-    /// How many bytes it takes.
-    pub fn size(&self) -> usize {
-        self.fields.size() + self.codes.len() + self.types.len()
-    }
 }
 
 /// One column.

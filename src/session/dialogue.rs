@@ -73,11 +73,6 @@ impl Dialogue {
         }
     }
 
-    /// The state of the session's transaction, as the last ReadyForQuery told it.
-    pub const fn transaction(&self) -> Option<TransactionStatus> {
-        self.transaction
-    }
-
     /// What a CancelRequest for this session repeats.
     pub const fn cancel_key(&self) -> Option<&CancelKey> {
         self.cancel_key.as_ref()
@@ -93,14 +88,9 @@ impl Dialogue {
         self.queries
     }
 
-    /// Statements and portals that had to be forgotten.
-    pub const fn forgotten(&self) -> u64 {
-        self.statements.forgotten()
-    }
-
     /// Forgets statements and portals, to make room.
-    pub fn forget(&mut self) {
-        self.statements.forget();
+    pub fn forget(&mut self, shared: &mut Shared) {
+        self.statements.forget(&mut shared.kept);
     }
 
     /// Bytes were lost, the client's or the server's.
@@ -131,7 +121,7 @@ impl Dialogue {
 
     /// Takes a message of the frontend.
     pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
-        let request = match (tag, seen.message) {
+        let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,
             (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
@@ -195,16 +185,18 @@ impl Dialogue {
         };
         if let Some(execution) = &mut execution {
             execution.is_uncertain |= pending.is_uncertain();
+            execution.is_truncated |= seen.is_cut;
+            execution.is_limited |= place == Place::TooMany;
         }
         let id = if let Place::Waits(id) = place { Some(id) } else { None };
         let about;
         let mut subject = Subject::Nothing;
-        match (request, seen.message) {
+        match (request, seen.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => {
                 let statement = statements.parse(kept, parse, seen.is_cut);
                 if let Some(id) = id {
                     statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
-                    statements.make_room();
+                    statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
                     execution.statement = Some(Arc::clone(&statement));
@@ -220,7 +212,7 @@ impl Dialogue {
                 subject = Subject::Portal(Arc::clone(&portal));
                 if let Some(id) = id {
                     statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
-                    statements.make_room();
+                    statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
                     execution.is_midstream |= portal.is_statement_unknown();
@@ -274,7 +266,7 @@ impl Dialogue {
                     }
                 }
                 about = match message {
-                    Some(Message::Query(query)) if effects::may_name(query.query.text.0) => {
+                    Some(Message::Query(query)) if !seen.is_cut && effects::may_name(query.query.text.0) => {
                         About::Sql(query.query.text.0.into())
                     }
                     _ => About::Nothing,
@@ -310,7 +302,7 @@ impl Dialogue {
         }
         match place {
             Place::Waits(_) => pending.is_about(about),
-            Place::TooMany => statements.forget(),
+            Place::TooMany => statements.forget(kept),
             Place::Skipped | Place::None => {}
         }
         subject
@@ -318,9 +310,9 @@ impl Dialogue {
 
     /// Takes a message of the backend.
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
-        self.follow_run(tag, seen.message);
-        self.describe(seen.message);
-        self.take_effects(tag, seen.message, shared);
+        self.follow_run(tag, seen.whole());
+        self.describe(seen.whole());
+        self.take_effects(tag, seen.whole(), shared);
         let head = self.pending.head().map(|head| head.request);
         let attribution = {
             let Self { pending, statements, executions, .. } = self;
@@ -342,7 +334,7 @@ impl Dialogue {
         }
         if tag == b'Z' {
             self.simple_done = 0;
-            self.transaction = match seen.message {
+            self.transaction = match seen.whole() {
                 Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
                 _ => None,
             };
@@ -421,11 +413,6 @@ impl Dialogue {
         }
     }
 
-    /// Whether requests or replies were lost, so that what depends on them is not known.
-    pub const fn is_uncertain(&self) -> bool {
-        self.pending.is_uncertain()
-    }
-
     /// The next request that is over, to be told of and given back to what is shared.
     pub fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
         let nothing_waits = self.pending.is_empty();
@@ -501,12 +488,14 @@ fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
 /// Takes what a reply says of the request that it answers.
 fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed_us: Option<u64>, seen: &Seen<'_, '_>) {
     let (at, packet) = (seen.at, seen.packet);
+    execution.is_truncated |= seen.is_cut && tag != b'D';
     match (tag, seen.message) {
         (b'1', _) => execution.parse_us = elapsed_us,
         (b'2', _) => execution.bind_us = elapsed_us,
         (b'D', _) => execution.add_row(at),
         (b'C', Some(Message::CommandComplete(complete))) => {
-            execution.add_tag(complete.command_tag.0, complete.rows);
+            // Half a number is another one.
+            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !seen.is_cut));
         }
         (b'E', Some(Message::ErrorResponse(fields))) => {
             execution.keep_error(fields);

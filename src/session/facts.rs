@@ -128,7 +128,7 @@ impl Facts {
     fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
         self.end_idle(seen.at);
         self.first_at.get_or_insert(seen.at);
-        match seen.message {
+        match seen.whole() {
             Some(Message::StartupMessage(startup)) => {
                 self.startup_at = Some(seen.at);
                 self.begin(startup);
@@ -180,13 +180,13 @@ impl Facts {
                 | Message::AuthenticationScmCredential
                 | Message::UnknownAuthentication(_),
             ) => self.auth_method = Some(AuthMethod::Other),
-            Some(Message::BackendKeyData(key)) => self.process_id = Some(key.process_id),
+            Some(Message::BackendKeyData(key)) if !seen.is_cut => self.process_id = Some(key.process_id),
             Some(Message::NegotiateProtocolVersion(negotiated)) => {
                 let newest = negotiated.newest_protocol_version;
                 self.protocol_version =
                     Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
             }
-            Some(Message::ParameterStatus(status)) => {
+            Some(Message::ParameterStatus(status)) if !seen.is_cut => {
                 self.settings.parameter(status.name.0, status.value.0);
                 self.set(status.name, status.value);
             }

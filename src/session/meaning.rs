@@ -23,8 +23,29 @@ pub struct Seen<'a, 'm> {
     pub conn: u64,
     /// Its bytes on the wire.
     pub size: u64,
-    /// Whether its end is missing.
+    /// Whether bytes of its body are missing.
     pub is_cut: bool,
+    /// How many bytes of its body are there, before the first that are missing.
+    pub body_len: usize,
+}
+
+impl<'a, 'm> Seen<'a, 'm> {
+    /// The message, where nothing of it is missing.
+    pub fn whole(&self) -> Option<&'a Message<'m>> {
+        self.message.filter(|_| !self.is_cut)
+    }
+
+    /// The message, where the names in it are whole: half a name is another one.
+    pub fn named(&self) -> Option<&'a Message<'m>> {
+        let names_len = |message: &Message<'_>| match message {
+            Message::Parse(parse) => parse.statement.0.len() + 1,
+            Message::Bind(bind) => bind.portal.0.len() + 1 + bind.statement.0.len() + 1,
+            Message::Describe(target) | Message::Close(target) => 1 + target.name.0.len() + 1,
+            Message::Execute(execute) => execute.portal.0.len() + 1,
+            _ => 0,
+        };
+        self.message.filter(|message| !self.is_cut || names_len(message) <= self.body_len)
+    }
 }
 
 /// What is known of a message from the others.

@@ -190,7 +190,7 @@ impl Session {
         match seen.tag {
             None => {
                 self.observe_startup_packet(seen.message, seen.at);
-                let Some(Message::CancelRequest(cancel)) = seen.message else { return Meaning::default() };
+                let Some(Message::CancelRequest(cancel)) = seen.whole() else { return Meaning::default() };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
                 let target = shared.cancels.request(&key, seen.conn, seen.at);
                 let subject = if target.is_none() { Subject::Unknown } else { Subject::Nothing };
@@ -235,7 +235,7 @@ impl Session {
                 self.asked = Asked::Gss
             }
             Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
-            Some(Message::BackendKeyData(key)) => {
+            Some(Message::BackendKeyData(key)) if !seen.is_cut => {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), seen.conn);
                 self.dialogue.set_cancel_key(key);
@@ -280,10 +280,5 @@ impl Session {
     /// Who the session is, and what became of it, to be told of the end.
     pub const fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
-    }
-
-    /// Whether requests or replies were lost, so that what depends on them is not known.
-    pub const fn is_uncertain(&self) -> bool {
-        self.dialogue.is_uncertain()
     }
 }

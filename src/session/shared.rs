@@ -29,7 +29,12 @@ impl Shared {
     pub fn new(max_bytes: usize, wants_queries: bool) -> Self {
         Self {
             total: Total::new(max_bytes),
-            kept: Kept { texts: Texts::new(max_bytes), statements: Pool::default(), portals: Pool::default() },
+            kept: Kept {
+                texts: Texts::new(max_bytes),
+                statements: Pool::default(),
+                portals: Pool::default(),
+                forgotten: 0,
+            },
             cancels: Cancels::default(),
             normal_forms: Cache::default(),
             spare: Spare::new(),

@@ -162,6 +162,8 @@ pub struct Kept {
     pub statements: Pool<Statement>,
     /// Portals that nobody may need any more.
     pub portals: Pool<Portal>,
+    /// How many statements and portals were forgotten, to make room for others.
+    pub forgotten: u64,
 }
 
 /// The statements and portals of a connection.
@@ -174,29 +176,17 @@ pub struct Statements {
     budget: Budget,
     /// The columns that were described last.
     last_row: Option<Arc<Row>>,
-    forgotten: u64,
 }
 
 impl Statements {
     /// None; all of them where the connection was seen from its beginning.
     pub fn new(is_complete: bool, budget: Budget) -> Self {
-        Self {
-            prepared: Names::new(is_complete),
-            portals: Names::new(is_complete),
-            budget,
-            last_row: None,
-            forgotten: 0,
-        }
+        Self { prepared: Names::new(is_complete), portals: Names::new(is_complete), budget, last_row: None }
     }
 
     /// The room that the connection has.
     pub const fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// How many statements and portals had to be forgotten.
-    pub const fn forgotten(&self) -> u64 {
-        self.forgotten
     }
 
     /// The statement that a Parse makes. Where its end was not seen, neither was all of its SQL.
@@ -288,18 +278,18 @@ impl Statements {
     }
 
     /// Forgets what was not used for long, where there are too many names or no room for more.
-    pub fn make_room(&mut self) {
+    pub fn make_room(&mut self, kept: &mut Kept) {
         if self.prepared.len() > MAX_NAMES {
-            self.forgotten += self.prepared.forget_oldest() as u64;
+            kept.forgotten += self.prepared.forget_oldest() as u64;
         }
         if self.portals.len() > MAX_NAMES {
-            self.forgotten += self.portals.forget_oldest() as u64;
+            kept.forgotten += self.portals.forget_oldest() as u64;
         }
     }
 
     /// What any name stands for is not known any more.
-    pub fn forget(&mut self) {
-        self.forgotten += (self.prepared.len() + self.portals.len()) as u64;
+    pub fn forget(&mut self, kept: &mut Kept) {
+        kept.forgotten += (self.prepared.len() + self.portals.len()) as u64;
         self.prepared.forget();
         self.portals.forget();
     }
@@ -360,7 +350,7 @@ impl Statements {
         let share = self.room(name.len());
         let statement = Statement { name: name.to_vec(), text: kept.texts.keep(sql), share, ..Statement::default() };
         self.prepared.establish(name, Arc::new(statement));
-        self.make_room();
+        self.make_room(kept);
     }
 
     /// SQL has made a cursor, which is a portal: DECLARE.
@@ -378,7 +368,7 @@ impl Statements {
                 ..Portal::default()
             }),
         );
-        self.make_room();
+        self.make_room(kept);
     }
 
     /// "… portals … are destroyed at the end of the current transaction", but for cursors WITH HOLD.

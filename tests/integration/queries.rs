@@ -306,6 +306,47 @@ fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
     assert_eq!((&end["end"], &end["ended_by"]), (&"fatal".into(), &"server".into()));
 }
 
+#[test]
+fn half_a_name_stands_for_nothing() {
+    for name in ["extended-query/capture.pcap", "portal-suspended/capture.pcap", "sql-names/capture.pcap"] {
+        let packets = packets_of(name);
+        let sql_of = |max_message: usize| -> Vec<Option<String>> {
+            let config = Config { max_message, ..captures::config() };
+            let lines = captures::dissect_packets(&packets, config).messages();
+            lines.iter().map(|line| line["sql"].as_str().map(ToOwned::to_owned)).collect()
+        };
+        let whole = sql_of(1 << 20);
+        for max_message in 0..60 {
+            for (cut, whole) in sql_of(max_message).iter().zip(&whole) {
+                assert!(cut.is_none() || cut == whole, "{name}, {max_message}: {cut:?}, not {whole:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_remembered_has_a_limit_and_what_is_forgotten_is_unknown() {
+    let packets = packets_of("pgbench-prepared/capture.pcap.gz");
+    let whole = captures::dissect_packets(&packets, captures::everything());
+    for max_remembered in [0, 300, 1_000, 1 << 20] {
+        let output = captures::dissect_packets(&packets, Config { max_remembered, ..captures::everything() });
+        assert!(output.counters.remembered_bytes <= 2 * max_remembered as u64);
+        let mut unknown = 0;
+        for (line, whole) in output.values().iter().zip(whole.values()) {
+            for field in ["sql", "params", "outcome", "rows", "command"] {
+                match line.get(field) {
+                    // A number is a text where its type is not known any more.
+                    Some(value) => {
+                        assert_eq!(value.to_string().replace('"', ""), whole[field].to_string().replace('"', ""))
+                    }
+                    None => unknown += usize::from(whole.get(field).is_some()),
+                }
+            }
+        }
+        assert_eq!(unknown == 0, max_remembered == 1 << 20, "{max_remembered}: {unknown} unknown");
+    }
+}
+
 /// Requests without what depends on whether all of them were seen.
 fn essence(line: &Value) -> String {
     let mut line = line.clone();
