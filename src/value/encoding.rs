@@ -27,9 +27,9 @@ pub(super) enum Decoder {
     Whatwg(&'static whatwg::Encoding),
 }
 
-// What PostgreSQL's tables have where the decoder has something else. They were compared for every character of every
-// encoding. What is left are 20 of GB18030 that were moved to other code points in its edition of 2022; and what only
-// PostgreSQL has, such as user-defined characters of UHC, is not decoded.
+// What PostgreSQL's tables have where the decoder has something else. They were compared for every character of one and two
+// bytes of every encoding, and of three in EUC_JP. What is left are 20 of GB18030 that later editions of it have elsewhere
+// in Unicode; and what only PostgreSQL has, such as the user-defined characters of UHC, is not decoded.
 
 /// ISO 8859-9 has six letters that ISO 8859-1 has not.
 const LATIN5: &[(char, char)] = &[('Ð', 'Ğ'), ('Ý', 'İ'), ('Þ', 'Ş'), ('ð', 'ğ'), ('ý', 'ı'), ('þ', 'ş')];
