@@ -137,7 +137,7 @@ impl<'a> Around<'a> {
             return None;
         }
         let quotes = rest.iter().take_while(|b| **b == b'\'').count();
-        let is_followed = rest.get(quotes).is_some_and(|b| is_word(*b));
+        let is_followed = rest.get(quotes).is_some_and(|b| !is_blank(*b) && !b";,)]\"".contains(b));
         if quotes > 0 && quotes.is_multiple_of(2) && (is_followed || string.is_some()) {
             return Some(self.nested(at, quotes));
         }

@@ -95,6 +95,7 @@ fn secrets_in_sql_in_sql_are_masked() {
         ("DO 'ALTER ROLE u PASSWORD '' x'''", "DO 'ALTER ROLE u PASSWORD ''***'''"),
         // Messages that quote it.
         ("SQL statement \"ALTER ROLE u PASSWORD 'x'\"", "SQL statement \"ALTER ROLE u PASSWORD '***'\""),
+        ("SQL statement \"DO 'ALTER ROLE u PASSWORD ''!x'''\"", "SQL statement \"DO 'ALTER ROLE u PASSWORD ''***'''\""),
         ("can't ALTER ROLE u PASSWORD 'x'", "can't ALTER ROLE u PASSWORD '***'"),
     ] {
         assert_eq!(masked(sql), expected);
