@@ -212,7 +212,7 @@ fn messages_come_while_it_listens(server: &Server) {
     assert!(running.is_alive());
     assert_eq!(count(&lines, "SELECT 'one' AS word, 2 AS number"), 1);
     let row = lines.iter().find(|line| line["type"] == "DataRow").unwrap();
-    assert_eq!(row["body"]["values"], serde_json::json!(["one", "2"]));
+    assert_eq!(row["body"]["values"], serde_json::json!(["one", 2]));
     assert_eq!(row["server"], format!("127.0.0.1:{}", server.port));
     for wanted in ["StartupMessage", "AuthenticationOk", "RowDescription", "CommandComplete", "ReadyForQuery"] {
         assert!(types(&lines).contains(&wanted), "{wanted} is missing: {:?}", types(&lines));
