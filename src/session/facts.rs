@@ -128,10 +128,10 @@ impl Facts {
     fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
         self.end_idle(seen.at);
         self.first_at.get_or_insert(seen.at);
-        match seen.whole() {
+        match seen.message {
             Some(Message::StartupMessage(startup)) => {
                 self.startup_at = Some(seen.at);
-                self.begin(startup);
+                self.begin(startup, seen.is_cut);
             }
             Some(Message::Terminate) => self.has_terminated = true,
             Some(Message::SaslInitialResponse(response)) => {
@@ -142,10 +142,12 @@ impl Facts {
         }
     }
 
-    fn begin(&mut self, startup: &StartupMessage<'_>) {
+    fn begin(&mut self, startup: &StartupMessage<'_>, is_cut: bool) {
         self.protocol_version = Some(startup.protocol_version);
         let mut is_physical = false;
-        for (name, value) in startup.parameters.iter() {
+        // Of one that is cut off, the last value may be half of another.
+        let whole = startup.parameters.iter().count().saturating_sub(is_cut.into());
+        for (name, value) in startup.parameters.iter().take(whole) {
             self.settings.parameter(name.0, value.0);
             let kept = || Some(value.0).filter(|value| value.len() <= MAX_VALUE).map(Into::into);
             match name.0 {
@@ -156,7 +158,7 @@ impl Facts {
                 _ => {}
             }
         }
-        if self.database.is_none() && !is_physical {
+        if self.database.is_none() && !is_physical && !is_cut {
             // "database: The database to connect to. Defaults to the user name."
             self.database.clone_from(&self.user);
         }
