@@ -108,7 +108,8 @@ impl Dialogue {
 
     /// How many bytes the requests that are under way take.
     pub fn held(&self) -> usize {
-        self.pending.held() + self.executions.held()
+        // A request that waits may keep a portal that nothing else does.
+        self.pending.held() + self.pending.len() * size_of::<Portal>() + self.executions.held()
     }
 
     /// Gives up the requests that are under way, for the memory is needed for others.

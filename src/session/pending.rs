@@ -378,6 +378,11 @@ impl<A: Default> Pending<A> {
         self.queue = VecDeque::new();
     }
 
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// How many bytes the queue takes.
     pub fn held(&self) -> usize {
         self.queue.capacity() * size_of::<Expected<A>>()
