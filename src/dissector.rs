@@ -202,7 +202,7 @@ impl Dissector {
         self.close_due(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
-        for connection in self.table.live_mut().into_iter().filter(|connection| connection.tcp.held() > 0) {
+        for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
             engine.drain(connection, origin.ts);
             account(&mut self.held, connection);
         }
@@ -234,7 +234,6 @@ impl Dissector {
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         let pair = Pair::of(segment);
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
@@ -242,10 +241,9 @@ impl Dissector {
                 self.accept(pair, segment, origin, sink);
                 return;
             }
-            engine.end(connection, Closing::Replaced, origin);
-            self.held -= connection.accounted;
-            self.table.close(pair, origin.ts);
+            self.close(pair, Closing::Replaced, origin, sink);
         }
+        let engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         let says_something = !segment.payload.is_empty() || segment.snapped > 0;
         let connection = match self.table.get_mut(&pair) {
             Some(Entry::HalfOpen(half_open)) => {
@@ -294,9 +292,7 @@ impl Dissector {
         let serial = connection.serial;
         account(&mut self.held, connection);
         if connection.tcp.is_finished() {
-            engine.end(connection, Closing::Seen, origin);
-            self.held -= connection.accounted;
-            self.table.close(pair, origin.ts);
+            self.close(pair, Closing::Seen, origin, sink);
         } else if connection.tcp.is_reset() && !was_reset {
             self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET);
         }
@@ -310,9 +306,7 @@ impl Dissector {
 
     /// Forgets statements and portals, of the sessions that were silent longest first.
     fn forget(&mut self) {
-        let mut sessions = self.table.live_mut();
-        sessions.sort_by_key(|connection| connection.active_at);
-        for connection in sessions {
+        for connection in self.table.live_mut(|connection| connection.active_at) {
             if self.shared.total.has_room() {
                 break;
             }
@@ -325,9 +319,8 @@ impl Dissector {
     /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
     /// not to be done for every packet.
     fn release(&mut self, origin: Origin, sink: &mut impl Sink) {
-        let mut holding = self.table.live_mut();
+        let mut holding = self.table.live_mut(|connection| connection.active_at);
         holding.retain(|connection| connection.accounted > 0);
-        holding.sort_by_key(|connection| connection.active_at);
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in holding {
             if self.held <= self.config.max_held / 4 * 3 {
@@ -340,6 +333,15 @@ impl Dissector {
         self.release_at = self.config.max_held.max(self.held + self.config.max_held / 4);
     }
 
+    /// Ends the connection that is followed between two ends.
+    fn close(&mut self, pair: Pair, closing: Closing, origin: Origin, sink: &mut impl Sink) {
+        let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+        engine.end(connection, closing, origin);
+        self.held -= connection.accounted;
+        self.table.close(pair, origin.ts);
+    }
+
     /// Ends connections that were reset, and forgets those that ended long ago.
     fn close_due(&mut self, sink: &mut impl Sink) {
         while let Some(pair) = self.table.due_reset(self.now) {
@@ -348,11 +350,7 @@ impl Dissector {
                 connection.tcp.forget_reset();
             } else {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
-                let mut engine =
-                    Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
-                engine.end(connection, Closing::Seen, origin);
-                self.held -= connection.accounted;
-                self.table.close(pair, self.now);
+                self.close(pair, Closing::Seen, origin, sink);
             }
         }
         self.table.forget_closed(self.now);

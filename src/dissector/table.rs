@@ -194,13 +194,13 @@ impl Table {
             .filter_map(|entry| if let Entry::Live(connection) = entry { Some(&**connection) } else { None })
     }
 
-    /// The connections that are followed, in order of appearance.
-    pub(super) fn live_mut(&mut self) -> Vec<&mut Connection> {
+    /// The connections that are followed, in the order of a key; of those with the same, in order of appearance.
+    pub(super) fn live_mut<K: Ord>(&mut self, key: impl Fn(&Connection) -> K) -> Vec<&mut Connection> {
         let live = self.entries.values_mut();
         let live =
             live.filter_map(|entry| if let Entry::Live(connection) = entry { Some(&mut **connection) } else { None });
         let mut live: Vec<_> = live.collect();
-        live.sort_unstable_by_key(|connection| connection.serial);
+        live.sort_unstable_by_key(|connection| (key(connection), connection.serial));
         live
     }
 

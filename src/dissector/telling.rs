@@ -8,10 +8,10 @@ use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text};
 use crate::record::query::{Failure, Fingerprint};
-use crate::record::session::{EncryptionName, End, Ended, Settings, Side, State};
+use crate::record::session::{End, Ended, Settings, Side, State};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
-use crate::session::{Encryption, Route, Session};
+use crate::session::{Route, Session};
 
 /// Why a connection is not followed any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +169,7 @@ impl<S: Sink> Engine<'_, S> {
             server_version: facts.parameter(b"server_version"),
             protocol_version: facts.protocol_version,
             auth_method: facts.auth_method,
-            encryption: session.encryption().map(|encryption| match encryption {
-                Encryption::Tls => EncryptionName::Tls,
-                Encryption::Gssapi => EncryptionName::Gssapi,
-            }),
+            encryption: session.encryption(),
             process_id: facts.process_id,
             connect_us: facts.first_at.zip(about.syn_at).map(|(first, syn)| first.micros_since(syn)),
             authenticate_us: facts.authenticate_us(),

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::Flags;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
+use crate::session::Encryption;
 use crate::session::facts::{AuthMethod, Setting};
 use crate::time::Timestamp;
 
@@ -52,7 +53,7 @@ pub struct SessionRecord<'a> {
     pub auth_method: Option<AuthMethod>,
     /// How the connection is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub encryption: Option<EncryptionName>,
+    pub encryption: Option<Encryption>,
     /// The process ID of the server's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_id: Option<i32>,
@@ -140,17 +141,6 @@ pub enum Side {
     Client,
     /// The server.
     Server,
-}
-
-/// How a connection is encrypted, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum EncryptionName {
-    /// TLS.
-    Tls,
-    /// GSSAPI.
-    Gssapi,
 }
 
 /// Settings by name. A name that is not UTF-8 is written in hex, as `\\x…`.

@@ -12,6 +12,9 @@
 //!      +-- something else: Foreign
 //! ```
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
 use crate::pg::framer::Framing;
@@ -45,7 +48,9 @@ use shared::Shared;
 const MAX_REMEMBERED: usize = 8 << 20;
 
 /// How a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Encryption {
     /// TLS.
     Tls,

@@ -395,21 +395,17 @@ impl Assembler {
                 index += 1;
             }
             let differing = self.count_differing(index, gap_end, came.slice(gap_end - start, resume - start));
-            if gap_end < resume && differing > 0 {
+            if differing > 0 {
                 self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
-                index = self.split(index, gap_end);
-                self.split(index, resume);
-                if let Some(early) = self.early.get_mut(index) {
-                    early.is_contested = true;
-                }
             }
             let replaces = matches!(came, Came::Data(_))
                 && self.early.get(index).is_some_and(|early| matches!(early.content, Content::Snapped(_)));
             let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
-            if gap_end < resume && (replaces || frees) {
+            if gap_end < resume && (differing > 0 || replaces || frees) {
                 index = self.split(index, gap_end);
                 self.split(index, resume);
                 if let Some(early) = self.early.get_mut(index) {
+                    early.is_contested |= differing > 0;
                     early.held.after = early.held.after.min(held.after);
                     if replaces {
                         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());

@@ -3,7 +3,7 @@
 use pgdissect::dissector::Config;
 use serde_json::Value;
 
-use crate::captures::{self, OwnedPacket};
+use crate::captures::{self, Output, OwnedPacket};
 use crate::wire::{From, Tcp, message, startup};
 
 const C: From = From::Client;
@@ -29,12 +29,21 @@ fn opened() -> (Vec<Tcp>, u32, u32) {
     (syns, next, 501)
 }
 
+/// Packets of segments that come so many microseconds apart.
+fn packets(segments: &[Tcp], apart: u64) -> Vec<OwnedPacket> {
+    segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * apart)).collect()
+}
+
+/// What is made of segments that come so many microseconds apart; every line keeps the contract.
+fn dissected(segments: &[Tcp], apart: u64) -> Output {
+    let output = captures::dissect_packets(&packets(segments, apart), captures::config());
+    crate::contract::check(&output, "tcp");
+    output
+}
+
 /// What is said of segments that come so many microseconds apart: types of messages, and losses as `reason bytes`.
 fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
-    let packets: Vec<OwnedPacket> =
-        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * apart)).collect();
-    let output = captures::dissect_packets(&packets, captures::config());
-    crate::contract::check(&output, "tcp");
+    let output = dissected(segments, apart);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let line = |line: &Value| match line["event"].as_str().unwrap() {
         "message" => text(&line["type"]),
@@ -126,7 +135,7 @@ fn a_port_that_is_used_again_is_another_connection_however_the_first_one_ended()
     ];
     for end in ends {
         let segments = [&first[..], &end, &second].concat();
-        let packets: Vec<_> = segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64)).collect();
+        let packets = packets(&segments, 1);
         let messages = captures::dissect_packets(&packets, captures::config()).messages();
         let conns: Vec<_> = messages.iter().map(|line| line["conn"].as_u64().unwrap()).collect();
         assert_eq!(conns, [1, 2], "{end:?}");
@@ -274,10 +283,7 @@ fn a_syn_that_is_sent_again_with_another_number_is_the_one_that_counts() {
 
 /// The flags of the messages, and the reports of overlaps, of segments that come one after the other.
 fn flagged(segments: &[Tcp]) -> Vec<String> {
-    let packets: Vec<OwnedPacket> =
-        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
-    let output = captures::dissect_packets(&packets, captures::config());
-    crate::contract::check(&output, "tcp");
+    let output = dissected(segments, 10);
     let flagged = |line: &Value| match line["event"].as_str().unwrap() {
         "message" => format!("{} {}", line["body"]["query"].as_str()?, line["flags"][0].as_str().unwrap_or("-")).into(),
         _ => Some(format!("{} {}", line["reason"].as_str().unwrap(), line["bytes"])),
@@ -327,10 +333,7 @@ fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
     segments.push(Tcp::new(S, server, client, &row[..13]));
     segments.push(Tcp::new(S, server + 16, client, &[&row[16..], &ready].concat()));
     segments.push(Tcp::new(C, client, ends, b""));
-    let packets: Vec<OwnedPacket> =
-        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
-    let output = captures::dissect_packets(&packets, captures::config());
-    crate::contract::check(&output, "tcp");
+    let output = dissected(&segments, 10);
     let lines = output.values();
     let (loss, row, ready) = (&lines[1], &lines[2], &lines[3]);
     assert_eq!(loss["offset"], 13);
@@ -347,8 +350,7 @@ fn a_secret_behind_a_hole_is_masked() {
     let sql = message(b'Q', b"ALTER ROLE app PASSWORD 'hunter2-hunter2'\0");
     segments.push(Tcp::new(C, client, server, &sql[..20]));
     segments.push(Tcp::new(C, client + 34, server, &sql[34..]));
-    let packets: Vec<OwnedPacket> =
-        segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * 10)).collect();
+    let packets = packets(&segments, 10);
     let written = |show_secrets| {
         let output = captures::dissect_packets(&packets, Config { show_secrets, ..captures::config() });
         output.values().into_iter().find(|line| line["type"] == "Query").unwrap()["holes"][0]["behind"].clone()

@@ -182,8 +182,7 @@ fn sasl_final(line: &mut Line<'_>, body: &SaslFinal<'_>) -> io::Result<()> {
     body.data.as_ref().map_or(Ok(()), |data| secret(line, "data", data))
 }
 
-/// `ERROR 22012 division by zero`, then what helps to find the cause.
-/// Writes an error or a notice.
+/// Writes an error or a notice: `ERROR 22012 division by zero`, then what helps to find the cause.
 pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> io::Result<()> {
     let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
     // 00000 is "successful completion": a notice that has nothing more to say.
