@@ -17,6 +17,7 @@ mod fragments;
 mod link;
 #[cfg(test)]
 pub(crate) mod made;
+mod plain;
 mod tunnel;
 
 pub use fragments::{Datagram, Defragmenter};
@@ -164,7 +165,15 @@ fn read<'a>(packet: &Packet<'a>) -> Result<Found<'a>, NotTcp> {
 }
 
 impl<'a> Layer<'a> {
+    #[inline]
     fn read(&self) -> Result<Content<'a>, NotTcp> {
+        match plain::segment(self.ether_type, self.bytes) {
+            Some(segment) => Ok(Content::Found(Found::Segment(segment))),
+            None => self.read_any(),
+        }
+    }
+
+    fn read_any(&self) -> Result<Content<'a>, NotTcp> {
         let sliced = LaxSlicedPacket::from_ether_type(self.ether_type, self.bytes);
         let (source, destination, ip_start, wire_len) = match &sliced.net {
             Some(LaxNetSlice::Ipv4(ip)) => {
