@@ -1,5 +1,6 @@
 //! The engine: packets in, records out. No I/O, and no clock but the capture's.
 
+use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::text::Text;
 use crate::record::{Counters, Record};
@@ -234,18 +235,20 @@ impl Dissector {
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         let pair = Pair::of(segment);
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
             if !connection.tcp.is_reopened_by(direction, segment) {
-                self.accept(pair, segment, origin, sink);
+                let fate = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
+                self.accepted(pair, fate, origin, sink);
                 return;
             }
             self.close(pair, Closing::Replaced, origin, sink);
         }
-        let engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         let says_something = !segment.payload.is_empty() || segment.snapped > 0;
-        let connection = match self.table.get_mut(&pair) {
+        let mut connection = match self.table.get_mut(&pair) {
             Some(Entry::HalfOpen(half_open)) => {
                 if segment.rst || segment.fin && !says_something {
                     self.table.remove(&pair);
@@ -273,8 +276,10 @@ impl Dissector {
             }
             _ => Connection::new(segment, engine.config, &engine.shared.total, origin),
         };
+        let direction = connection.direction_of(segment);
+        let fate = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
         self.table.insert_live(pair, connection);
-        self.accept(pair, segment, origin, sink);
+        self.accepted(pair, fate, origin, sink);
         while let Some(mut connection) = self.table.evict() {
             let mut engine =
                 Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
@@ -283,18 +288,12 @@ impl Dissector {
         }
     }
 
-    /// Gives a segment to the connection that is followed between its ends.
-    fn accept(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
-        let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
-        let was_reset = connection.tcp.is_reset();
-        engine.accept(connection, segment, origin);
-        let serial = connection.serial;
-        account(&mut self.held, connection);
-        if connection.tcp.is_finished() {
-            self.close(pair, Closing::Seen, origin, sink);
-        } else if connection.tcp.is_reset() && !was_reset {
-            self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET);
+    /// Does what is due when a connection has taken a segment.
+    fn accepted(&mut self, pair: Pair, fate: Fate, origin: Origin, sink: &mut impl Sink) {
+        match fate {
+            Fate::GoesOn => {}
+            Fate::Finished => self.close(pair, Closing::Seen, origin, sink),
+            Fate::Reset { serial } => self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET),
         }
         if self.held > self.release_at {
             self.release(origin, sink);
@@ -354,6 +353,38 @@ impl Dissector {
             }
         }
         self.table.forget_closed(self.now);
+    }
+}
+
+/// What becomes of a connection with a segment.
+enum Fate {
+    GoesOn,
+    /// Both sides have said their last.
+    Finished,
+    /// It was reset. A forged RST is not heeded, which is seen later.
+    Reset {
+        serial: u64,
+    },
+}
+
+/// Gives a connection a segment.
+fn accept(
+    engine: &mut Engine<'_, impl Sink>,
+    connection: &mut Connection,
+    direction: Direction,
+    segment: &Segment<'_>,
+    origin: Origin,
+    held: &mut usize,
+) -> Fate {
+    let was_reset = connection.tcp.is_reset();
+    engine.accept(connection, direction, segment, origin);
+    account(held, connection);
+    if connection.tcp.is_finished() {
+        Fate::Finished
+    } else if connection.tcp.is_reset() && !was_reset {
+        Fate::Reset { serial: connection.serial }
+    } else {
+        Fate::GoesOn
     }
 }
 

@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes.
+    #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         match self.peek_rest().first_chunk::<N>() {
             Some(bytes) => {
@@ -82,6 +83,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer are left.
+    #[inline]
     pub fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         match self.peek_rest().get(..count) {
             Some(bytes) => {
@@ -97,6 +99,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer are left, and the reader is not cut.
+    #[inline]
     pub fn take_to_cut(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         if self.cut && self.remaining() < count { Ok(self.rest()) } else { self.take(count, what) }
     }
@@ -106,6 +109,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// None is left.
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         self.array(what).map(u8::from_be_bytes)
     }
@@ -115,6 +119,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer than two bytes are left.
+    #[inline]
     pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
         self.array(what).map(u16::from_be_bytes)
     }
@@ -124,6 +129,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer than two bytes are left.
+    #[inline]
     pub fn i16(&mut self, what: &'static str) -> Result<i16, DecodeError> {
         self.array(what).map(i16::from_be_bytes)
     }
@@ -133,6 +139,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer than four bytes are left.
+    #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         self.array(what).map(u32::from_be_bytes)
     }
@@ -142,6 +149,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Fewer than four bytes are left.
+    #[inline]
     pub fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
         self.array(what).map(i32::from_be_bytes)
     }
@@ -169,6 +177,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// There is no zero byte, and the reader is not cut.
+    #[inline]
     pub fn cstr(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let rest = self.peek_rest();
         match memchr::memchr(0, rest) {
@@ -186,6 +195,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Bytes are left over, and the reader is not cut.
+    #[inline]
     pub fn finish(&self, what: &'static str) -> Result<(), DecodeError> {
         if self.is_empty() || self.cut {
             Ok(())
@@ -199,6 +209,7 @@ impl<'a> Reader<'a> {
         DecodeError { what, at, wanted: Wanted::Value(wanted), had: Had::Value(had) }
     }
 
+    #[cold]
     const fn short(&self, what: &'static str, wanted: usize) -> DecodeError {
         DecodeError { what, at: self.at, wanted: Wanted::Bytes(wanted), had: Had::Bytes(self.remaining()) }
     }

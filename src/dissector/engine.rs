@@ -44,8 +44,13 @@ impl<S: Sink> Engine<'_, S> {
         port_fits && says_something && !segment.rst
     }
 
-    pub(super) fn accept(&mut self, connection: &mut Connection, segment: &Segment<'_>, origin: Origin) {
-        let direction = connection.direction_of(segment);
+    pub(super) fn accept(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        segment: &Segment<'_>,
+        origin: Origin,
+    ) {
         if segment.rst || segment.fin {
             connection.about.closed_by.get_or_insert((direction, segment.rst));
         }

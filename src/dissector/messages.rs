@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
 
 impl<S: Sink> Engine<'_, S> {
-    /// Decodes a frame and gives its line.
+    /// Decodes a frame, tells its session, and gives its line.
     pub(super) fn frame(
         &mut self,
         session: &mut Session,
@@ -25,15 +25,51 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) {
-        let context = session.context(self.config.show_secrets);
-        if !self.config.records.messages && is_data(frame.tag, direction) {
-            // Nobody is told what is in it.
-            self.observe(session, about, direction, frame, None, origin);
-            about.seq += 1;
-            self.counters.messages += 1;
-            self.after(session, about, direction, frame, false, origin);
-            return;
+        let is_ready = if self.config.records.messages {
+            self.told_frame(session, about, direction, frame, origin)
+        } else {
+            self.untold_frame(session, about, direction, frame, origin)
+        };
+        if is_ready {
+            self.tell_ready(session, about, origin);
         }
+        if self.config.records.queries {
+            self.tell_queries(session, about);
+        }
+        if let Some(cut) = frame.cut {
+            self.tell_cut(about, direction, frame, cut, origin);
+        }
+    }
+
+    /// A frame that has no line of its own. Says whether with it the session is ready.
+    fn untold_frame(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) -> bool {
+        about.seq += 1;
+        self.counters.messages += 1;
+        if says_no_more_than_its_type(direction, frame) {
+            return self.observe(session, about, direction, frame, None, origin).is_ready;
+        }
+        let decoded = Message::decode(direction, frame, &session.context(self.config.show_secrets));
+        self.counters.undecoded_messages += u64::from(decoded.is_err());
+        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin).is_ready
+    }
+
+    /// A frame that has a line. Says whether with it the session is ready.
+    fn told_frame(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) -> bool {
+        let context = session.context(self.config.show_secrets);
         let decoded = Message::decode(direction, frame, &context);
         let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
         let mut attributes = Attributes {
@@ -53,9 +89,8 @@ impl<S: Sink> Engine<'_, S> {
                 Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
             }
         };
-        let is_ready = meaning.is_ready;
         self.message(about, direction, frame, content, attributes, origin);
-        self.after(session, about, direction, frame, is_ready, origin);
+        meaning.is_ready
     }
 
     /// Tells the session of a message.
@@ -86,26 +121,14 @@ impl<S: Sink> Engine<'_, S> {
         meaning
     }
 
-    /// Tells what a message has brought about, and what it lacks.
-    fn after(
-        &mut self,
-        session: &mut Session,
-        about: &mut About,
-        direction: Direction,
-        frame: &Frame<'_>,
-        is_ready: bool,
-        origin: Origin,
-    ) {
-        if is_ready {
-            self.tell_ready(session, about, origin);
-        }
-        self.tell_queries(session, about);
-        let (reason, detail) = match frame.cut {
-            Some(Cut::TooLarge) => (Reason::Limit, "the message is larger than --max-message"),
-            Some(Cut::Memory) => (Reason::Limit, "more is held than --max-held"),
-            Some(Cut::End) => (Reason::Missing, "the stream ended inside a message"),
+    /// Tells what a message lacks.
+    fn tell_cut(&mut self, about: &mut About, direction: Direction, frame: &Frame<'_>, cut: Cut, origin: Origin) {
+        let (reason, detail) = match cut {
+            Cut::TooLarge => (Reason::Limit, "the message is larger than --max-message"),
+            Cut::Memory => (Reason::Limit, "more is held than --max-held"),
+            Cut::End => (Reason::Missing, "the stream ended inside a message"),
             // A gap was reported when it was found.
-            Some(Cut::Gap) | None => return,
+            Cut::Gap => return,
         };
         let bytes = Some(frame.missing.saturating_sub(frame.damage.lost));
         self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
@@ -169,9 +192,15 @@ pub(super) struct Attributes<'a> {
     pub(super) error: Option<DecodeError>,
 }
 
-/// Whether a message is data, which says nothing that the session has to know.
-const fn is_data(tag: Option<u8>, direction: Direction) -> bool {
-    matches!((tag, direction), (Some(b'D' | b'd'), Direction::Backend) | (Some(b'd'), Direction::Frontend))
+/// Whether a session has to know no more of a message than its type: it is data, or has no body.
+const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> bool {
+    let is_whole = frame.body.is_empty() && frame.missing == 0;
+    match (direction, frame.tag) {
+        (Direction::Backend, Some(b'D' | b'd')) | (Direction::Frontend, Some(b'd')) => true,
+        (Direction::Backend, Some(b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c')) => is_whole,
+        (Direction::Frontend, Some(b'S' | b'H' | b'c')) => is_whole,
+        _ => false,
+    }
 }
 
 /// What is odd about a message from what the session knows.

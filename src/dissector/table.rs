@@ -5,6 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
 use super::connection::Connection;
 use crate::direction::Direction;
@@ -23,8 +25,21 @@ const MAX_CLOSED: usize = 131_072;
 const REMEMBER_CLOSED: u64 = 120_000_000;
 
 /// The two ends of a connection, the lesser first, so that both directions find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Pair(Endpoint, Endpoint);
+
+impl Hash for Pair {
+    /// In as few words as they have: it is done for every packet.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(u32::from(self.0.port) << 16 | u32::from(self.1.port));
+        match (self.0.addr, self.1.addr) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => {
+                state.write_u64(u64::from(one.to_bits()) << 32 | u64::from(other.to_bits()));
+            }
+            addresses => addresses.hash(state),
+        }
+    }
+}
 
 impl Pair {
     pub(super) fn of(segment: &Segment<'_>) -> Self {

@@ -29,9 +29,6 @@ pub(super) enum Closing {
 impl<S: Sink> Engine<'_, S> {
     /// Tells of the requests that are over.
     pub(super) fn tell_queries(&mut self, session: &mut Session, about: &About) {
-        if !self.config.records.queries {
-            return;
-        }
         while let Some(execution) = session.dialogue_mut().next_over(self.shared) {
             self.tell_query(session, about, &execution);
             self.shared.recycle(execution);

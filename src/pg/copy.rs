@@ -19,6 +19,7 @@ pub struct CopyResponse<'a> {
 }
 
 impl<'a> CopyResponse<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self {
             format: Format(i16::from(reader.u8("copy format")? as i8)),
@@ -63,6 +64,7 @@ pub struct CopyFail<'a> {
 }
 
 impl<'a> CopyFail<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
         Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, show_secrets } })
     }

@@ -20,6 +20,7 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
         Ok(Self {
             statement: Text::decode(reader, "statement name")?,
@@ -45,6 +46,7 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let portal = Text::decode(reader, "portal name")?;
         let statement = Text::decode(reader, "statement name")?;
@@ -77,6 +79,7 @@ pub enum TargetKind {
 }
 
 impl<'a> Target<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let at = reader.position();
         let kind = match reader.u8("kind of target")? {
@@ -98,6 +101,7 @@ pub struct Execute<'a> {
 }
 
 impl<'a> Execute<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self { portal: Text::decode(reader, "portal name")?, max_rows: reader.i32("maximum number of rows")? })
     }
@@ -111,6 +115,7 @@ pub struct ParameterDescription<'a> {
 }
 
 impl<'a> ParameterDescription<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self { parameter_types: List::counted(reader, "number of parameters")? })
     }

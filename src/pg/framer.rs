@@ -178,6 +178,7 @@ impl Framer {
     /// Takes bytes from the front of `input` and says how many, and what they led to.
     ///
     /// To be called again with the rest of the input until it says [`Step::More`], which takes all of it.
+    #[inline]
     pub fn next<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
         self.drop_handed_out();
         match self.state {
@@ -331,16 +332,21 @@ impl Framer {
         self.carry.capacity() + self.holes.capacity() * size_of::<Hole>() + search
     }
 
+    #[inline]
     fn drop_handed_out(&mut self) {
         if self.handed_out > 0 {
-            self.carry.advance(self.handed_out.min(self.carry.len()));
-            self.handed_out = 0;
-            self.holes.clear();
-            if self.carry.is_empty() {
-                // The buffer is kept for the next frame that spans segments, but a large one is not kept for the rest
-                // of the connection.
-                if self.carry.capacity() <= KEPT_CAPACITY { self.carry.clear() } else { self.carry = BytesMut::new() }
-            }
+            self.drop_frame();
+        }
+    }
+
+    fn drop_frame(&mut self) {
+        self.carry.advance(self.handed_out.min(self.carry.len()));
+        self.handed_out = 0;
+        self.holes.clear();
+        if self.carry.is_empty() {
+            // The buffer is kept for the next frame that spans segments, but a large one is not kept for the rest of the
+            // connection.
+            if self.carry.capacity() <= KEPT_CAPACITY { self.carry.clear() } else { self.carry = BytesMut::new() }
         }
     }
 
@@ -518,6 +524,7 @@ const fn frame(header: Header, body: &[u8], missing: u64, cut: Cut) -> Frame<'_>
 }
 
 /// Reads the header at the front of `bytes`.
+#[inline]
 fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed {
     let mut reader = Reader::new(bytes);
     match framing {
@@ -536,8 +543,8 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
             Ok(_) => Parsed::Header(Header { tag: None, len: 1, size: 0 }),
         },
         Framing::Tagged => {
-            let Ok(tag) = reader.u8("message type") else { return Parsed::Need(5) };
-            let Ok(len) = reader.u32("length word") else { return Parsed::Need(5) };
+            let Some([tag, length @ ..]) = bytes.first_chunk::<5>() else { return Parsed::Need(5) };
+            let (tag, len) = (*tag, u32::from_be_bytes(*length));
             let header = Header { tag: Some(tag), len, size: 5 };
             if len < tag::MIN_LEN {
                 Parsed::Bad(header, Reader::unexpected(1, "length word", "4 or more", len.into()))

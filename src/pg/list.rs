@@ -34,6 +34,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     /// # Errors
     ///
     /// That of the first item that cannot be read.
+    #[inline]
     pub fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut end = start;
@@ -61,6 +62,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     /// # Errors
     ///
     /// There is no count, or an item that cannot be read.
+    #[inline]
     pub fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let count = match reader.u16(what) {
             Ok(count) => count.into(),

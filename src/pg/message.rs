@@ -149,16 +149,22 @@ impl<'a> Message<'a> {
     /// the message after it can be read.
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
         let mut reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
-        let message = match (frame.tag, direction) {
-            (None, Direction::Frontend) => Self::decode_startup_packet(&mut reader, context),
-            (None, Direction::Backend) => Self::decode_encryption_response(&mut reader, context),
+        // Built where it is returned: it is large, and there is one for every message.
+        let mut decoded = match (frame.tag, direction) {
             (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
             (Some(tag), Direction::Backend) => Self::decode_backend(tag, &mut reader, context),
-        }?;
-        reader.finish("message")?;
-        Ok(message)
+            (None, Direction::Frontend) => Self::decode_startup_packet(&mut reader, context),
+            (None, Direction::Backend) => Self::decode_encryption_response(&mut reader, context),
+        };
+        if decoded.is_ok()
+            && let Err(error) = reader.finish("message")
+        {
+            decoded = Err(error);
+        }
+        decoded
     }
 
+    #[cold]
     fn decode_startup_packet(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         Ok(match r.clone().u32("protocol version")? {
             startup::code::SSL => {
@@ -174,6 +180,7 @@ impl<'a> Message<'a> {
         })
     }
 
+    #[cold]
     fn decode_encryption_response(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let (accepts, wanted) =
             if context.gssenc { (b'G', "'G' (71) or 'N' (78)") } else { (b'S', "'S' (83) or 'N' (78)") };
@@ -186,6 +193,7 @@ impl<'a> Message<'a> {
         Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
     }
 
+    #[inline]
     fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let show = context.show_secrets;
         Ok(match tag {
@@ -216,6 +224,7 @@ impl<'a> Message<'a> {
         })
     }
 
+    #[inline]
     fn decode_backend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let show = context.show_secrets;
         Ok(match tag {

@@ -18,6 +18,7 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
         Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, show_secrets } })
     }
@@ -36,6 +37,7 @@ pub struct CommandComplete<'a> {
 }
 
 impl<'a> CommandComplete<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let tag = reader.cstr("command tag")?;
         let (command, rows) = Self::take_apart(tag);
@@ -61,6 +63,7 @@ pub struct ReadyForQuery {
 }
 
 impl ReadyForQuery {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self { transaction_status: TransactionStatus(reader.u8("transaction status")?) })
     }
@@ -119,6 +122,7 @@ pub struct NotificationResponse<'a> {
 }
 
 impl<'a> NotificationResponse<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self {
             process_id: reader.i32("process ID")?,
@@ -142,6 +146,7 @@ pub struct FunctionCall<'a> {
 }
 
 impl<'a> FunctionCall<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let function_oid = Oid(reader.u32("function object ID")?);
         let argument_formats = List::counted(reader, "number of argument formats")?;
@@ -160,6 +165,7 @@ pub struct FunctionCallResponse<'a> {
 }
 
 impl<'a> FunctionCallResponse<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None) })
     }

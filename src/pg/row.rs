@@ -92,6 +92,7 @@ pub struct RowDescription<'a> {
 }
 
 impl<'a> RowDescription<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self { fields: List::counted(reader, "number of fields")? })
     }
@@ -183,6 +184,7 @@ pub struct DataRow<'a> {
 }
 
 impl<'a> DataRow<'a> {
+    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let list = List::counted(reader, "number of columns")?;
         Ok(Self { values: Values::new(list, Formats::Unknown) })

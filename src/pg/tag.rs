@@ -84,9 +84,26 @@ pub const fn kind(direction: Direction, tag: u8) -> Option<Kind> {
 }
 
 /// The greatest length word that is believed for a tag, known or not.
-pub const fn max_len(direction: Direction, tag: u8) -> u32 {
-    match kind(direction, tag) {
-        Some(kind) => kind.max_len,
-        None => SMALL_BACKEND,
+pub fn max_len(direction: Direction, tag: u8) -> u32 {
+    // It is asked for every message: a table is faster than the names.
+    static FRONTEND: [u32; 256] = max_lens(Direction::Frontend);
+    static BACKEND: [u32; 256] = max_lens(Direction::Backend);
+    let table = match direction {
+        Direction::Frontend => &FRONTEND,
+        Direction::Backend => &BACKEND,
+    };
+    table.get(usize::from(tag)).copied().unwrap_or(SMALL_BACKEND)
+}
+
+#[allow(clippy::indexing_slicing)] // of a table, by what has no value outside of it
+const fn max_lens(direction: Direction) -> [u32; 256] {
+    let mut table = [SMALL_BACKEND; 256];
+    let mut tag = 0;
+    while tag < table.len() {
+        if let Some(kind) = kind(direction, tag as u8) {
+            table[tag] = kind.max_len;
+        }
+        tag += 1;
     }
+    table
 }

@@ -361,7 +361,8 @@ impl<A: Default> Pending<A> {
     /// Takes so many requests from the front, and the ends of COPY data behind them, which have no answer of their own.
     fn drain(&mut self, count: usize, settle: &mut impl FnMut(Expected<A>, Fate)) {
         let fate = if self.uncertain { Fate::Unknown } else { Fate::Answered };
-        for expected in self.queue.drain(..count.min(self.queue.len())) {
+        for _ in 0..count {
+            let Some(expected) = self.queue.pop_front() else { break };
             settle(expected, fate);
         }
         while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
