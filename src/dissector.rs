@@ -170,30 +170,27 @@ impl Dissector {
         self.counters.packets += 1;
         self.counters.packet_bytes += packet.data.len() as u64;
         self.now = packet.ts;
-        let datagram;
-        let decoded = match packet::decode(packet) {
+        match &packet::decode(packet) {
             Err(NotTcp::Fragment) => {
                 self.counters.fragments += 1;
-                let Some(whole) = self.defragmenter.add(packet) else { return };
-                datagram = whole;
-                datagram.segment()
+                let Some(datagram) = self.defragmenter.add(packet) else { return };
+                self.decoded(&datagram.segment(), sink);
             }
-            decoded => decoded,
-        };
-        let segment = match decoded {
-            Ok(segment) => segment,
-            Err(why) => {
-                *match why {
-                    NotTcp::UnknownLink => &mut self.counters.unknown_link_packets,
-                    NotTcp::Other | NotTcp::Fragment => &mut self.counters.other_packets,
-                    NotTcp::Damaged => &mut self.counters.damaged_packets,
-                } += 1;
-                return;
+            decoded => self.decoded(decoded, sink),
+        }
+    }
+
+    fn decoded(&mut self, decoded: &Result<Segment<'_>, NotTcp>, sink: &mut impl Sink) {
+        match decoded {
+            Ok(segment) => {
+                let origin = Origin { packet: self.counters.packets, ts: self.now };
+                self.segment(segment, origin, sink);
+                self.close_due(sink);
             }
-        };
-        let origin = Origin { packet: self.counters.packets, ts: packet.ts };
-        self.segment(&segment, origin, sink);
-        self.close_due(sink);
+            Err(NotTcp::UnknownLink) => self.counters.unknown_link_packets += 1,
+            Err(NotTcp::Other | NotTcp::Fragment) => self.counters.other_packets += 1,
+            Err(NotTcp::Damaged) => self.counters.damaged_packets += 1,
+        }
     }
 
     /// Tells that time has passed without a packet, as in a live capture.

@@ -106,6 +106,13 @@ const MAX_TUNNELS: usize = 4;
 /// The frame does not hold one, or not one that can be read. Of a fragment nothing is read: that is what
 /// [`Defragmenter`] is for.
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
+    match plain::segment(packet) {
+        Some(segment) => Ok(segment),
+        None => decode_any(packet),
+    }
+}
+
+fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     match read(packet)? {
         Found::Segment(segment) => Ok(segment),
         Found::Fragment(_) => Err(NotTcp::Fragment),
@@ -165,15 +172,7 @@ fn read<'a>(packet: &Packet<'a>) -> Result<Found<'a>, NotTcp> {
 }
 
 impl<'a> Layer<'a> {
-    #[inline]
     fn read(&self) -> Result<Content<'a>, NotTcp> {
-        match plain::segment(self.ether_type, self.bytes) {
-            Some(segment) => Ok(Content::Found(Found::Segment(segment))),
-            None => self.read_any(),
-        }
-    }
-
-    fn read_any(&self) -> Result<Content<'a>, NotTcp> {
         let sliced = LaxSlicedPacket::from_ether_type(self.ether_type, self.bytes);
         let (source, destination, ip_start, wire_len) = match &sliced.net {
             Some(LaxNetSlice::Ipv4(ip)) => {

@@ -143,7 +143,7 @@ impl<S: Sink> Engine<'_, S> {
                     let Connection { framers, session, about, .. } = connection;
                     let (used, step) = framers.get_mut(direction).next(bytes, framing);
                     let done = step == Step::More;
-                    self.step(session, about, direction, step, origin);
+                    self.step(session, about, direction, &step, origin);
                     bytes = bytes.get(used..).unwrap_or_default();
                     if done {
                         return;
@@ -175,7 +175,7 @@ impl<S: Sink> Engine<'_, S> {
         let Connection { framers, session, about, .. } = connection;
         let step = framers.get_mut(direction).settle();
         if step != Step::More {
-            self.step(session, about, direction, step, origin);
+            self.step(session, about, direction, &step, origin);
             self.rest_of_search(connection, direction, origin);
         }
     }
@@ -187,7 +187,7 @@ impl<S: Sink> Engine<'_, S> {
             if step == Step::More {
                 return;
             }
-            self.step(session, about, direction, step, origin);
+            self.step(session, about, direction, &step, origin);
         }
     }
 
@@ -280,7 +280,7 @@ impl<S: Sink> Engine<'_, S> {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
                 let step = framers.get_mut(direction).gap(bytes, framing);
-                self.step(session, about, direction, step, origin);
+                self.step(session, about, direction, &step, origin);
                 if framers.get(direction).is_searching() {
                     session.lose(direction);
                     connection.search(direction, reason);
@@ -296,11 +296,11 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes what a framer says.
-    fn step(&mut self, session: &mut Session, about: &mut About, direction: Direction, step: Step<'_>, origin: Origin) {
+    fn step(&mut self, session: &mut Session, about: &mut About, direction: Direction, step: &Step<'_>, origin: Origin) {
         match step {
             Step::More => {}
-            Step::Frame(frame) => self.frame(session, about, direction, &frame, origin),
-            Step::Malformed { tag, len, header, error } => {
+            Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
+            &Step::Malformed { tag, len, header, error } => {
                 if session.route(direction) == Route::Messages(Framing::Startup) && handshake::is_record(header) {
                     // The answer to its request was lost, but this client was told to go on with TLS.
                     session.encrypt(Encryption::Tls);
@@ -325,7 +325,7 @@ impl<S: Sink> Engine<'_, S> {
                 session.lose(direction);
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }
-            Step::Resumed { skipped } => {
+            &Step::Resumed { skipped } => {
                 let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
                 self.counters.skipped_bytes += skipped;
                 if skipped > 0 || reason == Reason::Midstream {

@@ -50,14 +50,17 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) -> bool {
+        let mut meaning = Meaning::default();
         about.seq += 1;
         self.counters.messages += 1;
         if says_no_more_than_its_type(direction, frame) {
-            return self.observe(session, about, direction, frame, None, origin).is_ready;
+            self.observe(session, about, direction, frame, None, origin, &mut meaning);
+            return meaning.is_ready;
         }
         let decoded = Message::decode(direction, frame, &session.context(self.config.show_secrets));
         self.counters.undecoded_messages += u64::from(decoded.is_err());
-        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin).is_ready
+        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
+        meaning.is_ready
     }
 
     /// A frame that has a line. Says whether with it the session is ready.
@@ -71,7 +74,8 @@ impl<S: Sink> Engine<'_, S> {
     ) -> bool {
         let context = session.context(self.config.show_secrets);
         let decoded = Message::decode(direction, frame, &context);
-        let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
+        let mut meaning = Meaning::default();
+        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
             hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
@@ -102,7 +106,8 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         message: Option<&Message<'_>>,
         origin: Origin,
-    ) -> Meaning {
+        meaning: &mut Meaning,
+    ) {
         let seen = Seen {
             tag: frame.tag,
             message,
@@ -113,12 +118,11 @@ impl<S: Sink> Engine<'_, S> {
             is_cut: frame.missing > 0 || !frame.damage.is_empty(),
             body_len: frame.body.len(),
         };
-        let meaning = session.observe(direction, &seen, self.shared);
+        session.observe(direction, &seen, self.shared, meaning);
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
             about.is_wanted = self.config.only.wants(&session.facts().identity());
             about.is_unwanted = !about.is_wanted;
         }
-        meaning
     }
 
     /// Tells what a message lacks.

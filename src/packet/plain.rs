@@ -5,9 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{EtherType, ether_type};
+use etherparse::ether_type;
 
-use super::{Endpoint, Segment};
+use super::{Endpoint, Packet, Segment, link};
+use crate::reader::Reader;
 
 const TCP: u8 = 6;
 /// An IPv4 header without options (RFC 791, section 3.1).
@@ -17,9 +18,12 @@ const IPV6: usize = 40;
 /// A TCP header without options (RFC 9293, section 3.1).
 const TCP_HEADER: usize = 20;
 
-/// Reads what follows a link-layer header.
+/// Reads a frame.
 #[inline]
-pub(super) fn segment(ether_type: EtherType, bytes: &[u8]) -> Option<Segment<'_>> {
+pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
+    let mut reader = Reader::new(packet.data);
+    let ether_type = link::payload_type(packet.link, &mut reader).ok()?;
+    let bytes = reader.rest();
     let (source, destination, length, ip_payload) = match ether_type {
         ether_type::IPV4 => {
             let (header, rest) = bytes.split_first_chunk::<IPV4>()?;
@@ -67,17 +71,15 @@ pub(super) fn segment(ether_type: EtherType, bytes: &[u8]) -> Option<Segment<'_>
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::made::{IPV4 as IPV4_TYPE, IPV6 as IPV6_TYPE, ipv4, ipv6, tcp};
-    use super::super::{Content, Found, Layer};
+    use super::super::made::{IPV4 as IPV4_TYPE, IPV6 as IPV6_TYPE, at, ethernet, ipv4, ipv6, packet, tcp};
+    use super::super::{LinkType, decode_any};
     use super::*;
 
     fn is_read_the_same(ether_type: u16, bytes: &[u8]) -> bool {
-        let ether_type = EtherType(ether_type);
-        let Some(segment) = segment(ether_type, bytes) else { return false };
-        match (Layer { ether_type, bytes, cut: 0 }).read_any() {
-            Ok(Content::Found(Found::Segment(other))) => assert_eq!(format!("{segment:?}"), format!("{other:?}")),
-            _ => panic!("{segment:?} is not what the long way reads"),
-        }
+        let frame = ethernet(ether_type, bytes);
+        let packet = packet(LinkType::ETHERNET, &frame, frame.len(), at(0));
+        let Some(segment) = segment(&packet) else { return false };
+        assert_eq!(format!("{:?}", Ok::<_, ()>(segment)), format!("{:?}", decode_any(&packet)));
         true
     }
 

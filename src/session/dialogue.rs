@@ -8,14 +8,14 @@ use super::effects;
 use super::execution::{Execution, Executions, Outcome, Protocol, SMALL};
 use super::meaning::{Meaning, Seen, Subject};
 use super::names::{Known, Names};
-use super::pending::{Expected, Fate, Pending, Place, Request};
+use super::pending::{Attribution, Expected, Fate, Pending, Place, Request};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statement, Statements};
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
-use crate::pg::query::TransactionStatus;
+use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
 
 /// What a request that waits is about.
@@ -121,7 +121,7 @@ impl Dialogue {
     }
 
     /// Takes a message of the frontend.
-    pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+    pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,
@@ -138,9 +138,10 @@ impl Dialogue {
             (b'd' | b'H', _) => {
                 let query = self.pending.last_query();
                 self.count_in(query, seen.size);
-                return Meaning { query, ..Meaning::default() };
+                meaning.query = query;
+                return;
             }
-            _ => return Meaning::default(),
+            _ => return,
         };
         let (query, place) = {
             let Self { pending, statements, executions, .. } = self;
@@ -158,7 +159,7 @@ impl Dialogue {
         {
             execution.end(Outcome::Skipped, seen.at, seen.packet);
         }
-        Meaning { query, is_skipped, subject, ..Meaning::default() }
+        (meaning.query, meaning.is_skipped, meaning.subject) = (query, is_skipped, subject);
     }
 
     fn count_in(&mut self, query: Option<u64>, size: u64) {
@@ -310,10 +311,13 @@ impl Dialogue {
     }
 
     /// Takes a message of the backend.
-    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Attribution {
         self.follow_run(tag, seen.whole());
-        self.describe(seen.whole());
-        self.take_effects(tag, seen.whole(), shared);
+        match (tag, seen.whole()) {
+            (b'T' | b't', Some(message)) => self.describe(message),
+            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(complete, shared),
+            _ => {}
+        }
         let head = self.pending.head().map(|head| head.request);
         let attribution = {
             let Self { pending, statements, executions, .. } = self;
@@ -343,12 +347,11 @@ impl Dialogue {
                 self.statements.end_transaction();
             }
         }
-        Meaning { query: attribution.query, elapsed_us: attribution.elapsed_us, ..Meaning::default() }
+        attribution
     }
 
     /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, tag: u8, message: Option<&Message<'_>>, shared: &mut Shared) {
-        let Some(Message::CommandComplete(complete)) = message.filter(|_| tag == b'C') else { return };
+    fn take_effects(&mut self, complete: &CommandComplete<'_>, shared: &mut Shared) {
         let Self { pending, statements, simple_done, .. } = self;
         let text;
         let sql = match pending.head().map(|head| &head.about) {
@@ -380,16 +383,16 @@ impl Dialogue {
     }
 
     /// Takes what the backend says of columns and parameters.
-    fn describe(&mut self, message: Option<&Message<'_>>) {
+    fn describe(&mut self, message: &Message<'_>) {
         let Some(head) = self.pending.head() else { return };
         match (message, head.request, &head.about) {
-            (Some(Message::RowDescription(row)), Request::DescribePortal, About::Portal(portal)) => {
+            (Message::RowDescription(row), Request::DescribePortal, About::Portal(portal)) => {
                 self.statements.describe_portal(portal, row);
             }
-            (Some(Message::RowDescription(row)), Request::DescribeStatement, About::Statement(statement)) => {
+            (Message::RowDescription(row), Request::DescribeStatement, About::Statement(statement)) => {
                 self.statements.describe_statement(statement, row);
             }
-            (Some(Message::ParameterDescription(types)), Request::DescribeStatement, About::Statement(statement)) => {
+            (Message::ParameterDescription(types), Request::DescribeStatement, About::Statement(statement)) => {
                 self.statements.describe_parameters(statement, &types.parameter_types);
             }
             _ => {}

@@ -113,6 +113,7 @@ pub struct Facts {
 
 impl Facts {
     /// Takes a message. Says whether the session has just become ready.
+    #[inline]
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
         *self.messages.get_mut(direction) += 1;
         *self.bytes.get_mut(direction) += seen.size;
@@ -125,6 +126,7 @@ impl Facts {
         }
     }
 
+    #[inline]
     fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
         self.end_idle(seen.at);
         self.first_at.get_or_insert(seen.at);
@@ -142,6 +144,7 @@ impl Facts {
         }
     }
 
+    #[cold]
     fn begin(&mut self, startup: &StartupMessage<'_>, is_cut: bool) {
         self.protocol_version = Some(startup.protocol_version);
         let mut is_physical = false;
@@ -164,6 +167,7 @@ impl Facts {
         }
     }
 
+    #[inline]
     fn observe_backend(&mut self, seen: &Seen<'_, '_>) -> bool {
         match seen.message {
             Some(Message::AuthenticationOk) => {

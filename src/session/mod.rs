@@ -42,6 +42,7 @@ use cancel::CancelKey;
 use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
+use pending::Attribution;
 use shared::Shared;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
@@ -182,24 +183,25 @@ impl Session {
     }
 
     /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
-    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
-        let is_ready = self.facts.observe(direction, seen);
-        let meaning = match direction {
-            Direction::Frontend => self.observe_frontend(seen, shared),
-            Direction::Backend => self.observe_backend(seen, shared),
-        };
-        Meaning { is_ready, ..meaning }
+    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+        meaning.is_ready = self.facts.observe(direction, seen);
+        match direction {
+            Direction::Frontend => self.observe_frontend(seen, shared, meaning),
+            Direction::Backend => self.observe_backend(seen, shared, meaning),
+        }
     }
 
-    fn observe_frontend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+    #[inline]
+    fn observe_frontend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         match seen.tag {
             None => {
                 self.observe_startup_packet(seen.message, seen.at);
-                let Some(Message::CancelRequest(cancel)) = seen.whole() else { return Meaning::default() };
+                let Some(Message::CancelRequest(cancel)) = seen.whole() else { return };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
-                let target = shared.cancels.request(&key, seen.conn, seen.at);
-                let subject = if target.is_none() { Subject::Unknown } else { Subject::Nothing };
-                Meaning { target, subject, ..Meaning::default() }
+                meaning.target = shared.cancels.request(&key, seen.conn, seen.at);
+                if meaning.target.is_none() {
+                    meaning.subject = Subject::Unknown;
+                }
             }
             Some(b'p') => {
                 self.startup_at = Some(seen.at);
@@ -207,9 +209,8 @@ impl Session {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
                 }
-                Meaning::default()
             }
-            Some(tag) => self.dialogue.request(tag, seen, shared),
+            Some(tag) => self.dialogue.request(tag, seen, shared, meaning),
         }
     }
 
@@ -223,7 +224,8 @@ impl Session {
         };
     }
 
-    fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) -> Meaning {
+    #[inline]
+    fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
         match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
@@ -252,7 +254,8 @@ impl Session {
             Some(Message::CopyBothResponse(_)) => self.copy_format = Some(Format::BINARY),
             _ => {}
         }
-        let Some(tag) = seen.tag else { return Meaning { elapsed_us: startup_elapsed, ..Meaning::default() } };
+        meaning.elapsed_us = startup_elapsed;
+        let Some(tag) = seen.tag else { return };
         if matches!(tag, b'C' | b'E' | b'Z') {
             self.copy_format = None;
         }
@@ -262,9 +265,10 @@ impl Session {
                 self.startup_at = None;
                 self.dialogue.reply(tag, seen, shared);
             }
-            return Meaning { elapsed_us: startup_elapsed, ..Meaning::default() };
+            return;
         }
-        self.dialogue.reply(tag, seen, shared)
+        let Attribution { query, elapsed_us } = self.dialogue.reply(tag, seen, shared);
+        (meaning.query, meaning.elapsed_us) = (query, elapsed_us);
     }
 
     /// Requests and replies.
