@@ -150,12 +150,11 @@ pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize
 fn feed(framer: &mut Framer, mut piece: &[u8], framing: Framing, ledger: &mut Ledger) {
     let most = 4 * (piece.len() as u64 + ledger.pending()) + 16;
     for _ in 0..most {
-        let (used, step) = framer.next(piece, framing);
+        let step = framer.next(&mut piece, framing);
         let is_done = step == Step::More;
-        assert!(!is_done || used == piece.len(), "everything is taken in");
         ledger.step(step);
-        piece = &piece[used..];
         if is_done {
+            assert!(piece.is_empty(), "everything is taken in");
             return;
         }
     }

@@ -141,13 +141,11 @@ impl<S: Sink> Engine<'_, S> {
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
                     let Connection { framers, session, about, .. } = connection;
-                    let (used, step) = framers.get_mut(direction).next(bytes, framing);
-                    let done = step == Step::More;
-                    self.step(session, about, direction, &step, origin);
-                    bytes = bytes.get(used..).unwrap_or_default();
-                    if done {
+                    let step = framers.get_mut(direction).next(&mut bytes, framing);
+                    if matches!(step, Step::More) {
                         return;
                     }
+                    self.step(session, about, direction, &step, origin);
                     if bytes.is_empty() {
                         // What was searched may hold more frames than the one that was handed out.
                         self.rest_of_search(connection, direction, origin);
@@ -183,8 +181,8 @@ impl<S: Sink> Engine<'_, S> {
     fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         while let Route::Messages(framing) = connection.session.route(direction) {
             let Connection { framers, session, about, .. } = connection;
-            let (_, step) = framers.get_mut(direction).next(&[], framing);
-            if step == Step::More {
+            let step = framers.get_mut(direction).next(&mut &[][..], framing);
+            if matches!(step, Step::More) {
                 return;
             }
             self.step(session, about, direction, &step, origin);

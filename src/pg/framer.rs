@@ -175,11 +175,11 @@ impl Framer {
         matches!(self.state, State::Searching { .. })
     }
 
-    /// Takes bytes from the front of `input` and says how many, and what they led to.
+    /// Takes bytes from the front of `input`, and says what they led to.
     ///
-    /// To be called again with the rest of the input until it says [`Step::More`], which takes all of it.
+    /// To be called again with what is left of the input until it says [`Step::More`], which takes all of it.
     #[inline]
-    pub fn next<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], framing: Framing) -> Step<'a> {
         self.drop_handed_out();
         match self.state {
             State::Framing if self.carry.is_empty() => self.frame_in_place(input, framing),
@@ -351,37 +351,37 @@ impl Framer {
     }
 
     /// The common case: nothing is carried over, and the frame is borrowed from the input.
-    fn frame_in_place<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
+    #[inline]
+    fn frame_in_place<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], framing: Framing) -> Step<'a> {
         match parse_header(self.direction, input, framing) {
             Parsed::Header(header) => {
                 let total = header.total();
-                match input.get(header.size..total) {
-                    Some(body) => {
-                        let kept = body.get(..self.max_message).unwrap_or(body);
-                        let missing = (body.len() - kept.len()) as u64;
-                        let is_contested = self.contest_of_frame();
-                        (total, Step::Frame(Frame { is_contested, ..frame(header, kept, missing, Cut::TooLarge) }))
-                    }
-                    None => self.frame_in_carry(input, framing),
-                }
+                let Some((frame, rest)) = input.split_at_checked(total) else {
+                    return self.frame_in_carry(input, framing);
+                };
+                *input = rest;
+                let body = frame.get(header.size..).unwrap_or_default();
+                let kept = body.get(..self.max_message).unwrap_or(body);
+                let missing = (body.len() - kept.len()) as u64;
+                let is_contested = self.contest_of_frame();
+                Step::Frame(Frame { is_contested, ..self::frame(header, kept, missing, Cut::TooLarge) })
             }
             Parsed::Need(_) => {
-                self.carry.extend_from_slice(input);
-                (input.len(), Step::More)
+                self.carry.extend_from_slice(std::mem::take(input));
+                Step::More
             }
             Parsed::Bad(header, error) => {
-                let wire = input.get(..header.size).unwrap_or(input);
+                let wire = take(input, header.size);
                 // The search begins behind the first byte, so that the bytes of the header are searched, too.
                 self.carry.extend_from_slice(wire.get(1..).unwrap_or_default());
                 self.state = State::searching(1);
-                (wire.len(), Step::Malformed { tag: header.tag, len: header.len, header: wire, error })
+                Step::Malformed { tag: header.tag, len: header.len, header: wire, error }
             }
         }
     }
 
     /// A frame began earlier: its bytes are gathered.
-    fn frame_in_carry<'a>(&'a mut self, input: &'a [u8], framing: Framing) -> (usize, Step<'a>) {
-        let mut used = 0;
+    fn frame_in_carry(&mut self, input: &mut &[u8], framing: Framing) -> Step<'_> {
         loop {
             let need = match parse_header(self.direction, &self.carry, framing) {
                 Parsed::Need(need) => need,
@@ -393,15 +393,14 @@ impl Framer {
                         let is_contested = self.contest_of_frame();
                         let body = self.carry.get(header.size..total - over).unwrap_or_default();
                         let frame = frame(header, body, over as u64, Cut::TooLarge);
-                        return (used, Step::Frame(Frame { is_contested, ..frame }));
+                        return Step::Frame(Frame { is_contested, ..frame });
                     }
                     let kept = total.min(header.size.saturating_add(self.max_message));
                     if self.carry.len() >= kept {
                         let left = (total - self.carry.len()) as u64;
                         let damaged = Damaged { header, left, lost: 0, cut: Cut::TooLarge, keeps: false };
                         self.state = State::Damaged(damaged);
-                        let (more, step) = self.damaged(damaged, input.get(used..).unwrap_or_default());
-                        return (used + more, step);
+                        return self.damaged(damaged, input);
                     }
                     kept
                 }
@@ -410,17 +409,14 @@ impl Framer {
                     // What is handed out here is searched next, all but its first byte.
                     self.handed_out = 1;
                     let wire = self.carry.get(..header.size).unwrap_or_default();
-                    return (used, Step::Malformed { tag: header.tag, len: header.len, header: wire, error });
+                    return Step::Malformed { tag: header.tag, len: header.len, header: wire, error };
                 }
             };
-            let rest = input.get(used..).unwrap_or_default();
-            if rest.is_empty() {
-                return (used, Step::More);
+            if input.is_empty() {
+                return Step::More;
             }
             let wanted = need.saturating_sub(self.carry.len());
-            let taken = rest.get(..wanted).unwrap_or(rest);
-            self.carry.extend_from_slice(taken);
-            used += taken.len();
+            self.carry.extend_from_slice(take(input, wanted));
         }
     }
 
@@ -436,23 +432,23 @@ impl Framer {
     }
 
     /// Takes bytes of a frame that will not be whole.
-    fn damaged<'a>(&'a mut self, mut damaged: Damaged, input: &'a [u8]) -> (usize, Step<'a>) {
-        let taken = usize::try_from(damaged.left).unwrap_or(usize::MAX).min(input.len());
-        damaged.left -= taken as u64;
+    fn damaged(&mut self, mut damaged: Damaged, input: &mut &[u8]) -> Step<'_> {
+        let taken = take(input, usize::try_from(damaged.left).unwrap_or(usize::MAX));
+        damaged.left -= taken.len() as u64;
         if damaged.keeps {
             let room = damaged.header.size.saturating_add(self.max_message).saturating_sub(self.carry.len());
-            self.carry.extend_from_slice(input.get(..taken.min(room)).unwrap_or_default());
-            if taken > room {
+            self.carry.extend_from_slice(taken.get(..room).unwrap_or(taken));
+            if taken.len() > room {
                 damaged.keeps = false;
                 damaged.cut = Cut::TooLarge;
             }
         }
         if damaged.left > 0 {
             self.state = State::Damaged(damaged);
-            return (taken, Step::More);
+            return Step::More;
         }
         self.state = State::Framing;
-        (taken, Step::Frame(self.hand_out_carry(damaged)))
+        Step::Frame(self.hand_out_carry(damaged))
     }
 
     /// Hands out all that is carried as one frame.
@@ -477,15 +473,15 @@ impl Framer {
         is_contested
     }
 
-    fn search<'a>(&'a mut self, input: &'a [u8]) -> (usize, Step<'a>) {
-        let State::Searching { skipped, search } = &mut self.state else { return (0, Step::More) };
-        self.carry.extend_from_slice(input);
+    fn search(&mut self, input: &mut &[u8]) -> Step<'_> {
+        let State::Searching { skipped, search } = &mut self.state else { return Step::More };
+        self.carry.extend_from_slice(std::mem::take(input));
         match search.find(self.direction, &self.carry, *skipped) {
             Some(at) => {
                 self.carry.advance(usize::try_from(at - *skipped).unwrap_or(usize::MAX).min(self.carry.len()));
                 let skipped = at;
                 self.state = State::Framing;
-                (input.len(), Step::Resumed { skipped })
+                Step::Resumed { skipped }
             }
             None => {
                 let surplus = self.carry.len().saturating_sub(resync::WINDOW);
@@ -493,10 +489,17 @@ impl Framer {
                     *skipped += surplus as u64;
                     self.carry.advance(surplus);
                 }
-                (input.len(), Step::More)
+                Step::More
             }
         }
     }
+}
+
+/// Takes `count` bytes from the front, or as many as there are.
+fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at_checked(count).unwrap_or((*input, &[]));
+    *input = rest;
+    taken
 }
 
 /// What the end of a stream leaves.

@@ -9,13 +9,11 @@ fn kept(frame: &Frame<'_>) -> Kept {
 
 fn feed(framer: &mut Framer, mut input: &[u8], framing: Framing, frames: &mut Vec<Kept>) {
     loop {
-        let (used, step) = framer.next(input, framing);
-        match step {
+        match framer.next(&mut input, framing) {
             Step::More => return,
             Step::Frame(frame) => frames.push(kept(&frame)),
             other => panic!("{other:?}"),
         }
-        input = &input[used..];
     }
 }
 
@@ -80,7 +78,7 @@ fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (Kept, u64, Ve
         found = Some((kept(&frame), frame.damage.lost, holes.collect()));
     };
     for (byte, is_there) in stream.chunks(1).zip(is_there) {
-        take(if *is_there { framer.next(byte, Framing::Tagged).1 } else { framer.gap(1, Framing::Tagged) });
+        take(if *is_there { framer.next(&mut &byte[..], Framing::Tagged) } else { framer.gap(1, Framing::Tagged) });
     }
     assert!(!framer.is_searching());
     found.expect("a frame")
@@ -147,9 +145,8 @@ fn only_frames_with_bytes_that_came_with_other_content_are_contested() {
                 if index == 1 {
                     framer.contest_fed();
                 }
-                while let (used, Step::Frame(frame)) = framer.next(input, Framing::Tagged) {
+                while let Step::Frame(frame) = framer.next(&mut input, Framing::Tagged) {
                     contested.push(frame.is_contested);
-                    input = &input[used..];
                 }
                 framer.contest_ends();
             }
@@ -178,8 +175,9 @@ fn a_gap_over_a_header_ends_what_is_known_of_boundaries() {
     assert_eq!(kept(&frame), (Some(b'Q'), 8, b"ab".to_vec(), 2, Some(Cut::Gap)));
     assert!(framer.is_searching());
     let two = [message(b'S', b""), message(b'S', b"")].concat();
-    let (used, step) = framer.next(&two, Framing::Tagged);
-    assert_eq!((used, step), (two.len(), Step::Resumed { skipped: 0 }));
+    let mut input = &two[..];
+    assert_eq!(framer.next(&mut input, Framing::Tagged), Step::Resumed { skipped: 0 });
+    assert!(input.is_empty());
 }
 
 #[test]
@@ -201,8 +199,7 @@ fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
         let (mut malformed, mut resumed, mut tags) = (0, Vec::new(), Vec::new());
         for mut piece in stream.chunks(size) {
             loop {
-                let (used, step) = framer.next(piece, Framing::Tagged);
-                match step {
+                match framer.next(&mut piece, Framing::Tagged) {
                     Step::More => break,
                     Step::Malformed { header, .. } => {
                         assert_eq!(header, b"Q\0\0\0\x01");
@@ -211,7 +208,6 @@ fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
                     Step::Resumed { skipped } => resumed.push(skipped),
                     Step::Frame(frame) => tags.push(frame.tag.unwrap()),
                 }
-                piece = &piece[used..];
             }
         }
         assert_eq!((malformed, resumed, tags), (1, vec![5], b"SHX".to_vec()), "pieces of {size}");
