@@ -5,30 +5,19 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::cancel::CancelKey;
 use super::effects;
-use super::execution::{Execution, Executions, Outcome, Protocol, SMALL};
-use super::meaning::{Meaning, Seen, Subject};
-use super::names::{Known, Names};
-use super::pending::{Attribution, Expected, Fate, Pending, Place, Request};
+use super::execution::{Execution, Executions, Outcome, SMALL};
+use super::meaning::{Meaning, Seen};
+use super::names::Names;
+use super::pending::{Expected, Fate, Pending, Place, Request};
+use super::request::{About, Taken};
 use super::shared::Shared;
-use super::statements::{Portal, Row, Statement, Statements};
+use super::statements::{Portal, Row, Statements};
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
-
-/// What a request that waits is about.
-#[derive(Debug, Default)]
-enum About {
-    #[default]
-    Nothing,
-    Statement(Arc<Statement>),
-    Portal(Arc<Portal>),
-    Name(TargetKind, Box<[u8]>),
-    /// A simple query that may do something to names.
-    Sql(Box<[u8]>),
-}
 
 /// Requests and replies.
 #[derive(Debug)]
@@ -136,182 +125,53 @@ impl Dialogue {
             (b'F', _) => Request::FunctionCall,
             (b'c' | b'f', _) => Request::CopyEnd,
             (b'd' | b'H', _) => {
-                let query = self.pending.last_query();
-                self.count_in(query, seen.size);
-                meaning.query = query;
+                meaning.query = self.pending.last_query();
+                if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
+                    execution.bytes_in += seen.size;
+                }
                 return;
             }
             _ => return,
         };
-        let (query, place) = {
-            let Self { pending, statements, executions, .. } = self;
-            let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-            pending.request(request, seen.at, settle)
-        };
-        self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
-        let subject = self.take_request(request, place, query, seen, shared);
-        self.count_in(query, seen.size);
-        let is_skipped = place == Place::Skipped;
-        if is_skipped
-            && let Some(execution) = query.and_then(|query| self.executions.get(query))
-            && execution.is_executed
-            && execution.outcome.is_none()
-        {
-            execution.end(Outcome::Skipped, seen.at, seen.packet);
-        }
-        (meaning.query, meaning.is_skipped, meaning.subject) = (query, is_skipped, subject);
-    }
-
-    fn count_in(&mut self, query: Option<u64>, size: u64) {
-        if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
-            execution.bytes_in += size;
-        }
-    }
-
-    /// Takes what a request says of names, and what it executes.
-    fn take_request(
-        &mut self,
-        request: Request,
-        place: Place,
-        query: Option<u64>,
-        seen: &Seen<'_, '_>,
-        shared: &mut Shared,
-    ) -> Subject {
         let Self { pending, statements, executions, .. } = self;
-        let kept = &mut shared.kept;
-        let mut execution = match query {
-            Some(number) if shared.wants_queries && !matches!(request, Request::Sync | Request::CopyEnd) => {
-                executions.begin(number, seen.at, seen.packet, &mut shared.spare)
+        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
+        let (query, place) = pending.request(request, seen.at, settle);
+        meaning.query = query;
+        meaning.is_skipped = place == Place::Skipped;
+        self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
+
+        let execution = match query {
+            Some(number) if shared.wants_queries => {
+                if matches!(request, Request::Sync | Request::CopyEnd) {
+                    executions.get(number)
+                } else {
+                    let execution = executions.begin(number, seen.at, seen.packet, &mut shared.spare);
+                    execution.map(|execution| {
+                        execution.is_uncertain |= pending.is_uncertain();
+                        execution.is_truncated |= seen.is_cut;
+                        execution.is_limited |= place == Place::TooMany;
+                        execution
+                    })
+                }
             }
             _ => None,
         };
-        if let Some(execution) = &mut execution {
-            execution.is_uncertain |= pending.is_uncertain();
-            execution.is_truncated |= seen.is_cut;
-            execution.is_limited |= place == Place::TooMany;
+        let mut taken = Taken { pending, statements, kept: &mut shared.kept, execution, place, meaning };
+        taken.request(request, seen, shared.wants_queries);
+        let Taken { execution, .. } = taken;
+        if let Some(execution) = execution {
+            execution.bytes_in += seen.size;
+            if place == Place::Skipped && execution.is_executed && execution.outcome.is_none() {
+                execution.end(Outcome::Skipped, seen.at, seen.packet);
+            }
         }
-        let id = if let Place::Waits(id) = place { Some(id) } else { None };
-        let about;
-        let mut subject = Subject::Nothing;
-        match (request, seen.named()) {
-            (Request::Parse, Some(Message::Parse(parse))) => {
-                let statement = statements.parse(kept, parse, seen.is_cut);
-                if let Some(id) = id {
-                    statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
-                    statements.make_room(kept);
-                }
-                if let Some(execution) = execution {
-                    execution.statement = Some(Arc::clone(&statement));
-                }
-                about = About::Statement(statement);
-            }
-            (Request::Bind, Some(Message::Bind(bind))) => {
-                let statement = statements.prepared.get(bind.statement.0);
-                if let Some(text) = statement.get().and_then(|statement| statement.text()) {
-                    kept.texts.touch(text);
-                }
-                let portal = statements.bind(kept, bind, statement, shared.wants_queries);
-                subject = Subject::Portal(Arc::clone(&portal));
-                if let Some(id) = id {
-                    statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
-                    statements.make_room(kept);
-                }
-                if let Some(execution) = execution {
-                    execution.is_midstream |= portal.is_statement_unknown();
-                    execution.portal = Some(Arc::clone(&portal));
-                }
-                about = About::Portal(portal);
-            }
-            (Request::DescribeStatement, Some(Message::Describe(target))) => {
-                let statement = statements.prepared.get(target.name.0);
-                subject = Subject::of(&statement);
-                if let (Some(execution), Known::As(statement)) = (execution, &statement) {
-                    execution.statement.get_or_insert_with(|| Arc::clone(statement));
-                }
-                about = if let Known::As(statement) = statement { About::Statement(statement) } else { About::Nothing };
-            }
-            (Request::DescribePortal, Some(Message::Describe(target))) => {
-                let portal = statements.portals.get(target.name.0);
-                subject = Subject::of_portal(&portal);
-                about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
-            }
-            (Request::Execute, Some(Message::Execute(execute))) => {
-                let portal = statements.portals.get(execute.portal.0);
-                subject = Subject::of_portal(&portal);
-                if let Some(execution) = execution {
-                    execution.execute(Protocol::Extended);
-                    execution.is_midstream |= subject.is_unknown();
-                    execution.portal = portal.get().cloned();
-                }
-                about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
-            }
-            (Request::Close, Some(Message::Close(target))) => {
-                if let Some(id) = id {
-                    let name = target.name.0;
-                    match target.kind {
-                        TargetKind::Statement => statements.prepared.send(name, id, None),
-                        TargetKind::Portal => statements.portals.send(name, id, None),
-                    }
-                }
-                about = About::Name(target.kind, target.name.0.into());
-            }
-            (Request::Query, message) => {
-                if let Some(id) = id {
-                    // "Note that a simple Query message also destroys the unnamed statement", and the unnamed portal.
-                    statements.prepared.send(b"", id, None);
-                    statements.portals.send(b"", id, None);
-                }
-                if let Some(execution) = execution {
-                    execution.execute(Protocol::Simple);
-                    if let Some(Message::Query(query)) = message {
-                        execution.keep_sql(query.query.text.0, seen.is_cut, statements.budget());
-                    }
-                }
-                about = match message {
-                    Some(Message::Query(query)) if !seen.is_cut && effects::may_name(query.query.text.0) => {
-                        About::Sql(query.query.text.0.into())
-                    }
-                    _ => About::Nothing,
-                };
-            }
-            (Request::FunctionCall, Some(Message::FunctionCall(call))) => {
-                let portal = statements.call(kept, call, shared.wants_queries);
-                if let Some(execution) = execution {
-                    execution.execute(Protocol::Function);
-                    execution.function = Some(call.function_oid);
-                    execution.portal = Some(Arc::clone(&portal));
-                }
-                about = About::Portal(portal);
-            }
-            // It could not be decoded, and may have been about any of them.
-            (Request::Parse, _) => {
-                statements.prepared.forget();
-                about = About::Nothing;
-            }
-            (Request::Bind, _) => {
-                statements.portals.forget();
-                about = About::Nothing;
-            }
-            (Request::Execute | Request::FunctionCall, _) => {
-                if let Some(execution) = execution {
-                    let is_call = request == Request::FunctionCall;
-                    execution.execute(if is_call { Protocol::Function } else { Protocol::Extended });
-                    execution.is_midstream = true;
-                }
-                about = About::Nothing;
-            }
-            _ => about = About::Nothing,
+        if place == Place::TooMany {
+            statements.forget(&mut shared.kept);
         }
-        match place {
-            Place::Waits(_) => pending.is_about(about),
-            Place::TooMany => statements.forget(kept),
-            Place::Skipped | Place::None => {}
-        }
-        subject
     }
 
     /// Takes a message of the backend.
-    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> Attribution {
+    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         self.follow_run(tag, seen.whole());
         match (tag, seen.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
@@ -347,7 +207,7 @@ impl Dialogue {
                 self.statements.end_transaction();
             }
         }
-        attribution
+        (meaning.query, meaning.elapsed_us) = (attribution.query, attribution.elapsed_us);
     }
 
     /// Takes what the statement that is completed has done to names.
@@ -449,30 +309,30 @@ fn settle(
     shared: &mut Shared,
     seen: &Seen<'_, '_>,
 ) {
-    let Expected { id, request, query, about, .. } = expected;
     if fate == Fate::Skipped
-        && matches!(request, Request::Execute | Request::Query | Request::FunctionCall)
-        && let Some(execution) = query.and_then(|query| executions.get(query))
+        && matches!(expected.request, Request::Execute | Request::Query | Request::FunctionCall)
+        && let Some(execution) = expected.query.and_then(|query| executions.get(query))
         && execution.outcome.is_none()
     {
         execution.end(Outcome::Skipped, seen.at, seen.packet);
     }
-    match (request, about) {
-        (Request::Parse, About::Statement(statement)) => {
+    let (request, id) = (expected.request, expected.id);
+    match expected.about {
+        About::Statement(statement) if request == Request::Parse => {
             settle_name(&mut statements.prepared, statement.name(), id, fate);
             shared.kept.statements.give(statement);
         }
-        (Request::Bind, About::Portal(portal)) => settle_name(&mut statements.portals, portal.name(), id, fate),
-        (Request::Execute | Request::FunctionCall, About::Portal(portal)) if portal.size() <= SMALL => {
+        About::Portal(portal) if request == Request::Bind => {
+            settle_name(&mut statements.portals, portal.name(), id, fate);
+        }
+        About::Portal(portal)
+            if matches!(request, Request::Execute | Request::FunctionCall) && portal.size() <= SMALL =>
+        {
             shared.kept.portals.give(portal);
         }
-        (Request::Close, About::Name(TargetKind::Statement, name)) => {
-            settle_name(&mut statements.prepared, &name, id, fate);
-        }
-        (Request::Close, About::Name(TargetKind::Portal, name)) => {
-            settle_name(&mut statements.portals, &name, id, fate);
-        }
-        (Request::Query, _) => {
+        About::Name(TargetKind::Statement, name) => settle_name(&mut statements.prepared, &name, id, fate),
+        About::Name(TargetKind::Portal, name) => settle_name(&mut statements.portals, &name, id, fate),
+        _ if request == Request::Query => {
             settle_name(&mut statements.prepared, b"", id, fate);
             settle_name(&mut statements.portals, b"", id, fate);
         }

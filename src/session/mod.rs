@@ -33,6 +33,7 @@ mod names;
 pub mod opening;
 pub mod pending;
 pub mod pool;
+mod request;
 pub mod shared;
 pub mod statements;
 pub mod texts;
@@ -42,7 +43,6 @@ use cancel::CancelKey;
 use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
-use pending::Attribution;
 use shared::Shared;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
@@ -263,12 +263,11 @@ impl Session {
             // Until the session is ready, everything answers the client's last startup message.
             if tag == b'Z' {
                 self.startup_at = None;
-                self.dialogue.reply(tag, seen, shared);
+                self.dialogue.reply(tag, seen, shared, &mut Meaning::default());
             }
             return;
         }
-        let Attribution { query, elapsed_us } = self.dialogue.reply(tag, seen, shared);
-        (meaning.query, meaning.elapsed_us) = (query, elapsed_us);
+        self.dialogue.reply(tag, seen, shared, meaning);
     }
 
     /// Requests and replies.

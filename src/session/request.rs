@@ -1,0 +1,176 @@
+//! A request, and what it says of names.
+
+use std::sync::Arc;
+
+use super::effects;
+use super::execution::{Execution, Protocol};
+use super::meaning::{Meaning, Seen, Subject};
+use super::names::Known;
+use super::pending::{Pending, Place, Request};
+use super::statements::{Kept, Portal, Statement, Statements};
+use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
+use crate::pg::message::Message;
+use crate::pg::query::FunctionCall;
+
+/// What a request that waits is about.
+#[derive(Debug, Default)]
+pub(super) enum About {
+    #[default]
+    Nothing,
+    Statement(Arc<Statement>),
+    Portal(Arc<Portal>),
+    Name(TargetKind, Box<[u8]>),
+    /// A simple query that may do something to names.
+    Sql(Box<[u8]>),
+}
+
+/// A request that has its place in the queue.
+pub(super) struct Taken<'a> {
+    pub(super) pending: &'a mut Pending<About>,
+    pub(super) statements: &'a mut Statements,
+    pub(super) kept: &'a mut Kept,
+    /// What it executes, where that is wanted.
+    pub(super) execution: Option<&'a mut Execution>,
+    pub(super) place: Place,
+    pub(super) meaning: &'a mut Meaning,
+}
+
+impl Taken<'_> {
+    /// Takes what it says of names, and what it executes.
+    #[inline]
+    pub(super) fn request(&mut self, request: Request, seen: &Seen<'_, '_>, wants_values: bool) {
+        match (request, seen.named()) {
+            (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, seen.is_cut),
+            (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
+            (Request::DescribeStatement, Some(Message::Describe(target))) => self.describe_statement(target),
+            (Request::DescribePortal, Some(Message::Describe(target))) => self.describe_portal(target),
+            (Request::Execute, Some(Message::Execute(execute))) => self.execute(execute),
+            (Request::Close, Some(Message::Close(target))) => self.close(target),
+            (Request::Query, message) => self.query(message, seen.is_cut),
+            (Request::FunctionCall, Some(Message::FunctionCall(call))) => self.call(call, wants_values),
+            // It could not be decoded, and may have been about any of them.
+            (Request::Parse, _) => self.statements.prepared.forget(),
+            (Request::Bind, _) => self.statements.portals.forget(),
+            (Request::Execute, _) => self.execute_unknown(Protocol::Extended),
+            (Request::FunctionCall, _) => self.execute_unknown(Protocol::Function),
+            _ => {}
+        }
+    }
+
+    /// Its ordinal, where it waits for a reply.
+    const fn id(&self) -> Option<u64> {
+        if let Place::Waits(id) = self.place { Some(id) } else { None }
+    }
+
+    fn is_about(&mut self, about: About) {
+        if self.id().is_some() {
+            self.pending.is_about(about);
+        }
+    }
+
+    fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
+        let statement = self.statements.parse(self.kept, parse, is_cut);
+        if let Some(id) = self.id() {
+            self.statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
+            self.statements.make_room(self.kept);
+        }
+        if let Some(execution) = &mut self.execution {
+            execution.statement = Some(Arc::clone(&statement));
+        }
+        self.is_about(About::Statement(statement));
+    }
+
+    fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
+        let statement = self.statements.prepared.get(bind.statement.0);
+        if let Some(text) = statement.get().and_then(|statement| statement.text()) {
+            self.kept.texts.touch(text);
+        }
+        let portal = self.statements.bind(self.kept, bind, statement, wants_values);
+        self.meaning.subject = Subject::Portal(Arc::clone(&portal));
+        if let Some(id) = self.id() {
+            self.statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
+            self.statements.make_room(self.kept);
+        }
+        if let Some(execution) = &mut self.execution {
+            execution.is_midstream |= portal.is_statement_unknown();
+            execution.portal = Some(Arc::clone(&portal));
+        }
+        self.is_about(About::Portal(portal));
+    }
+
+    fn describe_statement(&mut self, target: &Target<'_>) {
+        let statement = self.statements.prepared.get(target.name.0);
+        self.meaning.subject = Subject::of(&statement);
+        let Known::As(statement) = statement else { return };
+        if let Some(execution) = &mut self.execution {
+            execution.statement.get_or_insert_with(|| Arc::clone(&statement));
+        }
+        self.is_about(About::Statement(statement));
+    }
+
+    fn describe_portal(&mut self, target: &Target<'_>) {
+        let portal = self.statements.portals.get(target.name.0);
+        self.meaning.subject = Subject::of_portal(&portal);
+        if let Known::As(portal) = portal {
+            self.is_about(About::Portal(portal));
+        }
+    }
+
+    fn execute(&mut self, execute: &Execute<'_>) {
+        let portal = self.statements.portals.get(execute.portal.0);
+        self.meaning.subject = Subject::of_portal(&portal);
+        if let Some(execution) = &mut self.execution {
+            execution.execute(Protocol::Extended);
+            execution.is_midstream |= self.meaning.subject.is_unknown();
+            execution.portal = portal.get().cloned();
+        }
+        if let Known::As(portal) = portal {
+            self.is_about(About::Portal(portal));
+        }
+    }
+
+    fn execute_unknown(&mut self, protocol: Protocol) {
+        if let Some(execution) = &mut self.execution {
+            execution.execute(protocol);
+            execution.is_midstream = true;
+        }
+    }
+
+    fn close(&mut self, target: &Target<'_>) {
+        let Some(id) = self.id() else { return };
+        let name = target.name.0;
+        match target.kind {
+            TargetKind::Statement => self.statements.prepared.send(name, id, None),
+            TargetKind::Portal => self.statements.portals.send(name, id, None),
+        }
+        self.is_about(About::Name(target.kind, name.into()));
+    }
+
+    fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
+        if let Some(id) = self.id() {
+            // "Note that a simple Query message also destroys the unnamed statement", and the unnamed portal.
+            self.statements.prepared.send(b"", id, None);
+            self.statements.portals.send(b"", id, None);
+        }
+        let sql = if let Some(Message::Query(query)) = message { Some(query.query.text.0) } else { None };
+        if let Some(execution) = &mut self.execution {
+            execution.execute(Protocol::Simple);
+            if let Some(sql) = sql {
+                execution.keep_sql(sql, is_cut, self.statements.budget());
+            }
+        }
+        if let Some(sql) = sql.filter(|sql| !is_cut && effects::may_name(sql)) {
+            self.is_about(About::Sql(sql.into()));
+        }
+    }
+
+    fn call(&mut self, call: &FunctionCall<'_>, wants_values: bool) {
+        let portal = self.statements.call(self.kept, call, wants_values);
+        if let Some(execution) = &mut self.execution {
+            execution.execute(Protocol::Function);
+            execution.function = Some(call.function_oid);
+            execution.portal = Some(Arc::clone(&portal));
+        }
+        self.is_about(About::Portal(portal));
+    }
+}
