@@ -296,7 +296,14 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes what a framer says.
-    fn step(&mut self, session: &mut Session, about: &mut About, direction: Direction, step: &Step<'_>, origin: Origin) {
+    fn step(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        step: &Step<'_>,
+        origin: Origin,
+    ) {
         match step {
             Step::More => {}
             Step::Frame(frame) => self.frame(session, about, direction, frame, origin),

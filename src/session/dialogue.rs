@@ -17,6 +17,7 @@ use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
+use crate::pg::text::KeptText;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -25,9 +26,9 @@ enum About {
     Nothing,
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
-    Name(TargetKind, Box<[u8]>),
+    Name(TargetKind, KeptText<'static>),
     /// A simple query that may do something to names.
-    Sql(Box<[u8]>),
+    Sql(KeptText<'static>),
 }
 
 /// Requests and replies.
@@ -197,7 +198,7 @@ impl Dialogue {
             (Request::Parse, Some(Message::Parse(parse))) => {
                 let statement = statements.parse(kept, parse, seen.is_cut);
                 if let Some(id) = id {
-                    statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
+                    statements.prepared.send(statement.name().0, id, Some(Arc::clone(&statement)));
                     statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
@@ -206,14 +207,14 @@ impl Dialogue {
                 about = About::Statement(statement);
             }
             (Request::Bind, Some(Message::Bind(bind))) => {
-                let statement = statements.prepared.get(bind.statement.0);
+                let statement = statements.prepared.get(&bind.statement.kept());
                 if let Some(text) = statement.get().and_then(|statement| statement.text()) {
                     kept.texts.touch(text);
                 }
                 let portal = statements.bind(kept, bind, statement, shared.wants_queries);
                 subject = Subject::Portal(Arc::clone(&portal));
                 if let Some(id) = id {
-                    statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
+                    statements.portals.send(portal.name().0, id, Some(Arc::clone(&portal)));
                     statements.make_room(kept);
                 }
                 if let Some(execution) = execution {
@@ -223,7 +224,7 @@ impl Dialogue {
                 about = About::Portal(portal);
             }
             (Request::DescribeStatement, Some(Message::Describe(target))) => {
-                let statement = statements.prepared.get(target.name.0);
+                let statement = statements.prepared.get(&target.name.kept());
                 subject = Subject::of(&statement);
                 if let (Some(execution), Known::As(statement)) = (execution, &statement) {
                     execution.statement.get_or_insert_with(|| Arc::clone(statement));
@@ -231,12 +232,12 @@ impl Dialogue {
                 about = if let Known::As(statement) = statement { About::Statement(statement) } else { About::Nothing };
             }
             (Request::DescribePortal, Some(Message::Describe(target))) => {
-                let portal = statements.portals.get(target.name.0);
+                let portal = statements.portals.get(&target.name.kept());
                 subject = Subject::of_portal(&portal);
                 about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
             }
             (Request::Execute, Some(Message::Execute(execute))) => {
-                let portal = statements.portals.get(execute.portal.0);
+                let portal = statements.portals.get(&execute.portal.kept());
                 subject = Subject::of_portal(&portal);
                 if let Some(execution) = execution {
                     execution.execute(Protocol::Extended);
@@ -246,14 +247,15 @@ impl Dialogue {
                 about = if let Known::As(portal) = portal { About::Portal(portal) } else { About::Nothing };
             }
             (Request::Close, Some(Message::Close(target))) => {
+                let name = target.name.kept();
                 if let Some(id) = id {
-                    let name = target.name.0;
+                    let name = name.get().0;
                     match target.kind {
                         TargetKind::Statement => statements.prepared.send(name, id, None),
                         TargetKind::Portal => statements.portals.send(name, id, None),
                     }
                 }
-                about = About::Name(target.kind, target.name.0.into());
+                about = About::Name(target.kind, name.into_owned());
             }
             (Request::Query, message) => {
                 if let Some(id) = id {
@@ -264,12 +266,12 @@ impl Dialogue {
                 if let Some(execution) = execution {
                     execution.execute(Protocol::Simple);
                     if let Some(Message::Query(query)) = message {
-                        execution.keep_sql(query.query.text.0, seen.is_cut, statements.budget());
+                        execution.keep_sql(query.query.text, seen.is_cut, statements.budget());
                     }
                 }
                 about = match message {
                     Some(Message::Query(query)) if !seen.is_cut && effects::may_name(query.query.text.0) => {
-                        About::Sql(query.query.text.0.into())
+                        About::Sql(query.query.text.kept().into_owned())
                     }
                     _ => About::Nothing,
                 };
@@ -355,12 +357,12 @@ impl Dialogue {
         let Self { pending, statements, simple_done, .. } = self;
         let text;
         let sql = match pending.head().map(|head| &head.about) {
-            Some(About::Sql(sql)) => effects::nth(sql, *simple_done),
+            Some(About::Sql(sql)) => effects::nth(sql.get(), *simple_done),
             Some(About::Portal(portal)) => {
                 let kept = portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?));
                 // What they do may push the text out.
-                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(<[u8]>::to_vec);
-                text.as_deref().and_then(|sql| effects::nth(sql, 0))
+                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(|sql| sql.kept().into_owned());
+                text.as_ref().and_then(|sql| effects::nth(sql.get(), 0))
             }
             _ => None,
         };
@@ -459,10 +461,10 @@ fn settle(
     }
     match (request, about) {
         (Request::Parse, About::Statement(statement)) => {
-            settle_name(&mut statements.prepared, statement.name(), id, fate);
+            settle_name(&mut statements.prepared, statement.name().0, id, fate);
             shared.kept.statements.give(statement);
         }
-        (Request::Bind, About::Portal(portal)) => settle_name(&mut statements.portals, portal.name(), id, fate),
+        (Request::Bind, About::Portal(portal)) => settle_name(&mut statements.portals, portal.name().0, id, fate),
         (Request::Execute | Request::FunctionCall, About::Portal(portal)) if portal.size() <= SMALL => {
             shared.kept.portals.give(portal);
         }
