@@ -45,7 +45,11 @@ fn bench(bencher: divan::Bencher<'_, '_>, type_oid: u32, format: Format) {
     let mut out = Vec::with_capacity(1024);
     bencher.bench_local(|| {
         out.clear();
-        serde_json::to_writer(&mut out, &TypedValue { type_oid, format, bytes, settings: &settings }).unwrap();
+        serde_json::to_writer(
+            &mut out,
+            &TypedValue { type_oid, format, bytes, settings: &settings, encoding: settings.encoding() },
+        )
+        .unwrap();
         black_box(&out);
     });
 }

@@ -31,6 +31,7 @@
 //!   a gap of exactly its size.
 //! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
 //!   after a header that cannot be, a new boundary is only believed for several messages in a row.
+//! - [`mod@encoding`] reads text of any `client_encoding` as UTF-8, or says that it is none.
 //! - [`sql`] looks into the text of statements, from below [`pg`] and [`session`]: it takes any bytes, and what it does not
 //!   wholly understand it calls unknown.
 //! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number, and a
@@ -62,7 +63,7 @@
 //!     let Record::Message(line) = record else { return };
 //!     match &line.content {
 //!         Content::Decoded(Message::Query(query)) => {
-//!             asked.insert((line.conn, line.query), query.query.text.as_str().unwrap_or_default().to_owned());
+//!             asked.insert((line.conn, line.query), query.query.text.to_str().unwrap_or_default().into_owned());
 //!         }
 //!         Content::Decoded(Message::ReadyForQuery(_)) => {
 //!             if let Some(sql) = asked.remove(&(line.conn, line.query)) {
@@ -84,6 +85,7 @@
 pub mod capture;
 pub mod direction;
 pub mod dissector;
+pub mod encoding;
 pub mod hex;
 pub mod output;
 pub mod packet;

@@ -7,6 +7,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use crate::encoding::Encoding;
+
 /// A cursor over a borrowed slice.
 ///
 /// A reader may be *cut*: the bytes that it has are the beginning of something longer, of which the rest was not captured
@@ -16,17 +18,29 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     cut: bool,
+    encoding: Encoding,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of bytes that are all there.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, cut: false }
+        Self { bytes, at: 0, cut: false, encoding: Encoding::UTF8 }
     }
 
     /// A reader of the beginning of something longer.
     pub const fn cut(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, cut: true }
+        Self { bytes, at: 0, cut: true, encoding: Encoding::UTF8 }
+    }
+
+    /// The same reader, of bytes whose texts have an encoding.
+    pub const fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// The encoding of the texts: UTF-8 where nothing else was said.
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Whether the bytes are only the beginning of something longer.

@@ -2,6 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::Direction;
+use pgdissect::encoding::Encoding;
 use pgdissect::pg::auth::Asked;
 use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::message::{self, Context, Message};
@@ -14,6 +15,8 @@ use super::lines;
 const ASKED: [Asked; 6] =
     [Asked::Unknown, Asked::Password, Asked::SaslInitial, Asked::ScramContinue, Asked::SaslContinue, Asked::Gss];
 
+const ENCODINGS: [&str; 6] = ["UTF8", "SJIS", "LATIN1", "GB18030", "EUC_JP", "JOHAB"];
+
 pub(crate) fn check(data: &[u8]) {
     // An input that ends too early is none.
     let _: Result<()> = decode(&mut Unstructured::new(data));
@@ -23,7 +26,11 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     let direction = *u.choose(&Direction::BOTH)?;
     let tag = u.arbitrary::<Option<u8>>()?;
     let formats = [None, Some(Format::TEXT), Some(Format::BINARY)];
+    // Of the length, so that kept inputs stay what they are.
+    let encoding = Encoding::named(ENCODINGS[u.len() % ENCODINGS.len()]);
     let context = Context {
+        encoding,
+        is_copy_torn: u.len().is_multiple_of(7),
         asked: *u.choose(&ASKED)?,
         gssenc: u.arbitrary()?,
         copy_format: *u.choose(&formats)?,

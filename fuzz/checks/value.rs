@@ -30,7 +30,13 @@ pub(crate) fn check(data: &[u8]) {
         settings.parameter(name.as_bytes(), value.as_bytes());
     }
     let format = if how & 1 == 0 { Format::Text } else { Format::Binary };
-    check_value(&TypedValue { type_oid: TYPES[usize::from(*oid) % TYPES.len()], format, bytes, settings: &settings });
+    check_value(&TypedValue {
+        type_oid: TYPES[usize::from(*oid) % TYPES.len()],
+        format,
+        bytes,
+        settings: &settings,
+        encoding: settings.encoding(),
+    });
 }
 
 pub(crate) fn check_value(value: &TypedValue<'_>) {

@@ -9,7 +9,7 @@ use crate::pg::extended::TargetKind;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::message::{self, Message};
 use crate::pg::row::{RowShape, Types};
-use crate::pg::text::{Sql, Text};
+use crate::pg::text::Sql;
 use crate::reader::DecodeError;
 use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record};
 use crate::session::Session;
@@ -176,8 +176,8 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
-            statement: meaning.subject.statement_name().map(Text).or(named),
+            sql: sql.map(|sql| Sql { text: sql, show_secrets }),
+            statement: meaning.subject.statement_name().or(named),
             target: meaning.target,
             missing: frame.missing,
             holes: Holes { damage: frame.damage, hides: hides_damage },

@@ -11,6 +11,7 @@ use crate::record::query::{Failure, Fingerprint};
 use crate::record::session::{End, Ended, Settings, Side, State};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
+use crate::session::statements::Portal;
 use crate::session::{Route, Session};
 
 /// Why a connection is not followed any more.
@@ -43,7 +44,7 @@ impl<S: Sink> Engine<'_, S> {
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
-        let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql));
+        let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql.0));
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         self.sink.record(&Record::Query(QueryRecord {
@@ -58,11 +59,11 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
-            normalized: normal_form.as_ref().map(|form| Text(&form.text)),
+            sql: sql.map(|sql| Sql { text: sql, show_secrets }),
+            normalized: normal_form.as_ref().zip(sql).map(|(form, sql)| Text(&form.text, sql.1)),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
-            statement: execution.statement_name().map(Text),
-            portal: execution.portal().map(|portal| Text(portal.name())).filter(|name| !name.0.is_empty()),
+            statement: execution.statement_name(),
+            portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,
             params: execution
                 .parameters()

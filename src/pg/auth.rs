@@ -254,8 +254,8 @@ impl<'a> ScramClientFirst<'a> {
         let authzid = parts.next()?;
         let bare = parts.next()?;
         Some(Self {
-            channel_binding: Text(channel_binding),
-            authzid: authzid.strip_prefix(b"a=").map(Text),
+            channel_binding: Text::utf8(channel_binding),
+            authzid: authzid.strip_prefix(b"a=").map(Text::utf8),
             user: attribute(bare, b'n')?,
             nonce: attribute(bare, b'r')?,
         })
@@ -278,7 +278,7 @@ impl<'a> ScramServerFirst<'a> {
         Some(Self {
             nonce: attribute(message, b'r')?,
             salt: attribute(message, b's')?,
-            iterations: attribute(message, b'i')?.as_str()?.parse().ok()?,
+            iterations: attribute(message, b'i')?.to_str()?.parse().ok()?,
         })
     }
 }
@@ -326,7 +326,7 @@ impl<'a> ScramServerFinal<'a> {
 /// The value of the attribute `name=…` among attributes that commas part.
 fn attribute(message: &[u8], name: u8) -> Option<Text<'_>> {
     message.split(|b| *b == b',').find_map(|part| match part {
-        [first, b'=', value @ ..] if *first == name => Some(Text(value)),
+        [first, b'=', value @ ..] if *first == name => Some(Text::utf8(value)),
         _ => None,
     })
 }
@@ -338,9 +338,9 @@ mod tests {
     #[test]
     fn scram_with_channel_binding_and_an_identity() {
         let message = ScramClientFirst::decode(b"p=tls-server-end-point,a=admin,n=user,r=fyko+d2lbb").unwrap();
-        assert_eq!(message.channel_binding, Text(b"p=tls-server-end-point"));
-        assert_eq!(message.authzid, Some(Text(b"admin")));
-        assert_eq!((message.user, message.nonce), (Text(b"user"), Text(b"fyko+d2lbb")));
+        assert_eq!(message.channel_binding, Text::utf8(b"p=tls-server-end-point"));
+        assert_eq!(message.authzid, Some(Text::utf8(b"admin")));
+        assert_eq!((message.user, message.nonce), (Text::utf8(b"user"), Text::utf8(b"fyko+d2lbb")));
     }
 
     #[test]

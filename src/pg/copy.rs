@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 
 use super::list::List;
 use super::row::{Format, Guess};
-use super::text::{Bytea, Sql, Text, inline_schema};
-
+use super::text::{Bytea, Hex, Sql, Text, inline_schema};
+use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
@@ -42,12 +42,26 @@ pub struct CopyPiece<'a> {
     pub bytes: &'a [u8],
     /// The format of the COPY, where it is known.
     pub format: Option<Format>,
+    /// The encoding of text.
+    pub encoding: Encoding,
+    /// It may begin inside a character, which could be taken for another one: it is no text then.
+    pub is_torn: bool,
+}
+
+impl CopyPiece<'_> {
+    /// Whether it may end inside a character, so that what is behind it could be taken for other characters.
+    pub fn tears(&self) -> bool {
+        self.format == Some(Format::TEXT)
+            && self.encoding.is_misread_when_cut()
+            && self.encoding.decode(self.bytes).is_none()
+    }
 }
 
 impl Serialize for CopyPiece<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.format {
-            Some(Format::TEXT) => Text(self.bytes).serialize(serializer),
+            Some(Format::TEXT) if self.is_torn => Hex(self.bytes).serialize(serializer),
+            Some(Format::TEXT) => Text(self.bytes, self.encoding).serialize(serializer),
             Some(_) => Bytea(self.bytes).serialize(serializer),
             None => Guess(self.bytes).serialize(serializer),
         }

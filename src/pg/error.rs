@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::text::{Hex, Sql, Text};
+use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
 /// ErrorResponse, NoticeResponse: fields, each with a one-letter code.
@@ -19,6 +20,7 @@ use crate::reader::{DecodeError, Reader};
 pub struct Fields<'a> {
     bytes: &'a [u8],
     cut: bool,
+    encoding: Encoding,
     show_secrets: bool,
 }
 
@@ -35,15 +37,16 @@ impl<'a> Fields<'a> {
             };
             bytes = reader.since(start);
         }
-        Ok(Self { bytes, cut: reader.is_cut(), show_secrets })
+        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), show_secrets })
     }
 
     /// The fields in the order in which they were sent: their codes and values.
     pub fn iter(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
-        let mut reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        let mut reader = reader.with_encoding(self.encoding);
         std::iter::from_fn(move || {
             let code = reader.u8("field code").ok()?;
-            Some((code, Text(reader.cstr("field value").ok()?)))
+            Some((code, Text::decode(&mut reader, "field value").ok()?))
         })
     }
 
@@ -80,6 +83,7 @@ pub struct KeptFields {
     bytes: Vec<u8>,
     is_kept: bool,
     cut: bool,
+    encoding: Encoding,
 }
 
 impl KeptFields {
@@ -91,7 +95,7 @@ impl KeptFields {
         self.clear();
         let kept = fields.bytes.get(..Self::LONGEST).unwrap_or(fields.bytes);
         self.bytes.extend_from_slice(kept);
-        self.is_kept = true;
+        (self.is_kept, self.encoding) = (true, fields.encoding);
         self.cut = fields.cut || kept.len() < fields.bytes.len();
     }
 
@@ -103,7 +107,7 @@ impl KeptFields {
 
     /// The fields, where any were kept.
     pub fn get(&self, show_secrets: bool) -> Option<Fields<'_>> {
-        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, show_secrets })
+        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, encoding: self.encoding, show_secrets })
     }
 
     /// How many bytes the buffer takes.
@@ -163,7 +167,7 @@ impl Serialize for Fields<'_> {
         let mut map = serializer.serialize_map(None)?;
         for (code, name, text) in self.named() {
             let Some(name) = name else { continue };
-            match text.as_str().and_then(|text| text.parse::<u32>().ok()) {
+            match text.to_str().and_then(|text| text.parse::<u32>().ok()) {
                 Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
                 _ => map.serialize_entry(name, &Sql { text, show_secrets: self.show_secrets })?,
             }

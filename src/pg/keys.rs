@@ -14,12 +14,9 @@ pub(super) struct UniqueKeys<'a> {
 }
 
 impl<'a> UniqueKeys<'a> {
-    /// The key for the next name. One that is not UTF-8 is written in hex, as `\\x…`.
+    /// The key for the next name. One that is not valid in its encoding is written in hex, as `\\x…`.
     pub(super) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
-        let name = match name.as_str() {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(Bytea(name.0).to_string()),
-        };
+        let name = name.to_str().unwrap_or_else(|| Cow::Owned(Bytea(name.0).to_string()));
         let mut times = self.seen.get(&name).map_or(1, |times| times + 1);
         let mut key = name.clone();
         while times > 1 {

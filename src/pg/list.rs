@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use super::row::Format;
+use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
 /// Something that can be read from the wire.
@@ -25,6 +26,7 @@ pub struct List<'a, T> {
     bytes: &'a [u8],
     count: usize,
     cut: bool,
+    encoding: Encoding,
     items: PhantomData<fn() -> T>,
 }
 
@@ -54,7 +56,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
             bytes = bytes.get(..end - start).unwrap_or_default();
             reader.rest();
         }
-        Ok(Self { bytes, count: read, cut: reader.is_cut(), items: PhantomData })
+        Ok(Self { bytes, count: read, cut: reader.is_cut(), encoding: reader.encoding(), items: PhantomData })
     }
 
     /// Reads an Int16 count and so many items.
@@ -77,7 +79,8 @@ impl<'a, T: Decode<'a>> List<'a, T> {
 
     /// The items.
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
-        let mut reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        let mut reader = reader.with_encoding(self.encoding);
         (0..self.count).map_while(move |_| T::decode(&mut reader).ok())
     }
 }
@@ -97,6 +100,11 @@ impl<T> List<'_, T> {
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
+
+    /// The encoding of the texts in it.
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
 }
 
 impl<'a, T> List<'a, T> {
@@ -108,7 +116,7 @@ impl<'a, T> List<'a, T> {
 
 impl<T> Default for List<'_, T> {
     fn default() -> Self {
-        Self { bytes: &[], count: 0, cut: false, items: PhantomData }
+        Self { bytes: &[], count: 0, cut: false, encoding: Encoding::UTF8, items: PhantomData }
     }
 }
 
@@ -138,6 +146,7 @@ pub struct KeptList {
     bytes: Vec<u8>,
     count: usize,
     cut: bool,
+    encoding: Encoding,
 }
 
 impl KeptList {
@@ -145,7 +154,7 @@ impl KeptList {
     pub fn keep<T>(&mut self, list: &List<'_, T>) {
         self.clear();
         self.bytes.extend_from_slice(list.bytes);
-        (self.count, self.cut) = (list.count, list.cut);
+        (self.count, self.cut, self.encoding) = (list.count, list.cut, list.encoding);
     }
 
     /// Keeps a list of one format code.
@@ -157,18 +166,18 @@ impl KeptList {
 
     /// Whether it is this list that is kept.
     pub fn is<T>(&self, list: &List<'_, T>) -> bool {
-        self.bytes == list.bytes && self.count == list.count
+        self.bytes == list.bytes && self.count == list.count && self.encoding == list.encoding
     }
 
     /// Keeps nothing.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        (self.count, self.cut) = (0, false);
+        (self.count, self.cut, self.encoding) = (0, false, Encoding::UTF8);
     }
 
     /// The list, of the items that it was kept with.
     pub fn get<'a, T: Decode<'a>>(&'a self) -> List<'a, T> {
-        List { bytes: &self.bytes, count: self.count, cut: self.cut, items: PhantomData }
+        List { bytes: &self.bytes, count: self.count, cut: self.cut, encoding: self.encoding, items: PhantomData }
     }
 
     /// How many bytes it takes.

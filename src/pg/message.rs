@@ -18,6 +18,7 @@ use super::startup::{
 use super::tag;
 use super::text::Excerpt;
 use crate::direction::Direction;
+use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
 /// What the meaning of a message depends on beside its bytes.
@@ -27,8 +28,12 @@ pub struct Context {
     pub asked: Asked,
     /// Whether an encryption request that waits for its answer is a GSSENCRequest.
     pub gssenc: bool,
+    /// The `client_encoding`.
+    pub encoding: Encoding,
     /// The format of the COPY that is under way, where it is known.
     pub copy_format: Option<Format>,
+    /// Whether its next piece may begin inside a character.
+    pub is_copy_torn: bool,
     /// Whether passwords, keys and proofs are written.
     pub show_secrets: bool,
 }
@@ -148,7 +153,8 @@ impl<'a> Message<'a> {
     /// The tag is not one of the protocol's, or the body is not what the message should have. The frame is still whole:
     /// the message after it can be read.
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
-        let mut reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
+        let reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
+        let mut reader = reader.with_encoding(context.encoding);
         // Built where it is returned: it is large, and there is one for every message.
         let mut decoded = match (frame.tag, direction) {
             (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
@@ -257,7 +263,10 @@ impl<'a> Message<'a> {
     }
 
     fn copy_data(r: &mut Reader<'a>, context: &Context) -> Self {
-        Self::CopyData(CopyData { data: CopyPiece { bytes: r.rest(), format: context.copy_format } })
+        let Context { encoding, copy_format, is_copy_torn, .. } = *context;
+        Self::CopyData(CopyData {
+            data: CopyPiece { bytes: r.rest(), format: copy_format, encoding, is_torn: is_copy_torn },
+        })
     }
 }
 

@@ -39,9 +39,10 @@ pub struct CommandComplete<'a> {
 impl<'a> CommandComplete<'a> {
     #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        // The server sends tags as they are, whatever the encoding of the client: they are ASCII.
         let tag = reader.cstr("command tag")?;
         let (command, rows) = Self::take_apart(tag);
-        Ok(Self { command_tag: Text(tag), command: Text(command), rows })
+        Ok(Self { command_tag: Text::utf8(tag), command: Text::utf8(command), rows })
     }
 
     /// The numbers behind a tag are the row count and, for INSERT, an object ID before it that is always 0 now.
@@ -167,7 +168,7 @@ pub struct FunctionCallResponse<'a> {
 impl<'a> FunctionCallResponse<'a> {
     #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None) })
+        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None, reader.encoding()) })
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
             let mut body = tag.as_bytes().to_vec();
             body.push(0);
             let message = CommandComplete::decode(&mut Reader::new(&body)).unwrap();
-            assert_eq!((message.command.as_str(), message.rows), (Some(command), rows), "{tag}");
+            assert_eq!((message.command, message.rows), (Text::utf8(command.as_bytes()), rows), "{tag}");
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::keys::UniqueKeys;
 use super::list::{Decode, KeptList, List, Oid};
 use super::text::{Bytea, Text, inline_schema};
+use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::value::{self, Settings, TypedValue};
 
@@ -252,7 +253,13 @@ impl<'a> Values<'a> {
         list.iter().enumerate().map(move |(index, value)| {
             // One that may be cut off is no value of its type.
             let settings = settings.filter(|_| !list.is_cut() || index != last);
-            FormattedValue { value, format: formats.get(index), type_oid: types.get(index), settings }
+            FormattedValue {
+                value,
+                format: formats.get(index),
+                type_oid: types.get(index),
+                settings,
+                encoding: list.encoding(),
+            }
         })
     }
 }
@@ -289,12 +296,14 @@ pub struct FormattedValue<'a> {
     pub type_oid: u32,
     /// How its session writes values, where it is known.
     pub settings: Option<&'a Settings>,
+    /// The encoding of text.
+    pub encoding: Encoding,
 }
 
 impl<'a> FormattedValue<'a> {
     /// A value of which only the format is known.
-    pub const fn new(value: Value<'a>, format: Option<Format>) -> Self {
-        Self { value, format, type_oid: 0, settings: None }
+    pub const fn new(value: Value<'a>, format: Option<Format>, encoding: Encoding) -> Self {
+        Self { value, format, type_oid: 0, settings: None, encoding }
     }
 
     /// The value with its type; nothing where it is NULL, or where not enough is known of it.
@@ -304,7 +313,8 @@ impl<'a> FormattedValue<'a> {
             Format::BINARY => value::Format::Binary,
             _ => return None,
         };
-        Some(TypedValue { type_oid: self.type_oid, format, bytes: self.value.0?, settings: self.settings? })
+        let Self { type_oid, encoding, .. } = *self;
+        Some(TypedValue { type_oid, format, bytes: self.value.0?, settings: self.settings?, encoding })
     }
 }
 
@@ -315,7 +325,7 @@ impl Serialize for FormattedValue<'_> {
         }
         let Some(bytes) = self.value.0 else { return serializer.serialize_none() };
         match self.format {
-            Some(Format::TEXT) => Text(bytes).serialize(serializer),
+            Some(Format::TEXT) => Text(bytes, self.encoding).serialize(serializer),
             Some(_) => Bytea(bytes).serialize(serializer),
             None => Guess(bytes).serialize(serializer),
         }

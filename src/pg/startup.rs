@@ -113,7 +113,7 @@ impl<'a> Parameters<'a> {
             }
             let name = reader.cstr("parameter name").ok()?;
             let value = reader.cstr("parameter value").ok()?;
-            Some((Text(name), Text(value)))
+            Some((Text::utf8(name), Text::utf8(value)))
         })
     }
 }

@@ -4,47 +4,112 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::encoding::Encoding;
 pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
 use crate::sql::secret;
 
-/// Text from the wire: a string where it is valid UTF-8, else `{"hex": "…"}`.
+/// Text from the wire, and its encoding: a string where it is valid in that, else `{"hex": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Text<'a>(pub &'a [u8]);
+pub struct Text<'a>(pub &'a [u8], pub Encoding);
 
 impl<'a> Text<'a> {
+    /// Text that no `client_encoding` is about: UTF-8, if it is text at all.
+    pub const fn utf8(bytes: &'a [u8]) -> Self {
+        Self(bytes, Encoding::UTF8)
+    }
+
     /// Reads a String.
     ///
     /// # Errors
     ///
     /// It has no end.
     pub fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
-        reader.cstr(what).map(Self)
+        let encoding = reader.encoding();
+        reader.cstr(what).map(|bytes| Self(bytes, encoding))
     }
 
-    /// The text, where it is valid UTF-8.
-    pub fn as_str(self) -> Option<&'a str> {
-        std::str::from_utf8(self.0).ok()
+    /// The text, where it is valid in its encoding. Borrows UTF-8 and ASCII.
+    pub fn to_str(self) -> Option<Cow<'a, str>> {
+        self.1.decode(self.0)
+    }
+
+    /// The text in the form in which it is kept and looked into.
+    pub fn kept(self) -> KeptText<'a> {
+        if self.1 == Encoding::UTF8 {
+            return KeptText { bytes: Cow::Borrowed(self.0), encoding: self.1 };
+        }
+        match self.to_str() {
+            Some(Cow::Borrowed(text)) => KeptText { bytes: Cow::Borrowed(text.as_bytes()), encoding: Encoding::UTF8 },
+            Some(Cow::Owned(text)) => KeptText { bytes: Cow::Owned(text.into_bytes()), encoding: Encoding::UTF8 },
+            None => KeptText { bytes: Cow::Borrowed(self.0), encoding: self.1 },
+        }
     }
 }
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.as_str() {
-            Some(text) => serializer.serialize_str(text),
+        match self.to_str() {
+            Some(text) => serializer.serialize_str(&text),
             None => Hex(self.0).serialize(serializer),
         }
+    }
+}
+
+/// Text that may outlive its message: in UTF-8 where it is valid in its encoding, else as it was sent.
+///
+/// It is decoded once, when it is kept, for what is kept is compared: a session may change its `client_encoding` between
+/// two messages that have the same name in them, and SQL has names that messages have, too. In some encodings a byte of a
+/// character looks like a backslash, which must not mislead who looks into SQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptText<'a> {
+    bytes: Cow<'a, [u8]>,
+    encoding: Encoding,
+}
+
+impl KeptText<'_> {
+    /// The text.
+    pub fn get(&self) -> Text<'_> {
+        Text(&self.bytes, self.encoding)
+    }
+
+    /// Keeps another text in its place, in the same buffer.
+    pub fn set(&mut self, text: Text<'_>) {
+        let bytes = self.bytes.to_mut();
+        bytes.clear();
+        bytes.extend_from_slice(text.0);
+        self.encoding = text.1;
+    }
+
+    /// How many bytes its buffer takes.
+    pub fn capacity(&self) -> usize {
+        if let Cow::Owned(bytes) = &self.bytes { bytes.capacity() } else { 0 }
+    }
+
+    /// The same, on its own.
+    pub fn into_owned(self) -> KeptText<'static> {
+        KeptText { bytes: Cow::Owned(self.bytes.into_owned()), encoding: self.encoding }
+    }
+}
+
+/// Its bytes, by which texts are compared and looked up.
+impl Deref for KeptText<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 /// SQL, or text that may quote it: like [`Text`], with the secrets in it masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sql<'a> {
-    /// The bytes on the wire.
+    /// The text on the wire.
     pub text: Text<'a>,
     /// Whether secrets in it are written.
     pub show_secrets: bool,
@@ -52,14 +117,22 @@ pub struct Sql<'a> {
 
 impl<'a> Sql<'a> {
     /// The text as it is written.
-    pub fn masked(&self) -> Cow<'a, [u8]> {
-        if self.show_secrets { Cow::Borrowed(self.text.0) } else { secret::mask(self.text.0) }
+    pub fn masked(&self) -> KeptText<'a> {
+        let text = self.text.kept();
+        if self.show_secrets {
+            return text;
+        }
+        let masked = match text.bytes {
+            Cow::Borrowed(bytes) => secret::mask(bytes),
+            Cow::Owned(bytes) => Cow::Owned(secret::mask(&bytes).into_owned()),
+        };
+        KeptText { bytes: masked, encoding: text.encoding }
     }
 }
 
 impl Serialize for Sql<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Text(&self.masked()).serialize(serializer)
+        self.masked().get().serialize(serializer)
     }
 }
 
@@ -116,7 +189,7 @@ impl Serialize for Secret<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.form {
             SecretForm::Masked => serializer.serialize_str(Self::MASK),
-            SecretForm::Text => Text(self.bytes).serialize(serializer),
+            SecretForm::Text => Text::utf8(self.bytes).serialize(serializer),
             SecretForm::Bytes => Bytea(self.bytes).serialize(serializer),
         }
     }
@@ -217,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf8_is_hex_and_nothing_is_replaced() {
-        assert_eq!(json(Text("naïve\n".as_bytes())), r#""naïve\n""#);
-        assert_eq!(json(Text(b"na\xefve")), r#"{"hex":"6e61ef7665"}"#);
+    fn text_that_is_not_valid_is_hex_and_nothing_is_replaced() {
+        assert_eq!(json(Text::utf8("naïve\n".as_bytes())), r#""naïve\n""#);
+        assert_eq!(json(Text::utf8(b"na\xefve")), r#"{"hex":"6e61ef7665"}"#);
     }
 
     #[test]

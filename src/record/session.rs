@@ -143,7 +143,7 @@ pub enum Side {
     Server,
 }
 
-/// Settings by name. A name that is not UTF-8 is written in hex, as `\\x…`.
+/// Settings by name. A name that is not valid text is written in hex, as `\\x…`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings<'a>(pub &'a [Setting]);
 
@@ -158,9 +158,9 @@ impl Serialize for Settings<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for Setting { name, value } in self.0 {
-            match Text(name).as_str() {
-                Some(name) => map.serialize_entry(name, &Text(value))?,
-                None => map.serialize_entry(&Bytea(name), &Text(value))?,
+            match name.get().to_str() {
+                Some(name) => map.serialize_entry(&name, &value.get())?,
+                None => map.serialize_entry(&Bytea(name), &value.get())?,
             }
         }
         map.end()

@@ -215,12 +215,12 @@ impl Dialogue {
         let Self { pending, statements, simple_done, .. } = self;
         let text;
         let sql = match pending.head().map(|head| &head.about) {
-            Some(About::Sql(sql)) => effects::nth(sql, *simple_done),
+            Some(About::Sql(sql)) => effects::nth(sql.get(), *simple_done),
             Some(About::Portal(portal)) => {
                 let kept = portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?));
                 // What they do may push the text out.
-                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(<[u8]>::to_vec);
-                text.as_deref().and_then(|sql| effects::nth(sql, 0))
+                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(|sql| sql.kept().into_owned());
+                text.as_ref().and_then(|sql| effects::nth(sql.get(), 0))
             }
             _ => None,
         };
@@ -319,11 +319,11 @@ fn settle(
     let (request, id) = (expected.request, expected.id);
     match expected.about {
         About::Statement(statement) if request == Request::Parse => {
-            settle_name(&mut statements.prepared, statement.name(), id, fate);
+            settle_name(&mut statements.prepared, statement.name().0, id, fate);
             shared.kept.statements.give(statement);
         }
         About::Portal(portal) if request == Request::Bind => {
-            settle_name(&mut statements.portals, portal.name(), id, fate);
+            settle_name(&mut statements.portals, portal.name().0, id, fate);
         }
         About::Portal(portal)
             if matches!(request, Request::Execute | Request::FunctionCall) && portal.size() <= SMALL =>

@@ -5,6 +5,7 @@
 //! the names stand for is unknown from then on.
 
 use super::statements::{Kept, Statements};
+use crate::pg::text::Text;
 use crate::sql::statement::{self, Statement};
 
 /// A text longer than this is not looked through: it is data.
@@ -27,12 +28,16 @@ pub(super) const fn needs_text(tag: &[u8]) -> bool {
 }
 
 /// The statement of a text that is answered by a command tag when so many others have been.
-pub(super) fn nth(sql: &[u8], index: usize) -> Option<&[u8]> {
-    statement::split(sql).nth(index).and_then(|range| sql.get(range))
+pub(super) fn nth(sql: Text<'_>, index: usize) -> Option<Text<'_>> {
+    let range = statement::split(sql.0).nth(index)?;
+    Some(Text(sql.0.get(range)?, sql.1))
 }
 
 /// Takes a command tag, with the text of the statement where that is known.
-pub(super) fn apply(tag: &[u8], sql: Option<&[u8]>, statements: &mut Statements, kept: &mut Kept) {
+pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statements, kept: &mut Kept) {
+    let encoding = sql.map(|sql| sql.1).unwrap_or_default();
+    let text = |part| Text(part, encoding);
+    let statement = || sql.map(|sql| Statement::of(sql.0));
     match tag {
         b"DEALLOCATE ALL" => statements.prepared.clear(|_| false),
         b"CLOSE CURSOR ALL" => statements.portals.clear(|_| false),
@@ -42,13 +47,15 @@ pub(super) fn apply(tag: &[u8], sql: Option<&[u8]>, statements: &mut Statements,
         }
         // ROLLBACK may be one to a savepoint.
         b"COMMIT" => statements.end_transaction(),
-        b"PREPARE" | b"DEALLOCATE" => match sql.map(Statement::of) {
-            Some(Statement::Prepare { name, sql, .. }) => statements.prepare(kept, &name, sql),
+        b"PREPARE" | b"DEALLOCATE" => match statement() {
+            Some(Statement::Prepare { name, sql, .. }) => statements.prepare(kept, text(&name), text(sql)),
             Some(Statement::Deallocate(Some(name))) => statements.prepared.remove(&name),
             _ => statements.prepared.forget(),
         },
-        b"DECLARE CURSOR" | b"CLOSE CURSOR" => match sql.map(Statement::of) {
-            Some(Statement::Declare { name, is_held, sql }) => statements.declare(kept, &name, is_held, sql),
+        b"DECLARE CURSOR" | b"CLOSE CURSOR" => match statement() {
+            Some(Statement::Declare { name, is_held, sql }) => {
+                statements.declare(kept, text(&name), is_held, text(sql))
+            }
             Some(Statement::Close(Some(name))) => statements.portals.remove(&name),
             _ => statements.portals.forget(),
         },

@@ -13,7 +13,7 @@ use crate::pg::error::{Fields, KeptFields};
 use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
-use crate::pg::text::{Text, inline_schema};
+use crate::pg::text::{KeptText, Text, inline_schema};
 use crate::time::Timestamp;
 
 /// How a request is made.
@@ -72,7 +72,7 @@ impl<'a> Tags<'a> {
     pub fn iter(self) -> impl Iterator<Item = Text<'a>> {
         // Each ends with a zero byte.
         let tags = self.0.strip_suffix(&[0]);
-        tags.into_iter().flat_map(|tags| tags.split(|byte| *byte == 0)).map(Text)
+        tags.into_iter().flat_map(|tags| tags.split(|byte| *byte == 0)).map(Text::utf8)
     }
 
     /// Whether there are none.
@@ -105,7 +105,7 @@ pub struct Execution {
     pub ended: Timestamp,
     /// The packet that ended it.
     pub packet: u64,
-    sql: Vec<u8>,
+    sql: KeptText<'static>,
     is_sql_kept: bool,
     pub(super) statement: Option<Arc<Statement>>,
     pub(super) portal: Option<Arc<Portal>>,
@@ -147,7 +147,7 @@ impl Execution {
     fn begin(&mut self, number: u64, at: Timestamp, packet: u64) {
         let (mut sql, mut tags, mut error) =
             (std::mem::take(&mut self.sql), std::mem::take(&mut self.tags), std::mem::take(&mut self.error));
-        sql.clear();
+        sql.set(Text::default());
         tags.clear();
         error.clear();
         *self = Self { number, started: at, ended: at, packet, sql, tags, error, ..Self::default() };
@@ -159,21 +159,22 @@ impl Execution {
     }
 
     /// Keeps the SQL of a simple query.
-    pub(super) fn keep_sql(&mut self, sql: &[u8], is_cut: bool, budget: &Budget) {
-        let kept = sql.get(..MAX_TEXT).unwrap_or(sql);
+    pub(super) fn keep_sql(&mut self, sql: Text<'_>, is_cut: bool, budget: &Budget) {
+        let beginning = sql.0.get(..MAX_TEXT).unwrap_or(sql.0);
+        let kept = Text(beginning, sql.1).kept();
         self.share = budget.take(kept.len());
         if self.share.is_none() {
             self.is_limited = true;
             return;
         }
-        self.is_truncated |= is_cut || kept.len() < sql.len();
+        self.is_truncated |= is_cut || beginning.len() < sql.0.len();
         self.is_sql_kept = true;
-        self.sql.extend_from_slice(kept);
+        self.sql.set(kept.get());
     }
 
     /// The SQL of a simple query.
-    pub fn sql(&self) -> Option<&[u8]> {
-        self.is_sql_kept.then_some(self.sql.as_slice())
+    pub fn sql(&self) -> Option<Text<'_>> {
+        self.is_sql_kept.then(|| self.sql.get())
     }
 
     /// The statement that it is about, in the extended protocol.
@@ -182,7 +183,7 @@ impl Execution {
     }
 
     /// The name of that statement.
-    pub fn statement_name(&self) -> Option<&[u8]> {
+    pub fn statement_name(&self) -> Option<Text<'_>> {
         match (&self.portal, self.protocol) {
             (_, Protocol::Simple | Protocol::Function) => None,
             (Some(portal), _) => portal.statement_name(),

@@ -5,11 +5,12 @@ use serde::Serialize;
 
 use super::meaning::Seen;
 use crate::direction::{Direction, PerDirection};
+use crate::encoding::Encoding;
 use crate::pg::error::code;
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
 use crate::pg::startup::{ProtocolVersion, StartupMessage};
-use crate::pg::text::Text;
+use crate::pg::text::{KeptText, Text};
 use crate::time::Timestamp;
 use crate::value::Settings;
 
@@ -69,17 +70,17 @@ impl AuthMethod {
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// Its name.
-    pub name: Box<[u8]>,
+    pub name: KeptText<'static>,
     /// Its value.
-    pub value: Box<[u8]>,
+    pub value: KeptText<'static>,
 }
 
 /// What is known of a session as a whole.
 #[derive(Debug, Default)]
 pub struct Facts {
-    user: Option<Box<[u8]>>,
-    database: Option<Box<[u8]>>,
-    application: Option<Box<[u8]>>,
+    user: Option<KeptText<'static>>,
+    database: Option<KeptText<'static>>,
+    application: Option<KeptText<'static>>,
     parameters: Vec<Setting>,
     /// How values are written.
     pub settings: Settings,
@@ -152,7 +153,7 @@ impl Facts {
         let whole = startup.parameters.iter().count().saturating_sub(is_cut.into());
         for (name, value) in startup.parameters.iter().take(whole) {
             self.settings.parameter(name.0, value.0);
-            let kept = || Some(value.0).filter(|value| value.len() <= MAX_VALUE).map(Into::into);
+            let kept = || (value.0.len() <= MAX_VALUE).then(|| value.kept().into_owned());
             match name.0 {
                 b"user" => self.user = kept(),
                 b"database" => self.database = kept(),
@@ -200,7 +201,7 @@ impl Facts {
                 self.errors += 1;
                 let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
                 // Before authentication is done, every error ends the connection.
-                let is_last = matches!(severity, Some(Text(b"FATAL" | b"PANIC")));
+                let is_last = matches!(severity, Some(Text(b"FATAL" | b"PANIC", _)));
                 self.has_failed |= is_last;
             }
             Some(Message::ReadyForQuery(ready)) => {
@@ -223,12 +224,13 @@ impl Facts {
             return;
         }
         if name.0 == b"application_name" {
-            self.application = Some(value.0.into());
+            self.application = Some(value.kept().into_owned());
         }
         let has_room = self.parameters.len() < MAX_PARAMETERS;
-        match self.parameters.iter_mut().find(|setting| *setting.name == *name.0) {
-            Some(setting) => setting.value = value.0.into(),
-            None if has_room => self.parameters.push(Setting { name: name.0.into(), value: value.0.into() }),
+        let (name, value) = (name.kept().into_owned(), value.kept().into_owned());
+        match self.parameters.iter_mut().find(|setting| setting.name == name) {
+            Some(setting) => setting.value = value,
+            None if has_room => self.parameters.push(Setting { name, value }),
             None => self.is_limited = true,
         }
     }
@@ -236,9 +238,9 @@ impl Facts {
     /// The user, the database and the application.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
-            user: self.user.as_deref().map(Text),
-            database: self.database.as_deref().map(Text),
-            application: self.application.as_deref().map(Text),
+            user: self.user.as_ref().map(KeptText::get),
+            database: self.database.as_ref().map(KeptText::get),
+            application: self.application.as_ref().map(KeptText::get),
         }
     }
 
@@ -249,7 +251,17 @@ impl Facts {
 
     /// A setting that the server has reported.
     pub fn parameter(&self, name: &[u8]) -> Option<Text<'_>> {
-        self.parameters.iter().find(|setting| *setting.name == *name).map(|setting| Text(&setting.value))
+        self.parameters.iter().find(|setting| *setting.name == *name).map(|setting| setting.value.get())
+    }
+
+    /// The encoding of what is sent now. Until the server has told it, a session that begins has none.
+    pub fn encoding(&self) -> Encoding {
+        let is_beginning = self.startup_at.is_some() && self.ready_at.is_none();
+        if is_beginning && self.parameter(b"client_encoding").is_none() {
+            Encoding::UTF8
+        } else {
+            self.settings.encoding()
+        }
     }
 
     /// Microseconds from StartupMessage to AuthenticationOk.

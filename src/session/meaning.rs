@@ -6,6 +6,7 @@ use super::names::Known;
 use super::statements::{Portal, Statement};
 use crate::pg::message::Message;
 use crate::pg::row::Types;
+use crate::pg::text::Text;
 use crate::time::Timestamp;
 
 /// A message, as the session looks at it.
@@ -111,7 +112,7 @@ impl Subject {
     }
 
     /// The name of the statement, where it is known.
-    pub fn statement_name(&self) -> Option<&[u8]> {
+    pub fn statement_name(&self) -> Option<Text<'_>> {
         match self {
             Self::Statement(statement) => Some(statement.name()),
             Self::Portal(portal) => portal.statement_name(),

@@ -94,6 +94,8 @@ pub struct Session {
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
     copy_format: Option<Format>,
+    /// Whether the last piece of its data ended, or may have ended, inside a character.
+    is_copy_torn: bool,
     dialogue: Dialogue,
     facts: Facts,
 }
@@ -110,7 +112,15 @@ impl Session {
     }
 
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
-        Self { phase, asked: Asked::Unknown, startup_at: None, copy_format: None, dialogue, facts: Facts::default() }
+        Self {
+            phase,
+            asked: Asked::Unknown,
+            startup_at: None,
+            copy_format: None,
+            is_copy_torn: false,
+            dialogue,
+            facts: Facts::default(),
+        }
     }
 
     /// What a direction's next bytes are.
@@ -173,17 +183,22 @@ impl Session {
     }
 
     /// What the decoding of the next message depends on.
-    pub const fn context(&self, show_secrets: bool) -> Context {
+    pub fn context(&self, show_secrets: bool) -> Context {
         Context {
             asked: self.asked,
             gssenc: matches!(self.phase, Phase::Startup { asked: Some(Encryption::Gssapi) }),
+            encoding: self.facts.encoding(),
             copy_format: self.copy_format,
+            is_copy_torn: self.is_copy_torn,
             show_secrets,
         }
     }
 
     /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+        if let Some(Message::CopyData(copy)) = seen.message {
+            self.is_copy_torn |= copy.data.tears() || seen.is_cut && copy.data.encoding.is_misread_when_cut();
+        }
         meaning.is_ready = self.facts.observe(direction, seen);
         match direction {
             Direction::Frontend => self.observe_frontend(seen, shared, meaning),
@@ -249,6 +264,7 @@ impl Session {
             }
             Some(Message::CopyInResponse(copy) | Message::CopyOutResponse(copy)) => {
                 self.copy_format = Some(copy.format);
+                self.is_copy_torn = false;
             }
             // Replication: "each CopyData … contains" binary messages, whatever the format says.
             Some(Message::CopyBothResponse(_)) => self.copy_format = Some(Format::BINARY),

@@ -11,6 +11,7 @@ use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
+use crate::pg::text::KeptText;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -19,9 +20,9 @@ pub(super) enum About {
     Nothing,
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
-    Name(TargetKind, Box<[u8]>),
+    Name(TargetKind, KeptText<'static>),
     /// A simple query that may do something to names.
-    Sql(Box<[u8]>),
+    Sql(KeptText<'static>),
 }
 
 /// A request that has its place in the queue.
@@ -71,7 +72,7 @@ impl Taken<'_> {
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
         let statement = self.statements.parse(self.kept, parse, is_cut);
         if let Some(id) = self.id() {
-            self.statements.prepared.send(statement.name(), id, Some(Arc::clone(&statement)));
+            self.statements.prepared.send(statement.name().0, id, Some(Arc::clone(&statement)));
             self.statements.make_room(self.kept);
         }
         if let Some(execution) = &mut self.execution {
@@ -81,14 +82,14 @@ impl Taken<'_> {
     }
 
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
-        let statement = self.statements.prepared.get(bind.statement.0);
+        let statement = self.statements.prepared.get(&bind.statement.kept());
         if let Some(text) = statement.get().and_then(|statement| statement.text()) {
             self.kept.texts.touch(text);
         }
         let portal = self.statements.bind(self.kept, bind, statement, wants_values);
         self.meaning.subject = Subject::Portal(Arc::clone(&portal));
         if let Some(id) = self.id() {
-            self.statements.portals.send(portal.name(), id, Some(Arc::clone(&portal)));
+            self.statements.portals.send(portal.name().0, id, Some(Arc::clone(&portal)));
             self.statements.make_room(self.kept);
         }
         if let Some(execution) = &mut self.execution {
@@ -99,7 +100,7 @@ impl Taken<'_> {
     }
 
     fn describe_statement(&mut self, target: &Target<'_>) {
-        let statement = self.statements.prepared.get(target.name.0);
+        let statement = self.statements.prepared.get(&target.name.kept());
         self.meaning.subject = Subject::of(&statement);
         let Known::As(statement) = statement else { return };
         if let Some(execution) = &mut self.execution {
@@ -109,7 +110,7 @@ impl Taken<'_> {
     }
 
     fn describe_portal(&mut self, target: &Target<'_>) {
-        let portal = self.statements.portals.get(target.name.0);
+        let portal = self.statements.portals.get(&target.name.kept());
         self.meaning.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
             self.is_about(About::Portal(portal));
@@ -117,7 +118,7 @@ impl Taken<'_> {
     }
 
     fn execute(&mut self, execute: &Execute<'_>) {
-        let portal = self.statements.portals.get(execute.portal.0);
+        let portal = self.statements.portals.get(&execute.portal.kept());
         self.meaning.subject = Subject::of_portal(&portal);
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Extended);
@@ -138,12 +139,12 @@ impl Taken<'_> {
 
     fn close(&mut self, target: &Target<'_>) {
         let Some(id) = self.id() else { return };
-        let name = target.name.0;
+        let name = target.name.kept();
         match target.kind {
-            TargetKind::Statement => self.statements.prepared.send(name, id, None),
-            TargetKind::Portal => self.statements.portals.send(name, id, None),
+            TargetKind::Statement => self.statements.prepared.send(name.get().0, id, None),
+            TargetKind::Portal => self.statements.portals.send(name.get().0, id, None),
         }
-        self.is_about(About::Name(target.kind, name.into()));
+        self.is_about(About::Name(target.kind, name.into_owned()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
@@ -152,15 +153,15 @@ impl Taken<'_> {
             self.statements.prepared.send(b"", id, None);
             self.statements.portals.send(b"", id, None);
         }
-        let sql = if let Some(Message::Query(query)) = message { Some(query.query.text.0) } else { None };
+        let sql = if let Some(Message::Query(query)) = message { Some(query.query.text) } else { None };
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Simple);
             if let Some(sql) = sql {
                 execution.keep_sql(sql, is_cut, self.statements.budget());
             }
         }
-        if let Some(sql) = sql.filter(|sql| !is_cut && effects::may_name(sql)) {
-            self.is_about(About::Sql(sql.into()));
+        if let Some(sql) = sql.filter(|sql| !is_cut && effects::may_name(sql.0)) {
+            self.is_about(About::Sql(sql.kept().into_owned()));
         }
     }
 

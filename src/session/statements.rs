@@ -12,6 +12,7 @@ use crate::pg::extended::{Bind, Parse};
 use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
+use crate::pg::text::{KeptText, Text};
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -23,7 +24,7 @@ const OVERHEAD: usize = 256;
 /// A prepared statement.
 #[derive(Debug, Default)]
 pub struct Statement {
-    name: Vec<u8>,
+    name: KeptText<'static>,
     text: Option<TextId>,
     /// The types of parameters, as far as Parse says them.
     declared: KeptList,
@@ -38,8 +39,8 @@ pub struct Statement {
 
 impl Statement {
     /// Its name; empty for the unnamed one.
-    pub fn name(&self) -> &[u8] {
-        &self.name
+    pub fn name(&self) -> Text<'_> {
+        self.name.get()
     }
 
     /// Where its SQL is kept; nowhere where it was cut or is too long.
@@ -74,8 +75,8 @@ impl Statement {
 /// A portal: a statement with values for its parameters.
 #[derive(Debug, Default)]
 pub struct Portal {
-    name: Vec<u8>,
-    statement_name: Vec<u8>,
+    name: KeptText<'static>,
+    statement_name: KeptText<'static>,
     /// DECLARE has made it, so that its statement has no name, and whether its rows are binary is not known.
     is_declared: bool,
     /// It outlives its transaction.
@@ -92,13 +93,13 @@ pub struct Portal {
 
 impl Portal {
     /// Its name; empty for the unnamed one.
-    pub fn name(&self) -> &[u8] {
-        &self.name
+    pub fn name(&self) -> Text<'_> {
+        self.name.get()
     }
 
     /// The name of the statement that it was made of.
-    pub fn statement_name(&self) -> Option<&[u8]> {
-        (!self.is_declared).then_some(self.statement_name.as_slice())
+    pub fn statement_name(&self) -> Option<Text<'_>> {
+        (!self.is_declared).then(|| self.statement_name.get())
     }
 
     /// The statement that it was made of, where it is known.
@@ -191,14 +192,14 @@ impl Statements {
 
     /// The statement that a Parse makes. Where its end was not seen, neither was all of its SQL.
     pub fn parse(&mut self, kept: &mut Kept, parse: &Parse<'_>, is_cut: bool) -> Arc<Statement> {
-        let text = if is_cut { None } else { kept.texts.keep(parse.query.text.0) };
-        let size = parse.statement.0.len() + parse.parameter_types.as_bytes().len();
+        let text = if is_cut { None } else { kept.texts.keep(parse.query.text) };
+        let name = parse.statement.kept();
+        let size = name.len() + parse.parameter_types.as_bytes().len();
         let share = self.room(size);
-        let before = self.prepared.get(parse.statement.0).get().cloned();
+        let before = self.prepared.get(&name).get().cloned();
         let same = before.and_then(|before| Statement::described(before, text, parse));
         kept.statements.fill(|statement| {
-            statement.name.clear();
-            statement.name.extend_from_slice(parse.statement.0);
+            statement.name.set(name.get());
             statement.text = text;
             statement.described.take();
             statement.row.take();
@@ -221,7 +222,8 @@ impl Statements {
     ) -> Arc<Portal> {
         let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
         let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
-        let names = bind.portal.0.len() + bind.statement.0.len();
+        let (portal_name, statement_name) = (bind.portal.kept(), bind.statement.kept());
+        let names = portal_name.len() + statement_name.len();
         // Where there is no room for the values, there may be for the rest.
         let mut share = self.room(names + formats + values);
         let has_parameters = is_wanted && share.is_some();
@@ -229,12 +231,10 @@ impl Statements {
             share = self.room(names + formats);
         }
         kept.portals.fill(|portal| {
-            portal.name.clear();
-            portal.name.extend_from_slice(bind.portal.0);
+            portal.name.set(portal_name.get());
             (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = matches!(statement, Known::Unknown);
-            portal.statement_name.clear();
-            portal.statement_name.extend_from_slice(bind.statement.0);
+            portal.statement_name.set(statement_name.get());
             portal.statement = statement.get().cloned();
             portal.row.take();
             portal.parameters.clear();
@@ -254,8 +254,8 @@ impl Statements {
         let size = call.arguments.list.as_bytes().len() + call.argument_formats.as_bytes().len();
         let share = if is_wanted { self.room(size) } else { None };
         kept.portals.fill(|portal| {
-            portal.name.clear();
-            portal.statement_name.clear();
+            portal.name.set(Text::default());
+            portal.statement_name.set(Text::default());
             (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = false;
             portal.statement = None;
@@ -346,21 +346,23 @@ impl Statements {
     }
 
     /// SQL has prepared a statement: PREPARE.
-    pub(super) fn prepare(&mut self, kept: &mut Kept, name: &[u8], sql: &[u8]) {
+    pub(super) fn prepare(&mut self, kept: &mut Kept, name: Text<'_>, sql: Text<'_>) {
+        let name = name.kept().into_owned();
         let share = self.room(name.len());
-        let statement = Statement { name: name.to_vec(), text: kept.texts.keep(sql), share, ..Statement::default() };
-        self.prepared.establish(name, Arc::new(statement));
+        let statement = Statement { name: name.clone(), text: kept.texts.keep(sql), share, ..Statement::default() };
+        self.prepared.establish(&name, Arc::new(statement));
         self.make_room(kept);
     }
 
     /// SQL has made a cursor, which is a portal: DECLARE.
-    pub(super) fn declare(&mut self, kept: &mut Kept, name: &[u8], is_held: bool, sql: &[u8]) {
+    pub(super) fn declare(&mut self, kept: &mut Kept, name: Text<'_>, is_held: bool, sql: Text<'_>) {
+        let name = name.kept().into_owned();
         let share = self.room(name.len());
         let statement = Statement { text: kept.texts.keep(sql), ..Statement::default() };
         self.portals.establish(
-            name,
+            &name,
             Arc::new(Portal {
-                name: name.to_vec(),
+                name: name.clone(),
                 is_declared: true,
                 is_held,
                 statement: Some(Arc::new(statement)),

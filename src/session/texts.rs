@@ -8,6 +8,8 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
+use crate::pg::text::{KeptText, Text};
+
 /// How many texts are kept: more than all the statements of a large application.
 const MAX_TEXTS: usize = 65_536;
 
@@ -39,7 +41,7 @@ pub struct Texts {
 struct Slot {
     generation: u32,
     hash: u64,
-    text: Option<Box<[u8]>>,
+    text: Option<KeptText<'static>>,
     /// Whether it was used since the hand passed.
     used: bool,
 }
@@ -60,19 +62,21 @@ impl Texts {
     }
 
     /// Keeps a text, where it is not too long.
-    pub fn keep(&mut self, text: &[u8]) -> Option<TextId> {
-        let hash = self.hasher.hash_one(text);
+    pub fn keep(&mut self, text: Text<'_>) -> Option<TextId> {
+        let kept = text.kept();
+        let text = kept.get();
+        let hash = self.hasher.hash_one(text.0);
         if let Some(slot) = self.by_hash.get(&hash).copied()
             && let Some(found) = self.slots.get_mut(slot as usize)
-            && found.text.as_deref() == Some(text)
+            && found.text.as_ref() == Some(&kept)
         {
             found.used = true;
             return Some(TextId { slot, generation: found.generation });
         }
-        if text.len() > MAX_TEXT.min(self.max_bytes) {
+        if text.0.len() > MAX_TEXT.min(self.max_bytes) {
             return None;
         }
-        while self.bytes + text.len() > self.max_bytes || self.slots.len() - self.free.len() >= MAX_TEXTS {
+        while self.bytes + text.0.len() > self.max_bytes || self.slots.len() - self.free.len() >= MAX_TEXTS {
             self.forget_one();
         }
         let slot = match self.free.pop() {
@@ -83,17 +87,18 @@ impl Texts {
             }
         };
         let place = self.slots.get_mut(slot as usize)?;
-        *place = Slot { generation: place.generation, hash, text: Some(text.into()), used: false };
-        self.bytes += text.len();
+        *place = Slot { generation: place.generation, hash, text: None, used: false };
+        self.bytes += text.0.len();
+        place.text = Some(kept.into_owned());
         // Of two texts with the same hash, the later one is found.
         self.by_hash.insert(hash, slot);
         Some(TextId { slot, generation: place.generation })
     }
 
     /// A text, where it is still kept.
-    pub fn get(&self, id: TextId) -> Option<&[u8]> {
+    pub fn get(&self, id: TextId) -> Option<Text<'_>> {
         let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
-        slot.text.as_deref()
+        slot.text.as_ref().map(KeptText::get)
     }
 
     /// Tells that a text was used.
@@ -139,27 +144,31 @@ impl Texts {
 mod tests {
     use super::*;
 
+    fn keep(texts: &mut Texts, text: &[u8]) -> Option<TextId> {
+        texts.keep(Text::utf8(text))
+    }
+
     #[test]
     fn a_text_is_kept_once() {
         let mut texts = Texts::new(1_000);
-        let one = texts.keep(b"SELECT 1").unwrap();
-        assert_eq!(texts.keep(b"SELECT 1"), Some(one));
-        assert_ne!(texts.keep(b"SELECT 2"), Some(one));
-        assert_eq!(texts.get(one), Some(&b"SELECT 1"[..]));
+        let one = keep(&mut texts, b"SELECT 1").unwrap();
+        assert_eq!(keep(&mut texts, b"SELECT 1"), Some(one));
+        assert_ne!(keep(&mut texts, b"SELECT 2"), Some(one));
+        assert_eq!(texts.get(one), Some(Text::utf8(b"SELECT 1")));
         assert_eq!(texts.bytes(), 16);
     }
 
     #[test]
     fn those_that_were_not_used_for_long_go_and_are_never_taken_for_others() {
         let mut texts = Texts::new(20);
-        let often = texts.keep(b"often").unwrap();
-        let once = texts.keep(b"once").unwrap();
+        let often = keep(&mut texts, b"often").unwrap();
+        let once = keep(&mut texts, b"once").unwrap();
         for number in 0..100 {
             texts.touch(often);
-            let other = texts.keep(format!("other {number:02}").as_bytes()).unwrap();
+            let other = keep(&mut texts, format!("other {number:02}").as_bytes()).unwrap();
             assert!(texts.get(other).is_some() && texts.bytes() <= 20);
         }
-        assert_eq!(texts.get(often), Some(&b"often"[..]));
+        assert_eq!(texts.get(often), Some(Text::utf8(b"often")));
         assert_eq!(texts.get(once), None);
         assert!(texts.forgotten() >= 98);
     }
@@ -167,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_not_kept() {
         let mut texts = Texts::new(10);
-        assert_eq!(texts.keep(&[b'x'; 11]), None);
+        assert_eq!(keep(&mut texts, &[b'x'; 11]), None);
         assert_eq!(texts.bytes(), 0);
     }
 }

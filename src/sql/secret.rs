@@ -18,12 +18,19 @@ use super::lexer::{Kind, Lexer, Token, dollar_delimiter, is_blank, is_word};
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
 
-/// Replaces the secrets in a text by `***`. Borrows where there is none, which costs two searches for rare letters.
+/// Replaces the secrets in a text by `***`; all that may be one, where the text is not UTF-8. Borrows where there is none, which costs two searches for rare letters.
 pub fn mask(sql: &[u8]) -> Cow<'_, [u8]> {
     let mut masked = Vec::new();
     let mut kept = 0; // everything before it is in `masked`
+    let hints = hints(sql);
+    if let Some(first) = hints.first()
+        && std::str::from_utf8(sql).is_err()
+    {
+        // In some encodings a character has a byte that looks like a backslash: where a string ends cannot be told.
+        return Cow::Owned([sql.get(..first.at).unwrap_or_default(), MASK.as_bytes()].concat());
+    }
     let mut around = Around::new(sql);
-    for hint in hints(sql) {
+    for hint in hints {
         if hint.at < kept {
             continue;
         }

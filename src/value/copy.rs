@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use self::fields::Fields;
 use self::scan::{End, Scanner};
 use super::Settings;
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

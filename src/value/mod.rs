@@ -52,7 +52,6 @@ mod composite;
 pub mod copy;
 mod datetime;
 mod datetime_text;
-mod encoding;
 mod geometry;
 mod interval;
 mod json;
@@ -81,6 +80,7 @@ use self::number::Numeric;
 use self::range::{Multirange, Range};
 pub use self::settings::Settings;
 use self::types::Kind;
+use crate::encoding::Encoding;
 use crate::hex::{Bytea, Hex};
 
 /// The name of a type in the catalog `pg_type`, such as `int4`, or `_int4` for its array; nothing for a type that is not
@@ -105,7 +105,8 @@ pub enum Format {
 ///
 /// let settings = Settings::default();
 /// let json = |format, bytes| {
-///     serde_json::to_string(&TypedValue { type_oid: 23, format, bytes, settings: &settings }).unwrap()
+///     let value = TypedValue { type_oid: 23, format, bytes, settings: &settings, encoding: settings.encoding() };
+///     serde_json::to_string(&value).unwrap()
 /// };
 /// assert_eq!(json(Format::Text, b"42"), "42");
 /// assert_eq!(json(Format::Binary, &[0, 0, 0, 42]), "42");
@@ -121,6 +122,8 @@ pub struct TypedValue<'a> {
     pub bytes: &'a [u8],
     /// What its session says about how values are written.
     pub settings: &'a Settings,
+    /// The `client_encoding` with which it was sent; that of `settings` may be a later one.
+    pub encoding: Encoding,
 }
 
 /// A value as it is shown to a person.
@@ -162,7 +165,7 @@ impl<'a> TypedValue<'a> {
 
     fn content(&self) -> Content<'a> {
         let kind = Kind::of(self.type_oid);
-        let scope = Scope { settings: self.settings, levels: LEVELS };
+        let scope = Scope { settings: self.settings, encoding: self.encoding, levels: LEVELS };
         match self.format {
             Format::Text => text(kind, self.bytes, scope),
             Format::Binary => binary(kind, self.bytes, scope),
@@ -184,6 +187,7 @@ const LEVELS: u8 = 100;
 #[derive(Clone, Copy, Debug)]
 struct Scope<'a> {
     settings: &'a Settings,
+    encoding: Encoding,
     /// How many levels of arrays and objects may still follow.
     levels: u8,
 }
@@ -226,7 +230,7 @@ fn text<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
     if let (Kind::Char, [byte]) = (kind, bytes) {
         return Content::Text(system::char(*byte));
     }
-    match scope.settings.encoding.decode(bytes) {
+    match scope.encoding.decode(bytes) {
         Some(text) => decoded(kind, text, scope),
         None => Content::Undecodable(bytes),
     }
@@ -278,7 +282,6 @@ fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> 
 
 /// Reads the binary format.
 fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
-    let settings = scope.settings;
     let string = |text: Option<String>| text.map(|text| Content::Text(text.into()));
     let content = match kind {
         Kind::Opaque => None,
@@ -305,7 +308,7 @@ fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
         Kind::Json => return text(kind, bytes, scope),
         // "The first byte is a version number", and so far there is one version.
         Kind::Jsonb | Kind::Jsonpath => bytes.strip_prefix(&[1]).map(|bytes| text(kind, bytes, scope)),
-        Kind::Xml => settings.encoding.decode(bytes).map(|text| Content::Text(system::xml_as_text(text))),
+        Kind::Xml => scope.encoding.decode(bytes).map(|text| Content::Text(system::xml_as_text(text))),
         Kind::Inet => string(network::address(bytes, false)),
         Kind::Cidr => string(network::address(bytes, true)),
         Kind::Macaddr => string(network::hardware_address(bytes)),
@@ -316,8 +319,8 @@ fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
         Kind::Point | Kind::Line | Kind::Lseg | Kind::Box | Kind::Path | Kind::Polygon | Kind::Circle => {
             string(geometry::shape(kind, bytes))
         }
-        Kind::Tsvector => string(text_search::vector(bytes, settings)),
-        Kind::Tsquery => string(text_search::query(bytes, settings)),
+        Kind::Tsvector => string(text_search::vector(bytes, scope.encoding)),
+        Kind::Tsquery => string(text_search::query(bytes, scope.encoding)),
         Kind::Array(_) | Kind::Vector(_) => Array::from_binary(kind, bytes, scope).map(Content::Array),
         Kind::Range(of) => Range::from_binary(of, bytes, scope).map(Content::Range),
         Kind::Multirange(of) => Multirange::from_binary(of, bytes, scope).map(Content::Multirange),

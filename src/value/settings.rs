@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 
 /// The parameters of a session that its values depend on: `client_encoding`, `DateStyle`, `IntervalStyle`, `TimeZone`.
 ///
@@ -37,6 +37,11 @@ pub(super) enum IntervalStyle {
 static TIME_ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 impl Settings {
+    /// `client_encoding`.
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// Takes a parameter of a StartupMessage or a ParameterStatus; of those that do not matter here, nothing.
     pub fn parameter(&mut self, name: &[u8], value: &[u8]) {
         let value = || std::str::from_utf8(value).unwrap_or_default();

@@ -16,7 +16,14 @@ fn oid(name: &str) -> u32 {
 }
 
 fn json(type_name: &str, format: Format, bytes: &[u8], settings: &Settings) -> String {
-    serde_json::to_string(&TypedValue { type_oid: oid(type_name), format, bytes, settings }).unwrap()
+    serde_json::to_string(&TypedValue {
+        type_oid: oid(type_name),
+        format,
+        bytes,
+        settings,
+        encoding: settings.encoding(),
+    })
+    .unwrap()
 }
 
 #[track_caller]
@@ -213,7 +220,7 @@ fn a_person_sees_what_stands_without_quotes_and_what_needs_them() {
     let settings = Settings::default();
     let shown = |name, format, bytes| {
         let type_oid = if name == "an enum" { 99_999 } else { oid(name) };
-        TypedValue { type_oid, format, bytes, settings: &settings }.shown()
+        TypedValue { type_oid, format, bytes, settings: &settings, encoding: settings.encoding() }.shown()
     };
     assert_eq!(shown("int4", Format::Binary, &[0, 0, 0, 42]), Shown::Plain("42".into()));
     assert_eq!(shown("numeric", Format::Text, b"1.50"), Shown::Plain("1.50".into()));

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::Settings;
+use crate::encoding::Encoding;
 use crate::reader::Reader;
 
 /// `tsvector`: lexemes, each with positions and their weights.
-pub(super) fn vector(bytes: &[u8], settings: &Settings) -> Option<String> {
+pub(super) fn vector(bytes: &[u8], encoding: Encoding) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let count = reader.u32("number of lexemes").ok()?;
     let mut shown = String::new();
@@ -14,7 +14,7 @@ pub(super) fn vector(bytes: &[u8], settings: &Settings) -> Option<String> {
         if index > 0 {
             shown.push(' ');
         }
-        write_lexeme(&mut shown, reader.cstr("lexeme").ok()?, settings)?;
+        write_lexeme(&mut shown, reader.cstr("lexeme").ok()?, encoding)?;
         for index in 0..reader.u16("number of positions").ok()? {
             let position = reader.u16("position").ok()?;
             let weight = match position >> 14 {
@@ -30,9 +30,9 @@ pub(super) fn vector(bytes: &[u8], settings: &Settings) -> Option<String> {
 }
 
 /// A lexeme in quotes.
-fn write_lexeme(shown: &mut String, lexeme: &[u8], settings: &Settings) -> Option<()> {
+fn write_lexeme(shown: &mut String, lexeme: &[u8], encoding: Encoding) -> Option<()> {
     shown.push('\'');
-    for character in settings.encoding.decode(lexeme)?.chars() {
+    for character in encoding.decode(lexeme)?.chars() {
         if matches!(character, '\'' | '\\') {
             shown.push(character);
         }
@@ -72,7 +72,7 @@ impl Operator {
 /// `tsquery`: items in prefix notation, of which the right operand comes before the left; shown in infix notation.
 ///
 /// Without recursion, for a query of a thousand words may be a thousand levels deep.
-pub(super) fn query(bytes: &[u8], settings: &Settings) -> Option<String> {
+pub(super) fn query(bytes: &[u8], encoding: Encoding) -> Option<String> {
     let items = items(bytes)?;
     if items.is_empty() {
         return Some(String::new());
@@ -103,7 +103,7 @@ pub(super) fn query(bytes: &[u8], settings: &Settings) -> Option<String> {
         };
         let operator = match items.get(index)? {
             Item::Lexeme { lexeme, weights, is_prefix } => {
-                write_lexeme(&mut shown, lexeme, settings)?;
+                write_lexeme(&mut shown, lexeme, encoding)?;
                 write_marks(&mut shown, *weights, *is_prefix);
                 continue;
             }

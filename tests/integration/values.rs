@@ -79,7 +79,14 @@ impl Sample {
     fn written(&self) -> [String; 2] {
         [(Format::Text, self.text()), (Format::Binary, bytes(&self.binary))].map(|(format, bytes)| {
             let Self { oid, settings, .. } = self;
-            serde_json::to_string(&TypedValue { type_oid: *oid, format, bytes: &bytes, settings }).unwrap()
+            serde_json::to_string(&TypedValue {
+                type_oid: *oid,
+                format,
+                bytes: &bytes,
+                settings,
+                encoding: settings.encoding(),
+            })
+            .unwrap()
         })
     }
 }
@@ -307,7 +314,9 @@ proptest! {
                 for _ in 0..3 {
                     changes.next().unwrap().clone().apply(&mut bytes);
                     for type_oid in oids {
-                        check_value(&TypedValue { type_oid, format, bytes: &bytes, settings: &sample.settings });
+                        let settings = &sample.settings;
+                        let encoding = settings.encoding();
+                        check_value(&TypedValue { type_oid, format, bytes: &bytes, settings, encoding });
                     }
                 }
             }

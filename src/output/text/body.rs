@@ -8,7 +8,7 @@ use std::io;
 use super::line::{Line, Paint};
 use super::shown::{Binary, COPY, Data, Name, PROSE, Prose, SQL, Value, Word};
 use crate::pg::auth::{SaslContinue, SaslFinal, SaslInitialResponse, SaslResponse};
-use crate::pg::copy::CopyResponse;
+use crate::pg::copy::{CopyPiece, CopyResponse};
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::list::{List, Oid};
@@ -50,7 +50,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::BackendKeyData(body) => key(line, body.process_id, &body.secret_key),
         Message::ParameterStatus(body) => line.item(format_args!("{}={}", Name(body.name), Word(body.value))),
         Message::NotificationResponse(body) => {
-            let payload = Data { bytes: body.payload.0, format: Some(Format::TEXT), limit: PROSE };
+            let payload = Data { text: body.payload, format: Some(Format::TEXT), limit: PROSE };
             line.item(format_args!("{} {payload} pid={}", Name(body.channel), body.process_id))
         }
         Message::NoticeResponse(fields) => report(line, fields, Paint::YELLOW),
@@ -77,7 +77,9 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
             copy_response(line, body)
         }
         Message::CopyData(body) => {
-            line.item(format_args!("{}", Data { bytes: body.data.bytes, format: body.data.format, limit: COPY }))
+            let CopyPiece { bytes, format, encoding, is_torn } = body.data;
+            let format = if is_torn { Some(Format::BINARY) } else { format };
+            line.item(format_args!("{}", Data { text: Text(bytes, encoding), format, limit: COPY }))
         }
         Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), PROSE))),
 
@@ -129,7 +131,7 @@ fn encryption(line: &mut Line<'_>, body: EncryptionResponse, what: &str) -> io::
 }
 
 fn secret(line: &mut Line<'_>, name: &str, secret: &Secret<'_>) -> io::Result<()> {
-    line.item(format_args!("{name}={}", Word(Text(&secret.masked()))))
+    line.item(format_args!("{name}={}", Word(Text::utf8(&secret.masked()))))
 }
 
 fn word(line: &mut Line<'_>, name: &str, text: Text<'_>) -> io::Result<()> {
@@ -202,7 +204,8 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
     }
     let places =
         [("position", b'P'), ("schema", b's'), ("table", b't'), ("column", b'c'), ("type", b'd'), ("constraint", b'n')];
-    let places = places.into_iter().filter_map(|(name, code)| Some(Pair(Text(name.as_bytes()), fields.get(code)?)));
+    let places =
+        places.into_iter().filter_map(|(name, code)| Some(Pair(Text::utf8(name.as_bytes()), fields.get(code)?)));
     let mut places = places.peekable();
     if places.peek().is_none() {
         return Ok(());

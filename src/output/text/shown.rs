@@ -78,7 +78,7 @@ impl fmt::Display for Value<'_> {
             Some(Shown::Text(text)) => Literal { text: text.as_bytes(), len: bytes.len() }.fmt(f),
             Some(Shown::Undecodable(bytes)) => Literal { text: bytes, len: bytes.len() }.fmt(f),
             Some(Shown::Bytes(bytes)) => Binary(&bytes).fmt(f),
-            None => Data { bytes, format: self.0.format, limit: VALUE }.fmt(f),
+            None => Data { text: Text(bytes, self.0.encoding), format: self.0.format, limit: VALUE }.fmt(f),
         }
     }
 }
@@ -99,7 +99,7 @@ impl fmt::Display for Literal<'_> {
 
 /// Data of a value or of a COPY, in its format; what reads as text where that is not known.
 pub(super) struct Data<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) text: Text<'a>,
     pub(super) format: Option<Format>,
     /// How many characters of text are shown.
     pub(super) limit: usize,
@@ -110,17 +110,18 @@ impl fmt::Display for Data<'_> {
         let is_text = match self.format {
             Some(Format::TEXT) => true,
             Some(_) => false,
-            None => Guess(self.bytes).as_text().is_some(),
+            None => Guess(self.text.0).as_text().is_some(),
         };
         if !is_text {
-            return Binary(self.bytes).fmt(f);
+            return Binary(self.text.0).fmt(f);
         }
-        if is_number(self.bytes) {
-            return Prose(self.bytes, self.limit).fmt(f);
+        let text = self.text.kept();
+        if is_number(&text) {
+            return Prose(&text, self.limit).fmt(f);
         }
-        let (shown, cut) = beginning(self.bytes, self.limit);
+        let (shown, cut) = beginning(&text, self.limit);
         write_literal(f, shown)?;
-        if cut { write!(f, "… ({} bytes)", self.bytes.len()) } else { Ok(()) }
+        if cut { write!(f, "… ({} bytes)", self.text.0.len()) } else { Ok(()) }
     }
 }
 
@@ -141,7 +142,8 @@ pub(super) struct Name<'a>(pub(super) Text<'a>);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, cut) = beginning(self.0.0, NAME);
+        let text = self.0.kept();
+        let (shown, cut) = beginning(&text, NAME);
         if is_word(shown) {
             f.write_str(std::str::from_utf8(shown).unwrap_or_default())?;
         } else {
@@ -156,7 +158,8 @@ pub(super) struct Word<'a>(pub(super) Text<'a>);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, cut) = beginning(self.0.0, NAME);
+        let text = self.0.kept();
+        let (shown, cut) = beginning(&text, NAME);
         if is_word(shown) {
             f.write_str(std::str::from_utf8(shown).unwrap_or_default())?;
         } else {
@@ -256,10 +259,11 @@ fn pad(f: &mut fmt::Formatter<'_>, spaces: usize) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::Encoding;
     use crate::pg::row::Value as Raw;
 
     fn value(bytes: Option<&[u8]>, format: Option<Format>) -> String {
-        Value(FormattedValue::new(Raw(bytes), format)).to_string()
+        Value(FormattedValue::new(Raw(bytes), format, Encoding::UTF8)).to_string()
     }
 
     fn text(bytes: &[u8]) -> String {
@@ -295,9 +299,9 @@ mod tests {
         let limit = all.len();
         for shown in [
             Prose(all.as_bytes(), limit).to_string(),
-            Data { bytes: all.as_bytes(), format: Some(Format::TEXT), limit }.to_string(),
-            all.chars().map(|c| Name(Text(c.to_string().as_bytes())).to_string()).collect(),
-            all.chars().map(|c| Word(Text(c.to_string().as_bytes())).to_string()).collect(),
+            Data { text: Text::utf8(all.as_bytes()), format: Some(Format::TEXT), limit }.to_string(),
+            all.chars().map(|c| Name(Text::utf8(c.to_string().as_bytes())).to_string()).collect(),
+            all.chars().map(|c| Word(Text::utf8(c.to_string().as_bytes())).to_string()).collect(),
         ] {
             assert!(!shown.contains(is_escaped));
         }
@@ -308,7 +312,7 @@ mod tests {
     fn a_byte_that_is_not_utf8_costs_only_itself() {
         assert_eq!(Prose(b"SELECT 'na\xefve'", SQL).to_string(), r"SELECT 'na\xefve'");
         assert_eq!(text(b"na\xefve"), r"E'na\xefve'");
-        assert_eq!(Name(Text(b"na\xefve")).to_string(), r#""na\xefve""#);
+        assert_eq!(Name(Text::utf8(b"na\xefve")).to_string(), r#""na\xefve""#);
     }
 
     #[test]
@@ -331,7 +335,7 @@ mod tests {
         assert_eq!(text(&[b'x'; 1_000_000]), format!("'{}'… (1000000 bytes)", "x".repeat(VALUE)));
         assert_eq!(text(&[b'1'; 100]), format!("'{}'… (100 bytes)", "1".repeat(VALUE)), "not a smaller number");
         assert_eq!(Binary(&[0xab; 25]).to_string(), format!("\\x{}… (25 bytes)", "ab".repeat(BINARY)));
-        assert_eq!(Name(Text(&[b'n'; 64])).to_string(), format!("{}…", "n".repeat(NAME)));
+        assert_eq!(Name(Text::utf8(&[b'n'; 64])).to_string(), format!("{}…", "n".repeat(NAME)));
     }
 
     #[test]
@@ -339,10 +343,10 @@ mod tests {
         for (name, shown) in
             [("id", "id"), ("?column?", "?column?"), ("größe", "größe"), ("two words", "\"two words\""), ("", "\"\"")]
         {
-            assert_eq!(Name(Text(name.as_bytes())).to_string(), shown);
+            assert_eq!(Name(Text::utf8(name.as_bytes())).to_string(), shown);
         }
-        assert_eq!(Name(Text(b"a\"b")).to_string(), "\"a\"\"b\"");
-        assert_eq!(Word(Text(b"ISO, MDY")).to_string(), "'ISO, MDY'");
-        assert_eq!(Word(Text(b"Europe/Berlin")).to_string(), "Europe/Berlin");
+        assert_eq!(Name(Text::utf8(b"a\"b")).to_string(), "\"a\"\"b\"");
+        assert_eq!(Word(Text::utf8(b"ISO, MDY")).to_string(), "'ISO, MDY'");
+        assert_eq!(Word(Text::utf8(b"Europe/Berlin")).to_string(), "Europe/Berlin");
     }
 }

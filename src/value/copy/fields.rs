@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::iter::Peekable;
 
 use super::{CopyFormat, CopyOptions};
+use crate::encoding::Encoding;
 use crate::reader::Reader;
 use crate::value::composite;
-use crate::value::encoding::Encoding;
 
 /// The fields of a row, one by one.
 pub(super) enum Fields<'a> {

@@ -1,7 +1,7 @@
 //! Where rows end, in bytes that come in pieces.
 
 use super::{CopyFormat, CopyOptions};
-use crate::value::encoding::Encoding;
+use crate::encoding::Encoding;
 
 /// What ends with the bytes that were scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
