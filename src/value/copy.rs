@@ -324,6 +324,11 @@ impl<'a> Split<'a> {
         self.splitter.state.unfinished
     }
 
+    /// Whether it is in the binary format.
+    pub fn is_binary(self) -> bool {
+        self.splitter.options.format == CopyFormat::Binary
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(self) -> bool {
         self.skipped() == 0 && self.splitter.rest.is_none() && self.unfinished() == 0 && self.lines().next().is_none()
@@ -366,7 +371,8 @@ impl<'a> Walk<'a> {
         self.rest = rest;
         let mut step = Step { piece, carried: *carried, is_dropped: *is_dropped, is_header: *is_header, end };
         // A row that is whole where it lies need not be kept.
-        step.is_dropped |= (step.carried > 0 || end.is_none()) && step.len() > self.longest;
+        let is_to_be_kept = end.is_none() || step.carried > 0 && end == Some(End::Row);
+        step.is_dropped |= is_to_be_kept && step.len() > self.longest;
         if end.is_some() {
             (*carried, *is_dropped) = (0, false);
             *is_header &= end == Some(End::Nothing);

@@ -98,7 +98,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         | Message::CloseComplete
         | Message::Flush
         | Message::Sync
-        | Message::CopyDone => Ok(()),
+        | Message::CopyDone(_) => Ok(()),
     }
 }
 
