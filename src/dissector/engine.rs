@@ -294,7 +294,14 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes what a framer says.
-    fn step(&mut self, session: &mut Session, about: &mut About, direction: Direction, step: &Step<'_>, origin: Origin) {
+    fn step(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        step: &Step<'_>,
+        origin: Origin,
+    ) {
         match step {
             Step::More => {}
             Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
@@ -395,6 +402,7 @@ impl<S: Sink> Engine<'_, S> {
             }
         }
         let Connection { session, about, .. } = connection;
+        session.release_copy();
         if session.dialogue().held() > MANY_REQUESTS {
             session.dialogue_mut().give_up(origin, self.shared);
             self.tell_queries(session, about);

@@ -79,7 +79,7 @@ impl Serialize for CopyRows<'_> {
             header: split.header().map(|row| Row { row, keys: &[] }),
             rows: Some(Rows(self)),
             unfinished: split.unfinished(),
-            skipped: split.skipped(),
+            skipped: split.too_long() + split.lost(),
             data: rest.as_deref().map(|bytes| CopyPiece { bytes, format }),
         };
         body.serialize(serializer)

@@ -8,14 +8,14 @@ use crate::hex::Bytea;
 
 /// Makes names unique: one that comes again gets `#2`, `#3`, … behind it.
 #[derive(Debug, Default)]
-pub(super) struct UniqueKeys<'a> {
+pub(crate) struct UniqueKeys<'a> {
     /// The keys so far, and how often each came as a name.
     seen: HashMap<Cow<'a, str>, u64>,
 }
 
 impl<'a> UniqueKeys<'a> {
     /// The key for the next name. One that is not UTF-8 is written in hex, as `\\x…`.
-    pub(super) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
+    pub(crate) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
         let name = match name.as_str() {
             Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(Bytea(name.0).to_string()),

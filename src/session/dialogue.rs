@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::budget::Budget;
+use super::budget::{Budget, Share};
 use super::cancel::CancelKey;
 use super::effects;
 use super::execution::{Execution, Executions, Outcome, Protocol, SMALL};
@@ -11,12 +11,14 @@ use super::names::{Known, Names};
 use super::pending::{Attribution, Expected, Fate, Pending, Place, Request};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statement, Statements};
+use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
+use crate::sql::statement;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -26,8 +28,13 @@ enum About {
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
     Name(TargetKind, Box<[u8]>),
-    /// A simple query that may do something to names.
-    Sql(Box<[u8]>),
+    /// A simple query that may do something to names, or copy.
+    Sql {
+        sql: Box<[u8]>,
+        /// Where the statement begins that is executed now.
+        now: usize,
+        _share: Share,
+    },
 }
 
 /// Requests and replies.
@@ -40,8 +47,8 @@ pub struct Dialogue {
     run: Option<Arc<Row>>,
     /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
     describes_statement: bool,
-    /// How many statements of the simple query under way are completed.
-    simple_done: usize,
+    /// The last statement that began to copy: its request, and where in its text it is.
+    copied: (u64, usize),
     transaction: Option<TransactionStatus>,
     /// How many requests were sent that execute something.
     queries: u64,
@@ -66,11 +73,16 @@ impl Dialogue {
             executions: Executions::default(),
             run: None,
             describes_statement: false,
-            simple_done: 0,
+            copied: (0, 0),
             transaction: None,
             queries: 0,
             cancel_key: None,
         }
+    }
+
+    /// The room that the connection has for what it remembers.
+    pub const fn budget(&self) -> &Budget {
+        self.statements.budget()
     }
 
     /// What a CancelRequest for this session repeats.
@@ -268,8 +280,13 @@ impl Dialogue {
                     }
                 }
                 about = match message {
-                    Some(Message::Query(query)) if !seen.is_cut && effects::may_name(query.query.text.0) => {
-                        About::Sql(query.query.text.0.into())
+                    Some(Message::Query(query)) if !seen.is_cut && effects::is_needed(query.query.text.0) => {
+                        let sql = query.query.text.0;
+                        statements.budget().take(sql.len()).map_or(About::Nothing, |share| About::Sql {
+                            sql: sql.into(),
+                            now: 0,
+                            _share: share,
+                        })
                     }
                     _ => About::Nothing,
                 };
@@ -315,7 +332,8 @@ impl Dialogue {
         self.follow_run(tag, seen.whole());
         match (tag, seen.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
-            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(complete, shared),
+            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(Some(complete), shared),
+            (b'C', _) => self.take_effects(None, shared),
             _ => {}
         }
         let head = self.pending.head().map(|head| head.request);
@@ -338,7 +356,6 @@ impl Dialogue {
             }
         }
         if tag == b'Z' {
-            self.simple_done = 0;
             self.transaction = match seen.whole() {
                 Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
                 _ => None,
@@ -351,21 +368,35 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, complete: &CommandComplete<'_>, shared: &mut Shared) {
-        let Self { pending, statements, simple_done, .. } = self;
-        let text;
-        let sql = match pending.head().map(|head| &head.about) {
-            Some(About::Sql(sql)) => effects::nth(sql, *simple_done),
-            Some(About::Portal(portal)) => {
-                let kept = portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?));
-                // What they do may push the text out.
-                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(<[u8]>::to_vec);
-                text.as_deref().and_then(|sql| effects::nth(sql, 0))
-            }
+    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+        if let Some(complete) = complete {
+            let tag = complete.command_tag.0;
+            // What they do may push the text out.
+            let sql = if effects::needs_text(tag) { self.executed(shared).map(<[u8]>::to_vec) } else { None };
+            effects::apply(tag, sql.as_deref(), &mut self.statements, &mut shared.kept);
+        }
+        if let Some(About::Sql { sql, now, .. }) = self.pending.head_mut().map(|head| &mut head.about) {
+            *now += statement::split(sql.get(*now..).unwrap_or_default()).next().map_or(0, |range| range.end);
+        }
+    }
+
+    /// The statement that is executed now, where it is known.
+    pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<&'a [u8]> {
+        let sql = match &self.pending.head()?.about {
+            About::Sql { sql, now, .. } => sql.get(*now..),
+            About::Portal(portal) => portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?)),
             _ => None,
-        };
-        effects::apply(complete.command_tag.0, sql, statements, &mut shared.kept);
-        *simple_done += 1;
+        }?;
+        statement::split(sql).next().and_then(|range| sql.get(range))
+    }
+
+    /// Whether it is a COPY that begins now, and all of its data is to come.
+    pub fn begins_copy(&mut self, from: Direction) -> bool {
+        let Some(head) = self.pending.head() else { return false };
+        let now = if let About::Sql { now, .. } = head.about { now } else { 0 };
+        // It begins once. To look at its statement again, for each of many replies that say it does, would take long.
+        let is_first = std::mem::replace(&mut self.copied, (head.id, now)) != (head.id, now);
+        is_first && (from == Direction::Backend || !self.pending.has_copy_end())
     }
 
     /// Takes note of the columns that the rows have which follow.

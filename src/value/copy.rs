@@ -62,7 +62,15 @@ enum Form {
     Binary,
 }
 
-impl CopyField<'_> {
+impl<'a> CopyField<'a> {
+    /// Its text in UTF-8, where it is valid in its encoding, else its bytes.
+    pub fn into_name(self) -> Cow<'a, [u8]> {
+        match self.text() {
+            Some(Cow::Owned(text)) => text.into_bytes().into(),
+            _ => self.bytes.unwrap_or_default(),
+        }
+    }
+
     /// Whether it is text, as far as it is valid in its encoding.
     pub const fn is_text(&self) -> bool {
         matches!(self.form, Form::Text(_))
@@ -117,8 +125,10 @@ pub struct Splitter {
     state: State,
     /// Whether that was the end.
     is_end: bool,
-    /// How many bytes that ended in it are given in no row.
-    skipped: u64,
+    /// How many bytes that ended in it are in no row, for these were too long.
+    too_long: u64,
+    /// How many, for something before them was lost.
+    lost: u64,
     /// Where in it begins what is in no row, and whether all of `whole` is in none either.
     rest: Option<(usize, bool)>,
     /// What of that data did not begin in it, and is whole now.
@@ -154,7 +164,8 @@ impl Splitter {
             before: state,
             state,
             is_end: false,
-            skipped: 0,
+            too_long: 0,
+            lost: 0,
             rest: None,
             whole,
             carry,
@@ -212,7 +223,8 @@ impl Splitter {
     }
 
     fn take(&mut self, data: &[u8], is_end: bool) {
-        (self.before, self.is_end, self.skipped, self.rest) = (self.state, is_end, 0, None);
+        (self.before, self.is_end) = (self.state, is_end);
+        (self.too_long, self.lost, self.rest) = (0, 0, None);
         self.whole.clear();
         self.whole.shrink_to(SMALL);
         let mut walk = self.walk(data);
@@ -226,7 +238,7 @@ impl Splitter {
                         self.end();
                     }
                     if step.is_dropped {
-                        self.skipped += step.len();
+                        self.too_long += step.len();
                     } else if walk.is_mark(&step, &self.whole) {
                         walk.state.scanner = Scanner::Over;
                         let at = data.len() - walk.rest.len();
@@ -235,11 +247,11 @@ impl Splitter {
                     }
                 }
                 Some(End::Rest) => {
-                    self.skipped += if step.is_dropped { step.carried } else { 0 };
+                    self.too_long += if step.is_dropped { step.carried } else { 0 };
                     self.rest = Some((data.len() - step.piece.len(), is_carried));
                     self.end();
                 }
-                Some(End::Skipped) => self.skipped += step.len(),
+                Some(End::Skipped) => self.lost += step.len(),
                 Some(End::Nothing) => self.carry.clear(),
             }
         }
@@ -313,10 +325,14 @@ impl<'a> Split<'a> {
         Some(if is_carried { [&self.splitter.whole, rest].concat().into() } else { rest.into() })
     }
 
-    /// How many bytes end in it that are given neither in a row nor in the rest: of rows that were too long to be kept, and
-    /// those between something that was lost and the next row.
-    pub const fn skipped(self) -> u64 {
-        self.splitter.skipped
+    /// How many bytes of rows end in it that were too long to be kept.
+    pub const fn too_long(self) -> u64 {
+        self.splitter.too_long
+    }
+
+    /// How many bytes it has between something that was lost and the next row.
+    pub const fn lost(self) -> u64 {
+        self.splitter.lost
     }
 
     /// How many bytes there are of a row that goes on in the next message.
@@ -331,7 +347,11 @@ impl<'a> Split<'a> {
 
     /// Whether nothing is in it.
     pub fn is_empty(self) -> bool {
-        self.skipped() == 0 && self.splitter.rest.is_none() && self.unfinished() == 0 && self.lines().next().is_none()
+        self.too_long() == 0
+            && self.lost() == 0
+            && self.splitter.rest.is_none()
+            && self.unfinished() == 0
+            && self.lines().next().is_none()
     }
 }
 

@@ -105,6 +105,13 @@ pub(super) struct Data<'a> {
     pub(super) limit: usize,
 }
 
+impl<'a> Data<'a> {
+    /// A value.
+    pub(super) const fn value(bytes: &'a [u8], format: Format) -> Self {
+        Self { bytes, format: Some(format), limit: VALUE }
+    }
+}
+
 impl fmt::Display for Data<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_text = match self.format {

@@ -17,7 +17,8 @@ fn split(
         let fields = |row: CopyRow<'_>| row.fields().map(|field| field.bytes.map(Cow::into_owned)).collect();
         rows.extend(split.rows().map(fields));
         others.extend(split.header().map(|row| format!("header {}", row.as_bytes().escape_ascii())));
-        others.extend((split.skipped() > 0).then(|| format!("skipped {}", split.skipped())));
+        let skipped = split.too_long() + split.lost();
+        others.extend((skipped > 0).then(|| format!("skipped {skipped}")));
         others.extend(split.rest().map(|rest| format!("rest {}", rest.escape_ascii())));
     };
     for piece in pieces {
@@ -146,7 +147,8 @@ fn found(splitter: &mut Splitter, data: &[u8]) -> Vec<String> {
     splitter.push(data);
     let split = splitter.split(data);
     assert_eq!(split.rest(), None);
-    let skipped = (split.skipped() > 0).then(|| format!("skipped {}", split.skipped()));
+    let skipped = split.too_long() + split.lost();
+    let skipped = (skipped > 0).then(|| format!("skipped {skipped}"));
     skipped.into_iter().chain(split.rows().map(|row| format!("row {}", row.as_bytes().escape_ascii()))).collect()
 }
 
