@@ -150,7 +150,11 @@ impl Dissector {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
             forget_from: 0,
-            shared: Shared::new(config.max_remembered, config.records.queries),
+            shared: Shared::new(
+                config.max_remembered,
+                config.records.queries,
+                config.records.messages.then_some(config.max_message),
+            ),
             config,
             defragmenter: Defragmenter::default(),
             counters: Counters::default(),

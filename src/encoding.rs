@@ -150,6 +150,11 @@ impl Encoding {
         })
     }
 
+    /// Whether it has characters of two bytes of which the second may look like ASCII.
+    pub(crate) fn has_second_bytes(self) -> bool {
+        self.has_second_byte(0x81)
+    }
+
     /// Whether a byte is the first of two, of which the second may look like ASCII.
     pub(crate) fn has_second_byte(self, lead: u8) -> bool {
         match self.charset().map_or(Width::One, |charset| charset.width) {

@@ -143,7 +143,7 @@ impl Connection {
 
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
-        self.tcp.held() + self.tcp.recent() + framers + self.opening.capacity() + self.session.dialogue().held()
+        self.tcp.held() + self.tcp.recent() + framers + self.opening.capacity() + self.session.held()
     }
 }
 

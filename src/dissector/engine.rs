@@ -402,6 +402,7 @@ impl<S: Sink> Engine<'_, S> {
             }
         }
         let Connection { session, about, .. } = connection;
+        session.release_copy();
         if session.dialogue().held() > MANY_REQUESTS {
             session.dialogue_mut().give_up(origin, self.shared);
             self.tell_queries(session, about);

@@ -5,6 +5,7 @@ use super::connection::About;
 use super::engine::{Engine, Loss};
 use crate::direction::Direction;
 use crate::packet::Origin;
+use crate::pg::copy::CopyRows;
 use crate::pg::extended::TargetKind;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::message::{self, Message};
@@ -84,7 +85,8 @@ impl<S: Sink> Engine<'_, S> {
         };
         let content = match decoded {
             Ok(mut message) => {
-                attributes.flags.midstream |= complete(&mut message, session, &meaning, self.config.named_rows);
+                let flags = &mut attributes.flags;
+                complete(&mut message, direction, session, &meaning, self.config.named_rows, flags);
                 Content::Decoded(message)
             }
             Err(error) => {
@@ -93,7 +95,15 @@ impl<S: Sink> Engine<'_, S> {
                 Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
             }
         };
+        let (too_long, lost) = rows_of(&content).map_or((0, 0), |rows| (rows.split.too_long(), rows.split.lost()));
+        attributes.flags.limit |= too_long > 0;
+        attributes.flags.midstream |= lost > 0;
         self.message(about, direction, frame, content, attributes, origin);
+        if too_long > 0 {
+            let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
+            let (dir, skipped) = (Some(direction), Some(too_long));
+            self.lose(about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
+        }
         meaning.is_ready
     }
 
@@ -212,14 +222,20 @@ fn meaning_flags(meaning: &Meaning) -> Flags {
     Flags { midstream: meaning.subject.is_unknown(), skipped: meaning.is_skipped, ..Flags::default() }
 }
 
-/// Gives a message what only the session knows of it. Says whether something that it depends on was never seen.
-fn complete<'a>(message: &mut Message<'a>, session: &'a Session, meaning: &'a Meaning, has_named_rows: bool) -> bool {
+/// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
+fn complete<'a>(
+    message: &mut Message<'a>,
+    direction: Direction,
+    session: &'a Session,
+    meaning: &'a Meaning,
+    has_named_rows: bool,
+    flags: &mut Flags,
+) {
     let settings = Some(&session.facts().settings);
     match message {
         Message::Bind(bind) => {
             bind.parameters.settings = settings;
             bind.parameters.types = meaning.subject.parameter_types();
-            false
         }
         Message::DataRow(row) => {
             let shape = session.dialogue().row();
@@ -227,19 +243,29 @@ fn complete<'a>(message: &mut Message<'a>, session: &'a Session, meaning: &'a Me
             row.values.settings = settings;
             row.values.types = shape.map_or(Types::default(), RowShape::types);
             row.values.columns = shape.filter(|_| has_named_rows).map(RowShape::fields);
-            row.values.formats.is_unknown() && !row.values.list.is_empty()
+            flags.midstream |= row.values.formats.is_unknown() && !row.values.list.is_empty();
         }
-        Message::FunctionCall(call) => {
-            call.arguments.settings = settings;
-            false
-        }
+        Message::FunctionCall(call) => call.arguments.settings = settings,
         Message::FunctionCallResponse(response) => {
             response.value.format = session.dialogue().row_formats().get(0);
             response.value.settings = settings;
-            response.value.format.is_none()
+            flags.midstream |= response.value.format.is_none();
         }
-        Message::CopyData(copy) => copy.data.format.is_none(),
-        Message::UnknownAuthenticationResponse(_) => true,
-        _ => false,
+        Message::CopyData(copy) => {
+            copy.rows = session.copy_rows(direction, Some(copy.data.bytes), has_named_rows);
+            flags.midstream |= copy.data.format.is_none();
+        }
+        Message::CopyDone(copy) => copy.rows = session.copy_rows(direction, None, has_named_rows),
+        Message::UnknownAuthenticationResponse(_) => flags.midstream = true,
+        _ => {}
+    }
+}
+
+/// The rows of a COPY that are in a message.
+const fn rows_of<'a>(content: &Content<'a>) -> Option<CopyRows<'a>> {
+    match content {
+        Content::Decoded(Message::CopyData(copy)) => copy.rows,
+        Content::Decoded(Message::CopyDone(copy)) => copy.rows,
+        _ => None,
     }
 }

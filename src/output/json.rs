@@ -8,6 +8,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
+use crate::pg::message::Body;
 use crate::record::{Content, MessageRecord, Record};
 use crate::time::{Rfc3339, Timestamp};
 
@@ -106,11 +107,8 @@ impl LineWriter {
             Content::Decoded(message) => {
                 out.extend_from_slice(message.name().as_bytes());
                 out.push(b'"');
-                let end = out.len();
-                out.extend_from_slice(b",\"body\":");
-                match message.serialize_body(Serializer::new(out)) {
-                    Some(written) => written?,
-                    None => out.truncate(end),
+                if message.has_body() {
+                    member(out, "body", &Body(message))?;
                 }
             }
             Content::Undecoded { name, body } => {

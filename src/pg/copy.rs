@@ -1,13 +1,16 @@
 //! COPY: its beginning, its data, and its failure.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use super::list::List;
-use super::row::{Format, Guess};
+use super::row::{Format, FormattedValue, Guess, Values};
 use super::text::{Bytea, Hex, Sql, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
+use crate::value::copy::{CopyRow, Split};
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -29,10 +32,128 @@ impl<'a> CopyResponse<'a> {
 }
 
 /// CopyData: a piece of the data, which need not be a whole row.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug)]
 pub struct CopyData<'a> {
     /// The piece.
     pub data: CopyPiece<'a>,
+    /// The rows in it, where it is known how they are written.
+    pub rows: Option<CopyRows<'a>>,
+}
+
+/// CopyDone: no data follows.
+#[derive(Clone, Debug, Default)]
+pub struct CopyDone<'a> {
+    /// The last row, where no end of a line made it whole.
+    pub rows: Option<CopyRows<'a>>,
+}
+
+/// Rows of a COPY, with the names of the columns where they are to be written with each.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyRows<'a> {
+    /// The rows.
+    pub split: Split<'a>,
+    /// The names, all different; none where rows are to be arrays.
+    pub keys: &'a [String],
+}
+
+impl Serialize for CopyData<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.rows {
+            Some(rows) => rows.serialize(serializer),
+            None => Body { data: Some(self.data), ..Body::default() }.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for CopyDone<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.rows.serialize(serializer)
+    }
+}
+
+impl Serialize for CopyRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let split = self.split;
+        let rest = split.rest();
+        let body = Body {
+            header: split.header().map(|row| Row { row, keys: &[] }),
+            rows: Some(Rows(self)),
+            unfinished: split.unfinished(),
+            skipped: split.too_long() + split.lost(),
+            data: rest.as_deref().map(|rest| CopyPiece::rest(rest, split)),
+        };
+        body.serialize(serializer)
+    }
+}
+
+/// What a CopyData is written as, and a CopyDone where something is left for it.
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "CopyData")]
+struct Body<'a> {
+    /// The names of the columns: the line that HEADER asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<FormattedValue<'_>>>")]
+    header: Option<Row<'a>>,
+    /// The rows that end in the message, where the statement tells how they are written: text as strings, `"\\x…"` in binary
+    /// format, null for NULL. Objects, by the names of the columns, where these are known and asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Values<'_>>>")]
+    rows: Option<Rows<'a>>,
+    /// Bytes of a row that goes on in the next message.
+    #[serde(skip_serializing_if = "is_zero")]
+    unfinished: u64,
+    /// Bytes of rows that end in the message and are not given: they were too long to be kept (flag `limit`), or a part of
+    /// them was lost (flag `midstream`).
+    #[serde(skip_serializing_if = "is_zero")]
+    skipped: u64,
+    /// The data, where it is not known how rows are written; else what is in no row: the mark of the end that older clients
+    /// send, what cannot be read, and what comes behind them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<CopyPiece<'a>>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+macro_rules! schema_of_body {
+    ($($type:ty),*) => {
+        $(impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                Body::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Body::json_schema(generator)
+            }
+        })*
+    };
+}
+schema_of_body!(CopyData<'_>, CopyDone<'_>);
+
+struct Rows<'a>(&'a CopyRows<'a>);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let CopyRows { split, keys } = *self.0;
+        serializer.collect_seq(split.rows().map(|row| Row { row, keys }))
+    }
+}
+
+struct Row<'a> {
+    row: CopyRow<'a>,
+    keys: &'a [String],
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A row of another number of fields is an error, and its fields are of no columns.
+        if self.keys.is_empty() || self.row.fields().count() != self.keys.len() {
+            serializer.collect_seq(self.row.fields())
+        } else {
+            serializer.collect_map(self.keys.iter().zip(self.row.fields()))
+        }
+    }
 }
 
 /// Data of a COPY: a string in text format, `"\\x…"` in binary format.
@@ -48,7 +169,13 @@ pub struct CopyPiece<'a> {
     pub is_torn: bool,
 }
 
-impl CopyPiece<'_> {
+impl<'a> CopyPiece<'a> {
+    /// What is in no row of a COPY. Where that begins is not plain, so that it may be inside a character.
+    pub(crate) fn rest(bytes: &'a [u8], split: Split<'_>) -> Self {
+        let (format, encoding) = (if split.is_binary() { Format::BINARY } else { Format::TEXT }, split.encoding());
+        Self { bytes, format: Some(format), encoding, is_torn: encoding.is_misread_when_cut() }
+    }
+
     /// Whether it may end inside a character, so that what is behind it could be taken for other characters.
     pub fn tears(&self) -> bool {
         self.format == Some(Format::TEXT)

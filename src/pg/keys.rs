@@ -8,14 +8,14 @@ use crate::hex::Bytea;
 
 /// Makes names unique: one that comes again gets `#2`, `#3`, … behind it.
 #[derive(Debug, Default)]
-pub(super) struct UniqueKeys<'a> {
+pub(crate) struct UniqueKeys<'a> {
     /// The keys so far, and how often each came as a name.
     seen: HashMap<Cow<'a, str>, u64>,
 }
 
 impl<'a> UniqueKeys<'a> {
     /// The key for the next name. One that is not valid in its encoding is written in hex, as `\\x…`.
-    pub(super) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
+    pub(crate) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
         let name = name.to_str().unwrap_or_else(|| Cow::Owned(Bytea(name.0).to_string()));
         let mut times = self.seen.get(&name).map_or(1, |times| times + 1);
         let mut key = name.clone();

@@ -2,11 +2,13 @@
 //!
 //! Bodies are decoded without a copy: every message borrows from the frame.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::auth::{self, Asked, Authentication};
-use super::copy::{CopyData, CopyFail, CopyPiece, CopyResponse};
+use super::copy::{CopyData, CopyDone, CopyFail, CopyPiece, CopyResponse};
 use super::error::Fields;
 use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
 use super::frame::Frame;
@@ -42,8 +44,9 @@ pub struct Context {
 macro_rules! messages {
     ($($variant:ident $(($body:ty))? = $name:literal,)*) => {
         /// Every message of protocol 3.0 and 3.2, by its documented name. Written as `"type"` and `"body"`.
-        #[derive(Clone, Debug, Serialize, JsonSchema)]
+        #[derive(Clone, Debug, JsonSchema)]
         #[serde(tag = "type", content = "body")]
+        #[schemars(transform = body_is_optional)]
         #[allow(missing_docs)] // the names are the documentation's
         pub enum Message<'a> {
             $(#[serde(rename = $name)] $variant $(($body))?,)*
@@ -60,19 +63,35 @@ macro_rules! messages {
                 }
             }
 
-            /// Serializes its fields; nothing where it has none.
-            pub(crate) fn serialize_body<S: Serializer>(&self, serializer: S) -> Option<Result<S::Ok, S::Error>> {
+            /// Whether it has fields to be written.
+            pub(crate) const fn has_body(&self) -> bool {
                 match self {
-                    $(messages!(@pattern $variant body $($body)?) => messages!(@body serializer body $($body)?),)*
+                    Self::CopyDone(done) if done.rows.is_none() => false,
+                    $(messages!(@pattern $variant _ $($body)?) => messages!(@has_body $($body)?),)*
+                }
+            }
+        }
+
+        impl Serialize for Body<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.0 {
+                    $(messages!(@message $variant body $($body)?) => messages!(@body serializer body $($body)?),)*
                 }
             }
         }
     };
     (@pattern $variant:ident $body:tt) => { Self::$variant };
     (@pattern $variant:ident $body:tt $type:ty) => { Self::$variant($body) };
-    (@body $serializer:ident $body:ident) => { None };
-    (@body $serializer:ident $body:ident $type:ty) => { Some($body.serialize($serializer)) };
+    (@message $variant:ident $body:tt) => { Message::$variant };
+    (@message $variant:ident $body:tt $type:ty) => { Message::$variant($body) };
+    (@has_body) => { false };
+    (@has_body $type:ty) => { true };
+    (@body $serializer:ident $body:ident) => { $serializer.serialize_unit() };
+    (@body $serializer:ident $body:ident $type:ty) => { $body.serialize($serializer) };
 }
+
+/// The fields of a message.
+pub(crate) struct Body<'a>(pub(crate) &'a Message<'a>);
 
 messages! {
     // Without a tag.
@@ -141,8 +160,19 @@ messages! {
     CopyOutResponse(CopyResponse<'a>) = "CopyOutResponse",
     CopyBothResponse(CopyResponse<'a>) = "CopyBothResponse",
     CopyData(CopyData<'a>) = "CopyData",
-    CopyDone = "CopyDone",
+    CopyDone(CopyDone<'a>) = "CopyDone",
     CopyFail(CopyFail<'a>) = "CopyFail",
+}
+
+impl Serialize for Message<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Message", 2)?;
+        object.serialize_field("type", self.name())?;
+        if self.has_body() {
+            object.serialize_field("body", &Body(self))?;
+        }
+        object.end()
+    }
 }
 
 impl<'a> Message<'a> {
@@ -206,7 +236,7 @@ impl<'a> Message<'a> {
             b'B' => Self::Bind(Bind::decode(r)?),
             b'C' => Self::Close(Target::decode(r)?),
             b'd' => Self::copy_data(r, context),
-            b'c' => Self::CopyDone,
+            b'c' => Self::CopyDone(CopyDone::default()),
             b'f' => Self::CopyFail(CopyFail::decode(r, show)?),
             b'D' => Self::Describe(Target::decode(r)?),
             b'E' => Self::Execute(Execute::decode(r)?),
@@ -252,7 +282,7 @@ impl<'a> Message<'a> {
             b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r)?),
             b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
             b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),
-            b'c' => Self::CopyDone,
+            b'c' => Self::CopyDone(CopyDone::default()),
             b'd' => Self::copy_data(r, context),
             b'n' => Self::NoData,
             b's' => Self::PortalSuspended,
@@ -264,9 +294,8 @@ impl<'a> Message<'a> {
 
     fn copy_data(r: &mut Reader<'a>, context: &Context) -> Self {
         let Context { encoding, copy_format, is_copy_torn, .. } = *context;
-        Self::CopyData(CopyData {
-            data: CopyPiece { bytes: r.rest(), format: copy_format, encoding, is_torn: is_copy_torn },
-        })
+        let data = CopyPiece { bytes: r.rest(), format: copy_format, encoding, is_torn: is_copy_torn };
+        Self::CopyData(CopyData { data, rows: None })
     }
 }
 
@@ -285,6 +314,18 @@ impl<'a> From<Authentication<'a>> for Message<'a> {
             Authentication::SaslContinue(body) => Self::AuthenticationSaslContinue(body),
             Authentication::SaslFinal(body) => Self::AuthenticationSaslFinal(body),
             Authentication::Unknown(body) => Self::UnknownAuthentication(body),
+        }
+    }
+}
+
+/// In the schema: CopyDone seldom has a body.
+fn body_is_optional(schema: &mut Schema) {
+    let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    for variant in variants.into_iter().flatten() {
+        if variant.pointer("/properties/type/const").is_some_and(|name| name == "CopyDone")
+            && let Some(required) = variant.get_mut("required")
+        {
+            *required = json!(["type"]);
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod error;
 pub mod extended;
 pub mod frame;
 pub mod framer;
-mod keys;
+pub(crate) mod keys;
 pub mod list;
 pub mod message;
 pub mod query;

@@ -12,12 +12,15 @@ use super::pending::{Expected, Fate, Pending, Place, Request};
 use super::request::{About, Taken};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
+use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
+use crate::pg::text::Text;
+use crate::sql::statement;
 
 /// Requests and replies.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ pub struct Dialogue {
     run: Option<Arc<Row>>,
     /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
     describes_statement: bool,
-    /// How many statements of the simple query under way are completed.
-    simple_done: usize,
+    /// The last statement that began to copy: its request, and where in its text it is.
+    copied: (u64, usize),
     transaction: Option<TransactionStatus>,
     /// How many requests were sent that execute something.
     queries: u64,
@@ -55,11 +58,16 @@ impl Dialogue {
             executions: Executions::default(),
             run: None,
             describes_statement: false,
-            simple_done: 0,
+            copied: (0, 0),
             transaction: None,
             queries: 0,
             cancel_key: None,
         }
+    }
+
+    /// The room that the connection has for what it remembers.
+    pub const fn budget(&self) -> &Budget {
+        self.statements.budget()
     }
 
     /// What a CancelRequest for this session repeats.
@@ -175,7 +183,8 @@ impl Dialogue {
         self.follow_run(tag, seen.whole());
         match (tag, seen.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
-            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(complete, shared),
+            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(Some(complete), shared),
+            (b'C', _) => self.take_effects(None, shared),
             _ => {}
         }
         let head = self.pending.head().map(|head| head.request);
@@ -198,7 +207,6 @@ impl Dialogue {
             }
         }
         if tag == b'Z' {
-            self.simple_done = 0;
             self.transaction = match seen.whole() {
                 Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
                 _ => None,
@@ -211,21 +219,39 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, complete: &CommandComplete<'_>, shared: &mut Shared) {
-        let Self { pending, statements, simple_done, .. } = self;
-        let text;
-        let sql = match pending.head().map(|head| &head.about) {
-            Some(About::Sql(sql)) => effects::nth(sql.get(), *simple_done),
-            Some(About::Portal(portal)) => {
-                let kept = portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?));
-                // What they do may push the text out.
-                text = kept.filter(|_| effects::needs_text(complete.command_tag.0)).map(|sql| sql.kept().into_owned());
-                text.as_ref().and_then(|sql| effects::nth(sql.get(), 0))
+    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+        if let Some(complete) = complete {
+            let tag = complete.command_tag.0;
+            // What they do may push the text out.
+            let sql =
+                if effects::needs_text(tag) { self.executed(shared).map(|sql| sql.kept().into_owned()) } else { None };
+            effects::apply(tag, sql.as_ref().map(|sql| sql.get()), &mut self.statements, &mut shared.kept);
+        }
+        if let Some(About::Sql { sql, now, .. }) = self.pending.head_mut().map(|head| &mut head.about) {
+            *now += statement::split(sql.get().0.get(*now..).unwrap_or_default()).next().map_or(0, |range| range.end);
+        }
+    }
+
+    /// The statement that is executed now, where it is known.
+    pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
+        let sql = match &self.pending.head()?.about {
+            About::Sql { sql, now, .. } => Text(sql.get().0.get(*now..)?, sql.get().1),
+            About::Portal(portal) => {
+                portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?))?
             }
-            _ => None,
+            _ => return None,
         };
-        effects::apply(complete.command_tag.0, sql, statements, &mut shared.kept);
-        *simple_done += 1;
+        let range = statement::split(sql.0).next()?;
+        Some(Text(sql.0.get(range)?, sql.1))
+    }
+
+    /// Whether it is a COPY that begins now, and all of its data is to come.
+    pub fn begins_copy(&mut self, from: Direction) -> bool {
+        let Some(head) = self.pending.head() else { return false };
+        let now = if let About::Sql { now, .. } = head.about { now } else { 0 };
+        // It begins once. To look at its statement again, for each of many replies that say it does, would take long.
+        let is_first = std::mem::replace(&mut self.copied, (head.id, now)) != (head.id, now);
+        is_first && (from == Direction::Backend || !self.pending.has_copy_end())
     }
 
     /// Takes note of the columns that the rows have which follow.

@@ -6,17 +6,18 @@
 
 use super::statements::{Kept, Statements};
 use crate::pg::text::Text;
-use crate::sql::statement::{self, Statement};
+use crate::sql::lexer::Lexer;
+use crate::sql::statement::Statement;
 
 /// A text longer than this is not looked through: it is data.
 const MAX_LEN: usize = 64 * 1024;
 
-/// Whether a simple query may do something to names, so that its text is needed when it is answered.
-pub(super) fn may_name(sql: &[u8]) -> bool {
-    const WORDS: [&[u8]; 4] = [b"prepare", b"deallocate", b"declare", b"close"];
+/// Whether a simple query may do something to names, or copy, so that its text is needed when it is answered.
+pub(super) fn is_needed(sql: &[u8]) -> bool {
     let is_one = |statement: &[u8]| {
-        let statement = statement.trim_ascii_start();
-        WORDS.iter().any(|word| statement.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word)))
+        let first = Lexer::new(statement).next_solid();
+        let is = |word| first.is_some_and(|first| first.is_word(word));
+        is("prepare") || is("deallocate") || is("declare") || is("close") || is("copy")
     };
     // A `;` inside a text begins no statement, but costs no more than a look.
     sql.len() <= MAX_LEN && sql.split(|byte| *byte == b';').any(is_one)
@@ -25,12 +26,6 @@ pub(super) fn may_name(sql: &[u8]) -> bool {
 /// Whether the text of a statement must be known to know what it has done, by its command tag.
 pub(super) const fn needs_text(tag: &[u8]) -> bool {
     matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
-}
-
-/// The statement of a text that is answered by a command tag when so many others have been.
-pub(super) fn nth(sql: Text<'_>, index: usize) -> Option<Text<'_>> {
-    let range = statement::split(sql.0).nth(index)?;
-    Some(Text(sql.0.get(range)?, sql.1))
 }
 
 /// Takes a command tag, with the text of the statement where that is known.
@@ -69,12 +64,17 @@ mod tests {
 
     #[test]
     fn texts_that_may_do_something_to_names_are_told_by_their_first_words() {
-        for sql in ["PREPARE a AS SELECT 1", " \n deallocate ALL", "BEGIN; Declare c CURSOR FOR SELECT 1", "a;;close c"]
-        {
-            assert!(may_name(sql.as_bytes()), "{sql}");
+        for sql in [
+            "PREPARE a AS SELECT 1",
+            " \n deallocate ALL",
+            "BEGIN; Declare c CURSOR FOR SELECT 1",
+            "a;;close c",
+            "-- now\n/* ! */copy t from stdin",
+        ] {
+            assert!(is_needed(sql.as_bytes()), "{sql}");
         }
-        for sql in ["", "SELECT 1", "EXECUTE a", "INSERT INTO declared VALUES (1)", "DISCARD ALL"] {
-            assert!(!may_name(sql.as_bytes()), "{sql}");
+        for sql in ["", "SELECT 1", "EXECUTE a", "INSERT INTO declared VALUES (1)", "DISCARD ALL", "copyt"] {
+            assert!(!is_needed(sql.as_bytes()), "{sql}");
         }
     }
 }

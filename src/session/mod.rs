@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
+use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::row::Format;
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 
 pub mod budget;
 pub mod cancel;
+mod copy;
 pub mod dialogue;
 mod effects;
 pub mod execution;
@@ -40,6 +42,7 @@ pub mod texts;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
+use copy::Copying;
 use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
@@ -93,9 +96,7 @@ pub struct Session {
     asked: Asked,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
-    copy_format: Option<Format>,
-    /// Whether the last piece of its data ended, or may have ended, inside a character.
-    is_copy_torn: bool,
+    copying: Copying,
     dialogue: Dialogue,
     facts: Facts,
 }
@@ -116,8 +117,7 @@ impl Session {
             phase,
             asked: Asked::Unknown,
             startup_at: None,
-            copy_format: None,
-            is_copy_torn: false,
+            copying: Copying::default(),
             dialogue,
             facts: Facts::default(),
         }
@@ -169,7 +169,7 @@ impl Session {
     pub fn lose(&mut self, direction: Direction) {
         self.dialogue.lose(direction == Direction::Frontend);
         self.facts.lose();
-        self.copy_format = None;
+        self.copying.end();
         self.startup_at = None;
         self.phase = match (self.phase, direction) {
             (Phase::Opening | Phase::Startup { .. }, Direction::Frontend) => Phase::Regular,
@@ -188,17 +188,14 @@ impl Session {
             asked: self.asked,
             gssenc: matches!(self.phase, Phase::Startup { asked: Some(Encryption::Gssapi) }),
             encoding: self.facts.encoding(),
-            copy_format: self.copy_format,
-            is_copy_torn: self.is_copy_torn,
+            copy_format: self.copying.format(),
+            is_copy_torn: self.copying.is_torn(),
             show_secrets,
         }
     }
 
     /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
-        if let Some(Message::CopyData(copy)) = seen.message {
-            self.is_copy_torn |= copy.data.tears() || seen.is_cut && copy.data.encoding.is_misread_when_cut();
-        }
         meaning.is_ready = self.facts.observe(direction, seen);
         match direction {
             Direction::Frontend => self.observe_frontend(seen, shared, meaning),
@@ -225,8 +222,50 @@ impl Session {
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
                 }
             }
-            Some(tag) => self.dialogue.request(tag, seen, shared, meaning),
+            Some(tag) => {
+                match tag {
+                    b'c' => self.copying.done(Direction::Frontend),
+                    b'd' => self.take_data(Direction::Frontend, seen),
+                    _ => {}
+                }
+                if matches!(tag, b'Q' | b'E' | b'c' | b'f') {
+                    self.copying.request();
+                }
+                self.dialogue.request(tag, seen, shared, meaning);
+            }
         }
+    }
+
+    fn begin_copy(&mut self, from: Direction, copy: &CopyResponse<'_>, seen: &Seen<'_, '_>, shared: &Shared) {
+        self.copying.begin(copy.format);
+        if !seen.is_cut
+            && let Some(longest) = shared.longest_copy_row
+            && self.dialogue.begins_copy(from)
+            && let Some(sql) = self.dialogue.executed(shared)
+        {
+            self.copying.understand(from, sql.0, &self.facts.settings, longest, self.dialogue.budget());
+        }
+    }
+
+    fn take_data(&mut self, from: Direction, seen: &Seen<'_, '_>) {
+        if let Some(Message::CopyData(copy)) = seen.message {
+            self.copying.data(from, copy.data, seen.is_cut, self.dialogue.budget());
+        }
+    }
+
+    /// The rows in the CopyData that was observed last; or what CopyDone has left, where that was.
+    pub fn copy_rows<'a>(&'a self, from: Direction, data: Option<&'a [u8]>, has_keys: bool) -> Option<CopyRows<'a>> {
+        self.copying.rows(from, data, has_keys)
+    }
+
+    /// How many bytes are held for what is under way.
+    pub fn held(&self) -> usize {
+        self.dialogue.held() + self.copying.held()
+    }
+
+    /// Gives up the beginning of a row of COPY data, for the memory is needed for others.
+    pub fn release_copy(&mut self) {
+        self.copying.release();
     }
 
     fn observe_startup_packet(&mut self, message: Option<&Message<'_>>, at: Timestamp) {
@@ -262,18 +301,19 @@ impl Session {
                 shared.cancels.begin(key.clone(), seen.conn);
                 self.dialogue.set_cancel_key(key);
             }
-            Some(Message::CopyInResponse(copy) | Message::CopyOutResponse(copy)) => {
-                self.copy_format = Some(copy.format);
-                self.is_copy_torn = false;
-            }
+            Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, seen, shared),
+            Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, seen, shared),
             // Replication: "each CopyData … contains" binary messages, whatever the format says.
-            Some(Message::CopyBothResponse(_)) => self.copy_format = Some(Format::BINARY),
+            Some(Message::CopyBothResponse(_)) => self.copying.begin(Format::BINARY),
             _ => {}
         }
         meaning.elapsed_us = startup_elapsed;
         let Some(tag) = seen.tag else { return };
-        if matches!(tag, b'C' | b'E' | b'Z') {
-            self.copy_format = None;
+        match tag {
+            b'C' | b'E' | b'Z' => self.copying.end(),
+            b'c' => self.copying.done(Direction::Backend),
+            b'd' => self.take_data(Direction::Backend, seen),
+            _ => {}
         }
         if startup_elapsed.is_some() {
             // Until the session is ready, everything answers the client's last startup message.

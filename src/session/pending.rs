@@ -259,6 +259,19 @@ impl<A: Default> Pending<A> {
         self.queue.front().filter(|_| !self.uncertain)
     }
 
+    /// The same, to note down what is found out about it.
+    pub fn head_mut(&mut self) -> Option<&mut Expected<A>> {
+        self.queue.front_mut().filter(|_| !self.uncertain)
+    }
+
+    /// Whether the end of COPY data was sent that the request has which the backend answers now.
+    pub fn has_copy_end(&self) -> bool {
+        let behind = self.queue.iter().skip(1).map(|expected| expected.request);
+        behind
+            .take_while(|request| !matches!(request, Request::Query | Request::Execute))
+            .any(|it| it == Request::CopyEnd)
+    }
+
     /// Takes a backend message, by its tag. What it settles is given to `settle`.
     pub fn reply(&mut self, tag: u8, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         if tag == b'Z' {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::Share;
 use super::effects;
 use super::execution::{Execution, Protocol};
 use super::meaning::{Meaning, Seen, Subject};
@@ -21,8 +22,13 @@ pub(super) enum About {
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
     Name(TargetKind, KeptText<'static>),
-    /// A simple query that may do something to names.
-    Sql(KeptText<'static>),
+    /// A simple query that may do something to names, or copy.
+    Sql {
+        sql: KeptText<'static>,
+        /// Where the statement begins that is executed now.
+        now: usize,
+        _share: Share,
+    },
 }
 
 /// A request that has its place in the queue.
@@ -160,8 +166,10 @@ impl Taken<'_> {
                 execution.keep_sql(sql, is_cut, self.statements.budget());
             }
         }
-        if let Some(sql) = sql.filter(|sql| !is_cut && effects::may_name(sql.0)) {
-            self.is_about(About::Sql(sql.kept().into_owned()));
+        if let Some(sql) = sql.filter(|sql| !is_cut && effects::is_needed(sql.0))
+            && let Some(_share) = self.statements.budget().take(sql.0.len())
+        {
+            self.is_about(About::Sql { sql: sql.kept().into_owned(), now: 0, _share });
         }
     }
 

@@ -21,12 +21,14 @@ pub struct Shared {
     pub normal_forms: Cache,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
+    /// How many bytes are kept of a row of COPY data that is not whole; nothing where nobody is told of rows.
+    pub(super) longest_copy_row: Option<usize>,
 }
 
 impl Shared {
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
-    pub fn new(max_bytes: usize, wants_queries: bool) -> Self {
+    pub fn new(max_bytes: usize, wants_queries: bool, longest_copy_row: Option<usize>) -> Self {
         Self {
             total: Total::new(max_bytes),
             kept: Kept {
@@ -39,6 +41,7 @@ impl Shared {
             normal_forms: Cache::default(),
             spare: Spare::new(),
             wants_queries,
+            longest_copy_row,
         }
     }
 

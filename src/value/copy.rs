@@ -2,7 +2,8 @@
 //!
 //! [`Splitter`] promises that every row is handed out once it is whole, however the data is cut into messages: a server
 //! sends a row a message, a client cuts where it likes. A row that lies in one message is not copied, and what is kept of
-//! others is bounded. It neither knows what types the columns have, nor whether a row has the right number of them.
+//! others is bounded. What is no row is given as it is, or counted. It neither knows what types the columns have, nor whether
+//! a row has the right number of them.
 
 mod fields;
 mod scan;
@@ -11,75 +12,34 @@ mod tests;
 
 use std::borrow::Cow;
 
+use serde::{Serialize, Serializer};
+
 use self::fields::Fields;
 use self::scan::{End, Scanner};
 use super::Settings;
 use crate::encoding::Encoding;
+use crate::hex::{Bytea, Hex};
+use crate::sql::statement::{CopyFormat, CopyOptions};
 
-/// How rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopyFormat {
-    /// A line a row, fields between delimiters, escapes with a backslash.
-    Text,
-    /// Comma-separated values, in which a field may be quoted and hold line ends.
-    Csv,
-    /// PostgreSQL's own binary format.
-    Binary,
-}
-
-/// The options of a COPY that say how rows are written. Of the binary format, only the format matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyOptions {
-    /// FORMAT.
-    pub format: CopyFormat,
-    /// DELIMITER.
-    pub delimiter: u8,
-    /// NULL: what stands for a null value.
-    pub null: Cow<'static, [u8]>,
-    /// QUOTE, in CSV.
-    pub quote: u8,
-    /// ESCAPE, in CSV: what stands before a quote inside quotes.
-    pub escape: u8,
-    /// HEADER: whether the first line has names.
-    pub header: bool,
-}
-
-impl CopyOptions {
-    /// The defaults of a format.
-    pub const fn new(format: CopyFormat) -> Self {
-        let (delimiter, null): (u8, &'static [u8]) = match format {
-            CopyFormat::Csv => (b',', b""),
-            CopyFormat::Text | CopyFormat::Binary => (b'\t', b"\\N"),
-        };
-        Self { format, delimiter, null: Cow::Borrowed(null), quote: b'"', escape: b'"', header: false }
-    }
-}
-
-/// What is found in the data.
-#[derive(Debug)]
-pub enum CopyItem<'a> {
-    /// The names of the columns.
-    Header(CopyRow<'a>),
-    /// A row.
-    Row(CopyRow<'a>),
-    /// A row, or what seems to be one, of so many bytes, which are more than may be kept.
-    TooLong(u64),
-    /// So many bytes that are no row: of the binary format, what comes behind something that cannot be.
-    Malformed(u64),
-}
+/// A buffer larger than this is not kept for the next row.
+const SMALL: usize = 64 * 1024;
 
 /// A row: its bytes, without the end of the line.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyRow<'a> {
     bytes: &'a [u8],
-    options: &'a CopyOptions,
+    options: &'a CopyOptions<'static>,
     encoding: Encoding,
 }
 
 impl<'a> CopyRow<'a> {
-    /// The fields, unescaped: nothing where they are NULL. In the text format of their types, or in the binary one.
-    pub fn fields(&self) -> impl Iterator<Item = Option<Cow<'a, [u8]>>> + use<'a> {
-        Fields::new(self.bytes, self.options, self.encoding)
+    /// The fields, unescaped, in the text format of their types or in the binary one.
+    pub fn fields(&self) -> impl Iterator<Item = CopyField<'a>> + use<'a> {
+        let form = match self.options.format {
+            CopyFormat::Binary => Form::Binary,
+            CopyFormat::Text | CopyFormat::Csv => Form::Text(self.encoding),
+        };
+        Fields::new(self.bytes, self.options, self.encoding).map(move |bytes| CopyField { bytes, form })
     }
 
     /// The row as it is on the wire.
@@ -88,131 +48,380 @@ impl<'a> CopyRow<'a> {
     }
 }
 
+/// A field of a row, written as what a value of an unknown type is.
+#[derive(Clone, Debug)]
+pub struct CopyField<'a> {
+    /// What is in it; nothing where it is NULL.
+    pub bytes: Option<Cow<'a, [u8]>>,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Text(Encoding),
+    Binary,
+}
+
+impl<'a> CopyField<'a> {
+    /// Its text in UTF-8, where it is valid in its encoding, else its bytes.
+    pub fn into_name(self) -> Cow<'a, [u8]> {
+        match self.text() {
+            Some(Cow::Owned(text)) => text.into_bytes().into(),
+            _ => self.bytes.unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is text, as far as it is valid in its encoding.
+    pub const fn is_text(&self) -> bool {
+        matches!(self.form, Form::Text(_))
+    }
+
+    /// Its text; nothing where it is NULL, binary, or not valid in its encoding.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        match self.form {
+            Form::Text(encoding) => encoding.decode(self.bytes.as_deref()?),
+            Form::Binary => None,
+        }
+    }
+}
+
+impl Serialize for CopyField<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(bytes) = &self.bytes else { return serializer.serialize_none() };
+        match self.form {
+            Form::Binary => Bytea(bytes).serialize(serializer),
+            Form::Text(encoding) => match encoding.decode(bytes) {
+                Some(text) => serializer.serialize_str(&text),
+                None => Hex(bytes).serialize(serializer),
+            },
+        }
+    }
+}
+
 /// Cuts the data of one COPY into rows.
 ///
 /// ```
-/// use pgdissect::value::copy::{CopyFormat, CopyItem, CopyOptions, Splitter};
+/// use pgdissect::sql::statement::{CopyFormat, CopyOptions};
+/// use pgdissect::value::copy::Splitter;
 ///
 /// let mut rows = Vec::new();
 /// let mut splitter = Splitter::new(CopyOptions::new(CopyFormat::Csv), &Default::default(), 1024);
 /// for data in [&b"1,\"two\nli"[..], b"nes\"\n3,\n"] {
-///     splitter.push(data, |item| {
-///         let CopyItem::Row(row) = item else { return };
-///         rows.push(row.fields().map(|field| field.map(|field| field.into_owned())).collect::<Vec<_>>());
-///     });
+///     splitter.push(data);
+///     for row in splitter.split(data).rows() {
+///         rows.push(row.fields().map(|field| field.bytes.map(|bytes| bytes.into_owned())).collect::<Vec<_>>());
+///     }
 /// }
 /// assert_eq!(rows, [[Some(b"1".to_vec()), Some(b"two\nlines".to_vec())], [Some(b"3".to_vec()), None]]);
 /// ```
 #[derive(Debug)]
 pub struct Splitter {
-    options: CopyOptions,
+    options: CopyOptions<'static>,
     encoding: Encoding,
-    scanner: Scanner,
+    longest: u64,
+    /// Before the data that was pushed last.
+    before: State,
+    /// Behind it.
+    state: State,
+    /// Whether that was the end.
+    is_end: bool,
+    /// How many bytes that ended in it are in no row, for these were too long.
+    too_long: u64,
+    /// How many, for something before them was lost.
+    lost: u64,
+    /// Where in it begins what is in no row, and whether all of `whole` is in none either.
+    rest: Option<(usize, bool)>,
+    /// What of that data did not begin in it, and is whole now.
+    whole: Vec<u8>,
     /// The beginning of a row.
     carry: Vec<u8>,
-    /// How long a row is that is not kept.
-    dropped: u64,
-    longest: usize,
+}
+
+/// What is remembered from one piece of data to the next.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    scanner: Scanner,
+    /// Whether what begins, or has begun, is the header.
     is_header: bool,
+    /// How many bytes of a row there were.
+    unfinished: u64,
+    /// Whether they are not kept.
+    is_dropped: bool,
 }
 
 impl Splitter {
     /// A splitter that keeps `longest` bytes of an unfinished row at the most.
-    pub fn new(options: CopyOptions, settings: &Settings, longest: usize) -> Self {
-        let scanner = Scanner::new(&options, settings.encoding);
-        let is_header = options.header && options.format != CopyFormat::Binary;
-        Self { encoding: settings.encoding, scanner, carry: Vec::new(), dropped: 0, longest, is_header, options }
+    pub fn new(options: CopyOptions<'static>, settings: &Settings, longest: usize) -> Self {
+        let named = |name: &[u8]| Encoding::named(std::str::from_utf8(name).unwrap_or_default());
+        let encoding = options.encoding.as_deref().map_or(settings.encoding, named);
+        let is_header = options.has_header && options.format != CopyFormat::Binary;
+        let scanner = Scanner::new(&options, encoding);
+        let state = State { scanner, is_header, unfinished: 0, is_dropped: false };
+        let (whole, carry) = (Vec::new(), Vec::new());
+        Self {
+            encoding,
+            longest: longest as u64,
+            before: state,
+            state,
+            is_end: false,
+            too_long: 0,
+            lost: 0,
+            rest: None,
+            whole,
+            carry,
+            options,
+        }
     }
 
-    /// Takes the data of a message, and hands out the rows that end in it.
-    pub fn push(&mut self, mut data: &[u8], mut found: impl FnMut(CopyItem<'_>)) {
-        while !data.is_empty() {
-            let (length, end) = self.scanner.scan(data);
-            let Some((piece, rest)) = data.split_at_checked(length) else { return };
-            data = rest;
-            match end {
-                // A row that is whole where it lies.
-                Some(End::Row) if self.carry.is_empty() && self.dropped == 0 => {
-                    hand_out(piece, &self.options, self.encoding, &mut self.is_header, &mut found);
-                }
+    /// Takes the data of a message.
+    pub fn push(&mut self, data: &[u8]) {
+        self.take(data, false);
+    }
+
+    /// Takes the end of the data: the last row needs no end of a line.
+    pub fn finish(&mut self) {
+        self.take(&[], true);
+    }
+
+    /// What was found in the data that was pushed last, which is to be given again; or at the end, for no data.
+    pub const fn split<'a>(&'a self, data: &'a [u8]) -> Split<'a> {
+        Split { splitter: self, data }
+    }
+
+    /// Something was lost, and what is pushed next begins a row: "Messages sent from the backend will always correspond to
+    /// single data rows" (CopyData).
+    pub fn restart(&mut self) {
+        self.lose();
+        self.state.scanner.restart();
+    }
+
+    /// Something was lost. The next line of the text format begins a row; in the other formats nothing tells where one does.
+    pub fn resume(&mut self) {
+        self.lose();
+        self.state.scanner.resume();
+    }
+
+    /// Gives up the beginning of a row, for the memory is needed for others.
+    pub fn release(&mut self) {
+        self.state.is_dropped = self.state.unfinished > 0;
+        (self.whole, self.carry) = (Vec::new(), Vec::new());
+    }
+
+    /// Whether no rows come any more: all data is [`Split::rest`].
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state.scanner, Scanner::Over)
+    }
+
+    /// How many bytes it keeps of rows.
+    pub const fn held(&self) -> usize {
+        self.whole.capacity() + self.carry.capacity()
+    }
+
+    fn lose(&mut self) {
+        self.carry.clear();
+        self.state = State { is_header: false, unfinished: 0, is_dropped: false, ..self.state };
+    }
+
+    fn take(&mut self, data: &[u8], is_end: bool) {
+        (self.before, self.is_end) = (self.state, is_end);
+        (self.too_long, self.lost, self.rest) = (0, 0, None);
+        self.whole.clear();
+        self.whole.shrink_to(SMALL);
+        let mut walk = self.walk(data);
+        while let Some(step) = walk.next() {
+            let is_carried = step.carried > 0;
+            match step.end {
+                None => self.keep(&step),
                 Some(End::Row) => {
-                    self.keep(piece);
-                    self.end(&mut found);
+                    if is_carried {
+                        self.keep(&step);
+                        self.end();
+                    }
+                    if step.is_dropped {
+                        self.too_long += step.len();
+                    } else if walk.is_mark(&step, &self.whole) {
+                        walk.state.scanner = Scanner::Over;
+                        let at = data.len() - walk.rest.len();
+                        self.rest = Some(if is_carried { (at, true) } else { (at - step.piece.len(), false) });
+                        break;
+                    }
                 }
-                Some(End::Nothing) => self.forget(),
-                Some(End::Malformed) => {
-                    let length = self.unfinished() + piece.len() as u64;
-                    self.forget();
-                    found(CopyItem::Malformed(length));
+                Some(End::Rest) => {
+                    self.too_long += if step.is_dropped { step.carried } else { 0 };
+                    self.rest = Some((data.len() - step.piece.len(), is_carried));
+                    self.end();
                 }
-                None => self.keep(piece),
+                Some(End::Skipped) => self.lost += step.len(),
+                Some(End::Nothing) => self.carry.clear(),
             }
         }
+        self.state = walk.state;
     }
 
-    /// Hands out the last row, where no line end follows it.
-    pub fn finish(&mut self, mut found: impl FnMut(CopyItem<'_>)) {
-        match self.scanner.is_row_without_end() {
-            true => self.end(&mut found),
-            false if self.unfinished() > 0 => found(CopyItem::Malformed(self.unfinished())),
-            false => {}
-        }
-        self.restart();
-    }
-
-    /// Forgets an unfinished row: what is pushed next begins one. So it is in each message of a server, also behind one
-    /// that was lost.
-    pub fn restart(&mut self) {
-        self.scanner.restart();
-        self.forget();
-    }
-
-    fn unfinished(&self) -> u64 {
-        self.dropped + self.carry.len() as u64
-    }
-
-    fn forget(&mut self) {
+    /// What is carried has ended.
+    fn end(&mut self) {
+        std::mem::swap(&mut self.whole, &mut self.carry);
         self.carry.clear();
-        self.dropped = 0;
     }
 
-    fn keep(&mut self, piece: &[u8]) {
-        if self.dropped > 0 || self.carry.len().saturating_add(piece.len()) > self.longest {
-            self.dropped = self.unfinished() + piece.len() as u64;
+    fn keep(&mut self, step: &Step<'_>) {
+        if step.is_dropped {
             self.carry = Vec::new();
         } else {
-            self.carry.extend_from_slice(piece);
+            self.carry.extend_from_slice(step.piece);
         }
     }
 
-    /// Hands out what was kept.
-    fn end(&mut self, found: &mut impl FnMut(CopyItem<'_>)) {
-        if self.dropped > 0 {
-            found(CopyItem::TooLong(self.dropped));
-            self.is_header = false;
-        } else if !self.carry.is_empty() {
-            hand_out(&self.carry, &self.options, self.encoding, &mut self.is_header, found);
-        }
-        self.forget();
+    fn walk<'a>(&self, data: &'a [u8]) -> Walk<'a> {
+        Walk { state: self.before, rest: data, is_end: self.is_end, longest: self.longest }
     }
 }
 
-fn hand_out(
-    line: &[u8],
-    options: &CopyOptions,
-    encoding: Encoding,
-    is_header: &mut bool,
-    found: &mut impl FnMut(CopyItem<'_>),
-) {
-    let mut bytes = line;
-    if options.format != CopyFormat::Binary {
-        bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        // The mark of the end, which older clients send.
-        if bytes == b"\\." {
-            return;
-        }
+/// What was found in the data of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Split<'a> {
+    splitter: &'a Splitter,
+    data: &'a [u8],
+}
+
+impl<'a> Split<'a> {
+    /// How its text is to be read.
+    pub(crate) const fn encoding(self) -> Encoding {
+        self.splitter.encoding
     }
-    let row = CopyRow { bytes, options, encoding };
-    found(if std::mem::take(is_header) { CopyItem::Header(row) } else { CopyItem::Row(row) });
+
+    /// The names of the columns, where they end in it.
+    pub fn header(self) -> Option<CopyRow<'a>> {
+        if !self.splitter.before.is_header {
+            return None;
+        }
+        self.lines().next().filter(|(_, is_header)| *is_header).map(|(row, _)| row)
+    }
+
+    /// The rows that end in it. They are looked for again, so that nothing has to be kept of a message with many of them.
+    pub fn rows(self) -> impl Iterator<Item = CopyRow<'a>> + use<'a> {
+        self.lines().filter(|(_, is_header)| !is_header).map(|(row, _)| row)
+    }
+
+    fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, bool)> + use<'a> {
+        let Self { splitter: Splitter { options, encoding, whole, .. }, data } = self;
+        let mut walk = self.splitter.walk(data);
+        std::iter::from_fn(move || {
+            loop {
+                let step = walk.next()?;
+                match step.end {
+                    Some(End::Row) if walk.is_mark(&step, whole) => return None,
+                    Some(End::Row) if !step.is_dropped => {
+                        let bytes = walk.state.scanner.without_end(step.bytes(whole));
+                        return Some((CopyRow { bytes, options, encoding: *encoding }, step.is_header));
+                    }
+                    Some(End::Rest) => return None,
+                    _ => {}
+                }
+            }
+        })
+    }
+
+    /// What is in no row: all that comes behind the mark of the end, or behind what cannot be read, and the message that has
+    /// that, from there on.
+    pub fn rest(self) -> Option<Cow<'a, [u8]>> {
+        let (at, is_carried) = self.splitter.rest?;
+        let rest = self.data.get(at..).unwrap_or_default();
+        Some(if is_carried { [&self.splitter.whole, rest].concat().into() } else { rest.into() })
+    }
+
+    /// How many bytes of rows end in it that were too long to be kept.
+    pub const fn too_long(self) -> u64 {
+        self.splitter.too_long
+    }
+
+    /// How many bytes it has between something that was lost and the next row.
+    pub const fn lost(self) -> u64 {
+        self.splitter.lost
+    }
+
+    /// How many bytes there are of a row that goes on in the next message.
+    pub const fn unfinished(self) -> u64 {
+        self.splitter.state.unfinished
+    }
+
+    /// Whether it is in the binary format.
+    pub fn is_binary(self) -> bool {
+        self.splitter.options.format == CopyFormat::Binary
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(self) -> bool {
+        self.too_long() == 0
+            && self.lost() == 0
+            && self.splitter.rest.is_none()
+            && self.unfinished() == 0
+            && self.lines().next().is_none()
+    }
+}
+
+/// The way through the data of a message, row by row.
+struct Walk<'a> {
+    state: State,
+    rest: &'a [u8],
+    /// Whether nothing follows it.
+    is_end: bool,
+    longest: u64,
+}
+
+/// A piece of the data.
+struct Step<'a> {
+    /// Of one row, or of something else.
+    piece: &'a [u8],
+    /// How many bytes of the same were in earlier messages.
+    carried: u64,
+    /// Whether they, or it, are too many to be kept.
+    is_dropped: bool,
+    is_header: bool,
+    /// What ends with it; nothing where it goes on in the next message.
+    end: Option<End>,
+}
+
+impl<'a> Walk<'a> {
+    fn next(&mut self) -> Option<Step<'a>> {
+        let State { scanner, is_header, unfinished: carried, is_dropped } = &mut self.state;
+        let (length, end) = if !self.rest.is_empty() {
+            scanner.scan(self.rest)
+        } else if std::mem::take(&mut self.is_end) && *carried > 0 {
+            (0, Some(scanner.finish()))
+        } else {
+            return None;
+        };
+        let (piece, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        let mut step = Step { piece, carried: *carried, is_dropped: *is_dropped, is_header: *is_header, end };
+        // A row that is whole where it lies need not be kept.
+        let is_to_be_kept = end.is_none() || step.carried > 0 && end == Some(End::Row);
+        step.is_dropped |= is_to_be_kept && step.len() > self.longest;
+        if end.is_some() {
+            (*carried, *is_dropped) = (0, false);
+            *is_header &= end == Some(End::Nothing);
+        } else {
+            (*carried, *is_dropped) = (step.len(), step.is_dropped);
+        }
+        Some(step)
+    }
+
+    /// Whether a row that ends with a step is the mark of the end, which older clients send. In the CSV format, where it is a
+    /// row for PostgreSQL 18 and later, it cannot be told from one.
+    fn is_mark(&self, step: &Step<'_>, whole: &[u8]) -> bool {
+        let scanner = &self.state.scanner;
+        scanner.has_mark() && scanner.without_end(step.bytes(whole)) == b"\\."
+    }
+}
+
+impl<'a> Step<'a> {
+    /// All of it, where what was carried is put together.
+    const fn bytes(&self, whole: &'a [u8]) -> &'a [u8] {
+        if self.carried == 0 { self.piece } else { whole }
+    }
+
+    const fn len(&self) -> u64 {
+        self.carried + self.piece.len() as u64
+    }
 }

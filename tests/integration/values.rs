@@ -1,9 +1,11 @@
 //! Values of real servers: the same JSON in both formats, under all settings, and the one that the server's own casts say.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use pgdissect::value::copy::{CopyFormat, CopyItem, CopyOptions, Splitter};
+use pgdissect::sql::statement::{CopyFormat, CopyOptions};
+use pgdissect::value::copy::Splitter;
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -210,7 +212,7 @@ struct Copied {
 }
 
 impl Copied {
-    fn options(&self) -> CopyOptions {
+    fn options(&self) -> CopyOptions<'static> {
         let format = match self.options.split([' ', ',']).nth(1).unwrap() {
             "text" => CopyFormat::Text,
             "csv" => CopyFormat::Csv,
@@ -229,7 +231,7 @@ impl Copied {
                 "NULL" => options.null = value.as_bytes().to_vec().into(),
                 "QUOTE" => options.quote = value.as_bytes()[0],
                 "ESCAPE" => options.escape = value.as_bytes()[0],
-                "HEADER" => options.header = true,
+                "HEADER" => options.has_header = true,
                 _ => {}
             }
         }
@@ -248,16 +250,17 @@ fn what_a_server_copies_out_is_split_into_the_rows_that_it_has() {
         for size in [1, 7, data.len()] {
             let mut rows: Vec<Vec<Option<String>>> = Vec::new();
             let mut splitter = Splitter::new(copied.options(), &Settings::default(), 10_000);
-            let mut found = |item: CopyItem<'_>| match item {
-                CopyItem::Row(row) => {
-                    let text = |field: std::borrow::Cow<'_, [u8]>| String::from_utf8(field.into_owned()).unwrap();
-                    rows.push(row.fields().map(|field| field.map(text)).collect());
+            for piece in data.chunks(size).map(Some).chain([None]) {
+                match piece {
+                    Some(piece) => splitter.push(piece),
+                    None => splitter.finish(),
                 }
-                CopyItem::Header(row) => assert_eq!(row.as_bytes(), b"a,b"),
-                other => panic!("{other:?}"),
-            };
-            data.chunks(size).for_each(|piece| splitter.push(piece, &mut found));
-            splitter.finish(&mut found);
+                let split = splitter.split(piece.unwrap_or_default());
+                assert_eq!((split.rest(), split.too_long(), split.lost()), (None, 0, 0));
+                assert!(split.header().is_none_or(|header| header.as_bytes() == b"a,b"));
+                let text = |bytes: Cow<'_, [u8]>| String::from_utf8(bytes.into_owned()).unwrap();
+                rows.extend(split.rows().map(|row| row.fields().map(|field| field.bytes.map(text)).collect()));
+            }
             assert_eq!(rows, copied.rows, "{}", copied.options);
         }
         copies += 1;

@@ -17,6 +17,10 @@ use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
 use crate::pg::text::{Secret, Sql, Text};
+use crate::value::copy::{CopyRow, Split};
+
+/// How many fields are shown of a row of a COPY.
+const FIELDS: usize = 16;
 
 /// Writes the fields of a message.
 pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()> {
@@ -76,11 +80,11 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::CopyInResponse(body) | Message::CopyOutResponse(body) | Message::CopyBothResponse(body) => {
             copy_response(line, body)
         }
-        Message::CopyData(body) => {
-            let CopyPiece { bytes, format, encoding, is_torn } = body.data;
-            let format = if is_torn { Some(Format::BINARY) } else { format };
-            line.item(format_args!("{}", Data { text: Text(bytes, encoding), format, limit: COPY }))
-        }
+        Message::CopyData(body) => match &body.rows {
+            Some(rows) => copy_rows(line, rows.split),
+            None => copy_data(line, body.data),
+        },
+        Message::CopyDone(body) => body.rows.as_ref().map_or(Ok(()), |rows| copy_rows(line, rows.split)),
         Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), PROSE))),
 
         Message::SslRequest
@@ -99,8 +103,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         | Message::PortalSuspended
         | Message::CloseComplete
         | Message::Flush
-        | Message::Sync
-        | Message::CopyDone => Ok(()),
+        | Message::Sync => Ok(()),
     }
 }
 
@@ -308,6 +311,60 @@ fn copy_response(line: &mut Line<'_>, body: &CopyResponse<'_>) -> io::Result<()>
         Format::TEXT => line.item(format_args!("text, {columns}")),
         Format::BINARY => line.item(format_args!("binary, {columns}")),
         Format(other) => line.item(format_args!("format {other}, {columns}")),
+    }
+}
+
+fn copy_data(line: &mut Line<'_>, data: CopyPiece<'_>) -> io::Result<()> {
+    let CopyPiece { bytes, format, encoding, is_torn } = data;
+    let format = if is_torn { Some(Format::BINARY) } else { format };
+    line.item(format_args!("{}", Data { text: Text(bytes, encoding), format, limit: COPY }))
+}
+
+/// Writes rows of a COPY, each in parentheses, and what is in none.
+fn copy_rows(line: &mut Line<'_>, split: Split<'_>) -> io::Result<()> {
+    if let Some(header) = split.header() {
+        line.item(format_args!("header={}", Row(header)))?;
+    }
+    line.separate();
+    if line.list(", ", split.rows().map(Row))? {
+        line.item(format_args!("({})", Count(split.rows().count() as u64, "row")))?;
+    }
+    for (bytes, what) in
+        [(split.unfinished(), "unfinished"), (split.too_long(), "too long"), (split.lost(), "behind a loss")]
+    {
+        if bytes > 0 {
+            line.item(format_args!("({} {what})", Count(bytes, "byte")))?;
+        }
+    }
+    if split.is_empty() {
+        line.item(format_args!("(no row)"))?;
+    }
+    if let Some(rest) = split.rest() {
+        line.item(format_args!("no row:"))?;
+        copy_data(line, CopyPiece::rest(&rest, split))?;
+    }
+    Ok(())
+}
+
+/// A row of a COPY: `(1, 'text', NULL)`.
+struct Row<'a>(CopyRow<'a>);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, field) in self.0.fields().enumerate() {
+            f.write_str(if number == 0 { "(" } else { ", " })?;
+            if number == FIELDS {
+                f.write_str("…")?;
+                break;
+            }
+            match (field.text(), &field.bytes) {
+                (Some(text), _) => write!(f, "{}", Data::value(text.as_bytes(), Format::TEXT))?,
+                (None, Some(bytes)) if field.is_text() => write!(f, "{}", Data::value(bytes, Format::TEXT))?,
+                (None, Some(bytes)) => write!(f, "{}", Data::value(bytes, Format::BINARY))?,
+                (None, None) => f.write_str("NULL")?,
+            }
+        }
+        f.write_str(")")
     }
 }
 

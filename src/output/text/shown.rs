@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 
+use crate::encoding::Encoding;
 use crate::pg::row::{Format, FormattedValue, Guess};
 use crate::pg::text::{Hex, Text};
 use crate::value::Shown;
@@ -103,6 +104,13 @@ pub(super) struct Data<'a> {
     pub(super) format: Option<Format>,
     /// How many characters of text are shown.
     pub(super) limit: usize,
+}
+
+impl<'a> Data<'a> {
+    /// A value, whose text is in UTF-8.
+    pub(super) fn value(bytes: &'a [u8], format: Format) -> Self {
+        Self { text: Text(bytes, Encoding::default()), format: Some(format), limit: VALUE }
+    }
 }
 
 impl fmt::Display for Data<'_> {

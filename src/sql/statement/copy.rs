@@ -2,20 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::super::lexer::{Kind, Token};
+use super::super::lexer::{Kind, Lexer, Token};
 use super::super::literal;
-use super::Reader;
+use super::{Name, Reader};
 
 /// `COPY … FROM STDIN` or `COPY … TO STDOUT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy<'a> {
     /// The client sends the data.
     pub is_from_client: bool,
+    /// The columns that are named behind the table; none where all are meant.
+    pub columns: Vec<Name<'a>>,
     /// How the data is written, where all options are understood.
     pub options: Option<CopyOptions<'a>>,
 }
 
-/// How the data of COPY is written: with the defaults for what the statement does not say.
+/// How the data of COPY is written: with the defaults for what the statement does not say. Of the binary format, only the
+/// format matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyOptions<'a> {
     /// The format.
@@ -28,7 +31,7 @@ pub struct CopyOptions<'a> {
     pub default: Option<Cow<'a, [u8]>>,
     /// What CSV quotes with.
     pub quote: u8,
-    /// What CSV escapes quotes with.
+    /// What stands before a quote inside quotes, in CSV.
     pub escape: u8,
     /// The first line has the names of the columns.
     pub has_header: bool,
@@ -45,6 +48,34 @@ pub enum CopyFormat {
     Csv,
     /// PostgreSQL's own.
     Binary,
+}
+
+impl<'a> CopyOptions<'a> {
+    /// The defaults of a format.
+    pub const fn new(format: CopyFormat) -> Self {
+        let (delimiter, null): (u8, &'static [u8]) = match format {
+            CopyFormat::Csv => (b',', b""),
+            CopyFormat::Text | CopyFormat::Binary => (b'\t', b"\\N"),
+        };
+        Self {
+            format,
+            delimiter,
+            null: Cow::Borrowed(null),
+            default: None,
+            quote: b'"',
+            escape: b'"',
+            has_header: false,
+            encoding: None,
+        }
+    }
+
+    /// The same, without the statement.
+    pub fn into_owned(self) -> CopyOptions<'static> {
+        let Self { format, delimiter, null, default, quote, escape, has_header, encoding } = self;
+        let owned = |text: Cow<'a, [u8]>| Cow::Owned(text.into_owned());
+        let (null, default, encoding) = (owned(null), default.map(owned), encoding.map(owned));
+        CopyOptions { format, delimiter, null, default, quote, escape, has_header, encoding }
+    }
 }
 
 /// What was said, before the defaults.
@@ -66,12 +97,13 @@ pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
     if reader.accept("binary") {
         said.format = Some(CopyFormat::Binary);
     }
+    let mut columns = Vec::new();
     if reader.parenthesized().is_none() {
         reader.name()?;
         while reader.accept_symbol(".") {
             reader.name()?;
         }
-        reader.parenthesized();
+        columns = reader.parenthesized().and_then(names).unwrap_or_default();
     }
     let is_from_client = reader.accept("from");
     if !is_from_client {
@@ -81,7 +113,17 @@ pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
         return None;
     }
     let options = said.read(reader);
-    Some(Copy { is_from_client, options: options.map(|()| said.with_defaults()) })
+    Some(Copy { is_from_client, columns, options: options.map(|()| said.with_defaults()) })
+}
+
+/// Names with commas between them.
+fn names(list: &[u8]) -> Option<Vec<Name<'_>>> {
+    let mut reader = Reader { tokens: Lexer::new(list), sql: list };
+    let mut names = vec![reader.name()?];
+    while reader.accept_symbol(",") {
+        names.push(reader.name()?);
+    }
+    reader.tokens.next_solid().is_none().then_some(names)
 }
 
 impl<'a> Said<'a> {
@@ -128,9 +170,8 @@ impl<'a> Said<'a> {
             b"escape" => self.escape = Some(one_byte(&value(reader)?)?),
             b"encoding" => self.encoding = Some(value(reader)?),
             b"header" => self.has_header = truth(reader)?,
-            // They do not change how data is written.
-            b"freeze" | b"force_quote" | b"force_not_null" | b"force_null" | b"on_error" | b"reject_limit"
-            | b"log_verbosity" => skip_value(reader)?,
+            // They do not change what is written. FORCE_NULL and FORCE_NOT_NULL do: what is NULL depends on the column.
+            b"freeze" | b"force_quote" | b"on_error" | b"reject_limit" | b"log_verbosity" => skip_value(reader)?,
             _ => return None,
         }
         Some(())
@@ -156,9 +197,7 @@ impl<'a> Said<'a> {
         } else if is("encoding") {
             self.encoding = Some(text(reader)?);
         } else if is("force") {
-            if reader.accept("not") || !reader.accept("quote") {
-                reader.expect("null")?;
-            }
+            reader.expect("quote")?;
             if reader.accept_if(|token| token.is("*")) {
                 return Some(());
             }
@@ -173,13 +212,12 @@ impl<'a> Said<'a> {
     }
 
     fn with_defaults(self) -> CopyOptions<'a> {
-        let format = self.format.unwrap_or(CopyFormat::Text);
-        let is_csv = format == CopyFormat::Csv;
-        let quote = self.quote.unwrap_or(b'"');
+        let defaults = CopyOptions::new(self.format.unwrap_or(CopyFormat::Text));
+        let quote = self.quote.unwrap_or(defaults.quote);
         CopyOptions {
-            format,
-            delimiter: self.delimiter.unwrap_or(if is_csv { b',' } else { b'\t' }),
-            null: self.null.unwrap_or(Cow::Borrowed(if is_csv { b"" } else { b"\\N" })),
+            format: defaults.format,
+            delimiter: self.delimiter.unwrap_or(defaults.delimiter),
+            null: self.null.unwrap_or(defaults.null),
             default: self.default,
             quote,
             escape: self.escape.unwrap_or(quote),

@@ -129,23 +129,14 @@ fn copied(sql: &str) -> Option<(bool, Option<CopyOptions<'_>>)> {
 
 #[test]
 fn the_formats_of_copy_are_recognized() {
-    let text = CopyOptions {
-        format: CopyFormat::Text,
-        delimiter: b'\t',
-        null: name("\\N"),
-        default: None,
-        quote: b'"',
-        escape: b'"',
-        has_header: false,
-        encoding: None,
-    };
-    let csv = CopyOptions { format: CopyFormat::Csv, delimiter: b',', null: name(""), ..text.clone() };
-    let binary = CopyOptions { format: CopyFormat::Binary, ..text.clone() };
+    let text = CopyOptions::new(CopyFormat::Text);
+    let csv = CopyOptions::new(CopyFormat::Csv);
+    let binary = CopyOptions::new(CopyFormat::Binary);
     for (sql, expected) in [
         ("COPY t FROM STDIN", (true, text.clone())),
         ("copy public.\"T\" (a, b) to stdout", (false, text.clone())),
         ("COPY (SELECT ')' FROM t) TO STDOUT WITH (FORMAT csv)", (false, csv.clone())),
-        ("COPY t FROM STDIN (FORMAT binary, FREEZE, FORCE_NULL (a, b))", (true, binary.clone())),
+        ("COPY t FROM STDIN (FORMAT binary, FREEZE, FORCE_QUOTE (a, b))", (true, binary.clone())),
         ("COPY BINARY t FROM STDIN", (true, binary.clone())),
         ("COPY t TO STDOUT BINARY", (false, binary)),
         (
@@ -165,7 +156,7 @@ fn the_formats_of_copy_are_recognized() {
             ),
         ),
         (
-            "COPY t FROM STDIN WITH DELIMITER AS ';' NULL AS '' CSV HEADER QUOTE '|' FORCE NOT NULL a, b WHERE a > 1",
+            "COPY t FROM STDIN WITH DELIMITER AS ';' NULL AS '' CSV HEADER QUOTE '|' FORCE QUOTE a, b WHERE a > 1",
             (true, CopyOptions { delimiter: b';', quote: b'|', escape: b'|', has_header: true, ..csv.clone() }),
         ),
         ("COPY t TO STDOUT CSV FORCE QUOTE *", (false, csv.clone())),
@@ -186,10 +177,26 @@ fn a_copy_that_is_not_plain_is_one_without_options() {
         "COPY t FROM STDIN (NEW 1)",
         "COPY t TO STDOUT and more",
         "COPY t FROM STDIN (DELIMITER 'ab')",
+        "COPY t FROM STDIN (FORMAT csv, FORCE_NULL (a, b))",
+        "COPY t FROM STDIN CSV FORCE NOT NULL a",
     ] {
         assert_eq!(copied(sql).unwrap().1, None, "{sql}");
     }
     for sql in ["COPY t FROM '/file'", "COPY t TO PROGRAM 'x'", "COPY t", "COPY (SELECT 1"] {
         assert_eq!(copied(sql), None, "{sql}");
     }
+}
+
+#[test]
+fn the_columns_of_a_copy_are_those_behind_its_table() {
+    let columns = |sql| match of(sql) {
+        Statement::Copy(copy) => copy.columns,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        columns(r#"COPY s.t (id, "Two, ""words""", C) FROM STDIN"#),
+        [name("id"), name("Two, \"words\""), name("c")]
+    );
+    assert_eq!(columns("COPY (SELECT a, b FROM t) TO STDOUT"), [name(""); 0]);
+    assert_eq!(columns("COPY t FROM STDIN"), [name(""); 0]);
 }

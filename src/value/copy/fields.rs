@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::iter::Peekable;
 
-use super::{CopyFormat, CopyOptions};
+use memchr::{memchr, memchr2};
+
 use crate::encoding::Encoding;
 use crate::reader::Reader;
+use crate::sql::statement::{CopyFormat, CopyOptions};
 use crate::value::composite;
 
 /// The fields of a row, one by one.
@@ -13,14 +15,14 @@ pub(super) enum Fields<'a> {
     Lines {
         /// What is left; nothing behind the last field.
         rest: Option<&'a [u8]>,
-        options: &'a CopyOptions,
+        options: &'a CopyOptions<'static>,
         encoding: Encoding,
     },
     Binary(Reader<'a>),
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(bytes: &'a [u8], options: &'a CopyOptions, encoding: Encoding) -> Self {
+    pub(super) fn new(bytes: &'a [u8], options: &'a CopyOptions<'static>, encoding: Encoding) -> Self {
         if options.format == CopyFormat::Binary {
             let mut reader = Reader::new(bytes);
             // The number of fields, which are the rest.
@@ -47,20 +49,27 @@ impl<'a> Iterator for Fields<'a> {
                 };
                 *rest = line.get(raw.length + 1..);
                 let bytes = line.get(..raw.length).unwrap_or_default();
-                let is_null = !raw.has_quotes && bytes == &*options.null;
-                Some((!is_null).then(|| raw.unescaped.map_or(Cow::Borrowed(bytes), Cow::Owned)))
+                if raw.has_quotes {
+                    return Some(raw.unescaped);
+                } else if bytes == &*options.null {
+                    return Some(None);
+                }
+                // What stands for a default value is given as it stands there.
+                let unescaped = raw.unescaped.filter(|_| options.default.as_deref() != Some(bytes));
+                Some(Some(unescaped.unwrap_or(Cow::Borrowed(bytes))))
             }
         }
     }
 }
 
 /// A field as it stands there.
-struct Raw {
+#[derive(Default)]
+struct Raw<'a> {
     /// Up to the delimiter, or to the end of the row.
     length: usize,
     has_quotes: bool,
     /// What it means, where that is something else.
-    unescaped: Option<Vec<u8>>,
+    unescaped: Option<Cow<'a, [u8]>>,
 }
 
 /// Bytes with their positions, of which the second byte of a character is never seen alone: in some encodings it can
@@ -75,27 +84,58 @@ fn characters(bytes: &[u8], encoding: Encoding) -> impl Iterator<Item = (usize, 
     })
 }
 
-impl Raw {
-    fn text(line: &[u8], options: &CopyOptions, encoding: Encoding) -> Self {
-        let mut is_escaped = false;
+impl<'a> Raw<'a> {
+    fn text(line: &'a [u8], options: &CopyOptions<'_>, encoding: Encoding) -> Self {
         let mut has_escapes = false;
         let mut length = line.len();
-        for (at, character) in characters(line, encoding) {
-            if std::mem::take(&mut is_escaped) {
-                continue;
-            } else if character == b"\\" {
-                is_escaped = true;
+        if !encoding.has_second_bytes() {
+            let mut from = 0;
+            let special = |from| memchr2(options.delimiter, b'\\', line.get(from..)?).map(|found| from + found);
+            while let Some(at) = special(from) {
+                if line.get(at) == Some(&options.delimiter) {
+                    length = at;
+                    break;
+                }
                 has_escapes = true;
-            } else if character == [options.delimiter] {
-                length = at;
-                break;
+                from = at + 2;
+            }
+        } else {
+            let mut is_escaped = false;
+            for (at, character) in characters(line, encoding) {
+                if std::mem::take(&mut is_escaped) {
+                    continue;
+                } else if character == b"\\" {
+                    is_escaped = true;
+                    has_escapes = true;
+                } else if character == [options.delimiter] {
+                    length = at;
+                    break;
+                }
             }
         }
-        let unescaped = has_escapes.then(|| unescape(line.get(..length).unwrap_or_default(), encoding));
+        let unescaped = has_escapes.then(|| unescape(line.get(..length).unwrap_or_default(), encoding).into());
         Self { length, has_quotes: false, unescaped }
     }
 
-    fn csv(line: &[u8], options: &CopyOptions, encoding: Encoding) -> Self {
+    /// A field without quotes, or with none but those around it, which are most.
+    fn plain_csv(line: &'a [u8], options: &CopyOptions<'_>) -> Option<Self> {
+        let Some(inner) = line.strip_prefix(&[options.quote]) else {
+            let length = memchr2(options.delimiter, options.quote, line);
+            let has_quotes = length.is_some_and(|at| line.get(at) == Some(&options.quote));
+            return (!has_quotes).then(|| Self { length: length.unwrap_or(line.len()), ..Self::default() });
+        };
+        let (inner, behind) = inner.split_at_checked(memchr(options.quote, inner)?)?;
+        let is_alone = behind.get(1).is_none_or(|next| *next == options.delimiter);
+        let is_plain = is_alone && (options.escape == options.quote || memchr(options.escape, inner).is_none());
+        is_plain.then(|| Self { length: inner.len() + 2, has_quotes: true, unescaped: Some(inner.into()) })
+    }
+
+    fn csv(line: &'a [u8], options: &CopyOptions<'_>, encoding: Encoding) -> Self {
+        if !encoding.has_second_bytes()
+            && let Some(plain) = Self::plain_csv(line, options)
+        {
+            return plain;
+        }
         let mut in_quotes = false;
         // From the first quote on, what is meant is not what stands there.
         let mut unescaped: Option<Vec<u8>> = None;
@@ -120,7 +160,7 @@ impl Raw {
                 unescaped.extend_from_slice(character);
             }
         }
-        Self { length, has_quotes: unescaped.is_some(), unescaped }
+        Self { length, has_quotes: unescaped.is_some(), unescaped: unescaped.map(Cow::Owned) }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Where rows end, in bytes that come in pieces.
 
-use super::{CopyFormat, CopyOptions};
+use memchr::{memchr2, memchr3};
+
 use crate::encoding::Encoding;
+use crate::sql::statement::{CopyFormat, CopyOptions};
 
 /// What ends with the bytes that were scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,104 +11,224 @@ pub(super) enum End {
     Row,
     /// Something that is no row: the header and the trailer of the binary format.
     Nothing,
-    /// What cannot be; all that follows is the same.
-    Malformed,
+    /// The end of a row whose beginning was lost, or a part of it.
+    Skipped,
+    /// What cannot be, and all that follows.
+    Rest,
 }
 
 /// What is remembered from one piece to the next.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Scanner {
     Lines(Lines),
     Binary(Binary),
+    /// Nothing that comes is a row.
+    Over,
 }
 
 impl Scanner {
-    pub(super) fn new(options: &CopyOptions, encoding: Encoding) -> Self {
+    pub(super) fn new(options: &CopyOptions<'_>, encoding: Encoding) -> Self {
         match options.format {
             CopyFormat::Binary => Self::Binary(Binary::Signature { read: 0 }),
-            format => {
-                let quote = (format == CopyFormat::Csv).then_some(options.quote);
-                // A doubled quote needs no care: it closes and opens.
-                let escape = match quote {
-                    None => Some(b'\\'),
-                    Some(quote) => Some(options.escape).filter(|escape| *escape != quote),
-                };
-                Self::Lines(Lines { quote, escape, encoding, in_quotes: false, is_escaped: false, skips: false })
+            CopyFormat::Text => Self::Lines(Lines::new(None, Some(b'\\'), encoding)),
+            // A doubled quote needs no care: it closes and opens.
+            CopyFormat::Csv if options.escape == options.quote => {
+                Self::Lines(Lines::new(Some(options.quote), None, encoding))
             }
+            CopyFormat::Csv => Self::Lines(Lines::new(Some(options.quote), Some(options.escape), encoding)),
         }
     }
 
     /// How many bytes belong to what has begun, and what ends with them, if anything.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
-        match self {
-            Self::Lines(lines) => match lines.scan(bytes) {
-                Some(length) => (length, Some(End::Row)),
-                None => (bytes.len(), None),
-            },
+        let found = match self {
+            Self::Lines(lines) => lines.scan(bytes),
             Self::Binary(binary) => binary.scan(bytes),
+            Self::Over => (bytes.len(), Some(End::Rest)),
+        };
+        if found.1 == Some(End::Rest) {
+            *self = Self::Over;
         }
+        found
     }
 
-    /// Whether what has begun is a row if nothing follows.
-    pub(super) const fn is_row_without_end(&self) -> bool {
-        matches!(self, Self::Lines(Lines { in_quotes: false, .. }))
+    /// What it is that has begun if nothing follows.
+    pub(super) fn finish(&mut self) -> End {
+        match self {
+            Self::Lines(Lines { in_quotes: false, line_end, .. }) => {
+                // A line feed that is there ended no line: it is escaped.
+                if *line_end != LineEnd::MaybeCr {
+                    *line_end = LineEnd::Unknown;
+                }
+                End::Row
+            }
+            Self::Lines(_) | Self::Binary(_) | Self::Over => End::Rest,
+        }
     }
 
     /// Begins a row.
     pub(super) const fn restart(&mut self) {
         match self {
-            Self::Lines(lines) => {
-                lines.in_quotes = false;
-                lines.is_escaped = false;
-                lines.skips = false;
-            }
+            Self::Lines(lines) => lines.begin_row(),
             Self::Binary(binary) => *binary = Binary::START,
+            Self::Over => {}
+        }
+    }
+
+    /// Goes on behind something that was lost.
+    pub(super) const fn resume(&mut self) {
+        match self {
+            Self::Lines(lines) if lines.quote.is_none() => {
+                lines.begin_row();
+                lines.lost = Some(None);
+            }
+            // Quotes may be open, or a value.
+            _ => *self = Self::Over,
+        }
+    }
+
+    /// Whether a line of its own can be the mark of the end.
+    pub(super) const fn has_mark(&self) -> bool {
+        matches!(self, Self::Lines(_))
+    }
+
+    /// The row that has ended, without the end of its line.
+    pub(super) fn without_end<'a>(&self, row: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Lines(lines) => lines.without_end(row),
+            Self::Binary(_) | Self::Over => row,
         }
     }
 }
 
 /// Rows that end with a line.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
     /// What opens and closes quotes, in CSV.
     quote: Option<u8>,
     /// What takes the meaning from the byte behind it: in text anywhere, in CSV inside quotes.
     escape: Option<u8>,
     encoding: Encoding,
+    line_end: LineEnd,
     in_quotes: bool,
     is_escaped: bool,
     /// Whether the next byte is the second of a character.
     skips: bool,
+    /// Something was lost, and no end of a line was found since; with the last byte.
+    lost: Option<Option<u8>>,
+}
+
+/// How lines end: all as the first one does, or it is an error ("File Formats").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    Unknown,
+    /// It was not known, and the last byte was a carriage return: a line feed may belong to it.
+    MaybeCr,
+    Lf,
+    CrLf,
+    Cr,
 }
 
 impl Lines {
-    /// Where the row ends, behind its line feed.
-    fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (byte, end) in bytes.iter().copied().zip(1..) {
-            if std::mem::take(&mut self.skips) {
-                continue;
+    const fn new(quote: Option<u8>, escape: Option<u8>, encoding: Encoding) -> Self {
+        let line_end = LineEnd::Unknown;
+        Self { quote, escape, encoding, line_end, in_quotes: false, is_escaped: false, skips: false, lost: None }
+    }
+
+    const fn begin_row(&mut self) {
+        *self = Self { line_end: self.line_end, ..Self::new(self.quote, self.escape, self.encoding) };
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
+        if let Some(last) = self.lost {
+            return self.find_line_end(last, bytes);
+        }
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..) {
+            at += self.plain(rest);
+            let Some(byte) = bytes.get(at).copied() else { break };
+            if self.line_end == LineEnd::MaybeCr {
+                self.line_end = if byte == b'\n' { LineEnd::CrLf } else { LineEnd::Cr };
+                // The row ended before a byte that is none of the end of its line.
+                return (at + usize::from(byte == b'\n'), Some(End::Row));
             }
-            let is_escaped = std::mem::take(&mut self.is_escaped);
-            if byte >= 0x80 {
-                self.skips = self.encoding.has_second_byte(byte);
-            } else if is_escaped {
-                continue;
-            } else if Some(byte) == self.escape && (self.quote.is_none() || self.in_quotes) {
-                self.is_escaped = true;
-            } else if Some(byte) == self.quote {
-                self.in_quotes = !self.in_quotes;
-            } else if byte == b'\n' && !self.in_quotes {
-                return Some(end);
+            at += 1;
+            if self.ends_row(byte) {
+                return (at, Some(End::Row));
             }
         }
-        None
+        (bytes.len(), None)
+    }
+
+    /// How many of the first bytes mean nothing but themselves.
+    fn plain(&self, bytes: &[u8]) -> usize {
+        if self.encoding.has_second_bytes() || self.is_escaped || self.line_end == LineEnd::MaybeCr {
+            return 0;
+        }
+        let special = match (self.quote, self.escape) {
+            (Some(quote), escape) if self.in_quotes => memchr2(quote, escape.unwrap_or(quote), bytes),
+            (Some(special), _) | (None, Some(special)) => memchr3(b'\n', b'\r', special, bytes),
+            (None, None) => memchr2(b'\n', b'\r', bytes),
+        };
+        special.unwrap_or(bytes.len())
+    }
+
+    /// Takes a byte. Says whether the row ends with it.
+    fn ends_row(&mut self, byte: u8) -> bool {
+        if std::mem::take(&mut self.skips) {
+            return false;
+        }
+        let is_escaped = std::mem::take(&mut self.is_escaped);
+        if byte >= 0x80 {
+            self.skips = self.encoding.has_second_byte(byte);
+        } else if is_escaped {
+        } else if Some(byte) == self.escape && (self.quote.is_none() || self.in_quotes) {
+            self.is_escaped = true;
+        } else if Some(byte) == self.quote {
+            self.in_quotes = !self.in_quotes;
+        } else if self.in_quotes {
+        } else if byte == b'\n' && self.line_end != LineEnd::Cr {
+            if self.line_end == LineEnd::Unknown {
+                self.line_end = LineEnd::Lf;
+            }
+            return true;
+        } else if byte == b'\r' && self.line_end == LineEnd::Unknown {
+            self.line_end = LineEnd::MaybeCr;
+        } else if byte == b'\r' {
+            return self.line_end == LineEnd::Cr;
+        }
+        false
+    }
+
+    /// Behind something that was lost: a line ends where the byte before is there, and does not escape its end.
+    fn find_line_end(&mut self, mut last: Option<u8>, bytes: &[u8]) -> (usize, Option<End>) {
+        let line_end = if self.line_end == LineEnd::Cr { b'\r' } else { b'\n' };
+        for (byte, end) in bytes.iter().copied().zip(1..) {
+            if byte == line_end && last.is_some_and(|last| last != b'\\') {
+                self.lost = None;
+                return (end, Some(End::Skipped));
+            }
+            last = Some(byte);
+        }
+        self.lost = Some(last);
+        (bytes.len(), Some(End::Skipped))
+    }
+
+    fn without_end<'a>(&self, row: &'a [u8]) -> &'a [u8] {
+        let line_end: &[u8] = match self.line_end {
+            LineEnd::Unknown => b"",
+            LineEnd::Lf => b"\n",
+            LineEnd::CrLf => b"\r\n",
+            LineEnd::Cr | LineEnd::MaybeCr => b"\r",
+        };
+        row.strip_suffix(line_end).unwrap_or(row)
     }
 }
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// A header; rows, of which each has the number of its fields, and each field its length; a trailer.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Binary {
     Signature {
         read: usize,
@@ -132,7 +254,8 @@ pub(super) enum Binary {
         fields: u16,
         left: u32,
     },
-    Malformed,
+    /// Behind the trailer.
+    Trailer,
 }
 
 impl Binary {
@@ -143,8 +266,10 @@ impl Binary {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let (taken, end) = self.step(rest);
             at += taken;
-            if end.is_some() {
-                return (at, end);
+            match end {
+                Some(End::Rest) => return (bytes.len(), end),
+                Some(_) => return (at, end),
+                None => {}
             }
         }
         (at, None)
@@ -157,13 +282,11 @@ impl Binary {
         let mut end = None;
         let mut taken = 1;
         *self = match *self {
-            Self::Signature { read } if SIGNATURE.get(read) != Some(&byte) => {
-                // Without a header, from the middle: it might be a row.
-                end = Some(End::Malformed);
-                Self::Malformed
-            }
+            Self::Signature { read } if SIGNATURE.get(read) != Some(&byte) => return (1, Some(End::Rest)),
             Self::Signature { read } if read + 1 < SIGNATURE.len() => Self::Signature { read: read + 1 },
             Self::Signature { .. } => Self::Header { read: 0, number: 0 },
+            // "Bits 16–31 are reserved to denote critical file format issues": object IDs in rows, say.
+            Self::Header { read: 3, number } if with(number) >> 16 != 0 => return (1, Some(End::Rest)),
             Self::Header { read, number } if read < 7 => Self::Header { read: read + 1, number: with(number) },
             Self::Header { number, .. } => match with(number) {
                 0 => {
@@ -187,27 +310,21 @@ impl Binary {
             Self::Count { number, .. } => match with(number) {
                 0xffff => {
                     end = Some(End::Nothing);
-                    Self::START
+                    Self::Trailer
                 }
                 0 => {
                     end = Some(End::Row);
                     Self::START
                 }
                 fields @ 1..=0x7fff => Self::Length { fields: fields as u16, read: 0, number: 0 },
-                _ => {
-                    end = Some(End::Malformed);
-                    Self::Malformed
-                }
+                _ => return (1, Some(End::Rest)),
             },
             Self::Length { fields, read, number } if read < 3 => {
                 Self::Length { fields, read: read + 1, number: with(number) }
             }
             Self::Length { fields, number, .. } => match with(number) {
                 u32::MAX | 0 => Self::behind_field(fields, &mut end),
-                left if left > i32::MAX as u32 => {
-                    end = Some(End::Malformed);
-                    Self::Malformed
-                }
+                left if left > i32::MAX as u32 => return (1, Some(End::Rest)),
                 left => Self::Value { fields, left },
             },
             Self::Value { fields, left } => {
@@ -217,11 +334,7 @@ impl Binary {
                     left => Self::Value { fields, left },
                 }
             }
-            Self::Malformed => {
-                taken = bytes.len();
-                end = Some(End::Malformed);
-                Self::Malformed
-            }
+            Self::Trailer => return (1, Some(End::Rest)),
         };
         (taken, end)
     }

@@ -5,23 +5,32 @@ use super::*;
 type Row = Vec<Option<Vec<u8>>>;
 
 /// What a splitter finds in pieces: rows, and the rest in words.
-fn split(options: &CopyOptions, settings: &Settings, longest: usize, pieces: &[&[u8]]) -> (Vec<Row>, Vec<String>) {
+fn split(
+    options: &CopyOptions<'static>,
+    settings: &Settings,
+    longest: usize,
+    pieces: &[&[u8]],
+) -> (Vec<Row>, Vec<String>) {
     let (mut rows, mut others) = (Vec::new(), Vec::new());
     let mut splitter = Splitter::new(options.clone(), settings, longest);
-    let mut found = |item: CopyItem<'_>| match item {
-        CopyItem::Row(row) => rows.push(row.fields().map(|field| field.map(Cow::into_owned)).collect()),
-        CopyItem::Header(row) => others.push(format!("header {}", row.as_bytes().escape_ascii())),
-        CopyItem::TooLong(bytes) => others.push(format!("too long {bytes}")),
-        CopyItem::Malformed(bytes) => others.push(format!("malformed {bytes}")),
+    let mut found = |split: Split<'_>| {
+        let fields = |row: CopyRow<'_>| row.fields().map(|field| field.bytes.map(Cow::into_owned)).collect();
+        rows.extend(split.rows().map(fields));
+        others.extend(split.header().map(|row| format!("header {}", row.as_bytes().escape_ascii())));
+        let skipped = split.too_long() + split.lost();
+        others.extend((skipped > 0).then(|| format!("skipped {skipped}")));
+        others.extend(split.rest().map(|rest| format!("rest {}", rest.escape_ascii())));
     };
     for piece in pieces {
-        splitter.push(piece, &mut found);
+        splitter.push(piece);
+        found(splitter.split(piece));
     }
-    splitter.finish(&mut found);
+    splitter.finish();
+    found(splitter.split(b""));
     (rows, others)
 }
 
-fn rows(options: &CopyOptions, data: &[u8]) -> Vec<Row> {
+fn rows(options: &CopyOptions<'static>, data: &[u8]) -> Vec<Row> {
     let (rows, others) = split(options, &Settings::default(), 1_000, &[data]);
     assert_eq!(others, [""; 0]);
     rows
@@ -34,8 +43,7 @@ fn row(fields: &[Option<&[u8]>]) -> Row {
 #[test]
 fn text_has_escapes_and_its_own_null() {
     let options = CopyOptions::new(CopyFormat::Text);
-    let data =
-        b"1\ttwo words\t\\N\t\\\\N\t\na\\tb\\n\\\\\\x41\\x4z\\101\\8\\q\\x\t\\b\\f\\r\\v\nline\\\nbreak\n\n\\.\n";
+    let data = b"1\ttwo words\t\\N\t\\\\N\t\na\\tb\\n\\\\\\x41\\x4z\\101\\8\\q\\x\t\\b\\f\\r\\v\nline\\\nbreak\n\n";
     assert_eq!(
         rows(&options, data),
         [
@@ -62,12 +70,12 @@ fn csv_has_quotes_anywhere_and_null_without_them() {
         [row(&[Some(b"it's \\ \\n"), None, Some(b"NULL"), Some(b"\\x")])]
     );
     let (_, others) = split(&options, &Settings::default(), 1_000, &[b"1,\"open\n2\n"]);
-    assert_eq!(others, ["malformed 10"]);
+    assert_eq!(others, [r#"rest 1,\"open\n2\n"#]);
 }
 
 #[test]
 fn a_header_is_no_row() {
-    let options = CopyOptions { header: true, ..CopyOptions::new(CopyFormat::Csv) };
+    let options = CopyOptions { has_header: true, ..CopyOptions::new(CopyFormat::Csv) };
     let (rows, others) = split(&options, &Settings::default(), 1_000, &[b"id,\"na", b"me\"\n1,a\n"]);
     assert_eq!((rows, others), (vec![row(&[Some(b"1"), Some(b"a")])], vec![r#"header id,\"name\""#.to_owned()]));
 }
@@ -78,7 +86,7 @@ fn binary_has_a_header_and_a_trailer() {
     let data = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02xx\0\x02\0\0\0\x01a\xff\xff\xff\xff\0\0\0\x01\0\0\0\0\xff\xff";
     assert_eq!(rows(&options, data), [row(&[Some(b"a"), None]), row(&[]), row(&[Some(b"")])]);
     let (rows, others) = split(&options, &Settings::default(), 1_000, &[b"1\ta\n2\tb\n"]);
-    assert_eq!((rows, others), (vec![], vec!["malformed 1".to_owned(), "malformed 7".to_owned()]));
+    assert_eq!((rows, others), (vec![], vec!["rest 1\\ta\\n2\\tb\\n".to_owned()]));
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn a_row_that_is_too_long_costs_only_itself() {
     let options = CopyOptions::new(CopyFormat::Text);
     let long = [b'x'; 50];
     let (rows, others) = split(&options, &Settings::default(), 60, &[b"a\nb", &long, &long, b"\nc", b"\n"]);
-    assert_eq!((rows, others), (vec![row(&[Some(b"a")]), row(&[Some(b"c")])], vec!["too long 102".to_owned()]));
+    assert_eq!((rows, others), (vec![row(&[Some(b"a")]), row(&[Some(b"c")])], vec!["skipped 102".to_owned()]));
 }
 
 #[test]
@@ -99,12 +107,93 @@ fn a_byte_of_a_character_that_looks_like_a_backslash_is_none() {
 }
 
 #[test]
-fn behind_a_loss_a_message_begins_a_row() {
+fn lines_end_as_the_first_one_does() {
+    let options = CopyOptions::new(CopyFormat::Csv);
+    let a_and_b = [row(&[Some(b"a")]), row(&[Some(b"b"), Some(b"\r\n")])];
+    for data in [&b"a\nb,\"\r\n\"\n"[..], b"a\r\nb,\"\r\n\"\r\n", b"a\rb,\"\r\n\"\r", b"a\rb,\"\r\n\""] {
+        assert_eq!(rows(&options, data), a_and_b, "{}", data.escape_ascii());
+        let bytes: Vec<&[u8]> = data.chunks(1).collect();
+        assert_eq!(split(&options, &Settings::default(), 99, &bytes).0, a_and_b, "{}", data.escape_ascii());
+    }
+}
+
+#[test]
+fn behind_the_mark_of_the_end_nothing_is_a_row() {
+    let options = CopyOptions::new(CopyFormat::Text);
+    for pieces in [&[&b"a\n\\.\nb\n"[..]][..], &[b"a\n\\", b".\nb\n"], &[b"a", b"\n\\.", b"\nb", b"\n"]] {
+        let (rows, others) = split(&options, &Settings::default(), 99, pieces);
+        assert_eq!(rows, [row(&[Some(b"a")])]);
+        let rest: String = others.iter().map(|other| other.strip_prefix("rest ").unwrap()).collect();
+        assert_eq!(rest, r"\\.\nb\n");
+    }
+}
+
+#[test]
+fn what_stands_for_a_default_is_given_as_it_is() {
+    let options = CopyOptions { default: Some(b"\\D".into()), ..CopyOptions::new(CopyFormat::Text) };
+    assert_eq!(rows(&options, b"\\D\t\\D\\D\n"), [row(&[Some(b"\\D"), Some(b"DD")])]);
+}
+
+#[test]
+fn of_another_encoding_the_statement_tells() {
+    let options = CopyOptions { encoding: Some(b"latin1".into()), ..CopyOptions::new(CopyFormat::Text) };
+    let mut splitter = Splitter::new(options, &Settings::default(), 99);
+    splitter.push(b"gr\xf6\xdfe\n");
+    let row = splitter.split(b"gr\xf6\xdfe\n").rows().next().unwrap();
+    assert_eq!(row.fields().next().unwrap().text().unwrap(), "größe");
+}
+
+fn found(splitter: &mut Splitter, data: &[u8]) -> Vec<String> {
+    splitter.push(data);
+    let split = splitter.split(data);
+    assert_eq!(split.rest(), None);
+    let skipped = split.too_long() + split.lost();
+    let skipped = (skipped > 0).then(|| format!("skipped {skipped}"));
+    skipped.into_iter().chain(split.rows().map(|row| format!("row {}", row.as_bytes().escape_ascii()))).collect()
+}
+
+#[test]
+fn behind_a_loss_a_message_of_a_server_begins_a_row() {
     let mut splitter = Splitter::new(CopyOptions::new(CopyFormat::Binary), &Settings::default(), 99);
     splitter.restart();
-    let mut found = 0;
-    splitter.push(b"\0\x01\0\0\0\x01a", |item| found += usize::from(matches!(item, CopyItem::Row(_))));
-    assert_eq!(found, 1);
+    assert_eq!(found(&mut splitter, b"\0\x01\0\0\0\x01a\0\x01\0"), [r"row \x00\x01\x00\x00\x00\x01a"]);
+    assert_eq!(splitter.split(b"").unfinished(), 3);
+    splitter.restart();
+    assert_eq!(found(&mut splitter, b"\0\0"), [r"row \x00\x00"]);
+}
+
+#[test]
+fn behind_a_loss_the_next_line_of_text_begins_a_row_where_it_surely_is_one() {
+    let lost = |pieces: &[&[u8]]| {
+        let mut splitter = Splitter::new(CopyOptions::new(CopyFormat::Text), &Settings::default(), 99);
+        found(&mut splitter, b"a\nb");
+        splitter.resume();
+        pieces.iter().flat_map(|piece| found(&mut splitter, piece)).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(&[b"b\nc\n"]), ["skipped 2", "row c"]);
+    assert_eq!(lost(&[b"b", b"\nc\nd"]), ["skipped 1", "skipped 1", "row c"]);
+    // A backslash before it may be what was lost, or may have one before itself.
+    assert_eq!(lost(&[b"\nb\nc\n"]), ["skipped 3", "row c"]);
+    assert_eq!(lost(&[b"b\\\nb\\", b"\nb\r\nc\n"]), ["skipped 5", "skipped 4", "row c"]);
+}
+
+#[test]
+fn behind_a_loss_nothing_of_csv_is_a_row() {
+    for format in [CopyFormat::Csv, CopyFormat::Binary] {
+        let mut splitter = Splitter::new(CopyOptions::new(format), &Settings::default(), 99);
+        splitter.resume();
+        assert!(splitter.is_over());
+    }
+}
+
+#[test]
+fn what_is_carried_is_given_up_where_the_memory_is_needed() {
+    let mut splitter = Splitter::new(CopyOptions::new(CopyFormat::Text), &Settings::default(), 1_000_000);
+    splitter.push(&[b'x'; 100_000]);
+    assert!((100_000..300_000).contains(&splitter.held()));
+    splitter.release();
+    assert_eq!(splitter.held(), 0);
+    assert_eq!(found(&mut splitter, b"x\na\n"), ["skipped 100002", "row a"]);
 }
 
 proptest! {
@@ -126,5 +215,27 @@ proptest! {
         let options = CopyOptions::new(format);
         let (whole, in_pieces) = (split(&options, &settings, 1_000, &[&data]), split(&options, &settings, 1_000, &pieces));
         prop_assert_eq!(whole.0, in_pieces.0);
+        let rest = |others: Vec<String>| -> String {
+            others.iter().map(|other| other.strip_prefix("rest ").unwrap()).collect()
+        };
+        prop_assert_eq!(rest(whole.1), rest(in_pieces.1));
+    }
+
+    #[test]
+    fn rows_of_ascii_are_the_same_in_every_encoding(
+        data in proptest::collection::vec(proptest::sample::select(b"ab1,,;\"\"''\\\\\t\r\n\n.N".to_vec()), 0..80),
+        options in proptest::sample::select(vec![
+            CopyOptions::new(CopyFormat::Text),
+            CopyOptions::new(CopyFormat::Csv),
+            CopyOptions { quote: b'\'', escape: b'\\', ..CopyOptions::new(CopyFormat::Csv) },
+        ]),
+    ) {
+        let in_encoding = |name: &[u8]| {
+            let mut settings = Settings::default();
+            settings.parameter(b"client_encoding", name);
+            split(&options, &settings, 1_000, &[&data])
+        };
+        // What is fast is not done where the second byte of a character may look like ASCII.
+        prop_assert_eq!(in_encoding(b"UTF8"), in_encoding(b"SJIS"));
     }
 }

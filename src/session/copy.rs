@@ -1,0 +1,196 @@
+//! The COPY that is under way, and the rows in its data.
+//!
+//! Its statement says how rows are written. So there are none where that was not seen, nor where bytes were lost and it
+//! cannot be told any more where a row begins.
+
+use std::borrow::Cow;
+
+use super::budget::{Budget, Share};
+use crate::direction::Direction;
+use crate::encoding::Encoding;
+use crate::pg::copy::{CopyPiece, CopyRows};
+use crate::pg::keys::UniqueKeys;
+use crate::pg::row::Format;
+use crate::pg::text::Text;
+use crate::sql::statement::{CopyFormat, CopyOptions, Statement};
+use crate::value::Settings;
+use crate::value::copy::{CopyField, Splitter};
+
+/// More columns than this has no table, and no result (MaxTupleAttributeNumber).
+const MAX_COLUMNS: usize = 1_664;
+
+/// What is known of the COPY that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Copying {
+    /// The format of its data.
+    format: Option<Format>,
+    /// Whether the last piece of it ended, or may have ended, inside a character.
+    is_torn: bool,
+    rows: Option<Box<Rows>>,
+    /// The client has sent data of a COPY that has not begun.
+    is_ahead: bool,
+}
+
+#[derive(Debug)]
+struct Rows {
+    from: Direction,
+    splitter: Splitter,
+    /// The names of the columns, all different; none where they are not known.
+    keys: Vec<String>,
+    /// Bytes of the last message are missing.
+    is_cut: bool,
+    /// CopyDone has come.
+    is_done: bool,
+    /// The room that it takes, and its keys, but for what the splitter keeps of rows.
+    _shares: [Share; 2],
+}
+
+impl Copying {
+    /// The format of the data, where it is known.
+    pub(super) const fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// Whether the data may go on inside a character.
+    pub(super) const fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    /// A COPY begins.
+    pub(super) fn begin(&mut self, format: Format) {
+        self.end();
+        self.format = Some(format);
+    }
+
+    /// The statement of the COPY that has begun is this one. At most `longest` bytes of a row are kept.
+    pub(super) fn understand(
+        &mut self,
+        from: Direction,
+        sql: &[u8],
+        settings: &Settings,
+        longest: usize,
+        budget: &Budget,
+    ) {
+        if from == Direction::Backend || !self.is_ahead {
+            self.rows = Rows::of(self.format, from, sql, settings, longest, budget).map(Box::new);
+        }
+    }
+
+    /// The client sends a request, or the end of its data: what data comes behind it is of another COPY.
+    pub(super) const fn request(&mut self) {
+        self.is_ahead = false;
+    }
+
+    /// It is over, or what it is is not known any more.
+    pub(super) fn end(&mut self) {
+        (self.format, self.is_torn, self.rows) = (None, false, None);
+    }
+
+    /// Takes a piece of the data.
+    pub(super) fn data(&mut self, from: Direction, data: CopyPiece<'_>, is_cut: bool, budget: &Budget) {
+        let CopyPiece { bytes, encoding, .. } = data;
+        self.is_torn |= data.tears() || is_cut && encoding.is_misread_when_cut();
+        match &mut self.rows {
+            Some(rows) if rows.from == from && !rows.is_done => {
+                rows.recover();
+                if rows.splitter.is_over() {
+                    self.rows = None;
+                    return;
+                }
+                rows.splitter.push(bytes);
+                rows.is_cut = is_cut;
+                rows.take_header(bytes, budget);
+            }
+            _ => self.is_ahead |= from == Direction::Frontend,
+        }
+    }
+
+    /// Takes CopyDone.
+    pub(super) fn done(&mut self, from: Direction) {
+        if let Some(rows) = self.rows.as_mut().filter(|rows| rows.from == from && !rows.is_done) {
+            rows.recover();
+            rows.splitter.finish();
+            rows.is_done = true;
+        }
+    }
+
+    /// The rows in the data that was taken last; or, for no data, what CopyDone has left.
+    pub(super) fn rows<'a>(&'a self, from: Direction, data: Option<&'a [u8]>, has_keys: bool) -> Option<CopyRows<'a>> {
+        let rows = self.rows.as_ref().filter(|rows| rows.from == from && rows.is_done == data.is_none())?;
+        let split = rows.splitter.split(data.unwrap_or_default());
+        let is_left = data.is_some() || !split.is_empty();
+        is_left.then(|| CopyRows { split, keys: if has_keys { &rows.keys } else { &[] } })
+    }
+
+    /// How many bytes are kept of a row that is not whole.
+    pub(super) fn held(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| rows.splitter.held())
+    }
+
+    /// Gives them up.
+    pub(super) fn release(&mut self) {
+        if let Some(rows) = &mut self.rows {
+            rows.splitter.release();
+        }
+    }
+}
+
+impl Rows {
+    /// Nothing where the statement does not say how rows are written, or something else than the server does.
+    fn of(
+        format: Option<Format>,
+        from: Direction,
+        sql: &[u8],
+        settings: &Settings,
+        longest: usize,
+        budget: &Budget,
+    ) -> Option<Self> {
+        let Statement::Copy(copy) = Statement::of(sql) else { return None };
+        let options = copy.options?;
+        let (is_from_client, is_binary) = (from == Direction::Frontend, options.format == CopyFormat::Binary);
+        let is_right = copy.is_from_client == is_from_client
+            && format == Some(if is_binary { Format::BINARY } else { Format::TEXT })
+            && is_ascii(&options);
+        if !is_right {
+            return None;
+        }
+        let share = budget.take(size_of::<Self>() + sql.len())?;
+        let splitter = Splitter::new(options.into_owned(), settings, longest);
+        let (keys, share_of_keys) = keys(&copy.columns, budget).unwrap_or_default();
+        Some(Self { from, splitter, keys, is_cut: false, is_done: false, _shares: [share, share_of_keys] })
+    }
+
+    /// Goes on behind what is missing of the last message.
+    fn recover(&mut self) {
+        if std::mem::take(&mut self.is_cut) {
+            match self.from {
+                Direction::Backend => self.splitter.restart(),
+                Direction::Frontend => self.splitter.resume(),
+            }
+        }
+    }
+
+    /// Takes the names of the columns from the header, where the statement has none.
+    fn take_header(&mut self, data: &[u8], budget: &Budget) {
+        let Some(header) = self.splitter.split(data).header().filter(|_| self.keys.is_empty()) else { return };
+        let names: Vec<_> = header.fields().take(MAX_COLUMNS + 1).map(CopyField::into_name).collect();
+        if let Some((keys, share)) = keys(&names, budget) {
+            let [_, of_keys] = &mut self._shares;
+            (self.keys, *of_keys) = (keys, share);
+        }
+    }
+}
+
+/// Makes names of columns unique, where there are no more than can be and there is room for them.
+fn keys(names: &[Cow<'_, [u8]>], budget: &Budget) -> Option<(Vec<String>, Share)> {
+    let size = names.iter().map(|name| size_of::<String>() + 2 * name.len()).sum();
+    let share = budget.take(size).filter(|_| names.len() <= MAX_COLUMNS)?;
+    let mut unique = UniqueKeys::default();
+    Some((names.iter().map(|name| unique.next(Text(name, Encoding::default())).into_owned()).collect(), share))
+}
+
+/// Whether nothing in the options depends on the encoding of the statement, which need not be that of the data.
+fn is_ascii(options: &CopyOptions<'_>) -> bool {
+    let bytes = [options.delimiter, options.quote, options.escape];
+    options.null.is_ascii() && options.default.as_ref().is_none_or(|text| text.is_ascii()) && bytes.is_ascii()
+}
