@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use pgdissect::capture::live;
 use pgdissect::pg::message::Message;
+use pgdissect::redaction::Redaction;
 
 /// Show what really went over the wire: PostgreSQL's protocol messages, from packets, one JSON object a line.
 ///
@@ -179,6 +180,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// What is not to be written.
+    pub(crate) const fn redaction(&self) -> Redaction {
+        if self.show_secrets { Redaction::Nothing } else { Redaction::Secrets }
+    }
+
     /// Reads the command line. Where it makes no sense, says so and ends the process.
     pub(crate) fn from_command_line() -> Self {
         let mut args = Self::parse();

@@ -25,7 +25,7 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) {
-        let context = session.context(self.config.show_secrets);
+        let context = session.context(self.config.redaction);
         if !self.config.records.messages && is_data(frame.tag, direction) {
             // Nobody is told what is in it.
             self.observe(session, about, direction, frame, None, origin);
@@ -38,7 +38,7 @@ impl<S: Sink> Engine<'_, S> {
         let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
+            hides_damage: message::behind_may_be_secret(direction, frame.tag) && self.config.redaction.hides_secrets(),
             error: None,
             meaning: &meaning,
         };
@@ -127,7 +127,7 @@ impl<S: Sink> Engine<'_, S> {
             return;
         }
         let Attributes { meaning, mut flags, hides_damage, error } = attributes;
-        let show_secrets = self.config.show_secrets;
+        let redaction = self.config.redaction;
         let statement = meaning.subject.statement();
         let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         flags.limit |= statement.is_some() && sql.is_none();
@@ -149,7 +149,7 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
+            sql: sql.map(|sql| Sql { text: Text(sql), redaction }),
             statement: meaning.subject.statement_name().map(Text).or(named),
             target: meaning.target,
             missing: frame.missing,

@@ -42,7 +42,7 @@ impl<S: Sink> Engine<'_, S> {
         if !about.is_wanted {
             return;
         }
-        let show_secrets = self.config.show_secrets;
+        let redaction = self.config.redaction;
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
@@ -61,7 +61,7 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: sql.map(|sql| Sql { text: Text(sql), show_secrets }),
+            sql: sql.map(|sql| Sql { text: Text(sql), redaction }),
             normalized: normal_form.as_ref().map(|form| Text(&form.text)),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name().map(Text),
@@ -76,7 +76,7 @@ impl<S: Sink> Engine<'_, S> {
             bytes_in: execution.bytes_in,
             bytes_out: execution.bytes_out,
             outcome,
-            error: execution.error(show_secrets).map(Failure::new),
+            error: execution.error(redaction).map(Failure::new),
             canceled_by: execution.canceled_by,
             parse_us: execution.parse_us,
             bind_us: execution.bind_us,

@@ -8,6 +8,7 @@ use super::row::{Format, Guess};
 use super::text::{Bytea, Sql, Text, inline_schema};
 
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -63,7 +64,7 @@ pub struct CopyFail<'a> {
 }
 
 impl<'a> CopyFail<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, show_secrets } })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, redaction } })
     }
 }

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::text::{Hex, Sql, Text};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// ErrorResponse, NoticeResponse: fields, each with a one-letter code.
 ///
@@ -19,11 +20,11 @@ use crate::reader::{DecodeError, Reader};
 pub struct Fields<'a> {
     bytes: &'a [u8],
     cut: bool,
-    show_secrets: bool,
+    redaction: Redaction,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut bytes = reader.since(start);
         loop {
@@ -35,7 +36,7 @@ impl<'a> Fields<'a> {
             };
             bytes = reader.since(start);
         }
-        Ok(Self { bytes, cut: reader.is_cut(), show_secrets })
+        Ok(Self { bytes, cut: reader.is_cut(), redaction })
     }
 
     /// The fields in the order in which they were sent: their codes and values.
@@ -54,7 +55,7 @@ impl<'a> Fields<'a> {
 
     /// The value of the field with this code, with secrets masked.
     pub fn get_sql(&self, code: u8) -> Option<Sql<'a>> {
-        self.get(code).map(|text| Sql { text, show_secrets: self.show_secrets })
+        self.get(code).map(|text| Sql { text, redaction: self.redaction })
     }
 
     /// The fields with the names that they are written by; no name where it is not documented, or there already.
@@ -102,8 +103,8 @@ impl KeptFields {
     }
 
     /// The fields, where any were kept.
-    pub fn get(&self, show_secrets: bool) -> Option<Fields<'_>> {
-        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, show_secrets })
+    pub fn get(&self, redaction: Redaction) -> Option<Fields<'_>> {
+        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, redaction })
     }
 
     /// How many bytes the buffer takes.
@@ -165,7 +166,7 @@ impl Serialize for Fields<'_> {
             let Some(name) = name else { continue };
             match text.as_str().and_then(|text| text.parse::<u32>().ok()) {
                 Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
-                _ => map.serialize_entry(name, &Sql { text, show_secrets: self.show_secrets })?,
+                _ => map.serialize_entry(name, &Sql { text, redaction: self.redaction })?,
             }
         }
         if self.others().next().is_some() {
@@ -179,10 +180,11 @@ struct OtherFields<'a>(&'a Fields<'a>);
 
 impl Serialize for OtherFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.others().map(|(code, text)| OtherField {
-            code: Code(code),
-            value: Sql { text, show_secrets: self.0.show_secrets },
-        }))
+        serializer.collect_seq(
+            self.0
+                .others()
+                .map(|(code, text)| OtherField { code: Code(code), value: Sql { text, redaction: self.0.redaction } }),
+        )
     }
 }
 
@@ -240,7 +242,7 @@ mod tests {
     use super::*;
 
     fn json(body: &[u8]) -> String {
-        serde_json::to_string(&Fields::decode(&mut Reader::new(body), false).unwrap()).unwrap()
+        serde_json::to_string(&Fields::decode(&mut Reader::new(body), Redaction::Secrets).unwrap()).unwrap()
     }
 
     #[test]
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn no_terminator_is_an_error() {
-        assert!(Fields::decode(&mut Reader::new(b"SERROR\0"), false).is_err());
-        assert!(Fields::decode(&mut Reader::cut(b"SERROR\0Mhal"), false).is_ok());
+        assert!(Fields::decode(&mut Reader::new(b"SERROR\0"), Redaction::Secrets).is_err());
+        assert!(Fields::decode(&mut Reader::cut(b"SERROR\0Mhal"), Redaction::Secrets).is_ok());
     }
 }

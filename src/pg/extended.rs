@@ -7,6 +7,7 @@ use super::list::{List, Oid};
 use super::row::{Format, Formats, Values};
 use super::text::{Sql, Text};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// Parse: make a prepared statement.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -20,10 +21,10 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         Ok(Self {
             statement: Text::decode(reader, "statement name")?,
-            query: Sql { text: Text::decode(reader, "query string")?, show_secrets },
+            query: Sql { text: Text::decode(reader, "query string")?, redaction },
             parameter_types: List::counted(reader, "number of parameter types")?,
         })
     }

@@ -9,6 +9,7 @@ use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
 use super::text::{Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// Query: SQL text, of any number of statements.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -18,8 +19,8 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, show_secrets } })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, redaction } })
     }
 }
 

@@ -13,6 +13,7 @@ use super::keys::UniqueKeys;
 use super::list::{Decode, List};
 use super::text::{Secret, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
 pub mod code {
@@ -142,9 +143,9 @@ pub struct CancelRequest<'a> {
 }
 
 impl<'a> CancelRequest<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         reader.u32("cancel request code")?;
-        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, redaction)? })
     }
 }
 
@@ -158,19 +159,19 @@ pub struct BackendKeyData<'a> {
 }
 
 impl<'a> BackendKeyData<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, redaction)? })
     }
 }
 
 /// "The minimum and maximum key length are 4 and 256 bytes, respectively."
-fn secret_key<'a>(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Secret<'a>, DecodeError> {
+fn secret_key<'a>(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Secret<'a>, DecodeError> {
     let at = reader.position();
     let key = reader.rest();
     if !(4..=256).contains(&key.len()) && !reader.is_cut() {
         return Err(Reader::unexpected(at, "length of the secret key", "4 to 256", key.len() as i64));
     }
-    Ok(Secret::bytes(key, show_secrets))
+    Ok(Secret::bytes(key, redaction))
 }
 
 /// SSLResponse, GSSENCResponse: the byte that answers an SSLRequest or a GSSENCRequest.
@@ -248,7 +249,7 @@ mod tests {
     fn keys_have_4_to_256_bytes() {
         for (len, fits) in [(3, false), (4, true), (32, true), (256, true), (257, false)] {
             let body = vec![0; 4 + len];
-            assert_eq!(BackendKeyData::decode(&mut Reader::new(&body), false).is_ok(), fits, "{len}");
+            assert_eq!(BackendKeyData::decode(&mut Reader::new(&body), Redaction::Secrets).is_ok(), fits, "{len}");
         }
     }
 }

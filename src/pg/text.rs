@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 use crate::sql::secret;
 
 /// Text from the wire: a string where it is valid UTF-8, else `{"hex": "…"}`.
@@ -46,14 +47,14 @@ impl Serialize for Text<'_> {
 pub struct Sql<'a> {
     /// The bytes on the wire.
     pub text: Text<'a>,
-    /// Whether secrets in it are written.
-    pub show_secrets: bool,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
 }
 
 impl<'a> Sql<'a> {
     /// The text as it is written.
     pub fn masked(&self) -> Cow<'a, [u8]> {
-        if self.show_secrets { Cow::Borrowed(self.text.0) } else { secret::mask(self.text.0) }
+        if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) }
     }
 }
 
@@ -82,13 +83,13 @@ impl<'a> Secret<'a> {
     pub const MASK: &'static str = secret::MASK;
 
     /// A secret that is text when shown.
-    pub const fn text(bytes: &'a [u8], show: bool) -> Self {
-        Self { bytes, form: if show { SecretForm::Text } else { SecretForm::Masked } }
+    pub const fn text(bytes: &'a [u8], redaction: Redaction) -> Self {
+        Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Text } }
     }
 
     /// A secret that is bytes when shown.
-    pub const fn bytes(bytes: &'a [u8], show: bool) -> Self {
-        Self { bytes, form: if show { SecretForm::Bytes } else { SecretForm::Masked } }
+    pub const fn bytes(bytes: &'a [u8], redaction: Redaction) -> Self {
+        Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Bytes } }
     }
 
     /// The secret as it is written.
@@ -136,8 +137,8 @@ impl<'a> Excerpt<'a> {
     pub const LONGEST: usize = 256;
 
     /// The first bytes of something that quotes SQL at the most, with the secrets in it masked.
-    pub fn new(bytes: &'a [u8], show_secrets: bool) -> Self {
-        let mut bytes = if show_secrets { Cow::Borrowed(bytes) } else { secret::mask(bytes) };
+    pub fn new(bytes: &'a [u8], redaction: Redaction) -> Self {
+        let mut bytes = if redaction.hides_secrets() { secret::mask(bytes) } else { Cow::Borrowed(bytes) };
         match &mut bytes {
             Cow::Borrowed(bytes) => *bytes = bytes.get(..Self::LONGEST).unwrap_or(bytes),
             Cow::Owned(bytes) => bytes.truncate(Self::LONGEST),
@@ -224,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_unless_it_is_to_be_shown() {
-        assert_eq!(json(Secret::text(b"hunter2", false)), r#""***""#);
-        assert_eq!(json(Secret::text(b"hunter2", true)), r#""hunter2""#);
-        assert_eq!(json(Secret::bytes(&[1, 255], true)), r#""\\x01ff""#);
-        assert_eq!(format!("{:?}", Secret::text(b"hunter2", true)), "***");
+        assert_eq!(json(Secret::text(b"hunter2", Redaction::Secrets)), r#""***""#);
+        assert_eq!(json(Secret::text(b"hunter2", Redaction::Nothing)), r#""hunter2""#);
+        assert_eq!(json(Secret::bytes(&[1, 255], Redaction::Nothing)), r#""\\x01ff""#);
+        assert_eq!(format!("{:?}", Secret::text(b"hunter2", Redaction::Nothing)), "***");
     }
 }

@@ -14,6 +14,7 @@ use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
 use crate::pg::text::{Text, inline_schema};
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 /// How a request is made.
@@ -211,8 +212,8 @@ impl Execution {
     }
 
     /// Its error.
-    pub fn error(&self, show_secrets: bool) -> Option<Fields<'_>> {
-        self.error.get(show_secrets)
+    pub fn error(&self, redaction: Redaction) -> Option<Fields<'_>> {
+        self.error.get(redaction)
     }
 
     /// Microseconds from its beginning to the first row.

@@ -20,6 +20,7 @@ use crate::pg::auth::{self, Asked};
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::row::Format;
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 pub mod budget;
@@ -172,12 +173,12 @@ impl Session {
     }
 
     /// What the decoding of the next message depends on.
-    pub const fn context(&self, show_secrets: bool) -> Context {
+    pub const fn context(&self, redaction: Redaction) -> Context {
         Context {
             asked: self.asked,
             gssenc: matches!(self.phase, Phase::Startup { asked: Some(Encryption::Gssapi) }),
             copy_format: self.copy_format,
-            show_secrets,
+            redaction,
         }
     }
 
