@@ -154,8 +154,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size, help_heading = "Output")]
     pub(crate) max_remembered: usize,
 
+    /// What to leave out
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Redact::Secrets, help_heading = "Output")]
+    pub(crate) redact: Redact,
+
     /// Write passwords, keys and proofs instead of ***
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "redact", help_heading = "Output")]
     pub(crate) show_secrets: bool,
 
     /// When to color text
@@ -182,7 +186,11 @@ pub(crate) struct Args {
 impl Args {
     /// What is not to be written.
     pub(crate) const fn redaction(&self) -> Redaction {
-        if self.show_secrets { Redaction::Nothing } else { Redaction::Secrets }
+        match self.redact {
+            _ if self.show_secrets => Redaction::Nothing,
+            Redact::Secrets => Redaction::Secrets,
+            Redact::Values => Redaction::Values,
+        }
     }
 
     /// Reads the command line. Where it makes no sense, says so and ends the process.
@@ -261,6 +269,15 @@ pub(crate) enum Format {
     Json,
     /// One line of text, for people
     Text,
+}
+
+/// What is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Redact {
+    /// Passwords, keys, hashes and proofs
+    Secrets,
+    /// Data as well: parameters, rows, COPY data, constants in SQL, and what may quote them
+    Values,
 }
 
 /// When text is colored.

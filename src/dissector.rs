@@ -150,7 +150,7 @@ impl Dissector {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
             forget_from: 0,
-            shared: Shared::new(config.max_remembered, config.records.queries),
+            shared: Shared::new(config.max_remembered, config.records.queries, config.redaction),
             config,
             defragmenter: Defragmenter::default(),
             counters: Counters::default(),

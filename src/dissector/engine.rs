@@ -303,7 +303,10 @@ impl<S: Sink> Engine<'_, S> {
                     return;
                 }
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
-                let content = Content::Undecoded { name, body: Excerpt::new(header, Redaction::Nothing) };
+                // A header has no room for a secret.
+                let hides_values = self.config.redaction.hides_values();
+                let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
+                let content = Content::Undecoded { name, body };
                 let frame = Frame::whole(tag, len, &[]);
                 self.message(
                     about,

@@ -38,7 +38,8 @@ impl<S: Sink> Engine<'_, S> {
         let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::behind_may_be_secret(direction, frame.tag) && self.config.redaction.hides_secrets(),
+            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction)
+                && self.config.redaction.hides_secrets(),
             error: None,
             meaning: &meaning,
         };
@@ -131,6 +132,8 @@ impl<S: Sink> Engine<'_, S> {
         let statement = meaning.subject.statement();
         let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         flags.limit |= statement.is_some() && sql.is_none();
+        let hides_values = redaction.hides_values();
+        let normal_form = sql.filter(|_| hides_values).map(|sql| self.shared.normal_forms.get(sql));
         let named = match &content {
             Content::Decoded(Message::Bind(bind)) => Some(bind.statement),
             Content::Decoded(Message::Describe(target)) if target.kind == TargetKind::Statement => Some(target.name),
@@ -149,13 +152,13 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: sql.map(|sql| Sql { text: Text(sql), redaction }),
+            sql: normal_form.as_deref().map(Sql::normal).or(sql.map(|sql| Sql { text: Text(sql), redaction })),
             statement: meaning.subject.statement_name().map(Text).or(named),
             target: meaning.target,
             missing: frame.missing,
             holes: Holes { damage: frame.damage, hides: hides_damage },
             flags,
-            error,
+            error: if hides_values { error.map(DecodeError::masked) } else { error },
         }));
     }
 }
@@ -164,7 +167,7 @@ impl<S: Sink> Engine<'_, S> {
 pub(super) struct Attributes<'a> {
     pub(super) meaning: &'a Meaning,
     pub(super) flags: Flags,
-    /// Whether what was captured behind a hole may be a secret.
+    /// Whether what was captured behind a hole is not to be written.
     pub(super) hides_damage: bool,
     pub(super) error: Option<DecodeError>,
 }

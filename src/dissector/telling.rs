@@ -61,14 +61,18 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: sql.map(|sql| Sql { text: Text(sql), redaction }),
+            sql: normal_form
+                .as_deref()
+                .filter(|_| redaction.hides_values())
+                .map(Sql::normal)
+                .or(sql.map(|sql| Sql { text: Text(sql), redaction })),
             normalized: normal_form.as_ref().map(|form| Text(&form.text)),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name().map(Text),
             portal: execution.portal().map(|portal| Text(portal.name())).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,
             params: execution
-                .parameters()
+                .parameters(redaction)
                 .filter(|values| !values.list.is_empty())
                 .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
             command: execution.tags(),

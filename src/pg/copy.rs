@@ -8,7 +8,7 @@ use super::row::{Format, Guess};
 use super::text::{Bytea, Sql, Text, inline_schema};
 
 use crate::reader::{DecodeError, Reader};
-use crate::redaction::Redaction;
+use crate::redaction::{Redaction, Shape};
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -35,17 +35,29 @@ pub struct CopyData<'a> {
     pub data: CopyPiece<'a>,
 }
 
-/// Data of a COPY: a string in text format, `"\\x…"` in binary format.
+/// Data of a COPY: a string in text format, `"\\x…"` in binary format; `{"bytes": …}` where values are not written.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPiece<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
     /// The format of the COPY, where it is known.
     pub format: Option<Format>,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
+}
+
+impl CopyPiece<'_> {
+    /// What stands in its place, where values are not written.
+    pub fn shape(&self) -> Option<Shape> {
+        self.redaction.shape(0, self.bytes)
+    }
 }
 
 impl Serialize for CopyPiece<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(shape) = self.shape() {
+            return shape.serialize(serializer);
+        }
         match self.format {
             Some(Format::TEXT) => Text(self.bytes).serialize(serializer),
             Some(_) => Bytea(self.bytes).serialize(serializer),
@@ -54,7 +66,7 @@ impl Serialize for CopyPiece<'_> {
     }
 }
 
-inline_schema!(CopyPiece<'_>, "CopyPiece", Text::json_schema);
+inline_schema!(CopyPiece<'_>, "CopyPiece", Shape::or::<Text<'_>>);
 
 /// CopyFail: the frontend gives up.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -65,6 +77,6 @@ pub struct CopyFail<'a> {
 
 impl<'a> CopyFail<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
-        Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, redaction } })
+        Ok(Self { message: Sql::quoting(Text::decode(reader, "error message")?, redaction) })
     }
 }

@@ -53,9 +53,17 @@ impl<'a> Fields<'a> {
         self.iter().find_map(|(found, value)| (found == code).then_some(value))
     }
 
-    /// The value of the field with this code, with secrets masked.
+    /// The value of the field with this code, as it is written.
     pub fn get_sql(&self, code: u8) -> Option<Sql<'a>> {
-        self.get(code).map(|text| Sql { text, redaction: self.redaction })
+        self.get(code).map(|text| self.sql(code, text))
+    }
+
+    fn sql(&self, code: u8, text: Text<'a>) -> Sql<'a> {
+        if may_quote_data(code) {
+            Sql::quoting(text, self.redaction)
+        } else {
+            Sql { text, redaction: self.redaction.min(Redaction::Secrets) }
+        }
     }
 
     /// The fields with the names that they are written by; no name where it is not documented, or there already.
@@ -159,6 +167,11 @@ const fn is_number(code: u8) -> bool {
     matches!(code, b'P' | b'p' | b'L')
 }
 
+/// Whether the value of a field may quote what is no name: texts for people, and what should be a number but is none.
+const fn may_quote_data(code: u8) -> bool {
+    matches!(code, code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W') || is_number(code) || name(code).is_none()
+}
+
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -166,7 +179,7 @@ impl Serialize for Fields<'_> {
             let Some(name) = name else { continue };
             match text.as_str().and_then(|text| text.parse::<u32>().ok()) {
                 Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
-                _ => map.serialize_entry(name, &Sql { text, redaction: self.redaction })?,
+                _ => map.serialize_entry(name, &self.sql(code, text))?,
             }
         }
         if self.others().next().is_some() {
@@ -183,7 +196,7 @@ impl Serialize for OtherFields<'_> {
         serializer.collect_seq(
             self.0
                 .others()
-                .map(|(code, text)| OtherField { code: Code(code), value: Sql { text, redaction: self.0.redaction } }),
+                .map(|(code, text)| OtherField { code: Code(code), value: Sql::quoting(text, self.0.redaction) }),
         )
     }
 }
@@ -261,6 +274,21 @@ mod tests {
         assert_eq!(
             json(b"Msyntax error in ALTER ROLE x PASSWORD 'y'\0\0"),
             r#"{"message":"syntax error in ALTER ROLE x PASSWORD '***'"}"#
+        );
+    }
+
+    #[test]
+    fn without_values_only_names_are_left() {
+        let body = b"SERROR\0C23505\0Mx\0Dx\0Hx\0P15\0px\0qx\0Wx\0spublic\0tt\0nt_key\0L7\0Mx\0Yx\0\0";
+        let fields = Fields::decode(&mut Reader::new(body), Redaction::Values).unwrap();
+        assert_eq!(
+            serde_json::to_string(&fields).unwrap(),
+            concat!(
+                r#"{"severity":"ERROR","code":"23505","message":"***","detail":"***","hint":"***","position":15,"#,
+                r#""internal_position":"***","internal_query":"***","where":"***","schema_name":"public","#,
+                r#""table_name":"t","constraint_name":"t_key","line":7,"#,
+                r#""other_fields":[{"code":"M","value":"***"},{"code":"Y","value":"***"}]}"#
+            )
         );
     }
 

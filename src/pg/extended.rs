@@ -46,12 +46,12 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let portal = Text::decode(reader, "portal name")?;
         let statement = Text::decode(reader, "statement name")?;
         let parameter_formats = List::counted(reader, "number of parameter formats")?;
         let list = List::counted(reader, "number of parameters")?;
-        let parameters = Values::new(list, Formats::from_codes(parameter_formats));
+        let parameters = Values::new(list, Formats::from_codes(parameter_formats), redaction);
         let result_formats = List::counted(reader, "number of result formats")?;
         Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
     }

@@ -171,7 +171,7 @@ impl<'a> Message<'a> {
                 Self::GssencRequest
             }
             startup::code::CANCEL => Self::CancelRequest(CancelRequest::decode(r, context.redaction)?),
-            _ => Self::StartupMessage(StartupMessage::decode(r)?),
+            _ => Self::StartupMessage(StartupMessage::decode(r, context.redaction)?),
         })
     }
 
@@ -190,14 +190,14 @@ impl<'a> Message<'a> {
     fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;
         Ok(match tag {
-            b'B' => Self::Bind(Bind::decode(r)?),
+            b'B' => Self::Bind(Bind::decode(r, redaction)?),
             b'C' => Self::Close(Target::decode(r)?),
             b'd' => Self::copy_data(r, context),
             b'c' => Self::CopyDone,
             b'f' => Self::CopyFail(CopyFail::decode(r, redaction)?),
             b'D' => Self::Describe(Target::decode(r)?),
             b'E' => Self::Execute(Execute::decode(r)?),
-            b'F' => Self::FunctionCall(FunctionCall::decode(r)?),
+            b'F' => Self::FunctionCall(FunctionCall::decode(r, redaction)?),
             b'H' => Self::Flush,
             b'P' => Self::Parse(Parse::decode(r, redaction)?),
             b'p' => match context.asked {
@@ -227,17 +227,17 @@ impl<'a> Message<'a> {
             b'1' => Self::ParseComplete,
             b'2' => Self::BindComplete,
             b'3' => Self::CloseComplete,
-            b'A' => Self::NotificationResponse(NotificationResponse::decode(r)?),
+            b'A' => Self::NotificationResponse(NotificationResponse::decode(r, redaction)?),
             b'C' => Self::CommandComplete(CommandComplete::decode(r)?),
-            b'D' => Self::DataRow(DataRow::decode(r)?),
+            b'D' => Self::DataRow(DataRow::decode(r, redaction)?),
             b'E' => Self::ErrorResponse(Fields::decode(r, redaction)?),
             b'G' => Self::CopyInResponse(CopyResponse::decode(r)?),
             b'H' => Self::CopyOutResponse(CopyResponse::decode(r)?),
             b'I' => Self::EmptyQueryResponse,
             b'N' => Self::NoticeResponse(Fields::decode(r, redaction)?),
-            b'S' => Self::ParameterStatus(ParameterStatus::decode(r)?),
+            b'S' => Self::ParameterStatus(ParameterStatus::decode(r, redaction)?),
             b'T' => Self::RowDescription(RowDescription::decode(r)?),
-            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r)?),
+            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r, redaction)?),
             b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
             b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),
             b'c' => Self::CopyDone,
@@ -251,7 +251,9 @@ impl<'a> Message<'a> {
     }
 
     fn copy_data(r: &mut Reader<'a>, context: &Context) -> Self {
-        Self::CopyData(CopyData { data: CopyPiece { bytes: r.rest(), format: context.copy_format } })
+        Self::CopyData(CopyData {
+            data: CopyPiece { bytes: r.rest(), format: context.copy_format, redaction: context.redaction },
+        })
     }
 }
 
@@ -299,13 +301,14 @@ pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8],
     if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
 }
 
-/// Whether what was captured behind a hole in a body may be a part of a secret: of a password in SQL, say, whose beginning
-/// was lost. Data of users is none.
-pub const fn behind_may_be_secret(direction: Direction, tag: Option<u8>) -> bool {
-    match direction {
-        Direction::Frontend => !matches!(tag, Some(b'B' | b'F' | b'd')),
-        Direction::Backend => !matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
-    }
+/// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in SQL,
+/// say, whose beginning was lost; and where values are not written, a part of one.
+pub const fn is_masked_behind(direction: Direction, tag: Option<u8>, redaction: Redaction) -> bool {
+    let is_data = match direction {
+        Direction::Frontend => matches!(tag, Some(b'B' | b'F' | b'd')),
+        Direction::Backend => matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
+    };
+    redaction.hides_values() || redaction.hides_secrets() && !is_data
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
 use super::text::{Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
-use crate::redaction::Redaction;
+use crate::redaction::{Redaction, Shape};
 
 /// Query: SQL text, of any number of statements.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -116,15 +116,42 @@ pub struct NotificationResponse<'a> {
     /// The channel.
     pub channel: Text<'a>,
     /// The payload, which may be empty.
-    pub payload: Text<'a>,
+    pub payload: Payload<'a>,
 }
 
+/// What a NOTIFY says: a text; `{"bytes": …}` where values are not written.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    /// The text.
+    pub text: Text<'a>,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
+}
+
+impl Payload<'_> {
+    /// What stands in its place, where values are not written.
+    pub fn shape(&self) -> Option<Shape> {
+        self.redaction.shape(0, self.text.0)
+    }
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.shape() {
+            Some(shape) => shape.serialize(serializer),
+            None => self.text.serialize(serializer),
+        }
+    }
+}
+
+inline_schema!(Payload<'_>, "Payload", Shape::or::<Text<'_>>);
+
 impl<'a> NotificationResponse<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         Ok(Self {
             process_id: reader.i32("process ID")?,
             channel: Text::decode(reader, "channel")?,
-            payload: Text::decode(reader, "payload")?,
+            payload: Payload { text: Text::decode(reader, "payload")?, redaction },
         })
     }
 }
@@ -143,11 +170,11 @@ pub struct FunctionCall<'a> {
 }
 
 impl<'a> FunctionCall<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let function_oid = Oid(reader.u32("function object ID")?);
         let argument_formats = List::counted(reader, "number of argument formats")?;
         let list = List::counted(reader, "number of arguments")?;
-        let arguments = Values::new(list, Formats::from_codes(argument_formats));
+        let arguments = Values::new(list, Formats::from_codes(argument_formats), redaction);
         let result_format = Format(reader.i16("result format")?);
         Ok(Self { function_oid, argument_formats, arguments, result_format })
     }
@@ -161,8 +188,8 @@ pub struct FunctionCallResponse<'a> {
 }
 
 impl<'a> FunctionCallResponse<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None) })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None, redaction) })
     }
 }
 

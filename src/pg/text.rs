@@ -11,6 +11,8 @@ use serde::{Serialize, Serializer};
 pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
+use crate::sql::normalize::Normalized;
+use crate::sql::redact::redact;
 use crate::sql::secret;
 
 /// Text from the wire: a string where it is valid UTF-8, else `{"hex": "…"}`.
@@ -42,7 +44,8 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked.
+/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked; its normal form, where values are not
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sql<'a> {
     /// The bytes on the wire.
@@ -52,9 +55,27 @@ pub struct Sql<'a> {
 }
 
 impl<'a> Sql<'a> {
+    /// A text for people that may quote SQL or data.
+    pub const fn quoting(text: Text<'a>, redaction: Redaction) -> Self {
+        if redaction.hides_values() {
+            Self { text: Text(secret::MASK.as_bytes()), redaction: Redaction::Nothing }
+        } else {
+            Self { text, redaction }
+        }
+    }
+
+    /// SQL whose normal form is known, in that form.
+    pub const fn normal(form: &'a Normalized) -> Self {
+        Self { text: Text(&form.text), redaction: Redaction::Nothing }
+    }
+
     /// The text as it is written.
     pub fn masked(&self) -> Cow<'a, [u8]> {
-        if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) }
+        match self.redaction {
+            Redaction::Nothing => Cow::Borrowed(self.text.0),
+            Redaction::Secrets => secret::mask(self.text.0),
+            Redaction::Values => Cow::Owned(redact(self.text.0).text.into_vec()),
+        }
     }
 }
 
@@ -123,12 +144,12 @@ impl Serialize for Secret<'_> {
     }
 }
 
-/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where the body may be a secret.
+/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where it may be a secret, or values are not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excerpt<'a> {
     /// The bytes.
     Bytes(Cow<'a, [u8]>),
-    /// The body may be a secret.
+    /// They are not written.
     Masked,
 }
 
@@ -136,22 +157,18 @@ impl<'a> Excerpt<'a> {
     /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
     pub const LONGEST: usize = 256;
 
-    /// The first bytes of something that quotes SQL at the most, with the secrets in it masked.
+    /// The first bytes of something that may be data, or quotes SQL, with the secrets in it masked.
     pub fn new(bytes: &'a [u8], redaction: Redaction) -> Self {
-        let mut bytes = if redaction.hides_secrets() { secret::mask(bytes) } else { Cow::Borrowed(bytes) };
+        let mut bytes = match redaction {
+            Redaction::Nothing => Cow::Borrowed(bytes),
+            Redaction::Secrets => secret::mask(bytes),
+            Redaction::Values => return Self::Masked,
+        };
         match &mut bytes {
             Cow::Borrowed(bytes) => *bytes = bytes.get(..Self::LONGEST).unwrap_or(bytes),
             Cow::Owned(bytes) => bytes.truncate(Self::LONGEST),
         }
         Self::Bytes(bytes)
-    }
-
-    /// The bytes that are shown: none where they are masked.
-    pub fn shown(&self) -> &[u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Masked => &[],
-        }
     }
 }
 

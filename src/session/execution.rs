@@ -197,8 +197,8 @@ impl Execution {
     }
 
     /// The values of its parameters, or its arguments.
-    pub fn parameters(&self) -> Option<Values<'_>> {
-        self.portal.as_ref()?.parameters()
+    pub fn parameters(&self, redaction: Redaction) -> Option<Values<'_>> {
+        self.portal.as_ref()?.parameters(redaction)
     }
 
     /// What the server said of its statements.

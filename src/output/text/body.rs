@@ -16,7 +16,7 @@ use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
-use crate::pg::text::{Secret, Sql, Text};
+use crate::pg::text::{Excerpt, Secret, Sql, Text};
 
 /// Writes the fields of a message.
 pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()> {
@@ -50,8 +50,15 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::BackendKeyData(body) => key(line, body.process_id, &body.secret_key),
         Message::ParameterStatus(body) => line.item(format_args!("{}={}", Name(body.name), Word(body.value))),
         Message::NotificationResponse(body) => {
-            let payload = Data { bytes: body.payload.0, format: Some(Format::TEXT), limit: PROSE };
-            line.item(format_args!("{} {payload} pid={}", Name(body.channel), body.process_id))
+            line.item(format_args!("{} ", Name(body.channel)))?;
+            match body.payload.shape() {
+                Some(shape) => line.put(format_args!("{shape}"))?,
+                None => {
+                    let payload = Data { bytes: body.payload.text.0, format: Some(Format::TEXT), limit: PROSE };
+                    line.put(format_args!("{payload}"))?;
+                }
+            }
+            line.item(format_args!("pid={}", body.process_id))
         }
         Message::NoticeResponse(fields) => report(line, fields, Paint::YELLOW),
         Message::ErrorResponse(fields) => report(line, fields, Paint::RED),
@@ -76,9 +83,12 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::CopyInResponse(body) | Message::CopyOutResponse(body) | Message::CopyBothResponse(body) => {
             copy_response(line, body)
         }
-        Message::CopyData(body) => {
-            line.item(format_args!("{}", Data { bytes: body.data.bytes, format: body.data.format, limit: COPY }))
-        }
+        Message::CopyData(body) => match body.data.shape() {
+            Some(shape) => line.item(format_args!("{shape}")),
+            None => {
+                line.item(format_args!("{}", Data { bytes: body.data.bytes, format: body.data.format, limit: COPY }))
+            }
+        },
         Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), PROSE))),
 
         Message::SslRequest
@@ -202,7 +212,7 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
     }
     let places =
         [("position", b'P'), ("schema", b's'), ("table", b't'), ("column", b'c'), ("type", b'd'), ("constraint", b'n')];
-    let places = places.into_iter().filter_map(|(name, code)| Some(Pair(Text(name.as_bytes()), fields.get(code)?)));
+    let places = places.into_iter().filter_map(|(name, code)| Some(Place(name, fields.get_sql(code)?)));
     let mut places = places.peekable();
     if places.peek().is_none() {
         return Ok(());
@@ -214,10 +224,11 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
 
 /// Writes SQL.
 pub(super) fn sql(line: &mut Line<'_>, sql: &Sql<'_>) -> io::Result<()> {
-    if sql.text.0.trim_ascii().is_empty() {
+    let text = sql.masked();
+    if text.trim_ascii().is_empty() {
         return line.item(format_args!("(empty)"));
     }
-    line.item(format_args!("{}", Prose(&sql.masked(), SQL)))
+    line.item(format_args!("{}", Prose(&text, SQL)))
 }
 
 fn row_description(line: &mut Line<'_>, body: &RowDescription<'_>) -> io::Result<()> {
@@ -346,6 +357,15 @@ impl fmt::Display for Pair<'_> {
     }
 }
 
+/// Where an error is: the kind of place, and its name.
+struct Place<'a>(&'static str, Sql<'a>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, Word(Text(&self.1.masked())))
+    }
+}
+
 /// A parameter as SQL refers to it, with its value.
 struct Parameter<'a>(usize, Value<'a>);
 
@@ -365,11 +385,14 @@ impl fmt::Display for Count {
 }
 
 /// Writes what is known of a message that could not be decoded: why, and its first bytes.
-pub(super) fn undecoded(line: &mut Line<'_>, error: Option<&dyn fmt::Display>, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn undecoded(line: &mut Line<'_>, error: Option<&dyn fmt::Display>, body: &Excerpt<'_>) -> io::Result<()> {
     line.separate();
     match error {
         Some(error) => line.painted(Paint::RED, format_args!("not decoded: {error}:"))?,
         None => line.painted(Paint::RED, format_args!("not decoded:"))?,
     }
-    line.item(format_args!("{}", Binary(bytes)))
+    match body {
+        Excerpt::Bytes(bytes) => line.item(format_args!("{}", Binary(bytes))),
+        Excerpt::Masked => line.item(format_args!("{}", Secret::MASK)),
+    }
 }
