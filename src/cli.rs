@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use pgdissect::capture::live;
 use pgdissect::pg::message::Message;
+use pgdissect::redaction::Redaction;
 
 /// Show what really went over the wire: PostgreSQL's protocol messages, from packets, one JSON object a line.
 ///
@@ -153,8 +154,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size, help_heading = "Output")]
     pub(crate) max_remembered: usize,
 
+    /// What to leave out
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Redact::Secrets, help_heading = "Output")]
+    pub(crate) redact: Redact,
+
     /// Write passwords, keys and proofs instead of ***
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "redact", help_heading = "Output")]
     pub(crate) show_secrets: bool,
 
     /// When to color text
@@ -179,6 +184,15 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// What is not to be written.
+    pub(crate) const fn redaction(&self) -> Redaction {
+        match self.redact {
+            _ if self.show_secrets => Redaction::Nothing,
+            Redact::Secrets => Redaction::Secrets,
+            Redact::Values => Redaction::Values,
+        }
+    }
+
     /// Reads the command line. Where it makes no sense, says so and ends the process.
     pub(crate) fn from_command_line() -> Self {
         let mut args = Self::parse();
@@ -255,6 +269,15 @@ pub(crate) enum Format {
     Json,
     /// One line of text, for people
     Text,
+}
+
+/// What is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Redact {
+    /// Passwords, keys, hashes and proofs
+    Secrets,
+    /// Data as well: parameters, rows, COPY data, constants in SQL, and what may quote them
+    Values,
 }
 
 /// When text is colored.

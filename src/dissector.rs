@@ -4,6 +4,7 @@ use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::text::Text;
 use crate::record::{Counters, Record};
+use crate::redaction::Redaction;
 use crate::session::facts::Identity;
 use crate::session::shared::Shared;
 use crate::time::Timestamp;
@@ -41,8 +42,8 @@ pub struct Config {
     /// How many bytes are kept for SQL texts of prepared statements, and as many for everything else that sessions
     /// remember; of more, what was not used for long is forgotten.
     pub max_remembered: usize,
-    /// Whether passwords, keys and proofs are written.
-    pub show_secrets: bool,
+    /// What is not to be written.
+    pub redaction: Redaction,
     /// Whether rows are objects by the names of their columns, where these are known, instead of arrays.
     pub named_rows: bool,
     /// Which records are made.
@@ -106,7 +107,7 @@ impl Default for Config {
             max_held: 256 << 20,
             max_connections: 65_536,
             max_remembered: 64 << 20,
-            show_secrets: false,
+            redaction: Redaction::default(),
             named_rows: false,
             records: Records::default(),
             only: Only::default(),
@@ -153,6 +154,7 @@ impl Dissector {
             shared: Shared::new(
                 config.max_remembered,
                 config.records.queries,
+                config.redaction,
                 config.records.messages.then_some(config.max_message),
             ),
             config,

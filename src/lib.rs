@@ -92,6 +92,7 @@ pub mod packet;
 pub mod pg;
 pub mod reader;
 pub mod record;
+pub mod redaction;
 pub mod session;
 pub mod sql;
 pub mod tcp;

@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
             max_early: args.max_early,
             max_held: args.max_held,
             max_connections: args.max_connections,
-            show_secrets: args.show_secrets,
+            redaction: args.redaction(),
             max_remembered: args.max_remembered,
             named_rows: args.named_rows,
             only: Only {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use crate::encoding::Encoding;
+use crate::sql::secret::MASK;
 
 /// A cursor over a borrowed slice.
 ///
@@ -243,6 +244,15 @@ pub struct DecodeError {
     pub had: Had,
 }
 
+impl DecodeError {
+    /// The error without the number that was there, which may be a part of anything.
+    #[must_use]
+    pub const fn masked(self) -> Self {
+        let had = if let Had::Value(_) = self.had { Had::Masked } else { self.had };
+        Self { had, ..self }
+    }
+}
+
 /// What a read wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", inline)]
@@ -265,6 +275,8 @@ pub enum Had {
     Bytes(usize),
     /// A number.
     Value(i64),
+    /// A number that is not written.
+    Masked,
 }
 
 impl fmt::Display for Wanted {
@@ -283,6 +295,7 @@ impl fmt::Display for Had {
         match self {
             Self::Bytes(count) => write_bytes(f, *count),
             Self::Value(value) => write!(f, "{value}"),
+            Self::Masked => f.write_str(MASK),
         }
     }
 }

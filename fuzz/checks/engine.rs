@@ -9,6 +9,7 @@ use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Dissector, Records};
 use pgdissect::record::{Record, StatsRecord};
+use pgdissect::redaction::Redaction;
 
 use super::lines;
 
@@ -44,7 +45,7 @@ pub(crate) fn check(data: &[u8]) {
         ports: if bit(0) { None } else { Some(vec![5432, 5415, 5416]) },
         max_message: if bit(1) { 24 } else { 1 << 20 },
         max_early: if bit(2) { 300 } else { 1 << 20 },
-        show_secrets: bit(3),
+        redaction: if bit(3) { Redaction::Nothing } else { Redaction::Secrets },
         max_remembered: if bit(4) { 2_000 } else { 1 << 20 },
         records: Records { messages: true, queries: !bit(5), sessions: !bit(6) },
         ..Config::default()

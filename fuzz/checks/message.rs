@@ -8,6 +8,7 @@ use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::message::{self, Context, Message};
 use pgdissect::pg::row::Format;
 use pgdissect::record::{Content, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
+use pgdissect::redaction::Redaction;
 use pgdissect::time::{Precision, Timestamp};
 
 use super::lines;
@@ -34,7 +35,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         asked: *u.choose(&ASKED)?,
         gssenc: u.arbitrary()?,
         copy_format: *u.choose(&formats)?,
-        show_secrets: u.arbitrary()?,
+        redaction: *u.choose(&Redaction::ALL)?,
     };
     let missing = u64::from(*u.choose(&[0, 0, 0, 1, 77, u32::MAX])?);
     let ts = Timestamp::from_nanos(u.arbitrary()?, if u.arbitrary()? { Precision::Micros } else { Precision::Nanos });

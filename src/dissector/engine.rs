@@ -12,6 +12,7 @@ use crate::pg::message;
 use crate::pg::resync;
 use crate::pg::text::Excerpt;
 use crate::record::{Content, Counters, Flags, LossRecord, Reason, Record};
+use crate::redaction::Redaction;
 use crate::session::meaning::Meaning;
 use crate::session::opening::{self, Opening};
 use crate::session::shared::Shared;
@@ -270,7 +271,7 @@ impl<S: Sink> Engine<'_, S> {
             Route::Messages(framing) => connection.framers.get(direction).under_way(framing),
             _ => None,
         };
-        let context = connection.session.context(self.config.show_secrets);
+        let context = connection.session.context(self.config.redaction);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
         let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
         self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
@@ -311,8 +312,11 @@ impl<S: Sink> Engine<'_, S> {
                     session.encrypt(Encryption::Tls);
                     return;
                 }
-                let name = message::undecoded_name(direction, tag, &session.context(self.config.show_secrets));
-                let content = Content::Undecoded { name, body: Excerpt::new(header, true) };
+                let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
+                // A header has no room for a secret.
+                let hides_values = self.config.redaction.hides_values();
+                let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
+                let content = Content::Undecoded { name, body };
                 let frame = Frame::whole(tag, len, &[]);
                 self.message(
                     about,

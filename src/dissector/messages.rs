@@ -1,8 +1,8 @@
 //! From a frame to a message, what it means in its session, and its line.
 
-use super::Sink;
 use super::connection::About;
 use super::engine::{Engine, Loss};
+use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
@@ -58,7 +58,7 @@ impl<S: Sink> Engine<'_, S> {
             self.observe(session, about, direction, frame, None, origin, &mut meaning);
             return meaning.is_ready;
         }
-        let decoded = Message::decode(direction, frame, &session.context(self.config.show_secrets));
+        let decoded = Message::decode(direction, frame, &session.context(self.config.redaction));
         self.counters.undecoded_messages += u64::from(decoded.is_err());
         self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
         meaning.is_ready
@@ -73,20 +73,21 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) -> bool {
-        let context = session.context(self.config.show_secrets);
+        let context = session.context(self.config.redaction);
         let decoded = Message::decode(direction, frame, &context);
         let mut meaning = Meaning::default();
         self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::behind_may_be_secret(direction, frame.tag) && !self.config.show_secrets,
+            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction)
+                && self.config.redaction.hides_secrets(),
             error: None,
             meaning: &meaning,
         };
         let content = match decoded {
             Ok(mut message) => {
                 let flags = &mut attributes.flags;
-                complete(&mut message, direction, session, &meaning, self.config.named_rows, flags);
+                complete(&mut message, direction, session, &meaning, self.config, flags);
                 Content::Decoded(message)
             }
             Err(error) => {
@@ -164,10 +165,12 @@ impl<S: Sink> Engine<'_, S> {
             return;
         }
         let Attributes { meaning, mut flags, hides_damage, error } = attributes;
-        let show_secrets = self.config.show_secrets;
+        let redaction = self.config.redaction;
         let statement = meaning.subject.statement();
         let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         flags.limit |= statement.is_some() && sql.is_none();
+        let hides_values = redaction.hides_values();
+        let normal_form = sql.filter(|_| hides_values).map(|sql| self.shared.normal_forms.get(sql.0));
         let named = match &content {
             Content::Decoded(Message::Bind(bind)) => Some(bind.statement),
             Content::Decoded(Message::Describe(target)) if target.kind == TargetKind::Statement => Some(target.name),
@@ -186,13 +189,17 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: sql.map(|sql| Sql { text: sql, show_secrets }),
+            sql: normal_form
+                .as_deref()
+                .zip(sql)
+                .map(|(form, sql)| Sql::normal(form, sql.1))
+                .or(sql.map(|text| Sql { text, redaction })),
             statement: meaning.subject.statement_name().or(named),
             target: meaning.target,
             missing: frame.missing,
             holes: Holes { damage: frame.damage, hides: hides_damage },
             flags,
-            error,
+            error: if hides_values { error.map(DecodeError::masked) } else { error },
         }));
     }
 }
@@ -201,7 +208,7 @@ impl<S: Sink> Engine<'_, S> {
 pub(super) struct Attributes<'a> {
     pub(super) meaning: &'a Meaning,
     pub(super) flags: Flags,
-    /// Whether what was captured behind a hole may be a secret.
+    /// Whether what was captured behind a hole is not to be written.
     pub(super) hides_damage: bool,
     pub(super) error: Option<DecodeError>,
 }
@@ -228,9 +235,10 @@ fn complete<'a>(
     direction: Direction,
     session: &'a Session,
     meaning: &'a Meaning,
-    has_named_rows: bool,
+    config: &Config,
     flags: &mut Flags,
 ) {
+    let Config { named_rows: has_named_rows, redaction, .. } = *config;
     let settings = Some(&session.facts().settings);
     match message {
         Message::Bind(bind) => {
@@ -252,10 +260,10 @@ fn complete<'a>(
             flags.midstream |= response.value.format.is_none();
         }
         Message::CopyData(copy) => {
-            copy.rows = session.copy_rows(direction, Some(copy.data.bytes), has_named_rows);
+            copy.rows = session.copy_rows(direction, Some(copy.data.bytes), has_named_rows, redaction);
             flags.midstream |= copy.data.format.is_none();
         }
-        Message::CopyDone(copy) => copy.rows = session.copy_rows(direction, None, has_named_rows),
+        Message::CopyDone(copy) => copy.rows = session.copy_rows(direction, None, has_named_rows, redaction),
         Message::UnknownAuthenticationResponse(_) => flags.midstream = true,
         _ => {}
     }

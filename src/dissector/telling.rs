@@ -6,7 +6,7 @@ use super::engine::Engine;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
-use crate::pg::text::{Sql, Text};
+use crate::pg::text::Sql;
 use crate::record::query::{Failure, Fingerprint};
 use crate::record::session::{End, Ended, Settings, Side, State};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
@@ -40,11 +40,12 @@ impl<S: Sink> Engine<'_, S> {
         if !about.is_wanted {
             return;
         }
-        let show_secrets = self.config.show_secrets;
+        let redaction = self.config.redaction;
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
         let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql.0));
+        let normal = normal_form.as_deref().zip(sql).map(|(form, sql)| Sql::normal(form, sql.1));
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         self.sink.record(&Record::Query(QueryRecord {
@@ -59,14 +60,14 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: sql.map(|sql| Sql { text: sql, show_secrets }),
-            normalized: normal_form.as_ref().zip(sql).map(|(form, sql)| Text(&form.text, sql.1)),
+            sql: normal.filter(|_| redaction.hides_values()).or(sql.map(|text| Sql { text, redaction })),
+            normalized: normal.map(|form| form.text),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name(),
             portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,
             params: execution
-                .parameters()
+                .parameters(redaction)
                 .filter(|values| !values.list.is_empty())
                 .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
             command: execution.tags(),
@@ -74,7 +75,7 @@ impl<S: Sink> Engine<'_, S> {
             bytes_in: execution.bytes_in,
             bytes_out: execution.bytes_out,
             outcome,
-            error: execution.error(show_secrets).map(Failure::new),
+            error: execution.error(redaction).map(Failure::new),
             canceled_by: execution.canceled_by,
             parse_us: execution.parse_us,
             bind_us: execution.bind_us,

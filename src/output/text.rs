@@ -69,7 +69,7 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
         }
         Content::Undecoded { name, body } => {
             line.column(Paint::BOLD_RED, name, width::TYPE)?;
-            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body.shown())?;
+            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body)?;
         }
     }
     oddities(line, record.flags, record.missing)?;

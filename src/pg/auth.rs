@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::list::List;
 use super::text::{Bytea, Secret, Text};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// What the last authentication request asked for: it decides what a `p` message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(super) enum Authentication<'a> {
 }
 
 impl<'a> Authentication<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, asked: Asked, show: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, asked: Asked, redaction: Redaction) -> Result<Self, DecodeError> {
         let scram = matches!(asked, Asked::ScramContinue);
         Ok(match reader.u32("authentication code")? {
             request::OK => Self::Ok,
@@ -68,12 +69,12 @@ impl<'a> Authentication<'a> {
             request::MD5_PASSWORD => Self::Md5Password(Md5Password { salt: Bytea(reader.take(4, "salt")?) }),
             request::SCM_CREDENTIAL => Self::ScmCredential,
             request::GSS => Self::Gss,
-            request::GSS_CONTINUE => Self::GssContinue(GssToken { token: Secret::bytes(reader.rest(), show) }),
+            request::GSS_CONTINUE => Self::GssContinue(GssToken { token: Secret::bytes(reader.rest(), redaction) }),
             request::SSPI => Self::Sspi,
             request::SASL => Self::Sasl(Sasl::decode(reader)?),
-            request::SASL_CONTINUE => Self::SaslContinue(SaslContinue::decode(reader, scram, show)),
-            request::SASL_FINAL => Self::SaslFinal(SaslFinal::decode(reader, scram, show)),
-            code => Self::Unknown(UnknownAuthentication { code, data: Secret::bytes(reader.rest(), show) }),
+            request::SASL_CONTINUE => Self::SaslContinue(SaslContinue::decode(reader, scram, redaction)),
+            request::SASL_FINAL => Self::SaslFinal(SaslFinal::decode(reader, scram, redaction)),
+            code => Self::Unknown(UnknownAuthentication { code, data: Secret::bytes(reader.rest(), redaction) }),
         })
     }
 }
@@ -132,10 +133,10 @@ pub struct SaslContinue<'a> {
 }
 
 impl<'a> SaslContinue<'a> {
-    fn decode(reader: &mut Reader<'a>, scram: bool, show: bool) -> Self {
+    fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
         let scram = if scram { ScramServerFirst::decode(data) } else { None };
-        Self { data: scram.is_none().then(|| Secret::text(data, show)), scram }
+        Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
     }
 }
 
@@ -151,10 +152,10 @@ pub struct SaslFinal<'a> {
 }
 
 impl<'a> SaslFinal<'a> {
-    fn decode(reader: &mut Reader<'a>, scram: bool, show: bool) -> Self {
+    fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
-        let scram = if scram { ScramServerFinal::decode(data, show) } else { None };
-        Self { data: scram.is_none().then(|| Secret::text(data, show)), scram }
+        let scram = if scram { ScramServerFinal::decode(data, redaction) } else { None };
+        Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
     }
 }
 
@@ -166,8 +167,8 @@ pub struct PasswordMessage<'a> {
 }
 
 impl<'a> PasswordMessage<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show: bool) -> Result<Self, DecodeError> {
-        Ok(Self { password: Secret::text(reader.cstr("password")?, show) })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { password: Secret::text(reader.cstr("password")?, redaction) })
     }
 }
 
@@ -185,7 +186,7 @@ pub struct SaslInitialResponse<'a> {
 }
 
 impl<'a> SaslInitialResponse<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let mechanism = Text::decode(reader, "SASL mechanism")?;
         let at = reader.position();
         let data = match reader.i32("length of the initial response")? {
@@ -197,7 +198,7 @@ impl<'a> SaslInitialResponse<'a> {
             }
         };
         let scram = if is_scram(mechanism) { data.and_then(ScramClientFirst::decode) } else { None };
-        Ok(Self { mechanism, data: scram.is_none().then(|| data.map(|data| Secret::text(data, show))), scram })
+        Ok(Self { mechanism, data: scram.is_none().then(|| data.map(|data| Secret::text(data, redaction))), scram })
     }
 }
 
@@ -218,10 +219,10 @@ pub struct SaslResponse<'a> {
 }
 
 impl<'a> SaslResponse<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, scram: bool, show: bool) -> Self {
+    pub(super) fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
-        let scram = if scram { ScramClientFinal::decode(data, show) } else { None };
-        Self { data: scram.is_none().then(|| Secret::text(data, show)), scram }
+        let scram = if scram { ScramClientFinal::decode(data, redaction) } else { None };
+        Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
     }
 }
 
@@ -295,11 +296,11 @@ pub struct ScramClientFinal<'a> {
 }
 
 impl<'a> ScramClientFinal<'a> {
-    fn decode(message: &'a [u8], show: bool) -> Option<Self> {
+    fn decode(message: &'a [u8], redaction: Redaction) -> Option<Self> {
         Some(Self {
             channel_binding: attribute(message, b'c')?,
             nonce: attribute(message, b'r')?,
-            proof: Secret::text(attribute(message, b'p')?.0, show),
+            proof: Secret::text(attribute(message, b'p')?.0, redaction),
         })
     }
 }
@@ -316,8 +317,8 @@ pub struct ScramServerFinal<'a> {
 }
 
 impl<'a> ScramServerFinal<'a> {
-    fn decode(message: &'a [u8], show: bool) -> Option<Self> {
-        let signature = attribute(message, b'v').map(|signature| Secret::text(signature.0, show));
+    fn decode(message: &'a [u8], redaction: Redaction) -> Option<Self> {
+        let signature = attribute(message, b'v').map(|signature| Secret::text(signature.0, redaction));
         let error = attribute(message, b'e');
         (signature.is_some() || error.is_some()).then_some(Self { signature, error })
     }
@@ -346,14 +347,15 @@ mod tests {
     #[test]
     fn what_is_not_scram_is_kept_whole_and_masked() {
         let body = b"OAUTHBEARER\0\0\0\0\x13n,,\x01auth=Bearer xyz";
-        let message = SaslInitialResponse::decode(&mut Reader::new(body), false).unwrap();
+        let message = SaslInitialResponse::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), r#"{"mechanism":"OAUTHBEARER","data":"***"}"#);
     }
 
     #[test]
     fn sasl_mechanisms_end_at_an_empty_name() {
         let mut reader = Reader::new(b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
-        let Ok(Authentication::Sasl(sasl)) = Authentication::decode(&mut reader, Asked::Unknown, false) else {
+        let Ok(Authentication::Sasl(sasl)) = Authentication::decode(&mut reader, Asked::Unknown, Redaction::Secrets)
+        else {
             panic!("no AuthenticationSASL")
         };
         assert_eq!(serde_json::to_string(&sasl.mechanisms).unwrap(), r#"["SCRAM-SHA-256-PLUS","SCRAM-SHA-256"]"#);

@@ -10,7 +10,8 @@ use super::row::{Format, FormattedValue, Guess, Values};
 use super::text::{Bytea, Hex, Sql, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
-use crate::value::copy::{CopyRow, Split};
+use crate::redaction::{Redaction, Shape};
+use crate::value::copy::{CopyField, CopyRow, Split};
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -54,6 +55,8 @@ pub struct CopyRows<'a> {
     pub split: Split<'a>,
     /// The names, all different; none where rows are to be arrays.
     pub keys: &'a [String],
+    /// What is not to be written of them.
+    pub redaction: Redaction,
 }
 
 impl Serialize for CopyData<'_> {
@@ -76,11 +79,12 @@ impl Serialize for CopyRows<'_> {
         let split = self.split;
         let rest = split.rest();
         let body = Body {
-            header: split.header().map(|row| Row { row, keys: &[] }),
+            // Names, as they are in a RowDescription.
+            header: split.header().map(|row| Row { row, keys: &[], redaction: Redaction::Nothing }),
             rows: Some(Rows(self)),
             unfinished: split.unfinished(),
             skipped: split.too_long() + split.lost(),
-            data: rest.as_deref().map(|rest| CopyPiece::rest(rest, split)),
+            data: rest.as_deref().map(|rest| CopyPiece::rest(rest, self)),
         };
         body.serialize(serializer)
     }
@@ -95,7 +99,8 @@ struct Body<'a> {
     #[schemars(with = "Option<Vec<FormattedValue<'_>>>")]
     header: Option<Row<'a>>,
     /// The rows that end in the message, where the statement tells how they are written: text as strings, `"\\x…"` in binary
-    /// format, null for NULL. Objects, by the names of the columns, where these are known and asked for.
+    /// format, null for NULL; `{"bytes": …}` where values are not written. Objects, by the names of the columns, where these
+    /// are known and asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Values<'_>>>")]
     rows: Option<Rows<'a>>,
@@ -135,28 +140,49 @@ struct Rows<'a>(&'a CopyRows<'a>);
 
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let CopyRows { split, keys } = *self.0;
-        serializer.collect_seq(split.rows().map(|row| Row { row, keys }))
+        let CopyRows { split, keys, redaction } = *self.0;
+        serializer.collect_seq(split.rows().map(|row| Row { row, keys, redaction }))
     }
 }
 
 struct Row<'a> {
     row: CopyRow<'a>,
     keys: &'a [String],
+    redaction: Redaction,
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.row.fields().map(|field| RedactedField(field, self.redaction));
         // A row of another number of fields is an error, and its fields are of no columns.
         if self.keys.is_empty() || self.row.fields().count() != self.keys.len() {
-            serializer.collect_seq(self.row.fields())
+            serializer.collect_seq(fields)
         } else {
-            serializer.collect_map(self.keys.iter().zip(self.row.fields()))
+            serializer.collect_map(self.keys.iter().zip(fields))
         }
     }
 }
 
-/// Data of a COPY: a string in text format, `"\\x…"` in binary format.
+/// A field of a row, without what is not to be written of it.
+pub(crate) struct RedactedField<'a>(pub(crate) CopyField<'a>, pub(crate) Redaction);
+
+impl RedactedField<'_> {
+    /// What stands in its place, where values are not written and it is not NULL.
+    pub(crate) fn shape(&self) -> Option<Shape> {
+        self.1.shape(0, self.0.bytes.as_deref()?)
+    }
+}
+
+impl Serialize for RedactedField<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.shape() {
+            Some(shape) => shape.serialize(serializer),
+            None => self.0.serialize(serializer),
+        }
+    }
+}
+
+/// Data of a COPY: a string in text format, `"\\x…"` in binary format; `{"bytes": …}` where values are not written.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPiece<'a> {
     /// The bytes.
@@ -167,13 +193,16 @@ pub struct CopyPiece<'a> {
     pub encoding: Encoding,
     /// It may begin inside a character, which could be taken for another one: it is no text then.
     pub is_torn: bool,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
 }
 
 impl<'a> CopyPiece<'a> {
     /// What is in no row of a COPY. Where that begins is not plain, so that it may be inside a character.
-    pub(crate) fn rest(bytes: &'a [u8], split: Split<'_>) -> Self {
+    pub(crate) fn rest(bytes: &'a [u8], rows: &CopyRows<'_>) -> Self {
+        let CopyRows { split, redaction, .. } = *rows;
         let (format, encoding) = (if split.is_binary() { Format::BINARY } else { Format::TEXT }, split.encoding());
-        Self { bytes, format: Some(format), encoding, is_torn: encoding.is_misread_when_cut() }
+        Self { bytes, format: Some(format), encoding, is_torn: encoding.is_misread_when_cut(), redaction }
     }
 
     /// Whether it may end inside a character, so that what is behind it could be taken for other characters.
@@ -182,10 +211,18 @@ impl<'a> CopyPiece<'a> {
             && self.encoding.is_misread_when_cut()
             && self.encoding.decode(self.bytes).is_none()
     }
+
+    /// What stands in its place, where values are not written.
+    pub fn shape(&self) -> Option<Shape> {
+        self.redaction.shape(0, self.bytes)
+    }
 }
 
 impl Serialize for CopyPiece<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(shape) = self.shape() {
+            return shape.serialize(serializer);
+        }
         match self.format {
             Some(Format::TEXT) if self.is_torn => Hex(self.bytes).serialize(serializer),
             Some(Format::TEXT) => Text(self.bytes, self.encoding).serialize(serializer),
@@ -195,7 +232,7 @@ impl Serialize for CopyPiece<'_> {
     }
 }
 
-inline_schema!(CopyPiece<'_>, "CopyPiece", Text::json_schema);
+inline_schema!(CopyPiece<'_>, "CopyPiece", Shape::or::<Text<'_>>);
 
 /// CopyFail: the frontend gives up.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -206,7 +243,7 @@ pub struct CopyFail<'a> {
 
 impl<'a> CopyFail<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { message: Sql { text: Text::decode(reader, "error message")?, show_secrets } })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { message: Sql::quoting(Text::decode(reader, "error message")?, redaction) })
     }
 }

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use super::text::{Hex, Sql, Text};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// ErrorResponse, NoticeResponse: fields, each with a one-letter code.
 ///
@@ -21,11 +22,11 @@ pub struct Fields<'a> {
     bytes: &'a [u8],
     cut: bool,
     encoding: Encoding,
-    show_secrets: bool,
+    redaction: Redaction,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut bytes = reader.since(start);
         loop {
@@ -37,7 +38,7 @@ impl<'a> Fields<'a> {
             };
             bytes = reader.since(start);
         }
-        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), show_secrets })
+        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction })
     }
 
     /// The fields in the order in which they were sent: their codes and values.
@@ -55,9 +56,17 @@ impl<'a> Fields<'a> {
         self.iter().find_map(|(found, value)| (found == code).then_some(value))
     }
 
-    /// The value of the field with this code, with secrets masked.
+    /// The value of the field with this code, as it is written.
     pub fn get_sql(&self, code: u8) -> Option<Sql<'a>> {
-        self.get(code).map(|text| Sql { text, show_secrets: self.show_secrets })
+        self.get(code).map(|text| self.sql(code, text))
+    }
+
+    fn sql(&self, code: u8, text: Text<'a>) -> Sql<'a> {
+        if may_quote_data(code) {
+            Sql::quoting(text, self.redaction)
+        } else {
+            Sql { text, redaction: self.redaction.min(Redaction::Secrets) }
+        }
     }
 
     /// The fields with the names that they are written by; no name where it is not documented, or there already.
@@ -106,8 +115,8 @@ impl KeptFields {
     }
 
     /// The fields, where any were kept.
-    pub fn get(&self, show_secrets: bool) -> Option<Fields<'_>> {
-        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, encoding: self.encoding, show_secrets })
+    pub fn get(&self, redaction: Redaction) -> Option<Fields<'_>> {
+        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, encoding: self.encoding, redaction })
     }
 
     /// How many bytes the buffer takes.
@@ -162,6 +171,11 @@ const fn is_number(code: u8) -> bool {
     matches!(code, b'P' | b'p' | b'L')
 }
 
+/// Whether the value of a field may quote what is no name: texts for people, and what should be a number but is none.
+const fn may_quote_data(code: u8) -> bool {
+    matches!(code, code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W') || is_number(code) || name(code).is_none()
+}
+
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -169,7 +183,7 @@ impl Serialize for Fields<'_> {
             let Some(name) = name else { continue };
             match text.to_str().and_then(|text| text.parse::<u32>().ok()) {
                 Some(number) if is_number(code) => map.serialize_entry(name, &number)?,
-                _ => map.serialize_entry(name, &Sql { text, show_secrets: self.show_secrets })?,
+                _ => map.serialize_entry(name, &self.sql(code, text))?,
             }
         }
         if self.others().next().is_some() {
@@ -183,10 +197,11 @@ struct OtherFields<'a>(&'a Fields<'a>);
 
 impl Serialize for OtherFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.others().map(|(code, text)| OtherField {
-            code: Code(code),
-            value: Sql { text, show_secrets: self.0.show_secrets },
-        }))
+        serializer.collect_seq(
+            self.0
+                .others()
+                .map(|(code, text)| OtherField { code: Code(code), value: Sql::quoting(text, self.0.redaction) }),
+        )
     }
 }
 
@@ -244,7 +259,7 @@ mod tests {
     use super::*;
 
     fn json(body: &[u8]) -> String {
-        serde_json::to_string(&Fields::decode(&mut Reader::new(body), false).unwrap()).unwrap()
+        serde_json::to_string(&Fields::decode(&mut Reader::new(body), Redaction::Secrets).unwrap()).unwrap()
     }
 
     #[test]
@@ -267,8 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn without_values_only_names_are_left() {
+        let body = b"SERROR\0C23505\0Mx\0Dx\0Hx\0P15\0px\0qx\0Wx\0spublic\0tt\0nt_key\0L7\0Mx\0Yx\0\0";
+        let fields = Fields::decode(&mut Reader::new(body), Redaction::Values).unwrap();
+        assert_eq!(
+            serde_json::to_string(&fields).unwrap(),
+            concat!(
+                r#"{"severity":"ERROR","code":"23505","message":"***","detail":"***","hint":"***","position":15,"#,
+                r#""internal_position":"***","internal_query":"***","where":"***","schema_name":"public","#,
+                r#""table_name":"t","constraint_name":"t_key","line":7,"#,
+                r#""other_fields":[{"code":"M","value":"***"},{"code":"Y","value":"***"}]}"#
+            )
+        );
+    }
+
+    #[test]
     fn no_terminator_is_an_error() {
-        assert!(Fields::decode(&mut Reader::new(b"SERROR\0"), false).is_err());
-        assert!(Fields::decode(&mut Reader::cut(b"SERROR\0Mhal"), false).is_ok());
+        assert!(Fields::decode(&mut Reader::new(b"SERROR\0"), Redaction::Secrets).is_err());
+        assert!(Fields::decode(&mut Reader::cut(b"SERROR\0Mhal"), Redaction::Secrets).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use super::list::{List, Oid};
 use super::row::{Format, Formats, Values};
 use super::text::{Sql, Text};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// Parse: make a prepared statement.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -21,10 +22,10 @@ pub struct Parse<'a> {
 
 impl<'a> Parse<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         Ok(Self {
             statement: Text::decode(reader, "statement name")?,
-            query: Sql { text: Text::decode(reader, "query string")?, show_secrets },
+            query: Sql { text: Text::decode(reader, "query string")?, redaction },
             parameter_types: List::counted(reader, "number of parameter types")?,
         })
     }
@@ -47,12 +48,12 @@ pub struct Bind<'a> {
 
 impl<'a> Bind<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let portal = Text::decode(reader, "portal name")?;
         let statement = Text::decode(reader, "statement name")?;
         let parameter_formats = List::counted(reader, "number of parameter formats")?;
         let list = List::counted(reader, "number of parameters")?;
-        let parameters = Values::new(list, Formats::from_codes(parameter_formats));
+        let parameters = Values::new(list, Formats::from_codes(parameter_formats), redaction);
         let result_formats = List::counted(reader, "number of result formats")?;
         Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
     }

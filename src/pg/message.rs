@@ -22,6 +22,7 @@ use super::text::Excerpt;
 use crate::direction::Direction;
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// What the meaning of a message depends on beside its bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,8 +37,8 @@ pub struct Context {
     pub copy_format: Option<Format>,
     /// Whether its next piece may begin inside a character.
     pub is_copy_torn: bool,
-    /// Whether passwords, keys and proofs are written.
-    pub show_secrets: bool,
+    /// What is not to be written.
+    pub redaction: Redaction,
 }
 
 /// Declares the messages: each once, with its fields and its name.
@@ -211,8 +212,8 @@ impl<'a> Message<'a> {
                 r.u32("GSSAPI encryption request code")?;
                 Self::GssencRequest
             }
-            startup::code::CANCEL => Self::CancelRequest(CancelRequest::decode(r, context.show_secrets)?),
-            _ => Self::StartupMessage(StartupMessage::decode(r)?),
+            startup::code::CANCEL => Self::CancelRequest(CancelRequest::decode(r, context.redaction)?),
+            _ => Self::StartupMessage(StartupMessage::decode(r, context.redaction)?),
         })
     }
 
@@ -231,29 +232,31 @@ impl<'a> Message<'a> {
 
     #[inline]
     fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
-        let show = context.show_secrets;
+        let redaction = context.redaction;
         Ok(match tag {
-            b'B' => Self::Bind(Bind::decode(r)?),
+            b'B' => Self::Bind(Bind::decode(r, redaction)?),
             b'C' => Self::Close(Target::decode(r)?),
             b'd' => Self::copy_data(r, context),
             b'c' => Self::CopyDone(CopyDone::default()),
-            b'f' => Self::CopyFail(CopyFail::decode(r, show)?),
+            b'f' => Self::CopyFail(CopyFail::decode(r, redaction)?),
             b'D' => Self::Describe(Target::decode(r)?),
             b'E' => Self::Execute(Execute::decode(r)?),
-            b'F' => Self::FunctionCall(FunctionCall::decode(r)?),
+            b'F' => Self::FunctionCall(FunctionCall::decode(r, redaction)?),
             b'H' => Self::Flush,
-            b'P' => Self::Parse(Parse::decode(r, show)?),
+            b'P' => Self::Parse(Parse::decode(r, redaction)?),
             b'p' => match context.asked {
-                Asked::Password => Self::PasswordMessage(auth::PasswordMessage::decode(r, show)?),
-                Asked::SaslInitial => Self::SaslInitialResponse(auth::SaslInitialResponse::decode(r, show)?),
-                Asked::ScramContinue => Self::SaslResponse(auth::SaslResponse::decode(r, true, show)),
-                Asked::SaslContinue => Self::SaslResponse(auth::SaslResponse::decode(r, false, show)),
-                Asked::Gss => Self::GssResponse(auth::GssToken { token: super::text::Secret::bytes(r.rest(), show) }),
+                Asked::Password => Self::PasswordMessage(auth::PasswordMessage::decode(r, redaction)?),
+                Asked::SaslInitial => Self::SaslInitialResponse(auth::SaslInitialResponse::decode(r, redaction)?),
+                Asked::ScramContinue => Self::SaslResponse(auth::SaslResponse::decode(r, true, redaction)),
+                Asked::SaslContinue => Self::SaslResponse(auth::SaslResponse::decode(r, false, redaction)),
+                Asked::Gss => {
+                    Self::GssResponse(auth::GssToken { token: super::text::Secret::bytes(r.rest(), redaction) })
+                }
                 Asked::Unknown => Self::UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse {
-                    data: super::text::Secret::bytes(r.rest(), show),
+                    data: super::text::Secret::bytes(r.rest(), redaction),
                 }),
             },
-            b'Q' => Self::Query(Query::decode(r, show)?),
+            b'Q' => Self::Query(Query::decode(r, redaction)?),
             b'S' => Self::Sync,
             b'X' => Self::Terminate,
             _ => return Err(unknown_tag(tag)),
@@ -262,24 +265,24 @@ impl<'a> Message<'a> {
 
     #[inline]
     fn decode_backend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
-        let show = context.show_secrets;
+        let redaction = context.redaction;
         Ok(match tag {
-            b'R' => Authentication::decode(r, context.asked, show)?.into(),
-            b'K' => Self::BackendKeyData(BackendKeyData::decode(r, show)?),
+            b'R' => Authentication::decode(r, context.asked, redaction)?.into(),
+            b'K' => Self::BackendKeyData(BackendKeyData::decode(r, redaction)?),
             b'1' => Self::ParseComplete,
             b'2' => Self::BindComplete,
             b'3' => Self::CloseComplete,
-            b'A' => Self::NotificationResponse(NotificationResponse::decode(r)?),
+            b'A' => Self::NotificationResponse(NotificationResponse::decode(r, redaction)?),
             b'C' => Self::CommandComplete(CommandComplete::decode(r)?),
-            b'D' => Self::DataRow(DataRow::decode(r)?),
-            b'E' => Self::ErrorResponse(Fields::decode(r, show)?),
+            b'D' => Self::DataRow(DataRow::decode(r, redaction)?),
+            b'E' => Self::ErrorResponse(Fields::decode(r, redaction)?),
             b'G' => Self::CopyInResponse(CopyResponse::decode(r)?),
             b'H' => Self::CopyOutResponse(CopyResponse::decode(r)?),
             b'I' => Self::EmptyQueryResponse,
-            b'N' => Self::NoticeResponse(Fields::decode(r, show)?),
-            b'S' => Self::ParameterStatus(ParameterStatus::decode(r)?),
+            b'N' => Self::NoticeResponse(Fields::decode(r, redaction)?),
+            b'S' => Self::ParameterStatus(ParameterStatus::decode(r, redaction)?),
             b'T' => Self::RowDescription(RowDescription::decode(r)?),
-            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r)?),
+            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r, redaction)?),
             b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
             b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),
             b'c' => Self::CopyDone(CopyDone::default()),
@@ -293,8 +296,8 @@ impl<'a> Message<'a> {
     }
 
     fn copy_data(r: &mut Reader<'a>, context: &Context) -> Self {
-        let Context { encoding, copy_format, is_copy_torn, .. } = *context;
-        let data = CopyPiece { bytes: r.rest(), format: copy_format, encoding, is_torn: is_copy_torn };
+        let Context { encoding, copy_format, is_copy_torn, redaction, .. } = *context;
+        let data = CopyPiece { bytes: r.rest(), format: copy_format, encoding, is_torn: is_copy_torn, redaction };
         Self::CopyData(CopyData { data, rows: None })
     }
 }
@@ -352,16 +355,17 @@ pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8],
         (Direction::Frontend, Some(b'p')) | (Direction::Backend, Some(b'R' | b'K')) => true,
         _ => false,
     };
-    if is_secret && !context.show_secrets { Excerpt::Masked } else { Excerpt::new(body, context.show_secrets) }
+    if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
 }
 
-/// Whether what was captured behind a hole in a body may be a part of a secret: of a password in SQL, say, whose beginning
-/// was lost. Data of users is none.
-pub const fn behind_may_be_secret(direction: Direction, tag: Option<u8>) -> bool {
-    match direction {
-        Direction::Frontend => !matches!(tag, Some(b'B' | b'F' | b'd')),
-        Direction::Backend => !matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
-    }
+/// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in SQL,
+/// say, whose beginning was lost; and where values are not written, a part of one.
+pub const fn is_masked_behind(direction: Direction, tag: Option<u8>, redaction: Redaction) -> bool {
+    let is_data = match direction {
+        Direction::Frontend => matches!(tag, Some(b'B' | b'F' | b'd')),
+        Direction::Backend => matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
+    };
+    redaction.hides_values() || redaction.hides_secrets() && !is_data
 }
 
 #[cfg(test)]
@@ -379,12 +383,12 @@ mod tests {
         ];
         let secret = "68756e74657232";
         for (direction, tag, body) in cases {
-            let written = |show_secrets| {
-                let context = Context { show_secrets, ..Context::default() };
+            let written = |redaction| {
+                let context = Context { redaction, ..Context::default() };
                 serde_json::to_string(&undecoded_body(direction, tag, body, &context)).unwrap()
             };
-            assert!(!written(false).contains(secret), "{tag:?}");
-            assert!(written(true).contains(secret), "{tag:?}");
+            assert!(!written(Redaction::Secrets).contains(secret), "{tag:?}");
+            assert!(written(Redaction::Nothing).contains(secret), "{tag:?}");
         }
     }
 }

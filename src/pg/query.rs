@@ -9,6 +9,7 @@ use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
 use super::text::{Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::{Redaction, Shape};
 
 /// Query: SQL text, of any number of statements.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -19,8 +20,8 @@ pub struct Query<'a> {
 
 impl<'a> Query<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, show_secrets } })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, redaction } })
     }
 }
 
@@ -119,16 +120,43 @@ pub struct NotificationResponse<'a> {
     /// The channel.
     pub channel: Text<'a>,
     /// The payload, which may be empty.
-    pub payload: Text<'a>,
+    pub payload: Payload<'a>,
 }
+
+/// What a NOTIFY says: a text; `{"bytes": …}` where values are not written.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    /// The text.
+    pub text: Text<'a>,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
+}
+
+impl Payload<'_> {
+    /// What stands in its place, where values are not written.
+    pub fn shape(&self) -> Option<Shape> {
+        self.redaction.shape(0, self.text.0)
+    }
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.shape() {
+            Some(shape) => shape.serialize(serializer),
+            None => self.text.serialize(serializer),
+        }
+    }
+}
+
+inline_schema!(Payload<'_>, "Payload", Shape::or::<Text<'_>>);
 
 impl<'a> NotificationResponse<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         Ok(Self {
             process_id: reader.i32("process ID")?,
             channel: Text::decode(reader, "channel")?,
-            payload: Text::decode(reader, "payload")?,
+            payload: Payload { text: Text::decode(reader, "payload")?, redaction },
         })
     }
 }
@@ -148,11 +176,11 @@ pub struct FunctionCall<'a> {
 
 impl<'a> FunctionCall<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let function_oid = Oid(reader.u32("function object ID")?);
         let argument_formats = List::counted(reader, "number of argument formats")?;
         let list = List::counted(reader, "number of arguments")?;
-        let arguments = Values::new(list, Formats::from_codes(argument_formats));
+        let arguments = Values::new(list, Formats::from_codes(argument_formats), redaction);
         let result_format = Format(reader.i16("result format")?);
         Ok(Self { function_oid, argument_formats, arguments, result_format })
     }
@@ -167,8 +195,8 @@ pub struct FunctionCallResponse<'a> {
 
 impl<'a> FunctionCallResponse<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None, reader.encoding()) })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { value: FormattedValue::new(Value::decode(reader)?, None, reader.encoding(), redaction) })
     }
 }
 

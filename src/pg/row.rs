@@ -11,6 +11,7 @@ use super::list::{Decode, KeptList, List, Oid};
 use super::text::{Bytea, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::{Redaction, Shape};
 use crate::value::{self, Settings, TypedValue};
 
 /// A format code: 0 for text, 1 for binary. Written as `"text"`, `"binary"`, or the number where it is another.
@@ -186,9 +187,9 @@ pub struct DataRow<'a> {
 
 impl<'a> DataRow<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let list = List::counted(reader, "number of columns")?;
-        Ok(Self { values: Values::new(list, Formats::Unknown) })
+        Ok(Self { values: Values::new(list, Formats::Unknown, redaction) })
     }
 }
 
@@ -238,17 +239,19 @@ pub struct Values<'a> {
     pub settings: Option<&'a Settings>,
     /// The columns that they are of, where they are to be written by name.
     pub columns: Option<List<'a, Field<'a>>>,
+    /// What is not to be written of them.
+    pub redaction: Redaction,
 }
 
 impl<'a> Values<'a> {
     /// Values of which only the formats are known.
-    pub fn new(list: List<'a, Value<'a>>, formats: Formats<'a>) -> Self {
-        Self { list, formats, types: Types::default(), settings: None, columns: None }
+    pub fn new(list: List<'a, Value<'a>>, formats: Formats<'a>, redaction: Redaction) -> Self {
+        Self { list, formats, types: Types::default(), settings: None, columns: None, redaction }
     }
 
     /// The values, each with its format and type.
     pub fn iter(&self) -> impl Iterator<Item = FormattedValue<'a>> + use<'a> {
-        let Self { list, formats, types, settings, .. } = *self;
+        let Self { list, formats, types, settings, redaction, .. } = *self;
         let last = list.len().saturating_sub(1);
         list.iter().enumerate().map(move |(index, value)| {
             // One that may be cut off is no value of its type.
@@ -259,6 +262,7 @@ impl<'a> Values<'a> {
                 type_oid: types.get(index),
                 settings,
                 encoding: list.encoding(),
+                redaction,
             }
         })
     }
@@ -285,7 +289,8 @@ inline_schema!(Values<'_>, "Values", |_: &mut SchemaGenerator| json_schema!({ "t
 /// A value, with its format and type where these are known.
 ///
 /// Written as its type says ([`crate::value`]); where that is not known, as null, a string for text, and `"\\x…"` for binary
-/// data. Where the format is not known, text is taken for text where it reads as text.
+/// data. Where the format is not known, text is taken for text where it reads as text. Where values are not written, null
+/// or a [`Shape`].
 #[derive(Clone, Copy, Debug)]
 pub struct FormattedValue<'a> {
     /// The value.
@@ -298,12 +303,19 @@ pub struct FormattedValue<'a> {
     pub settings: Option<&'a Settings>,
     /// The encoding of text.
     pub encoding: Encoding,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
 }
 
 impl<'a> FormattedValue<'a> {
     /// A value of which only the format is known.
-    pub const fn new(value: Value<'a>, format: Option<Format>, encoding: Encoding) -> Self {
-        Self { value, format, type_oid: 0, settings: None, encoding }
+    pub const fn new(value: Value<'a>, format: Option<Format>, encoding: Encoding, redaction: Redaction) -> Self {
+        Self { value, format, type_oid: 0, settings: None, encoding, redaction }
+    }
+
+    /// What stands in its place, where values are not written and it is not NULL.
+    pub fn shape(&self) -> Option<Shape> {
+        self.redaction.shape(self.type_oid, self.value.0?)
     }
 
     /// The value with its type; nothing where it is NULL, or where not enough is known of it.
@@ -320,6 +332,9 @@ impl<'a> FormattedValue<'a> {
 
 impl Serialize for FormattedValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(shape) = self.shape() {
+            return shape.serialize(serializer);
+        }
         if let Some(typed) = self.typed() {
             return typed.serialize(serializer);
         }
@@ -372,7 +387,7 @@ mod tests {
     const ROW: &[u8] = b"\0\x04\0\0\0\x02hi\xff\xff\xff\xff\0\0\0\0\0\0\0\x02\x00\x01";
 
     fn row_as(formats: Formats<'_>) -> String {
-        let mut row = DataRow::decode(&mut Reader::new(ROW)).unwrap();
+        let mut row = DataRow::decode(&mut Reader::new(ROW), Redaction::Secrets).unwrap();
         row.values.formats = formats;
         serde_json::to_string(&row.values).unwrap()
     }
@@ -392,13 +407,13 @@ mod tests {
 
     #[test]
     fn a_length_below_minus_one_is_an_error() {
-        let error = DataRow::decode(&mut Reader::new(b"\0\x01\xff\xff\xff\xfe")).unwrap_err();
+        let error = DataRow::decode(&mut Reader::new(b"\0\x01\xff\xff\xff\xfe"), Redaction::Secrets).unwrap_err();
         assert_eq!(error.to_string(), "length of a value at byte 2: wanted -1 or more, had -2");
     }
 
     #[test]
     fn a_cut_row_has_the_beginning_of_its_last_value() {
-        let row = DataRow::decode(&mut Reader::cut(b"\0\x03\0\0\0\x02hi\0\0\0\x09hal")).unwrap();
+        let row = DataRow::decode(&mut Reader::cut(b"\0\x03\0\0\0\x02hi\0\0\0\x09hal"), Redaction::Secrets).unwrap();
         assert_eq!(serde_json::to_string(&row.values).unwrap(), r#"["hi","hal"]"#);
     }
 }

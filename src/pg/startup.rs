@@ -13,6 +13,7 @@ use super::keys::UniqueKeys;
 use super::list::{Decode, List};
 use super::text::{Secret, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
 
 /// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
 pub mod code {
@@ -71,13 +72,13 @@ pub struct StartupMessage<'a> {
 }
 
 impl<'a> StartupMessage<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let protocol_version = ProtocolVersion(reader.u32("protocol version")?);
         let parameters = if protocol_version.major() == 3 {
-            Parameters::decode(reader)?
+            Parameters::decode(reader, redaction)?
         } else {
             reader.rest(); // protocol 2.0 has fields of fixed width here
-            Parameters { pairs: &[], cut: false }
+            Parameters { pairs: &[], cut: false, redaction }
         };
         Ok(Self { protocol_version, parameters })
     }
@@ -88,32 +89,34 @@ impl<'a> StartupMessage<'a> {
 pub struct Parameters<'a> {
     pairs: &'a [u8],
     cut: bool,
+    redaction: Redaction,
 }
 
 impl<'a> Parameters<'a> {
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut pairs = reader.since(start);
         loop {
             let name = reader.cstr("parameter name")?;
             if name.is_empty() {
-                return Ok(Self { pairs, cut: reader.is_cut() });
+                return Ok(Self { pairs, cut: reader.is_cut(), redaction });
             }
             reader.cstr("parameter value")?;
             pairs = reader.since(start);
         }
     }
 
-    /// The names and values.
+    /// The names and values, as they are written.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
         let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
+        let redaction = self.redaction;
         std::iter::from_fn(move || {
             if reader.is_empty() {
                 return None;
             }
-            let name = reader.cstr("parameter name").ok()?;
-            let value = reader.cstr("parameter value").ok()?;
-            Some((Text::utf8(name), Text::utf8(value)))
+            let name = Text::utf8(reader.cstr("parameter name").ok()?);
+            let value = Text::utf8(reader.cstr("parameter value").ok()?);
+            Some((name, setting(name, value, redaction)))
         })
     }
 }
@@ -142,9 +145,9 @@ pub struct CancelRequest<'a> {
 }
 
 impl<'a> CancelRequest<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         reader.u32("cancel request code")?;
-        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, redaction)? })
     }
 }
 
@@ -158,19 +161,19 @@ pub struct BackendKeyData<'a> {
 }
 
 impl<'a> BackendKeyData<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Self, DecodeError> {
-        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, show_secrets)? })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, redaction)? })
     }
 }
 
 /// "The minimum and maximum key length are 4 and 256 bytes, respectively."
-fn secret_key<'a>(reader: &mut Reader<'a>, show_secrets: bool) -> Result<Secret<'a>, DecodeError> {
+fn secret_key<'a>(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Secret<'a>, DecodeError> {
     let at = reader.position();
     let key = reader.rest();
     if !(4..=256).contains(&key.len()) && !reader.is_cut() {
         return Err(Reader::unexpected(at, "length of the secret key", "4 to 256", key.len() as i64));
     }
-    Ok(Secret::bytes(key, show_secrets))
+    Ok(Secret::bytes(key, redaction))
 }
 
 /// SSLResponse, GSSENCResponse: the byte that answers an SSLRequest or a GSSENCRequest.
@@ -216,9 +219,40 @@ pub struct ParameterStatus<'a> {
 }
 
 impl<'a> ParameterStatus<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { name: Text::decode(reader, "parameter name")?, value: Text::decode(reader, "parameter value")? })
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        let name = Text::decode(reader, "parameter name")?;
+        let value = Text::decode(reader, "parameter value")?;
+        Ok(Self { name, value: setting(name, value, redaction) })
     }
+}
+
+/// The parameters whose values are names, or one of a few words: who the session is, and what PostgreSQL 18 reports
+/// ("Message Flow", "Asynchronous Operations"). Any other may have any value: `options`, a customized option, one of a pooler.
+const PLAIN_SETTINGS: [&str; 18] = [
+    "user",
+    "database",
+    "replication",
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "integer_datetimes",
+    "IntervalStyle",
+    "is_superuser",
+    "scram_iterations",
+    "search_path",
+    "server_encoding",
+    "server_version",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
+];
+
+/// The value of a parameter, as it is written.
+fn setting<'a>(name: Text<'a>, value: Text<'a>, redaction: Redaction) -> Text<'a> {
+    let is_plain = || PLAIN_SETTINGS.iter().any(|plain| name.0.eq_ignore_ascii_case(plain.as_bytes()));
+    if redaction.hides_values() && !is_plain() { Text::utf8(Secret::MASK.as_bytes()) } else { value }
 }
 
 #[cfg(test)]
@@ -228,7 +262,7 @@ mod tests {
     #[test]
     fn names_that_come_again_stay_and_keys_stay_unique() {
         let body = b"\0\x03\0\0a\0one\0a\0two\0a#2\0three\0a\0four\0\0";
-        let message = StartupMessage::decode(&mut Reader::new(body)).unwrap();
+        let message = StartupMessage::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
         assert_eq!(
             serde_json::to_string(&message).unwrap(),
             r##"{"protocol_version":"3.0","parameters":{"a":"one","a#2":"two","a#2#2":"three","a#3":"four"}}"##
@@ -239,7 +273,7 @@ mod tests {
     fn parameters_without_an_end_are_an_error() {
         let mut reader = Reader::new(b"\0\x03\0\0user\0app\0");
         assert_eq!(
-            StartupMessage::decode(&mut reader).unwrap_err().to_string(),
+            StartupMessage::decode(&mut reader, Redaction::Secrets).unwrap_err().to_string(),
             "parameter name at byte 13: wanted a zero byte, had 0 bytes"
         );
     }
@@ -248,7 +282,7 @@ mod tests {
     fn keys_have_4_to_256_bytes() {
         for (len, fits) in [(3, false), (4, true), (32, true), (256, true), (257, false)] {
             let body = vec![0; 4 + len];
-            assert_eq!(BackendKeyData::decode(&mut Reader::new(&body), false).is_ok(), fits, "{len}");
+            assert_eq!(BackendKeyData::decode(&mut Reader::new(&body), Redaction::Secrets).is_ok(), fits, "{len}");
         }
     }
 }

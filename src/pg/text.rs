@@ -12,6 +12,9 @@ use serde::{Serialize, Serializer};
 use crate::encoding::Encoding;
 pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
+use crate::redaction::Redaction;
+use crate::sql::normalize::Normalized;
+use crate::sql::redact::redact;
 use crate::sql::secret;
 
 /// Text from the wire, and its encoding: a string where it is valid in that, else `{"hex": "…"}`.
@@ -106,27 +109,41 @@ impl Deref for KeptText<'_> {
     }
 }
 
-/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked.
+/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked; its normal form, where values are not
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sql<'a> {
     /// The text on the wire.
     pub text: Text<'a>,
-    /// Whether secrets in it are written.
-    pub show_secrets: bool,
+    /// What is not to be written of it.
+    pub redaction: Redaction,
 }
 
 impl<'a> Sql<'a> {
+    /// A text for people that may quote SQL or data.
+    pub const fn quoting(text: Text<'a>, redaction: Redaction) -> Self {
+        if redaction.hides_values() {
+            Self { text: Text::utf8(secret::MASK.as_bytes()), redaction: Redaction::Nothing }
+        } else {
+            Self { text, redaction }
+        }
+    }
+
+    /// SQL whose normal form is known, in that form.
+    pub const fn normal(form: &'a Normalized, encoding: Encoding) -> Self {
+        Self { text: Text(&form.text, encoding), redaction: Redaction::Nothing }
+    }
+
     /// The text as it is written.
     pub fn masked(&self) -> KeptText<'a> {
         let text = self.text.kept();
-        if self.show_secrets {
-            return text;
-        }
-        let masked = match text.bytes {
-            Cow::Borrowed(bytes) => secret::mask(bytes),
-            Cow::Owned(bytes) => Cow::Owned(secret::mask(&bytes).into_owned()),
+        let bytes = match (self.redaction, text.bytes) {
+            (Redaction::Nothing, bytes) => bytes,
+            (Redaction::Secrets, Cow::Borrowed(bytes)) => secret::mask(bytes),
+            (Redaction::Secrets, Cow::Owned(bytes)) => Cow::Owned(secret::mask(&bytes).into_owned()),
+            (Redaction::Values, bytes) => Cow::Owned(redact(&bytes).text.into_vec()),
         };
-        KeptText { bytes: masked, encoding: text.encoding }
+        KeptText { bytes, encoding: text.encoding }
     }
 }
 
@@ -155,13 +172,13 @@ impl<'a> Secret<'a> {
     pub const MASK: &'static str = secret::MASK;
 
     /// A secret that is text when shown.
-    pub const fn text(bytes: &'a [u8], show: bool) -> Self {
-        Self { bytes, form: if show { SecretForm::Text } else { SecretForm::Masked } }
+    pub const fn text(bytes: &'a [u8], redaction: Redaction) -> Self {
+        Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Text } }
     }
 
     /// A secret that is bytes when shown.
-    pub const fn bytes(bytes: &'a [u8], show: bool) -> Self {
-        Self { bytes, form: if show { SecretForm::Bytes } else { SecretForm::Masked } }
+    pub const fn bytes(bytes: &'a [u8], redaction: Redaction) -> Self {
+        Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Bytes } }
     }
 
     /// The secret as it is written.
@@ -195,12 +212,12 @@ impl Serialize for Secret<'_> {
     }
 }
 
-/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where the body may be a secret.
+/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where it may be a secret, or values are not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excerpt<'a> {
     /// The bytes.
     Bytes(Cow<'a, [u8]>),
-    /// The body may be a secret.
+    /// They are not written.
     Masked,
 }
 
@@ -208,22 +225,18 @@ impl<'a> Excerpt<'a> {
     /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
     pub const LONGEST: usize = 256;
 
-    /// The first bytes of something that quotes SQL at the most, with the secrets in it masked.
-    pub fn new(bytes: &'a [u8], show_secrets: bool) -> Self {
-        let mut bytes = if show_secrets { Cow::Borrowed(bytes) } else { secret::mask(bytes) };
+    /// The first bytes of something that may be data, or quotes SQL, with the secrets in it masked.
+    pub fn new(bytes: &'a [u8], redaction: Redaction) -> Self {
+        let mut bytes = match redaction {
+            Redaction::Nothing => Cow::Borrowed(bytes),
+            Redaction::Secrets => secret::mask(bytes),
+            Redaction::Values => return Self::Masked,
+        };
         match &mut bytes {
             Cow::Borrowed(bytes) => *bytes = bytes.get(..Self::LONGEST).unwrap_or(bytes),
             Cow::Owned(bytes) => bytes.truncate(Self::LONGEST),
         }
         Self::Bytes(bytes)
-    }
-
-    /// The bytes that are shown: none where they are masked.
-    pub fn shown(&self) -> &[u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Masked => &[],
-        }
     }
 }
 
@@ -297,9 +310,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_unless_it_is_to_be_shown() {
-        assert_eq!(json(Secret::text(b"hunter2", false)), r#""***""#);
-        assert_eq!(json(Secret::text(b"hunter2", true)), r#""hunter2""#);
-        assert_eq!(json(Secret::bytes(&[1, 255], true)), r#""\\x01ff""#);
-        assert_eq!(format!("{:?}", Secret::text(b"hunter2", true)), "***");
+        assert_eq!(json(Secret::text(b"hunter2", Redaction::Secrets)), r#""***""#);
+        assert_eq!(json(Secret::text(b"hunter2", Redaction::Nothing)), r#""hunter2""#);
+        assert_eq!(json(Secret::bytes(&[1, 255], Redaction::Nothing)), r#""\\x01ff""#);
+        assert_eq!(format!("{:?}", Secret::text(b"hunter2", Redaction::Nothing)), "***");
     }
 }

@@ -12,6 +12,7 @@ use crate::pg::copy::{CopyPiece, CopyRows};
 use crate::pg::keys::UniqueKeys;
 use crate::pg::row::Format;
 use crate::pg::text::Text;
+use crate::redaction::Redaction;
 use crate::sql::statement::{CopyFormat, CopyOptions, Statement};
 use crate::value::Settings;
 use crate::value::copy::{CopyField, Splitter};
@@ -115,11 +116,17 @@ impl Copying {
     }
 
     /// The rows in the data that was taken last; or, for no data, what CopyDone has left.
-    pub(super) fn rows<'a>(&'a self, from: Direction, data: Option<&'a [u8]>, has_keys: bool) -> Option<CopyRows<'a>> {
+    pub(super) fn rows<'a>(
+        &'a self,
+        from: Direction,
+        data: Option<&'a [u8]>,
+        has_keys: bool,
+        redaction: Redaction,
+    ) -> Option<CopyRows<'a>> {
         let rows = self.rows.as_ref().filter(|rows| rows.from == from && rows.is_done == data.is_none())?;
         let split = rows.splitter.split(data.unwrap_or_default());
         let is_left = data.is_some() || !split.is_empty();
-        is_left.then(|| CopyRows { split, keys: if has_keys { &rows.keys } else { &[] } })
+        is_left.then(|| CopyRows { split, keys: if has_keys { &rows.keys } else { &[] }, redaction })
     }
 
     /// How many bytes are kept of a row that is not whole.

@@ -14,6 +14,7 @@ use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
 use crate::pg::text::{KeptText, Text, inline_schema};
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 /// How a request is made.
@@ -197,8 +198,8 @@ impl Execution {
     }
 
     /// The values of its parameters, or its arguments.
-    pub fn parameters(&self) -> Option<Values<'_>> {
-        self.portal.as_ref()?.parameters()
+    pub fn parameters(&self, redaction: Redaction) -> Option<Values<'_>> {
+        self.portal.as_ref()?.parameters(redaction)
     }
 
     /// What the server said of its statements.
@@ -212,8 +213,8 @@ impl Execution {
     }
 
     /// Its error.
-    pub fn error(&self, show_secrets: bool) -> Option<Fields<'_>> {
-        self.error.get(show_secrets)
+    pub fn error(&self, redaction: Redaction) -> Option<Fields<'_>> {
+        self.error.get(redaction)
     }
 
     /// Microseconds from its beginning to the first row.

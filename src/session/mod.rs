@@ -21,6 +21,7 @@ use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::row::Format;
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 pub mod budget;
@@ -183,14 +184,14 @@ impl Session {
     }
 
     /// What the decoding of the next message depends on.
-    pub fn context(&self, show_secrets: bool) -> Context {
+    pub fn context(&self, redaction: Redaction) -> Context {
         Context {
             asked: self.asked,
             gssenc: matches!(self.phase, Phase::Startup { asked: Some(Encryption::Gssapi) }),
             encoding: self.facts.encoding(),
             copy_format: self.copying.format(),
             is_copy_torn: self.copying.is_torn(),
-            show_secrets,
+            redaction,
         }
     }
 
@@ -254,8 +255,14 @@ impl Session {
     }
 
     /// The rows in the CopyData that was observed last; or what CopyDone has left, where that was.
-    pub fn copy_rows<'a>(&'a self, from: Direction, data: Option<&'a [u8]>, has_keys: bool) -> Option<CopyRows<'a>> {
-        self.copying.rows(from, data, has_keys)
+    pub fn copy_rows<'a>(
+        &'a self,
+        from: Direction,
+        data: Option<&'a [u8]>,
+        has_keys: bool,
+        redaction: Redaction,
+    ) -> Option<CopyRows<'a>> {
+        self.copying.rows(from, data, has_keys, redaction)
     }
 
     /// How many bytes are held for what is under way.

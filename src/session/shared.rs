@@ -6,6 +6,7 @@ use super::execution::{Execution, Spare, recycle};
 use super::pool::Pool;
 use super::statements::Kept;
 use super::texts::Texts;
+use crate::redaction::Redaction;
 use crate::sql::cache::Cache;
 
 /// What the sessions of all connections share.
@@ -28,7 +29,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
-    pub fn new(max_bytes: usize, wants_queries: bool, longest_copy_row: Option<usize>) -> Self {
+    pub fn new(max_bytes: usize, wants_queries: bool, redaction: Redaction, longest_copy_row: Option<usize>) -> Self {
         Self {
             total: Total::new(max_bytes),
             kept: Kept {
@@ -38,7 +39,7 @@ impl Shared {
                 forgotten: 0,
             },
             cancels: Cancels::default(),
-            normal_forms: Cache::default(),
+            normal_forms: Cache::new(redaction),
             spare: Spare::new(),
             wants_queries,
             longest_copy_row,

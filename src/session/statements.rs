@@ -13,6 +13,7 @@ use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
 use crate::pg::text::{KeptText, Text};
+use crate::redaction::Redaction;
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -113,11 +114,12 @@ impl Portal {
     }
 
     /// The values of its parameters; none where there was no room to keep them.
-    pub fn parameters(&self) -> Option<Values<'_>> {
+    pub fn parameters(&self, redaction: Redaction) -> Option<Values<'_>> {
         if !self.has_parameters {
             return None;
         }
-        let values = Values::new(self.parameters.get(), Formats::from_codes(self.parameter_formats.get()));
+        let formats = Formats::from_codes(self.parameter_formats.get());
+        let values = Values::new(self.parameters.get(), formats, redaction);
         Some(Values { types: self.parameter_types(), ..values })
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use hashlink::LruCache;
 
 use super::normalize::{Normalized, normalize};
+use super::redact::redact;
+use crate::redaction::Redaction;
 
 /// How many texts are remembered: more than an application has that does not write its constants into its SQL.
 const MAX_TEXTS: usize = 10_000;
@@ -23,21 +25,22 @@ const ENTRY_COST: usize = 160;
 pub struct Cache {
     entries: LruCache<Box<[u8]>, Arc<Normalized>, foldhash::fast::RandomState>,
     bytes: usize,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self { entries: LruCache::with_hasher(MAX_TEXTS, foldhash::fast::RandomState::default()), bytes: 0 }
-    }
+    normalize: fn(&[u8]) -> Normalized,
 }
 
 impl Cache {
+    /// Of normal forms in which nothing is that is not to be written.
+    pub fn new(redaction: Redaction) -> Self {
+        let entries = LruCache::with_hasher(MAX_TEXTS, foldhash::fast::RandomState::default());
+        Self { entries, bytes: 0, normalize: if redaction.hides_values() { redact } else { normalize } }
+    }
+
     /// The normal form of a text. One that is remembered costs a look-up and no allocation.
     pub fn get(&mut self, sql: &[u8]) -> Arc<Normalized> {
         if let Some(known) = self.entries.get(sql) {
             return Arc::clone(known);
         }
-        let normalized = Arc::new(normalize(sql));
+        let normalized = Arc::new((self.normalize)(sql));
         let cost = cost(sql, &normalized);
         if cost > MAX_ENTRY {
             return normalized;
@@ -67,16 +70,18 @@ mod tests {
 
     #[test]
     fn a_text_is_read_once() {
-        let mut cache = Cache::default();
+        let mut cache = Cache::new(Redaction::default());
         let first = cache.get(b"SELECT 1");
         assert!(Arc::ptr_eq(&first, &cache.get(b"SELECT 1")));
         assert_eq!(&*first.text, b"SELECT $1");
         assert!(!Arc::ptr_eq(&first, &cache.get(b"SELECT 2")));
+        assert_eq!(&*cache.get(b"SELECT 'O'Brien'").text, b"SELECT $1 Brien $2");
+        assert_eq!(&*Cache::new(Redaction::Values).get(b"SELECT 'O'Brien'").text, b"SELECT $1 ***");
     }
 
     #[test]
     fn it_is_bounded_in_entries_and_in_bytes_and_forgets_what_was_used_least_recently() {
-        let mut cache = Cache::default();
+        let mut cache = Cache::new(Redaction::default());
         let kept = cache.get(b"SELECT kept");
         for n in 0..MAX_TEXTS + 5 {
             cache.get(format!("SELECT {n}").as_bytes());

@@ -4,7 +4,7 @@
 //! grammar is not guessed: [`statement`] recognizes what is plain, and the rest is unknown.
 //!
 //! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of its shape; [`cache`] remembers it by text.
-//! - [`redact`]: the text with every constant masked; [`secret`]: with passwords masked.
+//! - [`redact`]: the normal form of what is certain, without anything that may be data; [`secret`]: passwords masked.
 //! - [`statement`]: the statements of a text, and what those that change a session say.
 //!
 //! It knows nothing of packets, messages or sessions.

@@ -41,6 +41,10 @@ const MORE: &[u8] = b"/*, ... */";
 /// How deep parentheses are followed: deeper than people write, and little memory where a machine does.
 const DEEPEST: usize = 200;
 
+/// How many digits the position of a column has at the most: no row has more than 1,664 columns (appendix "PostgreSQL
+/// Limits").
+const LONGEST_POSITION: usize = 4;
+
 /// A text without its constants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalized {
@@ -386,6 +390,7 @@ impl<'a> Normalizer<'a> {
         let is_item = self.last.is_some_and(|last| last.is_word("by") || last.is(","));
         group.is_positions
             && is_item
+            && token.text.len() <= LONGEST_POSITION
             && token.text.iter().all(u8::is_ascii_digit)
             && !self
                 .tokens

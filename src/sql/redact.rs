@@ -1,7 +1,7 @@
-//! SQL without anything that a user would call data.
+//! SQL without anything that a user would call data: its normal form, as far as it is certain what its tokens are.
 //!
-//! Constants become `'***'`, comments `/***/`: also those that are no data, because that takes more than tokens to know.
-//! Words, operators and `$1` are left.
+//! Words without quotes and names in double quotes are left, for to the server they are names. Numbers that are no data are
+//! left as the normal form leaves them.
 //!
 //! Where a constant ends can be uncertain: a capture has cut the text, its writer has forgotten to double a quote, the
 //! server may have `standard_conforming_strings = off`, or `client_encoding` may have bytes that look like a backslash. From
@@ -10,39 +10,33 @@
 use std::borrow::Cow;
 
 use super::lexer::{Kind, Lexer, Token, is_word};
+use super::normalize::{Normalized, normalize};
+use super::secret::{self, MASK};
 
-/// What stands for all that is uncertain.
-const MASK: &[u8] = b"***";
-
-/// The text with its data masked; as it is where it has none.
-pub fn redact(sql: &[u8]) -> Cow<'_, [u8]> {
+/// The normal form of a text, with `***` for all that is uncertain. The fingerprint is that of what is certain.
+pub fn redact(sql: &[u8]) -> Normalized {
     let certain = certain_len(sql);
-    let mut masked = Vec::new();
-    let mut kept = 0;
-    for token in Lexer::new(sql).take_while(|token| token.start < certain) {
-        let mask: &[u8] = match token.kind {
-            Kind::Text | Kind::Number => b"'***'",
-            Kind::Comment => b"/***/",
-            _ => continue,
-        };
-        masked.extend_from_slice(sql.get(kept..token.start).unwrap_or_default());
-        masked.extend_from_slice(mask);
-        kept = token.end();
+    let mut normalized = normalize(sql.get(..certain).unwrap_or(sql));
+    // What is no SQL may have a secret where no constant is: a connection URI.
+    if let Cow::Owned(masked) = secret::mask(&normalized.text) {
+        normalized.text = masked.into();
     }
-    if kept == 0 && certain == sql.len() {
-        return Cow::Borrowed(sql);
-    }
-    masked.extend_from_slice(sql.get(kept..certain).unwrap_or_default());
     if certain < sql.len() {
-        masked.extend_from_slice(MASK);
+        let space: &[u8] = if normalized.text.is_empty() { b"" } else { b" " };
+        normalized.text = [&normalized.text, space, MASK.as_bytes()].concat().into();
     }
-    Cow::Owned(masked)
+    normalized
 }
 
 /// How many bytes of a text, from its start, are certain to be the tokens that [`Lexer::new`] takes them for.
 ///
-/// What is behind them may be data, whatever it looks like: with values redacted, only this much may be normalized.
+/// What is behind them may be data, whatever it looks like.
 pub fn certain_len(sql: &[u8]) -> usize {
+    let certain = certain_strings(sql);
+    [bare_setting(sql), double_byte_backslash(sql)].into_iter().flatten().fold(certain, usize::min)
+}
+
+fn certain_strings(sql: &[u8]) -> usize {
     let is_broken = |token: &Token<'_>| !token.is_closed || token.kind == Kind::Other;
     let is_whole = |mut lexer: Lexer<'_>| !lexer.any(|token| is_broken(&token));
 
@@ -69,45 +63,111 @@ pub fn certain_len(sql: &[u8]) -> usize {
     }
 }
 
+/// Where the value of a customized option begins that has no quotes: `SET app.tenant = acme`. To the server it is a string.
+fn bare_setting(sql: &[u8]) -> Option<usize> {
+    /// More tokens than a name has, with SESSION or LOCAL before it.
+    const LONGEST_NAME: usize = 16;
+    let mut tokens = Lexer::new(sql);
+    while let Some(token) = tokens.next_solid() {
+        if !token.is_word("set") {
+            continue;
+        }
+        let mut ahead = tokens.clone();
+        let mut name = std::iter::from_fn(|| ahead.next_solid()).take(LONGEST_NAME);
+        let mut is_customized = false;
+        let end = name.find(|token| {
+            is_customized |= token.is(".");
+            token.is_word("to") || !(token.is(".") || is_name(token))
+        });
+        if !is_customized || !end.is_some_and(|end| end.is("=") || end.is_word("to")) {
+            continue;
+        }
+        let mut values = std::iter::from_fn(|| ahead.next_solid());
+        let is_list = |token: &Token<'_>| token.is(",") || matches!(token.kind, Kind::Text | Kind::Number);
+        if let Some(bare) = values.find(|token| !is_list(token)).filter(is_name) {
+            return Some(bare.start);
+        }
+    }
+    None
+}
+
+fn is_name(token: &Token<'_>) -> bool {
+    matches!(token.kind, Kind::Word | Kind::QuotedWord)
+}
+
+/// Where a constant begins in which the second byte of a character may have been taken for a backslash that escapes: in
+/// SJIS, BIG5, GBK, GB18030 and JOHAB. In other encodings, that do not have it there, UTF-8 is what it mostly is.
+fn double_byte_backslash(sql: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\\', sql)?;
+    if std::str::from_utf8(sql).is_ok() {
+        return None;
+    }
+    let is_double = |pair: &[u8]| matches!(pair, [0x80..=0xff, b'\\']);
+    let is_suspect = |token: &Token<'_>| token.kind == Kind::Text && token.text.windows(2).any(is_double);
+    Lexer::new(sql).find(is_suspect).map(|token| token.start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn redacted(sql: &str) -> String {
-        String::from_utf8(redact(sql.as_bytes()).into_owned()).unwrap()
+    fn redacted(sql: impl AsRef<[u8]>) -> String {
+        String::from_utf8_lossy(&redact(sql.as_ref()).text).into_owned()
     }
 
     #[test]
-    fn constants_and_comments_are_masked_and_shapes_are_left() {
+    fn what_is_certain_is_its_normal_form() {
         for (sql, expected) in [
             ("SELECT a, $1 FROM t WHERE b = c", "SELECT a, $1 FROM t WHERE b = c"),
-            ("SELECT -12.5e3, 'x', N'y' /* z */ -- w", "SELECT -'***', '***', '***' /***/ /***/"),
-            (
-                "INSERT INTO t VALUES (0x1F, $$a$$, E'a\\'b', 'it''s')",
-                "INSERT INTO t VALUES ('***', '***', '***', '***')",
-            ),
-            ("SELECT $tag$ cut", "SELECT '***'"),
-            ("SELECT 'cut", "SELECT '***'"),
-            ("SELECT a /* cut", "SELECT a /***/"),
+            ("SELECT -12.5e3, 'x', N'y' /* z */ -- w", "SELECT $1, $2, $3"),
+            ("INSERT INTO t VALUES (0x1F, $$a$$, E'a\\'b', 'it''s')", "INSERT INTO t VALUES ($1, $2, $3, $4)"),
+            ("SELECT $tag$ cut", "SELECT $1"),
+            ("SELECT 'cut", "SELECT $1"),
+            ("SELECT a /* cut", "SELECT a"),
             ("", ""),
         ] {
             assert_eq!(redacted(sql), expected);
+            assert_eq!(redact(sql.as_bytes()), normalize(sql.as_bytes()));
         }
-        assert!(matches!(redact(b"SELECT a"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn what_is_uncertain_is_masked_to_the_end() {
         // A backslash may have escaped the quote: the words behind it may be data.
-        assert_eq!(redacted(r"SELECT 1, 'it\'s secret', 2"), "SELECT '***', ***");
+        assert_eq!(redacted(r"SELECT 1, 'it\'s secret', 2"), "SELECT $1, ***");
+        assert_eq!(redacted(r"'it\'s secret' cut"), "***");
         assert_eq!(redacted(r"SELECT 'a\' secret' cut"), "SELECT ***");
         assert_eq!(redacted("SELECT \"cut secret"), "SELECT ***");
-        assert_eq!(redacted("SELECT 1 WHERE a = 'O'Brien' AND b = '5'"), "SELECT '***' WHERE a = '***'***");
+        assert_eq!(redacted("SELECT 1 WHERE a = 'O'Brien' AND b = '5'"), "SELECT $1 WHERE a = $2 ***");
         assert_eq!(redacted("SELECT a ` { secret }"), "SELECT a ` ***");
+        assert_eq!(redacted("postgresql://u:secret@h/db"), "postgresql://u:***@h/db");
         // A text that both settings read can be read in two ways.
         assert_eq!(redacted(r"SELECT '\', secret -- '"), "SELECT ***");
         // One that would have no end with the other setting is read in one way.
-        assert_eq!(redacted(r"SELECT a LIKE 'x' ESCAPE '\' LIMIT 5"), "SELECT a LIKE '***' ESCAPE '***' LIMIT '***'");
-        assert_eq!(redacted(r"SELECT 'C:\dir', secret_column"), "SELECT '***', secret_column");
+        assert_eq!(redacted(r"SELECT a LIKE 'x' ESCAPE '\' LIMIT 5"), "SELECT a LIKE $1 ESCAPE $2 LIMIT $3");
+        assert_eq!(redacted(r"SELECT 'C:\dir', secret_column"), "SELECT $1, secret_column");
+    }
+
+    #[test]
+    fn the_second_byte_of_a_character_may_look_like_a_backslash() {
+        // In SJIS, 0x95 0x5c is one character, and the string ends behind it.
+        assert_eq!(redacted(b"SELECT 1, E'\x95\\', ' secret '"), "SELECT $1, ***");
+        assert_eq!(redacted("SELECT E'\u{e9}\\n', column"), "SELECT $1, column", "UTF-8");
+    }
+
+    #[test]
+    fn words_that_customized_options_are_set_to_are_strings() {
+        for (sql, expected) in [
+            ("SET app.tenant = acme", "SET app.tenant = ***"),
+            ("set local \"app\".tenant TO \"Acme Inc\"; SELECT 1", "set local \"app\".tenant TO ***"),
+            ("ALTER ROLE u SET app.tenant TO 'a', acme", "ALTER ROLE u SET app.tenant TO $1, ***"),
+            ("SET app.tenant = 'acme'; SELECT a", "SET app.tenant = $1; SELECT a"),
+            ("SET search_path TO app, public", "SET search_path TO app, public"),
+            ("UPDATE t SET a = t.b", "UPDATE t SET a = t.b"),
+        ] {
+            assert_eq!(redacted(sql), expected);
+        }
+        // However long it is, it takes no long time.
+        redact("SET a.".repeat(200_000).as_bytes());
     }
 }

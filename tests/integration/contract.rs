@@ -7,6 +7,7 @@ use jsonschema::Validator;
 use pgdissect::dissector::Config;
 use pgdissect::packet::Packet;
 use pgdissect::record::{KernelStats, Record, StatsRecord};
+use pgdissect::redaction::Redaction;
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
@@ -120,7 +121,8 @@ fn every_line_keeps_the_contract_where_messages_are_truncated_and_secrets_shown(
     for name in captures::all() {
         let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
         for max_message in [0, 1, 7, 40] {
-            let config = Config { max_message, show_secrets: max_message == 40, ..captures::everything() };
+            let redaction = if max_message == 40 { Redaction::Nothing } else { Redaction::Secrets };
+            let config = Config { max_message, redaction, ..captures::everything() };
             check(&captures::dissect_packets(&packets, config), &name);
         }
     }
@@ -259,7 +261,8 @@ fn cancel_keys_are_never_written() {
     let mut keys = 0;
     for name in captures::all() {
         let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
-        let shown = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::everything() });
+        let shown =
+            captures::dissect_packets(&packets, Config { redaction: Redaction::Nothing, ..captures::everything() });
         let hidden = captures::dissect_packets(&packets, captures::everything());
         let hidden_text = hidden.lines.join("\n");
         for (shown, hidden) in shown.values().iter().zip(hidden.values()) {
@@ -278,7 +281,8 @@ fn cancel_keys_are_never_written() {
 fn secrets_are_written_where_they_are_asked_for() {
     let of = |name: &str, kind: &str| {
         let (packets, _) = captures::packets(&[captures::testdata().join(name)]);
-        let output = captures::dissect_packets(&packets, Config { show_secrets: true, ..captures::everything() });
+        let output =
+            captures::dissect_packets(&packets, Config { redaction: Redaction::Nothing, ..captures::everything() });
         output.messages().into_iter().find(|line| line["type"] == kind).expect("the message is there")
     };
     let password = of("auth-password-ok/capture.pcap", "PasswordMessage");

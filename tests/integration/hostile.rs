@@ -3,6 +3,7 @@
 use pgdissect::direction::Direction;
 use pgdissect::dissector::{Config, Records};
 use pgdissect::pg::framer::Framing;
+use pgdissect::redaction::Redaction;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::Value;
@@ -81,7 +82,7 @@ proptest! {
         max_remembered in prop_oneof![Just(1 << 20), 0..3_000_usize],
         any_port: bool,
         cut in prop_oneof![3 => Just(usize::MAX), 1 => 0..120_usize],
-        show_secrets: bool,
+        redaction in prop::sample::select(&Redaction::ALL[..]),
     ) {
         let mut now = 0;
         let packets: Vec<_> = segments
@@ -102,7 +103,7 @@ proptest! {
             max_held,
             max_connections: 4,
             max_remembered,
-            show_secrets,
+            redaction,
             records: Records::ALL,
             ..Config::default()
         };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use pgdissect::dissector::{Config, Dissector};
 use pgdissect::pg::message::Message;
 use pgdissect::record::{Content, MessageRecord, Record};
+use pgdissect::redaction::Redaction;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -117,7 +118,7 @@ fn untyped(packets: &[OwnedPacket]) -> Vec<String> {
         }
         lines.push(captures::line(&record));
     };
-    let mut dissector = Dissector::new(Config { show_secrets: true, ..captures::config() });
+    let mut dissector = Dissector::new(Config { redaction: Redaction::Nothing, ..captures::config() });
     for packet in packets {
         dissector.packet(&packet.borrow(), &mut sink);
     }

@@ -201,14 +201,9 @@ proptest! {
     fn planted_values_never_survive_redaction(pieces in pieces(), cut in 0.0..1.5_f64) {
         let mut sql = pieces.join(" ");
         sql.truncate((sql.len() as f64 * cut) as usize);
-        let redacted = redact::redact(sql.as_bytes());
+        let redacted = redact::redact(sql.as_bytes()).text;
         for planted in ["PLANT", "4815"] {
             prop_assert!(memchr::memmem::find(&redacted, planted.as_bytes()).is_none(), "{sql}");
-            if planted == "PLANT" {
-                let certain = sql.as_bytes().get(..redact::certain_len(sql.as_bytes())).unwrap();
-                let normal = normalize(certain).text;
-                prop_assert!(memchr::memmem::find(&normal, planted.as_bytes()).is_none(), "{sql}");
-            }
         }
         fuzzed::sql::check(sql.as_bytes());
     }

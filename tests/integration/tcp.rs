@@ -1,6 +1,7 @@
 //! TCP in its less tidy forms, as packets made by hand.
 
 use pgdissect::dissector::Config;
+use pgdissect::redaction::Redaction;
 use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};
@@ -351,10 +352,10 @@ fn a_secret_behind_a_hole_is_masked() {
     segments.push(Tcp::new(C, client, server, &sql[..20]));
     segments.push(Tcp::new(C, client + 34, server, &sql[34..]));
     let packets = packets(&segments, 10);
-    let written = |show_secrets| {
-        let output = captures::dissect_packets(&packets, Config { show_secrets, ..captures::config() });
+    let written = |redaction| {
+        let output = captures::dissect_packets(&packets, Config { redaction, ..captures::config() });
         output.values().into_iter().find(|line| line["type"] == "Query").unwrap()["holes"][0]["behind"].clone()
     };
-    assert_eq!(written(false), "***");
-    assert_eq!(written(true), "\\x6572322d68756e746572322700");
+    assert_eq!(written(Redaction::Secrets), "***");
+    assert_eq!(written(Redaction::Nothing), "\\x6572322d68756e746572322700");
 }

@@ -8,7 +8,7 @@ use std::io;
 use super::line::{Line, Paint};
 use super::shown::{Binary, COPY, Data, Name, PROSE, Prose, SQL, Value, Word};
 use crate::pg::auth::{SaslContinue, SaslFinal, SaslInitialResponse, SaslResponse};
-use crate::pg::copy::{CopyPiece, CopyResponse};
+use crate::pg::copy::{CopyPiece, CopyResponse, CopyRows, RedactedField};
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::list::{List, Oid};
@@ -16,8 +16,9 @@ use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
-use crate::pg::text::{Secret, Sql, Text};
-use crate::value::copy::{CopyRow, Split};
+use crate::pg::text::{Excerpt, Secret, Sql, Text};
+use crate::redaction::Redaction;
+use crate::value::copy::CopyRow;
 
 /// How many fields are shown of a row of a COPY.
 const FIELDS: usize = 16;
@@ -54,8 +55,15 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::BackendKeyData(body) => key(line, body.process_id, &body.secret_key),
         Message::ParameterStatus(body) => line.item(format_args!("{}={}", Name(body.name), Word(body.value))),
         Message::NotificationResponse(body) => {
-            let payload = Data { text: body.payload, format: Some(Format::TEXT), limit: PROSE };
-            line.item(format_args!("{} {payload} pid={}", Name(body.channel), body.process_id))
+            line.item(format_args!("{} ", Name(body.channel)))?;
+            match body.payload.shape() {
+                Some(shape) => line.put(format_args!("{shape}"))?,
+                None => {
+                    let payload = Data { text: body.payload.text, format: Some(Format::TEXT), limit: PROSE };
+                    line.put(format_args!("{payload}"))?;
+                }
+            }
+            line.item(format_args!("pid={}", body.process_id))
         }
         Message::NoticeResponse(fields) => report(line, fields, Paint::YELLOW),
         Message::ErrorResponse(fields) => report(line, fields, Paint::RED),
@@ -81,10 +89,10 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
             copy_response(line, body)
         }
         Message::CopyData(body) => match &body.rows {
-            Some(rows) => copy_rows(line, rows.split),
+            Some(rows) => copy_rows(line, rows),
             None => copy_data(line, body.data),
         },
-        Message::CopyDone(body) => body.rows.as_ref().map_or(Ok(()), |rows| copy_rows(line, rows.split)),
+        Message::CopyDone(body) => body.rows.as_ref().map_or(Ok(()), |rows| copy_rows(line, rows)),
         Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), PROSE))),
 
         Message::SslRequest
@@ -207,8 +215,7 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
     }
     let places =
         [("position", b'P'), ("schema", b's'), ("table", b't'), ("column", b'c'), ("type", b'd'), ("constraint", b'n')];
-    let places =
-        places.into_iter().filter_map(|(name, code)| Some(Pair(Text::utf8(name.as_bytes()), fields.get(code)?)));
+    let places = places.into_iter().filter_map(|(name, code)| Some(Place(name, fields.get_sql(code)?)));
     let mut places = places.peekable();
     if places.peek().is_none() {
         return Ok(());
@@ -220,10 +227,11 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
 
 /// Writes SQL.
 pub(super) fn sql(line: &mut Line<'_>, sql: &Sql<'_>) -> io::Result<()> {
-    if sql.text.0.trim_ascii().is_empty() {
+    let text = sql.masked();
+    if text.trim_ascii().is_empty() {
         return line.item(format_args!("(empty)"));
     }
-    line.item(format_args!("{}", Prose(&sql.masked(), SQL)))
+    line.item(format_args!("{}", Prose(&text, SQL)))
 }
 
 fn row_description(line: &mut Line<'_>, body: &RowDescription<'_>) -> io::Result<()> {
@@ -315,18 +323,22 @@ fn copy_response(line: &mut Line<'_>, body: &CopyResponse<'_>) -> io::Result<()>
 }
 
 fn copy_data(line: &mut Line<'_>, data: CopyPiece<'_>) -> io::Result<()> {
-    let CopyPiece { bytes, format, encoding, is_torn } = data;
+    if let Some(shape) = data.shape() {
+        return line.item(format_args!("{shape}"));
+    }
+    let CopyPiece { bytes, format, encoding, is_torn, .. } = data;
     let format = if is_torn { Some(Format::BINARY) } else { format };
     line.item(format_args!("{}", Data { text: Text(bytes, encoding), format, limit: COPY }))
 }
 
 /// Writes rows of a COPY, each in parentheses, and what is in none.
-fn copy_rows(line: &mut Line<'_>, split: Split<'_>) -> io::Result<()> {
+fn copy_rows(line: &mut Line<'_>, rows: &CopyRows<'_>) -> io::Result<()> {
+    let CopyRows { split, redaction, .. } = *rows;
     if let Some(header) = split.header() {
-        line.item(format_args!("header={}", Row(header)))?;
+        line.item(format_args!("header={}", Row(header, Redaction::Nothing)))?;
     }
     line.separate();
-    if line.list(", ", split.rows().map(Row))? {
+    if line.list(", ", split.rows().map(|row| Row(row, redaction)))? {
         line.item(format_args!("({})", Count(split.rows().count() as u64, "row")))?;
     }
     for (bytes, what) in
@@ -341,13 +353,13 @@ fn copy_rows(line: &mut Line<'_>, split: Split<'_>) -> io::Result<()> {
     }
     if let Some(rest) = split.rest() {
         line.item(format_args!("no row:"))?;
-        copy_data(line, CopyPiece::rest(&rest, split))?;
+        copy_data(line, CopyPiece::rest(&rest, rows))?;
     }
     Ok(())
 }
 
 /// A row of a COPY: `(1, 'text', NULL)`.
-struct Row<'a>(CopyRow<'a>);
+struct Row<'a>(CopyRow<'a>, Redaction);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -357,6 +369,12 @@ impl fmt::Display for Row<'_> {
                 f.write_str("…")?;
                 break;
             }
+            let field = RedactedField(field, self.1);
+            if let Some(shape) = field.shape() {
+                write!(f, "{shape}")?;
+                continue;
+            }
+            let field = field.0;
             match (field.text(), &field.bytes) {
                 (Some(text), _) => write!(f, "{}", Data::value(text.as_bytes(), Format::TEXT))?,
                 (None, Some(bytes)) if field.is_text() => write!(f, "{}", Data::value(bytes, Format::TEXT))?,
@@ -406,6 +424,15 @@ impl fmt::Display for Pair<'_> {
     }
 }
 
+/// Where an error is: the kind of place, and its name.
+struct Place<'a>(&'static str, Sql<'a>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, Word(self.1.masked().get()))
+    }
+}
+
 /// A parameter as SQL refers to it, with its value.
 struct Parameter<'a>(usize, Value<'a>);
 
@@ -425,11 +452,14 @@ impl fmt::Display for Count {
 }
 
 /// Writes what is known of a message that could not be decoded: why, and its first bytes.
-pub(super) fn undecoded(line: &mut Line<'_>, error: Option<&dyn fmt::Display>, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn undecoded(line: &mut Line<'_>, error: Option<&dyn fmt::Display>, body: &Excerpt<'_>) -> io::Result<()> {
     line.separate();
     match error {
         Some(error) => line.painted(Paint::RED, format_args!("not decoded: {error}:"))?,
         None => line.painted(Paint::RED, format_args!("not decoded:"))?,
     }
-    line.item(format_args!("{}", Binary(bytes)))
+    match body {
+        Excerpt::Bytes(bytes) => line.item(format_args!("{}", Binary(bytes))),
+        Excerpt::Masked => line.item(format_args!("{}", Secret::MASK)),
+    }
 }

@@ -74,6 +74,9 @@ pub(super) struct Value<'a>(pub(super) FormattedValue<'a>);
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = self.0.value.0 else { return f.write_str("NULL") };
+        if let Some(shape) = self.0.shape() {
+            return shape.fmt(f);
+        }
         match self.0.typed().filter(|typed| typed.type_oid != 0).map(|typed| typed.shown()) {
             Some(Shown::Plain(plain)) => Prose(plain.as_bytes(), VALUE).fmt(f),
             Some(Shown::Text(text)) => Literal { text: text.as_bytes(), len: bytes.len() }.fmt(f),
@@ -269,9 +272,10 @@ mod tests {
     use super::*;
     use crate::encoding::Encoding;
     use crate::pg::row::Value as Raw;
+    use crate::redaction::Redaction;
 
     fn value(bytes: Option<&[u8]>, format: Option<Format>) -> String {
-        Value(FormattedValue::new(Raw(bytes), format, Encoding::UTF8)).to_string()
+        Value(FormattedValue::new(Raw(bytes), format, Encoding::UTF8, Redaction::Secrets)).to_string()
     }
 
     fn text(bytes: &[u8]) -> String {

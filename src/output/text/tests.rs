@@ -6,6 +6,7 @@ use crate::pg::frame::Frame;
 use crate::pg::message::{self, Context, Message};
 use crate::pg::text::Excerpt;
 use crate::record::{Flags, Holes, KernelStats};
+use crate::redaction::Redaction;
 use crate::time::Precision;
 
 /// The line of a message, behind the column of its connection.
@@ -29,7 +30,7 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         Ok(message) => (Content::Decoded(message), None),
         Err(error) => {
             let name = message::undecoded_name(direction, tag, context);
-            (Content::Undecoded { name, body: Excerpt::new(body, false) }, Some(error))
+            (Content::Undecoded { name, body: Excerpt::new(body, context.redaction) }, Some(error))
         }
     };
     MessageRecord {
@@ -138,12 +139,12 @@ fn a_statement_and_its_parameters() {
 
 #[test]
 fn secrets_stay_masked_unless_they_are_to_be_shown() {
-    let password = |show_secrets| {
-        let context = Context { asked: Asked::Password, show_secrets, ..Context::default() };
+    let password = |redaction| {
+        let context = Context { asked: Asked::Password, redaction, ..Context::default() };
         line(Direction::Frontend, b'p', b"hun ter2\0", &context)
     };
-    assert_eq!(password(false), "[F2B] PasswordMessage  password=***");
-    assert_eq!(password(true), "[F2B] PasswordMessage  password='hun ter2'");
+    assert_eq!(password(Redaction::Secrets), "[F2B] PasswordMessage  password=***");
+    assert_eq!(password(Redaction::Nothing), "[F2B] PasswordMessage  password='hun ter2'");
 
     assert_eq!(backend(b'K', b"\0\0\x1c\x20key!"), "[B2F] BackendKeyData   pid=7200 key=***");
     assert_eq!(frontend(b'Q', b"ALTER ROLE u PASSWORD 'x'\0"), "[F2B] Query            ALTER ROLE u PASSWORD '***'");
@@ -226,10 +227,10 @@ proptest! {
         tag in prop::option::weighted(0.9, prop::sample::select(&b"BCDEFGHKINPQRSTVWXZcdfnpstv123A"[..])),
         body in prop::collection::vec(prop_oneof![3 => 0..=3_u8, 1 => any::<u8>()], 0..2000),
         asked in prop::sample::select(&[Asked::Unknown, Asked::Password, Asked::SaslInitial, Asked::ScramContinue][..]),
-        show_secrets in any::<bool>(),
+        redaction in prop::sample::select(&Redaction::ALL[..]),
     ) {
         let direction = if frontend { Direction::Frontend } else { Direction::Backend };
-        let context = Context { asked, show_secrets, ..Context::default() };
+        let context = Context { asked, redaction, ..Context::default() };
         let line = written(&Record::Message(record(direction, tag, &body, &context)), false);
         prop_assert!(!line.contains(char::is_control), "{line:?}");
         prop_assert!(!line.ends_with(' '), "{line:?}");
