@@ -6,11 +6,10 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-use std::io;
 use std::process::{Command, ExitCode};
 
 use pgdissect::dissector::{Config, Dissector};
-use pgdissect::output::json;
+use pgdissect::output::json::LineWriter;
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::record::{Counters, Record};
 use pgdissect::time::{Precision, Timestamp};
@@ -329,13 +328,21 @@ impl Connection {
 /// Where packets are made and dissected.
 struct Tap {
     dissector: Dissector,
+    writer: LineWriter,
+    line: Vec<u8>,
     frame: Vec<u8>,
     nanos: i64,
 }
 
 impl Tap {
     fn new() -> Self {
-        Self { dissector: Dissector::new(Config::default()), frame: Vec::new(), nanos: 1_700_000_000_000_000_000 }
+        Self {
+            dissector: Dissector::new(Config::default()),
+            writer: LineWriter::default(),
+            line: Vec::new(),
+            frame: Vec::new(),
+            nanos: 1_700_000_000_000_000_000,
+        }
     }
 
     /// SYNs, startup, and the server is ready.
@@ -399,7 +406,11 @@ impl Tap {
             data: &self.frame,
             orig_len: self.frame.len() as u32,
         };
-        let mut to_nowhere = |record: &Record<'_>| json::write_line(&mut io::sink(), record).unwrap();
+        let Self { writer, line, .. } = self;
+        let mut to_nowhere = |record: &Record<'_>| {
+            line.clear();
+            writer.write(line, record).unwrap();
+        };
         self.dissector.packet(&packet, &mut to_nowhere);
     }
 }

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use divan::counter::{BytesCount, ItemsCount};
 use etherparse::PacketBuilder;
 use pgdissect::dissector::{Config, Dissector, Records};
-use pgdissect::output::json;
+use pgdissect::output::json::LineWriter;
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::record::Record;
 use pgdissect::time::{Precision, Timestamp};
@@ -39,7 +39,8 @@ fn dissect_to_json(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
     let mut lines = Vec::new();
     bencher.counter(capture.bytes).counter(capture.messages()).bench_local(|| {
         lines.clear();
-        capture.dissect(|record| json::write_line(&mut lines, record).unwrap());
+        let mut writer = LineWriter::default();
+        capture.dissect(|record| writer.write(&mut lines, record).unwrap());
         black_box(&lines);
     });
 }

@@ -154,7 +154,6 @@ impl Dissector {
             shared: Shared::new(
                 config.max_remembered,
                 config.records.queries,
-                config.redaction,
                 config.records.messages.then_some(config.max_message),
             ),
             config,

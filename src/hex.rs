@@ -40,20 +40,48 @@ impl Serialize for Hex<'_> {
     }
 }
 
-/// Writes two lower-case digits a byte, in chunks, so that a large value is not written a digit at a time.
+/// The two lower-case digits of a byte.
+#[inline]
+pub(crate) fn digits(byte: u8) -> [u8; 2] {
+    DIGITS.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Appends two digits a byte.
+pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(2 * bytes.len());
+    let (chunks, rest) = bytes.as_chunks::<CHUNK>();
+    for chunk in chunks {
+        out.extend_from_slice(chunk.map(digits).as_flattened());
+    }
+    for byte in rest {
+        out.extend_from_slice(&digits(*byte));
+    }
+}
+
+const CHUNK: usize = 16;
+
+const DIGITS: [[u8; 2]; 256] = {
+    const fn digit(value: u8) -> u8 {
+        if value < 10 { b'0' + value } else { b'a' + value - 10 }
+    }
+    let mut digits = [[0; 2]; 256];
+    let mut rest = digits.as_mut_slice();
+    let mut byte = 0_u8;
+    while let Some((pair, behind)) = rest.split_first_mut() {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        rest = behind;
+        byte = byte.wrapping_add(1);
+    }
+    digits
+};
+
+/// Writes two digits a byte, in chunks, so that a large value is not written a digit at a time.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    const CHUNK: usize = 64;
+    let mut written = [[0; 2]; CHUNK];
     for chunk in bytes.chunks(CHUNK) {
-        let mut digits = [0; 2 * CHUNK];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
-            if let [high, low] = pair {
-                *high = DIGITS.get(usize::from(byte >> 4)).copied().unwrap_or_default();
-                *low = DIGITS.get(usize::from(byte & 0xf)).copied().unwrap_or_default();
-            }
-        }
-        let written = digits.get(..2 * chunk.len()).unwrap_or_default();
-        f.write_str(std::str::from_utf8(written).map_err(|_| fmt::Error)?)?;
+        written.iter_mut().zip(chunk).for_each(|(pair, byte)| *pair = digits(*byte));
+        let written = written.get(..chunk.len()).unwrap_or_default();
+        f.write_str(std::str::from_utf8(written.as_flattened()).map_err(|_| fmt::Error)?)?;
     }
     Ok(())
 }

@@ -83,6 +83,7 @@
 //! ```
 
 pub mod capture;
+mod digits;
 pub mod direction;
 pub mod dissector;
 pub mod encoding;

@@ -48,6 +48,11 @@ impl Timestamp {
         self.nanos
     }
 
+    /// Whole seconds since the epoch, and the nanoseconds behind them: less than 1,000,000,000.
+    pub const fn parts(self) -> (i64, u32) {
+        (self.nanos.div_euclid(NANOS_PER_SECOND), self.nanos.rem_euclid(NANOS_PER_SECOND) as u32)
+    }
+
     /// How many digits the capture recorded.
     pub const fn precision(self) -> Precision {
         self.precision
@@ -126,8 +131,8 @@ impl Rfc3339 {
     const LONGEST: usize = "2026-11-22T21:30:32.123456789Z".len();
 
     fn new(at: Timestamp) -> Self {
-        let seconds = at.nanos.div_euclid(NANOS_PER_SECOND);
-        let fraction = at.nanos.rem_euclid(NANOS_PER_SECOND);
+        let (seconds, nanos) = at.parts();
+        let fraction = i64::from(nanos);
         let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
         let second_of_day = seconds.rem_euclid(SECONDS_PER_DAY);
 

@@ -169,8 +169,6 @@ impl<S: Sink> Engine<'_, S> {
         let statement = meaning.subject.statement();
         let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         flags.limit |= statement.is_some() && sql.is_none();
-        let hides_values = redaction.hides_values();
-        let normal_form = sql.filter(|_| hides_values).map(|sql| self.shared.normal_forms.get(sql.0));
         let named = match &content {
             Content::Decoded(Message::Bind(bind)) => Some(bind.statement),
             Content::Decoded(Message::Describe(target)) if target.kind == TargetKind::Statement => Some(target.name),
@@ -189,17 +187,13 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: normal_form
-                .as_deref()
-                .zip(sql)
-                .map(|(form, sql)| Sql::normal(form, sql.1))
-                .or(sql.map(|text| Sql { text, redaction })),
+            sql: sql.map(|text| Sql { text, redaction }),
             statement: meaning.subject.statement_name().or(named),
             target: meaning.target,
             missing: frame.missing,
             holes: Holes { damage: frame.damage, hides: hides_damage },
             flags,
-            error: if hides_values { error.map(DecodeError::masked) } else { error },
+            error: if redaction.hides_values() { error.map(DecodeError::masked) } else { error },
         }));
     }
 }

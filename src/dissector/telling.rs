@@ -7,7 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::Sql;
-use crate::record::query::{Failure, Fingerprint};
+use crate::record::query::{Failure, QuerySql};
 use crate::record::session::{End, Ended, Settings, Side, State};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
@@ -44,8 +44,6 @@ impl<S: Sink> Engine<'_, S> {
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
-        let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql.0));
-        let normal = normal_form.as_deref().zip(sql).map(|(form, sql)| Sql::normal(form, sql.1));
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         self.sink.record(&Record::Query(QueryRecord {
@@ -60,9 +58,7 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: normal.filter(|_| redaction.hides_values()).or(sql.map(|text| Sql { text, redaction })),
-            normalized: normal.map(|form| form.text),
-            fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
+            sql: sql.map(|text| QuerySql(Sql { text, redaction })),
             statement: execution.statement_name(),
             portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),
             function_oid: execution.function,

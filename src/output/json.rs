@@ -8,13 +8,19 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use crate::pg::message::Body;
+use self::head::{Clock, Connections};
+use self::serializer::{Serializer, field};
+use self::statements::Statements;
+use self::tokens::{put, unsigned};
+use crate::direction::Direction;
 use crate::record::{Content, MessageRecord, Record};
-use crate::time::{Rfc3339, Timestamp};
 
+mod bodies;
+mod head;
+mod query;
 mod serializer;
-
-use serializer::{Serializer, field, integer, string};
+mod statements;
+mod tokens;
 
 /// Writes a record as one line: an object, and a line feed.
 ///
@@ -55,11 +61,12 @@ impl Formatter for NoControls {
     }
 }
 
-/// Writes records as lines, many of which are messages.
+/// Writes records as lines, and keeps what many lines have in common as it is written.
 #[derive(Debug, Default)]
 pub struct LineWriter {
-    /// The last time that was written: many messages come with one packet.
-    time: Option<(Timestamp, Rfc3339)>,
+    clock: Clock,
+    connections: Connections,
+    statements: Statements,
 }
 
 impl LineWriter {
@@ -71,6 +78,7 @@ impl LineWriter {
     pub fn write(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         let written = match record {
             Record::Message(message) => self.message(out, message),
+            Record::Query(query) => self.query(out, query),
             other => other.serialize(Serializer::new(out)),
         };
         out.push(b'\n');
@@ -82,54 +90,50 @@ impl LineWriter {
         let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
         let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
         let MessageRecord { missing, holes, flags, error, .. } = record;
-        out.extend_from_slice(b"{\"event\":\"message\",\"ts\":\"");
-        out.extend_from_slice(self.time(*ts).as_str().as_bytes());
-        out.extend_from_slice(b"\",\"conn\":");
-        integer(out, *conn);
-        out.extend_from_slice(b",\"client\":");
-        string(out, client);
-        out.extend_from_slice(b",\"server\":");
-        string(out, server);
-        out.extend_from_slice(b",\"dir\":\"");
-        out.push(dir.letter());
-        out.extend_from_slice(b"\",\"seq\":");
-        integer(out, *seq);
-        out.extend_from_slice(b",\"packet\":");
-        integer(out, *packet);
-        if let Some(tag) = tag {
-            out.extend_from_slice(b",\"tag\":");
-            tag.serialize(Serializer::new(out))?;
+        put(out, br#"{"event":"message","ts":"#);
+        self.clock.write(out, *ts);
+        self.connections.write(out, *conn, client, server);
+        match dir {
+            Direction::Frontend => put(out, br#","dir":"F","seq":"#),
+            Direction::Backend => put(out, br#","dir":"B","seq":"#),
         }
-        out.extend_from_slice(b",\"len\":");
-        integer(out, *len);
-        out.extend_from_slice(b",\"type\":\"");
-        match content {
-            Content::Decoded(message) => {
-                out.extend_from_slice(message.name().as_bytes());
-                out.push(b'"');
-                if message.has_body() {
-                    member(out, "body", &Body(message))?;
-                }
+        unsigned(out, *seq);
+        put(out, br#","packet":"#);
+        unsigned(out, *packet);
+        match tag.map(|tag| u8::try_from(char::from(tag))) {
+            Some(Ok(letter @ (b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'))) => {
+                let mut members = *br#","tag":" ","len":"#;
+                members[8] = letter;
+                put(out, &members);
             }
+            Some(_) => {
+                member(out, "tag", tag)?;
+                put(out, br#","len":"#);
+            }
+            None => put(out, br#","len":"#),
+        }
+        unsigned(out, (*len).into());
+        match content {
+            Content::Decoded(message) => bodies::type_and_body(out, message)?,
             Content::Undecoded { name, body } => {
-                out.extend_from_slice(name.as_bytes());
-                out.push(b'"');
+                member(out, "type", name)?;
                 member(out, "body", body)?;
             }
         }
         if let Some(query) = query {
-            out.extend_from_slice(b",\"query\":");
-            integer(out, *query);
+            put(out, br#","query":"#);
+            unsigned(out, *query);
         }
         if let Some(elapsed_us) = elapsed_us {
-            out.extend_from_slice(b",\"elapsed_us\":");
-            integer(out, *elapsed_us);
+            put(out, br#","elapsed_us":"#);
+            unsigned(out, *elapsed_us);
         }
         if let Some(sql) = sql {
-            member(out, "sql", sql)?;
+            self.statements.write(out, sql);
         }
         if let Some(statement) = statement {
-            member(out, "statement", statement)?;
+            put(out, br#","statement":"#);
+            bodies::text(out, *statement);
         }
         if let Some(target) = target {
             member(out, "target", target)?;
@@ -148,17 +152,6 @@ impl LineWriter {
         }
         out.push(b'}');
         Ok(())
-    }
-
-    fn time(&mut self, ts: Timestamp) -> Rfc3339 {
-        match self.time {
-            Some((last, text)) if last == ts && last.precision() == ts.precision() => text,
-            _ => {
-                let text = ts.rfc3339();
-                self.time = Some((ts, text));
-                text
-            }
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::encoding::Encoding;
 pub use crate::hex::{Bytea, Hex};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
-use crate::sql::normalize::Normalized;
+use crate::sql::normalize::{Form, normalize_into};
 use crate::sql::redact::redact;
 use crate::sql::secret;
 
@@ -129,11 +129,6 @@ impl<'a> Sql<'a> {
         }
     }
 
-    /// SQL whose normal form is known, in that form.
-    pub const fn normal(form: &'a Normalized, encoding: Encoding) -> Self {
-        Self { text: Text(&form.text, encoding), redaction: Redaction::Nothing }
-    }
-
     /// The text as it is written.
     pub fn masked(&self) -> KeptText<'a> {
         let text = self.text.kept();
@@ -144,6 +139,18 @@ impl<'a> Sql<'a> {
             (Redaction::Values, bytes) => Cow::Owned(redact(&bytes).text.into_vec()),
         };
         KeptText { bytes, encoding: text.encoding }
+    }
+
+    /// Puts the SQL without its constants into a buffer, in place of what is there.
+    pub fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
+        if self.redaction.hides_values() {
+            let redacted = redact(self.text.0);
+            normalized.clear();
+            normalized.extend_from_slice(&redacted.text);
+            // What is certain depends on more than the form.
+            return Form { fingerprint: redacted.fingerprint, shows_numbers: true };
+        }
+        normalize_into(self.text.0, normalized)
     }
 }
 

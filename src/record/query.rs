@@ -44,15 +44,9 @@ pub struct QueryRecord<'a> {
     pub application: Option<Text<'a>>,
     /// How it was made.
     pub protocol: Protocol,
-    /// The SQL; absent where it was prepared before the capture began.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sql: Option<Sql<'a>>,
-    /// The SQL as pg_stat_statements shows it: with `$n` for its constants, on one line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalized: Option<Text<'a>>,
-    /// What all SQL of that shape shares, also under other releases: 16 hexadecimal digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<Fingerprint>,
+    /// `sql`, `normalized`, `fingerprint`; absent where it was prepared before the capture began.
+    #[serde(flatten)]
+    pub sql: Option<QuerySql<'a>>,
     /// The name of the prepared statement; empty for the unnamed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<Text<'a>>,
@@ -113,6 +107,31 @@ impl<'a> Failure<'a> {
         Self { condition: sqlstate.and_then(condition_name), fields }
     }
 }
+
+/// The SQL of a request. Its normal form is made when it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuerySql<'a>(pub Sql<'a>);
+
+/// SQL and its normal form, as they are written.
+#[derive(Serialize, JsonSchema)]
+struct SqlAndForm<'a> {
+    /// The SQL.
+    sql: Sql<'a>,
+    /// The SQL as pg_stat_statements shows it: with `$n` for its constants, on one line.
+    normalized: Text<'a>,
+    /// What all SQL of that shape shares, also under other releases: 16 hexadecimal digits.
+    fingerprint: Fingerprint,
+}
+
+impl Serialize for QuerySql<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut normalized = Vec::new();
+        let fingerprint = Fingerprint(self.0.normalize(&mut normalized).fingerprint);
+        SqlAndForm { sql: self.0, normalized: Text(&normalized, self.0.text.1), fingerprint }.serialize(serializer)
+    }
+}
+
+inline_schema!(QuerySql<'_>, "QuerySql", SqlAndForm::json_schema);
 
 /// The fingerprint of a normal form, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,6 @@ use super::execution::{Execution, Spare, recycle};
 use super::pool::Pool;
 use super::statements::Kept;
 use super::texts::Texts;
-use crate::redaction::Redaction;
-use crate::sql::cache::Cache;
 
 /// What the sessions of all connections share.
 #[derive(Debug)]
@@ -18,8 +16,6 @@ pub struct Shared {
     pub kept: Kept,
     /// Keys of sessions.
     pub cancels: Cancels,
-    /// Normal forms of SQL.
-    pub normal_forms: Cache,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
     /// How many bytes are kept of a row of COPY data that is not whole; nothing where nobody is told of rows.
@@ -29,7 +25,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
-    pub fn new(max_bytes: usize, wants_queries: bool, redaction: Redaction, longest_copy_row: Option<usize>) -> Self {
+    pub fn new(max_bytes: usize, wants_queries: bool, longest_copy_row: Option<usize>) -> Self {
         Self {
             total: Total::new(max_bytes),
             kept: Kept {
@@ -39,7 +35,6 @@ impl Shared {
                 forgotten: 0,
             },
             cancels: Cancels::default(),
-            normal_forms: Cache::new(redaction),
             spare: Spare::new(),
             wants_queries,
             longest_copy_row,

@@ -110,7 +110,16 @@ impl<'a> Lexer<'a> {
     }
 
     fn pass_while(&mut self, is_wanted: impl Fn(u8) -> bool) {
-        self.at += self.rest().iter().take_while(|b| is_wanted(**b)).count();
+        self.at += run(self.rest(), is_wanted);
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind(&mut self, first: u8) -> Option<Token<'a>> {
+        let start = self.at;
+        let (kind, is_closed) = self.take(first);
+        // A backslash at the very end escapes what is not there.
+        self.at = self.at.min(self.sql.len());
+        Some(Token { kind, start, text: self.sql.get(start..self.at).unwrap_or_default(), is_closed })
     }
 
     /// Takes a token; says what it is and whether it has its end.
@@ -288,13 +297,74 @@ impl<'a> Lexer<'a> {
 impl<'a> Iterator for Lexer<'a> {
     type Item = Token<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Token<'a>> {
         let start = self.at;
-        let (kind, is_closed) = self.take(self.peek(0)?);
-        // A backslash at the very end escapes what is not there.
-        self.at = self.at.min(self.sql.len());
-        Some(Token { kind, start, text: self.sql.get(start..self.at).unwrap_or_default(), is_closed })
+        let rest = self.rest();
+        let first = *rest.first()?;
+        // What SQL is full of takes no more than to find its end.
+        let (kind, len) = match class_of(first) {
+            Class::Blank => (Kind::Blank, run(rest, is_blank)),
+            Class::WordStart => (Kind::Word, run(rest, is_word)),
+            Class::Digit => (Kind::Number, run(rest, |b| b.is_ascii_digit())),
+            _ => (Kind::Other, 0),
+        };
+        let is_whole = match (kind, rest.get(len).copied()) {
+            (Kind::Blank, _) => true,
+            // One letter may be the prefix of a constant.
+            (Kind::Word, next) => len > 1 || !matches!(next, Some(b'\'' | b'&')),
+            (Kind::Number, next) => next.is_none_or(|b| b != b'.' && !is_word(b)),
+            _ => false,
+        };
+        if !is_whole {
+            return self.next_of_any_kind(first);
+        }
+        self.at = start + len;
+        Some(Token { kind, start, text: rest.get(..len).unwrap_or_default(), is_closed: true })
     }
+}
+
+/// How many bytes there are of a kind, from the first on.
+#[inline]
+pub(super) fn run(bytes: &[u8], is_wanted: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|b| !is_wanted(*b)).unwrap_or(bytes.len())
+}
+
+/// What a token can be that begins with a byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Blank,
+    WordStart,
+    Digit,
+    Dollar,
+    Operator,
+    Other,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut rest = classes.as_mut_slice();
+    let mut byte = 0_u8;
+    while let Some((class, behind)) = rest.split_first_mut() {
+        *class = match byte {
+            // With the vertical tab of PostgreSQL 16.
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::WordStart,
+            b'0'..=b'9' => Class::Digit,
+            b'$' => Class::Dollar,
+            b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' => Class::Operator,
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' => Class::Operator,
+            _ => Class::Other,
+        };
+        rest = behind;
+        byte = byte.wrapping_add(1);
+    }
+    classes
+};
+
+#[inline]
+fn class_of(b: u8) -> Class {
+    CLASSES.get(usize::from(b)).copied().unwrap_or(Class::Other)
 }
 
 /// The delimiter that a dollar-quoted constant begins with: `$$` or `$tag$`.
@@ -324,40 +394,24 @@ fn operator_len(rest: &[u8]) -> usize {
     name.len().max(1)
 }
 
-const fn is_operator(b: u8) -> bool {
-    matches!(
-        b,
-        b'~' | b'!'
-            | b'@'
-            | b'#'
-            | b'^'
-            | b'&'
-            | b'|'
-            | b'`'
-            | b'?'
-            | b'+'
-            | b'-'
-            | b'*'
-            | b'/'
-            | b'%'
-            | b'<'
-            | b'>'
-            | b'='
-    )
+fn is_operator(b: u8) -> bool {
+    class_of(b) == Class::Operator
 }
 
-/// White space, with the vertical tab of PostgreSQL 16.
-pub(super) const fn is_blank(b: u8) -> bool {
-    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+/// White space.
+#[inline]
+pub(super) fn is_blank(b: u8) -> bool {
+    class_of(b) == Class::Blank
 }
 
-const fn is_word_start(b: u8) -> bool {
-    b.is_ascii_alphabetic() || b == b'_' || b >= 0x80
+fn is_word_start(b: u8) -> bool {
+    class_of(b) == Class::WordStart
 }
 
 /// Whether a byte can be inside a keyword or an identifier.
-pub(super) const fn is_word(b: u8) -> bool {
-    is_word_start(b) || b.is_ascii_digit() || b == b'$'
+#[inline]
+pub(super) fn is_word(b: u8) -> bool {
+    matches!(class_of(b), Class::WordStart | Class::Digit | Class::Dollar)
 }
 
 #[cfg(test)]

@@ -3,17 +3,18 @@
 //! Everything here stands on the tokens of [`lexer`], which reads any bytes, never fails, and allocates nothing. What needs a
 //! grammar is not guessed: [`statement`] recognizes what is plain, and the rest is unknown.
 //!
-//! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of its shape; [`cache`] remembers it by text.
+//! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of that; [`skeleton`] tells
+//!   which texts have the same.
 //! - [`redact`]: the normal form of what is certain, without anything that may be data; [`secret`]: passwords masked.
 //! - [`statement`]: the statements of a text, and what those that change a session say.
 //!
 //! It knows nothing of packets, messages or sessions.
 
-pub mod cache;
 mod keyword;
 pub mod lexer;
 pub mod literal;
 pub mod normalize;
 pub mod redact;
 pub mod secret;
+pub mod skeleton;
 pub mod statement;

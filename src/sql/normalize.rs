@@ -34,6 +34,7 @@ use std::fmt;
 
 use super::keyword;
 use super::lexer::{Kind, Lexer, Token, is_word};
+use crate::digits::push_decimal;
 
 /// What stands for the items that are not shown.
 const MORE: &[u8] = b"/*, ... */";
@@ -69,16 +70,33 @@ impl fmt::Display for Fingerprint {
 /// Any bytes are taken, in time that grows with their number. What is not SQL is shown as it is, and what has a beginning
 /// but no end is taken to the end of the text.
 pub fn normalize(sql: &[u8]) -> Normalized {
-    let mut normalizer = Normalizer::new(sql);
+    let mut text = Vec::with_capacity(sql.len().min(1 << 16));
+    let Form { fingerprint, .. } = normalize_into(sql, &mut text);
+    Normalized { text: text.into(), fingerprint }
+}
+
+/// What there is to say of a normal form beside its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What all texts of its shape share.
+    pub fingerprint: Fingerprint,
+    /// Whether numbers stand in it as they are written, for they are no data.
+    pub shows_numbers: bool,
+}
+
+/// The same, with the text put into a buffer, in place of what is there.
+pub fn normalize_into(sql: &[u8], text: &mut Vec<u8>) -> Form {
+    text.clear();
+    let mut normalizer = Normalizer::new(sql, text);
     while let Some(token) = normalizer.tokens.next() {
         normalizer.token(token);
     }
     normalizer.finish()
 }
 
-struct Normalizer<'a> {
+struct Normalizer<'a, 't> {
     tokens: Lexer<'a>,
-    text: Vec<u8>,
+    text: &'t mut Vec<u8>,
     /// What parentheses are open, the outermost first, in the text as a whole.
     groups: Vec<Group>,
     innermost: Group,
@@ -92,6 +110,7 @@ struct Normalizer<'a> {
     semicolon: bool,
     last: Option<Token<'a>>,
     last_but_one: Option<Token<'a>>,
+    shows_numbers: bool,
 }
 
 /// What is between parentheses, or the whole text: a list of items.
@@ -186,11 +205,11 @@ impl Group {
     }
 }
 
-impl<'a> Normalizer<'a> {
-    fn new(sql: &'a [u8]) -> Self {
+impl<'a, 't> Normalizer<'a, 't> {
+    fn new(sql: &'a [u8], text: &'t mut Vec<u8>) -> Self {
         Self {
             tokens: Lexer::new(sql),
-            text: Vec::with_capacity(sql.len().min(1 << 16)),
+            text,
             groups: Vec::new(),
             innermost: Group::new(b'(', 0, 0),
             deeper: 0,
@@ -199,15 +218,16 @@ impl<'a> Normalizer<'a> {
             semicolon: false,
             last: None,
             last_but_one: None,
+            shows_numbers: false,
         }
     }
 
-    fn finish(mut self) -> Normalized {
+    fn finish(mut self) -> Form {
         while !self.groups.is_empty() {
             self.leave();
         }
-        self.innermost.end_list(&mut self.text, &mut self.constants);
-        Normalized { text: self.text.into(), fingerprint: Fingerprint(self.innermost.items.0) }
+        self.end_list();
+        Form { fingerprint: Fingerprint(self.innermost.items.0), shows_numbers: self.shows_numbers }
     }
 
     fn token(&mut self, token: Token<'a>) {
@@ -241,7 +261,10 @@ impl<'a> Normalizer<'a> {
                 self.skip_uescape(token);
                 self.constant();
             }
-            Kind::Number if self.is_no_data(token) => self.show(token, b'n'),
+            Kind::Number if self.is_no_data(token) => {
+                self.shows_numbers = true;
+                self.show(token, b'n');
+            }
             Kind::Number => self.constant(),
             Kind::Parameter => {
                 self.write(token.text);
@@ -309,7 +332,7 @@ impl<'a> Normalizer<'a> {
                 self.write(token.text);
             }
             b"," => {
-                self.innermost.end_item(&mut self.text, &mut self.constants);
+                self.innermost.end_item(self.text, &mut self.constants);
                 self.write(token.text);
             }
             _ => self.show(token, b'o'),
@@ -350,15 +373,13 @@ impl<'a> Normalizer<'a> {
     }
 
     fn end_list(&mut self) {
-        self.innermost.end_list(&mut self.text, &mut self.constants);
+        self.innermost.end_list(self.text, &mut self.constants);
     }
 
     fn constant(&mut self) {
-        use std::io::Write as _;
         self.constants = self.constants.saturating_add(1);
         self.write(b"$");
-        // Writing to a vector cannot fail.
-        let _ = write!(self.text, "{}", self.constants);
+        push_decimal(self.text, self.constants);
         self.innermost.item.add(b'c', []);
     }
 
@@ -374,7 +395,7 @@ impl<'a> Normalizer<'a> {
             |text: &[u8]| text.last().is_some_and(|b| is_word(*b)) && bytes.first().is_some_and(|b| is_word(*b));
         // A mark that is not the last of its item is a comment.
         self.blank |= std::mem::take(&mut self.innermost.item.has_more);
-        if (self.blank && !self.text.is_empty()) || is_glued(&self.text) {
+        if (self.blank && !self.text.is_empty()) || is_glued(self.text) {
             self.text.push(b' ');
         }
         self.blank = false;

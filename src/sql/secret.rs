@@ -23,9 +23,8 @@ pub fn mask(sql: &[u8]) -> Cow<'_, [u8]> {
     let mut masked = Vec::new();
     let mut kept = 0; // everything before it is in `masked`
     let hints = hints(sql);
-    if let Some(first) = hints.first()
-        && std::str::from_utf8(sql).is_err()
-    {
+    let Some(first) = hints.first() else { return Cow::Borrowed(sql) };
+    if std::str::from_utf8(sql).is_err() {
         // In some encodings a character has a byte that looks like a backslash: where a string ends cannot be told.
         return Cow::Owned([sql.get(..first.at).unwrap_or_default(), MASK.as_bytes()].concat());
     }

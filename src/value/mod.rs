@@ -139,6 +139,15 @@ pub enum Shown<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
+/// How the bytes of a value become JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verbatim {
+    /// They are JSON.
+    Json,
+    /// They are the text of a string, in the client's encoding.
+    Text,
+}
+
 impl<'a> TypedValue<'a> {
     /// The value for a person to read.
     pub fn shown(&self) -> Shown<'a> {
@@ -156,6 +165,20 @@ impl<'a> TypedValue<'a> {
                 Ok(json) => Shown::Plain(json),
                 Err(_) => Shown::Bytes(self.bytes.into()),
             },
+        }
+    }
+
+    /// How its bytes are written, where that takes no more than a look at them.
+    pub(crate) fn verbatim(&self) -> Option<Verbatim> {
+        if self.format != Format::Text {
+            return None;
+        }
+        match Kind::of(self.type_oid) {
+            Kind::Opaque | Kind::Text | Kind::Numeric => Some(Verbatim::Text),
+            Kind::Int2 => number::is_canonical(self.bytes, 4).then_some(Verbatim::Json),
+            Kind::Int4 => number::is_canonical(self.bytes, 9).then_some(Verbatim::Json),
+            Kind::Int8 => number::is_canonical(self.bytes, 18).then_some(Verbatim::Json),
+            _ => None,
         }
     }
 

@@ -39,6 +39,16 @@ pub(super) fn int<T: FromStr>(text: &str) -> Option<T> {
     text.trim_ascii().parse().ok()
 }
 
+/// Whether it is an integer as JSON has it, of so many digits at the most: no sign but a minus, no zero before others.
+pub(super) fn is_canonical(text: &[u8], most: usize) -> bool {
+    let digits = match text {
+        [b'0'] => return true,
+        [b'-', digits @ ..] => digits,
+        digits => digits,
+    };
+    digits.len() <= most && digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
+}
+
 /// A floating-point number: what a type of fewer digits cannot hold is none.
 pub(super) fn float<T: FromStr + Into<f64> + Copy>(text: &str) -> Option<T> {
     let text = text.trim_ascii();

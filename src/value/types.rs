@@ -200,7 +200,31 @@ stock_types! {
 
 impl Kind {
     /// How the values of a type are read.
+    #[inline]
     pub(super) fn of(oid: u32) -> Self {
-        stock(oid).map_or(Self::Opaque, |(_, kind)| kind)
+        match KINDS.get(oid as usize) {
+            Some(kind) => *kind,
+            None => Self::of_any(oid),
+        }
+    }
+
+    const fn of_any(oid: u32) -> Self {
+        match stock(oid) {
+            Some((_, kind)) => kind,
+            None => Self::Opaque,
+        }
     }
 }
+
+/// Those of the types that most values have, by object ID: this is asked for each value.
+static KINDS: [Kind; 4096] = {
+    let mut kinds = [Kind::Opaque; 4096];
+    let mut rest = kinds.as_mut_slice();
+    let mut oid = 0;
+    while let Some((kind, behind)) = rest.split_first_mut() {
+        *kind = Kind::of_any(oid);
+        rest = behind;
+        oid += 1;
+    }
+    kinds
+};

@@ -1,5 +1,6 @@
 //! The captures under `testdata`, and what the library makes of packets.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -65,12 +66,17 @@ impl Bench {
     }
 }
 
+thread_local! {
+    /// One for all that a test looks at, so that what it keeps is of other lines, captures and settings.
+    static WRITER: RefCell<json::LineWriter> = RefCell::default();
+}
+
 /// A record as it is written, without the line feed behind it.
 pub(crate) fn line(record: &Record<'_>) -> String {
     let mut out = Vec::new();
     json::write_line(&mut out, record).expect("a vector can be written to");
     let mut fast = Vec::new();
-    json::LineWriter::default().write(&mut fast, record).expect("a vector can be written to");
+    WRITER.with_borrow_mut(|writer| writer.write(&mut fast, record).expect("a vector can be written to"));
     assert_eq!(fast, out, "both ways to write a line give the same");
     assert_eq!(out.pop(), Some(b'\n'), "a line ends with a line feed");
     String::from_utf8(out).expect("a line is UTF-8")

@@ -30,7 +30,7 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
     };
     line.column(paint, "QUERY", width::TYPE)?;
     match (&record.sql, record.function_oid, record.statement) {
-        (Some(sql), ..) => body::sql(line, sql)?,
+        (Some(sql), ..) => body::sql(line, &sql.0)?,
         (None, Some(function), _) => line.item(format_args!("function={}", function.0))?,
         (None, None, Some(name)) if !name.0.is_empty() => {
             line.item(format_args!("statement={} (its SQL is not known)", Name(name)))?;

@@ -1,0 +1,244 @@
+//! The types and bodies of the messages that captures are full of, written by hand: the same as what serde derives, without
+//! the name of a field, a separator and a value each finding its own way.
+
+use serde::Serialize;
+
+use super::serializer::{Error, Serializer};
+use super::tokens::{escaped, is_plain, plain, put, signed, string, unsigned};
+use crate::hex;
+use crate::pg::copy::{CopyData, CopyPiece};
+use crate::pg::extended::TargetKind;
+use crate::pg::list::{List, Oid};
+use crate::pg::message::{Body, Message};
+use crate::pg::query::TransactionStatus;
+use crate::pg::row::{Field, Format, FormattedValue, Values};
+use crate::pg::text::{Sql, Text};
+use crate::value::Verbatim;
+
+/// Writes the members `type` and, of a message with fields, `body`, with a comma before them.
+pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Error> {
+    match message {
+        Message::Query(query) => {
+            put(out, br#","type":"Query","body":{"query":"#);
+            sql(out, &query.query);
+        }
+        Message::Parse(parse) => {
+            put(out, br#","type":"Parse","body":{"statement":"#);
+            text(out, parse.statement);
+            put(out, br#","query":"#);
+            sql(out, &parse.query);
+            put(out, br#","parameter_types":"#);
+            oids(out, &parse.parameter_types);
+        }
+        Message::Bind(bind) => {
+            put(out, br#","type":"Bind","body":{"portal":"#);
+            text(out, bind.portal);
+            put(out, br#","statement":"#);
+            text(out, bind.statement);
+            put(out, br#","parameter_formats":"#);
+            formats(out, &bind.parameter_formats);
+            put(out, br#","parameters":"#);
+            values(out, &bind.parameters)?;
+            put(out, br#","result_formats":"#);
+            formats(out, &bind.result_formats);
+        }
+        Message::Describe(target) => {
+            match target.kind {
+                TargetKind::Statement => put(out, br#","type":"Describe","body":{"kind":"statement","name":"#),
+                TargetKind::Portal => put(out, br#","type":"Describe","body":{"kind":"portal","name":"#),
+            }
+            text(out, target.name);
+        }
+        Message::Execute(execute) => {
+            put(out, br#","type":"Execute","body":{"portal":"#);
+            text(out, execute.portal);
+            put(out, br#","max_rows":"#);
+            signed(out, execute.max_rows.into());
+        }
+        Message::ParameterDescription(description) => {
+            put(out, br#","type":"ParameterDescription","body":{"parameter_types":"#);
+            oids(out, &description.parameter_types);
+        }
+        Message::RowDescription(description) => {
+            put(out, br#","type":"RowDescription","body":{"fields":"#);
+            list(out, description.fields.iter(), |out, item| field(out, &item));
+        }
+        Message::DataRow(row) => {
+            put(out, br#","type":"DataRow","body":{"values":"#);
+            values(out, &row.values)?;
+        }
+        Message::CopyData(CopyData { data, rows: None }) => {
+            put(out, br#","type":"CopyData","body":{"data":"#);
+            piece(out, data)?;
+        }
+        Message::CommandComplete(complete) => {
+            put(out, br#","type":"CommandComplete","body":{"command_tag":"#);
+            text(out, complete.command_tag);
+            put(out, br#","command":"#);
+            text(out, complete.command);
+            if let Some(rows) = complete.rows {
+                put(out, br#","rows":"#);
+                unsigned(out, rows);
+            }
+        }
+        Message::ReadyForQuery(ready) => {
+            put(out, br#","type":"ReadyForQuery","body":{"transaction_status":"#);
+            transaction_status(out, ready.transaction_status)?;
+        }
+        Message::ParameterStatus(status) => {
+            put(out, br#","type":"ParameterStatus","body":{"name":"#);
+            text(out, status.name);
+            put(out, br#","value":"#);
+            text(out, status.value);
+        }
+        Message::ParseComplete => return bare(out, br#","type":"ParseComplete""#),
+        Message::BindComplete => return bare(out, br#","type":"BindComplete""#),
+        Message::Sync => return bare(out, br#","type":"Sync""#),
+        other => return derived(out, other),
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes all that there is.
+fn bare<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) -> Result<(), Error> {
+    put(out, bytes);
+    Ok(())
+}
+
+/// Writes what serde derives.
+fn derived(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Error> {
+    put(out, br#","type":""#);
+    out.extend_from_slice(message.name().as_bytes());
+    out.push(b'"');
+    if message.has_body() {
+        put(out, br#","body":"#);
+        Body(message).serialize(Serializer::new(out))?;
+    }
+    Ok(())
+}
+
+/// Writes text.
+#[inline]
+pub(super) fn text(out: &mut Vec<u8>, text: Text<'_>) {
+    // In every encoding of a client, ASCII is ASCII.
+    if is_plain(text.0) { plain(out, text.0) } else { uncommon_text(out, text) }
+}
+
+#[inline(never)]
+fn uncommon_text(out: &mut Vec<u8>, text: Text<'_>) {
+    if text.0.is_ascii() {
+        return escaped(out, text.0);
+    }
+    match text.to_str() {
+        Some(text) => string(out, &text),
+        None => {
+            put(out, br#"{"hex":""#);
+            hex::push(out, text.0);
+            put(out, br#""}"#);
+        }
+    }
+}
+
+/// Writes SQL, with the secrets in it masked.
+pub(super) fn sql(out: &mut Vec<u8>, sql: &Sql<'_>) {
+    text(out, sql.masked().get());
+}
+
+/// Writes a piece of the data of a COPY.
+fn piece(out: &mut Vec<u8>, piece: &CopyPiece<'_>) -> Result<(), Error> {
+    if piece.format != Some(Format::TEXT) || piece.is_torn || piece.redaction.hides_values() {
+        return piece.serialize(Serializer::new(out));
+    }
+    text(out, Text(piece.bytes, piece.encoding));
+    Ok(())
+}
+
+/// Writes the state of a transaction.
+pub(super) fn transaction_status(out: &mut Vec<u8>, status: TransactionStatus) -> Result<(), Error> {
+    match status {
+        TransactionStatus::IDLE => put(out, br#""idle""#),
+        TransactionStatus::IN_TRANSACTION => put(out, br#""in_transaction""#),
+        TransactionStatus::FAILED => put(out, br#""failed""#),
+        other => return other.serialize(Serializer::new(out)),
+    }
+    Ok(())
+}
+
+/// Writes an array.
+#[inline]
+pub(super) fn list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut item: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (index, next) in items.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(out, next);
+    }
+    out.push(b']');
+}
+
+fn oids(out: &mut Vec<u8>, oids: &List<'_, Oid>) {
+    list(out, oids.iter(), |out, oid| unsigned(out, oid.0.into()));
+}
+
+fn formats(out: &mut Vec<u8>, formats: &List<'_, Format>) {
+    list(out, formats.iter(), format);
+}
+
+fn format(out: &mut Vec<u8>, format: Format) {
+    match format {
+        Format::TEXT => put(out, br#""text""#),
+        Format::BINARY => put(out, br#""binary""#),
+        Format(other) => signed(out, other.into()),
+    }
+}
+
+fn field(out: &mut Vec<u8>, field: &Field<'_>) {
+    put(out, br#"{"name":"#);
+    text(out, field.name);
+    put(out, br#","table_oid":"#);
+    unsigned(out, field.table_oid.0.into());
+    put(out, br#","attribute_number":"#);
+    signed(out, field.attribute_number.into());
+    put(out, br#","type_oid":"#);
+    unsigned(out, field.type_oid.0.into());
+    put(out, br#","type_size":"#);
+    signed(out, field.type_size.into());
+    put(out, br#","type_modifier":"#);
+    signed(out, field.type_modifier.into());
+    put(out, br#","format":"#);
+    format(out, field.format);
+    out.push(b'}');
+}
+
+/// Writes values by their types.
+pub(super) fn values(out: &mut Vec<u8>, values: &Values<'_>) -> Result<(), Error> {
+    if values.columns.is_some() {
+        return values.serialize(Serializer::new(out));
+    }
+    out.push(b'[');
+    for (index, item) in values.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        value(out, &item)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+#[inline]
+fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(), Error> {
+    let Some(bytes) = value.value.0 else { return bare(out, b"null") };
+    if value.redaction.hides_values() {
+        return value.serialize(Serializer::new(out));
+    }
+    let Some(typed) = value.typed() else { return value.serialize(Serializer::new(out)) };
+    match typed.verbatim() {
+        Some(Verbatim::Json) => out.extend_from_slice(bytes),
+        Some(Verbatim::Text) if is_plain(bytes) => plain(out, bytes),
+        _ => return typed.serialize(Serializer::new(out)),
+    }
+    Ok(())
+}

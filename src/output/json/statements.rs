@@ -1,0 +1,196 @@
+//! SQL as it is written: masking, normalizing and escaping it takes longer than all else of a line, and most of it comes
+//! again.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+use super::bodies;
+use super::tokens::put;
+use crate::hex;
+use crate::pg::text::{Sql, Text};
+use crate::sql::skeleton::skeleton;
+
+/// How many bytes are kept, with what it costs to keep them. When there are more, all are forgotten, and those that are still
+/// in use come back.
+const MAX_BYTES: usize = 8 << 20;
+
+/// What takes more than this is not worth the many that it would push out.
+const MAX_ENTRY: usize = MAX_BYTES / 8;
+
+/// What an entry costs beside its bytes: its place in the map, and its allocations.
+const ENTRY_COST: usize = 192;
+
+/// How many keys that came once are remembered, by their hash.
+const SEEN: usize = 4_096;
+
+/// What is written of SQL: members of an object, each with a comma before it.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    /// By text: `sql`, and once they were asked for, `normalized` and `fingerprint`.
+    texts: Kept<Written>,
+    /// By skeleton: `normalized` and `fingerprint`.
+    forms: Kept<(Manner, Box<[u8]>)>,
+    /// For a skeleton and a normal form in the making.
+    skeleton: Vec<u8>,
+    normalized: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Written {
+    manner: Manner,
+    sql: Box<[u8]>,
+    form: Option<Box<[u8]>>,
+}
+
+/// What decides beside its bytes how SQL is written: all but the text, which is left empty.
+type Manner = Sql<'static>;
+
+const fn manner(sql: &Sql<'_>) -> Manner {
+    Sql { text: Text(&[], sql.text.1), redaction: sql.redaction }
+}
+
+impl Statements {
+    /// Writes the member `sql`.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
+        match self.texts.get(sql.text.0) {
+            Some(kept) if kept.manner == manner(sql) => out.extend_from_slice(&kept.sql),
+            _ => {
+                let start = out.len();
+                write_sql(out, sql);
+                self.keep(sql, out.get(start..).unwrap_or_default(), None);
+            }
+        }
+    }
+
+    /// Writes the members `sql`, `normalized` and `fingerprint`.
+    pub(super) fn write_with_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
+        if let Some(Written { manner: kept, sql: written, form: Some(form) }) = self.texts.get(sql.text.0)
+            && *kept == manner(sql)
+        {
+            out.extend_from_slice(written);
+            out.extend_from_slice(form);
+            return;
+        }
+        let start = out.len();
+        write_sql(out, sql);
+        let middle = out.len();
+        self.write_form(out, sql);
+        let form = out.get(middle..).unwrap_or_default();
+        self.keep(sql, out.get(start..middle).unwrap_or_default(), Some(form));
+    }
+
+    fn write_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
+        let has_skeleton = skeleton(sql.text.0, &mut self.skeleton);
+        if has_skeleton
+            && let Some((kept, form)) = self.forms.get(&self.skeleton)
+            && *kept == manner(sql)
+        {
+            return out.extend_from_slice(form);
+        }
+        let start = out.len();
+        let form = sql.normalize(&mut self.normalized);
+        put(out, br#","normalized":"#);
+        bodies::text(out, Text(&self.normalized, sql.text.1));
+        put(out, br#","fingerprint":""#);
+        form.fingerprint.0.to_be_bytes().into_iter().for_each(|byte| put(out, &hex::digits(byte)));
+        out.push(b'"');
+        if has_skeleton && !form.shows_numbers {
+            let written = out.get(start..).unwrap_or_default();
+            self.forms.offer(&self.skeleton, written.len(), || (manner(sql), written.into()));
+        }
+        // One very long text must not cost its memory for ever.
+        self.skeleton.shrink_to(MAX_ENTRY);
+        self.normalized.shrink_to(MAX_ENTRY);
+    }
+
+    fn keep(&mut self, sql: &Sql<'_>, written: &[u8], form: Option<&[u8]>) {
+        self.texts.offer(sql.text.0, written.len() + form.map_or(0, <[u8]>::len), || Written {
+            manner: manner(sql),
+            sql: written.into(),
+            form: form.map(Into::into),
+        });
+    }
+}
+
+fn write_sql(out: &mut Vec<u8>, sql: &Sql<'_>) {
+    put(out, br#","sql":"#);
+    bodies::sql(out, sql);
+}
+
+/// Values by keys that come again. Where an application writes its constants into its SQL, no text comes again, and keeping
+/// each would cost more than it saves.
+#[derive(Debug)]
+struct Kept<V> {
+    values: HashMap<Box<[u8]>, V, RandomState>,
+    /// How many bytes are kept.
+    bytes: usize,
+    /// Hashes of keys that came once, each in the place that it says. None at all until there is one.
+    seen: Vec<u64>,
+}
+
+impl<V> Default for Kept<V> {
+    fn default() -> Self {
+        Self { values: HashMap::default(), bytes: 0, seen: Vec::new() }
+    }
+}
+
+impl<V> Kept<V> {
+    fn get(&self, key: &[u8]) -> Option<&V> {
+        self.values.get(key)
+    }
+
+    /// Keeps a value of so many bytes in place of another, if its key came before.
+    fn offer(&mut self, key: &[u8], len: usize, value: impl FnOnce() -> V) {
+        if self.seen.is_empty() {
+            self.seen.resize(SEEN, 0);
+        }
+        let hash = self.values.hasher().hash_one(key);
+        let Some(seen) = self.seen.get_mut(hash as usize % SEEN) else { return };
+        let cost = key.len() + len + ENTRY_COST;
+        if std::mem::replace(seen, hash) != hash || cost > MAX_ENTRY {
+            return;
+        }
+        if self.bytes + cost > MAX_BYTES {
+            self.values.clear();
+            self.bytes = 0;
+        }
+        // What it takes the place of, if there is something, counts on: it had no normal form, and that comes once.
+        self.bytes += cost;
+        self.values.insert(key.into(), value());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_is_kept_and_what_comes_once_is_not() {
+        let mut kept = Kept::default();
+        for n in 0..10 {
+            kept.offer(format!("once {n}").as_bytes(), 4, || n);
+            kept.offer(b"again", 4, || n);
+            assert_eq!(kept.get(b"again").copied(), (n > 0).then_some(n));
+        }
+        assert_eq!(kept.values.len(), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_in_use_comes_back() {
+        let mut kept = Kept::default();
+        let large = MAX_ENTRY / 4;
+        for n in 0..1_000 {
+            for key in [format!("{n}"), "in use".to_owned()] {
+                kept.offer(key.as_bytes(), large, || ());
+                kept.offer(key.as_bytes(), large, || ());
+            }
+            assert!(kept.bytes <= MAX_BYTES && kept.get(b"in use").is_some());
+        }
+        assert!(kept.values.len() > 4);
+        kept.offer(b"too large", MAX_ENTRY, || ());
+        kept.offer(b"too large", MAX_ENTRY, || ());
+        assert!(kept.get(b"too large").is_none());
+    }
+}
