@@ -7,8 +7,6 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use crate::sql::secret::MASK;
-
 /// A cursor over a borrowed slice.
 ///
 /// A reader may be *cut*: the bytes that it has are the beginning of something longer, of which the rest was not captured
@@ -271,7 +269,7 @@ impl fmt::Display for Had {
         match self {
             Self::Bytes(count) => write_bytes(f, *count),
             Self::Value(value) => write!(f, "{value}"),
-            Self::Masked => f.write_str(MASK),
+            Self::Masked => f.write_str("***"),
         }
     }
 }

@@ -38,8 +38,7 @@ impl<S: Sink> Engine<'_, S> {
         let meaning = self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction)
-                && self.config.redaction.hides_secrets(),
+            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction),
             error: None,
             meaning: &meaning,
         };
@@ -152,7 +151,10 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: normal_form.as_deref().map(Sql::normal).or(sql.map(|sql| Sql { text: Text(sql), redaction })),
+            sql: match &normal_form {
+                Some(form) => Some(Sql::normal(form)),
+                None => sql.map(|sql| Sql { text: Text(sql), redaction }),
+            },
             statement: meaning.subject.statement_name().map(Text).or(named),
             target: meaning.target,
             missing: frame.missing,

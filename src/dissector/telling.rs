@@ -61,11 +61,10 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: normal_form
-                .as_deref()
-                .filter(|_| redaction.hides_values())
-                .map(Sql::normal)
-                .or(sql.map(|sql| Sql { text: Text(sql), redaction })),
+            sql: match &normal_form {
+                Some(form) if redaction.hides_values() => Some(Sql::normal(form)),
+                _ => sql.map(|sql| Sql { text: Text(sql), redaction }),
+            },
             normalized: normal_form.as_ref().map(|form| Text(&form.text)),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name().map(Text),
