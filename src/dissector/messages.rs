@@ -79,8 +79,7 @@ impl<S: Sink> Engine<'_, S> {
         self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction)
-                && self.config.redaction.hides_secrets(),
+            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction),
             error: None,
             meaning: &meaning,
         };
@@ -189,11 +188,10 @@ impl<S: Sink> Engine<'_, S> {
             content,
             query: meaning.query,
             elapsed_us: meaning.elapsed_us,
-            sql: normal_form
-                .as_deref()
-                .zip(sql)
-                .map(|(form, sql)| Sql::normal(form, sql.1))
-                .or(sql.map(|text| Sql { text, redaction })),
+            sql: match normal_form.as_ref().zip(sql) {
+                Some((form, sql)) => Some(Sql::normal(form, sql.1)),
+                None => sql.map(|text| Sql { text, redaction }),
+            },
             statement: meaning.subject.statement_name().or(named),
             target: meaning.target,
             missing: frame.missing,

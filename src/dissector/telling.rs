@@ -60,7 +60,10 @@ impl<S: Sink> Engine<'_, S> {
             database: identity.database,
             application: identity.application,
             protocol: execution.protocol,
-            sql: normal.filter(|_| redaction.hides_values()).or(sql.map(|text| Sql { text, redaction })),
+            sql: match normal {
+                Some(normal) if redaction.hides_values() => Some(normal),
+                _ => sql.map(|text| Sql { text, redaction }),
+            },
             normalized: normal.map(|form| form.text),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name(),

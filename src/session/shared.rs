@@ -8,6 +8,8 @@ use super::statements::Kept;
 use super::texts::Texts;
 use crate::redaction::Redaction;
 use crate::sql::cache::Cache;
+use crate::sql::normalize::normalize;
+use crate::sql::redact::redact;
 
 /// What the sessions of all connections share.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub struct Shared {
     pub kept: Kept,
     /// Keys of sessions.
     pub cancels: Cancels,
-    /// Normal forms of SQL.
+    /// Normal forms of SQL, without data where that is not written.
     pub normal_forms: Cache,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
@@ -39,7 +41,7 @@ impl Shared {
                 forgotten: 0,
             },
             cancels: Cancels::default(),
-            normal_forms: Cache::new(redaction),
+            normal_forms: Cache::new(if redaction.hides_values() { redact } else { normalize }),
             spare: Spare::new(),
             wants_queries,
             longest_copy_row,
