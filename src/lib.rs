@@ -38,6 +38,7 @@
 //!   statement that was prepared before the capture has no SQL. What it remembers is bounded; what is forgotten is unknown.
 //! - [`value`] reads a value by its type, and writes the same JSON for it whatever format it had. What does not read as its
 //!   type says is given as it is.
+//! - [`redaction`] says what is left out of all lines: secrets, or data as well.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
 //!
 //! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.

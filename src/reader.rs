@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use crate::encoding::Encoding;
-use crate::sql::secret::MASK;
 
 /// A cursor over a borrowed slice.
 ///
@@ -295,7 +294,7 @@ impl fmt::Display for Had {
         match self {
             Self::Bytes(count) => write_bytes(f, *count),
             Self::Value(value) => write!(f, "{value}"),
-            Self::Masked => f.write_str(MASK),
+            Self::Masked => f.write_str("***"),
         }
     }
 }

@@ -193,7 +193,8 @@ impl JsonSchema for Flags {
 }
 
 /// The holes in the body of a message: `[{"at": …, "bytes": …, "behind": …}]`, in bytes from the beginning of the body.
-/// `behind` is what was captured between the hole and the next, as text or `"\\x…"`, or `"***"` where it may be a secret.
+/// `behind` is what was captured between the hole and the next, as text or `"\\x…"`, or `"***"` where it may be a secret, or
+/// data that is not written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Holes<'a> {
     /// The holes.

@@ -45,7 +45,11 @@ pub(crate) fn check(data: &[u8]) {
         ports: if bit(0) { None } else { Some(vec![5432, 5415, 5416]) },
         max_message: if bit(1) { 24 } else { 1 << 20 },
         max_early: if bit(2) { 300 } else { 1 << 20 },
-        redaction: if bit(3) { Redaction::Nothing } else { Redaction::Secrets },
+        redaction: match (bit(3), bit(7)) {
+            (true, _) => Redaction::Nothing,
+            (false, true) => Redaction::Values,
+            (false, false) => Redaction::Secrets,
+        },
         max_remembered: if bit(4) { 2_000 } else { 1 << 20 },
         records: Records { messages: true, queries: !bit(5), sessions: !bit(6) },
         ..Config::default()

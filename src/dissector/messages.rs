@@ -79,8 +79,7 @@ impl<S: Sink> Engine<'_, S> {
         self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
         let mut attributes = Attributes {
             flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction)
-                && self.config.redaction.hides_secrets(),
+            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction),
             error: None,
             meaning: &meaning,
         };

@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
     }
 
     fn sql(&self, code: u8, text: Text<'a>) -> Sql<'a> {
-        if may_quote_data(code) {
+        if may_quote_data(code, text) {
             Sql::quoting(text, self.redaction)
         } else {
             Sql { text, redaction: self.redaction.min(Redaction::Secrets) }
@@ -171,9 +171,13 @@ const fn is_number(code: u8) -> bool {
     matches!(code, b'P' | b'p' | b'L')
 }
 
-/// Whether the value of a field may quote what is no name: texts for people, and what should be a number but is none.
-const fn may_quote_data(code: u8) -> bool {
-    matches!(code, code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W') || is_number(code) || name(code).is_none()
+/// Whether the value of a field may quote data: it is a text for people, or it is not what it should be.
+fn may_quote_data(code: u8, text: Text<'_>) -> bool {
+    match code {
+        code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W' => true,
+        _ if is_number(code) => !text.0.iter().all(u8::is_ascii_digit),
+        _ => name(code).is_none(),
+    }
 }
 
 impl Serialize for Fields<'_> {

@@ -358,8 +358,8 @@ pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8],
     if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
 }
 
-/// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in SQL,
-/// say, whose beginning was lost; and where values are not written, a part of one.
+/// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in
+/// SQL, say, whose beginning was lost; and where values are not written, a part of one.
 pub const fn is_masked_behind(direction: Direction, tag: Option<u8>, redaction: Redaction) -> bool {
     let is_data = match direction {
         Direction::Frontend => matches!(tag, Some(b'B' | b'F' | b'd')),

@@ -401,6 +401,16 @@ mod tests {
     }
 
     #[test]
+    fn of_values_that_are_not_written_nulls_types_and_lengths_are_left() {
+        let mut row = DataRow::decode(&mut Reader::new(ROW), Redaction::Values).unwrap();
+        row.values.types = Types(&[0, 0, 0, 25, 0, 0, 0, 25, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(
+            serde_json::to_string(&row.values).unwrap(),
+            r#"[{"type":"text","bytes":2},null,{"bytes":0},{"bytes":2}]"#
+        );
+    }
+
+    #[test]
     fn fewer_format_codes_than_values_leave_the_rest_unknown() {
         assert_eq!(row_as(Formats::Each(&[0, 1])), r#"["\\x6869",null,"","\\x0001"]"#);
     }

@@ -227,7 +227,8 @@ impl<'a> ParameterStatus<'a> {
 }
 
 /// The parameters whose values are names, or one of a few words: who the session is, and what PostgreSQL 18 reports
-/// ("Message Flow", "Asynchronous Operations"). Any other may have any value: `options`, a customized option, one of a pooler.
+/// ("Message Flow", "Asynchronous Operations"). Any other may have any value: `options`, a customized
+/// option, one of a pooler.
 const PLAIN_SETTINGS: [&str; 18] = [
     "user",
     "database",

@@ -219,7 +219,8 @@ impl Serialize for Secret<'_> {
     }
 }
 
-/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where it may be a secret, or values are not written.
+/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where they may be a secret, or data that is
+/// not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excerpt<'a> {
     /// The bytes.

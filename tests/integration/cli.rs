@@ -458,6 +458,19 @@ mod output {
     }
 
     #[test]
+    fn values_are_left_out_where_that_is_asked_for() {
+        let rows = |args: &[&str]| {
+            let lines = run([&[PORT, "extended-query/capture.pcap", "-tDataRow", "-c1"], args].concat()).good();
+            lines[0]["body"]["values"].clone()
+        };
+        let shown = serde_json::json!(["größe", 42, null]);
+        assert_eq!((rows(&[]), rows(&["--redact", "secrets"])), (shown.clone(), shown));
+        let shapes = serde_json::json!([{ "type": "text", "bytes": 7 }, { "type": "int4", "bytes": 2 }, null]);
+        assert_eq!(rows(&["--redact", "values"]), shapes);
+        assert_eq!(run(["--redact", "values", "--show-secrets", "x.pcap"]).code, Some(2));
+    }
+
+    #[test]
     fn lines_are_as_the_schema_says() {
         let schema = run(["--schema"]);
         assert_eq!((schema.code, schema.said.as_str()), (Some(0), ""));

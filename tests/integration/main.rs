@@ -16,6 +16,7 @@ mod live;
 mod loss;
 mod oracle;
 mod queries;
+mod redaction;
 mod scenarios;
 mod server_log;
 mod server_text;

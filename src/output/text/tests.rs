@@ -153,6 +153,32 @@ fn secrets_stay_masked_unless_they_are_to_be_shown() {
 }
 
 #[test]
+fn shapes_stand_in_place_of_values() {
+    let context = Context { redaction: Redaction::Values, ..Context::default() };
+    let frontend = |tag, body: &[u8]| line(Direction::Frontend, tag, body, &context);
+    let backend = |tag, body: &[u8]| line(Direction::Backend, tag, body, &context);
+    assert_eq!(frontend(b'Q', b"SELECT 'x' -- y\0"), "[F2B] Query            SELECT $1");
+    assert_eq!(frontend(b'Q', b"-- y\0"), "[F2B] Query            (empty)");
+    assert_eq!(
+        frontend(b'B', b"\0\0\0\0\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\0"),
+        "[F2B] Bind             $1=<1 byte> $2=NULL"
+    );
+    assert_eq!(frontend(b'd', b"x\t1\n"), "[F2B] CopyData         <4 bytes>");
+    assert_eq!(frontend(b'f', b"x\0"), "[F2B] CopyFail         ***");
+    assert_eq!(backend(b'A', b"\0\0\0\x07c\0payload\0"), "[B2F] NotificationResponse c <7 bytes> pid=7");
+    assert_eq!(
+        backend(b'E', b"SERROR\0C23505\0Mx\0Dx\0P8\0tt\0\0"),
+        "[B2F] ErrorResponse    ERROR 23505 *** DETAIL: *** (position=8 table=t)"
+    );
+    assert_eq!(backend(b'S', b"search_path\0a\0"), "[B2F] ParameterStatus  search_path=a");
+    assert_eq!(backend(b'S', b"my.option\0a\0"), "[B2F] ParameterStatus  my.option=***");
+    assert_eq!(
+        backend(b'Z', b"xyz"),
+        "[B2F] ReadyForQuery    not decoded: message at byte 1: wanted the end of the message, had 2 bytes: ***"
+    );
+}
+
+#[test]
 fn a_secret_behind_the_cut_does_not_show_its_beginning() {
     let long = format!("SELECT '{}'; ALTER ROLE u PASSWORD 'hunter2'\0", "x".repeat(shown::SQL - 35));
     let line = frontend(b'Q', long.as_bytes());

@@ -1,0 +1,268 @@
+//! `--redact values`: nothing that a user would call data is in any line, in either format, whatever a capture lacks.
+
+use std::collections::BTreeSet;
+
+use pgdissect::dissector::{Config, Dissector};
+use pgdissect::output::text::{self, TextStyle};
+use pgdissect::record::{Record, StatsRecord};
+use pgdissect::redaction::Redaction;
+use pgdissect::value;
+use serde_json::Value;
+
+use crate::captures::{self, OwnedPacket};
+use crate::contract;
+
+/// Every line in both formats, those of counters too.
+fn written(packets: &[OwnedPacket], config: Config) -> String {
+    let mut lines = String::new();
+    let mut write = |record: &Record<'_>| {
+        lines.push_str(&captures::line(record));
+        lines.push('\n');
+        let mut line = Vec::new();
+        text::write_line(&mut line, record, &TextStyle::default()).unwrap();
+        lines.push_str(&String::from_utf8(line).unwrap());
+    };
+    let mut dissector = Dissector::new(config);
+    for packet in packets {
+        dissector.packet(&packet.borrow(), &mut write);
+    }
+    dissector.finish(&mut write);
+    write(&Record::Stats(StatsRecord { counters: dissector.counters(), ..StatsRecord::default() }));
+    lines
+}
+
+fn without_values() -> Config {
+    Config { redaction: Redaction::Values, ..captures::everything() }
+}
+
+fn planted() -> Vec<OwnedPacket> {
+    captures::packets(&[captures::testdata().join("planted/capture.pcap")]).0
+}
+
+/// The forms in which a planted value may come out: as text, as the bytes of text in hex, as binary.
+fn forms(value: &str) -> Vec<String> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut forms = vec![value.to_owned(), hex(value.as_bytes())];
+    if let Ok(number) = value.parse::<i32>() {
+        forms.push(hex(&number.to_be_bytes()));
+    }
+    if let Ok(number) = value.parse::<i64>() {
+        forms.push(hex(&number.to_be_bytes()));
+    } else if let Ok(number) = value.parse::<f64>() {
+        forms.push(hex(&number.to_be_bytes()));
+    }
+    if value.len() == 36 {
+        forms.push(value.replace('-', ""));
+    }
+    forms
+}
+
+/// Says which planted value is in the lines.
+fn leak(lines: &str) -> Option<String> {
+    // All words have the same beginning and middle, of which a cut leaves one or the other.
+    let words = ["zq", "7a71", "planted", "706c616e746564"].map(str::to_owned);
+    let constants = ["7eadbee1", "2125315809", "5_836_194", "5836194", "101101011010"].map(str::to_owned);
+    let planted = include_str!("../../testdata/planted/planted.txt");
+    let others = planted.lines().filter(|value| !value.starts_with("zq")).flat_map(forms);
+    let lines = lines.to_ascii_lowercase();
+    let needle = words.into_iter().chain(constants).chain(others).find(|needle| lines.contains(needle))?;
+    Some(lines.lines().find(|line| line.contains(&needle)).unwrap().to_owned())
+}
+
+#[track_caller]
+fn assert_nothing_leaks(packets: &[OwnedPacket], config: Config, what: &str) {
+    if let Some(line) = leak(&written(packets, config)) {
+        panic!("{what}: {line}");
+    }
+}
+
+#[test]
+fn every_planted_value_is_written_by_default() {
+    let shown = written(&planted(), Config { redaction: Redaction::Nothing, ..captures::everything() });
+    for value in include_str!("../../testdata/planted/planted.txt").lines() {
+        assert!(forms(value).iter().any(|form| shown.contains(form)), "{value}");
+    }
+}
+
+#[test]
+fn no_planted_value_is_written() {
+    let packets = planted();
+    let lines = written(&packets, without_values());
+    assert!(lines.lines().count() > 900);
+    for config in [
+        without_values(),
+        Config { named_rows: true, ..without_values() },
+        Config { ports: None, ..without_values() },
+        Config { max_remembered: 0, ..without_values() },
+    ] {
+        assert_nothing_leaks(&packets, config, "whole");
+    }
+    for max_message in (0..40).chain([50, 64, 100, 150, 200, 500]) {
+        assert_nothing_leaks(&packets, Config { max_message, ..without_values() }, "messages cut at a length");
+    }
+}
+
+#[test]
+fn no_planted_value_is_written_where_packets_are_cut_or_lost() {
+    let packets = planted();
+    for snaplen in (66..600).step_by(19) {
+        let mut cut = packets.clone();
+        cut.iter_mut().for_each(|packet| packet.data.truncate(snaplen));
+        assert_nothing_leaks(&cut, without_values(), "snap length");
+    }
+    let has_payload = |index: &usize| packets[*index].data.len() > 66;
+    for lost in (0..packets.len()).filter(has_payload) {
+        let mut without = packets.clone();
+        without.remove(lost);
+        assert_nothing_leaks(&without, without_values(), "a packet is lost");
+    }
+    for begin in (0..packets.len()).filter(has_payload).step_by(3) {
+        assert_nothing_leaks(&packets[begin..], without_values(), "the capture begins later");
+    }
+    for number in 0..30_usize {
+        // Of all packets, most are lost, or few, always others.
+        let left = packets.iter().enumerate().filter(|(index, _)| (index * index + number * 7) % (2 + number % 9) != 0);
+        let left: Vec<_> = left.map(|(_, packet)| packet.clone()).collect();
+        assert_nothing_leaks(&left, without_values(), "many packets are lost");
+    }
+}
+
+#[test]
+fn shapes_are_left() {
+    let output = captures::dissect_packets(&planted(), Config { named_rows: true, ..without_values() });
+    contract::check(&output, "planted");
+    let shown = captures::dissect_packets(&planted(), captures::everything());
+    assert_eq!(output.lines.len(), shown.lines.len());
+    let lines = output.values();
+    let first = |kind: &str, wanted: &dyn Fn(&Value) -> bool| {
+        let found = lines.iter().find(|line| (line["type"] == kind || line["event"] == kind) && wanted(line));
+        found.unwrap_or_else(|| panic!("{kind}")).clone()
+    };
+    let shape = |kind: &str, bytes: u64| serde_json::json!({ "type": kind, "bytes": bytes });
+
+    let bind = first("Bind", &|line| line["body"]["parameters"].as_array().unwrap().len() == 9);
+    assert_eq!(bind["body"]["parameters"][2], shape("float8", 11));
+    assert!(bind["sql"].as_str().unwrap().starts_with("INSERT INTO u VALUES ($1, $2, "));
+    let row = first("DataRow", &|line| line["body"]["values"]["i"].is_object());
+    assert_eq!(row["body"]["values"]["i"], shape("uuid", 36));
+    assert_eq!(row["body"]["values"]["a"]["type"], "_text");
+    let query = first("query", &|line| line["params"][0]["type"] == "text");
+    assert_eq!(query["sql"], query["normalized"]);
+    let notification = first("NotificationResponse", &|_| true);
+    assert_eq!(notification["body"]["channel"], "channel");
+    assert!(notification["body"]["payload"]["bytes"].as_u64() > Some(10));
+    let error = first("query", &|line| line["error"]["code"] == "23505");
+    assert_eq!((&error["error"]["message"], &error["error"]["detail"]), (&"***".into(), &"***".into()));
+    assert_eq!(error["error"]["constraint_name"], "t_pkey");
+    // What the client's `\\.` says is in no row.
+    let copy = first("CopyData", &|_| true);
+    let of_unknown = |bytes: u64| serde_json::json!({ "bytes": bytes });
+    assert_eq!(copy["body"]["rows"][0], serde_json::json!([of_unknown(14), of_unknown(1), of_unknown(16)]));
+    assert_eq!(copy["body"]["data"], of_unknown(3));
+    let startup = first("StartupMessage", &|line| line["body"]["parameters"]["options"].is_string());
+    assert_eq!(startup["body"]["parameters"]["options"], "***");
+    assert_eq!(startup["body"]["parameters"]["user"], "app");
+    let fail = first("CopyFail", &|_| true);
+    assert_eq!(fail["body"]["message"], "***");
+}
+
+/// What the fields of a line are.
+enum Sort {
+    Data,
+    Sql,
+    Name,
+}
+
+/// What a field is, by the type of its message and its path in the line.
+fn sort(kind: &str, path: &[&str]) -> Sort {
+    const PEOPLE: [&str; 5] = ["message", "detail", "hint", "where", "internal_query"];
+    match path {
+        ["sql" | "normalized", ..] => Sort::Sql,
+        ["body", "query", ..] if matches!(kind, "Query" | "Parse") => Sort::Sql,
+        ["params", ..] | ["holes", "behind"] | ["body", "hex"] => Sort::Data,
+        ["body", "values" | "arguments" | "rows" | "data" | "payload" | "other_fields", ..] => Sort::Data,
+        ["body", "parameters", ..] if kind == "Bind" => Sort::Data,
+        ["body", "parameters", "options"] => Sort::Data,
+        ["body", "value", ..] if kind == "FunctionCallResponse" => Sort::Data,
+        ["body" | "error", field, ..] if PEOPLE.contains(field) => Sort::Data,
+        _ => Sort::Name,
+    }
+}
+
+/// Gives every text in a line, and every key and number of its data, with what it is.
+fn leaves(line: &Value, give: &mut impl FnMut(Sort, &str)) {
+    fn walk<'a>(kind: &str, path: &mut Vec<&'a str>, value: &'a Value, give: &mut impl FnMut(Sort, &str)) {
+        match value {
+            Value::String(text) => give(sort(kind, path), text),
+            Value::Number(number) => give(sort(kind, path), &number.to_string()),
+            Value::Array(items) => items.iter().for_each(|item| walk(kind, path, item, give)),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    give(sort(kind, path), key);
+                    path.push(key);
+                    walk(kind, path, value, give);
+                    path.pop();
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+    let mut path = Vec::new();
+    for (field, value) in line.as_object().unwrap() {
+        if !["ts", "started", "client", "server"].contains(&field.as_str()) && !field.ends_with("_us") {
+            path.push(field.as_str());
+            walk(line["type"].as_str().unwrap_or_default(), &mut path, value, give);
+            path.pop();
+        }
+    }
+}
+
+/// What of SQL is in no quotes but double ones, read as simply as can be: what stands there is no data.
+fn unquoted(sql: &str) -> String {
+    sql.split('\'').step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+/// No text of at least so many characters that is data in the default output is in the redacted one.
+const SHORTEST: usize = 6;
+
+#[test]
+fn no_data_of_any_capture_is_written() {
+    let mut checked = 0;
+    for name in captures::all() {
+        let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
+        let shown =
+            captures::dissect_packets(&packets, Config { redaction: Redaction::Nothing, ..captures::everything() });
+        let mut data = BTreeSet::new();
+        // Shapes name the types of values.
+        let mut names: BTreeSet<_> = (0..20_000).filter_map(value::type_name).map(str::to_owned).collect();
+        for line in shown.values() {
+            leaves(&line, &mut |sort, text| match sort {
+                Sort::Data => {
+                    let pieces = text.split(['\t', '\n', ',', '"', '{', '}', '(', ')']).chain([text]);
+                    data.extend(pieces.filter(|piece| piece.chars().count() >= SHORTEST).map(str::to_owned));
+                }
+                Sort::Sql => drop(names.insert(unquoted(text))),
+                Sort::Name => drop(names.insert(text.to_owned())),
+            });
+        }
+        let redacted = captures::dissect_packets(&packets, without_values());
+        contract::check(&redacted, &name);
+        assert_eq!(redacted.lines.len(), shown.lines.len());
+        let mut left = BTreeSet::new();
+        for line in redacted.values() {
+            leaves(&line, &mut |sort, text| {
+                let is_known = matches!(sort, Sort::Name) && names.contains(text);
+                if !is_known {
+                    left.insert(text.to_owned());
+                }
+            });
+        }
+        let left = left.into_iter().collect::<Vec<_>>().join("\n");
+        let names = names.into_iter().collect::<Vec<_>>().join("\n");
+        for piece in data.iter().filter(|piece| left.contains(*piece)) {
+            assert!(names.contains(piece), "{name}: {piece}");
+        }
+        checked += data.len();
+    }
+    assert!(checked > 10_000, "{checked}");
+}
