@@ -264,6 +264,11 @@ impl<A: Default> Pending<A> {
         self.queue.front_mut().filter(|_| !self.uncertain)
     }
 
+    /// The last request that waits; none where it cannot be known which wait.
+    pub fn last(&self) -> Option<&Expected<A>> {
+        self.queue.back().filter(|_| !self.uncertain)
+    }
+
     /// Whether the end of COPY data was sent that the request has which the backend answers now.
     pub fn has_copy_end(&self) -> bool {
         let behind = self.queue.iter().skip(1).map(|expected| expected.request);
