@@ -254,7 +254,7 @@ fn complete<'a>(
         }
         Message::CopyData(copy) => {
             copy.rows = session.copy_rows(direction, Some(copy.data.bytes), has_named_rows, redaction);
-            flags.midstream |= copy.data.format.is_none();
+            flags.midstream |= copy.data.format.is_none() && copy.rows.is_none();
         }
         Message::CopyDone(copy) => copy.rows = session.copy_rows(direction, None, has_named_rows, redaction),
         Message::UnknownAuthenticationResponse(_) => flags.midstream = true,

@@ -3,19 +3,16 @@
 //! Its statement says how rows are written. So there are none where that was not seen, nor where bytes were lost and it
 //! cannot be told any more where a row begins.
 
-use std::borrow::Cow;
-
 use super::budget::{Budget, Share};
 use crate::direction::Direction;
-use crate::encoding::Encoding;
 use crate::pg::copy::{CopyPiece, CopyRows};
 use crate::pg::keys::UniqueKeys;
 use crate::pg::row::Format;
 use crate::pg::text::Text;
 use crate::redaction::Redaction;
-use crate::sql::statement::{CopyFormat, CopyOptions, Statement};
+use crate::sql::statement::{CopyOptions, Statement};
 use crate::value::Settings;
-use crate::value::copy::{CopyField, Splitter};
+use crate::value::copy::Splitter;
 
 /// More columns than this has no table, and no result (MaxTupleAttributeNumber).
 const MAX_COLUMNS: usize = 1_664;
@@ -28,8 +25,8 @@ pub(super) struct Copying {
     /// Whether the last piece of it ended, or may have ended, inside a character.
     is_torn: bool,
     rows: Option<Box<Rows>>,
-    /// The client has sent data of a COPY that has not begun.
-    is_ahead: bool,
+    /// The client has sent data since its last request.
+    has_data: bool,
 }
 
 #[derive(Debug)]
@@ -57,29 +54,39 @@ impl Copying {
         self.is_torn
     }
 
-    /// A COPY begins.
-    pub(super) fn begin(&mut self, format: Format) {
-        self.end();
+    /// A COPY begins. Says whether its rows can be told, once its statement is known: the client may not wait with its data.
+    pub(super) fn begin(&mut self, from: Direction, format: Format) -> bool {
         self.format = Some(format);
+        if from == Direction::Frontend && self.has_data {
+            self.rows = self.rows.take().filter(|rows| rows.from == from && rows.format() == format);
+            return false;
+        }
+        (self.rows, self.is_torn) = (None, false);
+        true
     }
 
-    /// The statement of the COPY that has begun is this one. At most `longest` bytes of a row are kept.
+    /// The statement of the COPY that has begun, or whose data the client sends now, is this one. At most `longest` bytes of
+    /// a row are kept.
     pub(super) fn understand(
         &mut self,
         from: Direction,
-        sql: &[u8],
+        sql: Text<'_>,
         settings: &Settings,
         longest: usize,
         budget: &Budget,
     ) {
-        if from == Direction::Backend || !self.is_ahead {
-            self.rows = Rows::of(self.format, from, sql, settings, longest, budget).map(Box::new);
-        }
+        let rows = Rows::of(from, sql, settings, longest, budget);
+        self.rows = rows.filter(|rows| self.format.is_none_or(|format| rows.format() == format)).map(Box::new);
+    }
+
+    /// Whether data that the client sends now is the first of a COPY of which no reply was seen.
+    pub(super) fn may_begin(&self) -> bool {
+        !self.has_data && self.rows.as_ref().is_none_or(|rows| rows.is_done)
     }
 
     /// The client sends a request, or the end of its data: what data comes behind it is of another COPY.
     pub(super) const fn request(&mut self) {
-        self.is_ahead = false;
+        self.has_data = false;
     }
 
     /// It is over, or what it is is not known any more.
@@ -90,20 +97,17 @@ impl Copying {
     /// Takes a piece of the data.
     pub(super) fn data(&mut self, from: Direction, data: CopyPiece<'_>, is_cut: bool, budget: &Budget) {
         let CopyPiece { bytes, encoding, .. } = data;
+        self.has_data |= from == Direction::Frontend;
         self.is_torn |= data.tears() || is_cut && encoding.is_misread_when_cut();
-        match &mut self.rows {
-            Some(rows) if rows.from == from && !rows.is_done => {
-                rows.recover();
-                if rows.splitter.is_over() {
-                    self.rows = None;
-                    return;
-                }
-                rows.splitter.push(bytes);
-                rows.is_cut = is_cut;
-                rows.take_header(bytes, budget);
-            }
-            _ => self.is_ahead |= from == Direction::Frontend,
+        let Some(rows) = self.rows.as_mut().filter(|rows| rows.from == from && !rows.is_done) else { return };
+        rows.recover();
+        if rows.splitter.is_over() {
+            self.rows = None;
+            return;
         }
+        rows.splitter.push(bytes);
+        rows.is_cut = is_cut;
+        rows.take_header(bytes, budget);
     }
 
     /// Takes CopyDone.
@@ -143,28 +147,21 @@ impl Copying {
 }
 
 impl Rows {
-    /// Nothing where the statement does not say how rows are written, or something else than the server does.
-    fn of(
-        format: Option<Format>,
-        from: Direction,
-        sql: &[u8],
-        settings: &Settings,
-        longest: usize,
-        budget: &Budget,
-    ) -> Option<Self> {
-        let Statement::Copy(copy) = Statement::of(sql) else { return None };
-        let options = copy.options?;
-        let (is_from_client, is_binary) = (from == Direction::Frontend, options.format == CopyFormat::Binary);
-        let is_right = copy.is_from_client == is_from_client
-            && format == Some(if is_binary { Format::BINARY } else { Format::TEXT })
-            && is_ascii(&options);
-        if !is_right {
-            return None;
-        }
-        let share = budget.take(size_of::<Self>() + sql.len())?;
+    /// Nothing where the statement is none that says how rows are written.
+    fn of(from: Direction, sql: Text<'_>, settings: &Settings, longest: usize, budget: &Budget) -> Option<Self> {
+        let Statement::Copy(copy) = Statement::of(sql.0) else { return None };
+        let is_from_client = from == Direction::Frontend;
+        let options = copy.options.filter(|options| copy.is_from_client == is_from_client && is_ascii(options))?;
+        let share = budget.take(size_of::<Self>() + sql.0.len())?;
         let splitter = Splitter::new(options.into_owned(), settings, longest);
-        let (keys, share_of_keys) = keys(&copy.columns, budget).unwrap_or_default();
+        let names = copy.columns.iter().map(|name| Text(name, sql.1));
+        let (keys, share_of_keys) = keys(names, budget).unwrap_or_default();
         Some(Self { from, splitter, keys, is_cut: false, is_done: false, _shares: [share, share_of_keys] })
+    }
+
+    /// The format of its data.
+    fn format(&self) -> Format {
+        if self.splitter.split(&[]).is_binary() { Format::BINARY } else { Format::TEXT }
     }
 
     /// Goes on behind what is missing of the last message.
@@ -180,8 +177,10 @@ impl Rows {
     /// Takes the names of the columns from the header, where the statement has none.
     fn take_header(&mut self, data: &[u8], budget: &Budget) {
         let Some(header) = self.splitter.split(data).header().filter(|_| self.keys.is_empty()) else { return };
-        let names: Vec<_> = header.fields().take(MAX_COLUMNS + 1).map(CopyField::into_name).collect();
-        if let Some((keys, share)) = keys(&names, budget) {
+        let fields: Vec<_> = header.fields().take(MAX_COLUMNS + 1).collect();
+        let encoding = self.splitter.split(data).encoding();
+        let names = fields.iter().map(|field| Text(field.bytes.as_deref().unwrap_or_default(), encoding));
+        if let Some((keys, share)) = keys(names, budget) {
             let [_, of_keys] = &mut self._shares;
             (self.keys, *of_keys) = (keys, share);
         }
@@ -189,11 +188,11 @@ impl Rows {
 }
 
 /// Makes names of columns unique, where there are no more than can be and there is room for them.
-fn keys(names: &[Cow<'_, [u8]>], budget: &Budget) -> Option<(Vec<String>, Share)> {
-    let size = names.iter().map(|name| size_of::<String>() + 2 * name.len()).sum();
-    let share = budget.take(size).filter(|_| names.len() <= MAX_COLUMNS)?;
+fn keys<'a>(names: impl Iterator<Item = Text<'a>> + Clone, budget: &Budget) -> Option<(Vec<String>, Share)> {
+    let size = names.clone().map(|name| size_of::<String>() + 2 * name.0.len()).sum();
+    let share = budget.take(size).filter(|_| names.clone().count() <= MAX_COLUMNS)?;
     let mut unique = UniqueKeys::default();
-    Some((names.iter().map(|name| unique.next(Text(name, Encoding::default())).into_owned()).collect(), share))
+    Some((names.map(|name| unique.next(name).into_owned()).collect(), share))
 }
 
 /// Whether nothing in the options depends on the encoding of the statement, which need not be that of the data.

@@ -245,6 +245,13 @@ impl Dialogue {
         Some(Text(sql.0.get(range)?, sql.1))
     }
 
+    /// The statement of the last request, where it is a simple query of no other. So it is what data is of that the client
+    /// sends before the server has asked for it.
+    pub fn last_statement(&self) -> Option<Text<'_>> {
+        let About::Sql { sql, now: 0, .. } = &self.pending.last()?.about else { return None };
+        effects::only(sql.get())
+    }
+
     /// Whether it is a COPY that begins now, and all of its data is to come.
     pub fn begins_copy(&mut self, from: Direction) -> bool {
         let Some(head) = self.pending.head() else { return false };

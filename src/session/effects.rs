@@ -7,7 +7,7 @@
 use super::statements::{Kept, Statements};
 use crate::pg::text::Text;
 use crate::sql::lexer::Lexer;
-use crate::sql::statement::Statement;
+use crate::sql::statement::{self, Statement};
 
 /// A text longer than this is not looked through: it is data.
 const MAX_LEN: usize = 64 * 1024;
@@ -26,6 +26,13 @@ pub(super) fn is_needed(sql: &[u8]) -> bool {
 /// Whether the text of a statement must be known to know what it has done, by its command tag.
 pub(super) const fn needs_text(tag: &[u8]) -> bool {
     matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
+}
+
+/// The statement of a text that has one.
+pub(super) fn only(Text(sql, encoding): Text<'_>) -> Option<Text<'_>> {
+    let mut ranges = statement::split(sql);
+    let range = ranges.next().filter(|_| ranges.next().is_none())?;
+    Some(Text(sql.get(range)?, encoding))
 }
 
 /// Takes a command tag, with the text of the statement where that is known.

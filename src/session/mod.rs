@@ -226,7 +226,7 @@ impl Session {
             Some(tag) => {
                 match tag {
                     b'c' => self.copying.done(Direction::Frontend),
-                    b'd' => self.take_data(Direction::Frontend, seen),
+                    b'd' => self.take_data(Direction::Frontend, seen, shared),
                     _ => {}
                 }
                 if matches!(tag, b'Q' | b'E' | b'c' | b'f') {
@@ -238,20 +238,26 @@ impl Session {
     }
 
     fn begin_copy(&mut self, from: Direction, copy: &CopyResponse<'_>, seen: &Seen<'_, '_>, shared: &Shared) {
-        self.copying.begin(copy.format);
-        if !seen.is_cut
+        if self.copying.begin(from, copy.format)
+            && !seen.is_cut
             && let Some(longest) = shared.longest_copy_row
             && self.dialogue.begins_copy(from)
             && let Some(sql) = self.dialogue.executed(shared)
         {
-            self.copying.understand(from, sql.0, &self.facts.settings, longest, self.dialogue.budget());
+            self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
     }
 
-    fn take_data(&mut self, from: Direction, seen: &Seen<'_, '_>) {
-        if let Some(Message::CopyData(copy)) = seen.message {
-            self.copying.data(from, copy.data, seen.is_cut, self.dialogue.budget());
+    fn take_data(&mut self, from: Direction, seen: &Seen<'_, '_>, shared: &Shared) {
+        let Some(Message::CopyData(copy)) = seen.message else { return };
+        if from == Direction::Frontend
+            && self.copying.may_begin()
+            && let Some(longest) = shared.longest_copy_row
+            && let Some(sql) = self.dialogue.last_statement()
+        {
+            self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
+        self.copying.data(from, copy.data, seen.is_cut, self.dialogue.budget());
     }
 
     /// The rows in the CopyData that was observed last; or what CopyDone has left, where that was.
@@ -311,7 +317,9 @@ impl Session {
             Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, seen, shared),
             Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, seen, shared),
             // Replication: "each CopyData … contains" binary messages, whatever the format says.
-            Some(Message::CopyBothResponse(_)) => self.copying.begin(Format::BINARY),
+            Some(Message::CopyBothResponse(_)) => {
+                self.copying.begin(Direction::Backend, Format::BINARY);
+            }
             _ => {}
         }
         meaning.elapsed_us = startup_elapsed;
@@ -319,7 +327,7 @@ impl Session {
         match tag {
             b'C' | b'E' | b'Z' => self.copying.end(),
             b'c' => self.copying.done(Direction::Backend),
-            b'd' => self.take_data(Direction::Backend, seen),
+            b'd' => self.take_data(Direction::Backend, seen, shared),
             _ => {}
         }
         if startup_elapsed.is_some() {

@@ -54,6 +54,8 @@ pub struct Pending<A> {
     open: Option<Request>,
     /// An error was sent: everything up to the next Sync is discarded by the backend.
     skipping: bool,
+    /// How often the request that the backend answers now has asked for COPY data.
+    copies_in: usize,
     /// COPY FROM STDIN is under way: "the backend will ignore Sync and Flush" until it ends.
     copying_in: bool,
     /// Requests were not seen, or replies: which reply is whose cannot be known.
@@ -138,6 +140,7 @@ impl<A> Default for Pending<A> {
             requests: 0,
             open: None,
             skipping: false,
+            copies_in: 0,
             copying_in: false,
             uncertain: false,
             replies_lost: false,
@@ -264,12 +267,16 @@ impl<A: Default> Pending<A> {
         self.queue.front_mut().filter(|_| !self.uncertain)
     }
 
-    /// Whether the end of COPY data was sent that the request has which the backend answers now.
+    /// The last request that waits; none where it cannot be known which wait.
+    pub fn last(&self) -> Option<&Expected<A>> {
+        self.queue.back().filter(|_| !self.uncertain)
+    }
+
+    /// Whether the request that the backend answers now had the end of the COPY data already for which it asks next.
     pub fn has_copy_end(&self) -> bool {
         let behind = self.queue.iter().skip(1).map(|expected| expected.request);
-        behind
-            .take_while(|request| !matches!(request, Request::Query | Request::Execute))
-            .any(|it| it == Request::CopyEnd)
+        let own = behind.take_while(|request| !matches!(request, Request::Query | Request::Execute));
+        own.filter(|request| *request == Request::CopyEnd).count() > self.copies_in
     }
 
     /// Takes a backend message, by its tag. What it settles is given to `settle`.
@@ -284,6 +291,7 @@ impl<A: Default> Pending<A> {
             Attribution { query: head.query, elapsed_us: Some(at.micros_since(head.at)) }
         };
         let head = head.request;
+        self.copies_in += usize::from(tag == b'G');
         use Request as R;
         match (tag, head) {
             (b'1', R::Parse)
@@ -376,6 +384,7 @@ impl<A: Default> Pending<A> {
         let fate = if self.uncertain { Fate::Unknown } else { Fate::Answered };
         for _ in 0..count {
             let Some(expected) = self.queue.pop_front() else { break };
+            self.copies_in = 0;
             settle(expected, fate);
         }
         while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {

@@ -62,15 +62,7 @@ enum Form {
     Binary,
 }
 
-impl<'a> CopyField<'a> {
-    /// Its text in UTF-8, where it is valid in its encoding, else its bytes.
-    pub fn into_name(self) -> Cow<'a, [u8]> {
-        match self.text() {
-            Some(Cow::Owned(text)) => text.into_bytes().into(),
-            _ => self.bytes.unwrap_or_default(),
-        }
-    }
-
+impl CopyField<'_> {
     /// Whether it is text, as far as it is valid in its encoding.
     pub const fn is_text(&self) -> bool {
         matches!(self.form, Form::Text(_))

@@ -36,6 +36,7 @@ const STREAMS: &[&str] = &[
     "auth-scram-ok/capture.pcap",
     "copy-binary/capture.pcap",
     "copy-fail/capture.pcap",
+    "copy-formats/capture.pcap",
     "copy-in/capture.pcap",
     "copy-out/capture.pcap",
     "copy-pipeline/capture.pcap",

@@ -9,6 +9,7 @@ mod captures;
 mod cli;
 mod command;
 mod contract;
+mod copy;
 mod cuts;
 mod fuzzed;
 mod hostile;

@@ -113,6 +113,7 @@ fn untyped(packets: &[OwnedPacket]) -> Vec<String> {
                 Message::DataRow(row) => row.values.settings = None,
                 Message::FunctionCall(call) => call.arguments.settings = None,
                 Message::FunctionCallResponse(response) => response.value.settings = None,
+                Message::CopyData(copy) => copy.rows = None,
                 _ => {}
             }
         }

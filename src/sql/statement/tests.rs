@@ -197,6 +197,6 @@ fn the_columns_of_a_copy_are_those_behind_its_table() {
         columns(r#"COPY s.t (id, "Two, ""words""", C) FROM STDIN"#),
         [name("id"), name("Two, \"words\""), name("c")]
     );
-    assert_eq!(columns("COPY (SELECT a, b FROM t) TO STDOUT"), [name(""); 0]);
-    assert_eq!(columns("COPY t FROM STDIN"), [name(""); 0]);
+    assert_eq!(columns("COPY (SELECT a, b FROM t) TO STDOUT"), Vec::<Name<'_>>::new());
+    assert_eq!(columns("COPY t FROM STDIN"), Vec::<Name<'_>>::new());
 }
