@@ -4,6 +4,7 @@ use super::Sink;
 use super::connection::{About, Connection};
 use super::engine::Engine;
 use crate::direction::Direction;
+use crate::encoding::Encoding;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text};
@@ -44,7 +45,9 @@ impl<S: Sink> Engine<'_, S> {
         let statement = execution.statement();
         let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
         let sql = execution.sql().or(prepared);
-        let normal_form = sql.map(|sql| self.shared.normal_forms.get(sql.0));
+        // Where text is not what its encoding says, it is not known where a string ends.
+        let readable = sql.filter(|sql| sql.1 == Encoding::UTF8);
+        let normal_form = readable.map(|sql| self.shared.normal_forms.get(sql.0));
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         self.sink.record(&Record::Query(QueryRecord {
@@ -60,7 +63,7 @@ impl<S: Sink> Engine<'_, S> {
             application: identity.application,
             protocol: execution.protocol,
             sql: sql.map(|sql| Sql { text: sql, show_secrets }),
-            normalized: normal_form.as_ref().zip(sql).map(|(form, sql)| Text(&form.text, sql.1)),
+            normalized: normal_form.as_ref().map(|form| Text::utf8(&form.text)),
             fingerprint: normal_form.as_ref().map(|form| Fingerprint(form.fingerprint)),
             statement: execution.statement_name(),
             portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),

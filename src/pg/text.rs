@@ -296,6 +296,30 @@ mod tests {
     }
 
     #[test]
+    fn text_is_read_in_its_encoding_and_kept_as_utf8() {
+        let name = Text(b"na\xefve", Encoding::named("LATIN1"));
+        assert_eq!(json(name), r#""naïve""#);
+        assert_eq!(name.kept(), Text::utf8("naïve".as_bytes()).kept());
+        // What would be UTF-8 is not taken for it.
+        let unread = Text("naïve".as_bytes(), Encoding::named("EUC_TW"));
+        assert_eq!(json(unread), r#"{"hex":"6e61c3af7665"}"#);
+        assert_eq!(json(unread.kept().into_owned().get()), json(unread));
+    }
+
+    #[test]
+    fn a_byte_that_looks_like_a_backslash_hides_no_secret() {
+        // The last byte of the character is a backslash in ASCII.
+        let sql = b"COMMENT ON ROLE a IS E'\x95\x5c'; ALTER ROLE a PASSWORD'hunter2'; SELECT '\x95\x5c'";
+        let masked = |sql, encoding| json(Sql { text: Text(sql, Encoding::named(encoding)), show_secrets: false });
+        assert_eq!(masked(sql, "SJIS"), r#""COMMENT ON ROLE a IS E'表'; ALTER ROLE a PASSWORD'***'; SELECT '表'""#);
+        for encoding in ["UTF8", "JOHAB", "SHIFT_JIS_2004"] {
+            assert!(!masked(sql, encoding).contains("68756e74657232"), "{encoding}");
+        }
+        let damaged = [&sql[..], b"\xff"].concat();
+        assert!(!masked(&damaged, "SJIS").contains("68756e74657232"));
+    }
+
+    #[test]
     fn a_secret_is_masked_unless_it_is_to_be_shown() {
         assert_eq!(json(Secret::text(b"hunter2", false)), r#""***""#);
         assert_eq!(json(Secret::text(b"hunter2", true)), r#""hunter2""#);

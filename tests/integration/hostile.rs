@@ -35,6 +35,7 @@ fn bytes_of(from: From) -> impl Strategy<Value = Vec<u8>> {
         Just(b"I".to_vec()),
         Just(b"ALTER ROLE a PASSWORD 'x\xff'\0".to_vec()),
         Just(b"S\xff\0S\xfe\0\xc3y\0\0".to_vec()),
+        Just(b"client_encoding\0GB18030\0".to_vec()),
     ];
     let whole = (proptest::sample::select(tags), body.clone()).prop_map(|(tag, body)| message(tag, &body));
     let lying = (proptest::sample::select(tags), any::<u32>(), body.clone())

@@ -10,6 +10,7 @@ mod cli;
 mod command;
 mod contract;
 mod cuts;
+mod encodings;
 mod fuzzed;
 mod hostile;
 mod live;
