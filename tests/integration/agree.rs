@@ -16,7 +16,7 @@ use crate::server_log::{self, Counted, Kind, Statement};
 use crate::server_text;
 
 /// Folders with a capture, the log and the counts of one run, and how many statements the log has.
-const RUNS: &[(&str, usize)] = &[
+pub(crate) const RUNS: &[(&str, usize)] = &[
     ("client-encodings", 162),
     ("driver-asyncpg", 78),
     ("driver-jdbc", 127),
@@ -36,14 +36,14 @@ const RUNS: &[(&str, usize)] = &[
 ];
 
 /// Where PgBouncer listens: what it is asked there is in the server's log as it was asked of the server.
-const BOUNCER: &str = "127.0.0.1:6432";
+pub(crate) const BOUNCER: &str = "127.0.0.1:6432";
 
 /// What drivers wrote in other words than the server does, in text format.
 const SPELLINGS: &[(&str, &str)] = &[("3 days 14400 seconds 5 microseconds", "3 days 04:00:00.000005")];
 
 /// A `query` line.
 #[derive(Clone, Debug, Deserialize)]
-struct Line {
+pub(crate) struct Line {
     client: String,
     server: String,
     #[serde(default)]
@@ -54,11 +54,14 @@ struct Line {
     application: String,
     protocol: String,
     sql: Option<String>,
+    #[serde(default)]
+    pub(crate) normalized: String,
+    pub(crate) fingerprint: Option<String>,
     function_oid: Option<u64>,
     #[serde(default)]
     params: Vec<Value>,
     #[serde(default)]
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
     #[serde(default)]
     rows: i64,
     outcome: String,
@@ -85,17 +88,21 @@ impl Line {
     }
 }
 
-/// The lines of a run, in order.
-fn lines(folder: &str) -> Vec<Line> {
+/// The lines of some events that a run gives, in order.
+pub(crate) fn run(folder: &str, events: &str) -> Vec<Value> {
     let path = ["capture.pcap.gz", "capture.pcap.zst"].map(|name| format!("{folder}/{name}"));
     let path = path.iter().find(|path| command::testdata().join(path).exists()).unwrap();
-    let outcome = command::run(["-p", "5415,5432,6432", "-e", "query,loss", path]);
-    outcome.good().into_iter().map(|line| serde_json::from_value(line).unwrap()).collect()
+    command::run(["-p", "5415,5432,6432", "-e", events, path]).good()
+}
+
+/// The `query` lines of a run, in order; there is none of loss.
+fn lines(folder: &str) -> Vec<Line> {
+    run(folder, "query,loss").into_iter().map(|line| serde_json::from_value(line).unwrap()).collect()
 }
 
 /// The statements of a log with their lines, which are compared on the way.
 #[track_caller]
-fn pairs(folder: &str) -> Vec<(Statement, Line)> {
+pub(crate) fn pairs(folder: &str) -> Vec<(Statement, Line)> {
     let mut ours: BTreeMap<u16, Vec<Line>> = BTreeMap::new();
     for line in lines(folder) {
         if line.is_of_server() && !line.is_not_logged() {
