@@ -62,8 +62,8 @@ const EUC_CN: &[(char, char)] = &[('·', '・'), ('—', '―')];
 
 /// All but UTF-8.
 static CHARSETS: [Charset; 37] = [
-    Charset { names: &["latin1", "iso88591"], decoder: Decoder::Latin1, replaced: &[], width: Width::One },
-    Charset { names: &["latin5", "iso88599"], decoder: Decoder::Latin1, replaced: LATIN5, width: Width::One },
+    charset(&["latin1", "iso88591"], Decoder::Latin1, &[], Width::One),
+    charset(&["latin5", "iso88599"], Decoder::Latin1, LATIN5, Width::One),
     single(&["latin2", "iso88592"], &whatwg::ISO_8859_2_INIT),
     single(&["latin3", "iso88593"], &whatwg::ISO_8859_3_INIT),
     single(&["latin4", "iso88594"], &whatwg::ISO_8859_4_INIT),
@@ -88,29 +88,29 @@ static CHARSETS: [Charset; 37] = [
     single(&["win866", "windows866", "alt"], &whatwg::IBM866_INIT),
     single(&["win874", "windows874"], &whatwg::WINDOWS_874_INIT),
     single(&["koi8r", "koi8"], &whatwg::KOI8_R_INIT),
-    Charset { replaced: KOI8U, ..single(&["koi8u"], &whatwg::KOI8_U_INIT) },
-    multi(&["eucjp"], Decoder::Whatwg(&whatwg::EUC_JP_INIT), EUC_JP, Width::More),
-    multi(&["euccn"], Decoder::Whatwg(&whatwg::GBK_INIT), EUC_CN, Width::Pairs),
-    multi(&["euckr", "uhc", "win949", "windows949"], Decoder::Whatwg(&whatwg::EUC_KR_INIT), &[], Width::Pairs),
-    multi(&["gbk", "win936", "windows936"], Decoder::Whatwg(&whatwg::GBK_INIT), &[], Width::Pairs),
-    multi(&["gb18030"], Decoder::Whatwg(&whatwg::GB18030_INIT), &[], Width::Pairs),
-    multi(&["big5", "win950", "windows950"], Decoder::Big5, &[], Width::Pairs),
-    multi(
+    charset(&["koi8u"], Decoder::Whatwg(&whatwg::KOI8_U_INIT), KOI8U, Width::One),
+    charset(&["eucjp"], Decoder::Whatwg(&whatwg::EUC_JP_INIT), EUC_JP, Width::More),
+    charset(&["euccn"], Decoder::Whatwg(&whatwg::GBK_INIT), EUC_CN, Width::Pairs),
+    charset(&["euckr", "uhc", "win949", "windows949"], Decoder::Whatwg(&whatwg::EUC_KR_INIT), &[], Width::Pairs),
+    charset(&["gbk", "win936", "windows936"], Decoder::Whatwg(&whatwg::GBK_INIT), &[], Width::Pairs),
+    charset(&["gb18030"], Decoder::Whatwg(&whatwg::GB18030_INIT), &[], Width::Pairs),
+    charset(&["big5", "win950", "windows950"], Decoder::Big5, &[], Width::Pairs),
+    charset(
         &["sjis", "shiftjis", "mskanji", "win932", "windows932"],
         Decoder::Whatwg(&whatwg::SHIFT_JIS_INIT),
         &[],
         Width::ShiftJis,
     ),
-    multi(&["shiftjis2004"], Decoder::Ascii, &[], Width::ShiftJis),
-    multi(&["johab"], Decoder::Ascii, &[], Width::Pairs),
-    multi(&["euctw", "eucjis2004", "muleinternal"], Decoder::Ascii, &[], Width::More),
+    charset(&["shiftjis2004"], Decoder::Ascii, &[], Width::ShiftJis),
+    charset(&["johab"], Decoder::Ascii, &[], Width::Pairs),
+    charset(&["euctw", "eucjis2004", "muleinternal"], Decoder::Ascii, &[], Width::More),
 ];
 
 const fn single(names: &'static [&'static str], encoding: &'static whatwg::Encoding) -> Charset {
-    multi(names, Decoder::Whatwg(encoding), &[], Width::One)
+    charset(names, Decoder::Whatwg(encoding), &[], Width::One)
 }
 
-const fn multi(
+const fn charset(
     names: &'static [&'static str],
     decoder: Decoder,
     replaced: &'static [(char, char)],
@@ -164,8 +164,8 @@ impl Encoding {
         }
     }
 
-    /// Whether bytes that are cut off inside a character can be taken for others: so it is where a character has more than one, but
-    /// for UTF-8.
+    /// Whether what is behind a cut inside a character can be taken for other characters: so it is where they have several
+    /// bytes, but for UTF-8.
     pub(crate) fn is_misread_when_cut(self) -> bool {
         self.charset().is_some_and(|charset| charset.width != Width::One)
     }

@@ -1,7 +1,7 @@
 //! The output contract: every kind of line, as types.
 //!
-//! UTF-8, one object a line, unique keys, `event` first. Fields may be added; none is renamed or dropped without a new
-//! major version. What is absent is not known or does not apply; null is SQL NULL, or a value that is null on the wire.
+//! UTF-8, one object a line, unique keys (but in a value of type `json`, which is as it is), `event` first. Fields may be
+//! added; none is renamed or dropped without a new major version. What is absent is not known or does not apply; null is SQL NULL, or a value that is null on the wire.
 //! [`schema`] is generated from these types.
 
 use schemars::generate::SchemaSettings;

@@ -247,3 +247,24 @@ impl<'a> CopyFail<'a> {
         Ok(Self { message: Sql::quoting(Text::decode(reader, "error message")?, redaction) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_inside_a_character_is_no_text() {
+        let json = |bytes: &'static [u8], encoding, is_torn| {
+            let encoding = Encoding::named(encoding);
+            let redaction = Redaction::Secrets;
+            let piece = CopyPiece { bytes, format: Some(Format::TEXT), encoding, is_torn, redaction };
+            (serde_json::to_string(&piece).unwrap(), piece.tears())
+        };
+        assert_eq!(json(b"\x95\x5c\n", "SJIS", false), (r#""表\n""#.to_owned(), false));
+        assert_eq!(json(b"\x95", "SJIS", false), (r#"{"hex":"95"}"#.to_owned(), true));
+        assert_eq!(json(b"\x5c\n", "SJIS", true), (r#"{"hex":"5c0a"}"#.to_owned(), false));
+        // Of these, the beginning of a character is none, wherever it is cut.
+        assert_eq!(json(b"\xe8", "UTF8", false), (r#"{"hex":"e8"}"#.to_owned(), false));
+        assert!(!json(b"\x81", "WIN1252", false).1);
+    }
+}

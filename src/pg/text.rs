@@ -136,9 +136,15 @@ impl<'a> Sql<'a> {
             (Redaction::Nothing, bytes) => bytes,
             (Redaction::Secrets, Cow::Borrowed(bytes)) => secret::mask(bytes),
             (Redaction::Secrets, Cow::Owned(bytes)) => Cow::Owned(secret::mask(&bytes).into_owned()),
+            (Redaction::Values, _) if text.encoding != Encoding::UTF8 => Cow::Borrowed(secret::MASK.as_bytes()),
             (Redaction::Values, bytes) => Cow::Owned(redact(&bytes).text.into_vec()),
         };
         KeptText { bytes, encoding: text.encoding }
+    }
+
+    /// Whether it is plain where a string ends in it: where text is not what its encoding says, it is not.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.text.1 == Encoding::UTF8
     }
 
     /// Puts the SQL without its constants into a buffer, in place of what is there.
@@ -314,6 +320,30 @@ mod tests {
     fn text_that_is_not_valid_is_hex_and_nothing_is_replaced() {
         assert_eq!(json(Text::utf8("naïve\n".as_bytes())), r#""naïve\n""#);
         assert_eq!(json(Text::utf8(b"na\xefve")), r#"{"hex":"6e61ef7665"}"#);
+    }
+
+    #[test]
+    fn text_is_read_in_its_encoding_and_kept_as_utf8() {
+        let name = Text(b"na\xefve", Encoding::named("LATIN1"));
+        assert_eq!(json(name), r#""naïve""#);
+        assert_eq!(name.kept(), Text::utf8("naïve".as_bytes()).kept());
+        // What would be UTF-8 is not taken for it.
+        let unread = Text("naïve".as_bytes(), Encoding::named("EUC_TW"));
+        assert_eq!(json(unread), r#"{"hex":"6e61c3af7665"}"#);
+        assert_eq!(json(unread.kept().into_owned().get()), json(unread));
+    }
+
+    #[test]
+    fn a_byte_that_looks_like_a_backslash_hides_no_secret() {
+        // The last byte of the character is a backslash in ASCII.
+        let sql = b"COMMENT ON ROLE a IS E'\x95\x5c'; ALTER ROLE a PASSWORD'hunter2'; SELECT '\x95\x5c'";
+        let masked = |sql, encoding| json(Sql { text: Text(sql, Encoding::named(encoding)), redaction: Redaction::Secrets });
+        assert_eq!(masked(sql, "SJIS"), r#""COMMENT ON ROLE a IS E'表'; ALTER ROLE a PASSWORD'***'; SELECT '表'""#);
+        for encoding in ["UTF8", "JOHAB", "SHIFT_JIS_2004"] {
+            assert!(!masked(sql, encoding).contains("68756e74657232"), "{encoding}");
+        }
+        let damaged = [&sql[..], b"\xff"].concat();
+        assert!(!masked(&damaged, "SJIS").contains("68756e74657232"));
     }
 
     #[test]

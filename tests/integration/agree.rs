@@ -16,7 +16,8 @@ use crate::server_log::{self, Counted, Kind, Statement};
 use crate::server_text;
 
 /// Folders with a capture, the log and the counts of one run, and how many statements the log has.
-const RUNS: &[(&str, usize)] = &[
+pub(crate) const RUNS: &[(&str, usize)] = &[
+    ("client-encodings", 162),
     ("driver-asyncpg", 78),
     ("driver-jdbc", 127),
     ("driver-node-postgres", 46),
@@ -35,14 +36,14 @@ const RUNS: &[(&str, usize)] = &[
 ];
 
 /// Where PgBouncer listens: what it is asked there is in the server's log as it was asked of the server.
-const BOUNCER: &str = "127.0.0.1:6432";
+pub(crate) const BOUNCER: &str = "127.0.0.1:6432";
 
 /// What drivers wrote in other words than the server does, in text format.
 const SPELLINGS: &[(&str, &str)] = &[("3 days 14400 seconds 5 microseconds", "3 days 04:00:00.000005")];
 
 /// A `query` line.
 #[derive(Clone, Debug, Deserialize)]
-struct Line {
+pub(crate) struct Line {
     client: String,
     server: String,
     #[serde(default)]
@@ -52,12 +53,15 @@ struct Line {
     #[serde(default)]
     application: String,
     protocol: String,
-    sql: Option<Value>,
+    sql: Option<String>,
+    #[serde(default)]
+    pub(crate) normalized: String,
+    pub(crate) fingerprint: Option<String>,
     function_oid: Option<u64>,
     #[serde(default)]
     params: Vec<Value>,
     #[serde(default)]
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
     #[serde(default)]
     rows: i64,
     outcome: String,
@@ -75,7 +79,7 @@ struct Failure {
 impl Line {
     /// Whether the server has nothing to log: it skipped the request, or it was an empty query of the extended protocol.
     fn is_not_logged(&self) -> bool {
-        let is_empty = || self.sql.as_ref().is_some_and(|sql| sql == "");
+        let is_empty = || self.sql.as_deref() == Some("");
         self.outcome == "skipped" || (self.protocol == "extended" && is_empty())
     }
 
@@ -84,17 +88,21 @@ impl Line {
     }
 }
 
-/// The lines of a run, in order.
-fn lines(folder: &str) -> Vec<Line> {
+/// The lines of some events that a run gives, in order.
+pub(crate) fn run(folder: &str, events: &str) -> Vec<Value> {
     let path = ["capture.pcap.gz", "capture.pcap.zst"].map(|name| format!("{folder}/{name}"));
     let path = path.iter().find(|path| command::testdata().join(path).exists()).unwrap();
-    let outcome = command::run(["-p", "5415,5432,6432", "-e", "query,loss", path]);
-    outcome.good().into_iter().map(|line| serde_json::from_value(line).unwrap()).collect()
+    command::run(["-p", "5415,5432,6432", "-e", events, path]).good()
+}
+
+/// The `query` lines of a run, in order; there is none of loss.
+fn lines(folder: &str) -> Vec<Line> {
+    run(folder, "query,loss").into_iter().map(|line| serde_json::from_value(line).unwrap()).collect()
 }
 
 /// The statements of a log with their lines, which are compared on the way.
 #[track_caller]
-fn pairs(folder: &str) -> Vec<(Statement, Line)> {
+pub(crate) fn pairs(folder: &str) -> Vec<(Statement, Line)> {
     let mut ours: BTreeMap<u16, Vec<Line>> = BTreeMap::new();
     for line in lines(folder) {
         if line.is_of_server() && !line.is_not_logged() {
@@ -128,7 +136,14 @@ fn compare(theirs: &Statement, ours: &Line) -> Result<(), String> {
     };
     match theirs.kind {
         Kind::Function => same("function", &ours.function_oid.unwrap_or_default().to_string(), &theirs.sql)?,
-        _ => same("SQL", &ours.sql.as_ref().and_then(text).unwrap_or_else(|| "unknown".to_owned()), &theirs.sql)?,
+        _ => {
+            let ours = ours.sql.as_deref().unwrap_or("unknown");
+            // What SQL has prepared is logged with the PREPARE that it stands in.
+            let is_prepared = theirs.sql.strip_suffix(ours).is_some_and(|before| before.starts_with("PREPARE "));
+            if !is_prepared {
+                same("SQL", ours, &theirs.sql)?;
+            }
+        }
     }
     let protocol = match theirs.kind {
         Kind::Simple => "simple",
@@ -178,13 +193,6 @@ fn every_run_with_a_log_is_compared() {
         }
     }
     assert_eq!(RUNS.iter().map(|(folder, _)| (*folder).to_owned()).collect::<BTreeSet<_>>(), there);
-}
-
-/// SQL as text. What is not UTF-8 is written in hex, and all of it in these captures is LATIN1.
-fn text(sql: &Value) -> Option<String> {
-    let Some(hex) = sql["hex"].as_str() else { return sql.as_str().map(str::to_owned) };
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok().map(char::from);
-    hex.as_bytes().chunks(2).map(byte).collect()
 }
 
 #[test]
@@ -311,7 +319,7 @@ fn count<'a>(statement: &Statement, line: &Line, counted: &'a [Counted], ours: &
 fn what_pgbouncer_is_asked_is_what_it_asks_the_server() {
     let (mut asked, mut passed_on) = (Vec::new(), Vec::new());
     for line in lines("driver-pgbouncer") {
-        let sql = line.sql.as_ref().and_then(Value::as_str).unwrap().to_owned();
+        let sql = line.sql.clone().unwrap();
         let request = (sql, format!("{:?}", line.params), line.outcome.clone(), line.rows);
         if !line.is_of_server() {
             asked.push(request);

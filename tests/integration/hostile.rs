@@ -39,6 +39,7 @@ fn bytes_of(from: From) -> impl Strategy<Value = Vec<u8>> {
         Just(b"COPY t FROM STDIN CSV HEADER; COPY t TO STDOUT\0".to_vec()),
         Just(b"\0\0\0".to_vec()),
         Just(b"a,\"\n\\.\n".to_vec()),
+        Just(b"client_encoding\0GB18030\0".to_vec()),
     ];
     let whole = (proptest::sample::select(tags), body.clone()).prop_map(|(tag, body)| message(tag, &body));
     let lying = (proptest::sample::select(tags), any::<u32>(), body.clone())

@@ -72,6 +72,31 @@ pub(crate) fn sessions(folder: &Path) -> BTreeMap<u16, Vec<Statement>> {
     sessions.into_iter().map(|(port, session)| (port, session.statements)).collect()
 }
 
+/// What the log says when a session has ended.
+#[derive(Debug)]
+pub(crate) struct Disconnection {
+    /// The client's port.
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    /// How long its process has served it.
+    pub(crate) milliseconds: u64,
+}
+
+/// The sessions of a log that have ended.
+pub(crate) fn disconnections(folder: &Path) -> Vec<Disconnection> {
+    let ended = |line: &str| {
+        let Line { port, user, database, message, .. } = serde_json::from_str(line).unwrap();
+        let (_, said) = message.split_once("disconnection: session time: ")?;
+        let (time, _) = said.split_once(' ').unwrap();
+        let (clock, milliseconds) = time.split_once('.').unwrap();
+        let seconds = clock.split(':').fold(0, |before, part| 60 * before + part.parse::<u64>().unwrap());
+        let milliseconds = 1_000 * seconds + milliseconds.parse::<u64>().unwrap();
+        Some(Disconnection { port, user, database, milliseconds })
+    };
+    text(folder, "server-log.jsonl").lines().filter_map(ended).collect()
+}
+
 #[derive(Default)]
 struct Session {
     statements: Vec<Statement>,

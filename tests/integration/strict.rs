@@ -1,4 +1,6 @@
-//! JSON read more strictly than serde_json does: a key that comes twice in an object is an error.
+//! A line read more strictly than serde_json does: a key that comes twice in an object is an error.
+//!
+//! But inside of a value of a user, for there it is the user's: JSON may have it.
 
 use std::fmt;
 
@@ -9,14 +11,39 @@ use serde_json::Value;
 /// Reads a line; says what is wrong with it.
 pub(crate) fn parse(line: &str) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(line);
-    let value = Strict.deserialize(&mut deserializer)?;
+    let value = Place::Line.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-struct Strict;
+/// Where something stands in a line.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In what the contract names.
+    Line,
+    /// In the values of parameters, arguments or columns: an array, or an object by the names of columns.
+    Values,
+    /// In a value.
+    Value,
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl Place {
+    /// Where a member of an object stands.
+    fn member(self, name: &str) -> Self {
+        match (self, name) {
+            (Self::Line, "params" | "parameters" | "arguments" | "values") => Self::Values,
+            (Self::Line, "value") | (Self::Values | Self::Value, _) => Self::Value,
+            (Self::Line, _) => Self::Line,
+        }
+    }
+
+    /// Where an item of an array stands.
+    const fn item(self) -> Self {
+        if let Self::Line = self { Self::Line } else { Self::Value }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Place {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -24,7 +51,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Place {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +84,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(Self)? {
+        while let Some(item) = items.next_element_seed(self.item())? {
             array.push(item);
         }
         Ok(array.into())
@@ -66,8 +93,8 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = serde_json::Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Self)?;
-            if object.insert(key.clone(), value).is_some() {
+            let value = entries.next_value_seed(self.member(&key))?;
+            if object.insert(key.clone(), value).is_some() && !matches!(self, Self::Value) {
                 return Err(A::Error::custom(format_args!("the key {key:?} comes twice")));
             }
         }
@@ -76,9 +103,16 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 #[test]
-fn a_key_that_comes_twice_is_found_at_any_depth() {
+fn a_key_that_comes_twice_is_found_at_any_depth_but_in_a_value() {
     assert!(parse(r#"{"a":1,"b":{"a":[{"a":null}]}}"#).is_ok());
-    for twice in [r#"{"a":1,"a":1}"#, r#"{"b":[{"a":1,"a":2}]}"#, r#"{"a":1,"\u0061":1}"#] {
+    assert!(parse(r#"{"params":[{"a":1,"a":[{"b":1,"b":2}]}],"body":{"values":{"j":{"a":1,"a":2}}}}"#).is_ok());
+    for twice in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"b":[{"a":1,"a":2}]}"#,
+        r#"{"a":1,"\u0061":1}"#,
+        r#"{"params":[],"params":[]}"#,
+        r#"{"body":{"values":{"j":1,"j":1}}}"#,
+    ] {
         assert!(parse(twice).is_err(), "{twice}");
     }
     assert!(parse("{} {}").is_err(), "something behind the value");

@@ -91,8 +91,10 @@ impl Statements {
         }
         let start = out.len();
         let form = sql.normalize(&mut self.normalized);
-        put(out, br#","normalized":"#);
-        bodies::text(out, Text(&self.normalized, sql.text.1));
+        if sql.is_readable() {
+            put(out, br#","normalized":"#);
+            bodies::text(out, Text::utf8(&self.normalized));
+        }
         put(out, br#","fingerprint":""#);
         form.fingerprint.0.to_be_bytes().into_iter().for_each(|byte| put(out, &hex::digits(byte)));
         out.push(b'"');
