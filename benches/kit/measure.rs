@@ -1,6 +1,7 @@
 //! Whole processes, measured: their time, their processor time, their peak of memory.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -36,7 +37,6 @@ pub(crate) struct Running {
     name: String,
     /// The parent.
     child: Child,
-    pid: Pid,
     said: BufReader<ChildStderr>,
     words: Vec<String>,
     has_ended: bool,
@@ -66,14 +66,7 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()?;
         let said = BufReader::new(child.stderr.take().context("it has a standard error")?);
-        let mut running = Self { name, child, pid: Pid::from_raw(0), said, words: Vec::new(), has_ended: false };
-        running.hear()?;
-        let Some(pid) = running.words.pop().and_then(|word| word.parse().ok()) else {
-            running.has_ended = true;
-            bail!("{} cannot be run", running.name);
-        };
-        running.pid = Pid::from_raw(pid);
-        Ok(running)
+        Ok(Self { name, child, said, words: Vec::new(), has_ended: false })
     }
 
     /// What it writes to standard output, where that is a pipe.
@@ -93,7 +86,12 @@ impl Running {
 
     /// Ends it as Ctrl-C does.
     pub(crate) fn interrupt(&self) -> anyhow::Result<()> {
-        Ok(kill(self.pid, Signal::SIGINT)?)
+        let parent = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        for child in children.split_whitespace() {
+            kill(Pid::from_raw(child.parse()?), Signal::SIGINT)?;
+        }
+        Ok(())
     }
 
     /// Waits for its end.
@@ -129,8 +127,8 @@ impl Drop for Running {
     }
 }
 
-/// Measures a process, where this program was run for that. On standard error, its number is said first; last what it took:
-/// microseconds from start to end, microseconds of processors, bytes.
+/// Measures a process, where this program was run for that. The last line on standard error says what it took: microseconds
+/// from start to end, microseconds of processors, bytes.
 #[expect(clippy::print_stderr, reason = "that is where it is heard")]
 pub(crate) fn as_parent() -> anyhow::Result<()> {
     let mut args = std::env::args_os().skip(1);
@@ -140,9 +138,7 @@ pub(crate) fn as_parent() -> anyhow::Result<()> {
     // Ctrl-C is for the process that is measured, which does not inherit a handler.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
     let started = Instant::now();
-    let mut child = Command::new(args.next().context("which process?")?).args(args).spawn()?;
-    eprintln!("{}", child.id());
-    let status = child.wait()?;
+    let status = Command::new(args.next().context("which process?")?).args(args).status()?;
     let time = started.elapsed();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let cpu = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
