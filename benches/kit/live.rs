@@ -42,7 +42,7 @@ impl Listener {
             Self::Tcpdump => "tcpdump, -w file",
             Self::IntoFile => "pgdissect, -o file",
             Self::IntoPipe => "pgdissect, pipe",
-            Self::IntoSlowPipe => "pgdissect, pipe that is read at 2 MB/s",
+            Self::IntoSlowPipe => "pgdissect, pipe that is read at 1 MB/s, -B 2048",
         }
     }
 }
@@ -157,7 +157,8 @@ fn listen<T>(
 }
 
 fn command_of(listener: Listener, out: &Path) -> Vec<OsString> {
-    let buffer = DEFAULT_BUFFER_KIB.to_string();
+    // What is held for a slow reader, in the process and in the kernel, has to be less than there is in all.
+    let buffer = if listener == Listener::IntoSlowPipe { 2_048 } else { DEFAULT_BUFFER_KIB }.to_string();
     let mut args: Vec<OsString> = ["-i", "lo", "-B", &buffer].map(Into::into).to_vec();
     if listener == Listener::Tcpdump {
         args.extend(["-Z", "root", "-w"].map(Into::into));

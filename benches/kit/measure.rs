@@ -146,7 +146,7 @@ pub(crate) fn as_parent() -> anyhow::Result<()> {
     std::process::exit(status.code().unwrap_or(1));
 }
 
-/// Reads a pipe to its end, and returns its last line. Takes 2 MB a second while it is to be slow.
+/// Reads a pipe to its end, and returns its last line. Takes 1 MB a second while it is to be slow.
 pub(crate) fn read_all(mut pipe: ChildStdout, is_slow: Arc<AtomicBool>) -> JoinHandle<io::Result<String>> {
     const KEPT: usize = 64 << 10;
     thread::spawn(move || {
@@ -162,7 +162,7 @@ pub(crate) fn read_all(mut pipe: ChildStdout, is_slow: Arc<AtomicBool>) -> JoinH
                 end.drain(..end.len() - KEPT);
             }
             if is_slow.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(32));
+                thread::sleep(Duration::from_millis(64));
             }
         }
     })
