@@ -10,9 +10,13 @@ use std::process::{Command, ExitCode};
 
 use pgdissect::dissector::{Config, Dissector};
 use pgdissect::output::json::LineWriter;
-use pgdissect::packet::{LinkType, Packet};
+use pgdissect::packet::Packet;
 use pgdissect::record::{Counters, Record};
-use pgdissect::time::{Precision, Timestamp};
+
+mod made;
+
+use made::End::{Client, Server};
+use made::{ACK, Connection, SYN, message, row};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -56,10 +60,14 @@ fn main() -> ExitCode {
     if let [flag, name] = &args[..]
         && flag == "--of"
     {
-        let mut tap = Tap::new();
+        let mut tap = Tap::new(Engine {
+            dissector: Dissector::new(Config::default()),
+            writer: LineWriter::default(),
+            line: Vec::new(),
+        });
         let before = memory("VmRSS:");
         (TRAFFIC.iter().find(|traffic| traffic.name == name).unwrap().make)(&mut tap);
-        let Counters { packets, held_bytes, .. } = tap.dissector.counters();
+        let Counters { packets, held_bytes, .. } = tap.to.dissector.counters();
         println!("{packets} {held_bytes} {} {}", memory("VmHWM:") - before, memory("VmHWM:"));
         return ExitCode::SUCCESS;
     }
@@ -120,11 +128,7 @@ fn one_after_the_other(tap: &mut Tap) {
         let mut connection = tap.open(number);
         tap.send(&mut connection, Client, &message(b'Q', b"SELECT abalance FROM pgbench_accounts WHERE aid = 1\0"));
         tap.send(&mut connection, Server, &reply());
-        tap.send(&mut connection, Client, &message(b'X', b""));
-        for from in [Client, Server] {
-            tap.segment(&connection, from, FIN | ACK, 0, b"");
-            connection.next[from as usize] += 1;
-        }
+        tap.close(&mut connection);
     }
 }
 
@@ -140,7 +144,7 @@ fn live(tap: &mut Tap) {
             let parsed = if round < 3 { message(b'P', parse.as_bytes()) } else { Vec::new() };
             tap.send(connection, Client, &[parsed, message(b'B', bind.as_bytes()), execute].concat());
             let parsed = if round < 3 { message(b'1', b"") } else { Vec::new() };
-            let rows: Vec<u8> = (0..20).flat_map(|_| row(b"a name of some length")).collect();
+            let rows: Vec<u8> = (0..20).flat_map(|_| row(&[b"a name of some length"])).collect();
             tap.send(connection, Server, &[parsed, message(b'2', b""), rows, complete()].concat());
         }
     }
@@ -280,137 +284,30 @@ fn statements(tap: &mut Tap) {
     }
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    [&[tag], &(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
-}
-
-fn row(value: &[u8]) -> Vec<u8> {
-    message(b'D', &[&[0, 1], &(value.len() as u32).to_be_bytes()[..], value].concat())
-}
-
 fn complete() -> Vec<u8> {
-    [message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()
+    made::complete(1)
 }
 
 fn reply() -> Vec<u8> {
-    const INT4: &[u8] = b"\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
-    [message(b'T', &[b"\0\x01abalance\0", INT4].concat()), row(b"-42"), complete()].concat()
+    [made::description(&[("abalance", made::INT4)]), row(&[b"-42"]), complete()].concat()
 }
 
-/// An end of a connection.
-#[derive(Clone, Copy)]
-enum End {
-    Client,
-    Server,
-}
-use End::{Client, Server};
-
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const ACK: u8 = 16;
-
-/// A connection as its ends know it.
-struct Connection {
-    /// The client's address and port.
-    client: ([u8; 4], u16),
-    /// The next sequence numbers.
-    next: [u32; 2],
-}
-
-impl Connection {
-    fn new(number: u64) -> Self {
-        const PORTS: u64 = 50_000;
-        let [.., b, c, d] = (number / PORTS + 1).to_be_bytes();
-        Self { client: ([10, b, c, d], 10_000 + (number % PORTS) as u16), next: [1, 1] }
-    }
-}
-
-/// Where packets are made and dissected.
-struct Tap {
+/// Dissects, and writes lines to nowhere.
+struct Engine {
     dissector: Dissector,
     writer: LineWriter,
     line: Vec<u8>,
-    frame: Vec<u8>,
-    nanos: i64,
 }
 
-impl Tap {
-    fn new() -> Self {
-        Self {
-            dissector: Dissector::new(Config::default()),
-            writer: LineWriter::default(),
-            line: Vec::new(),
-            frame: Vec::new(),
-            nanos: 1_700_000_000_000_000_000,
-        }
-    }
-
-    /// SYNs, startup, and the server is ready.
-    fn open(&mut self, number: u64) -> Connection {
-        let mut connection = Connection::new(number);
-        self.segment(&connection, Client, SYN, 0, b"");
-        self.segment(&connection, Server, SYN | ACK, 0, b"");
-        connection.next = [2, 2];
-        let mut startup = b"\0\x03\0\0user\0app\0database\0shop\0application_name\0the shop\0\0".to_vec();
-        startup.splice(0..0, (startup.len() as u32 + 4).to_be_bytes());
-        self.send(&mut connection, Client, &startup);
-        let settings = [&b"client_encoding\0UTF8\0"[..], b"server_encoding\0UTF8\0", b"TimeZone\0Etc/UTC\0"];
-        let settings: Vec<u8> = settings.iter().flat_map(|setting| message(b'S', setting)).collect();
-        let ready = [message(b'R', &[0; 4]), settings, message(b'K', b"\0\0\0\x07abcd"), message(b'Z', b"I")].concat();
-        self.send(&mut connection, Server, &ready);
-        connection
-    }
-
-    /// Sends what comes next.
-    fn send(&mut self, connection: &mut Connection, from: End, payload: &[u8]) {
-        self.segment(connection, from, ACK, 0, payload);
-        let next = &mut connection.next[from as usize];
-        *next = next.wrapping_add(payload.len() as u32);
-    }
-
-    /// Sends a segment, so many bytes further on than what comes next.
-    fn segment(&mut self, connection: &Connection, from: End, flags: u8, further: u32, payload: &[u8]) {
-        self.frame(connection, from, flags, further, payload);
-        self.deliver();
-    }
-
-    fn frame(&mut self, connection: &Connection, from: End, flags: u8, further: u32, payload: &[u8]) {
-        const SERVER: ([u8; 4], u16) = ([172, 16, 0, 1], 5432);
-        let (source, destination) = match from {
-            Client => (connection.client, SERVER),
-            Server => (SERVER, connection.client),
-        };
-        let [seq, ack] = [from as usize, 1 - from as usize].map(|side| connection.next[side]);
-        let frame = &mut self.frame;
-        frame.clear();
-        frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00]);
-        frame.extend([0x45, 0]);
-        frame.extend((40 + payload.len() as u16).to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-        frame.extend(source.0);
-        frame.extend(destination.0);
-        frame.extend(source.1.to_be_bytes());
-        frame.extend(destination.1.to_be_bytes());
-        frame.extend(seq.wrapping_add(further).to_be_bytes());
-        frame.extend(if flags & ACK == 0 { 0 } else { ack }.to_be_bytes());
-        frame.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-        frame.extend(payload);
-    }
-
-    /// Ten microseconds later, the frame is captured.
-    fn deliver(&mut self) {
-        self.nanos += 10_000;
-        let packet = Packet {
-            ts: Timestamp::from_nanos(self.nanos, Precision::Micros),
-            link: LinkType::ETHERNET,
-            data: &self.frame,
-            orig_len: self.frame.len() as u32,
-        };
-        let Self { writer, line, .. } = self;
+impl made::Take for Engine {
+    fn take(&mut self, packet: &Packet<'_>) {
+        let Self { dissector, writer, line } = self;
         let mut to_nowhere = |record: &Record<'_>| {
             line.clear();
             writer.write(line, record).unwrap();
         };
-        self.dissector.packet(&packet, &mut to_nowhere);
+        dissector.packet(packet, &mut to_nowhere);
     }
 }
+
+type Tap = made::Tap<Engine>;

@@ -1,18 +1,27 @@
-//! How fast packets become lines: bytes of capture and messages a second, on two captures made in memory.
+//! How fast packets become lines, floor by floor and as a whole; and how often that allocates.
 //!
-//! `cargo bench` runs all; `cargo bench -- oltp` one. Compare ratios of one run: machines differ, and drift.
+//! `cargo bench --bench throughput` runs all; `cargo bench --bench throughput -- json` those with the word in their names.
+//! Compare ratios of one run: machines differ, and drift. `kit` measures the command, on captures of a server.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::hint::black_box;
 
+use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use etherparse::PacketBuilder;
+use pgdissect::direction::{Direction, PerDirection};
 use pgdissect::dissector::{Config, Dissector, Records};
 use pgdissect::output::json::LineWriter;
-use pgdissect::packet::{LinkType, Packet};
-use pgdissect::record::Record;
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::packet::{self, Origin, Packet, Segment};
+use pgdissect::pg::frame::Frame;
+use pgdissect::pg::framer::{Framer, Framing, Step};
+use pgdissect::pg::message::{Context, Message};
+use pgdissect::record::{Content, MessageRecord, Record};
+use pgdissect::tcp::conversation::{Accepted, Conversation};
+
+mod made;
+
+use made::{Select, Tap};
 
 #[global_allocator]
 static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
@@ -21,167 +30,231 @@ fn main() {
     divan::main();
 }
 
-/// Records that go nowhere: reassembly, framing, decoding and sessions alone.
-#[divan::bench(args = [Traffic::Oltp, Traffic::Bulk], sample_count = 20)]
-fn dissect(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
+/// Records that go nowhere: reassembly, framing, decoding and sessions.
+#[divan::bench(args = Traffic::ALL, sample_count = 20)]
+fn dissect(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
-    bencher.counter(capture.bytes).counter(capture.messages()).bench(|| {
-        capture.dissect(|record| {
+    bencher.counter(capture.bytes()).counter(capture.messages()).bench(|| {
+        capture.dissect(Records::default(), |record| {
             black_box(record);
         })
     });
 }
 
 /// Records to JSON lines in memory: all but the reading and writing of files.
-#[divan::bench(args = [Traffic::Oltp, Traffic::Bulk], sample_count = 20)]
-fn dissect_to_json(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
+#[divan::bench(args = Traffic::ALL, sample_count = 20)]
+fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
     let mut lines = Vec::new();
-    bencher.counter(capture.bytes).counter(capture.messages()).bench_local(|| {
+    let mut writer = LineWriter::default();
+    bencher.counter(capture.bytes()).counter(capture.messages()).bench_local(|| {
         lines.clear();
-        let mut writer = LineWriter::default();
-        capture.dissect(|record| writer.write(&mut lines, record).unwrap());
+        capture.dissect(Records::default(), |record| writer.write(&mut lines, record).unwrap());
         black_box(&lines);
     });
 }
 
 /// Executed requests alone: no message has a record.
-#[divan::bench(args = [Traffic::Oltp, Traffic::Bulk], sample_count = 20)]
-fn dissect_queries(bencher: divan::Bencher<'_, '_>, traffic: Traffic) {
+#[divan::bench(args = Traffic::ALL, sample_count = 20)]
+fn dissect_queries(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
     let records = Records { messages: false, queries: true, sessions: false };
-    bencher.counter(capture.bytes).counter(capture.messages()).bench(|| {
-        capture.dissect_to(records, |record| {
+    bencher.counter(capture.bytes()).counter(capture.messages()).bench(|| {
+        capture.dissect(records, |record| {
             black_box(record);
         })
     });
 }
 
+/// Frames to segments.
+#[divan::bench(args = Traffic::ALL)]
+fn packets(bencher: Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    bencher.counter(ItemsCount::new(capture.frames.len())).bench(|| {
+        for packet in capture.packets() {
+            let _ = black_box(packet::decode(&packet));
+        }
+    });
+}
+
+/// Segments to ordered bytes.
+#[divan::bench(args = Traffic::ALL)]
+fn assembler(bencher: Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    assemble(bencher, &capture.segments());
+}
+
+/// The same, where every second segment comes before the one that it follows.
+#[divan::bench(args = Traffic::ALL)]
+fn assembler_out_of_order(bencher: Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    let mut segments = capture.segments();
+    let (_, data) = segments.split_at_mut(2);
+    for pair in data.chunks_exact_mut(2) {
+        pair.reverse();
+    }
+    assemble(bencher, &segments);
+}
+
+fn assemble(bencher: Bencher<'_, '_>, segments: &[(Direction, Segment<'_>, Origin)]) {
+    bencher.counter(ItemsCount::new(segments.len())).bench(|| {
+        let mut conversation = Conversation::new(Config::default().max_early);
+        for (direction, segment, origin) in segments {
+            if let Accepted::InOrder(bytes) = conversation.accept(*direction, segment, *origin) {
+                black_box(bytes);
+            }
+            while let Some(delivery) = conversation.pop(origin.ts) {
+                black_box(delivery);
+            }
+        }
+    });
+}
+
+/// Bytes to frames, cut as the segments are.
+#[divan::bench(args = Traffic::ALL)]
+fn framer(bencher: Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    let segments = capture.segments();
+    bencher.counter(capture.messages()).bench(|| {
+        let mut framers = PerDirection::new(|direction| Framer::new(direction, Config::default().max_message));
+        let mut framing = PerDirection { frontend: Framing::Startup, backend: Framing::Tagged };
+        for (direction, segment, _) in &segments {
+            let (framer, framing) = (framers.get_mut(*direction), framing.get_mut(*direction));
+            let mut rest = segment.payload;
+            while !rest.is_empty() {
+                if let Step::Frame(frame) = framer.next(&mut rest, *framing) {
+                    black_box(frame);
+                    *framing = Framing::Tagged;
+                }
+            }
+        }
+    });
+}
+
+/// Frames to messages.
+#[divan::bench(args = Traffic::ALL)]
+fn message(bencher: Bencher<'_, '_>, traffic: Traffic) {
+    let capture = traffic.capture();
+    let streams = Direction::BOTH.map(|direction| (direction, capture.stream(direction)));
+    let mut frames = Vec::new();
+    for (direction, stream) in &streams {
+        let mut rest = &stream[..];
+        if *direction == Direction::Frontend {
+            let (len, _) = rest.split_first_chunk().unwrap();
+            rest = &rest[u32::from_be_bytes(*len) as usize..];
+        }
+        while let Some((tag, behind)) = rest.split_first() {
+            let (len, behind) = behind.split_first_chunk().unwrap();
+            let len = u32::from_be_bytes(*len);
+            let (body, behind) = behind.split_at(len as usize - 4);
+            frames.push((*direction, Frame::whole(Some(*tag), len, body)));
+            rest = behind;
+        }
+    }
+    let context = Context::default();
+    bencher.counter(ItemsCount::new(frames.len())).bench(|| {
+        for (direction, frame) in &frames {
+            let _ = black_box(Message::decode(*direction, frame, &context));
+        }
+    });
+}
+
+/// One message to a line, with what its session knows of it.
+#[divan::bench(args = ["Bind", "RowDescription", "DataRow", "CommandComplete", "ReadyForQuery"])]
+fn json(bencher: Bencher<'_, '_>, name: &str) {
+    let capture = Traffic::Oltp.capture();
+    let mut bencher = Some(bencher);
+    let (mut line, mut writer) = (Vec::new(), LineWriter::default());
+    capture.dissect(Records::default(), |record| {
+        // A record lives as long as its packet, so it is measured where it is met.
+        if let Record::Message(MessageRecord { content: Content::Decoded(message), query: Some(100), .. }) = record
+            && message.name() == name
+            && let Some(bencher) = bencher.take()
+        {
+            bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+                line.clear();
+                writer.write(&mut line, record).unwrap();
+                black_box(&line);
+            });
+        }
+    });
+    assert!(bencher.is_none(), "there is no {name}");
+}
+
 /// What a capture is full of.
 #[derive(Clone, Copy, Debug)]
 enum Traffic {
-    /// Short transactions by prepared statements.
+    /// Short transactions by a prepared statement.
     Oltp,
     /// One large result.
     Bulk,
 }
 
 impl Traffic {
+    const ALL: [Self; 2] = [Self::Oltp, Self::Bulk];
+
     fn capture(self) -> Capture {
+        let mut frames = Vec::new();
+        let mut tap = Tap::new(|packet: &Packet<'_>| frames.push(packet.data.to_vec()));
+        let mut connection = tap.open(0);
         match self {
-            Self::Oltp => Capture::oltp(),
-            Self::Bulk => Capture::bulk(),
+            Self::Oltp => {
+                let select = Select::new();
+                select.prepare(&mut tap, &mut connection);
+                for aid in 0..20_000 {
+                    select.execute(&mut tap, &mut connection, aid);
+                }
+            }
+            Self::Bulk => made::accounts(&mut tap, &mut connection, 100_000),
         }
+        Capture { frames }
     }
 }
 
-/// A capture in memory: one connection over Ethernet.
+/// A capture in memory: one connection.
 struct Capture {
     frames: Vec<Vec<u8>>,
-    bytes: BytesCount,
-    seq: [u32; 2],
 }
 
-const FRONTEND: usize = 0;
-const BACKEND: usize = 1;
-
-/// What an Ethernet frame leaves for TCP, with its usual options.
-const SEGMENT: usize = 1448;
-
 impl Capture {
-    fn new() -> Self {
-        let mut capture = Self { frames: Vec::new(), bytes: BytesCount::new(0_usize), seq: [1, 1] };
-        let mut startup = b"\0\x03\0\0user\0app\0database\0shop\0\0".to_vec();
-        startup.splice(0..0, (startup.len() as u32 + 4).to_be_bytes());
-        capture.send(FRONTEND, &startup);
-        capture.send(BACKEND, &[message(b'R', &[0; 4]), message(b'Z', b"I")].concat());
-        capture
+    fn packets(&self) -> impl Iterator<Item = Packet<'_>> {
+        self.frames.iter().zip(1..).map(|(frame, number)| made::packet(number * 10_000, frame))
     }
 
-    /// Short transactions by prepared statements, as pgbench -S -M prepared makes them.
-    fn oltp() -> Self {
-        let mut capture = Self::new();
-        let row = [b"\0\x01\0\0\0\x03".as_slice(), b"-42"].concat();
-        for number in 0..20_000 {
-            let parameter = format!("{}", 1_000_000 + number);
-            let mut bind = b"\0P_0\0\0\0\0\x01\0\0\0\x07".to_vec();
-            bind.extend_from_slice(parameter.as_bytes());
-            bind.extend_from_slice(b"\0\0");
-            let execute = message(b'E', b"\0\0\0\0\0");
-            capture.send(FRONTEND, &[message(b'B', &bind), execute, message(b'S', b"")].concat());
-            let reply =
-                [message(b'2', b""), message(b'D', &row), message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat();
-            capture.send(BACKEND, &reply);
-        }
-        capture.finish()
+    fn segments(&self) -> Vec<(Direction, Segment<'_>, Origin)> {
+        (1..)
+            .zip(self.packets())
+            .map(|(number, packet)| {
+                let Ok(segment) = packet::decode(&packet) else { panic!("packet {number} has no segment") };
+                let from_client = segment.destination.port == 5432;
+                let direction = if from_client { Direction::Frontend } else { Direction::Backend };
+                (direction, segment, Origin { packet: number, ts: packet.ts })
+            })
+            .collect()
     }
 
-    /// One large result, cut into full segments without regard to messages.
-    fn bulk() -> Self {
-        let mut capture = Self::new();
-        capture.send(FRONTEND, &message(b'Q', b"SELECT * FROM pgbench_accounts\0"));
-        let mut result = Vec::new();
-        for number in 0..100_000 {
-            let mut row = b"\0\x04".to_vec();
-            for value in [format!("{number}"), "1".to_owned(), "0".to_owned(), " ".repeat(84)] {
-                row.extend_from_slice(&(value.len() as u32).to_be_bytes());
-                row.extend_from_slice(value.as_bytes());
-            }
-            result.extend_from_slice(&message(b'D', &row));
-        }
-        result.extend_from_slice(&[message(b'C', b"SELECT 100000\0"), message(b'Z', b"I")].concat());
-        capture.send(BACKEND, &result);
-        capture.finish()
+    /// All bytes of a direction.
+    fn stream(&self, direction: Direction) -> Vec<u8> {
+        let segments = self.segments();
+        let of_direction = segments.iter().filter(|(of, ..)| *of == direction);
+        of_direction.flat_map(|(_, segment, _)| segment.payload).copied().collect()
     }
 
-    fn send(&mut self, from: usize, bytes: &[u8]) {
-        for payload in bytes.chunks(SEGMENT) {
-            let ends = [([10, 0, 0, 1], 40_000), ([10, 0, 0, 2], 5432)];
-            let (source, destination) = (ends[from], ends[1 - from]);
-            let builder = PacketBuilder::ethernet2([2; 6], [4; 6])
-                .ipv4(source.0, destination.0, 64)
-                .tcp(source.1, destination.1, self.seq[from], 65_535)
-                .ack(self.seq[1 - from]);
-            let mut frame = Vec::new();
-            builder.write(&mut frame, payload).unwrap();
-            self.frames.push(frame);
-            self.seq[from] = self.seq[from].wrapping_add(payload.len() as u32);
-        }
-    }
-
-    fn finish(mut self) -> Self {
-        self.bytes = BytesCount::new(self.frames.iter().map(Vec::len).sum::<usize>());
-        self
+    fn bytes(&self) -> BytesCount {
+        BytesCount::new(self.frames.iter().map(Vec::len).sum::<usize>())
     }
 
     fn messages(&self) -> ItemsCount {
         let mut messages = 0_usize;
-        self.dissect(|_| messages += 1);
+        self.dissect(Records::default(), |_| messages += 1);
         ItemsCount::new(messages)
     }
 
-    fn dissect(&self, sink: impl FnMut(&Record<'_>)) {
-        self.dissect_to(Records::default(), sink);
-    }
-
-    fn dissect_to(&self, records: Records, mut sink: impl FnMut(&Record<'_>)) {
+    fn dissect(&self, records: Records, mut sink: impl FnMut(&Record<'_>)) {
         let mut dissector = Dissector::new(Config { records, ..Config::default() });
-        for (frame, micros) in self.frames.iter().zip(0..) {
-            let packet = Packet {
-                ts: Timestamp::new(1_700_000_000, micros * 1_000, Precision::Micros),
-                link: LinkType::ETHERNET,
-                data: frame,
-                orig_len: frame.len() as u32,
-            };
+        for packet in self.packets() {
             dissector.packet(&packet, &mut sink);
         }
         dissector.finish(&mut sink);
     }
-}
-
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![tag];
-    bytes.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    bytes.extend_from_slice(body);
-    bytes
 }
