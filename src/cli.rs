@@ -134,6 +134,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
     pub(crate) count: Option<u64>,
 
+    /// Use so many threads; the output is the same [default: the cores, up to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Output")]
+    pub(crate) jobs: Option<u16>,
+
     /// Keep at the most so many bytes of a message; suffixes K, M, G
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_message: usize,

@@ -2,8 +2,9 @@
 
 use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
+use crate::pg::message::Decoded;
 use crate::pg::text::Text;
-use crate::record::{Counters, Record};
+use crate::record::{Counters, Record, Told};
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
 use crate::session::shared::Shared;
@@ -119,6 +120,16 @@ impl Default for Config {
 pub trait Sink {
     /// Takes a record, which borrows from the packet.
     fn record(&mut self, record: &Record<'_>);
+
+    /// Whether it takes messages undecoded, where their sessions need not look into them.
+    fn takes_undecoded(&self) -> bool {
+        false
+    }
+
+    /// Takes a message before its record is made; decoded, unless nobody had to look into it.
+    fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
+        self.record(&Record::Message(told.record(decoded)));
+    }
 }
 
 impl<F: FnMut(&Record<'_>)> Sink for F {

@@ -1,34 +1,55 @@
-//! Where lines go: chosen, written into one buffer, and handed on in large pieces.
+//! Where lines go: chosen, written into one buffer, and handed on in large pieces; by this thread, or by others.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use pgdissect::dissector::Sink;
-use pgdissect::output::json::LineWriter;
-use pgdissect::output::text::{self, TextStyle};
-use pgdissect::record::{Content, QueryRecord, Record, StatsRecord};
+use pgdissect::output::frozen::Batch;
+use pgdissect::pg::message::Decoded;
+use pgdissect::record::{QueryRecord, Record, StatsRecord, Told};
 use pgdissect::session::execution::Outcome;
 
-use crate::cli::{Args, Event, Format};
+use self::form::Form;
+use self::out::Out;
+use self::spread::Spread;
+use crate::cli::{Args, Event};
+
+mod form;
+mod out;
+mod spread;
 
 /// How much is gathered before it is handed on.
 const BUFFER: usize = 64 * 1024;
+
+/// How much of a buffer is kept: one very long line must not cost its memory for ever.
+const KEPT: usize = 1024 * 1024;
 
 /// How long a line may wait for others, when they come one after the other without a pause.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Writes the lines that were asked for.
 pub(crate) struct Lines {
-    out: Box<dyn Write>,
-    /// What messages call `out`.
-    name: String,
-    buffer: Vec<u8>,
+    selection: Selection,
+    form: Form,
+    way: Way,
     flushed: Instant,
-    /// The first error of `out`: nothing is written behind it.
-    error: Option<io::Error>,
-    format: Format,
-    style: TextStyle,
-    json: LineWriter,
+}
+
+/// Who makes lines of records.
+enum Way {
+    /// This thread.
+    Direct {
+        out: Out,
+        buffer: Vec<u8>,
+        /// The first error of `out`: nothing is written behind it.
+        error: Option<io::Error>,
+    },
+    /// Others.
+    Spread(Spread),
+}
+
+/// Which records were asked for.
+struct Selection {
     messages: bool,
     losses: bool,
     stats: bool,
@@ -43,46 +64,55 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Lines for `out`, which messages call `name`.
-    pub(crate) fn new(out: Box<dyn Write>, name: String, args: &Args, color: bool) -> Self {
+    /// Lines for `out`, which messages call `name`; made by so many threads beside this one.
+    pub(crate) fn new(out: Box<dyn Write + Send>, name: String, args: &Args, color: bool, workers: usize) -> Self {
         let wants = |event| args.events.contains(&event);
+        let form = Form::new(args.format, color);
+        let out = Out::new(out, name);
         Self {
-            out,
-            name,
-            buffer: Vec::with_capacity(2 * BUFFER),
+            selection: Selection {
+                messages: wants(Event::Message),
+                losses: wants(Event::Loss),
+                stats: wants(Event::Stats),
+                types: args.types.clone(),
+                only_errors: args.errors,
+                min_us: args.min_duration.map(|duration| duration.as_micros()),
+                left: args.count.unwrap_or(u64::MAX),
+            },
+            way: match workers {
+                0 => Way::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
+                workers => Way::Spread(Spread::new(&form, out, workers)),
+            },
+            form,
             flushed: Instant::now(),
-            error: None,
-            format: args.format,
-            style: TextStyle { color },
-            json: LineWriter::default(),
-            messages: wants(Event::Message),
-            losses: wants(Event::Loss),
-            stats: wants(Event::Stats),
-            types: args.types.clone(),
-            only_errors: args.errors,
-            min_us: args.min_duration.map(|duration| duration.as_micros()),
-            left: args.count.unwrap_or(u64::MAX),
         }
     }
 
     /// Whether all messages that were asked for were written.
     pub(crate) const fn is_done(&self) -> bool {
-        self.left == 0
+        self.selection.left == 0
     }
 
     /// Writes counters, where they were asked for.
     pub(crate) fn stats(&mut self, stats: &StatsRecord) {
-        if self.stats {
+        if self.selection.stats {
             self.write(&Record::Stats(stats.clone()));
         }
     }
 
     /// Hands on what was written.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.hand_on();
         self.flushed = Instant::now();
-        self.check()?;
-        self.out.flush().map_err(|error| self.explain(&error))
+        match &mut self.way {
+            Way::Direct { out, buffer, error } => {
+                hand_on(out, buffer, error);
+                error.take().map_or_else(|| out.flush(), Err)
+            }
+            Way::Spread(spread) => {
+                spread.hand_on();
+                spread.check()
+            }
+        }
     }
 
     /// Hands on what has waited long enough.
@@ -92,27 +122,78 @@ impl Lines {
 
     /// The error that stopped the writing, where there was one.
     pub(crate) fn check(&mut self) -> io::Result<()> {
-        self.error.take().map_or(Ok(()), Err)
+        match &mut self.way {
+            Way::Direct { error, .. } => error.take().map_or(Ok(()), Err),
+            Way::Spread(spread) => spread.check(),
+        }
     }
 
+    /// Has everything written that was asked for so far. Says how many messages could not be decoded, of those that were
+    /// taken undecoded. What comes behind is written by this thread.
+    pub(crate) fn settle(&mut self) -> io::Result<u64> {
+        let Way::Spread(spread) = &mut self.way else { return Ok(0) };
+        let out = spread.finish()?;
+        let undecoded = spread.undecoded();
+        self.way = Way::Direct { out, buffer: Vec::new(), error: None };
+        Ok(undecoded)
+    }
+
+    fn write(&mut self, record: &Record<'_>) {
+        let Self { way, form, .. } = self;
+        match way {
+            Way::Direct { out, buffer, error } => {
+                if error.is_some() {
+                    return;
+                }
+                if let Err(failed) = form.line(buffer, record) {
+                    *error = Some(failed);
+                }
+                if buffer.len() >= BUFFER {
+                    hand_on(out, buffer, error);
+                }
+            }
+            Way::Spread(spread) => {
+                spread.fill(|batch| match record {
+                    Record::Query(query) => {
+                        batch.query(query);
+                        Ok(())
+                    }
+                    // The others are few.
+                    record => batch.line(|lines| form.line(lines, record)),
+                });
+            }
+        }
+    }
+}
+
+/// Hands on what is gathered.
+fn hand_on(out: &mut Out, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
+    if error.is_none()
+        && let Err(failed) = out.write(buffer)
+    {
+        *error = Some(failed);
+    }
+    buffer.clear();
+    buffer.shrink_to(KEPT);
+}
+
+impl Selection {
     fn wants(&mut self, record: &Record<'_>) -> bool {
         match record {
-            Record::Message(message) => {
-                let name = match &message.content {
-                    Content::Decoded(message) => message.name(),
-                    Content::Undecoded { name, .. } => name,
-                };
-                let wanted = self.messages
-                    && self.left > 0
-                    && (self.types.is_empty() || self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
-                self.left -= u64::from(wanted);
-                wanted
-            }
+            Record::Message(message) => self.wants_message(message.content.name()),
             Record::Query(query) => self.left > 0 && self.selects(query),
             Record::Session(_) => self.left > 0,
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
         }
+    }
+
+    fn wants_message(&mut self, name: &str) -> bool {
+        let wanted = self.messages
+            && self.left > 0
+            && (self.types.is_empty() || self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
+        self.left -= u64::from(wanted);
+        wanted
     }
 
     /// Whether a request is among those that were asked for.
@@ -121,44 +202,33 @@ impl Lines {
         (!self.only_errors || has_failed)
             && self.min_us.is_none_or(|min| query.total_us.is_some_and(|total| u128::from(total) >= min))
     }
-
-    fn write(&mut self, record: &Record<'_>) {
-        if self.error.is_some() {
-            return;
-        }
-        let written = match self.format {
-            Format::Json => self.json.write(&mut self.buffer, record),
-            Format::Text => text::write_line(&mut self.buffer, record, &self.style),
-        };
-        if let Err(error) = written {
-            self.error = Some(error);
-        }
-        if self.buffer.len() >= BUFFER {
-            self.hand_on();
-        }
-    }
-
-    /// Says whose error it is. The kind stays, for a broken pipe is none.
-    fn explain(&self, error: &io::Error) -> io::Error {
-        io::Error::new(error.kind(), format!("{}: cannot be written: {error}", self.name))
-    }
-
-    fn hand_on(&mut self) {
-        if self.error.is_none()
-            && let Err(error) = self.out.write_all(&self.buffer)
-        {
-            self.error = Some(self.explain(&error));
-        }
-        self.buffer.clear();
-        // One very long line must not cost its memory for ever.
-        self.buffer.shrink_to(2 * BUFFER);
-    }
 }
 
 impl Sink for Lines {
     fn record(&mut self, record: &Record<'_>) {
-        if self.wants(record) {
+        if self.selection.wants(record) {
             self.write(record);
         }
+    }
+
+    fn takes_undecoded(&self) -> bool {
+        matches!(self.way, Way::Spread(_))
+    }
+
+    fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
+        if !self.selection.wants_message(told.name(decoded.as_ref())) {
+            return;
+        }
+        let Way::Spread(spread) = &mut self.way else {
+            return self.write(&Record::Message(told.record(decoded)));
+        };
+        let form = &mut self.form;
+        spread.fill(|batch| {
+            if Batch::takes(told) {
+                batch.message(told, decoded.is_none());
+                return Ok(());
+            }
+            batch.line(|lines| form.line(lines, &Record::Message(told.record(decoded))))
+        });
     }
 }

@@ -3,16 +3,19 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pgdissect::capture::ahead::Ahead;
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
@@ -84,7 +87,8 @@ fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     }
     let mut source = FileSource::new(paths, Arc::clone(stop));
     let savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
-    Run::new(args, filter, savefile)?.all(&mut source, stop)
+    let run = Run::new(args, filter, savefile)?;
+    if threads(args) > 1 { run.all(&mut Ahead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
 /// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
@@ -157,7 +161,7 @@ impl<'a> Run<'a> {
     const PACKETS_A_LOOK: u64 = 64;
 
     fn new(args: &'a Args, filter: Option<PacketFilter>, savefile: Option<SavefileWriter>) -> anyhow::Result<Self> {
-        let (out, name, to_stdout): (Box<dyn Write>, _, bool) = match &args.output {
+        let (out, name, to_stdout): (Box<dyn Write + Send>, _, bool) = match &args.output {
             Some(path) if path.as_os_str() != "-" => {
                 let name = path.display().to_string();
                 let file = File::create(path).with_context(|| format!("{name}: cannot be created"))?;
@@ -201,7 +205,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             args,
             dissector: Dissector::new(config),
-            lines: Lines::new(out, name, args, args.format == Format::Text && color),
+            lines: Lines::new(out, name, args, args.format == Format::Text && color, threads(args) - 1),
             filter,
             savefile,
             unknown_links: HashSet::new(),
@@ -219,6 +223,7 @@ impl<'a> Run<'a> {
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
         if let Err(error) = self.packets(source, stop) {
             // Where it is this that failed, the error is the one that we have.
+            let _ = self.lines.settle();
             let _ = self.lines.flush();
             return Err(error);
         }
@@ -326,7 +331,9 @@ impl<'a> Run<'a> {
         if !self.lines.is_done() {
             self.dissector.finish(&mut self.lines);
         }
-        let stats = self.stats(source);
+        let undecoded = self.lines.settle()?;
+        let mut stats = self.stats(source);
+        stats.counters.undecoded_messages += undecoded;
         self.lines.stats(&stats);
         self.lines.flush()?;
         if let Some(savefile) = self.savefile.take() {
@@ -371,6 +378,13 @@ impl<'a> Run<'a> {
             say(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }
     }
+}
+
+/// How many threads may work at the same time.
+fn threads(args: &Args) -> usize {
+    // What follows sessions is one thread: more than this would only wait for it.
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
+    args.jobs.map_or_else(cores, usize::from)
 }
 
 fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {

@@ -18,9 +18,11 @@ use crate::time::Timestamp;
 
 pub mod query;
 pub mod session;
+pub mod told;
 
 pub use query::QueryRecord;
 pub use session::SessionRecord;
+pub use told::Told;
 
 /// One line of output.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -127,6 +129,16 @@ pub enum Content<'a> {
         /// Its first bytes.
         body: Excerpt<'a>,
     },
+}
+
+impl Content<'_> {
+    /// The type of the message.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Decoded(message) => message.name(),
+            Self::Undecoded { name, .. } => name,
+        }
+    }
 }
 
 /// What can be odd about a message, a request or a session: an array of strings.

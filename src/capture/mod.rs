@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::packet::Packet;
 
+pub mod ahead;
 pub mod file;
 pub mod filter;
 pub mod interfaces;

@@ -1,19 +1,16 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
 use super::connection::{About, Connection};
-use super::messages::Attributes;
 use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::{Origin, Segment};
-use crate::pg::frame::Frame;
 use crate::pg::framer::{Ended, Framing, Step};
 use crate::pg::message;
 use crate::pg::resync;
 use crate::pg::text::Excerpt;
-use crate::record::{Content, Counters, Flags, LossRecord, Reason, Record};
+use crate::record::{Content, Counters, LossRecord, Reason, Record};
 use crate::redaction::Redaction;
-use crate::session::meaning::Meaning;
 use crate::session::opening::{self, Opening};
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
@@ -317,20 +314,7 @@ impl<S: Sink> Engine<'_, S> {
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
-                let frame = Frame::whole(tag, len, &[]);
-                self.message(
-                    about,
-                    direction,
-                    &frame,
-                    content,
-                    Attributes {
-                        meaning: &Meaning::default(),
-                        flags: Flags::default(),
-                        hides_damage: false,
-                        error: Some(error),
-                    },
-                    origin,
-                );
+                self.malformed(about, direction, (tag, len), content, error, origin);
                 session.lose(direction);
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }

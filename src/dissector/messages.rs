@@ -6,13 +6,12 @@ use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
-use crate::pg::extended::TargetKind;
 use crate::pg::frame::{Cut, Frame};
-use crate::pg::message::{self, Message};
-use crate::pg::row::{RowShape, Types};
-use crate::pg::text::Sql;
+use crate::pg::message::Message;
+use crate::pg::row::{Formats, RowShape, Types};
 use crate::reader::DecodeError;
-use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record};
+use crate::record::told::Columns;
+use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
 
@@ -73,38 +72,70 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) -> bool {
+        about.seq += 1;
+        self.counters.messages += 1;
         let context = session.context(self.config.redaction);
-        let decoded = Message::decode(direction, frame, &context);
+        let is_left = self.sink.takes_undecoded() && is_left_to_sink(direction, frame);
+        let decoded = if is_left { None } else { Some(Message::decode(direction, frame, &context)) };
+        self.counters.undecoded_messages += u64::from(matches!(decoded, Some(Err(_))));
         let mut meaning = Meaning::default();
-        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
-        let mut attributes = Attributes {
-            flags: Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..meaning_flags(&meaning) },
-            hides_damage: message::is_masked_behind(direction, frame.tag, self.config.redaction),
-            error: None,
-            meaning: &meaning,
-        };
-        let content = match decoded {
-            Ok(mut message) => {
-                let flags = &mut attributes.flags;
-                complete(&mut message, direction, session, &meaning, self.config, flags);
-                Content::Decoded(message)
-            }
-            Err(error) => {
-                attributes.error = Some(error);
-                let name = message::undecoded_name(direction, frame.tag, &context);
-                Content::Undecoded { name, body: message::undecoded_body(direction, frame.tag, frame.body, &context) }
-            }
-        };
-        let (too_long, lost) = rows_of(&content).map_or((0, 0), |rows| (rows.split.too_long(), rows.split.lost()));
-        attributes.flags.limit |= too_long > 0;
-        attributes.flags.midstream |= lost > 0;
-        self.message(about, direction, frame, content, attributes, origin);
+        let message = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok());
+        self.observe(session, about, direction, frame, message, origin, &mut meaning);
+        let copy = self.rows_of(session, direction, frame, message);
+        let too_long = copy.map_or(0, |rows| rows.split.too_long());
+        if about.is_wanted {
+            let statement = meaning.subject.statement();
+            let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
+            let flags = Flags {
+                midstream: meaning.subject.is_unknown(),
+                skipped: meaning.is_skipped,
+                limit: statement.is_some() && sql.is_none(),
+                ..Flags::default()
+            };
+            let told = Told {
+                ts: origin.ts,
+                conn: about.conn,
+                client: &about.client_text,
+                server: &about.server_text,
+                dir: direction,
+                seq: about.seq,
+                packet: origin.packet,
+                frame: *frame,
+                context,
+                query: meaning.query,
+                elapsed_us: meaning.elapsed_us,
+                target: meaning.target,
+                sql,
+                statement: meaning.subject.statement_name(),
+                columns: columns(session, direction, frame.tag, &meaning, self.config.named_rows),
+                copy,
+                flags,
+            };
+            self.sink.message(&told, decoded);
+        }
         if too_long > 0 {
             let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
             let (dir, skipped) = (Some(direction), Some(too_long));
             self.lose(about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
         meaning.is_ready
+    }
+
+    /// The rows of a COPY that are in a message.
+    fn rows_of<'a>(
+        &self,
+        session: &'a Session,
+        direction: Direction,
+        frame: &Frame<'a>,
+        message: Option<&Message<'a>>,
+    ) -> Option<CopyRows<'a>> {
+        let Config { named_rows, redaction, .. } = *self.config;
+        let data = match message? {
+            Message::CopyData(_) => Some(frame.body),
+            Message::CopyDone(_) => None,
+            _ => return None,
+        };
+        session.copy_rows(direction, data, named_rows, redaction)
     }
 
     /// Tells the session of a message.
@@ -148,31 +179,22 @@ impl<S: Sink> Engine<'_, S> {
         self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 
-    pub(super) fn message(
+    /// The line of a message whose header cannot be.
+    pub(super) fn malformed(
         &mut self,
         about: &mut About,
         direction: Direction,
-        frame: &Frame<'_>,
+        (tag, len): (Option<u8>, u32),
         content: Content<'_>,
-        attributes: Attributes<'_>,
+        error: DecodeError,
         origin: Origin,
     ) {
         about.seq += 1;
         self.counters.messages += 1;
-        self.counters.undecoded_messages += u64::from(attributes.error.is_some());
+        self.counters.undecoded_messages += 1;
         if !self.config.records.messages || !about.is_wanted {
             return;
         }
-        let Attributes { meaning, mut flags, hides_damage, error } = attributes;
-        let redaction = self.config.redaction;
-        let statement = meaning.subject.statement();
-        let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
-        flags.limit |= statement.is_some() && sql.is_none();
-        let named = match &content {
-            Content::Decoded(Message::Bind(bind)) => Some(bind.statement),
-            Content::Decoded(Message::Describe(target)) if target.kind == TargetKind::Statement => Some(target.name),
-            _ => None,
-        };
         self.sink.record(&Record::Message(MessageRecord {
             ts: origin.ts,
             conn: about.conn,
@@ -181,29 +203,20 @@ impl<S: Sink> Engine<'_, S> {
             dir: direction,
             seq: about.seq,
             packet: origin.packet,
-            tag: frame.tag.map(Into::into),
-            len: frame.len,
+            tag: tag.map(Into::into),
+            len,
             content,
-            query: meaning.query,
-            elapsed_us: meaning.elapsed_us,
-            sql: sql.map(|text| Sql { text, redaction }),
-            statement: meaning.subject.statement_name().or(named),
-            target: meaning.target,
-            missing: frame.missing,
-            holes: Holes { damage: frame.damage, hides: hides_damage },
-            flags,
-            error: if redaction.hides_values() { error.map(DecodeError::masked) } else { error },
+            query: None,
+            elapsed_us: None,
+            sql: None,
+            statement: None,
+            target: None,
+            missing: 0,
+            holes: Holes::default(),
+            flags: Flags::default(),
+            error: Some(if self.config.redaction.hides_values() { error.masked() } else { error }),
         }));
     }
-}
-
-/// What a line says of a message beside its content.
-pub(super) struct Attributes<'a> {
-    pub(super) meaning: &'a Meaning,
-    pub(super) flags: Flags,
-    /// Whether what was captured behind a hole is not to be written.
-    pub(super) hides_damage: bool,
-    pub(super) error: Option<DecodeError>,
 }
 
 /// Whether a session has to know no more of a message than its type: it is data, or has no body.
@@ -217,56 +230,29 @@ const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> 
     }
 }
 
-/// What is odd about a message from what the session knows.
-fn meaning_flags(meaning: &Meaning) -> Flags {
-    Flags { midstream: meaning.subject.is_unknown(), skipped: meaning.is_skipped, ..Flags::default() }
+/// Whether a message may be given on undecoded. Of COPY data a session finds the rows.
+const fn is_left_to_sink(direction: Direction, frame: &Frame<'_>) -> bool {
+    says_no_more_than_its_type(direction, frame) && !matches!(frame.tag, Some(b'd' | b'c'))
 }
 
-/// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
-fn complete<'a>(
-    message: &mut Message<'a>,
-    direction: Direction,
+/// What the values of a message are.
+fn columns<'a>(
     session: &'a Session,
+    direction: Direction,
+    tag: Option<u8>,
     meaning: &'a Meaning,
-    config: &Config,
-    flags: &mut Flags,
-) {
-    let Config { named_rows: has_named_rows, redaction, .. } = *config;
-    let settings = Some(&session.facts().settings);
-    match message {
-        Message::Bind(bind) => {
-            bind.parameters.settings = settings;
-            bind.parameters.types = meaning.subject.parameter_types();
-        }
-        Message::DataRow(row) => {
+    has_named_rows: bool,
+) -> Option<Columns<'a>> {
+    let (formats, types, fields) = match (direction, tag) {
+        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, meaning.subject.parameter_types(), None),
+        (Direction::Backend, Some(b'D')) => {
             let shape = session.dialogue().row();
-            row.values.formats = session.dialogue().row_formats();
-            row.values.settings = settings;
-            row.values.types = shape.map_or(Types::default(), RowShape::types);
-            row.values.columns = shape.filter(|_| has_named_rows).map(RowShape::fields);
-            flags.midstream |= row.values.formats.is_unknown() && !row.values.list.is_empty();
+            let fields = shape.filter(|_| has_named_rows).map(RowShape::fields);
+            (session.dialogue().row_formats(), shape.map_or(Types::default(), RowShape::types), fields)
         }
-        Message::FunctionCall(call) => call.arguments.settings = settings,
-        Message::FunctionCallResponse(response) => {
-            response.value.format = session.dialogue().row_formats().get(0);
-            response.value.settings = settings;
-            flags.midstream |= response.value.format.is_none();
-        }
-        Message::CopyData(copy) => {
-            copy.rows = session.copy_rows(direction, Some(copy.data.bytes), has_named_rows, redaction);
-            flags.midstream |= copy.data.format.is_none() && copy.rows.is_none();
-        }
-        Message::CopyDone(copy) => copy.rows = session.copy_rows(direction, None, has_named_rows, redaction),
-        Message::UnknownAuthenticationResponse(_) => flags.midstream = true,
-        _ => {}
-    }
-}
-
-/// The rows of a COPY that are in a message.
-const fn rows_of<'a>(content: &Content<'a>) -> Option<CopyRows<'a>> {
-    match content {
-        Content::Decoded(Message::CopyData(copy)) => copy.rows,
-        Content::Decoded(Message::CopyDone(copy)) => copy.rows,
-        _ => None,
-    }
+        (Direction::Frontend, Some(b'F')) => (Formats::Unknown, Types::default(), None),
+        (Direction::Backend, Some(b'V')) => (session.dialogue().row_formats(), Types::default(), None),
+        _ => return None,
+    };
+    Some(Columns { formats, types, fields, settings: &session.facts().settings })
 }

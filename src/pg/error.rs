@@ -41,6 +41,17 @@ impl<'a> Fields<'a> {
         Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction })
     }
 
+    /// The fields as they are on the wire, and what they are beside.
+    pub(crate) const fn as_parts(&self) -> (&'a [u8], FieldsShape) {
+        (self.bytes, FieldsShape { cut: self.cut, encoding: self.encoding, redaction: self.redaction })
+    }
+
+    /// The fields that had these parts.
+    pub(crate) const fn from_parts(bytes: &'a [u8], shape: FieldsShape) -> Self {
+        let FieldsShape { cut, encoding, redaction } = shape;
+        Self { bytes, cut, encoding, redaction }
+    }
+
     /// The fields in the order in which they were sent: their codes and values.
     pub fn iter(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
         let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
@@ -84,6 +95,14 @@ impl<'a> Fields<'a> {
     fn others(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
         self.named().filter_map(|(code, name, text)| name.is_none().then_some((code, text)))
     }
+}
+
+/// What [`Fields`] are beside their bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FieldsShape {
+    cut: bool,
+    encoding: Encoding,
+    redaction: Redaction,
 }
 
 /// Fields that outlive their message, in a buffer that can be used again.

@@ -107,7 +107,26 @@ impl<T> List<'_, T> {
     }
 }
 
+/// What a [`List`] is beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListShape {
+    count: usize,
+    cut: bool,
+    encoding: Encoding,
+}
+
 impl<'a, T> List<'a, T> {
+    /// What it is beside its bytes.
+    pub(crate) const fn shape(&self) -> ListShape {
+        ListShape { count: self.count, cut: self.cut, encoding: self.encoding }
+    }
+
+    /// The list that had these bytes and this shape.
+    pub(crate) const fn from_parts(bytes: &'a [u8], shape: ListShape) -> Self {
+        let ListShape { count, cut, encoding } = shape;
+        Self { bytes, count, cut, encoding, items: PhantomData }
+    }
+
     /// The items as they are on the wire.
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes

@@ -176,6 +176,9 @@ impl Serialize for Message<'_> {
     }
 }
 
+/// A message, or why its body could not be decoded.
+pub type Decoded<'a> = Result<Message<'a>, DecodeError>;
+
 impl<'a> Message<'a> {
     /// Decodes the body of a frame.
     ///

@@ -220,6 +220,16 @@ impl<'a> Types<'a> {
         Self(oids.as_bytes())
     }
 
+    /// The types as they are on the wire.
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The types that were these on the wire.
+    pub(crate) const fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The type of the value at an index, 0 where it is not known.
     pub fn get(self, index: usize) -> u32 {
         self.0.get(4 * index..).and_then(|types| types.first_chunk()).map_or(0, |oid| u32::from_be_bytes(*oid))

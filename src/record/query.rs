@@ -100,6 +100,26 @@ pub struct QueryRecord<'a> {
     pub flags: Flags,
 }
 
+impl QueryRecord<'_> {
+    /// What of it is not borrowed.
+    pub(crate) fn without_borrowed(&self) -> QueryRecord<'static> {
+        QueryRecord {
+            client: "",
+            server: "",
+            user: None,
+            database: None,
+            application: None,
+            sql: None,
+            statement: None,
+            portal: None,
+            params: None,
+            command: Tags::default(),
+            error: None,
+            ..*self
+        }
+    }
+}
+
 impl<'a> Failure<'a> {
     /// The fields of an ErrorResponse.
     pub fn new(fields: Fields<'a>) -> Self {

@@ -69,6 +69,16 @@ pub(super) const SMALL: usize = 4 * 1024;
 pub struct Tags<'a>(&'a [u8]);
 
 impl<'a> Tags<'a> {
+    /// The tags, each with a zero byte behind it.
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The tags that were these bytes.
+    pub(crate) const fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The tags.
     pub fn iter(self) -> impl Iterator<Item = Text<'a>> {
         // Each ends with a zero byte.

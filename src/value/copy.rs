@@ -130,7 +130,7 @@ pub struct Splitter {
 }
 
 /// What is remembered from one piece of data to the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     scanner: Scanner,
     /// Whether what begins, or has begun, is the header.
@@ -163,6 +163,24 @@ impl Splitter {
             carry,
             options,
         }
+    }
+
+    /// What [`Splitter::split`] needs of it now, for the data that was pushed last.
+    pub(crate) fn snapshot(&self) -> Self {
+        Self { options: self.options.clone(), whole: self.whole.clone(), carry: Vec::new(), ..*self }
+    }
+
+    /// Whether a snapshot that was taken before serves as well as one that is taken now: it does while nothing has been carried
+    /// from one piece to the next.
+    pub(crate) fn splits_like(&self, snapshot: &Self) -> bool {
+        let is_plain = |splitter: &Self| splitter.whole.is_empty() && splitter.rest.is_none();
+        is_plain(self)
+            && is_plain(snapshot)
+            && (self.before, self.is_end, self.too_long, self.lost)
+                == (snapshot.before, snapshot.is_end, snapshot.too_long, snapshot.lost)
+            && (self.state.unfinished, self.longest, self.encoding)
+                == (snapshot.state.unfinished, snapshot.longest, snapshot.encoding)
+            && self.options == snapshot.options
     }
 
     /// Takes the data of a message.
@@ -277,6 +295,11 @@ pub struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
+    /// What splits it.
+    pub(crate) const fn splitter(self) -> &'a Splitter {
+        self.splitter
+    }
+
     /// How its text is to be read.
     pub(crate) const fn encoding(self) -> Encoding {
         self.splitter.encoding

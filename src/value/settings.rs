@@ -11,7 +11,7 @@ use crate::encoding::Encoding;
 /// A server reports all of them when a session begins, and whenever one changes. Where that was not seen, a value is read
 /// as far as its form tells what it is. (Since PostgreSQL 14, a change is reported just before ReadyForQuery: rows that
 /// come between a SET and that, in one query, are read by the settings before it.)
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     pub(super) encoding: Encoding,
     pub(super) date_order: Option<DateOrder>,

@@ -18,7 +18,7 @@ pub(super) enum End {
 }
 
 /// What is remembered from one piece to the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scanner {
     Lines(Lines),
     Binary(Binary),
@@ -102,7 +102,7 @@ impl Scanner {
 }
 
 /// Rows that end with a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lines {
     /// What opens and closes quotes, in CSV.
     quote: Option<u8>,
@@ -228,7 +228,7 @@ impl Lines {
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// A header; rows, of which each has the number of its fields, and each field its length; a trailer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
     Signature {
         read: usize,

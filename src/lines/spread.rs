@@ -1,0 +1,166 @@
+//! Lines that other threads make of records, and write in the order of the records.
+//!
+//! ```text
+//!                       +--> worker: lines of a batch --+
+//!   records -> batch ---+--> worker: lines of a batch --+--> writer: batches in their order
+//!                       +--> worker: lines of a batch --+
+//! ```
+//!
+//! A batch goes to whichever worker is free, and a receiver of its lines to the writer, which waits for one after the other. So the
+//! bytes are the same however many workers there are. The number of batches is bounded.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use pgdissect::output::frozen::Batch;
+
+use super::form::Form;
+use super::out::Out;
+
+/// A batch with as many records is full; or with as many bytes: what a core's own cache holds, with the lines made of it.
+const FULL_RECORDS: usize = 1_024;
+const FULL_BYTES: usize = 128 * 1024;
+
+/// How many batches there may be for each worker: one that it works on, and one that waits.
+const BATCHES_EACH: usize = 2;
+
+/// The threads, and the way to them.
+pub(super) struct Spread {
+    batch: Batch,
+    work: Option<Sender<Job>>,
+    order: Option<Sender<Receiver<Vec<u8>>>>,
+    used: Receiver<Batch>,
+    workers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<Out>>,
+    state: Arc<State>,
+}
+
+/// A batch, and where its lines are waited for.
+struct Job {
+    batch: Batch,
+    lines: Sender<Vec<u8>>,
+}
+
+/// What the threads have to say.
+#[derive(Default)]
+struct State {
+    has_failed: AtomicBool,
+    /// The first error of the output: nothing is written behind it.
+    error: Mutex<Option<io::Error>>,
+    /// Messages that could not be decoded, of those that nobody had decoded before.
+    undecoded: AtomicU64,
+}
+
+impl Spread {
+    /// Threads that write lines in a form to `out`: the writer, and so many workers.
+    pub(super) fn new(form: &Form, out: Out, workers: usize) -> Self {
+        let batches = BATCHES_EACH * workers;
+        let (work, jobs) = bounded::<Job>(batches);
+        let (order, promises) = bounded::<Receiver<Vec<u8>>>(batches);
+        let (spare_in, spare) = bounded::<Vec<u8>>(batches);
+        let (used_in, used) = bounded::<Batch>(batches);
+        let state = Arc::new(State::default());
+        let workers = (0..workers)
+            .map(|_| {
+                let (jobs, spare, used, form) = (jobs.clone(), spare.clone(), used_in.clone(), form.another());
+                let state = Arc::clone(&state);
+                thread::spawn(move || make_lines(&jobs, &spare, &used, form, &state))
+            })
+            .collect();
+        let of_writer = Arc::clone(&state);
+        let writer = Some(thread::spawn(move || write(&promises, &spare_in, out, &of_writer)));
+        Self { batch: Batch::default(), work: Some(work), order: Some(order), used, workers, writer, state }
+    }
+
+    /// Puts something into the batch, and hands that over where it is full.
+    pub(super) fn fill(&mut self, fill: impl FnOnce(&mut Batch) -> io::Result<()>) {
+        if let Err(error) = fill(&mut self.batch) {
+            self.state.fail(error);
+        }
+        if self.batch.len() >= FULL_RECORDS || self.batch.bytes() >= FULL_BYTES {
+            self.hand_on();
+        }
+    }
+
+    /// Hands the batch over.
+    pub(super) fn hand_on(&mut self) {
+        if self.batch.len() == 0 {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.batch, self.used.try_recv().unwrap_or_default());
+        let (lines, promise) = bounded(1);
+        // Where the threads are gone, the error that ended them is told by `check`.
+        if let (Some(order), Some(work)) = (&self.order, &self.work) {
+            let _ = order.send(promise);
+            let _ = work.send(Job { batch, lines });
+        }
+    }
+
+    /// The error that stopped the writing, where there was one.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if !self.state.has_failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// Waits until everything is written, and gives back where to.
+    pub(super) fn finish(&mut self) -> io::Result<Out> {
+        self.hand_on();
+        (self.work, self.order) = (None, None);
+        let broke_off = || io::Error::other("a thread that writes lines broke off");
+        let workers_are_done = self.workers.drain(..).fold(true, |done, worker| worker.join().is_ok() && done);
+        let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(broke_off);
+        self.check()?;
+        if workers_are_done { out } else { Err(broke_off()) }
+    }
+
+    /// How many messages could not be decoded by the threads. All is known when it is finished.
+    pub(super) fn undecoded(&self) -> u64 {
+        self.state.undecoded.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    fn fail(&self, error: io::Error) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+    }
+}
+
+fn make_lines(jobs: &Receiver<Job>, spare: &Receiver<Vec<u8>>, used: &Sender<Batch>, mut form: Form, state: &State) {
+    for Job { mut batch, lines: reply } in jobs {
+        let mut lines = spare.try_recv().unwrap_or_default();
+        let undecoded = match form.batch(&mut lines, &batch) {
+            Ok(undecoded) => undecoded,
+            Err(error) => {
+                state.fail(error);
+                return;
+            }
+        };
+        state.undecoded.fetch_add(undecoded, Ordering::Relaxed);
+        let _ = reply.send(lines);
+        batch.clear();
+        let _ = used.try_send(batch);
+    }
+}
+
+fn write(promises: &Receiver<Receiver<Vec<u8>>>, spare: &Sender<Vec<u8>>, mut out: Out, state: &State) -> Out {
+    for promise in promises {
+        // A worker that broke off has said why.
+        let Ok(mut lines) = promise.recv() else { break };
+        // Lines are for people and pipes: what is written is seen, unless more is right behind it.
+        let written = out.write(&lines).and_then(|()| if promises.is_empty() { out.flush() } else { Ok(()) });
+        if let Err(error) = written {
+            state.fail(error);
+            break;
+        }
+        lines.clear();
+        lines.shrink_to(super::KEPT);
+        let _ = spare.try_send(lines);
+    }
+    out
+}

@@ -1,0 +1,162 @@
+//! A message before its line is made: its frame, and what its session knows of it.
+//!
+//! What the line says beside is decoded from the frame: by the one who makes the line, which may be another thread, when the
+//! session is further on. So nothing here is anything but a copy or a borrow of what was known when the message came.
+
+use super::{Content, Flags, Holes, MessageRecord};
+use crate::direction::Direction;
+use crate::pg::copy::CopyRows;
+use crate::pg::extended::TargetKind;
+use crate::pg::frame::Frame;
+use crate::pg::list::List;
+use crate::pg::message::{self, Context, Decoded, Message};
+use crate::pg::row::{Field, Formats, Types};
+use crate::pg::text::{Sql, Text};
+use crate::time::Timestamp;
+use crate::value::Settings;
+
+/// A message, and what its session knows of it. The fields that are not explained are those of [`MessageRecord`].
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Told<'a> {
+    pub ts: Timestamp,
+    pub conn: u64,
+    pub client: &'a str,
+    pub server: &'a str,
+    pub dir: Direction,
+    pub seq: u64,
+    pub packet: u64,
+    /// The message as it lay in the stream.
+    pub frame: Frame<'a>,
+    /// What its decoding depends on.
+    pub context: Context,
+    pub query: Option<u64>,
+    pub elapsed_us: Option<u64>,
+    pub target: Option<u64>,
+    /// The SQL that the name in it stands for.
+    pub sql: Option<Text<'a>>,
+    /// The name of the statement, where the message does not have it itself.
+    pub statement: Option<Text<'a>>,
+    /// What its values are, where it has some.
+    pub columns: Option<Columns<'a>>,
+    /// The rows of a COPY in it.
+    pub copy: Option<CopyRows<'a>>,
+    /// What is odd about it, as far as the session knows.
+    pub flags: Flags,
+}
+
+/// What values are, as far as the session knows: those of a row, of parameters, of a function.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// Their formats, but for those of parameters.
+    pub formats: Formats<'a>,
+    /// Their types.
+    pub types: Types<'a>,
+    /// The columns of a row, where it is to be written by their names.
+    pub fields: Option<List<'a, Field<'a>>>,
+    /// How values are written.
+    pub settings: &'a Settings,
+}
+
+impl<'a> Told<'a> {
+    /// The name of the message, as its line has it. One that can only be told by its content must be decoded.
+    pub fn name(&self, decoded: Option<&Decoded<'_>>) -> &'static str {
+        match decoded {
+            Some(Ok(message)) => message.name(),
+            _ => message::undecoded_name(self.dir, self.frame.tag, &self.context),
+        }
+    }
+
+    /// The message, decoded.
+    pub fn decode(&self) -> Decoded<'a> {
+        Message::decode(self.dir, &self.frame, &self.context)
+    }
+
+    /// What its line says. It is decoded here where it was not yet.
+    pub fn record(&self, decoded: Option<Decoded<'a>>) -> MessageRecord<'a> {
+        let Self { frame, context, sql, .. } = self;
+        let redaction = context.redaction;
+        let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
+        let mut statement = self.statement;
+        let (content, error) = match decoded.unwrap_or_else(|| self.decode()) {
+            Ok(mut message) => {
+                self.complete(&mut message, &mut flags);
+                statement = statement.or(match &message {
+                    Message::Bind(bind) => Some(bind.statement),
+                    Message::Describe(target) if target.kind == TargetKind::Statement => Some(target.name),
+                    _ => None,
+                });
+                (Content::Decoded(message), None)
+            }
+            Err(error) => {
+                let name = message::undecoded_name(self.dir, frame.tag, context);
+                let body = message::undecoded_body(self.dir, frame.tag, frame.body, context);
+                let error = if redaction.hides_values() { error.masked() } else { error };
+                (Content::Undecoded { name, body }, Some(error))
+            }
+        };
+        if let Some(rows) = &self.copy {
+            flags.limit |= rows.split.too_long() > 0;
+            flags.midstream |= rows.split.lost() > 0;
+        }
+        let hides = message::is_masked_behind(self.dir, frame.tag, redaction);
+        MessageRecord {
+            ts: self.ts,
+            conn: self.conn,
+            client: self.client,
+            server: self.server,
+            dir: self.dir,
+            seq: self.seq,
+            packet: self.packet,
+            tag: frame.tag.map(Into::into),
+            len: frame.len,
+            content,
+            query: self.query,
+            elapsed_us: self.elapsed_us,
+            sql: sql.map(|text| Sql { text, redaction }),
+            statement,
+            target: self.target,
+            missing: frame.missing,
+            holes: Holes { damage: frame.damage, hides },
+            flags,
+            error,
+        }
+    }
+
+    /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
+    fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
+        if let Some(columns) = self.columns {
+            columns.complete(message, flags);
+        }
+        match message {
+            Message::CopyData(copy) => {
+                copy.rows = self.copy;
+                flags.midstream |= copy.data.format.is_none() && self.copy.is_none();
+            }
+            Message::CopyDone(copy) => copy.rows = self.copy,
+            Message::UnknownAuthenticationResponse(_) => flags.midstream = true,
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Columns<'a> {
+    fn complete(self, message: &mut Message<'a>, flags: &mut Flags) {
+        let Self { formats, types, fields, settings } = self;
+        match message {
+            Message::Bind(bind) => (bind.parameters.types, bind.parameters.settings) = (types, Some(settings)),
+            Message::DataRow(row) => {
+                let values = &mut row.values;
+                (values.formats, values.types, values.columns) = (formats, types, fields);
+                values.settings = Some(settings);
+                flags.midstream |= formats.is_unknown() && !values.list.is_empty();
+            }
+            Message::FunctionCall(call) => call.arguments.settings = Some(settings),
+            Message::FunctionCallResponse(response) => {
+                (response.value.format, response.value.settings) = (formats.get(0), Some(settings));
+                flags.midstream |= response.value.format.is_none();
+            }
+            _ => {}
+        }
+    }
+}
