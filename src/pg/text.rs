@@ -142,14 +142,10 @@ impl<'a> Sql<'a> {
         KeptText { bytes, encoding: text.encoding }
     }
 
-    /// Whether it is plain where a string ends in it: where text is not what its encoding says, it is not.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.text.1 == Encoding::UTF8
-    }
-
     /// Puts the SQL without its constants into a buffer, in place of what is there.
     pub fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
-        if self.redaction.hides_values() {
+        // Where text is not what its encoding says, where a string ends in it may be uncertain.
+        if self.redaction.hides_values() || self.text.1 != Encoding::UTF8 {
             let redacted = redact(self.text.0);
             normalized.clear();
             normalized.extend_from_slice(&redacted.text);

@@ -137,10 +137,8 @@ pub struct QuerySql<'a>(pub Sql<'a>);
 struct SqlAndForm<'a> {
     /// The SQL.
     sql: Sql<'a>,
-    /// The SQL as pg_stat_statements shows it: with `$n` for its constants, on one line. Absent where it is not what its encoding
-    /// says, so that it is not known where a string ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    normalized: Option<Text<'a>>,
+    /// The SQL as pg_stat_statements shows it: with `$n` for its constants, on one line.
+    normalized: Text<'a>,
     /// What all SQL of that shape shares, also under other releases: 16 hexadecimal digits.
     fingerprint: Fingerprint,
 }
@@ -149,8 +147,7 @@ impl Serialize for QuerySql<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut normalized = Vec::new();
         let fingerprint = Fingerprint(self.0.normalize(&mut normalized).fingerprint);
-        let normalized = self.0.is_readable().then_some(Text::utf8(&normalized));
-        SqlAndForm { sql: self.0, normalized, fingerprint }.serialize(serializer)
+        SqlAndForm { sql: self.0, normalized: Text(&normalized, self.0.text.1), fingerprint }.serialize(serializer)
     }
 }
 

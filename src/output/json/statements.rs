@@ -91,10 +91,8 @@ impl Statements {
         }
         let start = out.len();
         let form = sql.normalize(&mut self.normalized);
-        if sql.is_readable() {
-            put(out, br#","normalized":"#);
-            bodies::text(out, Text::utf8(&self.normalized));
-        }
+        put(out, br#","normalized":"#);
+        bodies::text(out, Text(&self.normalized, sql.text.1));
         put(out, br#","fingerprint":""#);
         form.fingerprint.0.to_be_bytes().into_iter().for_each(|byte| put(out, &hex::digits(byte)));
         out.push(b'"');
