@@ -337,7 +337,8 @@ mod tests {
     fn a_byte_that_looks_like_a_backslash_hides_no_secret() {
         // The last byte of the character is a backslash in ASCII.
         let sql = b"COMMENT ON ROLE a IS E'\x95\x5c'; ALTER ROLE a PASSWORD'hunter2'; SELECT '\x95\x5c'";
-        let masked = |sql, encoding| json(Sql { text: Text(sql, Encoding::named(encoding)), redaction: Redaction::Secrets });
+        let masked =
+            |sql, encoding| json(Sql { text: Text(sql, Encoding::named(encoding)), redaction: Redaction::Secrets });
         assert_eq!(masked(sql, "SJIS"), r#""COMMENT ON ROLE a IS E'表'; ALTER ROLE a PASSWORD'***'; SELECT '表'""#);
         for encoding in ["UTF8", "JOHAB", "SHIFT_JIS_2004"] {
             assert!(!masked(sql, encoding).contains("68756e74657232"), "{encoding}");
