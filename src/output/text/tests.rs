@@ -2,12 +2,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pg::auth::Asked;
+use crate::pg::copy::CopyRows;
 use crate::pg::frame::Frame;
 use crate::pg::message::{self, Context, Message};
 use crate::pg::text::Excerpt;
 use crate::record::{Flags, Holes, KernelStats};
 use crate::redaction::Redaction;
+use crate::sql::statement::Statement;
 use crate::time::Precision;
+use crate::value::Settings;
+use crate::value::copy::Splitter;
 
 /// The line of a message, behind the column of its connection.
 fn line(direction: Direction, tag: u8, body: &[u8], context: &Context) -> String {
@@ -228,6 +232,36 @@ fn losses_and_counters_are_in_words() {
         "STATS            1 packet (0 bytes), 2 connections (0 open), 0 messages, 0 reports of loss, \
          3 packets damaged; kernel: 9 packets received, 0 dropped"
     );
+}
+
+#[test]
+fn rows_of_a_copy_are_in_parentheses_and_what_is_in_none_is_said() {
+    let copied = |sql: &[u8], pieces: &[&[u8]]| {
+        let Statement::Copy(copy) = Statement::of(sql) else { panic!("no COPY") };
+        let mut splitter = Splitter::new(copy.options.unwrap().into_owned(), &Settings::default(), 60);
+        pieces.iter().for_each(|piece| splitter.push(piece));
+        let mut record = record(Direction::Frontend, Some(b'd'), pieces.last().unwrap(), &Context::default());
+        if let Content::Decoded(Message::CopyData(copy)) = &mut record.content {
+            let split = splitter.split(copy.data.bytes);
+            copy.rows = Some(CopyRows { split, keys: &[], redaction: Redaction::default() });
+        }
+        written(&Record::Message(record), false).rsplit_once("CopyData ").unwrap().1.trim_start().to_owned()
+    };
+    let csv = b"COPY t FROM STDIN CSV HEADER";
+    assert_eq!(
+        copied(csv, &[b"id,a b\n1,\"x\ny\"\n,\"\"\nabc"]),
+        r"header=('id', 'a b') (1, E'x\ny'), (NULL, '') (3 bytes unfinished)"
+    );
+    let text = b"COPY t FROM STDIN";
+    assert_eq!(copied(text, &[&[b'x'; 40], &[b'x'; 40], b"\n"]), "(81 bytes too long)");
+    assert_eq!(copied(text, &[b"a\n\\.\nb\n"]), r"('a') no row: E'\\.\nb\n'");
+    let binary = b"COPY t FROM STDIN BINARY";
+    let data = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x01a\xff\xff\xff\xff";
+    assert_eq!(copied(binary, &[data]), r"(\x61, NULL)");
+    assert_eq!(copied(binary, &[data, b"\xff\xff"]), "(no row)");
+    let many: Vec<u8> = (100..200).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    let many = copied(text, &[&many]);
+    assert!(many.starts_with("(100), (101), ") && many.ends_with(", … (100 rows)") && many.len() < 300, "{many}");
 }
 
 #[test]
