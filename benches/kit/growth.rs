@@ -42,23 +42,23 @@ pub(crate) fn growth(dir: &Path) -> anyhow::Result<()> {
         Point::new(title, size * MB, move |tap| requests(tap, 10, size * MB))
     });
     let at_once = [1, 10, 100, 1_000, 10_000, 100_000].map(|connections| {
-        let title = format!("200,000 requests on {} connections at once", grouped(connections));
+        let title = format!("200,000 requests, connections at once: {}", grouped(connections));
         Point::new(title, 200 * MB, move |tap| at_once(tap, connections))
     });
     let in_turn = [100, 1_000, 10_000, 100_000].map(|connections| {
-        let title = format!("{} connections of 5 requests, one after the other", grouped(connections));
+        let title = format!("connections of 5 requests, one after the other: {}", grouped(connections));
         Point::new(title, connections * 5_000, move |tap| in_turn(tap, connections))
     });
     let results = [1, 16, 256, 1_024].map(|size| {
-        let title = format!("one result of 4 columns, {} MB", grouped(size));
-        // A row is 123 bytes; a twentieth of the file is headers of packets.
+        let title = format!("one result, 4 columns, {} MB", grouped(size));
+        // A row is about 115 bytes; a twentieth of the file is headers of packets.
         Point::new(title, size * MB, move |tap| {
             let mut connection = tap.open(0);
-            made::accounts(tap, &mut connection, size * MB * 95 / 100 / 123);
+            made::accounts(tap, &mut connection, size * MB * 95 / 100 / 115);
         })
     });
     let columns = [4, 40, 400, 1_600].map(|columns| {
-        let title = format!("one result of {} columns, 64 MB", grouped(columns));
+        let title = format!("one result of 64 MB, columns: {}", grouped(columns));
         Point::new(title, 64 * MB, move |tap| table(tap, columns as usize, 64 * MB))
     });
 
@@ -104,7 +104,7 @@ fn one(point: &Point, dir: &Path) -> anyhow::Result<()> {
             }
         }
     }
-    let megabytes = format!("{:.0} MB", capture.bytes as f64 / MB as f64);
+    let megabytes = format!("{:.1} MB", capture.bytes as f64 / MB as f64);
     let mut cells = vec![point.title.clone(), megabytes, grouped(capture.messages)];
     for ((ratios, times), peak) in ratios.into_iter().zip(times).zip(peaks) {
         let nanos = median(times);

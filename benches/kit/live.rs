@@ -21,6 +21,9 @@ use crate::{command, grouped, mib, pgdissect, print_row, progress};
 /// About how long pgbench runs, in seconds.
 const SECONDS: f64 = 10.0;
 
+/// Transactions whose packets are more than what the command and the kernel hold for a slow reader.
+const TOO_MANY: u64 = 400_000;
+
 /// As pgbench -S, but of no table, so that any database will do, and is as it was afterwards.
 const SCRIPT: &str = "\\set aid random(1, 1000000)\nSELECT :aid::int AS aid, repeat(' ', 84) AS filler;\n";
 
@@ -42,7 +45,7 @@ impl Listener {
             Self::Tcpdump => "tcpdump, -w file",
             Self::IntoFile => "pgdissect, -o file",
             Self::IntoPipe => "pgdissect, pipe",
-            Self::IntoSlowPipe => "pgdissect, pipe that is read at 1 MB/s, -B 2048",
+            Self::IntoSlowPipe => "pgdissect, pipe that is read at 1 MB/s",
         }
     }
 }
@@ -75,24 +78,25 @@ pub(crate) fn live(dir: &Path) -> anyhow::Result<()> {
     fs::write(&script.0, SCRIPT)?;
     for clients in [1, 2 * cpus] {
         progress(&format!("live, {clients} clients: how fast they are"));
-        let trial = 5_000;
+        let trial = 20_000 / clients as u64;
         let (time, _) = pgbench(&script.0, clients, trial)?;
-        let transactions = (SECONDS / time.as_secs_f64() * f64::from(trial)) as u32;
+        let transactions = (SECONDS / time.as_secs_f64() * trial as f64) as u64;
         let listeners = [Listener::Nobody, Listener::Tcpdump, Listener::IntoFile, Listener::IntoPipe];
-        for listener in listeners.into_iter().chain((clients == 1).then_some(Listener::IntoSlowPipe)) {
-            progress(&format!("live, {clients} clients: {}", listener.title()));
+        for listener in listeners {
             one(listener, clients, transactions, &script.0, dir)?;
         }
     }
+    one(Listener::IntoSlowPipe, 1, TOO_MANY, &script.0, dir)?;
     println!();
     Ok(())
 }
 
-fn one(listener: Listener, clients: usize, transactions: u32, script: &Path, dir: &Path) -> anyhow::Result<()> {
+fn one(listener: Listener, clients: usize, transactions: u64, script: &Path, dir: &Path) -> anyhow::Result<()> {
+    progress(&format!("live, {clients} clients: {}", listener.title()));
     let out = Scratch(dir.join("live.out"));
     let (pgbench, heard) = listen(listener, &out.0, || pgbench(script, clients, transactions))?;
     let (time, idle) = pgbench;
-    let speed = f64::from(transactions) * clients as f64 / time.as_secs_f64();
+    let speed = transactions as f64 * clients as f64 / time.as_secs_f64();
     let mut cells = vec![clients.to_string(), listener.title().to_owned(), grouped(speed as u64)];
     cells.push(format!("{:.0}%", idle * 100.0));
     if let Some(Heard { taken, messages, losses, received, dropped }) = heard {
@@ -157,8 +161,7 @@ fn listen<T>(
 }
 
 fn command_of(listener: Listener, out: &Path) -> Vec<OsString> {
-    // What is held for a slow reader, in the process and in the kernel, has to be less than there is in all.
-    let buffer = if listener == Listener::IntoSlowPipe { 2_048 } else { DEFAULT_BUFFER_KIB }.to_string();
+    let buffer = DEFAULT_BUFFER_KIB.to_string();
     let mut args: Vec<OsString> = ["-i", "lo", "-B", &buffer].map(Into::into).to_vec();
     if listener == Listener::Tcpdump {
         args.extend(["-Z", "root", "-w"].map(Into::into));
@@ -178,7 +181,7 @@ fn port() -> String {
 
 /// Runs so many transactions on each of so many connections; says how long that took, and what share of the time of all
 /// processors was idle.
-fn pgbench(script: &Path, clients: usize, transactions: u32) -> anyhow::Result<(Duration, f64)> {
+fn pgbench(script: &Path, clients: usize, transactions: u64) -> anyhow::Result<(Duration, f64)> {
     let mut pgbench = Command::new("pgbench");
     if std::env::var_os("PGHOST").is_none() {
         pgbench.env("PGHOST", "127.0.0.1");
