@@ -139,6 +139,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Tells the session of a message.
+    #[expect(clippy::too_many_arguments, reason = "what it means is written where it is asked for, not moved there")]
     fn observe(
         &mut self,
         session: &mut Session,

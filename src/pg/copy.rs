@@ -79,8 +79,7 @@ impl Serialize for CopyRows<'_> {
         let split = self.split;
         let rest = split.rest();
         let body = Body {
-            // Names, as they are in a RowDescription.
-            header: split.header().map(|row| Row { row, keys: &[], redaction: Redaction::Nothing }),
+            header: split.header().map(|row| Row { row, keys: &[], redaction: self.redaction }),
             rows: Some(Rows(self)),
             unfinished: split.unfinished(),
             skipped: split.too_long() + split.lost(),

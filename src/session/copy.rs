@@ -35,6 +35,8 @@ struct Rows {
     splitter: Splitter,
     /// The names of the columns, all different; none where they are not known.
     keys: Vec<String>,
+    /// They are what the header says: data, for a client may write anything there.
+    is_named_by_data: bool,
     /// Bytes of the last message are missing.
     is_cut: bool,
     /// CopyDone has come.
@@ -130,6 +132,7 @@ impl Copying {
         let rows = self.rows.as_ref().filter(|rows| rows.from == from && rows.is_done == data.is_none())?;
         let split = rows.splitter.split(data.unwrap_or_default());
         let is_left = data.is_some() || !split.is_empty();
+        let has_keys = has_keys && !(rows.is_named_by_data && redaction.hides_values());
         is_left.then(|| CopyRows { split, keys: if has_keys { &rows.keys } else { &[] }, redaction })
     }
 
@@ -156,7 +159,15 @@ impl Rows {
         let splitter = Splitter::new(options.into_owned(), settings, longest);
         let names = copy.columns.iter().map(|name| Text(name, sql.1));
         let (keys, share_of_keys) = keys(names, budget).unwrap_or_default();
-        Some(Self { from, splitter, keys, is_cut: false, is_done: false, _shares: [share, share_of_keys] })
+        Some(Self {
+            from,
+            splitter,
+            keys,
+            is_named_by_data: false,
+            is_cut: false,
+            is_done: false,
+            _shares: [share, share_of_keys],
+        })
     }
 
     /// The format of its data.
@@ -182,7 +193,7 @@ impl Rows {
         let names = fields.iter().map(|field| Text(field.bytes.as_deref().unwrap_or_default(), encoding));
         if let Some((keys, share)) = keys(names, budget) {
             let [_, of_keys] = &mut self._shares;
-            (self.keys, *of_keys) = (keys, share);
+            (self.keys, *of_keys, self.is_named_by_data) = (keys, share, true);
         }
     }
 }

@@ -153,13 +153,13 @@ impl Dialogue {
                 if matches!(request, Request::Sync | Request::CopyEnd) {
                     executions.get(number)
                 } else {
-                    let execution = executions.begin(number, seen.at, seen.packet, &mut shared.spare);
-                    execution.map(|execution| {
+                    let mut execution = executions.begin(number, seen.at, seen.packet, &mut shared.spare);
+                    if let Some(execution) = &mut execution {
                         execution.is_uncertain |= pending.is_uncertain();
                         execution.is_truncated |= seen.is_cut;
                         execution.is_limited |= place == Place::TooMany;
-                        execution
-                    })
+                    }
+                    execution
                 }
             }
             _ => None,

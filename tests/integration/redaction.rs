@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket};
 use crate::contract;
+use crate::wire::{From, Tcp, message, startup};
 
 /// Every line in both formats, those of counters too.
 fn written(packets: &[OwnedPacket], config: Config) -> String {
@@ -125,6 +126,105 @@ fn no_planted_value_is_written_where_packets_are_cut_or_lost() {
         let left: Vec<_> = left.map(|(_, packet)| packet.clone()).collect();
         assert_nothing_leaks(&left, without_values(), "many packets are lost");
     }
+}
+
+/// A session in an encoding in which much that may be data is said: SQL, a row, an error, COPY data both ways in all formats.
+/// `word` is a name, and a part of all data.
+fn said_in(encoding: &str, word: &[u8]) -> Vec<(From, Vec<u8>)> {
+    let say = |text: &[u8]| {
+        let pieces: Vec<_> = text.split(|byte| *byte == b'@').collect();
+        pieces.join(word)
+    };
+    let client = |tag, body: &[u8]| (From::Client, message(tag, &say(body)));
+    let server = |messages: &[(u8, &[u8])]| {
+        let bytes: Vec<_> = messages.iter().map(|(tag, body)| message(*tag, &say(body))).collect();
+        (From::Server, bytes.concat())
+    };
+    let ready = (b'Z', &b"I"[..]);
+    let copied = (b'C', &b"COPY 2\0"[..]);
+    let told = format!("client_encoding\0{encoding}\0");
+    let value = say(b"planted @");
+    let row = [b"\0\x02", &(value.len() as u32).to_be_bytes()[..], &value, b"\xff\xff\xff\xff"].concat();
+    let of_copy = [b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", &row[..]].concat();
+    let mut turns = vec![
+        (From::Client, startup()),
+        server(&[(b'R', &[0; 4]), (b'S', told.as_bytes()), ready]),
+        client(b'Q', b"SELECT 'planted @', E'@', 'planted', \"@\" -- planted @\0"),
+        (From::Server, [message(b'D', &row), message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()),
+        client(b'Q', b"INSERT INTO t VALUES ('planted @')\0"),
+        server(&[(b'E', b"SERROR\0C22P02\0Mplanted @\0Dplanted @\0s@\0\0"), ready]),
+    ];
+    for sql in ["COPY t FROM STDIN\0", "COPY t FROM STDIN (HEADER)\0", "COPY t FROM STDIN (FORMAT csv, HEADER)\0"] {
+        for waits in [true, false] {
+            turns.push(client(b'Q', sql.as_bytes()));
+            let asked = server(&[(b'G', &[0, 0, 2, 0, 0, 0, 0])]);
+            turns.extend(waits.then(|| asked.clone()));
+            if sql.contains("HEADER") {
+                turns.push(client(b'd', b"a,@\n"));
+            }
+            turns.extend([
+                client(b'd', b"planted @,1\nplanted"),
+                client(b'd', b"@,2\nplanted,@\n\\.\n"),
+                client(b'd', b"planted@"),
+            ]);
+            turns.extend((!waits).then_some(asked));
+            turns.extend([client(b'c', b""), server(&[copied, ready])]);
+        }
+    }
+    for (sql, format, data) in [
+        ("COPY t TO STDOUT\0", 0, [&b"planted @\t\\N\n"[..], b"planted @\t@\n"]),
+        ("COPY t TO STDOUT (FORMAT csv, HEADER)\0", 0, [b"a,@\n", b"\"planted @\",\n"]),
+        ("COPY t TO STDOUT (FORMAT binary)\0", 1, [&of_copy, &row]),
+    ] {
+        turns.push(client(b'Q', sql.as_bytes()));
+        turns.push(server(&[(b'H', &[format, 0, 2, 0, format, 0, format])]));
+        turns.extend(
+            data.map(|data| if format == 1 { (From::Server, message(b'd', data)) } else { server(&[(b'd', data)]) }),
+        );
+        turns.push(server(&[(b'c', b""), copied, ready]));
+    }
+    turns
+}
+
+fn packets_of(turns: &[(From, Vec<u8>)]) -> Vec<OwnedPacket> {
+    let mut next = [1, 1];
+    let mut packets =
+        vec![Tcp::new(From::Client, 0, 0, b"").without_ack().syn(), Tcp::new(From::Server, 0, 1, b"").syn()];
+    for (from, bytes) in turns {
+        packets.push(Tcp::new(*from, next[from.index()], next[from.peer().index()], bytes));
+        next[from.index()] += u32::try_from(bytes.len()).unwrap();
+    }
+    (0..).zip(&packets).map(|(at, packet)| packet.at(at)).collect()
+}
+
+#[test]
+fn nothing_is_written_of_data_in_any_encoding_nor_of_rows_of_which_some_are_lost() {
+    // Words of one encoding; the last byte of 0x95 0x5c looks like a backslash, 0xff is no text in SJIS.
+    for (encoding, word) in
+        [("LATIN1", &b"Gr\xf6\xdfe"[..]), ("SJIS", b"\x95\\"), ("SJIS", b"\xff\x95\\"), ("UTF8", b"\xf6")]
+    {
+        let packets = packets_of(&said_in(encoding, word));
+        let shown = written(&packets, captures::everything());
+        assert!(shown.matches("planted").count() > 40, "{shown}");
+        for named_rows in [false, true] {
+            let config = Config { named_rows, ..without_values() };
+            assert_nothing_leaks(&packets, config.clone(), encoding);
+            for lost in 2..packets.len() {
+                let mut without = packets.clone();
+                without.remove(lost);
+                assert_nothing_leaks(&without, config.clone(), "a packet is lost");
+                without.truncate(lost.max(3));
+                assert_nothing_leaks(&packets[lost..], config.clone(), "the capture begins later");
+            }
+            for max_message in 0..40 {
+                assert_nothing_leaks(&packets, Config { max_message, ..config.clone() }, "messages cut at a length");
+            }
+        }
+    }
+    let output = captures::dissect_packets(&packets_of(&said_in("LATIN1", b"Gr\xf6\xdfe")), without_values());
+    contract::check(&output, "LATIN1");
+    let query = output.values().into_iter().find(|line| line["event"] == "query").unwrap();
+    assert_eq!(query["sql"], "SELECT $1, $2, $3, \"Größe\"");
 }
 
 #[test]

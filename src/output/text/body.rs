@@ -335,7 +335,7 @@ fn copy_data(line: &mut Line<'_>, data: CopyPiece<'_>) -> io::Result<()> {
 fn copy_rows(line: &mut Line<'_>, rows: &CopyRows<'_>) -> io::Result<()> {
     let CopyRows { split, redaction, .. } = *rows;
     if let Some(header) = split.header() {
-        line.item(format_args!("header={}", Row(header, Redaction::Nothing)))?;
+        line.item(format_args!("header={}", Row(header, redaction)))?;
     }
     line.separate();
     if line.list(", ", split.rows().map(|row| Row(row, redaction)))? {
