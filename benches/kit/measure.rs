@@ -99,9 +99,9 @@ impl Running {
         while self.hear()? {}
         self.has_ended = true;
         let status = self.child.wait()?;
-        let figures = self.words.pop().unwrap_or_default();
-        let figures: Vec<u64> = figures.split(' ').filter_map(|figure| figure.parse().ok()).collect();
-        let [micros, cpu, peak] = figures[..] else { bail!("{} was not measured", self.name) };
+        let figures = self.words.last().into_iter().flat_map(|line| line.split(' '));
+        let figures: Vec<u64> = figures.filter_map(|figure| figure.parse().ok()).collect();
+        let [micros, cpu, peak] = figures[..] else { bail!("{}: {}", self.name, self.words.join("; ")) };
         if !status.success() {
             bail!("{}: {status}: {}", self.name, self.words.join("; "));
         }

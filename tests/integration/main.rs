@@ -27,6 +27,7 @@ mod server_text;
 mod sql;
 mod strict;
 mod tcp;
+mod threads;
 mod trace;
 mod tunnels;
 mod values;
