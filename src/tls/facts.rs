@@ -79,7 +79,7 @@ impl Facts {
     }
 
     /// How many bytes are held.
-    pub(super) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         let certificate = |certificate: &Option<Certificate>| certificate.as_ref().map_or(0, Certificate::held);
         self.server_name.as_ref().map_or(0, |name| name.len())
             + self.protocols.iter().map(|name| name.len() + size_of::<Box<[u8]>>()).sum::<usize>()

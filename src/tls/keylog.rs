@@ -7,11 +7,10 @@
 //! A key log may be of any size and grow for as long as its writer runs: lines are taken as they come, secrets are kept
 //! packed, and of more sessions than the limit the oldest go. A secret is never written out, not even by `Debug`.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use hashlink::LinkedHashMap;
 
 /// What names a session in a key log: 32 bytes that its client made up.
 pub type ClientRandom = [u8; 32];
@@ -139,8 +138,9 @@ pub struct Counts {
 
 #[derive(Debug)]
 struct KeyLog {
+    sessions: HashMap<ClientRandom, Session, foldhash::fast::RandomState>,
     /// In the order in which they came.
-    sessions: LinkedHashMap<ClientRandom, Session, foldhash::fast::RandomState>,
+    order: VecDeque<ClientRandom>,
     max_sessions: usize,
     bad_lines: u64,
     forgotten: u64,
@@ -171,7 +171,8 @@ impl Keys {
     pub fn new(max_sessions: usize) -> Self {
         Self(Arc::new(Shared {
             log: Mutex::new(KeyLog {
-                sessions: LinkedHashMap::default(),
+                sessions: HashMap::default(),
+                order: VecDeque::new(),
                 max_sessions: max_sessions.max(1),
                 bad_lines: 0,
                 forgotten: 0,
@@ -249,9 +250,15 @@ impl KeyLog {
     }
 
     fn add(&mut self, label: Label, client_random: ClientRandom, secret: &[u8]) -> bool {
-        let is_new = self.sessions.entry(client_random).or_insert_with(Session::default).secrets.add(label, secret);
-        if self.sessions.len() > self.max_sessions {
-            self.sessions.pop_front();
+        let session = self.sessions.entry(client_random).or_insert_with(|| {
+            self.order.push_back(client_random);
+            Session::default()
+        });
+        let is_new = session.secrets.add(label, secret);
+        if self.sessions.len() > self.max_sessions
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.sessions.remove(&oldest);
             self.forgotten += 1;
         }
         is_new

@@ -48,8 +48,10 @@ impl Tools {
 }
 
 /// What a session gives of a direction, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// Something is decrypted for the first time; what is known of the session.
+    Begins(&'a Facts),
     /// Plaintext.
     Data(&'a [u8]),
     /// Plaintext is missing here.
@@ -135,6 +137,8 @@ pub struct TlsSession {
     held_since: Option<Timestamp>,
     /// Whether what came next waited for too long.
     has_given_up: bool,
+    /// Whether plaintext was given.
+    has_begun: bool,
     obstacle: Option<Obstacle>,
     budget: Budget,
 }
@@ -154,6 +158,7 @@ impl TlsSession {
             held_bytes: 0,
             held_since: None,
             has_given_up: false,
+            has_begun: false,
             obstacle: None,
             budget: Budget::default(),
         }
@@ -252,6 +257,12 @@ impl TlsSession {
         self.sides.get(direction).has_opened()
     }
 
+    /// Whether a direction has records that were not decrypted, and none that were.
+    pub fn lacks(&self, direction: Direction) -> bool {
+        let side = self.sides.get(direction);
+        !side.has_opened() && side.left() > 0
+    }
+
     /// Why records are not decrypted.
     pub const fn obstacle(&self) -> Option<Obstacle> {
         self.obstacle
@@ -316,6 +327,7 @@ impl TlsSession {
             Unsealed::Not => return true,
         };
         if let Some(Missing { bytes, skipped }) = opened.before {
+            self.begin(direction, origin, sink);
             sink(direction, Event::Gap { bytes, skipped }, origin);
         }
         let plaintext = tools.scratch.get(opened.len);
@@ -422,6 +434,7 @@ impl TlsSession {
         match kind {
             APPLICATION_DATA => {
                 if !content.is_empty() {
+                    self.begin(direction, origin, sink);
                     sink(direction, Event::Data(content), origin);
                 }
             }
@@ -440,6 +453,12 @@ impl TlsSession {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn begin(&mut self, direction: Direction, origin: Origin, sink: Sink<'_>) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            sink(direction, Event::Begins(&self.facts), origin);
         }
     }
 

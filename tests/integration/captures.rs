@@ -119,7 +119,7 @@ pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
                 data: packet.data.to_vec(),
                 orig_len: packet.orig_len,
             }),
-            Ok(Event::Idle) => {}
+            Ok(Event::KeyLog(_) | Event::Idle) => {}
             Ok(Event::End) => return (packets, errors),
             Err(error) => errors.push(error.to_string()),
         }
