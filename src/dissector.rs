@@ -354,6 +354,7 @@ impl Dissector {
         }
         let origin = Origin { packet: self.counters.packets, ts: self.now };
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+        let mut finished = Vec::new();
         self.waiting.retain(|(_, pair, serial)| {
             let Some(Entry::Live(connection)) = self.table.get_mut(pair) else { return false };
             if connection.serial != *serial {
@@ -362,8 +363,14 @@ impl Dissector {
             engine.resume(connection, origin);
             account(&mut self.held, connection);
             connection.is_waiting = connection.waits();
+            if connection.finished.is_some() && !connection.is_waiting {
+                finished.push(*pair);
+            }
             connection.is_waiting
         });
+        for pair in finished {
+            self.close(pair, Closing::Seen, origin, sink);
+        }
     }
 
     /// Forgets statements and portals, of the sessions that were silent longest first.
@@ -447,6 +454,9 @@ fn accept(
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
     if connection.tcp.is_finished() {
+        connection.finished.get_or_insert(origin);
+    }
+    if connection.tcp.is_finished() && !connection.waits() {
         Fate::Finished
     } else if connection.tcp.is_reset() && !was_reset {
         Fate::Reset { serial: connection.serial }

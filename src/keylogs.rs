@@ -39,8 +39,10 @@ impl KeyLogs {
     pub(crate) fn open(paths: &[PathBuf], are_followed: bool) -> anyhow::Result<Self> {
         let keys = Keys::default();
         keys.expect_more(are_followed && !paths.is_empty());
-        let files = paths.iter().map(|path| KeyLog { path: path.clone(), file: None, read: 0, lines: Lines::default() });
-        let mut logs = Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
+        let files =
+            paths.iter().map(|path| KeyLog { path: path.clone(), file: None, read: 0, lines: Lines::default() });
+        let mut logs =
+            Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
         for log in &mut logs.files {
             let read = log.read(&logs.keys, &mut logs.buffer);
             if are_followed && matches!(&read, Err(error) if error.kind() == ErrorKind::NotFound) {

@@ -31,6 +31,8 @@ pub(super) struct Connection {
     pub(super) tls: Option<Box<TlsSession>>,
     /// Whether the engine has noted that it waits for keys.
     pub(super) is_waiting: bool,
+    /// With which packet it ended, where it waits for keys beyond its end.
+    pub(super) finished: Option<Origin>,
     /// The client's first bytes, while they are too few to tell what they are.
     pub(super) opening: Vec<u8>,
     /// How much of what it holds is in the sum over all connections.
@@ -87,6 +89,7 @@ impl Connection {
             session: if begins { Session::new(room) } else { Session::midstream(room) },
             tls: None,
             is_waiting: false,
+            finished: None,
             opening: Vec::new(),
             accounted: 0,
             about: About {

@@ -9,7 +9,7 @@ use crate::packet::Origin;
 use crate::pg::framer::Framer;
 use crate::record::Reason;
 use crate::session::Encryption;
-use crate::tls::session::{Event, MAX_WAIT, Obstacle, Tools, TlsSession};
+use crate::tls::session::{Event, MAX_WAIT, Obstacle, TlsSession, Tools};
 
 /// More bytes than any message has: how much is missing is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -138,7 +138,9 @@ impl<S: Sink> Engine<'_, S> {
             Obstacle::NoClientHello => {
                 format!("TLS: its beginning, which tells which key it has, was not captured; {HOW}")
             }
-            Obstacle::NoServerHello => "TLS: the ServerHello, without which there is no key, was not captured".to_owned(),
+            Obstacle::NoServerHello => {
+                "TLS: the ServerHello, without which there is no key, was not captured".to_owned()
+            }
             Obstacle::Unsupported => "TLS: this version or cipher suite is not decrypted".to_owned(),
         };
         self.report_encryption(connection, &detail, origin);

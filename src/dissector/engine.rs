@@ -441,6 +441,7 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Ends a connection: nothing more will come of it.
     pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
+        let origin = connection.finished.unwrap_or(origin);
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }

@@ -129,9 +129,7 @@ impl<S: Sink> Engine<'_, S> {
             (Closing::Evicted, _) => (End::Evicted, None),
             _ if facts.has_failed => (End::Fatal, Some(Side::Server)),
             _ if facts.has_terminated => (End::Terminate, Some(Side::Client)),
-            (_, Some((direction, is_reset))) => {
-                (if is_reset { End::Reset } else { End::Fin }, Some(side(direction)))
-            }
+            (_, Some((direction, is_reset))) => (if is_reset { End::Reset } else { End::Fin }, Some(side(direction))),
             (_, None) => (End::CaptureEnd, None),
         };
         let bytes = |direction| {
@@ -225,11 +223,7 @@ fn tls_facts<'a>(about: &'a About, tls: Option<&'a TlsSession>) -> Option<Tls<'a
         client_random: facts.client_random.map(ClientRandom),
         certificate: certificate(Direction::Backend),
         client_certificate: certificate(Direction::Frontend),
-        alert: facts.alert.map(|(direction, code)| Alert {
-            by: side(direction),
-            code,
-            name: facts::alert_name(code),
-        }),
+        alert: facts.alert.map(|(direction, code)| Alert { by: side(direction), code, name: facts::alert_name(code) }),
         volume: tls.map(|tls| Volume {
             records_in: tls.counts(Direction::Frontend).records,
             records_out: tls.counts(Direction::Backend).records,

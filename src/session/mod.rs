@@ -157,7 +157,9 @@ impl Session {
 
     /// Everything from here on is encrypted.
     pub fn encrypt(&mut self, encryption: Encryption) {
-        self.encryption = Some(encryption);
+        if self.encryption.replace(encryption).is_some() {
+            return;
+        }
         self.phase = Phase::Encrypted { begins: self.phase != Phase::Regular };
     }
 

@@ -230,8 +230,12 @@ impl Keyed {
     fn verify(&self, header: &[u8], content: &[u8], found: &[u8]) -> Option<()> {
         match self {
             Self::Sha1(mac) => mac.as_ref().clone().chain_update(header).chain_update(content).verify_slice(found).ok(),
-            Self::Sha256(mac) => mac.as_ref().clone().chain_update(header).chain_update(content).verify_slice(found).ok(),
-            Self::Sha384(mac) => mac.as_ref().clone().chain_update(header).chain_update(content).verify_slice(found).ok(),
+            Self::Sha256(mac) => {
+                mac.as_ref().clone().chain_update(header).chain_update(content).verify_slice(found).ok()
+            }
+            Self::Sha384(mac) => {
+                mac.as_ref().clone().chain_update(header).chain_update(content).verify_slice(found).ok()
+            }
         }
     }
 }

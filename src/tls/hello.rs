@@ -255,6 +255,11 @@ impl<'a> ServerHello<'a> {
     }
 }
 
+/// Whether an EncryptedExtensions message accepts early data.
+pub(super) fn accepts_early_data(body: &[u8]) -> bool {
+    Extensions::read(&mut Reader::new(body)).is_ok_and(|found| found.find(extension::EARLY_DATA).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -324,7 +324,11 @@ impl Lines {
 
 /// What a line is.
 enum Line {
-    Secret { label: Label, client_random: ClientRandom, secret: Secret },
+    Secret {
+        label: Label,
+        client_random: ClientRandom,
+        secret: Secret,
+    },
     /// Empty, a comment, or a secret that nothing here needs: an exporter's, of ECH, …
     Nothing,
     Bad,

@@ -336,7 +336,9 @@ mod tests {
 
     #[test]
     fn a_length_that_cannot_be_holds_nothing() {
-        for header in [[23, 3, 3, 0x48, 0x01], [23, 3, 3, 0xff, 0xff], [23, 3, 3, 0, 0], [24, 3, 3, 0, 1], [23, 2, 0, 0, 1]] {
+        for header in
+            [[23, 3, 3, 0x48, 0x01], [23, 3, 3, 0xff, 0xff], [23, 3, 3, 0, 0], [24, 3, 3, 0, 1], [23, 2, 0, 0, 1]]
+        {
             let mut records = Records::new();
             let noise = [&header[..], &[0; 100_000]].concat();
             assert_eq!(cut(&mut records, noise.chunks(1000)), []);

@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn traffic_keys_are_those_of_rfc_8448() {
         let suite = Suite::by_id(0x1301).unwrap();
-        let secret = bytes("b6 7b 7d 69 0c c1 6c 4e 75 e5 42 13 cb 2d 37 b4 e9 c9 12 bc de d9 10 5d 42 be fd 59 d3 91 ad 38");
+        let secret =
+            bytes("b6 7b 7d 69 0c c1 6c 4e 75 e5 42 13 cb 2d 37 b4 e9 c9 12 bc de d9 10 5d 42 be fd 59 d3 91 ad 38");
         let keys = TrafficSecret::new(suite.hash, &secret).unwrap().keys(suite).unwrap();
         assert_eq!(keys.key[..16], bytes("3f ce 51 60 09 c2 17 27 d0 f2 e4 e8 6e e4 03 bc"));
         assert_eq!(keys.iv[..], bytes("5d 31 3e b2 67 12 76 ee 13 00 0b 30"));

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use super::decrypt::Scratch;
 use super::facts::Facts;
 use super::handshake::{self, Message};
-use super::hello::{ClientHello, ServerHello, Version};
+use super::hello::{self, ClientHello, ServerHello, Version};
 use super::keylog::{ClientRandom, Keys, Secrets};
 use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
 use super::side::{Budget, Missing, Opened, Parameters, Side, Stage, Unopened};
@@ -137,6 +137,8 @@ pub struct TlsSession {
     held_since: Option<Timestamp>,
     /// Whether what came next waited for too long.
     has_given_up: bool,
+    /// Whether it is known what becomes of early data.
+    knows_early_data: bool,
     /// Whether plaintext was given.
     has_begun: bool,
     obstacle: Option<Obstacle>,
@@ -158,6 +160,7 @@ impl TlsSession {
             held_bytes: 0,
             held_since: None,
             has_given_up: false,
+            knows_early_data: false,
             has_begun: false,
             obstacle: None,
             budget: Budget::default(),
@@ -196,13 +199,23 @@ impl TlsSession {
 
     /// Tells that keys may have come: what waits for them is decrypted as far as they go.
     pub fn resume(&mut self, tools: &mut Tools, sink: Sink<'_>) {
-        while let Some(held) = self.held.pop_front() {
+        loop {
+            // Early data waits for the server's first word behind its hello, which says whether it is taken.
+            let of_server = |held: &Held| matches!(held, Held::Record { direction: Direction::Backend, .. });
+            let next = match self.held.front() {
+                Some(Held::Record { direction, .. }) if self.may_be_early(*direction) => {
+                    self.held.iter().position(of_server)
+                }
+                Some(_) => Some(0),
+                None => break,
+            };
+            let Some((at, held)) = next.and_then(|at| Some((at, self.held.remove(at)?))) else { return };
             match held {
                 Held::Gap { direction, bytes } => self.sides.get_mut(direction).gap(bytes),
                 Held::Record { direction, origin, start, kind, version, payload } => {
                     let record = Record { start, kind, version, payload: &payload };
                     if !self.sealed(direction, &record, origin, tools, sink) {
-                        self.held.push_front(Held::Record { direction, origin, start, kind, version, payload });
+                        self.held.insert(at, Held::Record { direction, origin, start, kind, version, payload });
                         return;
                     }
                     self.held_bytes -= payload.len();
@@ -215,6 +228,7 @@ impl TlsSession {
 
     /// Waits no longer for keys: what waits for them is decrypted as far as possible, and the rest is not.
     pub fn give_up(&mut self, tools: &mut Tools, sink: Sink<'_>) {
+        self.settle_early_data(false);
         if !self.held.is_empty() {
             self.has_given_up = true;
             self.resume(tools, sink);
@@ -285,14 +299,7 @@ impl TlsSession {
         self.sides.backend.records.release();
     }
 
-    fn record(
-        &mut self,
-        direction: Direction,
-        record: &Record<'_>,
-        origin: Origin,
-        tools: &mut Tools,
-        sink: Sink<'_>,
-    ) {
+    fn record(&mut self, direction: Direction, record: &Record<'_>, origin: Origin, tools: &mut Tools, sink: Sink<'_>) {
         let side = self.sides.get_mut(direction);
         if !side.is_sealed(record) {
             if side.lost_before(record) > 0 {
@@ -300,15 +307,36 @@ impl TlsSession {
             }
             side.understand(record);
             self.content(direction, record.kind, record.payload, origin, sink);
-            // A ServerHello tells how to decrypt what came before it.
-            if !self.held.is_empty() {
-                self.resume(tools, sink);
-            }
-        } else if !self.held.is_empty() || !self.sealed(direction, record, origin, tools, sink) {
+        } else if self.may_be_early(direction)
+            || !self.held.is_empty()
+            || !self.sealed(direction, record, origin, tools, sink)
+        {
             let Record { start, kind, version, payload } = *record;
             self.held_bytes += payload.len();
             self.held_since.get_or_insert(origin.ts);
             self.held.push_back(Held::Record { direction, origin, start, kind, version, payload: payload.into() });
+            if direction == Direction::Backend && self.may_be_early(Direction::Frontend) {
+                self.resume(tools, sink);
+            }
+        }
+    }
+
+    /// Whether what the client sends may be early data of which it is not known whether the server takes it.
+    fn may_be_early(&self, direction: Direction) -> bool {
+        let is_first = match self.agreed {
+            Agreed::Nothing => !self.facts.is_retried,
+            _ => self.sides.frontend.stage() == Stage::Early,
+        };
+        direction == Direction::Frontend && self.facts.offers_early_data && !self.knows_early_data && is_first
+    }
+
+    /// The server takes early data; or it does not, so that the client sends it again.
+    fn settle_early_data(&mut self, is_accepted: bool) {
+        if self.facts.offers_early_data && !std::mem::replace(&mut self.knows_early_data, true) && !is_accepted {
+            let client = &mut self.sides.frontend;
+            if client.stage() == Stage::Early {
+                client.enter(Stage::Handshake);
+            }
         }
     }
 
@@ -324,7 +352,13 @@ impl TlsSession {
         let opened = match self.unseal(direction, record, tools) {
             Unsealed::Opened(opened) => opened,
             Unsealed::Waits => return false,
-            Unsealed::Not => return true,
+            Unsealed::Not => {
+                if direction == Direction::Backend {
+                    // What the server says of early data cannot be read.
+                    self.settle_early_data(false);
+                }
+                return true;
+            }
         };
         if let Some(Missing { bytes, skipped }) = opened.before {
             self.begin(direction, origin, sink);
@@ -361,17 +395,15 @@ impl TlsSession {
                 self.obstacle.get_or_insert(Obstacle::Unsupported);
                 return Unsealed::Not;
             }
-            (_, _, None) => Err(Unopened::NoKey),
-            (_, Stage::Tls12(parameters), Some(secrets)) => {
-                side.open_tls12(&parameters, secrets, record, &mut self.budget, &mut tools.scratch)
+            (_, Stage::Tls12(parameters), secrets) => {
+                side.open_tls12(&parameters, secrets.as_ref(), record, &mut self.budget, &mut tools.scratch)
             }
+            (_, _, None) => Err(Unopened::NoKey),
             (Agreed::Tls13(suite), _, Some(secrets)) => {
                 side.open_tls13(suite, secrets, record, &mut self.budget, &mut tools.scratch)
             }
-            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => {
-                // The ServerHello comes yet.
-                return if self.has_given_up { Unsealed::Not } else { Unsealed::Waits };
-            }
+            // It cannot be before the ServerHello.
+            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => return Unsealed::Not,
             (Agreed::Nothing | Agreed::Tls12(_), _, Some(secrets)) => {
                 let found = side.open_unknown(secrets, record, &mut self.budget, &mut tools.scratch);
                 if let Ok((suite, _)) = found {
@@ -424,6 +456,7 @@ impl TlsSession {
     fn agree_on_tls13(&mut self, other: Direction, suite: Suite) {
         self.agreed = Agreed::Tls13(suite);
         self.facts.version = Some(Version::TLS13);
+        self.facts.suite = Some(suite.id);
         let side = self.sides.get_mut(other);
         side.enter(if side.lacks_beginning() { Stage::Application } else { Stage::Handshake });
         self.budget.grant_search();
@@ -475,6 +508,9 @@ impl TlsSession {
                     self.server_hello(&hello);
                 }
             }
+            (handshake::ENCRYPTED_EXTENSIONS, Direction::Backend) => {
+                self.settle_early_data(hello::accepts_early_data(message.body));
+            }
             (handshake::CERTIFICATE, _) => self.facts.certificate(direction, message.body),
             (handshake::END_OF_EARLY_DATA, _) if stage == Stage::Early => self.enter(direction, Stage::Handshake),
             (handshake::FINISHED, _) if matches!(stage, Stage::Early | Stage::Handshake) => {
@@ -507,7 +543,7 @@ impl TlsSession {
                 self.facts.client_hello(hello);
             }
             self.facts.client_random = Some(hello.random);
-            self.looked_at = None;
+            (self.secrets, self.looked_at) = (None, None);
         }
     }
 

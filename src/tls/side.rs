@@ -287,7 +287,8 @@ impl Side {
             let is_due = most > 0 || self.key.is_none() || self.stage == Stage::Early;
             let key = Key::tls13(suite, secret).filter(|_| is_due);
             if let Some(key) = key
-                && let Some((number, len)) = try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch)
+                && let Some((number, len)) =
+                    try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch)
             {
                 found = Some((stage, key, number, len));
                 break;
@@ -312,13 +313,13 @@ impl Side {
     pub(super) fn open_tls12(
         &mut self,
         parameters: &Parameters,
-        secrets: &Secrets,
+        secrets: Option<&Secrets>,
         record: &Record<'_>,
         budget: &mut Budget,
         scratch: &mut Scratch,
     ) -> Result<Opened, Unopened> {
         if self.key.is_none() {
-            self.key = Key::tls12(parameters, self.direction, secrets);
+            self.key = secrets.and_then(|secrets| Key::tls12(parameters, self.direction, secrets));
         }
         let most = self.most_lost(record);
         let Some(key) = &self.key else { return Err(Unopened::NoKey) };
@@ -386,7 +387,10 @@ impl Side {
 
     /// Notes that a record was decrypted with another key.
     fn opened_with(&mut self, stage: Stage, key: Key, record: &Record<'_>, number: u64, len: usize) -> Opened {
-        let was_data = self.stage == Stage::Application;
+        let was_data = match self.stage {
+            Stage::Early => self.lost_before(record) > 0,
+            stage => stage == Stage::Application,
+        };
         (self.stage, self.key) = (stage, Some(key));
         self.messages.clear();
         self.note(record, number, len, (was_data || stage.has_data() && number > 0).then_some(None))

@@ -3,13 +3,13 @@
 //! Sources: RFC 8446, appendix B.4; for TLS 1.2 RFC 5246 (CBC), RFC 5288 and 5289 (GCM), RFC 6655 and 7251 (CCM), RFC 7905
 //! (ChaCha20-Poly1305). Names and parts are those of IANA's registry, as tls-parser has it.
 
-use tls_parser::{
-    TlsCipherEnc, TlsCipherEncMode, TlsCipherKx, TlsCipherMac, TlsCipherSuite, TlsPRF,
-};
+use tls_parser::{TlsCipherEnc, TlsCipherEncMode, TlsCipherKx, TlsCipherMac, TlsCipherSuite, TlsPRF};
 
 /// A suite that can be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Suite {
+    /// Its number in IANA's registry.
+    pub(super) id: u16,
     pub(super) algorithm: Algorithm,
     pub(super) hash: Hash,
     /// Whether it is of TLS 1.3, whose suites and those before it have nothing in common.
@@ -77,7 +77,7 @@ impl Suite {
         // "New cipher suites MUST explicitly specify a PRF and, in general, SHOULD use the TLS PRF with SHA-256 or a stronger
         // standard hash function" (RFC 5246, section 5): the default is SHA-256.
         let hash = if suite.prf == TlsPRF::Sha384 { Hash::Sha384 } else { Hash::Sha256 };
-        Some(Self { algorithm, hash, is_tls13: suite.kx == TlsCipherKx::Tls13 })
+        Some(Self { id, algorithm, hash, is_tls13: suite.kx == TlsCipherKx::Tls13 })
     }
 
     /// The suites of TLS 1.3 whose secrets have so many bytes.

@@ -27,6 +27,7 @@ mod server_text;
 mod sql;
 mod strict;
 mod tcp;
+mod tls;
 mod trace;
 mod tunnels;
 mod values;
