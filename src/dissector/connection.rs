@@ -29,6 +29,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// Where it is encrypted with TLS.
     pub(super) tls: Option<Box<TlsSession>>,
+    /// Where its beginning was not seen, and it is not known what it is: what it is if it is encrypted.
+    pub(super) tls_to_be: Option<Box<TlsSession>>,
     /// Whether the engine has noted that it waits for keys.
     pub(super) is_waiting: bool,
     /// With which packet it ended, where it waits for keys beyond its end.
@@ -88,6 +90,7 @@ impl Connection {
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new(room) } else { Session::midstream(room) },
             tls: None,
+            tls_to_be: None,
             is_waiting: false,
             finished: None,
             opening: Vec::new(),
@@ -166,7 +169,7 @@ impl Connection {
 
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
-        let tls = self.tls.as_ref().map_or(0, |tls| tls.held());
+        let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
         let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
         self.tcp.held() + self.tcp.recent() + framers + tls + facts + self.opening.capacity() + self.session.held()
     }

@@ -8,8 +8,8 @@ use crate::hex::Hex;
 use crate::packet::Origin;
 use crate::pg::framer::Framer;
 use crate::record::Reason;
-use crate::session::Encryption;
-use crate::tls::session::{Event, MAX_WAIT, Obstacle, TlsSession, Tools};
+use crate::session::{Encryption, Route};
+use crate::tls::session::{Counts, Event, MAX_WAIT, Obstacle, TlsSession, Tools};
 
 /// More bytes than any message has: how much is missing is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -35,13 +35,46 @@ impl<S: Sink> Engine<'_, S> {
         if connection.tls.is_none() {
             let framers = &mut connection.framers;
             let is_midstream = PerDirection::new(|direction| framers.get(direction).is_searching());
-            if connection.session.begins_encrypted() {
+            if connection.session.begins_encrypted() == Some(true) {
                 *framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
             }
             connection.tls = Some(Box::new(TlsSession::new(is_midstream)));
         }
         self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
         self.report_obstacle(connection, origin);
+    }
+
+    /// Takes bytes of a connection of which no boundary is known. Says whether they are TLS, which the first whole record
+    /// tells: until then, they are looked at as messages, too.
+    pub(super) fn is_tls(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> bool {
+        if connection.about.seq > 1 || !matches!(connection.session.route(direction), Route::Messages(_)) {
+            connection.tls_to_be = None;
+            return false;
+        }
+        let to_be = connection.tls_to_be.take();
+        connection.tls = to_be.or_else(|| Some(Box::new(TlsSession::new(PerDirection::new(|_| true)))));
+        self.number(&mut connection.about);
+        self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
+        let counts = PerDirection::new(|direction| {
+            connection.tls.as_ref().map_or_else(Counts::default, |tls| tls.counts(direction))
+        });
+        if counts.frontend.records + counts.backend.records == 0 {
+            connection.tls_to_be = connection.tls.take();
+            return false;
+        }
+        connection.session.encrypt(Encryption::Tls);
+        for direction in Direction::BOTH {
+            *connection.about.encrypted.get_mut(direction) = counts.get(direction).bytes;
+            self.counters.encrypted_bytes += counts.get(direction).bytes;
+        }
+        self.report_obstacle(connection, origin);
+        true
     }
 
     /// Does something with the TLS session of a connection, and takes what comes of it.
@@ -62,6 +95,13 @@ impl<S: Sink> Engine<'_, S> {
     fn take_plaintext(&mut self, connection: &mut Connection, direction: Direction, event: Event<'_>, origin: Origin) {
         match event {
             Event::Begins(facts) => {
+                connection.session.encrypt(Encryption::Tls);
+                if connection.session.begins_encrypted() == Some(false) {
+                    for direction in Direction::BOTH {
+                        *connection.framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
+                        connection.search(direction, Reason::Midstream);
+                    }
+                }
                 connection.session.decrypt();
                 connection.about.tls = Some(Box::new(facts.clone()));
             }
@@ -86,7 +126,7 @@ impl<S: Sink> Engine<'_, S> {
     /// Bytes of a direction that is encrypted are missing.
     pub(super) fn gap_encrypted(&mut self, connection: &mut Connection, direction: Direction, bytes: u64) {
         connection.about.gss_packets.get_mut(direction).gap(bytes);
-        if let Some(tls) = &mut connection.tls {
+        if let Some(tls) = connection.tls.as_mut().or(connection.tls_to_be.as_mut()) {
             tls.gap(direction, bytes);
         }
     }
@@ -104,6 +144,7 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Takes from a connection what its TLS session holds.
     pub(super) fn release_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
+        connection.tls_to_be = None;
         self.with_tls(connection, |tls, tools, sink| tls.release(tools, sink));
         self.report_obstacle(connection, origin);
     }

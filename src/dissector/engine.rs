@@ -17,7 +17,7 @@ use crate::session::{Encryption, Route, Session};
 use crate::tcp::assembler::{Conflict, Content as TcpContent};
 use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
-use crate::tls::{self, handshake};
+use crate::tls::handshake;
 
 /// How many bytes the requests that wait for replies may take where memory is needed for others: a pipeline of some size.
 const MANY_REQUESTS: usize = 16 * 1024;
@@ -139,9 +139,8 @@ impl<S: Sink> Engine<'_, S> {
             self.feed_encrypted(connection, direction, bytes, origin);
             return;
         }
-        // Of a connection whose beginning was not seen, whole records tell what it is.
-        if connection.framers.get(direction).is_searching() && connection.about.seq <= 1 && tls::are_records(bytes) {
-            connection.session.encrypt(Encryption::Tls);
+        if connection.framers.get(direction).is_searching() && self.is_tls(connection, direction, bytes, origin) {
+            return;
         }
         self.feed_clear(connection, direction, bytes, origin);
     }
@@ -284,6 +283,9 @@ impl<S: Sink> Engine<'_, S> {
             self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
             self.gap_encrypted(connection, direction, bytes);
             return;
+        }
+        if connection.tls_to_be.is_some() {
+            self.gap_encrypted(connection, direction, bytes);
         }
         self.settle(connection, direction, origin);
         let within = match connection.session.route(direction) {

@@ -170,9 +170,12 @@ impl Session {
         }
     }
 
-    /// Whether what is encrypted begins with a startup packet.
-    pub fn begins_encrypted(&self) -> bool {
-        self.phase == Phase::Encrypted { begins: true }
+    /// Where nothing of what is encrypted was decrypted yet: whether it begins with a startup packet.
+    pub const fn begins_encrypted(&self) -> Option<bool> {
+        match self.phase {
+            Phase::Encrypted { begins } => Some(begins),
+            _ => None,
+        }
     }
 
     /// How the connection is encrypted.

@@ -19,4 +19,3 @@ mod side;
 pub mod suite;
 
 pub use hello::Version;
-pub use record::are_records;

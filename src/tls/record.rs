@@ -81,11 +81,6 @@ impl Header {
     }
 }
 
-/// Whether bytes are records: a whole one, with the header of another or nothing behind it.
-pub fn are_records(bytes: &[u8]) -> bool {
-    is_believable(bytes) == Some(true)
-}
-
 /// Whether a record begins here. Nothing where too little has come to tell.
 fn is_believable(bytes: &[u8]) -> Option<bool> {
     match Header::at(bytes) {
