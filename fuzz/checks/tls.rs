@@ -35,7 +35,7 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 fn read(u: &mut Unstructured<'_>) -> Result<(u8, Vec<u8>, Vec<Input>)> {
-    let mut bytes = |u: &mut Unstructured<'_>| -> Result<Vec<u8>> {
+    let bytes = |u: &mut Unstructured<'_>| -> Result<Vec<u8>> {
         let len = usize::from(u16::from_be_bytes([u.arbitrary()?, u.arbitrary()?])).min(u.len());
         Ok(u.bytes(len)?.to_vec())
     };

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Records};
+use pgdissect::redaction::Redaction;
 use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::{Value, json};
 
@@ -195,7 +196,7 @@ fn without_keys_all_is_said_that_can_be_said() {
 fn no_line_has_a_secret_of_the_key_log() {
     for (name, _) in traced() {
         let log = std::fs::read_to_string(captures::testdata().join(&name).with_file_name("keys.log")).unwrap();
-        let config = Config { show_secrets: true, ..captures::everything() };
+        let config = Config { redaction: Redaction::Nothing, ..captures::everything() };
         let output = captures::decrypt_packets(&packets(&name), &captures::keys_of(&name), config).lines.join("\n");
         for secret in log.lines().filter_map(|line| line.split(' ').nth(2)) {
             assert!(!output.contains(&secret[..32]), "{name}");
