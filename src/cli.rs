@@ -40,6 +40,11 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "BPF", help_heading = "Input")]
     pub(crate) filter: Option<String>,
 
+    /// Decrypt TLS with the keys in this key log, as SSLKEYLOGFILE and libpq's sslkeylogfile write it; may be repeated, and
+    /// may still grow while packets are captured
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) keylog: Vec<PathBuf>,
+
     /// Bytes to capture of each packet; 0 for all
     #[arg(
         short,

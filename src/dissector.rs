@@ -1,5 +1,7 @@
 //! The engine: packets in, records out. No I/O, and no clock but the capture's.
 
+use std::collections::VecDeque;
+
 use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::message::Decoded;
@@ -9,8 +11,11 @@ use crate::redaction::Redaction;
 use crate::session::facts::Identity;
 use crate::session::shared::Shared;
 use crate::time::Timestamp;
+use crate::tls::keylog::Keys;
+use crate::tls::session::MAX_WAIT;
 
 mod connection;
+mod encrypted;
 mod engine;
 mod messages;
 mod table;
@@ -152,13 +157,26 @@ pub struct Dissector {
     release_at: usize,
     /// The first packet at which statements may be forgotten again.
     forget_from: u64,
+    keys: Keys,
+    /// How many keys there were when it was looked for them last.
+    keys_seen: u64,
+    /// Connections that wait for keys, with the number of each and since when, those that wait longest first.
+    waiting: VecDeque<(Timestamp, Pair, u64)>,
     now: Timestamp,
 }
 
 impl Dissector {
-    /// An engine that has seen nothing.
+    /// An engine that has seen nothing, and has no keys.
     pub fn new(config: Config) -> Self {
+        Self::with_keys(config, Keys::default())
+    }
+
+    /// An engine that has seen nothing, and decrypts with these keys. They may still grow, and other engines may have them,
+    /// too.
+    pub fn with_keys(config: Config, keys: Keys) -> Self {
         Self {
+            keys_seen: 0,
+            waiting: VecDeque::new(),
             table: Table::new(config.max_connections),
             release_at: config.max_held,
             forget_from: 0,
@@ -166,7 +184,9 @@ impl Dissector {
                 config.max_remembered,
                 config.records.queries,
                 config.records.messages.then_some(config.max_message),
+                &keys,
             ),
+            keys,
             config,
             defragmenter: Defragmenter::default(),
             counters: Counters::default(),
@@ -202,6 +222,9 @@ impl Dissector {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
                 self.segment(segment, origin, sink);
                 self.close_due(sink);
+                if !self.waiting.is_empty() {
+                    self.look_for_keys(sink);
+                }
             }
             Err(NotTcp::UnknownLink) => self.counters.unknown_link_packets += 1,
             Err(NotTcp::Other | NotTcp::Fragment) => self.counters.other_packets += 1,
@@ -214,6 +237,7 @@ impl Dissector {
         self.now = self.now.max(now);
         self.defragmenter.expire(self.now);
         self.close_due(sink);
+        self.look_for_keys(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
@@ -236,7 +260,10 @@ impl Dissector {
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         let open = self.table.live().filter(|connection| connection.is_counted()).count();
+        let keys = self.keys.counts();
         Counters {
+            bad_key_lines: keys.bad_lines,
+            forgotten_keys: keys.forgotten,
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
@@ -307,12 +334,42 @@ impl Dissector {
             Fate::GoesOn => {}
             Fate::Finished => self.close(pair, Closing::Seen, origin, sink),
             Fate::Reset { serial } => self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET),
+            Fate::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
         }
         if self.held > self.release_at {
             self.release(origin, sink);
         }
         if self.shared.total.is_scarce() && self.counters.packets >= self.forget_from {
             self.forget();
+        }
+    }
+
+    /// Where keys have come, gives them to the connections that wait; gives up those that have waited too long.
+    fn look_for_keys(&mut self, sink: &mut impl Sink) {
+        let generation = self.keys.generation();
+        let is_new = std::mem::replace(&mut self.keys_seen, generation) != generation;
+        let is_due = |since: Timestamp| is_new || self.now.micros_since(since) >= MAX_WAIT;
+        if self.waiting.front().is_none_or(|(since, ..)| !is_due(*since)) {
+            return;
+        }
+        let origin = Origin { packet: self.counters.packets, ts: self.now };
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+        let mut finished = Vec::new();
+        self.waiting.retain(|(_, pair, serial)| {
+            let Some(Entry::Live(connection)) = self.table.get_mut(pair) else { return false };
+            if connection.serial != *serial {
+                return false;
+            }
+            engine.resume(connection, origin);
+            account(&mut self.held, connection);
+            connection.is_waiting = connection.waits();
+            if connection.finished.is_some() && !connection.is_waiting {
+                finished.push(*pair);
+            }
+            connection.is_waiting
+        });
+        for pair in finished {
+            self.close(pair, Closing::Seen, origin, sink);
         }
     }
 
@@ -378,6 +435,10 @@ enum Fate {
     Reset {
         serial: u64,
     },
+    /// It begins to wait for keys.
+    Waits {
+        serial: u64,
+    },
 }
 
 /// Gives a connection a segment.
@@ -393,9 +454,15 @@ fn accept(
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
     if connection.tcp.is_finished() {
+        connection.finished.get_or_insert(origin);
+    }
+    if connection.tcp.is_finished() && !connection.waits() {
         Fate::Finished
     } else if connection.tcp.is_reset() && !was_reset {
         Fate::Reset { serial: connection.serial }
+    } else if !connection.is_waiting && connection.waits() {
+        connection.is_waiting = true;
+        Fate::Waits { serial: connection.serial }
     } else {
         Fate::GoesOn
     }

@@ -27,9 +27,11 @@ use pgdissect::record::{self, KernelStats, StatsRecord};
 use pgdissect::time::{Precision, Timestamp};
 
 use crate::cli::{Args, Color, Format, Ports};
+use crate::keylogs::KeyLogs;
 use crate::lines::Lines;
 
 mod cli;
+mod keylogs;
 mod lines;
 
 /// Lines were written, but not all that was asked for could be read.
@@ -85,9 +87,12 @@ fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
             bail!("{}: is read, and would be overwritten", path.display());
         }
     }
+    // What comes through a pipe may be captured right now.
+    let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
+    let keys = KeyLogs::open(&args.keylog, is_under_way)?;
     let mut source = FileSource::new(paths, Arc::clone(stop));
     let savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
-    let run = Run::new(args, filter, savefile)?;
+    let run = Run::new(args, keys, filter, savefile)?;
     if threads(args) > 1 { run.all(&mut Ahead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
@@ -116,13 +121,14 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
     if let Some(user) = &args.relinquish_privileges {
         privileges::drop_root(user)?;
     }
+    let keys = KeyLogs::open(&args.keylog, true)?;
     // Files are created as the user who is to own them.
     let mut savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
     if let Some(savefile) = &mut savefile {
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
-    let mut run = Run::new(args, None, savefile)?;
+    let mut run = Run::new(args, keys, None, savefile)?;
     run.is_live = true;
     if !args.quiet {
         let ports = match &args.port {
@@ -141,6 +147,7 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
 struct Run<'a> {
     args: &'a Args,
     dissector: Dissector,
+    keys: KeyLogs,
     lines: Lines,
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
@@ -160,7 +167,12 @@ impl<'a> Run<'a> {
     /// enough that a heavy one does not notice.
     const PACKETS_A_LOOK: u64 = 64;
 
-    fn new(args: &'a Args, filter: Option<PacketFilter>, savefile: Option<SavefileWriter>) -> anyhow::Result<Self> {
+    fn new(
+        args: &'a Args,
+        keys: KeyLogs,
+        filter: Option<PacketFilter>,
+        savefile: Option<SavefileWriter>,
+    ) -> anyhow::Result<Self> {
         let (out, name, to_stdout): (Box<dyn Write + Send>, _, bool) = match &args.output {
             Some(path) if path.as_os_str() != "-" => {
                 let name = path.display().to_string();
@@ -204,7 +216,8 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         Ok(Self {
             args,
-            dissector: Dissector::new(config),
+            dissector: Dissector::with_keys(config, keys.keys.clone()),
+            keys,
             lines: Lines::new(out, name, args, args.format == Format::Text && color, threads(args) - 1),
             filter,
             savefile,
@@ -281,13 +294,17 @@ impl<'a> Run<'a> {
                     if self.lines.is_done() {
                         break;
                     }
-                    if self.is_live && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
+                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
                         self.look_at_clock(source, stop)?;
                     }
                 }
+                Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
                 Ok(Event::Idle) => {
+                    self.keys.follow(Instant::now());
                     if self.is_live {
                         self.dissector.tick(now(), &mut self.lines);
+                    } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
+                        self.dissector.tick(last, &mut self.lines);
                     }
                     self.lines.flush()?;
                     if let Some(savefile) = &mut self.savefile {
@@ -315,6 +332,7 @@ impl<'a> Run<'a> {
     /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
     fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
+        self.keys.follow(now);
         self.lines.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);

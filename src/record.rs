@@ -383,8 +383,14 @@ pub struct Counters {
     pub missing_bytes: u64,
     /// Bytes that were captured, but skipped until a message boundary was found.
     pub skipped_bytes: u64,
-    /// Bytes that are encrypted.
+    /// Bytes that are encrypted, whether or not they were decrypted.
     pub encrypted_bytes: u64,
+    /// Bytes of plaintext that they gave.
+    pub decrypted_bytes: u64,
+    /// Lines of key logs that make no sense.
+    pub bad_key_lines: u64,
+    /// Sessions whose keys were forgotten to make room for others.
+    pub forgotten_keys: u64,
     /// Bytes that were seen before.
     pub retransmitted_bytes: u64,
     /// Those of them that had other content then.

@@ -24,6 +24,7 @@ pub struct Ahead {
     full: Receiver<Block>,
     used: Sender<Block>,
     current: Block,
+    key_log: Vec<u8>,
     /// The next packet of the current block.
     next: usize,
     thread: Option<JoinHandle<()>>,
@@ -49,6 +50,7 @@ struct Found {
 /// What a source says beside packets.
 #[derive(Debug)]
 enum Word {
+    KeyLog(Vec<u8>),
     Idle,
     End,
     Error(Error),
@@ -64,7 +66,7 @@ impl Ahead {
             let _ = used.try_send(Block::default());
         }
         let thread = thread::spawn(move || read(source, &full_in, &used_out));
-        Self { full, used, current: Block::default(), next: 0, thread: Some(thread) }
+        Self { full, used, current: Block::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
     }
 }
 
@@ -88,6 +90,7 @@ fn fill(block: &mut Block, source: &mut impl Source) -> bool {
                 block.packets.push(Found { ts, link, orig_len, place: start..block.bytes.len() });
                 continue;
             }
+            Ok(Event::KeyLog(log)) => Word::KeyLog(log.to_vec()),
             Ok(Event::Idle) => Word::Idle,
             Ok(Event::End) => Word::End,
             Err(error) => Word::Error(error),
@@ -103,6 +106,10 @@ impl Source for Ahead {
     fn next_event(&mut self) -> Result<Event<'_>, Error> {
         while self.next >= self.current.packets.len() {
             match self.current.word.take() {
+                Some(Word::KeyLog(log)) => {
+                    self.key_log = log;
+                    return Ok(Event::KeyLog(&self.key_log));
+                }
                 Some(Word::Idle) => return Ok(Event::Idle),
                 Some(Word::Error(error)) => return Err(error),
                 Some(Word::End) => {

@@ -36,7 +36,7 @@ const STANDARD_INPUT: &str = "standard input";
 /// loop {
 ///     match source.next_event() {
 ///         Ok(Event::Packet(packet)) => println!("{} {} bytes", packet.ts, packet.data.len()),
-///         Ok(Event::Idle) => {}
+///         Ok(Event::KeyLog(_) | Event::Idle) => {}
 ///         Ok(Event::End) => break,
 ///         Err(error) => eprintln!("{error}"),
 ///     }
@@ -100,11 +100,15 @@ impl Source for FileSource {
                 return Ok(Event::End);
             };
             match reader.advance()? {
-                Advance::Packet(found) => break found,
+                Advance::Packet(found) => break Ok(found),
+                Advance::KeyLog(place) => break Err(place),
                 Advance::Idle => return Ok(Event::Idle),
                 Advance::End => self.current = None,
             }
         };
-        Ok(self.current.as_ref().map_or(Event::End, |reader| Event::Packet(reader.packet(found))))
+        Ok(self.current.as_ref().map_or(Event::End, |reader| match found {
+            Ok(packet) => Event::Packet(reader.packet(packet)),
+            Err(key_log) => Event::KeyLog(reader.bytes(key_log)),
+        }))
     }
 }

@@ -20,6 +20,9 @@ pub mod savefile;
 pub enum Event<'a> {
     /// A packet, borrowed until the next call.
     Packet(Packet<'a>),
+    /// A key log of TLS sessions that the capture itself has, borrowed until the next call. It comes before the packets
+    /// that it is for.
+    KeyLog(&'a [u8]),
     /// Nothing for the moment.
     Idle,
     /// Nothing ever again.

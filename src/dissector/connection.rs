@@ -5,6 +5,7 @@ use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::Framer;
+use crate::pg::gssenc::GssPackets;
 use crate::pg::resync;
 use crate::record::Reason;
 use crate::session::budget::Total;
@@ -12,7 +13,9 @@ use crate::session::opening::{self, Opening};
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
 use crate::time::Timestamp;
+use crate::tls::facts::Facts;
 use crate::tls::handshake;
+use crate::tls::session::TlsSession;
 
 /// One connection, from its first packet to its end.
 #[derive(Debug)]
@@ -24,6 +27,14 @@ pub(super) struct Connection {
     pub(super) tcp: Conversation,
     pub(super) framers: PerDirection<Framer>,
     pub(super) session: Session,
+    /// Where it is encrypted with TLS.
+    pub(super) tls: Option<Box<TlsSession>>,
+    /// Where its beginning was not seen, and it is not known what it is: what it is if it is encrypted.
+    pub(super) tls_to_be: Option<Box<TlsSession>>,
+    /// Whether the engine has noted that it waits for keys.
+    pub(super) is_waiting: bool,
+    /// With which packet it ended, where it waits for keys beyond its end.
+    pub(super) finished: Option<Origin>,
     /// The client's first bytes, while they are too few to tell what they are.
     pub(super) opening: Vec<u8>,
     /// How much of what it holds is in the sum over all connections.
@@ -43,6 +54,10 @@ pub(super) struct About {
     pub(super) seq: u64,
     /// Encrypted bytes.
     pub(super) encrypted: PerDirection<u64>,
+    /// What is known of its TLS session since something was decrypted.
+    pub(super) tls: Option<Box<Facts>>,
+    /// Packets of GSSAPI encryption.
+    pub(super) gss_packets: PerDirection<GssPackets>,
     pub(super) is_encryption_reported: bool,
     /// Why a direction is being searched for a boundary.
     pub(super) search_reason: PerDirection<Option<Reason>>,
@@ -74,6 +89,10 @@ impl Connection {
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new(room) } else { Session::midstream(room) },
+            tls: None,
+            tls_to_be: None,
+            is_waiting: false,
+            finished: None,
             opening: Vec::new(),
             accounted: 0,
             about: About {
@@ -83,6 +102,8 @@ impl Connection {
                 server_text: server.to_string().into(),
                 seq: 0,
                 encrypted: PerDirection::default(),
+                tls: None,
+                gss_packets: PerDirection::default(),
                 is_encryption_reported: false,
                 search_reason: PerDirection::default(),
                 is_wanted: config.only == Only::default(),
@@ -141,9 +162,16 @@ impl Connection {
         self.about.search_reason.get_mut(direction).get_or_insert(reason);
     }
 
+    /// Whether something of it waits for keys.
+    pub(super) fn waits(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
+    }
+
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
-        self.tcp.held() + self.tcp.recent() + framers + self.opening.capacity() + self.session.held()
+        let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
+        let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
+        self.tcp.held() + self.tcp.recent() + framers + tls + facts + self.opening.capacity() + self.session.held()
     }
 }
 

@@ -5,7 +5,7 @@ use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::{Origin, Segment};
-use crate::pg::framer::{Ended, Framing, Step};
+use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message;
 use crate::pg::resync;
 use crate::pg::text::Excerpt;
@@ -84,7 +84,8 @@ impl<S: Sink> Engine<'_, S> {
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
             Delivery::Content { content: TcpContent::Data(bytes), is_contested } => {
-                if *is_contested {
+                // What is decrypted is authentic, whatever else came in its place.
+                if *is_contested && connection.tls.is_none() {
                     connection.framers.get_mut(direction).contest_fed();
                 }
                 self.feed(connection, direction, bytes, origin);
@@ -133,7 +134,25 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes the next bytes of a direction.
-    fn feed(&mut self, connection: &mut Connection, direction: Direction, mut bytes: &[u8], origin: Origin) {
+    fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
+        if connection.tls.is_some() {
+            self.feed_encrypted(connection, direction, bytes, origin);
+            return;
+        }
+        if connection.framers.get(direction).is_searching() && self.is_tls(connection, direction, bytes, origin) {
+            return;
+        }
+        self.feed_clear(connection, direction, bytes, origin);
+    }
+
+    /// Takes the next bytes of a direction, in clear or decrypted.
+    pub(super) fn feed_clear(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        mut bytes: &[u8],
+        origin: Origin,
+    ) {
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(framing) => {
@@ -143,6 +162,18 @@ impl<S: Sink> Engine<'_, S> {
                     if matches!(step, Step::More) {
                         return;
                     }
+                    if framing == Framing::Startup
+                        && let Step::Malformed { header, .. } = step
+                        && handshake::is_record(header)
+                    {
+                        // The answer to its request was lost, but this client was told to go on with TLS.
+                        let header = header.to_vec();
+                        session.encrypt(Encryption::Tls);
+                        *framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
+                        self.feed_encrypted(connection, direction, &header, origin);
+                        self.feed(connection, direction, bytes, origin);
+                        return;
+                    }
                     self.step(session, about, direction, &step, origin);
                     if bytes.is_empty() {
                         // What was searched may hold more frames than the one that was handed out.
@@ -150,10 +181,7 @@ impl<S: Sink> Engine<'_, S> {
                     }
                 }
                 Route::Encrypted => {
-                    self.number(&mut connection.about);
-                    self.report_encryption(connection, origin);
-                    *connection.about.encrypted.get_mut(direction) += bytes.len() as u64;
-                    self.counters.encrypted_bytes += bytes.len() as u64;
+                    self.feed_encrypted(connection, direction, bytes, origin);
                     return;
                 }
                 Route::Opening if direction == Direction::Frontend => {
@@ -167,7 +195,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Nothing more comes before a hole or the end.
-    fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+    pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         let Connection { framers, session, about, .. } = connection;
         let step = framers.get_mut(direction).settle();
         if step != Step::More {
@@ -237,19 +265,6 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
-    fn report_encryption(&mut self, connection: &mut Connection, origin: Origin) {
-        if connection.about.is_encryption_reported {
-            return;
-        }
-        connection.about.is_encryption_reported = true;
-        let detail = match connection.session.encryption() {
-            Some(Encryption::Gssapi) => "GSSAPI encryption: the rest of the connection cannot be read",
-            _ => "TLS: the rest of the connection cannot be read without its keys",
-        };
-        let loss = Loss { reason: Reason::Undecryptable, detail: Some(detail), ..Loss::new(origin) };
-        self.lose(&mut connection.about, &loss);
-    }
-
     /// Bytes of a direction are missing.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, loss: Loss<'_>) {
         let Loss { origin, reason, .. } = loss;
@@ -263,6 +278,15 @@ impl<S: Sink> Engine<'_, S> {
             _ => {}
         }
         self.number(&mut connection.about);
+        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
+        if connection.session.encryption().is_some() {
+            self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
+            self.gap_encrypted(connection, direction, bytes);
+            return;
+        }
+        if connection.tls_to_be.is_some() {
+            self.gap_encrypted(connection, direction, bytes);
+        }
         self.settle(connection, direction, origin);
         let within = match connection.session.route(direction) {
             Route::Messages(framing) => connection.framers.get(direction).under_way(framing),
@@ -270,8 +294,19 @@ impl<S: Sink> Engine<'_, S> {
         };
         let context = connection.session.context(self.config.redaction);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
-        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
         self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
+        self.pass_gap(connection, direction, bytes, reason, origin);
+    }
+
+    /// Takes word of bytes that are missing in the way of messages.
+    pub(super) fn pass_gap(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: u64,
+        reason: Reason,
+        origin: Origin,
+    ) {
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
@@ -304,11 +339,6 @@ impl<S: Sink> Engine<'_, S> {
             Step::More => {}
             Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
             &Step::Malformed { tag, len, header, error } => {
-                if session.route(direction) == Route::Messages(Framing::Startup) && handshake::is_record(header) {
-                    // The answer to its request was lost, but this client was told to go on with TLS.
-                    session.encrypt(Encryption::Tls);
-                    return;
-                }
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
                 // A header has no room for a secret.
                 let hides_values = self.config.redaction.hides_values();
@@ -357,7 +387,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Gives a connection its number, where it has none yet.
-    fn number(&mut self, about: &mut About) {
+    pub(super) fn number(&mut self, about: &mut About) {
         if about.conn == 0 {
             self.counters.connections += 1;
             about.conn = self.counters.connections;
@@ -370,6 +400,7 @@ impl<S: Sink> Engine<'_, S> {
             self.deliver(connection, direction, &delivery, origin);
         }
         connection.tcp.forget_recent();
+        self.release_encrypted(connection, origin);
         if !connection.opening.is_empty() {
             // Without its first bytes it cannot be told what it is.
             connection.session.recognize_foreign();
@@ -412,9 +443,11 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Ends a connection: nothing more will come of it.
     pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
+        let origin = connection.finished.unwrap_or(origin);
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }
+        self.end_encrypted(connection, origin);
         for direction in Direction::BOTH {
             self.end_direction(connection, direction, origin);
             let counters = connection.tcp.counters(direction);
@@ -447,14 +480,6 @@ impl<S: Sink> Engine<'_, S> {
                     }
                 }
             }
-            Route::Encrypted => {
-                let bytes = Some(*connection.about.encrypted.get(direction)).filter(|bytes| *bytes > 0);
-                if bytes.is_none() {
-                    return;
-                }
-                let detail = Some("encrypted bytes in all");
-                self.lose(&mut connection.about, &Loss { reason: Reason::Undecryptable, bytes, detail, ..loss });
-            }
             Route::Opening => {
                 let bytes = connection.opening.len() as u64;
                 if direction == Direction::Frontend && bytes > 0 {
@@ -466,7 +491,7 @@ impl<S: Sink> Engine<'_, S> {
                     );
                 }
             }
-            Route::Foreign => {}
+            Route::Encrypted | Route::Foreign => {}
         }
     }
 }

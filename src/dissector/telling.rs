@@ -6,13 +6,17 @@ use super::engine::Engine;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
-use crate::pg::text::Sql;
+use crate::pg::text::{Sql, Text};
 use crate::record::query::{Failure, QuerySql};
-use crate::record::session::{End, Ended, Settings, Side, State};
+use crate::record::session::{
+    Alert, Certificate, CipherSuite, ClientRandom, End, Ended, Gssapi, Names, Settings, Side, State, Tls, Volume,
+};
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
 use crate::session::statements::Portal;
-use crate::session::{Route, Session};
+use crate::session::{Encryption, Route, Session};
+use crate::tls::session::TlsSession;
+use crate::tls::{self, facts};
 
 /// Why a connection is not followed any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +98,13 @@ impl<S: Sink> Engine<'_, S> {
     /// Tells that a session is ready.
     pub(super) fn tell_ready(&mut self, session: &Session, about: &About, origin: Origin) {
         if self.config.records.sessions && about.is_wanted {
-            self.tell_session(session, about, State::Ready, None, origin);
+            self.tell_session(session, about, None, State::Ready, None, origin);
         }
     }
 
     /// Tells of what is left when a connection ends, and how it ended.
     pub(super) fn tell_end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
-        let Connection { session, about, .. } = connection;
+        let Connection { session, about, tls, .. } = connection;
         if about.conn == 0 || session.route(Direction::Frontend) == Route::Foreign {
             return;
         }
@@ -125,11 +129,12 @@ impl<S: Sink> Engine<'_, S> {
             (Closing::Evicted, _) => (End::Evicted, None),
             _ if facts.has_failed => (End::Fatal, Some(Side::Server)),
             _ if facts.has_terminated => (End::Terminate, Some(Side::Client)),
-            (_, Some((direction, is_reset))) => {
-                let side = if direction == Direction::Frontend { Side::Client } else { Side::Server };
-                (if is_reset { End::Reset } else { End::Fin }, Some(side))
-            }
+            (_, Some((direction, is_reset))) => (if is_reset { End::Reset } else { End::Fin }, Some(side(direction))),
             (_, None) => (End::CaptureEnd, None),
+        };
+        let bytes = |direction| {
+            let is_decrypted = tls.as_ref().is_some_and(|tls| tls.has_opened(direction));
+            facts.bytes.get(direction) + if is_decrypted { 0 } else { *about.encrypted.get(direction) }
         };
         let ended = Ended {
             end,
@@ -139,14 +144,22 @@ impl<S: Sink> Engine<'_, S> {
             messages: facts.messages.frontend + facts.messages.backend,
             queries: session.dialogue().queries(),
             errors: facts.errors,
-            bytes_in: facts.bytes.frontend + about.encrypted.frontend,
-            bytes_out: facts.bytes.backend + about.encrypted.backend,
+            bytes_in: bytes(Direction::Frontend),
+            bytes_out: bytes(Direction::Backend),
             lost_bytes: about.lost_bytes,
         };
-        self.tell_session(session, about, State::Ended, Some(ended), origin);
+        self.tell_session(session, about, tls.as_deref(), State::Ended, Some(ended), origin);
     }
 
-    fn tell_session(&mut self, session: &Session, about: &About, state: State, ended: Option<Ended>, origin: Origin) {
+    fn tell_session(
+        &mut self,
+        session: &Session,
+        about: &About,
+        tls: Option<&TlsSession>,
+        state: State,
+        ended: Option<Ended>,
+        origin: Origin,
+    ) {
         let facts = session.facts();
         let identity = facts.identity();
         self.sink.record(&Record::Session(SessionRecord {
@@ -165,6 +178,11 @@ impl<S: Sink> Engine<'_, S> {
             protocol_version: facts.protocol_version,
             auth_method: facts.auth_method,
             encryption: session.encryption(),
+            tls: tls_facts(about, tls),
+            gssapi: (session.encryption() == Some(Encryption::Gssapi)).then(|| Gssapi {
+                packets_in: about.gss_packets.frontend.count(),
+                packets_out: about.gss_packets.backend.count(),
+            }),
             process_id: facts.process_id,
             connect_us: facts.first_at.zip(about.syn_at).map(|(first, syn)| first.micros_since(syn)),
             authenticate_us: facts.authenticate_us(),
@@ -173,4 +191,44 @@ impl<S: Sink> Engine<'_, S> {
             flags: Flags { midstream: about.is_midstream, limit: facts.is_limited, ..Flags::default() },
         }));
     }
+}
+
+const fn side(direction: Direction) -> Side {
+    match direction {
+        Direction::Frontend => Side::Client,
+        Direction::Backend => Side::Server,
+    }
+}
+
+/// What is known of a connection's TLS session: as it was when something was decrypted first, or as it is at the end.
+fn tls_facts<'a>(about: &'a About, tls: Option<&'a TlsSession>) -> Option<Tls<'a>> {
+    let facts = tls.map(TlsSession::facts).or(about.tls.as_deref())?;
+    let certificate = |direction| {
+        let facts::Certificate { subject, issuer, not_before, not_after } =
+            facts.certificates.get(direction).as_ref()?;
+        Some(Certificate { subject, issuer, not_before, not_after })
+    };
+    Some(Tls {
+        decrypted: about.tls.is_some(),
+        version: facts.version.and_then(tls::Version::name),
+        cipher_suite: facts.suite.map(CipherSuite),
+        sni: facts.server_name.as_deref().map(Text::utf8),
+        alpn: Names(&facts.protocols),
+        resumed: facts.is_resumed,
+        early_data: facts.offers_early_data,
+        hello_retry_request: facts.is_retried,
+        renegotiations: facts.renegotiations,
+        key_updates: facts.key_updates,
+        ja4: facts.ja4.as_deref(),
+        client_random: facts.client_random.map(ClientRandom),
+        certificate: certificate(Direction::Backend),
+        client_certificate: certificate(Direction::Frontend),
+        alert: facts.alert.map(|(direction, code)| Alert { by: side(direction), code, name: facts::alert_name(code) }),
+        volume: tls.map(|tls| Volume {
+            records_in: tls.counts(Direction::Frontend).records,
+            records_out: tls.counts(Direction::Backend).records,
+            encrypted_in: tls.counts(Direction::Frontend).bytes,
+            encrypted_out: tls.counts(Direction::Backend).bytes,
+        }),
+    })
 }

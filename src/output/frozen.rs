@@ -40,6 +40,7 @@ pub struct Batch {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages, and they stand in a row")]
 enum Item {
     Message(Message),
     Query(Box<Query>),

@@ -13,6 +13,7 @@ pub mod error;
 pub mod extended;
 pub mod frame;
 pub mod framer;
+pub mod gssenc;
 pub(crate) mod keys;
 pub mod list;
 pub mod message;

@@ -6,12 +6,18 @@ use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::Flags;
+use super::{Flags, is_zero};
+use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
 use crate::session::Encryption;
 use crate::session::facts::{AuthMethod, Setting};
 use crate::time::Timestamp;
+use crate::tls::{keylog, suite};
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
 /// A connection, when it is ready for its first request and when it has ended.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -54,6 +60,12 @@ pub struct SessionRecord<'a> {
     /// How the connection is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// What is known of its TLS session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls<'a>>,
+    /// What is known of its GSSAPI encryption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gssapi: Option<Gssapi>,
     /// The process ID of the server's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_id: Option<i32>,
@@ -74,6 +86,155 @@ pub struct SessionRecord<'a> {
     pub flags: Flags,
 }
 
+/// What is known of a TLS session.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Tls<'a> {
+    /// Whether it was decrypted: the messages of the connection are those inside.
+    pub decrypted: bool,
+    /// The version, as in pg_stat_ssl: `TLSv1.3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
+    /// The cipher suite, by its name in IANA's registry, or by its number in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher_suite: Option<CipherSuite>,
+    /// The name of the server that the client wants (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<Text<'a>>,
+    /// The application protocols that the client offers (ALPN).
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    pub alpn: Names<'a>,
+    /// Whether an earlier session is resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<bool>,
+    /// Whether the client offers to send data before the server's first word (0-RTT).
+    #[serde(skip_serializing_if = "is_false")]
+    pub early_data: bool,
+    /// Whether the server asked for another ClientHello.
+    #[serde(skip_serializing_if = "is_false")]
+    pub hello_retry_request: bool,
+    /// How many times a handshake began anew inside the session (TLS 1.2).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renegotiations: u64,
+    /// How many times a side changed its key (TLS 1.3), where it is decrypted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub key_updates: u64,
+    /// The fingerprint JA4 of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ja4: Option<&'a str>,
+    /// The client random, in hex: what names the session in a key log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_random: Option<ClientRandom>,
+    /// The server's certificate: TLS 1.3 has it encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate<'a>>,
+    /// The client's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Certificate<'a>>,
+    /// The first error that a side told the other (RFC 8446, section 6.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Alert>,
+    /// What it took, at the end.
+    #[serde(flatten)]
+    pub volume: Option<Volume>,
+}
+
+/// What a TLS session took on the wire.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Volume {
+    /// Records from the client.
+    pub records_in: u64,
+    /// Records from the server.
+    pub records_out: u64,
+    /// Bytes from the client, as they are on the wire.
+    pub encrypted_in: u64,
+    /// Bytes from the server, as they are on the wire.
+    pub encrypted_out: u64,
+}
+
+/// Whom a certificate is for.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Certificate<'a> {
+    /// Whose it is: a distinguished name as RFC 4514 writes it.
+    pub subject: &'a str,
+    /// Who vouches for it.
+    pub issuer: &'a str,
+    /// From when on it is valid.
+    pub not_before: &'a str,
+    /// How long it is valid.
+    pub not_after: &'a str,
+}
+
+/// An error that one side told the other.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Alert {
+    /// Who told it.
+    pub by: Side,
+    /// Its number in IANA's registry.
+    pub code: u8,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'static str>,
+}
+
+/// What is known of GSSAPI encryption.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Gssapi {
+    /// Packets from the client, as many as were seen before bytes of their headers were lost.
+    pub packets_in: u64,
+    /// Packets from the server.
+    pub packets_out: u64,
+}
+
+/// A cipher suite, by its number.
+#[derive(Clone, Copy, Debug)]
+pub struct CipherSuite(pub u16);
+
+impl Serialize for CipherSuite {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match suite::name(self.0) {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.collect_str(&format_args!("{:#06x}", self.0)),
+        }
+    }
+}
+
+inline_schema!(CipherSuite, "CipherSuite", String::json_schema);
+
+/// A client random: 64 digits of hex.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRandom(pub keylog::ClientRandom);
+
+impl Serialize for ClientRandom {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Hex(&self.0))
+    }
+}
+
+inline_schema!(ClientRandom, "ClientRandom", String::json_schema);
+
+/// Names in a list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a>(pub &'a [Box<[u8]>]);
+
+impl Names<'_> {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|name| Text::utf8(name)))
+    }
+}
+
+inline_schema!(Names<'_>, "Names", Vec::<Text<'_>>::json_schema);
+
 /// What is said of a connection that has ended.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Ended {
@@ -92,9 +253,9 @@ pub struct Ended {
     pub queries: u64,
     /// ErrorResponses.
     pub errors: u64,
-    /// Bytes from the client: of messages, or encrypted.
+    /// Bytes from the client: of messages, or of what is encrypted and was not decrypted.
     pub bytes_in: u64,
-    /// Bytes from the server: of messages, or encrypted.
+    /// Bytes from the server: of messages, or of what is encrypted and was not decrypted.
     pub bytes_out: u64,
     /// Bytes of it that were not captured, or not understood.
     pub lost_bytes: u64,

@@ -84,8 +84,8 @@ enum Phase {
     Startup { asked: Option<Encryption> },
     /// Tagged messages in both directions.
     Regular,
-    /// Nothing to be read any more.
-    Encrypted(Encryption),
+    /// Nothing to be read unless it is decrypted; then it begins with a startup packet, or anywhere.
+    Encrypted { begins: bool },
     /// Not PostgreSQL.
     Foreign,
 }
@@ -94,6 +94,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
+    encryption: Option<Encryption>,
     asked: Asked,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
@@ -116,6 +117,7 @@ impl Session {
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
         Self {
             phase,
+            encryption: None,
             asked: Asked::Unknown,
             startup_at: None,
             copying: Copying::default(),
@@ -133,7 +135,7 @@ impl Session {
             (Phase::Startup { asked: None }, Direction::Backend) | (Phase::Regular, _) => {
                 Route::Messages(Framing::Tagged)
             }
-            (Phase::Encrypted(_), _) => Route::Encrypted,
+            (Phase::Encrypted { .. }, _) => Route::Encrypted,
             (Phase::Foreign, _) => Route::Foreign,
         }
     }
@@ -155,15 +157,30 @@ impl Session {
 
     /// Everything from here on is encrypted.
     pub fn encrypt(&mut self, encryption: Encryption) {
-        self.phase = Phase::Encrypted(encryption);
+        if self.encryption.replace(encryption).is_some() {
+            return;
+        }
+        self.phase = Phase::Encrypted { begins: self.phase != Phase::Regular };
+    }
+
+    /// What comes from here on was decrypted.
+    pub fn decrypt(&mut self) {
+        if let Phase::Encrypted { begins } = self.phase {
+            self.phase = if begins { Phase::Startup { asked: None } } else { Phase::Regular };
+        }
+    }
+
+    /// Where nothing of what is encrypted was decrypted yet: whether it begins with a startup packet.
+    pub const fn begins_encrypted(&self) -> Option<bool> {
+        match self.phase {
+            Phase::Encrypted { begins } => Some(begins),
+            _ => None,
+        }
     }
 
     /// How the connection is encrypted.
     pub const fn encryption(&self) -> Option<Encryption> {
-        match self.phase {
-            Phase::Encrypted(encryption) => Some(encryption),
-            _ => None,
-        }
+        self.encryption
     }
 
     /// Bytes were lost: what depended on them is not known any more.
@@ -296,10 +313,13 @@ impl Session {
         let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
         match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
-                self.phase = match self.phase {
-                    Phase::Startup { asked: Some(encryption) } if response.accepted => Phase::Encrypted(encryption),
-                    _ => Phase::Startup { asked: None },
-                };
+                match self.phase {
+                    // Nothing is encrypted twice.
+                    Phase::Startup { asked: Some(encryption) } if response.accepted && self.encryption.is_none() => {
+                        self.encrypt(encryption);
+                    }
+                    _ => self.phase = Phase::Startup { asked: None },
+                }
             }
             Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {
                 self.asked = Asked::Password;

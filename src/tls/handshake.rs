@@ -1,15 +1,26 @@
-//! The ClientHello: whether a connection that begins with TLS is meant for PostgreSQL.
+//! Handshake messages, across records; and the first of them, by which a connection that begins with TLS is known.
 //!
-//! Sources: RFC 8446, sections 4.1.2 and 5.1; RFC 7301 (ALPN); PostgreSQL documentation, "SSL Session Encryption": direct
-//! negotiation requires the ALPN protocol name `postgresql`.
+//! Sources: RFC 8446, sections 4 and 5.1; PostgreSQL documentation, "SSL Session Encryption": direct negotiation requires the
+//! ALPN protocol name `postgresql`.
 
-use tls_parser::{
-    TlsExtension, TlsMessage, TlsMessageHandshake, TlsRecordType, parse_tls_client_hello_extensions,
-    parse_tls_message_handshake, parse_tls_raw_record,
-};
+use super::hello;
+use super::record::{self, Records};
+use crate::reader::Reader;
 
-/// The ALPN protocol name of PostgreSQL.
-const ALPN_POSTGRESQL: &[u8] = b"postgresql";
+/// How much of a message is kept, in bytes: chains of certificates fit, with all the key shares that there are. A longer one
+/// is passed over.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+pub(super) const CLIENT_HELLO: u8 = 1;
+pub(super) const SERVER_HELLO: u8 = 2;
+pub(super) const END_OF_EARLY_DATA: u8 = 5;
+pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
+pub(super) const CERTIFICATE: u8 = 11;
+pub(super) const FINISHED: u8 = 20;
+pub(super) const KEY_UPDATE: u8 = 24;
+
+/// The size of a message's header, in bytes: its type, and the length of its body in 24 bits.
+const HEADER: usize = 4;
 
 /// What the first bytes of a client are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,36 +43,131 @@ pub fn is_record(bytes: &[u8]) -> bool {
 
 /// Reads the first bytes of a client.
 pub fn client_hello(bytes: &[u8]) -> ClientHello {
-    const HANDSHAKE: u8 = TlsRecordType::Handshake.0;
-    if !matches!(bytes, [] | [HANDSHAKE] | [HANDSHAKE, 3, ..]) {
+    if !matches!(bytes, [] | [record::HANDSHAKE] | [record::HANDSHAKE, 3, ..]) {
         return ClientHello::None;
     }
-    // A ClientHello may span records.
-    let mut handshake = Vec::new();
+    let (mut records, mut messages) = (Records::new(), Messages::default());
     let mut rest = bytes;
     loop {
-        match parse_tls_raw_record(rest) {
-            Ok((behind, record)) if record.hdr.record_type == TlsRecordType::Handshake => {
-                handshake.extend_from_slice(record.data);
-                rest = behind;
-            }
-            Err(error) if error.is_incomplete() => return ClientHello::Incomplete,
-            _ => return ClientHello::None,
+        let (used, record) = records.next(rest);
+        rest = rest.get(used..).unwrap_or_default();
+        let Some(record) = record else {
+            return if records.is_searching() { ClientHello::None } else { ClientHello::Incomplete };
+        };
+        if record.kind != record::HANDSHAKE {
+            return ClientHello::None;
         }
-        match parse_tls_message_handshake(&handshake) {
-            Ok((_, TlsMessage::Handshake(TlsMessageHandshake::ClientHello(hello)))) => {
-                return ClientHello::Whole { offers_postgresql: hello.ext.is_some_and(offers_postgresql) };
+        let mut content = record.payload;
+        match messages.next(&mut content) {
+            Some(Message { kind: CLIENT_HELLO, body }) => {
+                return hello::ClientHello::read(body).map_or(ClientHello::None, |hello| ClientHello::Whole {
+                    offers_postgresql: hello.offers_postgresql(),
+                });
             }
-            Err(error) if error.is_incomplete() => {}
-            _ => return ClientHello::None,
+            Some(_) => return ClientHello::None,
+            None => {}
         }
     }
 }
 
-fn offers_postgresql(extensions: &[u8]) -> bool {
-    parse_tls_client_hello_extensions(extensions).is_ok_and(|(_, extensions)| {
-        extensions
-            .iter()
-            .any(|extension| matches!(extension, TlsExtension::ALPN(names) if names.contains(&ALPN_POSTGRESQL)))
-    })
+/// A handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u8,
+    pub(super) body: &'a [u8],
+}
+
+/// Cuts the handshake content of one direction into messages.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    /// The beginning of a message, or one that was handed out.
+    carry: Vec<u8>,
+    is_handed_out: bool,
+    /// How many bytes are to be passed over, of a message that is too long.
+    skip: usize,
+}
+
+impl Messages {
+    /// Takes bytes from the front of the content of a record, and gives the message that they complete. To be called again
+    /// until it gives none.
+    pub(super) fn next<'a, 'c: 'a>(&'a mut self, content: &mut &'c [u8]) -> Option<Message<'a>> {
+        if std::mem::take(&mut self.is_handed_out) {
+            self.carry = Vec::new();
+        }
+        loop {
+            let skipped = self.skip.min(content.len());
+            self.skip -= skipped;
+            *content = content.get(skipped..)?;
+            if content.is_empty() {
+                return None;
+            }
+            if self.carry.is_empty()
+                && let Some(total) = total(content)
+                && let Some((wire, rest)) = content.split_at_checked(total)
+            {
+                *content = rest;
+                return message(wire);
+            }
+            let wanted = total(&self.carry).unwrap_or(HEADER);
+            if wanted > MAX_MESSAGE {
+                self.skip = wanted - self.carry.len();
+                self.carry = Vec::new();
+                continue;
+            }
+            let (taken, rest) = content.split_at_checked(wanted - self.carry.len()).unwrap_or((content, &[]));
+            *content = rest;
+            self.carry.extend_from_slice(taken);
+            if total(&self.carry) == Some(self.carry.len()) {
+                break;
+            }
+        }
+        self.is_handed_out = true;
+        message(&self.carry)
+    }
+
+    /// Forgets what is unfinished: something behind it was lost.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many bytes are held.
+    pub(super) fn held(&self) -> usize {
+        self.carry.capacity()
+    }
+}
+
+/// How many bytes a message has, with its header.
+fn total(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes);
+    let word = reader.u32("message").ok()?;
+    Some(HEADER + (word & 0x00ff_ffff) as usize)
+}
+
+fn message(wire: &[u8]) -> Option<Message<'_>> {
+    let (header, body) = wire.split_at_checked(HEADER)?;
+    Some(Message { kind: *header.first()?, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_the_same_however_records_cut_them() {
+        let wire =
+            [&[1, 0, 0, 3, 7, 8, 9][..], &[20, 0, 0, 0], &[24, 0, 0, 1, 1], &[11, 1, 0, 0], &[5; 65_536]].concat();
+        for size in [1, 2, 3, 4, 5, 7, 16, 1000, 16_384] {
+            let mut messages = Messages::default();
+            let mut found = Vec::new();
+            for mut piece in wire.chunks(size) {
+                while let Some(message) = messages.next(&mut piece) {
+                    found.push((message.kind, message.body.to_vec()));
+                }
+                assert!(piece.is_empty());
+            }
+            let expected = [(1, vec![7, 8, 9]), (20, vec![]), (24, vec![1])];
+            assert_eq!(found, expected, "pieces of {size}; one that is longer than the limit is passed over");
+            assert!(messages.held() < 100);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use pgdissect::output::json;
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::record::{Counters, Record};
 use pgdissect::time::Timestamp;
+use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::Value;
 
 /// The ports of the servers in the captures.
@@ -42,7 +43,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(config: Config) -> Self {
-        Self { dissector: Dissector::new(config), lines: Vec::new() }
+        Self::with_keys(config, &Keys::default())
+    }
+
+    pub(crate) fn with_keys(config: Config, keys: &Keys) -> Self {
+        Self { dissector: Dissector::with_keys(config, keys.clone()), lines: Vec::new() }
     }
 
     pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
@@ -119,7 +124,7 @@ pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
                 data: packet.data.to_vec(),
                 orig_len: packet.orig_len,
             }),
-            Ok(Event::Idle) => {}
+            Ok(Event::KeyLog(_) | Event::Idle) => {}
             Ok(Event::End) => return (packets, errors),
             Err(error) => errors.push(error.to_string()),
         }
@@ -133,6 +138,29 @@ pub(crate) fn dissect_packets<'a>(packets: impl IntoIterator<Item = &'a OwnedPac
         bench.packet(&packet.borrow());
     }
     bench.finish()
+}
+
+/// What the library makes of packets, with the keys of TLS sessions in them.
+pub(crate) fn decrypt_packets<'a>(
+    packets: impl IntoIterator<Item = &'a OwnedPacket>,
+    keys: &Keys,
+    config: Config,
+) -> Output {
+    let mut bench = Bench::with_keys(config, keys);
+    for packet in packets {
+        bench.packet(&packet.borrow());
+    }
+    bench.finish()
+}
+
+/// The key log beside a capture under `testdata`; no keys where there is none.
+pub(crate) fn keys_of(name: &str) -> Keys {
+    let keys = Keys::default();
+    if let Ok(log) = std::fs::read(testdata().join(name).with_file_name("keys.log")) {
+        Lines::default().push(&log, &keys);
+        assert_eq!(keys.counts().bad_lines, 0);
+    }
+    keys
 }
 
 /// What the library makes of capture files.

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use pgdissect::dissector::Config;
+use pgdissect::tls::keylog::Keys;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::Value;
@@ -26,6 +27,7 @@ struct Write {
 struct Conversation {
     name: &'static str,
     writes: Vec<Write>,
+    keys: Keys,
     /// The messages, as they were read from the capture itself.
     expected: Vec<Value>,
 }
@@ -55,6 +57,15 @@ const STREAMS: &[&str] = &[
     "tcp/base.pcap",
     "tls-direct/capture.pcap",
     "tls-no-keys/capture.pcap",
+    "tls-sessions/direct.pcap",
+    "tls-sessions/hello-retry.pcap",
+    "tls-sessions/key-update.pcap",
+    "tls-sessions/padded.pcap",
+    "tls-sessions/renegotiated.pcap",
+    "tls-sessions/scram-plus.pcap",
+    "tls-suites/ECDHE-RSA-AES128-SHA-mte.pcap",
+    "tls-suites/TLS_AES_128_CCM_SHA256.pcap",
+    "tls-traffic/12.pcap",
 ];
 
 static CONVERSATIONS: LazyLock<Vec<Conversation>> =
@@ -90,16 +101,17 @@ fn conversation(name: &'static str) -> Conversation {
         }
     }
     assert!(writes.len() > 2, "{name}");
-    let expected = essence(&send(&writes, Network::default()));
-    let of_capture: Vec<_> = essence(&packets).into_iter().filter(|line| line["conn"] == 1).collect();
+    let keys = captures::keys_of(name);
+    let expected = essence(&send(&writes, Network::default()), &keys);
+    let of_capture: Vec<_> = essence(&packets, &keys).into_iter().filter(|line| line["conn"] == 1).collect();
     assert_eq!(expected, of_capture, "{name}: what is sent again is what was captured");
-    Conversation { name, writes, expected }
+    Conversation { name, writes, keys, expected }
 }
 
 /// Messages without what depends on when and in which packet they came.
-fn essence(packets: &[OwnedPacket]) -> Vec<Value> {
+fn essence(packets: &[OwnedPacket], keys: &Keys) -> Vec<Value> {
     let config = Config { ports: Some(vec![5432, 5415]), ..captures::everything() };
-    let mut lines = captures::dissect_packets(packets, config).values();
+    let mut lines = captures::decrypt_packets(packets, keys, config).values();
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
         let of_the_network = ["ts", "started", "packet", "client", "server", "end", "ended_by"];
@@ -249,7 +261,7 @@ proptest! {
         conversation in a_conversation(), sizes in sizes(), isn in isn(), pure_acks: bool,
     ) {
         let packets = send(&conversation.writes, Network { sizes, isn, pure_acks, ..Network::default() });
-        assert_same(&conversation.expected, &essence(&packets))?;
+        assert_same(&conversation.expected, &essence(&packets, &conversation.keys))?;
     }
 
     #[test]
@@ -259,7 +271,7 @@ proptest! {
         repeats in proptest::collection::vec(any::<bool>(), 1..7),
     ) {
         let network = Network { sizes, isn, overlaps, repeats, pure_acks, ..Network::default() };
-        assert_same(&conversation.expected, &essence(&send(&conversation.writes, network)))?;
+        assert_same(&conversation.expected, &essence(&send(&conversation.writes, network), &conversation.keys))?;
     }
 
     #[test]
@@ -271,7 +283,7 @@ proptest! {
     ) {
         let network =
             Network { sizes, isn, repeats, delays, only_across, pure_acks, ..Network::default() };
-        let actual = essence(&send(&conversation.writes, network));
+        let actual = essence(&send(&conversation.writes, network), &conversation.keys);
         // Segments of which neither acknowledges the other may come in either order.
         for (expected, actual) in by_direction(&conversation.expected).iter().zip(by_direction(&actual)) {
             assert_same(expected, &actual)?;
@@ -287,7 +299,7 @@ proptest! {
         delays in proptest::collection::vec(prop_oneof![3 => Just(0), 2 => 0..12_usize], 1..16),
     ) {
         let network = Network { sizes, isn, overlaps, delays, ..Network::default() };
-        let actual = essence(&send(&conversation.writes, network));
+        let actual = essence(&send(&conversation.writes, network), &conversation.keys);
         for (expected, actual) in by_direction(&conversation.expected).iter().zip(by_direction(&actual)) {
             assert_same(expected, &actual)?;
         }
@@ -322,7 +334,7 @@ fn segments_of_one_byte_give_the_same_messages() {
     for conversation in CONVERSATIONS.iter().filter(|conversation| small(conversation, 25_000)) {
         for pure_acks in [false, true] {
             let network = Network { sizes: vec![1], pure_acks, ..Network::default() };
-            let actual = essence(&send(&conversation.writes, network));
+            let actual = essence(&send(&conversation.writes, network), &conversation.keys);
             assert_same(&conversation.expected, &actual).unwrap();
         }
     }
@@ -336,7 +348,7 @@ fn a_cut_at_any_byte_gives_the_same_messages() {
                 let mut writes = conversation.writes.clone();
                 let behind = writes[index].bytes.split_off(at);
                 writes.insert(index + 1, Write { from: write.from, bytes: behind });
-                let actual = essence(&send(&writes, Network::default()));
+                let actual = essence(&send(&writes, Network::default()), &conversation.keys);
                 assert_same(&conversation.expected, &actual).unwrap();
             }
         }
@@ -354,7 +366,7 @@ fn a_capture_that_has_each_direction_by_itself_gives_the_same_messages() {
             let (syns, rest) = packets.split_at(2);
             let (one, other): (Vec<_>, Vec<_>) = rest.iter().partition(|packet| is_client(packet) == client_first);
             let one: Vec<_> = syns.iter().chain(one).chain(other).cloned().collect();
-            let actual = essence(&one);
+            let actual = essence(&one, &conversation.keys);
             assert_same(&conversation.expected, &actual)
                 .unwrap_or_else(|error| panic!("{}: {error}", conversation.name));
         }

@@ -10,6 +10,8 @@ mod engine;
 mod fragments;
 #[path = "../../fuzz/checks/framer.rs"]
 pub(crate) mod framer;
+#[path = "../../fuzz/checks/keylog.rs"]
+mod keylog;
 #[path = "../../fuzz/checks/lines.rs"]
 mod lines;
 #[path = "../../fuzz/checks/message.rs"]
@@ -20,6 +22,8 @@ mod packet;
 mod reassembly;
 #[path = "../../fuzz/checks/sql.rs"]
 pub(crate) mod sql;
+#[path = "../../fuzz/checks/tls.rs"]
+mod tls;
 #[path = "../../fuzz/checks/value.rs"]
 pub(crate) mod value;
 
@@ -67,6 +71,16 @@ fn kept_messages_keep_the_contract() {
 #[test]
 fn kept_values_are_json() {
     check_seeds("value", value::check);
+}
+
+#[test]
+fn kept_key_logs_are_read_in_one_way() {
+    check_seeds("keylog", keylog::check);
+}
+
+#[test]
+fn kept_encrypted_streams_are_accounted_for() {
+    check_seeds("tls", tls::check);
 }
 
 #[test]

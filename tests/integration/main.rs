@@ -28,6 +28,7 @@ mod sql;
 mod strict;
 mod tcp;
 mod threads;
+mod tls;
 mod trace;
 mod tunnels;
 mod values;

@@ -9,11 +9,13 @@ use pgdissect::dissector::{Config, Dissector};
 use pgdissect::pg::message::Message;
 use pgdissect::record::{Content, MessageRecord, Record};
 use pgdissect::redaction::Redaction;
+use pgdissect::tls::keylog::Keys;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::captures::{self, OwnedPacket};
+use crate::tls;
 use crate::trace::{self, Cursor, Traced};
 
 /// Captures and the traces of their connections, in the order in which these appear.
@@ -48,7 +50,7 @@ const TRACED: &[(&str, &[&str])] = &[
     ("tunnels/6in4.pcap", &["trace-2.txt"]),
 ];
 
-/// Traces that tell what was sent inside TLS, which cannot be read without keys.
+/// Traces that tell what was sent inside TLS, to which no keys were kept.
 const ENCRYPTED: &[&str] = &["tls-direct/trace.txt", "tls-no-keys/trace.txt"];
 
 #[test]
@@ -60,6 +62,10 @@ fn every_trace_is_compared() {
             traces.iter().map(move |trace| format!("{folder}/{trace}"))
         })
         .chain(ENCRYPTED.iter().map(|name| (*name).to_owned()))
+        .chain(tls::traced().flat_map(|(name, traces)| {
+            let folder = name.split('/').next().unwrap().to_owned();
+            traces.into_iter().map(move |trace| format!("{folder}/{trace}"))
+        }))
         .collect();
     compared.sort();
     let mut there = Vec::new();
@@ -80,30 +86,38 @@ fn every_trace_is_compared() {
 fn messages_and_their_fields_are_those_of_libpqs_trace() {
     let mut count = 0;
     for (name, traces) in TRACED {
-        let path = captures::testdata().join(name);
-        let (packets, _) = captures::packets(std::slice::from_ref(&path));
-        let lines = untyped(&packets);
-        let mut connections: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
-        for line in &lines {
-            let line: Line = serde_json::from_str(line).unwrap();
-            assert_eq!(line.event, "message", "{name}: nothing is lost in these captures");
-            connections.entry(line.conn).or_default().push(line);
-        }
-        // libpq traces no CancelRequest.
-        connections.retain(|_, lines| lines[0].kind != "CancelRequest");
-        assert_eq!(connections.len(), traces.len(), "{name}");
-        for (lines, trace) in connections.values().zip(*traces) {
-            let traced = trace::read(&path.with_file_name(trace));
-            for dir in ["F", "B"] {
-                count += compare(dir, lines, &traced, name);
-            }
-        }
+        count += compare_with_traces(name, traces.iter().copied());
     }
     assert!(count > 5_000, "{count} messages were compared");
 }
 
+/// Compares a capture with the traces of its connections, in the order in which these appear. Says how many messages were
+/// compared.
+pub(crate) fn compare_with_traces<'a>(name: &str, traces: impl ExactSizeIterator<Item = &'a str>) -> usize {
+    let path = captures::testdata().join(name);
+    let (packets, _) = captures::packets(std::slice::from_ref(&path));
+    let lines = untyped(&packets, &captures::keys_of(name));
+    let mut connections: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
+    for line in &lines {
+        let line: Line = serde_json::from_str(line).unwrap();
+        assert_eq!(line.event, "message", "{name}: nothing is lost in these captures");
+        connections.entry(line.conn).or_default().push(line);
+    }
+    // libpq traces no CancelRequest.
+    connections.retain(|_, lines| !lines.iter().any(|line| line.kind == "CancelRequest"));
+    assert_eq!(connections.len(), traces.len(), "{name}");
+    let mut count = 0;
+    for (lines, trace) in connections.values().zip(traces) {
+        let traced = trace::read(&path.with_file_name(trace));
+        for dir in ["F", "B"] {
+            count += compare(dir, lines, &traced, name);
+        }
+    }
+    count
+}
+
 /// Lines in which values are as they are on the wire, which is how libpq traces them.
-fn untyped(packets: &[OwnedPacket]) -> Vec<String> {
+fn untyped(packets: &[OwnedPacket], keys: &Keys) -> Vec<String> {
     let mut lines = Vec::new();
     let mut sink = |record: &Record<'_>| {
         let mut record = record.clone();
@@ -119,7 +133,8 @@ fn untyped(packets: &[OwnedPacket]) -> Vec<String> {
         }
         lines.push(captures::line(&record));
     };
-    let mut dissector = Dissector::new(Config { redaction: Redaction::Nothing, ..captures::config() });
+    let config = Config { redaction: Redaction::Nothing, ..captures::config() };
+    let mut dissector = Dissector::with_keys(config, keys.clone());
     for packet in packets {
         dissector.packet(&packet.borrow(), &mut sink);
     }

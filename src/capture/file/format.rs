@@ -61,6 +61,8 @@ pub(super) const fn link_type(number: u16) -> LinkType {
 pub(super) enum Next {
     /// A packet.
     Packet(Record),
+    /// A key log: so many bytes, and where in them it is.
+    KeyLog(usize, Range<usize>),
     /// So many bytes that tell us nothing about packets.
     Other(usize),
     /// So many bytes that make no sense, but whose end is known.

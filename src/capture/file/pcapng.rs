@@ -14,6 +14,9 @@ use crate::time::{Precision, Timestamp};
 /// The Packet Block, which the Enhanced Packet Block has replaced.
 const PACKET_BLOCK: u32 = 2;
 
+/// The kind of secrets that is a key log of TLS: the letters `TLSK`.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Type and length before a block's body, and the length again behind it.
@@ -79,9 +82,7 @@ impl Pcapng {
             SPB_MAGIC => self.simple_packet(body, len),
             IDB_MAGIC => self.interface(body, len),
             SHB_MAGIC => self.section(body, len),
-            // The key log of the TLS sessions in the packets behind it: to be handed out from here once there is someone
-            // to hand it to (pcap_parser's parse_decryptionsecretsblock_le and _be read its body).
-            DSB_MAGIC => Next::Other(len),
+            DSB_MAGIC => self.secrets(body, len),
             _ => Next::Other(len),
         }
     }
@@ -165,6 +166,23 @@ impl Pcapng {
             clock: Clock::new(self.order, options),
         }));
         Next::Other(len)
+    }
+
+    /// The Decryption Secrets Block: what kind of secrets, their length, and they.
+    fn secrets(&self, body: &[u8], len: usize) -> Next {
+        const FIXED: usize = 8;
+        let Some([kind, size]) = words(body) else {
+            return too_short("secrets", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
+        };
+        if self.order.u32(*kind) != TLS_KEY_LOG {
+            return Next::Other(len);
+        }
+        let (size, room) = (self.order.u32(*size) as usize, body.len() - FIXED);
+        if size > room {
+            return Next::Bad(len, format!("secrets of {size} bytes were announced in a block with room for {room}"));
+        }
+        let data = BLOCK_HEADER + FIXED;
+        Next::KeyLog(len, data..data + size)
     }
 
     fn section(&mut self, body: &[u8], len: usize) -> Next {

@@ -55,6 +55,8 @@ struct Skipped {
 pub(super) enum Advance {
     /// A packet; [`CaptureReader::packet`] gives it.
     Packet(Found),
+    /// A key log at this place; [`CaptureReader::bytes`] gives it.
+    KeyLog(Range<usize>),
     /// Nothing now.
     Idle,
     /// Nothing more.
@@ -91,6 +93,11 @@ impl CaptureReader {
         Packet { ts, link, data: self.buffer.get(start + data.start..start + data.end), orig_len }
     }
 
+    /// What was found at a place by the last call of [`advance`](Self::advance).
+    pub(super) fn bytes(&self, place: Range<usize>) -> &[u8] {
+        self.buffer.get(place)
+    }
+
     /// Goes on to the next packet. After an error the next call goes on with what can still be read.
     #[inline]
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
@@ -110,6 +117,10 @@ impl CaptureReader {
                 Next::Packet(record) => {
                     let place = self.buffer.consume(record.len);
                     return Ok(Advance::Packet(Found { record, place }));
+                }
+                Next::KeyLog(len, data) => {
+                    let start = self.buffer.consume(len).start;
+                    return Ok(Advance::KeyLog(start + data.start..start + data.end));
                 }
                 Next::Other(len) => {
                     self.buffer.consume(len);
@@ -174,7 +185,9 @@ impl CaptureReader {
             match pcapng.next(unread) {
                 Next::Short(piece) => return Ok(Some(piece)),
                 Next::Lost(reason) => return Err(self.not_a_capture(reason)),
-                Next::Packet(_) | Next::Other(_) | Next::Bad(..) => self.format = Format::Pcapng(pcapng),
+                Next::Packet(_) | Next::KeyLog(..) | Next::Other(_) | Next::Bad(..) => {
+                    self.format = Format::Pcapng(pcapng);
+                }
             }
         } else if let (Some(compression), None) = (Compression::from_magic(*magic), self.input.compression()) {
             let head = self.buffer.take();

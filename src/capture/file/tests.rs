@@ -54,7 +54,7 @@ fn drain(source: &mut FileSource) -> Outcome {
                 data: packet.data.to_vec(),
                 orig_len: packet.orig_len,
             }),
-            Ok(Event::Idle) => {}
+            Ok(Event::KeyLog(_) | Event::Idle) => {}
             Ok(Event::End) => return outcome,
             Err(error) => outcome.errors.push(error.to_string()),
         }

@@ -91,7 +91,7 @@ fn a_complete_packet_is_never_kept_back() {
             match source.next_event().unwrap() {
                 Event::Idle => idle += 1,
                 Event::Packet(packet) => break assert_eq!(packet.data, b"first"),
-                Event::End => panic!("no packet"),
+                Event::KeyLog(_) | Event::End => panic!("no packet"),
             }
         }
         assert_eq!(idle, 1, "the reader refuses once before each piece, and the packet is in the first");
@@ -157,7 +157,7 @@ fn several_files_are_one_capture_and_an_error_costs_only_its_file() {
     loop {
         match source.next_event() {
             Ok(Event::Packet(packet)) => packets.push(packet.data.len()),
-            Ok(Event::Idle) => panic!("a file has no reason to wait"),
+            Ok(Event::KeyLog(_) | Event::Idle) => panic!("a file has no reason to wait"),
             Ok(Event::End) => break,
             Err(error) => errors.push(error),
         }

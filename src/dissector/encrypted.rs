@@ -1,0 +1,196 @@
+//! The way of encrypted bytes: through TLS, where the keys are known, to the same messages as in clear.
+
+use super::Sink;
+use super::connection::Connection;
+use super::engine::{Engine, Loss};
+use crate::direction::{Direction, PerDirection};
+use crate::hex::Hex;
+use crate::packet::Origin;
+use crate::pg::framer::Framer;
+use crate::record::Reason;
+use crate::session::{Encryption, Route};
+use crate::tls::session::{Counts, Event, MAX_WAIT, Obstacle, TlsSession, Tools};
+
+/// More bytes than any message has: how much is missing is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+impl<S: Sink> Engine<'_, S> {
+    /// Takes the next bytes of a direction that is encrypted.
+    pub(super) fn feed_encrypted(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: &[u8],
+        origin: Origin,
+    ) {
+        self.number(&mut connection.about);
+        *connection.about.encrypted.get_mut(direction) += bytes.len() as u64;
+        self.counters.encrypted_bytes += bytes.len() as u64;
+        if connection.session.encryption() == Some(Encryption::Gssapi) {
+            connection.about.gss_packets.get_mut(direction).push(bytes);
+            let detail = "GSSAPI encryption: the rest of the connection cannot be read";
+            self.report_encryption(connection, detail, origin);
+            return;
+        }
+        if connection.tls.is_none() {
+            let framers = &mut connection.framers;
+            let is_midstream = PerDirection::new(|direction| framers.get(direction).is_searching());
+            if connection.session.begins_encrypted() == Some(true) {
+                *framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
+            }
+            connection.tls = Some(Box::new(TlsSession::new(is_midstream)));
+        }
+        self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
+        self.report_obstacle(connection, origin);
+    }
+
+    /// Takes bytes of a connection of which no boundary is known. Says whether they are TLS, which the first whole record
+    /// tells: until then, they are looked at as messages, too.
+    pub(super) fn is_tls(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> bool {
+        if connection.about.seq > 1 || !matches!(connection.session.route(direction), Route::Messages(_)) {
+            connection.tls_to_be = None;
+            return false;
+        }
+        let to_be = connection.tls_to_be.take();
+        connection.tls = to_be.or_else(|| Some(Box::new(TlsSession::new(PerDirection::new(|_| true)))));
+        self.number(&mut connection.about);
+        self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
+        let counts = PerDirection::new(|direction| {
+            connection.tls.as_ref().map_or_else(Counts::default, |tls| tls.counts(direction))
+        });
+        if counts.frontend.records + counts.backend.records == 0 {
+            connection.tls_to_be = connection.tls.take();
+            return false;
+        }
+        connection.session.encrypt(Encryption::Tls);
+        for direction in Direction::BOTH {
+            *connection.about.encrypted.get_mut(direction) = counts.get(direction).bytes;
+            self.counters.encrypted_bytes += counts.get(direction).bytes;
+        }
+        self.report_obstacle(connection, origin);
+        true
+    }
+
+    /// Does something with the TLS session of a connection, and takes what comes of it.
+    fn with_tls(
+        &mut self,
+        connection: &mut Connection,
+        act: impl FnOnce(&mut TlsSession, &mut Tools, &mut dyn FnMut(Direction, Event<'_>, Origin)),
+    ) {
+        // Both are put back below: what they give is taken by the connection, and by the engine, that have them.
+        let (Some(mut tls), Some(mut tools)) = (connection.tls.take(), self.shared.tls.take()) else { return };
+        act(&mut tls, &mut tools, &mut |direction, event, origin| {
+            self.take_plaintext(connection, direction, event, origin);
+        });
+        self.shared.tls = Some(tools);
+        connection.tls = Some(tls);
+    }
+
+    fn take_plaintext(&mut self, connection: &mut Connection, direction: Direction, event: Event<'_>, origin: Origin) {
+        match event {
+            Event::Begins(facts) => {
+                connection.session.encrypt(Encryption::Tls);
+                if connection.session.begins_encrypted() == Some(false) {
+                    for direction in Direction::BOTH {
+                        *connection.framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
+                        connection.search(direction, Reason::Midstream);
+                    }
+                }
+                connection.session.decrypt();
+                connection.about.tls = Some(Box::new(facts.clone()));
+            }
+            Event::Data(bytes) => {
+                self.counters.decrypted_bytes += bytes.len() as u64;
+                self.feed_clear(connection, direction, bytes, origin);
+            }
+            Event::Gap { bytes, skipped } => {
+                self.settle(connection, direction, origin);
+                if skipped > 0 {
+                    let detail = Some("TLS records that lack bytes, or that no key fits");
+                    let dir = Some(direction);
+                    let skipped = Some(skipped);
+                    let loss = Loss { dir, skipped, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
+                    self.lose(&mut connection.about, &loss);
+                }
+                self.pass_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
+            }
+        }
+    }
+
+    /// Bytes of a direction that is encrypted are missing.
+    pub(super) fn gap_encrypted(&mut self, connection: &mut Connection, direction: Direction, bytes: u64) {
+        connection.about.gss_packets.get_mut(direction).gap(bytes);
+        if let Some(tls) = connection.tls.as_mut().or(connection.tls_to_be.as_mut()) {
+            tls.gap(direction, bytes);
+        }
+    }
+
+    /// Looks whether keys have come that a connection waits for, or whether it has waited too long.
+    pub(super) fn resume(&mut self, connection: &mut Connection, origin: Origin) {
+        let since = connection.tls.as_ref().and_then(|tls| tls.waits_since());
+        if since.is_some_and(|since| origin.ts.micros_since(since) >= MAX_WAIT) {
+            self.with_tls(connection, |tls, tools, sink| tls.give_up(tools, sink));
+        } else {
+            self.with_tls(connection, |tls, tools, sink| tls.resume(tools, sink));
+        }
+        self.report_obstacle(connection, origin);
+    }
+
+    /// Takes from a connection what its TLS session holds.
+    pub(super) fn release_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
+        connection.tls_to_be = None;
+        self.with_tls(connection, |tls, tools, sink| tls.release(tools, sink));
+        self.report_obstacle(connection, origin);
+    }
+
+    /// Nothing more comes of a connection that is encrypted.
+    pub(super) fn end_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
+        self.with_tls(connection, |tls, tools, sink| tls.end(origin, tools, sink));
+        self.report_obstacle(connection, origin);
+        for direction in Direction::BOTH {
+            let is_read = connection.tls.as_ref().is_some_and(|tls| !tls.lacks(direction));
+            let bytes = Some(*connection.about.encrypted.get(direction)).filter(|bytes| *bytes > 0 && !is_read);
+            if bytes.is_some() {
+                let (dir, detail) = (Some(direction), Some("encrypted bytes in all"));
+                let loss = Loss { dir, bytes, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
+                self.lose(&mut connection.about, &loss);
+            }
+        }
+    }
+
+    fn report_obstacle(&mut self, connection: &mut Connection, origin: Origin) {
+        let Some(obstacle) = connection.tls.as_ref().and_then(|tls| tls.obstacle()) else { return };
+        if connection.about.is_encryption_reported {
+            return;
+        }
+        const HOW: &str = "--keylog FILE takes the key log that the client or the server writes \
+                           (SSLKEYLOGFILE, in libpq 18 sslkeylogfile=FILE)";
+        let detail = match obstacle {
+            Obstacle::NoKey(random) => format!("TLS: no key for the client random {}; {HOW}", Hex(&random)),
+            Obstacle::WrongKey(random) => {
+                format!("TLS: nothing is authentic under the key for the client random {}", Hex(&random))
+            }
+            Obstacle::NoClientHello => {
+                format!("TLS: its beginning, which tells which key it has, was not captured; {HOW}")
+            }
+            Obstacle::NoServerHello => {
+                "TLS: the ServerHello, without which there is no key, was not captured".to_owned()
+            }
+            Obstacle::Unsupported => "TLS: this version or cipher suite is not decrypted".to_owned(),
+        };
+        self.report_encryption(connection, &detail, origin);
+    }
+
+    fn report_encryption(&mut self, connection: &mut Connection, detail: &str, origin: Origin) {
+        if !std::mem::replace(&mut connection.about.is_encryption_reported, true) {
+            let loss = Loss { reason: Reason::Undecryptable, detail: Some(detail), ..Loss::new(origin) };
+            self.lose(&mut connection.about, &loss);
+        }
+    }
+}

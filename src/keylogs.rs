@@ -1,0 +1,114 @@
+//! The key logs of the command line: read, and followed as they grow.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use pgdissect::tls::keylog::{Keys, Lines};
+
+/// How often it is looked whether a key log has grown.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// How much is read in one piece, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// Key logs, and the keys that they give.
+pub(crate) struct KeyLogs {
+    pub(crate) keys: Keys,
+    files: Vec<KeyLog>,
+    /// Whether they may grow while packets are read.
+    pub(crate) are_followed: bool,
+    looked_at: Instant,
+    buffer: Vec<u8>,
+}
+
+/// One key log.
+struct KeyLog {
+    path: PathBuf,
+    /// None as long as there is no such file.
+    file: Option<File>,
+    read: u64,
+    lines: Lines,
+}
+
+impl KeyLogs {
+    /// Reads key logs as far as they go. One that is followed may not be there yet.
+    pub(crate) fn open(paths: &[PathBuf], are_followed: bool) -> anyhow::Result<Self> {
+        let keys = Keys::default();
+        keys.expect_more(are_followed && !paths.is_empty());
+        let files =
+            paths.iter().map(|path| KeyLog { path: path.clone(), file: None, read: 0, lines: Lines::default() });
+        let mut logs =
+            Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
+        for log in &mut logs.files {
+            let read = log.read(&logs.keys, &mut logs.buffer);
+            if are_followed && matches!(&read, Err(error) if error.kind() == ErrorKind::NotFound) {
+                continue;
+            }
+            read.with_context(|| format!("{}: cannot be read", log.path.display()))?;
+            if !are_followed {
+                log.lines.finish(&logs.keys);
+            }
+        }
+        Ok(logs)
+    }
+
+    /// Reads what key logs have more by now. What cannot be read now may be later.
+    pub(crate) fn follow(&mut self, now: Instant) {
+        if self.files.is_empty() || !self.are_followed || now - self.looked_at < INTERVAL {
+            return;
+        }
+        self.looked_at = now;
+        for log in &mut self.files {
+            let _ = log.read(&self.keys, &mut self.buffer);
+        }
+    }
+
+    /// Takes a key log that was within a capture.
+    pub(crate) fn take(&self, bytes: &[u8]) {
+        let mut lines = Lines::default();
+        lines.push(bytes, &self.keys);
+        lines.finish(&self.keys);
+    }
+}
+
+impl KeyLog {
+    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        if self.file.as_ref().is_some_and(|file| is_another(file, self.read, &self.path)) {
+            self.file = None;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = File::open(&self.path)?;
+                (self.read, self.lines) = (0, Lines::default());
+                self.file.insert(file)
+            }
+        };
+        buffer.resize(PIECE, 0);
+        loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    self.read += count as u64;
+                    self.lines.push(buffer.get(..count).unwrap_or_default(), keys);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether another file has the name by now, or this one was emptied.
+fn is_another(file: &File, read: u64, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => {
+            named.is_file() && (named.len() < read || (open.dev(), open.ino()) != (named.dev(), named.ino()))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,482 @@
+//! Key logs: what a client or a server wrote down of its sessions' secrets, so that they can be read.
+//!
+//! The format is NSS's, which OpenSSL, Go, Java agents and Node write as well (`SSLKEYLOGFILE`): one secret a line, as
+//! label, the client random of the session, and the secret, in hex, with spaces between. Source: "The SSLKEYLOGFILE Format
+//! for TLS" (draft-ietf-tls-keylogfile, RFC 9850).
+//!
+//! A key log may be of any size and grow for as long as its writer runs: lines are taken as they come, secrets are kept
+//! packed, and of more sessions than the limit the oldest go. A secret is never written out, not even by `Debug`.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What names a session in a key log: 32 bytes that its client made up.
+pub type ClientRandom = [u8; 32];
+
+/// How many sessions' secrets are kept unless told otherwise: about 80 MB of them, with TLS 1.3.
+pub const MAX_SESSIONS: usize = 262_144;
+
+/// The longest line that can be a secret has less: 31 bytes of label, 64 of client random, 96 of secret, and spaces.
+const MAX_LINE: usize = 512;
+
+/// How many sessions are looked through for one that a connection without a beginning may be of.
+const MAX_CANDIDATES: usize = 64;
+
+/// How many connections without a beginning may try the secrets of a session.
+const MAX_TRIALS: u8 = 8;
+
+/// What a secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Label {
+    /// The master secret of a session of TLS 1.2 or before.
+    ClientRandom,
+    /// What the client sends before the server's first word (0-RTT).
+    ClientEarlyTraffic,
+    /// The client's part of the handshake.
+    ClientHandshakeTraffic,
+    /// The server's part of the handshake.
+    ServerHandshakeTraffic,
+    /// What the client sends behind it.
+    ClientTraffic,
+    /// What the server sends behind it.
+    ServerTraffic,
+}
+
+impl Label {
+    const ALL: [Self; 6] = [
+        Self::ClientRandom,
+        Self::ClientEarlyTraffic,
+        Self::ClientHandshakeTraffic,
+        Self::ServerHandshakeTraffic,
+        Self::ClientTraffic,
+        Self::ServerTraffic,
+    ];
+
+    const fn name(self) -> &'static [u8] {
+        match self {
+            Self::ClientRandom => b"CLIENT_RANDOM",
+            Self::ClientEarlyTraffic => b"CLIENT_EARLY_TRAFFIC_SECRET",
+            Self::ClientHandshakeTraffic => b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+            Self::ServerHandshakeTraffic => b"SERVER_HANDSHAKE_TRAFFIC_SECRET",
+            Self::ClientTraffic => b"CLIENT_TRAFFIC_SECRET_0",
+            Self::ServerTraffic => b"SERVER_TRAFFIC_SECRET_0",
+        }
+    }
+
+    /// Whether a secret may have so many bytes: a master secret has 48 (RFC 5246, section 8.1), a traffic secret as many as
+    /// the hash of its suite, SHA-256 or SHA-384.
+    const fn fits(self, len: usize) -> bool {
+        match self {
+            Self::ClientRandom => len == 48,
+            _ => len == 32 || len == 48,
+        }
+    }
+}
+
+/// The secrets of one session: label, length and secret of each, one behind the other.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(Box<[u8]>);
+
+impl Secrets {
+    /// The secret with a label: 32 or 48 bytes.
+    pub fn get(&self, label: Label) -> Option<&[u8]> {
+        let mut rest = &*self.0;
+        while let [found, len, behind @ ..] = rest {
+            let (secret, behind) = behind.split_at_checked(usize::from(*len))?;
+            if *found == label as u8 {
+                return Some(secret);
+            }
+            rest = behind;
+        }
+        None
+    }
+
+    /// Adds a secret; the first one with a label is believed. Says whether it is new.
+    fn add(&mut self, label: Label, secret: &[u8]) -> bool {
+        if self.get(label).is_some() {
+            return false;
+        }
+        let mut packed = Vec::with_capacity(self.0.len() + 2 + secret.len());
+        packed.extend_from_slice(&self.0);
+        packed.push(label as u8);
+        packed.push(secret.len() as u8);
+        packed.extend_from_slice(secret);
+        self.0 = packed.into();
+        true
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(Label::ALL.iter().filter(|label| self.get(**label).is_some())).finish()
+    }
+}
+
+/// What is known of one session.
+#[derive(Debug, Default)]
+struct Session {
+    secrets: Secrets,
+    /// Whether a connection was seen that it belongs to.
+    is_claimed: bool,
+    /// How many connections without a beginning have tried it.
+    trials: u8,
+}
+
+/// What became of a key log's lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sessions that there are secrets of.
+    pub sessions: u64,
+    /// Lines that are no secret, no comment, and of no label that is passed over.
+    pub bad_lines: u64,
+    /// Sessions whose secrets were forgotten to make room for others.
+    pub forgotten: u64,
+}
+
+#[derive(Debug)]
+struct KeyLog {
+    sessions: HashMap<ClientRandom, Session, foldhash::fast::RandomState>,
+    /// In the order in which they came.
+    order: VecDeque<ClientRandom>,
+    max_sessions: usize,
+    bad_lines: u64,
+    forgotten: u64,
+}
+
+/// The keys that are known: one store, however many hold it.
+///
+/// Whoever reads key logs pushes them here, as [`Lines`]; every engine that was given a clone looks here.
+#[derive(Clone, Debug)]
+pub struct Keys(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    log: Mutex<KeyLog>,
+    /// How many times something new came, so that one can see without the lock that nothing has.
+    generation: AtomicU64,
+    are_expected: AtomicBool,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new(MAX_SESSIONS)
+    }
+}
+
+impl Keys {
+    /// No keys; room for those of so many sessions.
+    pub fn new(max_sessions: usize) -> Self {
+        Self(Arc::new(Shared {
+            log: Mutex::new(KeyLog {
+                sessions: HashMap::default(),
+                order: VecDeque::new(),
+                max_sessions: max_sessions.max(1),
+                bad_lines: 0,
+                forgotten: 0,
+            }),
+            generation: AtomicU64::new(0),
+            are_expected: AtomicBool::new(false),
+        }))
+    }
+
+    /// Tells whether more keys may come while packets do, so that it is worth while to wait for them.
+    pub fn expect_more(&self, are_expected: bool) {
+        self.0.are_expected.store(are_expected, Ordering::Relaxed);
+    }
+
+    /// Whether more keys may come while packets do.
+    pub fn are_expected(&self) -> bool {
+        self.0.are_expected.load(Ordering::Relaxed)
+    }
+
+    /// A number that grows whenever a new secret has come; 0 while there is none.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// The secrets of a session.
+    pub fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
+        let mut log = self.lock();
+        let session = log.sessions.get_mut(client_random)?;
+        session.is_claimed = true;
+        Some(session.secrets.clone())
+    }
+
+    /// The secrets of the only session of TLS 1.3 that no connection was seen for, where there is but one such.
+    pub fn find_only_candidate(&self) -> Option<Secrets> {
+        let mut log = self.lock();
+        if log.sessions.len() > MAX_CANDIDATES {
+            return None;
+        }
+        let is_candidate = |session: &Session| {
+            let has = |label| session.secrets.get(label).is_some();
+            !session.is_claimed && (has(Label::ClientTraffic) || has(Label::ServerTraffic))
+        };
+        let mut candidates = log.sessions.values_mut().filter(|session| is_candidate(session));
+        match (candidates.next(), candidates.next()) {
+            (Some(only), None) if only.trials < MAX_TRIALS => {
+                only.trials += 1;
+                Some(only.secrets.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// What became of the lines so far.
+    pub fn counts(&self) -> Counts {
+        let log = self.lock();
+        Counts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KeyLog> {
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyLog {
+    /// Takes a line, without its end. Says whether it has a new secret.
+    fn line(&mut self, line: &[u8]) -> bool {
+        match parse(line) {
+            Line::Secret { label, client_random, secret } => self.add(label, client_random, secret.as_slice()),
+            Line::Nothing => false,
+            Line::Bad => {
+                self.bad_lines += 1;
+                false
+            }
+        }
+    }
+
+    fn add(&mut self, label: Label, client_random: ClientRandom, secret: &[u8]) -> bool {
+        let session = self.sessions.entry(client_random).or_insert_with(|| {
+            self.order.push_back(client_random);
+            Session::default()
+        });
+        let is_new = session.secrets.add(label, secret);
+        if self.sessions.len() > self.max_sessions
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.sessions.remove(&oldest);
+            self.forgotten += 1;
+        }
+        is_new
+    }
+}
+
+/// Cuts one key log into lines: each that is read needs its own.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// The beginning of a line whose end has not come.
+    partial: Vec<u8>,
+    /// Whether that line is too long to be one.
+    is_overlong: bool,
+}
+
+impl Lines {
+    /// Takes the next bytes of a key log, cut anywhere.
+    pub fn push(&mut self, mut bytes: &[u8], keys: &Keys) {
+        let mut log = keys.lock();
+        let mut is_new = false;
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, behind) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+            bytes = behind.get(1..).unwrap_or_default();
+            if self.partial.is_empty() && !self.is_overlong {
+                is_new |= log.line(line);
+            } else {
+                self.gather(line);
+                is_new |= self.take(&mut log);
+            }
+        }
+        self.gather(bytes);
+        drop(log);
+        if is_new {
+            keys.0.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Tells that the key log ends here: its last line may have no line feed.
+    pub fn finish(&mut self, keys: &Keys) {
+        self.push(b"\n", keys);
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.partial.len() + bytes.len() > MAX_LINE {
+            self.is_overlong = true;
+            self.partial.clear();
+        } else if !self.is_overlong {
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+
+    fn take(&mut self, log: &mut KeyLog) -> bool {
+        let is_new = if std::mem::take(&mut self.is_overlong) {
+            log.bad_lines += 1;
+            false
+        } else {
+            log.line(&self.partial)
+        };
+        self.partial.clear();
+        is_new
+    }
+}
+
+/// What a line is.
+enum Line {
+    Secret {
+        label: Label,
+        client_random: ClientRandom,
+        secret: Secret,
+    },
+    /// Empty, a comment, or a secret that nothing here needs: an exporter's, of ECH, …
+    Nothing,
+    Bad,
+}
+
+/// A secret of 32 or 48 bytes.
+struct Secret {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Secret {
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn parse(line: &[u8]) -> Line {
+    let line = line.trim_ascii();
+    if line.is_empty() || line.first() == Some(&b'#') {
+        return Line::Nothing;
+    }
+    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let (Some(name), Some(random), Some(hex), None) = (words.next(), words.next(), words.next(), words.next()) else {
+        return Line::Bad;
+    };
+    let Some(label) = Label::ALL.into_iter().find(|label| label.name() == name) else {
+        let is_label = name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+        let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
+        return if is_label && is_hex(random) && is_hex(hex) { Line::Nothing } else { Line::Bad };
+    };
+    let mut client_random = ClientRandom::default();
+    let mut secret = Secret { bytes: [0; 48], len: hex.len() / 2 };
+    let into = secret.bytes.get_mut(..secret.len).filter(|_| label.fits(hex.len() / 2));
+    match (unhex(random, &mut client_random), into.and_then(|into| unhex(hex, into))) {
+        (Some(()), Some(())) => Line::Secret { label, client_random, secret },
+        _ => Line::Bad,
+    }
+}
+
+/// Reads exactly as many bytes as there is room for.
+fn unhex(hex: &[u8], into: &mut [u8]) -> Option<()> {
+    let (pairs, rest) = hex.as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() != into.len() {
+        return None;
+    }
+    for ([high, low], byte) in pairs.iter().zip(into) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(())
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANDOM: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    fn random() -> ClientRandom {
+        std::array::from_fn(|index| index as u8)
+    }
+
+    fn line(label: &str, random: &str, secret: usize) -> String {
+        format!("{label} {random} {}\n", "aB".repeat(secret))
+    }
+
+    #[test]
+    fn secrets_are_found_by_their_client_random_however_the_file_is_cut() {
+        let text = [
+            "# a comment\r\n\n",
+            &line("CLIENT_HANDSHAKE_TRAFFIC_SECRET", RANDOM, 48),
+            &line("SERVER_TRAFFIC_SECRET_0", RANDOM, 32),
+            &line("EXPORTER_SECRET", RANDOM, 48),
+            &line("CLIENT_RANDOM", &RANDOM.to_uppercase(), 48).replace('\n', "\r\n"),
+        ]
+        .concat();
+        for size in [1, 2, 7, 100, text.len()] {
+            let (keys, mut lines) = (Keys::default(), Lines::default());
+            text.as_bytes().chunks(size).for_each(|piece| lines.push(piece, &keys));
+            let secrets = keys.find(&random()).unwrap();
+            assert_eq!(secrets.get(Label::ClientHandshakeTraffic), Some(&[0xab; 48][..]));
+            assert_eq!(secrets.get(Label::ServerTraffic), Some(&[0xab; 32][..]));
+            assert_eq!(secrets.get(Label::ClientRandom), Some(&[0xab; 48][..]));
+            assert_eq!(secrets.get(Label::ClientTraffic), None);
+            assert_eq!(keys.counts(), Counts { sessions: 1, bad_lines: 0, forgotten: 0 });
+            assert!(keys.find(&[7; 32]).is_none());
+            assert!(!format!("{keys:?}").contains("171"), "0xab");
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_counted_and_the_good_ones_among_them_are_read() {
+        let bad = [
+            "CLIENT_RANDOM",
+            &line("CLIENT_RANDOM", RANDOM, 47),
+            &line("CLIENT_RANDOM", RANDOM, 32),
+            &line("CLIENT_TRAFFIC_SECRET_0", RANDOM, 33),
+            &line("CLIENT_TRAFFIC_SECRET_0", &RANDOM[1..], 32),
+            &line("CLIENT_TRAFFIC_SECRET_0", &RANDOM.replace('a', "g"), 32),
+            &format!("{} more", line("CLIENT_RANDOM", RANDOM, 48).trim()),
+            "\u{0}\u{1}\u{ff}",
+            &"x".repeat(100_000),
+        ];
+        let (keys, mut lines) = (Keys::default(), Lines::default());
+        for bad in &bad {
+            lines.push(bad.as_bytes(), &keys);
+            lines.push(b"\n", &keys);
+        }
+        assert_eq!(keys.generation(), 0);
+        lines.push(line("CLIENT_RANDOM", RANDOM, 48).trim_end().as_bytes(), &keys);
+        assert!(keys.find(&random()).is_none(), "its end has not come");
+        lines.finish(&keys);
+        assert!(keys.find(&random()).is_some());
+        assert_eq!(keys.counts().bad_lines, bad.len() as u64);
+        assert_eq!(keys.generation(), 1);
+    }
+
+    #[test]
+    fn of_more_sessions_than_the_limit_the_oldest_go() {
+        let keys = Keys::new(10);
+        let mut lines = Lines::default();
+        for session in 0..25_u8 {
+            lines.push(line("CLIENT_RANDOM", &format!("{session:064x}"), 48).as_bytes(), &keys);
+        }
+        assert_eq!(keys.counts(), Counts { sessions: 10, bad_lines: 0, forgotten: 15 });
+        let of = |session: u8| {
+            let mut random = ClientRandom::default();
+            random[31] = session;
+            keys.find(&random)
+        };
+        assert!(of(14).is_none() && of(15).is_some() && of(24).is_some());
+    }
+
+    #[test]
+    fn a_connection_without_a_beginning_is_only_of_a_session_that_is_alone() {
+        let (keys, mut lines) = (Keys::default(), Lines::default());
+        lines.push(line("CLIENT_RANDOM", &"0".repeat(64), 48).as_bytes(), &keys);
+        assert!(keys.find_only_candidate().is_none(), "TLS 1.2 needs the server's random, too");
+        lines.push(line("CLIENT_TRAFFIC_SECRET_0", RANDOM, 32).as_bytes(), &keys);
+        assert!(keys.find_only_candidate().is_some());
+        lines.push(line("CLIENT_TRAFFIC_SECRET_0", &"1".repeat(64), 32).as_bytes(), &keys);
+        assert!(keys.find_only_candidate().is_none());
+        keys.find(&[0x11; 32]).unwrap();
+        assert!(keys.find_only_candidate().is_some(), "the other one has its connection");
+        assert_eq!((0..100).filter(|_| keys.find_only_candidate().is_some()).count(), 6, "and not for ever");
+    }
+}

@@ -1,0 +1,177 @@
+//! From the secrets of a key log to the keys of records.
+//!
+//! Sources: RFC 8446, sections 7.1 to 7.3 (TLS 1.3); RFC 5246, sections 5 and 6.3 (TLS 1.2).
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit};
+use sha2::{Sha256, Sha384};
+
+use super::keylog::ClientRandom;
+use super::suite::{Algorithm, Hash, Suite};
+use crate::direction::{Direction, PerDirection};
+
+/// What the records of one direction are protected with.
+#[derive(Clone, Copy)]
+pub(super) struct RecordKeys {
+    /// As many bytes as the cipher's key has count.
+    pub(super) key: [u8; 32],
+    /// The part of the nonce that is not sent: 12 bytes, or the first 4.
+    pub(super) iv: [u8; 12],
+    /// The key of the MAC beside CBC.
+    pub(super) mac: [u8; 48],
+}
+
+impl Default for RecordKeys {
+    fn default() -> Self {
+        Self { key: [0; 32], iv: [0; 12], mac: [0; 48] }
+    }
+}
+
+impl fmt::Debug for RecordKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecordKeys")
+    }
+}
+
+/// A traffic secret of TLS 1.3.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct TrafficSecret {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl fmt::Debug for TrafficSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrafficSecret")
+    }
+}
+
+impl TrafficSecret {
+    /// A secret as the key log has it, where it is of the hash's size.
+    pub(super) fn new(hash: Hash, secret: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 48];
+        bytes.get_mut(..secret.len())?.copy_from_slice(secret);
+        (secret.len() == hash.size()).then_some(Self { bytes, len: secret.len() })
+    }
+
+    /// The keys that it stands for.
+    pub(super) fn keys(&self, suite: Suite) -> Option<RecordKeys> {
+        let mut keys = RecordKeys::default();
+        self.expand(suite.hash, b"key", keys.key.get_mut(..suite.algorithm.key_size())?)?;
+        self.expand(suite.hash, b"iv", &mut keys.iv)?;
+        Some(keys)
+    }
+
+    /// The secret behind a KeyUpdate.
+    pub(super) fn updated(&self, hash: Hash) -> Option<Self> {
+        let mut next = Self { bytes: [0; 48], len: self.len };
+        self.expand(hash, b"traffic upd", next.bytes.get_mut(..self.len)?)?;
+        Some(next)
+    }
+
+    /// `HKDF-Expand-Label(secret, label, "", length)`.
+    fn expand(&self, hash: Hash, label: &[u8], into: &mut [u8]) -> Option<()> {
+        const PREFIX: &[u8] = b"tls13 ";
+        let secret = self.bytes.get(..self.len)?;
+        let len = u16::try_from(into.len()).ok()?.to_be_bytes();
+        let label_len = [u8::try_from(PREFIX.len() + label.len()).ok()?];
+        // struct { uint16 length; opaque label<7..255>; opaque context<0..255>; } HkdfLabel
+        let info = [&len[..], &label_len, PREFIX, label, &[0]];
+        match hash {
+            Hash::Sha256 => Hkdf::<Sha256>::from_prk(secret).ok()?.expand_multi_info(&info, into).ok(),
+            Hash::Sha384 => Hkdf::<Sha384>::from_prk(secret).ok()?.expand_multi_info(&info, into).ok(),
+        }
+    }
+}
+
+/// The keys of both directions, from the master secret of TLS 1.2.
+pub(super) fn key_block(
+    suite: Suite,
+    master: &[u8],
+    client_random: &ClientRandom,
+    server_random: &[u8; 32],
+) -> Option<PerDirection<RecordKeys>> {
+    let key = suite.algorithm.key_size();
+    let (mac, iv) = match suite.algorithm {
+        // "the IV is explicitly" sent with each record.
+        Algorithm::Aes128Cbc(mac) | Algorithm::Aes256Cbc(mac) => (mac.size(), 0),
+        Algorithm::ChaCha20Poly1305 => (0, 12),
+        _ => (0, 4),
+    };
+    // The most is that of AES-256-CBC with SHA-384: 2 × (48 + 32).
+    let mut block = [0; 160];
+    let block = block.get_mut(..2 * (mac + key + iv))?;
+    let seed = [b"key expansion".as_slice(), server_random, client_random];
+    match suite.hash {
+        Hash::Sha256 => prf::<Hmac<Sha256>>(master, &seed, block)?,
+        Hash::Sha384 => prf::<Hmac<Sha384>>(master, &seed, block)?,
+    }
+    // "client_write_MAC_key, server_write_MAC_key, client_write_key, server_write_key, client_write_IV, server_write_IV"
+    let mut keys = PerDirection::<RecordKeys>::default();
+    let mut rest = &*block;
+    for (part, len) in [(Part::Mac, mac), (Part::Key, key), (Part::Iv, iv)] {
+        for direction in Direction::BOTH {
+            let (piece, behind) = rest.split_at_checked(len)?;
+            rest = behind;
+            let keys = keys.get_mut(direction);
+            let into: &mut [u8] = match part {
+                Part::Mac => &mut keys.mac,
+                Part::Key => &mut keys.key,
+                Part::Iv => &mut keys.iv,
+            };
+            into.get_mut(..len)?.copy_from_slice(piece);
+        }
+    }
+    Some(keys)
+}
+
+enum Part {
+    Mac,
+    Key,
+    Iv,
+}
+
+/// `P_hash(secret, seed)`, with the seed in pieces.
+fn prf<M: hmac::Mac + KeyInit + Clone>(secret: &[u8], seed: &[&[u8]], into: &mut [u8]) -> Option<()> {
+    let keyed = <M as KeyInit>::new_from_slice(secret).ok()?;
+    let with_seed = |mut mac: M| {
+        seed.iter().for_each(|piece| mac.update(piece));
+        mac.finalize().into_bytes()
+    };
+    // A(1) = HMAC_hash(secret, seed), A(i) = HMAC_hash(secret, A(i-1))
+    let mut a = with_seed(keyed.clone());
+    for piece in into.chunks_mut(a.len()) {
+        let mut mac = keyed.clone();
+        mac.update(&a);
+        let output = with_seed(mac);
+        piece.copy_from_slice(output.get(..piece.len())?);
+        let mut next = keyed.clone();
+        next.update(&a);
+        a = next.finalize().into_bytes();
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let hex: String = hex.split_whitespace().collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// RFC 8448, section 3, "Simple 1-RTT Handshake": the server's handshake traffic secret and its keys.
+    #[test]
+    fn traffic_keys_are_those_of_rfc_8448() {
+        let suite = Suite::by_id(0x1301).unwrap();
+        let secret =
+            bytes("b6 7b 7d 69 0c c1 6c 4e 75 e5 42 13 cb 2d 37 b4 e9 c9 12 bc de d9 10 5d 42 be fd 59 d3 91 ad 38");
+        let keys = TrafficSecret::new(suite.hash, &secret).unwrap().keys(suite).unwrap();
+        assert_eq!(keys.key[..16], bytes("3f ce 51 60 09 c2 17 27 d0 f2 e4 e8 6e e4 03 bc"));
+        assert_eq!(keys.iv[..], bytes("5d 31 3e b2 67 12 76 ee 13 00 0b 30"));
+        assert_eq!(TrafficSecret::new(Hash::Sha384, &secret), None);
+    }
+}

@@ -1,0 +1,440 @@
+//! One direction of a session: which key protects its records, and which number the next one has.
+//!
+//! Records are not numbered on the wire; both sides count. Where some were lost, the number is found again: the next numbers
+//! are tried, as many as the lost bytes have room for, and the tag says which is right. So are the keys that may have come
+//! since. What that may cost is bounded by what the connection has sent.
+
+use super::decrypt::{Opener, Scratch};
+use super::handshake::Messages;
+use super::keylog::{ClientRandom, Label, Secrets};
+use super::record::{APPLICATION_DATA, HEADER, MIN_ENCRYPTED, Record, Records};
+use super::schedule::{TrafficSecret, key_block};
+use super::suite::Suite;
+use crate::direction::Direction;
+
+/// What a connection may be tried for before it has sent anything, in bytes of trial decryption.
+const INITIAL_BUDGET: u64 = 1 << 20;
+
+/// What it may save up: enough for the widest hole between full records.
+const MAX_BUDGET: u64 = 16 << 20;
+
+/// What one trial costs beside the record's bytes, in bytes.
+const TRIAL: u64 = 256;
+
+/// The largest plaintext of a record, in bytes.
+const MAX_PLAINTEXT: u64 = 1 << 14;
+
+/// How much trial decryption a connection has earned, in bytes: twice what it sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget(u64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(INITIAL_BUDGET)
+    }
+}
+
+impl Budget {
+    pub(super) fn earn(&mut self, bytes: u64) {
+        self.0 = self.0.saturating_add(2 * bytes).min(MAX_BUDGET);
+    }
+
+    /// Adds what a connection may be searched for once, that began before the capture.
+    pub(super) fn grant_search(&mut self) {
+        self.0 = MAX_BUDGET;
+    }
+
+    fn spend(&mut self, record: &Record<'_>) -> bool {
+        match self.0.checked_sub(record.len() + TRIAL) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What a session of TLS 1.2 derives its keys from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Parameters {
+    pub(super) client_random: ClientRandom,
+    pub(super) server_random: [u8; 32],
+    pub(super) suite: Suite,
+    pub(super) encrypts_then_macs: bool,
+}
+
+/// How far the keys of a direction have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing is encrypted.
+    Clear,
+    /// TLS 1.3: what is sent before the server's first word.
+    Early,
+    /// TLS 1.3: the handshake.
+    Handshake,
+    /// TLS 1.3: what the session is for.
+    Application,
+    /// TLS 1.2, since ChangeCipherSpec.
+    Tls12(Parameters),
+}
+
+impl Stage {
+    /// The stages of TLS 1.3 from one on.
+    fn and_later(self) -> impl Iterator<Item = Self> {
+        [Self::Early, Self::Handshake, Self::Application].into_iter().skip_while(move |stage| *stage != self)
+    }
+
+    const fn label(self, direction: Direction) -> Option<Label> {
+        Some(match (self, direction) {
+            (Self::Early, Direction::Frontend) => Label::ClientEarlyTraffic,
+            (Self::Handshake, Direction::Frontend) => Label::ClientHandshakeTraffic,
+            (Self::Handshake, Direction::Backend) => Label::ServerHandshakeTraffic,
+            (Self::Application, Direction::Frontend) => Label::ClientTraffic,
+            (Self::Application, Direction::Backend) => Label::ServerTraffic,
+            (Self::Early, Direction::Backend) | (Self::Clear | Self::Tls12(_), _) => return None,
+        })
+    }
+
+    /// Whether what is sent is, or can be, what the session is for.
+    const fn has_data(self) -> bool {
+        matches!(self, Self::Early | Self::Application | Self::Tls12(_))
+    }
+}
+
+/// A key in use.
+#[derive(Debug)]
+struct Key {
+    opener: Opener,
+    /// Where the next one comes from (TLS 1.3).
+    secret: Option<TrafficSecret>,
+}
+
+impl Key {
+    fn tls13(suite: Suite, secret: TrafficSecret) -> Option<Self> {
+        Some(Self { opener: Opener::new(suite, &secret.keys(suite)?, false)?, secret: Some(secret) })
+    }
+
+    fn tls12(parameters: &Parameters, direction: Direction, secrets: &Secrets) -> Option<Self> {
+        let Parameters { client_random, server_random, suite, encrypts_then_macs } = parameters;
+        let master = secrets.get(Label::ClientRandom)?;
+        let keys = key_block(*suite, master, client_random, server_random)?;
+        Some(Self { opener: Opener::new(*suite, keys.get(direction), *encrypts_then_macs)?, secret: None })
+    }
+}
+
+/// What a record was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// How many bytes of plaintext are in the scratch.
+    pub(super) len: usize,
+    /// What is missing before them.
+    pub(super) before: Option<Missing>,
+}
+
+/// Plaintext that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// How many bytes, where that can be told.
+    pub(super) bytes: Option<u64>,
+    /// How many bytes of records were captured there all the same.
+    pub(super) skipped: u64,
+}
+
+/// Why a record was not decrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unopened {
+    /// There is no key for it.
+    NoKey,
+    /// No key that there is fits.
+    Failed,
+}
+
+/// One direction of a session.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) direction: Direction,
+    pub(super) records: Records,
+    pub(super) messages: Messages,
+    stage: Stage,
+    key: Option<Key>,
+    /// The number of the next record under the key.
+    number: u64,
+    /// How far everything was understood, in bytes from the beginning of the direction.
+    understood: u64,
+    /// How many bytes behind that were not captured.
+    gaps: u64,
+    /// Whether the first record of it that was seen is one of any number.
+    is_midstream: bool,
+    /// Whether it hides the sizes of plaintexts.
+    pads: bool,
+    /// Whether a record was decrypted.
+    has_opened: bool,
+}
+
+impl Side {
+    pub(super) fn new(direction: Direction, is_midstream: bool) -> Self {
+        Self {
+            direction,
+            records: if is_midstream { Records::midstream() } else { Records::new() },
+            messages: Messages::default(),
+            stage: Stage::Clear,
+            key: None,
+            number: 0,
+            understood: 0,
+            gaps: 0,
+            is_midstream,
+            pads: false,
+            has_opened: false,
+        }
+    }
+
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) const fn has_opened(&self) -> bool {
+        self.has_opened
+    }
+
+    /// Whether its beginning, or some of its bytes before its keys, are not known.
+    pub(super) const fn lacks_beginning(&self) -> bool {
+        self.is_midstream || self.gaps > 0 && matches!(self.stage, Stage::Clear)
+    }
+
+    /// Goes on to another key, which comes with the next record.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.key = None;
+        self.number = 0;
+    }
+
+    /// Goes on behind a KeyUpdate.
+    pub(super) fn update(&mut self, suite: Suite) {
+        if let Some(next) = self.updated(suite) {
+            self.key = Some(next);
+            self.number = 0;
+        }
+    }
+
+    fn updated(&self, suite: Suite) -> Option<Key> {
+        Key::tls13(suite, self.key.as_ref()?.secret?.updated(suite.hash)?)
+    }
+
+    /// Tells that bytes were lost, behind all records that were given so far.
+    pub(super) const fn gap(&mut self, bytes: u64) {
+        self.gaps += bytes;
+    }
+
+    /// Tells that everything up to the end of a record was understood.
+    pub(super) fn understand(&mut self, record: &Record<'_>) {
+        self.understood = record.end();
+        self.gaps = 0;
+    }
+
+    /// Whether something is missing, or was not understood, before a record.
+    pub(super) const fn lost_before(&self, record: &Record<'_>) -> u64 {
+        record.start.saturating_sub(self.understood)
+    }
+
+    /// Tells that the plaintext of a record was padded.
+    pub(super) fn note_padding(&mut self) {
+        self.pads = true;
+    }
+
+    /// What was captured behind all that was understood.
+    pub(super) fn left(&self) -> u64 {
+        (self.records.offset() - self.understood).saturating_sub(self.gaps)
+    }
+
+    /// Whether what is not understood may have been data.
+    pub(super) const fn may_lack_data(&self) -> bool {
+        self.has_opened && self.stage.has_data()
+    }
+
+    /// Decrypts a record of TLS 1.3.
+    pub(super) fn open_tls13(
+        &mut self,
+        suite: Suite,
+        secrets: &Secrets,
+        record: &Record<'_>,
+        budget: &mut Budget,
+        scratch: &mut Scratch,
+    ) -> Result<Opened, Unopened> {
+        let (direction, most) = (self.direction, self.most_lost(record));
+        let secret_of = |stage: Stage| TrafficSecret::new(suite.hash, secrets.get(stage.label(direction)?)?);
+        if self.key.is_none() {
+            self.key = secret_of(self.stage).and_then(|secret| Key::tls13(suite, secret));
+        }
+        if let Some(key) = &self.key {
+            let number = self.number;
+            let mut found = key.opener.open(number, record, scratch).map(|plain| (number, plain.len()));
+            if found.is_none() && most > 0 {
+                let next = number + 1..number.saturating_add(most).saturating_add(1);
+                found = try_numbers(&key.opener, next, record, budget, scratch);
+            }
+            if let Some((found, len)) = found {
+                return Ok(self.opened(record, found, len));
+            }
+        }
+        // Another key: where records with the word of it were lost; where what comes before the server's first word is not
+        // accepted, and goes over to the handshake without a word; and where the key log has no key for what came before.
+        let later = self.stage.and_later().skip(1).filter_map(|stage| Some((stage, secret_of(stage)?)));
+        let mut has_later = false;
+        let mut found = None;
+        for (stage, secret) in later {
+            has_later = true;
+            let is_due = most > 0 || self.key.is_none() || self.stage == Stage::Early;
+            let key = Key::tls13(suite, secret).filter(|_| is_due);
+            if let Some(key) = key
+                && let Some((number, len)) =
+                    try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch)
+            {
+                found = Some((stage, key, number, len));
+                break;
+            }
+        }
+        if found.is_none()
+            && most > 0
+            && self.stage == Stage::Application
+            && let Some(key) = self.updated(suite)
+        {
+            let number = try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch);
+            found = number.map(|(number, len)| (Stage::Application, key, number, len));
+        }
+        match found {
+            Some((stage, key, number, len)) => Ok(self.opened_with(stage, key, record, number, len)),
+            None if self.key.is_none() && !has_later => Err(Unopened::NoKey),
+            None => Err(Unopened::Failed),
+        }
+    }
+
+    /// Decrypts a record of TLS 1.2.
+    pub(super) fn open_tls12(
+        &mut self,
+        parameters: &Parameters,
+        secrets: Option<&Secrets>,
+        record: &Record<'_>,
+        budget: &mut Budget,
+        scratch: &mut Scratch,
+    ) -> Result<Opened, Unopened> {
+        if self.key.is_none() {
+            self.key = secrets.and_then(|secrets| Key::tls12(parameters, self.direction, secrets));
+        }
+        let most = self.most_lost(record);
+        let Some(key) = &self.key else { return Err(Unopened::NoKey) };
+        let number = self.number;
+        let mut found = key.opener.open(number, record, scratch).map(|plain| (number, plain.len()));
+        if found.is_none() && most > 0 {
+            let next = number + 1..number.saturating_add(most).saturating_add(1);
+            found = try_numbers(&key.opener, next, record, budget, scratch);
+        }
+        let (found, len) = found.ok_or(Unopened::Failed)?;
+        Ok(self.opened(record, found, len))
+    }
+
+    /// Decrypts a record of a session of TLS 1.3 of which neither the suite nor the number of the record is known.
+    pub(super) fn open_unknown(
+        &mut self,
+        secrets: &Secrets,
+        record: &Record<'_>,
+        budget: &mut Budget,
+        scratch: &mut Scratch,
+    ) -> Result<(Suite, Opened), Unopened> {
+        let stages = Stage::Handshake.and_later();
+        let known = stages.filter_map(|stage| Some((stage, secrets.get(stage.label(self.direction)?)?)));
+        let keys = known.flat_map(|(stage, secret)| {
+            Suite::with_secrets_of(secret.len()).filter_map(move |suite| {
+                Some((stage, suite, Key::tls13(suite, TrafficSecret::new(suite.hash, secret)?)?))
+            })
+        });
+        let mut keys: Vec<_> = keys.collect();
+        if keys.is_empty() {
+            return Err(Unopened::NoKey);
+        }
+        for number in 0..=self.most_lost(record) {
+            for at in 0..keys.len() {
+                if !budget.spend(record) {
+                    return Err(Unopened::Failed);
+                }
+                let opens = |(_, _, key): &(_, _, Key)| Some(key.opener.open(number, record, scratch)?.len());
+                if let Some(len) = keys.get(at).and_then(opens) {
+                    let (stage, suite, key) = keys.swap_remove(at);
+                    return Ok((suite, self.opened_with(stage, key, record, number, len)));
+                }
+            }
+        }
+        Err(Unopened::Failed)
+    }
+
+    /// How many records may be missing before one.
+    const fn most_lost(&self, record: &Record<'_>) -> u64 {
+        if self.is_midstream && !self.has_opened { u64::MAX } else { self.lost_before(record) / MIN_ENCRYPTED }
+    }
+
+    /// Notes that a record was decrypted with the key in use.
+    fn opened(&mut self, record: &Record<'_>, number: u64, len: usize) -> Opened {
+        let skipped = number - self.number;
+        // The first under a key is the handshake's last word (TLS 1.2) or may be a ticket; its size is that of no data.
+        let counts_data = self.number > 0 && !self.pads;
+        let bytes = self.missing_bytes(record, skipped).filter(|_| counts_data);
+        let lacks_data = match self.stage {
+            Stage::Tls12(_) if self.number == 0 => skipped > 1,
+            stage => stage.has_data() && skipped > 0,
+        };
+        self.note(record, number, len, lacks_data.then_some(bytes))
+    }
+
+    /// Notes that a record was decrypted with another key.
+    fn opened_with(&mut self, stage: Stage, key: Key, record: &Record<'_>, number: u64, len: usize) -> Opened {
+        let was_data = match self.stage {
+            Stage::Early => self.lost_before(record) > 0,
+            stage => stage == Stage::Application,
+        };
+        (self.stage, self.key) = (stage, Some(key));
+        self.messages.clear();
+        self.note(record, number, len, (was_data || stage.has_data() && number > 0).then_some(None))
+    }
+
+    fn note(&mut self, record: &Record<'_>, number: u64, len: usize, lacks: Option<Option<u64>>) -> Opened {
+        let lost = self.lost_before(record);
+        if lost > 0 {
+            self.messages.clear();
+        }
+        // Of a direction whose beginning was not seen, nothing is known to be missing but what was not decrypted.
+        let is_known = self.has_opened || !self.is_midstream;
+        let skipped = lost.saturating_sub(self.gaps);
+        let before = lacks.filter(|_| is_known || skipped > 0).map(|bytes| Missing { bytes, skipped });
+        self.number = number.saturating_add(1);
+        self.has_opened = true;
+        Opened { len, before }
+    }
+
+    /// How much plaintext so many lost records had.
+    fn missing_bytes(&self, record: &Record<'_>, records: u64) -> Option<u64> {
+        let expansion = self.key.as_ref()?.opener.expansion()? + HEADER as u64;
+        let bytes = self.lost_before(record).checked_sub(records.checked_mul(expansion)?)?;
+        (bytes <= records * MAX_PLAINTEXT).then_some(bytes)
+    }
+
+    /// Whether a record is encrypted, as far as its type tells.
+    pub(super) const fn is_sealed(&self, record: &Record<'_>) -> bool {
+        record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_))
+    }
+}
+
+/// Tries numbers in order; gives the one that fits, and the size of the plaintext.
+fn try_numbers(
+    opener: &Opener,
+    mut numbers: std::ops::Range<u64>,
+    record: &Record<'_>,
+    budget: &mut Budget,
+    scratch: &mut Scratch,
+) -> Option<(u64, usize)> {
+    numbers.find_map(|number| {
+        if !budget.spend(record) {
+            return Some(None);
+        }
+        opener.open(number, record, scratch).map(|plain| Some((number, plain.len())))
+    })?
+}
