@@ -45,7 +45,7 @@ enum Way {
         error: Option<io::Error>,
     },
     /// Others.
-    Spread(Spread),
+    Spread(Box<Spread>),
 }
 
 /// Which records were asked for.
@@ -81,7 +81,7 @@ impl Lines {
             },
             way: match workers {
                 0 => Way::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
-                workers => Way::Spread(Spread::new(&form, out, workers)),
+                workers => Way::Spread(Box::new(Spread::new(&form, out, workers))),
             },
             form,
             flushed: Instant::now(),

@@ -87,7 +87,7 @@ impl Spread {
 
     /// Hands the batch over.
     pub(super) fn hand_on(&mut self) {
-        if self.batch.len() == 0 {
+        if self.batch.is_empty() {
             return;
         }
         let batch = std::mem::replace(&mut self.batch, self.used.try_recv().unwrap_or_default());
@@ -112,7 +112,7 @@ impl Spread {
         self.hand_on();
         (self.work, self.order) = (None, None);
         let broke_off = || io::Error::other("a thread that writes lines broke off");
-        let workers_are_done = self.workers.drain(..).fold(true, |done, worker| worker.join().is_ok() && done);
+        let workers_are_done = self.workers.drain(..).filter_map(|worker| worker.join().err()).count() == 0;
         let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(broke_off);
         self.check()?;
         if workers_are_done { out } else { Err(broke_off()) }

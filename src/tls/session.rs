@@ -465,11 +465,10 @@ impl TlsSession {
     /// Takes content, which was in clear or was decrypted.
     fn content(&mut self, direction: Direction, kind: u8, mut content: &[u8], origin: Origin, sink: Sink<'_>) {
         match kind {
+            APPLICATION_DATA if content.is_empty() => {}
             APPLICATION_DATA => {
-                if !content.is_empty() {
-                    self.begin(direction, origin, sink);
-                    sink(direction, Event::Data(content), origin);
-                }
+                self.begin(direction, origin, sink);
+                sink(direction, Event::Data(content), origin);
             }
             HANDSHAKE => {
                 let mut messages = std::mem::take(&mut self.sides.get_mut(direction).messages);
