@@ -1,12 +1,13 @@
 //! The key logs of the command line: read, and followed as they grow.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::fcntl::OFlag;
 use pgdissect::tls::keylog::{Keys, Lines};
 
 /// How often it is looked whether a key log has grown.
@@ -44,7 +45,7 @@ impl KeyLogs {
         let mut logs =
             Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
         for log in &mut logs.files {
-            let read = log.read(&logs.keys, &mut logs.buffer);
+            let read = log.read(&logs.keys, &mut logs.buffer, are_followed);
             if are_followed && matches!(&read, Err(error) if error.kind() == ErrorKind::NotFound) {
                 continue;
             }
@@ -63,7 +64,7 @@ impl KeyLogs {
         }
         self.looked_at = now;
         for log in &mut self.files {
-            let _ = log.read(&self.keys, &mut self.buffer);
+            let _ = log.read(&self.keys, &mut self.buffer, true);
         }
     }
 
@@ -76,14 +77,16 @@ impl KeyLogs {
 }
 
 impl KeyLog {
-    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, is_followed: bool) -> std::io::Result<()> {
         if self.file.as_ref().is_some_and(|file| is_another(file, self.read, &self.path)) {
             self.file = None;
         }
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = File::open(&self.path)?;
+                // A pipe is read to its end before the packets, but not waited for while these come.
+                let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
+                let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
                 (self.read, self.lines) = (0, Lines::default());
                 self.file.insert(file)
             }
@@ -97,6 +100,7 @@ impl KeyLog {
                     self.lines.push(buffer.get(..count).unwrap_or_default(), keys);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }

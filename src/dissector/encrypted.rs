@@ -32,16 +32,21 @@ impl<S: Sink> Engine<'_, S> {
             self.report_encryption(connection, detail, origin);
             return;
         }
-        if connection.tls.is_none() {
-            let framers = &mut connection.framers;
-            let is_midstream = PerDirection::new(|direction| framers.get(direction).is_searching());
-            if connection.session.begins_encrypted() == Some(true) {
-                *framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
-            }
-            connection.tls = Some(Box::new(TlsSession::new(is_midstream)));
-        }
+        self.begin_tls(connection);
         self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
         self.report_obstacle(connection, origin);
+    }
+
+    fn begin_tls(&self, connection: &mut Connection) {
+        if connection.tls.is_some() {
+            return;
+        }
+        let framers = &mut connection.framers;
+        let is_midstream = PerDirection::new(|direction| framers.get(direction).is_searching());
+        if connection.session.begins_encrypted() == Some(true) {
+            *framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
+        }
+        connection.tls = Some(Box::new(TlsSession::new(is_midstream)));
     }
 
     /// Takes bytes of a connection of which no boundary is known. Says whether they are TLS, which the first whole record
@@ -126,6 +131,9 @@ impl<S: Sink> Engine<'_, S> {
     /// Bytes of a direction that is encrypted are missing.
     pub(super) fn gap_encrypted(&mut self, connection: &mut Connection, direction: Direction, bytes: u64) {
         connection.about.gss_packets.get_mut(direction).gap(bytes);
+        if connection.session.encryption() == Some(Encryption::Tls) {
+            self.begin_tls(connection);
+        }
         if let Some(tls) = connection.tls.as_mut().or(connection.tls_to_be.as_mut()) {
             tls.gap(direction, bytes);
         }

@@ -681,3 +681,75 @@ mod pipes {
         assert_ne!(running.finish().code, Some(1));
     }
 }
+
+mod keylogs {
+    use super::*;
+
+    const ENCRYPTED: &str = "tls-suites/TLS_AES_256_GCM_SHA384.pcap";
+    const KEYS: &str = "tls-suites/keys.log";
+
+    /// How many messages it holds; two of them are in clear.
+    const MESSAGES: usize = 90;
+
+    /// What it gives offline.
+    fn expected() -> Vec<String> {
+        let outcome = run(["--keylog", KEYS, ENCRYPTED]);
+        assert_eq!(types(&outcome.good()).len(), MESSAGES);
+        outcome.lines
+    }
+
+    #[test]
+    fn a_session_is_read_with_its_keys_from_any_of_several_files() {
+        let expected = expected();
+        let folder = Folder::new();
+        let bad = folder.file("bad");
+        fs::write(&bad, "CLIENT_RANDOM 00\n\u{0}\n# a comment\nnothing").unwrap();
+        let outcome = run(["--keylog", &bad, "--keylog", KEYS, "-e", "message,loss,stats", ENCRYPTED]);
+        outcome.good();
+        let (stats, lines) = outcome.lines.split_last().unwrap();
+        assert_eq!(lines, expected);
+        assert_eq!(parse(stats)["bad_key_lines"], 3);
+        assert_eq!(parse(stats)["decrypted_bytes"], 8_999);
+    }
+
+    #[test]
+    fn keys_within_the_capture_are_enough_also_where_it_is_read_ahead() {
+        let expected = run(["--keylog", KEYS, "tls-suites/TLS_CHACHA20_POLY1305_SHA256.pcap"]).lines;
+        assert_eq!(run(["tls-secrets/capture.pcapng"]).lines, expected);
+        assert_eq!(run(["-j1", "tls-secrets/capture.pcapng"]).lines, expected);
+        assert_eq!(run(["-j4", "tls-secrets/capture.pcapng"]).lines, expected);
+    }
+
+    #[test]
+    fn a_key_log_that_is_not_there_is_named() {
+        let outcome = run(["--keylog", "nosuch.log", ENCRYPTED]);
+        assert_says(&outcome, 2, "pgdissect: nosuch.log: cannot be read: No such file or directory");
+        assert!(outcome.lines.is_empty());
+    }
+
+    #[test]
+    fn a_key_log_is_followed_as_it_grows_while_packets_come() {
+        let expected = expected();
+        let folder = Folder::new();
+        let keys = folder.file("keys.log");
+        let capture = read(ENCRYPTED);
+        let ends = packet_ends(&capture);
+        let mut running = Running::start_with_pipe(&mut pgdissect(["--keylog", &keys, "-"]));
+        running.feed(&capture[..ends[20]]);
+        let mut lines: Vec<String> = (0..2).map(|_| running.line()).collect();
+        assert_eq!(lines, expected[..2], "what is in clear");
+        // The log is there by now, cut off in the midst of a line.
+        let log = fs::read_to_string(testdata().join(KEYS)).unwrap();
+        let random = run(["-e", "session", ENCRYPTED]).good()[0]["tls"]["client_random"].as_str().unwrap().to_owned();
+        let log: String = log.lines().filter(|line| line.contains(&random)).flat_map(|line| [line, "\n"]).collect();
+        fs::write(&keys, &log[..log.len() - 40]).unwrap();
+        running.feed(&capture[ends[20]..]);
+        let mut file = fs::OpenOptions::new().append(true).open(&keys).unwrap();
+        std::io::Write::write_all(&mut file, &log.as_bytes()[log.len() - 40..]).unwrap();
+        // Its standard input is still open.
+        lines.extend((2..expected.len()).map(|_| running.line()));
+        assert_eq!(lines, expected);
+        running.hang_up();
+        assert_eq!(running.finish().lines, [""; 0]);
+    }
+}

@@ -159,6 +159,21 @@ fn the_line_of_a_session_tells_what_it_did() {
 }
 
 #[test]
+fn clients_have_the_fingerprint_that_their_hellos_make() {
+    // Computed by JA4's description from the fields that tshark shows.
+    for (name, ja4) in [
+        ("tls-sessions/direct.pcap", "t13i3012pl_1d37bd780c83_ecd0401ec68b"),
+        ("tls-sessions/server-name.pcap", "t13d3013pl_1d37bd780c83_ecd0401ec68b"),
+        ("tls-sessions/resumed-12-id.pcap", "t12i0207pl_a0546e0689fc_e7e480e5a997"),
+        ("tls-sessions/renegotiated.pcap", "t12i0207pl_f09d9ff7e6fc_e7e480e5a997"),
+        ("tls-suites/ECDHE-RSA-AES128-SHA-mte.pcap", "t12i0107pl_5761f4ffd59f_fa596fd58899"),
+        ("tls-suites/TLS_AES_128_CCM_SHA256.pcap", "t13i2812pl_9cd711b468a3_4375406afd5e"),
+    ] {
+        assert_eq!(ended(&decrypted(name))[0]["tls"]["ja4"], ja4, "{name}");
+    }
+}
+
+#[test]
 fn a_cancel_request_over_tls_finds_its_session() {
     let lines = decrypted("tls-sessions/cancel.pcap");
     let request = lines.iter().find(|line| line["type"] == "CancelRequest").unwrap();
