@@ -9,6 +9,7 @@
 //!           v
 //!   ordered bytes, or a named gap      tcp          knows nothing of what the bytes mean
 //!           |
+//!           |                          tls          only where they are encrypted, and the keys are known
 //!           v
 //!   message boundaries, messages       pg           knows nothing of connections and time
 //!           |  Message
@@ -29,6 +30,8 @@
 //! - [`mod@packet`] reads a frame, or says why it holds no segment; the frame is counted either way.
 //! - [`tcp`] delivers every byte that was captured once, in order, requests before their replies; what was not captured is
 //!   a gap of exactly its size.
+//! - [`tls`] decrypts what is authentic under the keys that it has; a record that was lost costs itself, and what else it
+//!   cannot decrypt is counted.
 //! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
 //!   after a header that cannot be, a new boundary is only believed for several messages in a row.
 //! - [`mod@encoding`] reads text of any `client_encoding` as UTF-8, or says that it is none.

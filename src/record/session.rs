@@ -1,6 +1,7 @@
 //! `"event":"session"`: a connection that is ready, or has ended.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::ser::SerializeMap;
@@ -193,12 +194,18 @@ pub struct Gssapi {
 #[derive(Clone, Copy, Debug)]
 pub struct CipherSuite(pub u16);
 
+impl fmt::Display for CipherSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match suite::name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#06x}", self.0),
+        }
+    }
+}
+
 impl Serialize for CipherSuite {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match suite::name(self.0) {
-            Some(name) => serializer.serialize_str(name),
-            None => serializer.collect_str(&format_args!("{:#06x}", self.0)),
-        }
+        serializer.collect_str(self)
     }
 }
 

@@ -98,6 +98,9 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
                 line.put(format_args!(", "))?;
                 line.painted(Paint::RED, format_args!("{} lost", Count(ended.lost_bytes, "byte")))?;
             }
+            if record.tls.as_ref().is_some_and(|tls| !tls.decrypted) {
+                tls(line, record)?;
+            }
         }
         (None, State::Ready | State::Ended) => {
             line.painted(Paint::GREEN, format_args!("ready"))?;
@@ -112,6 +115,7 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
             if let Some(method) = record.auth_method {
                 line.item(format_args!("auth={}", method.name()))?;
             }
+            tls(line, record)?;
             if let Some(process_id) = record.process_id {
                 line.item(format_args!("pid={process_id}"))?;
             }
@@ -124,6 +128,27 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
         line.aside(Paint::DIM, format_args!("{}", Elapsed(elapsed)))?;
     }
     ends(line, record.client, record.server)
+}
+
+/// Writes what protects a session.
+fn tls(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Result<()> {
+    let Some(tls) = &record.tls else { return Ok(()) };
+    if let Some(version) = tls.version {
+        line.item(format_args!("{version}"))?;
+    }
+    if let Some(suite) = tls.cipher_suite {
+        line.item(format_args!("{suite}"))?;
+    }
+    if let Some(name) = tls.sni {
+        line.item(format_args!("sni={}", Word(name)))?;
+    }
+    if let Some(alert) = tls.alert.and_then(|alert| alert.name) {
+        line.item(format_args!("alert={alert}"))?;
+    }
+    if !tls.decrypted {
+        line.item(format_args!("not decrypted"))?;
+    }
+    Ok(())
 }
 
 fn identity(line: &mut Line<'_>, user: Option<Text<'_>>, database: Option<Text<'_>>) -> io::Result<()> {
