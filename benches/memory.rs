@@ -47,6 +47,7 @@ const TRAFFIC: &[Traffic] = &[
     Traffic { name: "messages: 128 connections, each in one of 16 MiB", make: large_messages, live: None },
     Traffic { name: "messages: 8,000 connections, each in one of 256 KiB", make: many_large_messages, live: None },
     Traffic { name: "messages: one of 1 GB", make: huge_message, live: None },
+    Traffic { name: "copies: 128 connections, each in a row of 16 MiB", make: copies, live: None },
     Traffic { name: "beginnings: 50,000 connections, half a ClientHello each", make: openings, live: None },
     Traffic { name: "beginnings: 20,000 connections, none of a message", make: searches, live: None },
     Traffic { name: "requests: 1,000 connections, 20,000 never answered", make: unanswered, live: None },
@@ -234,6 +235,22 @@ fn huge_message(tap: &mut Tap) {
         tap.send(&mut connection, Server, &[b'x'; SEGMENT as usize]);
     }
     tap.send(&mut connection, Server, &complete());
+}
+
+/// Each connection copies a row that no line ends, in messages that are none of them large.
+fn copies(tap: &mut Tap) {
+    const PIECE: usize = 32 << 10;
+    let mut connections: Vec<_> = (0..128).map(|number| tap.open(number)).collect();
+    for connection in &mut connections {
+        tap.send(connection, Client, &message(b'Q', b"COPY files FROM STDIN\0"));
+        tap.send(connection, Server, &message(b'G', &[0, 0, 1, 0, 0]));
+    }
+    let piece = message(b'd', &[b'x'; PIECE]);
+    for _ in 0..16 * MIB as usize / PIECE {
+        for connection in &mut connections {
+            tap.send(connection, Client, &piece);
+        }
+    }
 }
 
 /// Connections of which it cannot be told yet whether they are PostgreSQL's.

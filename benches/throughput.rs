@@ -188,10 +188,12 @@ enum Traffic {
     Oltp,
     /// One large result.
     Bulk,
+    /// The same rows, by COPY.
+    Copy,
 }
 
 impl Traffic {
-    const ALL: [Self; 2] = [Self::Oltp, Self::Bulk];
+    const ALL: [Self; 3] = [Self::Oltp, Self::Bulk, Self::Copy];
 
     fn capture(self) -> Capture {
         let mut frames = Vec::new();
@@ -206,6 +208,7 @@ impl Traffic {
                 }
             }
             Self::Bulk => made::accounts(&mut tap, &mut connection, 100_000),
+            Self::Copy => made::copied_accounts(&mut tap, &mut connection, 100_000),
         }
         Capture { frames }
     }

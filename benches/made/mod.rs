@@ -216,6 +216,17 @@ pub(crate) fn accounts<T: Take>(tap: &mut Tap<T>, connection: &mut Connection, r
     result(tap, connection, &columns, rows, |number| row(&[number.to_string().as_bytes(), b"1", b"0", &[b' '; 84]]));
 }
 
+/// COPY pgbench_accounts TO STDOUT, with so many rows.
+pub(crate) fn copied_accounts<T: Take>(tap: &mut Tap<T>, connection: &mut Connection, rows: u64) {
+    tap.send(connection, Client, &message(b'Q', b"COPY pgbench_accounts TO STDOUT\0"));
+    let mut bytes = message(b'H', &[0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for number in 0..rows {
+        bytes.extend(message(b'd', format!("{number}\t1\t0\t{:84}\n", "").as_bytes()));
+    }
+    bytes.extend([message(b'c', b""), message(b'C', b"COPY\0"), message(b'Z', b"I")].concat());
+    tap.stream(connection, Server, &bytes);
+}
+
 /// A result, cut into full segments without regard to messages.
 pub(crate) fn result<T: Take>(
     tap: &mut Tap<T>,
