@@ -270,7 +270,7 @@ impl KeyLog {
 pub struct Lines {
     /// The beginning of a line whose end has not come.
     partial: Vec<u8>,
-    /// Whether that line is too long to be one.
+    /// Whether that line is too long to be one, so that only its beginning is there.
     is_overlong: bool,
 }
 
@@ -282,7 +282,7 @@ impl Lines {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, behind) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             bytes = behind.get(1..).unwrap_or_default();
-            if self.partial.is_empty() && !self.is_overlong {
+            if self.partial.is_empty() && line.len() <= MAX_LINE {
                 is_new |= log.line(line);
             } else {
                 self.gather(line);
@@ -302,17 +302,14 @@ impl Lines {
     }
 
     fn gather(&mut self, bytes: &[u8]) {
-        if self.partial.len() + bytes.len() > MAX_LINE {
-            self.is_overlong = true;
-            self.partial.clear();
-        } else if !self.is_overlong {
-            self.partial.extend_from_slice(bytes);
-        }
+        let room = MAX_LINE - self.partial.len();
+        self.is_overlong |= bytes.len() > room;
+        self.partial.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
     fn take(&mut self, log: &mut KeyLog) -> bool {
         let is_new = if std::mem::take(&mut self.is_overlong) {
-            log.bad_lines += 1;
+            log.bad_lines += u64::from(self.partial.first() != Some(&b'#'));
             false
         } else {
             log.line(&self.partial)
@@ -403,6 +400,7 @@ mod tests {
     fn secrets_are_found_by_their_client_random_however_the_file_is_cut() {
         let text = [
             "# a comment\r\n\n",
+            &format!("#{}\n", "long".repeat(1_000)),
             &line("CLIENT_HANDSHAKE_TRAFFIC_SECRET", RANDOM, 48),
             &line("SERVER_TRAFFIC_SECRET_0", RANDOM, 32),
             &line("EXPORTER_SECRET", RANDOM, 48),
