@@ -133,7 +133,7 @@ pub trait Sink {
 
     /// Takes a message before its record is made; decoded, unless nobody had to look into it.
     fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
-        self.record(&Record::Message(told.record(decoded)));
+        self.record(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
     }
 }
 

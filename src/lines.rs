@@ -220,7 +220,7 @@ impl Sink for Lines {
             return;
         }
         let Way::Spread(spread) = &mut self.way else {
-            return self.write(&Record::Message(told.record(decoded)));
+            return self.write(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
         };
         let form = &mut self.form;
         spread.fill(|batch| {
@@ -228,7 +228,8 @@ impl Sink for Lines {
                 batch.message(told, decoded.is_none());
                 return Ok(());
             }
-            batch.line(|lines| form.line(lines, &Record::Message(told.record(decoded))))
+            let mut decoded = decoded.unwrap_or_else(|| told.decode());
+            batch.line(|lines| form.line(lines, &Record::Message(told.record(&mut decoded))))
         });
     }
 }

@@ -120,7 +120,7 @@ impl From<Tag> for char {
 #[serde(untagged)]
 pub enum Content<'a> {
     /// One that was decoded.
-    Decoded(Message<'a>),
+    Decoded(&'a Message<'a>),
     /// One that was not: `error` says why.
     Undecoded {
         /// Its type, as far as the type byte tells it; else `Unknown`.

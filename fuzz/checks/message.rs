@@ -47,7 +47,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     let frame = Frame { missing, cut, ..Frame::whole(tag, len, body) };
     let decoded = Message::decode(direction, &frame, &context);
     let name = message::undecoded_name(direction, tag, &context);
-    let (content, error) = match decoded {
+    let (content, error) = match &decoded {
         Ok(message) => {
             // What is common to all authentication messages is a name, too: their type is behind the tag.
             let is_same = message.name() == name || matches!(tag, Some(b'R' | b'p')) || tag.is_none();
@@ -56,7 +56,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         }
         Err(error) => {
             let body = message::undecoded_body(direction, tag, body, &context);
-            (Content::Undecoded { name, body }, Some(error))
+            (Content::Undecoded { name, body }, Some(*error))
         }
     };
     let is_decoded = error.is_none();

@@ -100,7 +100,7 @@ impl<S: Sink> Engine<'_, S> {
                 dir: direction,
                 seq: about.seq,
                 packet: origin.packet,
-                frame: *frame,
+                frame,
                 context,
                 query: meaning.query,
                 elapsed_us: meaning.elapsed_us,

@@ -5,8 +5,10 @@
 //! have in common (the two ends, SQL, columns) is copied once for those that come right behind one another.
 
 use std::io;
+use std::num::NonZeroU32;
+use std::ops::Range;
 
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::copy::CopyRows;
 use crate::pg::error::{Fields, FieldsShape};
@@ -31,19 +33,28 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Batch {
     items: Vec<Item>,
+    queries: Vec<Query>,
     bytes: Vec<u8>,
+    /// Addresses and ports.
+    ends: String,
+    sources: Vec<Source>,
+    subjects: Vec<Subject>,
+    columns: Vec<KeptColumns>,
     settings: Vec<Settings>,
     copies: Vec<Copying>,
     /// What stands for settings that are not there.
     default_settings: Settings,
-    recent: Recent,
+    seats: [Seat; SEATS],
 }
 
+/// For how many connections it is known what was copied last: those whose lines come by turns.
+const SEATS: usize = 16;
+
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are messages, and they stand in a row")]
 enum Item {
     Message(Message),
-    Query(Box<Query>),
+    /// The next of the queries.
+    Query,
     /// A line that is made already.
     Line(Piece),
 }
@@ -58,16 +69,17 @@ struct Piece {
 /// A text in [`Batch::bytes`].
 type KeptText = (Piece, Encoding);
 
-/// The pieces that were copied last, in case that they are wanted again.
+/// An index, or none.
+type Index = Option<NonZeroU32>;
+
+/// The last that was copied of the connections that share a remainder, in case that it is wanted again.
 #[derive(Clone, Copy, Debug, Default)]
-struct Recent {
-    client: Piece,
-    server: Piece,
-    sql: Piece,
-    statement: Piece,
-    formats: Piece,
-    types: Piece,
-    fields: Piece,
+struct Seat {
+    source: Index,
+    subject: Index,
+    /// Of parameters, and of rows.
+    columns: PerDirection<Index>,
+    settings: Index,
     user: Piece,
     database: Piece,
     application: Piece,
@@ -77,26 +89,38 @@ struct Recent {
 #[derive(Debug)]
 struct Message {
     ts: Timestamp,
-    conn: u64,
     seq: u64,
     packet: u64,
     query: Option<u64>,
     elapsed_us: Option<u64>,
+    body: Piece,
     len: u32,
+    source: Index,
+    subject: Index,
+    columns: Index,
+    copy: Index,
     dir: Direction,
     tag: Option<u8>,
     is_contested: bool,
     /// Whether nobody has looked into it yet.
     is_new: bool,
-    context: Context,
     flags: Flags,
-    client: Piece,
-    server: Piece,
-    body: Piece,
+}
+
+/// Whose message it is, and what its decoding depends on. A connection has its ends for good.
+#[derive(Debug)]
+struct Source {
+    conn: u64,
+    client: Range<usize>,
+    server: Range<usize>,
+    context: Context,
+}
+
+/// What a request speaks of.
+#[derive(Clone, Copy, Debug)]
+struct Subject {
     sql: Option<KeptText>,
     statement: Option<KeptText>,
-    columns: Option<KeptColumns>,
-    copy: Option<usize>,
 }
 
 /// [`Columns`].
@@ -105,7 +129,7 @@ struct KeptColumns {
     formats: KeptFormats,
     types: Piece,
     fields: Option<(Piece, ListShape)>,
-    settings: usize,
+    settings: Index,
 }
 
 #[derive(Debug)]
@@ -128,15 +152,14 @@ struct Copying {
 struct Query {
     /// It, without what is borrowed.
     plain: QueryRecord<'static>,
-    client: Piece,
-    server: Piece,
+    source: Index,
     user: Option<KeptText>,
     database: Option<KeptText>,
     application: Option<KeptText>,
-    sql: Option<(KeptText, Redaction)>,
-    statement: Option<KeptText>,
+    redaction: Redaction,
+    subject: Index,
     portal: Option<KeptText>,
-    params: Option<(Piece, ListShape, KeptColumns, Redaction)>,
+    params: Option<(Piece, ListShape, Index, Redaction)>,
     command: Piece,
     error: Option<(Piece, FieldsShape)>,
 }
@@ -154,17 +177,22 @@ impl Batch {
 
     /// How many bytes they take.
     pub const fn bytes(&self) -> usize {
-        self.bytes.len() + self.items.len() * size_of::<Item>()
+        self.bytes.len() + self.items.len() * size_of::<Item>() + self.queries.len() * size_of::<Query>()
     }
 
     /// Takes everything out; the buffers are kept.
     pub fn clear(&mut self) {
-        let Self { items, bytes, settings, copies, recent, .. } = self;
+        let Self { items, queries, bytes, ends, sources, subjects, columns, settings, copies, seats, .. } = self;
         items.clear();
+        queries.clear();
         bytes.clear();
+        ends.clear();
+        sources.clear();
+        subjects.clear();
+        columns.clear();
         settings.clear();
         copies.clear();
-        *recent = Recent::default();
+        *seats = Default::default();
         bytes.shrink_to(16 * LONGEST);
     }
 
@@ -176,78 +204,84 @@ impl Batch {
 
     /// Takes a message; whether nobody has looked into it yet.
     pub fn message(&mut self, told: &Told<'_>, is_new: bool) {
-        let Recent { client, server, sql, statement, .. } = self.recent;
-        let client = self.again(told.client.as_bytes(), client);
-        let server = self.again(told.server.as_bytes(), server);
-        let sql = told.sql.map(|text| (self.again(text.0, sql), text.1));
-        let statement = told.statement.map(|text| (self.again(text.0, statement), text.1));
+        let mut seat = self.seat(told.conn);
+        seat.source = self.source(seat.source, told.conn, (told.client, told.server), Some(&told.context));
+        let subject = if told.sql.is_some() || told.statement.is_some() {
+            seat.subject = self.subject(seat.subject, told.sql, told.statement);
+            seat.subject
+        } else {
+            None
+        };
+        let columns = match &told.columns {
+            Some(columns) => self.columns_again(&mut seat, told.dir, columns),
+            None => None,
+        };
+        self.keep_seat(told.conn, seat);
         let message = Message {
             ts: told.ts,
-            conn: told.conn,
             seq: told.seq,
             packet: told.packet,
             query: told.query,
             elapsed_us: told.elapsed_us,
+            body: self.piece(told.frame.body),
             len: told.frame.len,
+            source: seat.source,
+            subject,
+            columns,
+            copy: told.copy.as_ref().and_then(|rows| self.copying(rows)),
             dir: told.dir,
             tag: told.frame.tag,
             is_contested: told.frame.is_contested,
             is_new,
-            context: told.context,
             flags: told.flags,
-            client,
-            server,
-            body: self.piece(told.frame.body),
-            sql,
-            statement,
-            columns: told.columns.map(|columns| self.columns(&columns)),
-            copy: told.copy.map(|rows| self.copying(&rows)),
         };
-        (self.recent.client, self.recent.server) = (client, server);
-        self.recent.sql = sql.map_or(self.recent.sql, |(piece, _)| piece);
-        self.recent.statement = statement.map_or(self.recent.statement, |(piece, _)| piece);
         self.items.push(Item::Message(message));
     }
 
     /// Takes a request.
     pub fn query(&mut self, query: &QueryRecord<'_>) {
-        let user = self.recent_text(query.user, |recent| &mut recent.user);
-        let database = self.recent_text(query.database, |recent| &mut recent.database);
-        let application = self.recent_text(query.application, |recent| &mut recent.application);
-        let sql = query.sql.and_then(|QuerySql(Sql { text, redaction })| {
-            Some((self.recent_text(Some(text), |recent| &mut recent.sql)?, redaction))
-        });
-        let statement = self.recent_text(query.statement, |recent| &mut recent.statement);
-        let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
-        let client = self.again(query.client.as_bytes(), self.recent.client);
-        let server = self.again(query.server.as_bytes(), self.recent.server);
-        (self.recent.client, self.recent.server) = (client, server);
+        let mut seat = self.seat(query.conn);
+        seat.source = self.source(seat.source, query.conn, (query.client, query.server), None);
+        let user = self.text_again(query.user, &mut seat.user);
+        let database = self.text_again(query.database, &mut seat.database);
+        let application = self.text_again(query.application, &mut seat.application);
+        let sql = query.sql.as_ref().map(|QuerySql(sql)| sql.text);
+        seat.subject = self.subject(seat.subject, sql, query.statement);
         let params = query.params.as_ref().map(|values| {
             let Values { list, formats, types, settings, columns, redaction } = *values;
-            let default = Settings::default();
-            let settings = settings.unwrap_or(&default);
-            let columns = self.columns(&Columns { formats, types, fields: columns, settings });
+            let default;
+            let settings = match settings {
+                Some(settings) => settings,
+                None => {
+                    default = Settings::default();
+                    &default
+                }
+            };
+            let columns = Columns { formats, types, fields: columns, settings };
+            let columns = self.columns_again(&mut seat, Direction::Frontend, &columns);
             (self.piece(list.as_bytes()), list.shape(), columns, redaction)
         });
+        self.keep_seat(query.conn, seat);
+        let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
         let command = self.piece(query.command.as_bytes());
         let error = query.error.as_ref().map(|failure| {
             let (bytes, shape) = failure.fields.as_parts();
             (self.piece(bytes), shape)
         });
-        self.items.push(Item::Query(Box::new(Query {
+        self.queries.push(Query {
             plain: query.without_borrowed(),
-            client,
-            server,
+            source: seat.source,
             user,
             database,
             application,
-            sql,
-            statement,
+            redaction: query.sql.as_ref().map_or(Redaction::default(), |QuerySql(sql)| sql.redaction),
+            subject: seat.subject,
             portal,
             params,
             command,
             error,
-        })));
+        });
+        self.items.push(Item::Query);
     }
 
     /// Takes a line, which `write` makes.
@@ -274,19 +308,62 @@ impl Batch {
         mut write: impl FnMut(&mut Vec<u8>, &Record<'_>) -> io::Result<()>,
     ) -> io::Result<u64> {
         let mut undecoded = 0;
+        let mut queries = self.queries.iter();
         for item in &self.items {
             match item {
                 Item::Message(message) => {
-                    let told = self.told(message);
-                    let decoded = told.decode();
+                    let frame = Frame::whole(message.tag, message.len, self.get(message.body));
+                    let frame = &Frame { is_contested: message.is_contested, ..frame };
+                    let Some(told) = self.told(message, frame) else { continue };
+                    let mut decoded = told.decode();
                     undecoded += u64::from(message.is_new && decoded.is_err());
-                    write(out, &Record::Message(told.record(Some(decoded))))?;
+                    write(out, &Record::Message(told.record(&mut decoded)))?;
                 }
-                Item::Query(query) => write(out, &Record::Query(self.record_of(query)))?,
+                Item::Query => {
+                    let Some(query) = queries.next().and_then(|query| self.record_of(query)) else { continue };
+                    write(out, &Record::Query(query))?;
+                }
                 Item::Line(piece) => out.extend_from_slice(self.get(*piece)),
             }
         }
         Ok(undecoded)
+    }
+
+    fn seat(&self, conn: u64) -> Seat {
+        self.seats.get(conn as usize % SEATS).copied().unwrap_or_default()
+    }
+
+    fn keep_seat(&mut self, conn: u64, seat: Seat) {
+        if let Some(kept) = self.seats.get_mut(conn as usize % SEATS) {
+            *kept = seat;
+        }
+    }
+
+    /// Of a request, whatever its messages depended on.
+    fn source(&mut self, before: Index, conn: u64, ends: (&str, &str), context: Option<&Context>) -> Index {
+        if at(&self.sources, before)
+            .is_some_and(|source| source.conn == conn && context.is_none_or(|context| source.context == *context))
+        {
+            return before;
+        }
+        let mut end = |text: &str| {
+            self.ends.push_str(text);
+            self.ends.len() - text.len()..self.ends.len()
+        };
+        let (client, server) = (end(ends.0), end(ends.1));
+        put(&mut self.sources, Source { conn, client, server, context: context.copied().unwrap_or_default() })
+    }
+
+    fn subject(&mut self, before: Index, sql: Option<Text<'_>>, statement: Option<Text<'_>>) -> Index {
+        if let Some(found) = at(&self.subjects, before)
+            && found.sql.map(|text| self.text(text)) == sql
+            && found.statement.map(|text| self.text(text)) == statement
+        {
+            return before;
+        }
+        let mut kept = |text: Text<'_>| (self.piece(text.0), text.1);
+        let subject = Subject { sql: sql.map(&mut kept), statement: statement.map(&mut kept) };
+        put(&mut self.subjects, subject)
     }
 
     fn piece(&mut self, bytes: &[u8]) -> Piece {
@@ -295,51 +372,48 @@ impl Batch {
         Piece { start, len: bytes.len() }
     }
 
-    /// A piece that may be the same as one that is there.
-    fn again(&mut self, bytes: &[u8], before: Piece) -> Piece {
-        if self.get(before) == bytes { before } else { self.piece(bytes) }
-    }
-
-    /// A text that may be the same as the last one of its kind.
-    fn recent_text(&mut self, text: Option<Text<'_>>, last: fn(&mut Recent) -> &mut Piece) -> Option<KeptText> {
+    /// A text that may be the same as before.
+    fn text_again(&mut self, text: Option<Text<'_>>, before: &mut Piece) -> Option<KeptText> {
         let Text(bytes, encoding) = text?;
-        let before = *last(&mut self.recent);
-        let piece = self.again(bytes, before);
-        *last(&mut self.recent) = piece;
-        Some((piece, encoding))
+        if self.get(*before) != bytes {
+            *before = self.piece(bytes);
+        }
+        Some((*before, encoding))
     }
 
     fn get(&self, piece: Piece) -> &[u8] {
         self.bytes.get(piece.start..piece.start + piece.len).unwrap_or_default()
     }
 
-    fn str(&self, piece: Piece) -> &str {
-        std::str::from_utf8(self.get(piece)).unwrap_or_default()
-    }
-
     fn text(&self, (piece, encoding): KeptText) -> Text<'_> {
         Text(self.get(piece), encoding)
     }
 
-    fn columns(&mut self, columns: &Columns<'_>) -> KeptColumns {
+    fn end(&self, range: &Range<usize>) -> &str {
+        self.ends.get(range.clone()).unwrap_or_default()
+    }
+
+    fn columns_again(&mut self, seat: &mut Seat, dir: Direction, columns: &Columns<'_>) -> Index {
+        let index = seat.columns.get_mut(dir);
+        if at(&self.columns, *index).is_none_or(|kept| !self.columns_of(kept).is_same(columns)) {
+            *index = self.columns(columns, &mut seat.settings);
+        }
+        *index
+    }
+
+    fn columns(&mut self, columns: &Columns<'_>, before: &mut Index) -> Index {
         let Columns { formats, types, fields, settings } = *columns;
         let formats = match formats {
             Formats::Unknown => KeptFormats::Unknown,
             Formats::All(format) => KeptFormats::All(format),
-            Formats::Each(codes) => {
-                self.recent.formats = self.again(codes, self.recent.formats);
-                KeptFormats::Each(self.recent.formats)
-            }
+            Formats::Each(codes) => KeptFormats::Each(self.piece(codes)),
         };
-        self.recent.types = self.again(types.as_bytes(), self.recent.types);
-        let fields = fields.map(|fields| {
-            self.recent.fields = self.again(fields.as_bytes(), self.recent.fields);
-            (self.recent.fields, fields.shape())
-        });
-        if self.settings.last() != Some(settings) {
-            self.settings.push(settings.clone());
+        let types = self.piece(types.as_bytes());
+        let fields = fields.map(|fields| (self.piece(fields.as_bytes()), fields.shape()));
+        if at(&self.settings, *before).is_none_or(|before| !before.is_same(settings)) {
+            *before = put(&mut self.settings, settings.clone());
         }
-        KeptColumns { formats, types: self.recent.types, fields, settings: self.settings.len() - 1 }
+        put(&mut self.columns, KeptColumns { formats, types, fields, settings: *before })
     }
 
     fn columns_of(&self, columns: &KeptColumns) -> Columns<'_> {
@@ -351,68 +425,83 @@ impl Batch {
             },
             types: Types::from_bytes(self.get(columns.types)),
             fields: columns.fields.map(|(piece, shape)| List::from_parts(self.get(piece), shape)),
-            settings: self.settings.get(columns.settings).unwrap_or(&self.default_settings),
+            settings: at(&self.settings, columns.settings).unwrap_or(&self.default_settings),
         }
     }
 
-    fn copying(&mut self, rows: &CopyRows<'_>) -> usize {
+    fn copying(&mut self, rows: &CopyRows<'_>) -> Index {
         let CopyRows { split, keys, redaction } = *rows;
         let splitter = split.splitter();
-        let is_last = self.copies.last().is_some_and(|last| {
+        let last = NonZeroU32::new(self.copies.len() as u32);
+        let is_last = at(&self.copies, last).is_some_and(|last| {
             last.redaction == redaction && last.keys == keys && splitter.splits_like(&last.splitter)
         });
-        if !is_last {
-            self.copies.push(Copying { splitter: splitter.snapshot(), keys: keys.to_vec(), redaction });
+        if is_last {
+            return last;
         }
-        self.copies.len() - 1
+        put(&mut self.copies, Copying { splitter: splitter.snapshot(), keys: keys.to_vec(), redaction })
     }
 
-    fn told(&self, message: &Message) -> Told<'_> {
-        let body = self.get(message.body);
-        let is_contested = message.is_contested;
-        Told {
+    fn told<'a>(&'a self, message: &Message, frame: &'a Frame<'a>) -> Option<Told<'a>> {
+        let source = at(&self.sources, message.source)?;
+        let subject = at(&self.subjects, message.subject);
+        Some(Told {
             ts: message.ts,
-            conn: message.conn,
-            client: self.str(message.client),
-            server: self.str(message.server),
+            conn: source.conn,
+            client: self.end(&source.client),
+            server: self.end(&source.server),
             dir: message.dir,
             seq: message.seq,
             packet: message.packet,
-            frame: Frame { is_contested, ..Frame::whole(message.tag, message.len, body) },
-            context: message.context,
+            frame,
+            context: source.context,
             query: message.query,
             elapsed_us: message.elapsed_us,
             target: None,
-            sql: message.sql.map(|text| self.text(text)),
-            statement: message.statement.map(|text| self.text(text)),
-            columns: message.columns.as_ref().map(|columns| self.columns_of(columns)),
-            copy: message.copy.and_then(|index| self.copies.get(index)).map(|copying| {
+            sql: subject.and_then(|subject| Some(self.text(subject.sql?))),
+            statement: subject.and_then(|subject| Some(self.text(subject.statement?))),
+            columns: at(&self.columns, message.columns).map(|columns| self.columns_of(columns)),
+            copy: at(&self.copies, message.copy).map(|copying| {
                 let Copying { splitter, keys, redaction } = copying;
-                CopyRows { split: splitter.split(body), keys, redaction: *redaction }
+                CopyRows { split: splitter.split(frame.body), keys, redaction: *redaction }
             }),
             flags: message.flags,
-        }
+        })
     }
 
-    fn record_of(&self, query: &Query) -> QueryRecord<'_> {
+    fn record_of(&self, query: &Query) -> Option<QueryRecord<'_>> {
+        let source = at(&self.sources, query.source)?;
+        let Subject { sql, statement } = *at(&self.subjects, query.subject)?;
         let text = |text: Option<KeptText>| text.map(|text| self.text(text));
-        QueryRecord {
-            client: self.str(query.client),
-            server: self.str(query.server),
+        let redaction = query.redaction;
+        Some(QueryRecord {
+            client: self.end(&source.client),
+            server: self.end(&source.server),
             user: text(query.user),
             database: text(query.database),
             application: text(query.application),
-            sql: query.sql.map(|(sql, redaction)| QuerySql(Sql { text: self.text(sql), redaction })),
-            statement: text(query.statement),
+            sql: sql.map(|sql| QuerySql(Sql { text: self.text(sql), redaction })),
+            statement: text(statement),
             portal: text(query.portal),
-            params: query.params.as_ref().map(|(piece, shape, columns, redaction)| {
-                let Columns { formats, types, fields, settings } = self.columns_of(columns);
+            params: query.params.as_ref().and_then(|(piece, shape, columns, redaction)| {
+                let Columns { formats, types, fields, settings } = self.columns_of(at(&self.columns, *columns)?);
                 let list = List::from_parts(self.get(*piece), *shape);
-                Values { list, formats, types, settings: Some(settings), columns: fields, redaction: *redaction }
+                Some(Values { list, formats, types, settings: Some(settings), columns: fields, redaction: *redaction })
             }),
             command: Tags::from_bytes(self.get(query.command)),
             error: query.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
             ..query.plain.clone()
-        }
+        })
     }
+}
+
+/// Where it was put.
+fn put<T>(all: &mut Vec<T>, item: T) -> Index {
+    all.push(item);
+    NonZeroU32::new(all.len() as u32)
+}
+
+/// What was put there.
+fn at<T>(all: &[T], index: Index) -> Option<&T> {
+    all.get(index?.get() as usize - 1)
 }

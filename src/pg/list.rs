@@ -108,7 +108,7 @@ impl<T> List<'_, T> {
 }
 
 /// What a [`List`] is beside its bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListShape {
     count: usize,
     cut: bool,

@@ -25,7 +25,7 @@ use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 
 /// What the meaning of a message depends on beside its bytes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// What the last authentication request asked for.
     pub asked: Asked,

@@ -46,7 +46,7 @@ inline_schema!(Format, "Format", |_: &mut SchemaGenerator| json_schema!({
 }));
 
 /// The formats of a list of values.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Formats<'a> {
     /// What told them was not captured.
     #[default]

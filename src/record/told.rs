@@ -27,7 +27,7 @@ pub struct Told<'a> {
     pub seq: u64,
     pub packet: u64,
     /// The message as it lay in the stream.
-    pub frame: Frame<'a>,
+    pub frame: &'a Frame<'a>,
     /// What its decoding depends on.
     pub context: Context,
     pub query: Option<u64>,
@@ -69,19 +69,26 @@ impl<'a> Told<'a> {
 
     /// The message, decoded.
     pub fn decode(&self) -> Decoded<'a> {
-        Message::decode(self.dir, &self.frame, &self.context)
+        Message::decode(self.dir, self.frame, &self.context)
     }
 
-    /// What its line says. It is decoded here where it was not yet.
-    pub fn record(&self, decoded: Option<Decoded<'a>>) -> MessageRecord<'a> {
+    /// What its line says. The message is given what only its session knows of it.
+    pub fn record<'m>(&self, decoded: &'m mut Decoded<'a>) -> MessageRecord<'m>
+    where
+        'a: 'm,
+    {
         let Self { frame, context, sql, .. } = self;
         let redaction = context.redaction;
         let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
+        if let Some(rows) = &self.copy {
+            flags.limit |= rows.split.too_long() > 0;
+            flags.midstream |= rows.split.lost() > 0;
+        }
         let mut statement = self.statement;
-        let (content, error) = match decoded.unwrap_or_else(|| self.decode()) {
-            Ok(mut message) => {
-                self.complete(&mut message, &mut flags);
-                statement = statement.or(match &message {
+        let (content, error) = match decoded {
+            Ok(message) => {
+                self.complete(message, &mut flags);
+                statement = statement.or(match message {
                     Message::Bind(bind) => Some(bind.statement),
                     Message::Describe(target) if target.kind == TargetKind::Statement => Some(target.name),
                     _ => None,
@@ -91,15 +98,10 @@ impl<'a> Told<'a> {
             Err(error) => {
                 let name = message::undecoded_name(self.dir, frame.tag, context);
                 let body = message::undecoded_body(self.dir, frame.tag, frame.body, context);
-                let error = if redaction.hides_values() { error.masked() } else { error };
+                let error = if redaction.hides_values() { error.masked() } else { *error };
                 (Content::Undecoded { name, body }, Some(error))
             }
         };
-        if let Some(rows) = &self.copy {
-            flags.limit |= rows.split.too_long() > 0;
-            flags.midstream |= rows.split.lost() > 0;
-        }
-        let hides = message::is_masked_behind(self.dir, frame.tag, redaction);
         MessageRecord {
             ts: self.ts,
             conn: self.conn,
@@ -117,7 +119,7 @@ impl<'a> Told<'a> {
             statement,
             target: self.target,
             missing: frame.missing,
-            holes: Holes { damage: frame.damage, hides },
+            holes: Holes { damage: frame.damage, hides: message::is_masked_behind(self.dir, frame.tag, redaction) },
             flags,
             error,
         }
@@ -125,9 +127,6 @@ impl<'a> Told<'a> {
 
     /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
     fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
-        if let Some(columns) = self.columns {
-            columns.complete(message, flags);
-        }
         match message {
             Message::CopyData(copy) => {
                 copy.rows = self.copy;
@@ -135,14 +134,31 @@ impl<'a> Told<'a> {
             }
             Message::CopyDone(copy) => copy.rows = self.copy,
             Message::UnknownAuthenticationResponse(_) => flags.midstream = true,
-            _ => {}
+            message => {
+                if let Some(columns) = &self.columns {
+                    columns.complete(message, flags);
+                }
+            }
         }
     }
 }
 
 impl<'a> Columns<'a> {
-    fn complete(self, message: &mut Message<'a>, flags: &mut Flags) {
-        let Self { formats, types, fields, settings } = self;
+    /// Whether they are known to be the same.
+    pub(crate) fn is_same(&self, other: &Columns<'_>) -> bool {
+        let is_same_list = match (&self.fields, &other.fields) {
+            (None, None) => true,
+            (Some(fields), Some(others)) => fields.as_bytes() == others.as_bytes() && fields.shape() == others.shape(),
+            _ => false,
+        };
+        is_same_list
+            && self.formats == other.formats
+            && self.types.as_bytes() == other.types.as_bytes()
+            && self.settings.is_same(other.settings)
+    }
+
+    fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
+        let Self { formats, types, fields, settings } = *self;
         match message {
             Message::Bind(bind) => (bind.parameters.types, bind.parameters.settings) = (types, Some(settings)),
             Message::DataRow(row) => {

@@ -1,6 +1,7 @@
 //! What a session's parameters say about how its values are written.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -11,8 +12,10 @@ use crate::encoding::Encoding;
 /// A server reports all of them when a session begins, and whenever one changes. Where that was not seen, a value is read
 /// as far as its form tells what it is. (Since PostgreSQL 14, a change is reported just before ReadyForQuery: rows that
 /// come between a SET and that, in one query, are read by the settings before it.)
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Tells them from all others that were ever made; 0 where nothing was set.
+    state: u64,
     pub(super) encoding: Encoding,
     pub(super) date_order: Option<DateOrder>,
     pub(super) interval_style: Option<IntervalStyle>,
@@ -36,10 +39,18 @@ pub(super) enum IntervalStyle {
 /// The time zones that are built in: a file of the machine that reads the capture says no more about its server.
 static TIME_ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
+/// The next [`Settings::state`].
+static STATES: AtomicU64 = AtomicU64::new(1);
+
 impl Settings {
     /// `client_encoding`.
     pub const fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// Whether they are known to be the same: one is a copy of the other, and neither has changed since.
+    pub(crate) const fn is_same(&self, other: &Self) -> bool {
+        self.state == other.state
     }
 
     /// Takes a parameter of a StartupMessage or a ParameterStatus; of those that do not matter here, nothing.
@@ -55,7 +66,10 @@ impl Settings {
         } else if name.eq_ignore_ascii_case(b"TimeZone") {
             // The server also takes, and reports, what POSIX has in the variable TZ.
             self.time_zone = TIME_ZONES.get(value()).or_else(|_| TimeZone::posix(value())).ok();
+        } else {
+            return;
         }
+        self.state = STATES.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -120,18 +120,21 @@ pub(crate) fn compare_with_traces<'a>(name: &str, traces: impl ExactSizeIterator
 fn untyped(packets: &[OwnedPacket], keys: &Keys) -> Vec<String> {
     let mut lines = Vec::new();
     let mut sink = |record: &Record<'_>| {
-        let mut record = record.clone();
-        if let Record::Message(MessageRecord { content: Content::Decoded(message), .. }) = &mut record {
-            match message {
-                Message::Bind(bind) => bind.parameters.settings = None,
-                Message::DataRow(row) => row.values.settings = None,
-                Message::FunctionCall(call) => call.arguments.settings = None,
-                Message::FunctionCallResponse(response) => response.value.settings = None,
-                Message::CopyData(copy) => copy.rows = None,
-                _ => {}
-            }
+        let Record::Message(MessageRecord { content: Content::Decoded(message), .. }) = record else {
+            lines.push(captures::line(record));
+            return;
+        };
+        let mut message = (*message).clone();
+        match &mut message {
+            Message::Bind(bind) => bind.parameters.settings = None,
+            Message::DataRow(row) => row.values.settings = None,
+            Message::FunctionCall(call) => call.arguments.settings = None,
+            Message::FunctionCallResponse(response) => response.value.settings = None,
+            Message::CopyData(copy) => copy.rows = None,
+            _ => {}
         }
-        lines.push(captures::line(&record));
+        let Record::Message(record) = record.clone() else { return };
+        lines.push(captures::line(&Record::Message(MessageRecord { content: Content::Decoded(&message), ..record })));
     };
     let config = Config { redaction: Redaction::Nothing, ..captures::config() };
     let mut dissector = Dissector::with_keys(config, keys.clone());

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pg::auth::Asked;
-use crate::pg::copy::CopyRows;
+use crate::pg::copy::{CopyData, CopyRows};
 use crate::pg::frame::Frame;
 use crate::pg::message::{self, Context, Message};
 use crate::pg::text::Excerpt;
@@ -27,11 +27,11 @@ fn frontend(tag: u8, body: &[u8]) -> String {
     line(Direction::Frontend, tag, body, &Context::default())
 }
 
-/// A record, as the engine makes it.
+/// A record, as the engine makes it. Its message stays as long as the tests run.
 fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> MessageRecord<'a> {
     let len = body.len() as u32 + 4;
     let (content, error) = match Message::decode(direction, &Frame::whole(tag, len, body), context) {
-        Ok(message) => (Content::Decoded(message), None),
+        Ok(message) => (Content::Decoded(Box::leak(Box::new(message))), None),
         Err(error) => {
             let name = message::undecoded_name(direction, tag, context);
             (Content::Undecoded { name, body: Excerpt::new(body, context.redaction) }, Some(error))
@@ -240,11 +240,12 @@ fn rows_of_a_copy_are_in_parentheses_and_what_is_in_none_is_said() {
         let Statement::Copy(copy) = Statement::of(sql) else { panic!("no COPY") };
         let mut splitter = Splitter::new(copy.options.unwrap().into_owned(), &Settings::default(), 60);
         pieces.iter().for_each(|piece| splitter.push(piece));
-        let mut record = record(Direction::Frontend, Some(b'd'), pieces.last().unwrap(), &Context::default());
-        if let Content::Decoded(Message::CopyData(copy)) = &mut record.content {
-            let split = splitter.split(copy.data.bytes);
-            copy.rows = Some(CopyRows { split, keys: &[], redaction: Redaction::default() });
-        }
+        let record = record(Direction::Frontend, Some(b'd'), pieces.last().unwrap(), &Context::default());
+        let Content::Decoded(Message::CopyData(copy)) = record.content else { panic!("no CopyData") };
+        let split = splitter.split(copy.data.bytes);
+        let rows = Some(CopyRows { split, keys: &[], redaction: Redaction::default() });
+        let message = Message::CopyData(CopyData { rows, ..copy.clone() });
+        let record = MessageRecord { content: Content::Decoded(&message), ..record };
         written(&Record::Message(record), false).rsplit_once("CopyData ").unwrap().1.trim_start().to_owned()
     };
     let csv = b"COPY t FROM STDIN CSV HEADER";
