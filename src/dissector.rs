@@ -9,7 +9,7 @@ use crate::pg::text::Text;
 use crate::record::{Counters, Record, Told};
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
-use crate::session::shared::Shared;
+use crate::session::shared::{Home, Homes};
 use crate::time::Timestamp;
 use crate::tls::keylog::Keys;
 use crate::tls::session::MAX_WAIT;
@@ -17,6 +17,7 @@ use crate::tls::session::MAX_WAIT;
 mod connection;
 mod encrypted;
 mod engine;
+mod lanes;
 mod messages;
 mod table;
 mod telling;
@@ -56,6 +57,17 @@ pub struct Config {
     pub records: Records,
     /// Of which sessions they are made.
     pub only: Only,
+}
+
+impl Config {
+    /// Whether a segment may begin a connection that is looked at.
+    fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
+        let port_fits = self
+            .ports
+            .as_ref()
+            .is_none_or(|ports| ports.contains(&segment.source.port) || ports.contains(&segment.destination.port));
+        port_fits && (segment.syn || segment.says_something()) && !segment.rst
+    }
 }
 
 /// The sessions of which a [`Dissector`] makes records: those of one of the users, in one of the databases, of one of the
@@ -131,6 +143,10 @@ pub trait Sink {
         false
     }
 
+    /// Takes word that all records of a packet, by its number, have been given. It comes where packets are dissected side by
+    /// side, whose records are to be put in order.
+    fn end_packet(&mut self, _packet: u64) {}
+
     /// Takes a message before its record is made; decoded, unless nobody had to look into it.
     fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
         self.record(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
@@ -150,7 +166,9 @@ pub struct Dissector {
     table: Table,
     defragmenter: Defragmenter,
     counters: Counters,
-    shared: Shared,
+    homes: Homes,
+    /// Where the next connection belongs.
+    next_home: Home,
     /// What is held for all connections, in bytes.
     held: usize,
     /// How much that may be before connections have to give something back.
@@ -163,6 +181,8 @@ pub struct Dissector {
     /// Connections that wait for keys, with the number of each and since when, those that wait longest first.
     waiting: VecDeque<(Timestamp, Pair, u64)>,
     now: Timestamp,
+    /// When it is worth while to look for what can be dissected side by side.
+    paces: lanes::Paces,
 }
 
 impl Dissector {
@@ -180,12 +200,14 @@ impl Dissector {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
             forget_from: 0,
-            shared: Shared::new(
+            homes: Homes::new(
                 config.max_remembered,
                 config.records.queries,
                 config.records.messages.then_some(config.max_message),
                 &keys,
             ),
+            next_home: Homes::FIRST,
+            paces: lanes::Paces::default(),
             keys,
             config,
             defragmenter: Defragmenter::default(),
@@ -239,9 +261,9 @@ impl Dissector {
         self.close_due(sink);
         self.look_for_keys(sink);
         let origin = Origin { packet: self.counters.packets, ts: self.now };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
-            engine.drain(connection, origin.ts);
+            let shared = self.homes.of(connection.home);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.drain(connection, origin.ts);
             account(&mut self.held, connection);
         }
     }
@@ -249,8 +271,9 @@ impl Dissector {
     /// Ends every connection: what is incomplete is said.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         let origin = Origin { packet: self.counters.packets, ts: self.now };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for mut connection in self.table.drain() {
+            let shared = self.homes.of(connection.home);
+            let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
             engine.end(&mut connection, Closing::CaptureEnd, origin);
         }
         self.held = 0;
@@ -267,27 +290,30 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
-            forgotten: self.shared.kept.forgotten + self.shared.kept.texts.forgotten(),
-            remembered_bytes: (self.shared.total.used() + self.shared.kept.texts.bytes()) as u64,
+            forgotten: self.homes.forgotten(),
+            remembered_bytes: self.homes.remembered() as u64,
             ..self.counters.clone()
         }
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         let pair = Pair::of(segment);
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
             if !connection.tcp.is_reopened_by(direction, segment) {
+                let home = connection.home;
+                let shared = self.homes.of(home);
+                let text_bytes = shared.kept.texts.bytes();
+                let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
                 let fate = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
+                self.homes.bound_texts(home, text_bytes);
                 self.accepted(pair, fate, origin, sink);
                 return;
             }
             self.close(pair, Closing::Replaced, origin, sink);
         }
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
-        let says_something = !segment.payload.is_empty() || segment.snapped > 0;
+        let says_something = segment.says_something();
         let mut connection = match self.table.get_mut(&pair) {
             Some(Entry::HalfOpen(half_open)) => {
                 if segment.rst || segment.fin && !says_something {
@@ -300,29 +326,34 @@ impl Dissector {
                 if !says_something {
                     return;
                 }
-                Connection::opened(half_open, segment, engine.config, &engine.shared.total, origin)
+                Connection::opened(half_open, segment, &self.config, self.homes.room_of(self.next_home), origin)
             }
             Some(Entry::Closed(closed)) if !closed.is_reopened_by(segment) => {
-                engine.counters.late_bytes += segment.payload.len() as u64;
+                self.counters.late_bytes += segment.payload.len() as u64;
                 return;
             }
-            _ if !engine.is_of_interest(segment) => {
-                engine.counters.other_packets += 1;
+            _ if !self.config.is_of_interest(segment) => {
+                self.counters.other_packets += 1;
                 return;
             }
             _ if segment.syn && !says_something => {
                 self.table.insert_half_open(pair, HalfOpen::new(segment, origin), origin.ts);
                 return;
             }
-            _ => Connection::new(segment, engine.config, &engine.shared.total, origin),
+            _ => Connection::new(segment, &self.config, self.homes.room_of(self.next_home), origin),
         };
+        self.next_home = self.next_home.next();
         let direction = connection.direction_of(segment);
+        let shared = self.homes.of(connection.home);
+        let text_bytes = shared.kept.texts.bytes();
+        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
         let fate = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
+        self.homes.bound_texts(connection.home, text_bytes);
         self.table.insert_live(pair, connection);
         self.accepted(pair, fate, origin, sink);
         while let Some(mut connection) = self.table.evict() {
-            let mut engine =
-                Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
+            let shared = self.homes.of(connection.home);
+            let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
             engine.evict(&mut connection, origin);
             self.held -= connection.accounted;
         }
@@ -339,7 +370,7 @@ impl Dissector {
         if self.held > self.release_at {
             self.release(origin, sink);
         }
-        if self.shared.total.is_scarce() && self.counters.packets >= self.forget_from {
+        if self.counters.packets >= self.forget_from && self.homes.is_scarce() {
             self.forget();
         }
     }
@@ -353,14 +384,14 @@ impl Dissector {
             return;
         }
         let origin = Origin { packet: self.counters.packets, ts: self.now };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         let mut finished = Vec::new();
         self.waiting.retain(|(_, pair, serial)| {
             let Some(Entry::Live(connection)) = self.table.get_mut(pair) else { return false };
             if connection.serial != *serial {
                 return false;
             }
-            engine.resume(connection, origin);
+            let shared = self.homes.of(connection.home);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.resume(connection, origin);
             account(&mut self.held, connection);
             connection.is_waiting = connection.waits();
             if connection.finished.is_some() && !connection.is_waiting {
@@ -376,10 +407,10 @@ impl Dissector {
     /// Forgets statements and portals, of the sessions that were silent longest first.
     fn forget(&mut self) {
         for connection in self.table.live_mut(|connection| connection.active_at) {
-            if self.shared.total.has_room() {
+            if self.homes.has_room() {
                 break;
             }
-            connection.session.dialogue_mut().forget(&mut self.shared);
+            connection.session.dialogue_mut().forget(self.homes.of(connection.home));
         }
         // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
         self.forget_from = self.counters.packets + self.table.live().count() as u64;
@@ -390,12 +421,12 @@ impl Dissector {
     fn release(&mut self, origin: Origin, sink: &mut impl Sink) {
         let mut holding = self.table.live_mut(|connection| connection.active_at);
         holding.retain(|connection| connection.accounted > 0);
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
         for connection in holding {
             if self.held <= self.config.max_held / 4 * 3 {
                 break;
             }
-            engine.release(connection, origin);
+            let shared = self.homes.of(connection.home);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.release(connection, origin);
             account(&mut self.held, connection);
         }
         // What they cannot give back must not make this be tried again for every packet.
@@ -405,8 +436,8 @@ impl Dissector {
     /// Ends the connection that is followed between two ends.
     fn close(&mut self, pair: Pair, closing: Closing, origin: Origin, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared: &mut self.shared, sink };
-        engine.end(connection, closing, origin);
+        let shared = self.homes.of(connection.home);
+        Engine { config: &self.config, counters: &mut self.counters, shared, sink }.end(connection, closing, origin);
         self.held -= connection.accounted;
         self.table.close(pair, origin.ts);
     }

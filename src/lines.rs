@@ -3,20 +3,24 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use pgdissect::dissector::Sink;
+use pgdissect::capture::Ready;
+use pgdissect::dissector::{Dissector, Sink};
 use pgdissect::output::frozen::Batch;
 use pgdissect::pg::message::Decoded;
 use pgdissect::record::{QueryRecord, Record, StatsRecord, Told};
 use pgdissect::session::execution::Outcome;
+use pgdissect::session::shared::HOMES;
 
 use self::form::Form;
 use self::out::Out;
 use self::spread::Spread;
+use self::strand::{Strand, Text};
 use crate::cli::{Args, Event};
 
 mod form;
 mod out;
 mod spread;
+mod strand;
 
 /// How much is gathered before it is handed on.
 const BUFFER: usize = 64 * 1024;
@@ -32,6 +36,10 @@ pub(crate) struct Lines {
     selection: Selection,
     form: Form,
     way: Way,
+    /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
+    strands: Option<Box<[Strand; HOMES]>>,
+    /// How many threads there may be at the same time.
+    threads: usize,
     flushed: Instant,
 }
 
@@ -49,6 +57,7 @@ enum Way {
 }
 
 /// Which records were asked for.
+#[derive(Clone)]
 struct Selection {
     messages: bool,
     losses: bool,
@@ -69,8 +78,7 @@ impl Lines {
         let wants = |event| args.events.contains(&event);
         let form = Form::new(args.format, color);
         let out = Out::new(out, name);
-        Self {
-            selection: Selection {
+        let selection = Selection {
                 messages: wants(Event::Message),
                 losses: wants(Event::Loss),
                 stats: wants(Event::Stats),
@@ -78,7 +86,14 @@ impl Lines {
                 only_errors: args.errors,
                 min_us: args.min_duration.map(|duration| duration.as_micros()),
                 left: args.count.unwrap_or(u64::MAX),
-            },
+            };
+        let strand = || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
+        // Which messages are the first so many is only known when those before them are counted.
+        let has_strands = args.count.is_none() && workers > 0;
+        Self {
+            strands: has_strands.then(|| Box::new(std::array::from_fn(|_| strand()))),
+            threads: workers + 1,
+            selection,
             way: match workers {
                 0 => Way::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
                 workers => Way::Spread(Box::new(Spread::new(&form, out, workers))),
@@ -98,6 +113,28 @@ impl Lines {
         if self.selection.stats {
             self.write(&Record::Stats(stats.clone()));
         }
+    }
+
+    /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
+    pub(crate) fn side_by_side(&mut self, dissector: &mut Dissector, packets: Ready<'_>) -> usize {
+        let (Way::Spread(spread), Some(strands)) = (&mut self.way, &mut self.strands) else { return 0 };
+        let taken = dissector.side_by_side(packets, strands, self.threads);
+        if taken > 0 {
+            let texts = strands.iter_mut().map(|strand| std::mem::take(&mut strand.text)).collect();
+            let mut used = spread.weave(texts).into_iter();
+            for strand in &mut **strands {
+                strand.text = used.next().unwrap_or_default();
+                if let Some(error) = strand.error.take() {
+                    spread.fail(error);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Whether packets may be dissected side by side.
+    pub(crate) const fn has_strands(&self) -> bool {
+        self.strands.is_some()
     }
 
     /// Hands on what was written.

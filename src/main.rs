@@ -250,7 +250,24 @@ impl<'a> Run<'a> {
 
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
+        // Where packets are looked at one by one beside, they are dissected one by one, too.
+        let go_alone = !self.lines.has_strands()
+            || self.filter.is_some()
+            || self.savefile.is_some()
+            || self.keys.are_followed
+            || self.is_live;
         loop {
+            if !go_alone && self.dissector.may_run_side_by_side() {
+                let ready = source.ready();
+                let taken = self.lines.side_by_side(&mut self.dissector, ready.clone());
+                if let Some(last) = taken.checked_sub(1).and_then(|last| ready.clone().nth(last)) {
+                    self.last_packet = Some(last.ts);
+                    packets += taken as u64;
+                    source.pass(taken);
+                    self.lines.check()?;
+                    continue;
+                }
+            }
             match source.next_event() {
                 Ok(Event::Packet(packet)) => {
                     if let Some(filter) = &mut self.filter {

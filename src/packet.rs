@@ -83,6 +83,13 @@ pub struct Segment<'a> {
     pub snapped: u32,
 }
 
+impl Segment<'_> {
+    /// Whether it has a payload, captured or not.
+    pub const fn says_something(&self) -> bool {
+        !self.payload.is_empty() || self.snapped > 0
+    }
+}
+
 /// Why a frame gives no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTcp {

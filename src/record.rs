@@ -4,6 +4,8 @@
 //! added; none is renamed or dropped without a new major version. What is absent is not known or does not apply; null is SQL NULL, or a value that is null on the wire.
 //! [`schema`] is generated from these types.
 
+use std::ops::AddAssign;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
@@ -406,6 +408,67 @@ pub struct Counters {
     pub forgotten: u64,
     /// Bytes of SQL texts, statements and requests that sessions remember.
     pub remembered_bytes: u64,
+}
+
+impl AddAssign<&Self> for Counters {
+    fn add_assign(&mut self, other: &Self) {
+        let Self {
+            packets,
+            packet_bytes,
+            filtered_packets,
+            other_packets,
+            unknown_link_packets,
+            damaged_packets,
+            fragments,
+            lost_fragments,
+            connections,
+            open_connections,
+            evicted_connections,
+            messages,
+            undecoded_messages,
+            losses,
+            missing_bytes,
+            skipped_bytes,
+            encrypted_bytes,
+            decrypted_bytes,
+            bad_key_lines,
+            forgotten_keys,
+            retransmitted_bytes,
+            contested_bytes,
+            out_of_window_bytes,
+            late_bytes,
+            held_bytes,
+            forgotten,
+            remembered_bytes,
+        } = other;
+        self.packets += packets;
+        self.packet_bytes += packet_bytes;
+        self.filtered_packets += filtered_packets;
+        self.other_packets += other_packets;
+        self.unknown_link_packets += unknown_link_packets;
+        self.damaged_packets += damaged_packets;
+        self.fragments += fragments;
+        self.lost_fragments += lost_fragments;
+        self.connections += connections;
+        self.open_connections += open_connections;
+        self.evicted_connections += evicted_connections;
+        self.messages += messages;
+        self.undecoded_messages += undecoded_messages;
+        self.losses += losses;
+        self.missing_bytes += missing_bytes;
+        self.skipped_bytes += skipped_bytes;
+        self.encrypted_bytes += encrypted_bytes;
+        self.decrypted_bytes += decrypted_bytes;
+        self.bad_key_lines += bad_key_lines;
+        self.forgotten_keys += forgotten_keys;
+        self.retransmitted_bytes += retransmitted_bytes;
+        self.contested_bytes += contested_bytes;
+        self.out_of_window_bytes += out_of_window_bytes;
+        self.late_bytes += late_bytes;
+        self.held_bytes += held_bytes;
+        self.forgotten += forgotten;
+        self.remembered_bytes += remembered_bytes;
+    }
 }
 
 /// What the kernel counted of a live capture.

@@ -12,11 +12,11 @@ use super::{Error, Event, Source};
 use crate::packet::{LinkType, Packet};
 use crate::time::Timestamp;
 
-/// A block with as many bytes is full: what a core's own cache holds, with room for what is done with it.
-const FULL: usize = 128 * 1024;
+/// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it.
+const FULL: usize = 512 * 1024;
 
 /// How many blocks there are: one that is filled, one that is read, and some for when one of the two is held up.
-const BLOCKS: usize = 6;
+const BLOCKS: usize = 4;
 
 /// A source that is read ahead.
 #[derive(Debug)]
@@ -102,6 +102,28 @@ fn fill(block: &mut Block, source: &mut impl Source) -> bool {
     false
 }
 
+/// Packets that are here already.
+#[derive(Clone, Debug, Default)]
+pub struct Ready<'a> {
+    packets: std::slice::Iter<'a, Found>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for Ready<'a> {
+    type Item = Packet<'a>;
+
+    fn next(&mut self) -> Option<Packet<'a>> {
+        self.packets.next().map(|found| found.packet(self.bytes))
+    }
+}
+
+impl Found {
+    fn packet<'a>(&self, bytes: &'a [u8]) -> Packet<'a> {
+        let data = bytes.get(self.place.clone()).unwrap_or_default();
+        Packet { ts: self.ts, link: self.link, data, orig_len: self.orig_len }
+    }
+}
+
 impl Source for Ahead {
     fn next_event(&mut self) -> Result<Event<'_>, Error> {
         while self.next >= self.current.packets.len() {
@@ -127,10 +149,18 @@ impl Source for Ahead {
             let _ = self.used.try_send(used);
         }
         let Block { packets, bytes, .. } = &self.current;
-        let Some(Found { ts, link, orig_len, place }) = packets.get(self.next) else { return Ok(Event::End) };
+        let Some(found) = packets.get(self.next) else { return Ok(Event::End) };
         self.next += 1;
-        let data = bytes.get(place.clone()).unwrap_or_default();
-        Ok(Event::Packet(Packet { ts: *ts, link: *link, data, orig_len: *orig_len }))
+        Ok(Event::Packet(found.packet(bytes)))
+    }
+
+    fn ready(&self) -> Ready<'_> {
+        let Block { packets, bytes, .. } = &self.current;
+        Ready { packets: packets.get(self.next..).unwrap_or_default().iter(), bytes }
+    }
+
+    fn pass(&mut self, packets: usize) {
+        self.next += packets;
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+pub use self::ahead::Ready;
 use crate::packet::Packet;
 
 pub mod ahead;
@@ -38,6 +39,14 @@ pub trait Source {
     /// What went wrong, in words for the user. The source stays usable: the next call goes on with what can still be
     /// read (the next file), or says [`Event::End`].
     fn next_event(&mut self) -> Result<Event<'_>, Error>;
+
+    /// The packets that are here already: those of the next calls, as long as these say nothing else.
+    fn ready(&self) -> Ready<'_> {
+        Ready::default()
+    }
+
+    /// Passes over so many of those that are ready.
+    fn pass(&mut self, _packets: usize) {}
 
     /// What the kernel counted, where packets come from a live interface.
     fn kernel(&self) -> Option<KernelCounters> {

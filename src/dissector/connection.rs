@@ -10,6 +10,7 @@ use crate::pg::resync;
 use crate::record::Reason;
 use crate::session::budget::Total;
 use crate::session::opening::{self, Opening};
+use crate::session::shared::Home;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
 use crate::time::Timestamp;
@@ -22,6 +23,10 @@ use crate::tls::session::TlsSession;
 pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
+    /// Where it belongs.
+    pub(super) home: Home,
+    /// Its place among those that are dissected side by side, and the number of the packet from which on these are.
+    pub(super) place: (u64, usize),
     /// When it last brought something new.
     pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,
@@ -78,13 +83,15 @@ pub(super) struct About {
 }
 
 impl Connection {
-    pub(super) fn new(segment: &Segment<'_>, config: &Config, room: &Total, origin: Origin) -> Self {
+    pub(super) fn new(segment: &Segment<'_>, config: &Config, (home, room): (Home, &Total), origin: Origin) -> Self {
         // A startup packet tells the beginning as well as a SYN does.
         let begins_with_startup = !segment.syn && opening::of_client(segment.payload) == Opening::Startup;
         let begins = segment.syn || begins_with_startup;
         let (client, server) = ends(segment, config);
         let mut connection = Self {
             serial: origin.packet,
+            home,
+            place: (0, 0),
             active_at: origin.ts,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
@@ -136,7 +143,7 @@ impl Connection {
         half_open: &HalfOpen,
         segment: &Segment<'_>,
         config: &Config,
-        room: &Total,
+        room: (Home, &Total),
         origin: Origin,
     ) -> Self {
         let mut syns = half_open.syns();
@@ -155,6 +162,17 @@ impl Connection {
     /// Whether it has shown itself to be PostgreSQL's.
     pub(super) fn is_counted(&self) -> bool {
         self.about.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
+    }
+
+    /// Whether nothing but its own state, and what its home shares, depends on its next segments, if they neither open nor
+    /// close it: it has its number, is ready for requests, in clear, and not about to end.
+    pub(super) fn is_steady(&self) -> bool {
+        self.about.conn > 0
+            && self.about.seq > 1
+            && self.session.is_steady()
+            && self.tls.is_none()
+            && self.tls_to_be.is_none()
+            && self.about.closed_by.is_none()
     }
 
     pub(super) fn search(&mut self, direction: Direction, reason: Reason) {

@@ -31,17 +31,6 @@ pub(super) struct Engine<'a, S> {
 }
 
 impl<S: Sink> Engine<'_, S> {
-    /// Whether a segment may begin a connection that is looked at.
-    pub(super) fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
-        let port_fits = self
-            .config
-            .ports
-            .as_ref()
-            .is_none_or(|ports| ports.contains(&segment.source.port) || ports.contains(&segment.destination.port));
-        let says_something = segment.syn || !segment.payload.is_empty() || segment.snapped > 0;
-        port_fits && says_something && !segment.rst
-    }
-
     pub(super) fn accept(
         &mut self,
         connection: &mut Connection,

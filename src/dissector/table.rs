@@ -243,6 +243,24 @@ impl Table {
         self.entries.remove(pair);
     }
 
+    /// Takes out a connection that is followed, to be given back.
+    pub(super) fn lend(&mut self, pair: &Pair) -> Option<Box<Connection>> {
+        match self.entries.remove(pair)? {
+            Entry::Live(connection) => Some(connection),
+            Entry::HalfOpen(_) | Entry::Closed(_) => None,
+        }
+    }
+
+    /// Takes back what was lent.
+    pub(super) fn take_back(&mut self, pair: Pair, connection: Box<Connection>) {
+        self.entries.insert(pair, Entry::Live(connection));
+    }
+
+    /// Whether there is a connection with a RST whose time has come.
+    pub(super) fn has_due_reset(&self, now: Timestamp) -> bool {
+        self.resets.front().is_some_and(|due| due.at <= now)
+    }
+
     /// Ceases to follow a connection, but remembers that it was.
     pub(super) fn close(&mut self, pair: Pair, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&pair) else { return };

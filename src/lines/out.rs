@@ -1,6 +1,6 @@
 //! The end of the way: a file, a pipe, a terminal.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 
 /// Where lines go, and what messages call it.
 pub(crate) struct Out {
@@ -15,6 +15,19 @@ impl Out {
 
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         self.to.write_all(lines).map_err(|error| self.explain(&error))
+    }
+
+    /// Writes pieces, one behind the other.
+    pub(super) fn write_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        while !pieces.is_empty() {
+            match self.to.write_vectored(pieces) {
+                Ok(0) => return Err(self.explain(&io::ErrorKind::WriteZero.into())),
+                Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.explain(&error)),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

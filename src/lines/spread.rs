@@ -8,6 +8,8 @@
 //!
 //! A batch goes to whichever worker is free, and a receiver of its lines to the writer, which waits for one after the other. So the
 //! bytes are the same however many workers there are. The number of batches is bounded.
+//!
+//! Lines that were made where packets were dissected, side by side, take their place in the order of batches.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +21,7 @@ use pgdissect::output::frozen::Batch;
 
 use super::form::Form;
 use super::out::Out;
+use super::strand::{self, Text};
 
 /// A batch with as many records is full; or with as many bytes: what a core's own cache holds, with the lines made of it.
 const FULL_RECORDS: usize = 1_024;
@@ -31,8 +34,9 @@ const BATCHES_EACH: usize = 2;
 pub(super) struct Spread {
     batch: Batch,
     work: Option<Sender<Job>>,
-    order: Option<Sender<Receiver<Vec<u8>>>>,
+    order: Option<Sender<Promise>>,
     used: Receiver<Batch>,
+    used_texts: Receiver<Vec<Text>>,
     workers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Out>>,
     state: Arc<State>,
@@ -42,6 +46,14 @@ pub(super) struct Spread {
 struct Job {
     batch: Batch,
     lines: Sender<Vec<u8>>,
+}
+
+/// What the writer is to write next.
+enum Promise {
+    /// The lines that come here.
+    Lines(Receiver<Vec<u8>>),
+    /// These, in the order of their packets.
+    Woven(Vec<Text>),
 }
 
 /// What the threads have to say.
@@ -59,9 +71,10 @@ impl Spread {
     pub(super) fn new(form: &Form, out: Out, workers: usize) -> Self {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
-        let (order, promises) = bounded::<Receiver<Vec<u8>>>(batches);
+        let (order, promises) = bounded::<Promise>(batches);
         let (spare_in, spare) = bounded::<Vec<u8>>(batches);
         let (used_in, used) = bounded::<Batch>(batches);
+        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(batches);
         let state = Arc::new(State::default());
         let workers = (0..workers)
             .map(|_| {
@@ -71,8 +84,8 @@ impl Spread {
             })
             .collect();
         let of_writer = Arc::clone(&state);
-        let writer = Some(thread::spawn(move || write(&promises, &spare_in, out, &of_writer)));
-        Self { batch: Batch::default(), work: Some(work), order: Some(order), used, workers, writer, state }
+        let writer = Some(thread::spawn(move || write(&promises, &spare_in, &used_texts_in, out, &of_writer)));
+        Self { batch: Batch::default(), work: Some(work), order: Some(order), used, used_texts, workers, writer, state }
     }
 
     /// Puts something into the batch, and hands that over where it is full.
@@ -94,9 +107,23 @@ impl Spread {
         let (lines, promise) = bounded(1);
         // Where the threads are gone, the error that ended them is told by `check`.
         if let (Some(order), Some(work)) = (&self.order, &self.work) {
-            let _ = order.send(promise);
+            let _ = order.send(Promise::Lines(promise));
             let _ = work.send(Job { batch, lines });
         }
+    }
+
+    /// Puts lines that were made elsewhere behind all others, and gives such as can be used again.
+    pub(super) fn weave(&mut self, texts: Vec<Text>) -> Vec<Text> {
+        self.hand_on();
+        if let Some(order) = &self.order {
+            let _ = order.send(Promise::Woven(texts));
+        }
+        self.used_texts.try_recv().unwrap_or_default()
+    }
+
+    /// Takes word of an error.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.state.fail(error);
     }
 
     /// The error that stopped the writing, where there was one.
@@ -148,19 +175,37 @@ fn make_lines(jobs: &Receiver<Job>, spare: &Receiver<Vec<u8>>, used: &Sender<Bat
     }
 }
 
-fn write(promises: &Receiver<Receiver<Vec<u8>>>, spare: &Sender<Vec<u8>>, mut out: Out, state: &State) -> Out {
+fn write(
+    promises: &Receiver<Promise>,
+    spare: &Sender<Vec<u8>>,
+    used_texts: &Sender<Vec<Text>>,
+    mut out: Out,
+    state: &State,
+) -> Out {
     for promise in promises {
-        // A worker that broke off has said why.
-        let Ok(mut lines) = promise.recv() else { break };
+        let written = match promise {
+            Promise::Lines(lines) => {
+                // A worker that broke off has said why.
+                let Ok(mut lines) = lines.recv() else { break };
+                let written = out.write(&lines);
+                lines.clear();
+                lines.shrink_to(super::KEPT);
+                let _ = spare.try_send(lines);
+                written
+            }
+            Promise::Woven(mut texts) => {
+                let written = strand::weave(&texts, &mut out);
+                texts.iter_mut().for_each(Text::clear);
+                let _ = used_texts.try_send(texts);
+                written
+            }
+        };
         // Lines are for people and pipes: what is written is seen, unless more is right behind it.
-        let written = out.write(&lines).and_then(|()| if promises.is_empty() { out.flush() } else { Ok(()) });
-        if let Err(error) = written {
+        let seen = written.and_then(|()| if promises.is_empty() { out.flush() } else { Ok(()) });
+        if let Err(error) = seen {
             state.fail(error);
             break;
         }
-        lines.clear();
-        lines.shrink_to(super::KEPT);
-        let _ = spare.try_send(lines);
     }
     out
 }

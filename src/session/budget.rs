@@ -6,24 +6,26 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that may be kept for all connections together.
+/// The bytes that may be kept for the connections of a home together.
 #[derive(Clone, Debug)]
 pub struct Total(Arc<Account>);
 
+/// Apart from what other threads write to.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Account {
     used: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Account {
-    fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max }
+    const fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max: AtomicUsize::new(max) }
     }
 
     fn take(&self, bytes: usize) -> bool {
         let taken = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = taken.saturating_add(bytes) <= self.max;
+        let fits = taken.saturating_add(bytes) <= self.max.load(Ordering::Relaxed);
         if !fits {
             self.give_back(bytes);
         }
@@ -50,14 +52,9 @@ impl Total {
         self.0.used()
     }
 
-    /// Whether so much is kept that some of it should go: seven eighths.
-    pub fn is_scarce(&self) -> bool {
-        self.used() > self.0.max - self.0.max / 8
-    }
-
-    /// Whether there is room again: a quarter.
-    pub fn has_room(&self) -> bool {
-        self.used() <= self.0.max - self.0.max / 4
+    /// From here on, so many may be kept.
+    pub fn set_max(&self, max: usize) {
+        self.0.max.store(max, Ordering::Relaxed);
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Session {
     asked: Asked,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
+    /// Whether ReadyForQuery was seen.
+    has_been_ready: bool,
     copying: Copying,
     dialogue: Dialogue,
     facts: Facts,
@@ -120,6 +122,7 @@ impl Session {
             encryption: None,
             asked: Asked::Unknown,
             startup_at: None,
+            has_been_ready: false,
             copying: Copying::default(),
             dialogue,
             facts: Facts::default(),
@@ -181,6 +184,14 @@ impl Session {
     /// How the connection is encrypted.
     pub const fn encryption(&self) -> Option<Encryption> {
         self.encryption
+    }
+
+    /// Whether it is in clear, and has been ready for requests. It stays so.
+    pub const fn is_steady(&self) -> bool {
+        matches!(self.phase, Phase::Regular)
+            && self.startup_at.is_none()
+            && self.encryption.is_none()
+            && self.has_been_ready
     }
 
     /// Bytes were lost: what depended on them is not known any more.
@@ -329,7 +340,8 @@ impl Session {
                 self.asked = Asked::Gss
             }
             Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
-            Some(Message::BackendKeyData(key)) if !seen.is_cut => {
+            // Once, before the session is ready.
+            Some(Message::BackendKeyData(key)) if !seen.is_cut && !self.has_been_ready => {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), seen.conn);
                 self.dialogue.set_cancel_key(key);
@@ -345,7 +357,11 @@ impl Session {
         meaning.elapsed_us = startup_elapsed;
         let Some(tag) = seen.tag else { return };
         match tag {
-            b'C' | b'E' | b'Z' => self.copying.end(),
+            b'Z' => {
+                self.has_been_ready = true;
+                self.copying.end();
+            }
+            b'C' | b'E' => self.copying.end(),
             b'c' => self.copying.done(Direction::Backend),
             b'd' => self.take_data(Direction::Backend, seen, shared),
             _ => {}

@@ -1,22 +1,22 @@
-//! What the sessions of all connections share: room, texts, keys, buffers.
+//! What the sessions of many connections share: room, texts, keys, buffers.
 
 use super::budget::Total;
 use super::cancel::Cancels;
 use super::execution::{Execution, Spare, recycle};
 use super::pool::Pool;
-use super::statements::Kept;
+use super::statements::{Kept, MOST_FOR_A_BYTE};
 use super::texts::Texts;
 use crate::tls::keylog::Keys;
 use crate::tls::session::Tools;
 
-/// What the sessions of all connections share.
+/// What the sessions of the connections of one [`Home`] share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The room that there is for what sessions remember.
+    /// The room that there is for what its sessions remember.
     pub total: Total,
     /// Texts and buffers.
     pub kept: Kept,
-    /// Keys of sessions.
+    /// Keys of sessions, of all homes.
     pub cancels: Cancels,
     /// What TLS is decrypted with; taken out while it is in use.
     pub tls: Option<Box<Tools>>,
@@ -27,10 +27,54 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Takes back a request that was told of.
+    pub fn recycle(&mut self, execution: Box<Execution>) {
+        recycle(execution, &mut self.spare);
+    }
+}
+
+/// How many homes there are: as many connections can be dissected at the same time, at most.
+pub const HOMES: usize = 8;
+
+/// Where a connection belongs, from its beginning to its end. Connections of different homes have nothing in common that
+/// changes while they are dissected, but for room, of which there is enough, and keys, which only beginnings and ends of
+/// connections change.
+///
+/// How many homes there are does not depend on how many threads there are, and so neither does what is said of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home(u8);
+
+impl Home {
+    /// The next one, by turns.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self((self.0 + 1) % HOMES as u8)
+    }
+
+    /// Its ordinal, below [`HOMES`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// All homes.
+#[derive(Debug)]
+pub struct Homes {
+    first: Shared,
+    others: Vec<Shared>,
+    /// How many bytes may be kept for SQL texts, and for everything else.
+    max_bytes: usize,
+}
+
+impl Homes {
+    /// The first home.
+    pub const FIRST: Home = Home(0);
+
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
     pub fn new(max_bytes: usize, wants_queries: bool, longest_copy_row: Option<usize>, keys: &Keys) -> Self {
-        Self {
+        let cancels = Cancels::default();
+        let shared = || Shared {
             total: Total::new(max_bytes),
             kept: Kept {
                 texts: Texts::new(max_bytes),
@@ -38,16 +82,105 @@ impl Shared {
                 portals: Pool::default(),
                 forgotten: 0,
             },
-            cancels: Cancels::default(),
+            cancels: cancels.clone(),
             tls: Some(Box::new(Tools::new(keys.clone()))),
             spare: Spare::new(),
             wants_queries,
             longest_copy_row,
+        };
+        Self {
+            first: shared(),
+            others: (1..HOMES).map(|_| shared()).collect(),
+            max_bytes,
         }
     }
 
-    /// Takes back a request that was told of.
-    pub fn recycle(&mut self, execution: Box<Execution>) {
-        recycle(execution, &mut self.spare);
+    /// What the connections of a home share. While it is used, that of no other home may be.
+    pub fn of(&mut self, home: Home) -> &mut Shared {
+        let used = self.used();
+        let max_bytes = self.max_bytes;
+        let shared = self.get(home);
+        // All that the others leave.
+        shared.total.set_max((max_bytes + shared.total.used()).saturating_sub(used));
+        shared
+    }
+
+    /// A home, and the room that there is for what its sessions remember.
+    pub fn room_of(&mut self, home: Home) -> (Home, &Total) {
+        (home, &self.get(home).total)
+    }
+
+    fn get(&mut self, home: Home) -> &mut Shared {
+        match home.index().checked_sub(1).and_then(|index| self.others.get_mut(index)) {
+            Some(shared) => shared,
+            None => &mut self.first,
+        }
+    }
+
+    /// What the connections of each home share, in order, to be used at the same time: it is known that there is room.
+    pub fn each_with_room(&mut self) -> impl Iterator<Item = &mut Shared> {
+        self.each_mut().inspect(|shared| shared.total.set_max(usize::MAX))
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut Shared> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Shared> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// How many statements, portals and texts were forgotten, to make room for others.
+    pub fn forgotten(&self) -> u64 {
+        self.each().map(|shared| shared.kept.forgotten + shared.kept.texts.forgotten()).sum()
+    }
+
+    /// How many bytes are kept.
+    pub fn remembered(&self) -> usize {
+        self.used() + self.text_bytes()
+    }
+
+    fn used(&self) -> usize {
+        self.each().map(|shared| shared.total.used()).sum()
+    }
+
+    /// Whether so much is kept that some of it should go: seven eighths.
+    pub fn is_scarce(&self) -> bool {
+        !self.has_room_for_all(0)
+    }
+
+    /// Whether there is room again: a quarter.
+    pub fn has_room(&self) -> bool {
+        self.used() <= self.max_bytes - self.max_bytes / 4
+    }
+
+    fn has_room_for_all(&self, bytes: usize) -> bool {
+        self.used().saturating_add(bytes) <= self.max_bytes - self.max_bytes / 8
+    }
+
+    /// Whether so many bytes of traffic cannot ask for more than there is room for.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.has_room_for_all(bytes.saturating_mul(MOST_FOR_A_BYTE))
+            && self.text_bytes().saturating_add(bytes) <= self.max_bytes
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.each().map(|shared| shared.kept.texts.bytes()).sum()
+    }
+
+    /// Forgets texts where there are too many, when those of a home were so many bytes before.
+    #[inline]
+    pub fn bound_texts(&mut self, home: Home, before: usize) {
+        if self.get(home).kept.texts.bytes() != before {
+            self.forget_texts();
+        }
+    }
+
+    /// Forgets texts of the fullest home first.
+    fn forget_texts(&mut self) {
+        while self.text_bytes() > self.max_bytes {
+            let Some(fullest) = self.each_mut().max_by_key(|shared| shared.kept.texts.bytes()) else { return };
+            fullest.kept.texts.forget_one();
+        }
     }
 }

@@ -22,6 +22,10 @@ const MAX_NAMES: usize = 4_096;
 /// What a statement or a portal costs beside the bytes that it has on the wire: itself, and its place among the names.
 const OVERHEAD: usize = 256;
 
+/// How many bytes of what is remembered a byte of traffic can ask for at most: the shortest message has five, and nothing
+/// is kept of it more than twice.
+pub const MOST_FOR_A_BYTE: usize = 2 * OVERHEAD / 5;
+
 /// A prepared statement.
 #[derive(Debug, Default)]
 pub struct Statement {

@@ -119,7 +119,7 @@ impl Texts {
     }
 
     /// Gives up the next text that was not used since the hand passed it last.
-    fn forget_one(&mut self) {
+    pub fn forget_one(&mut self) {
         loop {
             let at = self.hand;
             self.hand = (at + 1) % self.slots.len().max(1);
