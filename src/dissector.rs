@@ -24,6 +24,7 @@ mod telling;
 
 use connection::Connection;
 use engine::Engine;
+use lanes::Lanes;
 use table::{Entry, HalfOpen, Pair, Table};
 use telling::Closing;
 
@@ -181,8 +182,7 @@ pub struct Dissector {
     /// Connections that wait for keys, with the number of each and since when, those that wait longest first.
     waiting: VecDeque<(Timestamp, Pair, u64)>,
     now: Timestamp,
-    /// When it is worth while to look for what can be dissected side by side.
-    paces: lanes::Paces,
+    lanes: Lanes,
 }
 
 impl Dissector {
@@ -207,7 +207,7 @@ impl Dissector {
                 &keys,
             ),
             next_home: Homes::FIRST,
-            paces: lanes::Paces::default(),
+            lanes: Lanes::default(),
             keys,
             config,
             defragmenter: Defragmenter::default(),

@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use pgdissect::capture::Ready;
 use pgdissect::dissector::{Dissector, Sink};
 use pgdissect::output::frozen::Batch;
+use pgdissect::packet::Block;
 use pgdissect::pg::message::Decoded;
 use pgdissect::record::{QueryRecord, Record, StatsRecord, Told};
 use pgdissect::session::execution::Outcome;
-use pgdissect::session::shared::HOMES;
 
 use self::form::Form;
 use self::out::Out;
@@ -28,6 +27,9 @@ const BUFFER: usize = 64 * 1024;
 /// How much of a buffer is kept: one very long line must not cost its memory for ever.
 const KEPT: usize = 1024 * 1024;
 
+/// How many packets are worth the threads that dissect them side by side.
+const WORTH_WHILE: usize = 128;
+
 /// How long a line may wait for others, when they come one after the other without a pause.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -37,9 +39,7 @@ pub(crate) struct Lines {
     form: Form,
     way: Way,
     /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
-    strands: Option<Box<[Strand; HOMES]>>,
-    /// How many threads there may be at the same time.
-    threads: usize,
+    strands: Vec<Strand>,
     flushed: Instant,
 }
 
@@ -79,20 +79,20 @@ impl Lines {
         let form = Form::new(args.format, color);
         let out = Out::new(out, name);
         let selection = Selection {
-                messages: wants(Event::Message),
-                losses: wants(Event::Loss),
-                stats: wants(Event::Stats),
-                types: args.types.clone(),
-                only_errors: args.errors,
-                min_us: args.min_duration.map(|duration| duration.as_micros()),
-                left: args.count.unwrap_or(u64::MAX),
-            };
-        let strand = || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
+            messages: wants(Event::Message),
+            losses: wants(Event::Loss),
+            stats: wants(Event::Stats),
+            types: args.types.clone(),
+            only_errors: args.errors,
+            min_us: args.min_duration.map(|duration| duration.as_micros()),
+            left: args.count.unwrap_or(u64::MAX),
+        };
+        let strand =
+            || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
         // Which messages are the first so many is only known when those before them are counted.
-        let has_strands = args.count.is_none() && workers > 0;
+        let strands = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         Self {
-            strands: has_strands.then(|| Box::new(std::array::from_fn(|_| strand()))),
-            threads: workers + 1,
+            strands: std::iter::repeat_with(strand).take(strands).collect(),
             selection,
             way: match workers {
                 0 => Way::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
@@ -116,13 +116,13 @@ impl Lines {
     }
 
     /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
-    pub(crate) fn side_by_side(&mut self, dissector: &mut Dissector, packets: Ready<'_>) -> usize {
-        let (Way::Spread(spread), Some(strands)) = (&mut self.way, &mut self.strands) else { return 0 };
-        let taken = dissector.side_by_side(packets, strands, self.threads);
+    pub(crate) fn side_by_side(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
+        let Way::Spread(spread) = &mut self.way else { return 0 };
+        let taken = dissector.side_by_side(block, next, WORTH_WHILE, &mut self.strands);
         if taken > 0 {
-            let texts = strands.iter_mut().map(|strand| std::mem::take(&mut strand.text)).collect();
+            let texts = self.strands.iter_mut().map(|strand| std::mem::take(&mut strand.text)).collect();
             let mut used = spread.weave(texts).into_iter();
-            for strand in &mut **strands {
+            for strand in &mut self.strands {
                 strand.text = used.next().unwrap_or_default();
                 if let Some(error) = strand.error.take() {
                     spread.fail(error);
@@ -134,7 +134,7 @@ impl Lines {
 
     /// Whether packets may be dissected side by side.
     pub(crate) const fn has_strands(&self) -> bool {
-        self.strands.is_some()
+        !self.strands.is_empty()
     }
 
     /// Hands on what was written.

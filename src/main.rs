@@ -258,10 +258,13 @@ impl<'a> Run<'a> {
             || self.is_live;
         loop {
             if !go_alone && self.dissector.may_run_side_by_side() {
-                let ready = source.ready();
-                let taken = self.lines.side_by_side(&mut self.dissector, ready.clone());
-                if let Some(last) = taken.checked_sub(1).and_then(|last| ready.clone().nth(last)) {
-                    self.last_packet = Some(last.ts);
+                let taken = source.ready().map_or(0, |(block, next)| {
+                    let taken = self.lines.side_by_side(&mut self.dissector, block, next);
+                    let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
+                    self.last_packet = last.map(|last| last.ts).or(self.last_packet);
+                    taken
+                });
+                if taken > 0 {
                     packets += taken as u64;
                     source.pass(taken);
                     self.lines.check()?;

@@ -13,6 +13,7 @@ use etherparse::{
 use crate::reader::Reader;
 use crate::time::Timestamp;
 
+mod block;
 mod fragments;
 mod link;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) mod made;
 mod plain;
 mod tunnel;
 
+pub use block::Block;
 pub use fragments::{Datagram, Defragmenter};
 pub use link::LinkType;
 

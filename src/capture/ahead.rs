@@ -3,14 +3,12 @@
 //! Packets travel in blocks, whose number is bounded, and which are used again: so a packet costs one copy, no allocation, and
 //! the memory does not depend on what the source holds. Everything comes in the order in which the source said it.
 
-use std::ops::Range;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Error, Event, Source};
-use crate::packet::{LinkType, Packet};
-use crate::time::Timestamp;
+use crate::packet::Block;
 
 /// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it.
 const FULL: usize = 512 * 1024;
@@ -21,9 +19,9 @@ const BLOCKS: usize = 4;
 /// A source that is read ahead.
 #[derive(Debug)]
 pub struct Ahead {
-    full: Receiver<Block>,
+    full: Receiver<Found>,
     used: Sender<Block>,
-    current: Block,
+    current: Found,
     key_log: Vec<u8>,
     /// The next packet of the current block.
     next: usize,
@@ -32,19 +30,9 @@ pub struct Ahead {
 
 /// Packets, and what the source said behind them.
 #[derive(Debug, Default)]
-struct Block {
-    packets: Vec<Found>,
-    bytes: Vec<u8>,
-    word: Option<Word>,
-}
-
-/// A packet whose bytes are in a block.
-#[derive(Debug)]
 struct Found {
-    ts: Timestamp,
-    link: LinkType,
-    orig_len: u32,
-    place: Range<usize>,
+    packets: Block,
+    word: Option<Word>,
 }
 
 /// What a source says beside packets.
@@ -66,62 +54,33 @@ impl Ahead {
             let _ = used.try_send(Block::default());
         }
         let thread = thread::spawn(move || read(source, &full_in, &used_out));
-        Self { full, used, current: Block::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
+        Self { full, used, current: Found::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
     }
 }
 
 /// Reads to the end, or until nobody takes the packets any more.
-fn read(mut source: impl Source, full: &Sender<Block>, used: &Receiver<Block>) {
-    while let Ok(mut block) = used.recv() {
-        let is_end = fill(&mut block, &mut source);
-        if full.send(block).is_err() || is_end {
+fn read(mut source: impl Source, full: &Sender<Found>, used: &Receiver<Block>) {
+    while let Ok(mut packets) = used.recv() {
+        let word = fill(&mut packets, &mut source);
+        let is_end = matches!(word, Some(Word::End));
+        if full.send(Found { packets, word }).is_err() || is_end {
             return;
         }
     }
 }
 
-/// Fills a block with packets, up to the next word of the source. Says whether that is its last.
-fn fill(block: &mut Block, source: &mut impl Source) -> bool {
-    while block.bytes.len() < FULL {
-        let word = match source.next_event() {
-            Ok(Event::Packet(Packet { ts, link, data, orig_len })) => {
-                let start = block.bytes.len();
-                block.bytes.extend_from_slice(data);
-                block.packets.push(Found { ts, link, orig_len, place: start..block.bytes.len() });
-                continue;
-            }
-            Ok(Event::KeyLog(log)) => Word::KeyLog(log.to_vec()),
-            Ok(Event::Idle) => Word::Idle,
-            Ok(Event::End) => Word::End,
-            Err(error) => Word::Error(error),
-        };
-        let is_end = matches!(word, Word::End);
-        block.word = Some(word);
-        return is_end;
+/// Fills a block with packets, up to the next word of the source.
+fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
+    while block.bytes() < FULL {
+        match source.next_event() {
+            Ok(Event::Packet(packet)) => block.push(&packet),
+            Ok(Event::KeyLog(log)) => return Some(Word::KeyLog(log.to_vec())),
+            Ok(Event::Idle) => return Some(Word::Idle),
+            Ok(Event::End) => return Some(Word::End),
+            Err(error) => return Some(Word::Error(error)),
+        }
     }
-    false
-}
-
-/// Packets that are here already.
-#[derive(Clone, Debug, Default)]
-pub struct Ready<'a> {
-    packets: std::slice::Iter<'a, Found>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Iterator for Ready<'a> {
-    type Item = Packet<'a>;
-
-    fn next(&mut self) -> Option<Packet<'a>> {
-        self.packets.next().map(|found| found.packet(self.bytes))
-    }
-}
-
-impl Found {
-    fn packet<'a>(&self, bytes: &'a [u8]) -> Packet<'a> {
-        let data = bytes.get(self.place.clone()).unwrap_or_default();
-        Packet { ts: self.ts, link: self.link, data, orig_len: self.orig_len }
-    }
+    None
 }
 
 impl Source for Ahead {
@@ -140,23 +99,20 @@ impl Source for Ahead {
                 }
                 None => {}
             }
-            let Ok(block) = self.full.recv() else { return Ok(Event::End) };
-            let mut used = std::mem::replace(&mut self.current, block);
+            let Ok(found) = self.full.recv() else { return Ok(Event::End) };
+            let mut used = std::mem::replace(&mut self.current, found).packets;
             self.next = 0;
-            used.packets.clear();
-            used.bytes.clear();
+            used.clear();
             // Where it is not wanted any more, the source has ended.
             let _ = self.used.try_send(used);
         }
-        let Block { packets, bytes, .. } = &self.current;
-        let Some(found) = packets.get(self.next) else { return Ok(Event::End) };
+        let Some(packet) = self.current.packets.packet(self.next) else { return Ok(Event::End) };
         self.next += 1;
-        Ok(Event::Packet(found.packet(bytes)))
+        Ok(Event::Packet(packet))
     }
 
-    fn ready(&self) -> Ready<'_> {
-        let Block { packets, bytes, .. } = &self.current;
-        Ready { packets: packets.get(self.next..).unwrap_or_default().iter(), bytes }
+    fn ready(&self) -> Option<(&Block, usize)> {
+        Some((&self.current.packets, self.next)).filter(|(block, next)| *next < block.len())
     }
 
     fn pass(&mut self, packets: usize) {
@@ -167,7 +123,8 @@ impl Source for Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Precision;
+    use crate::packet::LinkType;
+    use crate::time::{Precision, Timestamp};
 
     /// Says what it is told to say, packets by their length.
     struct Script(std::vec::IntoIter<Option<usize>>, Vec<u8>);

@@ -5,8 +5,7 @@
 
 use std::path::PathBuf;
 
-pub use self::ahead::Ready;
-use crate::packet::Packet;
+use crate::packet::{Block, Packet};
 
 pub mod ahead;
 pub mod file;
@@ -40,9 +39,9 @@ pub trait Source {
     /// read (the next file), or says [`Event::End`].
     fn next_event(&mut self) -> Result<Event<'_>, Error>;
 
-    /// The packets that are here already: those of the next calls, as long as these say nothing else.
-    fn ready(&self) -> Ready<'_> {
-        Ready::default()
+    /// Packets that are here already, and which of them is the next: those from there on are what the next calls give.
+    fn ready(&self) -> Option<(&Block, usize)> {
+        None
     }
 
     /// Passes over so many of those that are ready.

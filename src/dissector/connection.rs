@@ -20,13 +20,14 @@ use crate::tls::session::TlsSession;
 
 /// One connection, from its first packet to its end.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
     /// Where it belongs.
     pub(super) home: Home,
     /// Its place among those that are dissected side by side, and the number of the packet from which on these are.
-    pub(super) place: (u64, usize),
+    pub(super) place: (u64, u32),
     /// When it last brought something new.
     pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,

@@ -14,214 +14,215 @@ use std::thread;
 
 use super::connection::Connection;
 use super::engine::Engine;
-use super::table::{Entry, Pair};
+use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Fate, Sink, accept};
-use crate::packet::{self, NotTcp, Origin, Packet, Segment};
+use crate::packet::{Block, NotTcp, Origin};
 use crate::record::Counters;
 use crate::session::shared::{HOMES, Shared};
 use crate::time::Timestamp;
 
-/// A shorter run is not worth the threads.
-const MIN_PACKETS: usize = 128;
-
-/// When it is worth while to plan.
+/// What is kept from one run for the next.
 #[derive(Debug, Default)]
-pub(super) struct Paces {
-    /// Not before this packet.
+pub(super) struct Lanes {
+    /// No run is planned before this packet.
     from: u64,
     /// How many plans in a row came to nothing.
     failed: u32,
+    /// What each home has to do.
+    parts: [Part; HOMES],
 }
 
-/// Packets of which each has its connection.
-struct Plan<'p> {
-    steps: Vec<Step<'p>>,
+/// Steps that depend on each other.
+#[derive(Debug, Default)]
+struct Part {
+    steps: Vec<Step>,
     connections: Vec<Pair>,
-    /// How many bytes the connections of each home have to take.
-    loads: [usize; HOMES],
+    /// The same, while they are lent.
+    lent: Vec<Box<Connection>>,
+    /// What it costs, in bytes of payload.
+    load: usize,
+}
+
+/// A packet, by its place in the block, and its connection, by its place in the part.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    packet: u32,
+    connection: u32,
+}
+
+/// What a plan says of its packets as a whole.
+struct Plan {
+    packets: usize,
     /// What only counts.
     counters: Counters,
-    /// How many packets these are, when the last was captured, and when the latest.
-    packets: usize,
+    /// When the last packet was captured, and when the latest.
     last: Timestamp,
     latest: Timestamp,
 }
 
-/// A packet, and its connection by its place.
-struct Step<'p> {
-    segment: Segment<'p>,
-    origin: Origin,
-    place: usize,
-}
-
-/// The part of a plan that the connections of a home have.
-struct Lane<'a, 'p, S> {
+/// A part, and what it is done with.
+struct Lane<'a> {
+    part: &'a mut Part,
     config: &'a Config,
     shared: &'a mut Shared,
-    /// By their places in the plan.
-    connections: Vec<Option<Box<Connection>>>,
-    /// All of the plan: it takes those of its connections.
-    steps: &'a [Step<'p>],
+    block: &'a Block,
+    /// The number of the block's first packet.
+    first: u64,
     counters: Counters,
     /// What its connections hold.
     held: usize,
-    sink: &'a mut S,
 }
 
 impl Dissector {
     /// Whether it is worth while to try [`Self::side_by_side`].
     pub const fn may_run_side_by_side(&self) -> bool {
-        self.counters.packets >= self.paces.from
+        self.counters.packets >= self.lanes.from
     }
 
-    /// Dissects as many of the next packets as it is worth while side by side, on so many threads, this one among them. Each
-    /// sink has the records of some connections. Says how many packets these were: they have been taken as [`Self::packet`]
-    /// takes them. Where there are none, the next are for that.
-    pub fn side_by_side<'p, S: Sink + Send>(
+    /// Dissects packets of a block, from one on, side by side, on as many threads as there are sinks, this one among them; no
+    /// fewer than it is worth while. A sink is given all records of some connections, then those of others. Says how many
+    /// packets these were: they have been taken as [`Self::packet`] takes them. Where there are none, the next are for that.
+    pub fn side_by_side<S: Sink + Send>(
         &mut self,
-        packets: impl Iterator<Item = Packet<'p>>,
-        sinks: &mut [S; HOMES],
-        threads: usize,
+        block: &Block,
+        next: usize,
+        at_least: usize,
+        sinks: &mut [S],
     ) -> usize {
-        let mut packets = packets.peekable();
-        if packets.peek().is_none() {
+        for part in &mut self.lanes.parts {
+            part.load = 0;
+            part.steps.clear();
+            part.connections.clear();
+        }
+        let plan = self.plan(block, next);
+        let loads = || self.lanes.parts.iter().map(|part| part.load);
+        if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
+            self.lanes.failed = self.lanes.failed.saturating_add(1).min(8);
+            self.lanes.from = self.counters.packets + ((at_least as u64) << self.lanes.failed);
             return 0;
         }
-        let plan = self.plan(packets);
-        let heaviest = plan.loads.iter().max().copied().unwrap_or_default();
-        if plan.packets < MIN_PACKETS || heaviest > plan.loads.iter().sum::<usize>() / 4 * 3 {
-            self.paces.failed = self.paces.failed.saturating_add(1).min(8);
-            self.paces.from = self.counters.packets + ((MIN_PACKETS as u64) << self.paces.failed);
-            return 0;
-        }
-        self.paces.failed = 0;
-        self.run(&plan, sinks, threads)
+        self.lanes.failed = 0;
+        self.run(&plan, block, next, sinks);
+        plan.packets
     }
 
-    /// The packets that can be dissected side by side.
-    fn plan<'p>(&mut self, packets: impl Iterator<Item = Packet<'p>>) -> Plan<'p> {
-        let mut plan = Plan {
-            steps: Vec::new(),
-            connections: Vec::new(),
-            loads: [0; HOMES],
-            counters: Counters::default(),
-            packets: 0,
-            last: self.now,
-            latest: self.now,
-        };
+    /// Finds the packets that can be dissected side by side, and whose they are.
+    fn plan(&mut self, block: &Block, next: usize) -> Plan {
+        let mut plan = Plan { packets: 0, counters: Counters::default(), last: self.now, latest: self.now };
         if !self.waiting.is_empty() {
             return plan;
         }
-        let first = self.counters.packets + 1;
+        let run = self.counters.packets + 1;
         let mut bytes = 0;
-        for packet in packets {
-            let segment = match packet::decode(&packet) {
-                Ok(segment) => Some(segment),
-                Err(NotTcp::Other) => None,
-                Err(NotTcp::UnknownLink | NotTcp::Fragment | NotTcp::Damaged) => break,
-            };
-            bytes += packet.data.len();
-            if self.table.has_due_reset(packet.ts)
+        for index in next..block.len() {
+            let Some((ts, segment)) = block.segment(index) else { break };
+            bytes += block.captured(index);
+            if self.table.has_due_reset(ts)
                 || self.held.saturating_add(4 * bytes) > self.release_at
                 || !self.homes.has_room_for(bytes)
             {
                 break;
             }
             match segment {
-                Some(segment) => {
+                Ok(segment) => {
                     let pair = Pair::of(&segment);
                     match self.table.get_mut(&pair) {
                         Some(Entry::Live(connection)) => {
+                            let part = self.lanes.parts.get_mut(connection.home.index());
+                            let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
                             if segment.syn || segment.fin || segment.rst || !connection.is_steady() {
                                 break;
                             }
-                            if connection.place.0 != first {
-                                connection.place = (first, plan.connections.len());
-                                plan.connections.push(pair);
+                            if connection.place.0 != run {
+                                connection.place = (run, part.connections.len() as u32);
+                                part.connections.push(pair);
                             }
-                            if let Some(load) = plan.loads.get_mut(connection.home.index()) {
-                                *load += segment.payload.len() + 64;
-                            }
-                            let origin = Origin { packet: first + plan.packets as u64, ts: packet.ts };
-                            plan.steps.push(Step { segment, origin, place: connection.place.1 });
+                            part.steps.push(Step { packet, connection: connection.place.1 });
+                            part.load += segment.payload.len();
                         }
                         None if !self.config.is_of_interest(&segment) => plan.counters.other_packets += 1,
                         _ => break,
                     }
                 }
-                None => plan.counters.other_packets += 1,
+                Err(NotTcp::Other) => plan.counters.other_packets += 1,
+                Err(NotTcp::UnknownLink | NotTcp::Fragment | NotTcp::Damaged) => break,
             }
             plan.packets += 1;
+            plan.last = ts;
+            plan.latest = plan.latest.max(ts);
             plan.counters.packets += 1;
-            plan.counters.packet_bytes += packet.data.len() as u64;
-            plan.last = packet.ts;
-            plan.latest = plan.latest.max(packet.ts);
+            plan.counters.packet_bytes += block.captured(index) as u64;
         }
         plan
     }
 
-    fn run<S: Sink + Send>(&mut self, plan: &Plan<'_>, sinks: &mut [S; HOMES], threads: usize) -> usize {
-        let lanes = self.homes.each_with_room().zip(sinks).map(|(shared, sink)| Lane {
-            config: &self.config,
-            shared,
-            connections: std::iter::repeat_with(|| None).take(plan.connections.len()).collect(),
-            steps: &plan.steps,
-            counters: Counters::default(),
-            held: 0,
-            sink,
+    fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
+        let Self { lanes, homes, config, table, counters, .. } = self;
+        let first = counters.packets + 1 - next as u64;
+        let lanes = lanes.parts.iter_mut().zip(homes.each_with_room()).map(|(part, shared)| {
+            part.lend(table);
+            let held = part.held();
+            Lane { part, config, shared, block, first, counters: Counters::default(), held }
         });
-        let mut lanes: Vec<_> = lanes.collect();
-        let mut held = 0;
-        for (place, pair) in plan.connections.iter().enumerate() {
-            let Some(connection) = self.table.lend(pair) else { continue };
-            held += connection.accounted;
-            let Some(lane) = lanes.get_mut(connection.home.index()) else { continue };
-            lane.held += connection.accounted;
-            if let Some(there) = lane.connections.get_mut(place) {
-                *there = Some(connection);
-            }
-        }
+        let mut lanes: Vec<_> = lanes.filter(|lane| !lane.part.steps.is_empty()).collect();
+        self.held -= lanes.iter().map(|lane| lane.held).sum::<usize>();
         // Those that take longest come first, so that the threads end at about the same time.
-        let mut heaviest_first: Vec<_> = lanes.iter_mut().zip(plan.loads).filter(|(_, load)| *load > 0).collect();
-        heaviest_first.sort_by_key(|(_, load)| Reverse(*load));
-        let threads = threads.min(heaviest_first.len());
-        let next = Mutex::new(heaviest_first.into_iter());
-        let work = || {
-            while let Some((lane, _)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                lane.run();
+        lanes.sort_by_key(|lane| Reverse(lane.part.load));
+        let others = lanes.len().saturating_sub(1);
+        let queue = Mutex::new(lanes.iter_mut());
+        let work = |sink: &mut S| {
+            while let Some(lane) = { queue.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                lane.run(sink);
             }
         };
         thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
+            if let Some((own, sinks)) = sinks.split_first_mut() {
+                for sink in sinks.iter_mut().take(others) {
+                    scope.spawn(|| work(sink));
+                }
+                work(own);
             }
-            work();
         });
         for lane in lanes {
-            self.counters += &lane.counters;
+            *counters += &lane.counters;
             self.held += lane.held;
-            for (connection, pair) in lane.connections.into_iter().zip(&plan.connections) {
-                if let Some(connection) = connection {
-                    self.table.take_back(*pair, connection);
-                }
-            }
+            lane.part.give_back(table);
         }
-        self.held -= held;
-        self.counters += &plan.counters;
+        *counters += &plan.counters;
         self.now = plan.last;
-        self.table.forget_closed(plan.latest);
-        plan.packets
+        table.forget_closed(plan.latest);
     }
 }
 
-impl<S: Sink> Lane<'_, '_, S> {
-    fn run(&mut self) {
-        let Self { config, shared, connections, steps, counters, held, sink } = self;
-        for Step { segment, origin, place } in *steps {
-            let Some(Some(connection)) = connections.get_mut(*place) else { continue };
-            let direction = connection.direction_of(segment);
-            let mut engine = Engine { config, counters, shared, sink: &mut **sink };
-            let fate = accept(&mut engine, connection, direction, segment, *origin, held);
+impl Part {
+    /// Each was found to be there when it was planned.
+    fn lend(&mut self, table: &mut Table) {
+        self.lent.extend(self.connections.iter().filter_map(|pair| table.lend(pair)));
+    }
+
+    fn give_back(&mut self, table: &mut Table) {
+        for (connection, pair) in self.lent.drain(..).zip(&self.connections) {
+            table.take_back(*pair, connection);
+        }
+    }
+
+    /// What its connections hold.
+    fn held(&self) -> usize {
+        self.lent.iter().map(|connection| connection.accounted).sum()
+    }
+}
+
+impl Lane<'_> {
+    fn run(&mut self, sink: &mut impl Sink) {
+        let Self { part, config, shared, block, first, counters, held } = self;
+        let Part { steps, lent, .. } = &mut **part;
+        for Step { packet, connection } in &*steps {
+            let Some((ts, Ok(segment))) = block.segment(*packet as usize) else { continue };
+            let Some(connection) = lent.get_mut(*connection as usize) else { continue };
+            let origin = Origin { packet: *first + u64::from(*packet), ts };
+            let direction = connection.direction_of(&segment);
+            let mut engine = Engine { config, counters, shared, sink };
+            let fate = accept(&mut engine, connection, direction, &segment, origin, held);
             debug_assert!(matches!(fate, Fate::GoesOn), "a steady connection goes on");
             sink.end_packet(origin.packet);
         }

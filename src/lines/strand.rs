@@ -2,6 +2,8 @@
 //! when they are written.
 
 use std::io::{self, IoSlice};
+use std::iter::Peekable;
+use std::slice;
 
 use pgdissect::dissector::Sink;
 use pgdissect::record::Record;
@@ -14,6 +16,7 @@ use super::out::Out;
 const PIECES: usize = 1_024;
 
 /// Makes the lines of one thread.
+#[repr(align(128))]
 pub(super) struct Strand {
     pub(super) selection: Selection,
     pub(super) form: Form,
@@ -56,29 +59,37 @@ impl Text {
 
 /// Writes lines in the order of their packets.
 pub(super) fn weave(texts: &[Text], out: &mut Out) -> io::Result<()> {
-    let texts: Vec<_> = texts.iter().filter(|text| !text.ends.is_empty()).collect();
-    let mut strands: Vec<_> = texts.iter().map(|text| (text.ends.iter().peekable(), 0)).collect();
-    let mut pieces = Vec::with_capacity(PIECES);
-    loop {
-        // Each packet is in one of them.
-        let next = strands.iter_mut().map(|(ends, _)| ends.peek().map(|(packet, _)| *packet)).enumerate();
-        let Some((strand, _)) = next.filter_map(|(strand, packet)| Some((strand, packet?))).min_by_key(|next| next.1)
-        else {
-            break;
-        };
-        let others = strands.iter_mut().enumerate().filter(|(other, _)| *other != strand);
-        let until = others.filter_map(|(_, (ends, _))| ends.peek().map(|(packet, _)| *packet)).min().unwrap_or(u64::MAX);
-        let (Some((ends, start)), Some(text)) = (strands.get_mut(strand), texts.get(strand)) else { break };
-        let mut end = *start;
-        while let Some((_, next)) = ends.next_if(|(packet, _)| *packet < until) {
-            end = *next;
+    // A text has the packets of one connection after those of another, each in order.
+    let mut strands = Vec::new();
+    for Text { lines, ends } in texts {
+        let mut start = 0;
+        for ends in ends.chunk_by(|(one, _), (next, _)| one < next) {
+            strands.push((lines, start, ends.iter().peekable()));
+            start = ends.last().map_or(start, |(_, end)| *end);
         }
-        pieces.push(IoSlice::new(text.lines.get(*start..end).unwrap_or_default()));
-        *start = end;
+    }
+    let mut pieces = Vec::with_capacity(PIECES);
+    while let Some((_, strand)) = first(&mut strands, usize::MAX) {
+        let until = first(&mut strands, strand).map_or(u64::MAX, |(packet, _)| packet);
+        let Some((lines, start, ends)) = strands.get_mut(strand) else { break };
+        let from = *start;
+        while let Some((_, end)) = ends.next_if(|(packet, _)| *packet < until) {
+            *start = *end;
+        }
+        pieces.push(IoSlice::new(lines.get(from..*start).unwrap_or_default()));
         if pieces.len() == PIECES {
             out.write_pieces(&mut pieces)?;
             pieces.clear();
         }
     }
     out.write_pieces(&mut pieces)
+}
+
+/// Lines, where those begin that are not written yet, and how far those of each packet go.
+type Rest<'a> = (&'a Vec<u8>, usize, Peekable<slice::Iter<'a, (u64, usize)>>);
+
+/// The next packet, and whose it is; one of them does not count.
+fn first(strands: &mut [Rest<'_>], but: usize) -> Option<(u64, usize)> {
+    let strands = strands.iter_mut().enumerate().filter(|(index, _)| *index != but);
+    strands.filter_map(|(index, (_, _, ends))| Some((ends.peek()?.0, index))).min()
 }

@@ -11,6 +11,7 @@ use crate::tls::session::Tools;
 
 /// What the sessions of the connections of one [`Home`] share.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Shared {
     /// The room that there is for what its sessions remember.
     pub total: Total,
@@ -88,11 +89,7 @@ impl Homes {
             wants_queries,
             longest_copy_row,
         };
-        Self {
-            first: shared(),
-            others: (1..HOMES).map(|_| shared()).collect(),
-            max_bytes,
-        }
+        Self { first: shared(), others: (1..HOMES).map(|_| shared()).collect(), max_bytes }
     }
 
     /// What the connections of a home share. While it is used, that of no other home may be.
