@@ -18,8 +18,16 @@ use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Fate, Sink, accept};
 use crate::packet::{Block, NotTcp, Origin};
 use crate::record::Counters;
+use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Shared};
 use crate::time::Timestamp;
+
+/// How many bytes a byte of traffic can make be held at most: the shortest message has five.
+const MOST_HELD_FOR_A_BYTE: usize = MOST_FOR_A_REQUEST / 5;
+
+/// How many bytes a segment can make be held beside, at most: first buffers of its connection, and itself among those that
+/// came too early.
+const MOST_HELD_FOR_A_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
 
 /// What is kept from one run for the next.
 #[derive(Debug, Default)]
@@ -114,13 +122,14 @@ impl Dissector {
         }
         let run = self.counters.packets + 1;
         let mut bytes = 0;
+        // Buffers that hold something may double.
+        let mut most_held = self.held.saturating_mul(2);
         for index in next..block.len() {
             let Some((ts, segment)) = block.segment(index) else { break };
-            bytes += block.captured(index);
-            if self.table.has_due_reset(ts)
-                || self.held.saturating_add(4 * bytes) > self.release_at
-                || !self.homes.has_room_for(bytes)
-            {
+            let payload = segment.as_ref().map_or(0, |segment| segment.payload.len());
+            bytes += payload;
+            most_held = most_held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
+            if self.table.has_due_reset(ts) || most_held > self.release_at || !self.homes.has_room_for(bytes) {
                 break;
             }
             match segment {

@@ -22,6 +22,10 @@ use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
 use crate::sql::statement;
 
+/// How many bytes are held for a request that waits, at most: queues have room for twice as many as there are.
+pub const MOST_FOR_A_REQUEST: usize =
+    2 * (size_of::<Expected<About>>() + size_of::<Portal>() + size_of::<Execution>() + size_of::<usize>());
+
 /// Requests and replies.
 #[derive(Debug)]
 pub struct Dialogue {

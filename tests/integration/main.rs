@@ -16,6 +16,7 @@ mod encodings;
 mod fingerprints;
 mod fuzzed;
 mod hostile;
+mod lanes;
 mod live;
 mod loss;
 mod oracle;
