@@ -57,12 +57,19 @@ impl KeyLogs {
         Ok(logs)
     }
 
-    /// Reads what key logs have more by now. What cannot be read now may be later.
+    /// Reads what key logs have more by now, where it is time to look.
     pub(crate) fn follow(&mut self, now: Instant) {
-        if self.files.is_empty() || !self.are_followed || now - self.looked_at < INTERVAL {
+        if !self.files.is_empty() && now - self.looked_at >= INTERVAL {
+            self.looked_at = now;
+            self.catch_up();
+        }
+    }
+
+    /// Reads what key logs have more by now. What cannot be read now may be later.
+    pub(crate) fn catch_up(&mut self) {
+        if !self.are_followed {
             return;
         }
-        self.looked_at = now;
         for log in &mut self.files {
             let _ = log.read(&self.keys, &mut self.buffer, true);
         }

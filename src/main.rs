@@ -362,6 +362,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
+        self.keys.catch_up();
         // Where the user wanted no more messages, those that are unfinished are not lost.
         if !self.lines.is_done() {
             self.dissector.finish(&mut self.lines);

@@ -8,6 +8,7 @@ use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Records};
 use pgdissect::redaction::Redaction;
+use pgdissect::time::Timestamp;
 use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::{Value, json};
 
@@ -312,6 +313,34 @@ fn a_key_that_comes_late_decrypts_what_was_held_in_the_right_order() {
     }
 }
 
+#[test]
+fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
+    // Also where the client answered the server's close_notify with a RST.
+    for (name, _) in traced().filter(|(name, _)| !name.contains("cancel")) {
+        let packets = packets(&name);
+        let messages = |lines: &[Value]| -> Vec<Value> {
+            lines.iter().filter(|line| line["event"] == "message").cloned().collect()
+        };
+        let mut expected =
+            messages(&captures::decrypt_packets(&packets, &captures::keys_of(&name), captures::everything()).values());
+        expected.sort_by_key(|line| line["conn"].as_u64());
+        let keys = Keys::default();
+        keys.expect_more(true);
+        let mut bench = Bench::with_keys(captures::everything(), &keys);
+        packets.iter().for_each(|packet| bench.packet(&packet.borrow()));
+        let last = packets.last().unwrap().ts;
+        let behind = |seconds: i64| Timestamp::from_nanos(last.as_nanos() + seconds * 1_000_000_000, last.precision());
+        (1..5).for_each(|seconds| bench.tick(behind(seconds)));
+        Lines::default().push(log_of(&name).as_bytes(), &keys);
+        bench.tick(behind(5));
+        // Nothing of it is followed any more.
+        assert_eq!((bench.counters().open_connections, bench.counters().held_bytes), (0, 0), "{name}");
+        let mut lines = messages(&bench.finish().values());
+        lines.sort_by_key(|line| line["conn"].as_u64());
+        assert_eq!(lines, expected, "{name}");
+    }
+}
+
 /// Lines in the order of connections: those of one stay as they are.
 fn sorted(lines: &[String]) -> Vec<Value> {
     let mut lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -331,7 +360,7 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     assert!(bench.counters().held_bytes > 1_000, "{}", bench.counters().held_bytes);
     let later = |seconds: u64| {
         let ts = before.last().unwrap().ts;
-        pgdissect::time::Timestamp::from_nanos(ts.as_nanos() + seconds as i64 * 1_000_000_000, ts.precision())
+        Timestamp::from_nanos(ts.as_nanos() + seconds as i64 * 1_000_000_000, ts.precision())
     };
     bench.tick(later(9));
     assert_eq!(bench.counters().losses, 0);
@@ -372,6 +401,39 @@ fn keys_within_a_pcapng_file_are_taken() {
     }
     assert_eq!(key_logs, 1);
     assert_eq!(bench.finish().values(), expected);
+}
+
+#[test]
+fn a_lost_packet_costs_the_messages_in_its_records_and_no_others() {
+    // The MACs of TLS 1.2's CBC tell the number as tags do.
+    for (name, _) in SUITES {
+        let name = format!("tls-suites/{name}.pcap");
+        let (packets, keys) = (packets(&name), captures::keys_of(&name));
+        let config =
+            || Config { records: Records { sessions: true, ..captures::config().records }, ..captures::config() };
+        let lines = captures::decrypt_packets(&packets, &keys, config()).values();
+        let ready = lines.iter().find(|line| line["state"] == "ready").unwrap()["packet"].as_u64().unwrap();
+        let messages: Vec<_> = lines.iter().filter(|line| line["event"] == "message").collect();
+        let essence = |line: &Value| ["dir", "type", "len", "body"].map(|field| line[field].clone());
+        let mut lost = 0;
+        for packet in messages.iter().map(|line| line["packet"].as_u64().unwrap()).filter(|packet| *packet > ready) {
+            // A message may begin in it and end in the next: so the next one of its direction may be missing, too.
+            let in_it = |line: &Value| line["packet"] == packet;
+            let last = messages.iter().rposition(|line| in_it(line)).unwrap();
+            let next = messages[last + 1..].iter().find(|line| line["dir"] == messages[last]["dir"]);
+            let expected: Vec<_> = messages.iter().filter(|line| !in_it(line)).map(|line| essence(line)).collect();
+            let mut without = packets.clone();
+            without.remove(packet as usize - 1);
+            let lines = captures::decrypt_packets(&without, &keys, config()).values();
+            let actual: Vec<_> = lines.iter().filter(|line| line["event"] == "message").map(essence).collect();
+            let spared: Vec<_> =
+                expected.iter().filter(|line| next.is_none_or(|next| **line != essence(next))).cloned().collect();
+            assert!(actual == expected || actual == spared, "{name}, without packet {packet}");
+            assert!(lines.iter().any(|line| line["event"] == "loss"), "{name}, without packet {packet}");
+            lost += 1;
+        }
+        assert!(lost > 20, "{name}: {lost}");
+    }
 }
 
 #[test]
