@@ -465,6 +465,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_log_of_any_size_takes_no_more_memory_than_its_limit_has() {
+        let keys = Keys::new(100);
+        let mut lines = Lines::default();
+        for session in 0..20_000 {
+            for label in Label::ALL {
+                let name = std::str::from_utf8(label.name()).unwrap();
+                // Each is said twice.
+                let line = line(name, &format!("{session:064x}"), 48).repeat(2);
+                lines.push(line.as_bytes(), &keys);
+            }
+        }
+        // A line that does not end, in pieces and in one.
+        (0..1_000).for_each(|_| lines.push(&[b'x'; 1_000], &keys));
+        lines.push(&vec![b'x'; 1_000_000], &keys);
+        assert!(lines.partial.capacity() <= 2 * MAX_LINE);
+        let log = keys.lock();
+        assert_eq!((log.sessions.len(), log.order.len(), log.forgotten), (100, 100, 19_900));
+        assert!(log.sessions.capacity() <= 400 && log.order.capacity() <= 400);
+        assert!(log.sessions.values().all(|session| session.secrets.0.len() == 6 * 50));
+    }
+
+    #[test]
     fn a_connection_without_a_beginning_is_only_of_a_session_that_is_alone() {
         let (keys, mut lines) = (Keys::default(), Lines::default());
         lines.push(line("CLIENT_RANDOM", &"0".repeat(64), 48).as_bytes(), &keys);
