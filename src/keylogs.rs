@@ -16,6 +16,9 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// How much is read in one piece, in bytes.
 const PIECE: usize = 64 * 1024;
 
+/// How much of a key log is read at a time while packets come, in bytes: some hundredths of a second.
+const MOST_A_LOOK: u64 = 8 << 20;
+
 /// Key logs, and the keys that they give.
 pub(crate) struct KeyLogs {
     pub(crate) keys: Keys,
@@ -45,7 +48,7 @@ impl KeyLogs {
         let mut logs =
             Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
         for log in &mut logs.files {
-            let read = log.read(&logs.keys, &mut logs.buffer, are_followed);
+            let read = log.read(&logs.keys, &mut logs.buffer, are_followed, u64::MAX);
             if are_followed && matches!(&read, Err(error) if error.kind() == ErrorKind::NotFound) {
                 continue;
             }
@@ -71,7 +74,7 @@ impl KeyLogs {
             return;
         }
         for log in &mut self.files {
-            let _ = log.read(&self.keys, &mut self.buffer, true);
+            let _ = log.read(&self.keys, &mut self.buffer, true, MOST_A_LOOK);
         }
     }
 
@@ -84,34 +87,43 @@ impl KeyLogs {
 }
 
 impl KeyLog {
-    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, is_followed: bool) -> std::io::Result<()> {
-        if self.file.as_ref().is_some_and(|file| is_another(file, self.read, &self.path)) {
-            self.file = None;
+    /// Reads what there is more by now, or a part of it where more packets may be waiting.
+    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, is_followed: bool, most: u64) -> std::io::Result<()> {
+        if let Some(file) = &mut self.file {
+            // What has another name by now is read to its end all the same.
+            let taken = take(file, &mut self.lines, keys, buffer, most)?;
+            self.read += taken;
+            if taken >= most || !is_another(file, self.read, &self.path) {
+                return Ok(());
+            }
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                // A pipe is read to its end before the packets, but not waited for while these come.
-                let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
-                let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
-                (self.read, self.lines) = (0, Lines::default());
-                self.file.insert(file)
+        // A pipe is read to its end before the packets, but not waited for while these come.
+        let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
+        self.lines.finish(keys);
+        self.read = take(&mut file, &mut self.lines, keys, buffer, most)?;
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+/// Takes lines from a file as far as it goes, or about so many bytes. Says how many they were.
+fn take(file: &mut File, lines: &mut Lines, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<u64> {
+    buffer.resize(PIECE, 0);
+    let mut taken = 0;
+    while taken < most {
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                taken += count as u64;
+                lines.push(buffer.get(..count).unwrap_or_default(), keys);
             }
-        };
-        buffer.resize(PIECE, 0);
-        loop {
-            match file.read(buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => {
-                    self.read += count as u64;
-                    self.lines.push(buffer.get(..count).unwrap_or_default(), keys);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
         }
     }
+    Ok(taken)
 }
 
 /// Whether another file has the name by now, or this one was emptied.

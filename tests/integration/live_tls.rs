@@ -38,20 +38,21 @@ pub(crate) fn keys_are_found_as_the_log_grows(server: &Server) {
 pub(crate) fn keys_may_come_behind_the_end_of_their_session(server: &Server) {
     let Some(_) = certificate(server) else { return };
     let folder = Folder::new();
-    let (written, followed) = (folder.file("written.log"), folder.file("followed.log"));
+    let (written, next, followed) = (folder.file("written.log"), folder.file("next.log"), folder.file("followed.log"));
+    fs::write(&followed, "# nothing yet\n").unwrap();
     let mut running = server.listen(["-i", "lo", "--keylog", &followed]);
-    let sqls = ["SELECT 'late 1'", "SELECT 'late 2'"];
-    for (sql, version) in sqls.into_iter().zip(["-tls1_3", "-tls1_2"]) {
-        Client::start(server.port, &written, BY_REQUEST, version, sql).finish();
-    }
+    Client::start(server.port, &written, BY_REQUEST, "-tls1_3", "SELECT 'late 1'").finish();
+    Client::start(server.port, &next, BY_REQUEST, "-tls1_2", "SELECT 'late 2'").finish();
     // Longer than a connection that was reset is listened to.
     std::thread::sleep(Duration::from_millis(1_500));
-    let mut file = fs::File::create(&followed).unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(&followed).unwrap();
     for piece in fs::read(&written).unwrap().chunks(100) {
-        file.write_all(piece).unwrap();
         std::thread::sleep(Duration::from_millis(5));
+        file.write_all(piece).unwrap();
     }
-    are_read(&mut running, &sqls);
+    // It is rotated before anybody can have seen its last line.
+    fs::rename(&next, &followed).unwrap();
+    are_read(&mut running, &["SELECT 'late 1'", "SELECT 'late 2'"]);
     interrupt(running);
 }
 
