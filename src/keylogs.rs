@@ -36,6 +36,8 @@ struct KeyLog {
     file: Option<File>,
     read: u64,
     lines: Lines,
+    /// Whether it was said that it cannot be read.
+    is_said: bool,
 }
 
 impl KeyLogs {
@@ -43,8 +45,13 @@ impl KeyLogs {
     pub(crate) fn open(paths: &[PathBuf], are_followed: bool) -> anyhow::Result<Self> {
         let keys = Keys::default();
         keys.expect_more(are_followed && !paths.is_empty());
-        let files =
-            paths.iter().map(|path| KeyLog { path: path.clone(), file: None, read: 0, lines: Lines::default() });
+        let files = paths.iter().map(|path| KeyLog {
+            path: path.clone(),
+            file: None,
+            read: 0,
+            lines: Lines::default(),
+            is_said: false,
+        });
         let mut logs =
             Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
         for log in &mut logs.files {
@@ -61,20 +68,29 @@ impl KeyLogs {
     }
 
     /// Reads what key logs have more by now, where it is time to look.
-    pub(crate) fn follow(&mut self, now: Instant) {
-        if !self.files.is_empty() && now - self.looked_at >= INTERVAL {
+    pub(crate) fn follow(&mut self, now: Instant, say: fn(&str)) {
+        if !self.files.is_empty() && self.are_followed && now - self.looked_at >= INTERVAL {
             self.looked_at = now;
-            self.catch_up();
+            self.catch_up(false, say);
         }
     }
 
-    /// Reads what key logs have more by now. What cannot be read now may be later.
-    pub(crate) fn catch_up(&mut self) {
-        if !self.are_followed {
-            return;
+    /// Reads what key logs have more by now, for the last time.
+    pub(crate) fn finish(&mut self, say: fn(&str)) {
+        if self.are_followed {
+            self.catch_up(true, say);
         }
+    }
+
+    /// Reads what key logs have more by now. What cannot be read now may be later; one that is not there is missed at the end.
+    fn catch_up(&mut self, is_end: bool, say: fn(&str)) {
         for log in &mut self.files {
-            let _ = log.read(&self.keys, &mut self.buffer, true, MOST_A_LOOK);
+            if let Err(error) = log.read(&self.keys, &mut self.buffer, true, MOST_A_LOOK)
+                && (is_end || error.kind() != ErrorKind::NotFound)
+                && !std::mem::replace(&mut log.is_said, true)
+            {
+                say(&format!("{}: cannot be read: {error}", log.path.display()));
+            }
         }
     }
 
