@@ -13,6 +13,10 @@ use pgdissect::tls::keylog::{Keys, Lines};
 /// How often it is looked whether a key log has grown.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often it is looked while something waits for keys. A client writes them before its first query, whose result may fill
+/// what may be held within a millisecond.
+const INTERVAL_AWAITED: Duration = Duration::from_micros(250);
+
 /// How much is read in one piece, in bytes.
 const PIECE: usize = 64 * 1024;
 
@@ -69,10 +73,17 @@ impl KeyLogs {
 
     /// Reads what key logs have more by now, where it is time to look.
     pub(crate) fn follow(&mut self, now: Instant, say: fn(&str)) {
-        if !self.files.is_empty() && self.are_followed && now - self.looked_at >= INTERVAL {
+        let interval = if self.keys.are_awaited() { INTERVAL_AWAITED } else { INTERVAL };
+        if self.are_followed && !self.files.is_empty() && now - self.looked_at >= interval {
             self.looked_at = now;
+            self.keys.look();
             self.catch_up(false, say);
         }
+    }
+
+    /// Whether something waits for what key logs may have more by now.
+    pub(crate) fn are_awaited(&self) -> bool {
+        self.are_followed && self.keys.are_awaited()
     }
 
     /// Reads what key logs have more by now, for the last time.

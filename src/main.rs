@@ -313,6 +313,8 @@ impl<'a> Run<'a> {
                     }
                     if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
                         self.look_at_clock(source, stop)?;
+                    } else if self.keys.are_awaited() {
+                        self.keys.follow(Instant::now(), say);
                     }
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),

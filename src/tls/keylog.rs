@@ -158,6 +158,7 @@ struct Shared {
     /// How many times something new came, so that one can see without the lock that nothing has.
     generation: AtomicU64,
     are_expected: AtomicBool,
+    are_awaited: AtomicBool,
 }
 
 impl Default for Keys {
@@ -179,6 +180,7 @@ impl Keys {
             }),
             generation: AtomicU64::new(0),
             are_expected: AtomicBool::new(false),
+            are_awaited: AtomicBool::new(false),
         }))
     }
 
@@ -190,6 +192,21 @@ impl Keys {
     /// Whether more keys may come while packets do.
     pub fn are_expected(&self) -> bool {
         self.0.are_expected.load(Ordering::Relaxed)
+    }
+
+    /// Tells that something waits for keys.
+    pub fn await_more(&self) {
+        self.0.are_awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something has waited for keys since the last word that they were looked for.
+    pub fn are_awaited(&self) -> bool {
+        self.0.are_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Tells that it is looked for keys now.
+    pub fn look(&self) {
+        self.0.are_awaited.store(false, Ordering::Relaxed);
     }
 
     /// A number that grows whenever a new secret has come; 0 while there is none.

@@ -312,6 +312,7 @@ impl TlsSession {
             || !self.sealed(direction, record, origin, tools, sink)
         {
             let Record { start, kind, version, payload } = *record;
+            tools.keys.await_more();
             self.held_bytes += payload.len();
             self.held_since.get_or_insert(origin.ts);
             self.held.push_back(Held::Record { direction, origin, start, kind, version, payload: payload.into() });
@@ -441,7 +442,14 @@ impl TlsSession {
         }
         self.looked_at = Some(generation);
         match &self.facts.client_random {
-            Some(client_random) => self.secrets = keys.find(client_random).or(self.secrets.take()),
+            Some(client_random) => {
+                let had_none = self.secrets.is_none();
+                self.secrets = keys.find(client_random).or(self.secrets.take());
+                if had_none && self.secrets.is_some() && self.has_given_up {
+                    // How many records were given up is to be found out.
+                    self.budget.grant_search();
+                }
+            }
             None if self.secrets.is_none() => {
                 self.secrets = keys.find_only_candidate();
                 if self.secrets.is_some() {
@@ -479,9 +487,11 @@ impl TlsSession {
             }
             ALERT => self.facts.alert(direction, content),
             CHANGE_CIPHER_SPEC => {
-                // In TLS 1.3 it means nothing.
-                if let Agreed::Tls12(parameters) = self.agreed {
-                    self.sides.get_mut(direction).enter(Stage::Tls12(parameters));
+                match self.agreed {
+                    Agreed::Tls12(parameters) => self.enter(direction, Stage::Tls12(parameters)),
+                    Agreed::Unsupported => self.enter(direction, Stage::Unsupported),
+                    // In TLS 1.3 it means nothing.
+                    Agreed::Tls13(_) | Agreed::Nothing => {}
                 }
             }
             _ => {}

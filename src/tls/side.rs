@@ -18,6 +18,9 @@ const INITIAL_BUDGET: u64 = 1 << 20;
 /// What it may save up: enough for the widest hole between full records.
 const MAX_BUDGET: u64 = 16 << 20;
 
+/// How many records of an encrypted handshake are looked for behind a hole: a flight has a few messages.
+const MAX_HANDSHAKE_RECORDS: u64 = 32;
+
 /// What one trial costs beside the record's bytes, in bytes.
 const TRIAL: u64 = 256;
 
@@ -80,6 +83,8 @@ pub(super) enum Stage {
     Application,
     /// TLS 1.2, since ChangeCipherSpec.
     Tls12(Parameters),
+    /// What is not decrypted here, since ChangeCipherSpec.
+    Unsupported,
 }
 
 impl Stage {
@@ -95,7 +100,7 @@ impl Stage {
             (Self::Handshake, Direction::Backend) => Label::ServerHandshakeTraffic,
             (Self::Application, Direction::Frontend) => Label::ClientTraffic,
             (Self::Application, Direction::Backend) => Label::ServerTraffic,
-            (Self::Early, Direction::Backend) | (Self::Clear | Self::Tls12(_), _) => return None,
+            (Self::Early, Direction::Backend) | (Self::Clear | Self::Tls12(_) | Self::Unsupported, _) => return None,
         })
     }
 
@@ -273,6 +278,8 @@ impl Side {
             let number = self.number;
             let mut found = key.opener.open(number, record, scratch).map(|plain| (number, plain.len()));
             if found.is_none() && most > 0 {
+                // What lacks much of a handshake lacks its end: the search goes on with the next key.
+                let most = if self.stage == Stage::Handshake { most.min(MAX_HANDSHAKE_RECORDS) } else { most };
                 let next = number + 1..number.saturating_add(most).saturating_add(1);
                 found = try_numbers(&key.opener, next, record, budget, scratch);
             }
@@ -424,7 +431,7 @@ impl Side {
 
     /// Whether a record is encrypted, as far as its type tells.
     pub(super) const fn is_sealed(&self, record: &Record<'_>) -> bool {
-        record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_))
+        record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_) | Stage::Unsupported)
     }
 }
 

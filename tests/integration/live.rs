@@ -222,6 +222,10 @@ fn beside_a_real_server() {
         ("nobody_who_reads_is_a_quiet_end", nobody_who_reads_is_a_quiet_end),
         ("keys_are_found_as_the_log_grows", live_tls::keys_are_found_as_the_log_grows),
         ("keys_may_come_behind_the_end_of_their_session", live_tls::keys_may_come_behind_the_end_of_their_session),
+        (
+            "a_large_result_right_behind_the_handshake_is_read",
+            live_tls::a_large_result_right_behind_the_handshake_is_read,
+        ),
         ("direct_negotiation_is_read_as_well", live_tls::direct_negotiation_is_read_as_well),
     ] {
         println!("{name}");

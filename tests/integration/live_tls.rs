@@ -56,6 +56,20 @@ pub(crate) fn keys_may_come_behind_the_end_of_their_session(server: &Server) {
     interrupt(running);
 }
 
+pub(crate) fn a_large_result_right_behind_the_handshake_is_read(server: &Server) {
+    let Some(_) = certificate(server) else { return };
+    let folder = Folder::new();
+    let keys = folder.file("keys.log");
+    let mut running = server.listen(["-i", "lo", "-B", "65536", "--keylog", &keys]);
+    // More than may wait for a key, and at once.
+    let sql = "SELECT repeat('large', 200) FROM generate_series(1, 4000)";
+    Client::start(server.port, &keys, BY_REQUEST, "-tls1_3", sql).finish();
+    let lines: Vec<_> = (0..2).flat_map(|_| running.lines_until(|line| line["type"] == "ReadyForQuery")).collect();
+    assert!(lines.iter().all(|line| line["event"] == "message"), "nothing is lost");
+    assert_eq!(lines.iter().filter(|line| line["type"] == "DataRow").count(), 4_000);
+    interrupt(running);
+}
+
 pub(crate) fn direct_negotiation_is_read_as_well(server: &Server) {
     let Some([certificate, key]) = certificate(server) else { return };
     let folder = Folder::new();

@@ -209,6 +209,35 @@ fn without_keys_all_is_said_that_can_be_said() {
 }
 
 #[test]
+fn a_version_or_a_suite_that_is_not_decrypted_is_named_and_its_bytes_are_counted() {
+    for (name, version, suite) in [
+        ("version", "TLSv1.1", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"),
+        ("suite", "TLSv1.2", "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA"),
+    ] {
+        let keys = Keys::default();
+        // It need not wait for keys.
+        keys.expect_more(true);
+        let packets = packets(&format!("tls-unsupported/{name}.pcap"));
+        let lines = captures::decrypt_packets(&packets, &keys, captures::everything()).values();
+        let sessions = ended(&lines);
+        let tls = &sessions[0]["tls"];
+        assert_eq!((&tls["decrypted"], &tls["version"]), (&json!(false), &json!(version)));
+        assert_eq!((&tls["cipher_suite"], &tls["alert"]), (&json!(suite), &Value::Null));
+        let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+        let essence = |line: &&Value| ["reason", "dir", "bytes"].map(|field| line[field].clone());
+        assert_eq!(
+            losses.iter().map(|line| essence(line)).collect::<Vec<_>>(),
+            [
+                [json!("undecryptable"), Value::Null, Value::Null],
+                [json!("undecryptable"), json!("F"), tls["encrypted_in"].clone()],
+                [json!("undecryptable"), json!("B"), tls["encrypted_out"].clone()],
+            ]
+        );
+        assert_eq!(losses[0]["detail"], "TLS: this version or cipher suite is not decrypted");
+    }
+}
+
+#[test]
 fn no_line_has_a_secret_of_the_key_log() {
     for (name, _) in traced() {
         let log = std::fs::read_to_string(captures::testdata().join(&name).with_file_name("keys.log")).unwrap();
@@ -375,6 +404,31 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     assert_eq!(last["type"], "Terminate");
     let skipped: Vec<_> = lines.iter().filter_map(|line| line["skipped"].as_u64()).collect();
     assert!(skipped.iter().any(|skipped| *skipped > 1_000), "{skipped:?}");
+}
+
+#[test]
+fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
+    for name in TRAFFIC {
+        let name = format!("tls-traffic/{name}.pcap");
+        let packets = packets(&name);
+        let keys = Keys::default();
+        keys.expect_more(true);
+        let mut bench = Bench::with_keys(captures::config(), &keys);
+        let (before, after) = packets.split_at(200);
+        before.iter().for_each(|packet| bench.packet(&packet.borrow()));
+        let last = before.last().unwrap().ts;
+        bench.tick(Timestamp::from_nanos(last.as_nanos() + 11_000_000_000, last.precision()));
+        Lines::default().push(log_of(&name).as_bytes(), &keys);
+        after.iter().for_each(|packet| bench.packet(&packet.borrow()));
+        let behind = |lines: &[Value]| -> Vec<_> {
+            let behind = lines.iter().filter(|line| line["event"] == "message" && line["packet"].as_u64() > Some(204));
+            behind.map(|line| ["packet", "dir", "type", "len"].map(|field| line[field].clone())).collect()
+        };
+        let expected = behind(&messages(&packets, &captures::keys_of(&name)));
+        let actual = behind(&bench.finish().values());
+        assert!(expected.len() > 500, "{}", expected.len());
+        assert_eq!(actual, expected, "{name}");
+    }
 }
 
 #[test]
