@@ -226,7 +226,7 @@ fn a_version_or_a_suite_that_is_not_decrypted_is_named_and_its_bytes_are_counted
         let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
         let essence = |line: &&Value| ["reason", "dir", "bytes"].map(|field| line[field].clone());
         assert_eq!(
-            losses.iter().map(|line| essence(line)).collect::<Vec<_>>(),
+            losses.iter().map(essence).collect::<Vec<_>>(),
             [
                 [json!("undecryptable"), Value::Null, Value::Null],
                 [json!("undecryptable"), json!("F"), tls["encrypted_in"].clone()],
