@@ -448,8 +448,16 @@ impl Dissector {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
             if self.now.micros_since(connection.active_at) < AFTER_RESET / 2 {
                 connection.tcp.forget_reset();
+                continue;
+            }
+            let origin = Origin { packet: self.counters.packets, ts: self.now };
+            if connection.waits() {
+                // Its keys may still come. A client that closes at once answers the server's close_notify with a RST.
+                connection.finished.get_or_insert(origin);
+                if !std::mem::replace(&mut connection.is_waiting, true) {
+                    self.waiting.push_back((self.now, pair, connection.serial));
+                }
             } else {
-                let origin = Origin { packet: self.counters.packets, ts: self.now };
                 self.close(pair, Closing::Seen, origin, sink);
             }
         }

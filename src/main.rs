@@ -316,11 +316,13 @@ impl<'a> Run<'a> {
                     }
                     if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
                         self.look_at_clock(source, stop)?;
+                    } else if self.keys.are_awaited() {
+                        self.keys.follow(Instant::now(), say);
                     }
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
                 Ok(Event::Idle) => {
-                    self.keys.follow(Instant::now());
+                    self.keys.follow(Instant::now(), say);
                     if self.is_live {
                         self.dissector.tick(now(), &mut self.lines);
                     } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
@@ -352,7 +354,7 @@ impl<'a> Run<'a> {
     /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
     fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
-        self.keys.follow(now);
+        self.keys.follow(now, say);
         self.lines.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
@@ -365,6 +367,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
+        self.keys.finish(say);
         // Where the user wanted no more messages, those that are unfinished are not lost.
         if !self.lines.is_done() {
             self.dissector.finish(&mut self.lines);

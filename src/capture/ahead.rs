@@ -123,7 +123,7 @@ impl Source for Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::LinkType;
+    use crate::packet::{LinkType, Packet};
     use crate::time::{Precision, Timestamp};
 
     /// Says what it is told to say, packets by their length.

@@ -11,6 +11,10 @@ use crate::reader::Reader;
 /// is passed over.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
+/// In how many records a connection's first ClientHello may come. A client puts it into one, if its size allows; what comes in
+/// bytes would be looked through again with each of them.
+const MAX_RECORDS: usize = 64;
+
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const SERVER_HELLO: u8 = 2;
 pub(super) const END_OF_EARLY_DATA: u8 = 5;
@@ -48,7 +52,7 @@ pub fn client_hello(bytes: &[u8]) -> ClientHello {
     }
     let (mut records, mut messages) = (Records::new(), Messages::default());
     let mut rest = bytes;
-    loop {
+    for _ in 0..MAX_RECORDS {
         let (used, record) = records.next(rest);
         rest = rest.get(used..).unwrap_or_default();
         let Some(record) = record else {
@@ -68,6 +72,7 @@ pub fn client_hello(bytes: &[u8]) -> ClientHello {
             None => {}
         }
     }
+    ClientHello::None
 }
 
 /// A handshake message.

@@ -158,6 +158,7 @@ struct Shared {
     /// How many times something new came, so that one can see without the lock that nothing has.
     generation: AtomicU64,
     are_expected: AtomicBool,
+    are_awaited: AtomicBool,
 }
 
 impl Default for Keys {
@@ -179,6 +180,7 @@ impl Keys {
             }),
             generation: AtomicU64::new(0),
             are_expected: AtomicBool::new(false),
+            are_awaited: AtomicBool::new(false),
         }))
     }
 
@@ -190,6 +192,21 @@ impl Keys {
     /// Whether more keys may come while packets do.
     pub fn are_expected(&self) -> bool {
         self.0.are_expected.load(Ordering::Relaxed)
+    }
+
+    /// Tells that something waits for keys.
+    pub fn await_more(&self) {
+        self.0.are_awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something has waited for keys since the last word that they were looked for.
+    pub fn are_awaited(&self) -> bool {
+        self.0.are_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Tells that it is looked for keys now.
+    pub fn look(&self) {
+        self.0.are_awaited.store(false, Ordering::Relaxed);
     }
 
     /// A number that grows whenever a new secret has come; 0 while there is none.
@@ -462,6 +479,28 @@ mod tests {
             keys.find(&random)
         };
         assert!(of(14).is_none() && of(15).is_some() && of(24).is_some());
+    }
+
+    #[test]
+    fn a_key_log_of_any_size_takes_no_more_memory_than_its_limit_has() {
+        let keys = Keys::new(100);
+        let mut lines = Lines::default();
+        for session in 0..20_000 {
+            for label in Label::ALL {
+                let name = std::str::from_utf8(label.name()).unwrap();
+                // Each is said twice.
+                let line = line(name, &format!("{session:064x}"), 48).repeat(2);
+                lines.push(line.as_bytes(), &keys);
+            }
+        }
+        // A line that does not end, in pieces and in one.
+        (0..1_000).for_each(|_| lines.push(&[b'x'; 1_000], &keys));
+        lines.push(&vec![b'x'; 1_000_000], &keys);
+        assert!(lines.partial.capacity() <= 2 * MAX_LINE);
+        let log = keys.lock();
+        assert_eq!((log.sessions.len(), log.order.len(), log.forgotten), (100, 100, 19_900));
+        assert!(log.sessions.capacity() <= 400 && log.order.capacity() <= 400);
+        assert!(log.sessions.values().all(|session| session.secrets.0.len() == 6 * 50));
     }
 
     #[test]

@@ -137,6 +137,8 @@ pub struct TlsSession {
     held_since: Option<Timestamp>,
     /// Whether what came next waited for too long.
     has_given_up: bool,
+    /// Whether it was searched for the number of the first record behind those that were given up.
+    has_searched: bool,
     /// Whether it is known what becomes of early data.
     knows_early_data: bool,
     /// Whether plaintext was given.
@@ -160,6 +162,7 @@ impl TlsSession {
             held_bytes: 0,
             held_since: None,
             has_given_up: false,
+            has_searched: false,
             knows_early_data: false,
             has_begun: false,
             obstacle: None,
@@ -312,6 +315,7 @@ impl TlsSession {
             || !self.sealed(direction, record, origin, tools, sink)
         {
             let Record { start, kind, version, payload } = *record;
+            tools.keys.await_more();
             self.held_bytes += payload.len();
             self.held_since.get_or_insert(origin.ts);
             self.held.push_back(Held::Record { direction, origin, start, kind, version, payload: payload.into() });
@@ -441,7 +445,13 @@ impl TlsSession {
         }
         self.looked_at = Some(generation);
         match &self.facts.client_random {
-            Some(client_random) => self.secrets = keys.find(client_random).or(self.secrets.take()),
+            Some(client_random) => {
+                self.secrets = keys.find(client_random).or(self.secrets.take());
+                if self.secrets.is_some() && self.has_given_up && !std::mem::replace(&mut self.has_searched, true) {
+                    // How many records were given up is to be found out.
+                    self.budget.grant_search();
+                }
+            }
             None if self.secrets.is_none() => {
                 self.secrets = keys.find_only_candidate();
                 if self.secrets.is_some() {
@@ -478,12 +488,12 @@ impl TlsSession {
                 self.sides.get_mut(direction).messages = messages;
             }
             ALERT => self.facts.alert(direction, content),
-            CHANGE_CIPHER_SPEC => {
+            CHANGE_CIPHER_SPEC => match self.agreed {
+                Agreed::Tls12(parameters) => self.enter(direction, Stage::Tls12(parameters)),
+                Agreed::Unsupported => self.enter(direction, Stage::Unsupported),
                 // In TLS 1.3 it means nothing.
-                if let Agreed::Tls12(parameters) = self.agreed {
-                    self.sides.get_mut(direction).enter(Stage::Tls12(parameters));
-                }
-            }
+                Agreed::Tls13(_) | Agreed::Nothing => {}
+            },
             _ => {}
         }
     }

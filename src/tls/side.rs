@@ -18,6 +18,9 @@ const INITIAL_BUDGET: u64 = 1 << 20;
 /// What it may save up: enough for the widest hole between full records.
 const MAX_BUDGET: u64 = 16 << 20;
 
+/// How many records of an encrypted handshake are looked for behind a hole: a flight has a few messages.
+const MAX_HANDSHAKE_RECORDS: u64 = 32;
+
 /// What one trial costs beside the record's bytes, in bytes.
 const TRIAL: u64 = 256;
 
@@ -44,14 +47,17 @@ impl Budget {
         self.0 = MAX_BUDGET;
     }
 
+    /// Whether a trial of a record can be paid for. To make a key for it costs more than the trial, so this is asked first.
+    const fn affords(&self, record: &Record<'_>) -> bool {
+        self.0 >= record.len() + TRIAL
+    }
+
     fn spend(&mut self, record: &Record<'_>) -> bool {
-        match self.0.checked_sub(record.len() + TRIAL) {
-            Some(left) => {
-                self.0 = left;
-                true
-            }
-            None => false,
+        let affords = self.affords(record);
+        if affords {
+            self.0 -= record.len() + TRIAL;
         }
+        affords
     }
 }
 
@@ -77,6 +83,8 @@ pub(super) enum Stage {
     Application,
     /// TLS 1.2, since ChangeCipherSpec.
     Tls12(Parameters),
+    /// What is not decrypted here, since ChangeCipherSpec.
+    Unsupported,
 }
 
 impl Stage {
@@ -92,7 +100,7 @@ impl Stage {
             (Self::Handshake, Direction::Backend) => Label::ServerHandshakeTraffic,
             (Self::Application, Direction::Frontend) => Label::ClientTraffic,
             (Self::Application, Direction::Backend) => Label::ServerTraffic,
-            (Self::Early, Direction::Backend) | (Self::Clear | Self::Tls12(_), _) => return None,
+            (Self::Early, Direction::Backend) | (Self::Clear | Self::Tls12(_) | Self::Unsupported, _) => return None,
         })
     }
 
@@ -270,6 +278,8 @@ impl Side {
             let number = self.number;
             let mut found = key.opener.open(number, record, scratch).map(|plain| (number, plain.len()));
             if found.is_none() && most > 0 {
+                // What lacks much of a handshake lacks its end: the search goes on with the next key.
+                let most = if self.stage == Stage::Handshake { most.min(MAX_HANDSHAKE_RECORDS) } else { most };
                 let next = number + 1..number.saturating_add(most).saturating_add(1);
                 found = try_numbers(&key.opener, next, record, budget, scratch);
             }
@@ -285,8 +295,9 @@ impl Side {
         for (stage, secret) in later {
             has_later = true;
             let is_due = most > 0 || self.key.is_none() || self.stage == Stage::Early;
-            let key = Key::tls13(suite, secret).filter(|_| is_due);
-            if let Some(key) = key
+            if is_due
+                && budget.affords(record)
+                && let Some(key) = Key::tls13(suite, secret)
                 && let Some((number, len)) =
                     try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch)
             {
@@ -297,6 +308,7 @@ impl Side {
         if found.is_none()
             && most > 0
             && self.stage == Stage::Application
+            && budget.affords(record)
             && let Some(key) = self.updated(suite)
         {
             let number = try_numbers(&key.opener, 0..most.saturating_add(1), record, budget, scratch);
@@ -419,7 +431,7 @@ impl Side {
 
     /// Whether a record is encrypted, as far as its type tells.
     pub(super) const fn is_sealed(&self, record: &Record<'_>) -> bool {
-        record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_))
+        record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_) | Stage::Unsupported)
     }
 }
 
@@ -437,4 +449,38 @@ fn try_numbers(
         }
         opener.open(number, record, scratch).map(|plain| Some((number, plain.len())))
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keylog::{Keys, Lines};
+    use super::*;
+
+    #[test]
+    fn records_that_no_key_fits_are_tried_no_more_often_than_what_was_sent_pays_for() {
+        let (keys, random) = (Keys::default(), "07".repeat(32));
+        for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0"] {
+            Lines::default().push(format!("{label} {random} {}\n", "ab".repeat(48)).as_bytes(), &keys);
+        }
+        let (secrets, suite) = (keys.find(&[7; 32]).unwrap(), Suite::by_id(0x1302).unwrap());
+        for (payload, records) in [(17, 40_000), (16_000, 1_000)] {
+            let payload = vec![0x55; payload];
+            let (mut budget, mut scratch) = (Budget::default(), Scratch::default());
+            let mut side = Side::new(Direction::Frontend, false);
+            side.enter(Stage::Handshake);
+            let (mut sent, mut spent) = (0, 0);
+            for number in 1..=records {
+                // Behind a hole in which any number of records may have been.
+                let record = Record { start: number << 30, kind: APPLICATION_DATA, version: [3, 3], payload: &payload };
+                sent += record.len();
+                budget.earn(record.len());
+                let before = budget.0;
+                let result = side.open_tls13(suite, &secrets, &record, &mut budget, &mut scratch);
+                assert_eq!(result, Err(Unopened::Failed));
+                spent += before - budget.0;
+            }
+            assert!(spent <= INITIAL_BUDGET + 2 * sent, "{spent} for {sent}");
+            assert!(!budget.affords(&Record { start: 0, kind: APPLICATION_DATA, version: [3, 3], payload: &payload }));
+        }
+    }
 }

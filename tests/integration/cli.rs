@@ -752,4 +752,20 @@ mod keylogs {
         running.hang_up();
         assert_eq!(running.finish().lines, [""; 0]);
     }
+
+    #[test]
+    fn a_key_log_that_never_comes_is_missed_at_the_end() {
+        let folder = Folder::new();
+        let keys = folder.file("keys.log");
+        let mut running = Running::start_with_pipe(&mut pgdissect(["-q", "--keylog", &keys, "-"]));
+        running.feed(&read(ENCRYPTED));
+        assert_eq!(parse(&running.line())["type"], "SSLRequest");
+        let outcome = running.finish();
+        assert_eq!(
+            outcome.said,
+            format!("pgdissect: {keys}: cannot be read: No such file or directory (os error 2)\n")
+        );
+        assert_eq!(outcome.code, Some(0));
+        assert!(outcome.values().iter().any(|line| line["reason"] == "undecryptable"));
+    }
 }

@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
+use crate::live_tls;
 
 /// Says something that is seen even where the test passes; of what tests print with macros, that is not so.
-fn announce(text: &str) {
+pub(crate) fn announce(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Whether a live test can run at all.
-fn can_capture(test: &str) -> bool {
+pub(crate) fn can_capture(test: &str) -> bool {
     let is_root = fs::read_to_string("/proc/self/status").is_ok_and(|status| user_ids(&status) == [0; 4]);
     // Root in a container may lack the right, all the same.
     let refused = is_root.then(|| run(["-i", "lo", "--duration", "1ms", "-q"])).filter(|tried| tried.code != Some(0));
@@ -50,20 +51,22 @@ fn account(name: &str) -> Option<(u32, u32)> {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A PostgreSQL server of this test alone.
-struct Server {
+pub(crate) struct Server {
     postgres: Child,
-    port: u16,
+    pub(crate) port: u16,
+    /// Where its certificate and key are, where it has TLS.
+    pub(crate) certificate: Option<[PathBuf; 2]>,
     _folder: Folder,
 }
 
 impl Server {
     /// Starts one, or says what is missing.
-    fn start() -> Result<Self, String> {
+    pub(crate) fn start() -> Result<Self, String> {
         let programs = Self::programs().ok_or("no PostgreSQL server under /usr/lib/postgresql")?;
         let (uid, gid) = account("postgres").or_else(|| account("nobody")).ok_or("no user for the server")?;
         if !Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success()) {
@@ -83,6 +86,8 @@ impl Server {
 
         let initdb = as_its_user("initdb").args("-U postgres -A trust -E UTF8 --no-sync".split(' ')).output().unwrap();
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        let certificate = make_certificate(&data, uid, gid);
+        let ssl = if certificate.is_some() { "ssl=on" } else { "ssl=off" };
         let log = folder.path().join("log");
         // Another process may take the port in the meantime.
         for _ in 0..5 {
@@ -90,13 +95,13 @@ impl Server {
             let mut server = as_its_user("postgres");
             server.args(["-p", &port.to_string(), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]);
             server.args(["-c", "shared_buffers=16MB", "-c", "max_connections=20", "-c", "wal_level=minimal"]);
-            server.args(["-c", "max_wal_senders=0", "-c", "ssl=off"]);
+            server.args(["-c", "max_wal_senders=0", "-c", ssl]);
             server.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
             let mut postgres = server.spawn().unwrap();
             let start = Instant::now();
             while start.elapsed() < PATIENCE && postgres.try_wait().unwrap().is_none() {
                 if psql(port, "SELECT 1").status().unwrap().success() {
-                    return Ok(Self { postgres, port, _folder: folder });
+                    return Ok(Self { postgres, port, certificate, _folder: folder });
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -114,7 +119,7 @@ impl Server {
     }
 
     /// Its port, as an argument.
-    fn port(&self) -> String {
+    pub(crate) fn port(&self) -> String {
         format!("-p{}", self.port)
     }
 
@@ -127,7 +132,7 @@ impl Server {
 
     /// Starts pgdissect, and comes back once it listens.
     #[track_caller]
-    fn listen<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
+    pub(crate) fn listen<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
         let mut running = Running::start(pgdissect(args).arg(self.port()));
         running.says("listening on");
         running
@@ -150,26 +155,42 @@ impl Drop for Server {
     }
 }
 
+/// A certificate of its own, and its key, where the server takes them; nothing where there is no openssl.
+fn make_certificate(data: &Path, uid: u32, gid: u32) -> Option<[PathBuf; 2]> {
+    let files = ["server.crt", "server.key"].map(|name| data.join(name));
+    let mut openssl = Command::new("openssl");
+    openssl.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost".split(' '));
+    openssl.arg("-out").arg(&files[0]).arg("-keyout").arg(&files[1]);
+    let status = openssl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    assert!(status.success(), "openssl makes no certificate");
+    for file in &files {
+        chown(file, Some(uid), Some(gid)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    Some(files)
+}
+
+/// In clear, also where the server has TLS.
 fn psql(port: u16, sql: &str) -> Command {
     let mut command = Command::new("psql");
     command.args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-p"]).arg(port.to_string());
-    command.args(["-c", sql]).env("PGCONNECT_TIMEOUT", "60");
+    command.args(["-c", sql]).env("PGCONNECT_TIMEOUT", "60").env("PGSSLMODE", "disable");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
-fn is_terminate(line: &Value) -> bool {
+pub(crate) fn is_terminate(line: &Value) -> bool {
     line["type"] == "Terminate"
 }
 
 /// How often a statement was seen.
-fn count(lines: &[Value], sql: &str) -> usize {
+pub(crate) fn count(lines: &[Value], sql: &str) -> usize {
     lines.iter().filter(|line| line["type"] == "Query" && line["body"]["query"] == sql).count()
 }
 
 /// Ends a capture as Ctrl-C does, and holds what it says against what it should.
 #[track_caller]
-fn interrupt(running: Running) -> Outcome {
+pub(crate) fn interrupt(running: Running) -> Outcome {
     running.signal("INT");
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(0), "{}", outcome.said);
@@ -199,6 +220,13 @@ fn beside_a_real_server() {
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
         ("nobody_who_reads_is_a_quiet_end", nobody_who_reads_is_a_quiet_end),
+        ("keys_are_found_as_the_log_grows", live_tls::keys_are_found_as_the_log_grows),
+        ("keys_may_come_behind_the_end_of_their_session", live_tls::keys_may_come_behind_the_end_of_their_session),
+        (
+            "a_large_result_right_behind_the_handshake_is_read",
+            live_tls::a_large_result_right_behind_the_handshake_is_read,
+        ),
+        ("direct_negotiation_is_read_as_well", live_tls::direct_negotiation_is_read_as_well),
     ] {
         println!("{name}");
         step(&server);

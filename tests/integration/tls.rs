@@ -8,6 +8,7 @@ use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Records};
 use pgdissect::redaction::Redaction;
+use pgdissect::time::Timestamp;
 use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::{Value, json};
 
@@ -208,6 +209,35 @@ fn without_keys_all_is_said_that_can_be_said() {
 }
 
 #[test]
+fn a_version_or_a_suite_that_is_not_decrypted_is_named_and_its_bytes_are_counted() {
+    for (name, version, suite) in [
+        ("version", "TLSv1.1", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"),
+        ("suite", "TLSv1.2", "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA"),
+    ] {
+        let keys = Keys::default();
+        // It need not wait for keys.
+        keys.expect_more(true);
+        let packets = packets(&format!("tls-unsupported/{name}.pcap"));
+        let lines = captures::decrypt_packets(&packets, &keys, captures::everything()).values();
+        let sessions = ended(&lines);
+        let tls = &sessions[0]["tls"];
+        assert_eq!((&tls["decrypted"], &tls["version"]), (&json!(false), &json!(version)));
+        assert_eq!((&tls["cipher_suite"], &tls["alert"]), (&json!(suite), &Value::Null));
+        let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+        let essence = |line: &&Value| ["reason", "dir", "bytes"].map(|field| line[field].clone());
+        assert_eq!(
+            losses.iter().map(essence).collect::<Vec<_>>(),
+            [
+                [json!("undecryptable"), Value::Null, Value::Null],
+                [json!("undecryptable"), json!("F"), tls["encrypted_in"].clone()],
+                [json!("undecryptable"), json!("B"), tls["encrypted_out"].clone()],
+            ]
+        );
+        assert_eq!(losses[0]["detail"], "TLS: this version or cipher suite is not decrypted");
+    }
+}
+
+#[test]
 fn no_line_has_a_secret_of_the_key_log() {
     for (name, _) in traced() {
         let log = std::fs::read_to_string(captures::testdata().join(&name).with_file_name("keys.log")).unwrap();
@@ -312,6 +342,34 @@ fn a_key_that_comes_late_decrypts_what_was_held_in_the_right_order() {
     }
 }
 
+#[test]
+fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
+    // Also where the client answered the server's close_notify with a RST.
+    for (name, _) in traced().filter(|(name, _)| !name.contains("cancel")) {
+        let packets = packets(&name);
+        let messages = |lines: &[Value]| -> Vec<Value> {
+            lines.iter().filter(|line| line["event"] == "message").cloned().collect()
+        };
+        let mut expected =
+            messages(&captures::decrypt_packets(&packets, &captures::keys_of(&name), captures::everything()).values());
+        expected.sort_by_key(|line| line["conn"].as_u64());
+        let keys = Keys::default();
+        keys.expect_more(true);
+        let mut bench = Bench::with_keys(captures::everything(), &keys);
+        packets.iter().for_each(|packet| bench.packet(&packet.borrow()));
+        let last = packets.last().unwrap().ts;
+        let behind = |seconds: i64| Timestamp::from_nanos(last.as_nanos() + seconds * 1_000_000_000, last.precision());
+        (1..5).for_each(|seconds| bench.tick(behind(seconds)));
+        Lines::default().push(log_of(&name).as_bytes(), &keys);
+        bench.tick(behind(5));
+        // Nothing of it is followed any more.
+        assert_eq!((bench.counters().open_connections, bench.counters().held_bytes), (0, 0), "{name}");
+        let mut lines = messages(&bench.finish().values());
+        lines.sort_by_key(|line| line["conn"].as_u64());
+        assert_eq!(lines, expected, "{name}");
+    }
+}
+
 /// Lines in the order of connections: those of one stay as they are.
 fn sorted(lines: &[String]) -> Vec<Value> {
     let mut lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -331,7 +389,7 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     assert!(bench.counters().held_bytes > 1_000, "{}", bench.counters().held_bytes);
     let later = |seconds: u64| {
         let ts = before.last().unwrap().ts;
-        pgdissect::time::Timestamp::from_nanos(ts.as_nanos() + seconds as i64 * 1_000_000_000, ts.precision())
+        Timestamp::from_nanos(ts.as_nanos() + seconds as i64 * 1_000_000_000, ts.precision())
     };
     bench.tick(later(9));
     assert_eq!(bench.counters().losses, 0);
@@ -346,6 +404,35 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     assert_eq!(last["type"], "Terminate");
     let skipped: Vec<_> = lines.iter().filter_map(|line| line["skipped"].as_u64()).collect();
     assert!(skipped.iter().any(|skipped| *skipped > 1_000), "{skipped:?}");
+}
+
+#[test]
+fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
+    for name in TRAFFIC {
+        let name = format!("tls-traffic/{name}.pcap");
+        let packets = packets(&name);
+        let whole = messages(&packets, &captures::keys_of(&name));
+        let queries: Vec<_> = whole.iter().filter(|line| line["type"] == "Query").collect();
+        // It comes before a statement in the midst, and before the last one, which is behind the large results.
+        for query in [queries[30], queries[queries.len() - 1]] {
+            let packet = query["packet"].as_u64().unwrap();
+            let keys = Keys::default();
+            keys.expect_more(true);
+            let mut bench = Bench::with_keys(captures::config(), &keys);
+            let (before, after) = packets.split_at(packet as usize - 1);
+            before.iter().for_each(|packet| bench.packet(&packet.borrow()));
+            let last = before.last().unwrap().ts;
+            bench.tick(Timestamp::from_nanos(last.as_nanos() + 11_000_000_000, last.precision()));
+            Lines::default().push(log_of(&name).as_bytes(), &keys);
+            after.iter().for_each(|packet| bench.packet(&packet.borrow()));
+            let behind = |lines: &[Value]| -> Vec<_> {
+                let is_behind = |line: &Value| line["event"] == "message" && line["packet"].as_u64() >= Some(packet);
+                let behind = lines.iter().filter(|line| is_behind(line));
+                behind.map(|line| ["packet", "dir", "type", "len"].map(|field| line[field].clone())).collect()
+            };
+            assert_eq!(behind(&bench.finish().values()), behind(&whole), "{name}, packet {packet}");
+        }
+    }
 }
 
 #[test]
@@ -372,6 +459,39 @@ fn keys_within_a_pcapng_file_are_taken() {
     }
     assert_eq!(key_logs, 1);
     assert_eq!(bench.finish().values(), expected);
+}
+
+#[test]
+fn a_lost_packet_costs_the_messages_in_its_records_and_no_others() {
+    // The MACs of TLS 1.2's CBC tell the number as tags do.
+    for (name, _) in SUITES {
+        let name = format!("tls-suites/{name}.pcap");
+        let (packets, keys) = (packets(&name), captures::keys_of(&name));
+        let config =
+            || Config { records: Records { sessions: true, ..captures::config().records }, ..captures::config() };
+        let lines = captures::decrypt_packets(&packets, &keys, config()).values();
+        let ready = lines.iter().find(|line| line["state"] == "ready").unwrap()["packet"].as_u64().unwrap();
+        let messages: Vec<_> = lines.iter().filter(|line| line["event"] == "message").collect();
+        let essence = |line: &Value| ["dir", "type", "len", "body"].map(|field| line[field].clone());
+        let mut lost = 0;
+        for packet in messages.iter().map(|line| line["packet"].as_u64().unwrap()).filter(|packet| *packet > ready) {
+            // A message may begin in it and end in the next: so the next one of its direction may be missing, too.
+            let in_it = |line: &Value| line["packet"] == packet;
+            let last = messages.iter().rposition(|line| in_it(line)).unwrap();
+            let next = messages[last + 1..].iter().find(|line| line["dir"] == messages[last]["dir"]);
+            let expected: Vec<_> = messages.iter().filter(|line| !in_it(line)).map(|line| essence(line)).collect();
+            let mut without = packets.clone();
+            without.remove(packet as usize - 1);
+            let lines = captures::decrypt_packets(&without, &keys, config()).values();
+            let actual: Vec<_> = lines.iter().filter(|line| line["event"] == "message").map(essence).collect();
+            let spared: Vec<_> =
+                expected.iter().filter(|line| next.is_none_or(|next| **line != essence(next))).cloned().collect();
+            assert!(actual == expected || actual == spared, "{name}, without packet {packet}");
+            assert!(lines.iter().any(|line| line["event"] == "loss"), "{name}, without packet {packet}");
+            lost += 1;
+        }
+        assert!(lost > 20, "{name}: {lost}");
+    }
 }
 
 #[test]
