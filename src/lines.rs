@@ -79,15 +79,16 @@ impl Lines {
         let form = Form::new(args.format, color);
         let out = Out::new(out, name);
         let selection = Selection {
-                messages: wants(Event::Message),
-                losses: wants(Event::Loss),
-                stats: wants(Event::Stats),
-                types: args.types.clone(),
-                only_errors: args.errors,
-                min_us: args.min_duration.map(|duration| duration.as_micros()),
-                left: args.count.unwrap_or(u64::MAX),
-            };
-        let strand = || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
+            messages: wants(Event::Message),
+            losses: wants(Event::Loss),
+            stats: wants(Event::Stats),
+            types: args.types.clone(),
+            only_errors: args.errors,
+            min_us: args.min_duration.map(|duration| duration.as_micros()),
+            left: args.count.unwrap_or(u64::MAX),
+        };
+        let strand =
+            || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
         // Which messages are the first so many is only known when those before them are counted.
         let has_strands = args.count.is_none() && workers > 0;
         Self {

@@ -67,7 +67,8 @@ pub(super) fn weave(texts: &[Text], out: &mut Out) -> io::Result<()> {
             break;
         };
         let others = strands.iter_mut().enumerate().filter(|(other, _)| *other != strand);
-        let until = others.filter_map(|(_, (ends, _))| ends.peek().map(|(packet, _)| *packet)).min().unwrap_or(u64::MAX);
+        let until =
+            others.filter_map(|(_, (ends, _))| ends.peek().map(|(packet, _)| *packet)).min().unwrap_or(u64::MAX);
         let (Some((ends, start)), Some(text)) = (strands.get_mut(strand), texts.get(strand)) else { break };
         let mut end = *start;
         while let Some((_, next)) = ends.next_if(|(packet, _)| *packet < until) {

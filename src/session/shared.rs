@@ -88,11 +88,7 @@ impl Homes {
             wants_queries,
             longest_copy_row,
         };
-        Self {
-            first: shared(),
-            others: (1..HOMES).map(|_| shared()).collect(),
-            max_bytes,
-        }
+        Self { first: shared(), others: (1..HOMES).map(|_| shared()).collect(), max_bytes }
     }
 
     /// What the connections of a home share. While it is used, that of no other home may be.
