@@ -6,24 +6,77 @@ const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 /// Appends a number in decimal.
 #[inline]
 pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    match u32::try_from(number) {
-        // A single digit.
-        Ok(number @ 0..=9) => out.push(b'0' + number as u8),
-        Ok(number @ ..HUNDRED_MILLION) => {
-            let digits = eight_values(number);
-            let zeros = digits.trailing_zeros() / 8;
-            // A copy of a fixed size costs less than one of just the bytes that count.
-            out.extend_from_slice(&((digits | ZEROS) >> (8 * zeros)).to_le_bytes());
-            out.truncate(out.len() - zeros as usize);
-        }
-        _ => push_large(out, number),
-    }
+    push_decimal_behind(out, &[], number);
+}
+
+/// Appends at most 24 bytes and a number in decimal behind them.
+#[inline]
+pub(crate) fn push_decimal_behind<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], number: u64) {
+    const { assert!(N <= 24) };
+    let Some(number) = u32::try_from(number).ok().filter(|number| *number < HUNDRED_MILLION) else {
+        return push_large(out, before, number);
+    };
+    let digits = eight_values(number);
+    // There is one digit at least.
+    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    // A copy of a fixed size costs less than one of just the bytes that count.
+    let mut both = [0; 32];
+    let Some((head, tail)) = both.split_first_chunk_mut::<N>() else { return };
+    let Some(tail) = tail.first_chunk_mut() else { return };
+    (*head, *tail) = (*before, ((digits | ZEROS) >> (8 * zeros)).to_le_bytes());
+    out.extend_from_slice(&both);
+    out.truncate(out.len() - (both.len() - N - 8) - zeros as usize);
 }
 
 #[cold]
-fn push_large(out: &mut Vec<u8>, number: u64) {
+fn push_large(out: &mut Vec<u8>, before: &[u8], number: u64) {
+    out.extend_from_slice(before);
     push_decimal(out, number / u64::from(HUNDRED_MILLION));
     out.extend_from_slice(&eight((number % u64::from(HUNDRED_MILLION)) as u32));
+}
+
+/// Counts a number in decimal up by one; false where it would take a digit more.
+#[inline]
+pub(crate) fn increment(number: &mut [u8]) -> bool {
+    for digit in number.iter_mut().rev() {
+        if *digit < b'9' {
+            *digit += 1;
+            return true;
+        }
+        *digit = b'0';
+    }
+    false
+}
+
+/// Up to eight bytes as a word, the first in the lowest, with zeros behind the last.
+#[inline]
+pub(crate) fn word(bytes: &[u8]) -> Option<u64> {
+    let place = |byte: u8, index: usize| u64::from(byte) << (8 * index);
+    match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
+        (Some(first), Some(last), _) if bytes.len() <= 8 => {
+            let shift = 8 * (bytes.len() - 4);
+            Some(u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << shift)
+        }
+        (Some(_), ..) => None,
+        (.., []) => Some(0),
+        (.., [one]) => Some((*one).into()),
+        (.., [first, between @ .., last]) => {
+            let between = between.first().map_or(0, |byte| place(*byte, 1));
+            Some(place(*first, 0) | between | place(*last, bytes.len() - 1))
+        }
+    }
+}
+
+/// Whether the first bytes of a word, so many, are digits.
+#[inline]
+pub(crate) const fn are_digits(word: u64, count: usize) -> bool {
+    let behind = match ZEROS.checked_shl(8 * count as u32) {
+        Some(behind) => behind,
+        None => 0,
+    };
+    let values = (word | behind) ^ ZEROS;
+    let high = u64::from_ne_bytes([0x80; 8]);
+    (values.wrapping_add(u64::from_ne_bytes([0x76; 8])) | values) & high == 0
 }
 
 /// The last eight digits of a number, with zeros before it where it has fewer.
@@ -58,6 +111,34 @@ mod tests {
             push_decimal(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), format!("x{number}"));
             assert_eq!(&eight(number as u32), format!("{:08}", number as u32 % HUNDRED_MILLION).as_bytes());
+            let mut out = b"x".to_vec();
+            push_decimal_behind(&mut out, b",\"elapsed_us\":", number);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x,\"elapsed_us\":{number}"));
         }
+    }
+
+    #[test]
+    fn numbers_count_up() {
+        for number in (0..2_000).chain([999_998, 999_999]) {
+            let mut digits = number.to_string().into_bytes();
+            let next = (number + 1).to_string();
+            assert_eq!(increment(&mut digits), digits.len() == next.len());
+            assert!(digits.len() != next.len() || digits == next.as_bytes());
+        }
+    }
+
+    #[test]
+    fn digits_are_told_from_all_other_bytes() {
+        for len in 0..=8 {
+            let text = &b"90817263"[..len];
+            assert_eq!(word(text).map(u64::to_le_bytes).unwrap()[..len], *text);
+            assert!(are_digits(word(text).unwrap(), len));
+            for (at, byte) in (0..len).flat_map(|at| (0..=255_u8).map(move |byte| (at, byte))) {
+                let mut text = text.to_vec();
+                text[at] = byte;
+                assert_eq!(are_digits(word(&text).unwrap(), len), byte.is_ascii_digit(), "{byte:#x} at {at} of {len}");
+            }
+        }
+        assert_eq!(word(b"123456789"), None);
     }
 }

@@ -118,6 +118,15 @@ impl<'a> Reader<'a> {
         if self.cut && self.remaining() < count { Ok(self.rest()) } else { self.take(count, what) }
     }
 
+    /// Bytes behind an Int32 that says how many they are, where they are all there.
+    #[inline]
+    pub fn sized(&mut self) -> Option<&'a [u8]> {
+        let (len, behind) = self.peek_rest().split_first_chunk()?;
+        let bytes = behind.get(..u32::from_be_bytes(*len) as usize)?;
+        self.at += size_of::<u32>() + bytes.len();
+        Some(bytes)
+    }
+
     /// The next byte.
     ///
     /// # Errors

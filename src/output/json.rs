@@ -8,10 +8,10 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use self::head::{Clock, Connections};
+use self::head::{Clock, Connections, Head};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
-use self::tokens::{put, unsigned};
+use self::tokens::{numbered, put, unsigned};
 use crate::direction::Direction;
 use crate::record::{Content, MessageRecord, Record};
 
@@ -90,27 +90,26 @@ impl LineWriter {
         let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
         let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
         let MessageRecord { missing, holes, flags, error, .. } = record;
-        put(out, br#"{"event":"message","ts":"#);
-        self.clock.write(out, *ts);
-        self.connections.write(out, *conn, client, server);
-        match dir {
-            Direction::Frontend => put(out, br#","dir":"F","seq":"#),
-            Direction::Backend => put(out, br#","dir":"B","seq":"#),
-        }
-        unsigned(out, *seq);
-        put(out, br#","packet":"#);
-        unsigned(out, *packet);
-        match tag.map(|tag| u8::try_from(char::from(tag))) {
-            Some(Ok(letter @ (b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'))) => {
-                let mut members = *br#","tag":" ","len":"#;
-                members[8] = letter;
-                put(out, &members);
+        match tag.map(char::from) {
+            Some(letter) if letter.is_ascii_alphanumeric() => {
+                let head = Head { ts: *ts, conn: *conn, client, server, dir: *dir, seq: *seq, packet: *packet };
+                self.connections.begin_message(out, &mut self.clock, &head, letter as u8);
             }
-            Some(_) => {
-                member(out, "tag", tag)?;
+            _ => {
+                put(out, br#"{"event":"message","ts":"#);
+                self.clock.write(out, *ts);
+                self.connections.write(out, *conn, client, server);
+                match dir {
+                    Direction::Frontend => put(out, br#","dir":"F""#),
+                    Direction::Backend => put(out, br#","dir":"B""#),
+                }
+                numbered(out, br#","seq":"#, *seq);
+                numbered(out, br#","packet":"#, *packet);
+                if tag.is_some() {
+                    member(out, "tag", tag)?;
+                }
                 put(out, br#","len":"#);
             }
-            None => put(out, br#","len":"#),
         }
         unsigned(out, (*len).into());
         match content {
@@ -121,12 +120,10 @@ impl LineWriter {
             }
         }
         if let Some(query) = query {
-            put(out, br#","query":"#);
-            unsigned(out, *query);
+            numbered(out, br#","query":"#, *query);
         }
         if let Some(elapsed_us) = elapsed_us {
-            put(out, br#","elapsed_us":"#);
-            unsigned(out, *elapsed_us);
+            numbered(out, br#","elapsed_us":"#, *elapsed_us);
         }
         if let Some(sql) = sql {
             self.statements.write(out, sql);

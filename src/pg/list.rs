@@ -79,9 +79,16 @@ impl<'a, T: Decode<'a>> List<'a, T> {
 
     /// The items.
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
-        let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
-        let mut reader = reader.with_encoding(self.encoding);
+        let mut reader = self.reader();
         (0..self.count).map_while(move |_| T::decode(&mut reader).ok())
+    }
+}
+
+impl<'a, T> List<'a, T> {
+    /// A reader of the items.
+    pub(super) const fn reader(&self) -> Reader<'a> {
+        let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
+        reader.with_encoding(self.encoding)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows: their description, their values, and the format that each value has.
 
-use std::fmt;
+use std::{fmt, slice};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
@@ -198,7 +198,19 @@ impl<'a> DataRow<'a> {
 pub struct Value<'a>(pub Option<&'a [u8]>);
 
 impl<'a> Decode<'a> for Value<'a> {
+    #[inline]
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        match reader.sized() {
+            Some(bytes) => Ok(Self(Some(bytes))),
+            None => Self::decode_uncommon(reader),
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Reads one that is NULL, or that is not all there.
+    #[inline(never)]
+    fn decode_uncommon(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let at = reader.position();
         match reader.i32("length of a value")? {
             -1 => Ok(Self(None)),
@@ -260,20 +272,54 @@ impl<'a> Values<'a> {
     }
 
     /// The values, each with its format and type.
-    pub fn iter(&self) -> impl Iterator<Item = FormattedValue<'a>> + use<'a> {
+    pub fn iter(&self) -> FormattedValues<'a> {
         let Self { list, formats, types, settings, redaction, .. } = *self;
-        let last = list.len().saturating_sub(1);
-        list.iter().enumerate().map(move |(index, value)| {
+        let (format, codes) = match formats {
+            Formats::Unknown => (None, [].iter()),
+            Formats::All(format) => (Some(format), [].iter()),
+            Formats::Each(codes) => (None, codes.as_chunks().0.iter()),
+        };
+        FormattedValues {
+            reader: list.reader(),
+            left: list.len(),
+            format,
+            codes,
+            types: types.0.as_chunks().0.iter(),
+            settings,
             // One that may be cut off is no value of its type.
-            let settings = settings.filter(|_| !list.is_cut() || index != last);
-            FormattedValue {
-                value,
-                format: formats.get(index),
-                type_oid: types.get(index),
-                settings,
-                encoding: list.encoding(),
-                redaction,
-            }
+            settings_of_last: settings.filter(|_| !list.is_cut()),
+            redaction,
+        }
+    }
+}
+
+/// The values of [`Values`], one by one.
+#[derive(Clone, Debug)]
+pub struct FormattedValues<'a> {
+    reader: Reader<'a>,
+    left: usize,
+    /// The format of those that have no code.
+    format: Option<Format>,
+    codes: slice::Iter<'a, [u8; 2]>,
+    types: slice::Iter<'a, [u8; 4]>,
+    settings: Option<&'a Settings>,
+    settings_of_last: Option<&'a Settings>,
+    redaction: Redaction,
+}
+
+impl<'a> Iterator for FormattedValues<'a> {
+    type Item = FormattedValue<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<FormattedValue<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(FormattedValue {
+            value: Value::decode(&mut self.reader).ok()?,
+            format: self.codes.next().map_or(self.format, |code| Some(Format(i16::from_be_bytes(*code)))),
+            type_oid: self.types.next().map_or(0, |oid| u32::from_be_bytes(*oid)),
+            settings: if self.left == 0 { self.settings_of_last } else { self.settings },
+            encoding: self.reader.encoding(),
+            redaction: self.redaction,
         })
     }
 }

@@ -14,8 +14,8 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
-use self::fields::Fields;
-use self::scan::{End, Scanner};
+pub use self::fields::CopyFields;
+use self::scan::{End, MARK, Scanner};
 use super::Settings;
 use crate::encoding::Encoding;
 use crate::hex::{Bytea, Hex};
@@ -34,12 +34,8 @@ pub struct CopyRow<'a> {
 
 impl<'a> CopyRow<'a> {
     /// The fields, unescaped, in the text format of their types or in the binary one.
-    pub fn fields(&self) -> impl Iterator<Item = CopyField<'a>> + use<'a> {
-        let form = match self.options.format {
-            CopyFormat::Binary => Form::Binary,
-            CopyFormat::Text | CopyFormat::Csv => Form::Text(self.encoding),
-        };
-        Fields::new(self.bytes, self.options, self.encoding).map(move |bytes| CopyField { bytes, form })
+    pub fn fields(&self) -> CopyFields<'a> {
+        CopyFields::new(self.bytes, self.options, self.encoding)
     }
 
     /// The row as it is on the wire.
@@ -117,6 +113,8 @@ pub struct Splitter {
     state: State,
     /// Whether that was the end.
     is_end: bool,
+    /// Whether it was one row, and nothing else.
+    is_row: bool,
     /// How many bytes that ended in it are in no row, for these were too long.
     too_long: u64,
     /// How many, for something before them was lost.
@@ -156,6 +154,7 @@ impl Splitter {
             before: state,
             state,
             is_end: false,
+            is_row: false,
             too_long: 0,
             lost: 0,
             rest: None,
@@ -176,8 +175,8 @@ impl Splitter {
         let is_plain = |splitter: &Self| splitter.whole.is_empty() && splitter.rest.is_none();
         is_plain(self)
             && is_plain(snapshot)
-            && (self.before, self.is_end, self.too_long, self.lost)
-                == (snapshot.before, snapshot.is_end, snapshot.too_long, snapshot.lost)
+            && (self.before, self.is_end, self.is_row, self.too_long, self.lost)
+                == (snapshot.before, snapshot.is_end, snapshot.is_row, snapshot.too_long, snapshot.lost)
             && (self.state.unfinished, self.longest, self.encoding)
                 == (snapshot.state.unfinished, snapshot.longest, snapshot.encoding)
             && self.options == snapshot.options
@@ -237,6 +236,11 @@ impl Splitter {
         (self.too_long, self.lost, self.rest) = (0, 0, None);
         self.whole.clear();
         self.whole.shrink_to(SMALL);
+        let State { scanner, is_header, unfinished, .. } = &self.state;
+        self.is_row = !is_end && !is_header && *unfinished == 0 && scanner.is_row(data);
+        if self.is_row {
+            return;
+        }
         let mut walk = self.walk(data);
         while let Some(step) = walk.next() {
             let is_carried = step.carried > 0;
@@ -319,16 +323,21 @@ impl<'a> Split<'a> {
     }
 
     fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, bool)> + use<'a> {
-        let Self { splitter: Splitter { options, encoding, whole, .. }, data } = self;
-        let mut walk = self.splitter.walk(data);
+        let Self { splitter: Splitter { options, encoding, whole, is_row, .. }, data } = self;
+        let row = |bytes| CopyRow { bytes, options, encoding: *encoding };
+        let mut only = data.split_last().filter(|_| *is_row).map(|(_, bytes)| (row(bytes), false));
+        let mut walk = self.splitter.walk(if *is_row { &[] } else { data });
         std::iter::from_fn(move || {
+            if only.is_some() {
+                return only.take();
+            }
             loop {
                 let step = walk.next()?;
                 match step.end {
                     Some(End::Row) if walk.is_mark(&step, whole) => return None,
                     Some(End::Row) if !step.is_dropped => {
                         let bytes = walk.state.scanner.without_end(step.bytes(whole));
-                        return Some((CopyRow { bytes, options, encoding: *encoding }, step.is_header));
+                        return Some((row(bytes), step.is_header));
                     }
                     Some(End::Rest) => return None,
                     _ => {}
@@ -426,7 +435,7 @@ impl<'a> Walk<'a> {
     /// row for PostgreSQL 18 and later, it cannot be told from one.
     fn is_mark(&self, step: &Step<'_>, whole: &[u8]) -> bool {
         let scanner = &self.state.scanner;
-        scanner.has_mark() && scanner.without_end(step.bytes(whole)) == b"\\."
+        scanner.has_mark() && scanner.without_end(step.bytes(whole)) == MARK
     }
 }
 

@@ -169,6 +169,7 @@ impl<'a> TypedValue<'a> {
     }
 
     /// How its bytes are written, where that takes no more than a look at them.
+    #[inline]
     pub(crate) fn verbatim(&self) -> Option<Verbatim> {
         if self.format != Format::Text {
             return None;

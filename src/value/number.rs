@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digits;
 use crate::reader::Reader;
 
 /// A boolean as a server writes it, `t` or `f`, or as it takes it from clients ("Boolean Type").
@@ -40,13 +41,18 @@ pub(super) fn int<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Whether it is an integer as JSON has it, of so many digits at the most: no sign but a minus, no zero before others.
+#[inline]
 pub(super) fn is_canonical(text: &[u8], most: usize) -> bool {
-    let digits = match text {
-        [b'0'] => return true,
-        [b'-', digits @ ..] => digits,
-        digits => digits,
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
     };
-    digits.len() <= most && digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
+    let has_zero = digits.first() == Some(&b'0') && (is_negative || digits.len() > 1);
+    let are_digits = || match digits::word(digits) {
+        Some(word) => digits::are_digits(word, digits.len()),
+        None => digits.iter().all(u8::is_ascii_digit),
+    };
+    (1..=most).contains(&digits.len()) && !has_zero && are_digits()
 }
 
 /// A floating-point number: what a type of fewer digits cannot hold is none.

@@ -4,9 +4,9 @@
 use serde::Serialize;
 
 use super::serializer::{Error, Serializer};
-use super::tokens::{escaped, is_plain, plain, put, signed, string, unsigned};
+use super::tokens::{escaped, numbered, plain, plain_until, put, signed, string, unsigned, verbatim};
 use crate::hex;
-use crate::pg::copy::{CopyData, CopyPiece};
+use crate::pg::copy::{CopyData, CopyPiece, CopyRows};
 use crate::pg::extended::TargetKind;
 use crate::pg::list::{List, Oid};
 use crate::pg::message::{Body, Message};
@@ -14,6 +14,7 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Field, Format, FormattedValue, Values};
 use crate::pg::text::{Sql, Text};
 use crate::value::Verbatim;
+use crate::value::copy::CopyRow;
 
 /// Writes the members `type` and, of a message with fields, `body`, with a comma before them.
 pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Error> {
@@ -71,14 +72,17 @@ pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<
             put(out, br#","type":"CopyData","body":{"data":"#);
             piece(out, data)?;
         }
+        Message::CopyData(CopyData { rows: Some(rows), .. }) if has_rows_alone(rows) => {
+            put(out, br#","type":"CopyData","body":{"rows":"#);
+            copy_rows(out, rows)?;
+        }
         Message::CommandComplete(complete) => {
             put(out, br#","type":"CommandComplete","body":{"command_tag":"#);
             text(out, complete.command_tag);
             put(out, br#","command":"#);
             text(out, complete.command);
             if let Some(rows) = complete.rows {
-                put(out, br#","rows":"#);
-                unsigned(out, rows);
+                numbered(out, br#","rows":"#, rows);
             }
         }
         Message::ReadyForQuery(ready) => {
@@ -122,7 +126,9 @@ fn derived(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Error> {
 #[inline]
 pub(super) fn text(out: &mut Vec<u8>, text: Text<'_>) {
     // In every encoding of a client, ASCII is ASCII.
-    if is_plain(text.0) { plain(out, text.0) } else { uncommon_text(out, text) }
+    if !plain(out, text.0) {
+        uncommon_text(out, text);
+    }
 }
 
 #[inline(never)]
@@ -151,6 +157,55 @@ fn piece(out: &mut Vec<u8>, piece: &CopyPiece<'_>) -> Result<(), Error> {
         return piece.serialize(Serializer::new(out));
     }
     text(out, Text(piece.bytes, piece.encoding));
+    Ok(())
+}
+
+/// Whether there is nothing to write but rows, each as an array of its values.
+fn has_rows_alone(rows: &CopyRows<'_>) -> bool {
+    let CopyRows { split, keys, redaction } = rows;
+    let others = split.unfinished() + split.too_long() + split.lost();
+    others == 0 && keys.is_empty() && !redaction.hides_values() && split.header().is_none() && split.rest().is_none()
+}
+
+fn copy_rows(out: &mut Vec<u8>, rows: &CopyRows<'_>) -> Result<(), Error> {
+    out.push(b'[');
+    for (index, row) in rows.split.rows().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        copy_row(out, &row)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn copy_row(out: &mut Vec<u8>, row: &CopyRow<'_>) -> Result<(), Error> {
+    let mut fields = row.fields();
+    let start = out.len();
+    loop {
+        // A plain field is copied while it is looked for where it ends.
+        put(out, b",\"");
+        let before = out.len();
+        match fields.next_plain(|line, delimiter| plain_until(out, line, delimiter)) {
+            Some(Some(_)) => out.push(b'"'),
+            Some(None) => {
+                out.truncate(before - 1);
+                put(out, b"null");
+            }
+            None => {
+                out.truncate(before - 1);
+                let Some(field) = fields.next() else { break };
+                field.serialize(Serializer::new(out))?;
+            }
+        }
+    }
+    // Behind the last field there is a comma as well as before the first.
+    out.pop();
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'[',
+        None => out.push(b'['),
+    }
+    out.push(b']');
     Ok(())
 }
 
@@ -197,12 +252,10 @@ fn format(out: &mut Vec<u8>, format: Format) {
 fn field(out: &mut Vec<u8>, field: &Field<'_>) {
     put(out, br#"{"name":"#);
     text(out, field.name);
-    put(out, br#","table_oid":"#);
-    unsigned(out, field.table_oid.0.into());
+    numbered(out, br#","table_oid":"#, field.table_oid.0.into());
     put(out, br#","attribute_number":"#);
     signed(out, field.attribute_number.into());
-    put(out, br#","type_oid":"#);
-    unsigned(out, field.type_oid.0.into());
+    numbered(out, br#","type_oid":"#, field.type_oid.0.into());
     put(out, br#","type_size":"#);
     signed(out, field.type_size.into());
     put(out, br#","type_modifier":"#);
@@ -218,27 +271,103 @@ pub(super) fn values(out: &mut Vec<u8>, values: &Values<'_>) -> Result<(), Error
         return values.serialize(Serializer::new(out));
     }
     out.push(b'[');
-    for (index, item) in values.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
+    for item in values.iter() {
         value(out, &item)?;
+        out.push(b',');
+    }
+    // There is none behind the last.
+    if out.last() == Some(&b',') {
+        out.pop();
     }
     out.push(b']');
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(), Error> {
     let Some(bytes) = value.value.0 else { return bare(out, b"null") };
-    if value.redaction.hides_values() {
+    let Some(typed) = value.typed().filter(|_| !value.redaction.hides_values()) else {
         return value.serialize(Serializer::new(out));
-    }
-    let Some(typed) = value.typed() else { return value.serialize(Serializer::new(out)) };
+    };
     match typed.verbatim() {
-        Some(Verbatim::Json) => out.extend_from_slice(bytes),
-        Some(Verbatim::Text) if is_plain(bytes) => plain(out, bytes),
+        Some(Verbatim::Json) => verbatim(out, bytes),
+        Some(Verbatim::Text) if plain(out, bytes) => {}
         _ => return typed.serialize(Serializer::new(out)),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pg::row::Value;
+    use crate::redaction::Redaction;
+    use crate::sql::statement::{CopyFormat, CopyOptions};
+    use crate::value::Settings;
+    use crate::value::copy::Splitter;
+
+    fn settings(encoding: &str) -> Settings {
+        let mut settings = Settings::default();
+        settings.parameter(b"client_encoding", encoding.as_bytes());
+        settings
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_written_as_they_are_derived(
+            fields in proptest::collection::vec(
+                prop_oneof![
+                    3 => proptest::sample::select(vec![
+                        "", "7", "-12345", "\\N", "NULL", "\\.", "a\\tb", "\"two\"", "\"a,\"\"b\"", "'x'", "a'b", "\u{7f}",
+                        "größe", "\u{9b}", "|", ",", "\\",
+                    ]).prop_map(str::to_owned),
+                    1 => "[ -~]{0,70}",
+                ],
+                0..12,
+            ),
+            ends in proptest::collection::vec(proptest::sample::select(vec!["\t", "\t", ",", ",", "|", "\n", "\n"]), 12),
+            options in proptest::sample::select(vec![
+                CopyOptions::new(CopyFormat::Text),
+                CopyOptions { delimiter: b'|', null: b"NULL".into(), ..CopyOptions::new(CopyFormat::Text) },
+                CopyOptions::new(CopyFormat::Csv),
+                CopyOptions { quote: b'\'', escape: b'\\', ..CopyOptions::new(CopyFormat::Csv) },
+                CopyOptions { has_header: true, ..CopyOptions::new(CopyFormat::Csv) },
+            ]),
+            encoding in proptest::sample::select(vec!["UTF8", "LATIN1", "SJIS"]),
+            by_line: bool,
+        ) {
+            let data: String = fields.iter().zip(ends).flat_map(|(field, end)| [field, end]).collect();
+            let pieces: Vec<&str> = if by_line { data.split_inclusive('\n').collect() } else { vec![&data] };
+            let settings = settings(encoding);
+            let (encoding, redaction) = (settings.encoding(), Redaction::Secrets);
+            let mut splitter = Splitter::new(options, &settings, 1_000);
+            for bytes in pieces.into_iter().map(str::as_bytes) {
+                splitter.push(bytes);
+                let data = CopyPiece { bytes, format: Some(Format::TEXT), encoding, is_torn: false, redaction };
+                let rows = Some(CopyRows { split: splitter.split(bytes), keys: &[], redaction });
+                let message = Message::CopyData(CopyData { data, rows });
+                let (mut written, mut expected) = (Vec::new(), Vec::new());
+                type_and_body(&mut written, &message).unwrap();
+                derived(&mut expected, &message).unwrap();
+                prop_assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap());
+            }
+        }
+
+        #[test]
+        fn values_are_written_as_they_are_derived(
+            text in prop_oneof!["-?0?[0-9]{0,20}", "[0-9]{1,10}.?", "[ -~]{0,70}", "\\PC{0,20}"],
+            type_oid in proptest::sample::select(vec![0, 16, 20, 21, 23, 25, 26, 701, 1042, 1700]),
+        ) {
+            let settings = settings("UTF8");
+            let value = Value(Some(text.as_bytes()));
+            let value = FormattedValue::new(value, Some(Format::TEXT), settings.encoding(), Redaction::Secrets);
+            let value = FormattedValue { type_oid, settings: Some(&settings), ..value };
+            let (mut written, mut expected) = (Vec::new(), Vec::new());
+            super::value(&mut written, &value).unwrap();
+            value.serialize(Serializer::new(&mut expected)).unwrap();
+            prop_assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap());
+        }
+    }
 }

@@ -1,7 +1,11 @@
-//! What many lines begin with, kept as it is written: a time in the same second, the ends of the same connection.
+//! What many lines begin with, kept as it is written: a time in the same second, the ends of the same connection, all that
+//! messages in one packet have in common.
 
-use super::tokens::{put, string, unsigned};
+use std::ops::Range;
+
+use super::tokens::{numbered, put, string, unsigned};
 use crate::digits;
+use crate::direction::Direction;
 use crate::time::{Precision, Timestamp};
 
 /// Writes times: many are the last one again, and most are in the same second.
@@ -51,7 +55,7 @@ impl Clock {
     }
 }
 
-/// Writes the members `conn`, `client` and `server`, of connections whose lines come by turns.
+/// Writes what lines of connections begin with that come by turns.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     /// The last connection of each remainder of its number. None at all until there is one.
@@ -67,36 +71,157 @@ struct Kept {
     conn: Option<u64>,
     client: String,
     server: String,
-    /// The members, with a comma before them.
+    /// The members `conn`, `client` and `server`, each with a comma before it.
     written: Vec<u8>,
+    message: Beginning,
+}
+
+/// How the line of a message began, up to the number of `len`.
+#[derive(Clone, Debug, Default)]
+struct Beginning {
+    written: Vec<u8>,
+    ts: Timestamp,
+    seq: u64,
+    packet: u64,
+    /// Where the letter of `dir`, the number of `seq` and the letter of `tag` are.
+    dir_at: usize,
+    seq_at: Range<usize>,
+    tag_at: usize,
+}
+
+/// What the line of a message begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    pub(super) ts: Timestamp,
+    pub(super) conn: u64,
+    pub(super) client: &'a str,
+    pub(super) server: &'a str,
+    pub(super) dir: Direction,
+    pub(super) seq: u64,
+    pub(super) packet: u64,
 }
 
 impl Connections {
-    #[inline(always)]
+    /// Writes the members `conn`, `client` and `server`.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, conn: u64, client: &str, server: &str) {
-        match self.kept.get(conn as usize % KEPT) {
-            Some(kept) if kept.conn == Some(conn) && kept.client == client && kept.server == server => {
-                out.extend_from_slice(&kept.written);
-            }
-            _ => self.write_and_keep(out, conn, client, server),
+        if let Some(kept) = self.get(conn, client, server) {
+            out.extend_from_slice(&kept.written);
         }
     }
 
+    /// Writes all that is before the number of `len`, of a message whose tag is a letter.
+    #[inline(always)]
+    pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>, tag: u8) {
+        let Some(Kept { written, message, .. }) = self.get(head.conn, head.client, head.server) else { return };
+        if !message.goes_on(head) {
+            message.begin(written, clock, head);
+        }
+        message.set(head.dir, tag);
+        out.extend_from_slice(&message.written);
+    }
+
+    #[inline(always)]
+    fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut Kept> {
+        match self.kept.get(conn as usize % KEPT) {
+            Some(kept)
+                if kept.conn == Some(conn)
+                    && is_same(kept.client.as_bytes(), client.as_bytes())
+                    && is_same(kept.server.as_bytes(), server.as_bytes()) => {}
+            _ => self.keep(conn, client, server),
+        }
+        self.kept.get_mut(conn as usize % KEPT)
+    }
+
     #[inline(never)]
-    fn write_and_keep(&mut self, out: &mut Vec<u8>, conn: u64, client: &str, server: &str) {
-        let start = out.len();
-        put(out, br#","conn":"#);
-        unsigned(out, conn);
-        put(out, br#","client":"#);
-        string(out, client);
-        put(out, br#","server":"#);
-        string(out, server);
+    fn keep(&mut self, conn: u64, client: &str, server: &str) {
+        let mut written = Vec::new();
+        numbered(&mut written, br#","conn":"#, conn);
+        put(&mut written, br#","client":"#);
+        string(&mut written, client);
+        put(&mut written, br#","server":"#);
+        string(&mut written, server);
         if self.kept.is_empty() {
             self.kept.resize(KEPT, Kept::default());
         }
         if let Some(kept) = self.kept.get_mut(conn as usize % KEPT) {
-            let written = out.get(start..).unwrap_or_default().to_vec();
-            *kept = Kept { conn: Some(conn), client: client.to_owned(), server: server.to_owned(), written };
+            let (client, server) = (client.to_owned(), server.to_owned());
+            *kept = Kept { conn: Some(conn), client, server, written, message: Beginning::default() };
+        }
+    }
+}
+
+impl Beginning {
+    /// Counts `seq` up, where this is the next message, and in the same packet: so it is with most.
+    #[inline(always)]
+    fn goes_on(&mut self, head: &Head<'_>) -> bool {
+        if (self.seq.checked_add(1), self.packet) != (Some(head.seq), head.packet)
+            || self.ts != head.ts
+            || self.ts.precision() != head.ts.precision()
+        {
+            return false;
+        }
+        self.seq = head.seq;
+        self.written.get_mut(self.seq_at.clone()).is_some_and(digits::increment)
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, connection: &[u8], clock: &mut Clock, head: &Head<'_>) {
+        let out = &mut self.written;
+        out.clear();
+        put(out, br#"{"event":"message","ts":"#);
+        clock.write(out, head.ts);
+        out.extend_from_slice(connection);
+        put(out, br#","dir":""#);
+        self.dir_at = out.len();
+        put(out, br#"B","seq":"#);
+        let seq_at = out.len();
+        unsigned(out, head.seq);
+        self.seq_at = seq_at..out.len();
+        numbered(out, br#","packet":"#, head.packet);
+        put(out, br#","tag":""#);
+        self.tag_at = out.len();
+        put(out, br#" ","len":"#);
+        (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
+    }
+
+    #[inline(always)]
+    fn set(&mut self, dir: Direction, tag: u8) {
+        if let Some(letter) = self.written.get_mut(self.dir_at) {
+            *letter = if dir == Direction::Frontend { b'F' } else { b'B' };
+        }
+        if let Some(letter) = self.written.get_mut(self.tag_at) {
+            *letter = tag;
+        }
+    }
+}
+
+/// Whether texts are the same: without a call where they have 8 to 16 bytes, as most addresses have.
+#[inline(always)]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.first_chunk::<8>(), other.first_chunk(), one.last_chunk::<8>(), other.last_chunk()) {
+        (Some(a), Some(b), Some(c), Some(d)) if one.len() <= 16 => (a == b) & (c == d),
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_the_same_where_all_their_bytes_are() {
+        for len in 0..40 {
+            let text = vec![b'x'; len];
+            assert!(is_same(&text, &text.clone()));
+            assert!(!is_same(&text, &[&text[..], b"x"].concat()));
+            for at in 0..len {
+                let mut other = text.clone();
+                other[at] = b'y';
+                assert!(!is_same(&text, &other));
+            }
         }
     }
 }

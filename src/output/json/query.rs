@@ -2,7 +2,7 @@
 
 use super::bodies::{list, text, transaction_status, values};
 use super::serializer::Error;
-use super::tokens::{put, unsigned};
+use super::tokens::{numbered, put};
 use super::{LineWriter, member};
 use crate::record::QueryRecord;
 use crate::session::execution::{Outcome, Protocol};
@@ -16,10 +16,8 @@ impl LineWriter {
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, *ts);
         self.connections.write(out, *conn, client, server);
-        put(out, br#","query":"#);
-        unsigned(out, *query);
-        put(out, br#","packet":"#);
-        unsigned(out, *packet);
+        numbered(out, br#","query":"#, *query);
+        numbered(out, br#","packet":"#, *packet);
         put(out, br#","started":"#);
         self.clock.write(out, *started);
         if let Some(user) = user {
@@ -51,8 +49,7 @@ impl LineWriter {
             text(out, *portal);
         }
         if let Some(function_oid) = function_oid {
-            put(out, br#","function_oid":"#);
-            unsigned(out, function_oid.0.into());
+            numbered(out, br#","function_oid":"#, function_oid.0.into());
         }
         if let Some(params) = params {
             put(out, br#","params":"#);
@@ -63,13 +60,10 @@ impl LineWriter {
             list(out, command.iter(), text);
         }
         if let Some(rows) = rows {
-            put(out, br#","rows":"#);
-            unsigned(out, *rows);
+            numbered(out, br#","rows":"#, *rows);
         }
-        put(out, br#","bytes_in":"#);
-        unsigned(out, *bytes_in);
-        put(out, br#","bytes_out":"#);
-        unsigned(out, *bytes_out);
+        numbered(out, br#","bytes_in":"#, *bytes_in);
+        numbered(out, br#","bytes_out":"#, *bytes_out);
         match outcome {
             Outcome::Ok => put(out, br#","outcome":"ok""#),
             other => member(out, "outcome", other)?,
@@ -78,28 +72,22 @@ impl LineWriter {
             member(out, "error", error)?;
         }
         if let Some(canceled_by) = canceled_by {
-            put(out, br#","canceled_by":"#);
-            unsigned(out, *canceled_by);
+            numbered(out, br#","canceled_by":"#, *canceled_by);
         }
         if let Some(parse_us) = parse_us {
-            put(out, br#","parse_us":"#);
-            unsigned(out, *parse_us);
+            numbered(out, br#","parse_us":"#, *parse_us);
         }
         if let Some(bind_us) = bind_us {
-            put(out, br#","bind_us":"#);
-            unsigned(out, *bind_us);
+            numbered(out, br#","bind_us":"#, *bind_us);
         }
         if let Some(first_row_us) = first_row_us {
-            put(out, br#","first_row_us":"#);
-            unsigned(out, *first_row_us);
+            numbered(out, br#","first_row_us":"#, *first_row_us);
         }
         if let Some(last_row_us) = last_row_us {
-            put(out, br#","last_row_us":"#);
-            unsigned(out, *last_row_us);
+            numbered(out, br#","last_row_us":"#, *last_row_us);
         }
         if let Some(total_us) = total_us {
-            put(out, br#","total_us":"#);
-            unsigned(out, *total_us);
+            numbered(out, br#","total_us":"#, *total_us);
         }
         if let Some(tx) = tx {
             put(out, br#","tx":"#);

@@ -2,11 +2,11 @@
 //!
 //! Most text needs no escapes: it is looked through sixteen bytes at a time, and copied as it is.
 
-use crate::digits::push_decimal;
+use crate::digits::{self, push_decimal, push_decimal_behind};
 use crate::hex;
 
 /// Appends bytes whose number the compiler knows, which makes them a few moves and no call.
-#[inline]
+#[inline(always)]
 pub(super) fn put<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
     out.extend_from_slice(bytes);
 }
@@ -15,6 +15,12 @@ pub(super) fn put<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
 #[inline]
 pub(super) fn unsigned(out: &mut Vec<u8>, number: u64) {
     push_decimal(out, number);
+}
+
+/// Appends some bytes, at most 24, and a number.
+#[inline]
+pub(super) fn numbered<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], number: u64) {
+    push_decimal_behind(out, before, number);
 }
 
 /// Appends a number.
@@ -28,44 +34,66 @@ pub(super) fn signed(out: &mut Vec<u8>, number: i64) {
 
 /// Appends a string.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    if is_plain(text.as_bytes()) { plain(out, text.as_bytes()) } else { escaped(out, text.as_bytes()) }
-}
-
-/// Appends a string of bytes for which [`is_plain`] holds.
-#[inline]
-pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
-}
-
-/// Whether bytes are ASCII and stand in a string as they are.
-#[inline]
-pub(super) fn is_plain(text: &[u8]) -> bool {
-    // What is no whole chunk is looked at with bytes before it, or with some of its own twice.
-    if let Some(last) = text.last_chunk() {
-        text.as_chunks().0.iter().all(is_plain_16) && is_plain_16(last)
-    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        is_plain_8(u64::from_le_bytes(*first)) & is_plain_8(u64::from_le_bytes(*last))
-    } else if let (Some([a, b, c, d]), Some([e, f, g, h])) = (text.first_chunk(), text.last_chunk()) {
-        is_plain_8(u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]))
-    } else {
-        match *text {
-            [] => true,
-            [a] => is_plain_8(u64::from_le_bytes([a; 8])),
-            [a, .., b] => {
-                let between = text.get(1).copied().unwrap_or(a);
-                is_plain_8(u64::from_le_bytes([a, between, b, b, b, b, b, b]))
-            }
-        }
+    if !plain(out, text.as_bytes()) {
+        escaped(out, text.as_bytes());
     }
 }
 
-// Of sixteen bytes, all are looked at, without a branch: so the compiler makes a few instructions of it.
+/// Appends a string, if its bytes are ASCII and stand in a string as they are; else nothing.
+#[inline(never)]
+pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    let Some(word) = digits::word(text) else {
+        let is_plain = is_plain(text);
+        if is_plain {
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+        }
+        return is_plain;
+    };
+    let blanks = (ONES * 0x20).checked_shl(8 * text.len() as u32).unwrap_or(0);
+    let is_plain = others(word | blanks) == 0;
+    if is_plain {
+        let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+        put(out, &[b'"', a, b, c, d, e, f, g, h]);
+        out.truncate(out.len() - (8 - text.len()));
+        out.push(b'"');
+    }
+    is_plain
+}
+
+/// Whether bytes, eight or more, are ASCII and stand in a string as they are.
+fn is_plain(text: &[u8]) -> bool {
+    // What is no whole chunk is looked at with bytes before it.
+    if let Some(last) = text.last_chunk::<32>() {
+        text.as_chunks().0.iter().all(|chunk| are_plain::<32>(chunk, QUOTE)) && are_plain::<32>(last, QUOTE)
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        are_plain::<16>(first, QUOTE) & are_plain::<16>(last, QUOTE)
+    } else {
+        let is_plain_8 = |word: &[u8; 8]| others(u64::from_le_bytes(*word)) == 0;
+        text.first_chunk().is_some_and(is_plain_8) & text.last_chunk().is_some_and(is_plain_8)
+    }
+}
+
+/// Whether bytes are ASCII that stands in a string as it is, and none is `stop`.
+// All are looked at, without a branch: so the compiler makes a few instructions of it.
 #[inline]
-fn is_plain_16(chunk: &[u8; 16]) -> bool {
-    let is_other = |byte: &u8| (byte.wrapping_sub(0x20) >= 0x5f) | (*byte == b'"') | (*byte == b'\\');
+fn are_plain<const N: usize>(chunk: &[u8; N], stop: u8) -> bool {
+    let is_other =
+        |byte: &u8| (byte.wrapping_sub(0x20) >= 0x5f) | (*byte == QUOTE) | (*byte == b'\\') | (*byte == stop);
     chunk.iter().fold(0, |found, byte| found | u8::from(is_other(byte))) == 0
+}
+
+/// Appends bytes. Few of them are a move and no call.
+#[inline(never)]
+pub(super) fn verbatim(out: &mut Vec<u8>, bytes: &[u8]) {
+    match digits::word(bytes) {
+        Some(word) => {
+            put(out, &word.to_le_bytes());
+            out.truncate(out.len() - (8 - bytes.len()));
+        }
+        None => out.extend_from_slice(bytes),
+    }
 }
 
 #[inline]
@@ -75,8 +103,61 @@ fn has_special(chunk: &[u8; 16]) -> bool {
     chunk.iter().fold(0, |found, byte| found | u8::from(is_special(byte))) != 0
 }
 
-const fn is_plain_8(word: u64) -> bool {
-    specials(word) | word & HIGH == 0
+/// Appends the first bytes of a text, as far as they are ASCII, stand in a string as they are, and are not `stop`. Says how
+/// many they are.
+#[inline]
+pub(super) fn plain_until(out: &mut Vec<u8>, text: &[u8], stop: u8) -> usize {
+    let find = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        let stops = (word ^ (ONES * u64::from(stop))).wrapping_sub(ONES) & HIGH;
+        ((others(word) | stops).trailing_zeros() / 8) as usize
+    };
+    let mut rest = text;
+    // Eight bytes first, for many texts are short.
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        put(out, word);
+        let taken = find(*word);
+        if taken < 8 {
+            out.truncate(out.len() - (8 - taken));
+            return text.len() - rest.len() + taken;
+        }
+        rest = behind;
+        while let Some((chunk, behind)) = rest.split_first_chunk::<32>()
+            && are_plain(chunk, stop)
+        {
+            put(out, chunk);
+            rest = behind;
+        }
+    }
+    if rest.is_empty() {
+        return text.len();
+    }
+    // The zeros behind the last bytes are not plain.
+    let word = last_bytes(text, rest.len());
+    put(out, &word);
+    let taken = find(word);
+    out.truncate(out.len() - (8 - taken));
+    text.len() - rest.len() + taken
+}
+
+/// The last bytes of a text, fewer than eight, with zeros behind them.
+#[inline]
+fn last_bytes(text: &[u8], count: usize) -> [u8; 8] {
+    let word = match text.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last) >> (8 * (8 - count)),
+        // It is all of it.
+        None => digits::word(text).unwrap_or_default(),
+    };
+    word.to_le_bytes()
+}
+
+/// The high bit of each byte of a word that is special or not ASCII: as exact as that of [`specials`].
+const fn others(word: u64) -> u64 {
+    // With one bit changed, the controls are below 0x21, and in place of the blank the quote.
+    let controls = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    // The last character of ASCII is a control, too.
+    (controls | backslash | word.wrapping_add(ONES) | word) & HIGH
 }
 
 /// Appends a string of UTF-8.
@@ -157,6 +238,7 @@ const fn is_special(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f | 0xc2)
 }
 
+const QUOTE: u8 = b'"';
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = ONES << 7;
 
@@ -204,16 +286,22 @@ mod tests {
     #[test]
     fn bytes_are_plain_where_they_are_a_string_between_quotes() {
         for byte in 0..=255_u8 {
-            for len in 1..40 {
+            for len in (0..80).filter(|len| *len < 40 || len % 7 == 0) {
                 for at in 0..len {
                     let mut text = vec![b'x'; len];
                     text[at] = byte;
                     let stays = std::str::from_utf8(&text).is_ok_and(|text| expected(text) == format!("\"{text}\""));
-                    assert_eq!(is_plain(&text), stays, "{byte:#x} at {at} of {len}");
+                    let mut out = b"x".to_vec();
+                    assert_eq!(plain(&mut out, &text), stays, "{byte:#x} at {at} of {len}");
+                    let expected = if stays { [&b"x\""[..], &text, b"\""].concat() } else { b"x".to_vec() };
+                    assert_eq!(out, expected);
+                    let mut out = b"x".to_vec();
+                    let count = plain_until(&mut out, &text, b'|');
+                    assert_eq!(count, if stays && byte != b'|' { len } else { at }, "{byte:#x} at {at} of {len}");
+                    assert_eq!(out, [b"x", &text[..count]].concat());
                 }
             }
         }
-        assert!(is_plain(b""));
     }
 
     #[test]

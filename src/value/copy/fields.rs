@@ -5,42 +5,73 @@ use std::iter::Peekable;
 
 use memchr::{memchr, memchr2};
 
+use super::{CopyField, Form};
 use crate::encoding::Encoding;
 use crate::reader::Reader;
 use crate::sql::statement::{CopyFormat, CopyOptions};
 use crate::value::composite;
 
 /// The fields of a row, one by one.
-pub(super) enum Fields<'a> {
+#[derive(Debug)]
+pub struct CopyFields<'a>(Fields<'a>);
+
+#[derive(Debug)]
+enum Fields<'a> {
     Lines {
         /// What is left; nothing behind the last field.
         rest: Option<&'a [u8]>,
         options: &'a CopyOptions<'static>,
         encoding: Encoding,
+        delimiter: u8,
+        null: &'a [u8],
+        /// Whether nothing but a double quote or a backslash can change what a field means.
+        is_common: bool,
     },
     Binary(Reader<'a>),
 }
 
-impl<'a> Fields<'a> {
+impl<'a> CopyFields<'a> {
     pub(super) fn new(bytes: &'a [u8], options: &'a CopyOptions<'static>, encoding: Encoding) -> Self {
-        if options.format == CopyFormat::Binary {
+        Self(if options.format == CopyFormat::Binary {
             let mut reader = Reader::new(bytes);
             // The number of fields, which are the rest.
             let _ = reader.u16("number of fields");
-            Self::Binary(reader)
+            Fields::Binary(reader)
         } else {
-            Self::Lines { rest: Some(bytes), options, encoding }
-        }
+            let has_quotes = options.format == CopyFormat::Csv && options.quote != b'"';
+            let is_common = !has_quotes && !encoding.has_second_bytes();
+            let (delimiter, null) = (options.delimiter, &*options.null);
+            Fields::Lines { rest: Some(bytes), options, encoding, delimiter, null, is_common }
+        })
+    }
+
+    /// The text of the next field, or nothing where it is NULL, if it ends before the first byte that is not plain. How many
+    /// are plain is what `plain` says, of what is left of the row and for the delimiter: a double quote, a backslash and the
+    /// delimiter must not be. Else [`CopyFields::next`] gives the field.
+    #[inline]
+    pub(crate) fn next_plain(&mut self, plain: impl FnOnce(&[u8], u8) -> usize) -> Option<Option<&'a [u8]>> {
+        let Fields::Lines { rest, delimiter, null, is_common: true, .. } = &mut self.0 else { return None };
+        let line = (*rest)?;
+        let (text, behind) = line.split_at_checked(plain(line, *delimiter))?;
+        *rest = match behind {
+            [] => None,
+            [next, behind @ ..] if next == delimiter => Some(behind),
+            _ => return None,
+        };
+        Some(Some(text).filter(|text| text != null))
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<Cow<'a, [u8]>>;
+impl<'a> Iterator for CopyFields<'a> {
+    type Item = CopyField<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Binary(reader) => composite::value(reader).map(|field| field.map(Cow::Borrowed)),
-            Self::Lines { rest, options, encoding } => {
+    fn next(&mut self) -> Option<CopyField<'a>> {
+        match &mut self.0 {
+            Fields::Binary(reader) => {
+                let field = composite::value(reader)?;
+                Some(CopyField { bytes: field.map(Cow::Borrowed), form: Form::Binary })
+            }
+            Fields::Lines { rest, options, encoding, .. } => {
                 let line = (*rest)?;
                 let raw = if options.format == CopyFormat::Csv {
                     Raw::csv(line, options, *encoding)
@@ -49,14 +80,15 @@ impl<'a> Iterator for Fields<'a> {
                 };
                 *rest = line.get(raw.length + 1..);
                 let bytes = line.get(..raw.length).unwrap_or_default();
+                let form = Form::Text(*encoding);
                 if raw.has_quotes {
-                    return Some(raw.unescaped);
+                    return Some(CopyField { bytes: raw.unescaped, form });
                 } else if bytes == &*options.null {
-                    return Some(None);
+                    return Some(CopyField { bytes: None, form });
                 }
                 // What stands for a default value is given as it stands there.
                 let unescaped = raw.unescaped.filter(|_| options.default.as_deref() != Some(bytes));
-                Some(Some(unescaped.unwrap_or(Cow::Borrowed(bytes))))
+                Some(CopyField { bytes: Some(unescaped.unwrap_or(Cow::Borrowed(bytes))), form })
             }
         }
     }

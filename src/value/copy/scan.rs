@@ -39,6 +39,13 @@ impl Scanner {
         }
     }
 
+    /// Whether bytes are one row and nothing else, as far as a single look says so: so it is with nearly all that a server
+    /// sends. What has begun must be empty, and is so again behind them.
+    #[inline]
+    pub(super) fn is_row(&self, bytes: &[u8]) -> bool {
+        matches!(self, Self::Lines(lines) if lines.is_row(bytes))
+    }
+
     /// How many bytes belong to what has begun, and what ends with them, if anything.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
         let found = match self {
@@ -101,6 +108,9 @@ impl Scanner {
     }
 }
 
+/// A line that older clients send behind the last row.
+pub(super) const MARK: &[u8] = b"\\.";
+
 /// Rows that end with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lines {
@@ -158,6 +168,14 @@ impl Lines {
             }
         }
         (bytes.len(), None)
+    }
+
+    /// [`Scanner::is_row`], of lines that are known to end with line feeds.
+    fn is_row(&self, bytes: &[u8]) -> bool {
+        let Some((b'\n', row)) = bytes.split_last() else { return false };
+        let Self { line_end, in_quotes, is_escaped, skips, lost, .. } = self;
+        let is_between = *line_end == LineEnd::Lf && !(*in_quotes || *is_escaped || *skips) && lost.is_none();
+        is_between && self.plain(bytes) == row.len() && row != MARK
     }
 
     /// How many of the first bytes mean nothing but themselves.

@@ -204,11 +204,12 @@ proptest! {
         cuts in proptest::collection::vec(0_usize..80, 0..6),
         format in proptest::sample::select(vec![CopyFormat::Text, CopyFormat::Csv, CopyFormat::Binary]),
         starts in any::<bool>(),
+        encoding in proptest::sample::select(vec!["SJIS", "UTF8"]),
     ) {
         let header: &[u8] = if starts && format == CopyFormat::Binary { b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0" } else { b"" };
         let data = [header, &data].concat();
         let mut settings = Settings::default();
-        settings.parameter(b"client_encoding", b"SJIS");
+        settings.parameter(b"client_encoding", encoding.as_bytes());
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(data.len())).chain([0, data.len()]).collect();
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &data[cut[0]..cut[1]]).collect();
@@ -233,7 +234,8 @@ proptest! {
         let in_encoding = |name: &[u8]| {
             let mut settings = Settings::default();
             settings.parameter(b"client_encoding", name);
-            split(&options, &settings, 1_000, &[&data])
+            let lines: Vec<&[u8]> = data.split_inclusive(|byte| *byte == b'\n').collect();
+            [split(&options, &settings, 1_000, &[&data]), split(&options, &settings, 1_000, &lines)]
         };
         // What is fast is not done where the second byte of a character may look like ASCII.
         prop_assert_eq!(in_encoding(b"UTF8"), in_encoding(b"SJIS"));
