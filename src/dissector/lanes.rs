@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Fate, Sink, accept};
-use crate::packet::{Block, NotTcp, Origin};
+use crate::packet::{self, Block, NotTcp, Origin};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Shared};
@@ -125,7 +125,8 @@ impl Dissector {
         // Buffers that hold something may double.
         let mut most_held = self.held.saturating_mul(2);
         for index in next..block.len() {
-            let Some((ts, segment)) = block.segment(index) else { break };
+            let Some(packet) = block.packet(index) else { break };
+            let (ts, segment) = (packet.ts, packet::decode(&packet));
             let payload = segment.as_ref().map_or(0, |segment| segment.payload.len());
             bytes += payload;
             most_held = most_held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
@@ -138,7 +139,7 @@ impl Dissector {
                     match self.table.get_mut(&pair) {
                         Some(Entry::Live(connection)) => {
                             let part = self.lanes.parts.get_mut(connection.home.index());
-                            let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
+                            let (Some(part), Ok(index)) = (part, u32::try_from(index)) else { break };
                             if segment.syn || segment.fin || segment.rst || !connection.is_steady() {
                                 break;
                             }
@@ -146,7 +147,7 @@ impl Dissector {
                                 connection.place = (run, part.connections.len() as u32);
                                 part.connections.push(pair);
                             }
-                            part.steps.push(Step { packet, connection: connection.place.1 });
+                            part.steps.push(Step { packet: index, connection: connection.place.1 });
                             part.load += segment.payload.len();
                         }
                         None if !self.config.is_of_interest(&segment) => plan.counters.other_packets += 1,
@@ -160,7 +161,7 @@ impl Dissector {
             plan.last = ts;
             plan.latest = plan.latest.max(ts);
             plan.counters.packets += 1;
-            plan.counters.packet_bytes += block.captured(index) as u64;
+            plan.counters.packet_bytes += packet.data.len() as u64;
         }
         plan
     }
@@ -225,10 +226,12 @@ impl Lane<'_> {
     fn run(&mut self, sink: &mut impl Sink) {
         let Self { part, config, shared, block, first, counters, held } = self;
         let Part { steps, lent, .. } = &mut **part;
-        for Step { packet, connection } in &*steps {
-            let Some((ts, Ok(segment))) = block.segment(*packet as usize) else { continue };
+        for Step { packet: index, connection } in &*steps {
+            let Some(packet) = block.packet(*index as usize) else { continue };
+            // It was decoded when it was planned, too: that costs less than to keep what came of it.
+            let Ok(segment) = packet::decode(&packet) else { continue };
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
-            let origin = Origin { packet: *first + u64::from(*packet), ts };
+            let origin = Origin { packet: *first + u64::from(*index), ts: packet.ts };
             let direction = connection.direction_of(&segment);
             let mut engine = Engine { config, counters, shared, sink };
             let fate = accept(&mut engine, connection, direction, &segment, origin, held);

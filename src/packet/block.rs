@@ -1,8 +1,6 @@
-//! Packets in one buffer, with the segments that they carry: what threads hand to each other.
+//! Packets in one buffer: what threads hand to each other.
 
-use std::ops::Range;
-
-use super::{LinkType, NotTcp, Packet, Segment, decode};
+use super::{LinkType, Packet};
 use crate::time::Timestamp;
 
 /// Packets, in their order.
@@ -12,15 +10,15 @@ pub struct Block {
     bytes: Vec<u8>,
 }
 
-/// A packet whose bytes are in a block.
+/// A packet whose bytes are in a block. There is one for each packet, and it goes from one core's cache to another's: it is
+/// kept small.
 #[derive(Debug)]
 struct Found {
     ts: Timestamp,
     link: LinkType,
     orig_len: u32,
-    data: Range<usize>,
-    /// Its segment but for the payload, and where that is.
-    segment: Result<(Segment<'static>, Range<usize>), NotTcp>,
+    start: u32,
+    len: u32,
 }
 
 impl Block {
@@ -39,18 +37,12 @@ impl Block {
         self.bytes.len()
     }
 
-    /// Copies a packet behind the others, and decodes it.
+    /// Copies a packet behind the others. A block is full, and takes none, with 4 GiB.
     pub fn push(&mut self, packet: &Packet<'_>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(packet.data);
-        let segment = decode(packet).map(|segment| {
-            let payload = segment.payload;
-            // It is a part of the data.
-            let from = start + payload.as_ptr().addr().saturating_sub(packet.data.as_ptr().addr());
-            (Segment { payload: &[], ..segment }, from..from + payload.len())
-        });
-        let Packet { ts, link, orig_len, .. } = *packet;
-        self.packets.push(Found { ts, link, orig_len, data: start..self.bytes.len(), segment });
+        let Packet { ts, link, data, orig_len } = *packet;
+        let (Ok(start), Ok(len)) = (u32::try_from(self.bytes.len()), u32::try_from(data.len())) else { return };
+        self.bytes.extend_from_slice(data);
+        self.packets.push(Found { ts, link, orig_len, start, len });
     }
 
     /// Takes everything out; the buffers are kept.
@@ -62,23 +54,8 @@ impl Block {
     /// A packet by its index.
     #[inline]
     pub fn packet(&self, index: usize) -> Option<Packet<'_>> {
-        let Found { ts, link, orig_len, ref data, .. } = *self.packets.get(index)?;
-        Some(Packet { ts, link, data: self.bytes.get(data.clone()).unwrap_or_default(), orig_len })
-    }
-
-    /// What a packet carries, and when it was captured.
-    #[inline]
-    pub fn segment(&self, index: usize) -> Option<(Timestamp, Result<Segment<'_>, NotTcp>)> {
-        let found = self.packets.get(index)?;
-        let segment = found.segment.as_ref().map_err(|why| *why).map(|(segment, payload)| {
-            let payload = self.bytes.get(payload.clone()).unwrap_or_default();
-            Segment { payload, ..*segment }
-        });
-        Some((found.ts, segment))
-    }
-
-    /// How many bytes of a packet were captured.
-    pub(crate) fn captured(&self, index: usize) -> usize {
-        self.packets.get(index).map_or(0, |found| found.data.len())
+        let Found { ts, link, orig_len, start, len } = *self.packets.get(index)?;
+        let (start, len) = (start as usize, len as usize);
+        Some(Packet { ts, link, data: self.bytes.get(start..start + len).unwrap_or_default(), orig_len })
     }
 }
