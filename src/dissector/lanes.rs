@@ -10,7 +10,8 @@
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::connection::Connection;
 use super::engine::Engine;
@@ -38,6 +39,8 @@ pub(super) struct Lanes {
     failed: u32,
     /// What each home has to do.
     parts: [Part; HOMES],
+    /// The other threads.
+    pool: Option<ThreadPool>,
 }
 
 /// Steps that depend on each other.
@@ -167,9 +170,13 @@ impl Dissector {
     }
 
     fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
-        let Self { lanes, homes, config, table, counters, .. } = self;
+        let Self { lanes: Lanes { parts, pool, .. }, homes, config, table, counters, .. } = self;
+        if pool.is_none() {
+            // Without threads, this one does it all.
+            *pool = ThreadPoolBuilder::new().num_threads(sinks.len().saturating_sub(1).max(1)).build().ok();
+        }
         let first = counters.packets + 1 - next as u64;
-        let lanes = lanes.parts.iter_mut().zip(homes.each_with_room()).map(|(part, shared)| {
+        let lanes = parts.iter_mut().zip(homes.each_with_room()).map(|(part, shared)| {
             part.lend(table);
             let held = part.held();
             Lane { part, config, shared, block, first, counters: Counters::default(), held }
@@ -185,14 +192,17 @@ impl Dissector {
                 lane.run(sink);
             }
         };
-        thread::scope(|scope| {
-            if let Some((own, sinks)) = sinks.split_first_mut() {
-                for sink in sinks.iter_mut().take(others) {
-                    scope.spawn(|| work(sink));
-                }
-                work(own);
+        if let Some((own, sinks)) = sinks.split_first_mut() {
+            match pool {
+                Some(pool) => pool.in_place_scope(|scope| {
+                    for sink in sinks.iter_mut().take(others) {
+                        scope.spawn(|_| work(sink));
+                    }
+                    work(own);
+                }),
+                None => work(own),
             }
-        });
+        }
         for lane in lanes {
             *counters += &lane.counters;
             self.held += lane.held;
