@@ -149,6 +149,7 @@ pub trait Sink {
     fn end_packet(&mut self, _packet: u64) {}
 
     /// Takes a message before its record is made; decoded, unless nobody had to look into it.
+    #[inline(always)]
     fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
         self.record(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
     }

@@ -1,9 +1,9 @@
 //! Connections dissected side by side, on several threads.
 //!
 //! Most packets only matter to their own connection. A run of such packets, one behind the other, is planned: each is found
-//! its connection, and each home of connections a lane. Then the connections are lent to the lanes, which threads take one after
-//! the other, and taken back. Whatever else is in a capture (connections that begin and end, what cannot be understood, limits of memory that
-//! come near) ends a run, and is dissected by itself.
+//! its connection, and each home of connections a lane. Then the connections are lent to the lanes, which threads take one
+//! after the other, and taken back. Whatever else is in a capture (connections that begin and end, what cannot be
+//! understood, limits of memory that come near) ends a run, and is dissected by itself.
 //!
 //! So what is said of a packet is the same as without lanes, byte for byte: in a run, nothing that one connection does can
 //! be seen by those of another lane. [`Sink::end_packet`] tells where in the order of packets records belong.
@@ -45,10 +45,12 @@ pub(super) struct Lanes {
 
 /// Steps that depend on each other.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Part {
     steps: Vec<Step>,
     connections: Vec<Pair>,
     /// The same, while they are lent.
+    #[expect(clippy::vec_box, reason = "the table has them in boxes")]
     lent: Vec<Box<Connection>>,
     /// What it costs, in bytes of payload.
     load: usize,
@@ -71,7 +73,8 @@ struct Plan {
     latest: Timestamp,
 }
 
-/// A part, and what it is done with.
+/// A part, and what it is done with; apart from what other threads write to.
+#[repr(align(128))]
 struct Lane<'a> {
     part: &'a mut Part,
     config: &'a Config,

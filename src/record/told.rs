@@ -73,6 +73,7 @@ impl<'a> Told<'a> {
     }
 
     /// What its line says. The message is given what only its session knows of it.
+    #[inline(always)]
     pub fn record<'m>(&self, decoded: &'m mut Decoded<'a>) -> MessageRecord<'m>
     where
         'a: 'm,
@@ -126,6 +127,7 @@ impl<'a> Told<'a> {
     }
 
     /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
+    #[inline(always)]
     fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
         match message {
             Message::CopyData(copy) => {
