@@ -217,7 +217,7 @@ fn hand_on(out: &mut Out, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
 impl Selection {
     fn wants(&mut self, record: &Record<'_>) -> bool {
         match record {
-            Record::Message(message) => self.wants_message(message.content.name()),
+            Record::Message(message) => self.wants_message(|| message.content.name()),
             Record::Query(query) => self.left > 0 && self.selects(query),
             Record::Session(_) => self.left > 0,
             Record::Loss(_) => self.losses && self.left > 0,
@@ -225,12 +225,14 @@ impl Selection {
         }
     }
 
-    fn wants_message(&mut self, name: &str) -> bool {
-        let wanted = self.messages
-            && self.left > 0
-            && (self.types.is_empty() || self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
+    fn wants_message(&mut self, name: impl FnOnce() -> &'static str) -> bool {
+        let wanted = self.messages && self.left > 0 && (self.types.is_empty() || self.has_type(name()));
         self.left -= u64::from(wanted);
         wanted
+    }
+
+    fn has_type(&self, name: &str) -> bool {
+        self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     }
 
     /// Whether a request is among those that were asked for.
@@ -253,7 +255,7 @@ impl Sink for Lines {
     }
 
     fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
-        if !self.selection.wants_message(told.name(decoded.as_ref())) {
+        if !self.selection.wants_message(|| told.name(decoded.as_ref())) {
             return;
         }
         let Way::Spread(spread) = &mut self.way else {
