@@ -112,7 +112,7 @@ impl Dissector {
         let loads = || self.lanes.parts.iter().map(|part| part.load);
         if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
             self.lanes.failed = self.lanes.failed.saturating_add(1).min(8);
-            self.lanes.from = self.counters.packets + ((at_least as u64) << self.lanes.failed);
+            self.lanes.from = self.counters.packets + ((at_least.max(1) as u64) << self.lanes.failed);
             return 0;
         }
         self.lanes.failed = 0;
@@ -178,7 +178,7 @@ impl Dissector {
             // Without threads, this one does it all.
             *pool = ThreadPoolBuilder::new().num_threads(sinks.len().saturating_sub(1).max(1)).build().ok();
         }
-        let first = counters.packets + 1 - next as u64;
+        let first = (counters.packets + 1).wrapping_sub(next as u64);
         let lanes = parts.iter_mut().zip(homes.each_with_room()).map(|(part, shared)| {
             part.lend(table);
             let held = part.held();
@@ -244,7 +244,7 @@ impl Lane<'_> {
             // It was decoded when it was planned, too: that costs less than to keep what came of it.
             let Ok(segment) = packet::decode(&packet) else { continue };
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
-            let origin = Origin { packet: *first + u64::from(*index), ts: packet.ts };
+            let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };
             let direction = connection.direction_of(&segment);
             let mut engine = Engine { config, counters, shared, sink };
             let fate = accept(&mut engine, connection, direction, &segment, origin, held);
