@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::keylog::ClientRandom;
+use crate::hex::Hex;
 use crate::reader::{DecodeError, Reader};
 
 /// The ALPN protocol name of PostgreSQL.
@@ -220,12 +221,8 @@ fn short_hash(text: &str) -> String {
     if text.is_empty() {
         return "0".repeat(12);
     }
-    let mut digits = String::new();
-    for byte in Sha256::digest(text.as_bytes()).iter().take(6) {
-        // A string can be written to.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
+    let [a, b, c, d, e, f, ..] = Sha256::digest(text.as_bytes()).0;
+    Hex(&[a, b, c, d, e, f]).to_string()
 }
 
 impl<'a> ServerHello<'a> {
