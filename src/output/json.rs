@@ -12,7 +12,6 @@ use self::head::{Clock, Connections, Head};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
 use self::tokens::{numbered, put, unsigned};
-use crate::direction::Direction;
 use crate::record::{Content, MessageRecord, Record};
 
 mod bodies;
@@ -90,21 +89,13 @@ impl LineWriter {
         let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
         let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
         let MessageRecord { missing, holes, flags, error, .. } = record;
+        let head = Head { ts: *ts, conn: *conn, client, server, dir: *dir, seq: *seq, packet: *packet };
         match tag.map(char::from) {
             Some(letter) if letter.is_ascii_alphanumeric() => {
-                let head = Head { ts: *ts, conn: *conn, client, server, dir: *dir, seq: *seq, packet: *packet };
                 self.connections.begin_message(out, &mut self.clock, &head, letter as u8);
             }
             _ => {
-                put(out, br#"{"event":"message","ts":"#);
-                self.clock.write(out, *ts);
-                self.connections.write(out, *conn, client, server);
-                match dir {
-                    Direction::Frontend => put(out, br#","dir":"F""#),
-                    Direction::Backend => put(out, br#","dir":"B""#),
-                }
-                numbered(out, br#","seq":"#, *seq);
-                numbered(out, br#","packet":"#, *packet);
+                self.connections.begin_any_message(out, &mut self.clock, &head);
                 if tag.is_some() {
                     member(out, "tag", tag)?;
                 }

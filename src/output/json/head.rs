@@ -101,6 +101,32 @@ pub(super) struct Head<'a> {
     pub(super) packet: u64,
 }
 
+impl Head<'_> {
+    /// Writes it, up to the member `packet`, with what is kept of the connection. Says where the letter of `dir` and the
+    /// number of `seq` are.
+    fn write(&self, out: &mut Vec<u8>, clock: &mut Clock, connection: &[u8]) -> (usize, Range<usize>) {
+        put(out, br#"{"event":"message","ts":"#);
+        clock.write(out, self.ts);
+        out.extend_from_slice(connection);
+        put(out, br#","dir":""#);
+        let dir_at = out.len();
+        out.push(letter(self.dir));
+        put(out, br#"","seq":"#);
+        let seq_at = out.len();
+        unsigned(out, self.seq);
+        let seq_at = seq_at..out.len();
+        numbered(out, br#","packet":"#, self.packet);
+        (dir_at, seq_at)
+    }
+}
+
+const fn letter(dir: Direction) -> u8 {
+    match dir {
+        Direction::Frontend => b'F',
+        Direction::Backend => b'B',
+    }
+}
+
 impl Connections {
     /// Writes the members `conn`, `client` and `server`.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, conn: u64, client: &str, server: &str) {
@@ -118,6 +144,13 @@ impl Connections {
         }
         message.set(head.dir, tag);
         out.extend_from_slice(&message.written);
+    }
+
+    /// Writes all that is before `tag` and `len`, of any message.
+    pub(super) fn begin_any_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>) {
+        if let Some(kept) = self.get(head.conn, head.client, head.server) {
+            head.write(out, clock, &kept.written);
+        }
     }
 
     #[inline(always)]
@@ -168,16 +201,7 @@ impl Beginning {
     fn begin(&mut self, connection: &[u8], clock: &mut Clock, head: &Head<'_>) {
         let out = &mut self.written;
         out.clear();
-        put(out, br#"{"event":"message","ts":"#);
-        clock.write(out, head.ts);
-        out.extend_from_slice(connection);
-        put(out, br#","dir":""#);
-        self.dir_at = out.len();
-        put(out, br#"B","seq":"#);
-        let seq_at = out.len();
-        unsigned(out, head.seq);
-        self.seq_at = seq_at..out.len();
-        numbered(out, br#","packet":"#, head.packet);
+        (self.dir_at, self.seq_at) = head.write(out, clock, connection);
         put(out, br#","tag":""#);
         self.tag_at = out.len();
         put(out, br#" ","len":"#);
@@ -187,7 +211,7 @@ impl Beginning {
     #[inline(always)]
     fn set(&mut self, dir: Direction, tag: u8) {
         if let Some(letter) = self.written.get_mut(self.dir_at) {
-            *letter = if dir == Direction::Frontend { b'F' } else { b'B' };
+            *letter = self::letter(dir);
         }
         if let Some(letter) = self.written.get_mut(self.tag_at) {
             *letter = tag;
