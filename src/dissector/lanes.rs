@@ -45,7 +45,6 @@ pub(super) struct Lanes {
 
 /// Steps that depend on each other.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct Part {
     steps: Vec<Step>,
     connections: Vec<Pair>,
@@ -126,6 +125,7 @@ impl Dissector {
         if !self.waiting.is_empty() {
             return plan;
         }
+        let Some(room) = self.homes.room_for_traffic() else { return plan };
         let run = self.counters.packets + 1;
         let mut bytes = 0;
         // Buffers that hold something may double.
@@ -136,7 +136,7 @@ impl Dissector {
             let payload = segment.as_ref().map_or(0, |segment| segment.payload.len());
             bytes += payload;
             most_held = most_held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
-            if self.table.has_due_reset(ts) || most_held > self.release_at || !self.homes.has_room_for(bytes) {
+            if self.table.has_due_reset(ts) || most_held > self.release_at || bytes > room {
                 break;
             }
             match segment {

@@ -9,7 +9,7 @@ use super::texts::Texts;
 use crate::tls::keylog::Keys;
 use crate::tls::session::Tools;
 
-/// What the sessions of the connections of one [`Home`] share.
+/// What the sessions of the connections of one [`Home`] share; apart from what other threads write to.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Shared {
@@ -143,7 +143,11 @@ impl Homes {
 
     /// Whether so much is kept that some of it should go: seven eighths.
     pub fn is_scarce(&self) -> bool {
-        !self.has_room_for_all(0)
+        self.used() > self.scarce_above()
+    }
+
+    const fn scarce_above(&self) -> usize {
+        self.max_bytes - self.max_bytes / 8
     }
 
     /// Whether there is room again: a quarter.
@@ -151,14 +155,10 @@ impl Homes {
         self.used() <= self.max_bytes - self.max_bytes / 4
     }
 
-    fn has_room_for_all(&self, bytes: usize) -> bool {
-        self.used().saturating_add(bytes) <= self.max_bytes - self.max_bytes / 8
-    }
-
-    /// Whether so many bytes of traffic cannot ask for more than there is room for.
-    pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.has_room_for_all(bytes.saturating_mul(MOST_FOR_A_BYTE))
-            && self.text_bytes().saturating_add(bytes) <= self.max_bytes
+    /// How many bytes of traffic cannot ask for more than there is room for; none where it is scarce already.
+    pub fn room_for_traffic(&self) -> Option<usize> {
+        let room = self.scarce_above().checked_sub(self.used())? / MOST_FOR_A_BYTE;
+        Some(room.min(self.max_bytes.checked_sub(self.text_bytes())?))
     }
 
     fn text_bytes(&self) -> usize {
