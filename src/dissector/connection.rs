@@ -18,7 +18,7 @@ use crate::tls::facts::Facts;
 use crate::tls::handshake;
 use crate::tls::session::TlsSession;
 
-/// One connection, from its first packet to its end.
+/// One connection, from its first packet to its end; apart from what other threads write to.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Connection {

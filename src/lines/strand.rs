@@ -15,7 +15,7 @@ use super::out::Out;
 /// How many pieces are written at once: what a system call takes.
 const PIECES: usize = 1_024;
 
-/// Makes the lines of one thread.
+/// Makes the lines of one thread; apart from what other threads write to.
 #[repr(align(128))]
 pub(super) struct Strand {
     pub(super) selection: Selection,

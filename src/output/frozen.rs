@@ -249,14 +249,8 @@ impl Batch {
         seat.subject = self.subject(seat.subject, sql, query.statement);
         let params = query.params.as_ref().map(|values| {
             let Values { list, formats, types, settings, columns, redaction } = *values;
-            let default;
-            let settings = match settings {
-                Some(settings) => settings,
-                None => {
-                    default = Settings::default();
-                    &default
-                }
-            };
+            let default = Settings::default();
+            let settings = settings.unwrap_or(&default);
             let columns = Columns { formats, types, fields: columns, settings };
             let columns = self.columns_again(&mut seat, Direction::Frontend, &columns);
             (self.piece(list.as_bytes()), list.shape(), columns, redaction)

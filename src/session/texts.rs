@@ -1,4 +1,4 @@
-//! The SQL texts that prepared statements stand for, each kept once, however many connections prepared it.
+//! The SQL texts that prepared statements stand for, each kept once, however many connections of a home prepared it.
 //!
 //! Texts stay when nothing stands for them any more, for a driver that parses a text now will parse it again. Where there
 //! are too many, those that were not used for long go; what stood for them has no text then.
