@@ -42,9 +42,8 @@ const MORE: &[u8] = b"/*, ... */";
 /// How deep parentheses are followed: deeper than people write, and little memory where a machine does.
 const DEEPEST: usize = 200;
 
-/// How many digits the position of a column has at the most: no row has more than 1,664 columns (appendix "PostgreSQL
-/// Limits").
-const LONGEST_POSITION: usize = 4;
+/// The greatest position of a column: no row has more columns (appendix "PostgreSQL Limits").
+const MAX_POSITION: u16 = 1_664;
 
 /// A text without its constants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -411,8 +410,9 @@ impl<'a, 't> Normalizer<'a, 't> {
         let is_item = self.last.is_some_and(|last| last.is_word("by") || last.is(","));
         group.is_positions
             && is_item
-            && token.text.len() <= LONGEST_POSITION
             && token.text.iter().all(u8::is_ascii_digit)
+            && std::str::from_utf8(token.text)
+                .is_ok_and(|digits| digits.parse().is_ok_and(|it: u16| it <= MAX_POSITION))
             && !self
                 .tokens
                 .clone()
