@@ -147,6 +147,14 @@ impl<S: Sink> Engine<'_, S> {
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
                     let Connection { framers, session, about, .. } = connection;
+                    if session.is_steady()
+                        && let Some(whole) = framers.get(direction).whole(bytes)
+                    {
+                        bytes = self.whole_frames(session, about, direction, whole, origin);
+                        if bytes.is_empty() {
+                            return;
+                        }
+                    }
                     let step = framers.get_mut(direction).next(&mut bytes, framing);
                     if matches!(step, Step::More) {
                         return;

@@ -7,6 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
+use crate::pg::framer::WholeFrames;
 use crate::pg::message::Message;
 use crate::pg::row::{Formats, RowShape, Types};
 use crate::reader::DecodeError;
@@ -16,8 +17,46 @@ use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
 
 impl<S: Sink> Engine<'_, S> {
+    /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
+    ///
+    /// Data, of which there is most, goes a way of its own: a copy that the compiler makes, in which it has seen to all that
+    /// depends on the type. To have one for every type is no faster: so much code is in no processor's cache.
+    pub(super) fn whole_frames<'i>(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        mut whole: WholeFrames<'i>,
+        origin: Origin,
+    ) -> &'i [u8] {
+        use Direction::{Backend, Frontend};
+        for (tag, len, body) in whole.by_ref() {
+            let frame = |tag| Frame::whole(Some(tag), len, body);
+            match (direction, tag) {
+                (Backend, b'D') => self.frame_inline(session, about, Backend, &frame(b'D'), origin),
+                (Backend, b'd') => self.frame_inline(session, about, Backend, &frame(b'd'), origin),
+                (Frontend, b'd') => self.frame_inline(session, about, Frontend, &frame(b'd'), origin),
+                _ => self.frame(session, about, direction, &frame(tag), origin),
+            }
+        }
+        whole.rest()
+    }
+
     /// Decodes a frame, tells its session, and gives its line.
+    #[inline(never)]
     pub(super) fn frame(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frame: &Frame<'_>,
+        origin: Origin,
+    ) {
+        self.frame_inline(session, about, direction, frame, origin);
+    }
+
+    #[inline(always)]
+    fn frame_inline(
         &mut self,
         session: &mut Session,
         about: &mut About,
@@ -33,7 +72,8 @@ impl<S: Sink> Engine<'_, S> {
         if is_ready {
             self.tell_ready(session, about, origin);
         }
-        if self.config.records.queries {
+        // Data ends no request.
+        if self.config.records.queries && !is_data(direction, frame.tag) {
             self.tell_queries(session, about);
         }
         if let Some(cut) = frame.cut {
@@ -42,6 +82,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// A frame that has no line of its own. Says whether with it the session is ready.
+    #[inline(always)]
     fn untold_frame(
         &mut self,
         session: &mut Session,
@@ -64,6 +105,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// A frame that has a line. Says whether with it the session is ready.
+    #[inline(always)]
     fn told_frame(
         &mut self,
         session: &mut Session,
@@ -139,6 +181,7 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Tells the session of a message.
+    #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "what it means is written where it is asked for, not moved there")]
     fn observe(
         &mut self,
@@ -220,11 +263,18 @@ impl<S: Sink> Engine<'_, S> {
     }
 }
 
+/// Whether a message is one of many of the data that a request returns or takes.
+#[inline(always)]
+const fn is_data(direction: Direction, tag: Option<u8>) -> bool {
+    matches!((direction, tag), (Direction::Backend, Some(b'D' | b'd')) | (Direction::Frontend, Some(b'd')))
+}
+
 /// Whether a session has to know no more of a message than its type: it is data, or has no body.
+#[inline(always)]
 const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> bool {
     let is_whole = frame.body.is_empty() && frame.missing == 0;
     match (direction, frame.tag) {
-        (Direction::Backend, Some(b'D' | b'd')) | (Direction::Frontend, Some(b'd')) => true,
+        (direction, tag) if is_data(direction, tag) => true,
         (Direction::Backend, Some(b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c')) => is_whole,
         (Direction::Frontend, Some(b'S' | b'H' | b'c')) => is_whole,
         _ => false,
@@ -232,11 +282,13 @@ const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> 
 }
 
 /// Whether a message may be given on undecoded. Of COPY data a session finds the rows.
+#[inline(always)]
 const fn is_left_to_sink(direction: Direction, frame: &Frame<'_>) -> bool {
     says_no_more_than_its_type(direction, frame) && !matches!(frame.tag, Some(b'd' | b'c'))
 }
 
 /// What the values of a message are.
+#[inline(always)]
 fn columns<'a>(
     session: &'a Session,
     direction: Direction,

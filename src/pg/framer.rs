@@ -189,6 +189,14 @@ impl Framer {
         }
     }
 
+    /// The tagged frames that lie whole at the front of `input`, one behind the other, as [`Self::next`] would say them. What
+    /// is behind them is left to it; and all of it, where something was carried over or is out of the ordinary.
+    #[inline]
+    pub fn whole<'i>(&self, input: &'i [u8]) -> Option<WholeFrames<'i>> {
+        let is_plain = matches!(self.state, State::Framing) && self.carry.is_empty() && self.contest == Contest::None;
+        is_plain.then_some(WholeFrames { direction: self.direction, max_body: self.max_message, rest: input })
+    }
+
     /// Tells that nothing more comes before a hole or the end, where a boundary is searched: one that is likely by now is
     /// believed. Then there may be frames to be asked for, with no input.
     pub fn settle(&mut self) -> Step<'_> {
@@ -500,6 +508,39 @@ fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
     let (taken, rest) = input.split_at_checked(count).unwrap_or((*input, &[]));
     *input = rest;
     taken
+}
+
+/// Frames that lie whole in an input.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeFrames<'i> {
+    direction: Direction,
+    max_body: usize,
+    rest: &'i [u8],
+}
+
+impl<'i> WholeFrames<'i> {
+    /// What is behind the frames that were taken out.
+    pub const fn rest(&self) -> &'i [u8] {
+        self.rest
+    }
+}
+
+impl<'i> Iterator for WholeFrames<'i> {
+    /// The type byte, the length word and the body.
+    type Item = (u8, u32, &'i [u8]);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let ([tag, length @ ..], behind) = self.rest.split_first_chunk::<5>()?;
+        let (tag, len) = (*tag, u32::from_be_bytes(*length));
+        let size = len.checked_sub(tag::MIN_LEN)? as usize;
+        let (body, rest) = behind.split_at_checked(size)?;
+        if size > self.max_body || len > tag::max_len(self.direction, tag) {
+            return None;
+        }
+        self.rest = rest;
+        Some((tag, len, body))
+    }
 }
 
 /// What the end of a stream leaves.

@@ -186,6 +186,7 @@ impl<'a> Message<'a> {
     ///
     /// The tag is not one of the protocol's, or the body is not what the message should have. The frame is still whole:
     /// the message after it can be read.
+    #[inline(always)]
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
         let reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
         let mut reader = reader.with_encoding(context.encoding);
@@ -233,7 +234,7 @@ impl<'a> Message<'a> {
         Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;
         Ok(match tag {
@@ -266,7 +267,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode_backend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;
         Ok(match tag {

@@ -122,6 +122,7 @@ impl Dialogue {
     }
 
     /// Takes a message of the frontend.
+    #[inline(always)]
     pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
@@ -183,6 +184,7 @@ impl Dialogue {
     }
 
     /// Takes a message of the backend.
+    #[inline(always)]
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         self.follow_run(tag, seen.whole());
         match (tag, seen.whole()) {
@@ -223,6 +225,7 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
+    #[inline(always)]
     fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
@@ -266,6 +269,7 @@ impl Dialogue {
     }
 
     /// Takes note of the columns that the rows have which follow.
+    #[inline(always)]
     fn follow_run(&mut self, tag: u8, message: Option<&Message<'_>>) {
         match (tag, message) {
             // These come at any time.
@@ -280,6 +284,7 @@ impl Dialogue {
     }
 
     /// Takes what the backend says of columns and parameters.
+    #[inline(always)]
     fn describe(&mut self, message: &Message<'_>) {
         let Some(head) = self.pending.head() else { return };
         match (message, head.request, &head.about) {
@@ -387,6 +392,7 @@ fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
 }
 
 /// Takes what a reply says of the request that it answers.
+#[inline(always)]
 fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed_us: Option<u64>, seen: &Seen<'_, '_>) {
     let (at, packet) = (seen.at, seen.packet);
     execution.is_truncated |= seen.is_cut && tag != b'D';

@@ -114,7 +114,7 @@ pub struct Facts {
 
 impl Facts {
     /// Takes a message. Says whether the session has just become ready.
-    #[inline]
+    #[inline(always)]
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
         *self.messages.get_mut(direction) += 1;
         *self.bytes.get_mut(direction) += seen.size;
@@ -127,7 +127,7 @@ impl Facts {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
         self.end_idle(seen.at);
         self.first_at.get_or_insert(seen.at);
@@ -168,7 +168,7 @@ impl Facts {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn observe_backend(&mut self, seen: &Seen<'_, '_>) -> bool {
         match seen.message {
             Some(Message::AuthenticationOk) => {

@@ -32,11 +32,13 @@ pub struct Seen<'a, 'm> {
 
 impl<'a, 'm> Seen<'a, 'm> {
     /// The message, where nothing of it is missing.
+    #[inline(always)]
     pub fn whole(&self) -> Option<&'a Message<'m>> {
         self.message.filter(|_| !self.is_cut)
     }
 
     /// The message, where the names in it are whole: half a name is another one.
+    #[inline(always)]
     pub fn named(&self) -> Option<&'a Message<'m>> {
         let names_len = |message: &Message<'_>| match message {
             Message::Parse(parse) => parse.statement.0.len() + 1,

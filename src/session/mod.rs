@@ -212,6 +212,7 @@ impl Session {
     }
 
     /// What the decoding of the next message depends on.
+    #[inline(always)]
     pub fn context(&self, redaction: Redaction) -> Context {
         Context {
             asked: self.asked,
@@ -224,6 +225,7 @@ impl Session {
     }
 
     /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
+    #[inline(always)]
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         meaning.is_ready = self.facts.observe(direction, seen);
         match direction {
@@ -232,7 +234,7 @@ impl Session {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn observe_frontend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         match seen.tag {
             None => {
@@ -319,7 +321,7 @@ impl Session {
         };
     }
 
-    #[inline]
+    #[inline(always)]
     fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
         match seen.message {

@@ -157,6 +157,7 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes a request. What is found out about earlier ones is given to `settle`.
+    #[inline(always)]
     pub fn request(
         &mut self,
         request: Request,
@@ -202,6 +203,7 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
+    #[inline(always)]
     fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         match self.queue.back() {
             None if !self.uncertain && self.habit == Habit::Unknown => self.habit = Habit::TakesTurns,
@@ -220,6 +222,7 @@ impl<A: Default> Pending<A> {
 
     /// The number of the query that a request belongs to. The steps of one execution, Parse to Close, share a number; so
     /// does the Sync behind them.
+    #[inline(always)]
     fn number(&mut self, request: Request) -> Option<u64> {
         match request {
             Request::CopyEnd => return self.last_query(),
@@ -280,6 +283,7 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes a backend message, by its tag. What it settles is given to `settle`.
+    #[inline(always)]
     pub fn reply(&mut self, tag: u8, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         if tag == b'Z' {
             return self.ready(at, settle);

@@ -48,6 +48,36 @@ fn a_frame_is_the_same_at_whatever_prefix_the_input_is_cut() {
 }
 
 #[test]
+fn frames_taken_whole_are_those_that_are_said_one_by_one() {
+    // What is in the first body reads like frames.
+    let within = [message(b'S', b""), message(b'H', b"")].concat();
+    let stream = [message(b'Q', &within), message(b'S', b""), message(b'D', b"S\0"), message(b'X', b"")].concat();
+    for limit in [0, 1, 9, 100] {
+        let mut one_by_one = Vec::new();
+        feed(&mut Framer::new(Direction::Frontend, limit), &stream, Framing::Tagged, &mut one_by_one);
+        assert_eq!(one_by_one.len(), 4);
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let mut framer = Framer::new(Direction::Frontend, limit);
+                let mut frames = Vec::new();
+                for mut piece in [&stream[..first], &stream[first..second], &stream[second..]] {
+                    if let Some(mut whole) = framer.whole(piece) {
+                        let taken = whole.by_ref().map(|(tag, len, body)| (Some(tag), len, body.to_vec(), 0, None));
+                        frames.extend(taken);
+                        piece = whole.rest();
+                    }
+                    feed(&mut framer, piece, Framing::Tagged, &mut frames);
+                }
+                assert_eq!(frames, one_by_one, "cut at {first} and {second}, limit {limit}");
+            }
+        }
+        let mut contested = Framer::new(Direction::Frontend, limit);
+        contested.contest_fed();
+        assert!(contested.whole(&stream).is_none());
+    }
+}
+
+#[test]
 fn a_gap_inside_a_body_costs_only_that_body() {
     let first = message(b'Q', b"0123456789");
     let second = message(b'S', b"");
