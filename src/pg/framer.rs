@@ -531,15 +531,11 @@ impl<'i> Iterator for WholeFrames<'i> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let ([tag, length @ ..], behind) = self.rest.split_first_chunk::<5>()?;
-        let (tag, len) = (*tag, u32::from_be_bytes(*length));
-        let size = len.checked_sub(tag::MIN_LEN)? as usize;
-        let (body, rest) = behind.split_at_checked(size)?;
-        if size > self.max_body || len > tag::max_len(self.direction, tag) {
-            return None;
-        }
+        let Parsed::Header(header) = parse_header(self.direction, self.rest, Framing::Tagged) else { return None };
+        let (frame, rest) = self.rest.split_at_checked(header.total())?;
+        let body = frame.get(header.size..).filter(|body| body.len() <= self.max_body)?;
         self.rest = rest;
-        Some((tag, len, body))
+        Some((header.tag?, header.len, body))
     }
 }
 
