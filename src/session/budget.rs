@@ -1,5 +1,4 @@
-//! How much memory sessions may take for what they remember: each connection, and those of a home
-//! together.
+//! How much memory sessions may take for what they remember: each connection, and all of a home together.
 //!
 //! Whatever is kept of the traffic holds a [`Share`] of the size that it has, and gives it back when it is dropped. So no
 //! path can forget to count, and no length on the wire can ask for more than there is.

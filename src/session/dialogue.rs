@@ -225,7 +225,6 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    #[inline(always)]
     fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
@@ -284,7 +283,6 @@ impl Dialogue {
     }
 
     /// Takes what the backend says of columns and parameters.
-    #[inline(always)]
     fn describe(&mut self, message: &Message<'_>) {
         let Some(head) = self.pending.head() else { return };
         match (message, head.request, &head.about) {

@@ -157,7 +157,6 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes a request. What is found out about earlier ones is given to `settle`.
-    #[inline(always)]
     pub fn request(
         &mut self,
         request: Request,
@@ -203,7 +202,6 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
-    #[inline(always)]
     fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         match self.queue.back() {
             None if !self.uncertain && self.habit == Habit::Unknown => self.habit = Habit::TakesTurns,
@@ -222,7 +220,6 @@ impl<A: Default> Pending<A> {
 
     /// The number of the query that a request belongs to. The steps of one execution, Parse to Close, share a number; so
     /// does the Sync behind them.
-    #[inline(always)]
     fn number(&mut self, request: Request) -> Option<u64> {
         match request {
             Request::CopyEnd => return self.last_query(),

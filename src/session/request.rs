@@ -44,7 +44,7 @@ pub(super) struct Taken<'a> {
 
 impl Taken<'_> {
     /// Takes what it says of names, and what it executes.
-    #[inline(always)]
+    #[inline]
     pub(super) fn request(&mut self, request: Request, seen: &Seen<'_, '_>, wants_values: bool) {
         match (request, seen.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, seen.is_cut),
