@@ -9,6 +9,7 @@
 use std::process::{Command, ExitCode};
 
 use pgdissect::dissector::{Config, Dissector};
+use pgdissect::output::Form as _;
 use pgdissect::output::json::LineWriter;
 use pgdissect::packet::Packet;
 use pgdissect::record::{Counters, Record};
@@ -321,7 +322,7 @@ impl made::Take for Engine {
         let Self { dissector, writer, line } = self;
         let mut to_nowhere = |record: &Record<'_>| {
             line.clear();
-            writer.write(line, record).unwrap();
+            writer.record(line, record).unwrap();
         };
         dissector.packet(packet, &mut to_nowhere);
     }

@@ -11,6 +11,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use pgdissect::direction::{Direction, PerDirection};
 use pgdissect::dissector::{Config, Dissector, Records};
+use pgdissect::output::Form as _;
 use pgdissect::output::json::LineWriter;
 use pgdissect::packet::{self, Origin, Packet, Segment};
 use pgdissect::pg::frame::Frame;
@@ -49,7 +50,7 @@ fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let mut writer = LineWriter::default();
     bencher.counter(capture.bytes()).counter(capture.messages()).bench_local(|| {
         lines.clear();
-        capture.dissect(Records::default(), |record| writer.write(&mut lines, record).unwrap());
+        capture.dissect(Records::default(), |record| writer.record(&mut lines, record).unwrap());
         black_box(&lines);
     });
 }
@@ -173,7 +174,7 @@ fn json(bencher: Bencher<'_, '_>, name: &str) {
         {
             bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
                 line.clear();
-                writer.write(&mut line, record).unwrap();
+                writer.record(&mut line, record).unwrap();
                 black_box(&line);
             });
         }

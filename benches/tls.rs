@@ -12,6 +12,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use hkdf::Hkdf;
 use pgdissect::dissector::{Config, Dissector};
+use pgdissect::output::Form as _;
 use pgdissect::output::json::LineWriter;
 use pgdissect::packet::{self, Packet};
 use pgdissect::record::Record;
@@ -45,7 +46,7 @@ fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let mut writer = LineWriter::default();
     bencher.counter(capture.bytes).bench_local(|| {
         lines.clear();
-        capture.dissect(|record| writer.write(&mut lines, record).unwrap());
+        capture.dissect(|record| writer.record(&mut lines, record).unwrap());
         black_box(&lines);
     });
 }

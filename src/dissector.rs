@@ -6,7 +6,7 @@ use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::message::Decoded;
 use crate::pg::text::Text;
-use crate::record::{Counters, Record, Told};
+use crate::record::{Counters, Record, Told, ToldData};
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
 use crate::session::shared::{Home, Homes};
@@ -139,19 +139,25 @@ pub trait Sink {
     /// Takes a record, which borrows from the packet.
     fn record(&mut self, record: &Record<'_>);
 
-    /// Whether it takes messages undecoded, where their sessions need not look into them.
-    fn takes_undecoded(&self) -> bool {
-        false
-    }
-
     /// Takes word that all records of a packet, by its number, have been given. It comes where packets are dissected side by
     /// side, whose records are to be put in order.
     fn end_packet(&mut self, _packet: u64) {}
 
-    /// Takes a message before its record is made; decoded, unless nobody had to look into it.
+    /// Takes a message before its record is made; decoded, unless its session had no need to look into it. Says how many could
+    /// not be decoded, of those that were not: one, or none. One that looks into it later counts that itself.
     #[inline(always)]
-    fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
-        self.record(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
+    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| told.decode());
+        self.record(&Record::Message(told.record(decoded)));
+        u64::from(is_new && decoded.is_err())
+    }
+
+    /// Takes messages of data, none of them decoded. Says how many could not be.
+    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+        let mut undecoded = 0;
+        data.for_each(|told| undecoded += self.message(told, &mut None));
+        undecoded
     }
 }
 

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use pgdissect::dissector::{Dissector, Sink};
+use pgdissect::output::Form as _;
 use pgdissect::output::frozen::Batch;
 use pgdissect::packet::Block;
 use pgdissect::pg::message::Decoded;
-use pgdissect::record::{QueryRecord, Record, StatsRecord, Told};
+use pgdissect::record::{QueryRecord, Record, StatsRecord, Told, ToldData};
 use pgdissect::session::execution::Outcome;
 
 use self::form::Form;
@@ -176,29 +177,45 @@ impl Lines {
     }
 
     fn write(&mut self, record: &Record<'_>) {
+        if let (Way::Spread(spread), Record::Query(query)) = (&mut self.way, record) {
+            return spread.fill(|batch| batch.query(query));
+        }
+        self.make(|form, lines| form.record(lines, record).map(|()| 0));
+    }
+
+    /// Has this thread make lines. Gives what `make` says.
+    fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
         let Self { way, form, .. } = self;
         match way {
             Way::Direct { out, buffer, error } => {
                 if error.is_some() {
-                    return;
+                    return 0;
                 }
-                if let Err(failed) = form.line(buffer, record) {
-                    *error = Some(failed);
-                }
+                let said = make(form, buffer).map_err(|failed| *error = Some(failed));
                 if buffer.len() >= BUFFER {
                     hand_on(out, buffer, error);
                 }
+                said.unwrap_or(0)
             }
             Way::Spread(spread) => {
-                spread.fill(|batch| match record {
-                    Record::Query(query) => {
-                        batch.query(query);
-                        Ok(())
-                    }
-                    // The others are few.
-                    record => batch.line(|lines| form.line(lines, record)),
-                });
+                let mut said = Ok(0);
+                spread.fill(|batch| batch.line(|lines| said = make(form, lines)));
+                said.unwrap_or_else(|failed| {
+                    spread.fail(failed);
+                    0
+                })
             }
+        }
+    }
+
+    /// [`Sink::message`], of one that was chosen.
+    fn chosen<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        match &mut self.way {
+            Way::Spread(spread) if Batch::takes(told) => {
+                spread.fill(|batch| batch.message(told, decoded.is_none()));
+                0
+            }
+            _ => self.make(|form, lines| form.message(lines, told, decoded)),
         }
     }
 }
@@ -231,6 +248,14 @@ impl Selection {
         wanted
     }
 
+    /// How many of these are wanted: the first so many.
+    fn wants_of(&mut self, data: &ToldData<'_>) -> u64 {
+        let are_wanted = self.messages && (self.types.is_empty() || self.has_type(data.first.name(None)));
+        let wanted = if are_wanted { data.count.min(self.left) } else { 0 };
+        self.left -= wanted;
+        wanted
+    }
+
     fn has_type(&self, name: &str) -> bool {
         self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     }
@@ -250,25 +275,28 @@ impl Sink for Lines {
         }
     }
 
-    fn takes_undecoded(&self) -> bool {
-        matches!(self.way, Way::Spread(_))
+    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        if self.selection.wants_message(|| told.name(decoded.as_ref())) { self.chosen(told, decoded) } else { 0 }
     }
 
-    fn message(&mut self, told: &Told<'_>, decoded: Option<Decoded<'_>>) {
-        if !self.selection.wants_message(|| told.name(decoded.as_ref())) {
-            return;
+    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+        let chosen = self.selection.wants_of(data);
+        if chosen < data.count {
+            let (mut left, mut undecoded) = (chosen, 0);
+            data.for_each(|told| {
+                if left > 0 {
+                    left -= 1;
+                    undecoded += self.chosen(told, &mut None);
+                }
+            });
+            return undecoded;
         }
-        let Way::Spread(spread) = &mut self.way else {
-            return self.write(&Record::Message(told.record(&mut decoded.unwrap_or_else(|| told.decode()))));
-        };
-        let form = &mut self.form;
-        spread.fill(|batch| {
-            if Batch::takes(told) {
-                batch.message(told, decoded.is_none());
-                return Ok(());
+        match &mut self.way {
+            Way::Spread(spread) if Batch::takes_data(data) => {
+                spread.fill(|batch| batch.data(data));
+                0
             }
-            let mut decoded = decoded.unwrap_or_else(|| told.decode());
-            batch.line(|lines| form.line(lines, &Record::Message(told.record(&mut decoded))))
-        });
+            _ => self.make(|form, lines| form.data(lines, data)),
+        }
     }
 }

@@ -24,7 +24,7 @@ pub mod told;
 
 pub use query::QueryRecord;
 pub use session::SessionRecord;
-pub use told::Told;
+pub use told::{Told, ToldData};
 
 /// One line of output.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -8,19 +8,19 @@ use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::WholeFrames;
-use crate::pg::message::Message;
+use crate::pg::message::{Context, Message};
 use crate::pg::row::{Formats, RowShape, Types};
 use crate::reader::DecodeError;
 use crate::record::told::Columns;
-use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
+use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told, ToldData};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
+use crate::session::shared::Shared;
 
 impl<S: Sink> Engine<'_, S> {
     /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
     ///
-    /// Data, of which there is most, goes a way of its own: a copy that the compiler makes, in which it has seen to all that
-    /// depends on the type. To have one for every type is no faster: so much code is in no processor's cache.
+    /// Data, of which there is most, is taken as it comes: all that is together, at once.
     pub(super) fn whole_frames<'i>(
         &mut self,
         session: &mut Session,
@@ -29,34 +29,56 @@ impl<S: Sink> Engine<'_, S> {
         mut whole: WholeFrames<'i>,
         origin: Origin,
     ) -> &'i [u8] {
-        use Direction::{Backend, Frontend};
-        for (tag, len, body) in whole.by_ref() {
-            let frame = |tag| Frame::whole(Some(tag), len, body);
-            match (direction, tag) {
-                (Backend, b'D') => self.frame_inline(session, about, Backend, &frame(b'D'), origin),
-                (Backend, b'd') => self.frame_inline(session, about, Backend, &frame(b'd'), origin),
-                (Frontend, b'd') => self.frame_inline(session, about, Frontend, &frame(b'd'), origin),
-                _ => self.frame(session, about, direction, &frame(tag), origin),
+        while let Some(tag) = whole.next_tag() {
+            let (data, count) = match (direction, tag) {
+                (Direction::Backend, b'D') => whole.run(b'D', |_| true),
+                (_, b'd') if self.config.records.messages => whole.run(b'd', |row| session.takes_row(direction, row)),
+                (_, b'd') => whole.run(b'd', |_| true),
+                _ => (whole, 0),
+            };
+            if count > 0 {
+                self.data(session, about, direction, data, count, origin);
+                continue;
             }
+            let Some((tag, len, body)) = whole.next() else { break };
+            self.frame(session, about, direction, &Frame::whole(Some(tag), len, body), origin);
         }
         whole.rest()
+    }
+
+    /// Takes so many messages of data that are together, of which their session has to know no more than that. They end no
+    /// request.
+    fn data(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        direction: Direction,
+        frames: WholeFrames<'_>,
+        count: u64,
+        origin: Origin,
+    ) {
+        let Some((tag, len, body)) = { frames }.next() else { return };
+        let frame = Frame::whole(Some(tag), len, body);
+        let seq = about.seq + 1;
+        about.seq += count;
+        self.counters.messages += count;
+        let seen = Seen { count, size: frames.rest().len() as u64, ..seen(about, &frame, None, origin) };
+        let mut meaning = Meaning::default();
+        session.observe(direction, &seen, self.shared, &mut meaning);
+        if !self.config.records.messages || !about.is_wanted {
+            return;
+        }
+        let Config { named_rows, redaction, .. } = *self.config;
+        let copy = if tag == b'd' { session.copy_rows(direction, Some(body), named_rows, redaction) } else { None };
+        let context = session.context(redaction);
+        let first = told(self.config, self.shared, session, about, direction, &frame, context, &meaning, origin);
+        let data = ToldData { first: Told { seq, copy, ..first }, frames, count };
+        self.counters.undecoded_messages += self.sink.data(&data);
     }
 
     /// Decodes a frame, tells its session, and gives its line.
     #[inline(never)]
     pub(super) fn frame(
-        &mut self,
-        session: &mut Session,
-        about: &mut About,
-        direction: Direction,
-        frame: &Frame<'_>,
-        origin: Origin,
-    ) {
-        self.frame_inline(session, about, direction, frame, origin);
-    }
-
-    #[inline(always)]
-    fn frame_inline(
         &mut self,
         session: &mut Session,
         about: &mut About,
@@ -72,8 +94,7 @@ impl<S: Sink> Engine<'_, S> {
         if is_ready {
             self.tell_ready(session, about, origin);
         }
-        // Data ends no request.
-        if self.config.records.queries && !is_data(direction, frame.tag) {
+        if self.config.records.queries {
             self.tell_queries(session, about);
         }
         if let Some(cut) = frame.cut {
@@ -117,8 +138,8 @@ impl<S: Sink> Engine<'_, S> {
         about.seq += 1;
         self.counters.messages += 1;
         let context = session.context(self.config.redaction);
-        let is_left = self.sink.takes_undecoded() && is_left_to_sink(direction, frame);
-        let decoded = if is_left { None } else { Some(Message::decode(direction, frame, &context)) };
+        let mut decoded =
+            if is_left_to_sink(direction, frame) { None } else { Some(Message::decode(direction, frame, &context)) };
         self.counters.undecoded_messages += u64::from(matches!(decoded, Some(Err(_))));
         let mut meaning = Meaning::default();
         let message = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok());
@@ -126,34 +147,11 @@ impl<S: Sink> Engine<'_, S> {
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
         if about.is_wanted {
-            let statement = meaning.subject.statement();
-            let sql = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
-            let flags = Flags {
-                midstream: meaning.subject.is_unknown(),
-                skipped: meaning.is_skipped,
-                limit: statement.is_some() && sql.is_none(),
-                ..Flags::default()
-            };
             let told = Told {
-                ts: origin.ts,
-                conn: about.conn,
-                client: &about.client_text,
-                server: &about.server_text,
-                dir: direction,
-                seq: about.seq,
-                packet: origin.packet,
-                frame,
-                context,
-                query: meaning.query,
-                elapsed_us: meaning.elapsed_us,
-                target: meaning.target,
-                sql,
-                statement: meaning.subject.statement_name(),
-                columns: columns(session, direction, frame.tag, &meaning, self.config.named_rows),
                 copy,
-                flags,
+                ..told(self.config, self.shared, session, about, direction, frame, context, &meaning, origin)
             };
-            self.sink.message(&told, decoded);
+            self.counters.undecoded_messages += self.sink.message(&told, &mut decoded);
         }
         if too_long > 0 {
             let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
@@ -193,16 +191,7 @@ impl<S: Sink> Engine<'_, S> {
         origin: Origin,
         meaning: &mut Meaning,
     ) {
-        let seen = Seen {
-            tag: frame.tag,
-            message,
-            at: origin.ts,
-            packet: origin.packet,
-            conn: about.conn,
-            size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
-            is_cut: frame.missing > 0 || !frame.damage.is_empty(),
-            body_len: frame.body.len(),
-        };
+        let seen = seen(about, frame, message, origin);
         session.observe(direction, &seen, self.shared, meaning);
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
             about.is_wanted = self.config.only.wants(&session.facts().identity());
@@ -260,6 +249,64 @@ impl<S: Sink> Engine<'_, S> {
             flags: Flags::default(),
             error: Some(if self.config.redaction.hides_values() { error.masked() } else { error }),
         }));
+    }
+}
+
+/// A message as its session looks at it.
+#[inline(always)]
+fn seen<'a, 'm>(about: &About, frame: &Frame<'_>, message: Option<&'a Message<'m>>, origin: Origin) -> Seen<'a, 'm> {
+    Seen {
+        tag: frame.tag,
+        message,
+        at: origin.ts,
+        packet: origin.packet,
+        conn: about.conn,
+        count: 1,
+        size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
+        is_cut: frame.missing > 0 || !frame.damage.is_empty(),
+        body_len: frame.body.len(),
+    }
+}
+
+/// A message, and what its session knows of it, but for the rows of a COPY.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
+fn told<'a>(
+    config: &Config,
+    shared: &'a Shared,
+    session: &'a Session,
+    about: &'a About,
+    direction: Direction,
+    frame: &'a Frame<'a>,
+    context: Context,
+    meaning: &'a Meaning,
+    origin: Origin,
+) -> Told<'a> {
+    let statement = meaning.subject.statement();
+    let sql = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
+    Told {
+        ts: origin.ts,
+        conn: about.conn,
+        client: &about.client_text,
+        server: &about.server_text,
+        dir: direction,
+        seq: about.seq,
+        packet: origin.packet,
+        frame,
+        context,
+        query: meaning.query,
+        elapsed_us: meaning.elapsed_us,
+        target: meaning.target,
+        sql,
+        statement: meaning.subject.statement_name(),
+        columns: columns(session, direction, frame.tag, meaning, config.named_rows),
+        copy: None,
+        flags: Flags {
+            midstream: meaning.subject.is_unknown(),
+            skipped: meaning.is_skipped,
+            limit: statement.is_some() && sql.is_none(),
+            ..Flags::default()
+        },
     }
 }
 

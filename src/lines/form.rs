@@ -1,11 +1,12 @@
-//! Records to bytes.
+//! The forms of lines, one of which is chosen.
 
 use std::io;
 
-use pgdissect::output::frozen::Batch;
+use pgdissect::output;
 use pgdissect::output::json::LineWriter;
-use pgdissect::output::text::{self, TextStyle};
-use pgdissect::record::Record;
+use pgdissect::output::text::TextStyle;
+use pgdissect::pg::message::Decoded;
+use pgdissect::record::{Record, Told, ToldData};
 
 use crate::cli::Format;
 
@@ -30,17 +31,33 @@ impl Form {
             Self::Text(style) => Self::Text(*style),
         }
     }
+}
 
-    /// Writes a record.
-    pub(super) fn line(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+impl output::Form for Form {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         match self {
-            Self::Json(json) => json.write(out, record),
-            Self::Text(style) => text::write_line(out, record, style),
+            Self::Json(json) => json.record(out, record),
+            Self::Text(style) => style.record(out, record),
         }
     }
 
-    /// Writes the records of a batch. Says how many messages could not be decoded, of those that were not yet.
-    pub(super) fn batch(&mut self, out: &mut Vec<u8>, batch: &Batch) -> io::Result<u64> {
-        batch.replay(out, |out, record| self.line(out, record))
+    #[inline]
+    fn message<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<u64> {
+        match self {
+            Self::Json(json) => json.message(out, told, decoded),
+            Self::Text(style) => style.message(out, told, decoded),
+        }
+    }
+
+    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
+        match self {
+            Self::Json(json) => json.data(out, data),
+            Self::Text(style) => style.data(out, data),
+        }
     }
 }

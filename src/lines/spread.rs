@@ -89,10 +89,8 @@ impl Spread {
     }
 
     /// Puts something into the batch, and hands that over where it is full.
-    pub(super) fn fill(&mut self, fill: impl FnOnce(&mut Batch) -> io::Result<()>) {
-        if let Err(error) = fill(&mut self.batch) {
-            self.state.fail(error);
-        }
+    pub(super) fn fill(&mut self, fill: impl FnOnce(&mut Batch)) {
+        fill(&mut self.batch);
         if self.batch.len() >= FULL_RECORDS || self.batch.bytes() >= FULL_BYTES {
             self.hand_on();
         }
@@ -161,7 +159,7 @@ impl State {
 fn make_lines(jobs: &Receiver<Job>, spare: &Receiver<Vec<u8>>, used: &Sender<Batch>, mut form: Form, state: &State) {
     for Job { mut batch, lines: reply } in jobs {
         let mut lines = spare.try_recv().unwrap_or_default();
-        let undecoded = match form.batch(&mut lines, &batch) {
+        let undecoded = match batch.write(&mut lines, &mut form) {
             Ok(undecoded) => undecoded,
             Err(error) => {
                 state.fail(error);

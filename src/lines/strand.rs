@@ -6,7 +6,9 @@ use std::iter::Peekable;
 use std::slice;
 
 use pgdissect::dissector::Sink;
-use pgdissect::record::Record;
+use pgdissect::output::Form as _;
+use pgdissect::pg::message::Decoded;
+use pgdissect::record::{Record, Told, ToldData};
 
 use super::Selection;
 use super::form::Form;
@@ -33,18 +35,46 @@ pub(super) struct Text {
 
 impl Sink for Strand {
     fn record(&mut self, record: &Record<'_>) {
-        if !self.selection.wants(record) || self.error.is_some() {
-            return;
+        if self.selection.wants(record) {
+            self.make(|form, lines| form.record(lines, record).map(|()| 0));
         }
-        if let Err(error) = self.form.line(&mut self.text.lines, record) {
-            self.error = Some(error);
+    }
+
+    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        if !self.selection.wants_message(|| told.name(decoded.as_ref())) {
+            return 0;
         }
+        self.make(|form, lines| form.message(lines, told, decoded))
+    }
+
+    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+        // Where only so many messages are wanted, nothing is dissected side by side.
+        if self.selection.wants_of(data) < data.count {
+            return 0;
+        }
+        self.make(|form, lines| form.data(lines, data))
     }
 
     fn end_packet(&mut self, packet: u64) {
         let Text { lines, ends } = &mut self.text;
         if lines.len() > ends.last().map_or(0, |(_, end)| *end) {
             ends.push((packet, lines.len()));
+        }
+    }
+}
+
+impl Strand {
+    /// Gives what `make` says.
+    fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
+        if self.error.is_some() {
+            return 0;
+        }
+        match make(&mut self.form, &mut self.text.lines) {
+            Ok(said) => said,
+            Err(error) => {
+                self.error = Some(error);
+                0
+            }
         }
     }
 }

@@ -8,18 +8,20 @@ use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::Form;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::copy::CopyRows;
 use crate::pg::error::{Fields, FieldsShape};
 use crate::pg::frame::Frame;
+use crate::pg::framer::WholeFrames;
 use crate::pg::list::{List, ListShape};
 use crate::pg::message::Context;
 use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::query::{Failure, QuerySql};
 use crate::record::told::Columns;
-use crate::record::{Flags, QueryRecord, Record, Told};
+use crate::record::{Flags, QueryRecord, Record, Told, ToldData};
 use crate::redaction::Redaction;
 use crate::session::execution::Tags;
 use crate::time::Timestamp;
@@ -53,6 +55,8 @@ const SEATS: usize = 16;
 #[derive(Debug)]
 enum Item {
     Message(Message),
+    /// Messages of data: the first, with the frames of all in place of its body; and how many.
+    Data(Message, u64),
     /// The next of the queries.
     Query,
     /// A line that is made already.
@@ -202,8 +206,24 @@ impl Batch {
         frame.missing == 0 && frame.damage.is_empty() && frame.body.len() <= LONGEST && told.target.is_none()
     }
 
+    /// Whether messages of data can wait.
+    pub const fn takes_data(data: &ToldData<'_>) -> bool {
+        Self::takes(&data.first) && data.frames.rest().len() <= LONGEST
+    }
+
     /// Takes a message; whether nobody has looked into it yet.
     pub fn message(&mut self, told: &Told<'_>, is_new: bool) {
+        let message = self.freeze(told, told.frame.body, is_new);
+        self.items.push(Item::Message(message));
+    }
+
+    /// Takes messages of data.
+    pub fn data(&mut self, data: &ToldData<'_>) {
+        let first = self.freeze(&data.first, data.frames.rest(), true);
+        self.items.push(Item::Data(first, data.count));
+    }
+
+    fn freeze(&mut self, told: &Told<'_>, body: &[u8], is_new: bool) -> Message {
         let mut seat = self.seat(told.conn);
         seat.source = self.source(seat.source, told.conn, (told.client, told.server), Some(&told.context));
         let subject = if told.sql.is_some() || told.statement.is_some() {
@@ -217,13 +237,13 @@ impl Batch {
             None => None,
         };
         self.keep_seat(told.conn, seat);
-        let message = Message {
+        Message {
             ts: told.ts,
             seq: told.seq,
             packet: told.packet,
             query: told.query,
             elapsed_us: told.elapsed_us,
-            body: self.piece(told.frame.body),
+            body: self.piece(body),
             len: told.frame.len,
             source: seat.source,
             subject,
@@ -234,8 +254,7 @@ impl Batch {
             is_contested: told.frame.is_contested,
             is_new,
             flags: told.flags,
-        };
-        self.items.push(Item::Message(message));
+        }
     }
 
     /// Takes a request.
@@ -278,29 +297,19 @@ impl Batch {
         self.items.push(Item::Query);
     }
 
-    /// Takes a line, which `write` makes.
-    ///
-    /// # Errors
-    ///
-    /// Those of `write`.
-    pub fn line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    /// Takes lines, which `make` makes.
+    pub fn line(&mut self, make: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
-        let written = write(&mut self.bytes);
+        make(&mut self.bytes);
         self.items.push(Item::Line(Piece { start, len: self.bytes.len() - start }));
-        written
     }
 
-    /// Gives every record to `write`, in order, and puts the lines that are made already between them. Says how many messages
-    /// could not be decoded, of those into which nobody had looked.
+    /// Writes the lines of all, in order. Says how many messages could not be decoded, of those into which nobody had looked.
     ///
     /// # Errors
     ///
-    /// Those of `write`.
-    pub fn replay(
-        &self,
-        out: &mut Vec<u8>,
-        mut write: impl FnMut(&mut Vec<u8>, &Record<'_>) -> io::Result<()>,
-    ) -> io::Result<u64> {
+    /// Those of the form.
+    pub fn write(&self, out: &mut Vec<u8>, form: &mut impl Form) -> io::Result<u64> {
         let mut undecoded = 0;
         let mut queries = self.queries.iter();
         for item in &self.items {
@@ -309,13 +318,19 @@ impl Batch {
                     let frame = Frame::whole(message.tag, message.len, self.get(message.body));
                     let frame = &Frame { is_contested: message.is_contested, ..frame };
                     let Some(told) = self.told(message, frame) else { continue };
-                    let mut decoded = told.decode();
-                    undecoded += u64::from(message.is_new && decoded.is_err());
-                    write(out, &Record::Message(told.record(&mut decoded)))?;
+                    let mut decoded = if message.is_new { None } else { Some(told.decode()) };
+                    undecoded += form.message(out, &told, &mut decoded)?;
+                }
+                Item::Data(first, count) => {
+                    let frames = WholeFrames::new(first.dir, self.get(first.body));
+                    let Some((tag, len, body)) = { frames }.next() else { continue };
+                    let frame = &Frame::whole(Some(tag), len, body);
+                    let Some(first) = self.told(first, frame) else { continue };
+                    undecoded += form.data(out, &ToldData { first, frames, count: *count })?;
                 }
                 Item::Query => {
                     let Some(query) = queries.next().and_then(|query| self.record_of(query)) else { continue };
-                    write(out, &Record::Query(query))?;
+                    form.record(out, &Record::Query(query))?;
                 }
                 Item::Line(piece) => out.extend_from_slice(self.get(*piece)),
             }

@@ -8,11 +8,15 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use self::head::{Clock, Connections, Head};
+use self::head::{Answers, Clock, Connections, Head};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
-use self::tokens::{numbered, put, unsigned};
-use crate::record::{Content, MessageRecord, Record};
+use self::tokens::{put, unsigned};
+use super::Form;
+use crate::direction::Direction;
+use crate::pg::message::{Decoded, Message};
+use crate::pg::text::Sql;
+use crate::record::{Content, Flags, MessageRecord, Record, Told};
 
 mod bodies;
 mod head;
@@ -66,17 +70,14 @@ pub struct LineWriter {
     clock: Clock,
     connections: Connections,
     statements: Statements,
+    answers: Answers,
 }
 
-impl LineWriter {
+impl Form for LineWriter {
     /// Writes a record as one line, the same as [`write_line`] does.
-    ///
-    /// # Errors
-    ///
-    /// None that a record has.
-    pub fn write(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         let written = match record {
-            Record::Message(message) => self.message(out, message),
+            Record::Message(message) => self.message_record(out, message),
             Record::Query(query) => self.query(out, query),
             other => other.serialize(Serializer::new(out)),
         };
@@ -84,8 +85,92 @@ impl LineWriter {
         written.map_err(io::Error::other)
     }
 
+    #[inline]
+    fn message<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<u64> {
+        let tag = told.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && told.is_common());
+        let Some(tag) = tag else { return self.any_message(out, told, decoded) };
+        if decoded.is_none() && told.frame.body.is_empty() && is_bare(told.dir, tag) {
+            self.bare_message(out, told, tag);
+            return Ok(0);
+        }
+        let is_new = decoded.is_none();
+        if let Ok(message) = decoded.get_or_insert_with(|| told.decode()) {
+            let mut flags = Flags::default();
+            told.complete(message, &mut flags);
+            if flags.is_empty() {
+                return self.common_message(out, told, tag, message);
+            }
+        }
+        self.any_message(out, told, decoded)?;
+        Ok(u64::from(is_new && matches!(decoded, Some(Err(_)))))
+    }
+}
+
+impl LineWriter {
+    /// Writes a line that says no more than what most do.
+    #[inline(always)]
+    fn common_message(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'_>,
+        tag: u8,
+        message: &Message<'_>,
+    ) -> io::Result<u64> {
+        self.begin_message(out, told, tag);
+        bodies::type_and_body(out, message).map_err(io::Error::other)?;
+        self.answers.write(out, told.query, told.elapsed_us);
+        if let Some(text) = told.sql {
+            self.statements.write(out, &Sql { text, redaction: told.context.redaction });
+        }
+        if let Some(statement) = told.statement_of(message) {
+            put(out, br#","statement":"#);
+            bodies::text(out, statement);
+        }
+        put(out, b"}\n");
+        Ok(0)
+    }
+
+    /// Writes the line of a message without a body, by its type alone.
+    #[inline(always)]
+    fn bare_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
+        self.begin_message(out, told, tag);
+        put(out, br#","type":""#);
+        out.extend_from_slice(told.name(None).as_bytes());
+        out.push(b'"');
+        self.answers.write(out, told.query, told.elapsed_us);
+        put(out, b"}\n");
+    }
+
+    /// Writes all up to the number of `len`.
+    #[inline(always)]
+    fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
+        let Told { ts, conn, client, server, dir, seq, packet, frame, .. } = *told;
+        let head = Head { ts, conn, client, server, dir, seq, packet };
+        self.connections.begin_message(out, &mut self.clock, &head, tag);
+        unsigned(out, frame.len.into());
+    }
+
+    /// Writes the line of any message.
+    #[inline(never)]
+    fn any_message<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<u64> {
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| told.decode());
+        self.record(out, &Record::Message(told.record(decoded)))?;
+        Ok(u64::from(is_new && decoded.is_err()))
+    }
+
     /// Writes the fields of [`MessageRecord`] in their order, as its derived form has them.
-    fn message(&mut self, out: &mut Vec<u8>, record: &MessageRecord<'_>) -> Result<(), serializer::Error> {
+    fn message_record(&mut self, out: &mut Vec<u8>, record: &MessageRecord<'_>) -> Result<(), serializer::Error> {
         let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
         let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
         let MessageRecord { missing, holes, flags, error, .. } = record;
@@ -110,12 +195,7 @@ impl LineWriter {
                 member(out, "body", body)?;
             }
         }
-        if let Some(query) = query {
-            numbered(out, br#","query":"#, *query);
-        }
-        if let Some(elapsed_us) = elapsed_us {
-            numbered(out, br#","elapsed_us":"#, *elapsed_us);
-        }
+        self.answers.write(out, *query, *elapsed_us);
         if let Some(sql) = sql {
             self.statements.write(out, sql);
         }
@@ -140,6 +220,15 @@ impl LineWriter {
         }
         out.push(b'}');
         Ok(())
+    }
+}
+
+/// Whether a message of a type has no body.
+#[inline(always)]
+const fn is_bare(direction: Direction, tag: u8) -> bool {
+    match direction {
+        Direction::Frontend => matches!(tag, b'S' | b'H'),
+        Direction::Backend => matches!(tag, b'1' | b'2' | b'3' | b'n' | b's' | b'I'),
     }
 }
 

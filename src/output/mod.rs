@@ -1,5 +1,56 @@
 //! Records to bytes: JSON lines, and text for people.
 
+use std::io;
+
+use crate::pg::message::Decoded;
+use crate::record::{Record, Told, ToldData};
+
 pub mod frozen;
 pub mod json;
 pub mod text;
+
+/// A form of lines.
+pub trait Form {
+    /// Writes a record as one line.
+    ///
+    /// # Errors
+    ///
+    /// Those of what is written.
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()>;
+
+    /// Writes the line of a message. Says how many could not be decoded, of those that were not yet: one, or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Form::record`].
+    #[inline]
+    fn message<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<u64> {
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| told.decode());
+        self.record(out, &Record::Message(told.record(decoded)))?;
+        Ok(u64::from(is_new && decoded.is_err()))
+    }
+
+    /// Writes the lines of messages of data. Says how many could not be decoded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Form::record`].
+    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
+        let mut undecoded = Ok(0);
+        data.for_each(|told| {
+            if let Ok(count) = &mut undecoded {
+                match self.message(out, told, &mut None) {
+                    Ok(more) => *count += more,
+                    Err(error) => undecoded = Err(error),
+                }
+            }
+        });
+        undecoded
+    }
+}

@@ -20,6 +20,7 @@ use std::io;
 
 use self::body::Count;
 use self::line::{Line, Paint};
+use super::Form;
 use crate::direction::Direction;
 use crate::pg::message::Message;
 use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record, StatsRecord};
@@ -30,6 +31,12 @@ use crate::time::Timestamp;
 pub struct TextStyle {
     /// Whether they have colors, by the escape sequences of terminals.
     pub color: bool,
+}
+
+impl Form for TextStyle {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        write_line(out, record, self)
+    }
 }
 
 /// The widths of the columns that stand before a message's fields. What is wider moves the rest of its line.

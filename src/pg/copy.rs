@@ -59,6 +59,16 @@ pub struct CopyRows<'a> {
     pub redaction: Redaction,
 }
 
+impl<'a> CopyRows<'a> {
+    /// The row in other data, which was taken as one and nothing else, as this was.
+    pub(crate) const fn of_row<'b>(self, data: &'b [u8]) -> CopyRows<'b>
+    where
+        'a: 'b,
+    {
+        CopyRows { split: self.split.splitter().split(data), ..self }
+    }
+}
+
 impl Serialize for CopyData<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.rows {

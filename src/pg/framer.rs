@@ -519,9 +519,35 @@ pub struct WholeFrames<'i> {
 }
 
 impl<'i> WholeFrames<'i> {
+    /// Those of a direction, of any size, in bytes.
+    pub const fn new(direction: Direction, bytes: &'i [u8]) -> Self {
+        Self { direction, max_body: usize::MAX, rest: bytes }
+    }
+
     /// What is behind the frames that were taken out.
     pub const fn rest(&self) -> &'i [u8] {
         self.rest
+    }
+
+    /// The type byte of the next, if there is one.
+    pub fn next_tag(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// Takes out the next ones, as long as they have a type byte, and `takes` their bodies. Says how many these are.
+    #[inline(always)]
+    pub fn run(&mut self, tag: u8, mut takes: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {
+        let (start, mut count) = (*self, 0);
+        let mut next = start;
+        while let Some((next_tag, _, body)) = next.next()
+            && next_tag == tag
+            && takes(body)
+        {
+            self.rest = next.rest;
+            count += 1;
+        }
+        let bytes = start.rest.get(..start.rest.len() - self.rest.len()).unwrap_or_default();
+        (Self { rest: bytes, ..start }, count)
     }
 }
 

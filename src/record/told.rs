@@ -8,6 +8,7 @@ use crate::direction::Direction;
 use crate::pg::copy::CopyRows;
 use crate::pg::extended::TargetKind;
 use crate::pg::frame::Frame;
+use crate::pg::framer::WholeFrames;
 use crate::pg::list::List;
 use crate::pg::message::{self, Context, Decoded, Message};
 use crate::pg::row::{Field, Formats, Types};
@@ -45,6 +46,28 @@ pub struct Told<'a> {
     pub flags: Flags,
 }
 
+/// Messages of data that came one right behind the other: they differ in `seq`, and in their bodies.
+#[derive(Clone, Debug)]
+pub struct ToldData<'a> {
+    /// The first of them.
+    pub first: Told<'a>,
+    /// The frames of all of them.
+    pub frames: WholeFrames<'a>,
+    /// How many they are.
+    pub count: u64,
+}
+
+impl ToldData<'_> {
+    /// Gives each of them.
+    pub fn for_each(&self, mut take: impl FnMut(&Told<'_>)) {
+        let Self { first, frames, .. } = self;
+        for (seq, (tag, len, body)) in (first.seq..).zip(*frames) {
+            let frame = &Frame::whole(Some(tag), len, body);
+            take(&Told { seq, frame, copy: first.copy.map(|rows| rows.of_row(body)), ..first.clone() });
+        }
+    }
+}
+
 /// What values are, as far as the session knows: those of a row, of parameters, of a function.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
@@ -72,6 +95,30 @@ impl<'a> Told<'a> {
         Message::decode(self.dir, self.frame, &self.context)
     }
 
+    /// Whether its line says no more of it than what most do, unless that turns out when it is decoded.
+    #[inline(always)]
+    pub(crate) fn is_common(&self) -> bool {
+        let Self { frame, flags, .. } = self;
+        frame.missing == 0
+            && frame.damage.is_empty()
+            && !frame.is_contested
+            && self.target.is_none()
+            && flags.is_empty()
+    }
+
+    /// The statement that its line names.
+    #[inline(always)]
+    pub(crate) fn statement_of<'m>(&self, message: &'m Message<'a>) -> Option<Text<'m>>
+    where
+        'a: 'm,
+    {
+        self.statement.or(match message {
+            Message::Bind(bind) => Some(bind.statement),
+            Message::Describe(target) if target.kind == TargetKind::Statement => Some(target.name),
+            _ => None,
+        })
+    }
+
     /// What its line says. The message is given what only its session knows of it.
     #[inline(always)]
     pub fn record<'m>(&self, decoded: &'m mut Decoded<'a>) -> MessageRecord<'m>
@@ -89,11 +136,8 @@ impl<'a> Told<'a> {
         let (content, error) = match decoded {
             Ok(message) => {
                 self.complete(message, &mut flags);
-                statement = statement.or(match message {
-                    Message::Bind(bind) => Some(bind.statement),
-                    Message::Describe(target) if target.kind == TargetKind::Statement => Some(target.name),
-                    _ => None,
-                });
+                let message: &'m Message<'a> = message;
+                statement = self.statement_of(message);
                 (Content::Decoded(message), None)
             }
             Err(error) => {
@@ -128,7 +172,7 @@ impl<'a> Told<'a> {
 
     /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
     #[inline(always)]
-    fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
+    pub(crate) fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
         match message {
             Message::CopyData(copy) => {
                 copy.rows = self.copy;

@@ -5,6 +5,7 @@
 
 use super::budget::{Budget, Share};
 use crate::direction::Direction;
+use crate::encoding::Encoding;
 use crate::pg::copy::{CopyPiece, CopyRows};
 use crate::pg::keys::UniqueKeys;
 use crate::pg::row::Format;
@@ -110,6 +111,15 @@ impl Copying {
         rows.splitter.push(bytes);
         rows.is_cut = is_cut;
         rows.take_header(bytes, budget);
+    }
+
+    /// Takes a piece of the data, all of it there, if it is a row and nothing else, and nothing is known behind it that was not
+    /// before. Text is in this encoding.
+    pub(super) fn row(&mut self, from: Direction, bytes: &[u8], encoding: Encoding) -> bool {
+        let rows = self.rows.as_mut().filter(|rows| rows.from == from && !rows.is_done && !rows.is_cut);
+        let is_row = !encoding.is_misread_when_cut() && rows.is_some_and(|rows| rows.splitter.push_row(bytes));
+        self.has_data |= is_row && from == Direction::Frontend;
+        is_row
     }
 
     /// Takes CopyDone.

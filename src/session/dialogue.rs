@@ -397,7 +397,7 @@ fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed
     match (tag, seen.message) {
         (b'1', _) => execution.parse_us = elapsed_us,
         (b'2', _) => execution.bind_us = elapsed_us,
-        (b'D', _) => execution.add_row(at),
+        (b'D', _) => execution.add_rows(seen.count, at),
         (b'C', Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !seen.is_cut));

@@ -237,8 +237,8 @@ impl Execution {
         self.last_row.map(|at| at.micros_since(self.started))
     }
 
-    pub(super) fn add_row(&mut self, at: Timestamp) {
-        self.seen_rows += 1;
+    pub(super) fn add_rows(&mut self, count: u64, at: Timestamp) {
+        self.seen_rows += count;
         self.first_row.get_or_insert(at);
         self.last_row = Some(at);
     }

@@ -116,7 +116,7 @@ impl Facts {
     /// Takes a message. Says whether the session has just become ready.
     #[inline(always)]
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
-        *self.messages.get_mut(direction) += 1;
+        *self.messages.get_mut(direction) += seen.count;
         *self.bytes.get_mut(direction) += seen.size;
         match direction {
             Direction::Frontend => {

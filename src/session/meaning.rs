@@ -22,6 +22,8 @@ pub struct Seen<'a, 'm> {
     pub packet: u64,
     /// The number of its connection.
     pub conn: u64,
+    /// How many messages these are: 1, or a run of data, all alike but for their bodies.
+    pub count: u64,
     /// Its bytes on the wire.
     pub size: u64,
     /// Whether bytes of its body are missing.

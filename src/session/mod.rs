@@ -290,6 +290,13 @@ impl Session {
         self.copying.data(from, copy.data, seen.is_cut, self.dialogue.budget());
     }
 
+    /// Takes the data of a CopyData, if it is a row and nothing else. Any number of such may then be observed as one message
+    /// that was not decoded.
+    #[inline(always)]
+    pub fn takes_row(&mut self, from: Direction, data: &[u8]) -> bool {
+        self.copying.row(from, data, self.facts.encoding())
+    }
+
     /// The rows in the CopyData that was observed last; or what CopyDone has left, where that was.
     pub fn copy_rows<'a>(
         &'a self,

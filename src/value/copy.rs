@@ -192,6 +192,17 @@ impl Splitter {
         self.take(data, false);
     }
 
+    /// Takes the data of a message, if that is one row and nothing else. [`Splitter::split`] finds in it what it finds in any
+    /// other that was taken so, right behind it.
+    pub fn push_row(&mut self, data: &[u8]) -> bool {
+        let State { scanner, is_header, unfinished, .. } = &self.state;
+        let is_row = !is_header && *unfinished == 0 && scanner.is_row(data);
+        if is_row {
+            self.begin(true, false);
+        }
+        is_row
+    }
+
     /// Takes the end of the data: the last row needs no end of a line.
     pub fn finish(&mut self) {
         self.take(&[], true);
@@ -236,16 +247,18 @@ impl Splitter {
         self.state = State { is_header: false, unfinished: 0, is_dropped: false, ..self.state };
     }
 
-    fn take(&mut self, data: &[u8], is_end: bool) {
-        (self.before, self.is_end) = (self.state, is_end);
+    fn begin(&mut self, is_row: bool, is_end: bool) {
+        (self.before, self.is_row, self.is_end) = (self.state, is_row, is_end);
         (self.too_long, self.lost, self.rest) = (0, 0, None);
         self.whole.clear();
         self.whole.shrink_to(SMALL);
-        let State { scanner, is_header, unfinished, .. } = &self.state;
-        self.is_row = !is_end && !is_header && *unfinished == 0 && scanner.is_row(data);
-        if self.is_row {
+    }
+
+    fn take(&mut self, data: &[u8], is_end: bool) {
+        if !is_end && self.push_row(data) {
             return;
         }
+        self.begin(false, is_end);
         let mut walk = self.walk(data);
         while let Some(step) = walk.next() {
             let is_carried = step.carried > 0;

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records};
-use pgdissect::output::json;
+use pgdissect::dissector::{Config, Dissector, Records, Sink};
+use pgdissect::output::{Form as _, json};
 use pgdissect::packet::{LinkType, Packet};
-use pgdissect::record::{Counters, Record};
+use pgdissect::pg::message::Decoded;
+use pgdissect::record::{Counters, Record, Told, ToldData};
 use pgdissect::time::Timestamp;
 use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::Value;
@@ -52,12 +53,12 @@ impl Bench {
 
     pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
         let lines = &mut self.lines;
-        self.dissector.packet(packet, &mut |record: &Record<'_>| lines.push(line(record)));
+        self.dissector.packet(packet, &mut Written(lines));
     }
 
     pub(crate) fn tick(&mut self, now: Timestamp) {
         let lines = &mut self.lines;
-        self.dissector.tick(now, &mut |record: &Record<'_>| lines.push(line(record)));
+        self.dissector.tick(now, &mut Written(lines));
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -66,8 +67,41 @@ impl Bench {
 
     pub(crate) fn finish(mut self) -> Output {
         let lines = &mut self.lines;
-        self.dissector.finish(&mut |record: &Record<'_>| lines.push(line(record)));
+        self.dissector.finish(&mut Written(lines));
         Output { counters: self.dissector.counters(), lines: self.lines }
+    }
+}
+
+/// Keeps lines, and sees to it that each way to write them gives the same.
+struct Written<'a>(&'a mut Vec<String>);
+
+impl Sink for Written<'_> {
+    fn record(&mut self, record: &Record<'_>) {
+        self.0.push(line(record));
+    }
+
+    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        let mut fast = Vec::new();
+        let write = |writer: &mut json::LineWriter| writer.message(&mut fast, told, &mut decoded.clone());
+        let said = WRITER.with_borrow_mut(write).expect("a vector can be written to");
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| told.decode());
+        self.record(&Record::Message(told.record(decoded)));
+        assert_eq!(String::from_utf8_lossy(&fast).strip_suffix('\n'), self.0.last().map(String::as_str));
+        assert_eq!(said, u64::from(is_new && decoded.is_err()));
+        said
+    }
+
+    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+        let mut fast = Vec::new();
+        let said = WRITER.with_borrow_mut(|writer| writer.data(&mut fast, data)).expect("a vector can be written to");
+        let (mut undecoded, before) = (0, self.0.len());
+        data.for_each(|told| undecoded += self.message(told, &mut None));
+        let lines = self.0.get(before..).unwrap_or_default();
+        assert_eq!(lines.len() as u64, data.count);
+        assert_eq!(String::from_utf8_lossy(&fast), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        assert_eq!(said, undecoded);
+        said
     }
 }
 
@@ -81,7 +115,7 @@ pub(crate) fn line(record: &Record<'_>) -> String {
     let mut out = Vec::new();
     json::write_line(&mut out, record).expect("a vector can be written to");
     let mut fast = Vec::new();
-    WRITER.with_borrow_mut(|writer| writer.write(&mut fast, record).expect("a vector can be written to"));
+    WRITER.with_borrow_mut(|writer| writer.record(&mut fast, record).expect("a vector can be written to"));
     assert_eq!(fast, out, "both ways to write a line give the same");
     assert_eq!(out.pop(), Some(b'\n'), "a line ends with a line feed");
     String::from_utf8(out).expect("a line is UTF-8")

@@ -219,6 +219,36 @@ impl Beginning {
     }
 }
 
+/// Writes the members `query` and `elapsed_us`, which several messages in a packet have in common.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    query: Option<u64>,
+    elapsed_us: Option<u64>,
+    written: Vec<u8>,
+}
+
+impl Answers {
+    #[inline(always)]
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, query: Option<u64>, elapsed_us: Option<u64>) {
+        if (self.query, self.elapsed_us) != (query, elapsed_us) {
+            self.set(query, elapsed_us);
+        }
+        out.extend_from_slice(&self.written);
+    }
+
+    #[inline(never)]
+    fn set(&mut self, query: Option<u64>, elapsed_us: Option<u64>) {
+        self.written.clear();
+        if let Some(query) = query {
+            numbered(&mut self.written, br#","query":"#, query);
+        }
+        if let Some(elapsed_us) = elapsed_us {
+            numbered(&mut self.written, br#","elapsed_us":"#, elapsed_us);
+        }
+        (self.query, self.elapsed_us) = (query, elapsed_us);
+    }
+}
+
 /// Whether texts are the same: without a call where they have 8 to 16 bytes, as most addresses have.
 #[inline(always)]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
