@@ -180,6 +180,7 @@ impl Flags {
     }
 
     /// Whether none is set.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -71,8 +71,10 @@ impl<S: Sink> Engine<'_, S> {
         let Config { named_rows, redaction, .. } = *self.config;
         let copy = if tag == b'd' { session.copy_rows(direction, Some(body), named_rows, redaction) } else { None };
         let context = session.context(redaction);
-        let first = told(self.config, self.shared, session, about, direction, &frame, context, &meaning, origin);
-        let data = ToldData { first: Told { seq, copy, ..first }, frames, count };
+        let mut first =
+            told(self.config, self.shared, session, about, direction, &frame, context, copy, &meaning, origin);
+        first.seq = seq;
+        let data = ToldData { first, frames, count };
         self.counters.undecoded_messages += self.sink.data(&data);
     }
 
@@ -147,10 +149,8 @@ impl<S: Sink> Engine<'_, S> {
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
         if about.is_wanted {
-            let told = Told {
-                copy,
-                ..told(self.config, self.shared, session, about, direction, frame, context, &meaning, origin)
-            };
+            let told =
+                told(self.config, self.shared, session, about, direction, frame, context, copy, &meaning, origin);
             self.counters.undecoded_messages += self.sink.message(&told, &mut decoded);
         }
         if too_long > 0 {
@@ -268,7 +268,7 @@ fn seen<'a, 'm>(about: &About, frame: &Frame<'_>, message: Option<&'a Message<'m
     }
 }
 
-/// A message, and what its session knows of it, but for the rows of a COPY.
+/// A message, and what its session knows of it.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
 fn told<'a>(
@@ -279,6 +279,7 @@ fn told<'a>(
     direction: Direction,
     frame: &'a Frame<'a>,
     context: Context,
+    copy: Option<CopyRows<'a>>,
     meaning: &'a Meaning,
     origin: Origin,
 ) -> Told<'a> {
@@ -300,7 +301,7 @@ fn told<'a>(
         sql,
         statement: meaning.subject.statement_name(),
         columns: columns(session, direction, frame.tag, meaning, config.named_rows),
-        copy: None,
+        copy,
         flags: Flags {
             midstream: meaning.subject.is_unknown(),
             skipped: meaning.is_skipped,

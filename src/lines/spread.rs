@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A batch goes to whichever worker is free, and a receiver of its lines to the writer, which waits for one after the other. So the
-//! bytes are the same however many workers there are. The number of batches is bounded.
+//! bytes are the same however many workers there are. The number of batches is bounded: where as many wait, the one who fills
+//! them makes lines as well.
 //!
 //! Lines that were made where packets were dissected, side by side, take their place in the order of batches.
 
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use pgdissect::output::frozen::Batch;
 
 use super::form::Form;
@@ -33,6 +34,8 @@ const BATCHES_EACH: usize = 2;
 /// The threads, and the way to them.
 pub(super) struct Spread {
     batch: Batch,
+    /// Makes lines of what the workers have no time for.
+    own: Worker,
     work: Option<Sender<Job>>,
     order: Option<Sender<Promise>>,
     used: Receiver<Batch>,
@@ -46,6 +49,16 @@ pub(super) struct Spread {
 struct Job {
     batch: Batch,
     lines: Sender<Vec<u8>>,
+}
+
+/// Makes lines of batches.
+struct Worker {
+    /// Buffers to be used again.
+    spare: Receiver<Vec<u8>>,
+    /// Where batches go to be used again.
+    used: Sender<Batch>,
+    form: Form,
+    state: Arc<State>,
 }
 
 /// What the writer is to write next.
@@ -76,16 +89,31 @@ impl Spread {
         let (used_in, used) = bounded::<Batch>(batches);
         let (used_texts_in, used_texts) = bounded::<Vec<Text>>(batches);
         let state = Arc::new(State::default());
+        let worker =
+            || Worker { spare: spare.clone(), used: used_in.clone(), form: form.another(), state: Arc::clone(&state) };
+        let own = worker();
         let workers = (0..workers)
             .map(|_| {
-                let (jobs, spare, used, form) = (jobs.clone(), spare.clone(), used_in.clone(), form.another());
-                let state = Arc::clone(&state);
-                thread::spawn(move || make_lines(&jobs, &spare, &used, form, &state))
+                let (jobs, mut worker) = (jobs.clone(), worker());
+                thread::spawn(move || {
+                    // One that failed takes no more: what it took would be waited for.
+                    let _ = jobs.iter().try_for_each(|job| worker.make(job));
+                })
             })
             .collect();
         let of_writer = Arc::clone(&state);
         let writer = Some(thread::spawn(move || write(&promises, &spare_in, &used_texts_in, out, &of_writer)));
-        Self { batch: Batch::default(), work: Some(work), order: Some(order), used, used_texts, workers, writer, state }
+        Self {
+            batch: Batch::default(),
+            own,
+            work: Some(work),
+            order: Some(order),
+            used,
+            used_texts,
+            workers,
+            writer,
+            state,
+        }
     }
 
     /// Puts something into the batch, and hands that over where it is full.
@@ -106,7 +134,9 @@ impl Spread {
         // Where the threads are gone, the error that ended them is told by `check`.
         if let (Some(order), Some(work)) = (&self.order, &self.work) {
             let _ = order.send(Promise::Lines(promise));
-            let _ = work.send(Job { batch, lines });
+            if let Err(TrySendError::Full(job)) = work.try_send(Job { batch, lines }) {
+                let _ = self.own.make(job);
+            }
         }
     }
 
@@ -156,20 +186,17 @@ impl State {
     }
 }
 
-fn make_lines(jobs: &Receiver<Job>, spare: &Receiver<Vec<u8>>, used: &Sender<Batch>, mut form: Form, state: &State) {
-    for Job { mut batch, lines: reply } in jobs {
-        let mut lines = spare.try_recv().unwrap_or_default();
-        let undecoded = match batch.write(&mut lines, &mut form) {
-            Ok(undecoded) => undecoded,
-            Err(error) => {
-                state.fail(error);
-                return;
-            }
-        };
-        state.undecoded.fetch_add(undecoded, Ordering::Relaxed);
+impl Worker {
+    /// Makes the lines of a batch, and sends them to the writer. Fails where it cannot.
+    fn make(&mut self, job: Job) -> Result<(), ()> {
+        let Job { mut batch, lines: reply } = job;
+        let mut lines = self.spare.try_recv().unwrap_or_default();
+        let undecoded = batch.write(&mut lines, &mut self.form).map_err(|error| self.state.fail(error))?;
+        self.state.undecoded.fetch_add(undecoded, Ordering::Relaxed);
         let _ = reply.send(lines);
         batch.clear();
-        let _ = used.try_send(batch);
+        let _ = self.used.try_send(batch);
+        Ok(())
     }
 }
 

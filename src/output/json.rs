@@ -8,15 +8,17 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
+use self::bodies::Rows;
 use self::head::{Answers, Clock, Connections, Head};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
 use self::tokens::{put, unsigned};
 use super::Form;
 use crate::direction::Direction;
+use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
 use crate::pg::text::Sql;
-use crate::record::{Content, Flags, MessageRecord, Record, Told};
+use crate::record::{Content, Flags, MessageRecord, Record, Told, ToldData};
 
 mod bodies;
 mod head;
@@ -71,6 +73,7 @@ pub struct LineWriter {
     connections: Connections,
     statements: Statements,
     answers: Answers,
+    rows: Rows,
 }
 
 impl Form for LineWriter {
@@ -109,6 +112,27 @@ impl Form for LineWriter {
         self.any_message(out, told, decoded)?;
         Ok(u64::from(is_new && matches!(decoded, Some(Err(_)))))
     }
+
+    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
+        let ToldData { first, frames, .. } = data;
+        let tag = first.frame.tag.filter(|_| first.is_common() && self.rows.prepare(data));
+        let mut undecoded = 0;
+        for (seq, (next, len, body)) in (first.seq..).zip(*frames) {
+            let start = out.len();
+            if let Some(tag) = tag {
+                self.begin_message(out, first, seq, tag, len);
+                if self.rows.write(out, first, body).is_some() {
+                    self.answers.write(out, first.query, first.elapsed_us);
+                    put(out, b"}\n");
+                    continue;
+                }
+                out.truncate(start);
+            }
+            let frame = &Frame::whole(Some(next), len, body);
+            undecoded += self.message(out, &first.next(seq, frame), &mut None)?;
+        }
+        Ok(undecoded)
+    }
 }
 
 impl LineWriter {
@@ -121,7 +145,7 @@ impl LineWriter {
         tag: u8,
         message: &Message<'_>,
     ) -> io::Result<u64> {
-        self.begin_message(out, told, tag);
+        self.begin_message(out, told, told.seq, tag, told.frame.len);
         bodies::type_and_body(out, message).map_err(io::Error::other)?;
         self.answers.write(out, told.query, told.elapsed_us);
         if let Some(text) = told.sql {
@@ -138,7 +162,7 @@ impl LineWriter {
     /// Writes the line of a message without a body, by its type alone.
     #[inline(always)]
     fn bare_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
-        self.begin_message(out, told, tag);
+        self.begin_message(out, told, told.seq, tag, told.frame.len);
         put(out, br#","type":""#);
         out.extend_from_slice(told.name(None).as_bytes());
         out.push(b'"');
@@ -148,11 +172,11 @@ impl LineWriter {
 
     /// Writes all up to the number of `len`.
     #[inline(always)]
-    fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
-        let Told { ts, conn, client, server, dir, seq, packet, frame, .. } = *told;
+    fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, seq: u64, tag: u8, len: u32) {
+        let Told { ts, conn, client, server, dir, packet, .. } = *told;
         let head = Head { ts, conn, client, server, dir, seq, packet };
         self.connections.begin_message(out, &mut self.clock, &head, tag);
-        unsigned(out, frame.len.into());
+        unsigned(out, len.into());
     }
 
     /// Writes the line of any message.

@@ -23,6 +23,15 @@ impl Format {
     pub const TEXT: Self = Self(0);
     /// The binary format of a type.
     pub const BINARY: Self = Self(1);
+
+    /// The format of values with this code.
+    pub(crate) const fn of_value(self) -> Option<value::Format> {
+        match self {
+            Self::TEXT => Some(value::Format::Text),
+            Self::BINARY => Some(value::Format::Binary),
+            _ => None,
+        }
+    }
 }
 
 impl Decode<'_> for Format {
@@ -376,11 +385,7 @@ impl<'a> FormattedValue<'a> {
 
     /// The value with its type; nothing where it is NULL, or where not enough is known of it.
     pub fn typed(&self) -> Option<TypedValue<'a>> {
-        let format = match self.format? {
-            Format::TEXT => value::Format::Text,
-            Format::BINARY => value::Format::Binary,
-            _ => return None,
-        };
+        let format = self.format?.of_value()?;
         let Self { type_oid, encoding, .. } = *self;
         Some(TypedValue { type_oid, format, bytes: self.value.0?, settings: self.settings?, encoding })
     }

@@ -62,8 +62,7 @@ impl ToldData<'_> {
     pub fn for_each(&self, mut take: impl FnMut(&Told<'_>)) {
         let Self { first, frames, .. } = self;
         for (seq, (tag, len, body)) in (first.seq..).zip(*frames) {
-            let frame = &Frame::whole(Some(tag), len, body);
-            take(&Told { seq, frame, copy: first.copy.map(|rows| rows.of_row(body)), ..first.clone() });
+            take(&first.next(seq, &Frame::whole(Some(tag), len, body)));
         }
     }
 }
@@ -82,6 +81,14 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Told<'a> {
+    /// Another one, of the same data.
+    pub(crate) fn next<'b>(&self, seq: u64, frame: &'b Frame<'b>) -> Told<'b>
+    where
+        'a: 'b,
+    {
+        Told { seq, frame, copy: self.copy.map(|rows| rows.of_row(frame.body)), ..self.clone() }
+    }
+
     /// The name of the message, as its line has it. One that can only be told by its content must be decoded.
     pub fn name(&self, decoded: Option<&Decoded<'_>>) -> &'static str {
         match decoded {
@@ -128,10 +135,6 @@ impl<'a> Told<'a> {
         let Self { frame, context, sql, .. } = self;
         let redaction = context.redaction;
         let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
-        if let Some(rows) = &self.copy {
-            flags.limit |= rows.split.too_long() > 0;
-            flags.midstream |= rows.split.lost() > 0;
-        }
         let mut statement = self.statement;
         let (content, error) = match decoded {
             Ok(message) => {
@@ -173,6 +176,10 @@ impl<'a> Told<'a> {
     /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.
     #[inline(always)]
     pub(crate) fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
+        if let Some(rows) = &self.copy {
+            flags.limit |= rows.split.too_long() > 0;
+            flags.midstream |= rows.split.lost() > 0;
+        }
         match message {
             Message::CopyData(copy) => {
                 copy.rows = self.copy;

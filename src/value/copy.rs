@@ -335,6 +335,13 @@ impl<'a> Split<'a> {
         self.lines().next().filter(|(_, is_header)| *is_header).map(|(row, _)| row)
     }
 
+    /// The row, where it is one and nothing else.
+    pub(crate) fn row(self) -> Option<CopyRow<'a>> {
+        let Self { splitter: Splitter { options, encoding, is_row, .. }, data } = self;
+        let (_, bytes) = data.split_last().filter(|_| *is_row)?;
+        Some(CopyRow { bytes, options, encoding: *encoding })
+    }
+
     /// The rows that end in it. They are looked for again, so that nothing has to be kept of a message with many of them.
     pub fn rows(self) -> impl Iterator<Item = CopyRow<'a>> + use<'a> {
         self.lines().filter(|(_, is_header)| !is_header).map(|(row, _)| row)
@@ -343,7 +350,7 @@ impl<'a> Split<'a> {
     fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, bool)> + use<'a> {
         let Self { splitter: Splitter { options, encoding, whole, is_row, .. }, data } = self;
         let row = |bytes| CopyRow { bytes, options, encoding: *encoding };
-        let mut only = data.split_last().filter(|_| *is_row).map(|(_, bytes)| (row(bytes), false));
+        let mut only = self.row().map(|row| (row, false));
         let mut walk = self.splitter.walk(if *is_row { &[] } else { data });
         std::iter::from_fn(move || {
             if only.is_some() {

@@ -139,13 +139,38 @@ pub enum Shown<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
-/// How the bytes of a value become JSON.
+/// How values of a type become JSON, as far as no more than a look at their bytes tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verbatim {
-    /// They are JSON.
-    Json,
+pub(crate) enum Look {
     /// They are the text of a string, in the client's encoding.
     Text,
+    /// They are JSON, where they are a number of no more than so many digits.
+    Number(usize),
+    /// It takes more than a look.
+    Other,
+}
+
+impl Look {
+    /// At values of a type, by its object ID, in a format.
+    #[inline]
+    pub(crate) fn of(type_oid: u32, format: Format) -> Self {
+        if format != Format::Text {
+            return Self::Other;
+        }
+        match Kind::of(type_oid) {
+            Kind::Opaque | Kind::Text | Kind::Numeric => Self::Text,
+            Kind::Int2 => Self::Number(4),
+            Kind::Int4 => Self::Number(9),
+            Kind::Int8 => Self::Number(18),
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether bytes are JSON.
+    #[inline]
+    pub(crate) fn is_json(self, bytes: &[u8]) -> bool {
+        matches!(self, Self::Number(digits) if number::is_canonical(bytes, digits))
+    }
 }
 
 impl<'a> TypedValue<'a> {
@@ -165,21 +190,6 @@ impl<'a> TypedValue<'a> {
                 Ok(json) => Shown::Plain(json),
                 Err(_) => Shown::Bytes(self.bytes.into()),
             },
-        }
-    }
-
-    /// How its bytes are written, where that takes no more than a look at them.
-    #[inline]
-    pub(crate) fn verbatim(&self) -> Option<Verbatim> {
-        if self.format != Format::Text {
-            return None;
-        }
-        match Kind::of(self.type_oid) {
-            Kind::Opaque | Kind::Text | Kind::Numeric => Some(Verbatim::Text),
-            Kind::Int2 => number::is_canonical(self.bytes, 4).then_some(Verbatim::Json),
-            Kind::Int4 => number::is_canonical(self.bytes, 9).then_some(Verbatim::Json),
-            Kind::Int8 => number::is_canonical(self.bytes, 18).then_some(Verbatim::Json),
-            _ => None,
         }
     }
 

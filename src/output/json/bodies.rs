@@ -9,12 +9,15 @@ use crate::hex;
 use crate::pg::copy::{CopyData, CopyPiece, CopyRows};
 use crate::pg::extended::TargetKind;
 use crate::pg::list::{List, Oid};
-use crate::pg::message::{Body, Message};
+use crate::pg::message::{Body, Context, Message};
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Field, Format, FormattedValue, Values};
 use crate::pg::text::{Sql, Text};
-use crate::value::Verbatim;
+use crate::reader::Reader;
+use crate::record::told::Columns;
+use crate::record::{Told, ToldData};
 use crate::value::copy::CopyRow;
+use crate::value::{Look, TypedValue};
 
 /// Writes the members `type` and, of a message with fields, `body`, with a comma before them.
 pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Error> {
@@ -289,12 +292,94 @@ fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(), Error> {
     let Some(typed) = value.typed().filter(|_| !value.redaction.hides_values()) else {
         return value.serialize(Serializer::new(out));
     };
-    match typed.verbatim() {
-        Some(Verbatim::Json) => verbatim(out, bytes),
-        Some(Verbatim::Text) if plain(out, bytes) => {}
-        _ => return typed.serialize(Serializer::new(out)),
+    if !looked_at(out, Look::of(typed.type_oid, typed.format), bytes) {
+        return typed.serialize(Serializer::new(out));
     }
     Ok(())
+}
+
+/// Writes a value, if a look at its bytes is enough for that.
+#[inline(always)]
+fn looked_at(out: &mut Vec<u8>, look: Look, bytes: &[u8]) -> bool {
+    if look == Look::Text {
+        return plain(out, bytes);
+    }
+    let is_json = look.is_json(bytes);
+    if is_json {
+        verbatim(out, bytes);
+    }
+    is_json
+}
+
+/// Writes the types and bodies of messages of data that are alike.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    looks: Vec<Look>,
+}
+
+impl Rows {
+    /// Makes itself ready for rows. Says whether it can write them.
+    pub(super) fn prepare(&mut self, data: &ToldData<'_>) -> bool {
+        let ToldData { first, .. } = data;
+        match (first.frame.tag, &first.columns, &first.copy) {
+            (Some(b'D'), Some(columns), _) if columns.fields.is_none() && !first.context.redaction.hides_values() => {
+                let Columns { formats, types, .. } = *columns;
+                let count = first.frame.body.first_chunk().map_or(0, |count| u16::from_be_bytes(*count));
+                self.looks.clear();
+                self.looks.extend((0..count.into()).map_while(|index| {
+                    let format = formats.get(index)?.of_value()?;
+                    Some(Look::of(types.get(index), format))
+                }));
+                self.looks.len() == usize::from(count)
+            }
+            (Some(b'd'), _, Some(rows)) => has_rows_alone(rows),
+            _ => false,
+        }
+    }
+
+    /// Writes one of them, if nothing is odd about it; else anything.
+    #[inline(always)]
+    pub(super) fn write(&self, out: &mut Vec<u8>, told: &Told<'_>, body: &[u8]) -> Option<()> {
+        match (&told.columns, &told.copy) {
+            (Some(columns), _) => {
+                put(out, br#","type":"DataRow","body":{"values":["#);
+                self.values(out, columns, told.context, body)?;
+            }
+            (None, Some(rows)) => {
+                put(out, br#","type":"CopyData","body":{"rows":["#);
+                copy_row(out, &rows.of_row(body).split.row()?).ok()?;
+            }
+            (None, None) => return None,
+        }
+        put(out, b"]}");
+        Some(())
+    }
+
+    #[inline(always)]
+    fn values(&self, out: &mut Vec<u8>, columns: &Columns<'_>, context: Context, body: &[u8]) -> Option<()> {
+        let mut reader = Reader::new(body).with_encoding(context.encoding);
+        if usize::from(reader.u16("number of columns").ok()?) != self.looks.len() {
+            return None;
+        }
+        for (index, look) in self.looks.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            match reader.sized() {
+                Some(bytes) if looked_at(out, *look, bytes) => {}
+                Some(bytes) => {
+                    let Columns { formats, types, settings, .. } = *columns;
+                    let format = formats.get(index)?.of_value()?;
+                    let encoding = context.encoding;
+                    let typed = TypedValue { type_oid: types.get(index), format, bytes, settings, encoding };
+                    typed.serialize(Serializer::new(out)).ok()?;
+                }
+                None if reader.i32("length of a value") == Ok(-1) => put(out, b"null"),
+                None => return None,
+            }
+        }
+        reader.is_empty().then_some(())
+    }
 }
 
 #[cfg(test)]
