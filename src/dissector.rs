@@ -21,6 +21,7 @@ mod lanes;
 mod messages;
 mod table;
 mod telling;
+mod together;
 
 use connection::Connection;
 use engine::Engine;

@@ -7,77 +7,16 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
-use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Message};
 use crate::pg::row::{Formats, RowShape, Types};
 use crate::reader::DecodeError;
 use crate::record::told::Columns;
-use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told, ToldData};
+use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
 use crate::session::shared::Shared;
 
 impl<S: Sink> Engine<'_, S> {
-    /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
-    ///
-    /// Data, of which there is most, is taken as it comes: all that is together, at once.
-    pub(super) fn whole_frames<'i>(
-        &mut self,
-        session: &mut Session,
-        about: &mut About,
-        direction: Direction,
-        mut whole: WholeFrames<'i>,
-        origin: Origin,
-    ) -> &'i [u8] {
-        while let Some(tag) = whole.next_tag() {
-            let (data, count) = match (direction, tag) {
-                (Direction::Backend, b'D') => whole.run(b'D', |_| true),
-                (_, b'd') if self.config.records.messages => whole.run(b'd', |row| session.takes_row(direction, row)),
-                (_, b'd') => whole.run(b'd', |_| true),
-                _ => (whole, 0),
-            };
-            if count > 0 {
-                self.data(session, about, direction, data, count, origin);
-                continue;
-            }
-            let Some((tag, len, body)) = whole.next() else { break };
-            self.frame(session, about, direction, &Frame::whole(Some(tag), len, body), origin);
-        }
-        whole.rest()
-    }
-
-    /// Takes so many messages of data that are together, of which their session has to know no more than that. They end no
-    /// request.
-    fn data(
-        &mut self,
-        session: &mut Session,
-        about: &mut About,
-        direction: Direction,
-        frames: WholeFrames<'_>,
-        count: u64,
-        origin: Origin,
-    ) {
-        let Some((tag, len, body)) = { frames }.next() else { return };
-        let frame = Frame::whole(Some(tag), len, body);
-        let seq = about.seq + 1;
-        about.seq += count;
-        self.counters.messages += count;
-        let seen = Seen { count, size: frames.rest().len() as u64, ..seen(about, &frame, None, origin) };
-        let mut meaning = Meaning::default();
-        session.observe(direction, &seen, self.shared, &mut meaning);
-        if !self.config.records.messages || !about.is_wanted {
-            return;
-        }
-        let Config { named_rows, redaction, .. } = *self.config;
-        let copy = if tag == b'd' { session.copy_rows(direction, Some(body), named_rows, redaction) } else { None };
-        let context = session.context(redaction);
-        let mut first =
-            told(self.config, self.shared, session, about, direction, &frame, context, copy, &meaning, origin);
-        first.seq = seq;
-        let data = ToldData { first, frames, count };
-        self.counters.undecoded_messages += self.sink.data(&data);
-    }
-
     /// Decodes a frame, tells its session, and gives its line.
     #[inline(never)]
     pub(super) fn frame(
@@ -254,7 +193,12 @@ impl<S: Sink> Engine<'_, S> {
 
 /// A message as its session looks at it.
 #[inline(always)]
-fn seen<'a, 'm>(about: &About, frame: &Frame<'_>, message: Option<&'a Message<'m>>, origin: Origin) -> Seen<'a, 'm> {
+pub(super) fn seen<'a, 'm>(
+    about: &About,
+    frame: &Frame<'_>,
+    message: Option<&'a Message<'m>>,
+    origin: Origin,
+) -> Seen<'a, 'm> {
     Seen {
         tag: frame.tag,
         message,
@@ -271,7 +215,7 @@ fn seen<'a, 'm>(about: &About, frame: &Frame<'_>, message: Option<&'a Message<'m
 /// A message, and what its session knows of it.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
-fn told<'a>(
+pub(super) fn told<'a>(
     config: &Config,
     shared: &'a Shared,
     session: &'a Session,
@@ -344,16 +288,29 @@ fn columns<'a>(
     meaning: &'a Meaning,
     has_named_rows: bool,
 ) -> Option<Columns<'a>> {
-    let (formats, types, fields) = match (direction, tag) {
-        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, meaning.subject.parameter_types(), None),
+    let settings = &session.facts().settings;
+    let dialogue = session.dialogue();
+    let (formats, types) = match (direction, tag) {
         (Direction::Backend, Some(b'D')) => {
-            let shape = session.dialogue().row();
-            let fields = shape.filter(|_| has_named_rows).map(RowShape::fields);
-            (session.dialogue().row_formats(), shape.map_or(Types::default(), RowShape::types), fields)
+            return Some(columns_of_row(session, dialogue.row(), dialogue.row_formats(), has_named_rows));
         }
-        (Direction::Frontend, Some(b'F')) => (Formats::Unknown, Types::default(), None),
-        (Direction::Backend, Some(b'V')) => (session.dialogue().row_formats(), Types::default(), None),
+        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, meaning.subject.parameter_types()),
+        (Direction::Frontend, Some(b'F')) => (Formats::Unknown, Types::default()),
+        (Direction::Backend, Some(b'V')) => (dialogue.row_formats(), Types::default()),
         _ => return None,
     };
-    Some(Columns { formats, types, fields, settings: &session.facts().settings })
+    Some(Columns { formats, types, fields: None, settings })
+}
+
+/// What the values of a row are.
+#[inline(always)]
+pub(super) fn columns_of_row<'a>(
+    session: &'a Session,
+    shape: Option<&'a RowShape>,
+    formats: Formats<'a>,
+    has_named_rows: bool,
+) -> Columns<'a> {
+    let fields = shape.filter(|_| has_named_rows).map(RowShape::fields);
+    let types = shape.map_or(Types::default(), RowShape::types);
+    Columns { formats, types, fields, settings: &session.facts().settings }
 }

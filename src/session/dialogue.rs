@@ -29,18 +29,18 @@ pub const MOST_FOR_A_REQUEST: usize =
 /// Requests and replies.
 #[derive(Debug)]
 pub struct Dialogue {
-    pending: Pending<About>,
-    statements: Statements,
-    executions: Executions,
+    pub(super) pending: Pending<About>,
+    pub(super) statements: Statements,
+    pub(super) executions: Executions,
     /// The columns of the rows that come now, as the RowDescription right before them says.
-    run: Option<Arc<Row>>,
+    pub(super) run: Option<Arc<Row>>,
     /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
-    describes_statement: bool,
+    pub(super) describes_statement: bool,
     /// The last statement that began to copy: its request, and where in its text it is.
     copied: (u64, usize),
-    transaction: Option<TransactionStatus>,
+    pub(super) transaction: Option<TransactionStatus>,
     /// How many requests were sent that execute something.
-    queries: u64,
+    pub(super) queries: u64,
     cancel_key: Option<CancelKey>,
 }
 
@@ -225,7 +225,7 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+    pub(super) fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
             // What they do may push the text out.
@@ -380,7 +380,7 @@ fn settle(
     }
 }
 
-fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
+pub(super) fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
     match fate {
         Fate::Answered => names.confirm(name, id),
         Fate::Failed => names.fail(name, id),

@@ -12,12 +12,15 @@
 //!      +-- something else: Foreign
 //! ```
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
+use crate::pg::extended::Bind;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::row::Format;
@@ -40,6 +43,7 @@ mod request;
 pub mod shared;
 pub mod statements;
 pub mod texts;
+pub mod together;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
@@ -48,6 +52,8 @@ use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
 use shared::Shared;
+use statements::Portal;
+use together::Replies;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
@@ -265,6 +271,36 @@ impl Session {
                 self.dialogue.request(tag, seen, shared, meaning);
             }
         }
+    }
+
+    /// Takes Bind, Describe of its portal where that `is_described`, Execute and Sync, as [`Dialogue::execute`] does.
+    pub fn execute(
+        &mut self,
+        bind: &Bind<'_>,
+        is_described: bool,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> bool {
+        let is_taken = self.dialogue.execute(bind, is_described, seen, shared, meaning);
+        if is_taken {
+            self.facts.observe(Direction::Frontend, seen);
+            self.copying.request();
+        }
+        is_taken
+    }
+
+    /// Takes all replies to [`Session::execute`]. What is `seen` of them has the last as its message. Gives the portal, too.
+    pub fn executed_at_once(
+        &mut self,
+        replies: &Replies<'_, '_>,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> Option<Arc<Portal>> {
+        meaning.is_ready = self.facts.observe(Direction::Backend, seen);
+        self.copying.end();
+        self.dialogue.executed_at_once(replies, seen, shared, meaning)
     }
 
     fn begin_copy(&mut self, from: Direction, copy: &CopyResponse<'_>, seen: &Seen<'_, '_>, shared: &Shared) {

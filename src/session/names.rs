@@ -30,6 +30,12 @@ impl<T> Known<T> {
     }
 }
 
+impl<T> From<Known<T>> for Option<Arc<T>> {
+    fn from(known: Known<T>) -> Self {
+        if let Known::As(meaning) = known { Some(meaning) } else { None }
+    }
+}
+
 /// Names of one kind.
 #[derive(Debug)]
 pub(super) struct Names<T> {

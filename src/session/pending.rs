@@ -194,6 +194,47 @@ impl<A: Default> Pending<A> {
         (query, Place::Waits(id))
     }
 
+    /// Whether no request waits, and the next that comes will be the first to be answered.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.uncertain && !self.skipping && !self.copying_in && self.given_up.is_none()
+    }
+
+    /// Takes requests that come together where it [is idle](Self::is_idle): the steps of one execution, and its Sync. Gives the
+    /// number of their query, and the ordinal of the first.
+    pub fn together(&mut self, requests: &[Request], at: Timestamp, about: impl Fn(Request) -> A) -> (u64, u64) {
+        if self.habit == Habit::Unknown {
+            self.habit = Habit::TakesTurns;
+        }
+        let first = self.requests + 1;
+        for request in requests.iter().copied() {
+            let query = self.number(request);
+            self.requests += 1;
+            let (id, order) = (self.requests, self.queries);
+            self.queue.push_back(Expected { id, request, query, at, about: about(request), order });
+        }
+        (self.queries, first)
+    }
+
+    /// Whether the requests that wait are certain, and these, sent together.
+    pub fn are(&self, requests: &[Request]) -> bool {
+        let Some(first) = self.head() else { return false };
+        let is = |(expected, request): (&Expected<A>, &Request)| {
+            expected.request == *request && (expected.at, expected.query) == (first.at, first.query)
+        };
+        self.given_up.is_none() && self.queue.len() == requests.len() && self.queue.iter().zip(requests).all(is)
+    }
+
+    /// Takes the answers to all requests that wait, which came together as the requests did. Says what they belong to.
+    pub fn answered(&mut self, at: Timestamp) -> Attribution {
+        let first = self.queue.front();
+        let elapsed_us = first.map(|first| at.micros_since(first.at));
+        let attribution = Attribution { query: first.and_then(|first| first.query), elapsed_us };
+        self.queue.clear();
+        (self.copies_in, self.copying_in) = (0, false);
+        (self.uncertain, self.replies_lost) = (false, false);
+        attribution
+    }
+
     /// Says what the request is about that was taken last.
     pub fn is_about(&mut self, about: A) {
         if let Some(last) = self.queue.back_mut() {

@@ -88,11 +88,7 @@ impl Taken<'_> {
     }
 
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
-        let statement = self.statements.prepared.get(&bind.statement.kept());
-        if let Some(text) = statement.get().and_then(|statement| statement.text()) {
-            self.kept.texts.touch(text);
-        }
-        let portal = self.statements.bind(self.kept, bind, statement, wants_values);
+        let portal = self.statements.bind(self.kept, bind, wants_values);
         self.meaning.subject = Subject::Portal(Arc::clone(&portal));
         if let Some(id) = self.id() {
             self.statements.portals.send(portal.name().0, id, Some(Arc::clone(&portal)));

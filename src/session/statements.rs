@@ -219,16 +219,14 @@ impl Statements {
     }
 
     /// The portal that a Bind makes. The values of its parameters are kept where they are wanted.
-    pub(super) fn bind(
-        &mut self,
-        kept: &mut Kept,
-        bind: &Bind<'_>,
-        statement: Known<Statement>,
-        is_wanted: bool,
-    ) -> Arc<Portal> {
+    pub(super) fn bind(&mut self, kept: &mut Kept, bind: &Bind<'_>, is_wanted: bool) -> Arc<Portal> {
         let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
         let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
         let (portal_name, statement_name) = (bind.portal.kept(), bind.statement.kept());
+        let statement = self.prepared.get(&statement_name);
+        if let Some(text) = statement.get().and_then(|statement| statement.text()) {
+            kept.texts.touch(text);
+        }
         let names = portal_name.len() + statement_name.len();
         // Where there is no room for the values, there may be for the rest.
         let mut share = self.room(names + formats + values);
@@ -241,7 +239,7 @@ impl Statements {
             (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = matches!(statement, Known::Unknown);
             portal.statement_name.set(statement_name.get());
-            portal.statement = statement.get().cloned();
+            portal.statement = statement.into();
             portal.row.take();
             portal.parameters.clear();
             portal.parameter_formats.clear();

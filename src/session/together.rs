@@ -1,0 +1,128 @@
+//! An execution whose requests come together, and its replies.
+//!
+//! Most drivers send Bind, Describe, Execute and Sync in one segment, and are answered in one. Where nothing else is under way
+//! there is nothing to be found out about any of them: they are taken at once, with the same result as one by one.
+
+use std::sync::Arc;
+
+use super::dialogue::{Dialogue, settle_name};
+use super::execution::{Outcome, Protocol, SMALL};
+use super::meaning::{Meaning, Seen, Subject};
+use super::pending::{Attribution, Expected, Fate, Request};
+use super::request::About;
+use super::shared::Shared;
+use super::statements::Portal;
+use crate::pg::extended::Bind;
+use crate::pg::query::{CommandComplete, ReadyForQuery, TransactionStatus};
+use crate::pg::row::RowDescription;
+
+/// The replies to [`Dialogue::execute`].
+#[derive(Clone, Copy, Debug)]
+pub struct Replies<'a, 'm> {
+    /// RowDescription.
+    pub row: Option<&'a RowDescription<'m>>,
+    /// How many rows came.
+    pub rows: u64,
+    /// CommandComplete.
+    pub complete: &'a CommandComplete<'m>,
+    /// ReadyForQuery.
+    pub ready: &'a ReadyForQuery,
+}
+
+/// The requests that [`Dialogue::execute`] takes.
+const REQUESTS: [Request; 4] = [Request::Bind, Request::DescribePortal, Request::Execute, Request::Sync];
+
+/// The same, without Describe.
+const UNDESCRIBED: [Request; 3] = [Request::Bind, Request::Execute, Request::Sync];
+
+impl Dialogue {
+    /// Takes Bind to the unnamed portal, Describe of that where it `is_described`, Execute for all rows, and Sync, with what is
+    /// `seen` of all of them. False, and nothing is taken, where other requests are under way.
+    pub fn execute(
+        &mut self,
+        bind: &Bind<'_>,
+        is_described: bool,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> bool {
+        let Self { pending, statements, executions, .. } = self;
+        if !pending.is_idle() {
+            return false;
+        }
+        let Shared { kept, spare, wants_queries, .. } = shared;
+        let portal = statements.bind(kept, bind, *wants_queries);
+        let requests = if is_described { &REQUESTS[..] } else { &UNDESCRIBED };
+        let about = |request| match request {
+            Request::Sync => About::Nothing,
+            _ => About::Portal(Arc::clone(&portal)),
+        };
+        let (query, first) = pending.together(requests, seen.at, about);
+        statements.portals.send(b"", first, Some(Arc::clone(&portal)));
+        statements.make_room(kept);
+        self.queries += 1;
+        if *wants_queries && let Some(execution) = executions.begin(query, seen.at, seen.packet, spare) {
+            execution.execute(Protocol::Extended);
+            execution.is_midstream |= portal.is_statement_unknown();
+            execution.portal = Some(Arc::clone(&portal));
+            execution.bytes_in += seen.size;
+        }
+        meaning.query = Some(query);
+        meaning.subject = Subject::Portal(portal);
+        true
+    }
+
+    /// Whether requests that came together wait for their replies, and nothing else does. Says whether one of them is
+    /// Describe.
+    pub fn waits_for_execution(&self) -> Option<bool> {
+        match self.pending.len() {
+            4 if self.pending.are(&REQUESTS) => Some(true),
+            3 if self.pending.are(&UNDESCRIBED) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Takes their replies: BindComplete, RowDescription or NoData where one of them is Describe, the rows, CommandComplete and
+    /// ReadyForQuery. Gives the portal, too.
+    pub fn executed_at_once(
+        &mut self,
+        replies: &Replies<'_, '_>,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> Option<Arc<Portal>> {
+        let Replies { row, rows, complete, ready } = *replies;
+        let (first, portal) = match self.pending.head() {
+            Some(Expected { id, about: About::Portal(portal), .. }) => (*id, Arc::clone(portal)),
+            _ => return None,
+        };
+        settle_name(&mut self.statements.portals, b"", first, Fate::Answered);
+        if let Some(row) = row {
+            self.statements.describe_portal(&portal, row);
+        }
+        // That of Bind, which is the first of the requests, is the portal of Execute.
+        self.take_effects(Some(complete), shared);
+        let Self { pending, statements, executions, transaction, .. } = self;
+        let Attribution { query, elapsed_us } = pending.answered(seen.at);
+        if let Some(execution) = query.and_then(|query| executions.get(query)) {
+            execution.bytes_out += seen.size;
+            execution.replied(seen.at, seen.packet, *transaction);
+            execution.bind_us = elapsed_us;
+            if rows > 0 {
+                execution.add_rows(rows, seen.at);
+            }
+            execution.add_tag(complete.command_tag.0, complete.rows);
+            execution.end(Outcome::Ok, seen.at, seen.packet);
+        }
+        *transaction = Some(ready.transaction_status);
+        if ready.transaction_status == TransactionStatus::IDLE {
+            statements.end_transaction();
+        }
+        (self.run, self.describes_statement) = (None, false);
+        (meaning.query, meaning.elapsed_us) = (query, elapsed_us);
+        if portal.size() <= SMALL {
+            shared.kept.portals.give(Arc::clone(&portal));
+        }
+        Some(portal)
+    }
+}
