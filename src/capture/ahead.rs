@@ -71,7 +71,11 @@ fn read(mut source: impl Source, full: &Sender<Found>, used: &Receiver<Block>) {
 
 /// Fills a block with packets, up to the next word of the source.
 fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
-    while block.bytes() < FULL {
+    loop {
+        source.copy_ready(block, FULL);
+        if block.bytes() >= FULL {
+            return None;
+        }
         match source.next_event() {
             Ok(Event::Packet(packet)) => block.push(&packet),
             Ok(Event::KeyLog(log)) => return Some(Word::KeyLog(log.to_vec())),
@@ -80,7 +84,6 @@ fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
             Err(error) => return Some(Word::Error(error)),
         }
     }
-    None
 }
 
 impl Source for Ahead {

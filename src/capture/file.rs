@@ -12,6 +12,7 @@ use std::vec;
 
 use self::reader::{Advance, CaptureReader};
 use super::{Error, Event, Source};
+use crate::packet::Block;
 
 mod buffer;
 mod format;
@@ -110,5 +111,11 @@ impl Source for FileSource {
             Ok(packet) => Event::Packet(reader.packet(packet)),
             Err(key_log) => Event::KeyLog(reader.bytes(key_log)),
         }))
+    }
+
+    fn copy_ready(&mut self, block: &mut Block, full: usize) {
+        if let Some(reader) = &mut self.current {
+            reader.copy_ready(block, full);
+        }
     }
 }

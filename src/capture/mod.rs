@@ -47,6 +47,9 @@ pub trait Source {
     /// Passes over so many of those that are ready.
     fn pass(&mut self, _packets: usize) {}
 
+    /// Copies packets that lie ready into a block, as [`Self::next_event`] would give them, up to so many bytes in it.
+    fn copy_ready(&mut self, _block: &mut Block, _full: usize) {}
+
     /// What the kernel counted, where packets come from a live interface.
     fn kernel(&self) -> Option<KernelCounters> {
         None

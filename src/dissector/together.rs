@@ -15,7 +15,7 @@ use crate::pg::message::Message;
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
-use crate::session::together::Replies;
+use crate::session::together::{Described, Replies};
 
 /// Describe of the unnamed portal.
 const DESCRIBE: &[u8] = b"D\0\0\0\x06P\0";
@@ -163,20 +163,32 @@ impl<S: Sink> Engine<'_, S> {
         let direction = Direction::Backend;
         let mut behind = whole;
         let is_described = session.dialogue().waits_for_execution()?;
-        let bound = frame(&mut behind).filter(|frame| frame.body.is_empty())?;
-        let described = if is_described { Some(frame(&mut behind)?) } else { None };
-        let (rows, row_count) = behind.run(b'D', |_| true);
-        let complete = frame(&mut behind).filter(|frame| frame.tag == Some(b'C'))?;
-        let ready = frame(&mut behind).filter(|frame| frame.tag == Some(b'Z'))?;
-        let context = session.context(self.config.redaction);
-        let decode = |frame| Message::decode(direction, frame, &context);
-        let mut of_rows = described.as_ref().map(decode);
-        let row = match &of_rows {
-            Some(Ok(Message::RowDescription(row))) => Some(row),
-            None | Some(Ok(Message::NoData)) => None,
-            Some(_) => return None,
+        let bound = of_type(b'2', &mut behind).filter(|frame| frame.body.is_empty())?;
+        let described = match behind.next_tag() {
+            Some(b'T') if is_described => Some(of_type(b'T', &mut behind)?),
+            Some(b'n') if is_described => Some(of_type(b'n', &mut behind).filter(|frame| frame.body.is_empty())?),
+            _ if is_described => return None,
+            _ => None,
         };
-        let (mut of_complete, mut of_ready) = (Some(decode(&complete)), Some(decode(&ready)));
+        let (rows, row_count) = behind.run(b'D', |_| true);
+        let complete = of_type(b'C', &mut behind)?;
+        let ready = of_type(b'Z', &mut behind)?;
+        let context = session.context(self.config.redaction);
+        let mut of_rows = None;
+        let row = match described {
+            Some(Frame { tag: Some(b'T'), body, .. }) => {
+                if session.dialogue().statements().describes_again(body, context.encoding) {
+                    Some(Described::Again)
+                } else {
+                    of_rows = Some(Message::decode(direction, &Frame::whole(Some(b'T'), 0, body), &context));
+                    let Some(Ok(Message::RowDescription(row))) = &of_rows else { return None };
+                    Some(Described::Row(row))
+                }
+            }
+            _ => None,
+        };
+        let mut of_complete = Some(Message::decode(direction, &complete, &context));
+        let mut of_ready = Some(Message::decode(direction, &ready, &context));
         let (Some(Ok(Message::CommandComplete(message))), Some(Ok(last @ Message::ReadyForQuery(status)))) =
             (&of_complete, &of_ready)
         else {
@@ -221,4 +233,11 @@ impl<S: Sink> Engine<'_, S> {
 fn frame<'i>(frames: &mut WholeFrames<'i>) -> Option<Frame<'i>> {
     let (tag, len, body) = frames.next()?;
     Some(Frame::whole(Some(tag), len, body))
+}
+
+/// The next frame, if it is of this type.
+#[inline(always)]
+fn of_type<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<Frame<'i>> {
+    let (next, len, body) = frames.next()?;
+    (next == tag).then(|| Frame::whole(Some(tag), len, body))
 }

@@ -41,7 +41,6 @@ impl LinkType {
 /// Reads the link-layer header and says what follows it.
 ///
 /// Sources: the pcap registry of link-layer header types (LINKTYPE_NULL, LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2, …).
-#[inline]
 pub(super) fn payload_type(link: LinkType, r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     const ETHERNET_ADDRESSES: usize = 12;
     const SLL_BEFORE_PROTOCOL: usize = 14;

@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::ether_type;
+use etherparse::{EtherType, ether_type};
 
-use super::{Endpoint, Packet, Segment, link};
+use super::{Endpoint, LinkType, Packet, Segment, link};
 use crate::reader::Reader;
 
 const TCP: u8 = 6;
+/// An Ethernet header: two addresses, and the EtherType.
+const ETHERNET: usize = 14;
 /// An IPv4 header without options (RFC 791, section 3.1).
 const IPV4: usize = 20;
 /// An IPv6 header (RFC 8200, section 3).
@@ -21,9 +23,16 @@ const TCP_HEADER: usize = 20;
 /// Reads a frame.
 #[inline]
 pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
-    let mut reader = Reader::new(packet.data);
-    let ether_type = link::payload_type(packet.link, &mut reader).ok()?;
-    let bytes = reader.rest();
+    let (ether_type, bytes) = match packet.link {
+        LinkType::ETHERNET => {
+            let ([.., t0, t1], bytes) = packet.data.split_first_chunk::<ETHERNET>()?;
+            (EtherType(u16::from_be_bytes([*t0, *t1])), bytes)
+        }
+        link => {
+            let mut reader = Reader::new(packet.data);
+            (link::payload_type(link, &mut reader).ok()?, reader.rest())
+        }
+    };
     let (source, destination, length, ip_payload) = match ether_type {
         ether_type::IPV4 => {
             let (header, rest) = bytes.split_first_chunk::<IPV4>()?;
@@ -71,8 +80,8 @@ pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::decode_any;
     use super::super::made::{IPV4 as IPV4_TYPE, IPV6 as IPV6_TYPE, at, ethernet, ipv4, ipv6, packet, tcp};
-    use super::super::{LinkType, decode_any};
     use super::*;
 
     fn is_read_the_same(ether_type: u16, bytes: &[u8]) -> bool {

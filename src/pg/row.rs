@@ -136,6 +136,17 @@ impl RowShape {
         self.fields.is(&description.fields)
     }
 
+    /// Whether the body of a RowDescription, in this encoding, says the columns that are kept.
+    pub fn is_body(&self, body: &[u8], encoding: Encoding) -> bool {
+        let fields = self.fields();
+        body.split_first_chunk().is_some_and(|(count, items)| {
+            usize::from(u16::from_be_bytes(*count)) == fields.len()
+                && items == fields.as_bytes()
+                && !fields.is_cut()
+                && fields.encoding() == encoding
+        })
+    }
+
     /// The columns.
     pub fn fields(&self) -> List<'_, Field<'_>> {
         self.fields.get()

@@ -69,6 +69,11 @@ impl Dialogue {
         }
     }
 
+    /// What is known of statements and portals.
+    pub const fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
     /// The room that the connection has for what it remembers.
     pub const fn budget(&self) -> &Budget {
         self.statements.budget()
@@ -233,15 +238,16 @@ impl Dialogue {
                 if effects::needs_text(tag) { self.executed(shared).map(|sql| sql.kept().into_owned()) } else { None };
             effects::apply(tag, sql.as_ref().map(|sql| sql.get()), &mut self.statements, &mut shared.kept);
         }
-        if let Some(About::Sql { sql, now, .. }) = self.pending.head_mut().map(|head| &mut head.about) {
-            *now += statement::split(sql.get().0.get(*now..).unwrap_or_default()).next().map_or(0, |range| range.end);
+        if let Some(About::Sql(sql)) = self.pending.head_mut().map(|head| &mut head.about) {
+            let rest = sql.text.get().0.get(sql.now..).unwrap_or_default();
+            sql.now += statement::split(rest).next().map_or(0, |range| range.end);
         }
     }
 
     /// The statement that is executed now, where it is known.
     pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
         let sql = match &self.pending.head()?.about {
-            About::Sql { sql, now, .. } => Text(sql.get().0.get(*now..)?, sql.get().1),
+            About::Sql(sql) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
             About::Portal(portal) => {
                 portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?))?
             }
@@ -254,14 +260,14 @@ impl Dialogue {
     /// The statement of the last request, where it is a simple query of no other. So it is what data is of that the client
     /// sends before the server has asked for it.
     pub fn last_statement(&self) -> Option<Text<'_>> {
-        let About::Sql { sql, now: 0, .. } = &self.pending.last()?.about else { return None };
-        effects::only(sql.get())
+        let About::Sql(sql) = &self.pending.last()?.about else { return None };
+        if sql.now == 0 { effects::only(sql.text.get()) } else { None }
     }
 
     /// Whether it is a COPY that begins now, and all of its data is to come.
     pub fn begins_copy(&mut self, from: Direction) -> bool {
         let Some(head) = self.pending.head() else { return false };
-        let now = if let About::Sql { now, .. } = head.about { now } else { 0 };
+        let now = if let About::Sql(sql) = &head.about { sql.now } else { 0 };
         // It begins once. To look at its statement again, for each of many replies that say it does, would take long.
         let is_first = std::mem::replace(&mut self.copied, (head.id, now)) != (head.id, now);
         is_first && (from == Direction::Backend || !self.pending.has_copy_end())

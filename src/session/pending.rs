@@ -66,6 +66,8 @@ pub struct Pending<A> {
     given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
     habit: Habit,
+    /// The last requests that came together: the ordinal of the first, and how many they are.
+    together: (u64, usize),
 }
 
 /// Whether a client waits for its answers.
@@ -146,6 +148,7 @@ impl<A> Default for Pending<A> {
             replies_lost: false,
             given_up: None,
             habit: Habit::default(),
+            together: (0, 0),
         }
     }
 }
@@ -212,16 +215,14 @@ impl<A: Default> Pending<A> {
             let (id, order) = (self.requests, self.queries);
             self.queue.push_back(Expected { id, request, query, at, about: about(request), order });
         }
+        self.together = (first, requests.len());
         (self.queries, first)
     }
 
-    /// Whether the requests that wait are certain, and these, sent together.
-    pub fn are(&self, requests: &[Request]) -> bool {
-        let Some(first) = self.head() else { return false };
-        let is = |(expected, request): (&Expected<A>, &Request)| {
-            expected.request == *request && (expected.at, expected.query) == (first.at, first.query)
-        };
-        self.given_up.is_none() && self.queue.len() == requests.len() && self.queue.iter().zip(requests).all(is)
+    /// How many requests wait, where they are certain, and came all [together](Self::together).
+    pub fn are_together(&self) -> Option<usize> {
+        let first = self.head()?;
+        ((first.id, self.queue.len()) == self.together && self.given_up.is_none()).then_some(self.queue.len())
     }
 
     /// Takes the answers to all requests that wait, which came together as the requests did. Says what they belong to.

@@ -21,14 +21,18 @@ pub(super) enum About {
     Nothing,
     Statement(Arc<Statement>),
     Portal(Arc<Portal>),
-    Name(TargetKind, KeptText<'static>),
+    Name(TargetKind, Box<KeptText<'static>>),
     /// A simple query that may do something to names, or copy.
-    Sql {
-        sql: KeptText<'static>,
-        /// Where the statement begins that is executed now.
-        now: usize,
-        _share: Share,
-    },
+    Sql(Box<Sql>),
+}
+
+/// A simple query.
+#[derive(Debug)]
+pub(super) struct Sql {
+    pub(super) text: KeptText<'static>,
+    /// Where the statement begins that is executed now.
+    pub(super) now: usize,
+    _share: Share,
 }
 
 /// A request that has its place in the queue.
@@ -146,7 +150,7 @@ impl Taken<'_> {
             TargetKind::Statement => self.statements.prepared.send(name.get().0, id, None),
             TargetKind::Portal => self.statements.portals.send(name.get().0, id, None),
         }
-        self.is_about(About::Name(target.kind, name.into_owned()));
+        self.is_about(About::Name(target.kind, name.into_owned().into()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
@@ -165,7 +169,7 @@ impl Taken<'_> {
         if let Some(sql) = sql.filter(|sql| !is_cut && effects::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())
         {
-            self.is_about(About::Sql { sql: sql.kept().into_owned(), now: 0, _share });
+            self.is_about(About::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
         }
     }
 

@@ -8,6 +8,7 @@ use super::budget::{Budget, Share};
 use super::names::{Known, Names};
 use super::pool::Pool;
 use super::texts::{TextId, Texts};
+use crate::encoding::Encoding;
 use crate::pg::extended::{Bind, Parse};
 use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::query::FunctionCall;
@@ -334,6 +335,19 @@ impl Statements {
             && let Some(row) = self.describe_rows(description)
         {
             let _ = portal.row.set(row);
+        }
+    }
+
+    /// Whether the body of a RowDescription, in this encoding, says what the last one did.
+    pub fn describes_again(&self, body: &[u8], encoding: Encoding) -> bool {
+        self.last_row.as_ref().is_some_and(|last| last.shape.is_body(body, encoding))
+    }
+
+    /// Takes the columns of a portal's rows, which are those that were described last.
+    pub(super) fn describe_portal_again(&self, portal: &Portal) {
+        if let Some(last) = &self.last_row {
+            // It may be known already.
+            let _ = portal.row.set(Arc::clone(last));
         }
     }
 

@@ -19,14 +19,23 @@ use crate::pg::row::RowDescription;
 /// The replies to [`Dialogue::execute`].
 #[derive(Clone, Copy, Debug)]
 pub struct Replies<'a, 'm> {
-    /// RowDescription.
-    pub row: Option<&'a RowDescription<'m>>,
+    /// RowDescription, where there is one.
+    pub row: Option<Described<'a, 'm>>,
     /// How many rows came.
     pub rows: u64,
     /// CommandComplete.
     pub complete: &'a CommandComplete<'m>,
     /// ReadyForQuery.
     pub ready: &'a ReadyForQuery,
+}
+
+/// What a RowDescription says.
+#[derive(Clone, Copy, Debug)]
+pub enum Described<'a, 'm> {
+    /// What the last one did.
+    Again,
+    /// This.
+    Row(&'a RowDescription<'m>),
 }
 
 /// The requests that [`Dialogue::execute`] takes.
@@ -72,14 +81,10 @@ impl Dialogue {
         true
     }
 
-    /// Whether requests that came together wait for their replies, and nothing else does. Says whether one of them is
-    /// Describe.
+    /// Whether requests that [came together](Self::execute) wait for their replies, and nothing else does. Says whether one of
+    /// them is Describe.
     pub fn waits_for_execution(&self) -> Option<bool> {
-        match self.pending.len() {
-            4 if self.pending.are(&REQUESTS) => Some(true),
-            3 if self.pending.are(&UNDESCRIBED) => Some(false),
-            _ => None,
-        }
+        self.pending.are_together().map(|count| count == REQUESTS.len())
     }
 
     /// Takes their replies: BindComplete, RowDescription or NoData where one of them is Describe, the rows, CommandComplete and
@@ -97,8 +102,10 @@ impl Dialogue {
             _ => return None,
         };
         settle_name(&mut self.statements.portals, b"", first, Fate::Answered);
-        if let Some(row) = row {
-            self.statements.describe_portal(&portal, row);
+        match row {
+            Some(Described::Row(row)) => self.statements.describe_portal(&portal, row),
+            Some(Described::Again) => self.statements.describe_portal_again(&portal),
+            None => {}
         }
         // That of Bind, which is the first of the requests, is the portal of Execute.
         self.take_effects(Some(complete), shared);

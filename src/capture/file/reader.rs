@@ -10,7 +10,7 @@ use super::input::{Compression, Input, Raw};
 use super::pcap::{Header, Magic, Pcap};
 use super::pcapng::{self, Hex, Pcapng};
 use crate::capture::Error;
-use crate::packet::Packet;
+use crate::packet::{Block, Packet};
 
 /// A call that finds no packet says so after this many reads, for others have work to do as well.
 const READS_PER_CALL: u32 = 64;
@@ -145,6 +145,22 @@ impl CaptureReader {
                 Next::Lost(reason) => return Err(self.damaged(reason)),
             }
         }
+    }
+
+    /// Copies packets of a pcap file that have arrived into a block, up to so many bytes in it.
+    pub(super) fn copy_ready(&mut self, block: &mut Block, full: usize) {
+        let Format::Pcap(pcap) = &self.format else { return };
+        let mut unread = self.buffer.unread();
+        let mut taken = 0;
+        while block.bytes() < full
+            && let Next::Packet(record) = pcap.next(unread)
+        {
+            let Record { len, data, ts, link, orig_len } = record;
+            block.push(&Packet { ts, link, data: unread.get(data).unwrap_or_default(), orig_len });
+            unread = unread.get(len..).unwrap_or_default();
+            taken += len;
+        }
+        self.buffer.consume(taken);
     }
 
     /// Reads once. Says whether it is worth while to look again.

@@ -8,50 +8,44 @@ use crate::digits;
 use crate::direction::Direction;
 use crate::time::{Precision, Timestamp};
 
-/// Writes times: many are the last one again, and most are in the same second.
+/// Writes times: most are in the same second as the last one.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// The last time. `text` is how it is written.
-    last: Option<Timestamp>,
-    text: Vec<u8>,
-    /// How its second is written.
-    second: [u8; SECOND],
+    /// When that began, in nanoseconds since the epoch; and how it is written.
+    second: Option<i64>,
+    text: [u8; SECOND],
 }
 
 const SECOND: usize = "\"2026-11-22T21:30:32.".len();
-const MICROS: usize = SECOND + "123456Z\"".len();
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 impl Clock {
     #[inline(always)]
     pub(super) fn write(&mut self, out: &mut Vec<u8>, ts: Timestamp) {
-        if self.last.is_none_or(|last| last != ts || last.precision() != ts.precision()) {
-            self.set(ts);
-        }
-        match <&[u8; MICROS]>::try_from(self.text.as_slice()) {
-            Ok(text) => put(out, text),
-            Err(_) => out.extend_from_slice(&self.text),
+        let nanos = match self.second.and_then(|second| ts.as_nanos().checked_sub(second)) {
+            Some(nanos @ 0..NANOS_PER_SECOND) => nanos as u32,
+            _ => self.begin(ts),
+        };
+        let [_, _, a, b, c, d, e, f] = digits::eight(nanos / 1_000);
+        put(out, &self.text);
+        match ts.precision() {
+            Precision::Micros => put(out, &[a, b, c, d, e, f, b'Z', b'"']),
+            Precision::Nanos => {
+                let [.., g, h, i] = digits::eight(nanos);
+                put(out, &[a, b, c, d, e, f, g, h, i, b'Z', b'"']);
+            }
         }
     }
 
+    /// Takes the second of a time. Gives the nanoseconds behind it.
     #[inline(never)]
-    fn set(&mut self, ts: Timestamp) {
-        let last = self.last.replace(ts);
-        let (second, nanos) = ts.parts();
-        self.text.clear();
-        if last.is_none_or(|last| last.parts().0 != second) {
-            string(&mut self.text, ts.rfc3339().as_str());
-            self.second = self.text.first_chunk().copied().unwrap_or_default();
-            return;
-        }
-        put(&mut self.text, &self.second);
-        let [_, _, a, b, c, d, e, f] = digits::eight(nanos / 1_000);
-        match ts.precision() {
-            Precision::Micros => put(&mut self.text, &[a, b, c, d, e, f, b'Z', b'"']),
-            Precision::Nanos => {
-                let [.., g, h, i] = digits::eight(nanos);
-                put(&mut self.text, &[a, b, c, d, e, f, g, h, i, b'Z', b'"']);
-            }
-        }
+    fn begin(&mut self, ts: Timestamp) -> u32 {
+        let nanos = ts.parts().1;
+        self.second = ts.as_nanos().checked_sub(nanos.into());
+        let mut text = Vec::new();
+        string(&mut text, ts.rfc3339().as_str());
+        self.text = text.first_chunk().copied().unwrap_or_default();
+        nanos
     }
 }
 
