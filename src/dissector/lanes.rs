@@ -16,11 +16,11 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use super::connection::Connection;
 use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
-use super::{Config, Dissector, Fate, Sink, accept};
+use super::{Config, Dissector, Sink, account};
 use crate::packet::{self, Block, NotTcp, Origin};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
-use crate::session::shared::{HOMES, Shared};
+use crate::session::shared::{HOMES, Home, Shared};
 use crate::time::Timestamp;
 
 /// How many bytes a byte of traffic can make be held at most: the shortest message has five.
@@ -29,6 +29,9 @@ const MOST_HELD_FOR_A_BYTE: usize = MOST_FOR_A_REQUEST / 5;
 /// How many bytes a segment can make be held beside, at most: first buffers of its connection, and itself among those that
 /// came too early.
 const MOST_HELD_FOR_A_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
+
+/// For how many connections it is known without a look at the table where they are.
+const RECENT: usize = 64;
 
 /// What is kept from one run for the next.
 #[derive(Debug, Default)]
@@ -127,6 +130,8 @@ impl Dissector {
         }
         let Some(room) = self.homes.room_for_traffic() else { return plan };
         let run = self.counters.packets + 1;
+        // Where the connections of the last packets are: most packets are of one of them.
+        let mut recent: [Option<(Pair, Home, u32)>; RECENT] = [None; RECENT];
         let mut bytes = 0;
         // Buffers that hold something may double.
         let mut most_held = self.held.saturating_mul(2);
@@ -141,23 +146,36 @@ impl Dissector {
             }
             match segment {
                 Ok(segment) => {
+                    let is_plain = !(segment.syn || segment.fin || segment.rst);
                     let pair = Pair::of(&segment);
-                    match self.table.get_mut(&pair) {
-                        Some(Entry::Live(connection)) => {
-                            let part = self.lanes.parts.get_mut(connection.home.index());
-                            let (Some(part), Ok(index)) = (part, u32::try_from(index)) else { break };
-                            if segment.syn || segment.fin || segment.rst || !connection.is_steady() {
-                                break;
+                    let slot = recent.get_mut(usize::from(segment.source.port ^ segment.destination.port) % RECENT);
+                    let known = match slot.as_deref() {
+                        Some(Some((known, home, place))) if is_plain && *known == pair => Some((*home, *place)),
+                        _ => match self.table.get_mut(&pair) {
+                            Some(Entry::Live(connection)) if is_plain && connection.is_steady() => {
+                                let home = connection.home;
+                                let Some(part) = self.lanes.parts.get_mut(home.index()) else { break };
+                                if connection.place.0 != run {
+                                    connection.place = (run, part.connections.len() as u32);
+                                    part.connections.push(pair);
+                                }
+                                if let Some(slot) = slot {
+                                    *slot = Some((pair, home, connection.place.1));
+                                }
+                                Some((home, connection.place.1))
                             }
-                            if connection.place.0 != run {
-                                connection.place = (run, part.connections.len() as u32);
-                                part.connections.push(pair);
-                            }
-                            part.steps.push(Step { packet: index, connection: connection.place.1 });
-                            part.load += segment.payload.len();
+                            None if !self.config.is_of_interest(&segment) => None,
+                            _ => break,
+                        },
+                    };
+                    match known {
+                        Some((home, connection)) => {
+                            let part = self.lanes.parts.get_mut(home.index());
+                            let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
+                            part.steps.push(Step { packet, connection });
+                            part.load += payload;
                         }
-                        None if !self.config.is_of_interest(&segment) => plan.counters.other_packets += 1,
-                        _ => break,
+                        None => plan.counters.other_packets += 1,
                     }
                 }
                 Err(NotTcp::Other) => plan.counters.other_packets += 1,
@@ -246,10 +264,12 @@ impl Lane<'_> {
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
             let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };
             let direction = connection.direction_of(&segment);
-            let mut engine = Engine { config, counters, shared, sink };
-            let fate = accept(&mut engine, connection, direction, &segment, origin, held);
-            debug_assert!(matches!(fate, Fate::GoesOn), "a steady connection goes on");
+            // A steady connection goes on: nothing else becomes of it with a segment that neither opens nor closes it.
+            Engine { config, counters, shared, sink }.accept(connection, direction, &segment, origin);
             sink.end_packet(origin.packet);
+        }
+        for connection in lent {
+            account(held, connection);
         }
     }
 }

@@ -2,8 +2,6 @@
 //! when they are written.
 
 use std::io::{self, IoSlice};
-use std::iter::Peekable;
-use std::slice;
 
 use pgdissect::dissector::Sink;
 use pgdissect::output::Form as _;
@@ -89,37 +87,31 @@ impl Text {
 
 /// Writes lines in the order of their packets.
 pub(super) fn weave(texts: &[Text], out: &mut Out) -> io::Result<()> {
-    // A text has the packets of one connection after those of another, each in order.
-    let mut strands = Vec::new();
-    for Text { lines, ends } in texts {
+    let packets = || texts.iter().flat_map(|text| &text.ends).map(|(packet, _)| *packet);
+    let (Some(first), Some(last)) = (packets().min(), packets().max()) else { return Ok(()) };
+    // Whose the lines of each packet are: a packet has those of one connection, in one text.
+    let mut places = vec![(0, 0, 0); (last - first) as usize + 1];
+    for (text, Text { ends, .. }) in texts.iter().enumerate() {
         let mut start = 0;
-        for ends in ends.chunk_by(|(one, _), (next, _)| one < next) {
-            strands.push((lines, start, ends.iter().peekable()));
-            start = ends.last().map_or(start, |(_, end)| *end);
+        for (packet, end) in ends {
+            if let Some(place) = places.get_mut((packet - first) as usize) {
+                *place = (text, start, *end);
+            }
+            start = *end;
         }
     }
     let mut pieces = Vec::with_capacity(PIECES);
-    while let Some((_, strand)) = first(&mut strands, usize::MAX) {
-        let until = first(&mut strands, strand).map_or(u64::MAX, |(packet, _)| packet);
-        let Some((lines, start, ends)) = strands.get_mut(strand) else { break };
-        let from = *start;
-        while let Some((_, end)) = ends.next_if(|(packet, _)| *packet < until) {
-            *start = *end;
+    let mut places = places.into_iter().filter(|(_, start, end)| start < end).peekable();
+    while let Some((text, start, mut end)) = places.next() {
+        while let Some((.., further)) = places.next_if(|(next, start, _)| (*next, *start) == (text, end)) {
+            end = further;
         }
-        pieces.push(IoSlice::new(lines.get(from..*start).unwrap_or_default()));
+        let lines = texts.get(text).and_then(|text| text.lines.get(start..end));
+        pieces.push(IoSlice::new(lines.unwrap_or_default()));
         if pieces.len() == PIECES {
             out.write_pieces(&mut pieces)?;
             pieces.clear();
         }
     }
     out.write_pieces(&mut pieces)
-}
-
-/// Lines, where those begin that are not written yet, and how far those of each packet go.
-type Rest<'a> = (&'a Vec<u8>, usize, Peekable<slice::Iter<'a, (u64, usize)>>);
-
-/// The next packet, and whose it is; one of them does not count.
-fn first(strands: &mut [Rest<'_>], but: usize) -> Option<(u64, usize)> {
-    let strands = strands.iter_mut().enumerate().filter(|(index, _)| *index != but);
-    strands.filter_map(|(index, (_, _, ends))| Some((ends.peek()?.0, index))).min()
 }

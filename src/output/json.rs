@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use self::bodies::Rows;
+use self::columns::RowDescriptions;
 use self::head::{Answers, Clock, Connections, Head};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
@@ -21,6 +22,7 @@ use crate::pg::text::Sql;
 use crate::record::{Content, Flags, MessageRecord, Record, Told, ToldData};
 
 mod bodies;
+mod columns;
 mod head;
 mod query;
 mod serializer;
@@ -74,6 +76,7 @@ pub struct LineWriter {
     statements: Statements,
     answers: Answers,
     rows: Rows,
+    row_descriptions: RowDescriptions,
 }
 
 impl Form for LineWriter {
@@ -102,6 +105,9 @@ impl Form for LineWriter {
             return Ok(0);
         }
         let is_new = decoded.is_none();
+        if is_new && (told.dir, tag) == (Direction::Backend, b'T') {
+            return self.row_description(out, told, decoded);
+        }
         if let Ok(message) = decoded.get_or_insert_with(|| told.decode()) {
             let mut flags = Flags::default();
             told.complete(message, &mut flags);
@@ -159,6 +165,33 @@ impl LineWriter {
         Ok(0)
     }
 
+    /// Writes the line of a RowDescription that was not decoded.
+    fn row_description<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        told: &Told<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<u64> {
+        let Frame { body, len, .. } = *told.frame;
+        let encoding = told.context.encoding;
+        if let Some(written) = self.row_descriptions.get(body, encoding) {
+            let Self { connections, clock, .. } = self;
+            begin_message(connections, clock, out, told, told.seq, b'T', len);
+            out.extend_from_slice(written);
+        } else {
+            let Ok(message) = decoded.get_or_insert_with(|| told.decode()) else {
+                return self.any_message(out, told, decoded).map(|_| 1);
+            };
+            self.begin_message(out, told, told.seq, b'T', len);
+            let start = out.len();
+            bodies::type_and_body(out, message).map_err(io::Error::other)?;
+            self.row_descriptions.keep(body, encoding, out.get(start..).unwrap_or_default());
+        }
+        self.answers.write(out, told.query, told.elapsed_us);
+        put(out, b"}\n");
+        Ok(0)
+    }
+
     /// Writes the line of a message without a body, by its type alone.
     #[inline(always)]
     fn bare_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
@@ -170,13 +203,9 @@ impl LineWriter {
         put(out, b"}\n");
     }
 
-    /// Writes all up to the number of `len`.
     #[inline(always)]
     fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, seq: u64, tag: u8, len: u32) {
-        let Told { ts, conn, client, server, dir, packet, .. } = *told;
-        let head = Head { ts, conn, client, server, dir, seq, packet };
-        self.connections.begin_message(out, &mut self.clock, &head, tag);
-        unsigned(out, len.into());
+        begin_message(&mut self.connections, &mut self.clock, out, told, seq, tag, len);
     }
 
     /// Writes the line of any message.
@@ -245,6 +274,22 @@ impl LineWriter {
         out.push(b'}');
         Ok(())
     }
+}
+
+/// Writes all up to the number of `len`, with that.
+#[inline(always)]
+fn begin_message(
+    connections: &mut Connections,
+    clock: &mut Clock,
+    out: &mut Vec<u8>,
+    told: &Told<'_>,
+    seq: u64,
+    tag: u8,
+    len: u32,
+) {
+    let Told { ts, conn, client, server, dir, packet, .. } = *told;
+    connections.begin_message(out, clock, &Head { ts, conn, client, server, dir, seq, packet }, tag);
+    unsigned(out, len.into());
 }
 
 /// Whether a message of a type has no body.

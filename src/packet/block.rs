@@ -32,9 +32,9 @@ impl Block {
         self.packets.is_empty()
     }
 
-    /// How many bytes they have.
+    /// How many bytes they take.
     pub const fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.packets.len() * size_of::<Found>()
     }
 
     /// Copies a packet behind the others. A block is full, and takes none, with 4 GiB.
