@@ -38,6 +38,11 @@ impl<S: Sink> Engine<'_, S> {
         segment: &Segment<'_>,
         origin: Origin,
     ) {
+        if let Some(bytes) = connection.tcp.accept_next(direction, segment) {
+            connection.active_at = origin.ts;
+            self.feed(connection, direction, bytes, origin);
+            return;
+        }
         if segment.rst || segment.fin {
             connection.about.closed_by.get_or_insert((direction, segment.rst));
         }

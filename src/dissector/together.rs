@@ -15,16 +15,16 @@ use crate::pg::message::Message;
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
-use crate::session::together::{Described, Replies};
+use crate::session::together::{Described, Replies, Waiting};
 
-/// Describe of the unnamed portal.
-const DESCRIBE: &[u8] = b"D\0\0\0\x06P\0";
+/// Describe of the unnamed portal: on the wire, and as a frame.
+const DESCRIBE: (&[u8], &Frame<'static>) = (b"D\0\0\0\x06P\0", &Frame::whole(Some(b'D'), 6, b"P\0"));
 
 /// Execute of the unnamed portal, for all rows.
-const EXECUTE: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+const EXECUTE: (&[u8], &Frame<'static>) = (b"E\0\0\0\x09\0\0\0\0\0", &Frame::whole(Some(b'E'), 9, b"\0\0\0\0\0"));
 
 /// Sync.
-const SYNC: &[u8] = b"S\0\0\0\x04";
+const SYNC: (&[u8], &Frame<'static>) = (b"S\0\0\0\x04", &Frame::whole(Some(b'S'), 4, b""));
 
 impl<S: Sink> Engine<'_, S> {
     /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
@@ -51,7 +51,7 @@ impl<S: Sink> Engine<'_, S> {
             }
             let behind = match (direction, tag) {
                 (Direction::Frontend, b'B') => self.execution(session, about, whole, origin),
-                (Direction::Backend, b'2') => self.executed(session, about, whole, origin),
+                (Direction::Backend, b'2' | b'T' | b'C') => self.executed(session, about, whole, origin),
                 _ => None,
             };
             if let Some(behind) = behind {
@@ -107,11 +107,10 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Frontend;
         let mut behind = whole;
-        let bind = frame(&mut behind)?;
-        let steps = behind.rest();
-        let is_described = steps.starts_with(DESCRIBE);
-        let steps = if is_described { steps.get(DESCRIBE.len()..)? } else { steps };
-        if !steps.strip_prefix(EXECUTE)?.starts_with(SYNC) {
+        let (tag, len, body) = behind.next()?;
+        let bind = Frame::whole(Some(tag), len, body);
+        let is_described = behind.pass(DESCRIBE.0);
+        if !behind.pass(EXECUTE.0) || !behind.pass(SYNC.0) {
             return None;
         }
         let context = session.context(self.config.redaction);
@@ -120,8 +119,6 @@ impl<S: Sink> Engine<'_, S> {
         if !message.portal.0.is_empty() {
             return None;
         }
-        let describe = if is_described { Some(frame(&mut behind)?) } else { None };
-        let (execute, sync) = (frame(&mut behind)?, frame(&mut behind)?);
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = 3 + u64::from(is_described);
         let seen = Seen { count, size, ..seen(about, &bind, None, origin) };
@@ -136,12 +133,12 @@ impl<S: Sink> Engine<'_, S> {
                 told(self.config, self.shared, session, about, direction, &bind, context, None, &meaning, origin);
             self.sink.message(&first, &mut decoded);
             let mut next = Told { columns: None, ..first };
-            for frame in describe.iter().chain([&execute]) {
+            for frame in [DESCRIBE.1, EXECUTE.1].into_iter().skip(usize::from(!is_described)) {
                 next = Told { seq: next.seq + 1, frame, ..next };
                 self.sink.message(&next, &mut None);
             }
             let (sql, statement, flags) = (None, None, Flags::default());
-            let last = Told { seq: next.seq + 1, frame: &sync, sql, statement, flags, ..next };
+            let last = Told { seq: next.seq + 1, frame: SYNC.1, sql, statement, flags, ..next };
             self.sink.message(&last, &mut None);
         }
         about.seq += count - 1;
@@ -151,8 +148,8 @@ impl<S: Sink> Engine<'_, S> {
         Some(behind)
     }
 
-    /// Takes the replies to [`Self::execution`], if they are what comes next, and those requests alone wait for replies. Says
-    /// what is behind them.
+    /// Takes the replies to [`Self::execution`], or to a simple query of one statement, if they are what comes next, and nothing
+    /// else waits for replies. Says what is behind them.
     fn executed<'i>(
         &mut self,
         session: &mut Session,
@@ -162,21 +159,29 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Backend;
         let mut behind = whole;
-        let is_described = session.dialogue().waits_for_execution()?;
-        let bound = of_type(b'2', &mut behind).filter(|frame| frame.body.is_empty())?;
-        let described = match behind.next_tag() {
-            Some(b'T') if is_described => Some(of_type(b'T', &mut behind)?),
-            Some(b'n') if is_described => Some(of_type(b'n', &mut behind).filter(|frame| frame.body.is_empty())?),
-            _ if is_described => return None,
+        let bare = |tag, frames: &mut WholeFrames<'i>| of_type(tag, frames).filter(|(_, body)| body.is_empty());
+        let waiting = session.dialogue().waits()?;
+        let bound = match waiting {
+            Waiting::Execution { .. } => Some(bare(b'2', &mut behind)?),
+            Waiting::Query => None,
+        };
+        let described = match (waiting, behind.next_tag()) {
+            (Waiting::Execution { is_described: true } | Waiting::Query, Some(b'T')) => {
+                Some((b'T', of_type(b'T', &mut behind)?))
+            }
+            (Waiting::Execution { is_described: true }, _) => Some((b'n', bare(b'n', &mut behind)?)),
             _ => None,
         };
         let (rows, row_count) = behind.run(b'D', |_| true);
+        if waiting == Waiting::Query && described.is_none() && row_count > 0 {
+            return None;
+        }
         let complete = of_type(b'C', &mut behind)?;
         let ready = of_type(b'Z', &mut behind)?;
         let context = session.context(self.config.redaction);
         let mut of_rows = None;
         let row = match described {
-            Some(Frame { tag: Some(b'T'), body, .. }) => {
+            Some((b'T', (_, body))) => {
                 if session.dialogue().statements().describes_again(body, context.encoding) {
                     Some(Described::Again)
                 } else {
@@ -187,8 +192,8 @@ impl<S: Sink> Engine<'_, S> {
             }
             _ => None,
         };
-        let mut of_complete = Some(Message::decode(direction, &complete, &context));
-        let mut of_ready = Some(Message::decode(direction, &ready, &context));
+        let decode = |tag, (len, body)| Some(Message::decode(direction, &Frame::whole(Some(tag), len, body), &context));
+        let (mut of_complete, mut of_ready) = (decode(b'C', complete), decode(b'Z', ready));
         let (Some(Ok(Message::CommandComplete(message))), Some(Ok(last @ Message::ReadyForQuery(status)))) =
             (&of_complete, &of_ready)
         else {
@@ -196,31 +201,38 @@ impl<S: Sink> Engine<'_, S> {
         };
         let replies = Replies { row, rows: row_count, complete: message, ready: status };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
-        let count = 3 + u64::from(is_described) + row_count;
+        let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
+        let frame = |tag, (len, body)| Frame::whole(Some(tag), len, body);
+        let ready = frame(b'Z', ready);
         let seen = Seen { count, size, ..seen(about, &ready, Some(last), origin) };
         let mut meaning = Meaning::default();
-        let portal = session.executed_at_once(&replies, &seen, self.shared, &mut meaning)?;
+        let of = session.executed_at_once(&replies, &seen, self.shared, &mut meaning)?;
         self.counters.messages += count;
-        about.seq += 1;
         if self.config.records.messages && about.is_wanted {
+            // It has the number of the message before them.
             let mut next =
-                told(self.config, self.shared, session, about, direction, &bound, context, None, &meaning, origin);
-            self.sink.message(&next, &mut None);
-            if let Some(frame) = &described {
-                next = Told { seq: next.seq + 1, frame, ..next };
-                self.sink.message(&next, &mut of_rows);
+                told(self.config, self.shared, session, about, direction, &ready, context, None, &meaning, origin);
+            if let Some(bound) = bound {
+                next.seq += 1;
+                self.sink.message(&Told { frame: &frame(b'2', bound), ..next.clone() }, &mut None);
             }
-            if let Some(frame) = &frame(&mut { rows }) {
-                let columns = columns_of_row(session, portal.row(), portal.row_formats(), self.config.named_rows);
+            if let Some((tag, described)) = described {
+                next.seq += 1;
+                self.sink.message(&Told { frame: &frame(tag, described), ..next.clone() }, &mut of_rows);
+            }
+            if let Some((tag, len, body)) = { rows }.next() {
+                let frame = &frame(tag, (len, body));
+                let columns = columns_of_row(session, of.shape(), of.formats(), self.config.named_rows);
                 let first = Told { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
                 let data = ToldData { first, frames: rows, count: row_count };
                 self.counters.undecoded_messages += self.sink.data(&data);
             }
-            next = Told { seq: next.seq + row_count + 1, frame: &complete, ..next };
-            self.sink.message(&next, &mut of_complete);
-            self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut of_ready);
+            next.seq += row_count + 1;
+            self.sink.message(&Told { frame: &frame(b'C', complete), ..next.clone() }, &mut of_complete);
+            next.seq += 1;
+            self.sink.message(&next, &mut of_ready);
         }
-        about.seq += count - 1;
+        about.seq += count;
         if self.config.records.queries {
             self.tell_queries(session, about);
         }
@@ -228,16 +240,8 @@ impl<S: Sink> Engine<'_, S> {
     }
 }
 
-/// The next frame.
+/// The length word and the body of the next frame, if it is of this type.
 #[inline(always)]
-fn frame<'i>(frames: &mut WholeFrames<'i>) -> Option<Frame<'i>> {
-    let (tag, len, body) = frames.next()?;
-    Some(Frame::whole(Some(tag), len, body))
-}
-
-/// The next frame, if it is of this type.
-#[inline(always)]
-fn of_type<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<Frame<'i>> {
-    let (next, len, body) = frames.next()?;
-    (next == tag).then(|| Frame::whole(Some(tag), len, body))
+fn of_type<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<(u32, &'i [u8])> {
+    frames.next().filter(|(next, ..)| *next == tag).map(|(_, len, body)| (len, body))
 }

@@ -534,6 +534,14 @@ impl<'i> WholeFrames<'i> {
         self.rest.first().copied()
     }
 
+    /// Takes out frames that are these bytes. Says whether they were there, and none was as large as may be.
+    #[inline(always)]
+    pub fn pass(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes).filter(|_| bytes.len() <= self.max_body);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     /// Takes out the next ones, as long as they have a type byte, and `takes` their bodies. Says how many these are.
     #[inline(always)]
     pub fn run(&mut self, tag: u8, mut takes: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {

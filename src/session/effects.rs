@@ -15,12 +15,27 @@ const MAX_LEN: usize = 64 * 1024;
 /// Whether a simple query may do something to names, or copy, so that its text is needed when it is answered.
 pub(super) fn is_needed(sql: &[u8]) -> bool {
     let is_one = |statement: &[u8]| {
+        // Most begin with a letter that none of these words begins with.
+        let letter = statement.trim_ascii_start().first().map(u8::to_ascii_lowercase);
+        if letter.is_none_or(|letter| letter.is_ascii_lowercase() && !matches!(letter, b'p' | b'd' | b'c')) {
+            return false;
+        }
         let first = Lexer::new(statement).next_solid();
         let is = |word| first.is_some_and(|first| first.is_word(word));
         is("prepare") || is("deallocate") || is("declare") || is("close") || is("copy")
     };
+    if sql.len() > MAX_LEN {
+        return false;
+    }
     // A `;` inside a text begins no statement, but costs no more than a look.
-    sql.len() <= MAX_LEN && sql.split(|byte| *byte == b';').any(is_one)
+    let mut start = 0;
+    for end in memchr::memchr_iter(b';', sql).chain([sql.len()]) {
+        if sql.get(start..end).is_some_and(is_one) {
+            return true;
+        }
+        start = end + 1;
+    }
+    false
 }
 
 /// Whether the text of a statement must be known to know what it has done, by its command tag.

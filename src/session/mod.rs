@@ -12,8 +12,6 @@
 //!      +-- something else: Foreign
 //! ```
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -52,8 +50,7 @@ use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
 use shared::Shared;
-use statements::Portal;
-use together::Replies;
+use together::{Replies, Rows};
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
@@ -290,14 +287,14 @@ impl Session {
         is_taken
     }
 
-    /// Takes all replies to [`Session::execute`]. What is `seen` of them has the last as its message. Gives the portal, too.
+    /// Takes replies as [`Dialogue::executed_at_once`] does. What is `seen` of them has the last as its message.
     pub fn executed_at_once(
         &mut self,
         replies: &Replies<'_, '_>,
         seen: &Seen<'_, '_>,
         shared: &mut Shared,
         meaning: &mut Meaning,
-    ) -> Option<Arc<Portal>> {
+    ) -> Option<Rows> {
         meaning.is_ready = self.facts.observe(Direction::Backend, seen);
         self.copying.end();
         self.dialogue.executed_at_once(replies, seen, shared, meaning)

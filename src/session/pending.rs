@@ -225,7 +225,12 @@ impl<A: Default> Pending<A> {
         ((first.id, self.queue.len()) == self.together && self.given_up.is_none()).then_some(self.queue.len())
     }
 
-    /// Takes the answers to all requests that wait, which came together as the requests did. Says what they belong to.
+    /// The request that waits, where it is certain and the only one.
+    pub fn only(&self) -> Option<&Expected<A>> {
+        self.head().filter(|_| self.queue.len() == 1 && self.given_up.is_none())
+    }
+
+    /// Takes the answers to all requests that wait, which came together, as the requests did. Says what they belong to.
     pub fn answered(&mut self, at: Timestamp) -> Attribution {
         let first = self.queue.front();
         let elapsed_us = first.map(|first| at.micros_since(first.at));

@@ -343,6 +343,11 @@ impl Statements {
         self.last_row.as_ref().is_some_and(|last| last.shape.is_body(body, encoding))
     }
 
+    /// The columns that were described last.
+    pub(super) fn last_row(&self) -> Option<Arc<Row>> {
+        self.last_row.clone()
+    }
+
     /// Takes the columns of a portal's rows, which are those that were described last.
     pub(super) fn describe_portal_again(&self, portal: &Portal) {
         if let Some(last) = &self.last_row {

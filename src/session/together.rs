@@ -1,7 +1,8 @@
-//! An execution whose requests come together, and its replies.
+//! An execution whose requests come together, and replies that do.
 //!
-//! Most drivers send Bind, Describe, Execute and Sync in one segment, and are answered in one. Where nothing else is under way
-//! there is nothing to be found out about any of them: they are taken at once, with the same result as one by one.
+//! Most drivers send Bind, Describe, Execute and Sync in one segment, and are answered in one, as a simple query is. Where
+//! nothing else is under way there is nothing to be found out about any of them: they are taken at once, with the same result
+//! as one by one.
 
 use std::sync::Arc;
 
@@ -11,12 +12,24 @@ use super::meaning::{Meaning, Seen, Subject};
 use super::pending::{Attribution, Expected, Fate, Request};
 use super::request::About;
 use super::shared::Shared;
-use super::statements::Portal;
+use super::statements::{Portal, Row};
 use crate::pg::extended::Bind;
 use crate::pg::query::{CommandComplete, ReadyForQuery, TransactionStatus};
-use crate::pg::row::RowDescription;
+use crate::pg::row::{Formats, RowDescription, RowShape};
 
-/// The replies to [`Dialogue::execute`].
+/// What waits for its replies, and nothing else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Requests that came together ([`Dialogue::execute`]).
+    Execution {
+        /// Whether one of them is Describe.
+        is_described: bool,
+    },
+    /// A simple query.
+    Query,
+}
+
+/// All replies that are left to come.
 #[derive(Clone, Copy, Debug)]
 pub struct Replies<'a, 'm> {
     /// RowDescription, where there is one.
@@ -36,6 +49,33 @@ pub enum Described<'a, 'm> {
     Again,
     /// This.
     Row(&'a RowDescription<'m>),
+}
+
+/// What tells what rows are.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// Their portal.
+    Portal(Arc<Portal>),
+    /// The RowDescription before them.
+    Described(Option<Arc<Row>>),
+}
+
+impl Rows {
+    /// Their columns.
+    pub fn shape(&self) -> Option<&RowShape> {
+        match self {
+            Self::Portal(portal) => portal.row(),
+            Self::Described(row) => row.as_ref().map(|row| &row.shape),
+        }
+    }
+
+    /// Their formats.
+    pub fn formats(&self) -> Formats<'_> {
+        match self {
+            Self::Portal(portal) => portal.row_formats(),
+            Self::Described(row) => row.as_ref().map_or(Formats::Unknown, |row| row.shape.formats()),
+        }
+    }
 }
 
 /// The requests that [`Dialogue::execute`] takes.
@@ -81,45 +121,67 @@ impl Dialogue {
         true
     }
 
-    /// Whether requests that [came together](Self::execute) wait for their replies, and nothing else does. Says whether one of
-    /// them is Describe.
-    pub fn waits_for_execution(&self) -> Option<bool> {
-        self.pending.are_together().map(|count| count == REQUESTS.len())
+    /// What waits for its replies, where nothing else does.
+    pub fn waits(&self) -> Option<Waiting> {
+        if let Some(count) = self.pending.are_together() {
+            return Some(Waiting::Execution { is_described: count == REQUESTS.len() });
+        }
+        match self.pending.only()? {
+            Expected { request: Request::Query, about: About::Nothing, .. } => Some(Waiting::Query),
+            _ => None,
+        }
     }
 
-    /// Takes their replies: BindComplete, RowDescription or NoData where one of them is Describe, the rows, CommandComplete and
-    /// ReadyForQuery. Gives the portal, too.
+    /// Takes all replies to what [waits](Self::waits): BindComplete and RowDescription or NoData, as far as they are due, the
+    /// rows, CommandComplete and ReadyForQuery. Says what the rows are.
     pub fn executed_at_once(
         &mut self,
         replies: &Replies<'_, '_>,
         seen: &Seen<'_, '_>,
         shared: &mut Shared,
         meaning: &mut Meaning,
-    ) -> Option<Arc<Portal>> {
+    ) -> Option<Rows> {
         let Replies { row, rows, complete, ready } = *replies;
-        let (first, portal) = match self.pending.head() {
-            Some(Expected { id, about: About::Portal(portal), .. }) => (*id, Arc::clone(portal)),
-            _ => return None,
+        let head = self.pending.head()?;
+        let id = head.id;
+        let of = match &head.about {
+            About::Portal(portal) => {
+                let portal = Arc::clone(portal);
+                settle_name(&mut self.statements.portals, b"", id, Fate::Answered);
+                match row {
+                    Some(Described::Row(row)) => self.statements.describe_portal(&portal, row),
+                    Some(Described::Again) => self.statements.describe_portal_again(&portal),
+                    None => {}
+                }
+                Rows::Portal(portal)
+            }
+            _ => {
+                settle_name(&mut self.statements.prepared, b"", id, Fate::Answered);
+                settle_name(&mut self.statements.portals, b"", id, Fate::Answered);
+                Rows::Described(match row {
+                    Some(Described::Row(row)) => self.statements.describe_rows(row),
+                    Some(Described::Again) => self.statements.last_row(),
+                    None => None,
+                })
+            }
         };
-        settle_name(&mut self.statements.portals, b"", first, Fate::Answered);
-        match row {
-            Some(Described::Row(row)) => self.statements.describe_portal(&portal, row),
-            Some(Described::Again) => self.statements.describe_portal_again(&portal),
-            None => {}
-        }
-        // That of Bind, which is the first of the requests, is the portal of Execute.
+        // The first of the requests is Bind: it is about the same portal as Execute.
         self.take_effects(Some(complete), shared);
         let Self { pending, statements, executions, transaction, .. } = self;
         let Attribution { query, elapsed_us } = pending.answered(seen.at);
         if let Some(execution) = query.and_then(|query| executions.get(query)) {
             execution.bytes_out += seen.size;
             execution.replied(seen.at, seen.packet, *transaction);
-            execution.bind_us = elapsed_us;
+            if let Rows::Portal(_) = of {
+                execution.bind_us = elapsed_us;
+            }
             if rows > 0 {
                 execution.add_rows(rows, seen.at);
             }
             execution.add_tag(complete.command_tag.0, complete.rows);
-            execution.end(Outcome::Ok, seen.at, seen.packet);
+            if execution.outcome.is_none() {
+                execution.end(Outcome::Ok, seen.at, seen.packet);
+            }
         }
         *transaction = Some(ready.transaction_status);
         if ready.transaction_status == TransactionStatus::IDLE {
@@ -127,9 +189,11 @@ impl Dialogue {
         }
         (self.run, self.describes_statement) = (None, false);
         (meaning.query, meaning.elapsed_us) = (query, elapsed_us);
-        if portal.size() <= SMALL {
-            shared.kept.portals.give(Arc::clone(&portal));
+        if let Rows::Portal(portal) = &of
+            && portal.size() <= SMALL
+        {
+            shared.kept.portals.give(Arc::clone(portal));
         }
-        Some(portal)
+        Some(of)
     }
 }

@@ -244,6 +244,11 @@ impl Assembler {
         self.next.offset_of(seq)
     }
 
+    /// Whether a sequence number is that of the next byte to be delivered.
+    pub(super) const fn is_next(&self, seq: u32) -> bool {
+        self.next.seq == seq
+    }
+
     /// The offset of the next byte to be delivered.
     pub(super) const fn next(&self) -> u64 {
         self.next.offset

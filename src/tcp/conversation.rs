@@ -119,6 +119,28 @@ impl Conversation {
         *self.sides.get_mut(direction.opposite()) = segment.ack.map(|ack| Assembler::new(ack, true));
     }
 
+    /// Takes a segment that is next in order and does no more than that, where nothing waits; nothing of any other. As with
+    /// [`Accepted::InOrder`], its payload is to be processed now.
+    #[inline]
+    pub fn accept_next<'a>(&mut self, direction: Direction, segment: &Segment<'a>) -> Option<&'a [u8]> {
+        let PerDirection { frontend, backend } = &mut self.sides;
+        let (side, peer) = match direction {
+            Direction::Frontend => (frontend.as_mut()?, backend.as_mut()?),
+            Direction::Backend => (backend.as_mut()?, frontend.as_mut()?),
+        };
+        let is_plain =
+            !(segment.syn | segment.fin | segment.rst) && segment.snapped == 0 && !segment.payload.is_empty();
+        let nothing_waits = side.is_seen() && peer.is_seen() && !side.has_early() && !peer.has_early();
+        if !is_plain || !nothing_waits || !side.is_next(segment.seq) {
+            return None;
+        }
+        let acked = peer.offset_of(segment.ack?).filter(|acked| *acked <= peer.next())?;
+        peer.acknowledge(acked);
+        side.deliver_in_place(segment.payload);
+        self.segments += 1;
+        Some(segment.payload)
+    }
+
     /// Takes a segment.
     pub fn accept<'a>(&mut self, direction: Direction, segment: &Segment<'a>, origin: Origin) -> Accepted<'a> {
         self.segments += 1;
