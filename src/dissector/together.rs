@@ -11,7 +11,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::frame::Frame;
 use crate::pg::framer::WholeFrames;
-use crate::pg::message::Message;
+use crate::pg::message::{Context, Decoded, Message};
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
@@ -185,15 +185,16 @@ impl<S: Sink> Engine<'_, S> {
                 if session.dialogue().statements().describes_again(body, context.encoding) {
                     Some(Described::Again)
                 } else {
-                    of_rows = Some(Message::decode(direction, &Frame::whole(Some(b'T'), 0, body), &context));
+                    of_rows = Some(decode_columns(body, &context));
                     let Some(Ok(Message::RowDescription(row))) = &of_rows else { return None };
                     Some(Described::Row(row))
                 }
             }
             _ => None,
         };
-        let decode = |tag, (len, body)| Some(Message::decode(direction, &Frame::whole(Some(tag), len, body), &context));
-        let (mut of_complete, mut of_ready) = (decode(b'C', complete), decode(b'Z', ready));
+        // Each by itself, for the compiler knows its type.
+        let mut of_complete = Some(Message::decode(direction, &frame(b'C', complete), &context));
+        let mut of_ready = Some(Message::decode(direction, &frame(b'Z', ready), &context));
         let (Some(Ok(Message::CommandComplete(message))), Some(Ok(last @ Message::ReadyForQuery(status)))) =
             (&of_complete, &of_ready)
         else {
@@ -202,7 +203,6 @@ impl<S: Sink> Engine<'_, S> {
         let replies = Replies { row, rows: row_count, complete: message, ready: status };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
-        let frame = |tag, (len, body)| Frame::whole(Some(tag), len, body);
         let ready = frame(b'Z', ready);
         let seen = Seen { count, size, ..seen(about, &ready, Some(last), origin) };
         let mut meaning = Meaning::default();
@@ -238,6 +238,18 @@ impl<S: Sink> Engine<'_, S> {
         }
         Some(behind)
     }
+}
+
+/// Decodes a RowDescription: few are not as the one before.
+#[cold]
+fn decode_columns<'i>(body: &'i [u8], context: &Context) -> Decoded<'i> {
+    Message::decode(Direction::Backend, &frame(b'T', (0, body)), context)
+}
+
+/// A frame that lies whole.
+#[inline(always)]
+const fn frame<'i>(tag: u8, (len, body): (u32, &'i [u8])) -> Frame<'i> {
+    Frame::whole(Some(tag), len, body)
 }
 
 /// The length word and the body of the next frame, if it is of this type.
