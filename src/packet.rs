@@ -92,6 +92,34 @@ impl Segment<'_> {
     }
 }
 
+impl<'a> Segment<'a> {
+    /// The segment, where it is no more than a plain one.
+    #[inline]
+    pub fn plain(&self) -> Option<Plain<'a>> {
+        let Self { seq, payload, .. } = *self;
+        let is_plain = !(self.syn | self.fin | self.rst) && self.snapped == 0 && !payload.is_empty();
+        if is_plain { Some(Plain { seq, ack: self.ack?, payload }) } else { None }
+    }
+}
+
+impl Packet<'_> {
+    /// Where a part that was borrowed from its bytes begins.
+    pub(crate) fn offset_of(&self, part: &[u8]) -> usize {
+        offset_in(self.data, part)
+    }
+}
+
+/// A segment that does no more than bring bytes, and say which it has seen of the other direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// The sequence number.
+    pub seq: u32,
+    /// The acknowledgment number.
+    pub ack: u32,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
 /// Why a frame gives no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTcp {

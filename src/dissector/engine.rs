@@ -4,7 +4,7 @@ use super::connection::{About, Connection};
 use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::Direction;
-use crate::packet::{Origin, Segment};
+use crate::packet::{Origin, Plain, Segment};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message;
 use crate::pg::resync;
@@ -38,9 +38,7 @@ impl<S: Sink> Engine<'_, S> {
         segment: &Segment<'_>,
         origin: Origin,
     ) {
-        if let Some(bytes) = connection.tcp.accept_next(direction, segment) {
-            connection.active_at = origin.ts;
-            self.feed(connection, direction, bytes, origin);
+        if segment.plain().is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
         if segment.rst || segment.fin {
@@ -65,6 +63,23 @@ impl<S: Sink> Engine<'_, S> {
             Accepted::Nothing => {}
         }
         self.drain(connection, origin.ts);
+    }
+
+    /// Takes a plain segment, if it is next in order and nothing waits.
+    #[inline]
+    pub(super) fn accept_next(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        segment: &Plain<'_>,
+        origin: Origin,
+    ) -> bool {
+        let is_next = connection.tcp.accept_next(direction, segment);
+        if is_next {
+            connection.active_at = origin.ts;
+            self.feed(connection, direction, segment.payload, origin);
+        }
+        is_next
     }
 
     pub(super) fn drain(&mut self, connection: &mut Connection, now: Timestamp) {

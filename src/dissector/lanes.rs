@@ -17,7 +17,8 @@ use super::connection::Connection;
 use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
-use crate::packet::{self, Block, NotTcp, Origin};
+use crate::direction::Direction;
+use crate::packet::{self, Block, Endpoint, NotTcp, Origin, Plain};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Home, Shared};
@@ -63,6 +64,18 @@ struct Part {
 struct Step {
     packet: u32,
     connection: u32,
+    direction: Direction,
+    /// What it is, where its segment is a plain one.
+    plain: Option<Place>,
+}
+
+/// A [`Plain`], with the place of its payload in the packet.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    seq: u32,
+    ack: u32,
+    start: u32,
+    len: u32,
 }
 
 /// What a plan says of its packets as a whole.
@@ -73,6 +86,16 @@ struct Plan {
     /// When the last packet was captured, and when the latest.
     last: Timestamp,
     latest: Timestamp,
+}
+
+/// Where a connection is that is to be dissected side by side.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    pair: Pair,
+    home: Home,
+    /// Its place in the part.
+    place: u32,
+    client: Endpoint,
 }
 
 /// A part, and what it is done with; apart from what other threads write to.
@@ -131,7 +154,7 @@ impl Dissector {
         let Some(room) = self.homes.room_for_traffic() else { return plan };
         let run = self.counters.packets + 1;
         // Where the connections of the last packets are: most packets are of one of them.
-        let mut recent: [Option<(Pair, Home, u32)>; RECENT] = [None; RECENT];
+        let mut recent: [Option<Known>; RECENT] = [None; RECENT];
         let mut bytes = 0;
         // Buffers that hold something may double.
         let mut most_held = self.held.saturating_mul(2);
@@ -150,7 +173,7 @@ impl Dissector {
                     let pair = Pair::of(&segment);
                     let slot = recent.get_mut(usize::from(segment.source.port ^ segment.destination.port) % RECENT);
                     let known = match slot.as_deref() {
-                        Some(Some((known, home, place))) if is_plain && *known == pair => Some((*home, *place)),
+                        Some(Some(known)) if is_plain && known.pair == pair => Some(*known),
                         _ => match self.table.get_mut(&pair) {
                             Some(Entry::Live(connection)) if is_plain && connection.is_steady() => {
                                 let home = connection.home;
@@ -159,20 +182,28 @@ impl Dissector {
                                     connection.place = (run, part.connections.len() as u32);
                                     part.connections.push(pair);
                                 }
+                                let client = connection.about.client;
+                                let known = Known { pair, home, place: connection.place.1, client };
                                 if let Some(slot) = slot {
-                                    *slot = Some((pair, home, connection.place.1));
+                                    *slot = Some(known);
                                 }
-                                Some((home, connection.place.1))
+                                Some(known)
                             }
                             None if !self.config.is_of_interest(&segment) => None,
                             _ => break,
                         },
                     };
                     match known {
-                        Some((home, connection)) => {
-                            let part = self.lanes.parts.get_mut(home.index());
-                            let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
-                            part.steps.push(Step { packet, connection });
+                        Some(known) => {
+                            let part = self.lanes.parts.get_mut(known.home.index());
+                            let (Some(part), Ok(number)) = (part, u32::try_from(index)) else { break };
+                            let plain = segment.plain().and_then(|Plain { seq, ack, payload }| {
+                                let start = u32::try_from(packet.offset_of(payload)).ok()?;
+                                Some(Place { seq, ack, start, len: u32::try_from(payload.len()).ok()? })
+                            });
+                            let is_client = segment.source == known.client;
+                            let direction = if is_client { Direction::Frontend } else { Direction::Backend };
+                            part.steps.push(Step { packet: number, connection: known.place, direction, plain });
                             part.load += payload;
                         }
                         None => plan.counters.other_packets += 1,
@@ -257,15 +288,20 @@ impl Lane<'_> {
     fn run(&mut self, sink: &mut impl Sink) {
         let Self { part, config, shared, block, first, counters, held } = self;
         let Part { steps, lent, .. } = &mut **part;
-        for Step { packet: index, connection } in &*steps {
+        for Step { packet: index, connection, direction, plain } in &*steps {
             let Some(packet) = block.packet(*index as usize) else { continue };
-            // It was decoded when it was planned, too: that costs less than to keep what came of it.
-            let Ok(segment) = packet::decode(&packet) else { continue };
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
             let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };
-            let direction = connection.direction_of(&segment);
+            let mut engine = Engine { config, counters, shared, sink };
+            let plain = plain.and_then(|Place { seq, ack, start, len }| {
+                let payload = packet.data.get(start as usize..)?.get(..len as usize)?;
+                Some(Plain { seq, ack, payload })
+            });
+            let is_next = plain.is_some_and(|plain| engine.accept_next(connection, *direction, &plain, origin));
             // A steady connection goes on: nothing else becomes of it with a segment that neither opens nor closes it.
-            Engine { config, counters, shared, sink }.accept(connection, direction, &segment, origin);
+            if !is_next && let Ok(segment) = packet::decode(&packet) {
+                engine.accept(connection, *direction, &segment, origin);
+            }
             sink.end_packet(origin.packet);
         }
         for connection in lent {

@@ -47,6 +47,11 @@ pub fn mask(sql: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(masked)
 }
 
+/// Whether there is a word in a text behind which a secret may be.
+pub fn may_have(sql: &[u8]) -> bool {
+    !hints(sql).is_empty()
+}
+
 /// Where a secret may follow.
 #[derive(Clone, Copy, Debug)]
 struct Hint {

@@ -10,7 +10,7 @@
 
 use super::assembler::{Assembler, Came, Conflict, Content, Counters, Held};
 use crate::direction::{Direction, PerDirection};
-use crate::packet::{Origin, Segment};
+use crate::packet::{Origin, Plain, Segment};
 use crate::time::Timestamp;
 
 /// How long bytes that the other side has acknowledged may still be on their way to the capture.
@@ -119,26 +119,26 @@ impl Conversation {
         *self.sides.get_mut(direction.opposite()) = segment.ack.map(|ack| Assembler::new(ack, true));
     }
 
-    /// Takes a segment that is next in order and does no more than that, where nothing waits; nothing of any other. As with
-    /// [`Accepted::InOrder`], its payload is to be processed now.
+    /// Takes a plain segment, if it is next in order and nothing waits. As with [`Accepted::InOrder`], its payload is to be
+    /// processed now. Else nothing is taken.
     #[inline]
-    pub fn accept_next<'a>(&mut self, direction: Direction, segment: &Segment<'a>) -> Option<&'a [u8]> {
+    pub fn accept_next(&mut self, direction: Direction, segment: &Plain<'_>) -> bool {
         let PerDirection { frontend, backend } = &mut self.sides;
         let (side, peer) = match direction {
-            Direction::Frontend => (frontend.as_mut()?, backend.as_mut()?),
-            Direction::Backend => (backend.as_mut()?, frontend.as_mut()?),
+            Direction::Frontend => (frontend.as_mut(), backend.as_mut()),
+            Direction::Backend => (backend.as_mut(), frontend.as_mut()),
         };
-        let is_plain =
-            !(segment.syn | segment.fin | segment.rst) && segment.snapped == 0 && !segment.payload.is_empty();
+        let (Some(side), Some(peer)) = (side, peer) else { return false };
         let nothing_waits = side.is_seen() && peer.is_seen() && !side.has_early() && !peer.has_early();
-        if !is_plain || !nothing_waits || !side.is_next(segment.seq) {
-            return None;
+        match peer.offset_of(segment.ack) {
+            Some(acked) if nothing_waits && side.is_next(segment.seq) && acked <= peer.next() => {
+                peer.acknowledge(acked);
+                side.deliver_in_place(segment.payload);
+                self.segments += 1;
+                true
+            }
+            _ => false,
         }
-        let acked = peer.offset_of(segment.ack?).filter(|acked| *acked <= peer.next())?;
-        peer.acknowledge(acked);
-        side.deliver_in_place(segment.payload);
-        self.segments += 1;
-        Some(segment.payload)
     }
 
     /// Takes a segment.

@@ -8,8 +8,10 @@ use foldhash::fast::RandomState;
 
 use super::bodies;
 use super::tokens::put;
+use crate::encoding::Encoding;
 use crate::hex;
 use crate::pg::text::{Sql, Text};
+use crate::sql::secret;
 use crate::sql::skeleton::skeleton;
 
 /// How many bytes are kept, with what it costs to keep them. When there are more, all are forgotten, and those that are still
@@ -31,7 +33,7 @@ pub(super) struct Statements {
     /// By text: `sql`, and once they were asked for, `normalized` and `fingerprint`.
     texts: Kept<Written>,
     /// By skeleton: `normalized` and `fingerprint`.
-    forms: Kept<(Manner, Box<[u8]>)>,
+    forms: Kept<Form>,
     /// For a skeleton and a normal form in the making.
     skeleton: Vec<u8>,
     normalized: Vec<u8>,
@@ -42,6 +44,15 @@ struct Written {
     manner: Manner,
     sql: Box<[u8]>,
     form: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Form {
+    manner: Manner,
+    written: Box<[u8]>,
+    /// Whether the texts of this skeleton are written as they are: numbers are all in which they differ, and there is no
+    /// secret in them.
+    shows_text: bool,
 }
 
 /// What decides beside its bytes how SQL is written: all but the text, which is left empty.
@@ -73,22 +84,26 @@ impl Statements {
             out.extend_from_slice(form);
             return;
         }
+        let has_skeleton = skeleton(sql.text.0, &mut self.skeleton);
+        let found = if has_skeleton { self.forms.get(&self.skeleton) } else { None };
+        let found = found.filter(|form| form.manner == manner(sql));
         let start = out.len();
-        write_sql(out, sql);
+        if found.is_some_and(|form| form.shows_text) {
+            put(out, br#","sql":"#);
+            bodies::text(out, sql.text);
+        } else {
+            write_sql(out, sql);
+        }
         let middle = out.len();
-        self.write_form(out, sql);
+        match found {
+            Some(form) => out.extend_from_slice(&form.written),
+            None => self.write_form(out, sql, has_skeleton),
+        }
         let form = out.get(middle..).unwrap_or_default();
         self.keep(sql, out.get(start..middle).unwrap_or_default(), Some(form));
     }
 
-    fn write_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
-        let has_skeleton = skeleton(sql.text.0, &mut self.skeleton);
-        if has_skeleton
-            && let Some((kept, form)) = self.forms.get(&self.skeleton)
-            && *kept == manner(sql)
-        {
-            return out.extend_from_slice(form);
-        }
+    fn write_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>, has_skeleton: bool) {
         let start = out.len();
         let form = sql.normalize(&mut self.normalized);
         put(out, br#","normalized":"#);
@@ -98,7 +113,14 @@ impl Statements {
         out.push(b'"');
         if has_skeleton && !form.shows_numbers {
             let written = out.get(start..).unwrap_or_default();
-            self.forms.offer(&self.skeleton, written.len(), || (manner(sql), written.into()));
+            self.forms.offer(&self.skeleton, written.len(), || Form {
+                manner: manner(sql),
+                written: written.into(),
+                shows_text: sql.text.1 == Encoding::UTF8
+                    && !self.skeleton.contains(&b'\'')
+                    && !sql.redaction.hides_values()
+                    && !secret::may_have(sql.text.0),
+            });
         }
         // One very long text must not cost its memory for ever.
         self.skeleton.shrink_to(MAX_ENTRY);
