@@ -77,7 +77,10 @@ impl<S: Sink> Engine<'_, S> {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
             connection.active_at = origin.ts;
-            self.feed(connection, direction, segment.payload, origin);
+            let rest = self.feed_steady(connection, direction, segment.payload, origin);
+            if !rest.is_empty() {
+                self.feed(connection, direction, rest, origin);
+            }
         }
         is_next
     }
@@ -142,6 +145,25 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// Takes the frames that lie whole in the next bytes of a direction, where the session is ready and in clear. Says what is
+    /// left of them.
+    #[inline]
+    fn feed_steady<'b>(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: &'b [u8],
+        origin: Origin,
+    ) -> &'b [u8] {
+        let Connection { framers, session, about, .. } = connection;
+        match framers.get(direction).whole(bytes) {
+            Some(whole) if session.is_steady() && about.conn > 0 => {
+                self.whole_frames(session, about, direction, whole, origin)
+            }
+            _ => bytes,
+        }
+    }
+
     /// Takes the next bytes of a direction.
     fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
@@ -166,15 +188,11 @@ impl<S: Sink> Engine<'_, S> {
             match connection.session.route(direction) {
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
-                    let Connection { framers, session, about, .. } = connection;
-                    if session.is_steady()
-                        && let Some(whole) = framers.get(direction).whole(bytes)
-                    {
-                        bytes = self.whole_frames(session, about, direction, whole, origin);
-                        if bytes.is_empty() {
-                            return;
-                        }
+                    bytes = self.feed_steady(connection, direction, bytes, origin);
+                    if bytes.is_empty() {
+                        return;
                     }
+                    let Connection { framers, session, about, .. } = connection;
                     let step = framers.get_mut(direction).next(&mut bytes, framing);
                     if matches!(step, Step::More) {
                         return;

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
-use crate::packet::{self, Block, Endpoint, NotTcp, Origin, Plain};
+use crate::packet::{self, Block, Endpoint, NotTcp, Origin, Plain, Segment};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Home, Shared};
@@ -91,11 +91,20 @@ struct Plan {
 /// Where a connection is that is to be dissected side by side.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    pair: Pair,
+    client: Endpoint,
+    server: Endpoint,
     home: Home,
     /// Its place in the part.
     place: u32,
-    client: Endpoint,
+}
+
+impl Known {
+    /// Whether a segment is of it.
+    #[inline]
+    fn is_of(&self, segment: &Segment<'_>) -> bool {
+        let ends = (self.client, self.server);
+        (segment.source, segment.destination) == ends || (segment.destination, segment.source) == ends
+    }
 }
 
 /// A part, and what it is done with; apart from what other threads write to.
@@ -170,20 +179,22 @@ impl Dissector {
             match segment {
                 Ok(segment) => {
                     let is_plain = !(segment.syn || segment.fin || segment.rst);
-                    let pair = Pair::of(&segment);
                     let slot = recent.get_mut(usize::from(segment.source.port ^ segment.destination.port) % RECENT);
                     let known = match slot.as_deref() {
-                        Some(Some(known)) if is_plain && known.pair == pair => Some(*known),
-                        _ => match self.table.get_mut(&pair) {
+                        Some(Some(known)) if is_plain && known.is_of(&segment) => Some(*known),
+                        _ => match self.table.get_mut(&Pair::of(&segment)) {
                             Some(Entry::Live(connection)) if is_plain && connection.is_steady() => {
                                 let home = connection.home;
                                 let Some(part) = self.lanes.parts.get_mut(home.index()) else { break };
                                 if connection.place.0 != run {
                                     connection.place = (run, part.connections.len() as u32);
-                                    part.connections.push(pair);
+                                    part.connections.push(Pair::of(&segment));
                                 }
-                                let client = connection.about.client;
-                                let known = Known { pair, home, place: connection.place.1, client };
+                                let (client, server) = match connection.direction_of(&segment) {
+                                    Direction::Frontend => (segment.source, segment.destination),
+                                    Direction::Backend => (segment.destination, segment.source),
+                                };
+                                let known = Known { client, server, home, place: connection.place.1 };
                                 if let Some(slot) = slot {
                                     *slot = Some(known);
                                 }

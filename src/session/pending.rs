@@ -208,13 +208,19 @@ impl<A: Default> Pending<A> {
         if self.habit == Habit::Unknown {
             self.habit = Habit::TakesTurns;
         }
-        let first = self.requests + 1;
-        for request in requests.iter().copied() {
-            let query = self.number(request);
-            self.requests += 1;
-            let (id, order) = (self.requests, self.queries);
-            self.queue.push_back(Expected { id, request, query, at, about: about(request), order });
+        // The first step says which query it is, and a Sync ends what may belong to that.
+        if let Some(first) = requests.first() {
+            self.number(*first);
         }
+        self.open = self.open.filter(|_| requests.last() != Some(&Request::Sync));
+        let (query, order) = (self.last_query(), self.queries);
+        let first = self.requests + 1;
+        self.requests += requests.len() as u64;
+        let expected = |(id, request): (u64, &Request)| {
+            let request = *request;
+            Expected { id, request, query, at, about: about(request), order }
+        };
+        self.queue.extend((first..).zip(requests).map(expected));
         self.together = (first, requests.len());
         (self.queries, first)
     }
