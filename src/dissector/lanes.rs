@@ -142,6 +142,10 @@ impl Dissector {
             part.steps.clear();
             part.connections.clear();
         }
+        if let Some(pool) = &self.lanes.pool {
+            // The other threads are awake by the time that it takes to plan.
+            pool.spawn(|| {});
+        }
         let plan = self.plan(block, next);
         let loads = || self.lanes.parts.iter().map(|part| part.load);
         if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
