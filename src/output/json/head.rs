@@ -3,9 +3,11 @@
 
 use std::ops::Range;
 
+use super::bodies;
 use super::tokens::{numbered, put, string, unsigned};
 use crate::digits;
 use crate::direction::Direction;
+use crate::pg::text::{KeptText, Text};
 use crate::time::{Precision, Timestamp};
 
 /// Writes times: most are in the same second as the last one.
@@ -60,14 +62,51 @@ pub(super) struct Connections {
 const KEPT: usize = 64;
 
 #[derive(Clone, Debug, Default)]
-struct Kept {
+pub(super) struct Kept {
     /// None where none is kept yet.
     conn: Option<u64>,
     client: String,
     server: String,
     /// The members `conn`, `client` and `server`, each with a comma before it.
-    written: Vec<u8>,
+    pub(super) written: Vec<u8>,
     message: Beginning,
+    pub(super) identity: Identity,
+}
+
+/// The members `user`, `database` and `application`, each with a comma before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    names: [Option<KeptText<'static>>; 3],
+    written: Vec<u8>,
+}
+
+impl Identity {
+    /// Writes those that there are, in their order.
+    #[inline]
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, names: [Option<Text<'_>>; 3]) {
+        let is_same =
+            |(kept, name): (&Option<KeptText<'_>>, &Option<Text<'_>>)| kept.as_ref().map(KeptText::get) == *name;
+        if !self.names.iter().zip(&names).all(is_same) {
+            self.set(names);
+        }
+        out.extend_from_slice(&self.written);
+    }
+
+    #[inline(never)]
+    fn set(&mut self, names: [Option<Text<'_>>; 3]) {
+        self.written.clear();
+        for (member, name) in [&br#","user":"#[..], br#","database":"#, br#","application":"#].into_iter().zip(names) {
+            if let Some(name) = name {
+                self.written.extend_from_slice(member);
+                bodies::text(&mut self.written, name);
+            }
+        }
+        self.names = names.map(|name| {
+            let mut kept = KeptText::default();
+            kept.set(name?);
+            Some(kept)
+        });
+    }
 }
 
 /// How the line of a message began, up to the number of `len`.
@@ -122,13 +161,6 @@ const fn letter(dir: Direction) -> u8 {
 }
 
 impl Connections {
-    /// Writes the members `conn`, `client` and `server`.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, conn: u64, client: &str, server: &str) {
-        if let Some(kept) = self.get(conn, client, server) {
-            out.extend_from_slice(&kept.written);
-        }
-    }
-
     /// Writes all that is before the number of `len`, of a message whose tag is a letter.
     #[inline(always)]
     pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>, tag: u8) {
@@ -147,8 +179,9 @@ impl Connections {
         }
     }
 
+    /// What is kept of a connection.
     #[inline(always)]
-    fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut Kept> {
+    pub(super) fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut Kept> {
         match self.kept.get(conn as usize % KEPT) {
             Some(kept)
                 if kept.conn == Some(conn)
@@ -172,7 +205,7 @@ impl Connections {
         }
         if let Some(kept) = self.kept.get_mut(conn as usize % KEPT) {
             let (client, server) = (client.to_owned(), server.to_owned());
-            *kept = Kept { conn: Some(conn), client, server, written, message: Beginning::default() };
+            *kept = Kept { conn: Some(conn), client, server, written, ..Kept::default() };
         }
     }
 }

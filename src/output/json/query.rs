@@ -15,22 +15,16 @@ impl LineWriter {
         let QueryRecord { first_row_us, last_row_us, total_us, tx, flags, .. } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, *ts);
-        self.connections.write(out, *conn, client, server);
+        let kept = self.connections.get(*conn, client, server);
+        if let Some(kept) = &kept {
+            out.extend_from_slice(&kept.written);
+        }
         numbered(out, br#","query":"#, *query);
         numbered(out, br#","packet":"#, *packet);
         put(out, br#","started":"#);
         self.clock.write(out, *started);
-        if let Some(user) = user {
-            put(out, br#","user":"#);
-            text(out, *user);
-        }
-        if let Some(database) = database {
-            put(out, br#","database":"#);
-            text(out, *database);
-        }
-        if let Some(application) = application {
-            put(out, br#","application":"#);
-            text(out, *application);
+        if let Some(kept) = kept {
+            kept.identity.write(out, [*user, *database, *application]);
         }
         match protocol {
             Protocol::Simple => put(out, br#","protocol":"simple""#),
