@@ -63,27 +63,22 @@ pub fn skeleton(sql: &[u8], skeleton: &mut Vec<u8>) -> bool {
 
 /// Where the first byte is that begins or ends a constant, a name in quotes or a comment.
 fn first_special(text: &[u8]) -> Option<usize> {
+    const fn is_special(b: u8) -> bool {
+        // Without a branch, so that a chunk is looked at as a whole.
+        (b.wrapping_sub(b'0') < 10)
+            | (b == b'\'')
+            | (b == b'"')
+            | (b == b'\\')
+            | (b == b'$')
+            | (b == b'-')
+            | (b == b'/')
+    }
     let has_special = |chunk: &[u8; 16]| chunk.iter().fold(0, |found, b| found | u8::from(is_special(*b))) != 0;
     let plain = 16 * text.as_chunks().0.iter().take_while(|chunk| !has_special(chunk)).count();
-    let is_special = |b: &u8| SPECIAL.get(usize::from(*b)) == Some(&true);
+    // One byte by itself is looked up in a set, which the compiler makes of this.
+    let is_special = |b: &u8| matches!(b, b'0'..=b'9' | b'\'' | b'"' | b'\\' | b'$' | b'-' | b'/');
     text.get(plain..)?.iter().position(is_special).map(|at| plain + at)
 }
-
-const fn is_special(b: u8) -> bool {
-    // Without a branch, so that a chunk is looked at as a whole.
-    (b.wrapping_sub(b'0') < 10) | (b == b'\'') | (b == b'"') | (b == b'\\') | (b == b'$') | (b == b'-') | (b == b'/')
-}
-
-/// The same, for a byte by itself.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < special.len() {
-        special[byte] = is_special(byte as u8);
-        byte += 1;
-    }
-    special
-};
 
 #[cfg(test)]
 mod tests {
