@@ -52,3 +52,24 @@ impl RowDescriptions {
         self.hasher.hash_one(body) as usize % KEPT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_of_a_body_is_found_by_all_that_decides_it() {
+        let mut kept = RowDescriptions::default();
+        let bodies: Vec<Vec<u8>> = (0..1_000_u32).map(|number| number.to_be_bytes().to_vec()).collect();
+        for body in &bodies {
+            assert_eq!(kept.get(body, Encoding::UTF8), None);
+            kept.keep(body, Encoding::UTF8, body);
+            assert_eq!(kept.get(body, Encoding::UTF8), Some(&body[..]));
+            assert_eq!(kept.get(body, Encoding::named("LATIN1")), None);
+        }
+        // Others may have taken its place, but none is taken for another.
+        assert!(bodies.iter().all(|body| kept.get(body, Encoding::UTF8).is_none_or(|written| written == body)));
+        kept.keep(&[0; LONGEST + 1], Encoding::UTF8, b"x");
+        assert_eq!(kept.get(&[0; LONGEST + 1], Encoding::UTF8), None);
+    }
+}

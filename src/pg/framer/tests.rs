@@ -78,6 +78,28 @@ fn frames_taken_whole_are_those_that_are_said_one_by_one() {
 }
 
 #[test]
+fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
+    let rows = [message(b'D', b"one"), message(b'D', b"two"), message(b'D', b"three")].concat();
+    let stream = [rows.clone(), message(b'C', b"SELECT 3\0"), message(b'D', b"four")].concat();
+    let mut whole = WholeFrames::new(Direction::Backend, &stream);
+    let (run, count) = whole.run(b'D', |_| true);
+    assert_eq!((run.rest(), count), (&rows[..], 3));
+    assert_eq!(run.map(|(_, _, body)| body).collect::<Vec<_>>(), [&b"one"[..], b"two", b"three"]);
+    assert_eq!((whole.next_tag(), whole.run(b'D', |_| true).1), (Some(b'C'), 0));
+
+    let mut whole = WholeFrames::new(Direction::Backend, &rows[..rows.len() - 1]);
+    assert_eq!((whole.run(b'D', |_| true).1, whole.rest().len()), (2, 9), "the last is not whole");
+    let mut whole = WholeFrames::new(Direction::Backend, &rows);
+    assert_eq!((whole.run(b'D', |body| body != b"two").1, whole.rest().len()), (1, 18), "the second is not wanted");
+
+    let sync = message(b'S', b"");
+    let mut whole = Framer::new(Direction::Frontend, 100).whole(&sync).unwrap();
+    assert!(!whole.pass(b"H\0\0\0\x04") && whole.pass(&sync) && whole.rest().is_empty() && !whole.pass(&sync));
+    // What is larger than it may be is not passed, for it is cut.
+    assert!(!Framer::new(Direction::Frontend, 0).whole(&sync).unwrap().pass(&sync));
+}
+
+#[test]
 fn a_gap_inside_a_body_costs_only_that_body() {
     let first = message(b'Q', b"0123456789");
     let second = message(b'S', b"");
