@@ -9,9 +9,11 @@ use super::messages::{columns_of_row, seen, told};
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
+use crate::pg::extended::{Execute, Target, TargetKind};
 use crate::pg::frame::Frame;
 use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Decoded, Message};
+use crate::pg::text::Text;
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
@@ -133,10 +135,14 @@ impl<S: Sink> Engine<'_, S> {
                 told(self.config, self.shared, session, about, direction, &bind, context, None, &meaning, origin);
             self.sink.message(&first, &mut decoded);
             let mut next = Told { columns: None, ..first };
-            for frame in [DESCRIBE.1, EXECUTE.1].into_iter().skip(usize::from(!is_described)) {
-                next = Told { seq: next.seq + 1, frame, ..next };
-                self.sink.message(&next, &mut None);
+            let name = Text(b"", context.encoding);
+            if is_described {
+                next = Told { seq: next.seq + 1, frame: DESCRIBE.1, ..next };
+                let describe = Message::Describe(Target { kind: TargetKind::Portal, name });
+                self.sink.message(&next, &mut Some(Ok(describe)));
             }
+            next = Told { seq: next.seq + 1, frame: EXECUTE.1, ..next };
+            self.sink.message(&next, &mut Some(Ok(Message::Execute(Execute { portal: name, max_rows: 0 }))));
             let (sql, statement, flags) = (None, None, Flags::default());
             let last = Told { seq: next.seq + 1, frame: SYNC.1, sql, statement, flags, ..next };
             self.sink.message(&last, &mut None);
@@ -209,16 +215,19 @@ impl<S: Sink> Engine<'_, S> {
         let of = session.executed_at_once(&replies, &seen, self.shared, &mut meaning)?;
         self.counters.messages += count;
         if self.config.records.messages && about.is_wanted {
+            let bound = bound.map(|bound| frame(b'2', bound));
+            let described = described.map(|(tag, described)| frame(tag, described));
+            let complete = frame(b'C', complete);
             // It has the number of the message before them.
             let mut next =
                 told(self.config, self.shared, session, about, direction, &ready, context, None, &meaning, origin);
-            if let Some(bound) = bound {
-                next.seq += 1;
-                self.sink.message(&Told { frame: &frame(b'2', bound), ..next.clone() }, &mut None);
+            if let Some(frame) = &bound {
+                next = Told { seq: next.seq + 1, frame, ..next };
+                self.sink.message(&next, &mut None);
             }
-            if let Some((tag, described)) = described {
-                next.seq += 1;
-                self.sink.message(&Told { frame: &frame(tag, described), ..next.clone() }, &mut of_rows);
+            if let Some(frame) = &described {
+                next = Told { seq: next.seq + 1, frame, ..next };
+                self.sink.message(&next, &mut of_rows);
             }
             if let Some((tag, len, body)) = { rows }.next() {
                 let frame = &frame(tag, (len, body));
@@ -227,10 +236,9 @@ impl<S: Sink> Engine<'_, S> {
                 let data = ToldData { first, frames: rows, count: row_count };
                 self.counters.undecoded_messages += self.sink.data(&data);
             }
-            next.seq += row_count + 1;
-            self.sink.message(&Told { frame: &frame(b'C', complete), ..next.clone() }, &mut of_complete);
-            next.seq += 1;
-            self.sink.message(&next, &mut of_ready);
+            next = Told { seq: next.seq + row_count + 1, frame: &complete, ..next };
+            self.sink.message(&next, &mut of_complete);
+            self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut of_ready);
         }
         about.seq += count;
         if self.config.records.queries {
