@@ -84,7 +84,8 @@ impl Spread {
     pub(super) fn new(form: &Form, out: Out, workers: usize) -> Self {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
-        let (order, promises) = bounded::<Promise>(batches);
+        // There is room as well for what is made while as many wait.
+        let (order, promises) = bounded::<Promise>(2 * batches);
         let (spare_in, spare) = bounded::<Vec<u8>>(batches);
         let (used_in, used) = bounded::<Batch>(batches);
         let (used_texts_in, used_texts) = bounded::<Vec<Text>>(batches);
