@@ -116,11 +116,19 @@ struct Beginning {
     ts: Timestamp,
     seq: u64,
     packet: u64,
-    /// Where the letter of `dir`, the number of `seq` and the letter of `tag` are.
+    /// Where the letter of `dir`, the numbers of `seq` and `packet`, and the letter of `tag` are.
     dir_at: usize,
     seq_at: Range<usize>,
+    packet_at: Range<usize>,
     tag_at: usize,
+    /// The second of `ts`, in nanoseconds since the epoch.
+    second: Range<i64>,
+    /// The numbers of packets that have as many digits.
+    packets: Range<u64>,
 }
+
+/// Where the digits behind the second are.
+const FRACTION: usize = br#"{"event":"message","ts":"#.len() + SECOND;
 
 /// What the line of a message begins with.
 #[derive(Clone, Copy, Debug)]
@@ -226,13 +234,45 @@ impl Beginning {
 
     #[inline(never)]
     fn begin(&mut self, connection: &[u8], clock: &mut Clock, head: &Head<'_>) {
+        if self.follows(head) == Some(()) {
+            return;
+        }
         let out = &mut self.written;
         out.clear();
         (self.dir_at, self.seq_at) = head.write(out, clock, connection);
+        self.packet_at = self.seq_at.end + br#","packet":"#.len()..out.len();
         put(out, br#","tag":""#);
         self.tag_at = out.len();
         put(out, br#" ","len":"#);
         (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
+        let second = head.ts.as_nanos().saturating_sub(head.ts.parts().1.into());
+        self.second = second..second.saturating_add(NANOS_PER_SECOND);
+        self.packets = match self.packet_at.len() as u32 {
+            digits @ 1..=8 => 10_u64.pow(digits - 1)..10_u64.pow(digits),
+            _ => 0..0,
+        };
+    }
+
+    /// Puts other digits in their places, where this is the next message, in a later packet, and nothing else differs.
+    fn follows(&mut self, head: &Head<'_>) -> Option<()> {
+        let is_next = self.seq.checked_add(1) == Some(head.seq) && self.ts.precision() == head.ts.precision();
+        if !is_next || !self.second.contains(&head.ts.as_nanos()) || !self.packets.contains(&head.packet) {
+            return None;
+        }
+        if !digits::increment(self.written.get_mut(self.seq_at.clone())?) {
+            return None;
+        }
+        let nanos = (head.ts.as_nanos() - self.second.start) as u32;
+        let ([_, _, micros @ ..], [.., g, h, i]) = (digits::eight(nanos / 1_000), digits::eight(nanos));
+        *self.written.get_mut(FRACTION..)?.first_chunk_mut()? = micros;
+        if head.ts.precision() == Precision::Nanos {
+            *self.written.get_mut(FRACTION + micros.len()..)?.first_chunk_mut()? = [g, h, i];
+        }
+        let packet = digits::eight(head.packet as u32);
+        let packet = packet.get(packet.len().checked_sub(self.packet_at.len())?..)?;
+        self.written.get_mut(self.packet_at.clone())?.copy_from_slice(packet);
+        (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
+        Some(())
     }
 
     #[inline(always)]
@@ -291,6 +331,29 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_written_as_if_it_was_not() {
+        let (mut connections, mut clock) = (Connections::default(), Clock::default());
+        let mut next = 0;
+        let seconds = [-1_000_000_000, -7, 0, 999_999_000, 999_999_999, 1_000_000_000, 1_000_001_000, i64::MAX];
+        for precision in [Precision::Micros, Precision::Nanos] {
+            for (ts, packet) in
+                seconds.into_iter().flat_map(|ts| [8, 9, 10, 11, 99_999_999, 100_000_000].map(|n| (ts, n)))
+            {
+                for step in [1, 1, 1, 7] {
+                    next += step;
+                    let ts = Timestamp::from_nanos(ts, precision);
+                    let (conn, client, server) = (next % 3, "10.0.0.5:51324", "[::1]:5432");
+                    let head = Head { ts, conn, client, server, dir: Direction::Backend, seq: next / 3, packet };
+                    let (mut kept, mut expected) = (Vec::new(), Vec::new());
+                    connections.begin_message(&mut kept, &mut clock, &head, b'D');
+                    Connections::default().begin_message(&mut expected, &mut Clock::default(), &head, b'D');
+                    assert_eq!(String::from_utf8(kept), String::from_utf8(expected));
+                }
+            }
+        }
+    }
 
     #[test]
     fn texts_are_the_same_where_all_their_bytes_are() {
