@@ -77,7 +77,9 @@ impl<S: Sink> Engine<'_, S> {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
             connection.active_at = origin.ts;
-            let rest = self.feed_steady(connection, direction, segment.payload, origin);
+            let is_steady = connection.session.is_steady();
+            let bytes = segment.payload;
+            let rest = if is_steady { self.feed_ready(connection, direction, bytes, origin) } else { bytes };
             if !rest.is_empty() {
                 self.feed(connection, direction, rest, origin);
             }
@@ -145,10 +147,10 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
-    /// Takes the frames that lie whole in the next bytes of a direction, where the session is ready and in clear. Says what is
-    /// left of them.
+    /// Takes the frames that lie whole in the next bytes of a direction, in clear or decrypted, where the session is ready. Says
+    /// what is left of them.
     #[inline]
-    fn feed_steady<'b>(
+    fn feed_ready<'b>(
         &mut self,
         connection: &mut Connection,
         direction: Direction,
@@ -157,7 +159,7 @@ impl<S: Sink> Engine<'_, S> {
     ) -> &'b [u8] {
         let Connection { framers, session, about, .. } = connection;
         match framers.get(direction).whole(bytes) {
-            Some(whole) if session.is_steady() && about.conn > 0 => {
+            Some(whole) if session.is_ready() && about.conn > 0 => {
                 self.whole_frames(session, about, direction, whole, origin)
             }
             _ => bytes,
@@ -188,7 +190,7 @@ impl<S: Sink> Engine<'_, S> {
             match connection.session.route(direction) {
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
-                    bytes = self.feed_steady(connection, direction, bytes, origin);
+                    bytes = self.feed_ready(connection, direction, bytes, origin);
                     if bytes.is_empty() {
                         return;
                     }

@@ -189,12 +189,14 @@ impl Session {
         self.encryption
     }
 
-    /// Whether it is in clear, and has been ready for requests. It stays so.
+    /// Whether it has been ready for requests, and can be read. It stays so.
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Regular) && self.startup_at.is_none() && self.has_been_ready
+    }
+
+    /// Whether it is ready, and in clear.
     pub const fn is_steady(&self) -> bool {
-        matches!(self.phase, Phase::Regular)
-            && self.startup_at.is_none()
-            && self.encryption.is_none()
-            && self.has_been_ready
+        self.is_ready() && self.encryption.is_none()
     }
 
     /// Bytes were lost: what depended on them is not known any more.
