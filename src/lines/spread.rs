@@ -84,11 +84,12 @@ impl Spread {
     pub(super) fn new(form: &Form, out: Out, workers: usize) -> Self {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
-        // There is room as well for what is made while as many wait.
-        let (order, promises) = bounded::<Promise>(2 * batches);
-        let (spare_in, spare) = bounded::<Vec<u8>>(batches);
-        let (used_in, used) = bounded::<Batch>(batches);
-        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(batches);
+        // There is room as well for what is made while as many wait; and for the buffers of all.
+        let promised = 2 * batches;
+        let (order, promises) = bounded::<Promise>(promised);
+        let (spare_in, spare) = bounded::<Vec<u8>>(promised);
+        let (used_in, used) = bounded::<Batch>(promised);
+        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(promised);
         let state = Arc::new(State::default());
         let worker =
             || Worker { spare: spare.clone(), used: used_in.clone(), form: form.another(), state: Arc::clone(&state) };
