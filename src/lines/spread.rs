@@ -31,6 +31,9 @@ const FULL_BYTES: usize = 128 * 1024;
 /// How many batches there may be for each worker: one that it works on, and one that waits.
 const BATCHES_EACH: usize = 2;
 
+/// How many sets of texts are made elsewhere: one that is filled, and one that is written. More would be in no cache.
+const SETS: usize = 2;
+
 /// The threads, and the way to them.
 pub(super) struct Spread {
     batch: Batch,
@@ -40,6 +43,8 @@ pub(super) struct Spread {
     order: Option<Sender<Promise>>,
     used: Receiver<Batch>,
     used_texts: Receiver<Vec<Text>>,
+    /// How many sets of texts there are.
+    sets: usize,
     workers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Out>>,
     state: Arc<State>,
@@ -89,7 +94,7 @@ impl Spread {
         let (order, promises) = bounded::<Promise>(promised);
         let (spare_in, spare) = bounded::<Vec<u8>>(promised);
         let (used_in, used) = bounded::<Batch>(promised);
-        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(promised);
+        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(SETS);
         let state = Arc::new(State::default());
         let worker =
             || Worker { spare: spare.clone(), used: used_in.clone(), form: form.another(), state: Arc::clone(&state) };
@@ -112,6 +117,7 @@ impl Spread {
             order: Some(order),
             used,
             used_texts,
+            sets: 1,
             workers,
             writer,
             state,
@@ -142,13 +148,18 @@ impl Spread {
         }
     }
 
-    /// Puts lines that were made elsewhere behind all others, and gives such as can be used again.
+    /// Puts lines that were made elsewhere behind all others, and gives a set to be filled next.
     pub(super) fn weave(&mut self, texts: Vec<Text>) -> Vec<Text> {
         self.hand_on();
         if let Some(order) = &self.order {
             let _ = order.send(Promise::Woven(texts));
         }
-        self.used_texts.try_recv().unwrap_or_default()
+        if self.sets < SETS {
+            self.sets += 1;
+            return Vec::new();
+        }
+        // Where the writer is gone, the error that ended it is told by `check`.
+        self.used_texts.recv().unwrap_or_default()
     }
 
     /// Takes word of an error.
