@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records};
-use pgdissect::record::{Record, StatsRecord};
+use pgdissect::dissector::{Config, Dissector, Records, Sink};
+use pgdissect::output::{Form as _, json};
+use pgdissect::pg::message::Decoded;
+use pgdissect::record::{self, Record, StatsRecord, ToldData};
 use pgdissect::redaction::Redaction;
 
 use super::lines;
@@ -22,6 +24,8 @@ struct Told {
     /// The last message of each connection.
     last_seq: HashMap<u64, u64>,
     losses: u64,
+    /// Writes them in its own way, which must give the same.
+    writer: json::LineWriter,
 }
 
 impl Told {
@@ -34,6 +38,38 @@ impl Told {
             assert_eq!(value["seq"], *seq, "messages are counted: {value}");
         }
         self.losses += u64::from(value["event"] == "loss");
+    }
+}
+
+impl Sink for Told {
+    fn record(&mut self, record: &Record<'_>) {
+        self.line(record);
+    }
+
+    fn message<'a>(&mut self, told: &record::Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        let (mut fast, mut derived) = (Vec::new(), Vec::new());
+        let said = self.writer.message(&mut fast, told, &mut decoded.clone()).expect("a vector can be written to");
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| told.decode());
+        let record = Record::Message(told.record(decoded));
+        json::write_line(&mut derived, &record).expect("a vector can be written to");
+        assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&derived));
+        self.line(&record);
+        assert_eq!(said, u64::from(is_new && decoded.is_err()));
+        said
+    }
+
+    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+        let (mut fast, mut one_by_one, mut undecoded) = (Vec::new(), Vec::new(), 0);
+        let said = self.writer.data(&mut fast, data).expect("a vector can be written to");
+        data.for_each(|told| {
+            let mut decoded = told.decode();
+            json::write_line(&mut one_by_one, &Record::Message(told.record(&mut decoded))).expect("as before");
+            undecoded += self.message(told, &mut None);
+        });
+        assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&one_by_one));
+        assert_eq!(said, undecoded);
+        said
     }
 }
 
@@ -62,7 +98,7 @@ pub(crate) fn check(data: &[u8]) {
         match source.next_event() {
             Ok(Event::Packet(packet)) => {
                 packets += 1;
-                dissector.packet(&packet, &mut |record: &Record<'_>| told.line(record));
+                dissector.packet(&packet, &mut told);
             }
             Ok(Event::KeyLog(_)) => {}
             Ok(Event::Idle) => panic!("there is nothing to wait for"),
@@ -77,7 +113,7 @@ pub(crate) fn check(data: &[u8]) {
             break;
         }
     }
-    dissector.finish(&mut |record: &Record<'_>| told.line(record));
+    dissector.finish(&mut told);
 
     let counters = dissector.counters();
     assert_eq!(counters.packets, packets);
