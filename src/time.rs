@@ -4,6 +4,7 @@
 //! capture had.
 
 use std::fmt;
+use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
@@ -51,6 +52,12 @@ impl Timestamp {
     /// Whole seconds since the epoch, and the nanoseconds behind them: less than 1,000,000,000.
     pub const fn parts(self) -> (i64, u32) {
         (self.nanos.div_euclid(NANOS_PER_SECOND), self.nanos.rem_euclid(NANOS_PER_SECOND) as u32)
+    }
+
+    /// The second that it is in, in nanoseconds since the epoch; empty where that begins before the first instant.
+    pub fn second(self) -> Range<i64> {
+        let start = self.nanos.checked_sub(self.parts().1.into());
+        start.map_or(0..0, |start| start..start.saturating_add(NANOS_PER_SECOND))
     }
 
     /// How many digits the capture recorded.

@@ -13,20 +13,19 @@ use crate::time::{Precision, Timestamp};
 /// Writes times: most are in the same second as the last one.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// When that began, in nanoseconds since the epoch; and how it is written.
-    second: Option<i64>,
+    /// That second, and how it is written.
+    second: Range<i64>,
     text: [u8; SECOND],
 }
 
 const SECOND: usize = "\"2026-11-22T21:30:32.".len();
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 impl Clock {
     #[inline(always)]
     pub(super) fn write(&mut self, out: &mut Vec<u8>, ts: Timestamp) {
-        let nanos = match self.second.and_then(|second| ts.as_nanos().checked_sub(second)) {
-            Some(nanos @ 0..NANOS_PER_SECOND) => nanos as u32,
-            _ => self.begin(ts),
+        let nanos = match self.second.contains(&ts.as_nanos()) {
+            true => (ts.as_nanos() - self.second.start) as u32,
+            false => self.begin(ts),
         };
         let [_, _, a, b, c, d, e, f] = digits::eight(nanos / 1_000);
         put(out, &self.text);
@@ -42,12 +41,11 @@ impl Clock {
     /// Takes the second of a time. Gives the nanoseconds behind it.
     #[inline(never)]
     fn begin(&mut self, ts: Timestamp) -> u32 {
-        let nanos = ts.parts().1;
-        self.second = ts.as_nanos().checked_sub(nanos.into());
+        self.second = ts.second();
         let mut text = Vec::new();
         string(&mut text, ts.rfc3339().as_str());
         self.text = text.first_chunk().copied().unwrap_or_default();
-        nanos
+        ts.parts().1
     }
 }
 
@@ -121,7 +119,7 @@ struct Beginning {
     seq_at: Range<usize>,
     packet_at: Range<usize>,
     tag_at: usize,
-    /// The second of `ts`, in nanoseconds since the epoch.
+    /// The second of `ts`.
     second: Range<i64>,
     /// The numbers of packets that have as many digits.
     packets: Range<u64>,
@@ -245,8 +243,7 @@ impl Beginning {
         self.tag_at = out.len();
         put(out, br#" ","len":"#);
         (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
-        let second = head.ts.as_nanos().saturating_sub(head.ts.parts().1.into());
-        self.second = second..second.saturating_add(NANOS_PER_SECOND);
+        self.second = head.ts.second();
         self.packets = match self.packet_at.len() as u32 {
             digits @ 1..=8 => 10_u64.pow(digits - 1)..10_u64.pow(digits),
             _ => 0..0,
@@ -336,7 +333,18 @@ mod tests {
     fn what_is_kept_is_written_as_if_it_was_not() {
         let (mut connections, mut clock) = (Connections::default(), Clock::default());
         let mut next = 0;
-        let seconds = [-1_000_000_000, -7, 0, 999_999_000, 999_999_999, 1_000_000_000, 1_000_001_000, i64::MAX];
+        let seconds = [
+            i64::MIN,
+            i64::MIN + 1,
+            -1_000_000_000,
+            -7,
+            0,
+            999_999_000,
+            999_999_999,
+            1_000_000_000,
+            1_000_001_000,
+            i64::MAX,
+        ];
         for precision in [Precision::Micros, Precision::Nanos] {
             for (ts, packet) in
                 seconds.into_iter().flat_map(|ts| [8, 9, 10, 11, 99_999_999, 100_000_000].map(|n| (ts, n)))
