@@ -148,10 +148,9 @@ pub trait Sink {
     /// not be decoded, of those that were not: one, or none. One that looks into it later counts that itself.
     #[inline(always)]
     fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| told.decode());
-        self.record(&Record::Message(told.record(decoded)));
-        u64::from(is_new && decoded.is_err())
+        let (record, undecoded) = told.looked_into(decoded);
+        self.record(&Record::Message(record));
+        undecoded
     }
 
     /// Takes messages of data, none of them decoded. Says how many could not be.

@@ -9,6 +9,7 @@ use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::message::{Context, Message};
 use crate::pg::row::{Formats, RowShape, Types};
+use crate::pg::tag;
 use crate::reader::DecodeError;
 use crate::record::told::Columns;
 use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
@@ -264,12 +265,10 @@ const fn is_data(direction: Direction, tag: Option<u8>) -> bool {
 /// Whether a session has to know no more of a message than its type: it is data, or has no body.
 #[inline(always)]
 const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> bool {
-    let is_whole = frame.body.is_empty() && frame.missing == 0;
-    match (direction, frame.tag) {
-        (direction, tag) if is_data(direction, tag) => true,
-        (Direction::Backend, Some(b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c')) => is_whole,
-        (Direction::Frontend, Some(b'S' | b'H' | b'c')) => is_whole,
-        _ => false,
+    let is_empty = frame.body.is_empty() && frame.missing == 0;
+    match frame.tag {
+        Some(tag) => is_data(direction, Some(tag)) || is_empty && (tag::is_bare(direction, tag) || tag == b'c'),
+        None => false,
     }
 }
 

@@ -18,7 +18,8 @@ use super::Form;
 use crate::direction::Direction;
 use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
-use crate::pg::text::Sql;
+use crate::pg::tag;
+use crate::pg::text::{Sql, Text};
 use crate::record::{Content, Flags, MessageRecord, Record, Told, ToldData};
 
 mod bodies;
@@ -100,7 +101,7 @@ impl Form for LineWriter {
     ) -> io::Result<u64> {
         let tag = told.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && told.is_common());
         let Some(tag) = tag else { return self.any_message(out, told, decoded) };
-        if decoded.is_none() && told.frame.body.is_empty() && is_bare(told.dir, tag) {
+        if decoded.is_none() && told.frame.body.is_empty() && tag::is_bare(told.dir, tag) {
             self.bare_message(out, told, tag);
             return Ok(0);
         }
@@ -153,16 +154,29 @@ impl LineWriter {
     ) -> io::Result<u64> {
         self.begin_message(out, told, told.seq, tag, told.frame.len);
         bodies::type_and_body(out, message).map_err(io::Error::other)?;
-        self.answers.write(out, told.query, told.elapsed_us);
-        if let Some(text) = told.sql {
-            self.statements.write(out, &Sql { text, redaction: told.context.redaction });
+        let sql = told.sql.map(|text| Sql { text, redaction: told.context.redaction });
+        self.belonging(out, (told.query, told.elapsed_us), sql.as_ref(), told.statement_of(message));
+        put(out, b"}\n");
+        Ok(0)
+    }
+
+    /// Writes what a message belongs to.
+    #[inline(always)]
+    fn belonging(
+        &mut self,
+        out: &mut Vec<u8>,
+        (query, elapsed_us): (Option<u64>, Option<u64>),
+        sql: Option<&Sql<'_>>,
+        statement: Option<Text<'_>>,
+    ) {
+        self.answers.write(out, query, elapsed_us);
+        if let Some(sql) = sql {
+            self.statements.write(out, sql);
         }
-        if let Some(statement) = told.statement_of(message) {
+        if let Some(statement) = statement {
             put(out, br#","statement":"#);
             bodies::text(out, statement);
         }
-        put(out, b"}\n");
-        Ok(0)
     }
 
     /// Writes the line of a RowDescription that was not decoded.
@@ -174,15 +188,15 @@ impl LineWriter {
     ) -> io::Result<u64> {
         let Frame { body, len, .. } = *told.frame;
         let encoding = told.context.encoding;
+        let start = out.len();
+        self.begin_message(out, told, told.seq, b'T', len);
         if let Some(written) = self.row_descriptions.get(body, encoding) {
-            let Self { connections, clock, .. } = self;
-            begin_message(connections, clock, out, told, told.seq, b'T', len);
             out.extend_from_slice(written);
         } else {
             let Ok(message) = decoded.get_or_insert_with(|| told.decode()) else {
+                out.truncate(start);
                 return self.any_message(out, told, decoded).map(|_| 1);
             };
-            self.begin_message(out, told, told.seq, b'T', len);
             let start = out.len();
             bodies::type_and_body(out, message).map_err(io::Error::other)?;
             self.row_descriptions.keep(body, encoding, out.get(start..).unwrap_or_default());
@@ -203,9 +217,13 @@ impl LineWriter {
         put(out, b"}\n");
     }
 
+    /// Writes all up to the number of `len`, with that.
     #[inline(always)]
     fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, seq: u64, tag: u8, len: u32) {
-        begin_message(&mut self.connections, &mut self.clock, out, told, seq, tag, len);
+        let Told { ts, conn, client, server, dir, packet, .. } = *told;
+        let head = Head { ts, conn, client, server, dir, seq, packet };
+        self.connections.begin_message(out, &mut self.clock, &head, tag);
+        unsigned(out, len.into());
     }
 
     /// Writes the line of any message.
@@ -216,10 +234,9 @@ impl LineWriter {
         told: &Told<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| told.decode());
-        self.record(out, &Record::Message(told.record(decoded)))?;
-        Ok(u64::from(is_new && decoded.is_err()))
+        let (record, undecoded) = told.looked_into(decoded);
+        self.record(out, &Record::Message(record))?;
+        Ok(undecoded)
     }
 
     /// Writes the fields of [`MessageRecord`] in their order, as its derived form has them.
@@ -248,14 +265,7 @@ impl LineWriter {
                 member(out, "body", body)?;
             }
         }
-        self.answers.write(out, *query, *elapsed_us);
-        if let Some(sql) = sql {
-            self.statements.write(out, sql);
-        }
-        if let Some(statement) = statement {
-            put(out, br#","statement":"#);
-            bodies::text(out, *statement);
-        }
+        self.belonging(out, (*query, *elapsed_us), sql.as_ref(), *statement);
         if let Some(target) = target {
             member(out, "target", target)?;
         }
@@ -273,31 +283,6 @@ impl LineWriter {
         }
         out.push(b'}');
         Ok(())
-    }
-}
-
-/// Writes all up to the number of `len`, with that.
-#[inline(always)]
-fn begin_message(
-    connections: &mut Connections,
-    clock: &mut Clock,
-    out: &mut Vec<u8>,
-    told: &Told<'_>,
-    seq: u64,
-    tag: u8,
-    len: u32,
-) {
-    let Told { ts, conn, client, server, dir, packet, .. } = *told;
-    connections.begin_message(out, clock, &Head { ts, conn, client, server, dir, seq, packet }, tag);
-    unsigned(out, len.into());
-}
-
-/// Whether a message of a type has no body.
-#[inline(always)]
-const fn is_bare(direction: Direction, tag: u8) -> bool {
-    match direction {
-        Direction::Frontend => matches!(tag, b'S' | b'H'),
-        Direction::Backend => matches!(tag, b'1' | b'2' | b'3' | b'n' | b's' | b'I'),
     }
 }
 

@@ -30,10 +30,9 @@ pub trait Form {
         told: &Told<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| told.decode());
-        self.record(out, &Record::Message(told.record(decoded)))?;
-        Ok(u64::from(is_new && decoded.is_err()))
+        let (record, undecoded) = told.looked_into(decoded);
+        self.record(out, &Record::Message(record))?;
+        Ok(undecoded)
     }
 
     /// Writes the lines of messages of data. Says how many could not be decoded.

@@ -83,6 +83,15 @@ pub const fn kind(direction: Direction, tag: u8) -> Option<Kind> {
     Some(Kind { name, max_len })
 }
 
+/// Whether a message has no body, and all that it says is its type. CopyDone has none either, but may end a row.
+#[inline(always)]
+pub const fn is_bare(direction: Direction, tag: u8) -> bool {
+    match direction {
+        Direction::Frontend => matches!(tag, b'S' | b'H'),
+        Direction::Backend => matches!(tag, b'1' | b'2' | b'3' | b'n' | b's' | b'I'),
+    }
+}
+
 /// The greatest length word that is believed for a tag, known or not.
 pub fn max_len(direction: Direction, tag: u8) -> u32 {
     // It is asked for every message: a table is faster than the names.

@@ -126,6 +126,18 @@ impl<'a> Told<'a> {
         })
     }
 
+    /// What its line says. Says as well how many messages could not be decoded, of those that were not yet: one, or none.
+    #[inline(always)]
+    pub fn looked_into<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> (MessageRecord<'m>, u64)
+    where
+        'a: 'm,
+    {
+        let is_new = decoded.is_none();
+        let decoded = decoded.get_or_insert_with(|| self.decode());
+        let undecoded = u64::from(is_new && decoded.is_err());
+        (self.record(decoded), undecoded)
+    }
+
     /// What its line says. The message is given what only its session knows of it.
     #[inline(always)]
     pub fn record<'m>(&self, decoded: &'m mut Decoded<'a>) -> MessageRecord<'m>
