@@ -11,7 +11,7 @@ use super::{Error, Event, Source};
 use crate::packet::Block;
 
 /// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it.
-const FULL: usize = 320 * 1024;
+const FULL: usize = 192 * 1024;
 
 /// How many blocks there are: one that is filled, one that is read, and some for when one of the two is held up.
 const BLOCKS: usize = 4;
@@ -72,7 +72,9 @@ fn read(mut source: impl Source, full: &Sender<Found>, used: &Receiver<Block>) {
 /// Fills a block with packets, up to the next word of the source.
 fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
     loop {
-        source.copy_ready(block, FULL);
+        if !source.give(block, FULL) {
+            return Some(Word::Idle);
+        }
         if block.bytes() >= FULL {
             return None;
         }

@@ -113,9 +113,7 @@ impl Source for FileSource {
         }))
     }
 
-    fn copy_ready(&mut self, block: &mut Block, full: usize) {
-        if let Some(reader) = &mut self.current {
-            reader.copy_ready(block, full);
-        }
+    fn give(&mut self, block: &mut Block, full: usize) -> bool {
+        self.current.as_mut().is_none_or(|reader| reader.give(block, full))
     }
 }

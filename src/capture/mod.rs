@@ -47,8 +47,11 @@ pub trait Source {
     /// Passes over so many of those that are ready.
     fn pass(&mut self, _packets: usize) {}
 
-    /// Copies packets that lie ready into a block, as [`Self::next_event`] would give them, up to so many bytes in it.
-    fn copy_ready(&mut self, _block: &mut Block, _full: usize) {}
+    /// Gives packets that have arrived to a block, as [`Self::next_event`] would give them, up to about so many bytes in it.
+    /// Says whether to ask for more: where not, there is nothing now.
+    fn give(&mut self, _block: &mut Block, _full: usize) -> bool {
+        true
+    }
 
     /// What the kernel counted, where packets come from a live interface.
     fn kernel(&self) -> Option<KernelCounters> {

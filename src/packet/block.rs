@@ -1,5 +1,7 @@
 //! Packets in one buffer: what threads hand to each other.
 
+use std::ops::Range;
+
 use super::{LinkType, Packet};
 use crate::time::Timestamp;
 
@@ -33,22 +35,40 @@ impl Block {
     }
 
     /// How many bytes they take.
-    pub const fn bytes(&self) -> usize {
-        self.bytes.len() + self.packets.len() * size_of::<Found>()
+    pub fn bytes(&self) -> usize {
+        self.end() + self.packets.len() * size_of::<Found>()
+    }
+
+    /// Where the last packet ends.
+    fn end(&self) -> usize {
+        self.packets.last().map_or(0, |last| last.start as usize + last.len as usize)
     }
 
     /// Copies a packet behind the others. A block is full, and takes none, with 4 GiB.
     pub fn push(&mut self, packet: &Packet<'_>) {
         let Packet { ts, link, data, orig_len } = *packet;
-        let (Ok(start), Ok(len)) = (u32::try_from(self.bytes.len()), u32::try_from(data.len())) else { return };
-        self.bytes.extend_from_slice(data);
-        self.packets.push(Found { ts, link, orig_len, start, len });
+        let start = self.end();
+        if self.push_at(ts, link, orig_len, start..start + data.len()) {
+            self.bytes.truncate(start);
+            self.bytes.extend_from_slice(data);
+        }
     }
 
-    /// Takes everything out; the buffers are kept.
+    /// Adds a packet that is at a place in [`Self::buffer`], behind the others. Says whether it could.
+    pub(crate) fn push_at(&mut self, ts: Timestamp, link: LinkType, orig_len: u32, place: Range<usize>) -> bool {
+        let (Ok(start), Ok(len)) = (u32::try_from(place.start), u32::try_from(place.len())) else { return false };
+        self.packets.push(Found { ts, link, orig_len, start, len });
+        true
+    }
+
+    /// What the packets are in. Bytes may be read into it, while there are no packets.
+    pub(crate) const fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Takes all packets out; the buffers are kept, as they are.
     pub fn clear(&mut self) {
         self.packets.clear();
-        self.bytes.clear();
     }
 
     /// A packet by its index.

@@ -30,6 +30,11 @@ impl Buffer {
         self.get(self.unread.clone())
     }
 
+    /// Where the unread bytes begin in the buffer.
+    pub(super) const fn start(&self) -> usize {
+        self.unread.start
+    }
+
     /// Where the unread bytes begin in the stream.
     pub(super) const fn offset(&self) -> u64 {
         self.offset
@@ -71,6 +76,18 @@ impl Buffer {
         if self.unread.end == self.bytes.len() {
             self.bytes.resize(self.bytes.len() * 2, 0);
         }
+    }
+
+    /// Gives the bytes away, of which the first `len` unread ones are consumed, and goes on in others.
+    pub(super) fn swap(&mut self, len: usize, other: &mut Vec<u8>) {
+        self.consume(len);
+        std::mem::swap(&mut self.bytes, other);
+        let rest = other.get(self.unread.clone()).unwrap_or_default();
+        self.bytes.resize(self.bytes.len().max(INITIAL).max(rest.len()), 0);
+        if let Some(front) = self.bytes.get_mut(..rest.len()) {
+            front.copy_from_slice(rest);
+        }
+        self.unread = 0..rest.len();
     }
 
     /// Takes all that has arrived away, as if it had never been part of this stream.

@@ -65,18 +65,10 @@ impl Pcapng {
                 None => return Next::Lost(format!("a section without a byte-order magic, found {}", Hex(magic))),
             }
         }
-        let len = self.order.u32(*len);
-        if len < (BLOCK_HEADER + BLOCK_TRAILER) as u32 || len > LARGEST || !len.is_multiple_of(4) {
-            return Next::Lost(format!("a block of {len} bytes was announced, which no block can have"));
-        }
-        let len = len as usize;
-        let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
-            return Next::Short(Piece::Block(len));
+        let (body, len) = match self.block(*len, unread) {
+            Ok(block) => block,
+            Err(next) => return next,
         };
-        let trailer = self.order.u32(*trailer);
-        if trailer as usize != len {
-            return Next::Lost(format!("a block of {len} bytes was announced, {trailer} bytes says its end"));
-        }
         match kind {
             EPB_MAGIC | PACKET_BLOCK => self.packet(kind, body, len),
             SPB_MAGIC => self.simple_packet(body, len),
@@ -85,6 +77,33 @@ impl Pcapng {
             DSB_MAGIC => self.secrets(body, len),
             _ => Next::Other(len),
         }
+    }
+
+    /// The packet at the front of `unread`, where there is a whole one in a block for packets. No notice is taken of it.
+    #[inline]
+    pub(super) fn packet_at(&self, unread: &[u8]) -> Option<Record> {
+        let [kind, len] = words(unread)?;
+        let kind = Some(self.order.u32(*kind)).filter(|kind| *kind == EPB_MAGIC)?;
+        let (body, len) = self.block(*len, unread).ok()?;
+        if let Next::Packet(record) = self.packet(kind, body, len) { Some(record) } else { None }
+    }
+
+    /// The body of the block at the front of `unread`, and the length that was announced for the whole of it.
+    #[inline]
+    fn block<'a>(&self, len: [u8; 4], unread: &'a [u8]) -> Result<(&'a [u8], usize), Next> {
+        let len = self.order.u32(len);
+        if len < (BLOCK_HEADER + BLOCK_TRAILER) as u32 || len > LARGEST || !len.is_multiple_of(4) {
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, which no block can have")));
+        }
+        let len = len as usize;
+        let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
+            return Err(Next::Short(Piece::Block(len)));
+        };
+        let trailer = self.order.u32(*trailer);
+        if trailer as usize != len {
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, {trailer} bytes says its end")));
+        }
+        Ok((body, len))
     }
 
     #[inline]

@@ -147,20 +147,49 @@ impl CaptureReader {
         }
     }
 
-    /// Copies packets of a pcap file that have arrived into a block, up to so many bytes in it.
-    pub(super) fn copy_ready(&mut self, block: &mut Block, full: usize) {
-        let Format::Pcap(pcap) = &self.format else { return };
-        let mut unread = self.buffer.unread();
+    /// Gives packets that have arrived to a block, up to about so many bytes in it; to one that is empty, with the bytes as
+    /// they were read. Says whether to ask for more.
+    pub(super) fn give(&mut self, block: &mut Block, full: usize) -> bool {
+        if matches!(self.format, Format::Unknown | Format::Over) {
+            return true;
+        }
+        let is_first = block.is_empty();
+        let mut has_more = true;
+        while is_first && has_more && self.ended.is_none() && self.buffer.unread().len() < full {
+            has_more = self.read(full);
+        }
+        let (start, unread) = (self.buffer.start(), self.buffer.unread());
         let mut taken = 0;
-        while block.bytes() < full
-            && let Next::Packet(record) = pcap.next(unread)
-        {
-            let Record { len, data, ts, link, orig_len } = record;
-            block.push(&Packet { ts, link, data: unread.get(data).unwrap_or_default(), orig_len });
-            unread = unread.get(len..).unwrap_or_default();
+        while let Some(Record { len, data, ts, link, orig_len }) = self.packet_at(unread.get(taken..).unwrap_or_default()) {
+            let place = taken + data.start..taken + data.end;
+            if is_first {
+                block.push_at(ts, link, orig_len, start + place.start..start + place.end);
+            } else if block.bytes() < full {
+                block.push(&Packet { ts, link, data: unread.get(place).unwrap_or_default(), orig_len });
+            } else {
+                break;
+            }
             taken += len;
         }
-        self.buffer.consume(taken);
+        if is_first && taken > 0 {
+            self.buffer.swap(taken, block.buffer());
+        } else {
+            self.buffer.consume(taken);
+        }
+        has_more
+    }
+
+    /// The packet that stands at the front of `unread`, where nothing else does.
+    #[inline]
+    fn packet_at(&self, unread: &[u8]) -> Option<Record> {
+        match &self.format {
+            Format::Pcap(pcap) => match pcap.next(unread) {
+                Next::Packet(record) => Some(record),
+                _ => None,
+            },
+            Format::Pcapng(pcapng) => pcapng.packet_at(unread),
+            Format::Unknown | Format::Over => None,
+        }
     }
 
     /// Reads once. Says whether it is worth while to look again.
