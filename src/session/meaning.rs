@@ -85,7 +85,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub(super) fn of(statement: &Known<Statement>) -> Self {
+    pub(super) fn of(statement: &Known<Arc<Statement>>) -> Self {
         match statement {
             Known::As(statement) => Self::Statement(Arc::clone(statement)),
             Known::Nothing => Self::Nothing,
@@ -93,7 +93,7 @@ impl Subject {
         }
     }
 
-    pub(super) fn of_portal(portal: &Known<Portal>) -> Self {
+    pub(super) fn of_portal(portal: &Known<Arc<Portal>>) -> Self {
         match portal {
             Known::As(portal) => Self::Portal(Arc::clone(portal)),
             Known::Nothing => Self::Nothing,

@@ -14,25 +14,30 @@ type RequestId = u64;
 
 /// What is known of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Known<T> {
+pub(super) enum Known<M> {
     /// It stands for this.
-    As(Arc<T>),
+    As(M),
     /// It stands for nothing, or for something that SQL has made.
     Nothing,
     /// What it stands for was sent before the capture began, or was lost, or forgotten.
     Unknown,
 }
 
-impl<T> Known<T> {
+impl<M> Known<M> {
     /// What it stands for.
-    pub(super) fn get(&self) -> Option<&Arc<T>> {
+    pub(super) fn get(self) -> Option<M> {
         if let Self::As(meaning) = self { Some(meaning) } else { None }
     }
 }
 
-impl<T> From<Known<T>> for Option<Arc<T>> {
-    fn from(known: Known<T>) -> Self {
-        if let Known::As(meaning) = known { Some(meaning) } else { None }
+impl<T> Known<&Arc<T>> {
+    /// The same, on its own.
+    pub(super) fn cloned(self) -> Known<Arc<T>> {
+        match self {
+            Self::As(meaning) => Known::As(Arc::clone(meaning)),
+            Self::Nothing => Known::Nothing,
+            Self::Unknown => Known::Unknown,
+        }
     }
 }
 
@@ -92,14 +97,14 @@ impl<T> Names<T> {
     }
 
     /// What a name stands for in the next request.
-    pub(super) fn get(&mut self, name: &[u8]) -> Known<T> {
+    pub(super) fn get(&mut self, name: &[u8]) -> Known<&Arc<T>> {
         let meanings = if name.is_empty() { Some(&mut self.unnamed) } else { self.named.get_mut(name) };
         let Some(meanings) = meanings.filter(|meanings| !meanings.is_empty()) else {
             return if self.is_complete { Known::Nothing } else { Known::Unknown };
         };
         self.clock += 1;
         meanings.used = self.clock;
-        meanings.current().cloned().map_or(Known::Nothing, Known::As)
+        meanings.current().map_or(Known::Nothing, Known::As)
     }
 
     /// A request was sent that gives a name a meaning, or takes it.
@@ -217,7 +222,7 @@ mod tests {
         Names::new(true)
     }
 
-    fn is(meaning: &'static str) -> Known<&'static str> {
+    fn is(meaning: &'static str) -> Known<Arc<&'static str>> {
         Known::As(Arc::new(meaning))
     }
 
@@ -225,13 +230,13 @@ mod tests {
     fn a_name_can_be_used_before_it_is_confirmed() {
         let mut names = names();
         names.send(b"s", 1, Some(Arc::new("one")));
-        assert_eq!(names.get(b"s"), is("one"));
+        assert_eq!(names.get(b"s").cloned(), is("one"));
         names.confirm(b"s", 1);
-        assert_eq!(names.get(b"s"), is("one"));
+        assert_eq!(names.get(b"s").cloned(), is("one"));
         names.send(b"s", 2, None);
-        assert_eq!(names.get(b"s"), Known::Nothing);
+        assert_eq!(names.get(b"s").cloned(), Known::Nothing);
         names.confirm(b"s", 2);
-        assert_eq!((names.get(b"s"), names.len()), (Known::Nothing, 0));
+        assert_eq!((names.get(b"s").cloned(), names.len()), (Known::Nothing, 0));
     }
 
     #[test]
@@ -241,7 +246,7 @@ mod tests {
         names.confirm(b"s", 1);
         names.send(b"s", 2, Some(Arc::new("two")));
         names.fail(b"s", 2);
-        assert_eq!(names.get(b"s"), is("one"));
+        assert_eq!(names.get(b"s").cloned(), is("one"));
     }
 
     #[test]
@@ -252,9 +257,9 @@ mod tests {
         names.send(b"s", 3, Some(Arc::new("behind the Sync")));
         names.fail(b"s", 1);
         names.take_back(b"s", 2);
-        assert_eq!(names.get(b"s"), is("behind the Sync"));
+        assert_eq!(names.get(b"s").cloned(), is("behind the Sync"));
         names.take_back(b"s", 3);
-        assert_eq!(names.get(b"s"), Known::Nothing);
+        assert_eq!(names.get(b"s").cloned(), Known::Nothing);
     }
 
     #[test]
@@ -264,7 +269,7 @@ mod tests {
         names.confirm(b"", 1);
         names.send(b"", 2, Some(Arc::new("syntax error")));
         names.fail(b"", 2);
-        assert_eq!(names.get(b""), Known::Nothing);
+        assert_eq!(names.get(b"").cloned(), Known::Nothing);
     }
 
     #[test]
@@ -274,7 +279,7 @@ mod tests {
         names.confirm(b"a", 1);
         names.send(b"b", 2, Some(Arc::new("two")));
         names.clear(|_| false);
-        assert_eq!((names.get(b"a"), names.get(b"b")), (Known::Nothing, is("two")));
+        assert_eq!((names.get(b"a").cloned(), names.get(b"b").cloned()), (Known::Nothing, is("two")));
     }
 
     #[test]
@@ -282,10 +287,10 @@ mod tests {
         let mut names = names();
         names.send(b"a", 1, Some(Arc::new("one")));
         names.lose(b"a", 1);
-        assert_eq!(names.get(b"a"), is("one"), "it could not be used otherwise");
+        assert_eq!(names.get(b"a").cloned(), is("one"), "it could not be used otherwise");
         names.send(b"a", 2, Some(Arc::new("two")));
         names.lose(b"a", 2);
-        assert_eq!(names.get(b"a"), Known::Unknown);
+        assert_eq!(names.get(b"a").cloned(), Known::Unknown);
     }
 
     #[test]
@@ -296,7 +301,7 @@ mod tests {
         }
         names.get(b"a");
         assert!((1..=3).contains(&names.forget_oldest()));
-        assert_eq!(names.get(b"a"), is("x"));
-        assert_eq!(names.get(b"b"), Known::Unknown);
+        assert_eq!(names.get(b"a").cloned(), is("x"));
+        assert_eq!(names.get(b"b").cloned(), Known::Unknown);
     }
 }

@@ -25,17 +25,10 @@ impl<T: Default> Pool<T> {
 
     /// Gives one that nobody else holds, with the contents that `fill` puts in place of those that it had.
     pub fn fill(&mut self, fill: impl FnOnce(&mut T)) -> Arc<T> {
-        let mut found = self.take();
-        if let Some(inner) = Arc::get_mut(&mut found) {
-            fill(inner);
-        }
-        found
-    }
-
-    fn take(&mut self) -> Arc<T> {
         for _ in 0..TRIES.min(self.spare.len()) {
             let Some(mut candidate) = self.spare.pop_front() else { break };
-            if Arc::get_mut(&mut candidate).is_some() {
+            if let Some(inner) = Arc::get_mut(&mut candidate) {
+                fill(inner);
                 return candidate;
             }
             // Where all are held, those that were given long ago make room for others.
@@ -43,7 +36,9 @@ impl<T: Default> Pool<T> {
                 self.spare.push_back(candidate);
             }
         }
-        Arc::default()
+        let mut new = T::default();
+        fill(&mut new);
+        Arc::new(new)
     }
 }
 

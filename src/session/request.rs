@@ -106,7 +106,7 @@ impl Taken<'_> {
     }
 
     fn describe_statement(&mut self, target: &Target<'_>) {
-        let statement = self.statements.prepared.get(&target.name.kept());
+        let statement = self.statements.prepared.get(&target.name.kept()).cloned();
         self.meaning.subject = Subject::of(&statement);
         let Known::As(statement) = statement else { return };
         if let Some(execution) = &mut self.execution {
@@ -116,7 +116,7 @@ impl Taken<'_> {
     }
 
     fn describe_portal(&mut self, target: &Target<'_>) {
-        let portal = self.statements.portals.get(&target.name.kept());
+        let portal = self.statements.portals.get(&target.name.kept()).cloned();
         self.meaning.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
             self.is_about(About::Portal(portal));
@@ -124,12 +124,12 @@ impl Taken<'_> {
     }
 
     fn execute(&mut self, execute: &Execute<'_>) {
-        let portal = self.statements.portals.get(&execute.portal.kept());
+        let portal = self.statements.portals.get(&execute.portal.kept()).cloned();
         self.meaning.subject = Subject::of_portal(&portal);
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Extended);
             execution.is_midstream |= self.meaning.subject.is_unknown();
-            execution.portal = portal.get().cloned();
+            execution.portal = portal.clone().get();
         }
         if let Known::As(portal) = portal {
             self.is_about(About::Portal(portal));

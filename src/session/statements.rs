@@ -221,36 +221,44 @@ impl Statements {
 
     /// The portal that a Bind makes. The values of its parameters are kept where they are wanted.
     pub(super) fn bind(&mut self, kept: &mut Kept, bind: &Bind<'_>, is_wanted: bool) -> Arc<Portal> {
+        let Self { prepared, budget, .. } = self;
+        let Kept { texts, portals, .. } = kept;
         let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
         let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
         let (portal_name, statement_name) = (bind.portal.kept(), bind.statement.kept());
-        let statement = self.prepared.get(&statement_name);
-        if let Some(text) = statement.get().and_then(|statement| statement.text()) {
-            kept.texts.touch(text);
-        }
         let names = portal_name.len() + statement_name.len();
-        // Where there is no room for the values, there may be for the rest.
-        let mut share = self.room(names + formats + values);
-        let has_parameters = is_wanted && share.is_some();
-        if share.is_none() {
-            share = self.room(names + formats);
-        }
-        kept.portals.fill(|portal| {
+        // It mostly has been one of the same statement before.
+        portals.fill(|portal| {
             portal.name.set(portal_name.get());
             (portal.is_declared, portal.is_held) = (false, false);
+            let statement = prepared.get(&statement_name);
             portal.is_statement_unknown = matches!(statement, Known::Unknown);
             portal.statement_name.set(statement_name.get());
-            portal.statement = statement.into();
+            match statement.get() {
+                Some(statement) => {
+                    if let Some(text) = statement.text() {
+                        texts.touch(text);
+                    }
+                    if !portal.statement.as_ref().is_some_and(|had| Arc::ptr_eq(had, statement)) {
+                        portal.statement = Some(Arc::clone(statement));
+                    }
+                }
+                None => portal.statement = None,
+            }
             portal.row.take();
-            portal.parameters.clear();
-            portal.parameter_formats.clear();
+            // Where there is no room for the values, there may be for the rest.
+            portal.has_parameters = budget.take_again(&mut portal.share, names + formats + values + OVERHEAD) && is_wanted;
+            if portal.share.is_none() {
+                budget.take_again(&mut portal.share, names + formats + OVERHEAD);
+            }
             portal.result_formats.keep(&bind.result_formats);
-            portal.has_parameters = has_parameters;
-            if has_parameters {
+            if portal.has_parameters {
                 portal.parameters.keep(&bind.parameters.list);
                 portal.parameter_formats.keep(&bind.parameter_formats);
+            } else {
+                portal.parameters.clear();
+                portal.parameter_formats.clear();
             }
-            portal.share = share;
         })
     }
 
