@@ -114,6 +114,7 @@ impl Source for FileSource {
     }
 
     fn give(&mut self, block: &mut Block, full: usize) -> bool {
-        self.current.as_mut().is_none_or(|reader| reader.give(block, full))
+        let is_stopped = self.stop.load(Ordering::Relaxed);
+        self.current.as_mut().is_none_or(|reader| is_stopped || reader.give(block, full))
     }
 }

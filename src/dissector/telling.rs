@@ -40,7 +40,7 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
-    fn tell_query(&mut self, session: &Session, about: &About, execution: &Execution) {
+    pub(super) fn tell_query(&mut self, session: &Session, about: &About, execution: &Execution) {
         if !about.is_wanted {
             return;
         }

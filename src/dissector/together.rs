@@ -53,6 +53,7 @@ impl<S: Sink> Engine<'_, S> {
             }
             let behind = match (direction, tag) {
                 (Direction::Frontend, b'B') => self.execution(session, about, whole, origin),
+                (Direction::Frontend, b'Q') => self.query(session, about, whole, origin),
                 (Direction::Backend, b'2' | b'T' | b'C') => self.executed(session, about, whole, origin),
                 _ => None,
             };
@@ -131,6 +132,7 @@ impl<S: Sink> Engine<'_, S> {
         about.seq += 1;
         self.counters.messages += count;
         if self.config.records.messages && about.is_wanted {
+            meaning.subject = session.dialogue().exchanged();
             let first =
                 told(self.config, self.shared, session, about, direction, &bind, context, None, &meaning, origin);
             self.sink.message(&first, &mut decoded);
@@ -148,8 +150,35 @@ impl<S: Sink> Engine<'_, S> {
             self.sink.message(&last, &mut None);
         }
         about.seq += count - 1;
-        if self.config.records.queries {
-            self.tell_queries(session, about);
+        Some(behind)
+    }
+
+    /// Takes a simple query, if nothing else is under way. Says what is behind it.
+    fn query<'i>(
+        &mut self,
+        session: &mut Session,
+        about: &mut About,
+        whole: WholeFrames<'i>,
+        origin: Origin,
+    ) -> Option<WholeFrames<'i>> {
+        let direction = Direction::Frontend;
+        let mut behind = whole;
+        let (tag, len, body) = behind.next()?;
+        let query = Frame::whole(Some(tag), len, body);
+        let context = session.context(self.config.redaction);
+        let mut decoded = Some(Message::decode(direction, &query, &context));
+        let Some(Ok(message @ Message::Query(text))) = &decoded else { return None };
+        let seen = seen(about, &query, Some(message), origin);
+        let mut meaning = Meaning::default();
+        if !session.query(text, &seen, self.shared, &mut meaning) {
+            return None;
+        }
+        about.seq += 1;
+        self.counters.messages += 1;
+        if self.config.records.messages && about.is_wanted {
+            let told =
+                told(self.config, self.shared, session, about, direction, &query, context, None, &meaning, origin);
+            self.sink.message(&told, &mut decoded);
         }
         Some(behind)
     }
@@ -212,7 +241,7 @@ impl<S: Sink> Engine<'_, S> {
         let ready = frame(b'Z', ready);
         let seen = Seen { count, size, ..seen(about, &ready, Some(last), origin) };
         let mut meaning = Meaning::default();
-        let of = session.executed_at_once(&replies, &seen, self.shared, &mut meaning)?;
+        session.executed_at_once(&replies, &seen, self.shared, &mut meaning);
         self.counters.messages += count;
         if self.config.records.messages && about.is_wanted {
             let bound = bound.map(|bound| frame(b'2', bound));
@@ -231,6 +260,7 @@ impl<S: Sink> Engine<'_, S> {
             }
             if let Some((tag, len, body)) = { rows }.next() {
                 let frame = &frame(tag, (len, body));
+                let of = session.dialogue().exchanged_rows();
                 let columns = columns_of_row(session, of.shape(), of.formats(), self.config.named_rows);
                 let first = Told { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
                 let data = ToldData { first, frames: rows, count: row_count };
@@ -241,9 +271,10 @@ impl<S: Sink> Engine<'_, S> {
             self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut of_ready);
         }
         about.seq += count;
-        if self.config.records.queries {
-            self.tell_queries(session, about);
+        if let Some(execution) = session.dialogue().exchange_executed() {
+            self.tell_query(session, about, execution);
         }
+        session.dialogue_mut().end_exchange(self.shared);
         Some(behind)
     }
 }

@@ -94,9 +94,8 @@ impl Budget {
     /// Takes so many bytes in place of those that are held, which may be of another connection. Says whether there was room;
     /// where not, nothing is held any more.
     pub fn take_again(&self, held: &mut Option<Share>, bytes: usize) -> bool {
-        let is_same = |share: &Share| {
-            share.bytes == bytes && share.of.as_ref().is_some_and(|Self(of)| Arc::ptr_eq(of, &self.0))
-        };
+        let is_same =
+            |share: &Share| share.bytes == bytes && share.of.as_ref().is_some_and(|Self(of)| Arc::ptr_eq(of, &self.0));
         if !held.as_ref().is_some_and(is_same) {
             // What is taken first does not fit where only what is held makes room for it.
             let taken = self.take(bytes);

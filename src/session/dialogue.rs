@@ -12,6 +12,7 @@ use super::pending::{Expected, Fate, Pending, Place, Request};
 use super::request::{About, Taken};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
+use super::together::Exchange;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
@@ -32,6 +33,8 @@ pub struct Dialogue {
     pub(super) pending: Pending<About>,
     pub(super) statements: Statements,
     pub(super) executions: Executions,
+    /// Requests that were taken at once. While there are some, nothing else is under way.
+    pub(super) exchange: Option<Exchange>,
     /// The columns of the rows that come now, as the RowDescription right before them says.
     pub(super) run: Option<Arc<Row>>,
     /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
@@ -60,6 +63,7 @@ impl Dialogue {
             pending,
             statements,
             executions: Executions::default(),
+            exchange: None,
             run: None,
             describes_statement: false,
             copied: (0, 0),
@@ -96,11 +100,13 @@ impl Dialogue {
 
     /// Forgets statements and portals, to make room.
     pub fn forget(&mut self, shared: &mut Shared) {
+        self.part();
         self.statements.forget(&mut shared.kept);
     }
 
     /// Bytes were lost, the client's or the server's.
     pub fn lose(&mut self, requests: bool) {
+        self.part();
         self.pending.lose(requests);
         self.executions.lose();
         self.run = None;
@@ -115,11 +121,13 @@ impl Dialogue {
     /// How many bytes the requests that are under way take.
     pub fn held(&self) -> usize {
         // A request that waits may keep a portal that nothing else does.
-        self.pending.held() + self.pending.len() * size_of::<Portal>() + self.executions.held()
+        let exchange = self.exchange.as_ref().map_or(0, |_| size_of::<Portal>() + size_of::<Execution>());
+        self.pending.held() + self.pending.len() * size_of::<Portal>() + self.executions.held() + exchange
     }
 
     /// Gives up the requests that are under way, for the memory is needed for others.
     pub fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
+        self.part();
         let Self { pending, statements, executions, .. } = self;
         let seen = &Seen { at: origin.ts, packet: origin.packet, ..Seen::default() };
         pending.give_up(&mut |expected, fate| settle(expected, fate, statements, executions, shared, seen));
@@ -129,6 +137,7 @@ impl Dialogue {
     /// Takes a message of the frontend.
     #[inline(always)]
     pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+        self.part();
         let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,
@@ -191,6 +200,7 @@ impl Dialogue {
     /// Takes a message of the backend.
     #[inline(always)]
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+        self.part();
         self.follow_run(tag, seen.whole());
         match (tag, seen.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
@@ -230,7 +240,7 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    pub(super) fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
             // What they do may push the text out.
@@ -248,13 +258,10 @@ impl Dialogue {
     pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
         let sql = match &self.pending.head()?.about {
             About::Sql(sql) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
-            About::Portal(portal) => {
-                portal.statement().and_then(|statement| shared.kept.texts.get(statement.text()?))?
-            }
+            About::Portal(portal) => return executed_of(portal, shared),
             _ => return None,
         };
-        let range = statement::split(sql.0).next()?;
-        Some(Text(sql.0.get(range)?, sql.1))
+        first(sql)
     }
 
     /// The statement of the last request, where it is a simple query of no other. So it is what data is of that the client
@@ -266,6 +273,7 @@ impl Dialogue {
 
     /// Whether it is a COPY that begins now, and all of its data is to come.
     pub fn begins_copy(&mut self, from: Direction) -> bool {
+        self.part();
         let Some(head) = self.pending.head() else { return false };
         let now = if let About::Sql(sql) = &head.about { sql.now } else { 0 };
         // It begins once. To look at its statement again, for each of many replies that say it does, would take long.
@@ -332,12 +340,24 @@ impl Dialogue {
 
     /// The next of those that are left when the connection ends, with the outcome of those that have none.
     pub fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
+        self.part();
         let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
         if over.outcome.is_none() && outcome == Outcome::Aborted && !self.pending.is_uncertain() {
             over.end(outcome, end.ts, end.packet);
         }
         Some(finished(over))
     }
+}
+
+/// The statement that is executed with a portal.
+pub(super) fn executed_of<'a>(portal: &Portal, shared: &'a Shared) -> Option<Text<'a>> {
+    first(shared.kept.texts.get(portal.statement()?.text()?)?)
+}
+
+/// The first statement of a text.
+fn first(sql: Text<'_>) -> Option<Text<'_>> {
+    let range = statement::split(sql.0).next()?;
+    Some(Text(sql.0.get(range)?, sql.1))
 }
 
 /// One that is over, with an outcome where it has none.
@@ -386,7 +406,7 @@ fn settle(
     }
 }
 
-pub(super) fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
+fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
     match fate {
         Fate::Answered => names.confirm(name, id),
         Fate::Failed => names.fail(name, id),

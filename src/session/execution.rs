@@ -61,6 +61,9 @@ const MAX_TAGS: usize = 64 * 1024;
 /// How many are kept to be used again.
 const MAX_SPARE: usize = 64;
 
+/// Room for SQL is taken in multiples of this many bytes.
+const ROOM: usize = 256;
+
 /// A buffer larger than this is not kept to be used again.
 pub(super) const SMALL: usize = 4 * 1024;
 
@@ -155,13 +158,32 @@ pub struct Execution {
 }
 
 impl Execution {
-    fn begin(&mut self, number: u64, at: Timestamp, packet: u64) {
-        let (mut sql, mut tags, mut error) =
-            (std::mem::take(&mut self.sql), std::mem::take(&mut self.tags), std::mem::take(&mut self.error));
+    /// One that begins with its first message.
+    pub(super) fn begun(number: u64, at: Timestamp, packet: u64, spare: &mut Spare) -> Box<Self> {
+        let mut execution = spare.pop().unwrap_or_default();
+        execution.begin(number, at, packet);
+        execution
+    }
+
+    /// Puts another one in the place of one that is over. Its buffers, and the room that they have, are used again.
+    fn begin(&mut self, new: u64, at: Timestamp, in_packet: u64) {
+        // Each by itself, for most are as they were, and all together are several lines of a cache.
+        let Self { number, protocol, is_executed, outcome, started, ended, packet, .. } = self;
+        (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
+        (*started, *ended, *packet) = (at, at, in_packet);
+        let Self { sql, is_sql_kept, statement, portal, function, tags, tagged_rows, seen_rows, .. } = self;
         sql.set(Text::default());
         tags.clear();
+        (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
+        (*tagged_rows, *seen_rows) = (None, 0);
+        let Self { bytes_in, bytes_out, error, parse_us, bind_us, first_row, last_row, .. } = self;
         error.clear();
-        *self = Self { number, started: at, ended: at, packet, sql, tags, error, ..Self::default() };
+        (*bytes_in, *bytes_out) = (0, 0);
+        (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
+        let Self { transaction, canceled_by, has_reply, .. } = self;
+        (*transaction, *canceled_by, *has_reply) = (None, None, false);
+        let Self { is_truncated, is_midstream, is_limited, is_uncertain, .. } = self;
+        (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
     }
 
     /// Its number on its connection.
@@ -173,8 +195,8 @@ impl Execution {
     pub(super) fn keep_sql(&mut self, sql: Text<'_>, is_cut: bool, budget: &Budget) {
         let beginning = sql.0.get(..MAX_TEXT).unwrap_or(sql.0);
         let kept = Text(beginning, sql.1).kept();
-        self.share = budget.take(kept.len());
-        if self.share.is_none() {
+        // What is about as long as the last has the same room.
+        if !budget.take_again(&mut self.share, kept.len().next_multiple_of(ROOM)) {
             self.is_limited = true;
             return;
         }
@@ -307,11 +329,19 @@ impl Executions {
         spare: &mut Spare,
     ) -> Option<&mut Execution> {
         if self.open.back().is_none_or(|last| last.number < number) {
-            let mut execution = spare.pop().unwrap_or_default();
-            execution.begin(number, at, packet);
-            self.open.push_back(execution);
+            self.open.push_back(Execution::begun(number, at, packet, spare));
         }
         self.get(number)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// A request goes on that has begun elsewhere, behind all others.
+    pub(super) fn go_on(&mut self, execution: Option<Box<Execution>>) {
+        self.open.extend(execution);
     }
 
     /// A request by its number.
@@ -360,7 +390,7 @@ impl Executions {
 
 /// Keeps the buffers of one that was told of.
 pub(super) fn recycle(mut execution: Box<Execution>, spare: &mut Spare) {
-    (execution.portal, execution.statement, execution.share) = (None, None, None);
+    (execution.portal, execution.statement) = (None, None);
     let is_small = execution.sql.capacity() <= SMALL && execution.tags.capacity() <= SMALL;
     if spare.len() < MAX_SPARE && is_small && execution.error.capacity() <= SMALL {
         spare.push(execution);

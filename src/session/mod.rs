@@ -21,6 +21,7 @@ use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::extended::Bind;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
+use crate::pg::query::Query;
 use crate::pg::row::Format;
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
@@ -50,7 +51,7 @@ use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
 use shared::Shared;
-use together::{Replies, Rows};
+use together::Replies;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
@@ -289,6 +290,22 @@ impl Session {
         is_taken
     }
 
+    /// Takes a simple query, as [`Dialogue::query`] does.
+    pub fn query(
+        &mut self,
+        query: &Query<'_>,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> bool {
+        let is_taken = self.dialogue.query(query, seen, shared, meaning);
+        if is_taken {
+            self.facts.observe(Direction::Frontend, seen);
+            self.copying.request();
+        }
+        is_taken
+    }
+
     /// Takes replies as [`Dialogue::executed_at_once`] does. What is `seen` of them has the last as its message.
     pub fn executed_at_once(
         &mut self,
@@ -296,10 +313,10 @@ impl Session {
         seen: &Seen<'_, '_>,
         shared: &mut Shared,
         meaning: &mut Meaning,
-    ) -> Option<Rows> {
+    ) {
         meaning.is_ready = self.facts.observe(Direction::Backend, seen);
         self.copying.end();
-        self.dialogue.executed_at_once(replies, seen, shared, meaning)
+        self.dialogue.executed_at_once(replies, seen, shared, meaning);
     }
 
     fn begin_copy(&mut self, from: Direction, copy: &CopyResponse<'_>, seen: &Seen<'_, '_>, shared: &Shared) {

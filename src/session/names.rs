@@ -218,18 +218,18 @@ impl<T> Names<T> {
 mod tests {
     use super::*;
 
-    fn names() -> Names<&'static str> {
+    fn names() -> Names<String> {
         Names::new(true)
     }
 
-    fn is(meaning: &'static str) -> Known<Arc<&'static str>> {
-        Known::As(Arc::new(meaning))
+    fn is(meaning: &'static str) -> Known<Arc<String>> {
+        Known::As(Arc::new(meaning.to_owned()))
     }
 
     #[test]
     fn a_name_can_be_used_before_it_is_confirmed() {
         let mut names = names();
-        names.send(b"s", 1, Some(Arc::new("one")));
+        names.send(b"s", 1, Some(Arc::new("one".to_owned())));
         assert_eq!(names.get(b"s").cloned(), is("one"));
         names.confirm(b"s", 1);
         assert_eq!(names.get(b"s").cloned(), is("one"));
@@ -242,9 +242,9 @@ mod tests {
     #[test]
     fn a_name_that_could_not_be_given_stands_for_what_it_stood_for() {
         let mut names = names();
-        names.send(b"s", 1, Some(Arc::new("one")));
+        names.send(b"s", 1, Some(Arc::new("one".to_owned())));
         names.confirm(b"s", 1);
-        names.send(b"s", 2, Some(Arc::new("two")));
+        names.send(b"s", 2, Some(Arc::new("two".to_owned())));
         names.fail(b"s", 2);
         assert_eq!(names.get(b"s").cloned(), is("one"));
     }
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn what_was_sent_behind_a_failure_stands() {
         let mut names = names();
-        names.send(b"s", 1, Some(Arc::new("failed")));
-        names.send(b"s", 2, Some(Arc::new("skipped")));
-        names.send(b"s", 3, Some(Arc::new("behind the Sync")));
+        names.send(b"s", 1, Some(Arc::new("failed".to_owned())));
+        names.send(b"s", 2, Some(Arc::new("skipped".to_owned())));
+        names.send(b"s", 3, Some(Arc::new("behind the Sync".to_owned())));
         names.fail(b"s", 1);
         names.take_back(b"s", 2);
         assert_eq!(names.get(b"s").cloned(), is("behind the Sync"));
@@ -265,9 +265,9 @@ mod tests {
     #[test]
     fn what_is_unnamed_is_gone_as_soon_as_another_is_tried() {
         let mut names = names();
-        names.send(b"", 1, Some(Arc::new("one")));
+        names.send(b"", 1, Some(Arc::new("one".to_owned())));
         names.confirm(b"", 1);
-        names.send(b"", 2, Some(Arc::new("syntax error")));
+        names.send(b"", 2, Some(Arc::new("syntax error".to_owned())));
         names.fail(b"", 2);
         assert_eq!(names.get(b"").cloned(), Known::Nothing);
     }
@@ -275,9 +275,9 @@ mod tests {
     #[test]
     fn clearing_leaves_what_is_under_way() {
         let mut names = names();
-        names.send(b"a", 1, Some(Arc::new("one")));
+        names.send(b"a", 1, Some(Arc::new("one".to_owned())));
         names.confirm(b"a", 1);
-        names.send(b"b", 2, Some(Arc::new("two")));
+        names.send(b"b", 2, Some(Arc::new("two".to_owned())));
         names.clear(|_| false);
         assert_eq!((names.get(b"a").cloned(), names.get(b"b").cloned()), (Known::Nothing, is("two")));
     }
@@ -285,10 +285,10 @@ mod tests {
     #[test]
     fn what_may_be_either_of_two_is_unknown() {
         let mut names = names();
-        names.send(b"a", 1, Some(Arc::new("one")));
+        names.send(b"a", 1, Some(Arc::new("one".to_owned())));
         names.lose(b"a", 1);
         assert_eq!(names.get(b"a").cloned(), is("one"), "it could not be used otherwise");
-        names.send(b"a", 2, Some(Arc::new("two")));
+        names.send(b"a", 2, Some(Arc::new("two".to_owned())));
         names.lose(b"a", 2);
         assert_eq!(names.get(b"a").cloned(), Known::Unknown);
     }
@@ -297,7 +297,7 @@ mod tests {
     fn the_oldest_are_forgotten_and_unknown() {
         let mut names = names();
         for number in 0..16_u8 {
-            names.send(&[b'a' + number], number.into(), Some(Arc::new("x")));
+            names.send(&[b'a' + number], number.into(), Some(Arc::new("x".to_owned())));
         }
         names.get(b"a");
         assert!((1..=3).contains(&names.forget_oldest()));

@@ -66,8 +66,6 @@ pub struct Pending<A> {
     given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
     habit: Habit,
-    /// The last requests that came together: the ordinal of the first, and how many they are.
-    together: (u64, usize),
 }
 
 /// Whether a client waits for its answers.
@@ -148,7 +146,6 @@ impl<A> Default for Pending<A> {
             replies_lost: false,
             given_up: None,
             habit: Habit::default(),
-            together: (0, 0),
         }
     }
 }
@@ -202,9 +199,10 @@ impl<A: Default> Pending<A> {
         self.queue.is_empty() && !self.uncertain && !self.skipping && !self.copying_in && self.given_up.is_none()
     }
 
-    /// Takes requests that come together where it [is idle](Self::is_idle): the steps of one execution, and its Sync. Gives the
-    /// number of their query, and the ordinal of the first.
-    pub fn together(&mut self, requests: &[Request], at: Timestamp, about: impl Fn(Request) -> A) -> (u64, u64) {
+    /// Takes requests that come together where it [is idle](Self::is_idle): the steps of one execution, and its Sync. They do
+    /// not wait here, but where they are kept together, until they were [answered](Self::answered) or are
+    /// [put here](Self::put). Gives the number of their query, and the ordinal of the first.
+    pub fn together(&mut self, requests: &[Request]) -> (u64, u64) {
         if self.habit == Habit::Unknown {
             self.habit = Habit::TakesTurns;
         }
@@ -213,38 +211,30 @@ impl<A: Default> Pending<A> {
             self.number(*first);
         }
         self.open = self.open.filter(|_| requests.last() != Some(&Request::Sync));
-        let (query, order) = (self.last_query(), self.queries);
         let first = self.requests + 1;
         self.requests += requests.len() as u64;
-        let expected = |(id, request): (u64, &Request)| {
-            let request = *request;
-            Expected { id, request, query, at, about: about(request), order }
-        };
-        self.queue.extend((first..).zip(requests).map(expected));
-        self.together = (first, requests.len());
         (self.queries, first)
     }
 
-    /// How many requests wait, where they are certain, and came all [together](Self::together).
-    pub fn are_together(&self) -> Option<usize> {
-        let first = self.head()?;
-        ((first.id, self.queue.len()) == self.together && self.given_up.is_none()).then_some(self.queue.len())
+    /// Has requests wait that came together, each for its own reply.
+    pub fn put(
+        &mut self,
+        requests: &[Request],
+        (query, first): (u64, u64),
+        at: Timestamp,
+        about: impl Fn(Request) -> A,
+    ) {
+        let expected = |(id, request): (u64, &Request)| {
+            let request = *request;
+            Expected { id, request, query: Some(query), at, about: about(request), order: query }
+        };
+        self.queue.extend((first..).zip(requests).map(expected));
     }
 
-    /// The request that waits, where it is certain and the only one.
-    pub fn only(&self) -> Option<&Expected<A>> {
-        self.head().filter(|_| self.queue.len() == 1 && self.given_up.is_none())
-    }
-
-    /// Takes the answers to all requests that wait, which came together, as the requests did. Says what they belong to.
-    pub fn answered(&mut self, at: Timestamp) -> Attribution {
-        let first = self.queue.front();
-        let elapsed_us = first.map(|first| at.micros_since(first.at));
-        let attribution = Attribution { query: first.and_then(|first| first.query), elapsed_us };
-        self.queue.clear();
+    /// The requests that came together were answered.
+    pub const fn answered(&mut self) {
         (self.copies_in, self.copying_in) = (0, false);
         (self.uncertain, self.replies_lost) = (false, false);
-        attribution
     }
 
     /// Says what the request is about that was taken last.

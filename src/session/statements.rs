@@ -247,7 +247,8 @@ impl Statements {
             }
             portal.row.take();
             // Where there is no room for the values, there may be for the rest.
-            portal.has_parameters = budget.take_again(&mut portal.share, names + formats + values + OVERHEAD) && is_wanted;
+            portal.has_parameters =
+                budget.take_again(&mut portal.share, names + formats + values + OVERHEAD) && is_wanted;
             if portal.share.is_none() {
                 budget.take_again(&mut portal.share, names + formats + OVERHEAD);
             }
@@ -352,8 +353,8 @@ impl Statements {
     }
 
     /// The columns that were described last.
-    pub(super) fn last_row(&self) -> Option<Arc<Row>> {
-        self.last_row.clone()
+    pub(super) fn last(&self) -> Option<&Row> {
+        self.last_row.as_deref()
     }
 
     /// Takes the columns of a portal's rows, which are those that were described last.

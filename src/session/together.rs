@@ -1,35 +1,62 @@
-//! An execution whose requests come together, and replies that do.
+//! Requests of one execution that come together, and replies that do.
 //!
 //! Most drivers send Bind, Describe, Execute and Sync in one segment, and are answered in one, as a simple query is. Where
-//! nothing else is under way there is nothing to be found out about any of them: they are taken at once, with the same result
-//! as one by one.
+//! nothing else is under way there is nothing to be found out about any of them: they are taken at once, and wait as one. When
+//! anything but all of their replies comes, they [part](Dialogue::part), and it is as if they had come one by one.
 
 use std::sync::Arc;
 
-use super::dialogue::{Dialogue, settle_name};
-use super::execution::{Outcome, Protocol, SMALL};
+use super::dialogue::{Dialogue, executed_of};
+use super::effects;
+use super::execution::{Execution, Outcome, Protocol, SMALL};
 use super::meaning::{Meaning, Seen, Subject};
-use super::pending::{Attribution, Expected, Fate, Request};
+use super::pending::Request;
 use super::request::About;
 use super::shared::Shared;
 use super::statements::{Portal, Row};
 use crate::pg::extended::Bind;
-use crate::pg::query::{CommandComplete, ReadyForQuery, TransactionStatus};
+use crate::pg::query::{CommandComplete, Query, ReadyForQuery, TransactionStatus};
 use crate::pg::row::{Formats, RowDescription, RowShape};
+use crate::time::Timestamp;
+
+/// Requests of one execution, which wait for their replies, and nothing else does.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    requests: &'static [Request],
+    at: Timestamp,
+    /// The number of the query, and the ordinal of the first request.
+    numbers: (u64, u64),
+    /// What is told of it, where that is wanted.
+    execution: Option<Box<Execution>>,
+    /// The portal, where the execution does not have it.
+    portal: Option<Arc<Portal>>,
+    /// Whether the columns of its rows are those that were described last.
+    is_of_last_row: bool,
+}
+
+const QUERY: &[Request] = &[Request::Query];
+const EXECUTE: &[Request] = &[Request::Bind, Request::Execute, Request::Sync];
+const DESCRIBE_AND_EXECUTE: &[Request] = &[Request::Bind, Request::DescribePortal, Request::Execute, Request::Sync];
+
+impl Exchange {
+    fn portal(&self) -> Option<&Arc<Portal>> {
+        self.portal.as_ref().or_else(|| self.execution.as_ref()?.portal.as_ref())
+    }
+}
 
 /// What waits for its replies, and nothing else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// Requests that came together ([`Dialogue::execute`]).
+    /// What [`Dialogue::execute`] has taken.
     Execution {
-        /// Whether one of them is Describe.
+        /// Whether one of the requests is Describe.
         is_described: bool,
     },
-    /// A simple query.
+    /// What [`Dialogue::query`] has taken.
     Query,
 }
 
-/// All replies that are left to come.
+/// All replies to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Replies<'a, 'm> {
     /// RowDescription, where there is one.
@@ -52,39 +79,42 @@ pub enum Described<'a, 'm> {
 }
 
 /// What tells what rows are.
-#[derive(Clone, Debug)]
-pub enum Rows {
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
     /// Their portal.
-    Portal(Arc<Portal>),
+    Portal(&'a Portal),
     /// The RowDescription before them.
-    Described(Option<Arc<Row>>),
+    Described(&'a Row),
+    /// Nothing.
+    Unknown,
 }
 
-impl Rows {
+impl<'a> Rows<'a> {
     /// Their columns.
-    pub fn shape(&self) -> Option<&RowShape> {
+    pub fn shape(self) -> Option<&'a RowShape> {
         match self {
             Self::Portal(portal) => portal.row(),
-            Self::Described(row) => row.as_ref().map(|row| &row.shape),
+            Self::Described(row) => Some(&row.shape),
+            Self::Unknown => None,
         }
     }
 
     /// Their formats.
-    pub fn formats(&self) -> Formats<'_> {
+    pub fn formats(self) -> Formats<'a> {
         match self {
             Self::Portal(portal) => portal.row_formats(),
-            Self::Described(row) => row.as_ref().map_or(Formats::Unknown, |row| row.shape.formats()),
+            Self::Described(row) => row.shape.formats(),
+            Self::Unknown => Formats::Unknown,
         }
     }
 }
 
-/// The requests that [`Dialogue::execute`] takes.
-const REQUESTS: [Request; 4] = [Request::Bind, Request::DescribePortal, Request::Execute, Request::Sync];
-
-/// The same, without Describe.
-const UNDESCRIBED: [Request; 3] = [Request::Bind, Request::Execute, Request::Sync];
-
 impl Dialogue {
+    /// Whether requests may be taken at once: no other is under way.
+    fn is_idle(&self) -> bool {
+        self.exchange.is_none() && self.pending.is_idle() && self.executions.is_empty()
+    }
+
     /// Takes Bind to the unnamed portal, Describe of that where it `is_described`, Execute for all rows, and Sync, with what is
     /// `seen` of all of them. False, and nothing is taken, where other requests are under way.
     pub fn execute(
@@ -95,105 +125,181 @@ impl Dialogue {
         shared: &mut Shared,
         meaning: &mut Meaning,
     ) -> bool {
-        let Self { pending, statements, executions, .. } = self;
-        if !pending.is_idle() {
+        if !self.is_idle() {
             return false;
         }
-        let Shared { kept, spare, wants_queries, .. } = shared;
-        let portal = statements.bind(kept, bind, *wants_queries);
-        let requests = if is_described { &REQUESTS[..] } else { &UNDESCRIBED };
-        let about = |request| match request {
-            Request::Sync => About::Nothing,
-            _ => About::Portal(Arc::clone(&portal)),
-        };
-        let (query, first) = pending.together(requests, seen.at, about);
-        statements.portals.send(b"", first, Some(Arc::clone(&portal)));
-        statements.make_room(kept);
-        self.queries += 1;
-        if *wants_queries && let Some(execution) = executions.begin(query, seen.at, seen.packet, spare) {
-            execution.execute(Protocol::Extended);
-            execution.is_midstream |= portal.is_statement_unknown();
-            execution.portal = Some(Arc::clone(&portal));
-            execution.bytes_in += seen.size;
+        let mut portal = Some(self.statements.bind(&mut shared.kept, bind, shared.wants_queries));
+        let requests = if is_described { DESCRIBE_AND_EXECUTE } else { EXECUTE };
+        self.begin(requests, Protocol::Extended, seen, shared, meaning, |execution, _| {
+            execution.is_midstream = portal.as_ref().is_some_and(|portal| portal.is_statement_unknown());
+            execution.portal = portal.take();
+        });
+        if let Some(exchange) = &mut self.exchange {
+            exchange.portal = portal;
         }
-        meaning.query = Some(query);
-        meaning.subject = Subject::Portal(portal);
         true
+    }
+
+    /// Takes a simple query that does nothing to names, and does not copy. False, and nothing is taken, where it may, or where
+    /// other requests are under way.
+    pub fn query(
+        &mut self,
+        query: &Query<'_>,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+    ) -> bool {
+        let sql = query.query.text;
+        if !self.is_idle() || effects::is_needed(sql.0) {
+            return false;
+        }
+        self.begin(QUERY, Protocol::Simple, seen, shared, meaning, |execution, dialogue| {
+            execution.keep_sql(sql, false, dialogue.statements.budget());
+        });
+        true
+    }
+
+    fn begin(
+        &mut self,
+        requests: &'static [Request],
+        protocol: Protocol,
+        seen: &Seen<'_, '_>,
+        shared: &mut Shared,
+        meaning: &mut Meaning,
+        execute: impl FnOnce(&mut Execution, &Self),
+    ) {
+        let numbers = self.pending.together(requests);
+        let execution = shared.wants_queries.then(|| {
+            let mut execution = Execution::begun(numbers.0, seen.at, seen.packet, &mut shared.spare);
+            execution.execute(protocol);
+            execution.bytes_in = seen.size;
+            execute(&mut execution, self);
+            execution
+        });
+        self.queries += 1;
+        meaning.query = Some(numbers.0);
+        self.exchange =
+            Some(Exchange { requests, at: seen.at, numbers, execution, portal: None, is_of_last_row: false });
+    }
+
+    /// What requests are about that were taken at once.
+    pub fn exchanged(&self) -> Subject {
+        let portal = self.exchange.as_ref().and_then(Exchange::portal);
+        portal.map_or(Subject::Nothing, |portal| Subject::Portal(Arc::clone(portal)))
+    }
+
+    /// Has requests wait one by one that were taken at once: something else comes than all of their replies.
+    #[inline(always)]
+    pub(super) fn part(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.part_exchange(exchange);
+        }
+    }
+
+    #[cold]
+    fn part_exchange(&mut self, exchange: Exchange) {
+        let portal = exchange.portal().cloned();
+        let Exchange { requests, at, numbers, execution, .. } = exchange;
+        self.pending.put(requests, numbers, at, |request| match (request, &portal) {
+            (Request::Bind | Request::DescribePortal | Request::Execute, Some(portal)) => {
+                About::Portal(Arc::clone(portal))
+            }
+            _ => About::Nothing,
+        });
+        if requests == QUERY {
+            self.statements.prepared.send(b"", numbers.1, None);
+        }
+        self.statements.portals.send(b"", numbers.1, portal);
+        self.executions.go_on(execution);
     }
 
     /// What waits for its replies, where nothing else does.
     pub fn waits(&self) -> Option<Waiting> {
-        if let Some(count) = self.pending.are_together() {
-            return Some(Waiting::Execution { is_described: count == REQUESTS.len() });
-        }
-        match self.pending.only()? {
-            Expected { request: Request::Query, about: About::Nothing, .. } => Some(Waiting::Query),
-            _ => None,
-        }
+        let requests = self.exchange.as_ref()?.requests;
+        Some(if requests == QUERY {
+            Waiting::Query
+        } else {
+            Waiting::Execution { is_described: requests == DESCRIBE_AND_EXECUTE }
+        })
     }
 
     /// Takes all replies to what [waits](Self::waits): BindComplete and RowDescription or NoData, as far as they are due, the
-    /// rows, CommandComplete and ReadyForQuery. Says what the rows are.
+    /// rows, CommandComplete and ReadyForQuery. It has been executed then, until the [end](Self::end_exchange) of the exchange.
     pub fn executed_at_once(
         &mut self,
         replies: &Replies<'_, '_>,
         seen: &Seen<'_, '_>,
         shared: &mut Shared,
         meaning: &mut Meaning,
-    ) -> Option<Rows> {
-        let Replies { row, rows, complete, ready } = *replies;
-        let head = self.pending.head()?;
-        let id = head.id;
-        let of = match &head.about {
-            About::Portal(portal) => {
-                let portal = Arc::clone(portal);
-                settle_name(&mut self.statements.portals, b"", id, Fate::Answered);
-                match row {
-                    Some(Described::Row(row)) => self.statements.describe_portal(&portal, row),
-                    Some(Described::Again) => self.statements.describe_portal_again(&portal),
-                    None => {}
-                }
-                Rows::Portal(portal)
-            }
-            _ => {
-                settle_name(&mut self.statements.prepared, b"", id, Fate::Answered);
-                settle_name(&mut self.statements.portals, b"", id, Fate::Answered);
-                Rows::Described(match row {
-                    Some(Described::Row(row)) => self.statements.describe_rows(row),
-                    Some(Described::Again) => self.statements.last_row(),
-                    None => None,
-                })
-            }
+    ) {
+        let Self { pending, statements, exchange: Some(exchange), transaction, .. } = self else { return };
+        let elapsed_us = seen.at.micros_since(exchange.at);
+        exchange.is_of_last_row = match replies.row {
+            Some(Described::Row(row)) => statements.describe_rows(row).is_some(),
+            Some(Described::Again) => true,
+            None => false,
         };
-        // The first of the requests is Bind: it is about the same portal as Execute.
-        self.take_effects(Some(complete), shared);
-        let Self { pending, statements, executions, transaction, .. } = self;
-        let Attribution { query, elapsed_us } = pending.answered(seen.at);
-        if let Some(execution) = query.and_then(|query| executions.get(query)) {
+        if exchange.requests == QUERY {
+            statements.prepared.remove(b"");
+            statements.portals.remove(b"");
+        } else if replies.ready.transaction_status != TransactionStatus::IDLE
+            && let Some(portal) = exchange.portal()
+        {
+            // Until the transaction ends.
+            if exchange.is_of_last_row {
+                statements.describe_portal_again(portal);
+            }
+            statements.portals.establish(b"", Arc::clone(portal));
+        }
+        let tag = replies.complete.command_tag.0;
+        let sql = exchange.portal().filter(|_| effects::needs_text(tag));
+        // What they do may push the text out.
+        let sql = sql.and_then(|portal| executed_of(portal, shared)).map(|sql| sql.kept().into_owned());
+        effects::apply(tag, sql.as_ref().map(|sql| sql.get()), statements, &mut shared.kept);
+        pending.answered();
+        if let Some(execution) = &mut exchange.execution {
             execution.bytes_out += seen.size;
             execution.replied(seen.at, seen.packet, *transaction);
-            if let Rows::Portal(_) = of {
-                execution.bind_us = elapsed_us;
+            if exchange.requests != QUERY {
+                execution.bind_us = Some(elapsed_us);
             }
-            if rows > 0 {
-                execution.add_rows(rows, seen.at);
+            if replies.rows > 0 {
+                execution.add_rows(replies.rows, seen.at);
             }
-            execution.add_tag(complete.command_tag.0, complete.rows);
-            if execution.outcome.is_none() {
-                execution.end(Outcome::Ok, seen.at, seen.packet);
-            }
+            execution.add_tag(tag, replies.complete.rows);
+            execution.end(Outcome::Ok, seen.at, seen.packet);
         }
-        *transaction = Some(ready.transaction_status);
-        if ready.transaction_status == TransactionStatus::IDLE {
+        *transaction = Some(replies.ready.transaction_status);
+        if *transaction == Some(TransactionStatus::IDLE) {
             statements.end_transaction();
         }
         (self.run, self.describes_statement) = (None, false);
-        (meaning.query, meaning.elapsed_us) = (query, elapsed_us);
-        if let Rows::Portal(portal) = &of
-            && portal.size() <= SMALL
-        {
-            shared.kept.portals.give(Arc::clone(portal));
+        (meaning.query, meaning.elapsed_us) = (Some(exchange.numbers.0), Some(elapsed_us));
+    }
+
+    /// What tells what the rows are that came with the replies.
+    pub fn exchanged_rows(&self) -> Rows<'_> {
+        match (&self.exchange, self.statements.last()) {
+            (Some(Exchange { is_of_last_row: true, .. }), Some(row)) => Rows::Described(row),
+            (Some(exchange), _) => exchange.portal().map_or(Rows::Unknown, |portal| Rows::Portal(portal)),
+            (None, _) => Rows::Unknown,
         }
-        Some(of)
+    }
+
+    /// What was executed.
+    pub fn exchange_executed(&self) -> Option<&Execution> {
+        self.exchange.as_ref()?.execution.as_deref()
+    }
+
+    /// Ends an exchange: all is told of it.
+    pub fn end_exchange(&mut self, shared: &mut Shared) {
+        let Some(Exchange { mut execution, portal, .. }) = self.exchange.take() else { return };
+        let portal = portal.or_else(|| execution.as_mut()?.portal.take());
+        if let Some(portal) = portal.filter(|portal| portal.size() <= SMALL) {
+            shared.kept.portals.give(portal);
+        }
+        if let Some(execution) = execution {
+            shared.recycle(execution);
+        }
     }
 }

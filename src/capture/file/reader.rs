@@ -160,7 +160,9 @@ impl CaptureReader {
         }
         let (start, unread) = (self.buffer.start(), self.buffer.unread());
         let mut taken = 0;
-        while let Some(Record { len, data, ts, link, orig_len }) = self.packet_at(unread.get(taken..).unwrap_or_default()) {
+        while let Some(Record { len, data, ts, link, orig_len }) =
+            self.packet_at(unread.get(taken..).unwrap_or_default())
+        {
             let place = taken + data.start..taken + data.end;
             if is_first {
                 block.push_at(ts, link, orig_len, start + place.start..start + place.end);

@@ -57,39 +57,25 @@ fn a_pipeline_is_answered_in_order() {
 fn requests_that_come_together_are_as_if_they_came_one_by_one() {
     let steps = [R::Bind, R::DescribePortal, R::Execute, R::Sync];
     let tags = b"2TDCZ";
-    for answered_up_to in 0..=tags.len() {
+    for are_parted in [false, true] {
         let (mut one_by_one, mut together) = (Exchange::new(), Exchange::new());
-        let now = |exchange: &mut Exchange| {
-            exchange.now += 1;
-            at(exchange.now)
-        };
         for _ in 0..2 {
-            let time = now(&mut one_by_one);
-            for step in steps {
-                one_by_one.pending.request(step, time, &mut |_, _| {});
-            }
+            one_by_one.send(&steps);
             assert!(together.pending.is_idle());
-            let time = now(&mut together);
-            together.pending.together(&steps, time, |_| ());
-            assert_eq!(format!("{:?}", together.pending.queue), format!("{:?}", one_by_one.pending.queue));
-            assert_eq!((one_by_one.pending.are_together(), together.pending.are_together()), (None, Some(4)));
-            if answered_up_to == 0 {
-                let time = now(&mut together);
-                let expected: Vec<_> =
-                    tags.iter().map(|tag| one_by_one.pending.reply(*tag, time, &mut |_, _| {})).collect();
-                one_by_one.now += 1;
-                assert_eq!(expected, [together.pending.answered(time); 5]);
+            let numbers = together.pending.together(&steps);
+            together.now = one_by_one.now;
+            if are_parted {
+                together.pending.put(&steps, numbers, at(together.now), |_| ());
+                assert!(!together.pending.is_idle());
+                assert_eq!(together.replies(tags), one_by_one.replies(tags));
             } else {
-                // Some of the replies are there, the others come later.
-                let (first, rest) = tags.split_at(answered_up_to);
-                assert_eq!(together.replies(first), one_by_one.replies(first));
-                assert_eq!(together.pending.are_together(), None);
-                assert_eq!(together.replies(rest), one_by_one.replies(rest));
+                assert_eq!(one_by_one.replies(tags), [Some(numbers.0); 5]);
+                together.pending.answered();
             }
         }
+        together.now = one_by_one.now;
         assert_eq!(together.send(&[R::Query]), one_by_one.send(&[R::Query]));
-        assert_eq!(together.pending.only().map(|only| only.id), Some(9));
-        assert!(!together.pending.is_idle());
+        assert_eq!(format!("{:?}", together.pending), format!("{:?}", one_by_one.pending));
     }
 }
 
