@@ -24,6 +24,7 @@ mod tunnel;
 pub use block::Block;
 pub use fragments::{Datagram, Defragmenter};
 pub use link::LinkType;
+pub use plain::{Ends, Outline, Place, outline};
 
 /// One captured frame, as a capture file or an interface gave it.
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +100,6 @@ impl<'a> Segment<'a> {
         let Self { seq, payload, .. } = *self;
         let is_plain = !(self.syn | self.fin | self.rst) && self.snapped == 0 && !payload.is_empty();
         if is_plain { Some(Plain { seq, ack: self.ack?, payload }) } else { None }
-    }
-}
-
-impl Packet<'_> {
-    /// Where a part that was borrowed from its bytes begins.
-    pub(crate) fn offset_of(&self, part: &[u8]) -> usize {
-        offset_in(self.data, part)
     }
 }
 

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
-use crate::packet::{self, Block, Endpoint, NotTcp, Origin, Plain, Segment};
+use crate::packet::{self, Block, Ends, NotTcp, Origin, Outline, Place, Segment};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Home, Shared};
@@ -69,15 +69,6 @@ struct Step {
     plain: Option<Place>,
 }
 
-/// A [`Plain`], with the place of its payload in the packet.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    seq: u32,
-    ack: u32,
-    start: u32,
-    len: u32,
-}
-
 /// What a plan says of its packets as a whole.
 struct Plan {
     packets: usize,
@@ -88,22 +79,56 @@ struct Plan {
     latest: Timestamp,
 }
 
-/// Where a connection is that is to be dissected side by side.
+/// Whose segments are that are to be dissected side by side.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    client: Endpoint,
-    server: Endpoint,
     home: Home,
     /// Its place in the part.
-    place: u32,
+    connection: u32,
+    direction: Direction,
 }
 
-impl Known {
-    /// Whether a segment is of it.
-    #[inline]
-    fn is_of(&self, segment: &Segment<'_>) -> bool {
-        let ends = (self.client, self.server);
-        (segment.source, segment.destination) == ends || (segment.destination, segment.source) == ends
+/// Whose a segment is.
+enum Whose {
+    Theirs(Known),
+    /// Of no connection that is followed.
+    Nobodys,
+    /// It may change what is followed.
+    Uncertain,
+}
+
+/// Whose the last segments were, by their ends: most are of one of these.
+struct Recent([Option<(Ends, Known)>; RECENT]);
+
+impl Recent {
+    #[inline(always)]
+    fn find(&self, ends: &Ends) -> Option<Known> {
+        self.0.get(ends.bits() % RECENT)?.filter(|(kept, _)| kept == ends).map(|(_, known)| known)
+    }
+
+    fn keep(&mut self, ends: Ends, known: Known) {
+        if let Some(slot) = self.0.get_mut(ends.bits() % RECENT) {
+            *slot = Some((ends, known));
+        }
+    }
+}
+
+/// What packets that are dissected side by side may bring.
+struct Limits {
+    bytes: usize,
+    most_bytes: usize,
+    /// How many bytes they can make be held, with those that are.
+    held: usize,
+    most_held: usize,
+}
+
+impl Limits {
+    /// Takes a packet with so many bytes of payload. Says whether it may.
+    #[inline(always)]
+    const fn take(&mut self, payload: usize) -> bool {
+        self.bytes += payload;
+        self.held = self.held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
+        self.held <= self.most_held && self.bytes <= self.most_bytes
     }
 }
 
@@ -142,10 +167,6 @@ impl Dissector {
             part.steps.clear();
             part.connections.clear();
         }
-        if let Some(pool) = &self.lanes.pool {
-            // The other threads are awake by the time that it takes to plan.
-            pool.spawn(|| {});
-        }
         let plan = self.plan(block, next);
         let loads = || self.lanes.parts.iter().map(|part| part.load);
         if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
@@ -164,76 +185,75 @@ impl Dissector {
         if !self.waiting.is_empty() {
             return plan;
         }
-        let Some(room) = self.homes.room_for_traffic() else { return plan };
-        let run = self.counters.packets + 1;
-        // Where the connections of the last packets are: most packets are of one of them.
-        let mut recent: [Option<Known>; RECENT] = [None; RECENT];
-        let mut bytes = 0;
+        let Some(most_bytes) = self.homes.room_for_traffic() else { return plan };
         // Buffers that hold something may double.
-        let mut most_held = self.held.saturating_mul(2);
+        let held = self.held.saturating_mul(2);
+        let mut limits = Limits { bytes: 0, most_bytes, held, most_held: self.release_at };
+        let mut recent = Recent([None; RECENT]);
         for index in next..block.len() {
             let Some(packet) = block.packet(index) else { break };
-            let (ts, segment) = (packet.ts, packet::decode(&packet));
-            let payload = segment.as_ref().map_or(0, |segment| segment.payload.len());
-            bytes += payload;
-            most_held = most_held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
-            if self.table.has_due_reset(ts) || most_held > self.release_at || bytes > room {
+            if self.table.has_due_reset(packet.ts) {
                 break;
             }
-            match segment {
-                Ok(segment) => {
-                    let is_plain = !(segment.syn || segment.fin || segment.rst);
-                    let slot = recent.get_mut(usize::from(segment.source.port ^ segment.destination.port) % RECENT);
-                    let known = match slot.as_deref() {
-                        Some(Some(known)) if is_plain && known.is_of(&segment) => Some(*known),
-                        _ => match self.table.get_mut(&Pair::of(&segment)) {
-                            Some(Entry::Live(connection)) if is_plain && connection.is_steady() => {
-                                let home = connection.home;
-                                let Some(part) = self.lanes.parts.get_mut(home.index()) else { break };
-                                if connection.place.0 != run {
-                                    connection.place = (run, part.connections.len() as u32);
-                                    part.connections.push(Pair::of(&segment));
-                                }
-                                let (client, server) = match connection.direction_of(&segment) {
-                                    Direction::Frontend => (segment.source, segment.destination),
-                                    Direction::Backend => (segment.destination, segment.source),
-                                };
-                                let known = Known { client, server, home, place: connection.place.1 };
-                                if let Some(slot) = slot {
-                                    *slot = Some(known);
-                                }
-                                Some(known)
-                            }
-                            None if !self.config.is_of_interest(&segment) => None,
-                            _ => break,
-                        },
-                    };
-                    match known {
-                        Some(known) => {
-                            let part = self.lanes.parts.get_mut(known.home.index());
-                            let (Some(part), Ok(number)) = (part, u32::try_from(index)) else { break };
-                            let plain = segment.plain().and_then(|Plain { seq, ack, payload }| {
-                                let start = u32::try_from(packet.offset_of(payload)).ok()?;
-                                Some(Place { seq, ack, start, len: u32::try_from(payload.len()).ok()? })
-                            });
-                            let is_client = segment.source == known.client;
-                            let direction = if is_client { Direction::Frontend } else { Direction::Backend };
-                            part.steps.push(Step { packet: number, connection: known.place, direction, plain });
-                            part.load += payload;
-                        }
-                        None => plan.counters.other_packets += 1,
-                    }
+            let outline = packet::outline(&packet).filter(Outline::is_within);
+            let known = outline.as_ref().and_then(|outline| recent.find(&outline.ends));
+            let (found, payload) = match (known, &outline) {
+                (Some(known), Some(outline)) if limits.take(outline.payload_len()) => {
+                    (Some(known), outline.payload_len())
                 }
-                Err(NotTcp::Other) => plan.counters.other_packets += 1,
-                Err(NotTcp::UnknownLink | NotTcp::Fragment | NotTcp::Damaged) => break,
+                (Some(_), _) => break,
+                (None, _) => match packet::decode(&packet) {
+                    Ok(segment) if limits.take(segment.payload.len()) => match self.whose(&segment) {
+                        Whose::Theirs(known) => {
+                            if let Some(outline) = &outline {
+                                recent.keep(outline.ends, known);
+                            }
+                            (Some(known), segment.payload.len())
+                        }
+                        Whose::Nobodys => (None, 0),
+                        Whose::Uncertain => break,
+                    },
+                    Err(NotTcp::Other) if limits.take(0) => (None, 0),
+                    _ => break,
+                },
+            };
+            match found {
+                Some(Known { home, connection, direction }) => {
+                    let part = self.lanes.parts.get_mut(home.index());
+                    let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
+                    let plain = outline.and_then(|outline| outline.plain());
+                    part.steps.push(Step { packet, connection, direction, plain });
+                    part.load += payload;
+                }
+                None => plan.counters.other_packets += 1,
             }
             plan.packets += 1;
-            plan.last = ts;
-            plan.latest = plan.latest.max(ts);
+            plan.last = packet.ts;
+            plan.latest = plan.latest.max(packet.ts);
             plan.counters.packets += 1;
             plan.counters.packet_bytes += packet.data.len() as u64;
         }
         plan
+    }
+
+    /// Finds the connection of a segment, and gives it a place in its part.
+    fn whose(&mut self, segment: &Segment<'_>) -> Whose {
+        let run = self.counters.packets + 1;
+        let is_within = !(segment.syn || segment.fin || segment.rst);
+        match self.table.get_mut(&Pair::of(segment)) {
+            Some(Entry::Live(connection)) if is_within && connection.is_steady() => {
+                let home = connection.home;
+                let Some(part) = self.lanes.parts.get_mut(home.index()) else { return Whose::Uncertain };
+                if connection.place.0 != run {
+                    connection.place = (run, part.connections.len() as u32);
+                    part.connections.push(Pair::of(segment));
+                }
+                let direction = connection.direction_of(segment);
+                Whose::Theirs(Known { home, connection: connection.place.1, direction })
+            }
+            None if !self.config.is_of_interest(segment) => Whose::Nobodys,
+            _ => Whose::Uncertain,
+        }
     }
 
     fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
@@ -308,10 +328,7 @@ impl Lane<'_> {
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
             let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };
             let mut engine = Engine { config, counters, shared, sink };
-            let plain = plain.and_then(|Place { seq, ack, start, len }| {
-                let payload = packet.data.get(start as usize..)?.get(..len as usize)?;
-                Some(Plain { seq, ack, payload })
-            });
+            let plain = plain.and_then(|place| place.plain(&packet));
             let is_next = plain.is_some_and(|plain| engine.accept_next(connection, *direction, &plain, origin));
             // A steady connection goes on: nothing else becomes of it with a segment that neither opens nor closes it.
             if !is_next && let Ok(segment) = packet::decode(&packet) {

@@ -3,11 +3,11 @@
 //! Of a capture of PostgreSQL nearly every frame is one. What is not is left to the long way, which reads everything: so this
 //! one says nothing rather than something else, and a test holds the two equal.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{EtherType, ether_type};
 
-use super::{Endpoint, LinkType, Packet, Segment, link};
+use super::{Endpoint, LinkType, Packet, Plain, Segment, link};
 use crate::reader::Reader;
 
 const TCP: u8 = 6;
@@ -20,9 +20,108 @@ const IPV6: usize = 40;
 /// A TCP header without options (RFC 9293, section 3.1).
 const TCP_HEADER: usize = 20;
 
+/// What such a frame says, before anything is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    /// Both ends.
+    pub ends: Ends,
+    /// The sequence number.
+    pub seq: u32,
+    /// The acknowledgment number, where the ACK flag is set.
+    ack: u32,
+    flags: u8,
+    /// Where the payload is in the frame, as far as it was captured.
+    start: usize,
+    len: usize,
+    /// How many bytes of the payload the snap length cut off.
+    snapped: usize,
+}
+
+/// The addresses and ports of a segment, the source's first, as they stand in its headers: to be compared at a small cost.
+/// The version of IP and the ports are in the first word, behind it the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends([u64; 5]);
+
+impl Ends {
+    /// Some of the bits of the ports: other ones for the two directions of a connection.
+    pub const fn bits(&self) -> usize {
+        ((self.0[0] as u32).wrapping_mul(0x9e37_79b1) >> 16) as usize
+    }
+}
+
+const SYN_FIN_RST: u8 = 0x07;
+const ACK: u8 = 0x10;
+
+impl Outline {
+    /// Whether it neither opens nor closes a connection.
+    pub const fn is_within(&self) -> bool {
+        self.flags & SYN_FIN_RST == 0
+    }
+
+    /// How many bytes of the payload were captured.
+    pub const fn payload_len(&self) -> usize {
+        self.len
+    }
+
+    /// The segment, with the place of its payload in the frame, where it is no more than a [plain](super::Plain) one.
+    #[inline(always)]
+    pub fn plain(&self) -> Option<Place> {
+        let is_plain = self.flags & (SYN_FIN_RST | ACK) == ACK && self.snapped == 0 && self.len > 0;
+        let (true, Ok(start), Ok(len)) = (is_plain, u32::try_from(self.start), u32::try_from(self.len)) else {
+            return None;
+        };
+        Some(Place { seq: self.seq, ack: self.ack, start, len })
+    }
+
+    fn segment<'a>(&self, packet: &Packet<'a>) -> Option<Segment<'a>> {
+        let Self { ends: Ends([first, a, b, c, d]), seq, ack, flags, start, len, snapped } = *self;
+        let [.., s0, s1, d0, d1] = first.to_be_bytes();
+        let address = |high: u64, low: u64| Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)).into();
+        let (source, destination) = match first >> 32 {
+            4 => (Ipv4Addr::from((a >> 32) as u32).into(), Ipv4Addr::from(a as u32).into()),
+            _ => (address(a, b), address(c, d)),
+        };
+        Some(Segment {
+            source: Endpoint { addr: source, port: u16::from_be_bytes([s0, s1]) },
+            destination: Endpoint { addr: destination, port: u16::from_be_bytes([d0, d1]) },
+            seq,
+            ack: (flags & ACK != 0).then_some(ack),
+            syn: flags & 0x02 != 0,
+            fin: flags & 0x01 != 0,
+            rst: flags & 0x04 != 0,
+            payload: packet.data.get(start..)?.get(..len)?,
+            snapped: u32::try_from(snapped).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// A [plain](super::Plain) segment, with the place of its payload in the frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    seq: u32,
+    ack: u32,
+    start: u32,
+    len: u32,
+}
+
+impl Place {
+    /// The segment.
+    #[inline]
+    pub fn plain<'a>(&self, packet: &Packet<'a>) -> Option<Plain<'a>> {
+        let payload = packet.data.get(self.start as usize..)?.get(..self.len as usize)?;
+        Some(Plain { seq: self.seq, ack: self.ack, payload })
+    }
+}
+
 /// Reads a frame.
-#[inline]
+#[inline(never)]
 pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
+    outline(packet)?.segment(packet)
+}
+
+/// Reads a frame as far as it is needed to tell whose it is.
+#[inline(always)]
+pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
     let (ether_type, bytes) = match packet.link {
         LinkType::ETHERNET => {
             let ([.., t0, t1], bytes) = packet.data.split_first_chunk::<ETHERNET>()?;
@@ -33,46 +132,43 @@ pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
             (link::payload_type(link, &mut reader).ok()?, reader.rest())
         }
     };
-    let (source, destination, length, ip_payload) = match ether_type {
+    let (version, addresses, length, ip_payload) = match ether_type {
         ether_type::IPV4 => {
             let (header, rest) = bytes.split_first_chunk::<IPV4>()?;
-            let [0x45, _, l0, l1, _, _, f0, f1, _, TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header else {
-                return None;
-            };
+            let (fields, addresses) = header.split_last_chunk::<8>()?;
+            let [0x45, _, l0, l1, _, _, f0, f1, _, TCP, _, _] = *fields.first_chunk::<12>()? else { return None };
             // All but "don't fragment" is about fragments.
             if f0 & !0x40 != 0 || f1 != 0 {
                 return None;
             }
             let length = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(IPV4)?;
-            let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-            (IpAddr::V4(source), IpAddr::V4(destination), length, rest)
+            (4, [u64::from_be_bytes(*addresses), 0, 0, 0], length, rest)
         }
         ether_type::IPV6 => {
             let (header, rest) = bytes.split_first_chunk::<IPV6>()?;
             let (fields, addresses) = header.split_first_chunk::<8>()?;
-            let (source, addresses) = addresses.split_first_chunk::<16>()?;
-            let destination = addresses.first_chunk::<16>()?;
             let [0x60..=0x6f, _, _, _, l0, l1, TCP, _] = *fields else { return None };
-            let length = usize::from(u16::from_be_bytes([l0, l1]));
-            (IpAddr::V6(Ipv6Addr::from(*source)), IpAddr::V6(Ipv6Addr::from(*destination)), length, rest)
+            let (words, _) = addresses.as_chunks::<8>();
+            let [a, b, c, d] = words.first_chunk::<4>()?.map(u64::from_be_bytes);
+            (6, [a, b, c, d], usize::from(u16::from_be_bytes([l0, l1])), rest)
         }
         _ => return None,
     };
     // Behind the IP packet a frame may be padded. Where the length is 0, the long way knows what it means.
-    let here = ip_payload.get(..length.min(ip_payload.len()))?;
-    let (header, rest) = here.split_first_chunk::<TCP_HEADER>()?;
+    let here = length.min(ip_payload.len());
+    let header = ip_payload.get(..here)?.first_chunk::<TCP_HEADER>()?;
     let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = *header;
-    let payload = rest.get((usize::from(offset >> 4) * 4).checked_sub(TCP_HEADER)?..)?;
-    Some(Segment {
-        source: Endpoint { addr: source, port: u16::from_be_bytes([s0, s1]) },
-        destination: Endpoint { addr: destination, port: u16::from_be_bytes([d0, d1]) },
+    let header_len = usize::from(offset >> 4) * 4;
+    let len = here.checked_sub(header_len).filter(|_| header_len >= TCP_HEADER)?;
+    let [a, b, c, d] = addresses;
+    Some(Outline {
+        ends: Ends([version << 32 | u64::from(u32::from_be_bytes([s0, s1, d0, d1])), a, b, c, d]),
         seq: u32::from_be_bytes([q0, q1, q2, q3]),
-        ack: (flags & 0x10 != 0).then(|| u32::from_be_bytes([a0, a1, a2, a3])),
-        syn: flags & 0x02 != 0,
-        fin: flags & 0x01 != 0,
-        rst: flags & 0x04 != 0,
-        payload,
-        snapped: u32::try_from(length - here.len()).unwrap_or(u32::MAX),
+        ack: u32::from_be_bytes([a0, a1, a2, a3]),
+        flags,
+        start: packet.data.len() - ip_payload.len() + header_len,
+        len,
+        snapped: length - here,
     })
 }
 
