@@ -29,9 +29,6 @@ const MODES: [&[&str]; 5] = [
     &["-e", "message", "-j", "2"],
 ];
 
-/// How often tshark runs, which is slow; the first time to warm up.
-const RUNS_OF_TSHARK: usize = 4;
-
 pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {
     let mut corpora = Vec::new();
     for (name, title) in CORPORA {
@@ -106,17 +103,8 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
         }
     }
 
-    progress(&format!("{title}: tshark, on the first 5%"));
-    let mut times_of_tshark = vec![Vec::new(); modes.len()];
-    for round in 0..RUNS_OF_TSHARK {
-        let of_tshark = measure::run(&tshark(&cut))?.time.as_secs_f64();
-        for (index, mode) in modes.iter().enumerate() {
-            let taken = measure::run(&dissect(&cut, mode))?;
-            if round > 0 {
-                times_of_tshark[index].push(of_tshark / taken.time.as_secs_f64());
-            }
-        }
-    }
+    progress(&format!("{title}: tshark"));
+    let of_tshark = measure::run(&tshark(capture))?.time.as_secs_f64();
 
     progress(&format!("{title}: callgrind, on the first 5% less the first 2.5%"));
     for (index, mode) in modes.iter().enumerate() {
@@ -128,7 +116,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
             title,
             &format!("`{}`", mode.join(" ")),
             &format!("{:.2}", median(ratios[index].clone())),
-            &format!("{:.0}", median(times_of_tshark[index].clone())),
+            &format!("{:.0}", of_tshark / time),
             &grouped((capture.messages as f64 / time) as u64),
             &format!("{:.0}", capture.bytes as f64 / 1e6 / time),
             &grouped(((more.instructions - less.instructions) as f64 / messages) as u64),
