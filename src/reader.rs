@@ -203,7 +203,9 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn cstr(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let rest = self.peek_rest();
-        match memchr::memchr(0, rest) {
+        // Many names are empty.
+        let end = if rest.first() == Some(&0) { Some(0) } else { memchr::memchr(0, rest) };
+        match end {
             Some(end) => {
                 self.at += end + 1;
                 Ok(rest.get(..end).unwrap_or_default())

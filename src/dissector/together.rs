@@ -9,10 +9,11 @@ use super::messages::{columns_of_row, seen, told};
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
-use crate::pg::extended::{Execute, Target, TargetKind};
+use crate::pg::extended::{Bind, Execute, Target, TargetKind};
 use crate::pg::frame::Frame;
 use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Decoded, Message};
+use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
@@ -117,8 +118,7 @@ impl<S: Sink> Engine<'_, S> {
             return None;
         }
         let context = session.context(self.config.redaction);
-        let mut decoded = Some(Message::decode(direction, &bind, &context));
-        let Some(Ok(Message::Bind(message))) = &decoded else { return None };
+        let message = Message::decode_as(body, &context, |body| Bind::decode(body, context.redaction))?;
         if !message.portal.0.is_empty() {
             return None;
         }
@@ -126,7 +126,7 @@ impl<S: Sink> Engine<'_, S> {
         let count = 3 + u64::from(is_described);
         let seen = Seen { count, size, ..seen(about, &bind, None, origin) };
         let mut meaning = Meaning::default();
-        if !session.execute(message, is_described, &seen, self.shared, &mut meaning) {
+        if !session.execute(&message, is_described, &seen, self.shared, &mut meaning) {
             return None;
         }
         about.seq += 1;
@@ -135,7 +135,7 @@ impl<S: Sink> Engine<'_, S> {
             meaning.subject = session.dialogue().exchanged();
             let first =
                 told(self.config, self.shared, session, about, direction, &bind, context, None, &meaning, origin);
-            self.sink.message(&first, &mut decoded);
+            self.sink.message(&first, &mut Some(Ok(Message::Bind(message))));
             let mut next = Told { columns: None, ..first };
             let name = Text(b"", context.encoding);
             if is_described {
@@ -166,11 +166,10 @@ impl<S: Sink> Engine<'_, S> {
         let (tag, len, body) = behind.next()?;
         let query = Frame::whole(Some(tag), len, body);
         let context = session.context(self.config.redaction);
-        let mut decoded = Some(Message::decode(direction, &query, &context));
-        let Some(Ok(message @ Message::Query(text))) = &decoded else { return None };
-        let seen = seen(about, &query, Some(message), origin);
+        let message = Message::decode_as(body, &context, |body| Query::decode(body, context.redaction))?;
+        let seen = seen(about, &query, None, origin);
         let mut meaning = Meaning::default();
-        if !session.query(text, &seen, self.shared, &mut meaning) {
+        if !session.query(&message, &seen, self.shared, &mut meaning) {
             return None;
         }
         about.seq += 1;
@@ -178,7 +177,7 @@ impl<S: Sink> Engine<'_, S> {
         if self.config.records.messages && about.is_wanted {
             let told =
                 told(self.config, self.shared, session, about, direction, &query, context, None, &meaning, origin);
-            self.sink.message(&told, &mut decoded);
+            self.sink.message(&told, &mut Some(Ok(Message::Query(message))));
         }
         Some(behind)
     }
@@ -227,19 +226,14 @@ impl<S: Sink> Engine<'_, S> {
             }
             _ => None,
         };
-        // Each by itself, for the compiler knows its type.
-        let mut of_complete = Some(Message::decode(direction, &frame(b'C', complete), &context));
-        let mut of_ready = Some(Message::decode(direction, &frame(b'Z', ready), &context));
-        let (Some(Ok(Message::CommandComplete(message))), Some(Ok(last @ Message::ReadyForQuery(status)))) =
-            (&of_complete, &of_ready)
-        else {
-            return None;
-        };
-        let replies = Replies { row, rows: row_count, complete: message, ready: status };
+        let completed = Message::decode_as(complete.1, &context, CommandComplete::decode)?;
+        let status = Message::decode_as(ready.1, &context, ReadyForQuery::decode)?;
+        let last = Message::ReadyForQuery(status);
+        let replies = Replies { row, rows: row_count, complete: &completed, ready: status };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
         let ready = frame(b'Z', ready);
-        let seen = Seen { count, size, ..seen(about, &ready, Some(last), origin) };
+        let seen = Seen { count, size, ..seen(about, &ready, Some(&last), origin) };
         let mut meaning = Meaning::default();
         session.executed_at_once(&replies, &seen, self.shared, &mut meaning);
         self.counters.messages += count;
@@ -267,8 +261,8 @@ impl<S: Sink> Engine<'_, S> {
                 self.counters.undecoded_messages += self.sink.data(&data);
             }
             next = Told { seq: next.seq + row_count + 1, frame: &complete, ..next };
-            self.sink.message(&next, &mut of_complete);
-            self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut of_ready);
+            self.sink.message(&next, &mut Some(Ok(Message::CommandComplete(completed))));
+            self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
         }
         about.seq += count;
         if let Some(execution) = session.dialogue().exchange_executed() {

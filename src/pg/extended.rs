@@ -47,8 +47,8 @@ pub struct Bind<'a> {
 }
 
 impl<'a> Bind<'a> {
-    #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+    #[inline(always)]
+    pub(crate) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let portal = Text::decode(reader, "portal name")?;
         let statement = Text::decode(reader, "statement name")?;
         let parameter_formats = List::counted(reader, "number of parameter formats")?;

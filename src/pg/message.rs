@@ -205,6 +205,19 @@ impl<'a> Message<'a> {
         decoded
     }
 
+    /// Decodes the body of a whole frame whose type is known; nothing where it is not as it should be.
+    #[inline(always)]
+    pub(crate) fn decode_as<T>(
+        body: &'a [u8],
+        context: &Context,
+        decode: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+    ) -> Option<T> {
+        let mut reader = Reader::new(body).with_encoding(context.encoding);
+        let decoded = decode(&mut reader).ok()?;
+        reader.finish("message").ok()?;
+        Some(decoded)
+    }
+
     #[cold]
     fn decode_startup_packet(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         Ok(match r.clone().u32("protocol version")? {

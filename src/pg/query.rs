@@ -20,7 +20,7 @@ pub struct Query<'a> {
 
 impl<'a> Query<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         Ok(Self { query: Sql { text: Text::decode(reader, "query string")?, redaction } })
     }
 }
@@ -39,7 +39,7 @@ pub struct CommandComplete<'a> {
 
 impl<'a> CommandComplete<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         // The server sends tags as they are, whatever the encoding of the client: they are ASCII.
         let tag = reader.cstr("command tag")?;
         let (command, rows) = Self::take_apart(tag);
@@ -48,13 +48,21 @@ impl<'a> CommandComplete<'a> {
 
     /// The numbers behind a tag are the row count and, for INSERT, an object ID before it that is always 0 now.
     fn take_apart(tag: &[u8]) -> (&[u8], Option<u64>) {
-        let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
         let mut words = tag.rsplitn(2, |b| *b == b' ');
         let last = words.next().and_then(number);
         let (Some(rows), Some(rest)) = (last, words.next()) else { return (tag, None) };
         let command = rest.strip_prefix(b"INSERT ").and_then(number).map_or(rest, |_| b"INSERT");
         (command, Some(rows))
     }
+}
+
+/// A number in decimal.
+fn number(text: &[u8]) -> Option<u64> {
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    };
+    if text.is_empty() { None } else { text.iter().try_fold(0, add) }
 }
 
 /// ReadyForQuery: the backend has done with a request cycle.
@@ -66,7 +74,7 @@ pub struct ReadyForQuery {
 
 impl ReadyForQuery {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self { transaction_status: TransactionStatus(reader.u8("transaction status")?) })
     }
 }

@@ -66,7 +66,7 @@ pub struct Replies<'a, 'm> {
     /// CommandComplete.
     pub complete: &'a CommandComplete<'m>,
     /// ReadyForQuery.
-    pub ready: &'a ReadyForQuery,
+    pub ready: ReadyForQuery,
 }
 
 /// What a RowDescription says.

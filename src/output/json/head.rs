@@ -82,9 +82,12 @@ impl Identity {
     /// Writes those that there are, in their order.
     #[inline]
     pub(super) fn write(&mut self, out: &mut Vec<u8>, names: [Option<Text<'_>>; 3]) {
-        let is_same =
-            |(kept, name): (&Option<KeptText<'_>>, &Option<Text<'_>>)| kept.as_ref().map(KeptText::get) == *name;
-        if !self.names.iter().zip(&names).all(is_same) {
+        let is_kept = |(kept, name): (&Option<KeptText<'_>>, Option<Text<'_>>)| match (kept, name) {
+            (Some(kept), Some(name)) => is_same(kept, name.0) && kept.get().1 == name.1,
+            (None, None) => true,
+            _ => false,
+        };
+        if !self.names.iter().zip(names).all(is_kept) {
             self.set(names);
         }
         out.extend_from_slice(&self.written);
@@ -313,16 +316,22 @@ impl Answers {
     }
 }
 
-/// Whether texts are the same: without a call where they have 8 to 16 bytes, as most addresses have.
+/// Whether texts are the same: without a call where they have 4 to 16 bytes, as most addresses and names have.
 #[inline(always)]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
+    fn are_same<const N: usize>(one: &[u8], other: &[u8]) -> Option<bool> {
+        let starts = one.first_chunk::<N>()? == other.first_chunk()?;
+        Some(starts & (one.last_chunk::<N>()? == other.last_chunk()?))
+    }
     if one.len() != other.len() {
         return false;
     }
-    match (one.first_chunk::<8>(), other.first_chunk(), one.last_chunk::<8>(), other.last_chunk()) {
-        (Some(a), Some(b), Some(c), Some(d)) if one.len() <= 16 => (a == b) & (c == d),
-        _ => one == other,
-    }
+    let is_same = match one.len() {
+        8..=16 => are_same::<8>(one, other),
+        4..=7 => are_same::<4>(one, other),
+        _ => None,
+    };
+    is_same.unwrap_or_else(|| one == other)
 }
 
 #[cfg(test)]
