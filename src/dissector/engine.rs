@@ -158,6 +158,9 @@ impl<S: Sink> Engine<'_, S> {
         origin: Origin,
     ) -> &'b [u8] {
         let Connection { framers, session, about, .. } = connection;
+        if direction == Direction::Backend {
+            framers.frontend.other_speaks();
+        }
         match framers.get(direction).whole(bytes) {
             Some(whole) if session.is_ready() && about.conn > 0 => {
                 self.whole_frames(session, about, direction, whole, origin)

@@ -209,6 +209,7 @@ pub(super) fn seen<'a, 'm>(
         count: 1,
         size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
         is_cut: frame.missing > 0 || !frame.damage.is_empty(),
+        is_late: frame.is_late,
         body_len: frame.body.len(),
     }
 }

@@ -17,12 +17,23 @@ pub struct Frame<'a> {
     pub damage: Damage<'a>,
     /// Whether some of its bytes came a second time, with other content.
     pub is_contested: bool,
+    /// Whether the other side has spoken between its coming and its being found.
+    pub is_late: bool,
 }
 
 impl<'a> Frame<'a> {
     /// A frame of which nothing is missing.
     pub const fn whole(tag: Option<u8>, len: u32, body: &'a [u8]) -> Self {
-        Self { tag, len, body, missing: 0, cut: None, damage: Damage::new(0, &[], &[]), is_contested: false }
+        Self {
+            tag,
+            len,
+            body,
+            missing: 0,
+            cut: None,
+            damage: Damage::new(0, &[], &[]),
+            is_contested: false,
+            is_late: false,
+        }
     }
 }
 

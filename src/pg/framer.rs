@@ -80,6 +80,8 @@ pub struct Framer {
     carry: BytesMut,
     /// How much at the front of `carry` belongs to the frame that was handed out last.
     handed_out: usize,
+    /// How much at the front of `carry` was there when the other side spoke last, behind a search.
+    late: usize,
     /// The holes in the frame that is handed out, or gathered.
     holes: Vec<Hole>,
     contest: Contest,
@@ -159,6 +161,7 @@ impl Framer {
             max_message,
             carry: BytesMut::new(),
             handed_out: 0,
+            late: 0,
             holes: Vec::new(),
             contest: Contest::None,
             state: State::Framing,
@@ -176,6 +179,14 @@ impl Framer {
     /// Whether no boundary is known.
     pub const fn is_searching(&self) -> bool {
         matches!(self.state, State::Searching { .. })
+    }
+
+    /// Tells that the other side speaks. It has heard what is searched, and what it says may answer that.
+    #[inline]
+    pub fn other_speaks(&mut self) {
+        if self.is_searching() {
+            self.late = self.carry.len();
+        }
     }
 
     /// Takes bytes from the front of `input`, and says what they led to.
@@ -206,8 +217,8 @@ impl Framer {
         self.drop_handed_out();
         let State::Searching { skipped, search } = &self.state else { return Step::More };
         let Some(found) = search.settle(self.direction, &self.carry, *skipped) else { return Step::More };
-        let at = usize::try_from(found - *skipped).unwrap_or(usize::MAX).min(self.carry.len());
-        self.carry.advance(at);
+        let at = usize::try_from(found - *skipped).unwrap_or(usize::MAX);
+        self.advance(at);
         self.state = State::Framing;
         Step::Resumed { skipped: found }
     }
@@ -251,7 +262,7 @@ impl Framer {
                 // Bytes before and behind a hole are no chain.
                 *skipped += self.carry.len() as u64;
                 *search = resync::Search::from(*skipped);
-                self.carry.clear();
+                self.advance(usize::MAX);
                 Step::More
             }
         }
@@ -299,7 +310,7 @@ impl Framer {
             State::Searching { skipped, search } => {
                 *skipped += self.carry.len() as u64;
                 *search = resync::Search::from(*skipped);
-                self.carry.clear();
+                self.advance(usize::MAX);
             }
         }
         self.carry = BytesMut::from(&*self.carry);
@@ -350,8 +361,15 @@ impl Framer {
         }
     }
 
+    /// Steps over bytes that are carried.
+    fn advance(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.carry.len());
+        self.carry.advance(bytes);
+        self.late = self.late.saturating_sub(bytes);
+    }
+
     fn drop_frame(&mut self) {
-        self.carry.advance(self.handed_out.min(self.carry.len()));
+        self.advance(self.handed_out);
         self.handed_out = 0;
         self.holes.clear();
         if self.carry.is_empty() {
@@ -404,7 +422,7 @@ impl Framer {
                         let is_contested = self.contest_of_frame();
                         let body = self.carry.get(header.size..total - over).unwrap_or_default();
                         let frame = frame(header, body, over as u64, Cut::TooLarge);
-                        return Step::Frame(Frame { is_contested, ..frame });
+                        return Step::Frame(Frame { is_contested, is_late: total <= self.late, ..frame });
                     }
                     let kept = total.min(header.size.saturating_add(self.max_message));
                     if self.carry.len() >= kept {
@@ -489,16 +507,16 @@ impl Framer {
         self.carry.extend_from_slice(std::mem::take(input));
         match search.find(self.direction, &self.carry, *skipped) {
             Some(at) => {
-                self.carry.advance(usize::try_from(at - *skipped).unwrap_or(usize::MAX).min(self.carry.len()));
-                let skipped = at;
+                let bytes = usize::try_from(at - *skipped).unwrap_or(usize::MAX);
+                self.advance(bytes);
                 self.state = State::Framing;
-                Step::Resumed { skipped }
+                Step::Resumed { skipped: at }
             }
             None => {
                 let surplus = self.carry.len().saturating_sub(resync::WINDOW);
                 if surplus > 0 {
                     *skipped += surplus as u64;
-                    self.carry.advance(surplus);
+                    self.advance(surplus);
                 }
                 Step::More
             }

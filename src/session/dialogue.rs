@@ -195,6 +195,17 @@ impl Dialogue {
         if place == Place::TooMany {
             statements.forget(&mut shared.kept);
         }
+        if seen.is_late {
+            self.miss(seen, shared);
+        }
+    }
+
+    /// What waits was answered before it was found: its replies cannot be told from others.
+    #[cold]
+    fn miss(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) {
+        let Self { pending, statements, executions, .. } = self;
+        executions.lose();
+        pending.miss(&mut |expected, fate| settle(expected, fate, statements, executions, shared, seen));
     }
 
     /// Takes a message of the backend.

@@ -28,6 +28,8 @@ pub struct Seen<'a, 'm> {
     pub size: u64,
     /// Whether bytes of its body are missing.
     pub is_cut: bool,
+    /// Whether it is a request that was answered, as far as it was, before it was found.
+    pub is_late: bool,
     /// How many bytes of its body are there, before the first that are missing.
     pub body_len: usize,
 }

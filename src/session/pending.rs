@@ -436,6 +436,11 @@ impl<A: Default> Pending<A> {
         }
     }
 
+    /// All requests that wait were answered, in ways that are not known.
+    pub fn miss(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+        self.drain(self.queue.len(), &mut |expected, _| settle(expected, Fate::Unknown));
+    }
+
     /// Gives up all requests that wait, for they are too many: what answers them is not attributed.
     pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         let ready = self.queue.iter().filter(|expected| expected.request.ends_with_ready()).count() as u64;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};
 use crate::trace;
+use crate::wire::{From, Tcp, message};
 
 /// The lines of one kind, by connection.
 fn by_connection(output: &Output, event: &str) -> BTreeMap<u64, Vec<Value>> {
@@ -257,6 +258,45 @@ fn a_statement_that_was_prepared_before_the_capture_is_named_and_not_known() {
         assert_eq!(line["flags"][0], "midstream", "{line}");
         assert!(line["statement"].as_str().unwrap().starts_with("P") && line.get("sql").is_none(), "{line}");
     }
+}
+
+#[test]
+fn a_request_that_is_found_after_it_was_answered_does_not_take_the_answers_of_the_next() {
+    // One message by itself is not believed where no boundary is known.
+    let answer = |row: &[u8]| {
+        let column = [&b"\0\x01c\0"[..], &[0; 6], b"\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"].concat();
+        let value = [&b"\0\x01"[..], &u32::try_from(row.len()).unwrap().to_be_bytes(), row].concat();
+        let messages = [(b'T', &column[..]), (b'D', &value), (b'C', b"SELECT 1\0"), (b'Z', b"I")];
+        messages.into_iter().flat_map(|(tag, body)| message(tag, body)).collect::<Vec<_>>()
+    };
+    let turns = [
+        (From::Client, b"behind\0".to_vec()),
+        (From::Server, answer(b"before")),
+        (From::Client, message(b'Q', b"SELECT 'one'\0")),
+        (From::Server, answer(b"one")),
+        (From::Client, message(b'Q', b"SELECT 'two'\0")),
+        (From::Server, answer(b"two")),
+        (From::Client, message(b'Q', b"SELECT 'three'\0")),
+        (From::Server, answer(b"three")),
+    ];
+    let mut next = [100, 200];
+    let packets: Vec<_> = (1..)
+        .zip(turns)
+        .map(|(at, (from, bytes))| {
+            let [seq, ack] = if from == From::Client { next } else { [next[1], next[0]] };
+            next[usize::from(from == From::Server)] += u32::try_from(bytes.len()).unwrap();
+            Tcp::new(from, seq, ack, &bytes).at(1_000 * at)
+        })
+        .collect();
+    let lines = captures::dissect_packets(&packets, captures::everything()).values();
+    let answered: HashMap<_, _> = lines
+        .iter()
+        .filter(|line| line["type"] == "DataRow")
+        .filter_map(|line| Some((line["body"]["values"][0].as_str()?, line.get("query")?.as_u64()?)))
+        .collect();
+    assert_eq!(answered, HashMap::from([("two", 2), ("three", 3)]));
+    let told: Vec<_> = lines.iter().filter(|line| line["event"] == "query").map(|line| &line["outcome"]).collect();
+    assert_eq!(told, ["incomplete", "ok", "ok"]);
 }
 
 #[test]
