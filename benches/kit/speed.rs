@@ -120,7 +120,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
             &grouped((capture.messages as f64 / time) as u64),
             &format!("{:.0}", capture.bytes as f64 / 1e6 / time),
             &grouped(((more.instructions - less.instructions) as f64 / messages) as u64),
-            &format!("{:.4}", (more.allocations as f64 - less.allocations as f64) / messages),
+            &format!("{:.4}", more.allocations.saturating_sub(less.allocations) as f64 / messages),
             &mib(peaks[index]),
         ]);
     }
