@@ -10,7 +10,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{Error, Event, Source};
 use crate::packet::Block;
 
-/// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it.
+/// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it. One
+/// that has the buffer into which its packets were read has all that are in that.
 const FULL: usize = 192 * 1024;
 
 /// How many blocks there are: one that is filled, one that is read, and some for when one of the two is held up.

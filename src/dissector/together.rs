@@ -1,4 +1,4 @@
-//! Messages that lie together in a segment: data, and executions.
+//! Messages that lie together in a segment: data, executions, the replies to these and to simple queries.
 //!
 //! They are taken at once, with the same result as one by one. Of all that captures are full of most comes so, and what has to
 //! be found out about each is the same for all.

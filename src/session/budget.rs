@@ -97,9 +97,8 @@ impl Budget {
         let is_same =
             |share: &Share| share.bytes == bytes && share.of.as_ref().is_some_and(|Self(of)| Arc::ptr_eq(of, &self.0));
         if !held.as_ref().is_some_and(is_same) {
-            // What is taken first does not fit where only what is held makes room for it.
-            let taken = self.take(bytes);
-            *held = taken;
+            // For a moment both are held, as where the one is of a request and the other of the next.
+            *held = self.take(bytes);
         }
         held.is_some()
     }

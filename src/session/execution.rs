@@ -168,21 +168,47 @@ impl Execution {
     /// Puts another one in the place of one that is over. Its buffers, and the room that they have, are used again.
     fn begin(&mut self, new: u64, at: Timestamp, in_packet: u64) {
         // Each by itself, for most are as they were, and all together are several lines of a cache.
-        let Self { number, protocol, is_executed, outcome, started, ended, packet, .. } = self;
+        let Self {
+            number,
+            protocol,
+            is_executed,
+            outcome,
+            started,
+            ended,
+            packet,
+            sql,
+            is_sql_kept,
+            statement,
+            portal,
+            function,
+            tags,
+            tagged_rows,
+            seen_rows,
+            bytes_in,
+            bytes_out,
+            error,
+            parse_us,
+            bind_us,
+            first_row,
+            last_row,
+            transaction,
+            canceled_by,
+            has_reply,
+            is_truncated,
+            is_midstream,
+            is_limited,
+            is_uncertain,
+            share: _,
+        } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
         (*started, *ended, *packet) = (at, at, in_packet);
-        let Self { sql, is_sql_kept, statement, portal, function, tags, tagged_rows, seen_rows, .. } = self;
         sql.set(Text::default());
         tags.clear();
-        (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
-        (*tagged_rows, *seen_rows) = (None, 0);
-        let Self { bytes_in, bytes_out, error, parse_us, bind_us, first_row, last_row, .. } = self;
         error.clear();
-        (*bytes_in, *bytes_out) = (0, 0);
+        (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
+        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out) = (None, 0, 0, 0);
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
-        let Self { transaction, canceled_by, has_reply, .. } = self;
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
-        let Self { is_truncated, is_midstream, is_limited, is_uncertain, .. } = self;
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
     }
 

@@ -155,7 +155,9 @@ impl CaptureReader {
         }
         let is_first = block.is_empty();
         let mut has_more = true;
-        while is_first && has_more && self.ended.is_none() && self.buffer.unread().len() < full {
+        let mut reads = if is_first { READS_PER_CALL } else { 0 };
+        while reads > 0 && has_more && self.ended.is_none() && self.buffer.unread().len() < full {
+            reads -= 1;
             has_more = self.read(full);
         }
         let (start, unread) = (self.buffer.start(), self.buffer.unread());
