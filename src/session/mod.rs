@@ -282,12 +282,7 @@ impl Session {
         shared: &mut Shared,
         meaning: &mut Meaning,
     ) -> bool {
-        let is_taken = self.dialogue.execute(bind, is_described, seen, shared, meaning);
-        if is_taken {
-            self.facts.observe(Direction::Frontend, seen);
-            self.copying.request();
-        }
-        is_taken
+        self.dialogue.execute(bind, is_described, seen, shared, meaning) && self.has_taken(seen)
     }
 
     /// Takes a simple query, as [`Dialogue::query`] does.
@@ -298,12 +293,14 @@ impl Session {
         shared: &mut Shared,
         meaning: &mut Meaning,
     ) -> bool {
-        let is_taken = self.dialogue.query(query, seen, shared, meaning);
-        if is_taken {
-            self.facts.observe(Direction::Frontend, seen);
-            self.copying.request();
-        }
-        is_taken
+        self.dialogue.query(query, seen, shared, meaning) && self.has_taken(seen)
+    }
+
+    /// Requests were taken at once.
+    fn has_taken(&mut self, seen: &Seen<'_, '_>) -> bool {
+        self.facts.observe(Direction::Frontend, seen);
+        self.copying.request();
+        true
     }
 
     /// Takes replies as [`Dialogue::executed_at_once`] does. What is `seen` of them has the last as its message.
