@@ -251,7 +251,7 @@ impl Dialogue {
     }
 
     /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+    pub(super) fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
             // What they do may push the text out.
@@ -267,12 +267,15 @@ impl Dialogue {
 
     /// The statement that is executed now, where it is known.
     pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
-        let sql = match &self.pending.head()?.about {
-            About::Sql(sql) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
-            About::Portal(portal) => return executed_of(portal, shared),
+        let prepared = |portal: &Portal| shared.kept.texts.get(portal.statement()?.text()?);
+        let sql = match (&self.exchange, self.pending.head().map(|head| &head.about)) {
+            (Some(exchange), _) => prepared(exchange.portal()?)?,
+            (None, Some(About::Sql(sql))) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
+            (None, Some(About::Portal(portal))) => prepared(portal)?,
             _ => return None,
         };
-        first(sql)
+        let range = statement::split(sql.0).next()?;
+        Some(Text(sql.0.get(range)?, sql.1))
     }
 
     /// The statement of the last request, where it is a simple query of no other. So it is what data is of that the client
@@ -358,17 +361,6 @@ impl Dialogue {
         }
         Some(finished(over))
     }
-}
-
-/// The statement that is executed with a portal.
-pub(super) fn executed_of<'a>(portal: &Portal, shared: &'a Shared) -> Option<Text<'a>> {
-    first(shared.kept.texts.get(portal.statement()?.text()?)?)
-}
-
-/// The first statement of a text.
-fn first(sql: Text<'_>) -> Option<Text<'_>> {
-    let range = statement::split(sql.0).next()?;
-    Some(Text(sql.0.get(range)?, sql.1))
 }
 
 /// One that is over, with an outcome where it has none.

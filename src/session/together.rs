@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::dialogue::{Dialogue, executed_of};
+use super::dialogue::Dialogue;
 use super::effects;
 use super::execution::{Execution, Outcome, Protocol, SMALL};
 use super::meaning::{Meaning, Seen, Subject};
@@ -39,7 +39,7 @@ const EXECUTE: &[Request] = &[Request::Bind, Request::Execute, Request::Sync];
 const DESCRIBE_AND_EXECUTE: &[Request] = &[Request::Bind, Request::DescribePortal, Request::Execute, Request::Sync];
 
 impl Exchange {
-    fn portal(&self) -> Option<&Arc<Portal>> {
+    pub(super) fn portal(&self) -> Option<&Arc<Portal>> {
         self.portal.as_ref().or_else(|| self.execution.as_ref()?.portal.as_ref())
     }
 }
@@ -232,7 +232,7 @@ impl Dialogue {
         shared: &mut Shared,
         meaning: &mut Meaning,
     ) {
-        let Self { pending, statements, exchange: Some(exchange), transaction, .. } = self else { return };
+        let Self { statements, exchange: Some(exchange), .. } = self else { return };
         let elapsed_us = seen.at.micros_since(exchange.at);
         exchange.is_of_last_row = match replies.row {
             Some(Described::Row(row)) => statements.describe_rows(row).is_some(),
@@ -251,11 +251,8 @@ impl Dialogue {
             }
             statements.portals.establish(b"", Arc::clone(portal));
         }
-        let tag = replies.complete.command_tag.0;
-        let sql = exchange.portal().filter(|_| effects::needs_text(tag));
-        // What they do may push the text out.
-        let sql = sql.and_then(|portal| executed_of(portal, shared)).map(|sql| sql.kept().into_owned());
-        effects::apply(tag, sql.as_ref().map(|sql| sql.get()), statements, &mut shared.kept);
+        self.take_effects(Some(replies.complete), shared);
+        let Self { pending, statements, exchange: Some(exchange), transaction, .. } = self else { return };
         pending.answered();
         if let Some(execution) = &mut exchange.execution {
             execution.bytes_out += seen.size;
@@ -266,7 +263,7 @@ impl Dialogue {
             if replies.rows > 0 {
                 execution.add_rows(replies.rows, seen.at);
             }
-            execution.add_tag(tag, replies.complete.rows);
+            execution.add_tag(replies.complete.command_tag.0, replies.complete.rows);
             execution.end(Outcome::Ok, seen.at, seen.packet);
         }
         *transaction = Some(replies.ready.transaction_status);
