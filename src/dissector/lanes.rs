@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
-use crate::packet::{self, Block, Ends, NotTcp, Origin, Outline, Place, Segment};
+use crate::packet::{self, Block, Ends, NotTcp, Origin, Place, Segment};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, Home, Shared};
@@ -195,14 +195,16 @@ impl Dissector {
             if self.table.has_due_reset(packet.ts) {
                 break;
             }
-            let outline = packet::outline(&packet).filter(Outline::is_within);
-            let known = outline.as_ref().and_then(|outline| recent.find(&outline.ends));
+            let outline = packet::outline(&packet);
+            let within = outline.as_ref().filter(|outline| outline.is_within());
+            let known = within.and_then(|outline| recent.find(&outline.ends));
+            let outlined = || outline.as_ref().and_then(|outline| outline.segment(&packet));
             let (found, payload) = match (known, &outline) {
                 (Some(known), Some(outline)) if limits.take(outline.payload_len()) => {
                     (Some(known), outline.payload_len())
                 }
                 (Some(_), _) => break,
-                (None, _) => match packet::decode(&packet) {
+                (None, _) => match outlined().map_or_else(|| packet::decode(&packet), Ok) {
                     Ok(segment) if limits.take(segment.payload.len()) => match self.whose(&segment) {
                         Whose::Theirs(known) => {
                             if let Some(outline) = &outline {

@@ -26,7 +26,7 @@ pub struct Outline {
     /// Both ends.
     pub ends: Ends,
     /// The sequence number.
-    pub seq: u32,
+    seq: u32,
     /// The acknowledgment number, where the ACK flag is set.
     ack: u32,
     flags: u8,
@@ -83,7 +83,8 @@ impl Outline {
         Some(Place { seq: self.seq, ack: self.ack, start, len })
     }
 
-    fn segment<'a>(&self, packet: &Packet<'a>) -> Option<Segment<'a>> {
+    /// The segment of the same frame.
+    pub fn segment<'a>(&self, packet: &Packet<'a>) -> Option<Segment<'a>> {
         let Self { ends: Ends([first, a, b, c, d]), seq, ack, flags, start, len, snapped } = *self;
         let [.., s0, s1, d0, d1] = first.to_be_bytes();
         let address = |high: u64, low: u64| Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)).into();
