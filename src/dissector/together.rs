@@ -1,4 +1,4 @@
-//! Messages that lie together in a segment: data, executions, the replies to these and to simple queries.
+//! Messages that lie together in a segment: data, executions, simple queries, and the replies to both.
 //!
 //! They are taken at once, with the same result as one by one. Of all that captures are full of most comes so, and what has to
 //! be found out about each is the same for all.
@@ -111,14 +111,13 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Frontend;
         let mut behind = whole;
-        let (tag, len, body) = behind.next()?;
-        let bind = Frame::whole(Some(tag), len, body);
+        let bind = frame(b'B', of_type(b'B', &mut behind)?);
         let is_described = behind.pass(DESCRIBE.0);
         if !behind.pass(EXECUTE.0) || !behind.pass(SYNC.0) {
             return None;
         }
         let context = session.context(self.config.redaction);
-        let message = Message::decode_as(body, &context, |body| Bind::decode(body, context.redaction))?;
+        let message = Message::decode_as(bind.body, &context, |body| Bind::decode(body, context.redaction))?;
         if !message.portal.0.is_empty() {
             return None;
         }
@@ -163,10 +162,9 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Frontend;
         let mut behind = whole;
-        let (tag, len, body) = behind.next()?;
-        let query = Frame::whole(Some(tag), len, body);
+        let query = frame(b'Q', of_type(b'Q', &mut behind)?);
         let context = session.context(self.config.redaction);
-        let message = Message::decode_as(body, &context, |body| Query::decode(body, context.redaction))?;
+        let message = Message::decode_as(query.body, &context, |body| Query::decode(body, context.redaction))?;
         let seen = seen(about, &query, None, origin);
         let mut meaning = Meaning::default();
         if !session.query(&message, &seen, self.shared, &mut meaning) {

@@ -167,7 +167,9 @@ impl CaptureReader {
         {
             let place = taken + data.start..taken + data.end;
             if is_first {
-                block.push_at(ts, link, orig_len, start + place.start..start + place.end);
+                if !block.push_at(ts, link, orig_len, start + place.start..start + place.end) {
+                    break;
+                }
             } else if block.bytes() < full {
                 block.push(&Packet { ts, link, data: unread.get(place).unwrap_or_default(), orig_len });
             } else {
