@@ -155,15 +155,24 @@ pub struct Flags {
     /// `skipped`: the server ignores it, for a request before it has failed. On the line of a message only where the error
     /// was seen before the message was; the line of a request has the outcome `skipped`.
     pub skipped: bool,
-    /// `uncertain`: bytes were lost while it was under way, so that its replies cannot be told from others.
+    /// `uncertain`: bytes were lost while it was under way, or its replies were tied to it by TCP's numbers alone.
     pub uncertain: bool,
+    /// `protocol_violation`: the server, or a pooler before it, broke the protocol; `violation` says how.
+    pub protocol_violation: bool,
     /// `limit`: something that it depends on was not kept, for a limit of memory was reached.
     pub limit: bool,
 }
 
 impl Flags {
-    const ALL: Self =
-        Self { truncated: true, overlap: true, midstream: true, skipped: true, uncertain: true, limit: true };
+    const ALL: Self = Self {
+        truncated: true,
+        overlap: true,
+        midstream: true,
+        skipped: true,
+        uncertain: true,
+        protocol_violation: true,
+        limit: true,
+    };
 
     /// The flags that are set, by name.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
@@ -173,6 +182,7 @@ impl Flags {
             (self.midstream, "midstream"),
             (self.skipped, "skipped"),
             (self.uncertain, "uncertain"),
+            (self.protocol_violation, "protocol_violation"),
             (self.limit, "limit"),
         ]
         .into_iter()
@@ -183,8 +193,8 @@ impl Flags {
     #[inline]
     pub fn is_empty(&self) -> bool {
         // All of them, without a branch for each.
-        let Self { truncated, overlap, midstream, skipped, uncertain, limit } = *self;
-        !(truncated | overlap | midstream | skipped | uncertain | limit)
+        let Self { truncated, overlap, midstream, skipped, uncertain, protocol_violation, limit } = *self;
+        !(truncated | overlap | midstream | skipped | uncertain | protocol_violation | limit)
     }
 }
 

@@ -43,9 +43,53 @@ pub(super) struct Connection {
     pub(super) finished: Option<Origin>,
     /// The client's first bytes, while they are too few to tell what they are.
     pub(super) opening: Vec<u8>,
+    /// What the client has sent ahead.
+    pub(super) ahead: Ahead,
     /// How much of what it holds is in the sum over all connections.
     pub(super) accounted: usize,
     pub(super) about: About,
+}
+
+/// How many bytes a client may send ahead, and in how many pieces: a password and the requests that it then is to send.
+const MAX_AHEAD: (usize, usize) = (32 * 1024, 256);
+
+/// What a client has sent to show who it is, and all behind it, before the server has said how it is to do that. What it is
+/// depends on what it will be asked.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    bytes: Vec<u8>,
+    /// How many bytes came with a packet.
+    pieces: Vec<(usize, Origin)>,
+}
+
+impl Ahead {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Keeps the next bytes. False where there is no room for more.
+    pub(super) fn keep(&mut self, bytes: &[u8], origin: Origin) -> bool {
+        let has_room = self.bytes.len() + bytes.len() <= MAX_AHEAD.0 && self.pieces.len() < MAX_AHEAD.1;
+        if has_room {
+            self.bytes.extend_from_slice(bytes);
+            self.pieces.push((bytes.len(), origin));
+        }
+        has_room
+    }
+
+    /// What came with each packet.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (&[u8], Origin)> {
+        let mut rest = self.bytes.as_slice();
+        self.pieces.iter().filter_map(move |(len, origin)| {
+            let (piece, behind) = rest.split_at_checked(*len)?;
+            rest = behind;
+            Some((piece, *origin))
+        })
+    }
+
+    fn held(&self) -> usize {
+        self.bytes.capacity() + self.pieces.capacity() * size_of::<(usize, Origin)>()
+    }
 }
 
 /// What the lines of a connection say of it.
@@ -102,6 +146,7 @@ impl Connection {
             is_waiting: false,
             finished: None,
             opening: Vec::new(),
+            ahead: Ahead::default(),
             accounted: 0,
             about: About {
                 conn: 0,
@@ -190,7 +235,14 @@ impl Connection {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
         let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
         let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
-        self.tcp.held() + self.tcp.recent() + framers + tls + facts + self.opening.capacity() + self.session.held()
+        self.tcp.held()
+            + self.tcp.recent()
+            + framers
+            + tls
+            + facts
+            + self.opening.capacity()
+            + self.ahead.held()
+            + self.session.held()
     }
 }
 

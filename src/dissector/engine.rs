@@ -1,12 +1,12 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
-use super::connection::{About, Connection};
+use super::connection::{About, Ahead, Connection};
 use super::telling::Closing;
 use super::{Config, Sink};
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
-use crate::pg::message;
+use crate::pg::message::{self, Message};
 use crate::pg::resync;
 use crate::pg::text::Excerpt;
 use crate::record::{Content, Counters, LossRecord, Reason, Record};
@@ -58,7 +58,14 @@ impl<S: Sink> Engine<'_, S> {
         match accepted {
             Accepted::InOrder(bytes) => {
                 connection.active_at = origin.ts;
-                self.feed(connection, direction, bytes, origin);
+                match segment.ack {
+                    Some(ack) if connection.session.dialogue().is_uncertain() => {
+                        let end =
+                            segment.seq.wrapping_add(u32::from(segment.syn)).wrapping_add(segment.payload.len() as u32);
+                        self.feed_uncertain(connection, direction, bytes, Numbers { end, ack }, origin);
+                    }
+                    _ => self.feed(connection, direction, bytes, origin),
+                }
             }
             Accepted::Nothing => {}
         }
@@ -79,6 +86,11 @@ impl<S: Sink> Engine<'_, S> {
             connection.active_at = origin.ts;
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
+            if connection.session.dialogue().is_uncertain() {
+                let numbers = Numbers { end: segment.seq.wrapping_add(bytes.len() as u32), ack: segment.ack };
+                self.feed_uncertain(connection, direction, bytes, numbers, origin);
+                return true;
+            }
             let rest = if is_steady { self.feed_ready(connection, direction, bytes, origin) } else { bytes };
             if !rest.is_empty() {
                 self.feed(connection, direction, rest, origin);
@@ -169,6 +181,33 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// Takes the next bytes of a direction, of a session of which it is not known which replies are whose. TCP's numbers may tell: a
+    /// reply answers a request if it begins where the client had received all when it sent the request, and the server had
+    /// received the request when it sent the reply.
+    #[cold]
+    fn feed_uncertain(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        bytes: &[u8],
+        Numbers { end, ack }: Numbers,
+        origin: Origin,
+    ) {
+        let behind = match direction {
+            Direction::Frontend => connection.session.dialogue().uncertain_behind(),
+            Direction::Backend => {
+                let begins = connection.tls.is_none() && connection.framers.backend.is_between();
+                let seq = end.wrapping_sub(bytes.len() as u32);
+                connection.session.dialogue_mut().meet(begins.then_some(seq), ack);
+                None
+            }
+        };
+        self.feed(connection, direction, bytes, origin);
+        if let Some(behind) = behind {
+            connection.session.dialogue_mut().tie(behind, ack, end);
+        }
+    }
+
     /// Takes the next bytes of a direction.
     fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
@@ -193,9 +232,21 @@ impl<S: Sink> Engine<'_, S> {
             match connection.session.route(direction) {
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
+                    if direction == Direction::Frontend {
+                        if keeps_ahead(connection, bytes, origin) {
+                            return;
+                        }
+                        self.release_ahead(connection);
+                    }
                     bytes = self.feed_ready(connection, direction, bytes, origin);
                     if bytes.is_empty() {
                         return;
+                    }
+                    if !connection.ahead.is_empty() {
+                        if !self.answer_ahead(connection, &mut bytes, framing, origin) {
+                            return;
+                        }
+                        continue;
                     }
                     let Connection { framers, session, about, .. } = connection;
                     let step = framers.get_mut(direction).next(&mut bytes, framing);
@@ -234,8 +285,54 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// Takes what comes next of the server's bytes, where the client has sent something ahead. False where that is no frame yet.
+    #[cold]
+    fn answer_ahead(
+        &mut self,
+        connection: &mut Connection,
+        bytes: &mut &[u8],
+        framing: Framing,
+        origin: Origin,
+    ) -> bool {
+        let Connection { framers: PerDirection { frontend, backend }, session, about, ahead, .. } = connection;
+        let step = backend.next(bytes, framing);
+        if let Step::Frame(frame) = &step {
+            let context = session.context(self.config.redaction);
+            let question = Message::decode(Direction::Backend, frame, &context).ok();
+            if session.hear(question.as_ref()) {
+                // It came before the question, and so do its lines.
+                self.feed_ahead(std::mem::take(ahead), frontend, session, about);
+            }
+        }
+        self.step(session, about, Direction::Backend, &step, origin);
+        !matches!(step, Step::More)
+    }
+
+    /// Takes what the client has sent ahead: by now it is known what it was asked, or it never will be.
+    fn feed_ahead(&mut self, ahead: Ahead, framer: &mut Framer, session: &mut Session, about: &mut About) {
+        session.miss_question();
+        for (mut bytes, origin) in ahead.pieces() {
+            while let Route::Messages(framing) = session.route(Direction::Frontend) {
+                let step = framer.next(&mut bytes, framing);
+                if matches!(step, Step::More) {
+                    break;
+                }
+                self.step(session, about, Direction::Frontend, &step, origin);
+            }
+        }
+    }
+
+    /// What the client has sent ahead is not kept any longer.
+    fn release_ahead(&mut self, connection: &mut Connection) {
+        let Connection { framers, session, about, ahead, .. } = connection;
+        if !ahead.is_empty() {
+            self.feed_ahead(std::mem::take(ahead), &mut framers.frontend, session, about);
+        }
+    }
+
     /// Nothing more comes before a hole or the end.
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        self.release_ahead(connection);
         let Connection { framers, session, about, .. } = connection;
         let step = framers.get_mut(direction).settle();
         if step != Step::More {
@@ -389,6 +486,9 @@ impl<S: Sink> Engine<'_, S> {
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }
             &Step::Resumed { skipped } => {
+                if direction == Direction::Backend && skipped > 0 {
+                    session.dialogue_mut().untie();
+                }
                 let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
                 self.counters.skipped_bytes += skipped;
                 if skipped > 0 || reason == Reason::Midstream {
@@ -440,6 +540,7 @@ impl<S: Sink> Engine<'_, S> {
             self.deliver(connection, direction, &delivery, origin);
         }
         connection.tcp.forget_recent();
+        self.release_ahead(connection);
         self.release_encrypted(connection, origin);
         if !connection.opening.is_empty() {
             // Without its first bytes it cannot be told what it is.
@@ -534,6 +635,22 @@ impl<S: Sink> Engine<'_, S> {
             Route::Encrypted | Route::Foreign => {}
         }
     }
+}
+
+/// TCP's numbers of a segment.
+#[derive(Clone, Copy)]
+struct Numbers {
+    /// The sequence number behind its last byte.
+    end: u32,
+    /// Its acknowledgment number.
+    ack: u32,
+}
+
+/// Keeps the next bytes of a client that shows who it is before it was asked. False where it does not, or there is no room.
+fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
+    let Connection { framers, session, ahead, .. } = connection;
+    let begins = session.awaits_question() && bytes.first() == Some(&b'p') && framers.frontend.is_between();
+    (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
 }
 
 /// A report of loss in the making.

@@ -84,10 +84,12 @@ impl<S: Sink> Engine<'_, S> {
             total_us: (!matches!(outcome, Outcome::Incomplete | Outcome::Skipped))
                 .then(|| execution.ended.micros_since(execution.started)),
             tx: execution.transaction,
+            violation: execution.violation.as_deref().copied(),
             flags: Flags {
                 truncated: execution.is_truncated,
                 midstream: execution.is_midstream,
                 uncertain: execution.is_uncertain,
+                protocol_violation: execution.violation.is_some(),
                 limit: execution.is_limited
                     || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
                 ..Flags::default()
@@ -162,6 +164,7 @@ impl<S: Sink> Engine<'_, S> {
     ) {
         let facts = session.facts();
         let identity = facts.identity();
+        let violation = session.dialogue().violation();
         self.sink.record(&Record::Session(SessionRecord {
             ts: origin.ts,
             conn: about.conn,
@@ -188,7 +191,13 @@ impl<S: Sink> Engine<'_, S> {
             authenticate_us: facts.authenticate_us(),
             ready_us: facts.ready_at.map(|ready| ready.micros_since(about.started)),
             ended,
-            flags: Flags { midstream: about.is_midstream, limit: facts.is_limited, ..Flags::default() },
+            violation,
+            flags: Flags {
+                midstream: about.is_midstream,
+                protocol_violation: violation.is_some(),
+                limit: facts.is_limited,
+                ..Flags::default()
+            },
         }));
     }
 }

@@ -176,6 +176,11 @@ impl Framer {
         }
     }
 
+    /// Whether nothing is kept of what may be a message: the next byte is the first of one, or of what is searched for one.
+    pub fn is_between(&self) -> bool {
+        self.carry.len() <= self.handed_out && !matches!(self.state, State::Damaged(_))
+    }
+
     /// Whether no boundary is known.
     pub const fn is_searching(&self) -> bool {
         matches!(self.state, State::Searching { .. })

@@ -11,6 +11,7 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text, inline_schema};
 use crate::session::execution::{Outcome, Protocol, Tags};
+use crate::session::violation::Violation;
 use crate::sql::normalize;
 use crate::time::Timestamp;
 
@@ -95,6 +96,9 @@ pub struct QueryRecord<'a> {
     /// The state of the transaction in which it began: that of the last ReadyForQuery before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tx: Option<TransactionStatus>,
+    /// How the server, or a pooler before it, broke the protocol while it waited for its replies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub violation: Option<Violation>,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,

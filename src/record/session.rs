@@ -13,6 +13,7 @@ use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
 use crate::session::Encryption;
 use crate::session::facts::{AuthMethod, Setting};
+use crate::session::violation::Violation;
 use crate::time::Timestamp;
 use crate::tls::{keylog, suite};
 
@@ -82,6 +83,9 @@ pub struct SessionRecord<'a> {
     /// What is said at the end.
     #[serde(flatten)]
     pub ended: Option<Ended>,
+    /// How the server, or a pooler before it, broke the protocol first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub violation: Option<Violation>,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,

@@ -195,7 +195,7 @@ impl<'a> Told<'a> {
         match message {
             Message::CopyData(copy) => {
                 copy.rows = self.copy;
-                flags.midstream |= copy.data.format.is_none() && self.copy.is_none();
+                flags.midstream |= copy.data.format.is_none() && self.copy.is_none() && !flags.skipped;
             }
             Message::CopyDone(copy) => copy.rows = self.copy,
             Message::UnknownAuthenticationResponse(_) => flags.midstream = true,

@@ -8,11 +8,12 @@ use super::effects;
 use super::execution::{Execution, Executions, Outcome, SMALL};
 use super::meaning::{Meaning, Seen};
 use super::names::Names;
-use super::pending::{Expected, Fate, Pending, Place, Request};
+use super::pending::{Attribution, Expected, Fate, Misfit, Pending, Place, Request};
 use super::request::{About, Taken};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
 use super::together::Exchange;
+use super::violation::Violation;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
@@ -45,6 +46,8 @@ pub struct Dialogue {
     /// How many requests were sent that execute something.
     pub(super) queries: u64,
     cancel_key: Option<CancelKey>,
+    /// How the other side broke the protocol first.
+    violation: Option<Violation>,
 }
 
 impl Dialogue {
@@ -70,6 +73,7 @@ impl Dialogue {
             transaction: None,
             queries: 0,
             cancel_key: None,
+            violation: None,
         }
     }
 
@@ -93,6 +97,11 @@ impl Dialogue {
         self.cancel_key = Some(key);
     }
 
+    /// How the server, or a pooler before it, broke the protocol first.
+    pub const fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
     /// How many requests were sent that execute something.
     pub const fn queries(&self) -> u64 {
         self.queries
@@ -111,11 +120,39 @@ impl Dialogue {
         self.executions.lose();
         self.run = None;
         self.transaction = None;
+        self.statements.end_skipped();
         if requests {
             // One of those that were not seen may have given any name another meaning.
             self.statements.prepared.forget();
             self.statements.portals.forget();
         }
+    }
+
+    /// Whether it is not known which replies are whose.
+    #[inline(always)]
+    pub const fn is_uncertain(&self) -> bool {
+        self.pending.is_uncertain()
+    }
+
+    /// How many requests were queued, where it is not known which replies are whose.
+    pub fn uncertain_behind(&self) -> Option<u64> {
+        self.pending.uncertain_behind()
+    }
+
+    /// Ties the first request queued behind so many others to the reply that is to begin at a sequence number, as [`Pending::tie`]
+    /// does.
+    pub fn tie(&mut self, behind: u64, reply_seq: u32, end_seq: u32) {
+        self.pending.tie(behind, reply_seq, end_seq);
+    }
+
+    /// Takes the numbers of a segment of the server's, as [`Pending::meet`] does.
+    pub const fn meet(&mut self, begins_at: Option<u32>, ack: u32) {
+        self.pending.meet(begins_at, ack);
+    }
+
+    /// What is read next may not be the beginning of a reply.
+    pub const fn untie(&mut self) {
+        self.pending.untie();
     }
 
     /// How many bytes the requests that are under way take.
@@ -153,6 +190,7 @@ impl Dialogue {
             (b'c' | b'f', _) => Request::CopyEnd,
             (b'd' | b'H', _) => {
                 meaning.query = self.pending.last_query();
+                meaning.is_skipped = tag == b'd' && self.pending.drops_copy_data();
                 if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
                     execution.bytes_in += seen.size;
                 }
@@ -161,10 +199,15 @@ impl Dialogue {
             _ => return,
         };
         let Self { pending, statements, executions, .. } = self;
+        let is_dropped = request == Request::CopyEnd && pending.drops_copy_data();
         let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
         let (query, place) = pending.request(request, seen.at, settle);
         meaning.query = query;
-        meaning.is_skipped = place == Place::Skipped;
+        let is_skipped = matches!(place, Place::Skipped(_));
+        meaning.is_skipped = is_skipped || is_dropped;
+        if request == Request::Sync {
+            statements.end_skipped();
+        }
         self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
 
         let execution = match query {
@@ -188,7 +231,7 @@ impl Dialogue {
         let Taken { execution, .. } = taken;
         if let Some(execution) = execution {
             execution.bytes_in += seen.size;
-            if place == Place::Skipped && execution.is_executed && execution.outcome.is_none() {
+            if is_skipped && execution.is_executed && execution.outcome.is_none() {
                 execution.end(Outcome::Skipped, seen.at, seen.packet);
             }
         }
@@ -213,6 +256,9 @@ impl Dialogue {
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         self.part();
         self.follow_run(tag, seen.whole());
+        if !self.align(tag, seen, shared) {
+            return;
+        }
         match (tag, seen.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
             (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(Some(complete), shared),
@@ -230,7 +276,7 @@ impl Dialogue {
             if attribution.elapsed_us.is_some() {
                 execution.replied(seen.at, seen.packet, self.transaction);
             }
-            take_reply(execution, head, tag, attribution.elapsed_us, seen);
+            take_reply(execution, head, tag, &attribution, seen);
             if tag == b'E'
                 && execution.outcome == Some(Outcome::Canceled)
                 && let Some(key) = &self.cancel_key
@@ -239,15 +285,59 @@ impl Dialogue {
             }
         }
         if tag == b'Z' {
-            self.transaction = match seen.whole() {
-                Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
-                _ => None,
-            };
-            if self.transaction == Some(TransactionStatus::IDLE) {
-                self.statements.end_transaction();
-            }
+            self.take_misfit(tag, seen);
+            self.take_status(seen);
         }
         (meaning.query, meaning.elapsed_us) = (attribution.query, attribution.elapsed_us);
+    }
+
+    /// Finds the request that a reply answers. False where it answers none.
+    #[inline(always)]
+    fn align(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> bool {
+        let Self { pending, statements, executions, .. } = self;
+        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
+        let answers = pending.align(tag, settle);
+        self.take_misfit(tag, seen);
+        answers
+    }
+
+    /// Takes note of how the protocol was broken, for the session and for the requests that are hit.
+    #[inline(always)]
+    fn take_misfit(&mut self, tag: u8, seen: &Seen<'_, '_>) {
+        if let Some(misfit) = self.pending.take_misfit() {
+            self.violate(misfit, tag, seen);
+        }
+    }
+
+    #[cold]
+    fn violate(&mut self, misfit: Misfit, tag: u8, seen: &Seen<'_, '_>) {
+        let violation = Violation::new(misfit.what, misfit.wanted, tag, seen.packet);
+        self.violation.get_or_insert(violation);
+        let (first, last) = misfit.queries.unwrap_or((1, 0));
+        for query in first..=last {
+            if let Some(execution) = self.executions.get(query) {
+                execution.violation.get_or_insert_with(|| Box::new(violation));
+            }
+        }
+    }
+
+    /// The session is ready for the first time. No request has caused that, though some may have been sent already.
+    pub(super) fn be_ready(&mut self, seen: &Seen<'_, '_>) {
+        self.part();
+        self.pending.begin();
+        self.take_status(seen);
+    }
+
+    /// Takes what a ReadyForQuery says of the transaction.
+    #[inline(always)]
+    fn take_status(&mut self, seen: &Seen<'_, '_>) {
+        self.transaction = match seen.whole() {
+            Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
+            _ => None,
+        };
+        if self.transaction == Some(TransactionStatus::IDLE) {
+            self.statements.end_transaction();
+        }
     }
 
     /// Takes what the statement that is completed has done to names.
@@ -378,12 +468,17 @@ fn settle(
     shared: &mut Shared,
     seen: &Seen<'_, '_>,
 ) {
-    if fate == Fate::Skipped
+    let left = match fate {
+        Fate::Skipped => Some(Outcome::Skipped),
+        Fate::Unknown => Some(Outcome::Incomplete),
+        Fate::Answered | Fate::Failed => None,
+    };
+    if let Some(outcome) = left
         && matches!(expected.request, Request::Execute | Request::Query | Request::FunctionCall)
         && let Some(execution) = expected.query.and_then(|query| executions.get(query))
         && execution.outcome.is_none()
     {
-        execution.end(Outcome::Skipped, seen.at, seen.packet);
+        execution.end(outcome, seen.at, seen.packet);
     }
     let (request, id) = (expected.request, expected.id);
     match expected.about {
@@ -420,8 +515,14 @@ fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
 
 /// Takes what a reply says of the request that it answers.
 #[inline(always)]
-fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed_us: Option<u64>, seen: &Seen<'_, '_>) {
-    let (at, packet) = (seen.at, seen.packet);
+fn take_reply(
+    execution: &mut Execution,
+    head: Option<Request>,
+    tag: u8,
+    attribution: &Attribution,
+    seen: &Seen<'_, '_>,
+) {
+    let (at, packet, elapsed_us) = (seen.at, seen.packet, attribution.elapsed_us);
     execution.is_truncated |= seen.is_cut && tag != b'D';
     match (tag, seen.message) {
         (b'1', _) => execution.parse_us = elapsed_us,
@@ -440,7 +541,7 @@ fn take_reply(execution: &mut Execution, head: Option<Request>, tag: u8, elapsed
     }
     let is_its_end = match head {
         Some(Request::Execute) => matches!(tag, b'C' | b'I'),
-        Some(Request::Query | Request::FunctionCall) => tag == b'Z',
+        Some(Request::Query | Request::FunctionCall) => tag == b'Z' && attribution.has_ended,
         _ => false,
     };
     if is_its_end && execution.outcome.is_none() {

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::budget::{Budget, Share};
 use super::statements::{Portal, Statement};
 use super::texts::MAX_TEXT;
+use super::violation::Violation;
 use crate::pg::error::{Fields, KeptFields};
 use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
@@ -152,8 +153,10 @@ pub struct Execution {
     pub is_midstream: bool,
     /// Something of it could not be kept.
     pub is_limited: bool,
-    /// Bytes were lost while it was under way.
+    /// Bytes were lost while it was under way, or TCP's numbers alone tie its replies to it.
     pub is_uncertain: bool,
+    /// How the other side broke the protocol while it waited for its replies.
+    pub violation: Option<Box<Violation>>,
     share: Option<Share>,
 }
 
@@ -198,6 +201,7 @@ impl Execution {
             is_midstream,
             is_limited,
             is_uncertain,
+            violation,
             share: _,
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
@@ -210,6 +214,7 @@ impl Execution {
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
+        *violation = None;
     }
 
     /// Its number on its connection.

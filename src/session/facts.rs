@@ -106,6 +106,8 @@ pub struct Facts {
     pub bytes: PerDirection<u64>,
     /// ErrorResponses.
     pub errors: u64,
+    /// Whether bytes were lost.
+    has_lost: bool,
     /// Whether the client said that it goes.
     pub has_terminated: bool,
     /// Whether the server said that it ends the session.
@@ -173,7 +175,7 @@ impl Facts {
         match seen.message {
             Some(Message::AuthenticationOk) => {
                 self.authenticated_at = Some(seen.at);
-                if self.startup_at.is_some() {
+                if self.startup_at.is_some() && !self.has_lost {
                     self.auth_method.get_or_insert(AuthMethod::None);
                 }
             }
@@ -281,9 +283,10 @@ impl Facts {
         }
     }
 
-    /// Bytes were lost: whether the session is idle is not known.
+    /// Bytes were lost: whether the session is idle is not known, nor what the client was asked.
     pub const fn lose(&mut self) {
         self.idle_since = None;
+        self.has_lost = true;
     }
 }
 

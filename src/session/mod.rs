@@ -43,6 +43,7 @@ pub mod shared;
 pub mod statements;
 pub mod texts;
 pub mod together;
+pub mod violation;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
@@ -100,6 +101,10 @@ pub struct Session {
     phase: Phase,
     encryption: Option<Encryption>,
     asked: Asked,
+    /// Whether the session is being started: the ReadyForQuery that ends that belongs to no request.
+    is_starting: bool,
+    /// Whether the server has not said yet how the client is to show who it is.
+    awaits_question: bool,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
     /// Whether ReadyForQuery was seen.
@@ -125,6 +130,8 @@ impl Session {
             phase,
             encryption: None,
             asked: Asked::Unknown,
+            is_starting: false,
+            awaits_question: false,
             startup_at: None,
             has_been_ready: false,
             copying: Copying::default(),
@@ -205,7 +212,7 @@ impl Session {
         self.dialogue.lose(direction == Direction::Frontend);
         self.facts.lose();
         self.copying.end();
-        self.startup_at = None;
+        (self.is_starting, self.awaits_question, self.startup_at) = (false, false, None);
         self.phase = match (self.phase, direction) {
             (Phase::Opening | Phase::Startup { .. }, Direction::Frontend) => Phase::Regular,
             // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
@@ -252,8 +259,8 @@ impl Session {
                     meaning.subject = Subject::Unknown;
                 }
             }
-            Some(b'p') => {
-                self.startup_at = Some(seen.at);
+            Some(b'p') if !self.has_been_ready => {
+                (self.is_starting, self.startup_at) = (true, Some(seen.at));
                 if let Some(Message::SaslInitialResponse(response)) = seen.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
@@ -368,7 +375,8 @@ impl Session {
     }
 
     fn observe_startup_packet(&mut self, message: Option<&Message<'_>>, at: Timestamp) {
-        self.startup_at = Some(at);
+        (self.is_starting, self.startup_at) = (true, Some(at));
+        self.awaits_question = matches!(message, Some(Message::StartupMessage(_)));
         self.phase = match message {
             Some(Message::SslRequest) => Phase::Startup { asked: Some(Encryption::Tls) },
             Some(Message::GssencRequest) => Phase::Startup { asked: Some(Encryption::Gssapi) },
@@ -380,6 +388,9 @@ impl Session {
     #[inline(always)]
     fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
+        if self.is_starting || seen.tag == Some(b'R') {
+            self.hear(seen.message);
+        }
         match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
                 match self.phase {
@@ -390,14 +401,6 @@ impl Session {
                     _ => self.phase = Phase::Startup { asked: None },
                 }
             }
-            Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {
-                self.asked = Asked::Password;
-            }
-            Some(Message::AuthenticationSasl(_)) => self.asked = Asked::SaslInitial,
-            Some(Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationGssContinue(_)) => {
-                self.asked = Asked::Gss
-            }
-            Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
             // Once, before the session is ready.
             Some(Message::BackendKeyData(key)) if !seen.is_cut && !self.has_been_ready => {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
@@ -419,20 +422,51 @@ impl Session {
                 self.has_been_ready = true;
                 self.copying.end();
             }
+            // Only a session that is not ready yet is told these, though the beginning of the capture may be behind its own.
+            b'R' | b'K' => self.is_starting |= !self.has_been_ready,
             b'C' | b'E' => self.copying.end(),
             b'c' => self.copying.done(Direction::Backend),
             b'd' => self.take_data(Direction::Backend, seen, shared),
             _ => {}
         }
-        if startup_elapsed.is_some() {
-            // Until the session is ready, everything answers the client's last startup message.
+        if self.is_starting {
+            // Until the session is ready, everything answers the client's last startup message. Requests that were sent ahead wait.
             if tag == b'Z' {
-                self.startup_at = None;
-                self.dialogue.reply(tag, seen, shared, &mut Meaning::default());
+                (self.is_starting, self.startup_at) = (false, None);
+                self.dialogue.be_ready(seen);
             }
             return;
         }
         self.dialogue.reply(tag, seen, shared, meaning);
+    }
+
+    /// Whether what the client sends to show who it is may come before the server has said how it is to do that.
+    pub const fn awaits_question(&self) -> bool {
+        self.awaits_question
+    }
+
+    /// Gives up to know what the client was asked before it showed who it is.
+    pub const fn miss_question(&mut self) {
+        self.awaits_question = false;
+    }
+
+    /// Takes what the server asks the client for, from a message of the startup. Says whether that is known by now.
+    pub fn hear(&mut self, message: Option<&Message<'_>>) -> bool {
+        match message {
+            Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {
+                self.asked = Asked::Password;
+            }
+            Some(Message::AuthenticationSasl(_)) => self.asked = Asked::SaslInitial,
+            Some(Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationGssContinue(_)) => {
+                self.asked = Asked::Gss;
+            }
+            Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
+            // These come before the server asks.
+            Some(Message::NegotiateProtocolVersion(_) | Message::NoticeResponse(_)) => return false,
+            _ => {}
+        }
+        self.awaits_question = false;
+        true
     }
 
     /// Requests and replies.

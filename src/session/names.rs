@@ -12,6 +12,10 @@ use foldhash::fast::RandomState;
 /// The ordinal of a request on its connection.
 type RequestId = u64;
 
+/// How many bytes, and names, are kept of those to which requests gave a meaning that the server ignores: more than a
+/// pipeline has behind an error.
+const MAX_SKIPPED: usize = 64 * 1024;
+
 /// What is known of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Known<M> {
@@ -50,6 +54,18 @@ pub(super) struct Names<T> {
     is_complete: bool,
     /// Counts uses, to tell which name was not used for long.
     clock: u64,
+    /// What requests that the server ignores have said, until those come that it does not.
+    skipped: Skipped,
+}
+
+/// Names to which requests gave a meaning that the server ignores.
+#[derive(Debug, Default)]
+struct Skipped {
+    /// The first of the requests.
+    first: RequestId,
+    names: Vec<Box<[u8]>>,
+    /// The bytes of the names.
+    size: usize,
 }
 
 #[derive(Debug)]
@@ -88,7 +104,13 @@ impl<T> Meanings<T> {
 impl<T> Names<T> {
     /// No names. They are `complete` where the connection was seen from its beginning.
     pub(super) fn new(is_complete: bool) -> Self {
-        Self { unnamed: Meanings::default(), named: HashMap::default(), is_complete, clock: 0 }
+        Self {
+            unnamed: Meanings::default(),
+            named: HashMap::default(),
+            is_complete,
+            clock: 0,
+            skipped: Skipped::default(),
+        }
     }
 
     /// How many names stand for something, the unnamed one aside.
@@ -120,6 +142,30 @@ impl<T> Names<T> {
         };
         meanings.used = used;
         meanings.pending.push_back((id, meaning));
+    }
+
+    /// A request was sent that gives a name a meaning, or takes it, and that the server ignores, as it does those behind it until
+    /// the [end](Self::end_skipped). They speak of what it means.
+    pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
+        if self.skipped.size + name.len() >= MAX_SKIPPED {
+            return self.forget();
+        }
+        if self.skipped.names.is_empty() {
+            self.skipped.first = id;
+        }
+        self.skipped.size += name.len() + 1;
+        self.skipped.names.push(name.into());
+        self.send(name, id, meaning);
+    }
+
+    /// What comes from here on is not ignored.
+    pub(super) fn end_skipped(&mut self) {
+        if !self.skipped.names.is_empty() {
+            let Skipped { first, names, .. } = std::mem::take(&mut self.skipped);
+            for name in names {
+                self.change(&name, |meanings| meanings.pending.retain(|(pending, _)| *pending < first));
+            }
+        }
     }
 
     /// The request has succeeded.

@@ -5,10 +5,15 @@
 
 use std::collections::VecDeque;
 
+use super::violation::Breach;
 use crate::time::Timestamp;
 
 /// How many requests may wait. A pipeline of more than this is not followed to its end: what is behind is not attributed.
 const MAX_PENDING: usize = 65_536;
+
+/// How many requests are looked through for the one that an unexpected reply answers: more than a client sends ahead, and few
+/// enough that replies that answer nothing cost little.
+const MAX_SEARCHED: usize = 256;
 
 /// A frontend message that the backend answers, or that changes what it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +45,81 @@ impl Request {
     pub const fn ends_with_ready(self) -> bool {
         matches!(self, Self::Sync | Self::Query | Self::FunctionCall)
     }
+
+    /// Whether a backend message, by its tag, can be the first reply to it.
+    const fn begins_with(self, tag: u8) -> bool {
+        match self {
+            Self::Parse => tag == b'1',
+            Self::DescribeStatement => tag == b't',
+            Self::Bind => tag == b'2',
+            Self::DescribePortal => matches!(tag, b'T' | b'n'),
+            Self::Execute => matches!(tag, b'D' | b'C' | b'I' | b's' | b'G' | b'H'),
+            Self::Close => tag == b'3',
+            Self::Query => matches!(tag, b'T' | b'C' | b'I' | b'G' | b'H' | b'W'),
+            Self::FunctionCall => tag == b'V',
+            Self::Sync => tag == b'Z',
+            Self::CopyEnd => false,
+        }
+    }
+
+    /// Whether a backend message, by its tag, can be the next reply to it.
+    const fn goes_on_with(self, progress: Progress, tag: u8) -> bool {
+        match (self, progress) {
+            (_, Progress::Failed) => false,
+            (Self::Query, Progress::Begun) => self.begins_with(tag) || matches!(tag, b'D' | b'd' | b'c'),
+            (Self::Execute, _) => self.begins_with(tag) || matches!(tag, b'd' | b'c'),
+            (Self::DescribeStatement, _) => matches!(tag, b't' | b'T' | b'n'),
+            (Self::FunctionCall, Progress::Begun | Progress::Ended) => false,
+            _ => self.begins_with(tag),
+        }
+    }
+
+    /// The replies of which one is to come first, ErrorResponse aside.
+    const fn first_replies(self) -> &'static str {
+        match self {
+            Self::Parse => "ParseComplete",
+            Self::DescribeStatement => "ParameterDescription",
+            Self::Bind => "BindComplete",
+            Self::DescribePortal => "RowDescription or NoData",
+            Self::Execute => "DataRow, CommandComplete, EmptyQueryResponse, PortalSuspended or a COPY response",
+            Self::Close => "CloseComplete",
+            Self::Query => "RowDescription, CommandComplete, EmptyQueryResponse or a COPY response",
+            Self::FunctionCall => "FunctionCallResponse",
+            Self::Sync | Self::CopyEnd => "ReadyForQuery",
+        }
+    }
+
+    /// The replies of which one is to come next, ErrorResponse aside.
+    const fn next_replies(self, progress: Progress) -> &'static str {
+        match (self, progress) {
+            (Self::Query | Self::FunctionCall, Progress::Ended) | (_, Progress::Failed) => "ReadyForQuery",
+            (Self::Query | Self::Execute, Progress::Begun) => "DataRow, CopyData or CommandComplete",
+            (Self::DescribeStatement, Progress::Begun) => "RowDescription or NoData",
+            _ => self.first_replies(),
+        }
+    }
+}
+
+/// How far the request at the head of the queue was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    /// Not at all.
+    #[default]
+    Waits,
+    /// A reply came, and its end did not.
+    Begun,
+    /// Its end came, or that of one of its statements.
+    Ended,
+    /// An error came.
+    Failed,
+}
+
+/// Whether a backend message answers a request, by its tag: it does not come by itself, as errors may that end a session.
+const fn is_answer(tag: u8) -> bool {
+    matches!(
+        tag,
+        b'1' | b'2' | b'3' | b'C' | b'D' | b'G' | b'H' | b'I' | b'T' | b'V' | b'W' | b'c' | b'd' | b'n' | b's' | b't'
+    )
 }
 
 /// The queue. With each request goes what it is about.
@@ -58,6 +138,14 @@ pub struct Pending<A> {
     copies_in: usize,
     /// COPY FROM STDIN is under way: "the backend will ignore Sync and Flush" until it ends.
     copying_in: bool,
+    /// How far the head of the queue was answered.
+    progress: Progress,
+    /// Whether something was answered of what the next ReadyForQuery ends.
+    is_cycle_answered: bool,
+    /// Whether a reply came of which no request was found that it answers, since the last ReadyForQuery.
+    is_astray: bool,
+    /// Whether all was seen since the session began, so that what does not fit is the fault of who sent it.
+    is_complete: bool,
     /// Requests were not seen, or replies: which reply is whose cannot be known.
     uncertain: bool,
     /// Replies were lost, not only requests.
@@ -66,6 +154,27 @@ pub struct Pending<A> {
     given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
     habit: Habit,
+    /// Of what was sent while it was uncertain: the request that TCP's numbers may tie to the next reply.
+    tie: Option<Tie>,
+    /// How many requests were queued when the last loss of requests was found.
+    lost_behind: u64,
+    /// How the protocol was broken, until it is asked for.
+    misfit: Option<Misfit>,
+}
+
+/// A request that begins what ReadyForQuery ends, sent when its client had received all that the server had sent.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    /// The ordinal of the request.
+    id: u64,
+    /// Whether the requests up to the one that ReadyForQuery ends were seen.
+    is_whole: bool,
+    /// The number that the first byte of its reply has.
+    reply_seq: u32,
+    /// The number behind the last byte of what was seen of the requests.
+    end_seq: u32,
+    /// Whether the reply that comes now begins there, and its server had received the requests.
+    is_met: bool,
 }
 
 /// Whether a client waits for its answers.
@@ -106,7 +215,7 @@ pub enum Fate {
     Failed,
     /// It was ignored, for one before it has failed.
     Skipped,
-    /// Its answer was lost, or cannot be told from others.
+    /// Its answer was lost, or never came, or cannot be told from others.
     Unknown,
 }
 
@@ -117,6 +226,19 @@ pub struct Attribution {
     pub query: Option<u64>,
     /// Microseconds since the request that this answers.
     pub elapsed_us: Option<u64>,
+    /// Whether an end of the request that this answers came before it: a ReadyForQuery alone ends nothing.
+    pub has_ended: bool,
+}
+
+/// A reply that did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// How the protocol was broken.
+    pub what: Breach,
+    /// The replies of which one was to come.
+    pub wanted: Option<&'static str>,
+    /// The queries that are hit, the first and the last.
+    pub queries: Option<(u64, u64)>,
 }
 
 /// Where a request was put.
@@ -124,8 +246,8 @@ pub struct Attribution {
 pub enum Place {
     /// It waits, and has this ordinal.
     Waits(u64),
-    /// The backend ignores it, for an error was sent.
-    Skipped,
+    /// The backend ignores it, for an error was sent. It has an ordinal all the same.
+    Skipped(u64),
     /// It needs no place: a Sync in the midst of a COPY.
     None,
     /// Too many wait already.
@@ -142,10 +264,17 @@ impl<A> Default for Pending<A> {
             skipping: false,
             copies_in: 0,
             copying_in: false,
+            progress: Progress::default(),
+            is_cycle_answered: false,
+            is_astray: false,
+            is_complete: true,
             uncertain: false,
             replies_lost: false,
             given_up: None,
             habit: Habit::default(),
+            tie: None,
+            lost_behind: 0,
+            misfit: None,
         }
     }
 }
@@ -153,7 +282,7 @@ impl<A> Default for Pending<A> {
 impl<A: Default> Pending<A> {
     /// A queue of a connection that began before the capture.
     pub fn midstream() -> Self {
-        Self { uncertain: true, ..Self::default() }
+        Self { uncertain: true, is_complete: false, ..Self::default() }
     }
 
     /// Takes a request. What is found out about earlier ones is given to `settle`.
@@ -181,14 +310,14 @@ impl<A: Default> Pending<A> {
             return (query, Place::TooMany);
         }
         self.begin_cycle(settle);
-        if self.skipping {
-            return (query, Place::Skipped);
-        }
-        if request == Request::CopyEnd && self.queue.is_empty() {
+        if request == Request::CopyEnd && self.queue.is_empty() && !self.skipping {
             return (query, Place::None);
         }
         self.requests += 1;
         let id = self.requests;
+        if self.skipping {
+            return (query, Place::Skipped(id));
+        }
         let order = query.unwrap_or(self.queries + 1);
         self.queue.push_back(Expected { id, request, query, at, about: A::default(), order });
         (query, Place::Waits(id))
@@ -322,7 +451,156 @@ impl<A: Default> Pending<A> {
         own.filter(|request| *request == Request::CopyEnd).count() > self.copies_in
     }
 
-    /// Takes a backend message, by its tag. What it settles is given to `settle`.
+    /// Whether the backend drops COPY data that comes now, and the end of it: none is under way any more, or yet.
+    pub fn drops_copy_data(&self) -> bool {
+        let has_failed = |head: &Expected<A>| {
+            self.queue.len() == 1 && head.request == Request::Query && self.progress == Progress::Failed
+        };
+        self.is_complete
+            && !self.uncertain
+            && self.given_up.is_none()
+            && (self.skipping || self.queue.front().is_none_or(has_failed))
+    }
+
+    /// The session is ready for the first time. No request has caused that, though some may have been sent already.
+    pub fn begin(&mut self) {
+        if self.queue.is_empty() {
+            (self.uncertain, self.replies_lost) = (false, false);
+        }
+    }
+
+    /// Moves the queue on to the request that a backend message answers, where that is not the head: then those before it never
+    /// will be, or TCP's numbers have told which it is. False where it answers none.
+    #[inline(always)]
+    pub fn align(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
+        if self.tie.is_some() && (is_answer(tag) || matches!(tag, b'E' | b'Z')) {
+            self.resolve_tie(tag, settle);
+        }
+        if self.uncertain || !is_answer(tag) {
+            return true;
+        }
+        match self.queue.front() {
+            Some(head) if head.request.goes_on_with(self.progress, tag) => true,
+            None if !self.is_complete => true,
+            _ => self.realign(tag, settle),
+        }
+    }
+
+    /// Finds the request that a reply answers which is not the head's. A server or a pooler that swallows requests mostly swallows
+    /// all that ReadyForQuery ends together.
+    #[cold]
+    fn realign(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
+        if !self.is_complete {
+            // It may be a request that was not seen.
+            self.uncertain = true;
+            return true;
+        }
+        if self.is_astray {
+            return false;
+        }
+        let requests = || self.queue.iter().map(|expected| expected.request).take(MAX_SEARCHED).enumerate();
+        let cycle_end = requests().find(|(_, request)| request.ends_with_ready()).map_or(MAX_SEARCHED, |(end, _)| end);
+        let within = || requests().skip(1).take(cycle_end).find(|(_, request)| request.begins_with(tag));
+        let beyond = || {
+            let mut is_first = false;
+            requests().skip(cycle_end).find(|(_, request)| {
+                let was_first = std::mem::replace(&mut is_first, request.ends_with_ready());
+                was_first && request.begins_with(tag)
+            })
+        };
+        let is_cycle_answered = self.is_cycle_answered;
+        let found = if is_cycle_answered { within().or_else(beyond) } else { beyond().or_else(within) };
+        let is_ending = matches!(tag, b'C' | b'I' | b's');
+        let head = self.queue.front();
+        let what = match (found, head.map(|head| head.request)) {
+            (Some(_), _) => Breach::NoEnding,
+            (None, None | Some(Request::Sync)) if is_ending => Breach::TwoEndings,
+            _ => Breach::WrongReply,
+        };
+        let wanted = head.map(|head| head.request.next_replies(self.progress));
+        let count = found.map_or(0, |(index, _)| index);
+        let hit = self.queue.iter().take(count.max(1)).filter_map(|expected| expected.query);
+        let queries = hit.clone().next().zip(hit.last());
+        self.misfit = Some(Misfit { what, wanted, queries });
+        self.is_astray = found.is_none();
+        self.drain(count, &mut |expected, _| settle(expected, Fate::Unknown));
+        found.is_some()
+    }
+
+    /// How many requests were queued, where it is not known which replies are whose: what [`Self::tie`] asks for.
+    pub fn uncertain_behind(&self) -> Option<u64> {
+        (self.uncertain && self.given_up.is_none()).then_some(self.requests)
+    }
+
+    /// Ties the first request that was queued behind so many others to the reply that begins at `reply_seq`, the sequence number up to
+    /// which its client had acknowledged. Behind the requests, `end_seq` is next.
+    pub fn tie(&mut self, behind: u64, reply_seq: u32, end_seq: u32) {
+        if !self.uncertain || self.requests == behind {
+            return;
+        }
+        let is_whole = self.queue.back().is_some_and(|last| last.request.ends_with_ready());
+        if let Some(tie) = &mut self.tie {
+            if !tie.is_whole {
+                (tie.end_seq, tie.is_whole) = (end_seq, is_whole);
+            }
+            return;
+        }
+        let first = self.queue.partition_point(|expected| expected.id <= behind);
+        let mut is_first = first
+            .checked_sub(1)
+            .and_then(|before| self.queue.get(before))
+            .is_none_or(|last| last.request.ends_with_ready());
+        let begins = |expected: &&Expected<A>| {
+            let was_first = std::mem::replace(&mut is_first, expected.request.ends_with_ready());
+            was_first
+                || matches!(expected.request, Request::Query | Request::FunctionCall)
+                || expected.id == self.lost_behind + 1
+        };
+        if let Some(id) = self.queue.iter().skip(first).find(begins).map(|expected| expected.id) {
+            self.tie = Some(Tie { id, is_whole, reply_seq, end_seq, is_met: false });
+        }
+    }
+
+    /// Takes the numbers of a segment of the server's: where the message has that it begins with, if it begins with one, and what it
+    /// acknowledges.
+    pub const fn meet(&mut self, begins_at: Option<u32>, ack: u32) {
+        if let Some(tie) = &mut self.tie
+            && !tie.is_met
+        {
+            tie.is_met = match begins_at {
+                Some(seq) => seq == tie.reply_seq && ack.wrapping_sub(tie.end_seq).cast_signed() >= 0,
+                None => false,
+            };
+            if !tie.is_met {
+                self.tie = None;
+            }
+        }
+    }
+
+    /// What is to be read next may not be the beginning of a reply.
+    pub const fn untie(&mut self) {
+        self.tie = None;
+    }
+
+    /// The first reply has come behind a request that may be tied to it.
+    #[cold]
+    fn resolve_tie(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) {
+        let Some(tie) = self.tie.take().filter(|tie| tie.is_met && self.uncertain) else { return };
+        let index = self.queue.partition_point(|expected| expected.id < tie.id);
+        let Some(expected) = self.queue.get(index) else { return };
+        if expected.request.begins_with(tag) || tag == b'E' {
+            self.drain(index, settle);
+            (self.uncertain, self.replies_lost) = (false, false);
+            (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+        }
+    }
+
+    /// How the protocol was broken, since this was asked last.
+    pub const fn take_misfit(&mut self) -> Option<Misfit> {
+        self.misfit.take()
+    }
+
+    /// Takes a backend message, by its tag, for which the queue is [aligned](Self::align). What it settles is given to `settle`.
     #[inline(always)]
     pub fn reply(&mut self, tag: u8, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         if tag == b'Z' {
@@ -332,10 +610,11 @@ impl<A: Default> Pending<A> {
         let attribution = if self.uncertain {
             Attribution::default()
         } else {
-            Attribution { query: head.query, elapsed_us: Some(at.micros_since(head.at)) }
+            Attribution { query: head.query, elapsed_us: Some(at.micros_since(head.at)), has_ended: false }
         };
         let head = head.request;
         self.copies_in += usize::from(tag == b'G');
+        self.is_cycle_answered |= is_answer(tag) || tag == b'E';
         use Request as R;
         match (tag, head) {
             (b'1', R::Parse)
@@ -349,9 +628,9 @@ impl<A: Default> Pending<A> {
             }
             (b't', R::DescribeStatement)
             | (b'D' | b'H' | b'd' | b'c', R::Execute)
-            | (b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'W' | b'd' | b'c' | b'E', R::Query)
-            | (b'V' | b'E', R::FunctionCall)
-            | (b'E', R::Sync) => {}
+            | (b'T' | b'D' | b'G' | b'H' | b'W' | b'd' | b'c', R::Query) => self.progress = Progress::Begun,
+            (b'C' | b'I', R::Query) | (b'V', R::FunctionCall) => self.progress = Progress::Ended,
+            (b'E', R::Query | R::FunctionCall | R::Sync) => self.progress = Progress::Failed,
             // NoticeResponse and ParameterStatus come at any time, but mostly from what is being executed.
             (b'N' | b'S', _) => return Attribution { elapsed_us: None, ..attribution },
             // NotificationResponse comes from elsewhere. The rest answers nothing that was asked: requests were lost.
@@ -363,28 +642,52 @@ impl<A: Default> Pending<A> {
     /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
     fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         self.copying_in = false;
+        self.is_astray = false;
         if let Some(given_up) = self.given_up {
             self.given_up = given_up.checked_sub(1).filter(|left| *left > 0);
             self.uncertain = self.given_up.is_some();
             return Attribution::default();
         }
         let ended = self.queue.iter().position(|expected| expected.request.ends_with_ready());
-        let attribution = match ended.and_then(|index| self.queue.get(index)) {
-            Some(expected) if !self.uncertain => {
-                Attribution { query: expected.query, elapsed_us: Some(at.micros_since(expected.at)) }
+        let expected = ended.and_then(|index| Some((index, self.queue.get(index)?)));
+        let mut attribution = Attribution::default();
+        let mut was_answered = true;
+        if !self.uncertain {
+            if let Some((index, expected)) = expected {
+                let has_ended = index == 0 && matches!(self.progress, Progress::Ended | Progress::Failed);
+                let (query, elapsed_us) = (expected.query, Some(at.micros_since(expected.at)));
+                attribution = Attribution { query, elapsed_us, has_ended };
+                was_answered = has_ended || index == 0 && expected.request == Request::Sync;
             }
-            _ => Attribution::default(),
-        };
+            if (!was_answered || ended.is_none()) && self.is_complete {
+                self.misfit = Some(self.early_ready(ended));
+            }
+        }
         if let Some(index) = ended {
             // Those that were left have no answer that could be seen.
             self.drain(index, &mut |expected, _| settle(expected, Fate::Unknown));
-            self.drain(1, settle);
+            self.drain(1, &mut |expected, fate| settle(expected, if was_answered { fate } else { Fate::Unknown }));
+            self.is_cycle_answered = false;
+            // What did not fit may have been of a request that was not seen.
+            self.uncertain |= !was_answered && !self.is_complete;
         }
         if self.queue.is_empty() {
             // Nothing is under way on either side: from here on the queue is right.
             (self.uncertain, self.replies_lost) = (false, false);
         }
         attribution
+    }
+
+    /// A ReadyForQuery that came before what it ends, at this place in the queue, was answered; or that ends nothing.
+    #[cold]
+    fn early_ready(&self, ended: Option<usize>) -> Misfit {
+        let head = self.queue.front();
+        let hit = self.queue.iter().take(ended.map_or(1, |index| index + 1)).filter_map(|expected| expected.query);
+        Misfit {
+            what: if ended.is_some() { Breach::NoEnding } else { Breach::UnsolicitedReady },
+            wanted: head.map(|head| head.request.next_replies(self.progress)),
+            queries: hit.clone().next().zip(hit.last()),
+        }
     }
 
     /// A Sync that was sent before the COPY began is among what the backend ignores.
@@ -428,7 +731,7 @@ impl<A: Default> Pending<A> {
         let fate = if self.uncertain { Fate::Unknown } else { Fate::Answered };
         for _ in 0..count {
             let Some(expected) = self.queue.pop_front() else { break };
-            self.copies_in = 0;
+            (self.copies_in, self.progress) = (0, Progress::Waits);
             settle(expected, fate);
         }
         while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
@@ -438,6 +741,8 @@ impl<A: Default> Pending<A> {
 
     /// All requests that wait were answered, in ways that are not known.
     pub fn miss(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+        self.is_complete = false;
+        self.tie = None;
         self.drain(self.queue.len(), &mut |expected, _| settle(expected, Fate::Unknown));
     }
 
@@ -445,7 +750,8 @@ impl<A: Default> Pending<A> {
     pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
         let ready = self.queue.iter().filter(|expected| expected.request.ends_with_ready()).count() as u64;
         self.given_up = Some(self.given_up.unwrap_or_default() + ready);
-        self.uncertain = true;
+        (self.uncertain, self.is_complete) = (true, false);
+        self.tie = None;
         self.drain(self.queue.len(), settle);
         self.queue = VecDeque::new();
     }
@@ -463,10 +769,14 @@ impl<A: Default> Pending<A> {
     /// Bytes of the client's requests, or of the server's replies, were lost: until everything sent has been answered, no
     /// reply is attributed.
     pub fn lose(&mut self, requests: bool) {
-        self.uncertain = true;
+        (self.uncertain, self.is_complete) = (true, false);
         self.replies_lost |= !requests;
         self.skipping = false;
         self.copying_in = false;
+        self.tie = None;
+        if requests {
+            self.lost_behind = self.requests;
+        }
     }
 
     /// Whether replies cannot be attributed.

@@ -6,7 +6,7 @@ use super::budget::Share;
 use super::effects;
 use super::execution::{Execution, Protocol};
 use super::meaning::{Meaning, Seen, Subject};
-use super::names::Known;
+use super::names::{Known, Names};
 use super::pending::{Pending, Place, Request};
 use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
@@ -68,23 +68,25 @@ impl Taken<'_> {
         }
     }
 
-    /// Its ordinal, where it waits for a reply.
-    const fn id(&self) -> Option<u64> {
-        if let Place::Waits(id) = self.place { Some(id) } else { None }
+    /// Gives a name a meaning, or takes it, as far as the requests behind this one see it.
+    fn send<T>(place: Place, names: &mut Names<T>, name: &[u8], meaning: Option<Arc<T>>) {
+        match place {
+            Place::Waits(id) => names.send(name, id, meaning),
+            Place::Skipped(id) => names.send_skipped(name, id, meaning),
+            Place::None | Place::TooMany => {}
+        }
     }
 
     fn is_about(&mut self, about: About) {
-        if self.id().is_some() {
+        if matches!(self.place, Place::Waits(_)) {
             self.pending.is_about(about);
         }
     }
 
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
         let statement = self.statements.parse(self.kept, parse, is_cut);
-        if let Some(id) = self.id() {
-            self.statements.prepared.send(statement.name().0, id, Some(Arc::clone(&statement)));
-            self.statements.make_room(self.kept);
-        }
+        Self::send(self.place, &mut self.statements.prepared, statement.name().0, Some(Arc::clone(&statement)));
+        self.statements.make_room(self.kept);
         if let Some(execution) = &mut self.execution {
             execution.statement = Some(Arc::clone(&statement));
         }
@@ -94,10 +96,8 @@ impl Taken<'_> {
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
         let portal = self.statements.bind(self.kept, bind, wants_values);
         self.meaning.subject = Subject::Portal(Arc::clone(&portal));
-        if let Some(id) = self.id() {
-            self.statements.portals.send(portal.name().0, id, Some(Arc::clone(&portal)));
-            self.statements.make_room(self.kept);
-        }
+        Self::send(self.place, &mut self.statements.portals, portal.name().0, Some(Arc::clone(&portal)));
+        self.statements.make_room(self.kept);
         if let Some(execution) = &mut self.execution {
             execution.is_midstream |= portal.is_statement_unknown();
             execution.portal = Some(Arc::clone(&portal));
@@ -144,21 +144,18 @@ impl Taken<'_> {
     }
 
     fn close(&mut self, target: &Target<'_>) {
-        let Some(id) = self.id() else { return };
         let name = target.name.kept();
         match target.kind {
-            TargetKind::Statement => self.statements.prepared.send(name.get().0, id, None),
-            TargetKind::Portal => self.statements.portals.send(name.get().0, id, None),
+            TargetKind::Statement => Self::send(self.place, &mut self.statements.prepared, name.get().0, None),
+            TargetKind::Portal => Self::send(self.place, &mut self.statements.portals, name.get().0, None),
         }
         self.is_about(About::Name(target.kind, name.into_owned().into()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
-        if let Some(id) = self.id() {
-            // "Note that a simple Query message also destroys the unnamed statement", and the unnamed portal.
-            self.statements.prepared.send(b"", id, None);
-            self.statements.portals.send(b"", id, None);
-        }
+        // "Note that a simple Query message also destroys the unnamed statement", and the unnamed portal.
+        Self::send(self.place, &mut self.statements.prepared, b"", None);
+        Self::send(self.place, &mut self.statements.portals, b"", None);
         let sql = if let Some(Message::Query(query)) = message { Some(query.query.text) } else { None };
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Simple);

@@ -34,12 +34,10 @@ pub struct Statement {
     text: Option<TextId>,
     /// The types of parameters, as far as Parse says them.
     declared: KeptList,
-    /// The types of parameters that the server has told.
+    /// The types of parameters that the server has told. As those of the columns, they are of this statement alone: between two that
+    /// are parsed with the same SQL, another connection may have given a column another type.
     described: OnceLock<(KeptList, Share)>,
     row: OnceLock<Arc<Row>>,
-    /// The one that had the name before, with the same SQL and the same declared types, where the server has described it.
-    /// Drivers that keep no statements describe one, and parse it again to execute it.
-    same: Option<Arc<Statement>>,
     share: Option<Share>,
 }
 
@@ -57,24 +55,12 @@ impl Statement {
     /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
     /// server.
     pub fn parameter_types(&self) -> Types<'_> {
-        let described = self.described.get().or_else(|| self.same.as_ref()?.described.get());
-        Types::from_oids(&described.map_or(&self.declared, |(described, _)| described).get())
+        Types::from_oids(&self.described.get().map_or(&self.declared, |(described, _)| described).get())
     }
 
     /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
     pub fn row(&self) -> Option<&RowShape> {
-        self.row.get().or_else(|| self.same.as_ref()?.row.get()).map(|row| &row.shape)
-    }
-
-    /// What stands for a statement that is parsed again with the same SQL and the same declared types.
-    fn described(before: Arc<Self>, text: Option<TextId>, parse: &Parse<'_>) -> Option<Arc<Self>> {
-        if text.is_none() || before.text != text || !before.declared.is(&parse.parameter_types) {
-            None
-        } else if before.described.get().is_some() || before.row.get().is_some() {
-            Some(before)
-        } else {
-            before.same.clone()
-        }
+        self.row.get().map(|row| &row.shape)
     }
 }
 
@@ -203,14 +189,11 @@ impl Statements {
         let name = parse.statement.kept();
         let size = name.len() + parse.parameter_types.as_bytes().len();
         let share = self.room(size);
-        let before = self.prepared.get(&name).get().cloned();
-        let same = before.and_then(|before| Statement::described(before, text, parse));
         kept.statements.fill(|statement| {
             statement.name.set(name.get());
             statement.text = text;
             statement.described.take();
             statement.row.take();
-            statement.same = same;
             statement.declared.clear();
             if share.is_some() {
                 statement.declared.keep(&parse.parameter_types);
@@ -299,6 +282,12 @@ impl Statements {
         if self.portals.len() > MAX_NAMES {
             kept.forgotten += self.portals.forget_oldest() as u64;
         }
+    }
+
+    /// What comes from here on is not ignored by the server, as it was behind an error.
+    pub(super) fn end_skipped(&mut self) {
+        self.prepared.end_skipped();
+        self.portals.end_skipped();
     }
 
     /// What any name stands for is not known any more.

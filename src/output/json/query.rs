@@ -12,7 +12,7 @@ impl LineWriter {
         let QueryRecord { ts, conn, client, server, query, packet, started, user, database, application, .. } = record;
         let QueryRecord { protocol, sql, statement, portal, function_oid, params, command, rows, .. } = record;
         let QueryRecord { bytes_in, bytes_out, outcome, error, canceled_by, parse_us, bind_us, .. } = record;
-        let QueryRecord { first_row_us, last_row_us, total_us, tx, flags, .. } = record;
+        let QueryRecord { first_row_us, last_row_us, total_us, tx, violation, flags, .. } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, *ts);
         let kept = self.connections.get(*conn, client, server);
@@ -86,6 +86,9 @@ impl LineWriter {
         if let Some(tx) = tx {
             put(out, br#","tx":"#);
             transaction_status(out, *tx)?;
+        }
+        if let Some(violation) = violation {
+            member(out, "violation", violation)?;
         }
         if !flags.is_empty() {
             member(out, "flags", flags)?;

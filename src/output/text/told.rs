@@ -15,6 +15,7 @@ use crate::pg::text::Text;
 use crate::record::session::{End, Side, State};
 use crate::record::{QueryRecord, SessionRecord};
 use crate::session::execution::Outcome;
+use crate::session::violation::Violation;
 
 /// Writes an executed request: its SQL, what came of it, and how long it took.
 pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result<()> {
@@ -54,6 +55,7 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
         }
     }
     oddities(line, record.flags, 0)?;
+    violation(line, record.violation)?;
     identity(line, record.user, record.database)?;
     match record.total_us {
         Some(total) => line.aside(Paint::DIM, format_args!("q{} {}", record.query, Elapsed(total))),
@@ -122,6 +124,7 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
         }
     }
     oddities(line, record.flags, 0)?;
+    violation(line, record.violation)?;
     identity(line, record.user, record.database)?;
     let elapsed = record.ended.as_ref().map(|ended| ended.duration_us).or(record.ready_us);
     if let Some(elapsed) = elapsed {
@@ -149,6 +152,19 @@ fn tls(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Result<()> {
         line.item(format_args!("not decrypted"))?;
     }
     Ok(())
+}
+
+/// Writes how the protocol was broken.
+fn violation(line: &mut Line<'_>, violation: Option<Violation>) -> io::Result<()> {
+    match violation {
+        Some(Violation { wanted: Some(wanted), had, packet, .. }) => {
+            line.aside(Paint::RED, format_args!("wanted {wanted}, had {had} (packet {packet})"))
+        }
+        Some(Violation { wanted: None, had, packet, .. }) => {
+            line.aside(Paint::RED, format_args!("unsolicited {had} (packet {packet})"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn identity(line: &mut Line<'_>, user: Option<Text<'_>>, database: Option<Text<'_>>) -> io::Result<()> {
