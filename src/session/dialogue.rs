@@ -348,6 +348,8 @@ impl Dialogue {
             let sql =
                 if effects::needs_text(tag) { self.executed(shared).map(|sql| sql.kept().into_owned()) } else { None };
             effects::apply(tag, sql.as_ref().map(|sql| sql.get()), &mut self.statements, &mut shared.kept);
+        } else {
+            self.statements.grow_old();
         }
         if let Some(About::Sql(sql)) = self.pending.head_mut().map(|head| &mut head.about) {
             let rest = sql.text.get().0.get(sql.now..).unwrap_or_default();

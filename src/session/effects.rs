@@ -43,6 +43,12 @@ pub(super) const fn needs_text(tag: &[u8]) -> bool {
     matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
 }
 
+/// Whether a command tag is that of a statement that changes no table, view or type, and no setting by which names are found.
+fn is_query(tag: &[u8]) -> bool {
+    let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
+    matches!(word, b"SELECT" | b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" | b"FETCH" | b"MOVE" | b"BEGIN" | b"SHOW")
+}
+
 /// The statement of a text that has one.
 pub(super) fn only(Text(sql, encoding): Text<'_>) -> Option<Text<'_>> {
     let mut ranges = statement::split(sql);
@@ -55,6 +61,9 @@ pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statemen
     let encoding = sql.map(|sql| sql.1).unwrap_or_default();
     let text = |part| Text(part, encoding);
     let statement = || sql.map(|sql| Statement::of(sql.0));
+    if !is_query(tag) {
+        statements.grow_old();
+    }
     match tag {
         b"DEALLOCATE ALL" => statements.prepared.clear(|_| false),
         b"CLOSE CURSOR ALL" => statements.portals.clear(|_| false),

@@ -761,6 +761,11 @@ impl<A: Default> Pending<A> {
         self.queue.len()
     }
 
+    /// Whether the request that was taken last waits, and is the only one.
+    pub fn waits_alone(&self, place: Place) -> bool {
+        matches!(place, Place::Waits(_)) && self.queue.len() == 1 && !self.uncertain
+    }
+
     /// How many bytes the queue takes.
     pub fn held(&self) -> usize {
         self.queue.capacity() * size_of::<Expected<A>>()

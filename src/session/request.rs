@@ -84,7 +84,8 @@ impl Taken<'_> {
     }
 
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
-        let statement = self.statements.parse(self.kept, parse, is_cut);
+        let is_next = self.pending.waits_alone(self.place);
+        let statement = self.statements.parse(self.kept, parse, is_cut, is_next);
         Self::send(self.place, &mut self.statements.prepared, statement.name().0, Some(Arc::clone(&statement)));
         self.statements.make_room(self.kept);
         if let Some(execution) = &mut self.execution {

@@ -34,10 +34,14 @@ pub struct Statement {
     text: Option<TextId>,
     /// The types of parameters, as far as Parse says them.
     declared: KeptList,
-    /// The types of parameters that the server has told. As those of the columns, they are of this statement alone: between two that
-    /// are parsed with the same SQL, another connection may have given a column another type.
+    /// The types of parameters that the server has told.
     described: OnceLock<(KeptList, Share)>,
     row: OnceLock<Arc<Row>>,
+    /// The [age](Statements::age) in which the server described it first.
+    described_in: OnceLock<u64>,
+    /// The one that had the name before, with the same SQL and the same declared types, which the server has described in the same
+    /// age. Drivers that keep no statements describe one, and parse it again to execute it.
+    same: Option<Arc<Statement>>,
     share: Option<Share>,
 }
 
@@ -55,12 +59,23 @@ impl Statement {
     /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
     /// server.
     pub fn parameter_types(&self) -> Types<'_> {
-        Types::from_oids(&self.described.get().map_or(&self.declared, |(described, _)| described).get())
+        let described = self.described.get().or_else(|| self.same.as_ref()?.described.get());
+        Types::from_oids(&described.map_or(&self.declared, |(described, _)| described).get())
     }
 
     /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
     pub fn row(&self) -> Option<&RowShape> {
-        self.row.get().map(|row| &row.shape)
+        self.row.get().or_else(|| self.same.as_ref()?.row.get()).map(|row| &row.shape)
+    }
+
+    /// What stands for a statement that is parsed again, in an age, with the same SQL and the same declared types.
+    fn described(before: Arc<Self>, text: Option<TextId>, parse: &Parse<'_>, age: u64) -> Option<Arc<Self>> {
+        if text.is_none() || before.text != text || !before.declared.is(&parse.parameter_types) {
+            return None;
+        }
+        // One that has another stands for nothing itself, so that they are no chain.
+        let described = before.same.as_ref().map_or(&before, |same| same);
+        (described.described_in.get() == Some(&age)).then(|| Arc::clone(described))
     }
 }
 
@@ -168,6 +183,10 @@ pub struct Statements {
     /// Portals by name.
     pub(super) portals: Names<Portal>,
     budget: Budget,
+    /// Counts when it may have changed what types a statement has: a transaction ended, with the locks that it held, or the
+    /// session itself did something that is no query. While neither has happened, nobody can have altered a table, view or
+    /// type that a statement of the transaction was parsed with (PostgreSQL documentation, "Explicit Locking").
+    age: u64,
     /// The columns that were described last.
     last_row: Option<Arc<Row>>,
 }
@@ -175,7 +194,7 @@ pub struct Statements {
 impl Statements {
     /// None; all of them where the connection was seen from its beginning.
     pub fn new(is_complete: bool, budget: Budget) -> Self {
-        Self { prepared: Names::new(is_complete), portals: Names::new(is_complete), budget, last_row: None }
+        Self { prepared: Names::new(is_complete), portals: Names::new(is_complete), budget, age: 0, last_row: None }
     }
 
     /// The room that the connection has.
@@ -183,17 +202,22 @@ impl Statements {
         &self.budget
     }
 
-    /// The statement that a Parse makes. Where its end was not seen, neither was all of its SQL.
-    pub fn parse(&mut self, kept: &mut Kept, parse: &Parse<'_>, is_cut: bool) -> Arc<Statement> {
+    /// The statement that a Parse makes. Where its end was not seen, neither was all of its SQL. Whether it `is_next`: no request
+    /// waits that the server executes before it.
+    pub fn parse(&mut self, kept: &mut Kept, parse: &Parse<'_>, is_cut: bool, is_next: bool) -> Arc<Statement> {
         let text = if is_cut { None } else { kept.texts.keep(parse.query.text) };
         let name = parse.statement.kept();
         let size = name.len() + parse.parameter_types.as_bytes().len();
         let share = self.room(size);
+        let before = if is_next { self.prepared.get(&name).get().cloned() } else { None };
+        let same = before.and_then(|before| Statement::described(before, text, parse, self.age));
         kept.statements.fill(|statement| {
             statement.name.set(name.get());
             statement.text = text;
             statement.described.take();
             statement.row.take();
+            statement.described_in.take();
+            statement.same = same;
             statement.declared.clear();
             if share.is_some() {
                 statement.declared.keep(&parse.parameter_types);
@@ -319,6 +343,7 @@ impl Statements {
 
     /// Takes the columns of a statement's rows.
     pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
+        statement.described_in.get_or_init(|| self.age);
         if statement.row.get().is_none()
             && let Some(row) = self.describe_rows(description)
         {
@@ -356,6 +381,7 @@ impl Statements {
 
     /// Takes the types of a statement's parameters.
     pub fn describe_parameters(&self, statement: &Statement, types: &List<'_, Oid>) {
+        statement.described_in.get_or_init(|| self.age);
         if statement.described.get().is_none()
             && !statement.declared.is(types)
             && let Some(share) = self.room(types.as_bytes().len())
@@ -394,8 +420,14 @@ impl Statements {
         self.make_room(kept);
     }
 
+    /// What types statements have that are parsed from here on is to be told anew.
+    pub(super) const fn grow_old(&mut self) {
+        self.age += 1;
+    }
+
     /// "… portals … are destroyed at the end of the current transaction", but for cursors WITH HOLD.
     pub(super) fn end_transaction(&mut self) {
+        self.grow_old();
         self.portals.clear(|portal| portal.is_held);
     }
 }
