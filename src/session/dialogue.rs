@@ -294,11 +294,25 @@ impl Dialogue {
     /// Finds the request that a reply answers. False where it answers none.
     #[inline(always)]
     fn align(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> bool {
+        if self.pending.is_tying() {
+            self.resolve_tie(tag, seen, shared);
+        }
         let Self { pending, statements, executions, .. } = self;
         let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
         let answers = pending.align(tag, settle);
         self.take_misfit(tag, seen);
         answers
+    }
+
+    #[cold]
+    fn resolve_tie(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) {
+        let Self { pending, statements, executions, .. } = self;
+        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
+        let bytes = pending.resolve_tie(tag, seen.size, settle);
+        let query = self.pending.head().and_then(|head| head.query);
+        if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
+            execution.bytes_out += bytes.unwrap_or_default();
+        }
     }
 
     /// Takes note of how the protocol was broken, for the session and for the requests that are hit.

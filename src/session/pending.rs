@@ -175,6 +175,8 @@ struct Tie {
     end_seq: u32,
     /// Whether the reply that comes now begins there, and its server had received the requests.
     is_met: bool,
+    /// Bytes of notices and settings before the reply.
+    bytes: u64,
 }
 
 /// Whether a client waits for its answers.
@@ -470,12 +472,9 @@ impl<A: Default> Pending<A> {
     }
 
     /// Moves the queue on to the request that a backend message answers, where that is not the head: then those before it never
-    /// will be, or TCP's numbers have told which it is. False where it answers none.
+    /// will be. False where it answers none.
     #[inline(always)]
     pub fn align(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
-        if self.tie.is_some() && (is_answer(tag) || matches!(tag, b'E' | b'Z')) {
-            self.resolve_tie(tag, settle);
-        }
         if self.uncertain || !is_answer(tag) {
             return true;
         }
@@ -557,7 +556,7 @@ impl<A: Default> Pending<A> {
                 || expected.id == self.lost_behind + 1
         };
         if let Some(id) = self.queue.iter().skip(first).find(begins).map(|expected| expected.id) {
-            self.tie = Some(Tie { id, is_whole, reply_seq, end_seq, is_met: false });
+            self.tie = Some(Tie { id, is_whole, reply_seq, end_seq, is_met: false, bytes: 0 });
         }
     }
 
@@ -582,17 +581,31 @@ impl<A: Default> Pending<A> {
         self.tie = None;
     }
 
-    /// The first reply has come behind a request that may be tied to it.
+    /// Whether a request waits to be [tied](Self::tie) to a reply.
+    pub const fn is_tying(&self) -> bool {
+        self.tie.is_some()
+    }
+
+    /// Takes the first backend message, of so many bytes, behind a request that may be tied to it. If it is, that is the head from
+    /// now on: gives the bytes of what came before its reply and with it.
     #[cold]
-    fn resolve_tie(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) {
-        let Some(tie) = self.tie.take().filter(|tie| tie.is_met && self.uncertain) else { return };
-        let index = self.queue.partition_point(|expected| expected.id < tie.id);
-        let Some(expected) = self.queue.get(index) else { return };
-        if expected.request.begins_with(tag) || tag == b'E' {
-            self.drain(index, settle);
-            (self.uncertain, self.replies_lost) = (false, false);
-            (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+    pub fn resolve_tie(&mut self, tag: u8, size: u64, settle: &mut impl FnMut(Expected<A>, Fate)) -> Option<u64> {
+        let tie = self.tie.as_mut()?;
+        if matches!(tag, b'N' | b'S' | b'A') {
+            // These come at any time, but the first two mostly from what is being executed.
+            tie.bytes += if tag == b'A' { 0 } else { size };
+            return None;
         }
+        let tie = self.tie.take().filter(|tie| tie.is_met && self.uncertain)?;
+        let index = self.queue.partition_point(|expected| expected.id < tie.id);
+        let request = self.queue.get(index)?.request;
+        if !request.begins_with(tag) && tag != b'E' {
+            return None;
+        }
+        self.drain(index, settle);
+        (self.uncertain, self.replies_lost) = (false, false);
+        (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+        Some(tie.bytes)
     }
 
     /// How the protocol was broken, since this was asked last.
