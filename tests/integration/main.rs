@@ -21,6 +21,7 @@ mod lanes;
 mod live;
 mod live_tls;
 mod loss;
+mod numbers;
 mod oracle;
 mod queries;
 mod redaction;
