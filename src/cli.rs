@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "interface", help_heading = "Live capture")]
     pub(crate) no_promiscuous: bool,
 
-    /// Become this user once the interface is open
+    /// Become this user once the interface and all files are open; files that are created are the user's
     #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
     pub(crate) relinquish_privileges: Option<String>,
 
