@@ -30,8 +30,8 @@
 //! Text that is not valid in the client's encoding is `{"hex": "…"}`. So is text with characters beyond ASCII in EUC_TW,
 //! EUC_JIS_2004, SHIFT_JIS_2004, JOHAB and MULE_INTERNAL, which are not read.
 //!
-//! The lines have a string in place of an integer beyond ±(2^53 − 1): that is for [`crate::output::json`], as with all
-//! numbers. Not so inside `json` and `jsonb`, which are as their sender wrote them.
+//! In a line, an integer beyond ±(2^53 − 1) is a string: the writer of lines sees to that, for values as for all numbers. Not so
+//! inside `json` and `jsonb`, whose numbers are their sender's.
 //!
 //! JSON is a string where common readers would refuse or change it: nested more deeply than a line should be, a surrogate
 //! without its partner, a number beyond the range of a double. Keys that come twice stay, for they are the value.
