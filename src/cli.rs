@@ -245,7 +245,7 @@ Examples:
 Exit codes:
   0  done
   1  the input was cut short or damaged; all that could be read was written
-  2  wrong usage, or something could not be opened";
+  2  wrong usage, or something could not be opened or written";
 
 /// Where servers listen.
 #[derive(Clone, Debug)]
