@@ -30,6 +30,7 @@ mod server_log;
 mod server_text;
 mod sql;
 mod strict;
+mod sweep;
 mod tcp;
 mod threads;
 mod tls;
