@@ -1,10 +1,14 @@
 //! Numbers are exact in every reader: an integer that a double does not hold is a string of its digits.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
 use crate::command;
 use crate::contract;
+use crate::live::announce;
 use crate::wire::{From, Tcp, message, startup};
 
 /// The largest integer that is a number.
@@ -115,6 +119,21 @@ fn a_reader_that_holds_numbers_as_doubles_changes_none() {
         });
     }
     assert!(numbers > 5_000, "{numbers}");
+}
+
+#[test]
+fn lines_pass_through_jq_as_they_are() {
+    let is_exact = |line: &&String| !line.contains(r#""values":[{"n":"#) && !line.contains("1e+300");
+    let lines: Vec<String> =
+        captures::dissect_one("integers/capture.pcap").lines.iter().filter(is_exact).cloned().collect();
+    let jq = Command::new("jq").args(["-c", "."]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut jq) = jq else { return announce("SKIPPED: numbers::lines_pass_through_jq_as_they_are: no jq") };
+    let (mut stdin, text) = (jq.stdin.take().unwrap(), lines.join("\n"));
+    let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+    let passed = String::from_utf8(jq.wait_with_output().unwrap().stdout).unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(passed.lines().eq(&lines), "jq changes a line");
+    assert!(lines.len() > 1_000, "{}", lines.len());
 }
 
 #[test]
