@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "interface", help_heading = "Live capture")]
     pub(crate) no_promiscuous: bool,
 
-    /// Become this user once the interface is open
+    /// Become this user once the interface and all files are open; files that are created are the user's
     #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
     pub(crate) relinquish_privileges: Option<String>,
 
@@ -103,7 +103,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Selection")]
     pub(crate) errors: bool,
 
-    /// Of requests, write only those that took at least this time: 100ms, 2s
+    /// Of requests, write only those that took at least this time: 500us, 100ms, 2s
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Selection")]
     pub(crate) min_duration: Option<Duration>,
 
@@ -245,7 +245,7 @@ Examples:
 Exit codes:
   0  done
   1  the input was cut short or damaged; all that could be read was written
-  2  wrong usage, or something could not be opened";
+  2  wrong usage, or something could not be opened or written";
 
 /// Where servers listen.
 #[derive(Clone, Debug)]
@@ -316,21 +316,32 @@ fn parse_savefile(text: &str) -> Result<PathBuf, String> {
     if text == "-" { Err("packets go to a file, standard output is for lines".to_owned()) } else { Ok(text.into()) }
 }
 
+/// A time with its unit. A bare number is seconds to sleep(1) and milliseconds to PostgreSQL's settings, so it is none.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let seconds = match text.get(digits.len()..).unwrap_or_default() {
+        // The micro sign, and the Greek letter.
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3_600.0,
-        _ => return Err("wanted a number and ms, s, m or h".to_owned()),
+        "d" => 86_400.0,
+        "" if digits.parse::<f64>().is_ok() => {
+            return Err(format!(
+                "{digits} of which unit? For milliseconds write {digits}ms; others are us, s, m, h, d"
+            ));
+        }
+        _ => return Err(NO_DURATION.to_owned()),
     };
-    let number = digits.parse::<f64>().map_err(|_| "wanted a number and ms, s, m or h".to_owned())?;
-    match Duration::try_from_secs_f64(number * unit) {
+    let number = digits.trim_ascii().parse::<f64>().map_err(|_| NO_DURATION.to_owned())?;
+    match Duration::try_from_secs_f64(number * seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("wanted a time above 0".to_owned()),
     }
 }
+
+const NO_DURATION: &str = "wanted a number and its unit: us, ms, s, m, h or d";
 
 fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -374,7 +385,16 @@ mod tests {
     fn times_and_sizes_have_units() {
         assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5_400)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(parse_duration("0s").is_err() && parse_duration("s").is_err() && parse_duration("3d").is_err());
+        for (text, micros) in
+            [("1us", 1), ("7µs", 7), ("7μs", 7), ("0.5ms", 500), ("2 s", 2_000_000), ("1min", 60_000_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        assert_eq!(parse_duration("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["0s", "s", "3w", "1e999s", "-1s", "1ns", "", "1 2s", "MS"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_duration("100").unwrap_err().contains("write 100ms"));
         assert_eq!(parse_size("64K"), Ok(65_536));
         assert!(parse_size("99999999999G").is_err());
     }

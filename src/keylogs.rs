@@ -45,30 +45,33 @@ struct KeyLog {
 }
 
 impl KeyLogs {
-    /// Reads key logs as far as they go. One that is followed may not be there yet.
+    /// Opens key logs. One that is followed may not be there yet.
     pub(crate) fn open(paths: &[PathBuf], are_followed: bool) -> anyhow::Result<Self> {
         let keys = Keys::default();
         keys.expect_more(are_followed && !paths.is_empty());
-        let files = paths.iter().map(|path| KeyLog {
-            path: path.clone(),
-            file: None,
-            read: 0,
-            lines: Lines::default(),
-            is_said: false,
-        });
-        let mut logs =
-            Self { keys, files: files.collect(), are_followed, looked_at: Instant::now(), buffer: Vec::new() };
-        for log in &mut logs.files {
-            let read = log.read(&logs.keys, &mut logs.buffer, are_followed, u64::MAX);
-            if are_followed && matches!(&read, Err(error) if error.kind() == ErrorKind::NotFound) {
-                continue;
+        let mut files = Vec::new();
+        for path in paths {
+            let file = match open(path, are_followed) {
+                Err(error) if are_followed && error.kind() == ErrorKind::NotFound => None,
+                opened => Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?),
+            };
+            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_said: false });
+        }
+        Ok(Self { keys, files, are_followed, looked_at: Instant::now(), buffer: Vec::new() })
+    }
+
+    /// Reads them as far as they go.
+    pub(crate) fn read(&mut self) -> anyhow::Result<()> {
+        for log in &mut self.files {
+            if let Some(file) = &mut log.file {
+                log.read += take(file, &mut log.lines, &self.keys, &mut self.buffer, u64::MAX)
+                    .with_context(|| format!("{}: cannot be read", log.path.display()))?;
             }
-            read.with_context(|| format!("{}: cannot be read", log.path.display()))?;
-            if !are_followed {
-                log.lines.finish(&logs.keys);
+            if !self.are_followed {
+                log.lines.finish(&self.keys);
             }
         }
-        Ok(logs)
+        Ok(())
     }
 
     /// Reads what key logs have more by now, where it is time to look.
@@ -96,11 +99,14 @@ impl KeyLogs {
     /// Reads what key logs have more by now. What cannot be read now may be later; one that is not there is missed at the end.
     fn catch_up(&mut self, is_end: bool, say: fn(&str)) {
         for log in &mut self.files {
-            if let Err(error) = log.read(&self.keys, &mut self.buffer, true, MOST_A_LOOK)
+            if let Err(error) = log.read(&self.keys, &mut self.buffer, MOST_A_LOOK)
                 && (is_end || error.kind() != ErrorKind::NotFound)
                 && !std::mem::replace(&mut log.is_said, true)
             {
-                say(&format!("{}: cannot be read: {error}", log.path.display()));
+                // What is open already is read all the same.
+                let is_open = log.file.is_some() && error.kind() == ErrorKind::PermissionDenied;
+                let what = if is_open { "another file of this name could not be read" } else { "cannot be read" };
+                say(&format!("{}: {what}: {error}", log.path.display()));
             }
         }
     }
@@ -115,7 +121,7 @@ impl KeyLogs {
 
 impl KeyLog {
     /// Reads what there is more by now, or a part of it where more packets may be waiting.
-    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, is_followed: bool, most: u64) -> std::io::Result<()> {
+    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<()> {
         if let Some(file) = &mut self.file {
             // What has another name by now is read to its end all the same.
             let taken = take(file, &mut self.lines, keys, buffer, most)?;
@@ -124,14 +130,18 @@ impl KeyLog {
                 return Ok(());
             }
         }
-        // A pipe is read to its end before the packets, but not waited for while these come.
-        let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
+        let mut file = open(&self.path, true)?;
         self.lines.finish(keys);
         self.read = take(&mut file, &mut self.lines, keys, buffer, most)?;
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// Opens a key log. A pipe is read to its end before the packets, but not waited for while these come.
+fn open(path: &Path, is_followed: bool) -> std::io::Result<File> {
+    let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Takes lines from a file as far as it goes, or about so many bytes. Says how many they were.
@@ -159,6 +169,8 @@ fn is_another(file: &File, read: u64, path: &Path) -> bool {
         (Ok(open), Ok(named)) => {
             named.is_file() && (named.len() < read || (open.dev(), open.ino()) != (named.dev(), named.ino()))
         }
+        // It may be, for a user that may not look into its folder: to open it will say so.
+        (_, Err(error)) => error.kind() == ErrorKind::PermissionDenied,
         _ => false,
     }
 }

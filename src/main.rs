@@ -19,8 +19,9 @@ use pgdissect::capture::ahead::Ahead;
 use pgdissect::capture::file::FileSource;
 use pgdissect::capture::filter::{PacketFilter, link_type_name};
 use pgdissect::capture::live::{self, Device};
+use pgdissect::capture::privileges::Account;
 use pgdissect::capture::savefile::SavefileWriter;
-use pgdissect::capture::{Event, Source, interfaces, privileges};
+use pgdissect::capture::{Event, Source, interfaces};
 use pgdissect::dissector::{Config, Dissector, Only, Records};
 use pgdissect::packet::LinkType;
 use pgdissect::record::{self, KernelStats, StatsRecord};
@@ -89,10 +90,9 @@ fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     }
     // What comes through a pipe may be captured right now.
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
-    let keys = KeyLogs::open(&args.keylog, is_under_way)?;
+    let files = Files::open(args, is_under_way, None)?;
     let mut source = FileSource::new(paths, Arc::clone(stop));
-    let savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
-    let run = Run::new(args, keys, filter, savefile)?;
+    let run = Run::new(args, files, filter)?;
     if threads(args) > 1 { run.all(&mut Ahead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
@@ -106,6 +106,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Listens on an interface.
 fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
+    let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
     let device = Device::open(&live::Options {
         interface: interface.to_owned(),
         ports: match &args.port {
@@ -118,17 +119,16 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
         buffer_kib: args.buffer_size,
         promiscuous: !args.no_promiscuous,
     })?;
-    if let Some(user) = &args.relinquish_privileges {
-        privileges::drop_root(user)?;
+    // The user that root becomes need not be let into their folders.
+    let mut files = Files::open(args, true, user.as_ref())?;
+    if let Some(user) = user {
+        user.drop_root()?;
     }
-    let keys = KeyLogs::open(&args.keylog, true)?;
-    // Files are created as the user who is to own them.
-    let mut savefile = args.write.as_deref().map(SavefileWriter::create).transpose()?;
-    if let Some(savefile) = &mut savefile {
+    if let Some(savefile) = &mut files.savefile {
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
-    let mut run = Run::new(args, keys, None, savefile)?;
+    let mut run = Run::new(args, files, None)?;
     run.is_live = true;
     if !args.quiet {
         let ports = match &args.port {
@@ -141,6 +141,29 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
     }
     let mut source = device.start(Arc::clone(stop))?;
     run.all(&mut source, stop)
+}
+
+/// The files of a run beside its packets, open.
+struct Files {
+    keys: KeyLogs,
+    savefile: Option<SavefileWriter>,
+    /// Where lines go, and its name; standard output where it is none.
+    output: Option<(File, String)>,
+}
+
+impl Files {
+    /// Opens and creates them. What is created is the owner's, where one is named.
+    fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
+        let create = |path: &Path| owner.map_or_else(|| File::create(path), |owner| owner.create(path));
+        let keys = KeyLogs::open(&args.keylog, is_under_way)?;
+        let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
+        let output = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
+            let name = path.display().to_string();
+            let file = create(path).with_context(|| format!("{name}: cannot be created"))?;
+            anyhow::Ok((file, name))
+        });
+        Ok(Self { keys, savefile, output: output.transpose()? })
+    }
 }
 
 /// One run over a source, from its first packet to its last.
@@ -167,19 +190,12 @@ impl<'a> Run<'a> {
     /// enough that a heavy one does not notice.
     const PACKETS_A_LOOK: u64 = 64;
 
-    fn new(
-        args: &'a Args,
-        keys: KeyLogs,
-        filter: Option<PacketFilter>,
-        savefile: Option<SavefileWriter>,
-    ) -> anyhow::Result<Self> {
-        let (out, name, to_stdout): (Box<dyn Write + Send>, _, bool) = match &args.output {
-            Some(path) if path.as_os_str() != "-" => {
-                let name = path.display().to_string();
-                let file = File::create(path).with_context(|| format!("{name}: cannot be created"))?;
-                (Box::new(file), name, false)
-            }
-            _ => (Box::new(io::stdout()), "standard output".to_owned(), true),
+    fn new(args: &'a Args, files: Files, filter: Option<PacketFilter>) -> anyhow::Result<Self> {
+        let Files { mut keys, savefile, output } = files;
+        keys.read()?;
+        let (out, name, to_stdout): (Box<dyn Write + Send>, _, bool) = match output {
+            Some((file, name)) => (Box::new(file), name, false),
+            None => (Box::new(io::stdout()), "standard output".to_owned(), true),
         };
         let color = match args.color {
             Color::Always => true,

@@ -7,8 +7,10 @@
 use std::ops::AddAssign;
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::direction::Direction;
 use crate::pg::frame::Damage;
@@ -25,6 +27,12 @@ pub mod told;
 pub use query::QueryRecord;
 pub use session::SessionRecord;
 pub use told::{Told, ToldData};
+
+/// The largest integer that is a number in a line. Beyond it, and its negative, it is a string of its digits: readers that hold
+/// numbers as doubles (jq 1.6, JavaScript, many loaders) would change it, and say nothing. "For applications that require the
+/// exact interchange of numbers with greater magnitude or precision, it is RECOMMENDED to encode them in JSON string values"
+/// (RFC 7493, I-JSON).
+pub(crate) const MOST_EXACT: u64 = (1 << 53) - 1;
 
 /// One line of output.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -501,5 +509,17 @@ pub fn schema() -> Schema {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = generator.into_root_schema_for::<Record<'_>>();
     schema.insert("title".to_owned(), "A line of pgdissect's output".into());
+    RecursiveTransform(allow_digits).transform(&mut schema);
     schema
+}
+
+/// Says that a number which may be beyond what a double holds exactly is a string of its digits there.
+fn allow_digits(schema: &mut Schema) {
+    let is_large = matches!(schema.get("format").and_then(Value::as_str), Some("uint64" | "uint"));
+    let Some(kind) = schema.get("type").filter(|_| is_large) else { return };
+    let mut kinds = kind.as_array().cloned().unwrap_or_else(|| vec![kind.clone()]);
+    kinds.push("string".into());
+    schema.insert("type".to_owned(), kinds.into());
+    schema.insert("maximum".to_owned(), MOST_EXACT.into());
+    schema.insert("pattern".to_owned(), "^[1-9][0-9]{15,19}$".into());
 }

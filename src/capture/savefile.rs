@@ -42,7 +42,17 @@ impl SavefileWriter {
     ///
     /// [`Error::Save`] where the system refuses.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let file = File::create(path).map_err(|reason| Error::Save { path: path.to_owned(), reason })?;
+        let created = File::create(path);
+        Self::over(path, created)
+    }
+
+    /// Writes to a file that was opened already, unless that failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Save`] where it failed.
+    pub fn over(path: &Path, file: io::Result<File>) -> Result<Self, Error> {
+        let file = file.map_err(|reason| Error::Save { path: path.to_owned(), reason })?;
         // Twice the usual 8 KiB hardly holds a jumbo frame; with 256 KiB the writer is no part of the cost.
         Ok(Self::new(path, BufWriter::with_capacity(256 * 1024, file)))
     }

@@ -1,7 +1,8 @@
 //! JSON lines.
 //!
-//! [`write_line`] is what the contract is: serde's derived form of a record, by serde_json. [`LineWriter`] writes the same
-//! bytes several times faster.
+//! [`write_line`] is what the contract is: serde's derived form of a record, by serde_json, in I-JSON: no integer beyond
+//! ±(2^53 − 1) is a number, for jq 1.6, JavaScript and others would round it; it is a string of its digits. [`LineWriter`]
+//! writes the same bytes several times faster.
 
 use std::io;
 
@@ -20,7 +21,7 @@ use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
 use crate::pg::tag;
 use crate::pg::text::{Sql, Text};
-use crate::record::{Content, Flags, MessageRecord, Record, Told, ToldData};
+use crate::record::{Content, Flags, MOST_EXACT, MessageRecord, Record, Told, ToldData};
 
 mod bodies;
 mod columns;
@@ -36,18 +37,26 @@ mod tokens;
 ///
 /// Those of the writer.
 pub fn write_line(out: &mut impl io::Write, record: &Record<'_>) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, NoControls);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, LineFormatter);
     record.serialize(&mut serializer)?;
     out.write_all(b"\n")
 }
 
-/// Compact JSON in which no control character stands raw.
+/// Compact JSON in which no control character stands raw, and no number is beyond what a double holds exactly.
 ///
 /// JSON itself only wants those below U+0020 escaped. A terminal also acts on U+007F to U+009F, and what a server sends
 /// must not be able to act on the terminal of the one who reads it.
-struct NoControls;
+struct LineFormatter;
 
-impl Formatter for NoControls {
+impl Formatter for LineFormatter {
+    fn write_i64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
+        if value.unsigned_abs() > MOST_EXACT { write!(writer, "\"{value}\"") } else { write!(writer, "{value}") }
+    }
+
+    fn write_u64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
+        if value > MOST_EXACT { write!(writer, "\"{value}\"") } else { write!(writer, "{value}") }
+    }
+
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
         // U+0080 to U+009F begin with the byte 0xc2, in UTF-8.
@@ -299,7 +308,7 @@ mod tests {
 
     fn written(text: &str) -> String {
         let mut out = Vec::new();
-        let mut serializer = serde_json::Serializer::with_formatter(&mut out, NoControls);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, LineFormatter);
         text.serialize(&mut serializer).unwrap();
         String::from_utf8(out).unwrap()
     }

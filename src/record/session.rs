@@ -56,7 +56,7 @@ pub struct SessionRecord<'a> {
     /// The version of the protocol that is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<ProtocolVersion>,
-    /// How the client showed who it is. `none`: it was asked for nothing (trust, peer, ident, cert).
+    /// How the client showed who it is. `none`: it was asked for nothing (trust, ident, cert).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<AuthMethod>,
     /// How the connection is encrypted.

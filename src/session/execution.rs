@@ -41,7 +41,7 @@ pub enum Outcome {
     Ok,
     /// It failed.
     Error,
-    /// It was canceled (SQLSTATE 57014): by a CancelRequest, or by a timeout.
+    /// It was canceled (SQLSTATE 57014): by a CancelRequest, `pg_cancel_backend()`, `statement_timeout`, or CopyFail.
     Canceled,
     /// The server ignored it, for a request before it had failed.
     Skipped,

@@ -24,7 +24,7 @@ const MAX_VALUE: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub enum AuthMethod {
-    /// It was asked for nothing: trust, peer, ident, cert.
+    /// It was asked for nothing: trust, ident, cert.
     #[serde(rename = "none")]
     None,
     /// A password in clear.

@@ -2,7 +2,7 @@
 //!
 //! Most drivers send Bind, Describe, Execute and Sync in one segment, and are answered in one, as a simple query is. Where
 //! nothing else is under way there is nothing to be found out about any of them: they are taken at once, and wait as one. When
-//! anything but all of their replies comes, they [part](Dialogue::part), and it is as if they had come one by one.
+//! anything but all of their replies comes, they part, and it is as if they had come one by one.
 
 use std::sync::Arc;
 

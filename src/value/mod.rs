@@ -30,6 +30,9 @@
 //! Text that is not valid in the client's encoding is `{"hex": "…"}`. So is text with characters beyond ASCII in EUC_TW,
 //! EUC_JIS_2004, SHIFT_JIS_2004, JOHAB and MULE_INTERNAL, which are not read.
 //!
+//! In a line, an integer beyond ±(2^53 − 1) is a string: the writer of lines sees to that, for values as for all numbers. Not so
+//! inside `json` and `jsonb`, whose numbers are their sender's.
+//!
 //! JSON is a string where common readers would refuse or change it: nested more deeply than a line should be, a surrogate
 //! without its partner, a number beyond the range of a double. Keys that come twice stay, for they are the value.
 //!
@@ -144,8 +147,8 @@ pub enum Shown<'a> {
 pub(crate) enum Look {
     /// They are the text of a string, in the client's encoding.
     Text,
-    /// They are JSON, where they are a number of no more than so many digits.
-    Number(usize),
+    /// They are an integer as JSON has it, where they have no more than so many digits.
+    Integer(usize),
     /// It takes more than a look.
     Other,
 }
@@ -159,17 +162,17 @@ impl Look {
         }
         match Kind::of(type_oid) {
             Kind::Opaque | Kind::Text | Kind::Numeric => Self::Text,
-            Kind::Int2 => Self::Number(4),
-            Kind::Int4 => Self::Number(9),
-            Kind::Int8 => Self::Number(18),
+            Kind::Int2 => Self::Integer(4),
+            Kind::Int4 => Self::Integer(9),
+            Kind::Int8 => Self::Integer(18),
             _ => Self::Other,
         }
     }
 
-    /// Whether bytes are JSON.
+    /// Whether bytes are an integer as JSON has it.
     #[inline]
-    pub(crate) fn is_json(self, bytes: &[u8]) -> bool {
-        matches!(self, Self::Number(digits) if number::is_canonical(bytes, digits))
+    pub(crate) fn is_integer(self, bytes: &[u8]) -> bool {
+        matches!(self, Self::Integer(digits) if number::is_canonical(bytes, digits))
     }
 }
 

@@ -236,8 +236,10 @@ mod choosing {
         assert_eq!(all.len(), 4);
         // Asking for them is asking for lines of requests.
         assert_eq!(sql(&["--errors"]), all[1..3]);
-        assert_eq!(sql(&["--min-duration", "200ms"]), all[1..2]);
-        assert_says(&run([PORT, CANCEL, "--min-duration", "1us"]), 2, "wanted a number and ms, s, m or h");
+        for time in ["200ms", "200000us", "0.2s"] {
+            assert_eq!(sql(&["--min-duration", time]), all[1..2], "{time}");
+        }
+        assert_says(&run([PORT, CANCEL, "--min-duration", "200"]), 2, "For milliseconds write 200ms");
     }
 
     #[test]

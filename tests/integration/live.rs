@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -216,6 +216,7 @@ fn beside_a_real_server() {
         ("it_stops_after_a_time", it_stops_after_a_time),
         ("packets_are_kept_while_it_listens", packets_are_kept_while_it_listens),
         ("root_is_given_up", root_is_given_up),
+        ("files_are_opened_before_root_is_given_up", files_are_opened_before_root_is_given_up),
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
@@ -335,7 +336,45 @@ fn root_is_given_up(server: &Server) {
         assert_eq!(capabilities.trim().trim_start_matches('0'), "", "no capability is left");
     }
     interrupt(running);
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&kept).unwrap()), nobody, "files are the user's");
+    assert_eq!(fs::metadata(&kept).unwrap().uid(), nobody, "files are the user's");
+}
+
+fn files_are_opened_before_root_is_given_up(server: &Server) {
+    let Some((nobody, group)) = account("nobody") else { return announce("SKIPPED: -Z nobody: no user nobody") };
+    // Nobody but root is let in.
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let [lines, kept, keys] = ["lines.jsonl", "kept.pcap", "keys.log"].map(|name| folder.file(name));
+    fs::write(&keys, "# nothing yet\n").unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+    let listen = || server.listen(["-i", "lo", "-Z", "nobody", "-o", &lines, "-w", &kept, "--keylog", &keys]);
+    let count_in = |sql: &str| fs::read_to_string(&lines).unwrap().lines().filter(|line| line.contains(sql)).count();
+    let owner = |path: &str| fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
+
+    let mut running = listen();
+    // It is read from where it is open, and may not be opened again.
+    running.says("keys.log: another file of this name could not be read: Permission denied");
+    server.query("SELECT 'into a folder of root'");
+    let start = Instant::now();
+    while count_in("Terminate") == 0 && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(running);
+    assert_eq!(count_in("\"query\":\"SELECT 'into a folder of root'\""), 1);
+    assert_eq!((owner(&lines), owner(&kept)), ((nobody, group), (nobody, group)));
+    assert_eq!(owner(&keys), (0, 0), "what is only read stays whose it is");
+    let read = run([&server.port(), "-tQuery", &kept]).good();
+    assert_eq!(count(&read, "SELECT 'into a folder of root'"), 1);
+
+    // What is there already is emptied, and stays whose it is.
+    chown(&lines, Some(0), Some(0)).unwrap();
+    interrupt(listen());
+    assert_eq!((count_in("Query"), owner(&lines), owner(&kept)), (0, (0, 0), (nobody, group)));
+
+    // A user that there is not leaves nothing behind.
+    let other = folder.file("other.jsonl");
+    let outcome = run(["-i", "lo", "-Z", "nosuchuser", "-o", &other]);
+    assert_eq!((outcome.code, Path::new(&other).exists()), (Some(2), false), "{}", outcome.said);
 }
 
 fn counters_come_from_the_kernel(server: &Server) {

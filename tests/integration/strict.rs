@@ -1,6 +1,7 @@
-//! A line read more strictly than serde_json does: a key that comes twice in an object is an error.
+//! A line read more strictly than serde_json does: a key that comes twice in an object is an error, and so is an integer
+//! that a double does not hold.
 //!
-//! But inside of a value of a user, for there it is the user's: JSON may have it.
+//! But inside of a value of a user, for there it is the user's: JSON may have both.
 
 use std::fmt;
 
@@ -63,11 +64,17 @@ impl<'de> Visitor<'de> for Place {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        self.visit_u64::<E>(value.unsigned_abs())?;
         Ok(value.into())
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+        match self {
+            Self::Line if value >= 1 << 53 => {
+                Err(E::custom(format_args!("{value} is a number that many readers change")))
+            }
+            _ => Ok(value.into()),
+        }
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
@@ -103,7 +110,7 @@ impl<'de> Visitor<'de> for Place {
 }
 
 #[test]
-fn a_key_that_comes_twice_is_found_at_any_depth_but_in_a_value() {
+fn what_readers_take_for_something_else_is_found_at_any_depth_but_in_a_value() {
     assert!(parse(r#"{"a":1,"b":{"a":[{"a":null}]}}"#).is_ok());
     assert!(parse(r#"{"params":[{"a":1,"a":[{"b":1,"b":2}]}],"body":{"values":{"j":{"a":1,"a":2}}}}"#).is_ok());
     for twice in [
@@ -116,4 +123,6 @@ fn a_key_that_comes_twice_is_found_at_any_depth_but_in_a_value() {
         assert!(parse(twice).is_err(), "{twice}");
     }
     assert!(parse("{} {}").is_err(), "something behind the value");
+    assert!(parse(r#"{"rows":9007199254740991,"params":[9007199254740993]}"#).is_ok());
+    assert!(parse(r#"{"rows":9007199254740992}"#).is_err() && parse(r#"{"a":[-9007199254740992]}"#).is_err());
 }

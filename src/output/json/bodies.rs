@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::serializer::{Error, Serializer};
-use super::tokens::{escaped, numbered, plain, plain_until, put, signed, string, unsigned, verbatim};
+use super::tokens::{escaped, integer, numbered, plain, plain_until, put, signed, string, unsigned};
 use crate::hex;
 use crate::pg::copy::{CopyData, CopyPiece, CopyRows};
 use crate::pg::extended::TargetKind;
@@ -304,11 +304,11 @@ fn looked_at(out: &mut Vec<u8>, look: Look, bytes: &[u8]) -> bool {
     if look == Look::Text {
         return plain(out, bytes);
     }
-    let is_json = look.is_json(bytes);
-    if is_json {
-        verbatim(out, bytes);
+    let is_integer = look.is_integer(bytes);
+    if is_integer {
+        integer(out, bytes);
     }
-    is_json
+    is_integer
 }
 
 /// Writes the types and bodies of messages of data that are alike.

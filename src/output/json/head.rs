@@ -8,6 +8,7 @@ use super::tokens::{numbered, put, string, unsigned};
 use crate::digits;
 use crate::direction::Direction;
 use crate::pg::text::{KeptText, Text};
+use crate::record::MOST_EXACT;
 use crate::time::{Precision, Timestamp};
 
 /// Writes times: most are in the same second as the last one.
@@ -220,10 +221,16 @@ impl Connections {
 }
 
 impl Beginning {
+    /// The next `seq`, where both are written as numbers.
+    #[inline(always)]
+    fn next(&self) -> Option<u64> {
+        (self.seq < MOST_EXACT).then(|| self.seq + 1)
+    }
+
     /// Counts `seq` up, where this is the next message, and in the same packet: so it is with most.
     #[inline(always)]
     fn goes_on(&mut self, head: &Head<'_>) -> bool {
-        if (self.seq.checked_add(1), self.packet) != (Some(head.seq), head.packet)
+        if (self.next(), self.packet) != (Some(head.seq), head.packet)
             || self.ts != head.ts
             || self.ts.precision() != head.ts.precision()
         {
@@ -255,7 +262,7 @@ impl Beginning {
 
     /// Puts other digits in their places, where this is the next message, in a later packet, and nothing else differs.
     fn follows(&mut self, head: &Head<'_>) -> Option<()> {
-        let is_next = self.seq.checked_add(1) == Some(head.seq) && self.ts.precision() == head.ts.precision();
+        let is_next = self.next() == Some(head.seq) && self.ts.precision() == head.ts.precision();
         if !is_next || !self.second.contains(&head.ts.as_nanos()) || !self.packets.contains(&head.packet) {
             return None;
         }
@@ -369,6 +376,20 @@ mod tests {
                     assert_eq!(String::from_utf8(kept), String::from_utf8(expected));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_any_more_is_not_counted_up() {
+        let (mut connections, mut clock) = (Connections::default(), Clock::default());
+        for seq in MOST_EXACT - 3..MOST_EXACT + 3 {
+            let (client, server, ts) = ("10.0.0.5:51324", "[::1]:5432", Timestamp::default());
+            let head = Head { ts, conn: 1, client, server, dir: Direction::Backend, seq, packet: 7 };
+            let mut kept = Vec::new();
+            connections.begin_message(&mut kept, &mut clock, &head, b'D');
+            let expected = if seq <= MOST_EXACT { format!(r#""seq":{seq},"#) } else { format!(r#""seq":"{seq}","#) };
+            let kept = String::from_utf8(kept).unwrap();
+            assert!(kept.contains(&expected) && kept.ends_with(r#","packet":7,"tag":"D","len":"#), "{kept}");
         }
     }
 

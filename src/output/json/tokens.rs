@@ -4,6 +4,7 @@
 
 use crate::digits::{self, push_decimal, push_decimal_behind};
 use crate::hex;
+use crate::record::MOST_EXACT;
 
 /// Appends bytes whose number the compiler knows, which makes them a few moves and no call.
 #[inline(always)]
@@ -11,25 +12,62 @@ pub(super) fn put<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
     out.extend_from_slice(bytes);
 }
 
+/// How many digits of an integer tell without a look at them that it is none beyond [`MOST_EXACT`].
+const EXACT_DIGITS: usize = 15;
+
 /// Appends a number.
 #[inline]
 pub(super) fn unsigned(out: &mut Vec<u8>, number: u64) {
-    push_decimal(out, number);
+    numbered(out, &[], number);
 }
 
 /// Appends some bytes, at most 24, and a number.
 #[inline]
 pub(super) fn numbered<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], number: u64) {
+    if number > MOST_EXACT {
+        put(out, before);
+        return quoted(out, &[], number);
+    }
     push_decimal_behind(out, before, number);
 }
 
 /// Appends a number.
 #[inline]
 pub(super) fn signed(out: &mut Vec<u8>, number: i64) {
+    let size = number.unsigned_abs();
+    if size > MOST_EXACT {
+        return quoted(out, if number < 0 { b"-" } else { b"" }, size);
+    }
     if number < 0 {
         out.push(b'-');
     }
-    push_decimal(out, number.unsigned_abs());
+    push_decimal(out, size);
+}
+
+#[cold]
+fn quoted(out: &mut Vec<u8>, sign: &[u8], number: u64) {
+    out.push(b'"');
+    out.extend_from_slice(sign);
+    push_decimal(out, number);
+    out.push(b'"');
+}
+
+/// Appends an integer that is written in digits, as JSON has it.
+#[inline]
+pub(super) fn integer(out: &mut Vec<u8>, text: &[u8]) {
+    if text.len() > EXACT_DIGITS && !is_exact(text) {
+        out.push(b'"');
+        out.extend_from_slice(text);
+        return out.push(b'"');
+    }
+    verbatim(out, text);
+}
+
+/// Whether an integer that is written in digits is none beyond [`MOST_EXACT`].
+fn is_exact(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let digits = std::str::from_utf8(digits).unwrap_or_default();
+    digits.parse().is_ok_and(|number: u64| number <= MOST_EXACT)
 }
 
 /// Appends a string.
@@ -86,7 +124,7 @@ fn are_plain<const N: usize>(chunk: &[u8; N], stop: u8) -> bool {
 
 /// Appends bytes. Few of them are a move and no call.
 #[inline(never)]
-pub(super) fn verbatim(out: &mut Vec<u8>, bytes: &[u8]) {
+fn verbatim(out: &mut Vec<u8>, bytes: &[u8]) {
     match digits::word(bytes) {
         Some(word) => {
             put(out, &word.to_le_bytes());
@@ -305,11 +343,28 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_their_sign() {
-        for number in [i64::MIN, -10, -1, 0, 7, i64::MAX] {
-            let mut out = Vec::new();
+    fn numbers_have_their_sign_and_are_strings_where_a_double_is_not_exact() {
+        let most = MOST_EXACT as i64;
+        let near =
+            [0, 7, 99_999_999, 100_000_000, 999_999_999_999_999, 1_000_000_000_000_000, most, most + 1, i64::MAX];
+        let all = near.into_iter().flat_map(|number| [number - 1, number, -number, 1 - number]).chain([i64::MIN]);
+        for number in all {
+            let is_exact = number.unsigned_abs() <= MOST_EXACT;
+            let expected = if is_exact { number.to_string() } else { format!("\"{number}\"") };
+            let mut out = b"x".to_vec();
             signed(&mut out, number);
-            assert_eq!(out, number.to_string().as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x{expected}"));
+            let mut out = b"x".to_vec();
+            integer(&mut out, number.to_string().as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x{expected}"));
+            if let Ok(number) = u64::try_from(number) {
+                let mut out = b"x".to_vec();
+                numbered(&mut out, b",\"rows\":", number);
+                assert_eq!(String::from_utf8(out).unwrap(), format!("x,\"rows\":{expected}"));
+            }
         }
+        let mut out = Vec::new();
+        unsigned(&mut out, u64::MAX);
+        assert_eq!(out, b"\"18446744073709551615\"");
     }
 }
