@@ -264,14 +264,16 @@ impl<'a> CancelRequest<'a> {
 pub struct UnknownRequest<'a> {
     /// The code, as a version is written.
     pub code: ProtocolVersion,
-    /// What follows it.
-    pub data: Secret<'a>,
+    /// What follows it, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Secret<'a>>,
 }
 
 impl<'a> UnknownRequest<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let code = ProtocolVersion(reader.u32("request code")?);
-        Ok(Self { code, data: Secret::bytes(reader.rest(), redaction) })
+        let data = reader.rest();
+        Ok(Self { code, data: (!data.is_empty()).then(|| Secret::bytes(data, redaction)) })
     }
 }
 

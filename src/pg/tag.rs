@@ -87,6 +87,11 @@ pub const fn kind(direction: Direction, tag: u8) -> Option<Kind> {
     Some(Kind { name, max_len })
 }
 
+/// Whether the protocol has a message with this tag in this direction.
+pub const fn is_known(direction: Direction, tag: u8) -> bool {
+    kind(direction, tag).is_some()
+}
+
 /// Whether a message has no body, and all that it says is its type. CopyDone has none either, but may end a row.
 #[inline(always)]
 pub const fn is_bare(direction: Direction, tag: u8) -> bool {

@@ -30,7 +30,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::CancelRequest(body) => key(line, body.process_id, &body.secret_key),
         Message::UnknownRequest(body) => {
             line.item(format_args!("code={}", body.code))?;
-            secret(line, "data", &body.data)
+            body.data.as_ref().map_or(Ok(()), |data| secret(line, "data", data))
         }
         Message::SslResponse(body) => encryption(line, *body, "TLS"),
         Message::GssencResponse(body) => encryption(line, *body, "GSSAPI encryption"),
