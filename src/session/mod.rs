@@ -141,7 +141,8 @@ impl Session {
 
     /// A session that began before the capture.
     pub fn midstream(all: &Total) -> Self {
-        Self::in_phase(Phase::Regular, Dialogue::midstream(Budget::new(MAX_REMEMBERED, all)))
+        let dialogue = Dialogue::midstream(Budget::new(MAX_REMEMBERED, all));
+        Self { is_authenticated: true, ..Self::in_phase(Phase::Regular, dialogue) }
     }
 
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
@@ -288,6 +289,8 @@ impl Session {
             self.asked = Asked::Unknown;
             // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
             self.owed = [None; 2];
+            // Text is believed only behind a boundary that is certain.
+            self.is_authenticated = true;
         }
     }
 
