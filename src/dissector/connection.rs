@@ -60,6 +60,7 @@ pub(super) struct Unsaid {
     pub(super) bytes: u64,
     pub(super) offset: Option<u64>,
     pub(super) reason: Reason,
+    pub(super) skipped: Option<u64>,
     pub(super) detail: Option<&'static str>,
 }
 
@@ -210,7 +211,11 @@ impl Connection {
         let is_full = self.unsaid.len() >= MOST;
         let mut before = self.unsaid.iter_mut().rev();
         match before.find(|before| is_full && before.dir == unsaid.dir && before.reason == unsaid.reason) {
-            Some(before) => before.bytes = before.bytes.saturating_add(unsaid.bytes),
+            Some(before) => {
+                before.bytes = before.bytes.saturating_add(unsaid.bytes);
+                let skipped = before.skipped.unwrap_or_default() + unsaid.skipped.unwrap_or_default();
+                before.skipped = Some(skipped).filter(|skipped| *skipped > 0);
+            }
             None => self.unsaid.push(unsaid),
         }
     }

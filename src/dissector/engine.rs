@@ -139,7 +139,7 @@ impl<S: Sink> Engine<'_, S> {
         };
         let detail = Some("a segment repeats bytes with other content: those that came first are believed");
         let (bytes, reason) = (conflict.bytes, Reason::Overlap);
-        let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, detail };
+        let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
         if connection.session.route(direction) == Route::Opening {
             connection.leave_unsaid(unsaid);
             return;
@@ -439,16 +439,8 @@ impl<S: Sink> Engine<'_, S> {
                 let bytes = std::mem::take(&mut connection.opening.frontend);
                 self.open_startup(connection, &bytes, origin);
             }
-            Direction::Frontend => {}
-            Direction::Backend => match *connection.opening.backend {
-                [byte] if opening::of_byte(byte).is_some() => self.answered(connection),
-                [b'E', _, ..] => {
-                    self.say_unsaid(connection);
-                    connection.session.recognize_startup();
-                    self.feed_held_reply(connection, origin);
-                }
-                _ => {}
-            },
+            Direction::Backend if opening::is_answer(&connection.opening.backend) => self.answered(connection),
+            _ => {}
         }
     }
 
@@ -460,13 +452,14 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn say(&mut self, about: &mut About, unsaid: &Unsaid) {
-        let Unsaid { origin, dir, bytes, offset, reason, detail } = *unsaid;
+        let Unsaid { origin, dir, bytes, offset, reason, skipped, detail } = *unsaid;
         self.number(about);
+        self.counters.skipped_bytes += skipped.unwrap_or_default();
         if reason == Reason::Overlap {
             self.counters.contested_bytes += bytes;
         }
         let (dir, bytes) = (Some(dir), Some(bytes));
-        self.lose(about, &Loss { dir, bytes, offset, reason, detail, ..Loss::new(origin) });
+        self.lose(about, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
     }
 
     fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
@@ -488,8 +481,9 @@ impl<S: Sink> Engine<'_, S> {
         match connection.session.route(direction) {
             Route::Foreign => return,
             Route::Opening => {
-                connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, detail });
                 let held = std::mem::take(connection.opening.get_mut(direction));
+                let skipped = Some(held.len() as u64).filter(|held| *held > 0);
+                connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, skipped, detail });
                 let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
                 if direction == Direction::Frontend && is_request {
                     connection.about.search_reason.frontend = Some(reason);
@@ -730,9 +724,15 @@ impl<S: Sink> Engine<'_, S> {
                 let bytes = connection.opening.get(direction).len() as u64;
                 if bytes > 0 {
                     self.number(&mut connection.about);
+                    // They may be the first of a startup packet.
+                    let may_begin =
+                        direction == Direction::Frontend && startup::look(&connection.opening.frontend) == Look::Begun;
+                    let reason = if may_begin { Reason::Missing } else { Reason::NotPostgresql };
                     let detail = Some("too few bytes to tell the protocol");
-                    let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
-                    self.lose(&mut connection.about, &loss);
+                    self.lose(&mut connection.about, &Loss { skipped: Some(bytes), reason, detail, ..loss });
+                    if !may_begin {
+                        connection.session.recognize_foreign();
+                    }
                 }
             }
             Route::Unread => {

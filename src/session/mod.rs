@@ -191,6 +191,14 @@ impl Session {
         self.owed = [self.owed[1], None];
     }
 
+    /// The server does not accept what it owes an answer to. Where the client went on as if it did, what comes now is in clear.
+    fn refuse_encryption(&mut self) {
+        if self.owes_answer_in_clear() && matches!(self.phase, Phase::Encrypted { .. }) {
+            self.encryption = None;
+            self.phase = Phase::Startup;
+        }
+    }
+
     fn owe(&mut self, encryption: Encryption) {
         let owed = Owed { encryption, is_encrypted: self.encryption.is_some() };
         if let Some(free) = self.owed.iter_mut().find(|owed| owed.is_none()) {
@@ -471,17 +479,12 @@ impl Session {
         match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
                 let owed = self.owed[0];
-                self.lose_answer();
-                match (owed, self.phase) {
+                match owed {
                     // Nothing is encrypted twice.
-                    (Some(Owed { encryption, .. }), _) if response.accepted => self.encrypt(encryption),
-                    // The client went on as if it were accepted. What it goes on with now is in clear.
-                    (Some(Owed { is_encrypted: false, .. }), Phase::Encrypted { .. }) => {
-                        self.encryption = None;
-                        self.phase = Phase::Startup;
-                    }
-                    _ => {}
+                    Some(owed) if response.accepted => self.encrypt(owed.encryption),
+                    _ => self.refuse_encryption(),
                 }
+                self.lose_answer();
             }
             Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {
                 self.asked = Asked::Password;
@@ -519,8 +522,11 @@ impl Session {
             }
             b'C' | b'E' => {
                 self.copying.end();
-                // An error instead of an answer.
-                self.owed = [None; 2];
+                if self.owes_answer() {
+                    // An error instead of it.
+                    self.refuse_encryption();
+                    self.owed = [None; 2];
+                }
             }
             b'c' => self.copying.done(Direction::Backend),
             b'd' => self.take_data(Direction::Backend, seen, shared),

@@ -122,6 +122,11 @@ pub const fn of_byte(byte: u8) -> Option<Encryption> {
     }
 }
 
+/// Whether that is all that a server has sent.
+pub const fn is_answer(bytes: &[u8]) -> bool {
+    matches!(*bytes, [byte] if of_byte(byte).is_some())
+}
+
 /// Whether a server's first message may begin so: Authentication, an error, or what it negotiates.
 const fn begins_session(bytes: &[u8]) -> bool {
     matches!(bytes, [b'R' | b'E' | b'v', ..])

@@ -306,6 +306,18 @@ fn an_answer_is_read_though_the_client_went_on_with_tls() {
 }
 
 #[test]
+fn a_client_that_went_on_with_tls_may_be_refused() {
+    for refusal in [&b"N"[..], b"Ecould not fork new process for connection: Cannot allocate memory\n\0"] {
+        let first = [ssl_request(), client_hello()].concat();
+        let error = message(b'E', b"SFATAL\0VFATAL\0C08P01\0Mreceived unencrypted data after SSL request\0\0");
+        let output = whole(&vec![(C, first), (S, refusal.to_vec()), (S, error)]);
+        let answer = if refusal == b"N" { "B SSLResponse" } else { "B ErrorResponse" };
+        assert_eq!(said(&output), ["F SSLRequest", answer, "B ErrorResponse", "undecryptable"]);
+        assert_eq!(sessions(&output)[0]["encryption"], Value::Null);
+    }
+}
+
+#[test]
 fn an_answer_that_is_lost_costs_one_byte_whatever_the_client_went_on_with() {
     let record = b"\x16\x03\x03\0\x04\x02\0\0\0".to_vec();
     let startup_follows = vec![(C, startup()), (S, welcome())];
@@ -499,6 +511,8 @@ fn foreign() -> Vec<(&'static str, Talk)> {
         ("SSH", vec![(S, b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec()), (C, b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec())]),
         ("SMTP", vec![(S, b"220 mail ESMTP\r\n".to_vec()), (C, b"EHLO x\r\n".to_vec()), (S, b"250 mail\r\n".to_vec())]),
         ("IRC", vec![(S, b"ERROR :Closing Link\r\n".to_vec()), (C, b"QUIT\r\n".to_vec())]),
+        ("IRC, and no client", vec![(S, b"ERROR :Closing Link\r\n".to_vec())]),
+        ("a word", vec![(C, b"hi".to_vec())]),
         ("NNTP", vec![(S, b"N200 ready\r\n".to_vec()), (C, b"MODE READER\r\n".to_vec())]),
         ("MySQL", mysql(0x4a)),
         ("MySQL, 69 bytes", mysql(0x45)),
@@ -575,6 +589,19 @@ fn what_is_not_postgresql_does_not_overlap() {
             let repeated: Vec<_> = [&sent[..=at], &[forged], &sent[at + 1..]].concat();
             assert_foreign(name, &repeated);
         }
+    }
+}
+
+#[test]
+fn a_few_bytes_that_may_begin_a_startup_packet_are_no_other_protocol() {
+    for bytes in [&b"\0\0"[..], b"\0\0\0\x08\x04\xd2\x16"] {
+        let [auto, _, named, _] = by_ports(&packets(&vec![(C, bytes.to_vec())], &[]));
+        assert_eq!(auto.lines, [""; 0]);
+        check(&named, "a few bytes");
+        assert_eq!(
+            (said(&named), &sessions(&named)[0]["lost_bytes"]),
+            (vec!["missing".to_owned()], &json!(bytes.len()))
+        );
     }
 }
 
