@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(short = 'D', long, help_heading = "Input")]
     pub(crate) list_interfaces: bool,
 
-    /// Ports of servers; `auto` finds PostgreSQL on any port by the first bytes of a connection
+    /// Ports of servers; `auto` finds PostgreSQL on any port by the first bytes of a connection, `auto,5432` does both
     #[arg(short, long, value_name = "PORTS", default_value = "5432", value_parser = parse_ports, help_heading = "Input")]
     pub(crate) port: Ports,
 
@@ -248,12 +248,19 @@ Exit codes:
   2  wrong usage, or something could not be opened or written";
 
 /// Where servers listen.
-#[derive(Clone, Debug)]
-pub(crate) enum Ports {
-    /// Anywhere.
-    Auto,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ports {
     /// On these ports.
-    These(Vec<u16>),
+    pub(crate) named: Vec<u16>,
+    /// Anywhere.
+    pub(crate) auto: bool,
+}
+
+impl Ports {
+    /// The ports outside of which nothing is looked for; none where that may be anywhere.
+    pub(crate) fn only(&self) -> &[u16] {
+        if self.auto { &[] } else { &self.named }
+    }
 }
 
 /// Kinds of lines.
@@ -301,14 +308,18 @@ pub(crate) enum Color {
 }
 
 fn parse_ports(text: &str) -> Result<Ports, String> {
-    if text == "auto" {
-        return Ok(Ports::Auto);
+    let mut ports = Ports::default();
+    for port in text.split(',') {
+        match (port.trim(), port.trim().parse::<u16>()) {
+            ("auto", _) => ports.auto = true,
+            (_, Ok(number)) if number > 0 => ports.named.push(number),
+            _ => {
+                let wanted = "wanted numbers from 1 to 65535 with commas between them, or auto";
+                return Err(format!("{port:?} is no port: {wanted}"));
+            }
+        }
     }
-    let port = |port: &str| match port.trim().parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err(format!("{port:?} is no port: wanted numbers from 1 to 65535 with commas between them, or auto")),
-    };
-    text.split(',').map(port).collect::<Result<_, _>>().map(Ports::These)
+    Ok(ports)
 }
 
 fn parse_savefile(text: &str) -> Result<PathBuf, String> {
@@ -373,10 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_a_list_or_auto() {
-        assert!(matches!(parse_ports("5432, 6432"), Ok(Ports::These(ports)) if ports == [5432, 6432]));
-        assert!(matches!(parse_ports("auto"), Ok(Ports::Auto)));
-        for wrong in ["", "0", "65536", "5432,", "postgres"] {
+    fn ports_are_a_list_or_auto_or_both() {
+        let ports = |named: &[u16], auto| Ok(Ports { named: named.to_vec(), auto });
+        assert_eq!(parse_ports("5432, 6432"), ports(&[5432, 6432], false));
+        assert_eq!(parse_ports("auto"), ports(&[], true));
+        assert_eq!(parse_ports("auto,5432"), ports(&[5432], true));
+        assert_eq!(parse_ports("5432,auto"), ports(&[5432], true));
+        for wrong in ["", "0", "65536", "5432,", "postgres", "auto,", "auto,x"] {
             assert!(parse_ports(wrong).is_err(), "{wrong}");
         }
     }

@@ -39,6 +39,8 @@ const AFTER_RESET: u64 = 1_000_000;
 pub struct Config {
     /// The ports of servers. None takes any TCP connection that begins as PostgreSQL's do.
     pub ports: Option<Vec<u16>>,
+    /// Whether connections on other ports are taken, too, where they begin as PostgreSQL's do.
+    pub other_ports: bool,
     /// The largest message, in bytes of its body, that is kept whole. The rest of a larger one is counted.
     pub max_message: usize,
     /// How many bytes of early segments are held for a connection, before a hole is taken for real.
@@ -62,12 +64,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a port is one of those that are named.
+    fn names(&self, port: u16) -> bool {
+        self.ports.as_ref().is_some_and(|ports| ports.contains(&port))
+    }
+
     /// Whether a segment may begin a connection that is looked at.
     fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
-        let port_fits = self
-            .ports
-            .as_ref()
-            .is_none_or(|ports| ports.contains(&segment.source.port) || ports.contains(&segment.destination.port));
+        let port_fits = self.ports.is_none()
+            || self.other_ports
+            || self.names(segment.source.port)
+            || self.names(segment.destination.port);
         port_fits && (segment.syn || segment.says_something()) && !segment.rst
     }
 }
@@ -122,6 +129,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ports: Some(vec![5432]),
+            other_ports: false,
             max_message: 16 << 20,
             max_early: 8 << 20,
             max_held: 256 << 20,

@@ -27,7 +27,7 @@ use pgdissect::packet::LinkType;
 use pgdissect::record::{self, KernelStats, StatsRecord};
 use pgdissect::time::{Precision, Timestamp};
 
-use crate::cli::{Args, Color, Format, Ports};
+use crate::cli::{Args, Color, Format};
 use crate::keylogs::KeyLogs;
 use crate::lines::Lines;
 
@@ -109,10 +109,7 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
     let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
     let device = Device::open(&live::Options {
         interface: interface.to_owned(),
-        ports: match &args.port {
-            Ports::Auto => Vec::new(),
-            Ports::These(ports) => ports.clone(),
-        },
+        ports: args.port.only().to_vec(),
         filter: args.filter.clone(),
         tunnels: args.tunnels,
         snaplen: args.snaplen,
@@ -131,11 +128,9 @@ fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Resul
     let mut run = Run::new(args, files, None)?;
     run.is_live = true;
     if !args.quiet {
-        let ports = match &args.port {
-            Ports::Auto => "on any port".to_owned(),
-            Ports::These(ports) => {
-                format!("on port {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
-            }
+        let ports = match args.port.only() {
+            [] => "on any port".to_owned(),
+            ports => format!("on port {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
         };
         say(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
     }
@@ -207,10 +202,8 @@ impl<'a> Run<'a> {
             }
         };
         let config = Config {
-            ports: match &args.port {
-                Ports::Auto => None,
-                Ports::These(ports) => Some(ports.clone()),
-            },
+            ports: Some(args.port.named.clone()),
+            other_ports: args.port.auto,
             max_message: args.max_message,
             max_early: args.max_early,
             max_held: args.max_held,
@@ -428,9 +421,10 @@ impl<'a> Run<'a> {
             && counters.losses == 0
             && counters.packets > counters.unknown_link_packets + counters.filtered_packets
         {
-            let hint = match &self.args.port {
-                Ports::Auto => "-p auto needs the beginning of a connection; with -p PORT it is not needed",
-                Ports::These(_) => "-p PORT says where the server listens, -p auto finds it",
+            let hint = if self.args.port.auto {
+                "-p auto needs the beginning of a connection; with -p PORT it is not needed"
+            } else {
+                "-p PORT says where the server listens, -p auto finds it"
             };
             say(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }

@@ -19,23 +19,35 @@ pub struct Reader<'a> {
     at: usize,
     cut: bool,
     encoding: Encoding,
+    has_metadata: bool,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of bytes that are all there.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, cut: false, encoding: Encoding::UTF8 }
+        Self { bytes, at: 0, cut: false, encoding: Encoding::UTF8, has_metadata: false }
     }
 
     /// A reader of the beginning of something longer.
     pub const fn cut(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, cut: true, encoding: Encoding::UTF8 }
+        Self { bytes, at: 0, cut: true, encoding: Encoding::UTF8, has_metadata: false }
     }
 
     /// The same reader, of bytes whose texts have an encoding.
     pub const fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
+    }
+
+    /// The same reader, of columns that have Redshift's metadata behind each, or not.
+    pub const fn with_metadata(mut self, has_metadata: bool) -> Self {
+        self.has_metadata = has_metadata;
+        self
+    }
+
+    /// Whether columns have Redshift's metadata behind each.
+    pub const fn has_metadata(&self) -> bool {
+        self.has_metadata
     }
 
     /// The encoding of the texts: UTF-8 where nothing else was said.

@@ -22,7 +22,7 @@ pub(crate) enum Input {
     Framing(Framing),
 }
 
-const FRAMINGS: [Framing; 3] = [Framing::Tagged, Framing::Startup, Framing::EncryptionAnswer];
+const FRAMINGS: [Framing; 4] = [Framing::Tagged, Framing::Startup, Framing::EncryptionAnswer, Framing::Handshake];
 
 pub(crate) fn check(data: &[u8]) {
     let Ok((direction, inputs, max_message, size)) = read(&mut Unstructured::new(data)) else { return };
@@ -74,6 +74,7 @@ impl Ledger {
         assert!(frame.body.len() <= self.max_message, "no body is longer than the limit");
         let whole = u64::from(frame.len) + u64::from(frame.tag.is_some());
         let header = match (frame.tag, frame.len) {
+            (Some(_), _) if frame.is_version_2 => 1,
             (Some(_), _) => 5,
             (None, 1) => 0,
             (None, _) => 4,
@@ -180,8 +181,11 @@ fn gap(framer: &mut Framer, bytes: u64, framing: Framing, ledger: &mut Ledger) {
             ledger.found += whole;
         }
         (Some(whole), true) => {
-            let beyond = pending < whole && whole < pending + bytes;
-            assert!(beyond, "the gap goes beyond the frame: {whole} bytes, {pending} pending, {bytes} lost");
+            let beyond = pending < whole && whole <= pending + bytes;
+            assert!(
+                beyond,
+                "the gap goes to the end of the frame, or beyond: {whole} bytes, {pending} pending, {bytes} lost"
+            );
             ledger.found += whole;
             ledger.lost += pending + bytes - whole;
         }

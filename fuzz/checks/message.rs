@@ -6,7 +6,7 @@ use pgdissect::encoding::Encoding;
 use pgdissect::pg::auth::Asked;
 use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::message::{self, Context, Message};
-use pgdissect::pg::row::Format;
+use pgdissect::pg::row::{Format, Metadata};
 use pgdissect::record::{Content, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
 use pgdissect::redaction::Redaction;
 use pgdissect::time::{Precision, Timestamp};
@@ -35,6 +35,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         asked: *u.choose(&ASKED)?,
         gssenc: u.arbitrary()?,
         copy_format: *u.choose(&formats)?,
+        metadata: [Metadata::None, Metadata::Possible, Metadata::Announced][u.len() % 3],
         redaction: *u.choose(&Redaction::ALL)?,
     };
     let missing = u64::from(*u.choose(&[0, 0, 0, 1, 77, u32::MAX])?);

@@ -9,7 +9,7 @@ use crate::pg::gssenc::GssPackets;
 use crate::pg::resync;
 use crate::record::Reason;
 use crate::session::budget::Total;
-use crate::session::opening::{self, Opening};
+use crate::session::opening;
 use crate::session::shared::Home;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
@@ -41,10 +41,14 @@ pub(super) struct Connection {
     pub(super) is_waiting: bool,
     /// With which packet it ended, where it waits for keys beyond its end.
     pub(super) finished: Option<Origin>,
-    /// The client's first bytes, while they are too few to tell what they are.
-    pub(super) opening: Vec<u8>,
     /// What the client has sent ahead.
     pub(super) ahead: Ahead,
+    /// The first bytes of each side, while they are too few to tell what they are.
+    pub(super) opening: PerDirection<Vec<u8>>,
+    /// With which packet those of the server began.
+    pub(super) replied: Origin,
+    /// What is to be said once it is known that the connection is PostgreSQL's.
+    pub(super) unsaid: Vec<Unsaid>,
     /// How much of what it holds is in the sum over all connections.
     pub(super) accounted: usize,
     pub(super) about: About,
@@ -92,6 +96,18 @@ impl Ahead {
     }
 }
 
+/// Bytes that are missing, or came twice, while it is not known what a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unsaid {
+    pub(super) origin: Origin,
+    pub(super) dir: Direction,
+    pub(super) bytes: u64,
+    pub(super) offset: Option<u64>,
+    pub(super) reason: Reason,
+    pub(super) skipped: Option<u64>,
+    pub(super) detail: Option<&'static str>,
+}
+
 /// What the lines of a connection say of it.
 #[derive(Debug)]
 pub(super) struct About {
@@ -121,6 +137,10 @@ pub(super) struct About {
     pub(super) syn_at: Option<Timestamp>,
     /// Whether it began before the capture.
     pub(super) is_midstream: bool,
+    /// Whether one of its ports is named as a server's. Of others, nothing is said unless they are PostgreSQL's.
+    pub(super) is_named: bool,
+    /// Bytes of a protocol that is PostgreSQL's and not read.
+    pub(super) unread: PerDirection<u64>,
     /// Which side closed it first, and whether by a RST.
     pub(super) closed_by: Option<(Direction, bool)>,
     /// Bytes that were not captured, or not understood.
@@ -130,7 +150,7 @@ pub(super) struct About {
 impl Connection {
     pub(super) fn new(segment: &Segment<'_>, config: &Config, (home, room): (Home, &Total), origin: Origin) -> Self {
         // A startup packet tells the beginning as well as a SYN does.
-        let begins_with_startup = !segment.syn && opening::of_client(segment.payload) == Opening::Startup;
+        let begins_with_startup = !segment.syn && opening::begins_with_startup(segment.payload);
         let begins = segment.syn || begins_with_startup;
         let (client, server) = ends(segment, config);
         let mut connection = Self {
@@ -145,8 +165,10 @@ impl Connection {
             tls_to_be: None,
             is_waiting: false,
             finished: None,
-            opening: Vec::new(),
             ahead: Ahead::default(),
+            opening: PerDirection::default(),
+            replied: origin,
+            unsaid: Vec::new(),
             accounted: 0,
             about: About {
                 conn: 0,
@@ -164,6 +186,8 @@ impl Connection {
                 started: origin.ts,
                 syn_at: (segment.syn && segment.ack.is_none()).then_some(origin.ts),
                 is_midstream: !begins,
+                is_named: config.names(client.port) || config.names(server.port),
+                unread: PerDirection::default(),
                 closed_by: None,
                 lost_bytes: 0,
             },
@@ -172,7 +196,7 @@ impl Connection {
             connection.tcp.begins_with(Direction::Frontend, segment);
         }
         if !begins {
-            if config.ports.is_none() {
+            if !connection.about.is_named {
                 connection.session.recognize_foreign();
             } else if handshake::is_record(segment.payload) {
                 connection.session.encrypt(Encryption::Tls);
@@ -226,6 +250,29 @@ impl Connection {
         self.about.search_reason.get_mut(direction).get_or_insert(reason);
     }
 
+    /// Keeps something to be said later, with no more than a few bytes of memory.
+    pub(super) fn leave_unsaid(&mut self, unsaid: Unsaid) {
+        const MOST: usize = 8;
+        let is_full = self.unsaid.len() >= MOST;
+        let mut before = self.unsaid.iter_mut().rev();
+        match before.find(|before| is_full && before.dir == unsaid.dir && before.reason == unsaid.reason) {
+            Some(before) => {
+                before.bytes = before.bytes.saturating_add(unsaid.bytes);
+                let skipped = before.skipped.unwrap_or_default() + unsaid.skipped.unwrap_or_default();
+                before.skipped = Some(skipped).filter(|skipped| *skipped > 0);
+            }
+            None => self.unsaid.push(unsaid),
+        }
+    }
+
+    /// Whether the next bytes of the server are its words in protocol 2.0, which are not read unless they refuse the client.
+    pub(super) fn is_unread(&self, direction: Direction, bytes: &[u8]) -> bool {
+        direction == Direction::Backend
+            && self.session.is_refused()
+            && self.framers.backend.is_between_frames()
+            && bytes.first() != Some(&b'E')
+    }
+
     /// Whether something of it waits for keys.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
@@ -235,14 +282,8 @@ impl Connection {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
         let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
         let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
-        self.tcp.held()
-            + self.tcp.recent()
-            + framers
-            + tls
-            + facts
-            + self.opening.capacity()
-            + self.ahead.held()
-            + self.session.held()
+        let opening = self.opening.frontend.capacity() + self.opening.backend.capacity() + self.ahead.held();
+        self.tcp.held() + self.tcp.recent() + framers + tls + facts + opening + self.session.held()
     }
 }
 
@@ -251,13 +292,13 @@ impl Connection {
 fn ends(segment: &Segment<'_>, config: &Config) -> (Endpoint, Endpoint) {
     let from_client = (segment.source, segment.destination);
     let from_server = (segment.destination, segment.source);
-    let is_server = |end: Endpoint| config.ports.as_ref().is_some_and(|ports| ports.contains(&end.port));
+    let is_server = |end: Endpoint| config.names(end.port);
     match (is_server(segment.source), is_server(segment.destination)) {
         (false, true) => from_client,
         (true, false) => from_server,
         _ if segment.syn && segment.ack.is_none() => from_client,
         _ if segment.syn => from_server,
-        _ if opening::of_client(segment.payload) == Opening::Startup => from_client,
+        _ if opening::begins_with_startup(segment.payload) => from_client,
         _ => {
             let begins_like = |direction| resync::begins_with_message(direction, segment.payload);
             let backend = begins_like(Direction::Backend) && !begins_like(Direction::Frontend);

@@ -1,17 +1,17 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
-use super::connection::{About, Ahead, Connection};
+use super::connection::{About, Ahead, Connection, Unsaid};
 use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
-use crate::pg::resync;
+use crate::pg::startup::{self, Look};
 use crate::pg::text::Excerpt;
 use crate::record::{Content, Counters, LossRecord, Reason, Record};
 use crate::redaction::Redaction;
-use crate::session::opening::{self, Opening};
+use crate::session::opening::{self, FirstReply, Opening};
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::assembler::{Conflict, Content as TcpContent};
@@ -21,6 +21,9 @@ use crate::tls::handshake;
 
 /// How many bytes the requests that wait for replies may take where memory is needed for others: a pipeline of some size.
 const MANY_REQUESTS: usize = 16 * 1024;
+
+/// The bytes of an SSLRequest, and of a GSSENCRequest.
+const ENCRYPTION_REQUEST: u64 = 8;
 
 /// What dissecting one connection needs beside the connection.
 pub(super) struct Engine<'a, S> {
@@ -144,14 +147,16 @@ impl<S: Sink> Engine<'_, S> {
         let framing = match connection.session.route(direction) {
             Route::Foreign => return,
             Route::Messages(framing) => Some(framing),
-            Route::Opening | Route::Encrypted => None,
+            Route::Opening | Route::Encrypted | Route::Unread => None,
         };
-        self.number(&mut connection.about);
-        self.counters.contested_bytes += conflict.bytes;
         let detail = Some("a segment repeats bytes with other content: those that came first are believed");
-        let bytes = Some(conflict.bytes);
-        let loss = Loss { dir: Some(direction), bytes, reason: Reason::Overlap, detail, ..Loss::new(origin) };
-        self.lose(&mut connection.about, &loss);
+        let (bytes, reason) = (conflict.bytes, Reason::Overlap);
+        let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
+        if connection.session.route(direction) == Route::Opening {
+            connection.leave_unsaid(unsaid);
+            return;
+        }
+        self.say(&mut connection.about, &unsaid);
         let framer = connection.framers.get_mut(direction);
         let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
         if conflict.delivered_until > fed.saturating_sub(under_way) {
@@ -211,13 +216,32 @@ impl<S: Sink> Engine<'_, S> {
     /// Takes the next bytes of a direction.
     fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
-            self.feed_encrypted(connection, direction, bytes, origin);
+            if direction == Direction::Backend && connection.session.owes_answer_in_clear() {
+                self.feed_answer(connection, bytes, origin);
+            } else {
+                self.feed_encrypted(connection, direction, bytes, origin);
+            }
             return;
         }
         if connection.framers.get(direction).is_searching() && self.is_tls(connection, direction, bytes, origin) {
             return;
         }
         self.feed_clear(connection, direction, bytes, origin);
+    }
+
+    /// Takes the next bytes of a server that still has to answer a request for encryption, though its client goes on with TLS.
+    fn feed_answer(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+        let is_one_byte = connection.framers.backend.is_between_frames() && bytes.first() != Some(&b'E');
+        let (answer, rest) = bytes.split_at_checked(1).filter(|_| is_one_byte).unwrap_or((bytes, &[]));
+        self.feed_clear(connection, Direction::Backend, answer, origin);
+        if connection.session.encryption().is_none() {
+            // It was refused.
+            connection.tls = None;
+            connection.framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
+        }
+        if !rest.is_empty() {
+            self.feed(connection, Direction::Backend, rest, origin);
+        }
     }
 
     /// Takes the next bytes of a direction, in clear or decrypted.
@@ -228,8 +252,16 @@ impl<S: Sink> Engine<'_, S> {
         mut bytes: &[u8],
         origin: Origin,
     ) {
+        if direction == Direction::Frontend
+            && connection.framers.frontend.is_searching()
+            && connection.session.may_begin()
+            && startup::look(bytes) == Look::Whole
+        {
+            self.begin_anew(connection, origin);
+        }
         while !bytes.is_empty() {
             match connection.session.route(direction) {
+                Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
                     if direction == Direction::Frontend {
@@ -279,7 +311,14 @@ impl<S: Sink> Engine<'_, S> {
                     self.open(connection, bytes, origin);
                     return;
                 }
-                Route::Opening => self.server_speaks_first(connection, bytes, origin),
+                Route::Opening => {
+                    self.server_speaks_first(connection, bytes, origin);
+                    return;
+                }
+                Route::Unread => {
+                    *connection.about.unread.get_mut(direction) += bytes.len() as u64;
+                    return;
+                }
                 Route::Foreign => return,
             }
         }
@@ -330,6 +369,23 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
+    /// The client sends a startup packet where the middle of a session was looked for: what came before it is all that is
+    /// missing.
+    #[cold]
+    fn begin_anew(&mut self, connection: &mut Connection, origin: Origin) {
+        self.number(&mut connection.about);
+        for direction in Direction::BOTH {
+            if connection.framers.get(direction).is_searching() {
+                self.end_direction(connection, direction, origin);
+            }
+            *connection.framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
+        }
+        connection.tls_to_be = None;
+        connection.about.search_reason = PerDirection::default();
+        connection.about.is_midstream = false;
+        connection.session.begin();
+    }
+
     /// Nothing more comes before a hole or the end.
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.release_ahead(connection);
@@ -356,46 +412,158 @@ impl<S: Sink> Engine<'_, S> {
     fn open(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         // The common case has them all in one segment, and copies nothing.
         let gathered;
-        let bytes = if connection.opening.is_empty() {
+        let bytes = if connection.opening.frontend.is_empty() {
             bytes
         } else {
-            connection.opening.extend_from_slice(bytes);
-            gathered = std::mem::take(&mut connection.opening);
+            connection.opening.frontend.extend_from_slice(bytes);
+            gathered = std::mem::take(&mut connection.opening.frontend);
             &gathered
         };
+        let is_answered = connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
-            Opening::Undecided => connection.opening = bytes.to_vec(),
-            Opening::Startup => {
-                connection.session.recognize_startup();
+            _ if is_answered => {
+                self.answered(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
+            Opening::Undecided => connection.opening.frontend = bytes.to_vec(),
+            Opening::Startup => self.open_startup(connection, bytes, origin),
             Opening::DirectTls => {
+                self.say_unsaid(connection);
                 connection.session.encrypt(Encryption::Tls);
+                self.feed(connection, Direction::Frontend, bytes, origin);
+            }
+            Opening::Foreign(_) if connection.about.is_named && connection.about.search_reason.frontend.is_some() => {
+                // These are not its first bytes.
+                self.search_client(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
             Opening::Foreign(what) => self.foreign(connection, what, origin),
         }
     }
 
+    /// The client's first bytes are a startup packet, or what there is of one.
+    fn open_startup(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+        let is_contested = connection.unsaid.iter().any(|unsaid| unsaid.reason == Reason::Overlap);
+        if connection.opening.backend == b"N" {
+            self.answered(connection);
+        } else {
+            self.say_unsaid(connection);
+        }
+        connection.session.recognize_startup();
+        connection.about.search_reason.frontend = None;
+        connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
+        if is_contested {
+            connection.framers.frontend.contest_fed();
+        }
+        self.feed(connection, Direction::Frontend, bytes, origin);
+        connection.framers.frontend.contest_ends();
+        self.feed_held_reply(connection, origin);
+    }
+
+    /// The byte that the server has sent is the answer to a request for encryption that was not captured.
+    fn answered(&mut self, connection: &mut Connection) {
+        let Some(byte) = connection.opening.backend.first().copied() else { return };
+        let Some(encryption) = opening::of_byte(byte) else { return };
+        let origin = connection.replied;
+        connection.opening.backend.remove(0);
+        self.say_unsaid(connection);
+        connection.about.search_reason.frontend = None;
+        connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
+        connection.session.recognize_answer(encryption);
+        self.feed_clear(connection, Direction::Backend, &[byte], origin);
+    }
+
+    /// Takes what the server has sent before it was known what the connection is.
+    fn feed_held_reply(&mut self, connection: &mut Connection, origin: Origin) {
+        let held = std::mem::take(&mut connection.opening.backend);
+        if !held.is_empty() {
+            self.feed(connection, Direction::Backend, &held, origin);
+        }
+    }
+
+    /// The client's bytes are from the middle of its session.
+    fn search_client(&mut self, connection: &mut Connection) {
+        self.say_unsaid(connection);
+        connection.session.lose(Direction::Frontend);
+        connection.search(Direction::Frontend, Reason::Missing);
+    }
+
     /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
     /// client's bytes are not in the capture, or this is another protocol.
     fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_searching = connection.framers.backend.is_searching();
-        match bytes {
-            [b'E', ..] if !is_searching => connection.session.recognize_startup(),
-            [b'S' | b'N'] if !is_searching => connection.session.recognize_answer(Encryption::Tls),
-            [b'G'] if !is_searching => connection.session.recognize_answer(Encryption::Gssapi),
-            _ if is_searching || resync::begins_with_message(Direction::Backend, bytes) => {
-                connection.session.lose(Direction::Frontend);
-                connection.search(Direction::Frontend, Reason::Missing);
+        let is_named = connection.about.is_named;
+        if connection.framers.backend.is_searching() {
+            if is_named {
+                self.search_client(connection);
+                self.feed(connection, Direction::Backend, bytes, origin);
+            } else {
+                self.foreign(connection, opening::of_server(bytes).name(), origin);
             }
-            _ => self.foreign(connection, opening::of_server(bytes), origin),
+            return;
         }
+        let held = &mut connection.opening.backend;
+        if held.is_empty() {
+            connection.replied = origin;
+        }
+        held.extend_from_slice(bytes);
+        match opening::of_server(held) {
+            FirstReply::Undecided => {}
+            FirstReply::Error => {
+                self.say_unsaid(connection);
+                connection.session.recognize_startup();
+                self.feed_held_reply(connection, origin);
+            }
+            FirstReply::Answer(_) if is_named => {
+                self.answered(connection);
+                self.feed_held_reply(connection, origin);
+            }
+            FirstReply::Messages if is_named => {
+                self.search_client(connection);
+                self.feed_held_reply(connection, origin);
+            }
+            other => self.foreign(connection, other.name(), origin),
+        }
+    }
+
+    /// Nothing more comes of a direction that would tell what the connection is: on a port that is named, what there is of a
+    /// first message is believed.
+    fn decide(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+        if !connection.about.is_named || connection.session.route(direction) != Route::Opening {
+            return;
+        }
+        match direction {
+            Direction::Frontend if opening::begins_with_startup(&connection.opening.frontend) => {
+                let bytes = std::mem::take(&mut connection.opening.frontend);
+                self.open_startup(connection, &bytes, origin);
+            }
+            Direction::Backend if opening::is_answer(&connection.opening.backend) => self.answered(connection),
+            _ => {}
+        }
+    }
+
+    /// Says what was left unsaid while it was not known what a connection is.
+    fn say_unsaid(&mut self, connection: &mut Connection) {
+        for unsaid in std::mem::take(&mut connection.unsaid) {
+            self.say(&mut connection.about, &unsaid);
+        }
+    }
+
+    fn say(&mut self, about: &mut About, unsaid: &Unsaid) {
+        let Unsaid { origin, dir, bytes, offset, reason, skipped, detail } = *unsaid;
+        self.number(about);
+        self.counters.skipped_bytes += skipped.unwrap_or_default();
+        if reason == Reason::Overlap {
+            self.counters.contested_bytes += bytes;
+        }
+        let (dir, bytes) = (Some(dir), Some(bytes));
+        self.lose(about, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
     }
 
     fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
         connection.session.recognize_foreign();
-        if self.config.ports.is_some() {
+        connection.opening = PerDirection::default();
+        connection.unsaid = Vec::new();
+        if connection.about.is_named {
             self.number(&mut connection.about);
             let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
             self.lose(&mut connection.about, &loss);
@@ -403,19 +571,42 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Bytes of a direction are missing.
-    fn gap(&mut self, connection: &mut Connection, direction: Direction, bytes: u64, loss: Loss<'_>) {
-        let Loss { origin, reason, .. } = loss;
+    fn gap(&mut self, connection: &mut Connection, direction: Direction, mut bytes: u64, loss: Loss<'static>) {
+        let Loss { origin, reason, detail, .. } = loss;
+        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
+        self.decide(connection, direction, origin);
         match connection.session.route(direction) {
             Route::Foreign => return,
-            Route::Opening if self.config.ports.is_none() => {
-                // Its first bytes would have told whether it is PostgreSQL's.
-                connection.session.recognize_foreign();
+            Route::Opening => {
+                let held = std::mem::take(connection.opening.get_mut(direction));
+                let skipped = Some(held.len() as u64).filter(|held| *held > 0);
+                connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, skipped, detail });
+                let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
+                if direction == Direction::Frontend && is_request {
+                    connection.about.search_reason.frontend = Some(reason);
+                } else {
+                    connection.search(direction, reason);
+                }
+                return;
+            }
+            Route::Messages(Framing::EncryptionAnswer) if connection.framers.backend.is_between_frames() => {
+                // It is one byte.
+                self.number(&mut connection.about);
+                self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
+                while bytes > 0 && connection.session.owes_answer() {
+                    connection.session.lose_answer();
+                    bytes -= 1;
+                }
+                match bytes {
+                    0 => {}
+                    _ if connection.session.encryption().is_some() => self.gap_encrypted(connection, direction, bytes),
+                    _ => self.pass_gap(connection, direction, bytes, reason, origin),
+                }
                 return;
             }
             _ => {}
         }
         self.number(&mut connection.about);
-        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
         if connection.session.encryption().is_some() {
             self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
             self.gap_encrypted(connection, direction, bytes);
@@ -456,10 +647,10 @@ impl<S: Sink> Engine<'_, S> {
             }
             Route::Opening => {
                 connection.session.lose(direction);
-                connection.opening = Vec::new();
+                connection.opening = PerDirection::default();
                 connection.search(direction, reason);
             }
-            Route::Encrypted | Route::Foreign => {}
+            Route::Encrypted | Route::Unread | Route::Foreign => {}
         }
     }
 
@@ -481,6 +672,7 @@ impl<S: Sink> Engine<'_, S> {
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
+                session.facts_mut().undecodable(direction);
                 self.malformed(about, direction, (tag, len), content, error, origin);
                 session.lose(direction);
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
@@ -542,19 +734,23 @@ impl<S: Sink> Engine<'_, S> {
         connection.tcp.forget_recent();
         self.release_ahead(connection);
         self.release_encrypted(connection, origin);
-        if !connection.opening.is_empty() {
+        let opening = std::mem::take(&mut connection.opening);
+        if !opening.frontend.is_empty() || !opening.backend.is_empty() {
             // Without its first bytes it cannot be told what it is.
             connection.session.recognize_foreign();
-            let bytes = std::mem::take(&mut connection.opening).len() as u64;
-            self.counters.skipped_bytes += bytes;
-            let skipped = Some(bytes);
-            let dir = Some(Direction::Frontend);
-            let detail = Some("more is held than --max-held: the connection is not followed");
-            self.number(&mut connection.about);
-            self.lose(
-                &mut connection.about,
-                &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) },
-            );
+            connection.unsaid = Vec::new();
+            for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
+                if bytes.is_empty() || !connection.about.is_named {
+                    continue;
+                }
+                let skipped = bytes.len() as u64;
+                self.counters.skipped_bytes += skipped;
+                let (dir, skipped) = (Some(dir), Some(skipped));
+                let detail = Some("more is held than --max-held: the connection is not followed");
+                self.number(&mut connection.about);
+                let loss = Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) };
+                self.lose(&mut connection.about, &loss);
+            }
         }
         for direction in Direction::BOTH {
             if let Route::Messages(framing) = connection.session.route(direction) {
@@ -590,6 +786,9 @@ impl<S: Sink> Engine<'_, S> {
         }
         self.end_encrypted(connection, origin);
         for direction in Direction::BOTH {
+            self.decide(connection, direction, origin);
+        }
+        for direction in Direction::BOTH {
             self.end_direction(connection, direction, origin);
             let counters = connection.tcp.counters(direction);
             self.counters.retransmitted_bytes += counters.retransmitted;
@@ -621,18 +820,32 @@ impl<S: Sink> Engine<'_, S> {
                     }
                 }
             }
-            Route::Opening => {
-                let bytes = connection.opening.len() as u64;
-                if direction == Direction::Frontend && bytes > 0 {
+            Route::Opening if connection.about.is_named => {
+                self.say_unsaid(connection);
+                let bytes = connection.opening.get(direction).len() as u64;
+                if bytes > 0 {
                     self.number(&mut connection.about);
+                    // They may be the first of a startup packet.
+                    let may_begin =
+                        direction == Direction::Frontend && startup::look(&connection.opening.frontend) == Look::Begun;
+                    let reason = if may_begin { Reason::Missing } else { Reason::NotPostgresql };
                     let detail = Some("too few bytes to tell the protocol");
-                    self.lose(
-                        &mut connection.about,
-                        &Loss { skipped: Some(bytes), reason: Reason::Malformed, detail, ..loss },
-                    );
+                    self.lose(&mut connection.about, &Loss { skipped: Some(bytes), reason, detail, ..loss });
+                    if !may_begin {
+                        connection.session.recognize_foreign();
+                    }
                 }
             }
-            Route::Encrypted | Route::Foreign => {}
+            Route::Unread => {
+                let bytes = std::mem::take(connection.about.unread.get_mut(direction));
+                if bytes > 0 {
+                    self.counters.skipped_bytes += bytes;
+                    let detail = Some("protocol 2.0, which is not read beyond its startup");
+                    let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
+                    self.lose(&mut connection.about, &loss);
+                }
+            }
+            Route::Opening | Route::Encrypted | Route::Foreign => {}
         }
     }
 }

@@ -203,7 +203,8 @@ impl Batch {
     /// Whether a message is one that can wait: a common one.
     pub const fn takes(told: &Told<'_>) -> bool {
         let frame = &told.frame;
-        frame.missing == 0 && frame.damage.is_empty() && frame.body.len() <= LONGEST && told.target.is_none()
+        let is_plain = frame.missing == 0 && frame.damage.is_empty() && !frame.is_version_2;
+        is_plain && frame.body.len() <= LONGEST && told.target.is_none()
     }
 
     /// Whether messages of data can wait.

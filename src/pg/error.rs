@@ -23,6 +23,8 @@ pub struct Fields<'a> {
     cut: bool,
     encoding: Encoding,
     redaction: Redaction,
+    /// Whether there is but a message, with no code before it.
+    is_version_2: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -38,26 +40,41 @@ impl<'a> Fields<'a> {
             };
             bytes = reader.since(start);
         }
-        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction })
+        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction, is_version_2: false })
+    }
+
+    /// An error as protocol 2.0 has it: the message, and nothing else.
+    pub(super) fn decode_version_2(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        reader.cstr("error message")?;
+        let bytes = reader.since(start);
+        Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction, is_version_2: true })
     }
 
     /// The fields as they are on the wire, and what they are beside.
     pub(crate) const fn as_parts(&self) -> (&'a [u8], FieldsShape) {
-        (self.bytes, FieldsShape { cut: self.cut, encoding: self.encoding, redaction: self.redaction })
+        let Self { bytes, cut, encoding, redaction, is_version_2 } = *self;
+        (bytes, FieldsShape { cut, encoding, redaction, is_version_2 })
     }
 
     /// The fields that had these parts.
     pub(crate) const fn from_parts(bytes: &'a [u8], shape: FieldsShape) -> Self {
-        let FieldsShape { cut, encoding, redaction } = shape;
-        Self { bytes, cut, encoding, redaction }
+        let FieldsShape { cut, encoding, redaction, is_version_2 } = shape;
+        Self { bytes, cut, encoding, redaction, is_version_2 }
+    }
+
+    /// Whether it has the form of protocol 2.0: a message, and nothing else.
+    pub const fn is_version_2(&self) -> bool {
+        self.is_version_2
     }
 
     /// The fields in the order in which they were sent: their codes and values.
     pub fn iter(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
         let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
         let mut reader = reader.with_encoding(self.encoding);
+        let mut has_no_code = self.is_version_2;
         std::iter::from_fn(move || {
-            let code = reader.u8("field code").ok()?;
+            let code = if std::mem::take(&mut has_no_code) { code::MESSAGE } else { reader.u8("field code").ok()? };
             Some((code, Text::decode(&mut reader, "field value").ok()?))
         })
     }
@@ -103,6 +120,7 @@ pub(crate) struct FieldsShape {
     cut: bool,
     encoding: Encoding,
     redaction: Redaction,
+    is_version_2: bool,
 }
 
 /// Fields that outlive their message, in a buffer that can be used again.
@@ -112,6 +130,7 @@ pub struct KeptFields {
     is_kept: bool,
     cut: bool,
     encoding: Encoding,
+    is_version_2: bool,
 }
 
 impl KeptFields {
@@ -123,7 +142,7 @@ impl KeptFields {
         self.clear();
         let kept = fields.bytes.get(..Self::LONGEST).unwrap_or(fields.bytes);
         self.bytes.extend_from_slice(kept);
-        (self.is_kept, self.encoding) = (true, fields.encoding);
+        (self.is_kept, self.encoding, self.is_version_2) = (true, fields.encoding, fields.is_version_2);
         self.cut = fields.cut || kept.len() < fields.bytes.len();
     }
 
@@ -135,7 +154,8 @@ impl KeptFields {
 
     /// The fields, where any were kept.
     pub fn get(&self, redaction: Redaction) -> Option<Fields<'_>> {
-        self.is_kept.then_some(Fields { bytes: &self.bytes, cut: self.cut, encoding: self.encoding, redaction })
+        let Self { cut, encoding, is_version_2, .. } = *self;
+        self.is_kept.then_some(Fields { bytes: &self.bytes, cut, encoding, redaction, is_version_2 })
     }
 
     /// How many bytes the buffer takes.
@@ -294,6 +314,13 @@ mod tests {
                 r#""other_fields":[{"code":"M","value":"twice"},{"code":"Y","value":"odd"}]}"#
             )
         );
+    }
+
+    #[test]
+    fn an_error_of_protocol_2_is_its_message() {
+        let fields = Fields::decode_version_2(&mut Reader::new(b"FATAL:  no\n\0"), Redaction::Secrets).unwrap();
+        assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"message":"FATAL:  no\n"}"#);
+        assert!(Fields::decode_version_2(&mut Reader::new(b"FATAL"), Redaction::Secrets).is_err());
     }
 
     #[test]

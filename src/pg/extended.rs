@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::list::{List, Oid};
 use super::row::{Format, Formats, Values};
-use super::text::{Sql, Text};
+use super::text::{Rest, Sql, Text};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 
@@ -44,6 +44,9 @@ pub struct Bind<'a> {
     pub parameters: Values<'a>,
     /// The formats wanted for the result: none (all text), one for all, or one each.
     pub result_formats: List<'a, Format>,
+    /// What is behind them: no version of the protocol that is released has anything there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest<'a>>,
 }
 
 impl<'a> Bind<'a> {
@@ -55,7 +58,8 @@ impl<'a> Bind<'a> {
         let list = List::counted(reader, "number of parameters")?;
         let parameters = Values::new(list, Formats::from_codes(parameter_formats), redaction);
         let result_formats = List::counted(reader, "number of result formats")?;
-        Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
+        let rest = if reader.is_empty() { None } else { Some(Rest { bytes: reader.rest(), redaction }) };
+        Ok(Self { portal, statement, parameter_formats, parameters, result_formats, rest })
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Frame<'a> {
     pub cut: Option<Cut>,
     /// What a gap did to the body.
     pub damage: Damage<'a>,
+    /// Whether it is an error of protocol 2.0: a text up to a zero byte, with no length word before it. `len` counts what is
+    /// behind the tag all the same.
+    pub is_version_2: bool,
     /// Whether some of its bytes came a second time, with other content.
     pub is_contested: bool,
     /// Whether the other side has spoken between its coming and its being found.
@@ -31,6 +34,7 @@ impl<'a> Frame<'a> {
             missing: 0,
             cut: None,
             damage: Damage::new(0, &[], &[]),
+            is_version_2: false,
             is_contested: false,
             is_late: false,
         }

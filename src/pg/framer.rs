@@ -35,6 +35,9 @@ const KEPT_OF_RELEASED: usize = 1024;
 /// How many holes of a frame are noted. Behind more, nothing of it is kept.
 const MAX_HOLES: usize = 64;
 
+/// The longest error of protocol 2.0 that is believed, in bytes: the server's postmaster has 1,000 for one.
+const LONGEST_VERSION_2: usize = 4_000;
+
 /// How the next bytes of a direction are to be cut, as the session knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -42,6 +45,9 @@ pub enum Framing {
     Startup,
     /// One byte, or an ErrorResponse: the answer to SSLRequest or GSSENCRequest.
     EncryptionAnswer,
+    /// What a server sends until it has authenticated its client: as everything else, or an error of protocol 2.0, which is
+    /// `E` and text up to a zero byte. A server sends that where it cannot serve at all, or does not know better.
+    Handshake,
     /// A type byte, a length word, a body: everything else.
     Tagged,
 }
@@ -134,7 +140,7 @@ impl State {
 struct Header {
     tag: Option<u8>,
     len: u32,
-    /// The bytes of the header: 5, 4, or 0 before a one-byte answer.
+    /// The bytes of the header: 5, 4, 1 before an error of protocol 2.0, or 0 before a one-byte answer.
     size: usize,
 }
 
@@ -144,11 +150,17 @@ impl Header {
         // A length word has 32 bits, and a usize no fewer than that on any platform that has libpcap.
         self.len as usize + usize::from(self.tag.is_some())
     }
+
+    const fn is_version_2(self) -> bool {
+        self.size == 1
+    }
 }
 
 enum Parsed {
     /// So many bytes are needed to tell more.
     Need(usize),
+    /// An error of protocol 2.0: all up to the next zero byte is needed.
+    NeedZero,
     Header(Header),
     Bad(Header, DecodeError),
 }
@@ -184,6 +196,11 @@ impl Framer {
     /// Whether no boundary is known.
     pub const fn is_searching(&self) -> bool {
         matches!(self.state, State::Searching { .. })
+    }
+
+    /// Whether what comes next begins a frame, as far as is known.
+    pub fn is_between_frames(&self) -> bool {
+        matches!(self.state, State::Framing) && self.carry.len() <= self.handed_out
     }
 
     /// Tells that the other side speaks. It has heard what is searched, and what it says may answer that.
@@ -236,7 +253,7 @@ impl Framer {
         if bytes == 0 {
             return Step::More;
         }
-        self.damage(framing, Cut::Gap);
+        self.damage(framing, Cut::Gap, bytes);
         match &mut self.state {
             State::Damaged(damaged) => {
                 let lost = bytes.min(damaged.left);
@@ -254,7 +271,9 @@ impl Framer {
                     return Step::More;
                 }
                 let damaged = *damaged;
-                self.state = if bytes == lost { State::Framing } else { State::searching(0) };
+                // Where the text of an error ends whose end is lost, is not known.
+                let ends_here = bytes == lost && !damaged.header.is_version_2();
+                self.state = if ends_here { State::Framing } else { State::searching(0) };
                 Step::Frame(self.hand_out_carry(damaged))
             }
             State::Framing => {
@@ -276,7 +295,7 @@ impl Framer {
     /// Tells that the stream ends here. May give the frame that the end cuts off; else the bytes that belong to none.
     pub fn end(&mut self, framing: Framing) -> Ended<'_> {
         self.drop_handed_out();
-        self.damage(framing, Cut::End);
+        self.damage(framing, Cut::End, 1);
         match self.state {
             State::Framing if self.carry.is_empty() => Ended::Clean,
             State::Framing => {
@@ -302,7 +321,7 @@ impl Framer {
     /// the same.
     pub fn release(&mut self, framing: Framing) {
         self.drop_handed_out();
-        self.damage(framing, Cut::Memory);
+        self.damage(framing, Cut::Memory, 0);
         match &mut self.state {
             State::Damaged(damaged) => {
                 if damaged.keeps || self.carry.len() > KEPT_OF_RELEASED {
@@ -326,6 +345,7 @@ impl Framer {
         match &self.state {
             State::Framing => match parse_header(self.direction, self.carry.get(self.handed_out..)?, framing) {
                 Parsed::Header(header) => Some((header.tag, (self.carry.len() - self.handed_out) as u64)),
+                Parsed::NeedZero => Some((Some(b'E'), (self.carry.len() - self.handed_out) as u64)),
                 _ => None,
             },
             State::Damaged(damaged) => Some((damaged.header.tag, damaged.header.total() as u64 - damaged.left)),
@@ -400,7 +420,7 @@ impl Framer {
                 let is_contested = self.contest_of_frame();
                 Step::Frame(Frame { is_contested, ..self::frame(header, kept, missing, Cut::TooLarge) })
             }
-            Parsed::Need(_) => {
+            Parsed::Need(_) | Parsed::NeedZero => {
                 self.carry.extend_from_slice(std::mem::take(input));
                 Step::More
             }
@@ -419,6 +439,10 @@ impl Framer {
         loop {
             let need = match parse_header(self.direction, &self.carry, framing) {
                 Parsed::Need(need) => need,
+                Parsed::NeedZero => {
+                    let text = memchr::memchr(0, input).map_or(input.len(), |zero| zero + 1);
+                    self.carry.len() + text.max(1)
+                }
                 Parsed::Header(header) => {
                     let total = header.total();
                     if self.carry.len() >= total {
@@ -454,15 +478,23 @@ impl Framer {
         }
     }
 
-    /// Where the header of a frame that is not whole is known, tells that it never will be.
-    fn damage(&mut self, framing: Framing, cut: Cut) {
-        if matches!(self.state, State::Framing)
-            && !self.carry.is_empty()
-            && let Parsed::Header(header) = parse_header(self.direction, &self.carry, framing)
-        {
-            let left = header.total().saturating_sub(self.carry.len()) as u64;
-            self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps: cut == Cut::Gap });
+    /// Where the header of a frame that is not whole is known, tells that it never will be. Of a text without its end, so many
+    /// bytes that are `lost` are taken for its rest.
+    fn damage(&mut self, framing: Framing, cut: Cut, lost: u64) {
+        if !matches!(self.state, State::Framing) || self.carry.is_empty() {
+            return;
         }
+        let header = match parse_header(self.direction, &self.carry, framing) {
+            Parsed::Header(header) => header,
+            Parsed::NeedZero if lost > 0 => {
+                let text = self.carry.len() as u64 - 1;
+                let len = u32::try_from(text.saturating_add(lost)).unwrap_or(u32::MAX);
+                Header { tag: Some(b'E'), len, size: 1 }
+            }
+            _ => return,
+        };
+        let left = header.total().saturating_sub(self.carry.len()) as u64;
+        self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps: cut == Cut::Gap });
     }
 
     /// Takes bytes of a frame that will not be whole.
@@ -557,7 +589,7 @@ pub enum Ended<'a> {
 
 const fn frame(header: Header, body: &[u8], missing: u64, cut: Cut) -> Frame<'_> {
     let cut = if missing > 0 { Some(cut) } else { None };
-    Frame { missing, cut, ..Frame::whole(header.tag, header.len, body) }
+    Frame { missing, cut, is_version_2: header.is_version_2(), ..Frame::whole(header.tag, header.len, body) }
 }
 
 /// Reads the header at the front of `bytes`.
@@ -576,8 +608,14 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         }
         Framing::EncryptionAnswer => match reader.u8("answer") {
             Err(_) => Parsed::Need(1),
-            Ok(b'E') => parse_header(direction, bytes, Framing::Tagged),
+            Ok(b'E') => parse_header(direction, bytes, Framing::Handshake),
             Ok(_) => Parsed::Header(Header { tag: None, len: 1, size: 0 }),
+        },
+        Framing::Handshake => match bytes {
+            [b'E'] => Parsed::Need(2),
+            // No message has 16 MiB or more here: this byte is the first of a text, and not of a length word.
+            [b'E', first, ..] if *first > 0 => parse_version_2(bytes),
+            _ => parse_header(direction, bytes, Framing::Tagged),
         },
         Framing::Tagged => {
             let Some([tag, length @ ..]) = bytes.first_chunk::<5>() else { return Parsed::Need(5) };
@@ -591,6 +629,21 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
             } else {
                 Parsed::Header(header)
             }
+        }
+    }
+}
+
+/// Reads the header at the front of `bytes`, which begin with an error of protocol 2.0.
+#[cold]
+fn parse_version_2(bytes: &[u8]) -> Parsed {
+    let text = bytes.get(1..=LONGEST_VERSION_2).or(bytes.get(1..)).unwrap_or_default();
+    match memchr::memchr(0, text) {
+        Some(end) => Parsed::Header(Header { tag: Some(b'E'), len: end as u32 + 1, size: 1 }),
+        None if text.len() < LONGEST_VERSION_2 => Parsed::NeedZero,
+        None => {
+            let len = text.first_chunk().map_or(0, |len| u32::from_be_bytes(*len));
+            let header = Header { tag: Some(b'E'), len, size: 5 };
+            Parsed::Bad(header, Reader::unexpected(1, "length word", "a length, or text with an end", len.into()))
         }
     }
 }

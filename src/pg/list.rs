@@ -27,6 +27,7 @@ pub struct List<'a, T> {
     count: usize,
     cut: bool,
     encoding: Encoding,
+    has_metadata: bool,
     items: PhantomData<fn() -> T>,
 }
 
@@ -56,7 +57,14 @@ impl<'a, T: Decode<'a>> List<'a, T> {
             bytes = bytes.get(..end - start).unwrap_or_default();
             reader.rest();
         }
-        Ok(Self { bytes, count: read, cut: reader.is_cut(), encoding: reader.encoding(), items: PhantomData })
+        Ok(Self {
+            bytes,
+            count: read,
+            cut: reader.is_cut(),
+            encoding: reader.encoding(),
+            has_metadata: reader.has_metadata(),
+            items: PhantomData,
+        })
     }
 
     /// Reads an Int16 count and so many items.
@@ -88,7 +96,7 @@ impl<'a, T> List<'a, T> {
     /// A reader of the items.
     pub(super) const fn reader(&self) -> Reader<'a> {
         let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
-        reader.with_encoding(self.encoding)
+        reader.with_encoding(self.encoding).with_metadata(self.has_metadata)
     }
 }
 
@@ -108,6 +116,11 @@ impl<T> List<'_, T> {
         self.count == 0
     }
 
+    /// Whether its items are columns with Redshift's metadata.
+    pub const fn has_metadata(&self) -> bool {
+        self.has_metadata
+    }
+
     /// The encoding of the texts in it.
     pub const fn encoding(&self) -> Encoding {
         self.encoding
@@ -120,18 +133,20 @@ pub(crate) struct ListShape {
     count: usize,
     cut: bool,
     encoding: Encoding,
+    has_metadata: bool,
 }
 
 impl<'a, T> List<'a, T> {
     /// What it is beside its bytes.
     pub(crate) const fn shape(&self) -> ListShape {
-        ListShape { count: self.count, cut: self.cut, encoding: self.encoding }
+        let Self { count, cut, encoding, has_metadata, .. } = *self;
+        ListShape { count, cut, encoding, has_metadata }
     }
 
     /// The list that had these bytes and this shape.
     pub(crate) const fn from_parts(bytes: &'a [u8], shape: ListShape) -> Self {
-        let ListShape { count, cut, encoding } = shape;
-        Self { bytes, count, cut, encoding, items: PhantomData }
+        let ListShape { count, cut, encoding, has_metadata } = shape;
+        Self { bytes, count, cut, encoding, has_metadata, items: PhantomData }
     }
 
     /// The items as they are on the wire.
@@ -142,7 +157,7 @@ impl<'a, T> List<'a, T> {
 
 impl<T> Default for List<'_, T> {
     fn default() -> Self {
-        Self { bytes: &[], count: 0, cut: false, encoding: Encoding::UTF8, items: PhantomData }
+        Self { bytes: &[], count: 0, cut: false, encoding: Encoding::UTF8, has_metadata: false, items: PhantomData }
     }
 }
 
@@ -173,6 +188,7 @@ pub struct KeptList {
     count: usize,
     cut: bool,
     encoding: Encoding,
+    has_metadata: bool,
 }
 
 impl KeptList {
@@ -181,6 +197,7 @@ impl KeptList {
         self.clear();
         self.bytes.extend_from_slice(list.bytes);
         (self.count, self.cut, self.encoding) = (list.count, list.cut, list.encoding);
+        self.has_metadata = list.has_metadata;
     }
 
     /// Keeps a list of one format code.
@@ -192,18 +209,20 @@ impl KeptList {
 
     /// Whether it is this list that is kept.
     pub fn is<T>(&self, list: &List<'_, T>) -> bool {
-        self.bytes == list.bytes && self.count == list.count && self.encoding == list.encoding
+        let is_alike = self.encoding == list.encoding && self.has_metadata == list.has_metadata;
+        self.bytes == list.bytes && self.count == list.count && is_alike
     }
 
     /// Keeps nothing.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        (self.count, self.cut, self.encoding) = (0, false, Encoding::UTF8);
+        (self.count, self.cut, self.encoding, self.has_metadata) = (0, false, Encoding::UTF8, false);
     }
 
     /// The list, of the items that it was kept with.
     pub fn get<'a, T: Decode<'a>>(&'a self) -> List<'a, T> {
-        List { bytes: &self.bytes, count: self.count, cut: self.cut, encoding: self.encoding, items: PhantomData }
+        let Self { count, cut, encoding, has_metadata, .. } = *self;
+        List { bytes: &self.bytes, count, cut, encoding, has_metadata, items: PhantomData }
     }
 
     /// How many bytes it takes.

@@ -13,9 +13,10 @@ use super::error::Fields;
 use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
 use super::frame::Frame;
 use super::query::{CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Query, ReadyForQuery};
-use super::row::{DataRow, Format, RowDescription};
+use super::row::{DataRow, Format, Metadata, RowDescription};
 use super::startup::{
-    self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus, StartupMessage,
+    self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus,
+    ProtocolVersion, StartupMessage, UnknownRequest,
 };
 use super::tag;
 use super::text::Excerpt;
@@ -37,6 +38,8 @@ pub struct Context {
     pub copy_format: Option<Format>,
     /// Whether its next piece may begin inside a character.
     pub is_copy_torn: bool,
+    /// Whether columns may have Redshift's metadata.
+    pub metadata: Metadata,
     /// What is not to be written.
     pub redaction: Redaction,
 }
@@ -100,6 +103,7 @@ messages! {
     SslRequest = "SSLRequest",
     GssencRequest = "GSSENCRequest",
     CancelRequest(CancelRequest<'a>) = "CancelRequest",
+    UnknownRequest(UnknownRequest<'a>) = "UnknownRequest",
     SslResponse(EncryptionResponse) = "SSLResponse",
     GssencResponse(EncryptionResponse) = "GSSENCResponse",
 
@@ -193,6 +197,9 @@ impl<'a> Message<'a> {
         // Built where it is returned: it is large, and there is one for every message.
         let mut decoded = match (frame.tag, direction) {
             (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
+            (Some(b'E'), Direction::Backend) if frame.is_version_2 => {
+                Fields::decode_version_2(&mut reader, context.redaction).map(Self::ErrorResponse)
+            }
             (Some(tag), Direction::Backend) => Self::decode_backend(tag, &mut reader, context),
             (None, Direction::Frontend) => Self::decode_startup_packet(&mut reader, context),
             (None, Direction::Backend) => Self::decode_encryption_response(&mut reader, context),
@@ -230,6 +237,9 @@ impl<'a> Message<'a> {
                 Self::GssencRequest
             }
             startup::code::CANCEL => Self::CancelRequest(CancelRequest::decode(r, context.redaction)?),
+            other if ProtocolVersion(other).major() == startup::code::MAJOR => {
+                Self::UnknownRequest(UnknownRequest::decode(r, context.redaction)?)
+            }
             _ => Self::StartupMessage(StartupMessage::decode(r, context.redaction)?),
         })
     }
@@ -298,7 +308,7 @@ impl<'a> Message<'a> {
             b'I' => Self::EmptyQueryResponse,
             b'N' => Self::NoticeResponse(Fields::decode(r, redaction)?),
             b'S' => Self::ParameterStatus(ParameterStatus::decode(r, redaction)?),
-            b'T' => Self::RowDescription(RowDescription::decode(r)?),
+            b'T' => Self::RowDescription(RowDescription::decode(r, context.metadata, redaction)?),
             b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r, redaction)?),
             b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
             b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),

@@ -155,6 +155,11 @@ pub fn begins_with_message(direction: Direction, bytes: &[u8]) -> bool {
     chain.whole >= BELIEVED_CHAIN || chain.to_end && chain.whole >= 1
 }
 
+/// Whether bytes begin with a message of a direction, or with what may be the beginning of one.
+pub fn may_begin_with_message(direction: Direction, bytes: &[u8]) -> bool {
+    Chain::message(direction, &mut Reader::new(bytes)).is_some()
+}
+
 /// Messages in a row.
 struct Chain {
     /// How many are whole and decode.
@@ -188,7 +193,12 @@ impl Chain {
         let total = 1 + u64::from(len);
         let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else { return Some(Found::Needs(total)) };
         let frame = Frame::whole(Some(tag), len, body);
-        Message::decode(direction, &frame, &Context::default()).is_ok().then_some(Found::Whole(total))
+        let is_believable = match Message::decode(direction, &frame, &Context::default()) {
+            // One with more than is known may be anything.
+            Ok(Message::Bind(bind)) => bind.rest.is_none(),
+            decoded => decoded.is_ok(),
+        };
+        is_believable.then_some(Found::Whole(total))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::keys::UniqueKeys;
 use super::list::{Decode, KeptList, List, Oid};
-use super::text::{Bytea, Text, inline_schema};
+use super::text::{Bytea, Rest, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
@@ -100,12 +100,66 @@ impl<'a> Formats<'a> {
 pub struct RowDescription<'a> {
     /// The columns.
     pub fields: List<'a, Field<'a>>,
+    /// What is behind those that can be read, where a fork has its own form of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest<'a>>,
+}
+
+/// Whether columns may have Redshift's metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// They have none.
+    #[default]
+    None,
+    /// What would tell was not captured.
+    Possible,
+    /// The client has asked for it, and some answers have it.
+    Announced,
 }
 
 impl<'a> RowDescription<'a> {
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Self { fields: List::counted(reader, "number of fields")? })
+    pub(super) fn decode(
+        reader: &mut Reader<'a>,
+        metadata: Metadata,
+        redaction: Redaction,
+    ) -> Result<Self, DecodeError> {
+        let start = reader.clone();
+        let fields = List::counted(reader, "number of fields");
+        // Of one that is cut off, nothing tells which form it has.
+        let is_certain = !(reader.is_cut() && metadata == Metadata::Announced);
+        if metadata == Metadata::None || is_certain && fields.is_ok() && reader.finish("").is_ok() {
+            return Ok(Self { fields: fields?, rest: None });
+        }
+        Self::decode_fork(reader, start, metadata, redaction, fields)
+    }
+
+    /// Reads columns with metadata, if these are all that there is. Else the first column, which begins like any other.
+    #[cold]
+    fn decode_fork(
+        reader: &mut Reader<'a>,
+        start: Reader<'a>,
+        metadata: Metadata,
+        redaction: Redaction,
+        plain: Result<List<'a, Field<'a>>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        let mut with_metadata = start.clone().with_metadata(true);
+        if !start.is_cut()
+            && let Ok(fields) = List::counted(&mut with_metadata, "number of fields")
+            && with_metadata.is_empty()
+        {
+            reader.rest();
+            return Ok(Self { fields, rest: None });
+        }
+        let mut first = start;
+        if metadata == Metadata::Announced
+            && first.u16("number of fields").is_ok()
+            && let Ok(fields) = List::decode(&mut first, 1)
+        {
+            reader.rest();
+            return Ok(Self { fields, rest: Some(Rest { bytes: first.rest(), redaction }) });
+        }
+        Ok(Self { fields: plain?, rest: None })
     }
 }
 
@@ -143,6 +197,7 @@ impl RowShape {
             usize::from(u16::from_be_bytes(*count)) == fields.len()
                 && items == fields.as_bytes()
                 && !fields.is_cut()
+                && !fields.has_metadata()
                 && fields.encoding() == encoding
         })
     }
@@ -182,10 +237,15 @@ pub struct Field<'a> {
     pub type_modifier: i32,
     /// The format of its values.
     pub format: Format,
+    /// What else Redshift says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<ColumnMetadata<'a>>,
 }
 
 impl<'a> Decode<'a> for Field<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let metadata =
+            |reader: &mut Reader<'a>| reader.has_metadata().then(|| ColumnMetadata::decode(reader)).transpose();
         Ok(Self {
             name: Text::decode(reader, "field name")?,
             table_oid: Oid(reader.u32("table object ID")?),
@@ -194,9 +254,65 @@ impl<'a> Decode<'a> for Field<'a> {
             type_size: reader.i16("type size")?,
             type_modifier: reader.i32("type modifier")?,
             format: Format(reader.i16("format code")?),
+            metadata: metadata(reader)?,
         })
     }
 }
+
+/// The metadata of a column: "extended result metadata" in the sources of Redshift's drivers, which ask for it by the parameter
+/// `client_protocol_version`.
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnMetadata<'a> {
+    bytes: &'a [u8],
+    encoding: Encoding,
+    flags: u16,
+}
+
+impl<'a> ColumnMetadata<'a> {
+    const NAMES: [&'static str; 4] = ["schema_name", "table_name", "column_name", "catalog_name"];
+    const FLAGS: [(&'static str, u32); 4] =
+        [("nullable", 0), ("autoincrement", 4), ("read_only", 8), ("searchable", 12)];
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let start = reader.position();
+        for name in Self::NAMES {
+            reader.cstr(name)?;
+        }
+        Ok(Self { bytes: reader.since(start), encoding: reader.encoding(), flags: reader.u16("flags of a column")? })
+    }
+
+    /// Where the column comes from.
+    pub fn names(self) -> [(&'static str, Text<'a>); 4] {
+        let mut reader = Reader::new(self.bytes);
+        Self::NAMES.map(|name| (name, Text(reader.cstr(name).unwrap_or_default(), self.encoding)))
+    }
+
+    /// What it may be.
+    pub fn flags(self) -> [(&'static str, bool); 4] {
+        Self::FLAGS.map(|(name, bit)| (name, self.flags >> bit & 1 == 1))
+    }
+}
+
+impl Serialize for ColumnMetadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.names() {
+            map.serialize_entry(name, &value)?;
+        }
+        for (name, value) in self.flags() {
+            map.serialize_entry(name, &value)?;
+        }
+        map.end()
+    }
+}
+
+inline_schema!(ColumnMetadata<'_>, "ColumnMetadata", |generator: &mut SchemaGenerator| {
+    let text = Text::json_schema(generator);
+    let names = ColumnMetadata::NAMES.map(|name| (name.to_owned(), text.clone().into()));
+    let flags = ColumnMetadata::FLAGS.map(|(name, _)| (name.to_owned(), serde_json::json!({ "type": "boolean" })));
+    let properties: serde_json::Map<_, _> = names.into_iter().chain(flags).collect();
+    json_schema!({ "type": "object", "properties": properties })
+});
 
 /// DataRow: the values of one row.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

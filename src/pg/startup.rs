@@ -17,6 +17,8 @@ use crate::redaction::Redaction;
 
 /// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
 pub mod code {
+    /// What is major version of all of them, also of those that are not PostgreSQL's.
+    pub const MAJOR: u32 = 1234;
     /// CancelRequest.
     pub const CANCEL: u32 = (1234 << 16) | 5678;
     /// SSLRequest.
@@ -29,19 +31,105 @@ pub mod code {
 /// MAX_STARTUP_PACKET_LENGTH at the most.
 pub const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
 
-/// Whether a code could open a PostgreSQL connection: a protocol version of 2 or 3, or one of the request codes.
-pub const fn is_startup_code(value: u32) -> bool {
-    matches!(value, code::CANCEL | code::SSL | code::GSSENC) || matches!(value >> 16, 2 | 3)
+/// The length word of a StartupMessage of protocol 1.0 or 2.0, always.
+const FIXED_LEN: u32 = 296;
+
+/// The fields of a StartupMessage of protocol 1.0 or 2.0, and their sizes: "these are all strings that are '\\0' terminated only
+/// if there is room" (pqcomm.h).
+const FIXED: [(&str, usize); 5] = [("database", 64), ("user", 32), ("options", 64), ("unused", 64), ("tty", 64)];
+
+/// The versions that a StartupMessage may ask for. Those from 4 on are no more than a number to the servers of today, which say
+/// so.
+const MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
+
+/// What bytes look like, where a startup packet is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// They begin with one, which can be read to its end.
+    Whole,
+    /// They are the beginning of what can be one.
+    Begun,
+    /// They are none.
+    Other,
 }
 
-/// A protocol version: the major number in the high half, the minor in the low. Written as `"3.2"`.
+/// Looks whether bytes begin with a startup packet. Other protocols begin with a length and a small number, too; so none is
+/// believed that cannot be read to its end.
+pub fn look(bytes: &[u8]) -> Look {
+    let Some((len, behind)) = bytes.split_first_chunk() else {
+        return if bytes.iter().take(2).all(|byte| *byte == 0) { Look::Begun } else { Look::Other };
+    };
+    let len = u32::from_be_bytes(*len);
+    if !PACKET_LEN.contains(&len) {
+        return Look::Other;
+    }
+    let size = len as usize - 4;
+    let (body, is_whole) = behind.get(..size).map_or((behind, false), |body| (body, true));
+    let mut reader = Reader::new(body);
+    let Ok(code) = reader.u32("code") else { return Look::Begun };
+    let version = ProtocolVersion(code);
+    let fits = match (code, version.major()) {
+        (code::CANCEL, _) => (16..=268).contains(&len),
+        (_, code::MAJOR) => true,
+        (_, 1 | 2) => len == FIXED_LEN && is_fixed(reader.rest()),
+        (_, major) if MAJORS.contains(&major) => match parameters_look(&mut reader) {
+            Look::Whole => is_whole && (major == 3 || has_user(body)),
+            look => !is_whole && look == Look::Begun,
+        },
+        _ => false,
+    };
+    match (fits, is_whole) {
+        (true, true) => Look::Whole,
+        (true, false) => Look::Begun,
+        (false, _) => Look::Other,
+    }
+}
+
+/// Whether fields of fixed width, or the first of them, are texts, with a user among them.
+fn is_fixed(mut fields: &[u8]) -> bool {
+    for (name, size) in FIXED {
+        let (field, rest) = fields.split_at_checked(size).unwrap_or((fields, &[]));
+        let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+        if text.iter().any(u8::is_ascii_control) || name == "user" && field.first() == Some(&0) {
+            return false;
+        }
+        fields = rest;
+    }
+    true
+}
+
+/// Looks whether names and values are all that there is.
+fn parameters_look(reader: &mut Reader<'_>) -> Look {
+    loop {
+        match reader.cstr("parameter name") {
+            Ok(b"") => return if reader.is_empty() { Look::Whole } else { Look::Other },
+            Ok(name) if name.iter().any(u8::is_ascii_control) => return Look::Other,
+            Err(_) if reader.peek_rest().iter().any(u8::is_ascii_control) => return Look::Other,
+            Ok(_) if reader.cstr("parameter value").is_ok() => {}
+            _ => return Look::Begun,
+        }
+    }
+}
+
+fn has_user(body: &[u8]) -> bool {
+    let startup = StartupMessage::decode(&mut Reader::new(body), Redaction::Nothing);
+    startup.is_ok_and(|startup| startup.parameters.iter().any(|(name, _)| name.0 == b"user"))
+}
+
+/// A protocol version: the major number in the high half, the minor in the low. Written as `"3.2"`. The upper four bits are
+/// Greenplum's, which sets them to 7 where it speaks to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolVersion(pub u32);
 
 impl ProtocolVersion {
     /// The major number.
     pub const fn major(self) -> u32 {
-        self.0 >> 16
+        if self.is_greenplum_internal() { self.0 >> 16 & 0xfff } else { self.0 >> 16 }
+    }
+
+    /// Whether it is the version of the protocol that the parts of a Greenplum cluster speak to each other.
+    pub const fn is_greenplum_internal(self) -> bool {
+        self.0 >> 28 == 7
     }
 }
 
@@ -67,6 +155,9 @@ inline_schema!(ProtocolVersion, "ProtocolVersion", |_: &mut SchemaGenerator| jso
 pub struct StartupMessage<'a> {
     /// The version asked for.
     pub protocol_version: ProtocolVersion,
+    /// Whether it is a part of a Greenplum cluster that speaks to another.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub greenplum_internal: bool,
     /// Names and values in the order in which they were sent; a name that comes again gets `#2`, `#3`, … behind it.
     pub parameters: Parameters<'a>,
 }
@@ -74,20 +165,20 @@ pub struct StartupMessage<'a> {
 impl<'a> StartupMessage<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let protocol_version = ProtocolVersion(reader.u32("protocol version")?);
-        let parameters = if protocol_version.major() == 3 {
-            Parameters::decode(reader, redaction)?
+        let parameters = if matches!(protocol_version.major(), 1 | 2) {
+            Parameters::decode_fixed(reader, redaction)?
         } else {
-            reader.rest(); // protocol 2.0 has fields of fixed width here
-            Parameters { pairs: &[], cut: false, redaction }
+            Parameters::decode(reader, redaction)?
         };
-        Ok(Self { protocol_version, parameters })
+        Ok(Self { protocol_version, greenplum_internal: protocol_version.is_greenplum_internal(), parameters })
     }
 }
 
-/// Names and values up to an empty name.
+/// Names and values up to an empty name; or, in protocol 2.0, the fields that are not empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a> {
     pairs: &'a [u8],
+    is_fixed: bool,
     cut: bool,
     redaction: Redaction,
 }
@@ -99,24 +190,41 @@ impl<'a> Parameters<'a> {
         loop {
             let name = reader.cstr("parameter name")?;
             if name.is_empty() {
-                return Ok(Self { pairs, cut: reader.is_cut(), redaction });
+                return Ok(Self { pairs, is_fixed: false, cut: reader.is_cut(), redaction });
             }
             reader.cstr("parameter value")?;
             pairs = reader.since(start);
         }
     }
 
+    fn decode_fixed(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        let size = FIXED.iter().map(|(_, size)| size).sum();
+        let pairs = reader.take_to_cut(size, "fields of a StartupMessage of protocol 2.0")?;
+        Ok(Self { pairs, is_fixed: true, cut: reader.is_cut(), redaction })
+    }
+
     /// The names and values, as they are written.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
         let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
-        let redaction = self.redaction;
+        let Self { is_fixed, redaction, .. } = *self;
+        let mut fixed = FIXED.iter();
         std::iter::from_fn(move || {
-            if reader.is_empty() {
-                return None;
+            while !reader.is_empty() {
+                let (name, value) = if is_fixed {
+                    let (name, size) = fixed.next()?;
+                    let field = reader.take_to_cut(*size, name).ok()?;
+                    let value = field.split(|byte| *byte == 0).next().unwrap_or_default();
+                    if value.is_empty() {
+                        continue;
+                    }
+                    (name.as_bytes(), value)
+                } else {
+                    (reader.cstr("parameter name").ok()?, reader.cstr("parameter value").ok()?)
+                };
+                let (name, value) = (Text::utf8(name), Text::utf8(value));
+                return Some((name, setting(name, value, redaction)));
             }
-            let name = Text::utf8(reader.cstr("parameter name").ok()?);
-            let value = Text::utf8(reader.cstr("parameter value").ok()?);
-            Some((name, setting(name, value, redaction)))
+            None
         })
     }
 }
@@ -148,6 +256,24 @@ impl<'a> CancelRequest<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         reader.u32("cancel request code")?;
         Ok(Self { process_id: reader.i32("process ID")?, secret_key: secret_key(reader, redaction)? })
+    }
+}
+
+/// A request with a code of major version 1234 that is not PostgreSQL's.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UnknownRequest<'a> {
+    /// The code, as a version is written.
+    pub code: ProtocolVersion,
+    /// What follows it, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Secret<'a>>,
+}
+
+impl<'a> UnknownRequest<'a> {
+    pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
+        let code = ProtocolVersion(reader.u32("request code")?);
+        let data = reader.rest();
+        Ok(Self { code, data: (!data.is_empty()).then(|| Secret::bytes(data, redaction)) })
     }
 }
 
@@ -268,6 +394,84 @@ mod tests {
             serde_json::to_string(&message).unwrap(),
             r##"{"protocol_version":"3.0","parameters":{"a":"one","a#2":"two","a#2#2":"three","a#3":"four"}}"##
         );
+    }
+
+    /// A startup packet with what is behind its length word.
+    fn packet(body: &[u8]) -> Vec<u8> {
+        [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat()
+    }
+
+    fn version_2(user: &[u8]) -> Vec<u8> {
+        let mut body = vec![0; 292];
+        body[1] = 2;
+        body[4..8].copy_from_slice(b"shop");
+        body[68..][..user.len()].copy_from_slice(user);
+        packet(&body)
+    }
+
+    #[test]
+    fn a_message_of_protocol_2_has_fields_of_fixed_width() {
+        let (all, user) = (version_2(&[b'u'; 32]), "u".repeat(32));
+        let message = StartupMessage::decode(&mut Reader::new(&all[4..]), Redaction::Secrets).unwrap();
+        assert_eq!(
+            serde_json::to_string(&message).unwrap(),
+            format!(r#"{{"protocol_version":"2.0","parameters":{{"database":"shop","user":"{user}"}}}}"#)
+        );
+    }
+
+    #[test]
+    fn greenplum_says_that_it_speaks_to_itself() {
+        let message = StartupMessage::decode(&mut Reader::new(b"\x70\x03\0\0user\0a\0\0"), Redaction::Secrets).unwrap();
+        assert_eq!(
+            serde_json::to_string(&message).unwrap(),
+            r#"{"protocol_version":"3.0","greenplum_internal":true,"parameters":{"user":"a"}}"#
+        );
+    }
+
+    #[test]
+    fn what_begins_a_connection_is_known_wherever_it_is_cut() {
+        let begins = [
+            packet(b"\0\x03\0\0user\0app\0\0"),
+            packet(b"\0\x03\x27\x0fuser\0app\0_pq_.x\0\0\0"),
+            packet(b"\0\x03\0\0\0"),
+            packet(b"\0\x04\0\0user\0app\0\0"),
+            packet(b"\x70\x03\0\0user\0app\0gpqeid\0x\0\0"),
+            packet(b"\x04\xd2\x16\x2f"),
+            packet(b"\x04\xd2\x16\x2e\0\0\0\x01key!"),
+            packet(b"\x04\xd2\x16\x39whatever"),
+            version_2(b"app"),
+        ];
+        for bytes in begins {
+            for cut in 0..bytes.len() {
+                assert_eq!(look(&bytes[..cut]), Look::Begun, "{cut} of {bytes:?}");
+            }
+            assert_eq!(look(&bytes), Look::Whole, "{bytes:?}");
+            assert_eq!(look(&[&bytes[..], b"more"].concat()), Look::Whole, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_to_its_end_begins_no_connection() {
+        let others = [
+            // Kafka: Metadata, ListOffsets, LeaderAndIsr, ApiVersions.
+            packet(b"\0\x03\0\x09\0\0\0\x01\0\x07rdkafka\0\x01\0\0"),
+            packet(&[b"\0\x02\0\x05\0\0\0\x07\0\x08consumer".as_slice(), &[0; 274]].concat()),
+            packet(b"\0\x04\0\x01\0\0\0\x01\0\x01a\0\0\0\x01"),
+            packet(b"\0\x12\0\x03\0\0\0\x01\0\x07rdkafka\0"),
+            packet(b"\0\x03\0\0user\0app\0\0more"),
+            packet(b"\0\x03\0\0user\0app\0"),
+            packet(b"\0\x03\0\0user\0app"),
+            packet(b"\0\x04\0\0name\0app\0\0"),
+            packet(b"\0\x02\0\0user\0app\0\0"),
+            version_2(b""),
+            packet(b"\x04\xd2\x16\x2e\0\0\0\x01key"),
+            b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0".to_vec(),
+            b"\x16\x03\x01\x02\0".to_vec(),
+            b"G".to_vec(),
+        ];
+        for bytes in others {
+            assert_eq!(look(&bytes), Look::Other, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -8,8 +8,12 @@ use crate::direction::Direction;
 const LARGE: u32 = 0x3fff_ffff + 4;
 
 /// What libpq (`fe-protocol3.c`) allows for backend messages that carry no data, before it says that it lost
-/// synchronization; also for types that it does not know.
+/// synchronization.
 const SMALL_BACKEND: u32 = 30_000;
+
+/// What is believed of a letter that is no type of the direction: forks have some of their own, and Greenplum's carry plans
+/// and statistics. No text is taken for one: the first byte of its length would not be 0.
+const UNKNOWN_LETTER: u32 = (1 << 24) - 1;
 
 /// What the server (`libpq.h`, PQ_SMALL_MESSAGE_LIMIT) allows for frontend messages that carry no data.
 const SMALL_FRONTEND: u32 = 10_000;
@@ -83,6 +87,11 @@ pub const fn kind(direction: Direction, tag: u8) -> Option<Kind> {
     Some(Kind { name, max_len })
 }
 
+/// Whether the protocol has a message with this tag in this direction.
+pub const fn is_known(direction: Direction, tag: u8) -> bool {
+    kind(direction, tag).is_some()
+}
+
 /// Whether a message has no body, and all that it says is its type. CopyDone has none either, but may end a row.
 #[inline(always)]
 pub const fn is_bare(direction: Direction, tag: u8) -> bool {
@@ -111,6 +120,8 @@ const fn max_lens(direction: Direction) -> [u32; 256] {
     while tag < table.len() {
         if let Some(kind) = kind(direction, tag as u8) {
             table[tag] = kind.max_len;
+        } else if (tag as u8).is_ascii_alphabetic() {
+            table[tag] = UNKNOWN_LETTER;
         }
         tag += 1;
     }

@@ -221,6 +221,25 @@ impl Serialize for Secret<'_> {
     }
 }
 
+/// Bytes behind the fields of a message that are known. Written as [`Bytea`], or masked where data is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// What is not to be written.
+    pub redaction: Redaction,
+}
+
+impl Serialize for Rest<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.redaction.hides_values() {
+            serializer.serialize_str(Secret::MASK)
+        } else {
+            Bytea(self.bytes).serialize(serializer)
+        }
+    }
+}
+
 /// The first bytes of a body that could not be decoded: as [`Hex`], or masked where they may be a secret, or data that is
 /// not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,6 +309,9 @@ inline_schema!(Secret<'_>, "Secret", Text::json_schema);
 inline_schema!(Bytea<'_>, "Bytea", |_: &mut SchemaGenerator| json_schema!({
     "type": "string",
     "pattern": r"^\\x([0-9a-f]{2})*$",
+}));
+inline_schema!(Rest<'_>, "Rest", |_: &mut SchemaGenerator| json_schema!({
+    "anyOf": [{ "type": "string", "pattern": r"^\\x([0-9a-f]{2})*$" }, { "const": Secret::MASK }],
 }));
 inline_schema!(Excerpt<'_>, "Excerpt", |_: &mut SchemaGenerator| json_schema!({
     "anyOf": [hex_schema(), { "const": Secret::MASK }],

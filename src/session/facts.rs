@@ -9,6 +9,7 @@ use crate::encoding::Encoding;
 use crate::pg::error::code;
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
+use crate::pg::row::Metadata;
 use crate::pg::startup::{ProtocolVersion, StartupMessage};
 use crate::pg::text::{KeptText, Text};
 use crate::time::Timestamp;
@@ -94,6 +95,8 @@ pub struct Facts {
     pub process_id: Option<i32>,
     /// The client's first message.
     pub first_at: Option<Timestamp>,
+    /// Whether the client has asked Redshift for metadata of columns.
+    asks_for_metadata: bool,
     startup_at: Option<Timestamp>,
     authenticated_at: Option<Timestamp>,
     /// When the session was ready for its first request.
@@ -115,6 +118,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Takes note of a message whose header cannot be. Its bytes are counted where they are skipped.
+    pub const fn undecodable(&mut self, direction: Direction) {
+        *self.messages.get_mut(direction) += 1;
+    }
+
     /// Takes a message. Says whether the session has just become ready.
     #[inline(always)]
     pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
@@ -161,6 +169,7 @@ impl Facts {
                 b"database" => self.database = kept(),
                 b"application_name" => self.application = kept(),
                 b"replication" => is_physical = value.0 != b"database",
+                b"client_protocol_version" => self.asks_for_metadata = value.0 != b"0",
                 _ => {}
             }
         }
@@ -202,8 +211,8 @@ impl Facts {
             Some(Message::ErrorResponse(fields)) => {
                 self.errors += 1;
                 let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
-                // Before authentication is done, every error ends the connection.
-                let is_last = matches!(severity, Some(Text(b"FATAL" | b"PANIC", _)));
+                // A server that has no other words for it than those of protocol 2.0 closes the connection.
+                let is_last = fields.is_version_2() || matches!(severity, Some(Text(b"FATAL" | b"PANIC", _)));
                 self.has_failed |= is_last;
             }
             Some(Message::ReadyForQuery(ready)) => {
@@ -263,6 +272,15 @@ impl Facts {
             Encoding::UTF8
         } else {
             self.settings.encoding()
+        }
+    }
+
+    /// Whether columns may have Redshift's metadata.
+    pub const fn row_metadata(&self) -> Metadata {
+        match (self.asks_for_metadata, self.startup_at) {
+            (true, _) => Metadata::Announced,
+            (false, None) => Metadata::Possible,
+            (false, Some(_)) => Metadata::None,
         }
     }
 

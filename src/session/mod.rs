@@ -5,12 +5,16 @@
 //!
 //! ```text
 //!   Opening --first bytes--> Startup --StartupMessage--> Regular <-- midstream
-//!      |                     |    ^
+//!      |                     |    ^              |
+//!      |                     |    |              +-- of protocol 2.0: Refused
 //!      |                     |    +-- N: the client goes on in clear
-//!      |                     +-- S, G: Encrypted
+//!      |                     +-- S, G, or TLS before the answer: Encrypted
 //!      +-- TLS with ALPN: Encrypted
 //!      +-- something else: Foreign
 //! ```
+//!
+//! A client may go on before the server has answered its request for encryption: which answers are owed is known apart from
+//! the phase.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -77,6 +81,8 @@ pub enum Route {
     Messages(Framing),
     /// Encrypted.
     Encrypted,
+    /// Of a protocol that is PostgreSQL's, and not read: they are counted.
+    Unread,
     /// Of a connection that is not PostgreSQL's.
     Foreign,
 }
@@ -85,14 +91,26 @@ pub enum Route {
 enum Phase {
     /// Nothing was recognized.
     Opening,
-    /// The client sends startup packets; a request for encryption may wait for its one-byte answer.
-    Startup { asked: Option<Encryption> },
+    /// The client sends startup packets.
+    Startup,
     /// Tagged messages in both directions.
     Regular,
     /// Nothing to be read unless it is decrypted; then it begins with a startup packet, or anywhere.
     Encrypted { begins: bool },
+    /// The client speaks protocol 2.0. What refuses it is read, and nothing else.
+    Refused,
+    /// The server speaks it, too.
+    Unread,
     /// Not PostgreSQL.
     Foreign,
+}
+
+/// A one-byte answer that the server owes to a request for encryption.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    encryption: Encryption,
+    /// Whether the request was encrypted itself.
+    is_encrypted: bool,
 }
 
 /// One connection's session.
@@ -100,6 +118,12 @@ enum Phase {
 pub struct Session {
     phase: Phase,
     encryption: Option<Encryption>,
+    /// The answers that are owed, in order. A server takes a request of each kind once.
+    owed: [Option<Owed>; 2],
+    /// Whether the server has shown that the client is authenticated.
+    is_authenticated: bool,
+    /// Whether something was seen of more than requests for encryption, and their answers.
+    has_begun: bool,
     asked: Asked,
     /// Whether the session is being started: the ReadyForQuery that ends that belongs to no request.
     is_starting: bool,
@@ -122,13 +146,17 @@ impl Session {
 
     /// A session that began before the capture.
     pub fn midstream(all: &Total) -> Self {
-        Self::in_phase(Phase::Regular, Dialogue::midstream(Budget::new(MAX_REMEMBERED, all)))
+        let dialogue = Dialogue::midstream(Budget::new(MAX_REMEMBERED, all));
+        Self { is_authenticated: true, ..Self::in_phase(Phase::Regular, dialogue) }
     }
 
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
         Self {
             phase,
             encryption: None,
+            owed: [None; 2],
+            is_authenticated: false,
+            has_begun: false,
             asked: Asked::Unknown,
             is_starting: false,
             awaits_question: false,
@@ -144,24 +172,79 @@ impl Session {
     pub fn route(&self, direction: Direction) -> Route {
         match (self.phase, direction) {
             (Phase::Opening, _) => Route::Opening,
-            (Phase::Startup { .. }, Direction::Frontend) => Route::Messages(Framing::Startup),
-            (Phase::Startup { asked: Some(_) }, Direction::Backend) => Route::Messages(Framing::EncryptionAnswer),
-            (Phase::Startup { asked: None }, Direction::Backend) | (Phase::Regular, _) => {
-                Route::Messages(Framing::Tagged)
-            }
-            (Phase::Encrypted { .. }, _) => Route::Encrypted,
             (Phase::Foreign, _) => Route::Foreign,
+            (Phase::Unread, _) => Route::Unread,
+            (_, Direction::Backend) if self.owes_answer() => Route::Messages(Framing::EncryptionAnswer),
+            (Phase::Encrypted { .. }, _) => Route::Encrypted,
+            (Phase::Startup, Direction::Frontend) => Route::Messages(Framing::Startup),
+            (Phase::Refused, Direction::Frontend) => Route::Unread,
+            (_, Direction::Backend) if !self.is_authenticated => Route::Messages(Framing::Handshake),
+            (Phase::Startup | Phase::Refused | Phase::Regular, _) => Route::Messages(Framing::Tagged),
         }
+    }
+
+    /// Whether the server owes the answer to a request for encryption.
+    pub const fn owes_answer(&self) -> bool {
+        self.owed[0].is_some()
+    }
+
+    /// Whether it owes the answer to one that was sent in clear. Then it answers in clear, whatever the client went on with.
+    pub fn owes_answer_in_clear(&self) -> bool {
+        self.owed[0].is_some_and(|owed| !owed.is_encrypted)
+    }
+
+    /// The answer that was owed is lost.
+    pub const fn lose_answer(&mut self) {
+        self.owed = [self.owed[1], None];
+    }
+
+    /// The server does not accept what it owes an answer to. Where the client went on as if it did, what comes now is in clear.
+    fn refuse_encryption(&mut self) {
+        if self.owes_answer_in_clear() && matches!(self.phase, Phase::Encrypted { .. }) {
+            self.encryption = None;
+            self.phase = Phase::Startup;
+        }
+    }
+
+    fn owe(&mut self, encryption: Encryption) {
+        let owed = Owed { encryption, is_encrypted: self.encryption.is_some() };
+        if let Some(free) = self.owed.iter_mut().find(|owed| owed.is_none()) {
+            *free = Some(owed);
+        }
+    }
+
+    /// Whether a startup packet may be next, though it was not known that the client is at one: nothing but requests for
+    /// encryption and their answers was seen.
+    pub const fn may_begin(&self) -> bool {
+        !self.has_begun && matches!(self.phase, Phase::Regular | Phase::Startup)
+    }
+
+    /// The client begins with a startup packet, though it was taken for one in the middle of its session.
+    pub fn begin(&mut self) {
+        self.phase = Phase::Startup;
+        self.is_authenticated = false;
+        self.dialogue = Dialogue::new(self.dialogue.budget().clone());
+    }
+
+    /// Whether the client speaks what is not read beyond its startup, unless it is refused.
+    pub const fn is_refused(&self) -> bool {
+        matches!(self.phase, Phase::Refused)
+    }
+
+    /// The server does not refuse it.
+    pub const fn leave_unread(&mut self) {
+        self.phase = Phase::Unread;
     }
 
     /// The client's first bytes are a startup packet.
     pub fn recognize_startup(&mut self) {
-        self.phase = Phase::Startup { asked: None };
+        self.phase = Phase::Startup;
     }
 
     /// The server answers a request for encryption that was not seen.
     pub fn recognize_answer(&mut self, encryption: Encryption) {
-        self.phase = Phase::Startup { asked: Some(encryption) };
+        self.phase = Phase::Startup;
+        self.owe(encryption);
     }
 
     /// The connection is not PostgreSQL's.
@@ -180,7 +263,7 @@ impl Session {
     /// What comes from here on was decrypted.
     pub fn decrypt(&mut self) {
         if let Phase::Encrypted { begins } = self.phase {
-            self.phase = if begins { Phase::Startup { asked: None } } else { Phase::Regular };
+            self.phase = if begins { Phase::Startup } else { Phase::Regular };
         }
     }
 
@@ -214,13 +297,15 @@ impl Session {
         self.copying.end();
         (self.is_starting, self.awaits_question, self.startup_at) = (false, false, None);
         self.phase = match (self.phase, direction) {
-            (Phase::Opening | Phase::Startup { .. }, Direction::Frontend) => Phase::Regular,
-            // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
-            (Phase::Startup { .. }, Direction::Backend) => Phase::Startup { asked: None },
+            (Phase::Opening | Phase::Startup, Direction::Frontend) => Phase::Regular,
             (phase, _) => phase,
         };
         if direction == Direction::Backend {
             self.asked = Asked::Unknown;
+            // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
+            self.owed = [None; 2];
+            // Text is believed only behind a boundary that is certain.
+            self.is_authenticated = true;
         }
     }
 
@@ -229,10 +314,11 @@ impl Session {
     pub fn context(&self, redaction: Redaction) -> Context {
         Context {
             asked: self.asked,
-            gssenc: matches!(self.phase, Phase::Startup { asked: Some(Encryption::Gssapi) }),
+            gssenc: self.owed[0].is_some_and(|owed| owed.encryption == Encryption::Gssapi),
             encoding: self.facts.encoding(),
             copy_format: self.copying.format(),
             is_copy_torn: self.copying.is_torn(),
+            metadata: self.facts.row_metadata(),
             redaction,
         }
     }
@@ -260,6 +346,7 @@ impl Session {
                 }
             }
             Some(b'p') if !self.has_been_ready => {
+                self.has_begun = true;
                 (self.is_starting, self.startup_at) = (true, Some(seen.at));
                 if let Some(Message::SaslInitialResponse(response)) = seen.message {
                     let scram = auth::is_scram(response.mechanism);
@@ -267,6 +354,7 @@ impl Session {
                 }
             }
             Some(tag) => {
+                self.has_begun = true;
                 match tag {
                     b'c' => self.copying.done(Direction::Frontend),
                     b'd' => self.take_data(Direction::Frontend, seen, shared),
@@ -378,11 +466,19 @@ impl Session {
         (self.is_starting, self.startup_at) = (true, Some(at));
         self.awaits_question = matches!(message, Some(Message::StartupMessage(_)));
         self.phase = match message {
-            Some(Message::SslRequest) => Phase::Startup { asked: Some(Encryption::Tls) },
-            Some(Message::GssencRequest) => Phase::Startup { asked: Some(Encryption::Gssapi) },
-            Some(Message::StartupMessage(startup)) if startup.protocol_version.major() < 3 => Phase::Foreign,
+            Some(Message::SslRequest) => {
+                self.owe(Encryption::Tls);
+                Phase::Startup
+            }
+            Some(Message::GssencRequest) => {
+                self.owe(Encryption::Gssapi);
+                Phase::Startup
+            }
+            Some(Message::UnknownRequest(_)) => Phase::Startup,
+            Some(Message::StartupMessage(startup)) if startup.protocol_version.major() < 3 => Phase::Refused,
             _ => Phase::Regular,
         };
+        self.has_begun |= !matches!(self.phase, Phase::Startup);
     }
 
     #[inline(always)]
@@ -393,13 +489,13 @@ impl Session {
         }
         match seen.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
-                match self.phase {
+                let owed = self.owed[0];
+                match owed {
                     // Nothing is encrypted twice.
-                    Phase::Startup { asked: Some(encryption) } if response.accepted && self.encryption.is_none() => {
-                        self.encrypt(encryption);
-                    }
-                    _ => self.phase = Phase::Startup { asked: None },
+                    Some(owed) if response.accepted => self.encrypt(owed.encryption),
+                    _ => self.refuse_encryption(),
                 }
+                self.lose_answer();
             }
             // Once, before the session is ready.
             Some(Message::BackendKeyData(key)) if !seen.is_cut && !self.has_been_ready => {
@@ -417,14 +513,23 @@ impl Session {
         }
         meaning.elapsed_us = startup_elapsed;
         let Some(tag) = seen.tag else { return };
+        self.has_begun = true;
         match tag {
             b'Z' => {
                 self.has_been_ready = true;
+                self.is_authenticated = true;
                 self.copying.end();
             }
             // Only a session that is not ready yet is told these, though the beginning of the capture may be behind its own.
             b'R' | b'K' => self.is_starting |= !self.has_been_ready,
-            b'C' | b'E' => self.copying.end(),
+            b'C' | b'E' => {
+                self.copying.end();
+                if self.owes_answer() {
+                    // An error instead of it.
+                    self.refuse_encryption();
+                    self.owed = [None; 2];
+                }
+            }
             b'c' => self.copying.done(Direction::Backend),
             b'd' => self.take_data(Direction::Backend, seen, shared),
             _ => {}
@@ -460,7 +565,10 @@ impl Session {
             Some(Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationGssContinue(_)) => {
                 self.asked = Asked::Gss;
             }
-            Some(Message::AuthenticationOk) => self.asked = Asked::Unknown,
+            Some(Message::AuthenticationOk) => {
+                self.asked = Asked::Unknown;
+                self.is_authenticated = true;
+            }
             // These come before the server asks.
             Some(Message::NegotiateProtocolVersion(_) | Message::NoticeResponse(_)) => return false,
             _ => {}

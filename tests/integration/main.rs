@@ -7,6 +7,7 @@
 mod agree;
 mod captures;
 mod cases_attribution;
+mod cases_foreign;
 mod cli;
 mod command;
 mod contract;

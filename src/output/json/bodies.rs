@@ -12,7 +12,7 @@ use crate::pg::list::{List, Oid};
 use crate::pg::message::{Body, Context, Message};
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Field, Format, FormattedValue, Values};
-use crate::pg::text::{Sql, Text};
+use crate::pg::text::{Rest, Sql, Text};
 use crate::reader::Reader;
 use crate::record::told::Columns;
 use crate::record::{Told, ToldData};
@@ -45,6 +45,7 @@ pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<
             values(out, &bind.parameters)?;
             put(out, br#","result_formats":"#);
             formats(out, &bind.result_formats);
+            rest(out, bind.rest)?;
         }
         Message::Describe(target) => {
             match target.kind {
@@ -66,6 +67,7 @@ pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<
         Message::RowDescription(description) => {
             put(out, br#","type":"RowDescription","body":{"fields":"#);
             list(out, description.fields.iter(), |out, item| field(out, &item));
+            rest(out, description.rest)?;
         }
         Message::DataRow(row) => {
             put(out, br#","type":"DataRow","body":{"values":"#);
@@ -105,6 +107,13 @@ pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<
     }
     out.push(b'}');
     Ok(())
+}
+
+/// Writes the member of what is behind the fields that are known, with a comma before it.
+fn rest(out: &mut Vec<u8>, rest: Option<Rest<'_>>) -> Result<(), Error> {
+    let Some(rest) = rest else { return Ok(()) };
+    put(out, br#","rest":"#);
+    rest.serialize(Serializer::new(out))
 }
 
 /// Writes all that there is.
@@ -265,7 +274,28 @@ fn field(out: &mut Vec<u8>, field: &Field<'_>) {
     signed(out, field.type_modifier.into());
     put(out, br#","format":"#);
     format(out, field.format);
+    if let Some(metadata) = field.metadata {
+        put(out, br#","metadata":"#);
+        for (index, (name, value)) in metadata.names().into_iter().enumerate() {
+            out.push(if index == 0 { b'{' } else { b',' });
+            plain_name(out, name);
+            text(out, value);
+        }
+        for (name, value) in metadata.flags() {
+            out.push(b',');
+            plain_name(out, name);
+            out.extend_from_slice(if value { b"true" } else { b"false" });
+        }
+        out.push(b'}');
+    }
     out.push(b'}');
+}
+
+/// Writes the name of a member, which is a word, and what is before its value.
+fn plain_name(out: &mut Vec<u8>, name: &str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    put(out, b"\":");
 }
 
 /// Writes values by their types.

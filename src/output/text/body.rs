@@ -16,7 +16,7 @@ use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
-use crate::pg::text::{Excerpt, Secret, Sql, Text};
+use crate::pg::text::{Excerpt, Rest, Secret, Sql, Text};
 use crate::redaction::Redaction;
 use crate::value::copy::CopyRow;
 
@@ -28,6 +28,10 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
     match message {
         Message::StartupMessage(body) => startup(line, body),
         Message::CancelRequest(body) => key(line, body.process_id, &body.secret_key),
+        Message::UnknownRequest(body) => {
+            line.item(format_args!("code={}", body.code))?;
+            body.data.as_ref().map_or(Ok(()), |data| secret(line, "data", data))
+        }
         Message::SslResponse(body) => encryption(line, *body, "TLS"),
         Message::GssencResponse(body) => encryption(line, *body, "GSSAPI encryption"),
 
@@ -126,6 +130,9 @@ pub(super) const fn paint(message: &Message<'_>) -> Paint {
 
 fn startup(line: &mut Line<'_>, body: &StartupMessage<'_>) -> io::Result<()> {
     line.item(format_args!("{}", body.protocol_version))?;
+    if body.greenplum_internal {
+        line.item(format_args!("(Greenplum, internal)"))?;
+    }
     let parameters = body.parameters.iter().map(|(name, value)| Pair(name, value));
     line.separate();
     line.list(" ", parameters).map(drop)
@@ -245,7 +252,8 @@ fn row_description(line: &mut Line<'_>, body: &RowDescription<'_>) -> io::Result
         None if body.fields.is_empty() => {}
         None => line.put(format_args!(", some binary"))?,
     }
-    line.put(format_args!(")"))
+    line.put(format_args!(")"))?;
+    rest(line, body.rest)
 }
 
 fn values(line: &mut Line<'_>, values: &Values<'_>, unit: &'static str) -> io::Result<()> {
@@ -278,9 +286,15 @@ fn bind(line: &mut Line<'_>, body: &Bind<'_>) -> io::Result<()> {
     name(line, "statement", body.statement)?;
     parameters(line, &body.parameters)?;
     match (body.result_formats.is_empty(), common_format(body.result_formats.iter())) {
-        (true, _) => Ok(()),
-        (false, format) => result_format(line, format),
+        (true, _) => {}
+        (false, format) => result_format(line, format)?,
     }
+    rest(line, body.rest)
+}
+
+/// Writes how much is behind the fields that are known.
+fn rest(line: &mut Line<'_>, rest: Option<Rest<'_>>) -> io::Result<()> {
+    rest.map_or(Ok(()), |rest| line.item(format_args!("(and {} more)", Count(rest.bytes.len() as u64, "byte"))))
 }
 
 /// Writes the values of parameters, each with its number.
