@@ -328,6 +328,11 @@ impl Framer {
         }
     }
 
+    /// Whether all that was fed has been handed out as frames.
+    pub fn is_between_frames(&self) -> bool {
+        matches!(self.state, State::Framing) && self.carry.len() == self.handed_out
+    }
+
     /// Tells that the bytes that are fed now also came with other content.
     pub fn contest_fed(&mut self) {
         self.contest = Contest::Fed;
