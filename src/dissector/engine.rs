@@ -46,12 +46,12 @@ impl<S: Sink> Engine<'_, S> {
         self.drain(connection, origin.ts);
         if connection.tcp.numbers().fit(direction, segment) {
             connection.last = origin;
-            if segment.rst || segment.fin {
-                connection.about.closed_by.get_or_insert((direction, segment.rst));
-            }
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
+        if segment.fin || segment.rst && connection.tcp.is_reset() {
+            connection.about.closed_by.get_or_insert((direction, segment.rst));
+        }
         if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.about.is_midstream {
             // The connection's beginning was seen, but not that of this direction.
             connection.search(direction, Reason::Missing);

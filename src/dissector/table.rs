@@ -118,7 +118,8 @@ struct Syns(Option<Syn>, Option<Syn>);
 impl Syns {
     fn note(&mut self, segment: &Segment<'_>, at: Timestamp) {
         let Segment { seq, ack, .. } = *segment;
-        let is_same = |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
+        let is_same =
+            |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
         let known = self.0.as_mut().into_iter().chain(&mut self.1).find(is_same);
         match known {
             Some(syn) => syn.ack = syn.ack.or(ack),
@@ -211,9 +212,11 @@ impl HalfOpen {
             (_, None) => false,
         };
         let own = own.iter().filter(own_fits).map(|own| (own.to(segment.seq), Some(own), None));
-        let peer = peer.iter().filter(peer_fits).map(|peer| (peer.to(segment.ack.unwrap_or_default()), None, Some(peer)));
-        let (_, own, peer) =
-            pairs.min_by_key(|(distance, ..)| *distance).or_else(|| own.chain(peer).min_by_key(|(distance, ..)| *distance))?;
+        let peer =
+            peer.iter().filter(peer_fits).map(|peer| (peer.to(segment.ack.unwrap_or_default()), None, Some(peer)));
+        let (_, own, peer) = pairs
+            .min_by_key(|(distance, ..)| *distance)
+            .or_else(|| own.chain(peer).min_by_key(|(distance, ..)| *distance))?;
         Some(opened_by(own, peer, segment))
     }
 
@@ -308,9 +311,9 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    pub(super) fn of(connection: &Connection, ends: Pair) -> Self {
-        let Connection { serial, tcp, about, .. } = connection;
-        let is_told_of = connection.is_counted() && !about.is_unwanted;
+    pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
+        let is_told_of = connection.is_counted() && !connection.about.is_unwanted;
+        let Connection { serial, tcp, about, rival, .. } = connection;
         Self {
             serial: *serial,
             conn: is_told_of.then_some(about.conn),
@@ -319,7 +322,7 @@ impl Closed {
             numbers: tcp.numbers(),
             late: PerDirection::default(),
             last: about.told,
-            rival: None,
+            rival: rival.take(),
         }
     }
 

@@ -339,8 +339,7 @@ impl Assembler {
     pub(super) fn sent(&self, peer_has_closed: bool) -> u64 {
         self.fin.unwrap_or_else(|| {
             let last = self.acked.max(self.reset_at);
-            let may_be_fin =
-                peer_has_closed || last == self.next.offset + 1 || self.acked_one && last == self.acked;
+            let may_be_fin = peer_has_closed || last == self.next.offset + 1 || self.acked_one && last == self.acked;
             last.saturating_sub(u64::from(may_be_fin))
         })
     }
@@ -350,14 +349,12 @@ impl Assembler {
         self.fin.is_none() && self.early.is_empty() && offset == self.next.offset + 1 && offset == self.acked
     }
 
-    /// Takes a RST, if a sequence number may be that of its sender. One that lies far off is heeded by nobody (RFC 5961,
-    /// section 3.2).
+    /// Takes a RST, if a sequence number may be that of its sender: the other side heeds none before what it has acknowledged,
+    /// nor one that lies far off (RFC 5961, section 3.2).
     pub(super) fn reset_at(&mut self, seq: u32) -> bool {
-        let is_near = self.span().is_near(seq);
-        if is_near && let Some(offset) = self.next.offset_of(seq) {
-            self.reset_at = offset;
-        }
-        is_near
+        let offset = self.next.offset_of(seq).filter(|offset| *offset >= self.acked && self.span().is_near(seq));
+        self.reset_at = offset.unwrap_or(self.reset_at);
+        offset.is_some()
     }
 
     /// Where in the space of sequence numbers it is.
@@ -416,7 +413,14 @@ impl Assembler {
             // It begins before the beginning of what could be seen.
             None => {
                 let before = self.next.seq.wrapping_sub(seq).wrapping_sub(self.next.offset as u32) as usize;
-                self.counters.before_start += before.min(payload.len()) as u64;
+                let bytes = before.min(payload.len()) as u64;
+                match payload.len() {
+                    // A keep-alive may have one byte, which may be anything.
+                    1 => {}
+                    // Nothing is before the first that was sent.
+                    _ if self.from_start || before as u64 > MAX_WINDOW => self.counters.out_of_window += bytes,
+                    _ => self.counters.before_start += bytes,
+                }
                 (0, payload.get(before..).unwrap_or_default())
             }
         };

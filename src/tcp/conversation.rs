@@ -237,11 +237,8 @@ impl Conversation {
                 if too_much {
                     return Some((i64::MIN, GivenUp::Limit));
                 }
-                let (wait, because) = if waits.acked {
-                    (ACKED_WAIT, GivenUp::Acknowledged)
-                } else {
-                    (UNACKED_WAIT, GivenUp::Waited)
-                };
+                let (wait, because) =
+                    if waits.acked { (ACKED_WAIT, GivenUp::Acknowledged) } else { (UNACKED_WAIT, GivenUp::Waited) };
                 let due = waits.origin.ts.later(wait.micros(segments - waits.held_at));
                 (due <= now).then(|| (due.as_nanos(), because))
             })
@@ -429,9 +426,16 @@ impl Numbers {
         let first = |direction| self.0.get(direction).as_ref().and_then(|span: &Span| span.first);
         let begins = syn.seq.wrapping_add(1);
         let with_data = begins.wrapping_add(syn.payload.len() as u32).wrapping_add(syn.snapped);
-        let is_own = first(direction).is_some_and(|first| first == begins || first == with_data);
-        let acks = |ack: u32, first: u32| ack.wrapping_sub(first) <= MAX_SYN_DATA;
-        is_own && syn.ack.zip(first(direction.opposite())).is_none_or(|(ack, first)| acks(ack, first))
+        let acks = syn.ack.zip(first(direction.opposite()));
+        let acks = acks.map(|(ack, first)| ack.wrapping_sub(first) <= MAX_SYN_DATA);
+        match self.0.get(direction) {
+            // Nothing came of this side yet.
+            None => acks == Some(true),
+            Some(_) => {
+                let is_own = first(direction).is_some_and(|first| first == begins || first == with_data);
+                is_own && acks != Some(false)
+            }
+        }
     }
 
     /// Whether the numbers of a segment may be of this connection.
