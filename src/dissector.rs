@@ -26,13 +26,13 @@ mod together;
 use connection::Connection;
 use engine::Engine;
 use lanes::Lanes;
-use table::{Entry, HalfOpen, Pair, Table};
+use table::{Entry, HalfOpen, Pair, Table, Whose};
 use telling::Closing;
 
-/// How long after a RST a connection is still listened to, in microseconds: what was in flight, or held back in the
-/// capture, still comes. One that still brings something new in the second half of
-/// this time has not heeded it.
-const AFTER_RESET: u64 = 1_000_000;
+/// How long after a RST, or the acknowledgments of both FINs, a connection is still listened to, in microseconds: what was in
+/// flight, or held back in the capture, still comes. One that still brings something new in the second half of this time
+/// has not heeded the RST.
+const AFTER_END: u64 = 1_000_000;
 
 /// What a [`Dissector`] looks for, and its limits.
 #[derive(Clone, Debug)]
@@ -257,8 +257,9 @@ impl Dissector {
         match decoded {
             Ok(segment) => {
                 let origin = Origin { packet: self.counters.packets, ts: self.now };
-                self.segment(segment, origin, sink);
+                // First, as it would be if nothing had come.
                 self.close_due(sink);
+                self.segment(segment, origin, sink);
                 if !self.waiting.is_empty() {
                     self.look_for_keys(sink);
                 }
@@ -275,21 +276,20 @@ impl Dissector {
         self.defragmenter.expire(self.now);
         self.close_due(sink);
         self.look_for_keys(sink);
-        let origin = Origin { packet: self.counters.packets, ts: self.now };
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
             let shared = self.homes.of(connection.home);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.drain(connection, origin.ts);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.drain(connection, self.now);
             account(&mut self.held, connection);
         }
     }
 
     /// Ends every connection: what is incomplete is said.
     pub fn finish(&mut self, sink: &mut impl Sink) {
-        let origin = Origin { packet: self.counters.packets, ts: self.now };
+        self.tell_late(None, sink);
         for mut connection in self.table.drain() {
             let shared = self.homes.of(connection.home);
             let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
-            engine.end(&mut connection, Closing::CaptureEnd, origin);
+            engine.end(&mut connection, Closing::CaptureEnd);
         }
         self.held = 0;
         self.defragmenter.clear();
@@ -312,11 +312,18 @@ impl Dissector {
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
+        if segment.syn && (segment.fin || segment.rst) {
+            // No host sends it, and none heeds it.
+            self.counters.other_packets += 1;
+            return;
+        }
         let pair = Pair::of(segment);
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
-            if !connection.tcp.is_reopened_by(direction, segment) {
+            let Connection { tcp, rival, .. } = &mut **connection;
+            let whose = table::whose(|| tcp.numbers(), rival, direction, segment, origin);
+            if whose == Whose::Its {
                 let home = connection.home;
                 let shared = self.homes.of(home);
                 let text_bytes = shared.kept.texts.bytes();
@@ -326,26 +333,51 @@ impl Dissector {
                 self.accepted(pair, fate, origin, sink);
                 return;
             }
-            self.close(pair, Closing::Replaced, origin, sink);
+            let rival = rival.take_if(|_| whose == Whose::Anothers);
+            let Some(rival) = rival else { return };
+            self.close(pair, Closing::Replaced, sink);
+            self.table.insert_half_open(pair, *rival, origin.ts);
         }
         let says_something = segment.says_something();
+        if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
+            let begins = segment.syn && says_something;
+            match closed.whose(segment, origin) {
+                Whose::Its => {
+                    self.counters.late_bytes += segment.payload.len() as u64;
+                    self.table.take_late(pair, segment, origin);
+                    return;
+                }
+                // Data with a SYN is no SYN that anyone forges; it is kept nowhere while that is not answered.
+                Whose::Nobodys if !begins => return,
+                _ => {
+                    let rival = closed.rival.take().filter(|_| !begins);
+                    self.tell_late_of(pair, sink);
+                    match rival {
+                        Some(rival) => self.table.insert_half_open(pair, *rival, origin.ts),
+                        None => self.table.remove(&pair),
+                    }
+                }
+            }
+        }
         let mut connection = match self.table.get_mut(&pair) {
             Some(Entry::HalfOpen(half_open)) => {
-                if segment.rst || segment.fin && !says_something {
-                    self.table.remove(&pair);
+                if (segment.rst || segment.fin && !says_something) && !segment.syn {
+                    if half_open.is_given_up_by(segment) {
+                        self.table.remove(&pair);
+                    }
                     return;
                 }
                 if segment.syn {
-                    half_open.note(segment, origin);
+                    half_open.note(segment, origin.ts);
                 }
                 if !says_something {
                     return;
                 }
-                Connection::opened(half_open, segment, &self.config, self.homes.room_of(self.next_home), origin)
-            }
-            Some(Entry::Closed(closed)) if !closed.is_reopened_by(segment) => {
-                self.counters.late_bytes += segment.payload.len() as u64;
-                return;
+                let room = self.homes.room_of(self.next_home);
+                match half_open.opening(segment) {
+                    Some(opening) => Connection::opened(&opening, segment, &self.config, room, origin),
+                    None => Connection::new(segment, &self.config, room, origin),
+                }
             }
             _ if !self.config.is_of_interest(segment) => {
                 self.counters.other_packets += 1;
@@ -369,7 +401,7 @@ impl Dissector {
         while let Some(mut connection) = self.table.evict() {
             let shared = self.homes.of(connection.home);
             let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
-            engine.evict(&mut connection, origin);
+            engine.evict(&mut connection);
             self.held -= connection.accounted;
         }
     }
@@ -378,12 +410,12 @@ impl Dissector {
     fn accepted(&mut self, pair: Pair, fate: Fate, origin: Origin, sink: &mut impl Sink) {
         match fate {
             Fate::GoesOn => {}
-            Fate::Finished => self.close(pair, Closing::Seen, origin, sink),
-            Fate::Reset { serial } => self.table.watch_reset(pair, serial, origin.ts, AFTER_RESET),
+            Fate::Finished => self.close(pair, Closing::Seen, sink),
+            Fate::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
             Fate::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
         }
         if self.held > self.release_at {
-            self.release(origin, sink);
+            self.release(sink);
         }
         if self.counters.packets >= self.forget_from && self.homes.is_scarce() {
             self.forget();
@@ -398,7 +430,6 @@ impl Dissector {
         if self.waiting.front().is_none_or(|(since, ..)| !is_due(*since)) {
             return;
         }
-        let origin = Origin { packet: self.counters.packets, ts: self.now };
         let mut finished = Vec::new();
         self.waiting.retain(|(_, pair, serial)| {
             let Some(Entry::Live(connection)) = self.table.get_mut(pair) else { return false };
@@ -406,22 +437,23 @@ impl Dissector {
                 return false;
             }
             let shared = self.homes.of(connection.home);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.resume(connection, origin);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.resume(connection, self.now);
             account(&mut self.held, connection);
             connection.is_waiting = connection.waits();
-            if connection.finished.is_some() && !connection.is_waiting {
+            let has_ended = |ended: Origin| connection.tcp.is_finished() || ended.ts.later(AFTER_END) <= self.now;
+            if connection.ended.is_some_and(has_ended) && !connection.is_waiting {
                 finished.push(*pair);
             }
             connection.is_waiting
         });
         for pair in finished {
-            self.close(pair, Closing::Seen, origin, sink);
+            self.close(pair, Closing::Seen, sink);
         }
     }
 
     /// Forgets statements and portals, of the sessions that were silent longest first.
     fn forget(&mut self) {
-        for connection in self.table.live_mut(|connection| connection.active_at) {
+        for connection in self.table.live_mut(Connection::active_at) {
             if self.homes.has_room() {
                 break;
             }
@@ -433,15 +465,15 @@ impl Dissector {
 
     /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
     /// not to be done for every packet.
-    fn release(&mut self, origin: Origin, sink: &mut impl Sink) {
-        let mut holding = self.table.live_mut(|connection| connection.active_at);
+    fn release(&mut self, sink: &mut impl Sink) {
+        let mut holding = self.table.live_mut(Connection::active_at);
         holding.retain(|connection| connection.accounted > 0);
         for connection in holding {
             if self.held <= self.config.max_held / 4 * 3 {
                 break;
             }
             let shared = self.homes.of(connection.home);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.release(connection, origin);
+            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.release(connection);
             account(&mut self.held, connection);
         }
         // What they cannot give back must not make this be tried again for every packet.
@@ -449,33 +481,49 @@ impl Dissector {
     }
 
     /// Ends the connection that is followed between two ends.
-    fn close(&mut self, pair: Pair, closing: Closing, origin: Origin, sink: &mut impl Sink) {
+    fn close(&mut self, pair: Pair, closing: Closing, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
         let shared = self.homes.of(connection.home);
-        Engine { config: &self.config, counters: &mut self.counters, shared, sink }.end(connection, closing, origin);
+        // One that has ended is not replaced by another, however soon that comes.
+        let closing = if connection.ended.is_some() { Closing::Seen } else { closing };
+        Engine { config: &self.config, counters: &mut self.counters, shared, sink }.end(connection, closing);
         self.held -= connection.accounted;
-        self.table.close(pair, origin.ts);
+        self.table.close(pair, self.now);
     }
 
-    /// Ends connections that were reset, and forgets those that ended long ago.
+    /// Tells what came behind the ends of connections, where that is due; where no time is given, of all.
+    fn tell_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
+        while let Some(closed) = self.table.due_late(now) {
+            engine::tell_late(closed, &mut self.counters, sink);
+        }
+    }
+
+    /// Tells what came behind the end of one.
+    fn tell_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
+        if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
+            engine::tell_late(closed, &mut self.counters, sink);
+        }
+    }
+
+    /// Ends connections that were reset, or that lack bytes before their end, and forgets those that ended long ago.
     fn close_due(&mut self, sink: &mut impl Sink) {
-        while let Some(pair) = self.table.due_reset(self.now) {
+        while let Some(pair) = self.table.due_ending(self.now) {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
-            if self.now.micros_since(connection.active_at) < AFTER_RESET / 2 {
-                connection.tcp.forget_reset();
+            let Some(ended) = connection.ended else { continue };
+            if !connection.tcp.is_closed() && connection.active_at() >= ended.ts.later(AFTER_END / 2) {
+                connection.go_on();
                 continue;
             }
-            let origin = Origin { packet: self.counters.packets, ts: self.now };
             if connection.waits() {
                 // Its keys may still come. A client that closes at once answers the server's close_notify with a RST.
-                connection.finished.get_or_insert(origin);
                 if !std::mem::replace(&mut connection.is_waiting, true) {
                     self.waiting.push_back((self.now, pair, connection.serial));
                 }
             } else {
-                self.close(pair, Closing::Seen, origin, sink);
+                self.close(pair, Closing::Seen, sink);
             }
         }
+        self.tell_late(Some(self.now), sink);
         self.table.forget_closed(self.now);
     }
 }
@@ -485,8 +533,9 @@ enum Fate {
     GoesOn,
     /// Both sides have said their last.
     Finished,
-    /// It was reset. A forged RST is not heeded, which is seen later.
-    Reset {
+    /// It was reset, or both sides have acknowledged the other's end, though bytes are missing. A forged RST is not heeded, and
+    /// bytes may come in another order, which is seen later.
+    Ends {
         serial: u64,
     },
     /// It begins to wait for keys.
@@ -504,16 +553,17 @@ fn accept(
     origin: Origin,
     held: &mut usize,
 ) -> Fate {
-    let was_reset = connection.tcp.is_reset();
+    let had_ended = connection.ended.is_some();
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
-    if connection.tcp.is_finished() {
-        connection.finished.get_or_insert(origin);
+    let has_ended = connection.tcp.is_finished() || connection.tcp.is_closed() || connection.tcp.is_reset();
+    if has_ended {
+        connection.ended.get_or_insert(origin);
     }
     if connection.tcp.is_finished() && !connection.waits() {
         Fate::Finished
-    } else if connection.tcp.is_reset() && !was_reset {
-        Fate::Reset { serial: connection.serial }
+    } else if has_ended && !had_ended {
+        Fate::Ends { serial: connection.serial }
     } else if !connection.is_waiting && connection.waits() {
         connection.is_waiting = true;
         Fate::Waits { serial: connection.serial }

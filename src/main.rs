@@ -185,6 +185,10 @@ impl<'a> Run<'a> {
     /// enough that a heavy one does not notice.
     const PACKETS_A_LOOK: u64 = 64;
 
+    /// How long a packet may be on its way here from the interface, in microseconds: what is waited for is waited for so much
+    /// longer, so that a capture gives the same lines live as from a file.
+    const ON_ITS_WAY: u64 = 200_000;
+
     fn new(args: &'a Args, files: Files, filter: Option<PacketFilter>) -> anyhow::Result<Self> {
         let Files { mut keys, savefile, output } = files;
         keys.read()?;
@@ -333,7 +337,7 @@ impl<'a> Run<'a> {
                 Ok(Event::Idle) => {
                     self.keys.follow(Instant::now(), say);
                     if self.is_live {
-                        self.dissector.tick(now(), &mut self.lines);
+                        self.dissector.tick(now().earlier(Self::ON_ITS_WAY), &mut self.lines);
                     } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
                         self.dissector.tick(last, &mut self.lines);
                     }

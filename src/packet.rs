@@ -40,12 +40,20 @@ pub struct Packet<'a> {
 }
 
 /// Which packet brought something, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The number of the packet in the capture, from 1.
     pub packet: u64,
     /// When it was captured.
     pub ts: Timestamp,
+}
+
+impl Origin {
+    /// The later of two, by their order in the capture, whatever its clock did.
+    #[inline(always)]
+    pub(crate) const fn or_later(self, other: Self) -> Self {
+        if other.packet > self.packet { other } else { self }
+    }
 }
 
 /// One end of a TCP connection.

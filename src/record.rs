@@ -338,6 +338,10 @@ pub enum Reason {
     Undecryptable,
     /// They are of another protocol.
     NotPostgresql,
+    /// They came behind the end of their connection, or behind what had been read before.
+    Late,
+    /// Their sequence numbers are not those of their connection.
+    OutOfWindow,
 }
 
 impl Reason {
@@ -352,6 +356,8 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Undecryptable => "undecryptable",
             Self::NotPostgresql => "not_postgresql",
+            Self::Late => "late",
+            Self::OutOfWindow => "out_of_window",
         }
     }
 }

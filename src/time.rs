@@ -71,10 +71,26 @@ impl Timestamp {
         if nanos < 0 { 0 } else { (nanos / 1_000) as u64 }
     }
 
+    /// The instant so many microseconds later.
+    #[must_use]
+    pub fn later(self, micros: u64) -> Self {
+        Self::from_nanos(self.nanos.saturating_add(nanos(micros)), self.precision)
+    }
+
+    /// The instant so many microseconds earlier.
+    #[must_use]
+    pub fn earlier(self, micros: u64) -> Self {
+        Self::from_nanos(self.nanos.saturating_sub(nanos(micros)), self.precision)
+    }
+
     /// Writes the instant as RFC 3339 in UTC: `2026-11-22T21:30:32.123456Z`.
     pub fn rfc3339(self) -> Rfc3339 {
         Rfc3339::new(self)
     }
+}
+
+fn nanos(micros: u64) -> i64 {
+    i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
 impl PartialEq for Timestamp {

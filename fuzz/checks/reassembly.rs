@@ -271,7 +271,9 @@ fn run(max_held: usize, begins: bool, plans: &[Plan]) {
         let segment = Segment { source, destination, seq, ack, syn, fin, rst, payload: &payload, snapped };
 
         // As the engine does: a new connection of the same ends, and one that has ended.
-        if watched.conversation.is_reopened_by(direction, &segment) || watched.conversation.is_finished() {
+        let opens_another =
+            syn && watched.segments > 0 && !watched.conversation.numbers().opened_with(direction, &segment);
+        if opens_another || watched.conversation.is_finished() {
             watched.end(origin, is_true);
             watched = Watched::new(max_held);
         }

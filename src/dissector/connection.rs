@@ -1,10 +1,10 @@
 //! One connection: what is kept of it between packets.
 
-use super::table::HalfOpen;
+use super::table::{HalfOpen, OpenedBy};
 use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
-use crate::pg::framer::Framer;
+use crate::pg::framer::{Framer, Framing};
 use crate::pg::gssenc::GssPackets;
 use crate::pg::resync;
 use crate::record::Reason;
@@ -28,9 +28,13 @@ pub(super) struct Connection {
     pub(super) home: Home,
     /// Its place among those that are dissected side by side, and the number of the packet from which on these are.
     pub(super) place: (u64, u32),
-    /// When it last brought something new.
-    pub(super) active_at: Timestamp,
     pub(super) tcp: Conversation,
+    /// SYNs of another connection between the same ends, which may yet replace it.
+    pub(super) rival: Option<Box<HalfOpen>>,
+    /// What brought the last bytes of each direction that were new.
+    pub(super) fed: PerDirection<Origin>,
+    /// Its last packet of those that brought none.
+    pub(super) last: Origin,
     pub(super) framers: PerDirection<Framer>,
     pub(super) session: Session,
     /// Where it is encrypted with TLS.
@@ -39,8 +43,8 @@ pub(super) struct Connection {
     pub(super) tls_to_be: Option<Box<TlsSession>>,
     /// Whether the engine has noted that it waits for keys.
     pub(super) is_waiting: bool,
-    /// With which packet it ended, where it waits for keys beyond its end.
-    pub(super) finished: Option<Origin>,
+    /// With which packet it ended: it is listened to beyond that, for what was in flight, or while it waits for keys.
+    pub(super) ended: Option<Origin>,
     /// What the client has sent ahead.
     pub(super) ahead: Ahead,
     /// The first bytes of each side, while they are too few to tell what they are.
@@ -118,6 +122,8 @@ pub(super) struct About {
     pub(super) server_text: Box<str>,
     /// Messages so far.
     pub(super) seq: u64,
+    /// The packet that its last line is dated by, and what was read last.
+    pub(super) told: Origin,
     /// Encrypted bytes.
     pub(super) encrypted: PerDirection<u64>,
     /// What is known of its TLS session since something was decrypted.
@@ -147,6 +153,21 @@ pub(super) struct About {
     pub(super) lost_bytes: u64,
 }
 
+impl About {
+    /// By which packet a line is dated, where this one brought what it says: by this, or by a later one of the connection
+    /// without which it could not be said, such as one that filled a hole. So lines are in the order of their packets.
+    pub(super) fn dated(&self, origin: Origin) -> Origin {
+        origin.or_later(self.told)
+    }
+
+    /// The same, for what is said or read now.
+    #[inline(always)]
+    pub(super) fn date(&mut self, origin: Origin) -> Origin {
+        self.told = self.dated(origin);
+        self.told
+    }
+}
+
 impl Connection {
     pub(super) fn new(segment: &Segment<'_>, config: &Config, (home, room): (Home, &Total), origin: Origin) -> Self {
         // A startup packet tells the beginning as well as a SYN does.
@@ -157,14 +178,16 @@ impl Connection {
             serial: origin.packet,
             home,
             place: (0, 0),
-            active_at: origin.ts,
+            rival: None,
+            fed: PerDirection::default(),
+            last: origin,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new(room) } else { Session::midstream(room) },
             tls: None,
             tls_to_be: None,
             is_waiting: false,
-            finished: None,
+            ended: None,
             ahead: Ahead::default(),
             opening: PerDirection::default(),
             replied: origin,
@@ -176,6 +199,7 @@ impl Connection {
                 client_text: client.to_string().into(),
                 server_text: server.to_string().into(),
                 seq: 0,
+                told: Origin::default(),
                 encrypted: PerDirection::default(),
                 tls: None,
                 gss_packets: PerDirection::default(),
@@ -210,17 +234,17 @@ impl Connection {
 
     /// The connection that SYNs opened, and that says its first with this segment.
     pub(super) fn opened(
-        half_open: &HalfOpen,
+        OpenedBy { syns, at, syn_at }: &OpenedBy,
         segment: &Segment<'_>,
         config: &Config,
         room: (Home, &Total),
         origin: Origin,
     ) -> Self {
-        let mut syns = half_open.syns();
-        let mut connection = Self::new(&syns.next().unwrap_or(*segment), config, room, origin);
-        (connection.about.started, connection.about.syn_at) = (half_open.at(), half_open.syn_at());
-        for syn in half_open.syns() {
-            connection.tcp.accept(connection.direction_of(&syn), &syn, origin);
+        let first = syns.iter().flatten().next().unwrap_or(segment);
+        let mut connection = Self::new(first, config, room, origin);
+        (connection.about.started, connection.about.syn_at) = (*at, *syn_at);
+        for syn in syns.iter().flatten() {
+            connection.tcp.accept(connection.direction_of(syn), syn, origin);
         }
         connection
     }
@@ -243,6 +267,24 @@ impl Connection {
             && self.tls.is_none()
             && self.tls_to_be.is_none()
             && self.about.closed_by.is_none()
+            && self.rival.is_none()
+    }
+
+    /// What last brought something new.
+    pub(super) fn active(&self) -> Origin {
+        let PerDirection { frontend, backend } = self.fed;
+        frontend.or_later(backend)
+    }
+
+    /// When it last brought something new, or else began.
+    pub(super) fn active_at(&self) -> Timestamp {
+        let active = self.active();
+        if active.packet > 0 { active.ts } else { self.about.started }
+    }
+
+    /// Its last packet.
+    pub(super) fn last(&self) -> Origin {
+        self.active().or_later(self.last)
     }
 
     pub(super) fn search(&mut self, direction: Direction, reason: Reason) {
@@ -271,6 +313,20 @@ impl Connection {
             && self.session.is_refused()
             && self.framers.backend.is_between_frames()
             && bytes.first() != Some(&b'E')
+    }
+
+    /// It has not heeded a RST, which was forged, or meant for another.
+    pub(super) fn go_on(&mut self) {
+        self.tcp.forget_reset();
+        self.ended = None;
+        self.about.closed_by = self.about.closed_by.filter(|(_, is_reset)| !is_reset);
+    }
+
+    /// Whether the bytes of a direction, in clear, end with a message.
+    pub(super) fn is_between_messages(&self, direction: Direction) -> bool {
+        self.tls.is_none()
+            && self.session.route(direction) == Route::Messages(Framing::Tagged)
+            && self.framers.get(direction).is_between_frames()
     }
 
     /// Whether something of it waits for keys.

@@ -9,6 +9,7 @@ use crate::packet::Origin;
 use crate::pg::framer::Framer;
 use crate::record::Reason;
 use crate::session::{Encryption, Route};
+use crate::time::Timestamp;
 use crate::tls::session::{Counts, Event, MAX_WAIT, Obstacle, TlsSession, Tools};
 
 /// More bytes than any message has: how much is missing is not known.
@@ -140,9 +141,10 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Looks whether keys have come that a connection waits for, or whether it has waited too long.
-    pub(super) fn resume(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn resume(&mut self, connection: &mut Connection, now: Timestamp) {
+        let origin = connection.active();
         let since = connection.tls.as_ref().and_then(|tls| tls.waits_since());
-        if since.is_some_and(|since| origin.ts.micros_since(since) >= MAX_WAIT) {
+        if since.is_some_and(|since| now.micros_since(since) >= MAX_WAIT) {
             self.with_tls(connection, |tls, tools, sink| tls.give_up(tools, sink));
         } else {
             self.with_tls(connection, |tls, tools, sink| tls.resume(tools, sink));

@@ -1,6 +1,7 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
 use super::connection::{About, Ahead, Connection, Unsaid};
+use super::table::Closed;
 use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::{Direction, PerDirection};
@@ -14,7 +15,7 @@ use crate::redaction::Redaction;
 use crate::session::opening::{self, FirstReply, Opening};
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
-use crate::tcp::assembler::{Conflict, Content as TcpContent};
+use crate::tcp::assembler::{Conflict, Content as TcpContent, Counters as TcpCounters};
 use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
@@ -44,11 +45,16 @@ impl<S: Sink> Engine<'_, S> {
         if segment.plain().is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
-        if segment.rst || segment.fin {
-            connection.about.closed_by.get_or_insert((direction, segment.rst));
+        // What was not waited for any longer before this segment came stays so: the same as if that had been looked at then.
+        self.drain(connection, origin.ts);
+        if connection.tcp.numbers().fit(direction, segment) {
+            connection.last = origin;
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
+        if segment.fin || segment.rst && connection.tcp.is_reset() {
+            connection.about.closed_by.get_or_insert((direction, segment.rst));
+        }
         if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.about.is_midstream {
             // The connection's beginning was seen, but not that of this direction.
             connection.search(direction, Reason::Missing);
@@ -60,7 +66,7 @@ impl<S: Sink> Engine<'_, S> {
         }
         match accepted {
             Accepted::InOrder(bytes) => {
-                connection.active_at = origin.ts;
+                *connection.fed.get_mut(direction) = origin;
                 match segment.ack {
                     Some(ack) if connection.session.dialogue().is_uncertain() => {
                         let end =
@@ -86,7 +92,7 @@ impl<S: Sink> Engine<'_, S> {
     ) -> bool {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
-            connection.active_at = origin.ts;
+            *connection.fed.get_mut(direction) = origin;
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {
@@ -94,7 +100,12 @@ impl<S: Sink> Engine<'_, S> {
                 self.feed_uncertain(connection, direction, bytes, numbers, origin);
                 return true;
             }
-            let rest = if is_steady { self.feed_ready(connection, direction, bytes, origin) } else { bytes };
+            let rest = if is_steady {
+                let origin = connection.about.date(origin);
+                self.feed_ready(connection, direction, bytes, origin)
+            } else {
+                bytes
+            };
             if !rest.is_empty() {
                 self.feed(connection, direction, rest, origin);
             }
@@ -109,7 +120,10 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
-        connection.active_at = origin.ts;
+        if let Delivery::Content { .. } = delivery {
+            let fed = connection.fed.get_mut(direction);
+            *fed = fed.or_later(origin);
+        }
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
             Delivery::Content { content: TcpContent::Data(bytes), is_contested } => {
@@ -123,7 +137,11 @@ impl<S: Sink> Engine<'_, S> {
             Delivery::Content { content: TcpContent::Snapped(bytes), .. } => {
                 self.gap(connection, direction, *bytes, Loss { reason: Reason::Snaplen, ..loss });
             }
-            Delivery::Missing { bytes, because } => {
+            Delivery::Missing { bytes, because, may_be_fin } => {
+                if *may_be_fin && connection.is_between_messages(direction) {
+                    // A FIN takes a number of the sequence, but is no byte.
+                    return;
+                }
                 let detail = Some(match because {
                     GivenUp::Acknowledged => "the other side has received them",
                     GivenUp::Waited => "they did not come in time",
@@ -252,6 +270,7 @@ impl<S: Sink> Engine<'_, S> {
         mut bytes: &[u8],
         origin: Origin,
     ) {
+        let origin = connection.about.date(origin);
         if direction == Direction::Frontend
             && connection.framers.frontend.is_searching()
             && connection.session.may_begin()
@@ -390,6 +409,7 @@ impl<S: Sink> Engine<'_, S> {
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.release_ahead(connection);
         let Connection { framers, session, about, .. } = connection;
+        let origin = about.date(origin);
         let step = framers.get_mut(direction).settle();
         if step != Step::More {
             self.step(session, about, direction, &step, origin);
@@ -635,6 +655,7 @@ impl<S: Sink> Engine<'_, S> {
         reason: Reason,
         origin: Origin,
     ) {
+        let origin = connection.about.date(origin);
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
@@ -702,13 +723,14 @@ impl<S: Sink> Engine<'_, S> {
         if about.is_unwanted {
             return;
         }
+        let origin = about.date(loss.origin);
         self.sink.record(&Record::Loss(LossRecord {
-            ts: loss.origin.ts,
+            ts: origin.ts,
             conn: about.conn,
             client: &about.client_text,
             server: &about.server_text,
             dir: loss.dir,
-            packet: loss.origin.packet,
+            packet: origin.packet,
             bytes: loss.bytes,
             offset: loss.offset,
             within: loss.within,
@@ -727,7 +749,8 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Takes from a connection what it holds: the memory is needed for others.
-    pub(super) fn release(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn release(&mut self, connection: &mut Connection) {
+        let origin = connection.last();
         while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
             self.deliver(connection, direction, &delivery, origin);
         }
@@ -768,9 +791,9 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Ends a connection that has to make room for others.
-    pub(super) fn evict(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn evict(&mut self, connection: &mut Connection) {
         self.counters.evicted_connections += 1;
-        self.end(connection, Closing::Evicted, origin);
+        let origin = self.end(connection, Closing::Evicted);
         if connection.is_counted() {
             let detail =
                 Some("more connections are open than are followed: this one said nothing for the longest time");
@@ -778,28 +801,49 @@ impl<S: Sink> Engine<'_, S> {
         }
     }
 
-    /// Ends a connection: nothing more will come of it.
-    pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
-        let origin = connection.finished.unwrap_or(origin);
+    /// Ends a connection: nothing more will come of it. It has ended with one of its own packets, whenever that is noticed: says
+    /// with which.
+    pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing) -> Origin {
+        let origin = connection.ended.unwrap_or_else(|| connection.last());
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }
-        self.end_encrypted(connection, origin);
+        self.end_encrypted(connection, connection.active());
         for direction in Direction::BOTH {
-            self.decide(connection, direction, origin);
+            self.decide(connection, direction, *connection.fed.get(direction));
         }
         for direction in Direction::BOTH {
-            self.end_direction(connection, direction, origin);
+            self.end_direction(connection, direction, *connection.fed.get(direction));
+        }
+        for direction in Direction::BOTH {
             let counters = connection.tcp.counters(direction);
             self.counters.retransmitted_bytes += counters.retransmitted;
             self.counters.out_of_window_bytes += counters.out_of_window;
             self.counters.late_bytes += counters.before_start;
+            if connection.is_counted() {
+                self.tell_unread(&mut connection.about, direction, counters, origin);
+            }
         }
+        let origin = connection.about.date(origin);
         self.tell_end(connection, closing, origin);
+        origin
+    }
+
+    /// Tells of bytes that were captured, but are no part of what was read.
+    fn tell_unread(&mut self, about: &mut About, direction: Direction, counters: TcpCounters, origin: Origin) {
+        let before = "they lie before the first byte that was captured, and came when that had been read";
+        let outside = "their sequence numbers are not this connection's";
+        let unread =
+            [(counters.before_start, Reason::Late, before), (counters.out_of_window, Reason::OutOfWindow, outside)];
+        for (bytes, reason, detail) in unread.into_iter().filter(|(bytes, ..)| *bytes > 0) {
+            let (dir, bytes, detail) = (Some(direction), Some(bytes), Some(detail));
+            self.lose(about, &Loss { dir, bytes, reason, detail, ..Loss::new(origin) });
+        }
     }
 
     fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.settle(connection, direction, origin);
+        let origin = connection.about.date(origin);
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match connection.session.route(direction) {
             Route::Messages(framing) => {
@@ -864,6 +908,33 @@ fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> boo
     let Connection { framers, session, ahead, .. } = connection;
     let begins = session.awaits_question() && bytes.first() == Some(&b'p') && framers.frontend.is_between();
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
+}
+
+/// Tells of what came behind the end of a connection, as one for each direction.
+pub(super) fn tell_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
+    let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
+    let (client, server) = (closed.client.to_string(), closed.server.to_string());
+    for direction in Direction::BOTH {
+        let bytes = *late.get(direction);
+        if bytes == 0 {
+            continue;
+        }
+        counters.losses += 1;
+        sink.record(&Record::Loss(LossRecord {
+            ts: closed.last.ts,
+            conn,
+            client: &client,
+            server: &server,
+            dir: Some(direction),
+            packet: closed.last.packet,
+            bytes: Some(bytes),
+            offset: None,
+            within: None,
+            reason: Reason::Late,
+            skipped: None,
+            detail: Some("they came behind the end of the connection"),
+        }));
+    }
 }
 
 /// A report of loss in the making.

@@ -192,7 +192,7 @@ impl Dissector {
         let mut recent = Recent([None; RECENT]);
         for index in next..block.len() {
             let Some(packet) = block.packet(index) else { break };
-            if self.table.has_due_reset(packet.ts) {
+            if self.table.has_due(packet.ts) {
                 break;
             }
             let outline = packet::outline(&packet);
@@ -299,7 +299,7 @@ impl Dissector {
         }
         *counters += &plan.counters;
         self.now = plan.last;
-        table.forget_closed(plan.latest);
+        table.pass(plan.latest);
     }
 }
 

@@ -9,10 +9,11 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use super::connection::Connection;
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
-use crate::tcp::conversation::Opened;
-use crate::time::Timestamp;
+use crate::pg::resync;
+use crate::tcp::conversation::Numbers;
+use crate::time::{Precision, Timestamp};
 
 /// How many connections that only have SYNs are remembered: what a large server's own queue holds, several times over.
 const MAX_HALF_OPEN: usize = 65_536;
@@ -23,6 +24,18 @@ const MAX_CLOSED: usize = 131_072;
 /// How long a closed connection is remembered, in microseconds of capture time: twice the 60 seconds that a Linux host
 /// stays in TIME-WAIT, so that late retransmissions are not taken for a connection that began before the capture.
 const REMEMBER_CLOSED: u64 = 120_000_000;
+
+/// How long a SYN may wait for its answer, in microseconds: as long as Linux sends one again.
+const WAIT_FOR_ANSWER: u64 = 127_000_000;
+
+/// How far behind a SYN what it opened may begin, where the first of it was lost; also what may come with it.
+const NEARBY: u32 = 65_535;
+
+/// After how many microseconds it is told what came behind the end of a connection, as one.
+const LATE_TOLD_AFTER: u64 = 10_000_000;
+
+/// Before any time.
+const NEVER: Timestamp = Timestamp::from_nanos(i64::MIN, Precision::Micros);
 
 /// The two ends of a connection, the lesser first, so that both directions find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,12 +56,16 @@ impl Hash for Pair {
 
 impl Pair {
     pub(super) fn of(segment: &Segment<'_>) -> Self {
-        if segment.source <= segment.destination {
+        if is_from_lesser(segment) {
             Self(segment.source, segment.destination)
         } else {
             Self(segment.destination, segment.source)
         }
     }
+}
+
+fn is_from_lesser(segment: &Segment<'_>) -> bool {
+    segment.source <= segment.destination
 }
 
 /// What is known of two ends.
@@ -62,102 +79,283 @@ pub(super) enum Entry {
     Closed(Closed),
 }
 
+/// A SYN, or a SYN-ACK.
+#[derive(Clone, Copy, Debug)]
+struct Syn {
+    seq: u32,
+    /// What it acknowledges; or what it did when it was sent again, where both ends open the connection at the same time
+    /// (RFC 9293, section 3.5).
+    ack: Option<u32>,
+    /// Whether it acknowledged nothing at first.
+    opens: bool,
+    /// When it was captured first.
+    at: Timestamp,
+}
+
+impl Syn {
+    /// How far a number lies behind it.
+    const fn to(&self, seq: u32) -> u32 {
+        seq.wrapping_sub(self.seq).wrapping_sub(1)
+    }
+
+    /// Whether it answers another: data may have come with that, and is acknowledged, too (RFC 7413).
+    fn answers(&self, other: &Self) -> bool {
+        self.ack.is_some_and(|ack| other.to(ack) <= NEARBY)
+    }
+
+    /// The segment again, to be given to the connection that it opened.
+    const fn segment(&self, source: Endpoint, destination: Endpoint, ack: Option<u32>) -> Segment<'static> {
+        let (syn, fin, rst, payload, snapped) = (true, false, false, &[], 0);
+        Segment { source, destination, seq: self.seq, ack, syn, fin, rst, payload, snapped }
+    }
+}
+
+/// The SYNs of one end: the first, and the last with another number. One of them may be forged, or of an attempt that was
+/// given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Syns(Option<Syn>, Option<Syn>);
+
+impl Syns {
+    fn note(&mut self, segment: &Segment<'_>, at: Timestamp) {
+        let Segment { seq, ack, .. } = *segment;
+        let is_same =
+            |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
+        let known = self.0.as_mut().into_iter().chain(&mut self.1).find(is_same);
+        match known {
+            Some(syn) => syn.ack = syn.ack.or(ack),
+            None => {
+                let place = if self.0.is_none() { &mut self.0 } else { &mut self.1 };
+                *place = Some(Syn { seq, ack, opens: ack.is_none(), at });
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Syn> {
+        self.0.iter().chain(&self.1)
+    }
+}
+
 /// A connection of which only SYNs were seen. Most that never become more are attempts that were refused, or attacks: they
-/// must cost little.
+/// must cost little. Which of them count is told by what answers them, and by the numbers of what follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfOpen {
     serial: u64,
+    /// When the last of them came.
     at: Timestamp,
-    client: Endpoint,
-    server: Endpoint,
-    /// The sequence number of the client's SYN.
-    syn: Option<u32>,
-    /// When that was captured.
-    syn_at: Option<Timestamp>,
-    /// The sequence and acknowledgment numbers of the server's. Where both ends open the connection at the same time, it
-    /// acknowledges nothing at first (RFC 9293, section 3.5).
-    syn_ack: Option<(u32, Option<u32>)>,
+    /// Those of the lesser end, and of the greater one.
+    lesser: Syns,
+    greater: Syns,
+}
+
+/// The SYNs that opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenedBy {
+    /// The one that came first, and its answer; or only one of them.
+    pub(super) syns: [Option<Segment<'static>>; 2],
+    /// When the first of them was captured.
+    pub(super) at: Timestamp,
+    /// When the client's was captured.
+    pub(super) syn_at: Option<Timestamp>,
 }
 
 impl HalfOpen {
     /// The connection that a SYN begins.
     pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Self {
-        let (client, server) = match segment.ack {
-            None => (segment.source, segment.destination),
-            Some(_) => (segment.destination, segment.source),
-        };
-        let mut half_open =
-            Self { serial: origin.packet, at: origin.ts, client, server, syn: None, syn_at: None, syn_ack: None };
-        half_open.note(segment, origin);
+        let none = Syns::default();
+        let mut half_open = Self { serial: origin.packet, at: origin.ts, lesser: none, greater: none };
+        half_open.note(segment, origin.ts);
         half_open
     }
 
-    /// Takes another SYN. One with other numbers begins anew.
-    pub(super) fn note(&mut self, segment: &Segment<'_>, origin: Origin) {
-        match segment.ack {
-            None if segment.source == self.client => {
-                if self.syn.is_some_and(|isn| isn != segment.seq) {
-                    self.syn_ack = None;
-                }
-                if self.syn != Some(segment.seq) {
-                    self.syn_at = Some(origin.ts);
-                }
-                self.syn = Some(segment.seq);
-            }
-            Some(_) if segment.source == self.client && self.syn == Some(segment.seq) => {}
-            ack if segment.source == self.server && (ack.is_some() || self.syn.is_some()) => {
-                self.syn_ack = Some((segment.seq, ack));
-            }
-            _ => *self = Self { serial: self.serial, ..Self::new(segment, origin) },
-        }
+    /// Takes another SYN.
+    pub(super) fn note(&mut self, segment: &Segment<'_>, at: Timestamp) {
+        self.at = at;
+        let syns = if is_from_lesser(segment) { &mut self.lesser } else { &mut self.greater };
+        syns.note(segment, at);
     }
 
-    /// When the first of them was captured.
-    pub(super) const fn at(&self) -> Timestamp {
-        self.at
+    /// The SYNs of a segment's source, and of its destination.
+    fn of(&self, segment: &Segment<'_>) -> (&Syns, &Syns) {
+        if is_from_lesser(segment) { (&self.lesser, &self.greater) } else { (&self.greater, &self.lesser) }
     }
 
-    /// When the client's was captured.
-    pub(super) const fn syn_at(&self) -> Option<Timestamp> {
-        self.syn_at
+    /// Whether a SYN was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.lesser.iter().any(|one| self.greater.iter().any(|other| one.answers(other) || other.answers(one)))
     }
 
-    /// The SYNs again, to be given to the connection that they opened.
-    pub(super) fn syns(&self) -> impl Iterator<Item = Segment<'static>> {
-        let syn = |source, destination, seq, ack| Segment {
-            source,
-            destination,
-            seq,
-            ack,
-            syn: true,
-            fin: false,
-            rst: false,
-            payload: &[],
-            snapped: 0,
+    /// Whether it was not answered for so long that it will not be.
+    fn is_stale(&self, now: Timestamp) -> bool {
+        now.micros_since(self.at) >= WAIT_FOR_ANSWER
+    }
+
+    /// The SYNs that opened the connection that a segment belongs to, by its numbers. One that nobody answers is believed only
+    /// where what follows it begins as connections do, with exactly the number that it said.
+    pub(super) fn opening(&self, segment: &Segment<'_>) -> Option<OpenedBy> {
+        let (own, peer) = self.of(segment);
+        let answered = |own: &Syn, peer: &Syn| {
+            let distance = own.to(segment.seq).max(segment.ack.map_or(0, |ack| peer.to(ack)));
+            (own.answers(peer) || peer.answers(own)).then_some(distance)
         };
-        let of_client = self.syn.map(|seq| syn(self.client, self.server, seq, None));
-        let of_server = self.syn_ack.map(|(seq, ack)| syn(self.server, self.client, seq, ack));
-        of_client.into_iter().chain(of_server)
+        let pairs = own.iter().flat_map(|own| peer.iter().map(move |peer| (own, peer)));
+        let pairs = pairs.filter_map(|(own, peer)| Some((answered(own, peer)?, Some(own), Some(peer))));
+        // A SYN-ACK has two numbers that may fit.
+        let acked = |from: u32, to: u32| to.wrapping_sub(from) <= NEARBY;
+        let is_opening = !resync::begins_with_message(Direction::Frontend, segment.payload);
+        let own_fits = |own: &&Syn| match (own.ack, segment.ack) {
+            (Some(ack), Some(acks)) => own.to(segment.seq) <= NEARBY && acked(ack, acks),
+            _ => own.to(segment.seq) == 0 && is_opening,
+        };
+        let peer_fits = |peer: &&Syn| match (peer.ack, segment.ack) {
+            (Some(ack), Some(acks)) => acked(ack, segment.seq) && peer.to(acks) <= NEARBY,
+            (None, Some(acks)) => peer.to(acks) == 0,
+            (_, None) => false,
+        };
+        let own = own.iter().filter(own_fits).map(|own| (own.to(segment.seq), Some(own), None));
+        let peer =
+            peer.iter().filter(peer_fits).map(|peer| (peer.to(segment.ack.unwrap_or_default()), None, Some(peer)));
+        let (_, own, peer) = pairs
+            .min_by_key(|(distance, ..)| *distance)
+            .or_else(|| own.chain(peer).min_by_key(|(distance, ..)| *distance))?;
+        Some(opened_by(own, peer, segment))
+    }
+
+    /// Whether a segment refuses what was asked for, or gives it up.
+    pub(super) fn is_given_up_by(&self, segment: &Segment<'_>) -> bool {
+        let (own, peer) = self.of(segment);
+        let refuses = peer.iter().any(|syn| segment.ack.is_some_and(|ack| syn.to(ack) <= NEARBY));
+        segment.rst && refuses || own.iter().any(|syn| syn.to(segment.seq) == 0)
+    }
+}
+
+/// The SYNs of a segment's source and destination as those of a connection.
+fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> OpenedBy {
+    let (source, destination) = (segment.source, segment.destination);
+    let own = own.map(|syn| (syn, source, destination));
+    let peer = peer.map(|syn| (syn, destination, source));
+    // The client's is the one that acknowledges nothing; of two such, the one that came first.
+    let rank = |(syn, ..): &(&Syn, Endpoint, Endpoint)| (!syn.opens, syn.at);
+    let mut both: Vec<_> = own.into_iter().chain(peer).collect();
+    both.sort_by_key(rank);
+    let segment_of = |(syn, source, destination): &(&Syn, Endpoint, Endpoint), is_first: bool| {
+        syn.segment(*source, *destination, syn.ack.filter(|_| !(is_first && syn.opens)))
+    };
+    let mut both = both.iter();
+    let (first, second) = (both.next(), both.next());
+    let at = first.into_iter().chain(second).map(|(syn, ..)| syn.at).min();
+    OpenedBy {
+        syns: [first.map(|syn| segment_of(syn, true)), second.map(|syn| segment_of(syn, false))],
+        at: at.unwrap_or_default(),
+        syn_at: first.filter(|(syn, ..)| syn.opens).map(|(syn, ..)| syn.at),
+    }
+}
+
+/// Whose a segment is, where a connection between its ends is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// That connection's.
+    Its,
+    /// It asks for another one, and was not answered yet.
+    Nobodys,
+    /// Another's, which its SYNs have opened.
+    Anothers,
+}
+
+/// Asks whose a segment is. A SYN with other numbers than those of the connection is kept as a rival to it, and changes nothing
+/// until it is answered, or until what comes fits its numbers alone: anyone can forge one.
+pub(super) fn whose(
+    numbers: impl Fn() -> Numbers,
+    rival: &mut Option<Box<HalfOpen>>,
+    direction: Direction,
+    segment: &Segment<'_>,
+    origin: Origin,
+) -> Whose {
+    if segment.syn {
+        if numbers().opened_with(direction, segment) {
+            return Whose::Its;
+        }
+        let rival = match rival {
+            Some(rival) if !rival.is_stale(origin.ts) => {
+                rival.note(segment, origin.ts);
+                rival
+            }
+            _ => rival.insert(Box::new(HalfOpen::new(segment, origin))),
+        };
+        return if rival.is_answered() { Whose::Anothers } else { Whose::Nobodys };
+    }
+    match rival {
+        None => Whose::Its,
+        Some(known) if known.is_stale(origin.ts) => {
+            *rival = None;
+            Whose::Its
+        }
+        Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Whose::Anothers,
+        Some(_) => Whose::Its,
     }
 }
 
 /// A connection that has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Closed {
     serial: u64,
-    client: Endpoint,
-    opened: Option<Opened>,
+    /// Its number, where something is to be said of it.
+    pub(super) conn: Option<u64>,
+    pub(super) client: Endpoint,
+    pub(super) server: Endpoint,
+    numbers: Numbers,
+    /// Bytes that have come since, and were not told of yet.
+    late: PerDirection<u64>,
+    /// What brought the last of them.
+    pub(super) last: Origin,
+    pub(super) rival: Option<Box<HalfOpen>>,
 }
 
 impl Closed {
-    pub(super) fn of(connection: &Connection) -> Self {
-        Self { serial: connection.serial, client: connection.about.client, opened: connection.tcp.opened() }
+    pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
+        let is_told_of = connection.is_counted() && !connection.about.is_unwanted;
+        let Connection { serial, tcp, about, rival, .. } = connection;
+        Self {
+            serial: *serial,
+            conn: is_told_of.then_some(about.conn),
+            client: about.client,
+            server: if ends.0 == about.client { ends.1 } else { ends.0 },
+            numbers: tcp.numbers(),
+            late: PerDirection::default(),
+            last: about.told,
+            rival: rival.take(),
+        }
     }
 
-    /// Whether a segment opens another connection between the same ends.
-    pub(super) fn is_reopened_by(&self, segment: &Segment<'_>) -> bool {
-        let direction = if segment.source == self.client { Direction::Frontend } else { Direction::Backend };
-        Opened::is_another(self.opened, direction, segment)
+    /// Whose a segment is.
+    pub(super) fn whose(&mut self, segment: &Segment<'_>, origin: Origin) -> Whose {
+        let (numbers, direction) = (self.numbers, self.direction_of(segment));
+        whose(|| numbers, &mut self.rival, direction, segment, origin)
+    }
+
+    fn direction_of(&self, segment: &Segment<'_>) -> Direction {
+        if segment.source == self.client { Direction::Frontend } else { Direction::Backend }
+    }
+
+    /// Takes what comes late. Says whether there is something to be told of now, and was not before.
+    fn take_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
+        let direction = self.direction_of(segment);
+        let bytes = self.numbers.behind(direction, segment);
+        if bytes == 0 || self.conn.is_none() {
+            return false;
+        }
+        let is_first = !self.has_late();
+        *self.late.get_mut(direction) += bytes;
+        self.last = origin;
+        is_first
+    }
+
+    const fn has_late(&self) -> bool {
+        self.late.frontend + self.late.backend > 0
+    }
+
+    /// How many bytes have come late since this was asked last.
+    pub(super) fn late(&mut self) -> PerDirection<u64> {
+        std::mem::take(&mut self.late)
     }
 }
 
@@ -180,9 +378,13 @@ pub(super) struct Table {
     live: BinaryHeap<Reverse<Due>>,
     live_count: usize,
     max_live: usize,
-    /// Live connections with a RST, and when to see whether they heeded it.
-    resets: VecDeque<Due>,
+    /// Live connections that have ended, or seem so, and when to see whether they really have.
+    endings: VecDeque<Due>,
     closed: VecDeque<Due>,
+    /// Those of which something came late, and when to tell it.
+    late: VecDeque<Due>,
+    /// The latest time that was passed without a look at those that are closed.
+    passed: Timestamp,
 }
 
 impl Table {
@@ -193,8 +395,10 @@ impl Table {
             live: BinaryHeap::new(),
             live_count: 0,
             max_live,
-            resets: VecDeque::new(),
+            endings: VecDeque::new(),
             closed: VecDeque::new(),
+            late: VecDeque::new(),
+            passed: NEVER,
         }
     }
 
@@ -233,7 +437,7 @@ impl Table {
 
     /// Begins to follow a connection.
     pub(super) fn insert_live(&mut self, pair: Pair, connection: Connection) {
-        self.live.push(Reverse(Due { at: connection.active_at, pair, serial: connection.serial }));
+        self.live.push(Reverse(Due { at: connection.active_at(), pair, serial: connection.serial }));
         self.live_count += 1;
         self.entries.insert(pair, Entry::Live(Box::new(connection)));
     }
@@ -256,30 +460,31 @@ impl Table {
         self.entries.insert(pair, Entry::Live(connection));
     }
 
-    /// Whether there is a connection with a RST whose time has come.
-    pub(super) fn has_due_reset(&self, now: Timestamp) -> bool {
-        self.resets.front().is_some_and(|due| due.at <= now)
+    /// Whether there is something to be told of a connection that has ended.
+    pub(super) fn has_due(&self, now: Timestamp) -> bool {
+        [&self.endings, &self.late].iter().any(|dues| dues.front().is_some_and(|due| due.at <= now))
     }
 
     /// Ceases to follow a connection, but remembers that it was.
     pub(super) fn close(&mut self, pair: Pair, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&pair) else { return };
         let Entry::Live(connection) = entry else { return };
-        let closed = Closed::of(connection);
+        let closed = Closed::of(connection, pair);
+        let serial = closed.serial;
         *entry = Entry::Closed(closed);
         self.live_count -= 1;
-        self.closed.push_back(Due { at: later(now, REMEMBER_CLOSED), pair, serial: closed.serial });
+        self.closed.push_back(Due { at: now.later(REMEMBER_CLOSED), pair, serial });
     }
 
-    /// Looks at a connection with a RST again after some microseconds.
-    pub(super) fn watch_reset(&mut self, pair: Pair, serial: u64, now: Timestamp, micros: u64) {
-        self.resets.push_back(Due { at: later(now, micros), pair, serial });
+    /// Looks at a connection that seems to have ended again after some microseconds.
+    pub(super) fn watch_ending(&mut self, pair: Pair, serial: u64, now: Timestamp, micros: u64) {
+        self.endings.push_back(Due { at: now.later(micros), pair, serial });
     }
 
-    /// The ends of the next connection with a RST whose time has come.
-    pub(super) fn due_reset(&mut self, now: Timestamp) -> Option<Pair> {
-        while self.resets.front().is_some_and(|due| due.at <= now) {
-            let due = self.resets.pop_front()?;
+    /// The ends of the next connection that seems to have ended, and whose time has come.
+    pub(super) fn due_ending(&mut self, now: Timestamp) -> Option<Pair> {
+        while self.endings.front().is_some_and(|due| due.at <= now) {
+            let due = self.endings.pop_front()?;
             if matches!(self.entries.get(&due.pair), Some(Entry::Live(found)) if found.serial == due.serial) {
                 return Some(due.pair);
             }
@@ -287,12 +492,51 @@ impl Table {
         None
     }
 
-    /// Forgets closed connections whose time has come, or that are too many.
-    pub(super) fn forget_closed(&mut self, now: Timestamp) {
-        while self.closed.front().is_some_and(|due| due.at <= now) || self.closed.len() > MAX_CLOSED {
-            let Some(due) = self.closed.pop_front() else { return };
+    /// Takes a segment that came behind the end of its connection.
+    pub(super) fn take_late(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin) {
+        let Some(Entry::Closed(closed)) = self.entries.get_mut(&pair) else { return };
+        if closed.take_late(segment, origin) {
+            let at = origin.ts.later(LATE_TOLD_AFTER);
+            self.late.push_back(Due { at, pair, serial: closed.serial });
+        }
+    }
+
+    /// The next connection of which it is time to tell what came late; of any, where all are to be told of.
+    pub(super) fn due_late(&mut self, now: Option<Timestamp>) -> Option<&mut Closed> {
+        while self.late.front().is_some_and(|due| now.is_none_or(|now| due.at <= now)) {
+            let due = self.late.pop_front()?;
             if matches!(self.entries.get(&due.pair), Some(Entry::Closed(found)) if found.serial == due.serial) {
-                self.entries.remove(&due.pair);
+                return match self.entries.get_mut(&due.pair) {
+                    Some(Entry::Closed(closed)) => Some(closed),
+                    _ => None,
+                };
+            }
+        }
+        None
+    }
+
+    /// Lets time pass without a look at what is closed.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        self.passed = self.passed.max(now);
+    }
+
+    /// Forgets closed connections whose time has come, but none of which something is to be told; and those that are too many.
+    pub(super) fn forget_closed(&mut self, now: Timestamp) {
+        let now = now.max(std::mem::replace(&mut self.passed, NEVER));
+        loop {
+            let are_too_many = self.closed.len() > MAX_CLOSED;
+            if !are_too_many && self.closed.front().is_none_or(|due| due.at > now) {
+                return;
+            }
+            let Some(due) = self.closed.pop_front() else { return };
+            match self.entries.get(&due.pair) {
+                Some(Entry::Closed(found)) if found.serial == due.serial && found.has_late() && !are_too_many => {
+                    self.closed.push_back(Due { at: now.later(LATE_TOLD_AFTER), ..due });
+                }
+                Some(Entry::Closed(found)) if found.serial == due.serial => {
+                    self.entries.remove(&due.pair);
+                }
+                _ => {}
             }
         }
     }
@@ -303,8 +547,8 @@ impl Table {
             let Reverse(due) = self.live.pop()?;
             match self.entries.get(&due.pair) {
                 Some(Entry::Live(found)) if found.serial == due.serial => {
-                    if found.active_at > due.at {
-                        self.live.push(Reverse(Due { at: found.active_at, ..due }));
+                    if found.active_at() > due.at {
+                        self.live.push(Reverse(Due { at: found.active_at(), ..due }));
                     } else if let Some(Entry::Live(connection)) = self.entries.remove(&due.pair) {
                         self.live_count -= 1;
                         return Some(connection);
@@ -333,10 +577,4 @@ impl Table {
         *self = Self::new(self.max_live);
         live.into_iter().map(|connection| *connection)
     }
-}
-
-/// The instant so many microseconds later.
-fn later(at: Timestamp, micros: u64) -> Timestamp {
-    let nanos = i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    Timestamp::from_nanos(at.as_nanos().saturating_add(nanos), at.precision())
 }

@@ -50,13 +50,15 @@ impl<S: Sink> Engine<'_, S> {
         let sql = execution.sql().or(prepared);
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
+        // It is told once those before it are, or the group that it is of has ended.
+        let origin = about.dated(Origin { packet: execution.packet, ts: execution.ended });
         self.sink.record(&Record::Query(QueryRecord {
-            ts: execution.ended,
+            ts: origin.ts,
             conn: about.conn,
             client: &about.client_text,
             server: &about.server_text,
             query: execution.number(),
-            packet: execution.packet,
+            packet: origin.packet,
             started: execution.started,
             user: identity.user,
             database: identity.database,

@@ -111,6 +111,8 @@ fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {
                 Reason::Malformed => "not understood",
                 Reason::Undecryptable => "encrypted",
                 Reason::NotPostgresql => "not PostgreSQL",
+                Reason::Late => "too late",
+                Reason::OutOfWindow => "out of window",
             }
         ),
     )?;

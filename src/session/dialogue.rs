@@ -547,6 +547,8 @@ fn take_reply(
         (b'1', _) => execution.parse_us = elapsed_us,
         (b'2', _) => execution.bind_us = elapsed_us,
         (b'D', _) => execution.add_rows(seen.count, at),
+        // A row of a COPY, as a rule, or a piece of one: only its CommandComplete counts them.
+        (b'd', _) => execution.add_rows(0, at),
         (b'C', Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !seen.is_cut));

@@ -13,6 +13,10 @@ use crate::packet::Origin;
 /// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
 const MAX_WINDOW: u64 = 1 << 30;
 
+/// How far from its neighbours a number of the same stream lies at most, in either direction: more than captures lose or
+/// senders repeat at a time, and less than hosts move their first number on before they use a port again.
+const NEAR: i64 = 1 << 20;
+
 /// How many of the last delivered bytes are kept, to be compared with what repeats them. A segment that races with the true
 /// one comes at once.
 const RECENT: usize = 1024;
@@ -32,6 +36,8 @@ pub struct Assembler {
     acked_one: bool,
     /// Where the stream ends, once a FIN told it.
     fin: Option<u64>,
+    /// Where its sender was when it reset the connection.
+    reset_at: u64,
     /// Whether a segment of this direction was seen, and not only an acknowledgment of one.
     seen: bool,
     /// Whether the first byte that could be seen is the first that was sent.
@@ -48,6 +54,25 @@ pub struct Conflict {
     pub bytes: u64,
     /// The offset behind the last of them that was delivered already; 0 where none was.
     pub delivered_until: u64,
+}
+
+/// A stream's place in the space of sequence numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The number of its first byte, where that is known.
+    pub first: Option<u32>,
+    /// That of the next byte to be delivered.
+    pub next: u32,
+    /// How far what is known of it reaches beyond that.
+    ahead: u32,
+}
+
+impl Span {
+    /// Whether a number may be of this stream.
+    pub fn is_near(&self, seq: u32) -> bool {
+        let distance = i64::from(seq.wrapping_sub(self.next) as i32);
+        (-NEAR..=i64::from(self.ahead) + NEAR).contains(&distance)
+    }
 }
 
 /// What became of a direction's bytes.
@@ -231,6 +256,7 @@ impl Assembler {
             acked: 0,
             acked_one: false,
             fin: None,
+            reset_at: 0,
             seen: false,
             from_start,
             recent: Recent { ring: Box::default(), from: 0 },
@@ -291,15 +317,53 @@ impl Assembler {
 
     /// The offset up to which bytes are known to have been received by the other side.
     pub(super) fn acked(&self) -> u64 {
-        self.fin.map_or(self.acked, |fin| self.acked.min(fin))
+        self.before_fin(self.acked)
     }
 
-    /// Up to where bytes are missing at the very end, as far as acknowledgments tell. The last one acknowledged may have
-    /// been a FIN that was not captured, and that is no byte.
-    pub(super) fn acked_bytes(&self) -> u64 {
-        match self.fin {
-            None if self.acked_one => self.acked.saturating_sub(1),
-            _ => self.acked(),
+    /// Whether the other side has acknowledged the FIN.
+    pub(super) fn is_fin_acked(&self) -> bool {
+        self.fin.is_some_and(|fin| self.acked > fin)
+    }
+
+    /// The offset itself, or that of the FIN, where that lies before.
+    pub(super) fn before_fin(&self, offset: u64) -> u64 {
+        self.fin.map_or(offset, |fin| offset.min(fin))
+    }
+
+    pub(super) const fn has_fin(&self) -> bool {
+        self.fin.is_some()
+    }
+
+    /// Up to where bytes were sent, as far as a FIN, a RST or acknowledgments tell. Where no FIN was captured, what was
+    /// acknowledged last may have been one, and that is no byte: it surely was where the other side has closed, too.
+    pub(super) fn sent(&self, peer_has_closed: bool) -> u64 {
+        self.fin.unwrap_or_else(|| {
+            let last = self.acked.max(self.reset_at);
+            let may_be_fin = peer_has_closed || last == self.next.offset + 1 || self.acked_one && last == self.acked;
+            last.saturating_sub(u64::from(may_be_fin))
+        })
+    }
+
+    /// Whether a FIN that was not captured may be all that is missing before `offset`: nothing came of what is behind it.
+    pub(super) fn may_be_fin(&self, offset: u64) -> bool {
+        self.fin.is_none() && self.early.is_empty() && offset == self.next.offset + 1 && offset == self.acked
+    }
+
+    /// Takes a RST, if a sequence number may be that of its sender: the other side heeds none before what it has acknowledged,
+    /// nor one that lies far off (RFC 5961, section 3.2).
+    pub(super) fn reset_at(&mut self, seq: u32) -> bool {
+        let offset = self.next.offset_of(seq).filter(|offset| *offset >= self.acked && self.span().is_near(seq));
+        self.reset_at = offset.unwrap_or(self.reset_at);
+        offset.is_some()
+    }
+
+    /// Where in the space of sequence numbers it is.
+    pub(super) fn span(&self) -> Span {
+        let furthest = self.early.back().map_or(0, Early::end).max(self.acked).saturating_sub(self.next.offset);
+        Span {
+            first: self.from_start.then(|| self.next.seq.wrapping_sub(self.next.offset as u32)),
+            next: self.next.seq,
+            ahead: furthest.min(MAX_WINDOW) as u32,
         }
     }
 
@@ -349,7 +413,14 @@ impl Assembler {
             // It begins before the beginning of what could be seen.
             None => {
                 let before = self.next.seq.wrapping_sub(seq).wrapping_sub(self.next.offset as u32) as usize;
-                self.counters.before_start += before.min(payload.len()) as u64;
+                let bytes = before.min(payload.len()) as u64;
+                match payload.len() {
+                    // A keep-alive may have one byte, which may be anything.
+                    1 => {}
+                    // Nothing is before the first that was sent.
+                    _ if self.from_start || before as u64 > MAX_WINDOW => self.counters.out_of_window += bytes,
+                    _ => self.counters.before_start += bytes,
+                }
                 (0, payload.get(before..).unwrap_or_default())
             }
         };

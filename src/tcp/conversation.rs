@@ -8,7 +8,7 @@
 //! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
 //! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Came, Conflict, Content, Counters, Held};
+use super::assembler::{Assembler, Came, Conflict, Content, Counters, Held, Span};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::time::Timestamp;
@@ -39,8 +39,9 @@ pub struct Wait {
 }
 
 impl Wait {
-    const fn is_over(self, micros: u64, segments: u64) -> bool {
-        micros >= self.at_most_micros || micros >= self.micros && segments >= self.segments
+    /// For how many microseconds, when so many segments have come.
+    const fn micros(self, segments: u64) -> u64 {
+        if segments >= self.segments { self.micros } else { self.at_most_micros }
     }
 }
 
@@ -57,8 +58,6 @@ pub struct Conversation {
     sides: PerDirection<Option<Assembler>>,
     /// Whether the first segment seen opened the connection, so that its first bytes are the stream's first.
     start_seen: bool,
-    /// Where the frontend's SYN, or the backend's answer to it, put the beginning of the frontend's stream.
-    opened: Option<Opened>,
     reset: bool,
     /// How many segments have come.
     segments: u64,
@@ -90,6 +89,8 @@ pub enum Delivery {
         bytes: u64,
         /// Why they are not waited for any longer.
         because: GivenUp,
+        /// Whether it may as well be the FIN that was not captured.
+        may_be_fin: bool,
     },
 }
 
@@ -109,7 +110,7 @@ pub enum GivenUp {
 impl Conversation {
     /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
     pub fn new(max_held: usize) -> Self {
-        Self { sides: PerDirection::default(), start_seen: false, opened: None, reset: false, segments: 0, max_held }
+        Self { sides: PerDirection::default(), start_seen: false, reset: false, segments: 0, max_held }
     }
 
     /// Tells that a segment, whatever it looks like, is the first of its direction with data, and answers nothing.
@@ -151,11 +152,10 @@ impl Conversation {
                 *self.sides.get_mut(peer) = Some(Assembler::new(ack, true));
             }
             self.start_seen = true;
-            self.opened = self.opened.or(Opened::by(direction, segment));
             *self.sides.get_mut(direction) = Some(Assembler::new(first_seq, true));
         }
         if segment.rst {
-            self.reset = true;
+            self.reset |= self.sides.get_mut(direction).as_mut().is_none_or(|side| side.reset_at(segment.seq));
             // What a RST carries is words of the sender's TCP about the reset, not data (RFC 1122, section 4.2.2.12).
             return Accepted::Nothing;
         }
@@ -224,7 +224,8 @@ impl Conversation {
 
     /// What else can be delivered now, in order.
     ///
-    /// `now` is the capture's time. To be called after each segment until it says nothing.
+    /// `now` is the capture's time. To be called before and after each segment until it says nothing, and at any other time:
+    /// what is given up is the same, and in the same order, however often that is.
     pub fn pop(&mut self, now: Timestamp) -> Option<(Direction, Delivery, Origin)> {
         if !self.has_early() {
             return None;
@@ -233,21 +234,20 @@ impl Conversation {
             let too_much = self.held() > self.max_held;
             let segments = self.segments;
             self.pop_blocked(|waits| {
-                let wait = if waits.acked { ACKED_WAIT } else { UNACKED_WAIT };
                 if too_much {
-                    Some(GivenUp::Limit)
-                } else if wait.is_over(now.micros_since(waits.origin.ts), segments - waits.held_at) {
-                    Some(if waits.acked { GivenUp::Acknowledged } else { GivenUp::Waited })
-                } else {
-                    None
+                    return Some((i64::MIN, GivenUp::Limit));
                 }
+                let (wait, because) =
+                    if waits.acked { (ACKED_WAIT, GivenUp::Acknowledged) } else { (UNACKED_WAIT, GivenUp::Waited) };
+                let due = waits.origin.ts.later(wait.micros(segments - waits.held_at));
+                (due <= now).then(|| (due.as_nanos(), because))
             })
         })
     }
 
     /// What is held, in order, with its holes given up: the memory is needed for others.
     pub fn pop_for_others(&mut self) -> Option<(Direction, Delivery, Origin)> {
-        self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some(GivenUp::Limit)))
+        self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some((i64::MIN, GivenUp::Limit))))
     }
 
     /// Gives back what is kept only to be compared with what repeats it.
@@ -271,24 +271,29 @@ impl Conversation {
 
     /// What is left at the end, in order: nothing more will come.
     pub fn pop_at_end(&mut self, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
-        let at_end = |waits: &Waits| Some(if waits.acked { GivenUp::Acknowledged } else { GivenUp::Ended });
+        let because = |acked| if acked { GivenUp::Acknowledged } else { GivenUp::Ended };
+        let at_end = |waits: &Waits| Some((i64::MIN, because(waits.acked)));
         if let Some(delivery) = self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(at_end)) {
             return Some(delivery);
         }
-        // Bytes at the very end, of which only the acknowledgment was seen.
+        // Bytes at the very end, of which only the acknowledgment was seen, or what was sent behind them.
         Direction::BOTH.into_iter().find_map(|direction| {
+            let peer_has_closed = self.sides.get(direction.opposite()).as_ref().is_some_and(Assembler::has_fin);
             let side = self.sides.get(direction).as_ref()?;
-            let acked = side.acked_bytes();
-            if acked > side.next() { self.give_up(direction, acked, GivenUp::Acknowledged, origin) } else { None }
+            let until = side.sent(peer_has_closed);
+            if until <= side.next() {
+                return None;
+            }
+            self.give_up(direction, until, because(side.acked() >= until), origin)
         })
     }
 
-    /// Gives up the hole that blocks what is held, where that is due.
-    fn pop_blocked(&mut self, due: impl Fn(&Waits) -> Option<GivenUp>) -> Option<(Direction, Delivery, Origin)> {
+    /// Gives up the hole that blocks what is held, where that is due: of several that for which it was so first.
+    fn pop_blocked(&mut self, due: impl Fn(&Waits) -> Option<(i64, GivenUp)>) -> Option<(Direction, Delivery, Origin)> {
         let holes = Direction::BOTH.map(|direction| self.hole_before_front(direction));
         let due_holes = holes.iter().flatten().filter_map(|hole| Some((hole, due(&hole.waits)?)));
-        match due_holes.min_by_key(|(hole, _)| hole.waits.origin.packet) {
-            Some((hole, because)) => self.give_up(hole.direction, hole.until, because, hole.waits.origin),
+        match due_holes.min_by_key(|(hole, (due, _))| (*due, hole.waits.origin.packet)) {
+            Some((hole, (_, because))) => self.give_up(hole.direction, hole.until, because, hole.waits.origin),
             None if holes.iter().any(Option::is_some) => None,
             // Each side acknowledges what the other has not sent yet. So it looks where a retransmission was captured before
             // what it repeats, which may still come; else no two real ends do so, and any order is right.
@@ -335,7 +340,9 @@ impl Conversation {
         // The other direction lacks bytes that the sender had received.
         let peer = direction.opposite();
         let side = self.sides.get(peer).as_ref()?;
-        let until = side.front().map_or(front.held.after, |front_of_peer| front_of_peer.offset.min(front.held.after));
+        // A FIN takes a number, but is no byte.
+        let after = side.before_fin(front.held.after);
+        let until = side.front().map_or(after, |front_of_peer| front_of_peer.offset.min(after));
         let waits = Waits { acked: true, held_at: front.held.at, origin: front.held.origin };
         (until > side.next()).then_some(Hole { direction: peer, until, waits })
     }
@@ -347,8 +354,10 @@ impl Conversation {
         because: GivenUp,
         origin: Origin,
     ) -> Option<(Direction, Delivery, Origin)> {
-        let bytes = self.sides.get_mut(direction).as_mut()?.give_up(until);
-        Some((direction, Delivery::Missing { bytes, because }, origin))
+        let side = self.sides.get_mut(direction).as_mut()?;
+        let may_be_fin = side.may_be_fin(until);
+        let bytes = side.give_up(until);
+        Some((direction, Delivery::Missing { bytes, because, may_be_fin }, origin))
     }
 
     fn has_delivered(&self, direction: Direction, offset: u64) -> bool {
@@ -364,19 +373,19 @@ impl Conversation {
         self.sides.get(direction).as_ref().filter(|side| side.is_seen()).map(Assembler::is_from_start)
     }
 
-    /// Whether a SYN, of either side, opens another connection than this one.
-    pub fn is_reopened_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        Opened::is_another(self.opened, direction, segment)
-    }
-
-    /// How the connection was opened, where that was seen.
-    pub const fn opened(&self) -> Option<Opened> {
-        self.opened
+    /// Which sequence numbers are this connection's.
+    pub fn numbers(&self) -> Numbers {
+        Numbers(PerDirection::new(|direction| self.sides.get(direction).as_ref().map(Assembler::span)))
     }
 
     /// Whether both directions were delivered up to their FIN.
     pub fn is_finished(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))
+    }
+
+    /// Whether both directions have ended, and each side knows that of the other, though bytes may be missing.
+    pub fn is_closed(&self) -> bool {
+        Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_fin_acked))
     }
 
     /// Whether a RST was seen.
@@ -405,37 +414,42 @@ impl Conversation {
     }
 }
 
-/// The beginning of a connection, as one of the two SYNs tells it.
+/// The sequence numbers of a connection, by which its segments are told from those of another between the same ends.
 #[derive(Clone, Copy, Debug)]
-pub enum Opened {
-    /// The frontend's: its initial sequence number.
-    Syn(u32),
-    /// The backend's: it acknowledges the frontend's SYN, and data that may have come with it (RFC 7413).
-    SynAck(u32),
-}
+pub struct Numbers(PerDirection<Option<Span>>);
 
-impl Opened {
-    fn by(direction: Direction, syn: &Segment<'_>) -> Option<Self> {
-        match direction {
-            Direction::Frontend => Some(Self::Syn(syn.seq)),
-            Direction::Backend => syn.ack.map(Self::SynAck),
-        }
-    }
-
-    /// Whether a segment opens another connection than the one that was opened like this.
-    pub fn is_another(known: Option<Self>, direction: Direction, segment: &Segment<'_>) -> bool {
-        let Some(opened) = Self::by(direction, segment).filter(|_| segment.syn) else { return false };
-        known.is_none_or(|known| !known.is_same_as(opened))
-    }
-
-    fn is_same_as(self, other: Self) -> bool {
+impl Numbers {
+    /// Whether a SYN is one of those that opened this connection.
+    pub fn opened_with(&self, direction: Direction, syn: &Segment<'_>) -> bool {
+        // Where only the answer to a SYN was captured, what it acknowledges may be data that came with it (RFC 7413).
         const MAX_SYN_DATA: u32 = 65_535;
-        match (self, other) {
-            (Self::Syn(a), Self::Syn(b)) | (Self::SynAck(a), Self::SynAck(b)) => a == b,
-            (Self::Syn(isn), Self::SynAck(ack)) | (Self::SynAck(ack), Self::Syn(isn)) => {
-                ack.wrapping_sub(isn).wrapping_sub(1) <= MAX_SYN_DATA
+        let first = |direction| self.0.get(direction).as_ref().and_then(|span: &Span| span.first);
+        let begins = syn.seq.wrapping_add(1);
+        let with_data = begins.wrapping_add(syn.payload.len() as u32).wrapping_add(syn.snapped);
+        let acks = syn.ack.zip(first(direction.opposite()));
+        let acks = acks.map(|(ack, first)| ack.wrapping_sub(first) <= MAX_SYN_DATA);
+        match self.0.get(direction) {
+            // Nothing came of this side yet.
+            None => acks == Some(true),
+            Some(_) => {
+                let is_own = first(direction).is_some_and(|first| first == begins || first == with_data);
+                is_own && acks != Some(false)
             }
         }
+    }
+
+    /// Whether the numbers of a segment may be of this connection.
+    pub fn fit(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let is_near = |direction, seq| self.0.get(direction).as_ref().is_none_or(|span: &Span| span.is_near(seq));
+        is_near(direction, segment.seq) && segment.ack.is_none_or(|ack| is_near(direction.opposite(), ack))
+    }
+
+    /// How many bytes a segment brings that lie behind all that was delivered.
+    pub fn behind(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
+        let len = segment.payload.len() as u64;
+        let Some(span) = self.0.get(direction) else { return len };
+        let old = i64::from(span.next.wrapping_sub(segment.seq) as i32);
+        len.saturating_sub(u64::try_from(old).unwrap_or(0))
     }
 }
 

@@ -1,0 +1,537 @@
+//! When connections begin and end, and by what their lines are dated: captures of single faults, and what holds for all.
+//!
+//! A line is dated by a packet of its own connection, whatever else a capture holds and however it is read; and a SYN that
+//! nobody answers changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pgdissect::dissector::{Config, Dissector};
+use pgdissect::packet::{self, NotTcp};
+use pgdissect::record::Record;
+use pgdissect::time::Timestamp;
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runs;
+use serde_json::Value;
+
+use crate::captures::{self, Bench, OwnedPacket};
+use crate::wire::{From, Tcp, message, startup};
+
+const C: From = From::Client;
+const S: From = From::Server;
+
+fn packets_of(name: &str) -> Vec<OwnedPacket> {
+    captures::packets(&[captures::testdata().join(name)]).0
+}
+
+/// All lines of a capture of a single fault; they keep the contract.
+fn case(name: &str) -> Vec<Value> {
+    let output = captures::dissect_packets(&packets_of(&format!("cases/{name}.pcap")), captures::everything());
+    crate::contract::check(&output, name);
+    output.values()
+}
+
+fn lines_of<'a>(lines: &'a [Value], conn: u64, event: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["conn"] == conn && line["event"] == event).collect()
+}
+
+/// The line of the end of a session.
+fn end(lines: &[Value], conn: u64) -> &Value {
+    lines_of(lines, conn, "session").into_iter().find(|line| line["state"] == "ended").unwrap()
+}
+
+#[track_caller]
+fn ends(line: &Value, how: &str, packet: u64, duration_us: u64) {
+    assert_eq!(
+        (&line["end"], &line["packet"], &line["duration_us"]),
+        (&how.into(), &packet.into(), &duration_us.into())
+    );
+}
+
+#[test]
+fn a_session_that_is_reset_ends_with_the_rst_whatever_comes_behind() {
+    let lines = case("rst-session");
+    ends(end(&lines, 1), "reset", 10, 1_799);
+    let request = lines_of(&lines, 1, "query")[1];
+    assert_eq!((&request["outcome"], &request["packet"]), (&"aborted".into(), &10.into()));
+    assert_eq!(request["total_us"], 1_100);
+
+    let lines = case("rst-idle-in-tx");
+    ends(end(&lines, 1), "reset", 9, 500_699);
+    assert_eq!(end(&lines, 1)["idle_in_transaction_us"], 500_100);
+
+    ends(end(&case("rst-busy"), 1), "reset", 8, 1_599);
+}
+
+#[test]
+fn a_session_with_a_hole_before_its_fins_ends_with_their_acknowledgments() {
+    let lines = case("fin-after-hole");
+    ends(end(&lines, 1), "terminate", 11, 999);
+    assert_eq!(end(&lines, 1)["lost_bytes"], 20);
+    // Nothing of it waits for the end of the capture.
+    let at = |wanted: &Value| lines.iter().position(|line| line == wanted).unwrap();
+    assert!(at(end(&lines, 1)) < at(lines_of(&lines, 2, "query")[0]));
+}
+
+#[test]
+fn a_hole_before_a_fin_is_counted_and_a_fin_is_no_byte() {
+    let lines = case("fin-hole-noack");
+    let loss = lines_of(&lines, 1, "loss");
+    assert_eq!((loss.len(), &loss[0]["bytes"], &loss[0]["packet"]), (1, &5.into(), &8.into()));
+    ends(end(&lines, 1), "fin", 8, 699);
+    assert_eq!(end(&lines, 1)["lost_bytes"], 5);
+}
+
+#[test]
+fn a_session_ends_the_same_beside_others() {
+    let (alone, beside) = (case("crash-alone"), case("crash-beside"));
+    ends(end(&alone, 1), "fin", 17, 2_350_123);
+    ends(end(&beside, 1), "fin", 26, 2_350_123);
+    for field in ["ts", "ended_by", "duration_us", "idle_in_transaction_us", "messages", "lost_bytes"] {
+        assert_eq!(end(&alone, 1)[field], end(&beside, 1)[field], "{field}");
+    }
+}
+
+#[test]
+fn a_message_that_is_cut_off_is_dated_by_its_own_last_packet() {
+    let lines = case("cut-message");
+    let message = *lines_of(&lines, 1, "message").last().unwrap();
+    assert_eq!((&message["type"], &message["packet"]), (&"Query".into(), &6.into()));
+    assert_eq!(lines_of(&lines, 1, "query")[0]["packet"], 6);
+    ends(end(&lines, 1), "capture_end", 6, 499);
+}
+
+#[test]
+fn a_forged_syn_or_syn_ack_changes_nothing() {
+    for name in ["repro_syn", "repro_synack_s"] {
+        let lines = case(name);
+        let requests = lines_of(&lines, 1, "query");
+        assert_eq!(requests.len(), 20, "{name}");
+        assert!(requests.iter().all(|line| line["outcome"] == "ok" && line["rows"] == 1), "{name}");
+        assert!(lines.iter().all(|line| line["conn"] == 1 && line["event"] != "loss"), "{name}");
+    }
+}
+
+/// Both SYNs, the StartupMessage, and the server's answer to it, of a client with this port; and the next numbers.
+fn opened(port: u16, client: u32, server: u32) -> (Vec<Tcp>, u32, u32) {
+    let first = startup();
+    let answer = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+    let next = client + 1 + u32::try_from(first.len()).unwrap();
+    let segments = [
+        Tcp::new(C, client, 0, b"").without_ack().syn(),
+        Tcp::new(S, server, client + 1, b"").syn(),
+        Tcp::new(C, client + 1, server + 1, b""),
+        Tcp::new(C, client + 1, server + 1, &first),
+        Tcp::new(S, server + 1, next, &answer),
+    ];
+    let segments = segments.map(|segment| segment.port(port));
+    (segments.to_vec(), next, server + 1 + u32::try_from(answer.len()).unwrap())
+}
+
+fn dissected(segments: &[Tcp]) -> Vec<Value> {
+    let packets: Vec<_> = segments.iter().enumerate().map(|(at, segment)| segment.at(at as u64 * 100)).collect();
+    let output = captures::dissect_packets(&packets, captures::everything());
+    crate::contract::check(&output, "made");
+    output.values()
+}
+
+#[test]
+fn a_port_that_is_used_again_is_another_connection_where_one_of_its_syns_was_not_captured() {
+    let (first, client, server) = opened(40_000, 100, 500);
+    let closed = [Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()];
+    // As far on as Linux has moved its first numbers after two seconds.
+    let (second, ..) = opened(40_000, 31_000_000, 33_000_000);
+    for is_closed in [false, true] {
+        for lacks in [&[][..], &[0], &[1], &[2], &[0, 2], &[1, 2]] {
+            let rest =
+                second.iter().enumerate().filter(|(index, _)| !lacks.contains(index)).map(|(_, segment)| segment);
+            let mut segments = first.clone();
+            segments.extend(closed.iter().filter(|_| is_closed).cloned());
+            segments.extend(rest.cloned());
+            let lines = dissected(&segments);
+            let messages = |conn| lines_of(&lines, conn, "message").len();
+            assert_eq!((messages(1), messages(2)), (3, 3), "{is_closed} {lacks:?}");
+            ends(
+                end(&lines, 1),
+                if is_closed { "fin" } else { "replaced" },
+                if is_closed { 7 } else { 5 },
+                if is_closed { 600 } else { 400 },
+            );
+            assert_eq!(lines_of(&lines, 1, "loss").len() + lines_of(&lines, 2, "loss").len(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_syn_with_rst_or_fin_is_nobodys() {
+    let (first, client, server) = opened(40_000, 100, 500);
+    for odd in [Tcp::new(C, 77, 0, b"").syn().rst(), Tcp::new(C, client, server, b"").syn().fin()] {
+        let mut segments = first.clone();
+        segments.extend([odd, Tcp::new(C, client, server, &message(b'Q', b"SELECT 1\0"))]);
+        let lines = dissected(&segments);
+        assert_eq!(lines_of(&lines, 1, "message").last().unwrap()["type"], "Query");
+        ends(end(&lines, 1), "capture_end", 7, 600);
+    }
+}
+
+/// What is said of losses: `reason bytes packet`.
+fn losses(lines: &[Value]) -> Vec<String> {
+    let losses = lines.iter().filter(|line| line["event"] == "loss");
+    losses.map(|line| format!("{} {} {}", line["reason"].as_str().unwrap(), line["bytes"], line["packet"])).collect()
+}
+
+#[test]
+fn bytes_that_come_late_or_are_out_of_window_are_told_as_one_loss_for_each_direction() {
+    let (first, client, server) = opened(40_000, 100, 500);
+    let closed = [Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()];
+    let late: Vec<_> = (0..50).map(|index| Tcp::new(S, server + 1 + 10 * index, client + 1, b"ten bytes.")).collect();
+    let all = dissected(&[&first[..], &closed, &late].concat());
+    assert_eq!(losses(&all), ["late 500 57"]);
+    // What was read already, and comes again, is no loss.
+    assert_eq!(losses(&dissected(&[&first[..], &closed, &first[3..]].concat())), [""; 0]);
+
+    let outside: Vec<_> = (0..50).map(|_| Tcp::new(C, client.wrapping_add(1 << 31), server, b"ten bytes.")).collect();
+    let lines = dissected(&[&first[..], &outside, &closed].concat());
+    assert_eq!(losses(&lines), ["out_of_window 500 57"]);
+    assert_eq!(end(&lines, 1)["lost_bytes"], 500);
+}
+
+#[test]
+fn a_fin_that_was_not_captured_is_no_byte() {
+    let (first, client, server) = opened(40_000, 100, 500);
+    let bye = u32::try_from(message(b'X', b"").len()).unwrap();
+    // The last message rode on the FIN, and both were lost.
+    let rest = [
+        Tcp::new(S, server, client + bye + 1, b""),
+        Tcp::new(S, server, client + bye + 1, b"").fin(),
+        Tcp::new(C, client + bye + 1, server + 1, b""),
+    ];
+    let lines = dissected(&[&first[..], &rest].concat());
+    assert_eq!(losses(&lines), ["missing 5 8"]);
+    // The client has closed its side while the server was at work: what comes then waits for no byte.
+    let row = message(b'N', b"SNOTICE\0\0");
+    let rest = [Tcp::new(S, server, client + 1, &row)];
+    let lines = dissected(&[&first[..], &rest].concat());
+    assert_eq!((losses(&lines), lines_of(&lines, 1, "message").len()), (vec![], 4));
+    // Where bytes before the FIN are missing, too, it is not one of them.
+    let rest = [Tcp::new(C, client + 20, server, b"").fin(), Tcp::new(S, server, client + 21, &row)];
+    assert_eq!(losses(&dissected(&[&first[..], &rest].concat())), ["missing 20 7"]);
+    // A RST tells as much as a FIN.
+    let rest = [Tcp::new(C, client + 20, server, b"").rst()];
+    assert_eq!(losses(&dissected(&[&first[..], &rest].concat())), ["missing 20 6"]);
+}
+
+#[test]
+fn the_rows_of_a_copy_have_their_times() {
+    let lines = captures::dissect_packets(&packets_of("copy-out/capture.pcap"), captures::everything()).values();
+    let mut copies = 0;
+    for query in lines.iter().filter(|line| {
+        line["event"] == "query" && line["command"][0].as_str().is_some_and(|tag| tag.starts_with("COPY"))
+    }) {
+        let data = lines.iter().filter(|line| line["type"] == "CopyData" && line["query"] == query["query"]);
+        let times: Vec<_> = data.map(|line| line["elapsed_us"].as_u64().unwrap()).collect();
+        let told = [&query["first_row_us"], &query["last_row_us"]].map(Value::as_u64);
+        assert_eq!(told, [times.first().copied(), times.last().copied()], "{query}");
+        copies += 1;
+    }
+    assert!(copies > 3, "{copies} statements");
+}
+
+/// The captures whose connections are known by the frames alone, with so many packets at most.
+fn captures_of(most: usize) -> Vec<(String, Vec<OwnedPacket>)> {
+    let all = captures::all().into_iter().map(|name| (packets_of(&name), name));
+    let plain = all.filter(|(packets, _)| {
+        packets.len() <= most
+            && !packets.iter().any(|packet| matches!(packet::decode(&packet.borrow()), Err(NotTcp::Fragment)))
+    });
+    plain.map(|(packets, name)| (name, packets)).collect()
+}
+
+/// The ends of a connection, as a line has them, whichever it begins with.
+fn pair(one: &str, other: &str) -> [String; 2] {
+    let mut pair = [one.to_owned(), other.to_owned()];
+    pair.sort();
+    pair
+}
+
+/// Sees to it that no session ends later than its own last packet, and that no line goes back behind another of its connection.
+fn check_dates(packets: &[&OwnedPacket], what: &str) {
+    let mut lasts: HashMap<[String; 2], u64> = HashMap::new();
+    for (packet, number) in packets.iter().zip(1..) {
+        if let Ok(segment) = packet::decode(&packet.borrow()) {
+            lasts.insert(pair(&segment.source.to_string(), &segment.destination.to_string()), number);
+        }
+    }
+    let mut told: HashMap<u64, u64> = HashMap::new();
+    let mut sink = |record: &Record<'_>| {
+        let (conn, packet, ts) = match record {
+            Record::Message(line) => (line.conn, line.packet, line.ts),
+            Record::Query(line) => (line.conn, line.packet, line.ts),
+            Record::Loss(line) => (line.conn, line.packet, line.ts),
+            Record::Session(line) => {
+                let last = lasts[&pair(line.client, line.server)];
+                assert!(line.packet <= last, "{what}: connection {} ends with {}, not {last}", line.conn, line.packet);
+                (line.conn, line.packet, line.ts)
+            }
+            Record::Stats(_) => return,
+        };
+        assert_eq!(Some(ts), packets.get(packet as usize - 1).map(|packet| packet.ts), "{what}: packet {packet}");
+        let before = told.insert(conn, packet).unwrap_or(0);
+        assert!(before <= packet, "{what}: connection {conn} goes back from packet {before} to {packet}");
+    };
+    let mut dissector = Dissector::new(captures::everything());
+    for packet in packets {
+        dissector.packet(&packet.borrow(), &mut sink);
+    }
+    dissector.finish(&mut sink);
+}
+
+/// How many packets may be dissected for a capture where each of its packets is left out in turn.
+const MOST_WORK: usize = 20_000;
+
+#[test]
+fn without_any_one_packet_no_session_ends_later_than_its_own_last_packet() {
+    for (name, packets) in captures_of(20_000) {
+        let all: Vec<_> = packets.iter().collect();
+        check_dates(&all, &name);
+        let step = (packets.len() * packets.len()).div_ceil(MOST_WORK).max(1);
+        for dropped in (0..packets.len()).step_by(step) {
+            let left: Vec<_> =
+                all.iter().enumerate().filter(|(index, _)| *index != dropped).map(|(_, packet)| *packet).collect();
+            check_dates(&left, &format!("{name} without packet {}", dropped + 1));
+        }
+    }
+}
+
+/// What is said of packets when time passes without one now and then.
+fn with_ticks(packets: &[OwnedPacket], ticks: &[u8]) -> Vec<String> {
+    let mut bench = Bench::new(captures::everything());
+    let mut ticks = ticks.iter().cycle();
+    let mut last = packets.first().map(|packet| packet.ts);
+    for packet in packets {
+        let (from, to) = (last.unwrap().as_nanos(), packet.ts.as_nanos());
+        if let share @ 1.. = *ticks.next().unwrap() {
+            let at = from + (to - from).max(0) / 256 * i64::from(share);
+            bench.tick(Timestamp::from_nanos(at, packet.ts.precision()));
+        }
+        bench.packet(&packet.borrow());
+        last = Some(packet.ts);
+    }
+    bench.finish().lines
+}
+
+/// Some captures that are no longer than others, and what they are all about.
+const CAPTURES: &[&str] = &[
+    "cases/crash-beside.pcap",
+    "cases/fin-after-hole.pcap",
+    "cases/rst-session.pcap",
+    "cases/rst-idle-in-tx.pcap",
+    "copy-in/capture.pcap",
+    "extended-query/capture.pcap",
+    "loss/burst.pcap",
+    "pipeline-error/capture.pcap",
+    "simple-query/capture.pcap",
+    "tcp/base.pcap",
+    "tcp/midstream.pcap",
+    "tcp/missing-client-segment.pcap",
+    "tcp/missing-segment.pcap",
+    "tcp/reordered.pcap",
+    "tcp/reused-port.pcap",
+    "tcp/reused-port-no-fin.pcap",
+    "tcp/rst.pcap",
+    "tcp/simultaneous-open.pcap",
+    "tcp/syn-data.pcap",
+];
+
+fn a_capture() -> impl Strategy<Value = (&'static str, Vec<OwnedPacket>)> {
+    proptest::sample::select(CAPTURES).prop_map(|name| (name, packets_of(name)))
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Reset(From),
+    Fins { first: From, is_acked: bool },
+    One(From),
+}
+
+/// One connection, packet by packet, with the time of each in microseconds.
+fn connection(port: u16, steps: &[(u8, u32)], ending: Ending, lost: &[bool]) -> Vec<(u64, Tcp)> {
+    let (mut segments, mut client, mut server) = opened(port, 1_000 + u32::from(port), 5_000);
+    let query = message(b'Q', b"SELECT 1\0");
+    let replies = [message(b'C', b"BEGIN\0"), message(b'Z', b"T")].concat();
+    for _ in 0..steps.len() {
+        segments.push(Tcp::new(C, client, server, &query).port(port));
+        client += u32::try_from(query.len()).unwrap();
+        segments.push(Tcp::new(S, server, client, &replies).port(port));
+        server += u32::try_from(replies.len()).unwrap();
+    }
+    let from = |from, fin| {
+        let (seq, ack) = if from == C { (client, server) } else { (server, client) };
+        Tcp::new(from, seq + u32::from(fin), ack, b"").port(port)
+    };
+    match ending {
+        Ending::Reset(side) => segments.push(from(side, false).rst()),
+        Ending::One(side) => segments.push(from(side, false).fin()),
+        Ending::Fins { first, is_acked } => {
+            segments.push(from(first, false).fin());
+            let mut second = from(first.peer(), false).fin();
+            second.ack = second.ack.map(|ack| ack + 1);
+            segments.push(second);
+            if is_acked {
+                let mut last = from(first, true);
+                last.ack = last.ack.map(|ack| ack + 1);
+                segments.push(last);
+            }
+        }
+    }
+    let mut at = 0;
+    let mut apart = steps.iter().map(|(exponent, micros)| u64::from(*micros) << exponent).cycle();
+    let mut lost = lost.iter().copied().cycle();
+    let timed = segments.into_iter().enumerate().filter_map(|(index, segment)| {
+        at += apart.next().unwrap_or(10);
+        (index < 5 || !lost.next().unwrap_or(false)).then_some((at, segment))
+    });
+    timed.collect()
+}
+
+fn an_ending() -> impl Strategy<Value = Ending> {
+    let side = || prop_oneof![Just(C), Just(S)];
+    prop_oneof![
+        side().prop_map(Ending::Reset),
+        (side(), any::<bool>()).prop_map(|(first, is_acked)| Ending::Fins { first, is_acked }),
+        side().prop_map(Ending::One),
+    ]
+}
+
+fn a_connection() -> impl Strategy<Value = (Vec<(u8, u32)>, Ending, Vec<bool>)> {
+    let steps = proptest::collection::vec((0..13_u8, 1..1_000_u32), 1..8);
+    (steps, an_ending(), proptest::collection::vec(proptest::bool::weighted(0.2), 1..9))
+}
+
+/// The lines of each connection. Where several wait for something, it is not the same which is looked at first.
+fn by_client(lines: &[String]) -> BTreeMap<String, Vec<Value>> {
+    let mut of_clients: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for line in lines {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("conn");
+        of_clients.entry(line["client"].as_str().unwrap().to_owned()).or_default().push(line);
+    }
+    of_clients
+}
+
+/// Lines without what tells a connection's place among others.
+fn essence(lines: Vec<Value>, conn_of: &str) -> Vec<Value> {
+    let own = lines.into_iter().filter(|line| line["client"].as_str().is_some_and(|client| client.ends_with(conn_of)));
+    own.map(|mut line| {
+        let line_fields = line.as_object_mut().unwrap();
+        line_fields.retain(|field, _| !["conn", "packet"].contains(&field.as_str()));
+        line
+    })
+    .collect()
+}
+
+/// The lines of messages and requests, without the numbers of packets.
+fn messages_and_requests(packets: &[OwnedPacket]) -> Vec<Value> {
+    let config = Config { ports: Some(captures::PORTS.to_vec()), ..captures::everything() };
+    let mut lines = captures::dissect_packets(packets, config).values();
+    lines.retain(|line| line["event"] == "message" || line["event"] == "query");
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.retain(|field, _| field != "packet");
+    }
+    lines
+}
+
+/// How far the number of a forged segment lies from one that is right.
+fn a_distance() -> impl Strategy<Value = u32> {
+    let near = (-3_000..3_000_i32).prop_map(|distance| 0_u32.wrapping_add_signed(distance));
+    prop_oneof![any::<u32>(), near, Just(0), Just(u32::MAX), Just(100_000), Just(5_000_000)]
+}
+
+/// The sequence and acknowledgment numbers of a packet's sender, or of its receiver.
+fn numbers_of(packet: &OwnedPacket, of_its_sender: bool) -> Option<(u32, u32)> {
+    let segment = packet::decode(&packet.borrow()).ok()?;
+    let ends = segment.seq.wrapping_add(u32::try_from(segment.payload.len()).unwrap());
+    let ack = segment.ack.unwrap_or_default();
+    Some(if of_its_sender { (segment.seq, ack) } else { (ack, ends) })
+}
+
+/// A segment without data that pretends to be of the same connection as a packet, in either direction.
+fn forged(like: &OwnedPacket, from_its_sender: bool, number: (u32, u32), flags: u8) -> Option<OwnedPacket> {
+    const IP: usize = 14;
+    const TCP: usize = IP + 20;
+    let mut data = like.data.get(..TCP + 20)?.to_vec();
+    if data[IP] != 0x45 {
+        return None;
+    }
+    data[IP + 2..IP + 4].copy_from_slice(&40_u16.to_be_bytes());
+    if !from_its_sender {
+        let (source, destination) = data[IP + 12..IP + 20].split_at_mut(4);
+        source.swap_with_slice(destination);
+        let (source, destination) = data[TCP..TCP + 4].split_at_mut(2);
+        source.swap_with_slice(destination);
+    }
+    data[TCP + 4..TCP + 8].copy_from_slice(&number.0.to_be_bytes());
+    data[TCP + 8..TCP + 12].copy_from_slice(&number.1.to_be_bytes());
+    data[TCP + 12..TCP + 14].copy_from_slice(&[0x50, flags]);
+    let orig_len = u32::try_from(data.len()).unwrap();
+    Some(OwnedPacket { data, orig_len, ..like.clone() })
+}
+
+fn runs(cases: u32) -> Runs {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    Runs { cases, failure_persistence: None, max_shrink_iters: 200, ..Runs::default() }
+}
+
+proptest! {
+    #![proptest_config(runs(300))]
+
+    #[test]
+    fn a_session_has_the_same_lines_beside_other_traffic_as_alone(
+        one in a_connection(), other in a_connection(), begins_at in 0..20_000_000_u64,
+        ticks in proptest::collection::vec(any::<u8>(), 1..9),
+    ) {
+        let (steps, ending, lost) = one;
+        let own = connection(40_000, &steps, ending, &lost);
+        let (steps, ending, lost) = other;
+        let others = connection(40_001, &steps, ending, &lost);
+        let mut both = own.clone();
+        both.extend(others.into_iter().map(|(at, segment)| (at + begins_at, segment)));
+        both.sort_by_key(|(at, _)| *at);
+        let captured = |segments: &[(u64, Tcp)]| segments.iter().map(|(at, segment)| segment.at(*at)).collect::<Vec<_>>();
+        let (own, both) = (captured(&own), captured(&both));
+        let alone = captures::dissect_packets(&own, captures::everything());
+        let beside = captures::dissect_packets(&both, captures::everything());
+        prop_assert_eq!(by_client(&with_ticks(&both, &ticks)), by_client(&beside.lines));
+        prop_assert_eq!(essence(beside.values(), ":40000"), essence(alone.values(), ":40000"));
+        check_dates(&both.iter().collect::<Vec<_>>(), "beside");
+    }
+
+    #[test]
+    fn lines_are_the_same_however_often_time_passes_without_a_packet(
+        (name, packets) in a_capture(), dropped in any::<prop::sample::Index>(), ticks in proptest::collection::vec(any::<u8>(), 1..9),
+    ) {
+        let mut packets = packets;
+        packets.remove(dropped.index(packets.len()));
+        let lines = captures::dissect_packets(&packets, captures::everything()).lines;
+        prop_assert_eq!(by_client(&with_ticks(&packets, &ticks)), by_client(&lines), "{}", name);
+    }
+
+    #[test]
+    fn a_forged_segment_that_opens_a_connection_changes_no_message(
+        (name, packets) in a_capture(), at in any::<prop::sample::Index>(), like in any::<prop::sample::Index>(),
+        from_its_sender: bool, flags in prop_oneof![Just(0x02_u8), Just(0x12), Just(0x06), Just(0x16), Just(0x03), Just(0x13)],
+        distance in a_distance(), ack_distance in a_distance(),
+    ) {
+        let like = &packets[like.index(packets.len())];
+        let Some((seq, ack)) = numbers_of(like, from_its_sender) else { return Ok(()) };
+        let number = (seq.wrapping_add(distance), ack.wrapping_add(ack_distance));
+        let forged = forged(like, from_its_sender, number, flags);
+        prop_assume!(forged.is_some());
+        let mut with_it = packets.clone();
+        let at = at.index(packets.len() + 1);
+        let ts = packets[at.saturating_sub(1)].ts;
+        with_it.insert(at, OwnedPacket { ts, ..forged.unwrap() });
+        prop_assert_eq!(messages_and_requests(&with_it), messages_and_requests(&packets), "{} at {}", name, at);
+    }
+}
