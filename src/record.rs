@@ -159,11 +159,20 @@ pub struct Flags {
     pub uncertain: bool,
     /// `limit`: something that it depends on was not kept, for a limit of memory was reached.
     pub limit: bool,
+    /// `resynchronized`: it, or a message of it, was found behind a boundary that was guessed, and that nothing has confirmed.
+    pub resynchronized: bool,
 }
 
 impl Flags {
-    const ALL: Self =
-        Self { truncated: true, overlap: true, midstream: true, skipped: true, uncertain: true, limit: true };
+    const ALL: Self = Self {
+        truncated: true,
+        overlap: true,
+        midstream: true,
+        skipped: true,
+        uncertain: true,
+        limit: true,
+        resynchronized: true,
+    };
 
     /// The flags that are set, by name.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
@@ -174,6 +183,7 @@ impl Flags {
             (self.skipped, "skipped"),
             (self.uncertain, "uncertain"),
             (self.limit, "limit"),
+            (self.resynchronized, "resynchronized"),
         ]
         .into_iter()
         .filter_map(|(set, name)| set.then_some(name))
@@ -183,8 +193,8 @@ impl Flags {
     #[inline]
     pub fn is_empty(&self) -> bool {
         // All of them, without a branch for each.
-        let Self { truncated, overlap, midstream, skipped, uncertain, limit } = *self;
-        !(truncated | overlap | midstream | skipped | uncertain | limit)
+        let Self { truncated, overlap, midstream, skipped, uncertain, limit, resynchronized } = *self;
+        !(truncated | overlap | midstream | skipped | uncertain | limit | resynchronized)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection: what is kept of it between packets.
 
 use super::table::HalfOpen;
+use super::watch::Watch;
 use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
@@ -81,6 +82,10 @@ pub(super) struct About {
     pub(super) closed_by: Option<(Direction, bool)>,
     /// Bytes that were not captured, or not understood.
     pub(super) lost_bytes: u64,
+    /// While boundaries are a guess: what may confirm them.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Whether a message was found behind a boundary that was a guess.
+    pub(super) is_guessed: bool,
 }
 
 impl Connection {
@@ -121,10 +126,15 @@ impl Connection {
                 is_midstream: !begins,
                 closed_by: None,
                 lost_bytes: 0,
+                watch: None,
+                is_guessed: false,
             },
         };
         if begins_with_startup {
             connection.tcp.begins_with(Direction::Frontend, segment);
+            // A value that is under way can hold what looks like one.
+            connection.framers.frontend.doubt();
+            connection.framers.backend.doubt();
         }
         if !begins {
             if config.ports.is_none() {
@@ -181,6 +191,30 @@ impl Connection {
         self.about.search_reason.get_mut(direction).get_or_insert(reason);
     }
 
+    /// A side speaks. Where boundaries are a guess, this may confirm them.
+    #[inline]
+    pub(super) fn speaks(&mut self, direction: Direction) {
+        if self.framers.frontend.is_guessed() | self.framers.backend.is_guessed() {
+            self.watch(direction);
+        } else if self.about.watch.is_some() {
+            // They begin anew: the connection is decrypted.
+            self.about.watch = None;
+        }
+    }
+
+    #[cold]
+    fn watch(&mut self, direction: Direction) {
+        let Self { framers, about, .. } = self;
+        let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
+        let is_first = about.seq == 0;
+        let watch = about.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
+        if watch.speaks(direction, are_at_boundary) {
+            about.watch = None;
+            framers.frontend.confirm();
+            framers.backend.confirm();
+        }
+    }
+
     /// Whether something of it waits for keys.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
@@ -189,7 +223,8 @@ impl Connection {
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
         let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
-        let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
+        let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held())
+            + self.about.watch.as_ref().map_or(0, |watch| watch.held());
         self.tcp.held() + self.tcp.recent() + framers + tls + facts + self.opening.capacity() + self.session.held()
     }
 }

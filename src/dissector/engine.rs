@@ -162,7 +162,7 @@ impl<S: Sink> Engine<'_, S> {
             framers.frontend.other_speaks();
         }
         match framers.get(direction).whole(bytes) {
-            Some(whole) if session.is_ready() && about.conn > 0 => {
+            Some(whole) if session.is_ready() && about.conn > 0 && about.watch.is_none() => {
                 self.whole_frames(session, about, direction, whole, origin)
             }
             _ => bytes,
@@ -189,6 +189,7 @@ impl<S: Sink> Engine<'_, S> {
         mut bytes: &[u8],
         origin: Origin,
     ) {
+        connection.speaks(direction);
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(framing) => {
@@ -350,6 +351,9 @@ impl<S: Sink> Engine<'_, S> {
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
+                if let Some(watch) = &mut about.watch {
+                    watch.doubt();
+                }
                 let step = framers.get_mut(direction).gap(bytes, framing);
                 self.step(session, about, direction, &step, origin);
                 if framers.get(direction).is_searching() {
@@ -378,19 +382,25 @@ impl<S: Sink> Engine<'_, S> {
         match step {
             Step::More => {}
             Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
-            &Step::Malformed { tag, len, header, error } => {
+            &Step::Malformed { tag, len, header, error, is_guessed } => {
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
                 // A header has no room for a secret.
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
-                self.malformed(about, direction, (tag, len), content, error, origin);
+                self.malformed(about, direction, (tag, len, is_guessed), content, error, origin);
+                if let Some(watch) = &mut about.watch {
+                    watch.doubt();
+                }
                 session.lose(direction);
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }
             &Step::Resumed { skipped } => {
                 let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
                 self.counters.skipped_bytes += skipped;
+                if let Some(watch) = about.watch.as_mut().filter(|_| skipped > 0) {
+                    watch.doubt();
+                }
                 if skipped > 0 || reason == Reason::Midstream {
                     let loss = Loss { dir: Some(direction), reason, skipped: Some(skipped), ..Loss::new(origin) };
                     self.lose(about, &loss);

@@ -90,6 +90,7 @@ impl<S: Sink> Engine<'_, S> {
                 uncertain: execution.is_uncertain,
                 limit: execution.is_limited
                     || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
+                resynchronized: execution.is_guessed,
                 ..Flags::default()
             },
         }));
@@ -188,7 +189,12 @@ impl<S: Sink> Engine<'_, S> {
             authenticate_us: facts.authenticate_us(),
             ready_us: facts.ready_at.map(|ready| ready.micros_since(about.started)),
             ended,
-            flags: Flags { midstream: about.is_midstream, limit: facts.is_limited, ..Flags::default() },
+            flags: Flags {
+                midstream: about.is_midstream,
+                limit: facts.is_limited,
+                resynchronized: about.is_guessed,
+                ..Flags::default()
+            },
         }));
     }
 }

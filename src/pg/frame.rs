@@ -19,6 +19,8 @@ pub struct Frame<'a> {
     pub is_contested: bool,
     /// Whether the other side has spoken between its coming and its being found.
     pub is_late: bool,
+    /// Whether it was found behind a boundary that is a guess.
+    pub is_guessed: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -33,6 +35,7 @@ impl<'a> Frame<'a> {
             damage: Damage::new(0, &[], &[]),
             is_contested: false,
             is_late: false,
+            is_guessed: false,
         }
     }
 }

@@ -155,6 +155,7 @@ impl Dialogue {
                 meaning.query = self.pending.last_query();
                 if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
                     execution.bytes_in += seen.size;
+                    execution.is_guessed |= seen.is_guessed;
                 }
                 return;
             }
@@ -188,6 +189,7 @@ impl Dialogue {
         let Taken { execution, .. } = taken;
         if let Some(execution) = execution {
             execution.bytes_in += seen.size;
+            execution.is_guessed |= seen.is_guessed;
             if place == Place::Skipped && execution.is_executed && execution.outcome.is_none() {
                 execution.end(Outcome::Skipped, seen.at, seen.packet);
             }
@@ -227,6 +229,7 @@ impl Dialogue {
         };
         if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
             execution.bytes_out += seen.size;
+            execution.is_guessed |= seen.is_guessed;
             if attribution.elapsed_us.is_some() {
                 execution.replied(seen.at, seen.packet, self.transaction);
             }

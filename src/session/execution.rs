@@ -154,6 +154,8 @@ pub struct Execution {
     pub is_limited: bool,
     /// Bytes were lost while it was under way.
     pub is_uncertain: bool,
+    /// One of its messages was found behind a boundary that is a guess.
+    pub is_guessed: bool,
     share: Option<Share>,
 }
 
@@ -198,6 +200,7 @@ impl Execution {
             is_midstream,
             is_limited,
             is_uncertain,
+            is_guessed,
             share: _,
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
@@ -210,6 +213,7 @@ impl Execution {
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
+        *is_guessed = false;
     }
 
     /// Its number on its connection.
