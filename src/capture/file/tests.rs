@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::FileSource;
 use super::format::ByteOrder::{self, Big, Little};
-use super::input::{self, Compression};
+use super::input;
 use crate::capture::{Error, Event, Source};
 use crate::packet::LinkType;
 use crate::time::Precision::{self, Micros, Nanos};
