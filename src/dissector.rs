@@ -22,6 +22,7 @@ mod messages;
 mod table;
 mod telling;
 mod together;
+mod watch;
 
 use connection::Connection;
 use engine::Engine;

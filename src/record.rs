@@ -169,6 +169,8 @@ pub struct Flags {
     pub protocol_violation: bool,
     /// `limit`: something that it depends on was not kept, for a limit of memory was reached.
     pub limit: bool,
+    /// `resynchronized`: it, or a message of it, was found behind a boundary that was guessed, and that nothing has confirmed.
+    pub resynchronized: bool,
 }
 
 impl Flags {
@@ -180,6 +182,7 @@ impl Flags {
         uncertain: true,
         protocol_violation: true,
         limit: true,
+        resynchronized: true,
     };
 
     /// The flags that are set, by name.
@@ -192,6 +195,7 @@ impl Flags {
             (self.uncertain, "uncertain"),
             (self.protocol_violation, "protocol_violation"),
             (self.limit, "limit"),
+            (self.resynchronized, "resynchronized"),
         ]
         .into_iter()
         .filter_map(|(set, name)| set.then_some(name))
@@ -201,8 +205,9 @@ impl Flags {
     #[inline]
     pub fn is_empty(&self) -> bool {
         // All of them, without a branch for each.
-        let Self { truncated, overlap, midstream, skipped, uncertain, protocol_violation, limit } = *self;
-        !(truncated | overlap | midstream | skipped | uncertain | protocol_violation | limit)
+        let Self { truncated, overlap, midstream, skipped, uncertain, protocol_violation, limit, resynchronized } =
+            *self;
+        !(truncated | overlap | midstream | skipped | uncertain | protocol_violation | limit | resynchronized)
     }
 }
 

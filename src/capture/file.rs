@@ -22,6 +22,7 @@ mod pcapng;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 /// What messages call standard input.
 const STANDARD_INPUT: &str = "standard input";

@@ -1,6 +1,7 @@
 //! One connection: what is kept of it between packets.
 
 use super::table::{HalfOpen, OpenedBy};
+use super::watch::Watch;
 use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
@@ -151,6 +152,10 @@ pub(super) struct About {
     pub(super) closed_by: Option<(Direction, bool)>,
     /// Bytes that were not captured, or not understood.
     pub(super) lost_bytes: u64,
+    /// While boundaries are a guess: what may confirm them.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Whether a message was found behind a boundary that was a guess.
+    pub(super) is_guessed: bool,
 }
 
 impl About {
@@ -214,10 +219,15 @@ impl Connection {
                 unread: PerDirection::default(),
                 closed_by: None,
                 lost_bytes: 0,
+                watch: None,
+                is_guessed: false,
             },
         };
         if begins_with_startup {
             connection.tcp.begins_with(Direction::Frontend, segment);
+            // A value that is under way can hold what looks like one.
+            connection.framers.frontend.doubt();
+            connection.framers.backend.doubt();
         }
         if !begins {
             if !connection.about.is_named {
@@ -329,6 +339,30 @@ impl Connection {
             && self.framers.get(direction).is_between_frames()
     }
 
+    /// A side speaks. Where boundaries are a guess, this may confirm them.
+    #[inline]
+    pub(super) fn speaks(&mut self, direction: Direction) {
+        if self.framers.frontend.is_guessed() | self.framers.backend.is_guessed() {
+            self.watch(direction);
+        } else if self.about.watch.is_some() {
+            // They begin anew: the connection is decrypted.
+            self.about.watch = None;
+        }
+    }
+
+    #[cold]
+    fn watch(&mut self, direction: Direction) {
+        let Self { framers, about, .. } = self;
+        let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
+        let is_first = about.seq == 0;
+        let watch = about.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
+        if watch.speaks(direction, are_at_boundary) {
+            about.watch = None;
+            framers.frontend.confirm();
+            framers.backend.confirm();
+        }
+    }
+
     /// Whether something of it waits for keys.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
@@ -338,8 +372,9 @@ impl Connection {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
         let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
         let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
+        let watch = self.about.watch.as_ref().map_or(0, |watch| watch.held());
         let opening = self.opening.frontend.capacity() + self.opening.backend.capacity() + self.ahead.held();
-        self.tcp.held() + self.tcp.recent() + framers + tls + facts + opening + self.session.held()
+        self.tcp.held() + self.tcp.recent() + framers + tls + facts + watch + opening + self.session.held()
     }
 }
 

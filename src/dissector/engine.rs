@@ -197,7 +197,7 @@ impl<S: Sink> Engine<'_, S> {
             framers.frontend.other_speaks();
         }
         match framers.get(direction).whole(bytes) {
-            Some(whole) if session.is_ready() && about.conn > 0 => {
+            Some(whole) if session.is_ready() && about.conn > 0 && about.watch.is_none() => {
                 self.whole_frames(session, about, direction, whole, origin)
             }
             _ => bytes,
@@ -219,7 +219,7 @@ impl<S: Sink> Engine<'_, S> {
         let behind = match direction {
             Direction::Frontend => connection.session.dialogue().uncertain_behind(),
             Direction::Backend => {
-                let begins = connection.tls.is_none() && connection.framers.backend.is_between();
+                let begins = connection.tls.is_none() && connection.framers.backend.is_at_boundary();
                 let seq = end.wrapping_sub(bytes.len() as u32);
                 connection.session.dialogue_mut().meet(begins.then_some(seq), ack);
                 None
@@ -278,6 +278,7 @@ impl<S: Sink> Engine<'_, S> {
         {
             self.begin_anew(connection, origin);
         }
+        connection.speaks(direction);
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
@@ -397,7 +398,10 @@ impl<S: Sink> Engine<'_, S> {
             if connection.framers.get(direction).is_searching() {
                 self.end_direction(connection, direction, origin);
             }
-            *connection.framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
+            let framer = connection.framers.get_mut(direction);
+            *framer = Framer::new(direction, self.config.max_message);
+            // A value that is under way can hold what looks like a startup packet.
+            framer.doubt();
         }
         connection.tls_to_be = None;
         connection.about.search_reason = PerDirection::default();
@@ -659,6 +663,9 @@ impl<S: Sink> Engine<'_, S> {
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
+                if let Some(watch) = &mut about.watch {
+                    watch.doubt();
+                }
                 let step = framers.get_mut(direction).gap(bytes, framing);
                 self.step(session, about, direction, &step, origin);
                 if framers.get(direction).is_searching() {
@@ -687,14 +694,17 @@ impl<S: Sink> Engine<'_, S> {
         match step {
             Step::More => {}
             Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
-            &Step::Malformed { tag, len, header, error } => {
+            &Step::Malformed { tag, len, header, error, is_guessed } => {
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
                 // A header has no room for a secret.
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
                 session.facts_mut().undecodable(direction);
-                self.malformed(about, direction, (tag, len), content, error, origin);
+                self.malformed(about, direction, (tag, len, is_guessed), content, error, origin);
+                if let Some(watch) = &mut about.watch {
+                    watch.doubt();
+                }
                 session.lose(direction);
                 *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }
@@ -704,6 +714,9 @@ impl<S: Sink> Engine<'_, S> {
                 }
                 let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
                 self.counters.skipped_bytes += skipped;
+                if let Some(watch) = about.watch.as_mut().filter(|_| skipped > 0) {
+                    watch.doubt();
+                }
                 if skipped > 0 || reason == Reason::Midstream {
                     let loss = Loss { dir: Some(direction), reason, skipped: Some(skipped), ..Loss::new(origin) };
                     self.lose(about, &loss);
@@ -906,7 +919,7 @@ struct Numbers {
 /// Keeps the next bytes of a client that shows who it is before it was asked. False where it does not, or there is no room.
 fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
     let Connection { framers, session, ahead, .. } = connection;
-    let begins = session.awaits_question() && bytes.first() == Some(&b'p') && framers.frontend.is_between();
+    let begins = session.awaits_question() && bytes.first() == Some(&b'p') && framers.frontend.is_at_boundary();
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
 }
 

@@ -28,6 +28,10 @@ impl<S: Sink> Engine<'_, S> {
         frame: &Frame<'_>,
         origin: Origin,
     ) {
+        if let Some(watch) = &mut about.watch {
+            watch.message(direction, frame.tag);
+        }
+        about.is_guessed |= frame.is_guessed;
         let is_ready = if self.config.records.messages {
             self.told_frame(session, about, direction, frame, origin)
         } else {
@@ -157,7 +161,7 @@ impl<S: Sink> Engine<'_, S> {
         &mut self,
         about: &mut About,
         direction: Direction,
-        (tag, len): (Option<u8>, u32),
+        (tag, len, is_guessed): (Option<u8>, u32, bool),
         content: Content<'_>,
         error: DecodeError,
         origin: Origin,
@@ -186,7 +190,7 @@ impl<S: Sink> Engine<'_, S> {
             target: None,
             missing: 0,
             holes: Holes::default(),
-            flags: Flags::default(),
+            flags: Flags { resynchronized: is_guessed, ..Flags::default() },
             error: Some(if self.config.redaction.hides_values() { error.masked() } else { error }),
         }));
     }
@@ -210,6 +214,7 @@ pub(super) fn seen<'a, 'm>(
         size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
         is_cut: frame.missing > 0 || !frame.damage.is_empty(),
         is_late: frame.is_late,
+        is_guessed: frame.is_guessed,
         body_len: frame.body.len(),
     }
 }
@@ -252,6 +257,7 @@ pub(super) fn told<'a>(
             midstream: meaning.subject.is_unknown(),
             skipped: meaning.is_skipped,
             limit: statement.is_some() && sql.is_none(),
+            resynchronized: frame.is_guessed,
             ..Flags::default()
         },
     }

@@ -94,6 +94,7 @@ impl<S: Sink> Engine<'_, S> {
                 protocol_violation: execution.violation.is_some(),
                 limit: execution.is_limited
                     || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
+                resynchronized: execution.is_guessed,
                 ..Flags::default()
             },
         }));
@@ -198,6 +199,7 @@ impl<S: Sink> Engine<'_, S> {
                 midstream: about.is_midstream,
                 protocol_violation: violation.is_some(),
                 limit: facts.is_limited,
+                resynchronized: about.is_guessed,
                 ..Flags::default()
             },
         }));

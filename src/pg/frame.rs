@@ -22,6 +22,8 @@ pub struct Frame<'a> {
     pub is_contested: bool,
     /// Whether the other side has spoken between its coming and its being found.
     pub is_late: bool,
+    /// Whether it was found behind a boundary that is a guess.
+    pub is_guessed: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -37,6 +39,7 @@ impl<'a> Frame<'a> {
             is_version_2: false,
             is_contested: false,
             is_late: false,
+            is_guessed: false,
         }
     }
 }

@@ -69,6 +69,8 @@ pub enum Step<'a> {
         header: &'a [u8],
         /// Why it cannot be.
         error: DecodeError,
+        /// Whether the boundary that it stands behind is a guess.
+        is_guessed: bool,
     },
     /// A boundary was found again, after so many bytes that belong to no frame.
     Resumed {
@@ -91,6 +93,8 @@ pub struct Framer {
     /// The holes in the frame that is handed out, or gathered.
     holes: Vec<Hole>,
     contest: Contest,
+    /// Whether the boundaries are a guess, for one was searched.
+    is_guessed: bool,
     state: State,
 }
 
@@ -113,7 +117,12 @@ enum State {
     /// `carry` has what is kept of a frame that will not be whole.
     Damaged(Damaged),
     /// No boundary is known. `carry` has what was not yet given up.
-    Searching { skipped: u64, search: resync::Search },
+    Searching {
+        skipped: u64,
+        search: resync::Search,
+        /// How many bytes, of those to come, belong to a message that has begun before, as the beginning of its header told.
+        barred: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,13 +136,8 @@ struct Damaged {
     cut: Cut,
     /// Whether what is still to come is kept.
     keeps: bool,
-}
-
-impl State {
-    /// A search in which so many bytes were given up already.
-    fn searching(skipped: u64) -> Self {
-        Self::Searching { skipped, search: resync::Search::from(skipped) }
-    }
+    /// Whether the boundary before it is a guess.
+    is_guessed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +180,7 @@ impl Framer {
             late: 0,
             holes: Vec::new(),
             contest: Contest::None,
+            is_guessed: false,
             state: State::Framing,
         }
     }
@@ -184,13 +189,39 @@ impl Framer {
     pub fn lose(&mut self) {
         if !matches!(self.state, State::Searching { .. }) {
             self.drop_handed_out();
-            self.state = State::searching(0);
+            self.search_from(0);
         }
     }
 
-    /// Whether nothing is kept of what may be a message: the next byte is the first of one, or of what is searched for one.
-    pub fn is_between(&self) -> bool {
-        self.carry.len() <= self.handed_out && !matches!(self.state, State::Damaged(_))
+    /// Takes the boundaries from here on for a guess, until they are [confirmed](Self::confirm).
+    pub const fn doubt(&mut self) {
+        self.is_guessed = true;
+    }
+
+    /// What was guessed is right.
+    pub const fn confirm(&mut self) {
+        self.is_guessed = self.is_searching();
+    }
+
+    /// Whether the boundaries are a guess.
+    #[inline]
+    pub const fn is_guessed(&self) -> bool {
+        self.is_guessed
+    }
+
+    /// Whether a message begins with the next byte, as far as boundaries are known; where nothing came yet, it may.
+    pub fn is_at_boundary(&self) -> bool {
+        let is_empty = self.carry.len() == self.handed_out;
+        match self.state {
+            State::Framing | State::Searching { skipped: 0, .. } => is_empty,
+            State::Damaged(_) | State::Searching { .. } => false,
+        }
+    }
+
+    /// Gives up the boundary, and so many bytes.
+    fn search_from(&mut self, skipped: u64) {
+        self.is_guessed = true;
+        self.state = State::Searching { skipped, search: resync::Search::from(skipped), barred: 0 };
     }
 
     /// Whether no boundary is known.
@@ -229,7 +260,10 @@ impl Framer {
     /// is behind them is left to it; and all of it, where something was carried over or is out of the ordinary.
     #[inline]
     pub fn whole<'i>(&self, input: &'i [u8]) -> Option<WholeFrames<'i>> {
-        let is_plain = matches!(self.state, State::Framing) && self.carry.is_empty() && self.contest == Contest::None;
+        let is_plain = matches!(self.state, State::Framing)
+            && self.carry.is_empty()
+            && self.contest == Contest::None
+            && !self.is_guessed;
         is_plain.then(|| WholeFrames::up_to(self.max_message, self.direction, input))
     }
 
@@ -237,7 +271,7 @@ impl Framer {
     /// believed. Then there may be frames to be asked for, with no input.
     pub fn settle(&mut self) -> Step<'_> {
         self.drop_handed_out();
-        let State::Searching { skipped, search } = &self.state else { return Step::More };
+        let State::Searching { skipped, search, .. } = &self.state else { return Step::More };
         let Some(found) = search.settle(self.direction, &self.carry, *skipped) else { return Step::More };
         let at = usize::try_from(found - *skipped).unwrap_or(usize::MAX);
         self.advance(at);
@@ -272,20 +306,28 @@ impl Framer {
                 }
                 let damaged = *damaged;
                 // Where the text of an error ends whose end is lost, is not known.
-                let ends_here = bytes == lost && !damaged.header.is_version_2();
-                self.state = if ends_here { State::Framing } else { State::searching(0) };
+                if bytes == lost && !damaged.header.is_version_2() {
+                    self.state = State::Framing;
+                } else {
+                    self.search_from(0);
+                }
                 Step::Frame(self.hand_out_carry(damaged))
             }
             State::Framing => {
                 let skipped = self.carry.len() as u64;
+                let least = if self.is_guessed { 0 } else { least_total(self.direction, &self.carry, framing) };
                 self.carry.clear();
-                self.state = State::searching(skipped);
+                self.search_from(skipped);
+                if let State::Searching { barred, .. } = &mut self.state {
+                    *barred = least.saturating_sub(skipped).saturating_sub(bytes);
+                }
                 Step::More
             }
-            State::Searching { skipped, search } => {
+            State::Searching { skipped, search, barred } => {
                 // Bytes before and behind a hole are no chain.
                 *skipped += self.carry.len() as u64;
                 *search = resync::Search::from(*skipped);
+                *barred = barred.saturating_sub(bytes);
                 self.advance(usize::MAX);
                 Step::More
             }
@@ -331,7 +373,7 @@ impl Framer {
                 self.carry.truncate(KEPT_OF_RELEASED);
             }
             State::Framing => {}
-            State::Searching { skipped, search } => {
+            State::Searching { skipped, search, .. } => {
                 *skipped += self.carry.len() as u64;
                 *search = resync::Search::from(*skipped);
                 self.advance(usize::MAX);
@@ -418,7 +460,8 @@ impl Framer {
                 let kept = body.get(..self.max_message).unwrap_or(body);
                 let missing = (body.len() - kept.len()) as u64;
                 let is_contested = self.contest_of_frame();
-                Step::Frame(Frame { is_contested, ..self::frame(header, kept, missing, Cut::TooLarge) })
+                let is_guessed = self.is_guessed;
+                Step::Frame(Frame { is_contested, is_guessed, ..self::frame(header, kept, missing, Cut::TooLarge) })
             }
             Parsed::Need(_) | Parsed::NeedZero => {
                 self.carry.extend_from_slice(std::mem::take(input));
@@ -428,8 +471,9 @@ impl Framer {
                 let wire = take(input, header.size);
                 // The search begins behind the first byte, so that the bytes of the header are searched, too.
                 self.carry.extend_from_slice(wire.get(1..).unwrap_or_default());
-                self.state = State::searching(1);
-                Step::Malformed { tag: header.tag, len: header.len, header: wire, error }
+                let is_guessed = self.is_guessed;
+                self.search_from(1);
+                Step::Malformed { tag: header.tag, len: header.len, header: wire, error, is_guessed }
             }
         }
     }
@@ -449,25 +493,28 @@ impl Framer {
                         let over = (total - header.size).saturating_sub(self.max_message);
                         self.handed_out = total;
                         let is_contested = self.contest_of_frame();
+                        let is_guessed = self.is_guessed;
                         let body = self.carry.get(header.size..total - over).unwrap_or_default();
                         let frame = frame(header, body, over as u64, Cut::TooLarge);
-                        return Step::Frame(Frame { is_contested, is_late: total <= self.late, ..frame });
+                        return Step::Frame(Frame { is_contested, is_guessed, is_late: total <= self.late, ..frame });
                     }
                     let kept = total.min(header.size.saturating_add(self.max_message));
                     if self.carry.len() >= kept {
                         let left = (total - self.carry.len()) as u64;
-                        let damaged = Damaged { header, left, lost: 0, cut: Cut::TooLarge, keeps: false };
+                        let is_guessed = self.is_guessed;
+                        let damaged = Damaged { header, left, lost: 0, cut: Cut::TooLarge, keeps: false, is_guessed };
                         self.state = State::Damaged(damaged);
                         return self.damaged(damaged, input);
                     }
                     kept
                 }
                 Parsed::Bad(header, error) => {
-                    self.state = State::searching(1);
+                    let is_guessed = self.is_guessed;
+                    self.search_from(1);
                     // What is handed out here is searched next, all but its first byte.
                     self.handed_out = 1;
                     let wire = self.carry.get(..header.size).unwrap_or_default();
-                    return Step::Malformed { tag: header.tag, len: header.len, header: wire, error };
+                    return Step::Malformed { tag: header.tag, len: header.len, header: wire, error, is_guessed };
                 }
             };
             if input.is_empty() {
@@ -494,7 +541,8 @@ impl Framer {
             _ => return,
         };
         let left = header.total().saturating_sub(self.carry.len()) as u64;
-        self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps: cut == Cut::Gap });
+        let (keeps, is_guessed) = (cut == Cut::Gap, self.is_guessed);
+        self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps, is_guessed });
     }
 
     /// Takes bytes of a frame that will not be whole.
@@ -519,7 +567,7 @@ impl Framer {
 
     /// Hands out all that is carried as one frame.
     fn hand_out_carry(&mut self, damaged: Damaged) -> Frame<'_> {
-        let Damaged { header, lost, cut, .. } = damaged;
+        let Damaged { header, lost, cut, is_guessed, .. } = damaged;
         self.handed_out = self.carry.len();
         let is_contested = self.contest_of_frame();
         let kept = self.carry.get(header.size..).unwrap_or_default();
@@ -527,7 +575,8 @@ impl Framer {
         let missing = (header.total() - header.size - kept.len()) as u64;
         let before = self.holes.first().and_then(|hole| usize::try_from(hole.at).ok()).unwrap_or(usize::MAX);
         let (body, behind) = kept.split_at_checked(before).unwrap_or((kept, &[]));
-        Frame { damage: Damage::new(lost, &self.holes, behind), is_contested, ..frame(header, body, missing, cut) }
+        let damage = Damage::new(lost, &self.holes, behind);
+        Frame { damage, is_contested, is_guessed, ..frame(header, body, missing, cut) }
     }
 
     /// Whether the frame that is handed out now has bytes that also came with other content.
@@ -540,7 +589,16 @@ impl Framer {
     }
 
     fn search(&mut self, input: &mut &[u8]) -> Step<'_> {
-        let State::Searching { skipped, search } = &mut self.state else { return Step::More };
+        let State::Searching { skipped, search, barred } = &mut self.state else { return Step::More };
+        if *barred > 0 {
+            let passed = take(input, usize::try_from(*barred).unwrap_or(usize::MAX)).len() as u64;
+            *barred -= passed;
+            *skipped += passed;
+            *search = resync::Search::from(*skipped);
+            if *barred > 0 || input.is_empty() {
+                return Step::More;
+            }
+        }
         self.carry.extend_from_slice(std::mem::take(input));
         match search.find(self.direction, &self.carry, *skipped) {
             Some(at) => {
@@ -559,6 +617,15 @@ impl Framer {
             }
         }
     }
+}
+
+/// How many bytes a message has at least of whose header this is the beginning, where that ends within the length word.
+fn least_total(direction: Direction, header: &[u8], framing: Framing) -> u64 {
+    let [tag, length @ ..] = header else { return 0 };
+    let mut word = [0; 4];
+    word.iter_mut().zip(length).for_each(|(byte, known)| *byte = *known);
+    let least = u32::from_be_bytes(word);
+    if framing == Framing::Tagged && least <= tag::max_len(direction, *tag) { 1 + u64::from(least) } else { 0 }
 }
 
 /// Takes `count` bytes from the front, or as many as there are.

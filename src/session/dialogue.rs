@@ -194,6 +194,7 @@ impl Dialogue {
                 meaning.is_skipped = tag == b'd' && self.pending.drops_copy_data();
                 if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
                     execution.bytes_in += seen.size;
+                    execution.is_guessed |= seen.is_guessed;
                 }
                 return;
             }
@@ -232,6 +233,7 @@ impl Dialogue {
         let Taken { execution, .. } = taken;
         if let Some(execution) = execution {
             execution.bytes_in += seen.size;
+            execution.is_guessed |= seen.is_guessed;
             if is_skipped && execution.is_executed && execution.outcome.is_none() {
                 execution.end(Outcome::Skipped, seen.at, seen.packet);
             }
@@ -274,6 +276,7 @@ impl Dialogue {
         };
         if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
             execution.bytes_out += seen.size;
+            execution.is_guessed |= seen.is_guessed;
             if attribution.elapsed_us.is_some() {
                 execution.replied(seen.at, seen.packet, self.transaction);
             }

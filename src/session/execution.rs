@@ -157,6 +157,8 @@ pub struct Execution {
     pub is_uncertain: bool,
     /// How the other side broke the protocol while it waited for its replies.
     pub violation: Option<Box<Violation>>,
+    /// One of its messages was found behind a boundary that is a guess.
+    pub is_guessed: bool,
     share: Option<Share>,
 }
 
@@ -202,6 +204,7 @@ impl Execution {
             is_limited,
             is_uncertain,
             violation,
+            is_guessed,
             share: _,
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
@@ -215,6 +218,7 @@ impl Execution {
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
         *violation = None;
+        *is_guessed = false;
     }
 
     /// Its number on its connection.

@@ -30,6 +30,8 @@ pub struct Seen<'a, 'm> {
     pub is_cut: bool,
     /// Whether it is a request that was answered, as far as it was, before it was found.
     pub is_late: bool,
+    /// Whether it was found behind a boundary that is a guess.
+    pub is_guessed: bool,
     /// How many bytes of its body are there, before the first that are missing.
     pub body_len: usize,
 }

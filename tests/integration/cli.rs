@@ -132,6 +132,20 @@ mod files {
     }
 
     #[test]
+    fn files_of_other_programs_are_named_with_what_converts_them() {
+        let mut tried = 0;
+        for file in fs::read_dir(testdata().join("formats/others")).unwrap() {
+            let name = format!("formats/others/{}", file.unwrap().file_name().into_string().unwrap());
+            let outcome = run([&name]);
+            assert_says(&outcome, 2, ": perhaps a");
+            assert_says(&outcome, 2, "file");
+            assert_says(&outcome, 2, ", which `editcap -F pcapng IN OUT` converts");
+            tried += 1;
+        }
+        assert!(tried >= 10, "the files were not found");
+    }
+
+    #[test]
     fn an_unknown_link_type_is_named_once() {
         let folder = Folder::new();
         let mut file = read(MICRO);

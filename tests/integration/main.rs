@@ -8,6 +8,7 @@ mod agree;
 mod captures;
 mod cases_attribution;
 mod cases_foreign;
+mod cases_resync;
 mod cases_tcp;
 mod cli;
 mod command;

@@ -1,24 +1,19 @@
 //! Bytes in: files, pipes that may keep us waiting, and the two kinds of compression.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::unpack::{Gzip, Unpacked, Zstd};
+
 /// How long a pipe may keep us waiting before we say that there is nothing.
 const PATIENCE_MS: u8 = 50;
-
-/// How much compressed input a decoder is given at a time.
-///
-/// A decoder that meets damage throws away what it made of the same piece of input before the damage, so the piece is
-/// small. It also keeps output back when the room for it is used up, and a small piece seldom yields that much.
-const COMPRESSED_PIECE: usize = 16 * 1024;
 
 /// Any source of bytes. [`io::ErrorKind::WouldBlock`] means that there are none now.
 pub(super) type Raw = Box<dyn Read + Send>;
@@ -94,45 +89,35 @@ impl Compression {
     }
 }
 
-/// What a decoder reads from: what we had read before we knew that it was compressed, and then the rest.
-type Packed = BufReader<Chain<Cursor<Vec<u8>>, Raw>>;
-
 /// A capture's bytes, decompressed where need be.
-pub(super) struct Input {
-    decoder: Decoder,
-    /// Whether all output for the input so far has been read.
-    drained: bool,
-}
-
-enum Decoder {
-    None(Raw),
-    Gzip(MultiGzDecoder<Packed>),
-    Zstd(zstd::Decoder<'static, Packed>),
+pub(super) enum Input {
+    Plain(Raw),
+    Gzip(Unpacked<Gzip>),
+    Zstd(Unpacked<Zstd>),
 }
 
 impl Input {
     pub(super) fn new(raw: Raw) -> Self {
-        Self { decoder: Decoder::None(raw), drained: true }
+        Self::Plain(raw)
     }
 
     /// The compression that is being undone.
     pub(super) const fn compression(&self) -> Option<Compression> {
-        match self.decoder {
-            Decoder::None(_) => None,
-            Decoder::Gzip(_) => Some(Compression::Gzip),
-            Decoder::Zstd(_) => Some(Compression::Zstd),
+        match self {
+            Self::Plain(_) => None,
+            Self::Gzip(_) => Some(Compression::Gzip),
+            Self::Zstd(_) => Some(Compression::Zstd),
         }
     }
 
     /// From here on decompresses, beginning with `head`, which was read as if it were plain.
     pub(super) fn decompress(&mut self, compression: Compression, head: Vec<u8>) -> io::Result<()> {
-        let Decoder::None(raw) = std::mem::replace(&mut self.decoder, Decoder::None(Box::new(io::empty()))) else {
+        let Self::Plain(raw) = std::mem::replace(self, Self::Plain(Box::new(io::empty()))) else {
             return Err(io::Error::other("compressed twice"));
         };
-        let packed = BufReader::with_capacity(COMPRESSED_PIECE, Cursor::new(head).chain(raw));
-        self.decoder = match compression {
-            Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(packed)),
-            Compression::Zstd => Decoder::Zstd(zstd::Decoder::with_buffer(packed)?),
+        *self = match compression {
+            Compression::Gzip => Self::Gzip(Unpacked::new(Gzip::new(), head, raw)),
+            Compression::Zstd => Self::Zstd(Unpacked::new(Zstd::new()?, head, raw)),
         };
         Ok(())
     }
@@ -140,19 +125,10 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.decoder {
-            Decoder::None(raw) => raw.read(into)?,
-            Decoder::Gzip(decoder) => decoder.read(into)?,
-            Decoder::Zstd(decoder) => {
-                // Each read of the decoder asks zstd first whether it still holds output, and zstd takes sixteen such
-                // questions without new input for a caller gone astray. So ask only when there is either.
-                if self.drained {
-                    decoder.get_mut().fill_buf()?;
-                }
-                decoder.read(into).inspect_err(|_| self.drained = true)?
-            }
-        };
-        self.drained = read < into.len();
-        Ok(read)
+        match self {
+            Self::Plain(raw) => raw.read(into),
+            Self::Gzip(unpacked) => unpacked.read(into),
+            Self::Zstd(unpacked) => unpacked.read(into),
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Pcap {
     magic: Magic,
     link: LinkType,
     largest_packet: u32,
+    /// What is more of a packet is not looked at.
+    snaplen: u32,
 }
 
 /// How reading a file header ends.
@@ -64,8 +66,11 @@ impl Pcap {
         }
         // The upper half of the link type is for the length of the frame check sequence, and reserved.
         let link = link_type((order.u32(*link) & 0xffff) as u16);
-        let largest_packet = order.u32(*snaplen).clamp(LARGEST_PACKET, LARGEST);
-        Header::Read { pcap: Self { magic, link, largest_packet }, len: FILE_HEADER }
+        let snaplen = order.u32(*snaplen);
+        let largest_packet = snaplen.clamp(LARGEST_PACKET, LARGEST);
+        // As libpcap takes them: there is no snap length of 0, and none of more than 31 bits.
+        let snaplen = if (1..=i32::MAX as u32).contains(&snaplen) { snaplen } else { u32::MAX };
+        Header::Read { pcap: Self { magic, link, largest_packet, snaplen }, len: FILE_HEADER }
     }
 
     /// What stands at the front of `unread`.
@@ -92,7 +97,8 @@ impl Pcap {
         let nanos = i64::from(order.u32(*seconds)) * 1_000_000_000 + i64::from(order.u32(*fraction)) * nanos_per_unit;
         Next::Packet(Record {
             len,
-            data: header..len,
+            // Some writers keep more than the header says. libpcap cuts it off, so tcpdump does not show it.
+            data: header..header + caplen.min(self.snaplen) as usize,
             ts: Timestamp::from_nanos(nanos, precision),
             link: self.link,
             orig_len: order.u32(*orig_len),

@@ -15,6 +15,24 @@ use crate::packet::{Block, Packet};
 /// A call that finds no packet says so after this many reads, for others have work to do as well.
 const READS_PER_CALL: u32 = 64;
 
+/// How the formats of other programs begin that editcap reads (Wireshark's `wiretap`).
+const OTHER_FORMATS: &[(&[u8], &str)] = &[
+    (b"snoop\0\0\0", "a snoop file"),
+    (b"RTSS", "a file of Microsoft Network Monitor 1"),
+    (b"GMBU", "a file of Microsoft Network Monitor 2"),
+    (b"XCP\0", "a file of NetXRay or Sniffer for Windows"),
+    (b"TRSNIFF data", "a file of Sniffer for DOS"),
+    (b"iptrace ", "an iptrace file of AIX"),
+    (b"ObserverPktBuffe", "an Observer file"),
+    (b"\x05VNF", "a file of Visual Networks"),
+    (b"\xaa\xaa\xaa\xaa", "a 5View file"),
+    (b"\x7fver", "a file of EtherPeek or OmniPeek"),
+    (b"\x01\x10\x4c\0", "a file of LANalyzer"),
+    (b"TR\0d\0", "an nettl file of HP-UX"),
+    (b"\x42\xd2\0\x34\x12\x66\x22\x88", "a RADCOM file"),
+    (b"\0\0\x02\0\x12\x05\0\x10", "a K12 file"),
+];
+
 /// Reads a capture in any format, and any compression, from anything.
 pub(super) struct CaptureReader {
     name: PathBuf,
@@ -255,18 +273,38 @@ impl CaptureReader {
 
     fn wanted_a_header(&self, found: &[u8]) -> String {
         let advice = match found {
-            [0xfd, b'7', b'z', b'X'] => ": xz, decompress it first",
-            [b'B', b'Z', b'h', _] => ": bzip2, decompress it first",
-            [0x04, 0x22, 0x4d, 0x18] => ": lz4, decompress it first",
-            [b'P', b'K', 3, 4] => ": a zip archive, unpack it first",
-            [b's', b'n', b'o', b'o'] => ": perhaps a snoop file, convert it with editcap",
-            _ => "",
+            [0xfd, b'7', b'z', b'X'] => ": xz, decompress it first".to_owned(),
+            [b'B', b'Z', b'h', _] => ": bzip2, decompress it first".to_owned(),
+            [0x04, 0x22, 0x4d, 0x18] => ": lz4, decompress it first".to_owned(),
+            [b'P', b'K', 3, 4] => ": a zip archive, unpack it first".to_owned(),
+            _ => match self.other_format() {
+                Some(name) => format!(": perhaps {name}, which `editcap -F pcapng IN OUT` converts"),
+                None => String::new(),
+            },
         };
         let within = match self.input.compression() {
             Some(compression) => format!(" in the {} stream", compression.name()),
             None => String::new(),
         };
         format!("wanted a pcap or pcapng header{within}, found {}{advice}", Hex(found))
+    }
+
+    /// The capture format of another program, where this begins like one.
+    fn other_format(&self) -> Option<&'static str> {
+        let unread = self.buffer.unread();
+        let erf = || {
+            // It has no magic number. Each record has, behind a time: type, flags, its length, losses, the packet's length.
+            let record = |at: usize| {
+                let [.., kind, _, high, low, _, _, _, _] = *unread.get(at..)?.first_chunk::<16>()?;
+                let len = usize::from(u16::from_be_bytes([high, low]));
+                ((1..=48).contains(&(kind & 0x7f)) && len >= 16).then_some((kind, len))
+            };
+            let (kind, len) = record(0)?;
+            let is_one = if unread.len() <= len { unread.len() == len } else { record(len)?.0 == kind };
+            is_one.then_some("an ERF file")
+        };
+        let known = OTHER_FORMATS.iter().find(|(magic, _)| unread.starts_with(magic));
+        known.map(|(_, name)| *name).or_else(erf)
     }
 
     /// The bytes have ended before `piece` was there.

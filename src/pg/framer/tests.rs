@@ -265,3 +265,55 @@ fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
         assert_eq!((malformed, resumed, tags), (1, vec![5], b"SHX".to_vec()), "pieces of {size}");
     }
 }
+
+#[test]
+fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_ended() {
+    let forged = message(b'Q', b"DROP TABLE invented\0");
+    // The length word is 0xc403: of that, all but the last byte came.
+    let long = message(b'd', &forged.repeat(3_000)[..0xc403 - 4]);
+    let genuine = [message(b'c', b""), message(b'Q', b"SELECT 1\0"), message(b'S', b"")];
+    let stream = [&long[..], &genuine.concat()].concat();
+    for (seen, gap) in [(4, 1), (4, 1_448), (3, 2), (4, 0xc000)] {
+        let mut framer = Framer::new(Direction::Frontend, 1 << 20);
+        assert_eq!(framer.next(&mut &stream[..seen], Framing::Tagged), Step::More);
+        assert_eq!(framer.gap(gap, Framing::Tagged), Step::More);
+        let mut rest = &stream[seen + gap as usize..];
+        let mut frames = Vec::new();
+        loop {
+            match framer.next(&mut rest, Framing::Tagged) {
+                Step::Frame(frame) => frames.push((frame.tag, frame.is_guessed)),
+                Step::More => break,
+                Step::Resumed { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(
+            frames,
+            [(Some(b'c'), true), (Some(b'Q'), true), (Some(b'S'), true)],
+            "{seen} bytes, then {gap} lost"
+        );
+    }
+}
+
+#[test]
+fn what_is_behind_a_guess_says_so_until_it_is_confirmed() {
+    let stream = [message(b'Q', b"SELECT 1\0"), message(b'S', b"")].concat();
+    let mut framer = Framer::new(Direction::Frontend, 100);
+    let tell = |framer: &mut Framer| {
+        let (mut input, mut found) = (&stream[..], Vec::new());
+        loop {
+            match framer.next(&mut input, Framing::Tagged) {
+                Step::Frame(frame) => found.push(frame.is_guessed),
+                Step::More => return found,
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(tell(&mut framer), [false, false]);
+    assert!(framer.whole(&stream).is_some());
+    framer.lose();
+    assert_eq!(tell(&mut framer), [true, true]);
+    assert!(framer.whole(&stream).is_none(), "the fast path says nothing of guesses");
+    framer.confirm();
+    assert_eq!(tell(&mut framer), [false, false]);
+}

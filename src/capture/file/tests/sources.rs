@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::capture::ahead::Ahead;
 
 #[test]
 fn compressed_streams_of_several_members_and_frames() {
@@ -56,6 +57,45 @@ fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
         // Unless the format has a checksum in between, what is made of the damaged bytes themselves may be anything.
         let same = outcome.packets.iter().zip(&whole.packets).take_while(|(a, b)| a == b).count();
         assert!(same > 500, "{name}: {same} {error}");
+    }
+}
+
+#[test]
+fn damage_at_any_place_costs_every_reader_the_same() {
+    let plain = large_pcap();
+    let mut pcapng = Bytes::new(Little).section().interface(1, 0, |options| options);
+    for packet in read(&plain).packets {
+        pcapng = pcapng.enhanced(0, packet.nanos as u64 / 1_000, &packet.data, packet.orig_len);
+    }
+    let members = [gzip(&plain[..100_000]), gzip(&plain[100_000..])].concat();
+    let frames = [zstd(&plain[..100_000]), zstd(&plain[100_000..])].concat();
+    let files = [gzip(&plain), zstd(&plain), members, frames, plain, pcapng.bytes];
+    for (which, file) in files.iter().enumerate() {
+        let places = (0..60).map(|place| place * file.len() / 60).chain(file.len() - 12..file.len());
+        for place in places {
+            let mut damaged = file.clone();
+            damaged[place] ^= 0xff;
+            let wanted = read(&damaged);
+            let ahead = drain(&mut Ahead::new(source(io::Cursor::new(damaged.clone()))));
+            assert!(ahead == wanted, "file {which}, byte {place}: {:?}, not {:?}", ahead.errors, wanted.errors);
+            let pieces = drain(&mut source(Stutter::new(&damaged, &[1, 10_000, 777, 100_000], 1)));
+            assert!(pieces == wanted, "file {which}, byte {place}: {:?}, not {:?}", pieces.errors, wanted.errors);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_costs_nothing_but_a_word() {
+    let plain = large_pcap();
+    let whole = read(&plain);
+    for (pack, checksum) in [(gzip as fn(&[u8]) -> Vec<u8>, 8), (zstd, 4)] {
+        let mut packed = pack(&plain);
+        let at = packed.len() - checksum;
+        packed[at] ^= 1;
+        let outcome = read(&packed);
+        assert!(outcome.packets == whole.packets);
+        assert_eq!(outcome.errors.len(), 1, "{:?}", outcome.errors);
+        assert!(!outcome.errors[0].contains("cut off"), "{:?}", outcome.errors);
     }
 }
 

@@ -1,0 +1,206 @@
+//! What confirms message boundaries that were guessed.
+//!
+//! Whoever has a value stored can put bytes into it that look like messages, and where a boundary is searched inside of that
+//! value, they are found. What such bytes cannot do is to have the other side speak. So a guess is believed for the order in
+//! which both sides speak: where the server says that it is ready and the client speaks next, nothing is under way in either
+//! direction, and a true boundary is there in both of them. If what was guessed has one there as well, all replies from there
+//! on fit the requests, and the same is found once more when the client speaks next, then both sides are read where they begin.
+//!
+//! A client that sends requests without waiting for replies, while a value is under way, speaks when something is: against
+//! this, only that both boundaries would have to be met by chance, and that replies would have to fit.
+
+use std::collections::VecDeque;
+
+use crate::direction::Direction;
+
+/// How many messages may wait for replies. A pipeline of more confirms nothing.
+const MOST_WAITING: usize = 256;
+
+/// Stands for a startup packet, which has no type byte.
+const STARTUP: u8 = 0;
+
+/// Watches a connection of which boundaries were guessed.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Who has spoken last.
+    speaker: Option<Direction>,
+    /// The server's last word was that it is ready; or nothing was heard before of either side.
+    is_ready: bool,
+    /// The client's messages that wait for replies, since it spoke when the server was ready. None before it did.
+    waiting: Option<VecDeque<u8>>,
+    /// All of them have had their replies.
+    has_agreed: bool,
+    /// The server waits for COPY data.
+    is_copying: bool,
+    /// The server has sent an error, and ignores what comes before the next Sync.
+    is_skipping: bool,
+}
+
+impl Watch {
+    /// One from now on; of a connection of which nothing was heard yet, where that `is_first`.
+    pub(super) fn new(is_first: bool) -> Self {
+        Self { is_ready: is_first, ..Self::default() }
+    }
+
+    /// A side speaks, and both sides are where messages begin, as far as boundaries are known, or not. Says whether this
+    /// confirms them.
+    pub(super) fn speaks(&mut self, direction: Direction, are_at_boundary: bool) -> bool {
+        if self.speaker.replace(direction) == Some(direction) {
+            return false;
+        }
+        if !are_at_boundary {
+            self.doubt();
+        } else if direction == Direction::Frontend && self.is_ready {
+            if self.has_agreed {
+                return true;
+            }
+            self.waiting.get_or_insert_default();
+        }
+        false
+    }
+
+    /// Something speaks against what was guessed, or is missing: what was seen before confirms nothing.
+    pub(super) fn doubt(&mut self) {
+        *self = Self { speaker: self.speaker, ..Self::default() };
+    }
+
+    /// Takes a message, by its type byte.
+    pub(super) fn message(&mut self, direction: Direction, tag: Option<u8>) {
+        let fits = match direction {
+            Direction::Frontend => self.request(tag),
+            Direction::Backend => self.reply(tag),
+        };
+        if !fits {
+            self.doubt();
+        }
+        match (direction, tag) {
+            // These come at any time.
+            (Direction::Backend, Some(b'N' | b'S' | b'A')) | (Direction::Frontend, _) => {}
+            (Direction::Backend, _) => self.is_ready = tag == Some(b'Z'),
+        }
+    }
+
+    fn request(&mut self, tag: Option<u8>) -> bool {
+        self.has_agreed = false;
+        let Some(waiting) = &mut self.waiting else { return true };
+        match tag.unwrap_or(STARTUP) {
+            b'X' => true,
+            b'p' => waiting.front() == Some(&STARTUP),
+            b'H' => !waiting.is_empty(),
+            b'd' | b'c' | b'f' => self.is_copying,
+            tag @ (STARTUP | b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'Q' | b'F') => {
+                self.is_skipping &= tag != b'S';
+                if !self.is_skipping {
+                    waiting.push_back(tag);
+                }
+                waiting.len() <= MOST_WAITING
+            }
+            _ => false,
+        }
+    }
+
+    fn reply(&mut self, tag: Option<u8>) -> bool {
+        let Some(waiting) = &mut self.waiting else { return true };
+        let tag = tag.unwrap_or(STARTUP);
+        if matches!(tag, b'N' | b'S' | b'A') {
+            return true;
+        }
+        let Some(head) = waiting.front() else { return false };
+        self.is_copying &= !matches!(tag, b'C' | b'E');
+        match (tag, head) {
+            (b'1', b'P')
+            | (b'2', b'B')
+            | (b'3', b'C')
+            | (b'n' | b'T', b'D')
+            | (b'C' | b'I' | b's', b'E')
+            | (STARTUP, &STARTUP) => {
+                waiting.pop_front();
+            }
+            (b'Z', b'Q' | b'S' | b'F' | &STARTUP) => {
+                waiting.pop_front();
+                self.has_agreed = waiting.is_empty();
+            }
+            (b'E', b'P' | b'B' | b'D' | b'E' | b'C') => {
+                let skipped = waiting.iter().position(|tag| *tag == b'S');
+                self.is_skipping = skipped.is_none();
+                waiting.drain(..skipped.unwrap_or(waiting.len()));
+            }
+            (b'G', b'Q' | b'E') => self.is_copying = true,
+            (b't', b'D')
+            | (b'D' | b'H' | b'd' | b'c', b'E')
+            | (b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c' | b'E', b'Q')
+            | (b'V' | b'E', b'F')
+            | (b'E', b'S')
+            | (b'R' | b'K' | b'v' | b'E', &STARTUP) => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn held(&self) -> usize {
+        size_of::<Self>() + self.waiting.as_ref().map_or(0, VecDeque::capacity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has both sides speak, each word one side's messages, as `F:PBDES B:12nCZ`; tells at which word it is confirmed.
+    fn confirmed_at(words: &str) -> Option<usize> {
+        let mut watch = Watch::new(true);
+        for (index, word) in words.split(' ').enumerate() {
+            let (side, tags) = word.split_once(':').unwrap();
+            let direction = if side == "F" { Direction::Frontend } else { Direction::Backend };
+            if watch.speaks(direction, true) {
+                return Some(index);
+            }
+            tags.bytes().for_each(|tag| watch.message(direction, (tag != b'_').then_some(tag)));
+        }
+        None
+    }
+
+    #[test]
+    fn a_request_and_its_replies_confirm_where_the_next_begins() {
+        for words in [
+            "F:Q B:TDDCZ F:Q",
+            "F:PBDES B:12TDCZ F:Q",
+            "F:PBES B:1EZ F:Q",
+            "F:Q B:EZ F:Q",
+            "F:F B:VZ F:Q",
+            "F:Q B:HddcCZ F:Q",
+        ] {
+            assert_eq!(confirmed_at(words), Some(2), "{words}");
+        }
+        assert_eq!(confirmed_at("F:Q B:G F:ddc B:CZ F:Q"), Some(4));
+        assert_eq!(confirmed_at("F:PDH B:1tn F:BES B:2CZ F:Q"), Some(4));
+        assert_eq!(confirmed_at("F:PBE B:E F:BES B:Z F:Q"), Some(4));
+        assert_eq!(confirmed_at("F:_ B:R F:p B:RSKZ F:Q"), Some(4));
+        assert_eq!(confirmed_at("F:_ B:_ F:_ B:RSKZ F:Q"), Some(4));
+        assert_eq!(confirmed_at("F:Q B:TDCZ B:A F:Q"), Some(3));
+        // A capture that begins in the middle of a reply.
+        assert_eq!(confirmed_at("B:DDCZ F:Q B:CZ F:Q"), Some(3));
+    }
+
+    #[test]
+    fn replies_that_do_not_fit_confirm_nothing() {
+        for words in
+            ["F:Q B:12nCZ F:Q", "F:BES B:TDCZ F:Q", "F:QQ B:CZ F:Q", "F:dd B:CZ F:Q", "F:H B:Z F:Q", "F:Q B:TDC F:Q"]
+        {
+            assert_eq!(confirmed_at(words), None, "{words}");
+        }
+        // Until they do.
+        assert_eq!(confirmed_at("F:Q B:12nCZ F:Q B:TDCZ F:Q"), Some(4));
+    }
+
+    #[test]
+    fn a_side_that_speaks_in_the_midst_of_a_message_confirms_nothing() {
+        let mut watch = Watch::new(true);
+        assert!(!watch.speaks(Direction::Frontend, true));
+        watch.message(Direction::Frontend, Some(b'Q'));
+        assert!(!watch.speaks(Direction::Backend, false));
+        b"CZ".iter().for_each(|tag| watch.message(Direction::Backend, Some(*tag)));
+        assert!(!watch.speaks(Direction::Frontend, true));
+    }
+}
