@@ -160,8 +160,13 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Nothing more comes of a connection that is encrypted.
-    pub(super) fn end_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn end_encrypted(&mut self, connection: &mut Connection) {
+        let origin = connection.active();
         self.with_tls(connection, |tls, tools, sink| tls.end(origin, tools, sink));
+    }
+
+    /// Tells what could not be decrypted of a connection that has ended.
+    pub(super) fn tell_undecrypted(&mut self, connection: &mut Connection, origin: Origin) {
         self.report_obstacle(connection, origin);
         for direction in Direction::BOTH {
             let is_read = connection.tls.as_ref().is_some_and(|tls| !tls.lacks(direction));

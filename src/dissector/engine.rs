@@ -821,13 +821,14 @@ impl<S: Sink> Engine<'_, S> {
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
             self.deliver(connection, direction, &delivery, origin);
         }
-        self.end_encrypted(connection, connection.active());
+        self.end_encrypted(connection);
         for direction in Direction::BOTH {
             self.decide(connection, direction, *connection.fed.get(direction));
         }
         for direction in Direction::BOTH {
             self.end_direction(connection, direction, *connection.fed.get(direction));
         }
+        self.tell_undecrypted(connection, origin);
         for direction in Direction::BOTH {
             let counters = connection.tcp.counters(direction);
             self.counters.retransmitted_bytes += counters.retransmitted;

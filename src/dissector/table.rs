@@ -28,7 +28,7 @@ const REMEMBER_CLOSED: u64 = 120_000_000;
 /// How long a SYN may wait for its answer, in microseconds: as long as Linux sends one again.
 const WAIT_FOR_ANSWER: u64 = 127_000_000;
 
-/// How far behind a SYN what it opened may begin, where the first of it was lost; also what may come with it.
+/// How far behind a SYN what it opened may begin, where the first of it was lost.
 const NEARBY: u32 = 65_535;
 
 /// After how many microseconds it is told what came behind the end of a connection, as one.
@@ -86,6 +86,8 @@ struct Syn {
     /// What it acknowledges; or what it did when it was sent again, where both ends open the connection at the same time
     /// (RFC 9293, section 3.5).
     ack: Option<u32>,
+    /// How many bytes came with it (RFC 7413).
+    len: u32,
     /// Whether it acknowledged nothing at first.
     opens: bool,
     /// When it was captured first.
@@ -98,9 +100,9 @@ impl Syn {
         seq.wrapping_sub(self.seq).wrapping_sub(1)
     }
 
-    /// Whether it answers another: data may have come with that, and is acknowledged, too (RFC 7413).
+    /// Whether it answers another: it acknowledges that, and no more than came with it.
     fn answers(&self, other: &Self) -> bool {
-        self.ack.is_some_and(|ack| other.to(ack) <= NEARBY)
+        self.ack.is_some_and(|ack| other.to(ack) <= other.len)
     }
 
     /// The segment again, to be given to the connection that it opened.
@@ -118,6 +120,7 @@ struct Syns(Option<Syn>, Option<Syn>);
 impl Syns {
     fn note(&mut self, segment: &Segment<'_>, at: Timestamp) {
         let Segment { seq, ack, .. } = *segment;
+        let len = (segment.payload.len() as u32).saturating_add(segment.snapped);
         let is_same =
             |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
         let known = self.0.as_mut().into_iter().chain(&mut self.1).find(is_same);
@@ -125,7 +128,7 @@ impl Syns {
             Some(syn) => syn.ack = syn.ack.or(ack),
             None => {
                 let place = if self.0.is_none() { &mut self.0 } else { &mut self.1 };
-                *place = Some(Syn { seq, ack, opens: ack.is_none(), at });
+                *place = Some(Syn { seq, ack, len, opens: ack.is_none(), at });
             }
         }
     }
@@ -193,8 +196,9 @@ impl HalfOpen {
     /// where what follows it begins as connections do, with exactly the number that it said.
     pub(super) fn opening(&self, segment: &Segment<'_>) -> Option<OpenedBy> {
         let (own, peer) = self.of(segment);
+        let seq = segment.seq.wrapping_add(segment.syn.into());
         let answered = |own: &Syn, peer: &Syn| {
-            let distance = own.to(segment.seq).max(segment.ack.map_or(0, |ack| peer.to(ack)));
+            let distance = own.to(seq).max(segment.ack.map_or(0, |ack| peer.to(ack)));
             (own.answers(peer) || peer.answers(own)).then_some(distance)
         };
         let pairs = own.iter().flat_map(|own| peer.iter().map(move |peer| (own, peer)));
@@ -203,15 +207,15 @@ impl HalfOpen {
         let acked = |from: u32, to: u32| to.wrapping_sub(from) <= NEARBY;
         let is_opening = !resync::begins_with_message(Direction::Frontend, segment.payload);
         let own_fits = |own: &&Syn| match (own.ack, segment.ack) {
-            (Some(ack), Some(acks)) => own.to(segment.seq) <= NEARBY && acked(ack, acks),
-            _ => own.to(segment.seq) == 0 && is_opening,
+            (Some(ack), Some(acks)) => own.to(seq) <= NEARBY && acked(ack, acks),
+            _ => own.to(seq) == 0 && is_opening,
         };
         let peer_fits = |peer: &&Syn| match (peer.ack, segment.ack) {
-            (Some(ack), Some(acks)) => acked(ack, segment.seq) && peer.to(acks) <= NEARBY,
+            (Some(ack), Some(acks)) => acked(ack, seq) && peer.to(acks) <= NEARBY,
             (None, Some(acks)) => peer.to(acks) == 0,
             (_, None) => false,
         };
-        let own = own.iter().filter(own_fits).map(|own| (own.to(segment.seq), Some(own), None));
+        let own = own.iter().filter(own_fits).map(|own| (own.to(seq), Some(own), None));
         let peer =
             peer.iter().filter(peer_fits).map(|peer| (peer.to(segment.ack.unwrap_or_default()), None, Some(peer)));
         let (_, own, peer) = pairs
@@ -231,22 +235,18 @@ impl HalfOpen {
 /// The SYNs of a segment's source and destination as those of a connection.
 fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> OpenedBy {
     let (source, destination) = (segment.source, segment.destination);
-    let own = own.map(|syn| (syn, source, destination));
-    let peer = peer.map(|syn| (syn, destination, source));
+    let mut both = [own.map(|syn| (syn, source, destination)), peer.map(|syn| (syn, destination, source))];
     // The client's is the one that acknowledges nothing; of two such, the one that came first.
-    let rank = |(syn, ..): &(&Syn, Endpoint, Endpoint)| (!syn.opens, syn.at);
-    let mut both: Vec<_> = own.into_iter().chain(peer).collect();
-    both.sort_by_key(rank);
-    let segment_of = |(syn, source, destination): &(&Syn, Endpoint, Endpoint), is_first: bool| {
-        syn.segment(*source, *destination, syn.ack.filter(|_| !(is_first && syn.opens)))
-    };
-    let mut both = both.iter();
-    let (first, second) = (both.next(), both.next());
-    let at = first.into_iter().chain(second).map(|(syn, ..)| syn.at).min();
+    both.sort_by_key(|end| (end.is_none(), end.map(|(syn, ..)| (!syn.opens, syn.at))));
+    let [first, second] = both;
+    let client = first.filter(|(syn, ..)| syn.opens);
+    let first_segment =
+        first.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack.filter(|_| client.is_none())));
+    let second_segment = second.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack));
     OpenedBy {
-        syns: [first.map(|syn| segment_of(syn, true)), second.map(|syn| segment_of(syn, false))],
-        at: at.unwrap_or_default(),
-        syn_at: first.filter(|(syn, ..)| syn.opens).map(|(syn, ..)| syn.at),
+        syns: [first_segment, second_segment],
+        at: both.iter().flatten().map(|(syn, ..)| syn.at).min().unwrap_or_default(),
+        syn_at: client.map(|(syn, ..)| syn.at),
     }
 }
 
