@@ -13,6 +13,7 @@ use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::text::KeptText;
+use crate::sql::secret;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -81,6 +82,7 @@ impl Taken<'_> {
 
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
         let statement = self.statements.parse(self.kept, parse, is_cut);
+        self.meaning.has_secrets = statement.has_secrets();
         if let Some(id) = self.id() {
             self.statements.prepared.send(statement.name().0, id, Some(Arc::clone(&statement)));
             self.statements.make_room(self.kept);
@@ -94,6 +96,7 @@ impl Taken<'_> {
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
         let portal = self.statements.bind(self.kept, bind, wants_values);
         self.meaning.subject = Subject::Portal(Arc::clone(&portal));
+        self.meaning.has_secrets = !portal.secret_parameters().is_empty();
         if let Some(id) = self.id() {
             self.statements.portals.send(portal.name().0, id, Some(Arc::clone(&portal)));
             self.statements.make_room(self.kept);
@@ -160,6 +163,8 @@ impl Taken<'_> {
             self.statements.portals.send(b"", id, None);
         }
         let sql = if let Some(Message::Query(query)) = message { Some(query.query.text) } else { None };
+        self.meaning.has_secrets =
+            sql.is_some_and(|sql| secret::may_have(sql.0) || is_cut && secret::may_have_had(sql.0));
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Simple);
             if let Some(sql) = sql {

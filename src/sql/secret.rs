@@ -50,6 +50,12 @@ pub fn may_have(sql: &[u8]) -> bool {
     hints(sql, 0).next().is_some()
 }
 
+/// Whether a text that is cut off may have had a secret: it is, or begins like, a statement that has one.
+pub fn may_have_had(cut: &[u8]) -> bool {
+    let first = Lexer::new(cut).next_solid();
+    may_have(cut) || first.is_some_and(|first| ["alter", "create", "do"].iter().any(|verb| first.is_word(verb)))
+}
+
 /// What is found in a text.
 #[derive(Debug, Default)]
 pub struct Found<'a> {
@@ -70,15 +76,18 @@ pub struct Secret<'a> {
     pub is_rest: bool,
 }
 
-/// Parameters of a statement, `$1` to `$64`.
+/// Parameters of a statement: a bit for each, the last one for all from `$64` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parameters(u64);
+pub struct Parameters(i64);
 
 impl Parameters {
-    /// Whether one is among them, by its index: 0 for `$1`.
+    /// Whether the first one is among them. They begin with the next one then.
     #[inline(always)]
-    pub const fn has(self, index: usize) -> bool {
-        index < 64 && self.0 >> index & 1 != 0
+    pub const fn shift(&mut self) -> bool {
+        let has_first = self.0 & 1 != 0;
+        // The last bit stays.
+        self.0 >>= 1;
+        has_first
     }
 
     /// Whether there are none.
@@ -89,7 +98,7 @@ impl Parameters {
 
     fn add(&mut self, token: &Token<'_>) {
         let number = token.text.get(1..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
-        self.0 |= number.and_then(|number| 1_u64.checked_shl(number.checked_sub(1)?)).unwrap_or_default();
+        self.0 |= number.and_then(|number| 1_i64.checked_shl(number.checked_sub(1)?.min(63))).unwrap_or_default();
     }
 }
 

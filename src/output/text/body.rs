@@ -16,7 +16,7 @@ use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
-use crate::pg::text::{Excerpt, Secret, Sql, Text};
+use crate::pg::text::{Excerpt, KeptText, Secret, Sql, Text};
 use crate::redaction::Redaction;
 use crate::value::copy::CopyRow;
 
@@ -416,11 +416,11 @@ fn result_format(line: &mut Line<'_>, format: Option<Format>) -> io::Result<()> 
 }
 
 /// A name and its value.
-struct Pair<'a>(Text<'a>, Text<'a>);
+struct Pair<'a>(Text<'a>, KeptText<'a>);
 
 impl fmt::Display for Pair<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", Name(self.0), Word(self.1))
+        write!(f, "{}={}", Name(self.0), Word(self.1.get()))
     }
 }
 
