@@ -294,6 +294,15 @@ impl RoleStatement {
     }
 }
 
+/// How far constants are secrets.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// To the parenthesis that closes.
+    Parenthesis,
+    /// To the end of the statement; or, where one is given, in this argument behind the first alone.
+    Statement(Option<usize>),
+}
+
 /// What joins a name and its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Joint {
@@ -379,10 +388,13 @@ impl<'a> Around<'a> {
             && self.byte(at) == Some(b'(')
             && (is_password || word.to_ascii_lowercase().ends_with(b"credentials"))
         {
-            return self.constants(at, false, found);
+            return self.constants(at, Extent::Parenthesis, found);
         }
         if self.byte(at) == Some(b'$') && is_strong {
             self.parameter(at, found);
+        }
+        if is_strong && let Some(at) = self.behind_type(at) {
+            return self.value(at, 0, found);
         }
         if is_password {
             self.password(hint, string, at, found)?;
@@ -395,12 +407,33 @@ impl<'a> Around<'a> {
         word.ends_with(b"password") || word.ends_with(b"passwd")
     }
 
+    /// Where the value of a variable or a column is that a type, which begins at a byte, says it has: `password text := 'x'`.
+    fn behind_type(&mut self, at: usize) -> Option<usize> {
+        /// More tokens than a type has, with CONSTANT and NOT NULL.
+        const LONGEST: usize = 16;
+        let mut tokens = Lexer::new(self.sql).starting_at(at).filter(|token| !token.is_blank()).take(LONGEST);
+        let sign = tokens.find(|token| {
+            let is_part = matches!(token.kind, Kind::Word | Kind::Number | Kind::QuotedWord)
+                || b"()[].".contains(&self.byte(token.start).unwrap_or_default());
+            !is_part || token.is_word("default")
+        })?;
+        if !sign.is(":=") && !sign.is_word("default") {
+            return None;
+        }
+        self.skip_blank(sign.end())
+    }
+
     /// What is behind PASSWORD, and no constant.
     fn password(&mut self, hint: Hint, string: Option<Token<'a>>, at: usize, found: &mut Found<'a>) -> Option<()> {
         if let Some(string) = string
             && self.is_to_be_continued(hint, string)
         {
-            return self.constants(string.end(), true, found);
+            let is_format = self.sql.get(hint.end..inside_end(string))?.trim_ascii_start().strip_prefix(b"%");
+            let text = self.sql.get(string.start..hint.end)?;
+            let argument = is_format
+                .filter(|spec| !spec.first().is_some_and(u8::is_ascii_digit))
+                .and_then(|_| argument_of_format(text));
+            return self.constants(string.end(), Extent::Statement(argument), found);
         }
         if !self.role.is_at(self.sql, hint.start) || self.byte(at).is_none_or(|b| b";,)".contains(&b)) {
             return Some(());
@@ -447,15 +480,15 @@ impl<'a> Around<'a> {
         }
         if bare == u8::MAX {
             // An argument: it may be put together.
-            return self.constants(at, false, found);
+            return self.constants(at, Extent::Parenthesis, found);
         }
         if self.byte(at) == Some(b'(') {
-            return self.constants(at, false, found);
+            return self.constants(at, Extent::Parenthesis, found);
         }
         let call =
             at + self.sql.get(at..)?.iter().take(2 * LONGEST_NAME).take_while(|b| is_word(**b) || **b == b'.').count();
         if call > at && self.byte(self.blanks(call)) == Some(b'(') {
-            return self.constants(self.blanks(call), false, found);
+            return self.constants(self.blanks(call), Extent::Parenthesis, found);
         }
         if bare == 0 {
             return Some(());
@@ -476,19 +509,28 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// All constants and parameters from a byte on: to the parenthesis that closes, or where that is wanted, to the end of the
-    /// statement.
-    fn constants(&mut self, from: usize, to_semicolon: bool, found: &mut Found<'a>) -> Option<()> {
-        let mut depth = 0_usize;
+    /// All constants and parameters from a byte on.
+    fn constants(&mut self, from: usize, extent: Extent, found: &mut Found<'a>) -> Option<()> {
+        let (to_semicolon, argument) = match extent {
+            Extent::Parenthesis => (false, None),
+            Extent::Statement(argument) => (true, argument),
+        };
+        let (mut depth, mut commas) = (0_usize, 0_usize);
         for token in Lexer::new(self.sql).starting_at(from) {
             self.patience = self.patience.checked_sub(token.text.len())?;
             if token.is("(") {
                 depth += 1;
             } else if token.is(")") {
+                if depth == 0 && argument.is_some() {
+                    break;
+                }
                 depth = depth.saturating_sub(1);
                 if depth == 0 && !to_semicolon {
                     break;
                 }
+            } else if token.is(",") && depth == 0 && argument.is_some() {
+                commas += 1;
+            } else if argument.is_some_and(|argument| argument != commas) {
             } else if token.is(";") || (token.is(",") && depth == 0 && !to_semicolon) {
                 break;
             } else if token.kind == Kind::Text {
@@ -726,6 +768,19 @@ fn strip_last_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
 fn begins_statement(before: &[u8]) -> bool {
     let before = before.trim_ascii_end();
     matches!(before.last(), None | Some(b';' | b'$')) || strip_last_word(before, "system").is_some()
+}
+
+/// Which argument of `format` takes the place of the `%L` behind a text: `%2$L` says it itself. Nothing where there is none.
+fn argument_of_format(text: &[u8]) -> Option<usize> {
+    let rest =
+        text.iter().enumerate().filter(|(at, b)| **b == b'%' && text.get(at + 1).is_some_and(|b| b"sIL-".contains(b)));
+    let before = rest.count();
+    // Positions that are named are no order.
+    if memchr::memmem::find(text, b"$s").or_else(|| memchr::memmem::find(text, b"$I")).is_some() {
+        None
+    } else {
+        Some(before + 1)
+    }
 }
 
 /// Whether a key of a connection string is the path of a file.

@@ -6,6 +6,7 @@
 
 mod agree;
 mod captures;
+mod cases_secrets;
 mod cli;
 mod command;
 mod contract;

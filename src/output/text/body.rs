@@ -363,6 +363,12 @@ struct Row<'a>(CopyRow<'a>, Redaction);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(json) = self.0.json() {
+            return match self.1.shape(0, self.0.as_bytes()) {
+                Some(shape) => write!(f, "{shape}"),
+                None => write!(f, "{}", Prose(json.as_bytes(), COPY)),
+            };
+        }
         for (number, field) in self.0.fields().enumerate() {
             f.write_str(if number == 0 { "(" } else { ", " })?;
             if number == FIELDS {

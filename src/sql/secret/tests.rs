@@ -196,6 +196,14 @@ fn what_stands_in_place_of_a_constant_is_masked() {
             "UPDATE users SET password=crypt('x', gen_salt('bf')), name = 'y'",
             "UPDATE users SET password=crypt('***', gen_salt('***')), name = 'y'",
         ),
+        (
+            "DO $$ DECLARE v_password CONSTANT varchar(20) := 'x'; BEGIN END $$",
+            "DO $$ DECLARE v_password CONSTANT varchar(20) := '***'; BEGIN END $$",
+        ),
+        (
+            "CREATE TABLE t (password text DEFAULT 'x', a text DEFAULT 'y')",
+            "CREATE TABLE t (password text DEFAULT '***', a text DEFAULT 'y')",
+        ),
         ("SELECT login(p_password => 'x', p_name => 'y')", "SELECT login(p_password => '***', p_name => 'y')"),
         ("SELECT 1 WHERE password = 'x' AND name = 'y'", "SELECT 1 WHERE password = '***' AND name = 'y'"),
     ] {
@@ -276,7 +284,7 @@ fn what_becomes_a_part_of_a_statement_is_masked() {
         ),
         (
             "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'u', 'x'); END $$",
-            "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', '***', '***'); END $$",
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'u', '***'); END $$",
             0,
         ),
         (
