@@ -30,6 +30,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     // Of the length, so that kept inputs stay what they are.
     let encoding = Encoding::named(ENCODINGS[u.len() % ENCODINGS.len()]);
     let context = Context {
+        is_authenticated: true,
         encoding,
         is_copy_torn: u.len().is_multiple_of(7),
         asked: *u.choose(&ASKED)?,

@@ -16,6 +16,7 @@ use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
 use crate::session::Session;
 use crate::session::meaning::{Meaning, Seen};
 use crate::session::shared::Shared;
+use crate::sql::secret::Parameters;
 
 impl<S: Sink> Engine<'_, S> {
     /// Decodes a frame, tells its session, and gives its line.
@@ -32,6 +33,16 @@ impl<S: Sink> Engine<'_, S> {
             watch.message(direction, frame.tag);
         }
         about.is_guessed |= frame.is_guessed;
+        // What the server repeats of a secret is masked before anyone looks at it.
+        let masked = session.masked(direction, frame, self.config.redaction);
+        let with_masked;
+        let frame = match &masked {
+            Some(body) => {
+                with_masked = Frame { body, ..*frame };
+                &with_masked
+            }
+            None => frame,
+        };
         let is_ready = if self.config.records.messages {
             self.told_frame(session, about, direction, frame, origin)
         } else {
@@ -305,7 +316,8 @@ fn columns<'a>(
         (Direction::Backend, Some(b'V')) => (dialogue.row_formats(), Types::default()),
         _ => return None,
     };
-    Some(Columns { formats, types, fields: None, settings })
+    let secrets = meaning.subject.secret_parameters();
+    Some(Columns { formats, types, fields: None, secrets, settings })
 }
 
 /// What the values of a row are.
@@ -318,5 +330,5 @@ pub(super) fn columns_of_row<'a>(
 ) -> Columns<'a> {
     let fields = shape.filter(|_| has_named_rows).map(RowShape::fields);
     let types = shape.map_or(Types::default(), RowShape::types);
-    Columns { formats, types, fields, settings: &session.facts().settings }
+    Columns { formats, types, fields, secrets: Parameters::default(), settings: &session.facts().settings }
 }

@@ -43,6 +43,7 @@ impl<S: Sink> Engine<'_, S> {
     ) -> &'i [u8] {
         while let Some(tag) = whole.next_tag() {
             let (data, count) = match (direction, tag) {
+                (Direction::Backend, b'D') if session.masks_rows() => (whole, 0),
                 (Direction::Backend, b'D') => whole.run(b'D', |_| true),
                 (_, b'd') if self.config.records.messages => whole.run(b'd', |row| session.takes_row(direction, row)),
                 (_, b'd') => whole.run(b'd', |_| true),
@@ -192,7 +193,7 @@ impl<S: Sink> Engine<'_, S> {
         let direction = Direction::Backend;
         let mut behind = whole;
         let bare = |tag, frames: &mut WholeFrames<'i>| of_type(tag, frames).filter(|(_, body)| body.is_empty());
-        let waiting = session.dialogue().waits()?;
+        let waiting = session.dialogue().waits().filter(|_| !session.masks_rows())?;
         let bound = match waiting {
             Waiting::Execution { .. } => Some(bare(b'2', &mut behind)?),
             Waiting::Query => None,

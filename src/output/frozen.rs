@@ -24,6 +24,7 @@ use crate::record::told::Columns;
 use crate::record::{Flags, QueryRecord, Record, Told, ToldData};
 use crate::redaction::Redaction;
 use crate::session::execution::Tags;
+use crate::sql::secret::Parameters;
 use crate::time::Timestamp;
 use crate::value::Settings;
 use crate::value::copy::Splitter;
@@ -133,6 +134,7 @@ struct KeptColumns {
     formats: KeptFormats,
     types: Piece,
     fields: Option<(Piece, ListShape)>,
+    secrets: Parameters,
     settings: Index,
 }
 
@@ -268,10 +270,10 @@ impl Batch {
         let sql = query.sql.as_ref().map(|QuerySql(sql)| sql.text);
         seat.subject = self.subject(seat.subject, sql, query.statement);
         let params = query.params.as_ref().map(|values| {
-            let Values { list, formats, types, settings, columns, redaction } = *values;
+            let Values { list, formats, types, settings, columns, secrets, redaction } = *values;
             let default = Settings::default();
             let settings = settings.unwrap_or(&default);
-            let columns = Columns { formats, types, fields: columns, settings };
+            let columns = Columns { formats, types, fields: columns, secrets, settings };
             let columns = self.columns_again(&mut seat, Direction::Frontend, &columns);
             (self.piece(list.as_bytes()), list.shape(), columns, redaction)
         });
@@ -412,7 +414,7 @@ impl Batch {
     }
 
     fn columns(&mut self, columns: &Columns<'_>, before: &mut Index) -> Index {
-        let Columns { formats, types, fields, settings } = *columns;
+        let Columns { formats, types, fields, secrets, settings } = *columns;
         let formats = match formats {
             Formats::Unknown => KeptFormats::Unknown,
             Formats::All(format) => KeptFormats::All(format),
@@ -423,7 +425,7 @@ impl Batch {
         if at(&self.settings, *before).is_none_or(|before| !before.is_same(settings)) {
             *before = put(&mut self.settings, settings.clone());
         }
-        put(&mut self.columns, KeptColumns { formats, types, fields, settings: *before })
+        put(&mut self.columns, KeptColumns { formats, types, fields, secrets, settings: *before })
     }
 
     fn columns_of(&self, columns: &KeptColumns) -> Columns<'_> {
@@ -435,6 +437,7 @@ impl Batch {
             },
             types: Types::from_bytes(self.get(columns.types)),
             fields: columns.fields.map(|(piece, shape)| List::from_parts(self.get(piece), shape)),
+            secrets: columns.secrets,
             settings: at(&self.settings, columns.settings).unwrap_or(&self.default_settings),
         }
     }
@@ -494,9 +497,11 @@ impl Batch {
             statement: text(statement),
             portal: text(query.portal),
             params: query.params.as_ref().and_then(|(piece, shape, columns, redaction)| {
-                let Columns { formats, types, fields, settings } = self.columns_of(at(&self.columns, *columns)?);
+                let Columns { formats, types, fields, secrets, settings } =
+                    self.columns_of(at(&self.columns, *columns)?);
+                let settings = Some(settings);
                 let list = List::from_parts(self.get(*piece), *shape);
-                Some(Values { list, formats, types, settings: Some(settings), columns: fields, redaction: *redaction })
+                Some(Values { list, formats, types, settings, columns: fields, secrets, redaction: *redaction })
             }),
             command: Tags::from_bytes(self.get(query.command)),
             error: query.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),

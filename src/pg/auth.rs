@@ -2,8 +2,10 @@
 //!
 //! Sources: PostgreSQL documentation, "SASL Authentication" and "Message Formats"; RFC 5802, section 5.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::list::List;
 use super::text::{Bytea, Secret, Text};
@@ -136,7 +138,33 @@ impl<'a> SaslContinue<'a> {
     fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
         let scram = if scram { ScramServerFirst::decode(data) } else { None };
+        let redaction = if is_refusal(data) { without_secrets(redaction) } else { redaction };
         Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
+    }
+}
+
+/// Whether what a server says is why it refuses a token: an object of JSON, with what the client is to ask whom for another
+/// (RFC 7628, section 3.2.2), and nothing else.
+fn is_refusal(data: &[u8]) -> bool {
+    /// "scope (OPTIONAL)", "openid-configuration (OPTIONAL)".
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Refusal<'a> {
+        #[serde(borrow, rename = "status")]
+        _status: Cow<'a, str>,
+        #[serde(borrow, default, rename = "scope")]
+        _scope: Option<Cow<'a, str>>,
+        #[serde(borrow, default, rename = "openid-configuration")]
+        _configuration: Option<Cow<'a, str>>,
+    }
+    data.first() == Some(&b'{') && serde_json::from_slice::<Refusal<'_>>(data).is_ok()
+}
+
+/// How what is no secret is written.
+const fn without_secrets(redaction: Redaction) -> Redaction {
+    match redaction {
+        Redaction::Secrets => Redaction::Nothing,
+        other => other,
     }
 }
 
@@ -222,6 +250,8 @@ impl<'a> SaslResponse<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
         let scram = if scram { ScramClientFinal::decode(data, redaction) } else { None };
+        // The dummy response by which a client of OAUTHBEARER lets a failed exchange end (RFC 7628, section 3.2.3).
+        let redaction = if data == b"\x01" { without_secrets(redaction) } else { redaction };
         Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
     }
 }
@@ -349,6 +379,25 @@ mod tests {
         let body = b"OAUTHBEARER\0\0\0\0\x13n,,\x01auth=Bearer xyz";
         let message = SaslInitialResponse::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), r#"{"mechanism":"OAUTHBEARER","data":"***"}"#);
+    }
+
+    #[test]
+    fn why_a_token_is_refused_is_no_secret() {
+        let json = |data: &[u8], redaction| {
+            serde_json::to_string(&SaslContinue::decode(&mut Reader::new(data), false, redaction)).unwrap()
+        };
+        let refusal =
+            br#"{"status":"invalid_token","openid-configuration":"https://i.example/.well-known","scope":"a b"}"#;
+        assert!(json(refusal, Redaction::Secrets).contains("i.example"));
+        assert_eq!(json(refusal, Redaction::Values), r#"{"data":"***"}"#);
+        for other in [&br#"{"status":"ok","access_token":"x"}"#[..], b"x", b"{}", br#"{"status":"x"} x"#] {
+            assert_eq!(json(other, Redaction::Secrets), r#"{"data":"***"}"#);
+        }
+        let response = |data| {
+            serde_json::to_string(&SaslResponse::decode(&mut Reader::new(data), false, Redaction::Secrets)).unwrap()
+        };
+        assert_eq!(response(b"\x01"), r#"{"data":"\u0001"}"#);
+        assert_eq!(response(b"\x02"), r#"{"data":"***"}"#);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::text::{Bytea, Hex, Sql, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
+use crate::value;
 use crate::value::copy::{CopyField, CopyRow, Split};
 
 /// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
@@ -103,13 +104,13 @@ impl Serialize for CopyRows<'_> {
 #[derive(Default, Serialize, JsonSchema)]
 #[schemars(rename = "CopyData")]
 struct Body<'a> {
-    /// The names of the columns: the line that HEADER asks for.
+    /// The names of the columns: the line that HEADER asks for; the last, where it asks for several.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<FormattedValue<'_>>>")]
     header: Option<Row<'a>>,
     /// The rows that end in the message, where the statement tells how they are written: text as strings, `"\\x…"` in binary
     /// format, null for NULL; `{"bytes": …}` where values are not written. Objects, by the names of the columns, where these
-    /// are known and asked for.
+    /// are known and asked for; in the JSON format, as the server wrote them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Values<'_>>>")]
     rows: Option<Rows<'a>>,
@@ -162,6 +163,12 @@ struct Row<'a> {
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(json) = self.row.json() {
+            return match self.redaction.shape(0, self.row.as_bytes()) {
+                Some(shape) => shape.serialize(serializer),
+                None => value::verbatim(&json, serializer),
+            };
+        }
         let fields = self.row.fields().map(|field| RedactedField(field, self.redaction));
         // A row of another number of fields is an error, and its fields are of no columns.
         if self.keys.is_empty() || self.row.fields().count() != self.keys.len() {

@@ -210,12 +210,32 @@ const fn is_number(code: u8) -> bool {
     matches!(code, b'P' | b'p' | b'L')
 }
 
+/// What the value of a field may repeat of what a client has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quotes {
+    /// Anything: it is a text for people, or nobody knows what.
+    Anything,
+    /// A name.
+    Name,
+    /// Nothing: the server has it of its own.
+    Nothing,
+}
+
+/// What a field may repeat.
+pub(crate) const fn quotes(code: u8) -> Quotes {
+    match code {
+        code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W' => Quotes::Anything,
+        b's' | b't' | b'c' | b'd' | b'n' => Quotes::Name,
+        _ if name(code).is_some() => Quotes::Nothing,
+        _ => Quotes::Anything,
+    }
+}
+
 /// Whether the value of a field may quote data: it is a text for people, or it is not what it should be.
 fn may_quote_data(code: u8, text: Text<'_>) -> bool {
-    match code {
-        code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W' => true,
-        _ if is_number(code) => !text.0.iter().all(u8::is_ascii_digit),
-        _ => name(code).is_none(),
+    match quotes(code) {
+        Quotes::Anything => true,
+        _ => is_number(code) && !text.0.iter().all(u8::is_ascii_digit),
     }
 }
 

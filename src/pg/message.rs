@@ -24,12 +24,15 @@ use crate::direction::Direction;
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
+use crate::sql::secret;
 
 /// What the meaning of a message depends on beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// What the last authentication request asked for.
     pub asked: Asked,
+    /// Whether it is known that the client need not show any more who it is.
+    pub is_authenticated: bool,
     /// Whether an encryption request that waits for its answer is a GSSENCRequest.
     pub gssenc: bool,
     /// The `client_encoding`.
@@ -378,8 +381,10 @@ pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) 
 pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> Excerpt<'a> {
     let is_cancel = || Reader::new(body).u32("code") == Ok(startup::code::CANCEL);
     let is_secret = match (direction, tag) {
-        (Direction::Frontend, None) => is_cancel(),
+        (Direction::Frontend, None) => is_cancel() || secret::may_have(body),
         (Direction::Frontend, Some(b'p')) | (Direction::Backend, Some(b'R' | b'K')) => true,
+        // Forks have messages of their own in which a client shows who it is.
+        (Direction::Frontend, Some(_)) => !context.is_authenticated,
         _ => false,
     };
     if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
@@ -401,11 +406,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decoded_shows_no_secret_either() {
-        let cases: [(Direction, Option<u8>, &[u8]); 5] = [
+        let cases: [(Direction, Option<u8>, &[u8]); 7] = [
             (Direction::Frontend, Some(b'p'), b"hunter2"),
             (Direction::Backend, Some(b'K'), b"\0\0\0\x01hunter2"),
             (Direction::Backend, Some(b'R'), b"\0\0\0\x05hunter2"),
             (Direction::Frontend, None, b"\x04\xd2\x16\x2ehunter2"),
+            (Direction::Frontend, Some(b'i'), b"hunter2"),
+            (Direction::Frontend, None, b"\0\x03\0\0crdb:session_revival_token_base64\0hunter2"),
             (Direction::Frontend, Some(b'Q'), b"ALTER ROLE app PASSWORD 'hunter2'"),
         ];
         let secret = "68756e74657232";

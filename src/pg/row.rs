@@ -8,10 +8,11 @@ use serde::{Serialize, Serializer};
 
 use super::keys::UniqueKeys;
 use super::list::{Decode, KeptList, List, Oid};
-use super::text::{Bytea, Rest, Text, inline_schema};
+use super::text::{Bytea, Rest, Secret, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
+use crate::sql::secret::Parameters;
 use crate::value::{self, Settings, TypedValue};
 
 /// A format code: 0 for text, 1 for binary. Written as `"text"`, `"binary"`, or the number where it is another.
@@ -397,6 +398,8 @@ pub struct Values<'a> {
     pub settings: Option<&'a Settings>,
     /// The columns that they are of, where they are to be written by name.
     pub columns: Option<List<'a, Field<'a>>>,
+    /// Which of them are secrets.
+    pub secrets: Parameters,
     /// What is not to be written of them.
     pub redaction: Redaction,
 }
@@ -404,12 +407,13 @@ pub struct Values<'a> {
 impl<'a> Values<'a> {
     /// Values of which only the formats are known.
     pub fn new(list: List<'a, Value<'a>>, formats: Formats<'a>, redaction: Redaction) -> Self {
-        Self { list, formats, types: Types::default(), settings: None, columns: None, redaction }
+        let (types, secrets) = (Types::default(), Parameters::default());
+        Self { list, formats, types, settings: None, columns: None, secrets, redaction }
     }
 
     /// The values, each with its format and type.
     pub fn iter(&self) -> FormattedValues<'a> {
-        let Self { list, formats, types, settings, redaction, .. } = *self;
+        let Self { list, formats, types, settings, secrets, redaction, .. } = *self;
         let (format, codes) = match formats {
             Formats::Unknown => (None, [].iter()),
             Formats::All(format) => (Some(format), [].iter()),
@@ -424,6 +428,7 @@ impl<'a> Values<'a> {
             settings,
             // One that may be cut off is no value of its type.
             settings_of_last: settings.filter(|_| !list.is_cut()),
+            secrets: if matches!(redaction, Redaction::Secrets) { secrets } else { Parameters::default() },
             redaction,
         }
     }
@@ -440,6 +445,7 @@ pub struct FormattedValues<'a> {
     types: slice::Iter<'a, [u8; 4]>,
     settings: Option<&'a Settings>,
     settings_of_last: Option<&'a Settings>,
+    secrets: Parameters,
     redaction: Redaction,
 }
 
@@ -449,14 +455,16 @@ impl<'a> Iterator for FormattedValues<'a> {
     #[inline]
     fn next(&mut self) -> Option<FormattedValue<'a>> {
         self.left = self.left.checked_sub(1)?;
-        Some(FormattedValue {
+        let is_secret = self.secrets.shift();
+        let value = FormattedValue {
             value: Value::decode(&mut self.reader).ok()?,
             format: self.codes.next().map_or(self.format, |code| Some(Format(i16::from_be_bytes(*code)))),
             type_oid: self.types.next().map_or(0, |oid| u32::from_be_bytes(*oid)),
             settings: if self.left == 0 { self.settings_of_last } else { self.settings },
             encoding: self.reader.encoding(),
             redaction: self.redaction,
-        })
+        };
+        Some(if is_secret { value.masked() } else { value })
     }
 }
 
@@ -503,6 +511,18 @@ impl<'a> FormattedValue<'a> {
     /// A value of which only the format is known.
     pub const fn new(value: Value<'a>, format: Option<Format>, encoding: Encoding, redaction: Redaction) -> Self {
         Self { value, format, type_oid: 0, settings: None, encoding, redaction }
+    }
+
+    /// `***` in its place, where it is not NULL.
+    #[cold]
+    const fn masked(self) -> Self {
+        match self.value.0 {
+            Some(_) => {
+                let value = Value(Some(Secret::MASK.as_bytes()));
+                Self { value, format: Some(Format::TEXT), type_oid: 0, ..self }
+            }
+            None => self,
+        }
     }
 
     /// What stands in its place, where values are not written and it is not NULL.

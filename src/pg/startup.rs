@@ -11,9 +11,11 @@ use serde::{Serialize, Serializer};
 
 use super::keys::UniqueKeys;
 use super::list::{Decode, List};
-use super::text::{Secret, Text, inline_schema};
+use super::text::{KeptText, Secret, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
+use crate::sql::names::is_secret_name;
+use crate::sql::secret;
 
 /// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
 pub mod code {
@@ -204,7 +206,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// The names and values, as they are written.
-    pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, KeptText<'a>)> + use<'a> {
         let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
         let Self { is_fixed, redaction, .. } = *self;
         let mut fixed = FIXED.iter();
@@ -221,8 +223,10 @@ impl<'a> Parameters<'a> {
                 } else {
                     (reader.cstr("parameter name").ok()?, reader.cstr("parameter value").ok()?)
                 };
-                let (name, value) = (Text::utf8(name), Text::utf8(value));
-                return Some((name, setting(name, value, redaction)));
+                let name = Text::utf8(name);
+                let shown = setting(name, Text::utf8(value), redaction);
+                let masked = if redaction.hides_secrets() { masked_options(shown) } else { None };
+                return Some((name, masked.unwrap_or_else(|| shown.kept())));
             }
             None
         })
@@ -234,7 +238,7 @@ impl Serialize for Parameters<'_> {
         let mut map = serializer.serialize_map(None)?;
         let mut keys = UniqueKeys::default();
         for (name, value) in self.iter() {
-            map.serialize_entry(&*keys.next(name), &value)?;
+            map.serialize_entry(&*keys.next(name), &value.get())?;
         }
         map.end()
     }
@@ -379,7 +383,40 @@ const PLAIN_SETTINGS: [&str; 18] = [
 /// The value of a parameter, as it is written.
 fn setting<'a>(name: Text<'a>, value: Text<'a>, redaction: Redaction) -> Text<'a> {
     let is_plain = || PLAIN_SETTINGS.iter().any(|plain| name.0.eq_ignore_ascii_case(plain.as_bytes()));
-    if redaction.hides_values() && !is_plain() { Text::utf8(Secret::MASK.as_bytes()) } else { value }
+    let is_hidden = redaction.hides_values() && !is_plain() || redaction.hides_secrets() && is_secret_name(name.0);
+    if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { value }
+}
+
+/// The value of a parameter that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL
+/// may have.
+fn masked_options(value: Text<'_>) -> Option<KeptText<'static>> {
+    if !secret::may_have(value.0) {
+        return None;
+    }
+    let mut masked = Vec::with_capacity(value.0.len());
+    let mut rest = value.0;
+    while !rest.is_empty() {
+        // A backslash takes the meaning from the space behind it.
+        let mut is_escaped = false;
+        let is_end = |b: &u8| {
+            let was_escaped = is_escaped;
+            is_escaped = !was_escaped && *b == b'\\';
+            b.is_ascii_whitespace() && !was_escaped
+        };
+        let len = rest.iter().position(is_end).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at_checked(len)?;
+        match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at + 1)) {
+            Some((name, value)) if is_secret_name(name.strip_suffix(b"=")?) && !value.is_empty() => {
+                masked.extend_from_slice(name);
+                masked.extend_from_slice(Secret::MASK.as_bytes());
+            }
+            _ => masked.extend_from_slice(word),
+        }
+        masked.extend_from_slice(behind.get(..1).unwrap_or_default());
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    let masked = secret::mask(&masked).into_owned();
+    Some(Text(&masked, value.1).kept().into_owned())
 }
 
 #[cfg(test)]
@@ -472,6 +509,23 @@ mod tests {
         for bytes in others {
             assert_eq!(look(&bytes), Look::Other, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_named_like_a_secret_is_masked() {
+        let body = b"\0\x03\0\0user\0app\0crdb:session_revival_token_base64\0x\0API_KEY\0x\0options\0\
+            -c app.token=x\\ y -c search_path=a --jwt_secret=x -capp.key=x\0database\0postgres://u:x@h/d\0\0";
+        let message = StartupMessage::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
+        assert_eq!(
+            serde_json::to_string(&message.parameters).unwrap(),
+            concat!(
+                r#"{"user":"app","crdb:session_revival_token_base64":"***","API_KEY":"***","#,
+                r#""options":"-c app.token=*** -c search_path=a --jwt_secret=*** -capp.key=***","#,
+                r#""database":"postgres://u:***@h/d"}"#
+            )
+        );
+        let message = StartupMessage::decode(&mut Reader::new(body), Redaction::Nothing).unwrap();
+        assert!(!serde_json::to_string(&message).unwrap().contains("***"));
     }
 
     #[test]

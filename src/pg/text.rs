@@ -152,7 +152,9 @@ impl<'a> Sql<'a> {
             // What is certain depends on more than the form.
             return Form { fingerprint: redacted.fingerprint, shows_numbers: true };
         }
-        normalize_into(self.text.0, normalized)
+        // A secret need not be where a constant is.
+        let sql = if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) };
+        normalize_into(&sql, normalized)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pg::list::List;
 use crate::pg::message::{self, Context, Decoded, Message};
 use crate::pg::row::{Field, Formats, Types};
 use crate::pg::text::{Sql, Text};
+use crate::sql::secret::Parameters;
 use crate::time::Timestamp;
 use crate::value::Settings;
 
@@ -76,6 +77,8 @@ pub struct Columns<'a> {
     pub types: Types<'a>,
     /// The columns of a row, where it is to be written by their names.
     pub fields: Option<List<'a, Field<'a>>>,
+    /// Which of the values of parameters are secrets.
+    pub secrets: Parameters,
     /// How values are written.
     pub settings: &'a Settings,
 }
@@ -219,13 +222,17 @@ impl<'a> Columns<'a> {
         is_same_list
             && self.formats == other.formats
             && self.types.as_bytes() == other.types.as_bytes()
+            && self.secrets == other.secrets
             && self.settings.is_same(other.settings)
     }
 
     fn complete(&self, message: &mut Message<'a>, flags: &mut Flags) {
-        let Self { formats, types, fields, settings } = *self;
+        let Self { formats, types, fields, secrets, settings } = *self;
         match message {
-            Message::Bind(bind) => (bind.parameters.types, bind.parameters.settings) = (types, Some(settings)),
+            Message::Bind(bind) => {
+                (bind.parameters.types, bind.parameters.settings) = (types, Some(settings));
+                bind.parameters.secrets = secrets;
+            }
             Message::DataRow(row) => {
                 let values = &mut row.values;
                 (values.formats, values.types, values.columns) = (formats, types, fields);

@@ -198,6 +198,9 @@ impl Rows {
     /// Takes the names of the columns from the header, where the statement has none.
     fn take_header(&mut self, data: &[u8], budget: &Budget) {
         let Some(header) = self.splitter.split(data).header().filter(|_| self.keys.is_empty()) else { return };
+        if !self.splitter.split(data).has_names() {
+            return;
+        }
         let fields: Vec<_> = header.fields().take(MAX_COLUMNS + 1).collect();
         let encoding = self.splitter.split(data).encoding();
         let names = fields.iter().map(|field| Text(field.bytes.as_deref().unwrap_or_default(), encoding));

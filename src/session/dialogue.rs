@@ -103,6 +103,11 @@ impl Dialogue {
         self.violation
     }
 
+    /// Whether requests wait for replies.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// How many requests were sent that execute something.
     pub const fn queries(&self) -> u64 {
         self.queries

@@ -162,6 +162,7 @@ impl Facts {
         // Of one that is cut off, the last value may be half of another.
         let whole = startup.parameters.iter().count().saturating_sub(is_cut.into());
         for (name, value) in startup.parameters.iter().take(whole) {
+            let value = value.get();
             self.settings.parameter(name.0, value.0);
             let kept = || (value.0.len() <= MAX_VALUE).then(|| value.kept().into_owned());
             match name.0 {
@@ -282,6 +283,11 @@ impl Facts {
             (false, None) => Metadata::Possible,
             (false, Some(_)) => Metadata::None,
         }
+    }
+
+    /// Whether AuthenticationOk was seen.
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticated_at.is_some()
     }
 
     /// Microseconds from StartupMessage to AuthenticationOk.

@@ -7,6 +7,7 @@ use super::statements::{Portal, Statement};
 use crate::pg::message::Message;
 use crate::pg::row::Types;
 use crate::pg::text::Text;
+use crate::sql::secret::Parameters;
 use crate::time::Timestamp;
 
 /// A message, as the session looks at it.
@@ -72,6 +73,8 @@ pub struct Meaning {
     pub target: Option<u64>,
     /// Whether with it the session is ready for its first request.
     pub is_ready: bool,
+    /// Whether there is, or may be, a secret in its SQL, or among its values.
+    pub has_secrets: bool,
 }
 
 /// What a request speaks of.
@@ -117,6 +120,11 @@ impl Subject {
     /// The types of the parameters of a Bind, as far as they are known.
     pub fn parameter_types(&self) -> Types<'_> {
         if let Self::Portal(portal) = self { portal.parameter_types() } else { Types::default() }
+    }
+
+    /// Which of the parameters of a Bind are secrets.
+    pub fn secret_parameters(&self) -> Parameters {
+        if let Self::Portal(portal) = self { portal.secret_parameters() } else { Parameters::default() }
     }
 
     /// The name of the statement, where it is known.

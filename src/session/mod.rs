@@ -23,6 +23,7 @@ use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::extended::Bind;
+use crate::pg::frame::Frame;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::query::Query;
@@ -43,6 +44,7 @@ pub mod opening;
 pub mod pending;
 pub mod pool;
 mod request;
+mod secrets;
 pub mod shared;
 pub mod statements;
 pub mod texts;
@@ -55,6 +57,7 @@ use copy::Copying;
 use dialogue::Dialogue;
 use facts::Facts;
 use meaning::{Meaning, Seen, Subject};
+use secrets::Secrets;
 use shared::Shared;
 use together::Replies;
 
@@ -136,6 +139,8 @@ pub struct Session {
     copying: Copying,
     dialogue: Dialogue,
     facts: Facts,
+    /// The secrets that it has sent, where it has sent any.
+    secrets: Option<Box<Secrets>>,
 }
 
 impl Session {
@@ -165,6 +170,7 @@ impl Session {
             copying: Copying::default(),
             dialogue,
             facts: Facts::default(),
+            secrets: None,
         }
     }
 
@@ -314,6 +320,7 @@ impl Session {
     pub fn context(&self, redaction: Redaction) -> Context {
         Context {
             asked: self.asked,
+            is_authenticated: self.has_been_ready || self.facts.is_authenticated(),
             gssenc: self.owed[0].is_some_and(|owed| owed.encryption == Encryption::Gssapi),
             encoding: self.facts.encoding(),
             copy_format: self.copying.format(),
@@ -364,8 +371,51 @@ impl Session {
                     self.copying.request();
                 }
                 self.dialogue.request(tag, seen, shared, meaning);
+                if meaning.has_secrets {
+                    self.learn(seen.message, seen.is_cut, meaning);
+                }
             }
         }
+    }
+
+    /// Remembers the secrets in a request.
+    #[cold]
+    fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, meaning: &Meaning) {
+        let secrets = self.secrets.get_or_insert_default();
+        match message {
+            Some(Message::Query(query)) => secrets.learn(query.query.text, is_cut),
+            Some(Message::Parse(parse)) => secrets.learn(parse.query.text, is_cut),
+            Some(Message::Bind(bind)) => {
+                let mut are_secrets = meaning.subject.secret_parameters();
+                for value in bind.parameters.list.iter() {
+                    if let (true, Some(value)) = (are_secrets.shift(), value.0) {
+                        secrets.learn_value(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The body of a message of the server without the secrets of the session, where it repeats them: errors and notices; of a
+    /// request with a secret also its rows.
+    #[inline(always)]
+    pub fn masked(&self, direction: Direction, frame: &Frame<'_>, redaction: Redaction) -> Option<Vec<u8>> {
+        let secrets = self.secrets.as_deref().filter(|_| redaction.hides_secrets())?;
+        if direction == Direction::Frontend {
+            return None;
+        }
+        let is_cut = frame.missing > 0 || !frame.damage.is_empty();
+        match frame.tag? {
+            b'E' | b'N' => secrets.mask_fields(frame.body, self.facts.encoding(), is_cut),
+            b'D' if secrets.is_current() => secrets.mask_row(frame.body, is_cut),
+            _ => None,
+        }
+    }
+
+    /// Whether rows that come now may repeat a secret.
+    pub fn masks_rows(&self) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.is_current())
     }
 
     /// Takes Bind, Describe of its portal where that `is_described`, Execute and Sync, as [`Dialogue::execute`] does.
@@ -377,7 +427,12 @@ impl Session {
         shared: &mut Shared,
         meaning: &mut Meaning,
     ) -> bool {
-        self.dialogue.execute(bind, is_described, seen, shared, meaning) && self.has_taken(seen)
+        let is_taken = self.dialogue.execute(bind, is_described, seen, shared, meaning);
+        if is_taken && self.dialogue.has_exchanged_secrets() {
+            meaning.subject = self.dialogue.exchanged();
+            self.learn(Some(&Message::Bind(bind.clone())), false, meaning);
+        }
+        is_taken && self.has_taken(seen)
     }
 
     /// Takes a simple query, as [`Dialogue::query`] does.
@@ -543,6 +598,12 @@ impl Session {
             return;
         }
         self.dialogue.reply(tag, seen, shared, meaning);
+        if tag == b'Z'
+            && let Some(secrets) = &mut self.secrets
+            && !self.dialogue.has_pending()
+        {
+            secrets.end_request();
+        }
     }
 
     /// Whether what the client sends to show who it is may come before the server has said how it is to do that.

@@ -13,6 +13,7 @@ use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::text::KeptText;
+use crate::sql::secret;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
@@ -88,6 +89,7 @@ impl Taken<'_> {
         let statement = self.statements.parse(self.kept, parse, is_cut, is_next);
         Self::send(self.place, &mut self.statements.prepared, statement.name().0, Some(Arc::clone(&statement)));
         self.statements.make_room(self.kept);
+        self.meaning.has_secrets = statement.has_secrets();
         if let Some(execution) = &mut self.execution {
             execution.statement = Some(Arc::clone(&statement));
         }
@@ -99,6 +101,7 @@ impl Taken<'_> {
         self.meaning.subject = Subject::Portal(Arc::clone(&portal));
         Self::send(self.place, &mut self.statements.portals, portal.name().0, Some(Arc::clone(&portal)));
         self.statements.make_room(self.kept);
+        self.meaning.has_secrets = !portal.secret_parameters().is_empty();
         if let Some(execution) = &mut self.execution {
             execution.is_midstream |= portal.is_statement_unknown();
             execution.portal = Some(Arc::clone(&portal));
@@ -158,6 +161,8 @@ impl Taken<'_> {
         Self::send(self.place, &mut self.statements.prepared, b"", None);
         Self::send(self.place, &mut self.statements.portals, b"", None);
         let sql = if let Some(Message::Query(query)) = message { Some(query.query.text) } else { None };
+        self.meaning.has_secrets =
+            sql.is_some_and(|sql| secret::may_have(sql.0) || is_cut && secret::may_have_had(sql.0));
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Simple);
             if let Some(sql) = sql {

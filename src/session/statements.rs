@@ -15,6 +15,7 @@ use crate::pg::query::FunctionCall;
 use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
 use crate::pg::text::{KeptText, Text};
 use crate::redaction::Redaction;
+use crate::sql::secret::{self, Parameters};
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -42,10 +43,22 @@ pub struct Statement {
     /// The one that had the name before, with the same SQL and the same declared types, which the server has described in the same
     /// age. Drivers that keep no statements describe one, and parse it again to execute it.
     same: Option<Arc<Statement>>,
+    has_secrets: bool,
+    secret_parameters: Parameters,
     share: Option<Share>,
 }
 
 impl Statement {
+    /// Whether there is, or may be, a secret in its SQL.
+    pub const fn has_secrets(&self) -> bool {
+        self.has_secrets
+    }
+
+    /// Which of its parameters are secrets.
+    pub const fn secret_parameters(&self) -> Parameters {
+        self.secret_parameters
+    }
+
     /// Its name; empty for the unnamed one.
     pub fn name(&self) -> Text<'_> {
         self.name.get()
@@ -76,6 +89,15 @@ impl Statement {
         // One that has another stands for nothing itself, so that they are no chain.
         let described = before.same.as_ref().map_or(&before, |same| same);
         (described.described_in.get() == Some(&age)).then(|| Arc::clone(described))
+    }
+}
+
+/// Whether there may be secrets in SQL, and which of its parameters are.
+fn secrets(sql: Text<'_>, is_cut: bool) -> (bool, Parameters) {
+    if secret::may_have(sql.0) {
+        (true, secret::find(&sql.kept()).parameters)
+    } else {
+        (is_cut && secret::may_have_had(sql.0), Parameters::default())
     }
 }
 
@@ -126,7 +148,12 @@ impl Portal {
         }
         let formats = Formats::from_codes(self.parameter_formats.get());
         let values = Values::new(self.parameters.get(), formats, redaction);
-        Some(Values { types: self.parameter_types(), ..values })
+        Some(Values { types: self.parameter_types(), secrets: self.secret_parameters(), ..values })
+    }
+
+    /// Which of its parameters are secrets, as far as it is known.
+    pub fn secret_parameters(&self) -> Parameters {
+        self.statement.as_ref().map_or(Parameters::default(), |statement| statement.secret_parameters)
     }
 
     /// The types of its parameters, as far as they are known.
@@ -211,6 +238,7 @@ impl Statements {
         let share = self.room(size);
         let before = if is_next { self.prepared.get(&name).get().cloned() } else { None };
         let same = before.and_then(|before| Statement::described(before, text, parse, self.age));
+        let (has_secrets, secret_parameters) = secrets(parse.query.text, is_cut);
         kept.statements.fill(|statement| {
             statement.name.set(name.get());
             statement.text = text;
@@ -218,6 +246,7 @@ impl Statements {
             statement.row.take();
             statement.described_in.take();
             statement.same = same;
+            (statement.has_secrets, statement.secret_parameters) = (has_secrets, secret_parameters);
             statement.declared.clear();
             if share.is_some() {
                 statement.declared.keep(&parse.parameter_types);
@@ -396,7 +425,10 @@ impl Statements {
     pub(super) fn prepare(&mut self, kept: &mut Kept, name: Text<'_>, sql: Text<'_>) {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
-        let statement = Statement { name: name.clone(), text: kept.texts.keep(sql), share, ..Statement::default() };
+        let text = kept.texts.keep(sql);
+        let (has_secrets, secret_parameters) = secrets(sql, false);
+        let statement =
+            Statement { name: name.clone(), text, has_secrets, secret_parameters, share, ..Statement::default() };
         self.prepared.establish(&name, Arc::new(statement));
         self.make_room(kept);
     }

@@ -17,6 +17,7 @@ use super::statements::{Portal, Row};
 use crate::pg::extended::Bind;
 use crate::pg::query::{CommandComplete, Query, ReadyForQuery, TransactionStatus};
 use crate::pg::row::{Formats, RowDescription, RowShape};
+use crate::sql::secret;
 use crate::time::Timestamp;
 
 /// Requests of one execution, which wait for their replies, and nothing else does.
@@ -140,8 +141,8 @@ impl Dialogue {
         true
     }
 
-    /// Takes a simple query that does nothing to names, and does not copy. False, and nothing is taken, where it may, or where
-    /// other requests are under way.
+    /// Takes a simple query that does nothing to names, does not copy, and has no secrets. False, and nothing is taken, where it
+    /// may, or where other requests are under way.
     pub fn query(
         &mut self,
         query: &Query<'_>,
@@ -150,7 +151,7 @@ impl Dialogue {
         meaning: &mut Meaning,
     ) -> bool {
         let sql = query.query.text;
-        if !self.is_idle() || effects::is_needed(sql.0) {
+        if !self.is_idle() || effects::is_needed(sql.0) || secret::may_have(sql.0) {
             return false;
         }
         self.begin(QUERY, Protocol::Simple, seen, shared, meaning, |execution, dialogue| {
@@ -186,6 +187,12 @@ impl Dialogue {
     pub fn exchanged(&self) -> Subject {
         let portal = self.exchange.as_ref().and_then(Exchange::portal);
         portal.map_or(Subject::Nothing, |portal| Subject::Portal(Arc::clone(portal)))
+    }
+
+    /// Whether the values of their parameters are secrets.
+    pub fn has_exchanged_secrets(&self) -> bool {
+        let portal = self.exchange.as_ref().and_then(Exchange::portal);
+        portal.is_some_and(|portal| !portal.secret_parameters().is_empty())
     }
 
     /// Has requests wait one by one that were taken at once: something else comes than all of their replies.

@@ -33,6 +33,89 @@ pub fn name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     }
 }
 
+/// What a constant stands for, as well as it can be told, also where it has no end, where it has codes of characters in it, and
+/// where it is several pieces: all of them, one behind the other. Nothing where that is what is written.
+pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if let Some(delimiter) = super::lexer::dollar_delimiter(written) {
+        let inside = written.strip_prefix(delimiter)?;
+        return Some(Cow::Borrowed(inside.strip_suffix(delimiter).unwrap_or(inside)));
+    }
+    let first = memchr::memchr(b'\'', written)?;
+    let is_unicode = matches!(written, [b'u' | b'U', b'&', ..]);
+    let mut value = Vec::with_capacity(written.len());
+    let mut rest = written.get(first + 1..)?;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        match byte {
+            b'\'' => match behind {
+                [b'\'', behind @ ..] => {
+                    value.push(b'\'');
+                    rest = behind;
+                }
+                // Another piece may follow.
+                _ => match memchr::memchr(b'\'', behind) {
+                    Some(next) => rest = behind.get(next + 1..)?,
+                    None => break,
+                },
+            },
+            b'\\' => rest = unescape_one(behind, is_unicode, &mut value),
+            other => value.push(*other),
+        }
+    }
+    Some(Cow::Owned(value))
+}
+
+/// Undoes what follows a backslash, in `U&'…'` where it `is_unicode`, else in `E'…'`. Gives what is behind it.
+fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> &'a [u8] {
+    let coded = |from: usize, most: usize, radix: u32| {
+        let digits = behind.get(from..).unwrap_or_default();
+        let len = digits.iter().take(most).take_while(|b| char::from(**b).is_digit(radix)).count();
+        let number =
+            std::str::from_utf8(digits.get(..len)?).ok().and_then(|digits| u32::from_str_radix(digits, radix).ok());
+        Some((number?, behind.get(from + len..)?))
+    };
+    let (code, is_character) = match behind.first() {
+        Some(b'+') if is_unicode => (coded(1, 6, 16), true),
+        Some(b) if is_unicode && b.is_ascii_hexdigit() => (coded(0, 4, 16), true),
+        Some(b'u') => (coded(1, 4, 16), true),
+        Some(b'U') => (coded(1, 8, 16), true),
+        Some(b'x') => (coded(1, 2, 16), false),
+        Some(b'0'..=b'7') => (coded(0, 3, 8), false),
+        _ => (None, false),
+    };
+    if let Some((number, behind)) = code {
+        match char::from_u32(number).filter(|_| is_character) {
+            Some(character) => value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => value.push(number as u8),
+        }
+        return behind;
+    }
+    let Some((first, behind)) = behind.split_first() else { return behind };
+    value.push(match first {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        other => *other,
+    });
+    behind
+}
+
+/// A constant or a name without its prefix and quotes.
+pub fn without_quotes(written: &[u8]) -> &[u8] {
+    if let Some(delimiter) = super::lexer::dollar_delimiter(written) {
+        let inside = written.strip_prefix(delimiter).unwrap_or(written);
+        return inside.strip_suffix(delimiter).unwrap_or(inside);
+    }
+    let rest = match written {
+        [b'e' | b'E' | b'n' | b'N', b'\'', ..] => written.get(1..),
+        [b'u' | b'U', b'&', b'\'' | b'"', ..] => written.get(2..),
+        _ => None,
+    };
+    rest.unwrap_or(written)
+}
+
 fn inside(quoted: &[u8], quote: u8) -> Option<&[u8]> {
     quoted.strip_prefix(&[quote])?.strip_suffix(&[quote])
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of that; [`skeleton`] tells
 //!   which texts have the same.
+//! - [`names`]: which names are those of secrets.
 //! - [`redact`]: the normal form of what is certain, without anything that may be data; [`secret`]: passwords masked.
 //! - [`statement`]: the statements of a text, and what those that change a session say.
 //!
@@ -13,6 +14,7 @@
 mod keyword;
 pub mod lexer;
 pub mod literal;
+pub mod names;
 pub mod normalize;
 pub mod redact;
 pub mod secret;

@@ -7,8 +7,6 @@
 //! server may have `standard_conforming_strings = off`, or `client_encoding` may have bytes that look like a backslash. From
 //! the first constant that is uncertain on, all of the text is masked by one `***`.
 
-use std::borrow::Cow;
-
 use super::lexer::{Kind, Lexer, Token, is_word};
 use super::normalize::{Normalized, normalize};
 use super::secret::{self, MASK};
@@ -16,11 +14,8 @@ use super::secret::{self, MASK};
 /// The normal form of a text, with `***` for all that is uncertain. The fingerprint is that of what is certain.
 pub fn redact(sql: &[u8]) -> Normalized {
     let certain = certain_len(sql);
-    let mut normalized = normalize(sql.get(..certain).unwrap_or(sql));
-    // What is no SQL may have a secret where no constant is: a connection URI.
-    if let Cow::Owned(masked) = secret::mask(&normalized.text) {
-        normalized.text = masked.into();
-    }
+    // A secret need not be where a constant is, and in what is no SQL it may be in a connection URI.
+    let mut normalized = normalize(&secret::mask(sql.get(..certain).unwrap_or(sql)));
     if certain < sql.len() {
         let space: &[u8] = if normalized.text.is_empty() { b"" } else { b" " };
         normalized.text = [&normalized.text, space, MASK.as_bytes()].concat().into();

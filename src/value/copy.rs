@@ -43,6 +43,14 @@ impl<'a> CopyRow<'a> {
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// The row as JSON, in one line and without white space, where it is in that format and is what it should be.
+    pub fn json(&self) -> Option<Cow<'a, str>> {
+        if self.options.format != CopyFormat::Json {
+            return None;
+        }
+        super::json::object(self.encoding.decode(self.bytes)?)
+    }
 }
 
 /// A field of a row, written as what a value of an unknown type is.
@@ -110,6 +118,8 @@ pub struct Splitter {
     options: CopyOptions<'static>,
     encoding: Encoding,
     longest: u64,
+    /// Whether a line of its own can be the mark of the end.
+    has_mark: bool,
     /// Before the data that was pushed last.
     before: State,
     /// Behind it.
@@ -134,8 +144,8 @@ pub struct Splitter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     scanner: Scanner,
-    /// Whether what begins, or has begun, is the header.
-    is_header: bool,
+    /// How many lines of the header are left, with the one that begins, or has begun.
+    header_lines: u32,
     /// How many bytes of a row there were.
     unfinished: u64,
     /// Whether they are not kept.
@@ -150,14 +160,20 @@ impl Splitter {
     pub fn new(options: CopyOptions<'static>, settings: &Settings, longest: usize) -> Self {
         let named = |name: &[u8]| Encoding::named(std::str::from_utf8(name).unwrap_or_default());
         let encoding = options.encoding.as_deref().map_or(settings.encoding, named);
-        let is_header = options.has_header && options.format != CopyFormat::Binary;
+        let has_lines = matches!(options.format, CopyFormat::Text | CopyFormat::Csv);
+        let header_lines = if has_lines { options.header_lines } else { 0 };
+        // "\." alone on a line is a row of CSV from PostgreSQL 18 on. Where it is not known whose the server is, clients of
+        // before are those that send it.
+        let is_before_18 = settings.server_major.is_none_or(|major| major < 18);
+        let has_mark = has_lines && (options.format == CopyFormat::Text || is_before_18);
         let scanner = Scanner::new(&options, encoding);
-        let state = State { scanner, is_header, unfinished: 0, is_dropped: false };
+        let state = State { scanner, header_lines, unfinished: 0, is_dropped: false };
         let (whole, carry) = (Vec::new(), Vec::new());
         Self {
             id: SPLITTERS.fetch_add(1, Ordering::Relaxed),
             encoding,
             longest: longest as u64,
+            has_mark,
             before: state,
             state,
             is_end: false,
@@ -195,8 +211,8 @@ impl Splitter {
     /// Takes the data of a message, if that is one row and nothing else. [`Splitter::split`] finds in it what it finds in any
     /// other that was taken so, right behind it.
     pub fn push_row(&mut self, data: &[u8]) -> bool {
-        let State { scanner, is_header, unfinished, .. } = &self.state;
-        let is_row = !is_header && *unfinished == 0 && scanner.is_row(data);
+        let State { scanner, header_lines, unfinished, .. } = &self.state;
+        let is_row = *header_lines == 0 && *unfinished == 0 && scanner.is_row(data);
         if is_row {
             self.begin(true, false);
         }
@@ -244,7 +260,7 @@ impl Splitter {
 
     fn lose(&mut self) {
         self.carry.clear();
-        self.state = State { is_header: false, unfinished: 0, is_dropped: false, ..self.state };
+        self.state = State { header_lines: 0, unfinished: 0, is_dropped: false, ..self.state };
     }
 
     fn begin(&mut self, is_row: bool, is_end: bool) {
@@ -305,7 +321,7 @@ impl Splitter {
     }
 
     fn walk<'a>(&self, data: &'a [u8]) -> Walk<'a> {
-        Walk { state: self.before, rest: data, is_end: self.is_end, longest: self.longest }
+        Walk { state: self.before, rest: data, is_end: self.is_end, longest: self.longest, has_mark: self.has_mark }
     }
 }
 
@@ -327,12 +343,18 @@ impl<'a> Split<'a> {
         self.splitter.encoding
     }
 
-    /// The names of the columns, where they end in it.
+    /// The names of the columns, where they end in it: of several lines before the first row, the last.
     pub fn header(self) -> Option<CopyRow<'a>> {
-        if !self.splitter.before.is_header {
+        if self.splitter.before.header_lines == 0 {
             return None;
         }
-        self.lines().next().filter(|(_, is_header)| *is_header).map(|(row, _)| row)
+        let mut header = self.lines().take_while(|(_, header_lines)| *header_lines > 0);
+        header.find(|(_, header_lines)| *header_lines == 1).map(|(row, _)| row)
+    }
+
+    /// Whether the line before the first row is the only one, and has the names of the columns.
+    pub(crate) const fn has_names(self) -> bool {
+        self.splitter.options.header_lines == 1
     }
 
     /// The row, where it is one and nothing else.
@@ -344,13 +366,14 @@ impl<'a> Split<'a> {
 
     /// The rows that end in it. They are looked for again, so that nothing has to be kept of a message with many of them.
     pub fn rows(self) -> impl Iterator<Item = CopyRow<'a>> + use<'a> {
-        self.lines().filter(|(_, is_header)| !is_header).map(|(row, _)| row)
+        self.lines().filter(|(_, header_lines)| *header_lines == 0).map(|(row, _)| row)
     }
 
-    fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, bool)> + use<'a> {
+    /// Its lines, each with how many of the header were left with it.
+    fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, u32)> + use<'a> {
         let Self { splitter: Splitter { options, encoding, whole, is_row, .. }, data } = self;
         let row = |bytes| CopyRow { bytes, options, encoding: *encoding };
-        let mut only = self.row().map(|row| (row, false));
+        let mut only = self.row().map(|row| (row, 0));
         let mut walk = self.splitter.walk(if *is_row { &[] } else { data });
         std::iter::from_fn(move || {
             if only.is_some() {
@@ -362,7 +385,7 @@ impl<'a> Split<'a> {
                     Some(End::Row) if walk.is_mark(&step, whole) => return None,
                     Some(End::Row) if !step.is_dropped => {
                         let bytes = walk.state.scanner.without_end(step.bytes(whole));
-                        return Some((row(bytes), step.is_header));
+                        return Some((row(bytes), step.header_lines));
                     }
                     Some(End::Rest) => return None,
                     _ => {}
@@ -394,6 +417,11 @@ impl<'a> Split<'a> {
         self.splitter.state.unfinished
     }
 
+    /// Whether each row is a value of JSON.
+    pub fn is_json(self) -> bool {
+        self.splitter.options.format == CopyFormat::Json
+    }
+
     /// Whether it is in the binary format.
     pub fn is_binary(self) -> bool {
         self.splitter.options.format == CopyFormat::Binary
@@ -416,6 +444,7 @@ struct Walk<'a> {
     /// Whether nothing follows it.
     is_end: bool,
     longest: u64,
+    has_mark: bool,
 }
 
 /// A piece of the data.
@@ -426,14 +455,14 @@ struct Step<'a> {
     carried: u64,
     /// Whether they, or it, are too many to be kept.
     is_dropped: bool,
-    is_header: bool,
+    header_lines: u32,
     /// What ends with it; nothing where it goes on in the next message.
     end: Option<End>,
 }
 
 impl<'a> Walk<'a> {
     fn next(&mut self) -> Option<Step<'a>> {
-        let State { scanner, is_header, unfinished: carried, is_dropped } = &mut self.state;
+        let State { scanner, header_lines, unfinished: carried, is_dropped } = &mut self.state;
         let (length, end) = if !self.rest.is_empty() {
             scanner.scan(self.rest)
         } else if std::mem::take(&mut self.is_end) && *carried > 0 {
@@ -443,24 +472,29 @@ impl<'a> Walk<'a> {
         };
         let (piece, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
-        let mut step = Step { piece, carried: *carried, is_dropped: *is_dropped, is_header: *is_header, end };
+        let mut step = Step { piece, carried: *carried, is_dropped: *is_dropped, header_lines: *header_lines, end };
         // A row that is whole where it lies need not be kept.
         let is_to_be_kept = end.is_none() || step.carried > 0 && end == Some(End::Row);
         step.is_dropped |= is_to_be_kept && step.len() > self.longest;
         if end.is_some() {
             (*carried, *is_dropped) = (0, false);
-            *is_header &= end == Some(End::Nothing);
+            *header_lines = match end {
+                Some(End::Nothing) => *header_lines,
+                Some(End::Row) => header_lines.saturating_sub(1),
+                _ => 0,
+            };
         } else {
             (*carried, *is_dropped) = (step.len(), step.is_dropped);
         }
         Some(step)
     }
 
-    /// Whether a row that ends with a step is the mark of the end, which older clients send. In the CSV format, where it is a
-    /// row for PostgreSQL 18 and later, it cannot be told from one.
+    /// Whether a row that ends with a step is the mark of the end, which older clients send.
     fn is_mark(&self, step: &Step<'_>, whole: &[u8]) -> bool {
-        let scanner = &self.state.scanner;
-        scanner.has_mark() && scanner.without_end(step.bytes(whole)) == MARK
+        let line = step.bytes(whole);
+        let row = self.state.scanner.without_end(line);
+        // In CSV, nothing but the end of its line makes it one.
+        self.has_mark && row == MARK && (row.len() < line.len() || !self.state.scanner.has_quotes())
     }
 }
 

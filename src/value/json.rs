@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{Content, Scope};
+use super::{Content, LEVELS, Scope};
 
 /// The text as JSON, where it can be a part of a line; else as a string.
 pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> Content<'a> {
@@ -15,6 +15,14 @@ pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> Content<'a> {
         Ok(()) => Content::Json(compact(text)),
         Err(_) => Content::Text(text),
     }
+}
+
+/// The text of an object as JSON that can be a part of a line.
+pub(super) fn object(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let check = Check { levels: LEVELS }.deserialize(&mut deserializer);
+    check.and_then(|()| deserializer.end()).ok()?;
+    text.starts_with('{').then(|| compact(text))
 }
 
 /// JSON without white space between its tokens, and without a control character: a line feed would end the line that it

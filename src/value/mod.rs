@@ -388,15 +388,20 @@ impl Serialize for Content<'_> {
             Self::Uuid(uuid) => serializer.serialize_str(uuid.to_short().as_str()),
             Self::Moment(moment) => serializer.serialize_str(moment.to_short().as_str()),
             Self::Interval(interval) => serializer.serialize_str(interval.to_short().as_str()),
-            Self::Json(json) => match serde_json::from_str::<&RawValue>(json) {
-                Ok(json) => json.serialize(serializer),
-                Err(_) => serializer.serialize_str(json),
-            },
+            Self::Json(json) => verbatim(json, serializer),
             Self::Array(array) => array.serialize(serializer),
             Self::Range(range) => range.serialize(serializer),
             Self::Multirange(ranges) => ranges.serialize(serializer),
             Self::Record(record) => record.serialize(serializer),
         }
+    }
+}
+
+/// Writes JSON as it is.
+pub(crate) fn verbatim<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<&RawValue>(json) {
+        Ok(json) => json.serialize(serializer),
+        Err(_) => serializer.serialize_str(json),
     }
 }
 

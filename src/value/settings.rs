@@ -7,7 +7,8 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::encoding::Encoding;
 
-/// The parameters of a session that its values depend on: `client_encoding`, `DateStyle`, `IntervalStyle`, `TimeZone`.
+/// The parameters of a session that its values depend on: `client_encoding`, `DateStyle`, `IntervalStyle`, `TimeZone`, and
+/// `server_version`.
 ///
 /// A server reports all of them when a session begins, and whenever one changes. Where that was not seen, a value is read
 /// as far as its form tells what it is. (Since PostgreSQL 14, a change is reported just before ReadyForQuery: rows that
@@ -20,6 +21,7 @@ pub struct Settings {
     pub(super) date_order: Option<DateOrder>,
     pub(super) interval_style: Option<IntervalStyle>,
     pub(super) time_zone: Option<TimeZone>,
+    pub(super) server_major: Option<u32>,
 }
 
 /// Which comes first where a date has the year last.
@@ -66,6 +68,9 @@ impl Settings {
         } else if name.eq_ignore_ascii_case(b"TimeZone") {
             // The server also takes, and reports, what POSIX has in the variable TZ.
             self.time_zone = TIME_ZONES.get(value()).or_else(|_| TimeZone::posix(value())).ok();
+        } else if name.eq_ignore_ascii_case(b"server_version") {
+            let digits = value().bytes().take_while(u8::is_ascii_digit).count();
+            self.server_major = value().get(..digits).and_then(|major| major.parse().ok());
         } else {
             return;
         }

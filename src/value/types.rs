@@ -196,6 +196,8 @@ stock_types! {
     5079 "anycompatiblenonarray" Opaque;
     5080 "anycompatiblerange" Opaque;
     6101 "pg_subscription" Record;
+    6437 "oid8" Xid8, 6442;
+    6490 "regdatabase" Reg, 6491;
 }
 
 impl Kind {

@@ -9,6 +9,7 @@ mod captures;
 mod cases_attribution;
 mod cases_foreign;
 mod cases_resync;
+mod cases_secrets;
 mod cases_tcp;
 mod cli;
 mod command;

@@ -20,7 +20,7 @@ fn most_packets() -> usize {
 }
 
 /// Whether lines are held to [`Conn::keeps_time`].
-const LINES_KEEP_TIME: bool = false;
+const LINES_KEEP_TIME: bool = true;
 
 /// The last packet of each pair of ends, by number.
 struct LastPackets {

@@ -231,7 +231,7 @@ impl Copied {
                 "NULL" => options.null = value.as_bytes().to_vec().into(),
                 "QUOTE" => options.quote = value.as_bytes()[0],
                 "ESCAPE" => options.escape = value.as_bytes()[0],
-                "HEADER" => options.has_header = true,
+                "HEADER" => options.header_lines = 1,
                 _ => {}
             }
         }

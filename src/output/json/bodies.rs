@@ -176,7 +176,12 @@ fn piece(out: &mut Vec<u8>, piece: &CopyPiece<'_>) -> Result<(), Error> {
 fn has_rows_alone(rows: &CopyRows<'_>) -> bool {
     let CopyRows { split, keys, redaction } = rows;
     let others = split.unfinished() + split.too_long() + split.lost();
-    others == 0 && keys.is_empty() && !redaction.hides_values() && split.header().is_none() && split.rest().is_none()
+    others == 0
+        && !split.is_json()
+        && keys.is_empty()
+        && !redaction.hides_values()
+        && split.header().is_none()
+        && split.rest().is_none()
 }
 
 fn copy_rows(out: &mut Vec<u8>, rows: &CopyRows<'_>) -> Result<(), Error> {
@@ -448,7 +453,7 @@ mod tests {
                 CopyOptions { delimiter: b'|', null: b"NULL".into(), ..CopyOptions::new(CopyFormat::Text) },
                 CopyOptions::new(CopyFormat::Csv),
                 CopyOptions { quote: b'\'', escape: b'\\', ..CopyOptions::new(CopyFormat::Csv) },
-                CopyOptions { has_header: true, ..CopyOptions::new(CopyFormat::Csv) },
+                CopyOptions { header_lines: 1, ..CopyOptions::new(CopyFormat::Csv) },
             ]),
             encoding in proptest::sample::select(vec!["UTF8", "LATIN1", "SJIS"]),
             by_line: bool,

@@ -86,7 +86,9 @@ impl Statements {
         }
         let has_skeleton = skeleton(sql.text.0, &mut self.skeleton);
         let found = if has_skeleton { self.forms.get(&self.skeleton) } else { None };
-        let found = found.filter(|form| form.manner == manner(sql));
+        // What a secret is may depend on what the skeleton leaves out.
+        let found =
+            found.filter(|form| form.manner == manner(sql) && (form.shows_text || !secret::may_have(sql.text.0)));
         let start = out.len();
         if found.is_some_and(|form| form.shows_text) {
             put(out, br#","sql":"#);
@@ -111,15 +113,14 @@ impl Statements {
         put(out, br#","fingerprint":""#);
         form.fingerprint.0.to_be_bytes().into_iter().for_each(|byte| put(out, &hex::digits(byte)));
         out.push(b'"');
-        if has_skeleton && !form.shows_numbers {
+        if has_skeleton && !form.shows_numbers && !secret::may_have(sql.text.0) {
             let written = out.get(start..).unwrap_or_default();
             self.forms.offer(&self.skeleton, written.len(), || Form {
                 manner: manner(sql),
                 written: written.into(),
                 shows_text: sql.text.1 == Encoding::UTF8
                     && !self.skeleton.contains(&b'\'')
-                    && !sql.redaction.hides_values()
-                    && !secret::may_have(sql.text.0),
+                    && !sql.redaction.hides_values(),
             });
         }
         // One very long text must not cost its memory for ever.

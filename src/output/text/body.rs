@@ -16,7 +16,7 @@ use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
 use crate::pg::startup::{EncryptionResponse, StartupMessage};
-use crate::pg::text::{Excerpt, Rest, Secret, Sql, Text};
+use crate::pg::text::{Excerpt, KeptText, Rest, Secret, Sql, Text};
 use crate::redaction::Redaction;
 use crate::value::copy::CopyRow;
 
@@ -377,6 +377,12 @@ struct Row<'a>(CopyRow<'a>, Redaction);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(json) = self.0.json() {
+            return match self.1.shape(0, self.0.as_bytes()) {
+                Some(shape) => write!(f, "{shape}"),
+                None => write!(f, "{}", Prose(json.as_bytes(), COPY)),
+            };
+        }
         for (number, field) in self.0.fields().enumerate() {
             f.write_str(if number == 0 { "(" } else { ", " })?;
             if number == FIELDS {
@@ -430,11 +436,11 @@ fn result_format(line: &mut Line<'_>, format: Option<Format>) -> io::Result<()> 
 }
 
 /// A name and its value.
-struct Pair<'a>(Text<'a>, Text<'a>);
+struct Pair<'a>(Text<'a>, KeptText<'a>);
 
 impl fmt::Display for Pair<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", Name(self.0), Word(self.1))
+        write!(f, "{}={}", Name(self.0), Word(self.1.get()))
     }
 }
 

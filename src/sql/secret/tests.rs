@@ -111,7 +111,6 @@ fn what_is_no_secret_is_left_alone() {
         "SELECT a FROM t WHERE k = 'password' AND v = 'x'",
         "SELECT password_hash 'x'",
         "SELECT $1, password $1",
-        "UPDATE users SET password = 'x'",
         "DO $$ BEGIN IF password = other THEN RETURN; END IF; END $$",
         "SELECT 'see https://u:x@h/'",
         "SELECT connection 'x'",
@@ -145,7 +144,22 @@ fn a_cut_leaves_nothing() {
 
 #[test]
 fn texts_that_are_made_to_take_long_do_not() {
-    for unit in ["password/*", "password", "'password=", "$a$password=", "password''", "postgres://", "password \\'"] {
+    for unit in [
+        "set password=",
+        "set_config('token',",
+        "password(",
+        "'ROLE u PASSWORD ', 'x",
+        "alter role password ",
+        "key=>",
+        "secret \"",
+        "password/*",
+        "password",
+        "'password=",
+        "$a$password=",
+        "password''",
+        "postgres://",
+        "password \\'",
+    ] {
         let sql = unit.repeat(200_000);
         mask(sql.as_bytes());
     }
@@ -153,4 +167,136 @@ fn texts_that_are_made_to_take_long_do_not() {
     mask(tags.as_bytes());
     let nested = format!("{}{} 'x'", "password/*".repeat(20_000), "*/".repeat(20_000));
     assert!(!masked(&nested).contains('x'));
+}
+
+#[test]
+fn what_stands_in_place_of_a_constant_is_masked() {
+    for (sql, expected) in [
+        ("ALTER ROLE u PASSWORD hunter2", "ALTER ROLE u PASSWORD ***"),
+        ("ALTER ROLE u PASSWORD hunter2!x y LOGIN; SELECT 1", "ALTER ROLE u PASSWORD ***; SELECT 1"),
+        ("CREATE USER u PASSWORD 12345", "CREATE USER u PASSWORD ***"),
+        ("ALTER ROLE u PASSWORD \"hunter2\" LOGIN", "ALTER ROLE u PASSWORD \"***\" LOGIN"),
+        ("ALTER ROLE u PASSWORD \"hunter2", "ALTER ROLE u PASSWORD \"***\""),
+        ("ALTER ROLE u PASSWORD 'O'Brien2' LOGIN", "ALTER ROLE u PASSWORD '***'"),
+        ("ALTER ROLE u PASSWORD 'O'Brien' VALID UNTIL 'x'", "ALTER ROLE u PASSWORD '***'"),
+        ("ALTER ROLE u PASSWORD 'abc\"d' \"e", "ALTER ROLE u PASSWORD '***'"),
+        ("ALTER ROLE u PASSWORD pa'ss", "ALTER ROLE u PASSWORD ***"),
+        ("DO $$ BEGIN ALTER ROLE u PASSWORD hunter2; END $$", "DO $$ BEGIN ALTER ROLE u PASSWORD ***; END $$"),
+        ("DO $$ BEGIN ALTER ROLE u PASSWORD 'O'Brien'; END $$", "DO $$ BEGIN ALTER ROLE u PASSWORD '***'"),
+        ("DO 'BEGIN ALTER ROLE u PASSWORD hunter2; END'", "DO 'BEGIN ALTER ROLE u PASSWORD ***; END'"),
+        (
+            "ALTER USER MAPPING FOR u SERVER s OPTIONS (SET password hunter2)",
+            "ALTER USER MAPPING FOR u SERVER s OPTIONS (SET password ***",
+        ),
+        ("SET password = hunter2", "SET password = ***"),
+        ("SET password = 'x'", "SET password = '***'"),
+        ("SET password TO \"x\"", "SET password TO \"***\""),
+        ("UPDATE users SET password = 'x' WHERE id = 'y'", "UPDATE users SET password = '***' WHERE id = 'y'"),
+        (
+            "UPDATE users SET password=crypt('x', gen_salt('bf')), name = 'y'",
+            "UPDATE users SET password=crypt('***', gen_salt('***')), name = 'y'",
+        ),
+        (
+            "DO $$ DECLARE v_password CONSTANT varchar(20) := 'x'; BEGIN END $$",
+            "DO $$ DECLARE v_password CONSTANT varchar(20) := '***'; BEGIN END $$",
+        ),
+        (
+            "CREATE TABLE t (password text DEFAULT 'x', a text DEFAULT 'y')",
+            "CREATE TABLE t (password text DEFAULT '***', a text DEFAULT 'y')",
+        ),
+        ("SELECT login(p_password => 'x', p_name => 'y')", "SELECT login(p_password => '***', p_name => 'y')"),
+        ("SELECT 1 WHERE password = 'x' AND name = 'y'", "SELECT 1 WHERE password = '***' AND name = 'y'"),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+}
+
+#[test]
+fn settings_and_options_that_are_named_like_secrets_are_masked() {
+    for (sql, expected) in [
+        ("SET app.api_key = 'x'", "SET app.api_key = '***'"),
+        ("SET SESSION app.token TO x", "SET SESSION app.token TO ***"),
+        ("set local \"app\".\"jwt_secret\" = 5", "set local \"app\".\"jwt_secret\" = ***"),
+        ("ALTER ROLE u SET app.token = x; SELECT 1", "ALTER ROLE u SET app.token = ***; SELECT 1"),
+        ("ALTER SYSTEM SET ssl_passphrase_command = 'echo x'", "ALTER SYSTEM SET ssl_passphrase_command = '***'"),
+        ("SET app.token = DEFAULT", "SET app.token = DEFAULT"),
+        ("SET password_encryption = 'md5'", "SET password_encryption = 'md5'"),
+        ("SELECT set_config('app.token', 'x', false)", "SELECT set_config('app.token', '***', false)"),
+        (
+            "SELECT set_config(setting_name => 'app.key', new_value => 'x', is_local => true)",
+            "SELECT set_config(setting_name => 'app.key', new_value => '***', is_local => true)",
+        ),
+        (
+            "select pg_catalog.set_config ( E'app.key'::text , lower('x'), false)",
+            "select pg_catalog.set_config ( E'app.key'::text , lower('***'), false)",
+        ),
+        (
+            "DO 'BEGIN PERFORM set_config(''app.key'', ''x'', false); END'",
+            "DO 'BEGIN PERFORM set_config(''app.key'', ''***'', false); END'",
+        ),
+        ("COPY t FROM 's3://b' CREDENTIALS 'aws_access_key_id=x;y'", "COPY t FROM 's3://b' CREDENTIALS '***'"),
+        (
+            "UNLOAD ('SELECT 1') TO 's3://b' WITH CREDENTIALS AS 'x' ENCRYPTED",
+            "UNLOAD ('SELECT 1') TO 's3://b' WITH CREDENTIALS AS '***' ENCRYPTED",
+        ),
+        (
+            "COPY t FROM 's3://b' ACCESS_KEY_ID 'x' SECRET_ACCESS_KEY 'y' SESSION_TOKEN 'z' MASTER_SYMMETRIC_KEY 'k' IAM_ROLE 'arn'",
+            "COPY t FROM 's3://b' ACCESS_KEY_ID '***' SECRET_ACCESS_KEY '***' SESSION_TOKEN '***' MASTER_SYMMETRIC_KEY '***' IAM_ROLE 'arn'",
+        ),
+        (
+            "COPY t CREDENTIALS=(AWS_KEY_ID='x' AWS_SECRET_KEY='y' AWS_TOKEN='z')",
+            "COPY t CREDENTIALS=(AWS_KEY_ID='***' AWS_SECRET_KEY='***' AWS_TOKEN='***')",
+        ),
+        (
+            "SELECT aws_commons.create_aws_credentials('x', 'y', 'z')",
+            "SELECT aws_commons.create_aws_credentials('***', '***', '***')",
+        ),
+        (
+            "LOCATION ('pxf://b?PROFILE=s3&accesskey=x&secretkey=y')",
+            "LOCATION ('pxf://b?PROFILE=s3&accesskey=***&secretkey=***')",
+        ),
+        ("CREATE SUBSCRIPTION s CONNECTION \"host=h password=x\"", "CREATE SUBSCRIPTION s CONNECTION \"***\""),
+        (
+            "SELECT dblink('host=h oauth_client_secret=x sslkey=/f scram_client_key=y')",
+            "SELECT dblink('host=h oauth_client_secret=*** sslkey=/f scram_client_key=***')",
+        ),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+    for sql in [
+        "SELECT * FROM t WHERE key = 'x'",
+        "PRIMARY KEY (a)",
+        "SELECT key, tokens 'x'",
+        "FOREIGN KEY (a) REFERENCES t",
+        "SELECT JSON_OBJECT(KEY 'a' VALUE 'x')",
+    ] {
+        assert_eq!(masked(sql), sql);
+    }
+}
+
+#[test]
+fn what_becomes_a_part_of_a_statement_is_masked() {
+    for (sql, expected, parameters) in [
+        (
+            "SELECT format('ALTER ROLE u PASSWORD %L', $1::text)",
+            "SELECT format('ALTER ROLE u PASSWORD %L', $1::text)",
+            1,
+        ),
+        (
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'u', 'x'); END $$",
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'u', '***'); END $$",
+            0,
+        ),
+        (
+            "DO $$ BEGIN EXECUTE 'ALTER ROLE u PASSWORD ' || quote_literal('x'); END $$",
+            "DO $$ BEGIN EXECUTE 'ALTER ROLE u PASSWORD ' || quote_literal('***'); END $$",
+            0,
+        ),
+        ("ALTER ROLE u PASSWORD $1", "ALTER ROLE u PASSWORD $1", 1),
+        ("SELECT set_config('app.token', $2, $1)", "SELECT set_config('app.token', $2, $1)", 2),
+        ("UPDATE u SET password = $3, a = $1", "UPDATE u SET password = $3, a = $1", 4),
+    ] {
+        assert_eq!(masked(sql), expected);
+        assert_eq!(find(sql.as_bytes()).parameters, Parameters(parameters), "{sql}");
+    }
 }

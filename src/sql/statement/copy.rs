@@ -33,8 +33,8 @@ pub struct CopyOptions<'a> {
     pub quote: u8,
     /// What stands before a quote inside quotes, in CSV.
     pub escape: u8,
-    /// The first line has the names of the columns.
-    pub has_header: bool,
+    /// How many lines are before the first row. One has the names of the columns.
+    pub header_lines: u32,
     /// The encoding, where it is not `client_encoding`.
     pub encoding: Option<Cow<'a, [u8]>>,
 }
@@ -48,6 +48,8 @@ pub enum CopyFormat {
     Csv,
     /// PostgreSQL's own.
     Binary,
+    /// Each row an object, in a message of its own (PostgreSQL 19, COPY TO alone).
+    Json,
 }
 
 impl<'a> CopyOptions<'a> {
@@ -55,7 +57,7 @@ impl<'a> CopyOptions<'a> {
     pub const fn new(format: CopyFormat) -> Self {
         let (delimiter, null): (u8, &'static [u8]) = match format {
             CopyFormat::Csv => (b',', b""),
-            CopyFormat::Text | CopyFormat::Binary => (b'\t', b"\\N"),
+            CopyFormat::Text | CopyFormat::Binary | CopyFormat::Json => (b'\t', b"\\N"),
         };
         Self {
             format,
@@ -64,17 +66,17 @@ impl<'a> CopyOptions<'a> {
             default: None,
             quote: b'"',
             escape: b'"',
-            has_header: false,
+            header_lines: 0,
             encoding: None,
         }
     }
 
     /// The same, without the statement.
     pub fn into_owned(self) -> CopyOptions<'static> {
-        let Self { format, delimiter, null, default, quote, escape, has_header, encoding } = self;
+        let Self { format, delimiter, null, default, quote, escape, header_lines, encoding } = self;
         let owned = |text: Cow<'a, [u8]>| Cow::Owned(text.into_owned());
         let (null, default, encoding) = (owned(null), default.map(owned), encoding.map(owned));
-        CopyOptions { format, delimiter, null, default, quote, escape, has_header, encoding }
+        CopyOptions { format, delimiter, null, default, quote, escape, header_lines, encoding }
     }
 }
 
@@ -87,7 +89,7 @@ struct Said<'a> {
     default: Option<Cow<'a, [u8]>>,
     quote: Option<u8>,
     escape: Option<u8>,
-    has_header: bool,
+    header_lines: u32,
     encoding: Option<Cow<'a, [u8]>>,
 }
 
@@ -160,6 +162,7 @@ impl<'a> Said<'a> {
                     b"text" => CopyFormat::Text,
                     b"csv" => CopyFormat::Csv,
                     b"binary" => CopyFormat::Binary,
+                    b"json" => CopyFormat::Json,
                     _ => return None,
                 });
             }
@@ -169,9 +172,11 @@ impl<'a> Said<'a> {
             b"quote" => self.quote = Some(one_byte(&value(reader)?)?),
             b"escape" => self.escape = Some(one_byte(&value(reader)?)?),
             b"encoding" => self.encoding = Some(value(reader)?),
-            b"header" => self.has_header = truth(reader)?,
-            // They do not change what is written. FORCE_NULL and FORCE_NOT_NULL do: what is NULL depends on the column.
-            b"freeze" | b"force_quote" | b"on_error" | b"reject_limit" | b"log_verbosity" => skip_value(reader)?,
+            b"header" => self.header_lines = header_lines(reader)?,
+            // They do not change what is written, or it tells itself. FORCE_NULL and FORCE_NOT_NULL do: what is NULL depends on the column.
+            b"freeze" | b"force_quote" | b"force_array" | b"on_error" | b"reject_limit" | b"log_verbosity" => {
+                skip_value(reader)?;
+            }
             _ => return None,
         }
         Some(())
@@ -185,7 +190,7 @@ impl<'a> Said<'a> {
         } else if is("binary") {
             self.format = Some(CopyFormat::Binary);
         } else if is("header") {
-            self.has_header = true;
+            self.header_lines = 1;
         } else if is("delimiter") {
             self.delimiter = Some(one_byte(&text(reader)?)?);
         } else if is("null") {
@@ -221,7 +226,7 @@ impl<'a> Said<'a> {
             default: self.default,
             quote,
             escape: self.escape.unwrap_or(quote),
-            has_header: self.has_header,
+            header_lines: self.header_lines,
             encoding: self.encoding,
         }
     }
@@ -239,19 +244,20 @@ fn value<'a>(reader: &mut Reader<'a>) -> Option<Cow<'a, [u8]>> {
     if token.kind == Kind::Text { literal::text(&token) } else { literal::name(&token) }
 }
 
-/// A boolean, which is true where it is not written; MATCH is a kind of header.
-fn truth(reader: &mut Reader<'_>) -> Option<bool> {
+/// How many lines HEADER asks for: a boolean, which is true where it is not written; MATCH, a kind of header; or, from
+/// PostgreSQL 19 on, a number.
+fn header_lines(reader: &mut Reader<'_>) -> Option<u32> {
     let mut ahead = reader.clone();
     let token = ahead.tokens.next_solid()?;
     if token.is(",") || token.is(")") {
-        return Some(true);
+        return Some(1);
     }
     *reader = ahead;
     let written = if token.kind == Kind::Text { literal::text(&token)? } else { Cow::Borrowed(token.text) };
     match written.to_ascii_lowercase().as_slice() {
-        b"true" | b"on" | b"1" | b"match" => Some(true),
-        b"false" | b"off" | b"0" => Some(false),
-        _ => None,
+        b"true" | b"on" | b"match" => Some(1),
+        b"false" | b"off" => Some(0),
+        number => std::str::from_utf8(number).ok()?.parse().ok(),
     }
 }
 

@@ -148,7 +148,7 @@ fn the_formats_of_copy_are_recognized() {
                     null: name("NIL"),
                     quote: b'\'',
                     escape: b'\\',
-                    has_header: true,
+                    header_lines: 1,
                     encoding: Some(name("LATIN1")),
                     default: Some(name("D")),
                     ..csv.clone()
@@ -157,13 +157,20 @@ fn the_formats_of_copy_are_recognized() {
         ),
         (
             "COPY t FROM STDIN WITH DELIMITER AS ';' NULL AS '' CSV HEADER QUOTE '|' FORCE QUOTE a, b WHERE a > 1",
-            (true, CopyOptions { delimiter: b';', quote: b'|', escape: b'|', has_header: true, ..csv.clone() }),
+            (true, CopyOptions { delimiter: b';', quote: b'|', escape: b'|', header_lines: 1, ..csv.clone() }),
         ),
         ("COPY t TO STDOUT CSV FORCE QUOTE *", (false, csv.clone())),
         (
             "COPY t TO STDOUT (FORMAT csv, HEADER, QUOTE '~')",
-            (false, CopyOptions { has_header: true, quote: b'~', escape: b'~', ..csv }),
+            (false, CopyOptions { header_lines: 1, quote: b'~', escape: b'~', ..csv }),
         ),
+        (
+            "COPY t FROM STDIN (FORMAT csv, HEADER 3, ON_ERROR SET_NULL)",
+            (true, CopyOptions { header_lines: 3, ..CopyOptions::new(CopyFormat::Csv) }),
+        ),
+        ("COPY t TO STDOUT (HEADER 0)", (false, text.clone())),
+        ("COPY t TO STDOUT (FORMAT json)", (false, CopyOptions::new(CopyFormat::Json))),
+        ("COPY t TO STDOUT (FORMAT JSON, FORCE_ARRAY true)", (false, CopyOptions::new(CopyFormat::Json))),
         ("COPY t FROM STDIN USING DELIMITERS '|'", (true, CopyOptions { delimiter: b'|', ..text })),
     ] {
         assert_eq!(copied(sql), Some((expected.0, Some(expected.1))), "{sql}");

@@ -28,6 +28,8 @@ enum Fields<'a> {
         is_common: bool,
     },
     Binary(Reader<'a>),
+    /// What should be a value of JSON.
+    Whole(Option<&'a [u8]>, Encoding),
 }
 
 impl<'a> CopyFields<'a> {
@@ -37,6 +39,8 @@ impl<'a> CopyFields<'a> {
             // The number of fields, which are the rest.
             let _ = reader.u16("number of fields");
             Fields::Binary(reader)
+        } else if options.format == CopyFormat::Json {
+            Fields::Whole(Some(bytes), encoding)
         } else {
             let has_quotes = options.format == CopyFormat::Csv && options.quote != b'"';
             let is_common = !has_quotes && !encoding.has_second_bytes();
@@ -70,6 +74,10 @@ impl<'a> Iterator for CopyFields<'a> {
             Fields::Binary(reader) => {
                 let field = composite::value(reader)?;
                 Some(CopyField { bytes: field.map(Cow::Borrowed), form: Form::Binary })
+            }
+            Fields::Whole(rest, encoding) => {
+                let bytes = rest.take()?;
+                Some(CopyField { bytes: Some(Cow::Borrowed(bytes)), form: Form::Text(*encoding) })
             }
             Fields::Lines { rest, options, encoding, .. } => {
                 let line = (*rest)?;

@@ -22,6 +22,8 @@ pub(super) enum End {
 pub(super) enum Scanner {
     Lines(Lines),
     Binary(Binary),
+    /// Values of JSON, of which each is a message.
+    Json,
     /// Nothing that comes is a row.
     Over,
 }
@@ -30,6 +32,7 @@ impl Scanner {
     pub(super) fn new(options: &CopyOptions<'_>, encoding: Encoding) -> Self {
         match options.format {
             CopyFormat::Binary => Self::Binary(Binary::Signature { read: 0 }),
+            CopyFormat::Json => Self::Json,
             CopyFormat::Text => Self::Lines(Lines::new(None, Some(b'\\'), encoding)),
             // A doubled quote needs no care: it closes and opens.
             CopyFormat::Csv if options.escape == options.quote => {
@@ -51,6 +54,7 @@ impl Scanner {
         let found = match self {
             Self::Lines(lines) => lines.scan(bytes),
             Self::Binary(binary) => binary.scan(bytes),
+            Self::Json => scan_json(bytes),
             Self::Over => (bytes.len(), Some(End::Rest)),
         };
         if found.1 == Some(End::Rest) {
@@ -69,7 +73,7 @@ impl Scanner {
                 }
                 End::Row
             }
-            Self::Lines(_) | Self::Binary(_) | Self::Over => End::Rest,
+            Self::Lines(_) | Self::Binary(_) | Self::Json | Self::Over => End::Rest,
         }
     }
 
@@ -78,7 +82,7 @@ impl Scanner {
         match self {
             Self::Lines(lines) => lines.begin_row(),
             Self::Binary(binary) => *binary = Binary::START,
-            Self::Over => {}
+            Self::Json | Self::Over => {}
         }
     }
 
@@ -94,17 +98,29 @@ impl Scanner {
         }
     }
 
-    /// Whether a line of its own can be the mark of the end.
-    pub(super) const fn has_mark(&self) -> bool {
-        matches!(self, Self::Lines(_))
+    /// Whether rows may have quotes in them: those of CSV.
+    pub(super) const fn has_quotes(&self) -> bool {
+        matches!(self, Self::Lines(Lines { quote: Some(_), .. }))
     }
 
     /// The row that has ended, without the end of its line.
     pub(super) fn without_end<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Lines(lines) => lines.without_end(row),
+            // FORCE_ARRAY has something before each: a space, or a comma.
+            Self::Json => row.strip_prefix(b",").unwrap_or(row).trim_ascii(),
             Self::Binary(_) | Self::Over => row,
         }
+    }
+}
+
+/// "Messages sent from the backend will always correspond to single data rows". A value may have line feeds in it, where a
+/// column of type json has. The brackets of FORCE_ARRAY are messages of their own.
+fn scan_json(bytes: &[u8]) -> (usize, Option<End>) {
+    match bytes.split_last() {
+        Some((b'\n', b"[" | b"]")) => (bytes.len(), Some(End::Nothing)),
+        Some((b'\n', _)) => (bytes.len(), Some(End::Row)),
+        _ => (bytes.len(), None),
     }
 }
 

@@ -75,7 +75,7 @@ fn csv_has_quotes_anywhere_and_null_without_them() {
 
 #[test]
 fn a_header_is_no_row() {
-    let options = CopyOptions { has_header: true, ..CopyOptions::new(CopyFormat::Csv) };
+    let options = CopyOptions { header_lines: 1, ..CopyOptions::new(CopyFormat::Csv) };
     let (rows, others) = split(&options, &Settings::default(), 1_000, &[b"id,\"na", b"me\"\n1,a\n"]);
     assert_eq!((rows, others), (vec![row(&[Some(b"1"), Some(b"a")])], vec![r#"header id,\"name\""#.to_owned()]));
 }

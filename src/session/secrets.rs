@@ -1,0 +1,389 @@
+//! The secrets that a session has sent, to be masked where the server repeats them.
+//!
+//! A server quotes what it complains of: the token at which a text does not go on, a row that violates a constraint, the
+//! statement of a function, in errors and notices of the request, and of later ones. In what form depends on how deep it
+//! was quoted. So secrets are compared without quotes, backslashes and the case of ASCII letters, and the beginning of a
+//! long one is enough.
+//!
+//! Sessions that sent none have none of this.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+use crate::encoding::Encoding;
+use crate::pg::error::{self, Quotes};
+use crate::pg::text::Text;
+use crate::sql::literal;
+use crate::sql::names::is_secret_name;
+use crate::sql::secret::{self, MASK};
+
+/// How many secrets of a session are remembered; of more, the last ones.
+const MOST: usize = 64;
+
+/// How many bytes of one are. What comes behind them is masked with them.
+const LONGEST: usize = 1_024;
+
+/// So many first bytes of a secret tell it.
+const PREFIX: usize = 8;
+
+/// A secret of fewer bytes is one only where it is a word of its own.
+const SHORT: usize = 4;
+
+/// The secrets of a session.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    known: Vec<Known>,
+    /// Whether one was sent in a request that is under way.
+    is_current: bool,
+    /// Whether the request may hold one that is not known as a whole: all texts that may quote it are masked.
+    is_uncertain: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    /// Folded, not empty.
+    text: Box<[u8]>,
+    /// It goes on.
+    is_cut: bool,
+    /// No more than a word beside a secret: it is forgotten with its request.
+    is_passing: bool,
+}
+
+impl Secrets {
+    /// Takes the secrets in SQL that was sent. What is missing of it may be one.
+    pub(super) fn learn(&mut self, sql: Text<'_>, is_cut: bool) {
+        let kept = sql.kept();
+        let text = kept.get().0;
+        let found = secret::find(text);
+        self.is_current = true;
+        // Of a text that is not what its encoding says, no more is known than that it has one.
+        let last = found.secrets.last().map_or(0, |secret| secret.place.end);
+        self.is_uncertain |= is_cut && (last == 0 || last == text.len()) || std::str::from_utf8(text).is_err();
+        self.is_uncertain |= found.secrets.len() > MOST / 4;
+        for secret in &found.secrets {
+            let Some(raw) = text.get(secret.place.clone()) else { continue };
+            self.learn_raw(raw, secret.is_rest);
+        }
+    }
+
+    /// Takes the value of a parameter that is a secret.
+    pub(super) fn learn_value(&mut self, value: &[u8]) {
+        self.is_current = true;
+        self.know(value, false);
+        self.know_parts(value);
+    }
+
+    fn learn_raw(&mut self, raw: &[u8], is_rest: bool) {
+        for value in [Some(Cow::Borrowed(raw)), literal::loose_value(raw)].into_iter().flatten() {
+            if is_rest {
+                // The server may complain of any word of it.
+                let mut words = value.split(|b| b.is_ascii_whitespace() || b"'\"();,=".contains(b));
+                if let Some(first) = words.find(|word| !word.is_empty()) {
+                    self.know(first, false);
+                }
+                for word in words {
+                    self.know(word, true);
+                }
+            }
+            self.know(literal::without_quotes(&value), false);
+            self.know_parts(&value);
+            if let Some(decoded) = percent_decoded(&value) {
+                self.know(&decoded, false);
+            }
+        }
+    }
+
+    /// Takes the secrets of a connection string.
+    fn know_parts(&mut self, value: &[u8]) {
+        for part in secret::find(value).secrets {
+            if let Some(part) = value.get(part.place) {
+                self.know(part, false);
+            }
+        }
+        let mut is_secret = false;
+        for word in value.split(|b| b.is_ascii_whitespace() || b"&?;".contains(b)) {
+            match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at)) {
+                Some((name, value)) if !name.is_empty() => {
+                    is_secret = is_secret_name(name);
+                    if is_secret {
+                        self.know(value.get(1..).unwrap_or_default(), false);
+                    }
+                }
+                // A password that should have been quoted goes on behind a space.
+                _ if is_secret => self.know(word, true),
+                _ => {}
+            }
+        }
+        if let Some(decoded) = percent_decoded(value) {
+            for part in secret::find(&decoded).secrets {
+                if let Some(part) = decoded.get(part.place) {
+                    self.know(part, false);
+                }
+            }
+        }
+    }
+
+    fn know(&mut self, text: &[u8], is_passing: bool) {
+        let is_cut = text.len() > LONGEST;
+        let folded = Folded::of(text.get(..LONGEST).unwrap_or(text)).bytes;
+        if folded.is_empty() || is_passing && folded.len() < 2 || self.known.iter().any(|known| *known.text == *folded)
+        {
+            return;
+        }
+        if self.known.len() >= MOST {
+            // Of one request, it would be one that is needed yet.
+            self.is_uncertain |= self.is_current;
+            self.known.remove(0);
+        }
+        self.known.push(Known { text: folded.into(), is_cut, is_passing });
+    }
+
+    /// Whether a request with a secret is under way.
+    pub(super) const fn is_current(&self) -> bool {
+        self.is_current
+    }
+
+    /// No request is under way any more.
+    pub(super) fn end_request(&mut self) {
+        (self.is_current, self.is_uncertain) = (false, false);
+        self.known.retain(|known| !known.is_passing);
+    }
+
+    /// The body of an ErrorResponse or a NoticeResponse without the secrets that its texts repeat, where they do.
+    pub(super) fn mask_fields(&self, body: &[u8], encoding: Encoding, is_cut: bool) -> Option<Vec<u8>> {
+        let mut masked = Vec::with_capacity(body.len());
+        let mut is_masked = false;
+        let mut rest = body;
+        while let [code, behind @ ..] = rest {
+            masked.push(*code);
+            if *code == 0 {
+                masked.extend_from_slice(behind);
+                break;
+            }
+            let end = memchr::memchr(0, behind);
+            let (text, behind) = behind.split_at_checked(end.unwrap_or(behind.len()))?;
+            let shown = match error::quotes(*code) {
+                Quotes::Nothing => Cow::Borrowed(text),
+                Quotes::Anything if self.is_uncertain => Cow::Borrowed(MASK.as_bytes()),
+                _ => self.mask(text, encoding, is_cut && end.is_none()),
+            };
+            is_masked |= *shown != *text;
+            masked.extend_from_slice(&shown);
+            masked.extend_from_slice(behind.get(..1).unwrap_or_default());
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        is_masked.then_some(masked)
+    }
+
+    /// The body of a DataRow with `***` for the values that repeat a secret, where some do.
+    pub(super) fn mask_row(&self, body: &[u8], is_cut: bool) -> Option<Vec<u8>> {
+        let (count, mut rest) = body.split_first_chunk::<2>()?;
+        let mut masked = count.to_vec();
+        let mut is_masked = false;
+        while let Some((len, behind)) = rest.split_first_chunk::<4>() {
+            let Ok(size) = usize::try_from(i32::from_be_bytes(*len)) else {
+                masked.extend_from_slice(len);
+                rest = behind;
+                continue;
+            };
+            let (value, behind) = behind.split_at_checked(size).unwrap_or((behind, b""));
+            if self.places(value, is_cut && behind.is_empty()).is_empty() {
+                masked.extend_from_slice(len);
+                masked.extend_from_slice(value);
+            } else {
+                is_masked = true;
+                masked.extend_from_slice(&(MASK.len() as i32).to_be_bytes());
+                masked.extend_from_slice(MASK.as_bytes());
+            }
+            rest = behind;
+        }
+        masked.extend_from_slice(rest);
+        is_masked.then_some(masked)
+    }
+
+    /// A text without the secrets, where it has some. One that `is_cut` may end inside a secret.
+    pub(super) fn mask<'a>(&self, text: &'a [u8], encoding: Encoding, is_cut: bool) -> Cow<'a, [u8]> {
+        let kept = Text(text, encoding).kept();
+        let read = kept.get();
+        let places = self.places(read.0, is_cut);
+        let is_text = std::str::from_utf8(read.0).is_ok();
+        if read.0 != text || !is_text {
+            // In another encoding, or not in the one that it should be in.
+            let is_hidden = !places.is_empty() || !is_text && self.known.iter().any(|known| !known.text.is_ascii());
+            return if is_hidden { Cow::Borrowed(MASK.as_bytes()) } else { Cow::Borrowed(text) };
+        }
+        if places.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut masked = Vec::with_capacity(text.len());
+        let mut kept = 0;
+        for (start, end) in places {
+            masked.extend_from_slice(text.get(kept..start).unwrap_or_default());
+            masked.extend_from_slice(MASK.as_bytes());
+            kept = end;
+        }
+        masked.extend_from_slice(text.get(kept..).unwrap_or_default());
+        Cow::Owned(masked)
+    }
+
+    /// Where secrets are in a text, in order and apart.
+    fn places(&self, text: &[u8], is_cut: bool) -> Vec<(usize, usize)> {
+        let folded = Folded::of(text);
+        let mut places = Vec::new();
+        for known in &self.known {
+            let prefix = known.text.get(..PREFIX).unwrap_or(&known.text);
+            for start in memmem::find_iter(&folded.bytes, prefix) {
+                let rest = folded.bytes.get(start..).unwrap_or_default();
+                let len = known.text.iter().zip(rest).take_while(|(a, b)| a == b).count();
+                let end = start + len;
+                if known.text.len() < SHORT && !(folded.is_word_end(start) && folded.is_word_end(end)) {
+                    continue;
+                }
+                let to_the_end = known.is_cut && len == known.text.len();
+                let end = if to_the_end { text.len() } else { folded.end_of(end, text) };
+                places.push((folded.at(start, text), end));
+            }
+            if is_cut {
+                let ends = (1..known.text.len().min(folded.bytes.len() + 1)).rev();
+                let len =
+                    { ends }.find(|len| known.text.get(..*len).is_some_and(|start| folded.bytes.ends_with(start)));
+                if let Some(len) = len {
+                    places.push((folded.at(folded.bytes.len() - len, text), text.len()));
+                }
+            }
+        }
+        places.sort_unstable();
+        let mut apart: Vec<(usize, usize)> = Vec::with_capacity(places.len());
+        for (start, end) in places {
+            match apart.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => apart.push((start, end)),
+            }
+        }
+        apart
+    }
+}
+
+/// A text without quotes and backslashes, in small letters, and where its bytes were.
+struct Folded {
+    bytes: Vec<u8>,
+    places: Vec<u32>,
+}
+
+impl Folded {
+    fn of(text: &[u8]) -> Self {
+        let mut folded = Self { bytes: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
+        for (at, byte) in (0..).zip(text) {
+            if !matches!(byte, b'\'' | b'"' | b'\\') {
+                folded.bytes.push(byte.to_ascii_lowercase());
+                folded.places.push(at);
+            }
+        }
+        folded
+    }
+
+    fn at(&self, index: usize, text: &[u8]) -> usize {
+        self.places.get(index).map_or(text.len(), |at| *at as usize)
+    }
+
+    /// Where what ends before an index ends in the text.
+    fn end_of(&self, index: usize, text: &[u8]) -> usize {
+        index.checked_sub(1).and_then(|last| self.places.get(last)).map_or(text.len(), |last| *last as usize + 1)
+    }
+
+    /// Whether no word goes on at an index.
+    fn is_word_end(&self, index: usize) -> bool {
+        let is_letter = |at: usize| self.bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+        let are_apart = match (index.checked_sub(1).and_then(|at| self.places.get(at)), self.places.get(index)) {
+            (Some(before), Some(behind)) => behind - before > 1,
+            _ => true,
+        };
+        are_apart || !index.checked_sub(1).is_some_and(is_letter) || !is_letter(index)
+    }
+}
+
+/// What a URI stands for, where it has codes of bytes in it.
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    memchr::memchr(b'%', text)?;
+    let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        match behind {
+            [high, low, behind @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
+                decoded.push(digit(high)? << 4 | digit(low)?);
+                rest = behind;
+            }
+            _ => {
+                decoded.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(sql: &str, text: &str) -> String {
+        let mut secrets = Secrets::default();
+        secrets.learn(Text::utf8(sql.as_bytes()), false);
+        String::from_utf8(secrets.mask(text.as_bytes(), Encoding::UTF8, false).into_owned()).unwrap()
+    }
+
+    #[test]
+    fn what_the_server_repeats_is_masked_however_it_is_quoted() {
+        for (sql, text, expected) in [
+            (
+                "ALTER ROLE u PASSWORD 'S3CR3T",
+                "unterminated quoted string at or near \"'S3CR3T\"",
+                "unterminated quoted string at or near \"'***\"",
+            ),
+            ("ALTER ROLE u PASSWORD it''s LOGIN", "at or near \"it\"", "at or near \"***\""),
+            ("ALTER ROLE u PASSWORD Hunter2", "at or near \"Hunter2\"", "at or near \"***\""),
+            ("SET app.token = Hunter2", "value hunter2 of", "value *** of"),
+            ("ALTER ROLE u PASSWORD 'it''s so'", "x 'it's so' y '''it''''s so'''", "x '***' y '''***'''"),
+            (r"ALTER ROLE u PASSWORD E'\x61\u0062c\144efgh'", "row (abcdefgh, 1)", "row (***, 1)"),
+            (r"ALTER ROLE u PASSWORD U&'\0061bcd\+000065f'", "row (abcdef, 1)", "row (***, 1)"),
+            ("ALTER ROLE u PASSWORD 'ab'\n  'cdef'", "row (abcdef, 1)", "row (***, 1)"),
+            ("ALTER ROLE u PASSWORD $x$it's$x$", "row (it's)", "row (***)"),
+            ("ALTER ROLE u PASSWORD 'abcdefghijklm'", "$1 = 'abcdefghij...'", "$1 = '***...'"),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'host=h password=my secret' PUBLICATION p",
+                "missing \"=\" after \"secret\" in connection info string, host h",
+                "missing \"=\" after \"***\" in connection info string, host h",
+            ),
+            ("SELECT dblink('postgres://u:a%62cd@h')", "password abcd a%62cd", "password *** ***"),
+            ("ALTER ROLE u PASSWORD 'a'", "a table \"a\" and a_b", "*** table \"***\" and ***_b"),
+        ] {
+            assert_eq!(masked(sql, text), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_or_in_another_encoding_shows_nothing() {
+        let mut secrets = Secrets::default();
+        secrets.learn(Text::utf8("ALTER ROLE u PASSWORD 'größe1'".as_bytes()), false);
+        assert_eq!(*secrets.mask(b"at or near \"'gr", Encoding::UTF8, true), *b"at or near \"'***");
+        assert_eq!(*secrets.mask(b"at gr\xf6\xdfe1", Encoding::named("LATIN1"), false), *b"***");
+        assert_eq!(*secrets.mask(b"at \xff", Encoding::UTF8, false), *b"***");
+        assert_eq!(*secrets.mask(b"at end", Encoding::named("LATIN1"), false), *b"at end");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_too_much_is_masked_as_a_whole() {
+        let mut secrets = Secrets::default();
+        let many: String = (0..500).map(|n| format!("ALTER ROLE u PASSWORD 'secret{n}';")).collect();
+        secrets.learn(Text::utf8(many.as_bytes()), false);
+        assert!(secrets.is_uncertain && secrets.known.len() <= MOST);
+        secrets.end_request();
+        assert!(!secrets.is_uncertain && !secrets.is_current());
+        let long = "x".repeat(5_000);
+        secrets.learn(Text::utf8(format!("ALTER ROLE u PASSWORD '{long}'").as_bytes()), false);
+        let text = format!("near {long} now");
+        assert_eq!(*secrets.mask(text.as_bytes(), Encoding::UTF8, false), *b"near ***");
+    }
+}

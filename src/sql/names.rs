@@ -1,0 +1,102 @@
+//! Which names are those of secrets.
+
+/// What a name has in it, anywhere, that is one of a secret.
+const PARTS: [&[u8]; 6] = [b"password", b"passwd", b"passphrase", b"secret", b"token", b"credential"];
+
+/// Names that have such a part, and are of something that every reader of a capture may know.
+const PLAIN: [&[u8]; 4] =
+    [b"password_encryption", b"md5_password_warnings", b"password_expiration_warning_threshold", b"ssl_key_file"];
+
+/// What a key is one of that is a secret: `api_key`, `secret_access_key`. Other keys, of tables and caches, are data.
+const KEYS: [&[u8]; 17] = [
+    b"access",
+    b"account",
+    b"api",
+    b"auth",
+    b"aws",
+    b"client",
+    b"encryption",
+    b"hmac",
+    b"master",
+    b"private",
+    b"sas",
+    b"secret",
+    b"service",
+    b"signing",
+    b"storage",
+    b"symmetric",
+    b"shared",
+];
+
+/// Whether a setting, an option or a parameter is named like a secret: it has one of [`PARTS`] in its name, or `key` as a word
+/// of it.
+pub fn is_secret_name(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    if PLAIN.contains(&&*lower) {
+        return false;
+    }
+    PARTS.iter().any(|part| memchr::memmem::find(&lower, part).is_some()) || has_key(name, &lower)
+}
+
+/// Whether `key` ends a word of a name: `api_key`, `apikey`, `apiKeyId`; not `keyword`.
+fn has_key(name: &[u8], lower: &[u8]) -> bool {
+    memchr::memmem::find_iter(lower, b"key").any(|at| {
+        let behind = match lower.get(at + 3) {
+            Some(b's') => name.get(at + 4),
+            _ => name.get(at + 3),
+        };
+        behind.is_none_or(|b| !b.is_ascii_lowercase() && b.is_ascii())
+            && !lower.get(..at + 3).unwrap_or_default().ends_with(b"monkey")
+    })
+}
+
+/// Whether a word in SQL is named like a secret, whatever is around it: it ends as one.
+pub fn is_secret_word(word: &[u8]) -> bool {
+    let lower = word.to_ascii_lowercase();
+    let ends = |end: &[u8]| lower.ends_with(end);
+    if PARTS.iter().any(|part| ends(part)) || ends(b"credentials") {
+        return true;
+    }
+    let key = lower.strip_suffix(b"_id").unwrap_or(&lower).strip_suffix(b"key");
+    key.is_some_and(|stem| {
+        let stem = stem.strip_suffix(b"_").unwrap_or(stem);
+        KEYS.iter().any(|key| stem.ends_with(key))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets() {
+        for name in [
+            "password",
+            "sslpassword",
+            "app.Password",
+            "crdb:session_revival_token_base64",
+            "apiKey",
+            "api_key",
+            "app.key",
+            "application_key_count",
+            "accessKeyId",
+            "keys",
+            "oauth_client_secret",
+            "CREDENTIALS",
+            "passwd",
+            "x-token",
+        ] {
+            assert!(is_secret_name(name.as_bytes()), "{name}");
+        }
+        for name in ["", "user", "tcp_keepalives_idle", "keyword", "password_encryption", "application_name", "monkey"]
+        {
+            assert!(!is_secret_name(name.as_bytes()), "{name}");
+        }
+        for word in ["PASSWORD", "aws_secret_access_key", "ACCESS_KEY_ID", "session_token", "master_symmetric_key"] {
+            assert!(is_secret_word(word.as_bytes()), "{word}");
+        }
+        for word in ["password_hash", "key", "primary_key", "tokens", "secret_id", "kms_key_id"] {
+            assert!(!is_secret_word(word.as_bytes()), "{word}");
+        }
+    }
+}
