@@ -187,7 +187,13 @@ impl Dialogue {
             (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
                 Request::DescribeStatement
             }
-            (b'D', _) => Request::DescribePortal,
+            (b'D', described) => {
+                if described.is_none() {
+                    // It may be of a statement.
+                    self.pending.doubt();
+                }
+                Request::DescribePortal
+            }
             (b'E', _) => Request::Execute,
             (b'C', _) => Request::Close,
             (b'S', _) => Request::Sync,
@@ -203,7 +209,12 @@ impl Dialogue {
                 }
                 return;
             }
-            _ => return,
+            (b'X', _) => return,
+            _ => {
+                // Nobody knows what answers it.
+                self.pending.doubt();
+                return;
+            }
         };
         let Self { pending, statements, executions, .. } = self;
         let is_dropped = request == Request::CopyEnd && pending.drops_copy_data();

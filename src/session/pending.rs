@@ -797,6 +797,11 @@ impl<A: Default> Pending<A> {
         }
     }
 
+    /// A request was seen of which it is not known how it is answered: what does not fit is nobody's fault from here on.
+    pub const fn doubt(&mut self) {
+        self.is_complete = false;
+    }
+
     /// Whether replies cannot be attributed.
     pub const fn is_uncertain(&self) -> bool {
         self.uncertain
