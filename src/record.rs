@@ -53,7 +53,7 @@ pub enum Record<'a> {
 /// One protocol message.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct MessageRecord<'a> {
-    /// When the packet was captured in which the message ended.
+    /// When the packet was captured with which the message, and all before it, was complete.
     pub ts: Timestamp,
     /// The connection: 1, 2, 3, … in order of appearance.
     pub conn: u64,
@@ -65,7 +65,7 @@ pub struct MessageRecord<'a> {
     pub dir: Direction,
     /// Ordinal of the message on its connection, both directions, from 1.
     pub seq: u64,
-    /// Number of the captured packet in which the message ended, from 1.
+    /// Number of that packet, from 1.
     pub packet: u64,
     /// The type byte as a character; absent for messages without one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::resync;
+use crate::session::opening::{self, Opening};
 use crate::tcp::conversation::Numbers;
 use crate::time::{Precision, Timestamp};
 
@@ -329,6 +330,11 @@ impl Closed {
     /// Whose a segment is.
     pub(super) fn whose(&mut self, segment: &Segment<'_>, origin: Origin) -> Whose {
         let (numbers, direction) = (self.numbers, self.direction_of(segment));
+        // A startup packet tells the beginning as well as a SYN does.
+        let is_new = !segment.syn && numbers.behind(direction, segment) == segment.payload.len() as u64;
+        if is_new && direction == Direction::Frontend && opening::of_client(segment.payload) == Opening::Startup {
+            return Whose::Anothers;
+        }
         whose(|| numbers, &mut self.rival, direction, segment, origin)
     }
 

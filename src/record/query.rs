@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// executed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QueryRecord<'a> {
-    /// When its last reply was captured.
+    /// When its end was known: that of the group that it is of, and of the requests before it.
     pub ts: Timestamp,
     /// The connection.
     pub conn: u64,
@@ -30,7 +30,7 @@ pub struct QueryRecord<'a> {
     pub server: &'a str,
     /// Its number on the connection: that of its messages.
     pub query: u64,
-    /// Number of the captured packet that ended it.
+    /// Number of the captured packet with which that was so.
     pub packet: u64,
     /// When its first message was captured.
     pub started: Timestamp,
@@ -84,10 +84,10 @@ pub struct QueryRecord<'a> {
     /// Microseconds from Bind to BindComplete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_us: Option<u64>,
-    /// Microseconds from its first message to its first row.
+    /// Microseconds from its first message to its first row, or the first data of a COPY.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_row_us: Option<u64>,
-    /// Microseconds from its first message to its last row.
+    /// Microseconds from its first message to its last row, or the last data of a COPY.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_row_us: Option<u64>,
     /// Microseconds from its first message to its last reply; absent where that was not seen, or never came.
