@@ -90,7 +90,7 @@ impl<S: Sink> Engine<'_, S> {
                 uncertain: execution.is_uncertain,
                 limit: execution.is_limited
                     || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
-                resynchronized: execution.is_guessed,
+                resynchronized: execution.depends_on_guess(),
                 ..Flags::default()
             },
         }));
