@@ -299,7 +299,7 @@ fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_en
 fn what_is_behind_a_guess_says_so_until_it_is_confirmed() {
     let stream = [message(b'Q', b"SELECT 1\0"), message(b'S', b"")].concat();
     let mut framer = Framer::new(Direction::Frontend, 100);
-    let mut tell = |framer: &mut Framer| {
+    let tell = |framer: &mut Framer| {
         let (mut input, mut found) = (&stream[..], Vec::new());
         loop {
             match framer.next(&mut input, Framing::Tagged) {
