@@ -169,7 +169,8 @@ pub struct Flags {
     pub protocol_violation: bool,
     /// `limit`: something that it depends on was not kept, for a limit of memory was reached.
     pub limit: bool,
-    /// `resynchronized`: it, or a message of it, was found behind a boundary that was guessed, and that nothing has confirmed.
+    /// `resynchronized`: it, a message of it, or one that it depends on, was found behind a boundary that was guessed, and that
+    /// nothing had confirmed.
     pub resynchronized: bool,
 }
 

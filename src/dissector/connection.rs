@@ -352,11 +352,12 @@ impl Connection {
 
     #[cold]
     fn watch(&mut self, direction: Direction) {
-        let Self { framers, about, .. } = self;
+        let Self { framers, about, session, .. } = self;
         let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
         let is_first = about.seq == 0;
         let watch = about.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
         if watch.speaks(direction, are_at_boundary) {
+            session.facts_mut().confirm(watch.has_started());
             about.watch = None;
             framers.frontend.confirm();
             framers.backend.confirm();

@@ -268,7 +268,7 @@ pub(super) fn told<'a>(
             midstream: meaning.subject.is_unknown(),
             skipped: meaning.is_skipped,
             limit: statement.is_some() && sql.is_none(),
-            resynchronized: frame.is_guessed,
+            resynchronized: frame.is_guessed || meaning.subject.is_guessed(),
             ..Flags::default()
         },
     }

@@ -94,7 +94,7 @@ impl<S: Sink> Engine<'_, S> {
                 protocol_violation: execution.violation.is_some(),
                 limit: execution.is_limited
                     || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
-                resynchronized: execution.is_guessed,
+                resynchronized: execution.depends_on_guess(),
                 ..Flags::default()
             },
         }));

@@ -34,6 +34,8 @@ pub(super) struct Watch {
     is_copying: bool,
     /// The server has sent an error, and ignores what comes before the next Sync.
     is_skipping: bool,
+    /// The server has let the client in, as a startup packet asked for.
+    has_started: bool,
 }
 
 impl Watch {
@@ -61,7 +63,12 @@ impl Watch {
 
     /// Something speaks against what was guessed, or is missing: what was seen before confirms nothing.
     pub(super) fn doubt(&mut self) {
-        *self = Self { speaker: self.speaker, ..Self::default() };
+        *self = Self { speaker: self.speaker, has_started: self.has_started, ..Self::default() };
+    }
+
+    /// Whether the server has let the client in, as a startup packet asked for.
+    pub(super) const fn has_started(&self) -> bool {
+        self.has_started
     }
 
     /// Takes a message, by its type byte.
@@ -117,6 +124,7 @@ impl Watch {
                 waiting.pop_front();
             }
             (b'Z', b'Q' | b'S' | b'F' | &STARTUP) => {
+                self.has_started |= *head == STARTUP;
                 waiting.pop_front();
                 self.has_agreed = waiting.is_empty();
             }

@@ -181,6 +181,7 @@ impl Dialogue {
     #[inline(always)]
     pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         self.part();
+        self.statements.guess(seen.is_guessed);
         let request = match (tag, seen.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,

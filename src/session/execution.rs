@@ -221,6 +221,13 @@ impl Execution {
         *is_guessed = false;
     }
 
+    /// Whether one of its messages, or of those that it depends on, was found behind a boundary that was a guess.
+    pub fn depends_on_guess(&self) -> bool {
+        self.is_guessed
+            || self.portal.as_ref().is_some_and(|portal| portal.is_guessed())
+            || self.statement.as_ref().is_some_and(|statement| statement.is_guessed())
+    }
+
     /// Its number on its connection.
     pub const fn number(&self) -> u64 {
         self.number

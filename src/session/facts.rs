@@ -101,6 +101,8 @@ pub struct Facts {
     authenticated_at: Option<Timestamp>,
     /// When the session was ready for its first request.
     pub ready_at: Option<Timestamp>,
+    /// The StartupMessage was found behind a boundary that is a guess.
+    is_guessed: bool,
     idle_since: Option<Timestamp>,
     idle_in_transaction_us: u64,
     /// Messages of each direction.
@@ -144,6 +146,7 @@ impl Facts {
         match seen.message {
             Some(Message::StartupMessage(startup)) => {
                 self.startup_at = Some(seen.at);
+                self.is_guessed = seen.is_guessed;
                 self.begin(startup, seen.is_cut);
             }
             Some(Message::Terminate) => self.has_terminated = true,
@@ -205,6 +208,8 @@ impl Facts {
                 self.protocol_version =
                     Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
             }
+            // Whether it was changed is not known. What a StartupMessage begins is another matter: see `confirm`.
+            Some(Message::ParameterStatus(status)) if seen.is_guessed && !self.is_guessed => self.forget(status.name),
             Some(Message::ParameterStatus(status)) if !seen.is_cut => {
                 self.settings.parameter(status.name.0, status.value.0);
                 self.set(status.name, status.value);
@@ -244,6 +249,26 @@ impl Facts {
             Some(setting) => setting.value = value,
             None if has_room => self.parameters.push(Setting { name, value }),
             None => self.is_limited = true,
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self, name: Text<'_>) {
+        self.parameters.retain(|setting| *setting.name != *name.0);
+        if name.0 == b"application_name" {
+            self.application = None;
+        }
+    }
+
+    /// Boundaries that were guessed are confirmed. Who the session is, is not known, if that was found behind one of them, and
+    /// the server has not answered as it answers a StartupMessage.
+    #[cold]
+    pub fn confirm(&mut self, is_startup: bool) {
+        if std::mem::take(&mut self.is_guessed) && !is_startup {
+            (self.user, self.database, self.application) = (None, None, None);
+            self.parameters.clear();
+            (self.protocol_version, self.auth_method, self.process_id) = (None, None, None);
+            (self.startup_at, self.authenticated_at, self.ready_at) = (None, None, None);
         }
     }
 

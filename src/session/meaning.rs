@@ -136,6 +136,15 @@ impl Subject {
         }
     }
 
+    /// Whether what it was made of was found behind a boundary that was a guess.
+    pub fn is_guessed(&self) -> bool {
+        match self {
+            Self::Portal(portal) => portal.is_guessed(),
+            Self::Statement(statement) => statement.is_guessed(),
+            Self::Nothing | Self::Unknown => false,
+        }
+    }
+
     /// Whether it was prepared before the capture began, or was lost, or forgotten.
     pub fn is_unknown(&self) -> bool {
         match self {

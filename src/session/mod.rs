@@ -553,7 +553,9 @@ impl Session {
                 self.lose_answer();
             }
             // Once, before the session is ready.
-            Some(Message::BackendKeyData(key)) if !seen.is_cut && !self.has_been_ready => {
+            Some(Message::BackendKeyData(key))
+                if !seen.is_cut && !self.has_been_ready && (!seen.is_guessed || self.startup_at.is_some()) =>
+            {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), seen.conn);
                 self.dialogue.set_cancel_key(key);

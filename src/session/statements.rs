@@ -45,6 +45,8 @@ pub struct Statement {
     same: Option<Arc<Statement>>,
     has_secrets: bool,
     secret_parameters: Parameters,
+    /// Its Parse was found behind a boundary that is a guess.
+    is_guessed: bool,
     share: Option<Share>,
 }
 
@@ -62,6 +64,11 @@ impl Statement {
     /// Its name; empty for the unnamed one.
     pub fn name(&self) -> Text<'_> {
         self.name.get()
+    }
+
+    /// Whether its Parse was found behind a boundary that was a guess.
+    pub const fn is_guessed(&self) -> bool {
+        self.is_guessed
     }
 
     /// Where its SQL is kept; nowhere where it was cut or is too long.
@@ -112,6 +119,8 @@ pub struct Portal {
     is_held: bool,
     statement: Option<Arc<Statement>>,
     is_statement_unknown: bool,
+    /// Its Bind, or the Parse of its statement, was found behind a boundary that is a guess.
+    is_guessed: bool,
     parameters: KeptList,
     parameter_formats: KeptList,
     has_parameters: bool,
@@ -139,6 +148,11 @@ impl Portal {
     /// Whether its statement was prepared before the capture began, or is not known for another reason of the kind.
     pub const fn is_statement_unknown(&self) -> bool {
         self.is_statement_unknown
+    }
+
+    /// Whether its Bind, or the Parse of its statement, was found behind a boundary that was a guess.
+    pub const fn is_guessed(&self) -> bool {
+        self.is_guessed
     }
 
     /// The values of its parameters; none where there was no room to keep them.
@@ -216,12 +230,26 @@ pub struct Statements {
     age: u64,
     /// The columns that were described last.
     last_row: Option<Arc<Row>>,
+    /// The message that is taken now was found behind a boundary that is a guess.
+    is_guessed: bool,
 }
 
 impl Statements {
     /// None; all of them where the connection was seen from its beginning.
     pub fn new(is_complete: bool, budget: Budget) -> Self {
-        Self { prepared: Names::new(is_complete), portals: Names::new(is_complete), budget, age: 0, last_row: None }
+        Self {
+            prepared: Names::new(is_complete),
+            portals: Names::new(is_complete),
+            budget,
+            age: 0,
+            last_row: None,
+            is_guessed: false,
+        }
+    }
+
+    /// Tells whether the message that is taken next was found behind a boundary that is a guess.
+    pub(super) const fn guess(&mut self, is_guessed: bool) {
+        self.is_guessed = is_guessed;
     }
 
     /// The room that the connection has.
@@ -239,8 +267,10 @@ impl Statements {
         let before = if is_next { self.prepared.get(&name).get().cloned() } else { None };
         let same = before.and_then(|before| Statement::described(before, text, parse, self.age));
         let (has_secrets, secret_parameters) = secrets(parse.query.text, is_cut);
+        let is_guessed = self.is_guessed;
         kept.statements.fill(|statement| {
             statement.name.set(name.get());
+            statement.is_guessed = is_guessed;
             statement.text = text;
             statement.described.take();
             statement.row.take();
@@ -257,7 +287,7 @@ impl Statements {
 
     /// The portal that a Bind makes. The values of its parameters are kept where they are wanted.
     pub(super) fn bind(&mut self, kept: &mut Kept, bind: &Bind<'_>, is_wanted: bool) -> Arc<Portal> {
-        let Self { prepared, budget, .. } = self;
+        let Self { prepared, budget, is_guessed, .. } = self;
         let Kept { texts, portals, .. } = kept;
         let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
         let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
@@ -270,7 +300,9 @@ impl Statements {
             let statement = prepared.get(&statement_name);
             portal.is_statement_unknown = matches!(statement, Known::Unknown);
             portal.statement_name.set(statement_name.get());
-            match statement.get() {
+            let statement = statement.get();
+            portal.is_guessed = *is_guessed || statement.is_some_and(|statement| statement.is_guessed);
+            match statement {
                 Some(statement) => {
                     if let Some(text) = statement.text() {
                         texts.touch(text);

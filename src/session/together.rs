@@ -129,6 +129,7 @@ impl Dialogue {
         if !self.is_idle() {
             return false;
         }
+        self.statements.guess(seen.is_guessed);
         let mut portal = Some(self.statements.bind(&mut shared.kept, bind, shared.wants_queries));
         let requests = if is_described { DESCRIBE_AND_EXECUTE } else { EXECUTE };
         self.begin(requests, Protocol::Extended, seen, shared, meaning, |execution, _| {

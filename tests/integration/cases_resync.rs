@@ -82,6 +82,8 @@ impl Talk {
         talk.say(From::Client, &startup());
         let ready = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
         talk.say(From::Server, &ready);
+        talk.say(From::Client, &[message(b'P', b"known\0SELECT $1\0\0\0"), message(b'S', b"")].concat());
+        talk.say(From::Server, &[message(b'1', b""), message(b'Z', b"I")].concat());
         talk
     }
 
@@ -108,8 +110,9 @@ impl Talk {
                 message(b'Q', b"\0"),
                 message(b'H', b""),
                 message(b'X', b""),
-                startup(),
+                b"\0\0\0\x17\0\x03\0\0user\0invented\0\0".to_vec(),
                 [message(b'P', b"\0DELETE FROM invented\0\0\0"), execution(b"")].concat(),
+                message(b'P', b"known\0DELETE FROM invented\0\0\0"),
                 execution(b"invented"),
                 [message(b'd', b"invented\n"), message(b'c', b"")].concat(),
             ],
@@ -120,6 +123,7 @@ impl Talk {
                 message(b'D', b"\0\x01\0\0\0\x08invented"),
                 [&b"2\0\0\0\x04n\0\0\0\x04"[..], &message(b'C', b"INSERT 0 1\0"), &message(b'Z', b"I")].concat(),
                 message(b'A', b"\0\0\0\x01invented\0\0"),
+                message(b'S', b"application_name\0invented\0"),
                 message(b'E', b"SERROR\0C42P01\0Minvented\0\0"),
             ],
         };
@@ -136,7 +140,7 @@ impl Talk {
     /// A request and its replies. With a value in it, sometimes.
     fn request(&mut self) {
         let size = 3 * self.mss + self.below(5 * self.mss);
-        match self.below(6) {
+        match self.below(7) {
             0 => {
                 let value = self.value(From::Client, size);
                 self.say(From::Client, &execution(&value));
@@ -165,6 +169,12 @@ impl Talk {
                 self.say(From::Server, &[message(b'E', b"SERROR\0C42601\0Mno\0\0"), ready()].concat());
             }
             4 => {
+                self.say(From::Client, &execution_of(b"known\0", b"1"));
+                let row = message(b'D', b"\0\x01\0\0\0\x011");
+                let replies = [message(b'2', b""), column(), row, message(b'C', b"SELECT 1\0"), ready()];
+                self.say(From::Server, &replies.concat());
+            }
+            5 => {
                 self.say(From::Client, &message(b'Q', b"SELECT 1\0"));
                 let row = message(b'D', b"\0\x01\0\0\0\x011");
                 self.say(From::Server, &[column(), row, message(b'C', b"SELECT 1\0"), ready()].concat());
@@ -191,8 +201,13 @@ fn column() -> Vec<u8> {
 
 /// Bind with a value, Describe, Execute and Sync.
 fn execution(value: &[u8]) -> Vec<u8> {
+    execution_of(b"\0", value)
+}
+
+/// The same of a statement.
+fn execution_of(statement: &[u8], value: &[u8]) -> Vec<u8> {
     let len = u32::try_from(value.len()).unwrap().to_be_bytes();
-    let bind = [&b"\0\0\0\0\0\x01"[..], &len, value, b"\0\0"].concat();
+    let bind = [b"\0", statement, b"\0\0\0\x01", &len, value, b"\0\0"].concat();
     [message(b'B', &bind), message(b'D', b"P\0"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
 }
 
@@ -226,7 +241,8 @@ fn nothing_is_invented<'a>(
                 certain += 1;
             }
             Some("query") if !is_flagged(&line) => {
-                prop_assert!(!line["sql"].to_string().contains("invented"), "{}", line)
+                let told = [&line["sql"], &line["application"], &line["user"]];
+                prop_assert!(told.iter().all(|value| !value.to_string().contains("invented")), "{}", line);
             }
             _ => {}
         }
