@@ -723,7 +723,8 @@ impl<S: Sink> Engine<'_, S> {
                 let PerDirection { frontend, backend } = &connection.opening;
                 // The first bytes of a client may be those of a startup packet.
                 let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
-                let is_other = !may_begin && !(frontend.is_empty() && backend.is_empty());
+                let is_nothing = frontend.is_empty() && backend.is_empty();
+                let is_other = !may_begin && !is_nothing;
                 let bytes = connection.opening.get(direction).len() as u64;
                 if is_other {
                     connection.unsaid = Vec::new();

@@ -4,8 +4,7 @@
 //! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes them anew; they are to be read before they are
 //! committed. A capture in the table of copies has none: it holds the messages of another capture, and is compared with
 //! that one. Nor has one with the log of its server beside it, which `agree` compares, or with its keys, which `tls` does, nor
-//! that of `redaction`, nor those of `cases` and `startups`, which the tests of cases
-//! read.
+//! that of `redaction`, nor those of `cases` and `startups`, which the tests of cases read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
