@@ -322,7 +322,9 @@ impl<S: Sink> Engine<'_, S> {
             gathered = std::mem::take(&mut connection.opening.frontend);
             &gathered
         };
-        let is_answered = connection.opening.backend == b"S" && handshake::is_record(bytes);
+        // That alone is too little where any port may be a server's.
+        let is_answered =
+            connection.about.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
             _ if is_answered => {
                 self.answered(connection);
