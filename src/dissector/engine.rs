@@ -443,7 +443,9 @@ impl<S: Sink> Engine<'_, S> {
             gathered = std::mem::take(&mut connection.opening.frontend);
             &gathered
         };
-        let is_answered = connection.opening.backend == b"S" && handshake::is_record(bytes);
+        // That alone is too little where any port may be a server's.
+        let is_answered =
+            connection.about.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
             _ if is_answered => {
                 self.answered(connection);
@@ -879,17 +881,22 @@ impl<S: Sink> Engine<'_, S> {
                 }
             }
             Route::Opening if connection.about.is_named => {
-                self.say_unsaid(connection);
+                let PerDirection { frontend, backend } = &connection.opening;
+                // The first bytes of a client may be those of a startup packet.
+                let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
+                let is_nothing = frontend.is_empty() && backend.is_empty();
+                let is_other = !may_begin && !is_nothing;
                 let bytes = connection.opening.get(direction).len() as u64;
+                if is_other {
+                    connection.unsaid = Vec::new();
+                }
+                self.say_unsaid(connection);
                 if bytes > 0 {
                     self.number(&mut connection.about);
-                    // They may be the first of a startup packet.
-                    let may_begin =
-                        direction == Direction::Frontend && startup::look(&connection.opening.frontend) == Look::Begun;
-                    let reason = if may_begin { Reason::Missing } else { Reason::NotPostgresql };
+                    let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
                     let detail = Some("too few bytes to tell the protocol");
                     self.lose(&mut connection.about, &Loss { skipped: Some(bytes), reason, detail, ..loss });
-                    if !may_begin {
+                    if is_other {
                         connection.session.recognize_foreign();
                     }
                 }

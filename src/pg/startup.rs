@@ -70,11 +70,10 @@ pub fn look(bytes: &[u8]) -> Look {
     let mut reader = Reader::new(body);
     let Ok(code) = reader.u32("code") else { return Look::Begun };
     let version = ProtocolVersion(code);
-    let fits = match (code, version.major()) {
-        (code::CANCEL, _) => (16..=268).contains(&len),
-        (_, code::MAJOR) => true,
-        (_, 1 | 2) => len == FIXED_LEN && is_fixed(reader.rest()),
-        (_, major) if MAJORS.contains(&major) => match parameters_look(&mut reader) {
+    let fits = match version.major() {
+        code::MAJOR => true,
+        1 | 2 => len == FIXED_LEN && is_fixed(reader.rest()),
+        major if MAJORS.contains(&major) => match parameters_look(&mut reader) {
             Look::Whole => is_whole && (major == 3 || has_user(body)),
             look => !is_whole && look == Look::Begun,
         },
@@ -501,7 +500,6 @@ mod tests {
             packet(b"\0\x04\0\0name\0app\0\0"),
             packet(b"\0\x02\0\0user\0app\0\0"),
             version_2(b""),
-            packet(b"\x04\xd2\x16\x2e\0\0\0\x01key"),
             b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0".to_vec(),
             b"\x16\x03\x01\x02\0".to_vec(),
             b"G".to_vec(),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pgdissect::dissector::Config;
+use pgdissect::tls::keylog::{Keys, Lines};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::{Value, json};
@@ -22,7 +23,10 @@ type Talk = Vec<(From, Vec<u8>)>;
 fn read(name: &str) -> Output {
     let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
     assert_eq!(errors, [""; 0]);
-    let keys = captures::keys_of(name);
+    let keys = Keys::default();
+    if let Ok(log) = std::fs::read(captures::testdata().join(name).with_extension("keys.log")) {
+        Lines::default().push(&log, &keys);
+    }
     let output = captures::decrypt_packets(&packets, &keys, captures::everything());
     check(&output, name);
     let auto = captures::decrypt_packets(&packets, &keys, Config { ports: None, ..captures::everything() });
