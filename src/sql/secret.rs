@@ -53,7 +53,10 @@ pub fn may_have(sql: &[u8]) -> bool {
 /// Whether a text that is cut off may have had a secret: it is, or begins like, a statement that has one.
 pub fn may_have_had(cut: &[u8]) -> bool {
     let first = Lexer::new(cut).next_solid();
-    may_have(cut) || first.is_some_and(|first| ["alter", "create", "do"].iter().any(|verb| first.is_word(verb)))
+    may_have(cut)
+        || first.is_some_and(|first| {
+            ["alter", "create", "do", "set", "update", "copy", "unload"].iter().any(|verb| first.is_word(verb))
+        })
 }
 
 /// What is found in a text.
