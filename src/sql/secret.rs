@@ -53,7 +53,10 @@ pub fn may_have(sql: &[u8]) -> bool {
 /// Whether a text that is cut off may have had a secret: it is, or begins like, a statement that has one.
 pub fn may_have_had(cut: &[u8]) -> bool {
     let first = Lexer::new(cut).next_solid();
-    may_have(cut) || first.is_some_and(|first| ["alter", "create", "do"].iter().any(|verb| first.is_word(verb)))
+    may_have(cut)
+        || first.is_some_and(|first| {
+            ["alter", "create", "do", "set", "update", "copy", "unload"].iter().any(|verb| first.is_word(verb))
+        })
 }
 
 /// What is found in a text.
@@ -323,7 +326,7 @@ impl<'a> Around<'a> {
             HintKind::Uri => found.secrets.extend(self.in_authority(hint.end)),
             HintKind::Connection => {
                 let secret = self.constant(hint.end).or_else(|| self.quoted_word(hint.end));
-                found.secrets.extend(secret.map(|secret| self.to_the_end(secret)));
+                found.secrets.extend(secret.map(|secret| self.certain(secret)));
             }
             HintKind::Name => {
                 if let Some(secret) = self.assigned(hint) {
@@ -381,7 +384,7 @@ impl<'a> Around<'a> {
             return Some(());
         }
         if is_strong && let Some(secret) = self.constant(behind) {
-            found.secrets.push(self.to_the_end(secret));
+            found.secrets.push(self.certain(secret));
             return Some(());
         }
         if is_strong
@@ -442,7 +445,7 @@ impl<'a> Around<'a> {
             return Some(());
         }
         if let Some(secret) = self.quoted_word(at) {
-            found.secrets.push(self.to_the_end(secret));
+            found.secrets.push(self.certain(secret));
             return Some(());
         }
         // In a string, the string ends it.
@@ -471,7 +474,7 @@ impl<'a> Around<'a> {
     /// is one where it ends at `bare`.
     fn value(&mut self, at: usize, bare: u8, found: &mut Found<'a>) -> Option<()> {
         if let Some(secret) = self.constant(at) {
-            found.secrets.push(self.to_the_end(secret));
+            found.secrets.push(self.certain(secret));
             return Some(());
         }
         if self.byte(at) == Some(b'$') && self.digits(at + 1) > 0 {
@@ -494,7 +497,7 @@ impl<'a> Around<'a> {
             return Some(());
         }
         if let Some(secret) = self.quoted_word(at) {
-            found.secrets.push(self.to_the_end(secret));
+            found.secrets.push(self.certain(secret));
             return Some(());
         }
         let is_end = |b: u8| is_blank(b) || b";,)".contains(&b);
@@ -504,7 +507,7 @@ impl<'a> Around<'a> {
         if len > 0 && !is_keyword {
             let is_odd = memchr::memchr2(b'\'', b'"', word).is_some();
             let secret = Secret { place: at..at + len, quote: b"", is_rest: false };
-            found.secrets.push(if is_odd { self.rest(at) } else { self.to_the_end(secret) });
+            found.secrets.push(if is_odd { self.rest(at) } else { self.certain(secret) });
         }
         Some(())
     }
@@ -562,7 +565,7 @@ impl<'a> Around<'a> {
 
     /// A secret, or all from its beginning on, where it is uncertain that it ends where it seems to: the text does not lex, or
     /// goes on right behind it.
-    fn to_the_end(&mut self, secret: Secret<'a>) -> Secret<'a> {
+    fn certain(&mut self, secret: Secret<'a>) -> Secret<'a> {
         let is_quoted = self.byte(secret.place.start).is_some_and(|b| b == b'\'' || b == b'"' || b == b'\\')
             || !secret.quote.is_empty();
         if self.lexes() && !(is_quoted && self.is_followed_by_word(secret.place.end)) {
