@@ -273,7 +273,7 @@ fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_en
     let long = message(b'd', &forged.repeat(3_000)[..0xc403 - 4]);
     let genuine = [message(b'c', b""), message(b'Q', b"SELECT 1\0"), message(b'S', b"")];
     let stream = [&long[..], &genuine.concat()].concat();
-    for (seen, gap) in [(4, 1), (4, 1_448), (3, 2), (4, 0xc000)] {
+    for (seen, gap) in [(4, 1), (4, 1_448), (4, 0xc000)] {
         let mut framer = Framer::new(Direction::Frontend, 1 << 20);
         assert_eq!(framer.next(&mut &stream[..seen], Framing::Tagged), Step::More);
         assert_eq!(framer.gap(gap, Framing::Tagged), Step::More);
