@@ -4,7 +4,7 @@
 //! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes them anew; they are to be read before they are
 //! committed. A capture in the table of copies has none: it holds the messages of another capture, and is compared with
 //! that one. Nor has one with the log of its server beside it, which `agree` compares, or with its keys, which `tls` does, nor
-//! that of `redaction`.
+//! that of `redaction`, nor those of `cases` and `startups`, which the tests of cases read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -160,7 +160,8 @@ const SNAPSHOTS: [(&str, Records); 2] = [
 
 fn has_snapshot(name: &str) -> bool {
     let is_read_elsewhere = |file| captures::testdata().join(name).with_file_name(file).exists();
-    !COPIES.iter().any(|(_, copies)| copies.contains(&name))
+    !["cases/", "startups/"].iter().any(|folder| name.starts_with(folder))
+        && !COPIES.iter().any(|(_, copies)| copies.contains(&name))
         && !["server-log.jsonl", "planted.txt", "keys.log"].into_iter().any(is_read_elsewhere)
 }
 
