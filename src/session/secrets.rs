@@ -232,17 +232,28 @@ impl Secrets {
         let folded = Folded::of(text);
         let mut places = Vec::new();
         for known in &self.known {
-            let prefix = known.text.get(..PREFIX).unwrap_or(&known.text);
-            for start in memmem::find_iter(&folded.bytes, prefix) {
-                let rest = folded.bytes.get(start..).unwrap_or_default();
-                let len = known.text.iter().zip(rest).take_while(|(a, b)| a == b).count();
-                let end = start + len;
-                if known.text.len() < SHORT && !(folded.is_word_end(start) && folded.is_word_end(end)) {
-                    continue;
+            // Each is found in a time that depends on the text alone.
+            let place = |start: usize, len: usize| {
+                let end =
+                    if known.is_cut && len == known.text.len() { text.len() } else { folded.end_of(start + len, text) };
+                (folded.at(start, text), end)
+            };
+            for start in memmem::find_iter(&folded.bytes, &*known.text) {
+                let end = start + known.text.len();
+                if known.text.len() >= SHORT || folded.is_word_end(start) && folded.is_word_end(end) {
+                    places.push(place(start, known.text.len()));
                 }
-                let to_the_end = known.is_cut && len == known.text.len();
-                let end = if to_the_end { text.len() } else { folded.end_of(end, text) };
-                places.push((folded.at(start, text), end));
+            }
+            // Its beginning, and as much as is there of it.
+            let mut from = 0;
+            while let Some(prefix) = known.text.get(..PREFIX)
+                && let Some(rest) = folded.bytes.get(from..)
+                && let Some(found) = memmem::find(rest, prefix)
+            {
+                let rest = rest.get(found..).unwrap_or_default();
+                let len = known.text.iter().zip(rest).take_while(|(a, b)| a == b).count();
+                places.push(place(from + found, len));
+                from += found + len;
             }
             if is_cut {
                 let ends = (1..known.text.len().min(folded.bytes.len() + 1)).rev();
