@@ -270,7 +270,9 @@ impl<S: Sink> Engine<'_, S> {
         mut bytes: &[u8],
         origin: Origin,
     ) {
-        let origin = connection.about.date(origin);
+        let is_held = connection.session.route(direction) == Route::Opening;
+        // What is held until it is known what it is may be told by the packets that brought it.
+        let origin = if is_held { origin } else { connection.about.date(origin) };
         if direction == Direction::Frontend
             && connection.framers.frontend.is_searching()
             && connection.session.may_begin()
@@ -477,7 +479,11 @@ impl<S: Sink> Engine<'_, S> {
         }
         connection.session.recognize_startup();
         connection.about.search_reason.frontend = None;
+        let is_guessed = connection.framers.frontend.is_guessed();
         connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
+        if is_guessed {
+            connection.framers.frontend.doubt();
+        }
         if is_contested {
             connection.framers.frontend.contest_fed();
         }

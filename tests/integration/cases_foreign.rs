@@ -374,7 +374,9 @@ fn a_capture_may_begin_or_lose_a_packet_anywhere_in_a_beginning() {
         let at = said.iter().position(|line| line == "F StartupMessage").unwrap_or_else(|| panic!("{what}: {said:?}"));
         assert_eq!(said[at..], whole[2..], "{what}");
         let session = &sessions(output)[0];
-        assert_eq!((&session["user"], &session["flags"]), (&json!("app"), &Value::Null), "{what}");
+        assert_eq!(session["user"], "app", "{what}");
+        // Where no handshake was seen, it may be a value that looks like one.
+        assert!(session["flags"].is_null() || session["flags"] == json!(["resynchronized"]), "{what}: {session}");
     };
     // The StartupMessage is packet 8.
     for first in 1..8 {
