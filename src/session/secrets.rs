@@ -82,8 +82,9 @@ impl Secrets {
                 if let Some(first) = words.find(|word| !word.is_empty()) {
                     self.know(first, false);
                 }
+                // A long one may be the secret itself.
                 for word in words {
-                    self.know(word, true);
+                    self.know(word, word.len() < PREFIX);
                 }
             }
             self.know(literal::without_quotes(&value), false);
