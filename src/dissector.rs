@@ -507,7 +507,14 @@ impl Dissector {
     }
 
     /// Ends connections that were reset, or that lack bytes before their end, and forgets those that ended long ago.
+    #[inline]
     fn close_due(&mut self, sink: &mut impl Sink) {
+        if self.table.is_due(self.now) {
+            self.close_ended(sink);
+        }
+    }
+
+    fn close_ended(&mut self, sink: &mut impl Sink) {
         while let Some(pair) = self.table.due_ending(self.now) {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
             let Some(ended) = connection.ended else { continue };
@@ -526,6 +533,7 @@ impl Dissector {
         }
         self.tell_late(Some(self.now), sink);
         self.table.forget_closed(self.now);
+        self.table.look_ahead();
     }
 }
 

@@ -38,6 +38,9 @@ const LATE_TOLD_AFTER: u64 = 10_000_000;
 /// Before any time.
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MIN, Precision::Micros);
 
+/// Behind any time.
+const LAST: Timestamp = Timestamp::from_nanos(i64::MAX, Precision::Micros);
+
 /// The two ends of a connection, the lesser first, so that both directions find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Pair(Endpoint, Endpoint);
@@ -391,6 +394,8 @@ pub(super) struct Table {
     late: VecDeque<Due>,
     /// The latest time that was passed without a look at those that are closed.
     passed: Timestamp,
+    /// Nothing is due before this time: it is looked at for every packet.
+    next_due: Timestamp,
 }
 
 impl Table {
@@ -405,6 +410,7 @@ impl Table {
             closed: VecDeque::new(),
             late: VecDeque::new(),
             passed: NEVER,
+            next_due: LAST,
         }
     }
 
@@ -479,12 +485,32 @@ impl Table {
         let serial = closed.serial;
         *entry = Entry::Closed(closed);
         self.live_count -= 1;
-        self.closed.push_back(Due { at: now.later(REMEMBER_CLOSED), pair, serial });
+        let at = now.later(REMEMBER_CLOSED);
+        self.closed.push_back(Due { at, pair, serial });
+        self.next_due = if self.closed.len() > MAX_CLOSED { NEVER } else { self.next_due.min(at) };
     }
 
     /// Looks at a connection that seems to have ended again after some microseconds.
     pub(super) fn watch_ending(&mut self, pair: Pair, serial: u64, now: Timestamp, micros: u64) {
-        self.endings.push_back(Due { at: now.later(micros), pair, serial });
+        let at = now.later(micros);
+        self.endings.push_back(Due { at, pair, serial });
+        self.next_due = self.next_due.min(at);
+    }
+
+    /// Whether it is time to look at connections that seem to have ended, or have.
+    #[inline]
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        if now.max(self.passed) >= self.next_due {
+            return true;
+        }
+        self.passed = NEVER;
+        false
+    }
+
+    /// What was due was looked at.
+    pub(super) fn look_ahead(&mut self) {
+        let fronts = [&self.endings, &self.late, &self.closed].map(|dues| dues.front().map(|due| due.at));
+        self.next_due = fronts.into_iter().flatten().min().unwrap_or(LAST);
     }
 
     /// The ends of the next connection that seems to have ended, and whose time has come.
@@ -504,6 +530,7 @@ impl Table {
         if closed.take_late(segment, origin) {
             let at = origin.ts.later(LATE_TOLD_AFTER);
             self.late.push_back(Due { at, pair, serial: closed.serial });
+            self.next_due = self.next_due.min(at);
         }
     }
 

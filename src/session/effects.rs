@@ -44,9 +44,20 @@ pub(super) const fn needs_text(tag: &[u8]) -> bool {
 }
 
 /// Whether a command tag is that of a statement that changes no table, view or type, and no setting by which names are found.
-fn is_query(tag: &[u8]) -> bool {
-    let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(word, b"SELECT" | b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" | b"FETCH" | b"MOVE" | b"BEGIN" | b"SHOW")
+const fn is_query(tag: &[u8]) -> bool {
+    // The first letters of a tag tell its command.
+    matches!(
+        tag,
+        [b'S', b'E', b'L', ..]
+            | [b'I', b'N', b'S', ..]
+            | [b'U', b'P', b'D', ..]
+            | [b'D', b'E', b'L', ..]
+            | [b'M', b'E', b'R', ..]
+            | [b'F', b'E', b'T', ..]
+            | [b'M', b'O', b'V', ..]
+            | [b'B', b'E', b'G', ..]
+            | [b'S', b'H', b'O', ..]
+    )
 }
 
 /// The statement of a text that has one.

@@ -161,7 +161,8 @@ fn hints(sql: &[u8], from: usize) -> impl Iterator<Item = Hint> {
     let mut from = from;
     let mut has_subscription = false;
     std::iter::from_fn(move || {
-        while let Some(at) = next_pair(sql, from) {
+        while let Some(at) = if has_subscription { next_pair::<true>(sql, from) } else { next_pair::<false>(sql, from) }
+        {
             from = at + 1;
             let has = |before: usize, word: &str| {
                 let start = at.checked_sub(before)?;
@@ -214,29 +215,47 @@ fn name_around(sql: &[u8], start: usize, at: usize) -> Option<Hint> {
     is_secret_name(hint.word(sql)).then_some(hint)
 }
 
-/// Where the next of the pairs of letters is that all hints have, and seldom anything else.
-fn next_pair(sql: &[u8], from: usize) -> Option<usize> {
-    const STEP: usize = 32;
-    // Without a branch for each, so that several bytes are compared at once.
-    let is_one = |(a, b): (&u8, &u8)| {
-        let (a, b) = (*a | 0x20, *b | 0x20);
-        ((a == b's') & (b == b'w'))
-            | ((a == b'k') & (b == b'e'))
-            | ((a == b'c') & ((b == b'r') | (b == b'o')))
-            | ((a == b'p') & (b == b'h'))
-            | ((a == b'/') & (b == b'/'))
-    };
+/// How many pairs are compared at once: as many bytes as every x86-64 and ARM processor has in a vector.
+const AT_ONCE: usize = 16;
+
+/// Where the next of the pairs of letters is that all hints have, and seldom anything else; with those of `CONNECTION`, which many
+/// a text has, or without.
+fn next_pair<const CONNECTION: bool>(sql: &[u8], from: usize) -> Option<usize> {
     let (first, second) = (sql.get(from..)?, sql.get(from + 1..)?);
     let mut base = 0;
-    for (a, b) in first.chunks_exact(STEP).zip(second.chunks_exact(STEP)) {
-        if a.iter().zip(b).fold(false, |any, pair| any | is_one(pair)) {
+    while let (Some(a), Some(b)) = (vector(first, base), vector(second, base)) {
+        if has_pair::<CONNECTION>(a, b) {
             break;
         }
-        base += STEP;
+        base += AT_ONCE;
     }
-    let rest = first.get(base..)?.iter().zip(second.get(base..)?);
-    // Of a step that has one, it is found here; behind it, the next call goes on.
-    rest.enumerate().find_map(|(at, pair)| is_one(pair).then_some(from + base + at))
+    // The last vector may lie over the one before.
+    if let Some(last) = second.len().checked_sub(AT_ONCE).filter(|last| base > *last)
+        && let (Some(a), Some(b)) = (vector(first, last), vector(second, last))
+        && !has_pair::<CONNECTION>(a, b)
+    {
+        return None;
+    }
+    let mut rest = first.get(base..)?.iter().zip(second.get(base..)?);
+    rest.position(|(a, b)| is_pair::<CONNECTION>(*a, *b)).map(|at| from + base + at)
+}
+
+fn vector(bytes: &[u8], at: usize) -> Option<&[u8; AT_ONCE]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+/// Without a branch for each, so that all are compared at once.
+fn has_pair<const CONNECTION: bool>(first: &[u8; AT_ONCE], second: &[u8; AT_ONCE]) -> bool {
+    first.iter().zip(second).fold(false, |any, (a, b)| any | is_pair::<CONNECTION>(*a, *b))
+}
+
+const fn is_pair<const CONNECTION: bool>(a: u8, b: u8) -> bool {
+    let (a, b) = (a | 0x20, b | 0x20);
+    ((a == b's') & (b == b'w'))
+        | ((a == b'k') & (b == b'e'))
+        | ((a == b'c') & ((b == b'r') | (CONNECTION & (b == b'o'))))
+        | ((a == b'p') & (b == b'h'))
+        | ((a == b'/') & (b == b'/'))
 }
 
 /// What is around a hint.
