@@ -105,7 +105,7 @@ impl KeyLogs {
             {
                 // What is open already is read all the same.
                 let is_open = log.file.is_some() && error.kind() == ErrorKind::PermissionDenied;
-                let what = if is_open { "another file of this name could not be read" } else { "cannot be read" };
+                let what = if is_open { "it cannot be opened again, if it is rotated" } else { "cannot be read" };
                 say(&format!("{}: {what}: {error}", log.path.display()));
             }
         }

@@ -267,6 +267,7 @@ pub(super) fn told<'a>(
         flags: Flags {
             midstream: meaning.subject.is_unknown(),
             skipped: meaning.is_skipped,
+            uncertain: meaning.is_tied,
             limit: statement.is_some() && sql.is_none(),
             resynchronized: frame.is_guessed || meaning.subject.is_guessed(),
             ..Flags::default()

@@ -310,6 +310,7 @@ impl Dialogue {
             self.take_status(seen);
         }
         (meaning.query, meaning.elapsed_us) = (attribution.query, attribution.elapsed_us);
+        meaning.is_tied = attribution.is_tied;
     }
 
     /// Finds the request that a reply answers. False where it answers none.
@@ -321,6 +322,9 @@ impl Dialogue {
         let Self { pending, statements, executions, .. } = self;
         let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
         let answers = pending.align(tag, settle);
+        if self.pending.take_refuted() {
+            self.executions.refute();
+        }
         self.take_misfit(tag, seen);
         answers
     }

@@ -335,6 +335,18 @@ impl Execution {
         self.packet = packet;
     }
 
+    /// What was taken for its replies may be those of another.
+    fn forget_replies(&mut self) {
+        self.tags.clear();
+        self.error.clear();
+        (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);
+        (self.parse_us, self.bind_us, self.first_row, self.last_row) = (None, None, None, None);
+        (self.transaction, self.canceled_by) = (None, None);
+        if self.outcome.is_some() {
+            self.outcome = Some(Outcome::Incomplete);
+        }
+    }
+
     /// Takes note of a reply. The first one tells that the server has begun with it.
     pub(super) fn replied(&mut self, at: Timestamp, packet: u64, transaction: Option<TransactionStatus>) {
         if !self.has_reply {
@@ -420,6 +432,14 @@ impl Executions {
     /// How many bytes they take, without what is counted elsewhere.
     pub(super) fn held(&self) -> usize {
         self.open.capacity() * size_of::<Box<Execution>>() + self.open.len() * size_of::<Execution>()
+    }
+
+    /// What was taken for the replies to those that are under way may be those of others.
+    #[cold]
+    pub(super) fn refute(&mut self) {
+        for execution in self.open.iter_mut().filter(|execution| execution.is_uncertain) {
+            execution.forget_replies();
+        }
     }
 
     /// Bytes were lost: what is under way may have ended.

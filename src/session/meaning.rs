@@ -65,6 +65,8 @@ pub struct Meaning {
     pub query: Option<u64>,
     /// Microseconds since the request that this answers.
     pub elapsed_us: Option<u64>,
+    /// Whether TCP's numbers alone have told which request it answers.
+    pub is_tied: bool,
     /// Whether the server ignores it, as far as it is known by now.
     pub is_skipped: bool,
     /// What it speaks of by a name.

@@ -156,8 +156,12 @@ pub struct Pending<A> {
     habit: Habit,
     /// Of what was sent while it was uncertain: the request that TCP's numbers may tie to the next reply.
     tie: Option<Tie>,
+    /// The last request that was sent before the replies were tied to requests by TCP's numbers.
+    tied_up_to: u64,
     /// How many requests were queued when the last loss of requests was found.
     lost_behind: u64,
+    /// Whether a reply came that does not fit behind those that were tied, until it is asked for.
+    is_refuted: bool,
     /// How the protocol was broken, until it is asked for.
     misfit: Option<Misfit>,
 }
@@ -230,6 +234,8 @@ pub struct Attribution {
     pub elapsed_us: Option<u64>,
     /// Whether an end of the request that this answers came before it: a ReadyForQuery alone ends nothing.
     pub has_ended: bool,
+    /// Whether TCP's numbers alone have told that it belongs there.
+    pub is_tied: bool,
 }
 
 /// A reply that did not fit.
@@ -275,7 +281,9 @@ impl<A> Default for Pending<A> {
             given_up: None,
             habit: Habit::default(),
             tie: None,
+            tied_up_to: 0,
             lost_behind: 0,
+            is_refuted: false,
             misfit: None,
         }
     }
@@ -490,8 +498,9 @@ impl<A: Default> Pending<A> {
     #[cold]
     fn realign(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
         if !self.is_complete {
-            // It may be a request that was not seen.
+            // It may be a request that was not seen, and so may be what came before since the last ReadyForQuery.
             self.uncertain = true;
+            self.is_refuted = self.tied_up_to > 0;
             return true;
         }
         if self.is_astray {
@@ -605,7 +614,13 @@ impl<A: Default> Pending<A> {
         self.drain(index, settle);
         (self.uncertain, self.replies_lost) = (false, false);
         (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+        self.tied_up_to = self.requests;
         Some(tie.bytes)
+    }
+
+    /// Whether a reply came that does not fit behind those that were tied, since this was asked last.
+    pub const fn take_refuted(&mut self) -> bool {
+        std::mem::replace(&mut self.is_refuted, false)
     }
 
     /// How the protocol was broken, since this was asked last.
@@ -623,7 +638,12 @@ impl<A: Default> Pending<A> {
         let attribution = if self.uncertain {
             Attribution::default()
         } else {
-            Attribution { query: head.query, elapsed_us: Some(at.micros_since(head.at)), has_ended: false }
+            Attribution {
+                query: head.query,
+                elapsed_us: Some(at.micros_since(head.at)),
+                has_ended: false,
+                is_tied: head.id <= self.tied_up_to,
+            }
         };
         let head = head.request;
         self.copies_in += usize::from(tag == b'G');
@@ -669,7 +689,7 @@ impl<A: Default> Pending<A> {
             if let Some((index, expected)) = expected {
                 let has_ended = index == 0 && matches!(self.progress, Progress::Ended | Progress::Failed);
                 let (query, elapsed_us) = (expected.query, Some(at.micros_since(expected.at)));
-                attribution = Attribution { query, elapsed_us, has_ended };
+                attribution = Attribution { query, elapsed_us, has_ended, is_tied: expected.id <= self.tied_up_to };
                 was_answered = has_ended || index == 0 && expected.request == Request::Sync;
             }
             if (!was_answered || ended.is_none()) && self.is_complete {

@@ -401,3 +401,32 @@ fn what_tcp_does_not_tie_is_left_alone() {
     let outcomes = fields(of(&lines, "query"), &["sql", "outcome"]);
     assert!(outcomes.iter().all(|line| *line != json!(["SELECT 1", "ok"])), "{outcomes:?}");
 }
+
+#[test]
+fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
+    // A pipeline of three that one Sync ends; the capture begins with the last of them, whose client had received nothing yet.
+    let steps = |number: usize| {
+        let mut steps = request(number, true);
+        steps.truncate(steps.len() - 5);
+        steps
+    };
+    let replies = |number: usize| {
+        let mut replies = reply(number, true);
+        replies.truncate(replies.len() - 6);
+        replies
+    };
+    let mut dialogue = Dialogue::started();
+    dialogue.send(From::Client, &[steps(1), steps(2)].concat());
+    let begins = dialogue.packets.len();
+    dialogue.send(From::Client, &request(3, true));
+    dialogue.send(From::Server, &[replies(1), replies(2), reply(3, true)].concat());
+    let lines = captures::dissect_packets(&dialogue.packets[begins..], captures::everything()).values();
+    assert_eq!(
+        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command"]),
+        [json!(["SELECT 3", "incomplete", null, null])]
+    );
+    let flags =
+        lines.iter().filter(|line| line["dir"] == "B" && line.get("query").is_some()).map(|line| &line["flags"]);
+    assert!(flags.clone().count() > 3);
+    assert!(flags.into_iter().all(|flags| flags.as_array().unwrap().contains(&json!("uncertain"))));
+}

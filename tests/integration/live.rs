@@ -353,7 +353,7 @@ fn files_are_opened_before_root_is_given_up(server: &Server) {
 
     let mut running = listen();
     // It is read from where it is open, and may not be opened again.
-    running.says("keys.log: another file of this name could not be read: Permission denied");
+    running.says("keys.log: it cannot be opened again, if it is rotated: Permission denied");
     server.query("SELECT 'into a folder of root'");
     let start = Instant::now();
     while count_in("Terminate") == 0 && start.elapsed() < PATIENCE {
