@@ -217,7 +217,10 @@ impl<S: Sink> Engine<'_, S> {
         origin: Origin,
     ) {
         let behind = match direction {
-            Direction::Frontend => connection.session.dialogue().uncertain_behind(),
+            Direction::Frontend => {
+                connection.session.dialogue_mut().may_tie(connection.tls.is_none());
+                connection.session.dialogue().uncertain_behind()
+            }
             Direction::Backend => {
                 let begins = connection.tls.is_none() && connection.framers.backend.is_at_boundary();
                 let seq = end.wrapping_sub(bytes.len() as u32);
@@ -226,7 +229,8 @@ impl<S: Sink> Engine<'_, S> {
             }
         };
         self.feed(connection, direction, bytes, origin);
-        if let Some(behind) = behind {
+        connection.session.dialogue_mut().may_tie(false);
+        if let Some(behind) = behind.filter(|_| connection.tls.is_none()) {
             connection.session.dialogue_mut().tie(behind, ack, end);
         }
     }
@@ -284,6 +288,10 @@ impl<S: Sink> Engine<'_, S> {
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
+                Route::Messages(Framing::Handshake) if is_no_handshake(connection, direction, bytes) => {
+                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                    return;
+                }
                 Route::Messages(framing) => {
                     self.number(&mut connection.about);
                     if direction == Direction::Frontend {
@@ -962,6 +970,17 @@ pub(super) fn tell_late(closed: &mut Closed, counters: &mut Counters, sink: &mut
             detail: Some("they came behind the end of the connection"),
         }));
     }
+}
+
+/// Whether the first bytes of a server, but for its answers to requests for encryption, begin with what no server says before it
+/// has let its client in.
+fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
+    const LATER: &[u8] = b"123CDGHITVWcdnst";
+    direction == Direction::Backend
+        && connection.framers.backend.is_between_frames()
+        && connection.session.facts().bytes.backend <= 2
+        && connection.about.lost_bytes == 0
+        && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
 }
 
 /// A report of loss in the making.

@@ -186,9 +186,15 @@ impl HalfOpen {
         if is_from_lesser(segment) { (&self.lesser, &self.greater) } else { (&self.greater, &self.lesser) }
     }
 
-    /// Whether a SYN was answered.
-    pub(super) fn is_answered(&self) -> bool {
-        self.lesser.iter().any(|one| self.greater.iter().any(|other| one.answers(other) || other.answers(one)))
+    /// Whether SYNs that answer one another have exactly the numbers that a segment has, as the first behind them do.
+    fn is_begun_by(&self, segment: &Segment<'_>) -> bool {
+        let (own, peer) = self.of(segment);
+        let fits = |own: &Syn, peer: &Syn| {
+            (own.answers(peer) || peer.answers(own))
+                && own.to(segment.seq) == 0
+                && segment.ack.is_some_and(|ack| peer.to(ack) == 0)
+        };
+        own.iter().any(|own| peer.iter().any(|peer| fits(own, peer)))
     }
 
     /// Whether it was not answered for so long that it will not be.
@@ -278,14 +284,12 @@ pub(super) fn whose(
         if numbers().opened_with(direction, segment) {
             return Whose::Its;
         }
-        let rival = match rival {
-            Some(rival) if !rival.is_stale(origin.ts) => {
-                rival.note(segment, origin.ts);
-                rival
-            }
-            _ => rival.insert(Box::new(HalfOpen::new(segment, origin))),
-        };
-        return if rival.is_answered() { Whose::Anothers } else { Whose::Nobodys };
+        match rival {
+            Some(rival) if !rival.is_stale(origin.ts) => rival.note(segment, origin.ts),
+            _ => *rival = Some(Box::new(HalfOpen::new(segment, origin))),
+        }
+        // Both SYNs may be forged: what follows tells whether there is such a connection.
+        return Whose::Nobodys;
     }
     match rival {
         None => Whose::Its,
@@ -293,6 +297,7 @@ pub(super) fn whose(
             *rival = None;
             Whose::Its
         }
+        Some(known) if known.is_begun_by(segment) => Whose::Anothers,
         Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Whose::Anothers,
         Some(_) => Whose::Its,
     }

@@ -151,6 +151,11 @@ impl Dialogue {
         self.pending.tie(behind, reply_seq, end_seq);
     }
 
+    /// Tells whether the requests that come next may be tied to replies.
+    pub const fn may_tie(&mut self, may_tie: bool) {
+        self.pending.may_tie(may_tie);
+    }
+
     /// Takes the numbers of a segment of the server's, as [`Pending::meet`] does.
     pub const fn meet(&mut self, begins_at: Option<u32>, ack: u32) {
         self.pending.meet(begins_at, ack);
@@ -204,6 +209,12 @@ impl Dialogue {
             (b'd' | b'H', _) => {
                 meaning.query = self.pending.last_query();
                 meaning.is_skipped = tag == b'd' && self.pending.drops_copy_data();
+                if tag == b'd' {
+                    self.pending.copy_data();
+                } else if seen.size != 5 {
+                    // The server answers it with an error.
+                    self.pending.doubt();
+                }
                 if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
                     execution.bytes_in += seen.size;
                     execution.is_guessed |= seen.is_guessed;
@@ -356,6 +367,10 @@ impl Dialogue {
         for query in first..=last {
             if let Some(execution) = self.executions.get(query) {
                 execution.violation.get_or_insert_with(|| Box::new(violation));
+                if execution.outcome == Some(Outcome::Incomplete) {
+                    // What was taken for its replies answers another.
+                    execution.forget_replies();
+                }
             }
         }
     }

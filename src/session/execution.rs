@@ -336,7 +336,7 @@ impl Execution {
     }
 
     /// What was taken for its replies may be those of another.
-    fn forget_replies(&mut self) {
+    pub(super) fn forget_replies(&mut self) {
         self.tags.clear();
         self.error.clear();
         (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);

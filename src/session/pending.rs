@@ -114,6 +114,27 @@ enum Progress {
     Failed,
 }
 
+/// The types of replies, in order: as many as are needed to tell requests apart.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    tags: [u8; 16],
+    len: usize,
+}
+
+impl Shape {
+    fn push(&mut self, tag: u8) {
+        if let Some(place) = self.tags.get_mut(self.len) {
+            *place = tag;
+        }
+        self.len += 1;
+    }
+
+    /// All of them; none where there were too many.
+    fn all(&self) -> Option<&[u8]> {
+        self.tags.get(..self.len)
+    }
+}
+
 /// Whether a backend message answers a request, by its tag: it does not come by itself, as errors may that end a session.
 const fn is_answer(tag: u8) -> bool {
     matches!(
@@ -126,6 +147,8 @@ const fn is_answer(tag: u8) -> bool {
 #[derive(Debug)]
 pub struct Pending<A> {
     queue: VecDeque<Expected<A>>,
+    /// How many of them ReadyForQuery ends.
+    enders: usize,
     /// The number of the last query.
     queries: u64,
     /// How many requests were queued.
@@ -136,12 +159,19 @@ pub struct Pending<A> {
     skipping: bool,
     /// How often the request that the backend answers now has asked for COPY data.
     copies_in: usize,
-    /// COPY FROM STDIN is under way: "the backend will ignore Sync and Flush" until it ends.
+    /// COPY FROM STDIN is under way: "the backend will ignore Sync and Flush" until it ends. Those that it has ignored are known
+    /// only then: behind an error it does not.
     copying_in: bool,
+    /// The last request that was sent before the data of the COPY, or before the backend asked for it.
+    before_data: Option<u64>,
     /// How far the head of the queue was answered.
     progress: Progress,
     /// Whether something was answered of what the next ReadyForQuery ends.
     is_cycle_answered: bool,
+    /// The replies to that, but for data.
+    shape: Shape,
+    /// Whether the client's requests may be tied to replies by TCP's numbers.
+    may_tie: bool,
     /// Whether a reply came of which no request was found that it answers, since the last ReadyForQuery.
     is_astray: bool,
     /// Whether all was seen since the session began, so that what does not fit is the fault of who sent it.
@@ -266,14 +296,18 @@ impl<A> Default for Pending<A> {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
+            enders: 0,
             queries: 0,
             requests: 0,
             open: None,
             skipping: false,
             copies_in: 0,
             copying_in: false,
+            before_data: None,
             progress: Progress::default(),
             is_cycle_answered: false,
+            shape: Shape::default(),
+            may_tie: false,
             is_astray: false,
             is_complete: true,
             uncertain: false,
@@ -304,11 +338,9 @@ impl<A: Default> Pending<A> {
     ) -> (Option<u64>, Place) {
         let query = self.number(request);
         if request == Request::Sync {
-            if self.copying_in {
-                return (query, Place::None);
-            }
             self.skipping = false;
         }
+        let is_of_copy = self.copying_in || request == Request::CopyEnd;
         if request == Request::CopyEnd {
             self.copying_in = false;
         }
@@ -319,9 +351,14 @@ impl<A: Default> Pending<A> {
             *given_up += u64::from(request.ends_with_ready());
             return (query, Place::TooMany);
         }
-        self.begin_cycle(settle);
+        if !is_of_copy {
+            self.begin_cycle(settle);
+        }
         if request == Request::CopyEnd && self.queue.is_empty() && !self.skipping {
             return (query, Place::None);
+        }
+        if matches!(request, Request::Query | Request::Execute) {
+            self.before_data = None;
         }
         self.requests += 1;
         let id = self.requests;
@@ -329,6 +366,7 @@ impl<A: Default> Pending<A> {
             return (query, Place::Skipped(id));
         }
         let order = query.unwrap_or(self.queries + 1);
+        self.enders += usize::from(request.ends_with_ready());
         self.queue.push_back(Expected { id, request, query, at, about: A::default(), order });
         (query, Place::Waits(id))
     }
@@ -367,6 +405,7 @@ impl<A: Default> Pending<A> {
             let request = *request;
             Expected { id, request, query: Some(query), at, about: about(request), order: query }
         };
+        self.enders += requests.iter().filter(|request| request.ends_with_ready()).count();
         self.queue.extend((first..).zip(requests).map(expected));
     }
 
@@ -390,7 +429,7 @@ impl<A: Default> Pending<A> {
             Some(last) if last.request.ends_with_ready() => {
                 if !self.uncertain {
                     self.habit = Habit::Pipelines;
-                } else if self.habit == Habit::TakesTurns && self.replies_lost {
+                } else if self.habit == Habit::TakesTurns && self.replies_lost && !self.may_tie {
                     // This client has had its answers, or it would not go on: they are among what was lost.
                     self.drain(self.queue.len(), settle);
                     self.uncertain = false;
@@ -457,7 +496,7 @@ impl<A: Default> Pending<A> {
     /// Whether the request that the backend answers now had the end of the COPY data already for which it asks next.
     pub fn has_copy_end(&self) -> bool {
         let behind = self.queue.iter().skip(1).map(|expected| expected.request);
-        let own = behind.take_while(|request| !matches!(request, Request::Query | Request::Execute));
+        let own = behind.take(MAX_SEARCHED).take_while(|request| !matches!(request, Request::Query | Request::Execute));
         own.filter(|request| *request == Request::CopyEnd).count() > self.copies_in
     }
 
@@ -483,7 +522,13 @@ impl<A: Default> Pending<A> {
     /// will be. False where it answers none.
     #[inline(always)]
     pub fn align(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
-        if self.uncertain || !is_answer(tag) {
+        if self.uncertain || !is_answer(tag) && tag != b'E' {
+            return true;
+        }
+        if self.is_astray {
+            return !self.is_cycle_answered;
+        }
+        if tag == b'E' {
             return true;
         }
         match self.queue.front() {
@@ -503,9 +548,6 @@ impl<A: Default> Pending<A> {
             self.is_refuted = self.tied_up_to > 0;
             return true;
         }
-        if self.is_astray {
-            return false;
-        }
         let requests = || self.queue.iter().map(|expected| expected.request).take(MAX_SEARCHED).enumerate();
         let cycle_end = requests().find(|(_, request)| request.ends_with_ready()).map_or(MAX_SEARCHED, |(end, _)| end);
         let within = || requests().skip(1).take(cycle_end).find(|(_, request)| request.begins_with(tag));
@@ -516,8 +558,19 @@ impl<A: Default> Pending<A> {
                 was_first && request.begins_with(tag)
             })
         };
-        let is_cycle_answered = self.is_cycle_answered;
-        let found = if is_cycle_answered { within().or_else(beyond) } else { beyond().or_else(within) };
+        let of_shape = || {
+            let shape = self.shape.all()?;
+            requests().skip(cycle_end).find_map(|(end, request)| {
+                let first = Some(end + 1).filter(|_| request.ends_with_ready())?;
+                Some((first, self.answered_by(first, shape, tag)?))
+            })
+        };
+        let found = if self.is_cycle_answered {
+            let within = within().map(|(index, _)| (index, 0));
+            within.or_else(of_shape).or_else(|| beyond().map(|(index, _)| (index, 0)))
+        } else {
+            beyond().or_else(within).map(|(index, _)| (index, 0))
+        };
         let is_ending = matches!(tag, b'C' | b'I' | b's');
         let head = self.queue.front();
         let what = match (found, head.map(|head| head.request)) {
@@ -526,13 +579,40 @@ impl<A: Default> Pending<A> {
             _ => Breach::WrongReply,
         };
         let wanted = head.map(|head| head.request.next_replies(self.progress));
-        let count = found.map_or(0, |(index, _)| index);
+        let (count, answered) = found.unwrap_or_default();
         let hit = self.queue.iter().take(count.max(1)).filter_map(|expected| expected.query);
         let queries = hit.clone().next().zip(hit.last());
         self.misfit = Some(Misfit { what, wanted, queries });
         self.is_astray = found.is_none();
         self.drain(count, &mut |expected, _| settle(expected, Fate::Unknown));
+        // What was taken for replies to those before answers these.
+        self.drain(answered, settle);
         found.is_some()
+    }
+
+    /// How many requests, from this place in the queue on, replies of these types have answered, if a further one can come next.
+    fn answered_by(&self, first: usize, shape: &[u8], next: u8) -> Option<usize> {
+        let (mut answered, mut progress) = (0, Progress::Waits);
+        for (index, tag) in shape.iter().chain([&next]).enumerate() {
+            let request = self.queue.get(first + answered)?.request;
+            if !request.goes_on_with(progress, *tag) {
+                return None;
+            }
+            if index == shape.len() {
+                break;
+            }
+            progress = match (request, tag) {
+                (Request::Query, b'C' | b'I') | (Request::FunctionCall, _) => Progress::Ended,
+                (Request::Query, _) | (Request::DescribeStatement, b't') | (Request::Execute, b'H' | b'G' | b'c') => {
+                    Progress::Begun
+                }
+                _ => {
+                    answered += 1;
+                    Progress::Waits
+                }
+            };
+        }
+        Some(answered)
     }
 
     /// How many requests were queued, where it is not known which replies are whose: what [`Self::tie`] asks for.
@@ -590,6 +670,11 @@ impl<A: Default> Pending<A> {
         self.tie = None;
     }
 
+    /// Tells whether the requests that come next may be [tied](Self::tie) to replies.
+    pub const fn may_tie(&mut self, may_tie: bool) {
+        self.may_tie = may_tie;
+    }
+
     /// Whether a request waits to be [tied](Self::tie) to a reply.
     pub const fn is_tying(&self) -> bool {
         self.tie.is_some()
@@ -613,7 +698,7 @@ impl<A: Default> Pending<A> {
         }
         self.drain(index, settle);
         (self.uncertain, self.replies_lost) = (false, false);
-        (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+        (self.progress, self.is_cycle_answered, self.shape) = (Progress::Waits, false, Shape::default());
         self.tied_up_to = self.requests;
         Some(tie.bytes)
     }
@@ -648,6 +733,12 @@ impl<A: Default> Pending<A> {
         let head = head.request;
         self.copies_in += usize::from(tag == b'G');
         self.is_cycle_answered |= is_answer(tag) || tag == b'E';
+        if !matches!(tag, b'D' | b'd' | b'N' | b'S' | b'A') {
+            self.shape.push(tag);
+        }
+        if self.copies_in > 0 && matches!(tag, b'C' | b'E') {
+            self.copy_in_ends(tag);
+        }
         use Request as R;
         match (tag, head) {
             (b'1', R::Parse)
@@ -659,9 +750,10 @@ impl<A: Default> Pending<A> {
             (b'E', R::Parse | R::Bind | R::DescribeStatement | R::DescribePortal | R::Execute | R::Close) => {
                 self.skip_to_sync(settle);
             }
+            (b'G', R::Query) => self.copy_in_begins(),
             (b't', R::DescribeStatement)
             | (b'D' | b'H' | b'd' | b'c', R::Execute)
-            | (b'T' | b'D' | b'G' | b'H' | b'W' | b'd' | b'c', R::Query) => self.progress = Progress::Begun,
+            | (b'T' | b'D' | b'H' | b'W' | b'd' | b'c', R::Query) => self.progress = Progress::Begun,
             (b'C' | b'I', R::Query) | (b'V', R::FunctionCall) => self.progress = Progress::Ended,
             (b'E', R::Query | R::FunctionCall | R::Sync) => self.progress = Progress::Failed,
             // NoticeResponse and ParameterStatus come at any time, but mostly from what is being executed.
@@ -681,7 +773,10 @@ impl<A: Default> Pending<A> {
             self.uncertain = self.given_up.is_some();
             return Attribution::default();
         }
-        let ended = self.queue.iter().position(|expected| expected.request.ends_with_ready());
+        let ended = match self.enders {
+            0 => None,
+            _ => self.queue.iter().position(|expected| expected.request.ends_with_ready()),
+        };
         let expected = ended.and_then(|index| Some((index, self.queue.get(index)?)));
         let mut attribution = Attribution::default();
         let mut was_answered = true;
@@ -700,7 +795,7 @@ impl<A: Default> Pending<A> {
             // Those that were left have no answer that could be seen.
             self.drain(index, &mut |expected, _| settle(expected, Fate::Unknown));
             self.drain(1, &mut |expected, fate| settle(expected, if was_answered { fate } else { Fate::Unknown }));
-            self.is_cycle_answered = false;
+            (self.is_cycle_answered, self.shape) = (false, Shape::default());
             // What did not fit may have been of a request that was not seen.
             self.uncertain |= !was_answered && !self.is_complete;
         }
@@ -723,24 +818,48 @@ impl<A: Default> Pending<A> {
         }
     }
 
-    /// A Sync that was sent before the COPY began is among what the backend ignores.
     fn copy_in_begins(&mut self) {
-        self.copying_in = true;
-        if self.queue.front().is_some_and(|head| head.query == self.last_query()) {
+        self.progress = Progress::Begun;
+        self.copying_in = self.copied_syncs().is_none();
+        self.copy_data();
+        if self.queue.front().is_some_and(|head| head.request == Request::Execute && head.query == self.last_query()) {
             // The Sync behind the data belongs to the query, though one before the data seemed to end it.
             self.open = Some(Request::Execute);
         }
-        let mut index = 1;
-        while let Some(expected) = self.queue.get(index) {
-            match expected.request {
-                Request::CopyEnd => {
-                    self.copying_in = false;
-                    break;
-                }
-                Request::Sync => {
-                    self.queue.remove(index);
-                }
-                _ => index += 1,
+    }
+
+    /// The client has sent COPY data.
+    pub fn copy_data(&mut self) {
+        self.before_data.get_or_insert(self.requests);
+    }
+
+    /// Where the end of the COPY data is for which the head has asked last, and before it the Syncs that the client has sent since.
+    fn copied_syncs(&self) -> Option<usize> {
+        let behind = self.queue.iter().map(|expected| expected.request).enumerate().skip(1).take(MAX_SEARCHED);
+        let mut own = behind.take_while(|(_, request)| matches!(request, Request::Sync | Request::CopyEnd));
+        own.by_ref()
+            .filter(|(_, request)| *request == Request::CopyEnd)
+            .nth(self.copies_in.checked_sub(1)?)
+            .map(|(end, _)| end)
+    }
+
+    /// A COPY FROM STDIN has ended, well or with an error.
+    #[cold]
+    fn copy_in_ends(&mut self, tag: u8) {
+        self.copying_in = false;
+        let before_data = self.before_data.take().unwrap_or_default();
+        let end = self.copied_syncs();
+        let is_sync = |expected: &Expected<A>| expected.request == Request::Sync;
+        // Those before the data were read before an error in it. Of others, it is not known which the backend has answered.
+        let is_ignored = |expected: &Expected<A>| is_sync(expected) && (tag == b'C' || expected.id <= before_data);
+        let behind = self.queue.iter().skip(1).take(MAX_SEARCHED).take_while(|expected| is_sync(expected)).count() + 1;
+        let end = end.unwrap_or(if tag == b'C' { 1 } else { behind });
+        for index in (1..end).rev() {
+            if self.queue.get(index).is_some_and(is_ignored) {
+                self.queue.remove(index);
+                self.enders -= 1;
+            } else if self.queue.get(index).is_some_and(is_sync) {
+                self.is_complete = false;
             }
         }
     }
@@ -765,6 +884,7 @@ impl<A: Default> Pending<A> {
         for _ in 0..count {
             let Some(expected) = self.queue.pop_front() else { break };
             (self.copies_in, self.progress) = (0, Progress::Waits);
+            self.enders -= usize::from(expected.request.ends_with_ready());
             settle(expected, fate);
         }
         while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
@@ -786,7 +906,7 @@ impl<A: Default> Pending<A> {
         (self.uncertain, self.is_complete) = (true, false);
         self.tie = None;
         self.drain(self.queue.len(), settle);
-        self.queue = VecDeque::new();
+        (self.queue, self.enders) = (VecDeque::new(), 0);
     }
 
     /// How many requests wait.

@@ -131,6 +131,7 @@ fn a_copy_that_fails_skips_to_the_sync_behind_its_data() {
     let mut exchange = Exchange::new();
     exchange.send(&[R::Parse, R::Bind, R::Execute, R::Sync]);
     exchange.replies(b"12G");
+    exchange.pending.copy_data();
     assert_eq!(exchange.replies(b"E"), [Some(1)], "a row was refused");
     assert_eq!(exchange.send(&[R::CopyEnd, R::Sync]), [Some(1); 2]);
     assert_eq!(exchange.replies(b"Z"), [Some(1)]);
