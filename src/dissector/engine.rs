@@ -131,7 +131,12 @@ impl<S: Sink> Engine<'_, S> {
                 if *is_contested && connection.tls.is_none() {
                     connection.framers.get_mut(direction).contest_fed();
                 }
-                self.feed(connection, direction, bytes, origin);
+                match connection.tcp.last_numbers(direction) {
+                    Some((end, ack)) if connection.session.dialogue().is_uncertain() => {
+                        self.feed_uncertain(connection, direction, bytes, Numbers { end, ack }, origin);
+                    }
+                    _ => self.feed(connection, direction, bytes, origin),
+                }
                 connection.framers.get_mut(direction).contest_ends();
             }
             Delivery::Content { content: TcpContent::Snapped(bytes), .. } => {

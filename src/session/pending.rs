@@ -696,6 +696,10 @@ impl<A: Default> Pending<A> {
         if !request.begins_with(tag) && tag != b'E' {
             return None;
         }
+        if index > 0 && !self.replies_lost && self.habit != Habit::TakesTurns {
+            // The reply may be that to one of those before.
+            return None;
+        }
         self.drain(index, settle);
         (self.uncertain, self.replies_lost) = (false, false);
         (self.progress, self.is_cycle_answered, self.shape) = (Progress::Waits, false, Shape::default());

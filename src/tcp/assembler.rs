@@ -280,6 +280,11 @@ impl Assembler {
         self.next.offset
     }
 
+    /// The sequence number of an offset.
+    pub(super) const fn seq_of(&self, offset: u64) -> u32 {
+        self.next.seq.wrapping_sub(self.next.offset.wrapping_sub(offset) as u32)
+    }
+
     /// Whether everything before `offset` was delivered. A FIN takes one number of the sequence.
     pub(super) fn has_reached(&self, offset: u64) -> bool {
         offset <= self.next.offset || self.is_finished() && offset == self.next.offset + 1

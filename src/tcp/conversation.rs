@@ -62,6 +62,8 @@ pub struct Conversation {
     /// How many segments have come.
     segments: u64,
     max_held: usize,
+    /// How much of the other direction the sender had acknowledged of what was delivered last of what was held.
+    last_after: u64,
 }
 
 /// What became of a segment's payload.
@@ -110,7 +112,7 @@ pub enum GivenUp {
 impl Conversation {
     /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
     pub fn new(max_held: usize) -> Self {
-        Self { sides: PerDirection::default(), start_seen: false, reset: false, segments: 0, max_held }
+        Self { sides: PerDirection::default(), start_seen: false, reset: false, segments: 0, max_held, last_after: 0 }
     }
 
     /// Tells that a segment, whatever it looks like, is the first of its direction with data, and answers nothing.
@@ -259,6 +261,13 @@ impl Conversation {
         }
     }
 
+    /// Of what [`Self::pop`] has given last in a direction: the sequence number behind it, and what its sender acknowledged.
+    pub fn last_numbers(&self, direction: Direction) -> Option<(u32, u32)> {
+        let side = self.sides.get(direction).as_ref()?;
+        let peer = self.sides.get(direction.opposite()).as_ref().filter(|_| self.last_after > 0)?;
+        Some((side.seq_of(side.next()), peer.seq_of(self.last_after)))
+    }
+
     /// What came a second time with other content in a direction, since this was asked last.
     pub fn take_conflict(&mut self, direction: Direction) -> Option<Conflict> {
         self.sides.get_mut(direction).as_mut()?.take_conflict()
@@ -320,7 +329,9 @@ impl Conversation {
             })
             .min_by_key(|(packet, _)| *packet)
             .map(|(_, direction)| direction)?;
-        let (content, is_contested, origin) = self.sides.get_mut(direction).as_mut()?.deliver_front()?;
+        let side = self.sides.get_mut(direction).as_mut()?;
+        self.last_after = side.front()?.held.after;
+        let (content, is_contested, origin) = side.deliver_front()?;
         Some((direction, Delivery::Content { content, is_contested }, origin))
     }
 

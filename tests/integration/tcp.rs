@@ -330,14 +330,16 @@ fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
     let (mut segments, client, server) = opened();
     let row = message(b'D', b"\0\x01\0\0\0\x0a0123456789");
     let ready = ready();
+    segments.push(Tcp::new(S, server, client, &message(b'R', &[0; 4])));
+    let server = server + 9;
     let ends = server + u32::try_from(row.len() + ready.len()).unwrap();
     segments.push(Tcp::new(S, server, client, &row[..13]));
     segments.push(Tcp::new(S, server + 16, client, &[&row[16..], &ready].concat()));
     segments.push(Tcp::new(C, client, ends, b""));
     let output = dissected(&segments, 10);
     let lines = output.values();
-    let (loss, row, ready) = (&lines[1], &lines[2], &lines[3]);
-    assert_eq!(loss["offset"], 13);
+    let (loss, row, ready) = (&lines[2], &lines[3], &lines[4]);
+    assert_eq!(loss["offset"], 9 + 13);
     assert_eq!((&loss["bytes"], &loss["within"], &loss["dir"]), (&3.into(), &"DataRow".into(), &"B".into()));
     assert_eq!(row["body"]["values"], serde_json::json!(["01"]));
     assert_eq!(row["missing"], 3);
