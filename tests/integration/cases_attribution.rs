@@ -430,3 +430,39 @@ fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
     assert!(flags.clone().count() > 3);
     assert!(flags.into_iter().all(|flags| flags.as_array().unwrap().contains(&json!("uncertain"))));
 }
+
+#[test]
+fn a_sync_amid_the_data_of_a_copy_is_answered_only_behind_an_error() {
+    let lines = lines("cases/copy-sync.pcap");
+    assert!(lines.iter().all(|line| line.get("flags").is_none_or(|flags| *flags == json!(["skipped"]))));
+    let of_conn = |conn: u64| {
+        fields(of(&lines, "query").into_iter().filter(move |line| line["conn"] == conn), &["sql", "outcome", "rows"])
+    };
+    let rest = || [json!(["select 'after'", "ok", 1]), json!(["select 'after2'", "ok", 1])];
+    let created = json!(["create temp table tt(a int)", "ok", null]);
+    assert_eq!(of_conn(1)[..2], [created.clone(), json!(["copy tt from stdin", "ok", 2])]);
+    assert_eq!(of_conn(1)[2..], rest());
+    assert_eq!(of_conn(2)[..2], [created, json!(["copy tt from stdin", "error", null])]);
+    assert_eq!(of_conn(2)[2..], rest());
+}
+
+#[test]
+fn a_swallowed_group_is_found_by_the_shape_of_all_replies() {
+    let lines = lines("cases/swallowed-group.pcap");
+    assert_eq!(
+        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command", "flags"]),
+        [
+            json!(["insert into a", "incomplete", null, null, ["protocol_violation"]]),
+            json!(["select b", "ok", 1, ["SELECT 1"], null]),
+            json!(["insert into c", "ok", 3, ["INSERT 0 3"], null]),
+        ]
+    );
+}
+
+#[test]
+fn a_forged_handshake_ends_no_connection() {
+    let lines = lines("cases/forged-handshake.pcap");
+    let queries = of(&lines, "query");
+    assert_eq!(queries.len(), 20);
+    assert!(queries.iter().all(|query| query["outcome"] == "ok" && query.get("flags").is_none()));
+}
