@@ -28,8 +28,8 @@ const KEYS: [&[u8]; 17] = [
     b"shared",
 ];
 
-/// Whether a setting, an option or a parameter is named like a secret: it has a part in its name that tells one (`password`, `token`), or `key` as a word
-/// of it.
+/// Whether a setting, an option or a parameter is named like a secret: it has a part in its name that tells one (`password`,
+/// `token`), or `key` as a word of it.
 pub fn is_secret_name(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     if PLAIN.contains(&&*lower) {
