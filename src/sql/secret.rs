@@ -866,7 +866,7 @@ fn lexes(sql: &[u8], depth: usize) -> bool {
     const DEEPEST: usize = 4;
     Lexer::new(sql).all(|token| {
         let is_whole = token.is_closed && token.kind != Kind::Other;
-        let code = dollar_delimiter(token.text).filter(|_| token.kind == Kind::Text && depth < DEEPEST);
+        let code = dollar_quote(token).filter(|_| token.kind == Kind::Text && depth < DEEPEST);
         let inside = code.and_then(|quote| token.text.strip_prefix(quote)?.strip_suffix(quote));
         is_whole && inside.is_none_or(|inside| !may_have(inside) || lexes(inside, depth + 1))
     })
@@ -896,7 +896,7 @@ impl<'a> Strings<'a> {
             match self.current.filter(|token| at < token.end()) {
                 Some(token) => {
                     let is_inside = token.kind == Kind::Text && token.start < at;
-                    let delimiter = dollar_delimiter(token.text).filter(|_| token.text.starts_with(b"$"));
+                    let delimiter = dollar_quote(token);
                     let Some(delimiter) = delimiter.filter(|_| is_inside && !is_connection_string(token)) else {
                         return self.current.filter(|_| is_inside);
                     };
@@ -914,9 +914,15 @@ impl<'a> Strings<'a> {
     }
 }
 
+/// What a constant in dollar quotes begins with. A tag is a name: so much is looked at, and no more.
+fn dollar_quote(token: Token<'_>) -> Option<&[u8]> {
+    let text = token.text.get(..4 * LONGEST_NAME).unwrap_or(token.text);
+    if text.starts_with(b"$") { dollar_delimiter(text) } else { None }
+}
+
 /// Whether a string begins as connection strings do: `host=…`.
 fn is_connection_string(token: Token<'_>) -> bool {
-    let quote = match dollar_delimiter(token.text) {
+    let quote = match dollar_quote(token) {
         Some(delimiter) => delimiter.len(),
         None => token.text.iter().position(|b| *b == b'\'').map_or(0, |quote| quote + 1),
     };
@@ -927,7 +933,7 @@ fn is_connection_string(token: Token<'_>) -> bool {
 
 /// Where the inside of a string constant ends, in the text.
 fn inside_end(token: Token<'_>) -> usize {
-    let quote = dollar_delimiter(token.text).map_or(1, <[u8]>::len);
+    let quote = dollar_quote(token).map_or(1, <[u8]>::len);
     if token.is_closed { token.end() - quote.min(token.text.len()) } else { token.end() }
 }
 

@@ -175,6 +175,7 @@ fn texts_that_are_made_to_take_long_do_not() {
         let sql = unit.repeat(10_000);
         mask(sql.as_bytes());
         mask(format!("SELECT '{sql}'").as_bytes());
+        mask(format!("SELECT '{} {sql}'", "x".repeat(50_000)).as_bytes());
     }
     let tags: String = (0..100_000).map(|n| format!("password x $t{n}$ ")).collect();
     mask(tags.as_bytes());
