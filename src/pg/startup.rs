@@ -351,7 +351,10 @@ impl<'a> ParameterStatus<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let name = Text::decode(reader, "parameter name")?;
         let value = Text::decode(reader, "parameter value")?;
-        Ok(Self { name, value: setting(name, value, redaction) })
+        let shown = setting(name, value, redaction);
+        let has_secret =
+            redaction.hides_secrets() && masked_options(shown).is_some_and(|masked| *masked != *shown.kept());
+        Ok(Self { name, value: if has_secret { Text::utf8(Secret::MASK.as_bytes()) } else { shown } })
     }
 }
 
@@ -524,6 +527,18 @@ mod tests {
         );
         let message = StartupMessage::decode(&mut Reader::new(body), Redaction::Nothing).unwrap();
         assert!(!serde_json::to_string(&message).unwrap().contains("***"));
+    }
+
+    #[test]
+    fn a_setting_that_has_a_secret_in_it_is_masked() {
+        for (body, value) in [
+            (&b"application_name\0host=h password=x\0"[..], "***"),
+            (b"application_name\0postgres://u:x@h/d\0", "***"),
+            (b"application_name\0token ring\0", "token ring"),
+        ] {
+            let status = ParameterStatus::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
+            assert_eq!(status.value.0, value.as_bytes());
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ const LONGEST: usize = 1_024;
 /// So many first bytes of a secret tell it.
 const PREFIX: usize = 8;
 
-/// A secret of fewer bytes is one only where it is a word of its own.
-const SHORT: usize = 4;
+/// A secret of fewer bytes may be any word: it is one only where it is a word of its own, and only until its request ends.
+const SHORT: usize = 6;
 
 /// The secrets of a session.
 #[derive(Debug, Default)]
@@ -137,6 +137,7 @@ impl Secrets {
             self.is_uncertain |= self.is_current;
             self.known.remove(0);
         }
+        let is_passing = is_passing || folded.len() < SHORT;
         self.known.push(Known { text: folded.into(), is_cut, is_passing });
     }
 
@@ -383,6 +384,18 @@ mod tests {
         assert_eq!(*secrets.mask(b"at gr\xf6\xdfe1", Encoding::named("LATIN1"), false), *b"***");
         assert_eq!(*secrets.mask(b"at \xff", Encoding::UTF8, false), *b"***");
         assert_eq!(*secrets.mask(b"at end", Encoding::named("LATIN1"), false), *b"at end");
+    }
+
+    #[test]
+    fn a_short_secret_is_masked_only_as_a_word_in_the_replies_to_its_request() {
+        let mut secrets = Secrets::default();
+        secrets.learn(Text::utf8(b"SELECT 1 WHERE password = 'users' AND token = 'longer'"), false);
+        let shown = |secrets: &Secrets, text: &str| {
+            String::from_utf8(secrets.mask(text.as_bytes(), Encoding::UTF8, false).into_owned()).unwrap()
+        };
+        assert_eq!(shown(&secrets, "no \"users\" of superusers, longer"), "no \"***\" of superusers, ***");
+        secrets.end_request();
+        assert_eq!(shown(&secrets, "no \"users\" of superusers, longer"), "no \"users\" of superusers, ***");
     }
 
     #[test]

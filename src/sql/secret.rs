@@ -268,6 +268,7 @@ struct Around<'a> {
     /// Whether the text is tokens to its end; not known before it is asked for.
     lexes: Option<bool>,
     role: RoleStatement,
+    format: FormatPlaces,
 }
 
 /// Whether the words before a hint are those of a statement that gives a role, or something like it, a password.
@@ -330,14 +331,21 @@ enum Extent {
 enum Joint {
     /// Nothing, or AS.
     None,
-    /// `=`, `:=`, `=>`, TO.
+    /// `=`, `:=`, `=>`, TO, IS DISTINCT FROM.
     Assigns,
 }
 
 impl<'a> Around<'a> {
     fn new(sql: &'a [u8]) -> Self {
         let strings = Strings { tokens: Lexer::new(sql), current: None, resume: 0, entered: 0 };
-        Self { sql, strings, patience: sql.len() + (1 << 16), lexes: None, role: RoleStatement::default() }
+        Self {
+            sql,
+            strings,
+            patience: sql.len() + (1 << 16),
+            lexes: None,
+            role: RoleStatement::default(),
+            format: FormatPlaces::default(),
+        }
     }
 
     fn secrets(&mut self, hint: Hint, found: &mut Found<'a>) {
@@ -415,7 +423,7 @@ impl<'a> Around<'a> {
         if self.byte(at) == Some(b'$') && is_strong {
             self.parameter(at, found);
         }
-        if is_strong && let Some(at) = self.behind_type(at) {
+        if is_strong && let Some(at) = self.behind_type(at)? {
             return self.value(at, 0, found);
         }
         if is_password {
@@ -430,19 +438,31 @@ impl<'a> Around<'a> {
     }
 
     /// Where the value of a variable or a column is that a type, which begins at a byte, says it has: `password text := 'x'`.
-    fn behind_type(&mut self, at: usize) -> Option<usize> {
+    /// Nothing where it takes too long to find out.
+    fn behind_type(&mut self, at: usize) -> Option<Option<usize>> {
         /// More tokens than a type has, with CONSTANT and NOT NULL.
         const LONGEST: usize = 16;
-        let mut tokens = Lexer::new(self.sql).starting_at(at).filter(|token| !token.is_blank()).take(LONGEST);
-        let sign = tokens.find(|token| {
-            let is_part = matches!(token.kind, Kind::Word | Kind::Number | Kind::QuotedWord)
-                || b"()[].".contains(&self.byte(token.start).unwrap_or_default());
-            !is_part || token.is_word("default")
-        })?;
-        if !sign.is(":=") && !sign.is_word("default") {
-            return None;
+        let mut at = at;
+        for _ in 0..LONGEST {
+            at = self.skip_blank(at)?;
+            let first = self.byte(at).unwrap_or_default();
+            if self.sql.get(at..at + 2) == Some(b":=") {
+                return Some(Some(self.skip_blank(at + 2)?));
+            }
+            if !(is_word(first) && first != b'$' || b"()[].\"".contains(&first)) {
+                break;
+            }
+            let Some(token) = Lexer::new(self.sql).starting_at(at).next() else { break };
+            self.patience = self.patience.checked_sub(token.text.len())?;
+            at = token.end();
+            if token.is_word("default") {
+                return Some(Some(self.skip_blank(at)?));
+            }
+            if token.kind == Kind::Text {
+                break;
+            }
         }
-        self.skip_blank(sign.end())
+        Some(None)
     }
 
     /// What is behind PASSWORD, and no constant.
@@ -451,10 +471,9 @@ impl<'a> Around<'a> {
             && self.is_to_be_continued(hint, string)
         {
             let is_format = self.sql.get(hint.end..inside_end(string))?.trim_ascii_start().strip_prefix(b"%");
-            let text = self.sql.get(string.start..hint.end)?;
             let argument = is_format
                 .filter(|spec| !spec.first().is_some_and(u8::is_ascii_digit))
-                .and_then(|_| argument_of_format(text));
+                .and_then(|_| self.format.argument_at(self.sql, string.start, hint.end));
             return self.constants(string.end(), Extent::Statement(argument), found);
         }
         if !self.role.is_at(self.sql, hint.start) || self.byte(at).is_none_or(|b| b";,)".contains(&b)) {
@@ -483,7 +502,8 @@ impl<'a> Around<'a> {
     fn is_to_be_continued(&self, hint: Hint, string: Token<'_>) -> bool {
         let inside = self.sql.get(hint.end..inside_end(string)).unwrap_or_default();
         let before = self.sql.get(string.start..hint.start).unwrap_or_default();
-        let is_sentence = before.iter().any(|b| is_blank(*b)) && inside.first().is_some_and(|b| is_blank(*b));
+        let is_sentence = inside.first().is_some_and(|b| is_blank(*b))
+            && before.iter().rev().take(LONGEST_NAME).any(|b| is_blank(*b));
         let rest = inside.trim_ascii_start();
         let rest = rest.strip_prefix(b"'").or_else(|| rest.strip_prefix(b"\"")).unwrap_or(rest);
         is_sentence && (rest.iter().all(|b| is_blank(*b) || *b == b'\'') || rest.first() == Some(&b'%'))
@@ -648,10 +668,19 @@ impl<'a> Around<'a> {
                 return Some((Joint::Assigns, self.skip_blank(at + operator.len())?));
             }
         }
-        if let Some(at) = self.behind_word(at, "to").or_else(|| self.behind_word(at, "from")) {
+        if let Some(at) = self.behind_word(at, "to") {
             return Some((Joint::Assigns, self.skip_blank(at)?));
         }
-        Some((Joint::None, at))
+        // FROM alone joins nothing: SELECT password FROM ….
+        let mut behind = at;
+        for (word, is_needed) in [("is", true), ("not", false), ("distinct", true), ("from", true)] {
+            match self.behind_word(behind, word) {
+                Some(end) => behind = self.skip_blank(end)?,
+                None if is_needed => return Some((Joint::None, at)),
+                None => {}
+            }
+        }
+        Some((Joint::Assigns, behind))
     }
 
     /// Where a word ends that begins at a byte.
@@ -697,6 +726,10 @@ impl<'a> Around<'a> {
         let read = |lexer: Lexer<'a>| lexer.starting_at(at).next().filter(|token| token.kind == Kind::Text);
         let token = read(Lexer::new(self.sql))?;
         let mut end = token.end();
+        // What continues a constant is looked for behind comments.
+        if self.skip_blank(end).is_none() {
+            return Some(self.rest(at));
+        }
         if memchr::memmem::find(token.text, b"\\'").is_some() {
             // Where standard_conforming_strings is off, it may be longer.
             end = end.max(read(Lexer::with_backslashes(self.sql))?.end());
@@ -773,8 +806,9 @@ impl<'a> Around<'a> {
         let mut end = self.blanks(at);
         while matches!(self.sql.get(end..end + 2), Some(b"--" | b"/*")) {
             let comment = Lexer::new(self.sql).starting_at(end).next()?;
-            self.patience = self.patience.checked_sub(comment.text.len())?;
-            end = self.blanks(comment.end());
+            let behind = self.blanks(comment.end());
+            self.patience = self.patience.checked_sub(behind - end)?;
+            end = behind;
         }
         Some(end)
     }
@@ -792,16 +826,32 @@ fn begins_statement(before: &[u8]) -> bool {
     matches!(before.last(), None | Some(b';' | b'$')) || strip_last_word(before, "system").is_some()
 }
 
-/// Which argument of `format` takes the place of the `%L` behind a text: `%2$L` says it itself. Nothing where there is none.
-fn argument_of_format(text: &[u8]) -> Option<usize> {
-    let rest =
-        text.iter().enumerate().filter(|(at, b)| **b == b'%' && text.get(at + 1).is_some_and(|b| b"sIL-".contains(b)));
-    let before = rest.count();
-    // Positions that are named are no order.
-    if memchr::memmem::find(text, b"$s").or_else(|| memchr::memmem::find(text, b"$I")).is_some() {
-        None
-    } else {
-        Some(before + 1)
+/// The places for arguments of `format` in a string, as far as hints in it have come.
+#[derive(Default)]
+struct FormatPlaces {
+    start: usize,
+    at: usize,
+    count: usize,
+    are_numbered: bool,
+}
+
+impl FormatPlaces {
+    /// Which argument takes the place of the `%L` behind a byte: `%2$L` says it itself. Nothing where that is uncertain. It is
+    /// asked in order, so that all of it is one walk over the text.
+    fn argument_at(&mut self, sql: &[u8], start: usize, at: usize) -> Option<usize> {
+        if self.start != start || self.at < start {
+            *self = Self { start, at: start, ..Self::default() };
+        }
+        for pair in sql.get(self.at..at + 1).unwrap_or_default().windows(2) {
+            match pair {
+                [b'%', b's' | b'I' | b'L' | b'-'] => self.count += 1,
+                // Positions that are named are no order.
+                [b'$', b's' | b'I'] => self.are_numbered = true,
+                _ => {}
+            }
+        }
+        self.at = at.max(self.at);
+        (!self.are_numbered).then_some(self.count + 1)
     }
 }
 
@@ -816,7 +866,7 @@ fn lexes(sql: &[u8], depth: usize) -> bool {
     const DEEPEST: usize = 4;
     Lexer::new(sql).all(|token| {
         let is_whole = token.is_closed && token.kind != Kind::Other;
-        let code = dollar_delimiter(token.text).filter(|_| token.kind == Kind::Text && depth < DEEPEST);
+        let code = dollar_quote(token).filter(|_| token.kind == Kind::Text && depth < DEEPEST);
         let inside = code.and_then(|quote| token.text.strip_prefix(quote)?.strip_suffix(quote));
         is_whole && inside.is_none_or(|inside| !may_have(inside) || lexes(inside, depth + 1))
     })
@@ -846,7 +896,7 @@ impl<'a> Strings<'a> {
             match self.current.filter(|token| at < token.end()) {
                 Some(token) => {
                     let is_inside = token.kind == Kind::Text && token.start < at;
-                    let delimiter = dollar_delimiter(token.text).filter(|_| token.text.starts_with(b"$"));
+                    let delimiter = dollar_quote(token);
                     let Some(delimiter) = delimiter.filter(|_| is_inside && !is_connection_string(token)) else {
                         return self.current.filter(|_| is_inside);
                     };
@@ -864,9 +914,15 @@ impl<'a> Strings<'a> {
     }
 }
 
+/// What a constant in dollar quotes begins with. A tag is a name: so much is looked at, and no more.
+fn dollar_quote(token: Token<'_>) -> Option<&[u8]> {
+    let text = token.text.get(..4 * LONGEST_NAME).unwrap_or(token.text);
+    if text.starts_with(b"$") { dollar_delimiter(text) } else { None }
+}
+
 /// Whether a string begins as connection strings do: `host=…`.
 fn is_connection_string(token: Token<'_>) -> bool {
-    let quote = match dollar_delimiter(token.text) {
+    let quote = match dollar_quote(token) {
         Some(delimiter) => delimiter.len(),
         None => token.text.iter().position(|b| *b == b'\'').map_or(0, |quote| quote + 1),
     };
@@ -877,7 +933,7 @@ fn is_connection_string(token: Token<'_>) -> bool {
 
 /// Where the inside of a string constant ends, in the text.
 fn inside_end(token: Token<'_>) -> usize {
-    let quote = dollar_delimiter(token.text).map_or(1, <[u8]>::len);
+    let quote = dollar_quote(token).map_or(1, <[u8]>::len);
     if token.is_closed { token.end() - quote.min(token.text.len()) } else { token.end() }
 }
 

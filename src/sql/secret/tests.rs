@@ -106,6 +106,10 @@ fn secrets_in_sql_in_sql_are_masked() {
 fn what_is_no_secret_is_left_alone() {
     for sql in [
         "SELECT password FROM users WHERE name = 'x'",
+        "SELECT password FROM (SELECT * FROM u WHERE name = 'x') s",
+        "SELECT token FROM f('x', 5)",
+        "SELECT alias, token FROM ts_debug('english', 'x', $1)",
+        "SELECT password is not null, 'x'",
         "ALTER ROLE u PASSWORD NULL",
         "SELECT 'mypassword' , 'x'",
         "SELECT a FROM t WHERE k = 'password' AND v = 'x'",
@@ -159,10 +163,22 @@ fn texts_that_are_made_to_take_long_do_not() {
         "password''",
         "postgres://",
         "password \\'",
+        "password,",
+        "password %L ",
+        "password x /* ",
+        "password 'x'--",
+        "password 'x'\n--",
+        "\"password\":\"a\",",
+        "token is /*",
+        "token text [",
     ] {
-        let sql = unit.repeat(200_000);
+        let sql = unit.repeat(10_000);
         mask(sql.as_bytes());
+        mask(format!("SELECT '{sql}'").as_bytes());
+        mask(format!("SELECT '{} {sql}'", "x".repeat(50_000)).as_bytes());
     }
+    let tags: String = (0..100_000).map(|n| format!("password x $t{n}$ ")).collect();
+    mask(tags.as_bytes());
     let tags: String = (0..100_000).map(|n| format!("$t{n}$ password=")).collect();
     mask(tags.as_bytes());
     let nested = format!("{}{} 'x'", "password/*".repeat(20_000), "*/".repeat(20_000));
@@ -206,6 +222,8 @@ fn what_stands_in_place_of_a_constant_is_masked() {
         ),
         ("SELECT login(p_password => 'x', p_name => 'y')", "SELECT login(p_password => '***', p_name => 'y')"),
         ("SELECT 1 WHERE password = 'x' AND name = 'y'", "SELECT 1 WHERE password = '***' AND name = 'y'"),
+        ("SELECT password IS NOT DISTINCT FROM 'x', 'y'", "SELECT password IS NOT DISTINCT FROM '***', 'y'"),
+        ("SELECT token is distinct from f('x'), 'y'", "SELECT token is distinct from f('***'), 'y'"),
     ] {
         assert_eq!(masked(sql), expected);
     }
