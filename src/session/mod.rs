@@ -355,6 +355,10 @@ impl Session {
             Some(b'p') if !self.has_been_ready => {
                 self.has_begun = true;
                 (self.is_starting, self.startup_at) = (true, Some(seen.at));
+                if let Some(Message::PasswordMessage(message)) = seen.message {
+                    // What refuses it may repeat it.
+                    self.secrets.get_or_insert_default().learn_value(message.password.reveal());
+                }
                 if let Some(Message::SaslInitialResponse(response)) = seen.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
@@ -596,6 +600,9 @@ impl Session {
             if tag == b'Z' {
                 (self.is_starting, self.startup_at) = (false, None);
                 self.dialogue.be_ready(seen);
+                if let Some(secrets) = &mut self.secrets {
+                    secrets.end_request();
+                }
             }
             return;
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::captures::{self, OwnedPacket};
 use crate::contract;
-use crate::wire::{From, Tcp, message};
+use crate::wire::{From, Tcp, message, startup};
 
 fn case(name: &str) -> Vec<OwnedPacket> {
     captures::packets(&[captures::testdata().join("cases").join(name)]).0
@@ -420,4 +420,18 @@ proptest! {
         let lines = written(&packets_of(&turns), config).to_ascii_lowercase();
         prop_assert!(!shows(&lines, &core.to_ascii_lowercase()), "{}\n{}", sql, lines);
     }
+}
+
+#[test]
+fn a_password_is_masked_in_what_refuses_it() {
+    let fatal = b"SFATAL\0VFATAL\0C28P01\0Mthe directory does not know \"hunter2-hunter2\"\0\0";
+    let turns = vec![
+        (From::Client, startup()),
+        (From::Server, message(b'R', &3_u32.to_be_bytes())),
+        (From::Client, message(b'p', b"hunter2-hunter2\0")),
+        (From::Server, message(b'E', fatal)),
+    ];
+    let output = captures::dissect_packets(&packets_of(&turns), captures::everything());
+    let written = output.lines.join("\n");
+    assert!(!written.contains("hunter2") && written.contains(r#"does not know \"***\""#), "{written}");
 }
