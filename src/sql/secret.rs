@@ -411,8 +411,7 @@ impl<'a> Around<'a> {
             return Some(());
         }
         if is_strong && let Some(secret) = self.constant(behind) {
-            found.secrets.push(self.certain(secret));
-            return Some(());
+            return self.joined(secret, found);
         }
         if is_strong
             && self.byte(at) == Some(b'(')
@@ -513,8 +512,7 @@ impl<'a> Around<'a> {
     /// is one where it ends at `bare`.
     fn value(&mut self, at: usize, bare: u8, found: &mut Found<'a>) -> Option<()> {
         if let Some(secret) = self.constant(at) {
-            found.secrets.push(self.certain(secret));
-            return Some(());
+            return self.joined(secret, found);
         }
         if self.byte(at) == Some(b'$') && self.digits(at + 1) > 0 {
             self.parameter(at, found);
@@ -547,6 +545,32 @@ impl<'a> Around<'a> {
             let is_odd = memchr::memchr2(b'\'', b'"', word).is_some();
             let secret = Secret { place: at..at + len, quote: b"", is_rest: false };
             found.secrets.push(if is_odd { self.rest(at) } else { self.certain(secret) });
+        }
+        Some(())
+    }
+
+    /// A constant, and those that are joined to it, or stand right behind it by mistake.
+    fn joined(&mut self, secret: Secret<'a>, found: &mut Found<'a>) -> Option<()> {
+        /// More than anyone writes in a row.
+        const LONGEST: usize = 4;
+        let mut next = Some(secret);
+        for _ in 0..LONGEST {
+            let Some(secret) = next else { break };
+            let secret = self.certain(secret);
+            let end = secret.place.end;
+            found.secrets.push(secret);
+            if end >= self.sql.len() {
+                break;
+            }
+            let mut at = self.skip_blank(end)?;
+            if self.sql.get(at..at + 2) == Some(b"||") {
+                at = self.skip_blank(at + 2)?;
+                self.parameter(at, found);
+            } else if at == end {
+                // Quotes right behind it are those of a string around it.
+                break;
+            }
+            next = self.constant(at);
         }
         Some(())
     }

@@ -35,6 +35,9 @@ fn every_quoting_style_is_masked() {
         ("ALTER ROLE u PASSWORD'x' LOGIN", "ALTER ROLE u PASSWORD'***' LOGIN"),
         ("ALTER ROLE u PASSWORD$$x$$ LOGIN", "ALTER ROLE u PASSWORD'***' LOGIN"),
         ("ALTER ROLE u PASSWORD '' VALID UNTIL 'x'", "ALTER ROLE u PASSWORD '***' VALID UNTIL 'x'"),
+        ("ALTER ROLE u PASSWORD 'x' 'y' LOGIN", "ALTER ROLE u PASSWORD '***' '***' LOGIN"),
+        ("UPDATE u SET password = 'x' || 'y', name = 'z'", "UPDATE u SET password = '***' || '***', name = 'z'"),
+        ("SELECT 1 WHERE password = 'x' AND name = 'z'", "SELECT 1 WHERE password = '***' AND name = 'z'"),
     ] {
         assert_eq!(masked(sql), expected);
     }
