@@ -1,37 +1,18 @@
 //! Secrets that come again, and the `\.` of CSV: captures on which either was wrong, the values that are right, and a secret
 //! planted wherever one can be.
 
-use pgdissect::dissector::{Config, Dissector};
-use pgdissect::output::text::{self, TextStyle};
-use pgdissect::record::Record;
+use pgdissect::dissector::Config;
 use pgdissect::redaction::Redaction;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::captures::{self, OwnedPacket};
 use crate::contract;
+use crate::redaction::written;
 use crate::wire::{From, Tcp, message, startup};
 
 fn case(name: &str) -> Vec<OwnedPacket> {
     captures::packets(&[captures::testdata().join("cases").join(name)]).0
-}
-
-/// Every line, in JSON and as text.
-fn written(packets: &[OwnedPacket], config: Config) -> String {
-    let mut lines = String::new();
-    let mut write = |record: &Record<'_>| {
-        lines.push_str(&captures::line(record));
-        lines.push('\n');
-        let mut line = Vec::new();
-        text::write_line(&mut line, record, &TextStyle::default()).unwrap();
-        lines.push_str(&String::from_utf8(line).unwrap());
-    };
-    let mut dissector = Dissector::new(config);
-    for packet in packets {
-        dissector.packet(&packet.borrow(), &mut write);
-    }
-    dissector.finish(&mut write);
-    lines
 }
 
 fn config(redaction: Redaction) -> Config {

@@ -14,7 +14,7 @@ use crate::contract;
 use crate::wire::{From, Tcp, message, startup};
 
 /// Every line in both formats, those of counters too.
-fn written(packets: &[OwnedPacket], config: Config) -> String {
+pub(crate) fn written(packets: &[OwnedPacket], config: Config) -> String {
     let mut lines = String::new();
     let mut write = |record: &Record<'_>| {
         lines.push_str(&captures::line(record));
