@@ -88,6 +88,9 @@
 //! ```
 
 pub mod capture;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod digits;
 pub mod direction;
 pub mod dissector;

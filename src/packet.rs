@@ -151,7 +151,8 @@ pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     }
 }
 
-fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
+/// [`decode`], without the short way of the common case.
+pub(crate) fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     match read(packet)? {
         Found::Segment(segment) => Ok(segment),
         Found::Fragment(_) => Err(NotTcp::Fragment),

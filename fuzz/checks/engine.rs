@@ -13,7 +13,7 @@ use pgdissect::pg::message::Decoded;
 use pgdissect::record::{self, Record, StatsRecord, ToldData};
 use pgdissect::redaction::Redaction;
 
-use super::lines;
+use super::{every_way, lines};
 
 /// More packets than any file of the sizes that are tried here may have, but for one that is compressed.
 const PACKETS: u64 = 20_000;
@@ -73,6 +73,27 @@ impl Sink for Told {
     }
 }
 
+/// The same, as arguments of the command; memory is not limited, for the long way needs more of it.
+fn in_every_way(settings: u8, file: &[u8]) {
+    let bit = |bit: u8| settings >> bit & 1 == 1;
+    let redact: &[&str] = match (bit(3), bit(7)) {
+        (true, _) => &["--show-secrets"],
+        (false, true) => &["--redact", "values"],
+        (false, false) => &[],
+    };
+    let all: &[&str] = &[
+        "-p",
+        if bit(0) { "auto" } else { "5432,5415,5416" },
+        "--max-message",
+        if bit(1) { "24" } else { "1M" },
+        "--max-early",
+        if bit(2) { "300" } else { "1M" },
+        "-e",
+        "message,query,session,loss,stats",
+    ];
+    every_way::check(file, &[all, redact].concat());
+}
+
 /// One byte for the settings, then the file.
 pub(crate) fn check(data: &[u8]) {
     let [settings, file @ ..] = data else { return };
@@ -121,6 +142,9 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(counters.messages, told.last_seq.values().sum::<u64>(), "every message has its line");
     assert_eq!(counters.connections, told.last_seq.len() as u64, "every connection has a line");
     assert_eq!((counters.held_bytes, counters.open_connections), (0, 0), "nothing is left");
+    if packets < PACKETS {
+        in_every_way(*settings, file);
+    }
     let ts = None;
     lines::check(&Record::Stats(StatsRecord { ts, counters, kernel: None }));
 }

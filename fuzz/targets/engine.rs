@@ -2,6 +2,8 @@
 
 #[path = "../checks/engine.rs"]
 mod engine;
+#[path = "../checks/every_way.rs"]
+mod every_way;
 #[path = "../checks/lines.rs"]
 mod lines;
 #[path = "../../tests/integration/strict.rs"]

@@ -17,6 +17,8 @@ use crate::packet::Block;
 mod buffer;
 mod format;
 mod input;
+#[cfg_attr(not(feature = "live"), path = "file/open_blocking.rs")]
+mod open;
 mod pcap;
 mod pcapng;
 mod reader;
@@ -75,9 +77,9 @@ impl FileSource {
     fn open_next(&mut self) -> Result<bool, Error> {
         let Some(path) = self.waiting.next() else { return Ok(false) };
         let (name, opened) = if path.as_os_str() == "-" {
-            (STANDARD_INPUT.into(), input::open_stdin())
+            (STANDARD_INPUT.into(), open::stdin())
         } else {
-            let opened = input::open(&path);
+            let opened = open::path(&path);
             (path, opened)
         };
         match opened {

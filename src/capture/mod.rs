@@ -9,10 +9,15 @@ use crate::packet::{Block, Packet};
 
 pub mod ahead;
 pub mod file;
+#[cfg(feature = "live")]
 pub mod filter;
+#[cfg(feature = "live")]
 pub mod interfaces;
+#[cfg(feature = "live")]
 pub mod live;
+#[cfg(feature = "live")]
 pub mod privileges;
+#[cfg(feature = "live")]
 pub mod savefile;
 
 /// What a [`Source`] has to say next.

@@ -42,7 +42,8 @@ impl<S: Sink> Engine<'_, S> {
         segment: &Segment<'_>,
         origin: Origin,
     ) {
-        if segment.plain().is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
+        let plain = segment.plain().filter(|_| self.config.fast_paths);
+        if plain.is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
         // What was not waited for any longer before this segment came stays so: the same as if that had been looked at then.
@@ -202,7 +203,7 @@ impl<S: Sink> Engine<'_, S> {
             framers.frontend.other_speaks();
         }
         match framers.get(direction).whole(bytes) {
-            Some(whole) if session.is_ready() && about.conn > 0 && about.watch.is_none() => {
+            Some(whole) if session.is_ready() && about.conn > 0 && about.watch.is_none() && self.config.fast_paths => {
                 self.whole_frames(session, about, direction, whole, origin)
             }
             _ => bytes,

@@ -149,7 +149,7 @@ struct Lane<'a> {
 impl Dissector {
     /// Whether it is worth while to try [`Self::side_by_side`].
     pub const fn may_run_side_by_side(&self) -> bool {
-        self.counters.packets >= self.lanes.from
+        self.config.fast_paths && self.counters.packets >= self.lanes.from
     }
 
     /// Dissects packets of a block, from one on, side by side, on as many threads as there are sinks, this one among them; no

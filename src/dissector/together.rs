@@ -44,6 +44,7 @@ impl<S: Sink> Engine<'_, S> {
         while let Some(tag) = whole.next_tag() {
             let (data, count) = match (direction, tag) {
                 (Direction::Backend, b'D') if session.masks_rows() => (whole, 0),
+                (Direction::Backend, b'D' | b'd') if !session.goes_on_with_data(tag) => (whole, 0),
                 (Direction::Backend, b'D') => whole.run(b'D', |_| true),
                 (_, b'd') if self.config.records.messages => whole.run(b'd', |row| session.takes_row(direction, row)),
                 (_, b'd') => whole.run(b'd', |_| true),

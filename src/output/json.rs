@@ -42,6 +42,16 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>) -> io::Result<(
     out.write_all(b"\n")
 }
 
+/// Writes records as [`write_line`] does, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DerivedWriter;
+
+impl Form for DerivedWriter {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        write_line(out, record)
+    }
+}
+
 /// Compact JSON in which no control character stands raw, and no number is beyond what a double holds exactly.
 ///
 /// JSON itself only wants those below U+0020 escaped. A terminal also acts on U+007F to U+009F, and what a server sends

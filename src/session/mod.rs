@@ -417,6 +417,13 @@ impl Session {
         }
     }
 
+    /// Whether any number of DataRow or CopyData messages of the server's, by their tag, do no more than to go on with the request
+    /// that is being answered.
+    #[inline(always)]
+    pub fn goes_on_with_data(&self, tag: u8) -> bool {
+        self.dialogue.goes_on_with_data(tag)
+    }
+
     /// Whether rows that come now may repeat a secret.
     pub fn masks_rows(&self) -> bool {
         self.secrets.as_ref().is_some_and(|secrets| secrets.is_current())

@@ -518,6 +518,13 @@ impl<A: Default> Pending<A> {
         }
     }
 
+    /// Whether any number of backend messages of this type leave the queue as it is.
+    #[inline(always)]
+    pub fn stays_with(&self, tag: u8) -> bool {
+        let goes_on = || self.queue.front().is_some_and(|head| head.request.goes_on_with(self.progress, tag));
+        !self.is_tying() && !self.is_astray && (self.uncertain || goes_on())
+    }
+
     /// Moves the queue on to the request that a backend message answers, where that is not the head: then those before it never
     /// will be. False where it answers none.
     #[inline(always)]

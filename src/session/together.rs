@@ -196,6 +196,12 @@ impl Dialogue {
         portal.is_some_and(|portal| !portal.secret_parameters().is_empty())
     }
 
+    /// Whether any number of messages with this tag only go on with the request that is being answered.
+    #[inline(always)]
+    pub(super) fn goes_on_with_data(&self, tag: u8) -> bool {
+        self.exchange.is_none() && self.pending.stays_with(tag)
+    }
+
     /// Has requests wait one by one that were taken at once: something else comes than all of their replies.
     #[inline(always)]
     pub(super) fn part(&mut self) {

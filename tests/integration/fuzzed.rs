@@ -6,6 +6,8 @@ use crate::strict;
 
 #[path = "../../fuzz/checks/engine.rs"]
 mod engine;
+#[path = "../../fuzz/checks/every_way.rs"]
+pub(crate) mod every_way;
 #[path = "../../fuzz/checks/fragments.rs"]
 mod fragments;
 #[path = "../../fuzz/checks/framer.rs"]

@@ -18,6 +18,7 @@ mod copy;
 mod cuts;
 mod disconnections;
 mod encodings;
+mod every_way;
 mod fingerprints;
 mod fuzzed;
 mod hostile;
@@ -37,7 +38,7 @@ mod sql;
 mod strict;
 mod sweep;
 mod tcp;
-mod threads;
+
 mod tls;
 mod trace;
 mod tunnels;

@@ -8,12 +8,13 @@ use proptest::prelude::*;
 
 use super::FileSource;
 use super::format::ByteOrder::{self, Big, Little};
-use super::input;
 use crate::capture::{Error, Event, Source};
 use crate::packet::LinkType;
 use crate::time::Precision::{self, Micros, Nanos};
 
 mod formats;
+#[cfg(feature = "live")]
+mod pipes;
 mod sources;
 
 const MICROS: u32 = 0xa1b2_c3d4;

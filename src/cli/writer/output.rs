@@ -3,12 +3,12 @@
 use std::io::{self, IoSlice, Write};
 
 /// Where lines go, and what messages call it.
-pub(crate) struct Out {
+pub(crate) struct Output {
     to: Box<dyn Write + Send>,
     name: String,
 }
 
-impl Out {
+impl Output {
     pub(crate) fn new(to: Box<dyn Write + Send>, name: String) -> Self {
         Self { to, name }
     }

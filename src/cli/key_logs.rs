@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::tls::keylog::{Keys, Lines};
 use anyhow::Context;
 use nix::fcntl::OFlag;
-use pgdissect::tls::keylog::{Keys, Lines};
 
 /// How often it is looked whether a key log has grown.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -75,7 +75,7 @@ impl KeyLogs {
     }
 
     /// Reads what key logs have more by now, where it is time to look.
-    pub(crate) fn follow(&mut self, now: Instant, say: fn(&str)) {
+    pub(crate) fn follow(&mut self, now: Instant, say: &mut dyn FnMut(&str)) {
         let interval = if self.keys.are_awaited() { INTERVAL_AWAITED } else { INTERVAL };
         if self.are_followed && !self.files.is_empty() && now - self.looked_at >= interval {
             self.looked_at = now;
@@ -90,14 +90,14 @@ impl KeyLogs {
     }
 
     /// Reads what key logs have more by now, for the last time.
-    pub(crate) fn finish(&mut self, say: fn(&str)) {
+    pub(crate) fn finish(&mut self, say: &mut dyn FnMut(&str)) {
         if self.are_followed {
             self.catch_up(true, say);
         }
     }
 
     /// Reads what key logs have more by now. What cannot be read now may be later; one that is not there is missed at the end.
-    fn catch_up(&mut self, is_end: bool, say: fn(&str)) {
+    fn catch_up(&mut self, is_end: bool, say: &mut dyn FnMut(&str)) {
         for log in &mut self.files {
             if let Err(error) = log.read(&self.keys, &mut self.buffer, MOST_A_LOOK)
                 && (is_end || error.kind() != ErrorKind::NotFound)

@@ -3,35 +3,35 @@
 
 use std::io::{self, IoSlice};
 
-use pgdissect::dissector::Sink;
-use pgdissect::output::Form as _;
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{Record, Told, ToldData};
+use crate::dissector::Sink;
+use crate::output::Form as _;
+use crate::pg::message::Decoded;
+use crate::record::{Record, Told, ToldData};
 
 use super::Selection;
 use super::form::Form;
-use super::out::Out;
+use super::output::Output;
 
 /// How many pieces are written at once: what a system call takes.
 const PIECES: usize = 1_024;
 
 /// Makes the lines of one thread; apart from what other threads write to.
 #[repr(align(128))]
-pub(super) struct Strand {
+pub(super) struct ShardWriter {
     pub(super) selection: Selection,
     pub(super) form: Form,
-    pub(super) text: Text,
+    pub(super) lines: ShardLines,
     pub(super) error: Option<io::Error>,
 }
 
 /// Lines, and how far those of each packet go that has some, in order.
 #[derive(Default)]
-pub(super) struct Text {
+pub(super) struct ShardLines {
     lines: Vec<u8>,
     ends: Vec<(u64, usize)>,
 }
 
-impl Sink for Strand {
+impl Sink for ShardWriter {
     fn record(&mut self, record: &Record<'_>) {
         if self.selection.wants(record) {
             self.make(|form, lines| form.record(lines, record).map(|()| 0));
@@ -54,20 +54,20 @@ impl Sink for Strand {
     }
 
     fn end_packet(&mut self, packet: u64) {
-        let Text { lines, ends } = &mut self.text;
+        let ShardLines { lines, ends } = &mut self.lines;
         if lines.len() > ends.last().map_or(0, |(_, end)| *end) {
             ends.push((packet, lines.len()));
         }
     }
 }
 
-impl Strand {
+impl ShardWriter {
     /// Gives what `make` says.
     fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
         if self.error.is_some() {
             return 0;
         }
-        match make(&mut self.form, &mut self.text.lines) {
+        match make(&mut self.form, &mut self.lines.lines) {
             Ok(said) => said,
             Err(error) => {
                 self.error = Some(error);
@@ -77,7 +77,7 @@ impl Strand {
     }
 }
 
-impl Text {
+impl ShardLines {
     pub(super) fn clear(&mut self) {
         self.lines.clear();
         self.lines.shrink_to(4 * super::KEPT);
@@ -86,27 +86,27 @@ impl Text {
 }
 
 /// Writes lines in the order of their packets.
-pub(super) fn weave(texts: &[Text], out: &mut Out) -> io::Result<()> {
-    let packets = || texts.iter().flat_map(|text| &text.ends).map(|(packet, _)| *packet);
+pub(super) fn merge(shards: &[ShardLines], out: &mut Output) -> io::Result<()> {
+    let packets = || shards.iter().flat_map(|shard| &shard.ends).map(|(packet, _)| *packet);
     let (Some(first), Some(last)) = (packets().min(), packets().max()) else { return Ok(()) };
-    // Whose the lines of each packet are: a packet has those of one connection, in one text.
+    // Whose the lines of each packet are: a packet has those of one connection, in one shard.
     let mut places = vec![(0, 0, 0); (last - first) as usize + 1];
-    for (text, Text { ends, .. }) in texts.iter().enumerate() {
+    for (shard, ShardLines { ends, .. }) in shards.iter().enumerate() {
         let mut start = 0;
         for (packet, end) in ends {
             if let Some(place) = places.get_mut((packet - first) as usize) {
-                *place = (text, start, *end);
+                *place = (shard, start, *end);
             }
             start = *end;
         }
     }
     let mut pieces = Vec::with_capacity(PIECES);
     let mut places = places.into_iter().filter(|(_, start, end)| start < end).peekable();
-    while let Some((text, start, mut end)) = places.next() {
-        while let Some((.., further)) = places.next_if(|(next, start, _)| (*next, *start) == (text, end)) {
+    while let Some((shard, start, mut end)) = places.next() {
+        while let Some((.., further)) = places.next_if(|(next, start, _)| (*next, *start) == (shard, end)) {
             end = further;
         }
-        let lines = texts.get(text).and_then(|text| text.lines.get(start..end));
+        let lines = shards.get(shard).and_then(|shard| shard.lines.get(start..end));
         pieces.push(IoSlice::new(lines.unwrap_or_default()));
         if pieces.len() == PIECES {
             out.write_pieces(&mut pieces)?;

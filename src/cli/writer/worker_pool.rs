@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::output::frozen::Batch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use pgdissect::output::frozen::Batch;
 
 use super::form::Form;
-use super::out::Out;
-use super::strand::{self, Text};
+use super::output::Output;
+use super::shard::{self, ShardLines};
 
 /// A batch with as many records is full; or with as many bytes: what a core's own cache holds, with the lines made of it.
 const FULL_RECORDS: usize = 1_024;
@@ -31,22 +31,22 @@ const FULL_BYTES: usize = 128 * 1024;
 /// How many batches there may be for each worker: one that it works on, and one that waits.
 const BATCHES_EACH: usize = 2;
 
-/// How many sets of texts are made elsewhere: one that is filled, and one that is written. More would be in no cache.
+/// How many sets of shards' lines there are: one that is filled, and one that is written. More would be in no cache.
 const SETS: usize = 2;
 
 /// The threads, and the way to them.
-pub(super) struct Spread {
+pub(super) struct WorkerPool {
     batch: Batch,
     /// Makes lines of what the workers have no time for.
     own: Worker,
     work: Option<Sender<Job>>,
-    order: Option<Sender<Promise>>,
+    order: Option<Sender<Chunk>>,
     used: Receiver<Batch>,
-    used_texts: Receiver<Vec<Text>>,
-    /// How many sets of texts there are.
+    used_lines: Receiver<Vec<ShardLines>>,
+    /// How many of them there are.
     sets: usize,
     workers: Vec<JoinHandle<()>>,
-    writer: Option<JoinHandle<Out>>,
+    writer: Option<JoinHandle<Output>>,
     state: Arc<State>,
 }
 
@@ -67,11 +67,11 @@ struct Worker {
 }
 
 /// What the writer is to write next.
-enum Promise {
+enum Chunk {
     /// The lines that come here.
-    Lines(Receiver<Vec<u8>>),
+    Batch(Receiver<Vec<u8>>),
     /// These, in the order of their packets.
-    Woven(Vec<Text>),
+    Merged(Vec<ShardLines>),
 }
 
 /// What the threads have to say.
@@ -84,17 +84,17 @@ struct State {
     undecoded: AtomicU64,
 }
 
-impl Spread {
+impl WorkerPool {
     /// Threads that write lines in a form to `out`: the writer, and so many workers.
-    pub(super) fn new(form: &Form, out: Out, workers: usize) -> Self {
+    pub(super) fn new(form: &Form, out: Output, workers: usize) -> Self {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
         // There is room as well for what is made while as many wait; and for the buffers of all.
-        let promised = 2 * batches;
-        let (order, promises) = bounded::<Promise>(promised);
-        let (spare_in, spare) = bounded::<Vec<u8>>(promised);
-        let (used_in, used) = bounded::<Batch>(promised);
-        let (used_texts_in, used_texts) = bounded::<Vec<Text>>(SETS);
+        let queued = 2 * batches;
+        let (order, chunks) = bounded::<Chunk>(queued);
+        let (spare_in, spare) = bounded::<Vec<u8>>(queued);
+        let (used_in, used) = bounded::<Batch>(queued);
+        let (used_lines_in, used_lines) = bounded::<Vec<ShardLines>>(SETS);
         let state = Arc::new(State::default());
         let worker =
             || Worker { spare: spare.clone(), used: used_in.clone(), form: form.another(), state: Arc::clone(&state) };
@@ -109,14 +109,14 @@ impl Spread {
             })
             .collect();
         let of_writer = Arc::clone(&state);
-        let writer = Some(thread::spawn(move || write(&promises, &spare_in, &used_texts_in, out, &of_writer)));
+        let writer = Some(thread::spawn(move || write(&chunks, &spare_in, &used_lines_in, out, &of_writer)));
         Self {
             batch: Batch::default(),
             own,
             work: Some(work),
             order: Some(order),
             used,
-            used_texts,
+            used_lines,
             sets: 1,
             workers,
             writer,
@@ -138,10 +138,10 @@ impl Spread {
             return;
         }
         let batch = std::mem::replace(&mut self.batch, self.used.try_recv().unwrap_or_default());
-        let (lines, promise) = bounded(1);
+        let (lines, chunk) = bounded(1);
         // Where the threads are gone, the error that ended them is told by `check`.
         if let (Some(order), Some(work)) = (&self.order, &self.work) {
-            let _ = order.send(Promise::Lines(promise));
+            let _ = order.send(Chunk::Batch(chunk));
             if let Err(TrySendError::Full(job)) = work.try_send(Job { batch, lines }) {
                 let _ = self.own.make(job);
             }
@@ -149,17 +149,17 @@ impl Spread {
     }
 
     /// Puts lines that were made elsewhere behind all others, and gives a set to be filled next.
-    pub(super) fn weave(&mut self, texts: Vec<Text>) -> Vec<Text> {
+    pub(super) fn merge(&mut self, lines: Vec<ShardLines>) -> Vec<ShardLines> {
         self.hand_on();
         if let Some(order) = &self.order {
-            let _ = order.send(Promise::Woven(texts));
+            let _ = order.send(Chunk::Merged(lines));
         }
         if self.sets < SETS {
             self.sets += 1;
             return Vec::new();
         }
         // Where the writer is gone, the error that ended it is told by `check`.
-        self.used_texts.recv().unwrap_or_default()
+        self.used_lines.recv().unwrap_or_default()
     }
 
     /// Takes word of an error.
@@ -176,7 +176,7 @@ impl Spread {
     }
 
     /// Waits until everything is written, and gives back where to.
-    pub(super) fn finish(&mut self) -> io::Result<Out> {
+    pub(super) fn finish(&mut self) -> io::Result<Output> {
         self.hand_on();
         (self.work, self.order) = (None, None);
         let broke_off = || io::Error::other("a thread that writes lines broke off");
@@ -214,15 +214,15 @@ impl Worker {
 }
 
 fn write(
-    promises: &Receiver<Promise>,
+    chunks: &Receiver<Chunk>,
     spare: &Sender<Vec<u8>>,
-    used_texts: &Sender<Vec<Text>>,
-    mut out: Out,
+    used_lines: &Sender<Vec<ShardLines>>,
+    mut out: Output,
     state: &State,
-) -> Out {
-    for promise in promises {
-        let written = match promise {
-            Promise::Lines(lines) => {
+) -> Output {
+    for chunk in chunks {
+        let written = match chunk {
+            Chunk::Batch(lines) => {
                 // A worker that broke off has said why.
                 let Ok(mut lines) = lines.recv() else { break };
                 let written = out.write(&lines);
@@ -231,15 +231,15 @@ fn write(
                 let _ = spare.try_send(lines);
                 written
             }
-            Promise::Woven(mut texts) => {
-                let written = strand::weave(&texts, &mut out);
-                texts.iter_mut().for_each(Text::clear);
-                let _ = used_texts.try_send(texts);
+            Chunk::Merged(mut shards) => {
+                let written = shard::merge(&shards, &mut out);
+                shards.iter_mut().for_each(ShardLines::clear);
+                let _ = used_lines.try_send(shards);
                 written
             }
         };
         // Lines are for people and pipes: what is written is seen, unless more is right behind it.
-        let seen = written.and_then(|()| if promises.is_empty() { out.flush() } else { Ok(()) });
+        let seen = written.and_then(|()| if chunks.is_empty() { out.flush() } else { Ok(()) });
         if let Err(error) = seen {
             state.fail(error);
             break;

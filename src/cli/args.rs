@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::capture::live;
+use crate::pg::message::Message;
+use crate::redaction::Redaction;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
-use pgdissect::capture::live;
-use pgdissect::pg::message::Message;
-use pgdissect::redaction::Redaction;
 
 /// Show what really went over the wire: PostgreSQL's protocol messages, from packets, one JSON object a line.
 ///
@@ -179,6 +179,14 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 
+    /// Go the long way everywhere, on one thread; the lines are the same
+    #[arg(long, hide = true)]
+    pub(crate) no_fast_paths: bool,
+
+    /// Dissect no fewer packets side by side
+    #[arg(long, hide = true, default_value_t = 128)]
+    pub(crate) least_side_by_side: usize,
+
     /// Print the JSON Schema of the lines
     #[arg(long)]
     pub(crate) schema: bool,
@@ -204,15 +212,25 @@ impl Args {
 
     /// Reads the command line. Where it makes no sense, says so and ends the process.
     pub(crate) fn from_command_line() -> Self {
-        let mut args = Self::parse();
-        if args.events.is_empty() {
-            let of_requests = args.errors || args.min_duration.is_some();
-            args.events = vec![if of_requests { Event::Query } else { Event::Message }, Event::Loss];
+        Self::parse().checked().unwrap_or_else(|error| error.exit())
+    }
+
+    /// Parses the arguments behind the name of the command.
+    pub(super) fn of(args: &[&str]) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(std::iter::once(&"pgdissect").chain(args))?;
+        args.checked()
+    }
+
+    /// The arguments with what depends on more than one of them, if they can be used together.
+    fn checked(mut self) -> Result<Self, clap::Error> {
+        if self.events.is_empty() {
+            let of_requests = self.errors || self.min_duration.is_some();
+            self.events = vec![if of_requests { Event::Query } else { Event::Message }, Event::Loss];
         }
-        if let Err(conflict) = args.check_inputs() {
-            Self::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+        match self.check_inputs() {
+            Ok(()) => Ok(self),
+            Err(conflict) => Err(Self::command().error(ErrorKind::ArgumentConflict, conflict)),
         }
-        args
     }
 
     /// Packets come from an interface, or from files that are named in one way.

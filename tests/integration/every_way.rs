@@ -1,31 +1,33 @@
-//! However many threads make the lines: the output is the same, byte for byte.
+//! However packets are dissected and lines are written: the output is the same, byte for byte, times included.
 
 use crate::captures;
-use crate::command::run;
+use crate::fuzzed::every_way;
 
 const EVERYTHING: &str = "message,query,session,loss,stats";
 
 #[track_caller]
 fn is_the_same(capture: &str, args: &[&str]) {
+    let path = captures::testdata().join(capture);
+    let file = std::fs::read(&path).unwrap();
     let ports = captures::PORTS.map(|port| port.to_string()).join(",");
-    let with = |jobs: &str| run([&["-q", "-p", &ports, "-j", jobs, capture][..], args].concat());
-    let one = with("1");
-    for jobs in ["2", "5"] {
-        let many = with(jobs);
-        assert_eq!((many.code, &many.said), (one.code, &one.said), "{capture} {args:?} -j {jobs}");
-        assert!(many.lines == one.lines, "{capture} {args:?} -j {jobs}: other lines");
+    let keys = path.with_file_name("keys.log");
+    let mut all = vec!["-p", &ports];
+    if keys.exists() {
+        all.extend(["--keylog", keys.to_str().unwrap()]);
     }
+    all.extend(args);
+    every_way::check(&file, &all);
 }
 
 #[test]
-fn every_capture_gives_the_same_lines_with_any_number_of_threads() {
+fn every_capture_gives_the_same_lines_in_every_way() {
     for capture in captures::all() {
         is_the_same(&capture, &["-e", EVERYTHING]);
     }
 }
 
 #[test]
-fn whatever_is_chosen_is_the_same_with_any_number_of_threads() {
+fn whatever_is_chosen_is_the_same_in_every_way() {
     for capture in
         ["planted/capture.pcap", "driver-jdbc/capture.pcap.gz", "loss/burst.pcap", "copy-clients/capture.pcap"]
     {

@@ -3,24 +3,24 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use pgdissect::dissector::{Dissector, Sink};
-use pgdissect::output::Form as _;
-use pgdissect::output::frozen::Batch;
-use pgdissect::packet::Block;
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{QueryRecord, Record, StatsRecord, Told, ToldData};
-use pgdissect::session::execution::Outcome;
+use crate::dissector::{Dissector, Sink};
+use crate::output::Form as _;
+use crate::output::frozen::Batch;
+use crate::packet::Block;
+use crate::pg::message::Decoded;
+use crate::record::{QueryRecord, Record, StatsRecord, Told, ToldData};
+use crate::session::execution::Outcome;
 
 use self::form::Form;
-use self::out::Out;
-use self::spread::Spread;
-use self::strand::{Strand, Text};
-use crate::cli::{Args, Event};
+use self::output::Output;
+use self::shard::{ShardLines, ShardWriter};
+use self::worker_pool::WorkerPool;
+use super::args::{Args, Event};
 
 mod form;
-mod out;
-mod spread;
-mod strand;
+mod output;
+mod shard;
+mod worker_pool;
 
 /// How much is gathered before it is handed on.
 const BUFFER: usize = 64 * 1024;
@@ -28,33 +28,32 @@ const BUFFER: usize = 64 * 1024;
 /// How much of a buffer is kept: one very long line must not cost its memory for ever.
 const KEPT: usize = 1024 * 1024;
 
-/// How many packets are worth the threads that dissect them side by side.
-const WORTH_WHILE: usize = 128;
-
 /// How long a line may wait for others, when they come one after the other without a pause.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Writes the lines that were asked for.
-pub(crate) struct Lines {
+pub(crate) struct Writer {
     selection: Selection,
     form: Form,
-    way: Way,
+    mode: Mode,
     /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
-    strands: Vec<Strand>,
+    shards: Vec<ShardWriter>,
+    /// How many packets are worth the threads that dissect them side by side.
+    least_side_by_side: usize,
     flushed: Instant,
 }
 
 /// Who makes lines of records.
-enum Way {
+enum Mode {
     /// This thread.
     Direct {
-        out: Out,
+        out: Output,
         buffer: Vec<u8>,
         /// The first error of `out`: nothing is written behind it.
         error: Option<io::Error>,
     },
     /// Others.
-    Spread(Box<Spread>),
+    Pooled(Box<WorkerPool>),
 }
 
 /// Which records were asked for.
@@ -73,12 +72,12 @@ struct Selection {
     left: u64,
 }
 
-impl Lines {
-    /// Lines for `out`, which messages call `name`; made by so many threads beside this one.
+impl Writer {
+    /// A writer to `out`, which messages call `name`, with so many threads beside this one.
     pub(crate) fn new(out: Box<dyn Write + Send>, name: String, args: &Args, color: bool, workers: usize) -> Self {
         let wants = |event| args.events.contains(&event);
-        let form = Form::new(args.format, color);
-        let out = Out::new(out, name);
+        let form = Form::new(args, color);
+        let out = Output::new(out, name);
         let selection = Selection {
             messages: wants(Event::Message),
             losses: wants(Event::Loss),
@@ -88,16 +87,21 @@ impl Lines {
             min_us: args.min_duration.map(|duration| duration.as_micros()),
             left: args.count.unwrap_or(u64::MAX),
         };
-        let strand =
-            || Strand { selection: selection.clone(), form: form.another(), text: Text::default(), error: None };
+        let shard = || ShardWriter {
+            selection: selection.clone(),
+            form: form.another(),
+            lines: ShardLines::default(),
+            error: None,
+        };
         // Which messages are the first so many is only known when those before them are counted.
-        let strands = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
+        let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         Self {
-            strands: std::iter::repeat_with(strand).take(strands).collect(),
+            shards: std::iter::repeat_with(shard).take(shards).collect(),
+            least_side_by_side: args.least_side_by_side,
             selection,
-            way: match workers {
-                0 => Way::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
-                workers => Way::Spread(Box::new(Spread::new(&form, out, workers))),
+            mode: match workers {
+                0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
+                workers => Mode::Pooled(Box::new(WorkerPool::new(&form, out, workers))),
             },
             form,
             flushed: Instant::now(),
@@ -118,15 +122,15 @@ impl Lines {
 
     /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
     pub(crate) fn side_by_side(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
-        let Way::Spread(spread) = &mut self.way else { return 0 };
-        let taken = dissector.side_by_side(block, next, WORTH_WHILE, &mut self.strands);
+        let Mode::Pooled(pool) = &mut self.mode else { return 0 };
+        let taken = dissector.side_by_side(block, next, self.least_side_by_side, &mut self.shards);
         if taken > 0 {
-            let texts = self.strands.iter_mut().map(|strand| std::mem::take(&mut strand.text)).collect();
-            let mut used = spread.weave(texts).into_iter();
-            for strand in &mut self.strands {
-                strand.text = used.next().unwrap_or_default();
-                if let Some(error) = strand.error.take() {
-                    spread.fail(error);
+            let lines = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.lines)).collect();
+            let mut used = pool.merge(lines).into_iter();
+            for shard in &mut self.shards {
+                shard.lines = used.next().unwrap_or_default();
+                if let Some(error) = shard.error.take() {
+                    pool.fail(error);
                 }
             }
         }
@@ -134,21 +138,21 @@ impl Lines {
     }
 
     /// Whether packets may be dissected side by side.
-    pub(crate) const fn has_strands(&self) -> bool {
-        !self.strands.is_empty()
+    pub(crate) const fn has_shards(&self) -> bool {
+        !self.shards.is_empty()
     }
 
     /// Hands on what was written.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
-        match &mut self.way {
-            Way::Direct { out, buffer, error } => {
+        match &mut self.mode {
+            Mode::Direct { out, buffer, error } => {
                 hand_on(out, buffer, error);
                 error.take().map_or_else(|| out.flush(), Err)
             }
-            Way::Spread(spread) => {
-                spread.hand_on();
-                spread.check()
+            Mode::Pooled(pool) => {
+                pool.hand_on();
+                pool.check()
             }
         }
     }
@@ -160,34 +164,34 @@ impl Lines {
 
     /// The error that stopped the writing, where there was one.
     pub(crate) fn check(&mut self) -> io::Result<()> {
-        match &mut self.way {
-            Way::Direct { error, .. } => error.take().map_or(Ok(()), Err),
-            Way::Spread(spread) => spread.check(),
+        match &mut self.mode {
+            Mode::Direct { error, .. } => error.take().map_or(Ok(()), Err),
+            Mode::Pooled(pool) => pool.check(),
         }
     }
 
     /// Has everything written that was asked for so far. Says how many messages could not be decoded, of those that were
     /// taken undecoded. What comes behind is written by this thread.
     pub(crate) fn settle(&mut self) -> io::Result<u64> {
-        let Way::Spread(spread) = &mut self.way else { return Ok(0) };
-        let out = spread.finish()?;
-        let undecoded = spread.undecoded();
-        self.way = Way::Direct { out, buffer: Vec::new(), error: None };
+        let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
+        let out = pool.finish()?;
+        let undecoded = pool.undecoded();
+        self.mode = Mode::Direct { out, buffer: Vec::new(), error: None };
         Ok(undecoded)
     }
 
     fn write(&mut self, record: &Record<'_>) {
-        if let (Way::Spread(spread), Record::Query(query)) = (&mut self.way, record) {
-            return spread.fill(|batch| batch.query(query));
+        if let (Mode::Pooled(pool), Record::Query(query)) = (&mut self.mode, record) {
+            return pool.fill(|batch| batch.query(query));
         }
         self.make(|form, lines| form.record(lines, record).map(|()| 0));
     }
 
     /// Has this thread make lines. Gives what `make` says.
     fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
-        let Self { way, form, .. } = self;
-        match way {
-            Way::Direct { out, buffer, error } => {
+        let Self { mode, form, .. } = self;
+        match mode {
+            Mode::Direct { out, buffer, error } => {
                 if error.is_some() {
                     return 0;
                 }
@@ -197,11 +201,11 @@ impl Lines {
                 }
                 said.unwrap_or(0)
             }
-            Way::Spread(spread) => {
+            Mode::Pooled(pool) => {
                 let mut said = Ok(0);
-                spread.fill(|batch| batch.line(|lines| said = make(form, lines)));
+                pool.fill(|batch| batch.line(|lines| said = make(form, lines)));
                 said.unwrap_or_else(|failed| {
-                    spread.fail(failed);
+                    pool.fail(failed);
                     0
                 })
             }
@@ -210,9 +214,9 @@ impl Lines {
 
     /// [`Sink::message`], of one that was chosen.
     fn chosen<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        match &mut self.way {
-            Way::Spread(spread) if Batch::takes(told) => {
-                spread.fill(|batch| batch.message(told, decoded.is_none()));
+        match &mut self.mode {
+            Mode::Pooled(pool) if Batch::takes(told) => {
+                pool.fill(|batch| batch.message(told, decoded.is_none()));
                 0
             }
             _ => self.make(|form, lines| form.message(lines, told, decoded)),
@@ -221,7 +225,7 @@ impl Lines {
 }
 
 /// Hands on what is gathered.
-fn hand_on(out: &mut Out, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
+fn hand_on(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
     if error.is_none()
         && let Err(failed) = out.write(buffer)
     {
@@ -268,7 +272,7 @@ impl Selection {
     }
 }
 
-impl Sink for Lines {
+impl Sink for Writer {
     fn record(&mut self, record: &Record<'_>) {
         if self.selection.wants(record) {
             self.write(record);
@@ -291,9 +295,9 @@ impl Sink for Lines {
             });
             return undecoded;
         }
-        match &mut self.way {
-            Way::Spread(spread) if Batch::takes_data(data) => {
-                spread.fill(|batch| batch.data(data));
+        match &mut self.mode {
+            Mode::Pooled(pool) if Batch::takes_data(data) => {
+                pool.fill(|batch| batch.data(data));
                 0
             }
             _ => self.make(|form, lines| form.data(lines, data)),

@@ -2,23 +2,26 @@
 
 use std::io;
 
-use pgdissect::output;
-use pgdissect::output::json::LineWriter;
-use pgdissect::output::text::TextStyle;
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{Record, Told, ToldData};
+use crate::output;
+use crate::output::json::{DerivedWriter, LineWriter};
+use crate::output::text::TextStyle;
+use crate::pg::message::Decoded;
+use crate::record::{Record, Told, ToldData};
 
-use crate::cli::Format;
+use crate::cli::args::{Args, Format};
 
 /// How lines are written.
 pub(crate) enum Form {
     Json(Box<LineWriter>),
+    /// JSON as serde derives it.
+    DerivedJson(DerivedWriter),
     Text(TextStyle),
 }
 
 impl Form {
-    pub(crate) fn new(format: Format, color: bool) -> Self {
-        match format {
+    pub(crate) fn new(args: &Args, color: bool) -> Self {
+        match args.format {
+            Format::Json if args.no_fast_paths => Self::DerivedJson(DerivedWriter),
             Format::Json => Self::Json(Box::default()),
             Format::Text => Self::Text(TextStyle { color }),
         }
@@ -28,6 +31,7 @@ impl Form {
     pub(super) fn another(&self) -> Self {
         match self {
             Self::Json(_) => Self::Json(Box::default()),
+            Self::DerivedJson(_) => Self::DerivedJson(DerivedWriter),
             Self::Text(style) => Self::Text(*style),
         }
     }
@@ -37,6 +41,7 @@ impl output::Form for Form {
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         match self {
             Self::Json(json) => json.record(out, record),
+            Self::DerivedJson(json) => json.record(out, record),
             Self::Text(style) => style.record(out, record),
         }
     }
@@ -50,6 +55,7 @@ impl output::Form for Form {
     ) -> io::Result<u64> {
         match self {
             Self::Json(json) => json.message(out, told, decoded),
+            Self::DerivedJson(json) => json.message(out, told, decoded),
             Self::Text(style) => style.message(out, told, decoded),
         }
     }
@@ -57,6 +63,7 @@ impl output::Form for Form {
     fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
         match self {
             Self::Json(json) => json.data(out, data),
+            Self::DerivedJson(json) => json.data(out, data),
             Self::Text(style) => style.data(out, data),
         }
     }

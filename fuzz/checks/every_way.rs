@@ -1,0 +1,112 @@
+//! Every way gives the same lines: the short ways and the long ones, one thread and several, a file and a pipe, JSON written by
+//! hand and as serde derives it.
+
+use std::io::{self, Cursor, Read};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use pgdissect::capture::file::FileSource;
+use pgdissect::cli;
+
+/// What was written, and what the user was told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) code: u8,
+    pub(crate) lines: Vec<u8>,
+    pub(crate) messages: Vec<String>,
+}
+
+/// How many threads there are, and how the file comes.
+const WAYS: [(&str, Input); 5] =
+    [("1", Input::Whole), ("1", Input::Piped), ("2", Input::Whole), ("2", Input::Piped), ("4", Input::Whole)];
+
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    Whole,
+    /// In pieces, with pauses.
+    Piped,
+}
+
+/// Dissects a capture file in every way, with these arguments of the command.
+pub(crate) fn check(file: &[u8], args: &[&str]) -> Written {
+    let plain = run(file, Input::Whole, &[args, &["--no-fast-paths"]].concat());
+    for (threads, input) in WAYS {
+        let args = [args, &["-j", threads, "--least-side-by-side", "2"]].concat();
+        let other = run(file, input, &args);
+        if other != plain {
+            differ(&plain, &other, &format!("{input:?} {}", args.join(" ")));
+        }
+    }
+    plain
+}
+
+/// Removes the one counter that may differ: how much memory it took to remember the same.
+fn without_memory(lines: &mut Vec<u8>) {
+    const MEMBER: &[u8] = b",\"remembered_bytes\":";
+    let last =
+        lines.split_last().map_or(0, |(_, lines)| lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1));
+    if lines[last..].starts_with(b"{\"event\":\"stats\"")
+        && let Some(at) = lines[last..].windows(MEMBER.len()).position(|window| window == MEMBER)
+    {
+        lines.truncate(last + at);
+    }
+}
+
+fn differ(plain: &Written, other: &Written, way: &str) -> ! {
+    let texts = [plain, other].map(|written| String::from_utf8_lossy(&written.lines));
+    let [mut expected, mut got] = texts.each_ref().map(|text| text.lines());
+    loop {
+        match (expected.next(), got.next()) {
+            (None, None) => break,
+            (expected, got) => assert_eq!(got, expected, "{way}: another line"),
+        }
+    }
+    assert_eq!((other.code, &other.messages), (plain.code, &plain.messages), "{way}: another end");
+    panic!("{way}: other bytes");
+}
+
+fn run(file: &[u8], input: Input, args: &[&str]) -> Written {
+    let reader: Box<dyn Read + Send> = match input {
+        Input::Whole => Box::new(Cursor::new(file.to_vec())),
+        Input::Piped => Box::new(Pipe { file: Cursor::new(file.to_vec()), reads: 0 }),
+    };
+    let source = FileSource::from_reader("capture", reader, Arc::new(AtomicBool::new(false)));
+    let (out, mut messages) = (Shared::default(), Vec::new());
+    let code = cli::dissect(args, source, Box::new(out.clone()), &mut |message| messages.push(message.to_owned()));
+    let mut lines = std::mem::take(&mut *out.0.lock().expect("no thread broke off"));
+    without_memory(&mut lines);
+    Written { code: code.expect("the arguments are right"), lines, messages }
+}
+
+/// A vector that a thread may write to.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no thread broke off").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Pieces of several lengths, with nothing there in between.
+struct Pipe {
+    file: Cursor<Vec<u8>>,
+    reads: usize,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        if self.reads.is_multiple_of(5) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let most = self.reads * 977 % 8_192 + 1;
+        let len = into.len().min(most);
+        self.file.read(&mut into[..len])
+    }
+}

@@ -1,0 +1,86 @@
+//! The command: arguments, the loop over packets, the exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::capture::{Source, interfaces};
+use crate::record;
+
+use self::args::Args;
+
+mod args;
+mod key_logs;
+mod run;
+mod writer;
+
+/// Lines were written, but not all that was asked for could be read.
+const PARTIAL: u8 = 1;
+/// Nothing could be done.
+const FAILED: u8 = 2;
+
+/// Runs the command, with the arguments and the streams of this process.
+pub fn main() -> ExitCode {
+    let args = Args::from_command_line();
+    match run(&args) {
+        Ok(code) => ExitCode::from(code),
+        // The reader of a pipe has seen enough: that is no error.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Dissects the packets of a source as the command does with these arguments: writes lines to `out`, and messages for the user
+/// to `messages`. Returns the exit code.
+///
+/// # Errors
+///
+/// Wrong arguments, and what stops the command.
+pub fn dissect(
+    args: &[&str],
+    source: impl Source + Send + 'static,
+    out: Box<dyn Write + Send>,
+    messages: &mut dyn FnMut(&str),
+) -> anyhow::Result<u8> {
+    run::dissect(&Args::of(args)?, source, out, messages)
+}
+
+fn run(args: &Args) -> anyhow::Result<u8> {
+    if args.schema {
+        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&record::schema())?)?;
+        return Ok(0);
+    }
+    if args.list_interfaces {
+        for interface in interfaces::list()? {
+            writeln!(io::stdout(), "{interface}")?;
+        }
+        return Ok(0);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The first one ends cleanly. A second one, where the first could not (nobody reads the output), ends at once.
+        signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    match &args.interface {
+        Some(interface) => run::listen(args, interface, &stop),
+        None => run::read(args, &stop),
+    }
+}
+
+/// Says something to the user.
+fn say(text: &str) {
+    // Where even this cannot be said, there is nobody to say it to.
+    let _ = writeln!(io::stderr(), "pgdissect: {text}");
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,454 @@
+//! The loop over packets, from files or an interface.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use crate::capture::ahead::Ahead;
+use crate::capture::file::FileSource;
+use crate::capture::filter::{PacketFilter, link_type_name};
+use crate::capture::live::{self, Device};
+use crate::capture::privileges::Account;
+use crate::capture::savefile::SavefileWriter;
+use crate::capture::{Event, Source};
+use crate::dissector::{Config, Dissector, Only, Records};
+use crate::packet::LinkType;
+use crate::record::{KernelStats, StatsRecord};
+use crate::time::{Precision, Timestamp};
+use anyhow::{Context, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::args::{self, Args, Color, Format};
+use super::key_logs::KeyLogs;
+use super::writer::Writer;
+use super::{FAILED, PARTIAL, say};
+
+/// Reads capture files.
+pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
+    let paths = [args.files.as_slice(), args.read.as_slice()].concat();
+    if paths.is_empty() {
+        bail!("nothing to read: give a capture file, - for standard input, or -i INTERFACE (--help says more)");
+    }
+    let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+    for output in [&args.output, &args.write].into_iter().flatten() {
+        if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
+            bail!("{}: is read, and would be overwritten", path.display());
+        }
+    }
+    // What comes through a pipe may be captured right now.
+    let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
+    let files = Files::open(args, is_under_way, None)?;
+    let source = FileSource::new(paths, Arc::clone(stop));
+    from_source(args, source, stop, files, filter, &mut say)
+}
+
+/// Reads from any source, and writes lines to `out`.
+pub(super) fn dissect(
+    args: &Args,
+    source: impl Source + Send + 'static,
+    out: Box<dyn Write + Send>,
+    say: &mut dyn FnMut(&str),
+) -> anyhow::Result<u8> {
+    let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+    let out = (out, "the output".to_owned());
+    let files = Files { out: Some(out), ..Files::open(args, false, None)? };
+    from_source(args, source, &AtomicBool::new(false), files, filter, say)
+}
+
+fn from_source(
+    args: &Args,
+    mut source: impl Source + Send + 'static,
+    stop: &AtomicBool,
+    files: Files,
+    filter: Option<PacketFilter>,
+    say: &mut dyn FnMut(&str),
+) -> anyhow::Result<u8> {
+    let run = Run::new(args, files, filter, say)?;
+    if threads(args) > 1 { run.all(&mut Ahead::new(source), stop) } else { run.all(&mut source, stop) }
+}
+
+/// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+/// Listens on an interface.
+pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
+    let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
+    let device = Device::open(&live::Options {
+        interface: interface.to_owned(),
+        ports: args.port.only().to_vec(),
+        filter: args.filter.clone(),
+        tunnels: args.tunnels,
+        snaplen: args.snaplen,
+        buffer_kib: args.buffer_size,
+        promiscuous: !args.no_promiscuous,
+    })?;
+    // The user that root becomes need not be let into their folders.
+    let mut files = Files::open(args, true, user.as_ref())?;
+    if let Some(user) = user {
+        user.drop_root()?;
+    }
+    if let Some(savefile) = &mut files.savefile {
+        savefile.begin(device.link_type(), Precision::Micros)?;
+        savefile.flush()?;
+    }
+    let mut say = say;
+    let mut run = Run::new(args, files, None, &mut say)?;
+    run.is_live = true;
+    if !args.quiet {
+        let ports = match args.port.only() {
+            [] => "on any port".to_owned(),
+            ports => format!("on port {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        (run.say)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
+    }
+    let mut source = device.start(Arc::clone(stop))?;
+    run.all(&mut source, stop)
+}
+
+/// The files of a run beside its packets, open.
+struct Files {
+    keys: KeyLogs,
+    savefile: Option<SavefileWriter>,
+    /// Where lines go, and its name; standard output where it is none.
+    out: Option<(Box<dyn Write + Send>, String)>,
+}
+
+impl Files {
+    /// Opens and creates them. What is created is the owner's, where one is named.
+    fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
+        let create = |path: &Path| owner.map_or_else(|| File::create(path), |owner| owner.create(path));
+        let keys = KeyLogs::open(&args.keylog, is_under_way)?;
+        let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
+        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
+            let name = path.display().to_string();
+            let file: Box<dyn Write + Send> =
+                Box::new(create(path).with_context(|| format!("{name}: cannot be created"))?);
+            anyhow::Ok((file, name))
+        });
+        Ok(Self { keys, savefile, out: out.transpose()? })
+    }
+}
+
+/// One run over a source, from its first packet to its last.
+struct Run<'a> {
+    args: &'a Args,
+    dissector: Dissector,
+    keys: KeyLogs,
+    writer: Writer,
+    filter: Option<PacketFilter>,
+    savefile: Option<SavefileWriter>,
+    unknown_links: HashSet<LinkType>,
+    /// Link types that the savefile cannot hold.
+    unsaved_links: HashSet<LinkType>,
+    started: Instant,
+    stats_due: Instant,
+    last_packet: Option<Timestamp>,
+    is_live: bool,
+    to_stdout: bool,
+    code: u8,
+    /// Gives a message to the user.
+    say: &'a mut dyn FnMut(&str),
+}
+
+impl<'a> Run<'a> {
+    /// How many packets may pass between two looks at the clock: few enough that a light load is flushed in time, many
+    /// enough that a heavy one does not notice.
+    const PACKETS_A_LOOK: u64 = 64;
+
+    /// How long a packet may be on its way here from the interface, in microseconds: what is waited for is waited for so much
+    /// longer, so that a capture gives the same lines live as from a file.
+    const ON_ITS_WAY: u64 = 200_000;
+
+    fn new(
+        args: &'a Args,
+        files: Files,
+        filter: Option<PacketFilter>,
+        say: &'a mut dyn FnMut(&str),
+    ) -> anyhow::Result<Self> {
+        let Files { mut keys, savefile, out } = files;
+        keys.read()?;
+        let to_stdout = out.is_none();
+        let (out, name) = out.unwrap_or_else(|| (Box::new(io::stdout()), "standard output".to_owned()));
+        let color = match args.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                to_stdout
+                    && io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        let config = Config {
+            ports: Some(args.port.named.clone()),
+            other_ports: args.port.auto,
+            max_message: args.max_message,
+            max_early: args.max_early,
+            max_held: args.max_held,
+            max_connections: args.max_connections,
+            redaction: args.redaction(),
+            max_remembered: args.max_remembered,
+            named_rows: args.named_rows,
+            only: Only {
+                users: bytes_of(&args.user),
+                databases: bytes_of(&args.database),
+                applications: bytes_of(&args.application),
+            },
+            fast_paths: !args.no_fast_paths,
+            records: Records {
+                messages: args.events.contains(&args::Event::Message),
+                queries: args.events.contains(&args::Event::Query),
+                sessions: args.events.contains(&args::Event::Session),
+            },
+        };
+        let started = Instant::now();
+        Ok(Self {
+            args,
+            dissector: Dissector::with_keys(config, keys.keys.clone()),
+            keys,
+            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1),
+            filter,
+            savefile,
+            unknown_links: HashSet::new(),
+            unsaved_links: HashSet::new(),
+            started,
+            stats_due: started + args.stats_interval,
+            last_packet: None,
+            is_live: false,
+            to_stdout,
+            code: 0,
+            say,
+        })
+    }
+
+    /// Reads to the end, and says how it went. Whatever stops it, the lines that were made before are written.
+    fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
+        if let Err(error) = self.packets(source, stop) {
+            // Where it is this that failed, the error is the one that we have.
+            let _ = self.writer.settle();
+            let _ = self.writer.flush();
+            return Err(error);
+        }
+        if self.is_live {
+            // The capture's thread counts to its end, whatever ended the loop.
+            stop.store(true, Ordering::Relaxed);
+            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
+        }
+        self.finish(source)
+    }
+
+    fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
+        let mut packets = 0_u64;
+        // Where packets are looked at one by one beside, they are dissected one by one, too.
+        let go_alone = !self.writer.has_shards()
+            || self.filter.is_some()
+            || self.savefile.is_some()
+            || self.keys.are_followed
+            || self.is_live;
+        loop {
+            if !go_alone && self.dissector.may_run_side_by_side() {
+                let taken = source.ready().map_or(0, |(block, next)| {
+                    let taken = self.writer.side_by_side(&mut self.dissector, block, next);
+                    let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
+                    self.last_packet = last.map(|last| last.ts).or(self.last_packet);
+                    taken
+                });
+                if taken > 0 {
+                    packets += taken as u64;
+                    source.pass(taken);
+                    self.writer.check()?;
+                    continue;
+                }
+            }
+            match source.next_event() {
+                Ok(Event::Packet(packet)) => {
+                    if let Some(filter) = &mut self.filter {
+                        match filter.matches(&packet) {
+                            Ok(true) => {}
+                            Ok(false) => {
+                                self.dissector.skip_packet();
+                                continue;
+                            }
+                            // It cannot be had for this link type. There may be packets of others.
+                            Err(error) => {
+                                self.writer.flush()?;
+                                (self.say)(&error.to_string());
+                                self.code = FAILED;
+                                continue;
+                            }
+                        }
+                    }
+                    if let Some(savefile) = &mut self.savefile
+                        && let Err(error) = savefile.write(&packet)
+                    {
+                        if savefile.takes(packet.link) {
+                            return Err(error.into());
+                        }
+                        // The file is good as it is. What cannot be in it can be dissected all the same.
+                        if self.unsaved_links.insert(packet.link) {
+                            (self.say)(&error.to_string());
+                            self.code = self.code.max(PARTIAL);
+                        }
+                    }
+                    if !packet.link.is_known() && self.unknown_links.insert(packet.link) {
+                        let name = link_type_name(packet.link);
+                        (self.say)(&format!(
+                            "link type {} ({name}) is not supported: its packets are only counted",
+                            packet.link.0
+                        ));
+                    }
+                    self.last_packet = Some(packet.ts);
+                    self.dissector.packet(&packet, &mut self.writer);
+                    packets += 1;
+                    if self.writer.is_done() {
+                        break;
+                    }
+                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
+                        self.look_at_clock(source, stop)?;
+                    } else if self.keys.are_awaited() {
+                        self.keys.follow(Instant::now(), self.say);
+                    }
+                }
+                Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
+                Ok(Event::Idle) => {
+                    self.keys.follow(Instant::now(), self.say);
+                    if self.is_live {
+                        self.dissector.tick(now().earlier(Self::ON_ITS_WAY), &mut self.writer);
+                    } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
+                        self.dissector.tick(last, &mut self.writer);
+                    }
+                    self.writer.flush()?;
+                    if let Some(savefile) = &mut self.savefile {
+                        savefile.flush()?;
+                    }
+                    self.look_at_clock(source, stop)?;
+                    if self.to_stdout && nobody_reads(io::stdout().as_fd()) {
+                        return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+                    }
+                }
+                Ok(Event::End) => break,
+                Err(error) => {
+                    // What was read is written first, so that the message comes where it belongs.
+                    self.writer.flush()?;
+                    (self.say)(&error.to_string());
+                    let partial = error.is_partial() || self.is_live && packets > 0;
+                    self.code = self.code.max(if partial { PARTIAL } else { FAILED });
+                }
+            }
+            self.writer.check()?;
+        }
+        Ok(())
+    }
+
+    /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
+    fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
+        let now = Instant::now();
+        self.keys.follow(now, self.say);
+        self.writer.flush_if_older(now)?;
+        if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if self.is_live && now >= self.stats_due {
+            self.stats_due = now + self.args.stats_interval;
+            self.writer.stats(&self.stats(source));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
+        self.keys.finish(self.say);
+        // Where the user wanted no more messages, those that are unfinished are not lost.
+        if !self.writer.is_done() {
+            self.dissector.finish(&mut self.writer);
+        }
+        let undecoded = self.writer.settle()?;
+        let mut stats = self.stats(source);
+        stats.counters.undecoded_messages += undecoded;
+        self.writer.stats(&stats);
+        self.writer.flush()?;
+        if let Some(savefile) = self.savefile.take() {
+            savefile.finish()?;
+        }
+        if !self.args.quiet {
+            self.summarize(&stats);
+        }
+        Ok(self.code)
+    }
+
+    fn stats(&self, source: &dyn Source) -> StatsRecord {
+        let kernel = source.kernel().map(|kernel| KernelStats {
+            received: kernel.received,
+            dropped: kernel.dropped,
+            interface_dropped: kernel.interface_dropped,
+        });
+        StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
+    }
+
+    /// What a person wants to know at the end, on standard error.
+    fn summarize(&mut self, stats: &StatsRecord) {
+        let counters = &stats.counters;
+        if let Some(kernel) = &stats.kernel {
+            (self.say)(&format!(
+                "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
+                counted(counters.messages, "message"),
+                counted(counters.connections, "connection"),
+                counted(counters.packets, "packet"),
+                kernel.received,
+                kernel.dropped,
+                kernel.interface_dropped
+            ));
+        } else if counters.messages == 0
+            && counters.losses == 0
+            && counters.packets > counters.unknown_link_packets + counters.filtered_packets
+        {
+            let hint = if self.args.port.auto {
+                "-p auto needs the beginning of a connection; with -p PORT it is not needed"
+            } else {
+                "-p PORT says where the server listens, -p auto finds it"
+            };
+            (self.say)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
+        }
+    }
+}
+
+/// How many threads may work at the same time.
+fn threads(args: &Args) -> usize {
+    // What follows sessions is one thread: more than this would only wait for it.
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
+    if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
+}
+
+fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.clone().into_bytes()).collect()
+}
+
+/// The time of day, as the kernel's clock for live packets has it.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos(), Precision::Micros)
+}
+
+/// So many of something.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Whether the other end of a pipe is closed. A write would show it, too, but after `| head -1` it may be hours until
+/// there is something to write.
+fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
+    let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut pipe, PollTimeout::ZERO).is_ok()
+        && pipe.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))
+}
