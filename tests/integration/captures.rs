@@ -166,25 +166,39 @@ pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
 }
 
 /// What the library makes of packets.
-pub(crate) fn dissect_packets<'a>(packets: impl IntoIterator<Item = &'a OwnedPacket>, config: Config) -> Output {
-    let mut bench = Bench::new(config);
-    for packet in packets {
-        bench.packet(&packet.borrow());
-    }
-    bench.finish()
+pub(crate) fn dissect_packets<'a>(
+    packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
+    config: Config,
+) -> Output {
+    decrypt_packets(packets, &Keys::default(), config)
 }
 
-/// What the library makes of packets, with the keys of TLS sessions in them.
+/// What the library makes of packets, with the keys of TLS sessions in them; the same by the short ways and by the long ones.
 pub(crate) fn decrypt_packets<'a>(
-    packets: impl IntoIterator<Item = &'a OwnedPacket>,
+    packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
     keys: &Keys,
     config: Config,
 ) -> Output {
-    let mut bench = Bench::with_keys(config, keys);
-    for packet in packets {
-        bench.packet(&packet.borrow());
+    let packets = packets.into_iter();
+    let run = |config: Config| {
+        let mut bench = Bench::with_keys(config, keys);
+        for packet in packets.clone() {
+            bench.packet(&packet.borrow());
+        }
+        bench.finish()
+    };
+    let output = run(config.clone());
+    // The long ways need more memory to remember the same: where it is limited, they may forget more.
+    if config.max_remembered >= Config::default().max_remembered && config.max_held >= 1 << 20 {
+        let plain = run(Config { fast_paths: false, ..config });
+        assert_eq!(plain.lines.len(), output.lines.len(), "by the long ways");
+        for (plain, line) in plain.lines.iter().zip(&output.lines) {
+            assert_eq!(plain, line, "by the long ways");
+        }
+        let counters = |output: &Output| Counters { remembered_bytes: 0, ..output.counters.clone() };
+        assert_eq!(counters(&plain), counters(&output), "by the long ways");
     }
-    bench.finish()
+    output
 }
 
 /// The key log beside a capture under `testdata`; no keys where there is none.

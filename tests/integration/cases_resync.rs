@@ -220,7 +220,7 @@ fn essence(line: &Value) -> String {
 /// Holds what is made of some packets of a capture against what was sent. Says how many messages are not flagged.
 fn nothing_is_invented<'a>(
     sent: &HashMap<String, usize>,
-    packets: impl IntoIterator<Item = &'a OwnedPacket>,
+    packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
 ) -> Result<usize, TestCaseError> {
     let mut left = sent.clone();
     // Of one that lacks its end, the time is another.

@@ -451,7 +451,9 @@ fn without_the_right_to_capture_the_remedy_is_named() {
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("pgdissect");
-    fs::copy(env!("CARGO_BIN_EXE_pgdissect"), &program).unwrap();
+    // Not by this process: another thread's child could still have it open for writing when it is to be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_pgdissect")).arg(&program).status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |args: &[&str]| {
         let mut command = Command::new(&program);

@@ -22,7 +22,7 @@ fn rewritten(name: &str, mut made: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Vec<Own
 }
 
 /// Lines, without the numbers of packets.
-fn lines<'a>(packets: impl IntoIterator<Item = &'a OwnedPacket>) -> Vec<serde_json::Value> {
+fn lines<'a>(packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>) -> Vec<serde_json::Value> {
     let output = captures::dissect_packets(packets, captures::config());
     assert_eq!(output.counters.lost_fragments, 0);
     assert_eq!(output.counters.damaged_packets + output.counters.held_bytes, 0);
