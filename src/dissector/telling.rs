@@ -9,7 +9,7 @@ use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text};
 use crate::record::query::{Failure, QuerySql};
 use crate::record::session::{
-    Alert, Certificate, CipherSuite, ClientRandom, End, Ended, Gssapi, Names, Settings, Side, State, Tls, Volume,
+    Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Settings, Side, State, Tls, Volume,
 };
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
@@ -72,7 +72,7 @@ impl<S: Sink> Engine<'_, S> {
                 .parameters(redaction)
                 .filter(|values| !values.list.is_empty())
                 .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
-            command: execution.tags(),
+            command_tags: execution.tags(),
             rows: execution.rows(),
             bytes_in: execution.bytes_in,
             bytes_out: execution.bytes_out,
@@ -129,20 +129,22 @@ impl<S: Sink> Engine<'_, S> {
         }
         session.facts_mut().end_idle(origin.ts);
         let facts = session.facts();
-        let (end, ended_by) = match (closing, about.closed_by) {
-            (Closing::Replaced, _) => (End::Replaced, None),
-            (Closing::Evicted, _) => (End::Evicted, None),
-            _ if facts.has_failed => (End::Fatal, Some(Side::Server)),
-            _ if facts.has_terminated => (End::Terminate, Some(Side::Client)),
-            (_, Some((direction, is_reset))) => (if is_reset { End::Reset } else { End::Fin }, Some(side(direction))),
-            (_, None) => (End::CaptureEnd, None),
+        let (end_reason, ended_by) = match (closing, about.closed_by) {
+            (Closing::Replaced, _) => (EndReason::Replaced, None),
+            (Closing::Evicted, _) => (EndReason::Evicted, None),
+            _ if facts.has_failed => (EndReason::Fatal, Some(Side::Server)),
+            _ if facts.has_terminated => (EndReason::Terminate, Some(Side::Client)),
+            (_, Some((direction, is_reset))) => {
+                (if is_reset { EndReason::Reset } else { EndReason::Fin }, Some(side(direction)))
+            }
+            (_, None) => (EndReason::CaptureEnd, None),
         };
         let bytes = |direction| {
             let is_decrypted = tls.as_ref().is_some_and(|tls| tls.has_opened(direction));
             facts.bytes.get(direction) + if is_decrypted { 0 } else { *about.encrypted.get(direction) }
         };
         let ended = Ended {
-            end,
+            end_reason,
             ended_by,
             duration_us: origin.ts.micros_since(about.started),
             idle_in_transaction_us: facts.idle_in_transaction_us(),
@@ -236,7 +238,11 @@ fn tls_facts<'a>(about: &'a About, tls: Option<&'a TlsSession>) -> Option<Tls<'a
         client_random: facts.client_random.map(ClientRandom),
         certificate: certificate(Direction::Backend),
         client_certificate: certificate(Direction::Frontend),
-        alert: facts.alert.map(|(direction, code)| Alert { by: side(direction), code, name: facts::alert_name(code) }),
+        alert: facts.alert.map(|(direction, number)| Alert {
+            by: side(direction),
+            number,
+            name: facts::alert_name(number),
+        }),
         volume: tls.map(|tls| Volume {
             records_in: tls.counts(Direction::Frontend).records,
             records_out: tls.counts(Direction::Backend).records,

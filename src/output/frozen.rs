@@ -166,7 +166,7 @@ struct Query {
     subject: Index,
     portal: Option<KeptText>,
     params: Option<(Piece, ListShape, Index, Redaction)>,
-    command: Piece,
+    command_tags: Piece,
     error: Option<(Piece, FieldsShape)>,
 }
 
@@ -279,7 +279,7 @@ impl Batch {
         });
         self.keep_seat(query.conn, seat);
         let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
-        let command = self.piece(query.command.as_bytes());
+        let command_tags = self.piece(query.command_tags.as_bytes());
         let error = query.error.as_ref().map(|failure| {
             let (bytes, shape) = failure.fields.as_parts();
             (self.piece(bytes), shape)
@@ -294,7 +294,7 @@ impl Batch {
             subject: seat.subject,
             portal,
             params,
-            command,
+            command_tags,
             error,
         });
         self.items.push(Item::Query);
@@ -503,7 +503,7 @@ impl Batch {
                 let list = List::from_parts(self.get(*piece), *shape);
                 Some(Values { list, formats, types, settings, columns: fields, secrets, redaction: *redaction })
             }),
-            command: Tags::from_bytes(self.get(query.command)),
+            command_tags: Tags::from_bytes(self.get(query.command_tags)),
             error: query.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
             ..query.plain.clone()
         })

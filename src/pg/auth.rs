@@ -76,7 +76,10 @@ impl<'a> Authentication<'a> {
             request::SASL => Self::Sasl(Sasl::decode(reader)?),
             request::SASL_CONTINUE => Self::SaslContinue(SaslContinue::decode(reader, scram, redaction)),
             request::SASL_FINAL => Self::SaslFinal(SaslFinal::decode(reader, scram, redaction)),
-            code => Self::Unknown(UnknownAuthentication { code, data: Secret::bytes(reader.rest(), redaction) }),
+            code => Self::Unknown(UnknownAuthentication {
+                auth_request: code,
+                data: Secret::bytes(reader.rest(), redaction),
+            }),
         })
     }
 }
@@ -99,7 +102,7 @@ pub struct GssToken<'a> {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UnknownAuthentication<'a> {
     /// The number.
-    pub code: u32,
+    pub auth_request: u32,
     /// What follows it.
     pub data: Secret<'a>,
 }
@@ -343,14 +346,14 @@ pub struct ScramServerFinal<'a> {
     pub signature: Option<Secret<'a>>,
     /// Why the server refuses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Text<'a>>,
+    pub server_error: Option<Text<'a>>,
 }
 
 impl<'a> ScramServerFinal<'a> {
     fn decode(message: &'a [u8], redaction: Redaction) -> Option<Self> {
         let signature = attribute(message, b'v').map(|signature| Secret::text(signature.0, redaction));
-        let error = attribute(message, b'e');
-        (signature.is_some() || error.is_some()).then_some(Self { signature, error })
+        let server_error = attribute(message, b'e');
+        (signature.is_some() || server_error.is_some()).then_some(Self { signature, server_error })
     }
 }
 

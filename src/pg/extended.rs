@@ -41,7 +41,7 @@ pub struct Bind<'a> {
     /// The formats of the parameters: none (all text), one for all, or one each.
     pub parameter_formats: List<'a, Format>,
     /// The values of the parameters.
-    pub parameters: Values<'a>,
+    pub parameter_values: Values<'a>,
     /// The formats wanted for the result: none (all text), one for all, or one each.
     pub result_formats: List<'a, Format>,
     /// What is behind them: no version of the protocol that is released has anything there.
@@ -56,10 +56,10 @@ impl<'a> Bind<'a> {
         let statement = Text::decode(reader, "statement name")?;
         let parameter_formats = List::counted(reader, "number of parameter formats")?;
         let list = List::counted(reader, "number of parameters")?;
-        let parameters = Values::new(list, Formats::from_codes(parameter_formats), redaction);
+        let parameter_values = Values::new(list, Formats::from_codes(parameter_formats), redaction);
         let result_formats = List::counted(reader, "number of result formats")?;
         let rest = if reader.is_empty() { None } else { Some(Rest { bytes: reader.rest(), redaction }) };
-        Ok(Self { portal, statement, parameter_formats, parameters, result_formats, rest })
+        Ok(Self { portal, statement, parameter_formats, parameter_values, result_formats, rest })
     }
 }
 

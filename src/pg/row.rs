@@ -46,13 +46,13 @@ impl Serialize for Format {
         match *self {
             Self::TEXT => serializer.serialize_str("text"),
             Self::BINARY => serializer.serialize_str("binary"),
-            Self(other) => serializer.serialize_i16(other),
+            Self(other) => serializer.collect_str(&other),
         }
     }
 }
 
 inline_schema!(Format, "Format", |_: &mut SchemaGenerator| json_schema!({
-    "anyOf": [{ "enum": ["text", "binary"] }, { "type": "integer" }],
+    "anyOf": [{ "enum": ["text", "binary"] }, { "type": "string", "pattern": "^-?[0-9]+$" }],
 }));
 
 /// The formats of a list of values.

@@ -275,7 +275,7 @@ impl Serialize for Excerpt<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Bytes(bytes) => Hex(bytes).serialize(serializer),
-            Self::Masked => serializer.serialize_str(Secret::MASK),
+            Self::Masked => serializer.collect_map([("hex", Secret::MASK)]),
         }
     }
 }
@@ -316,7 +316,9 @@ inline_schema!(Rest<'_>, "Rest", |_: &mut SchemaGenerator| json_schema!({
     "anyOf": [{ "type": "string", "pattern": r"^\\x([0-9a-f]{2})*$" }, { "const": Secret::MASK }],
 }));
 inline_schema!(Excerpt<'_>, "Excerpt", |_: &mut SchemaGenerator| json_schema!({
-    "anyOf": [hex_schema(), { "const": Secret::MASK }],
+    "type": "object",
+    "properties": { "hex": { "type": "string", "pattern": r"^(([0-9a-f]{2})*|\*\*\*)$" } },
+    "required": ["hex"],
 }));
 inline_schema!(Hex<'_>, "Hex", |_: &mut SchemaGenerator| hex_schema());
 

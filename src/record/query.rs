@@ -62,7 +62,7 @@ pub struct QueryRecord<'a> {
     pub params: Option<Values<'a>>,
     /// Command tags, one for each statement that was executed: `INSERT 0 5`.
     #[serde(skip_serializing_if = "Tags::is_empty")]
-    pub command: Tags<'a>,
+    pub command_tags: Tags<'a>,
     /// How many rows it returned or changed, all statements together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
@@ -117,7 +117,7 @@ impl QueryRecord<'_> {
             statement: None,
             portal: None,
             params: None,
-            command: Tags::default(),
+            command_tags: Tags::default(),
             error: None,
             ..*self
         }

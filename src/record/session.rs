@@ -178,7 +178,7 @@ pub struct Alert {
     /// Who told it.
     pub by: Side,
     /// Its number in IANA's registry.
-    pub code: u8,
+    pub number: u8,
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'static str>,
@@ -250,7 +250,7 @@ inline_schema!(Names<'_>, "Names", Vec::<Text<'_>>::json_schema);
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Ended {
     /// How it ended.
-    pub end: End,
+    pub end_reason: EndReason,
     /// Who ended it, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Side>,
@@ -287,7 +287,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum End {
+pub enum EndReason {
     /// The client sent Terminate.
     Terminate,
     /// The server sent a FATAL or PANIC error.

@@ -230,8 +230,8 @@ impl<'a> Columns<'a> {
         let Self { formats, types, fields, secrets, settings } = *self;
         match message {
             Message::Bind(bind) => {
-                (bind.parameters.types, bind.parameters.settings) = (types, Some(settings));
-                bind.parameters.secrets = secrets;
+                (bind.parameter_values.types, bind.parameter_values.settings) = (types, Some(settings));
+                bind.parameter_values.secrets = secrets;
             }
             Message::DataRow(row) => {
                 let values = &mut row.values;

@@ -391,7 +391,7 @@ impl Session {
             Some(Message::Parse(parse)) => secrets.learn(parse.query.text, is_cut),
             Some(Message::Bind(bind)) => {
                 let mut are_secrets = meaning.subject.secret_parameters();
-                for value in bind.parameters.list.iter() {
+                for value in bind.parameter_values.list.iter() {
                     if let (true, Some(value)) = (are_secrets.shift(), value.0) {
                         secrets.learn_value(value);
                     }

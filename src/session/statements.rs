@@ -290,7 +290,7 @@ impl Statements {
         let Self { prepared, budget, is_guessed, .. } = self;
         let Kept { texts, portals, .. } = kept;
         let formats = bind.parameter_formats.as_bytes().len() + bind.result_formats.as_bytes().len();
-        let values = if is_wanted { bind.parameters.list.as_bytes().len() } else { 0 };
+        let values = if is_wanted { bind.parameter_values.list.as_bytes().len() } else { 0 };
         let (portal_name, statement_name) = (bind.portal.kept(), bind.statement.kept());
         let names = portal_name.len() + statement_name.len();
         // It mostly has been one of the same statement before.
@@ -322,7 +322,7 @@ impl Statements {
             }
             portal.result_formats.keep(&bind.result_formats);
             if portal.has_parameters {
-                portal.parameters.keep(&bind.parameters.list);
+                portal.parameters.keep(&bind.parameter_values.list);
                 portal.parameter_formats.keep(&bind.parameter_formats);
             } else {
                 portal.parameters.clear();

@@ -61,7 +61,7 @@ pub(crate) struct Line {
     #[serde(default)]
     params: Vec<Value>,
     #[serde(default)]
-    pub(crate) command: Vec<String>,
+    pub(crate) command_tags: Vec<String>,
     #[serde(default)]
     rows: i64,
     outcome: String,
@@ -291,10 +291,10 @@ fn count<'a>(statement: &Statement, line: &Line, counted: &'a [Counted], ours: &
         entry.0 += calls;
         entry.1 += if WITHOUT_ROWS.contains(&tag) { 0 } else { rows };
     };
-    let several = line.command.len() > 1 || (line.error.is_some() && !line.command.is_empty());
+    let several = line.command_tags.len() > 1 || (line.error.is_some() && !line.command_tags.is_empty());
     if several {
         // The log has one identifier for all of them: they are told by their texts.
-        for (sql, tag) in statement.sql.split(';').zip(&line.command) {
+        for (sql, tag) in statement.sql.split(';').zip(&line.command_tags) {
             let query = counted.iter().find(|counted| counted.is_of(sql.trim()));
             let query = &query.unwrap_or_else(|| panic!("{sql:?} is not counted")).query;
             let (tag, rows) = tag.rsplit_once(' ').unwrap_or((tag, "0"));
@@ -302,7 +302,7 @@ fn count<'a>(statement: &Statement, line: &Line, counted: &'a [Counted], ours: &
         }
         return;
     }
-    let tag = line.command.first().map_or("", |tag| tag.split(' ').next().unwrap());
+    let tag = line.command_tags.first().map_or("", |tag| tag.split(' ').next().unwrap());
     let is_counted = line.error.is_none() && statement.kind != Kind::Function && tag != "PREPARE";
     let Some(id) = statement.query_id.as_deref().filter(|_| is_counted) else {
         // pg_stat_statements takes the identifier out of the kept plan of BEGIN and its like, when it has counted it once.

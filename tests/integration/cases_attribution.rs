@@ -311,7 +311,8 @@ proptest! {
 }
 
 /// What a request line has that does not depend on what was before.
-const OWN: &[&str] = &["protocol", "rows", "outcome", "error", "command", "bytes_in", "bytes_out", "total_us", "ts"];
+const OWN: &[&str] =
+    &["protocol", "rows", "outcome", "error", "command_tags", "bytes_in", "bytes_out", "total_us", "ts"];
 
 #[test]
 fn the_first_request_of_a_capture_is_tied_to_its_reply() {
@@ -422,7 +423,7 @@ fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
     dialogue.send(From::Server, &[replies(1), replies(2), reply(3, true)].concat());
     let lines = captures::dissect_packets(&dialogue.packets[begins..], captures::everything()).values();
     assert_eq!(
-        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command"]),
+        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command_tags"]),
         [json!(["SELECT 3", "incomplete", null, null])]
     );
     let flags =
@@ -450,7 +451,7 @@ fn a_sync_amid_the_data_of_a_copy_is_answered_only_behind_an_error() {
 fn a_swallowed_group_is_found_by_the_shape_of_all_replies() {
     let lines = lines("cases/swallowed-group.pcap");
     assert_eq!(
-        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command", "flags"]),
+        fields(of(&lines, "query"), &["sql", "outcome", "rows", "command_tags", "flags"]),
         [
             json!(["insert into a", "incomplete", null, null, ["protocol_violation"]]),
             json!(["select b", "ok", 1, ["SELECT 1"], null]),

@@ -153,7 +153,7 @@ fn errors_before_any_protocol_have_their_text() {
     assert_eq!(bodies(&output, "ErrorResponse"), texts.map(|text| json!({ "message": text })));
     for session in sessions(&output) {
         assert_eq!(
-            (&session["end"], &session["ended_by"], &session["errors"]),
+            (&session["end_reason"], &session["ended_by"], &session["errors"]),
             (&json!("fatal"), &json!("server"), &json!(1))
         );
         assert_eq!(session["lost_bytes"], 0);
@@ -171,7 +171,7 @@ fn an_error_may_come_before_the_client_has_said_anything() {
                 let output = captures::dissect_packets(&packets(&vec![(S, bytes.to_vec())], &[size]), config);
                 check(&output, "an error alone");
                 assert_eq!(said(&output), ["B ErrorResponse"], "{size}");
-                assert_eq!(sessions(&output)[0]["end"], "fatal");
+                assert_eq!(sessions(&output)[0]["end_reason"], "fatal");
             }
         }
     }
@@ -200,7 +200,7 @@ fn old_and_new_versions_are_messages_and_so_is_what_refuses_them() {
     let session = &sessions(&output)[0];
     assert_eq!((&session["user"], &session["protocol_version"]), (&json!("app"), &json!("2.0")));
     assert_eq!(
-        (&session["messages"], &session["bytes_out"], &session["end"]),
+        (&session["messages"], &session["bytes_out"], &session["end_reason"]),
         (&json!(2), &json!(72), &json!("fatal"))
     );
 

@@ -97,7 +97,7 @@ fn what_real_servers_quote() {
             r#"missing \"=\" after \"***\" in connection info string"#,
             r#"division by zero"#,
             r#""values":["***"]"#,
-            r#""parameters":["***","a"]"#,
+            r#""parameter_values":["***","a"]"#,
             r#""options":"-c app.api_key=***""#,
         ] {
             assert!(has(text), "{port}: {text}");

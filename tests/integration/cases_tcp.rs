@@ -42,7 +42,7 @@ fn end(lines: &[Value], conn: u64) -> &Value {
 #[track_caller]
 fn ends(line: &Value, how: &str, packet: u64, duration_us: u64) {
     assert_eq!(
-        (&line["end"], &line["packet"], &line["duration_us"]),
+        (&line["end_reason"], &line["packet"], &line["duration_us"]),
         (&how.into(), &packet.into(), &duration_us.into())
     );
 }
@@ -228,7 +228,7 @@ fn the_rows_of_a_copy_have_their_times() {
     let lines = captures::dissect_packets(&packets_of("copy-out/capture.pcap"), captures::everything()).values();
     let mut copies = 0;
     for query in lines.iter().filter(|line| {
-        line["event"] == "query" && line["command"][0].as_str().is_some_and(|tag| tag.starts_with("COPY"))
+        line["event"] == "query" && line["command_tags"][0].as_str().is_some_and(|tag| tag.starts_with("COPY"))
     }) {
         let data = lines.iter().filter(|line| line["type"] == "CopyData" && line["query"] == query["query"]);
         let times: Vec<_> = data.map(|line| line["elapsed_us"].as_u64().unwrap()).collect();

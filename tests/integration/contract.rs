@@ -1,12 +1,12 @@
 //! The contract of the lines, held against every line that the captures give.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use pgdissect::dissector::Config;
 use pgdissect::packet::Packet;
-use pgdissect::record::{KernelStats, Record, StatsRecord};
+use pgdissect::record::{self, KernelStats, Record, StatsRecord};
 use pgdissect::redaction::Redaction;
 use serde_json::{Value, json};
 
@@ -15,13 +15,13 @@ use crate::strict;
 
 /// The schema with unknown fields forbidden.
 static STRICT_SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-    let mut schema = serde_json::to_value(pgdissect::record::schema()).unwrap();
+    let mut schema = serde_json::to_value(record::schema()).unwrap();
     close_objects(&mut schema);
     jsonschema::validator_for(&schema).expect("the schema is a schema")
 });
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-    let schema = serde_json::to_value(pgdissect::record::schema()).unwrap();
+    let schema = serde_json::to_value(record::schema()).unwrap();
     jsonschema::validator_for(&schema).expect("the schema is a schema")
 });
 
@@ -167,7 +167,7 @@ fn wrong_lines_are_found() {
         ("a negative length", |line| line["len"] = json!(-1)),
         ("an unknown flag", |line| line["flags"] = json!(["odd"])),
         ("an empty list of flags", |line| line["flags"] = json!([])),
-        ("values that are no list", |line| line["body"]["parameters"] = json!(true)),
+        ("values that are no list", |line| line["body"]["parameter_values"] = json!(true)),
         ("a time of no precision", |line| line["ts"] = json!("2026-11-22")),
         ("a body that is no object", |line| line["body"] = json!("x")),
     ];
@@ -293,7 +293,7 @@ fn secrets_are_written_where_they_are_asked_for() {
 
 #[test]
 fn messages_by_name_are_those_of_the_schema() {
-    let schema = serde_json::to_string(&pgdissect::record::schema()).unwrap();
+    let schema = serde_json::to_string(&record::schema()).unwrap();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for name in captures::all() {
         for message in captures::dissect_one(&name).messages() {
@@ -320,4 +320,70 @@ fn a_packet_without_bytes_is_counted_and_says_nothing() {
     });
     let output = bench.finish();
     assert_eq!((output.lines.len(), output.counters.damaged_packets), (0, 1));
+}
+
+/// The JSON types that each name of a field has in the schema.
+fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
+    fn types(schema: &Value, root: &Value) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        if let Some(reference) = schema["$ref"].as_str() {
+            found.extend(types(root.pointer(reference.trim_start_matches('#')).unwrap(), root));
+        }
+        match &schema["type"] {
+            Value::String(one) => drop(found.insert(one.clone())),
+            Value::Array(several) => found.extend(several.iter().map(|one| one.as_str().unwrap().to_owned())),
+            _ => {}
+        }
+        let constants = schema["enum"].as_array().into_iter().flatten().chain(schema.get("const"));
+        found.extend(
+            constants.map(|constant| if constant.is_string() { "string".to_owned() } else { format!("{constant}") }),
+        );
+        let is_text_or_hex = |schema: &Value| schema["properties"].get("hex").is_some();
+        for of in ["anyOf", "oneOf", "allOf"] {
+            let alternatives = schema[of].as_array().into_iter().flatten().filter(|schema| !is_text_or_hex(schema));
+            found.extend(alternatives.flat_map(|schema| types(schema, root)));
+        }
+        found
+    }
+    fn walk(schema: &Value, root: &Value, found: &mut BTreeMap<String, BTreeSet<String>>) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let mut types = types(property, root);
+            // What is absent is not null; and a number that a double does not hold is a string.
+            types.remove("null");
+            let is_number = types.contains("number") || types.contains("integer");
+            found.entry(name.clone()).or_default().extend(if is_number { ["number".to_owned()].into() } else { types });
+        }
+        match schema {
+            Value::Object(members) => members.values().for_each(|member| walk(member, root, found)),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, root, found)),
+            _ => {}
+        }
+    }
+    let schema = serde_json::to_value(record::schema()).unwrap();
+    let mut found = BTreeMap::new();
+    walk(&schema, &schema, &mut found);
+    found
+}
+
+#[test]
+fn a_name_has_one_type_and_is_no_keyword_of_jq() {
+    // Values have the type of what they are, and are described where they are not to be written. `query` is a number, but for
+    // the text that the protocol itself calls so.
+    const EXEMPT: &[&str] =
+        &["data", "params", "payload", "rows", "value", "values", "arguments", "parameter_values", "query"];
+    // The manual of jq 1.6, and the keywords of its grammar.
+    const KEYWORDS: &[&str] = &[
+        "__loc__", "and", "as", "catch", "def", "elif", "else", "end", "foreach", "if", "import", "include", "label",
+        "module", "or", "reduce", "then", "try",
+    ];
+    let names = types_of_names();
+    assert!(names.len() > 150, "{}", names.len());
+    let mut several = Vec::new();
+    for (name, types) in names {
+        assert!(!KEYWORDS.contains(&&*name), "{name}");
+        if types.len() != 1 && !EXEMPT.contains(&&*name) {
+            several.push((name, types));
+        }
+    }
+    assert!(several.is_empty(), "{several:?}");
 }

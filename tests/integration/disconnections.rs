@@ -19,7 +19,7 @@ struct Ended {
     server: String,
     user: Option<String>,
     database: Option<String>,
-    end: String,
+    end_reason: String,
     duration_us: u64,
 }
 
@@ -38,12 +38,13 @@ fn sessions_are_those_of_the_servers_log() {
             let ours = ours.remove(&format!("127.0.0.1:{port}"));
             let ours = ours.unwrap_or_else(|| panic!("{folder}: no session ended on port {port}"));
             assert_eq!((ours.user, ours.database), (Some(user), Some(database)), "{folder}, port {port}");
-            assert!(["terminate", "fatal"].contains(&&*ours.end), "{folder}, port {port}: {}", ours.end);
+            assert!(["terminate", "fatal"].contains(&&*ours.end_reason), "{folder}, port {port}: {}", ours.end_reason);
             let longer = (ours.duration_us / 1_000).checked_sub(milliseconds);
             excess.push(longer.unwrap_or_else(|| panic!("{folder}, port {port}: less than {milliseconds} ms")));
         }
         // A cancel request is no session; PgBouncer's clients are not the server's, and its own sessions last.
-        let is_logged = |ours: &Ended| ours.user.is_some() && ours.server != BOUNCER && ours.end != "capture_end";
+        let is_logged =
+            |ours: &Ended| ours.user.is_some() && ours.server != BOUNCER && ours.end_reason != "capture_end";
         let left: Vec<_> = ours.values().filter(|ours| is_logged(ours)).collect();
         assert!(left.is_empty(), "{folder}: {left:?}");
     }

@@ -84,7 +84,7 @@ fn statements_of_one_fingerprint_have_one_identifier_in_the_server_or_it_is_expl
         let mut by_fingerprint = by_identifier.clone();
         for (theirs, ours) in pairs(folder) {
             // Of several in one Query the log has the last one's.
-            let (1, Some(identifier), Some(fingerprint)) = (ours.command.len(), theirs.query_id, ours.fingerprint)
+            let (1, Some(identifier), Some(fingerprint)) = (ours.command_tags.len(), theirs.query_id, ours.fingerprint)
             else {
                 continue;
             };

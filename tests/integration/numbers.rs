@@ -94,7 +94,7 @@ fn parameters_are_as_exact_as_rows() {
     for conn in 1..=4 {
         let of_conn = |line: &Value| line["conn"] == conn;
         let binds = output.messages().into_iter().filter(|line| of_conn(line) && line["type"] == "Bind");
-        let binds = binds.map(|line| line["body"]["parameters"].clone());
+        let binds = binds.map(|line| line["body"]["parameter_values"].clone());
         let queries = output.values().into_iter().filter(|line| of_conn(line) && line["event"] == "query");
         let params = queries.filter_map(|line| line.get("params").cloned());
         let edges = edges();

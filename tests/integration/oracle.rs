@@ -126,7 +126,7 @@ fn untyped(packets: &[OwnedPacket], keys: &Keys) -> Vec<String> {
         };
         let mut message = (*message).clone();
         match &mut message {
-            Message::Bind(bind) => bind.parameters.settings = None,
+            Message::Bind(bind) => bind.parameter_values.settings = None,
             Message::DataRow(row) => row.values.settings = None,
             Message::FunctionCall(call) => call.arguments.settings = None,
             Message::FunctionCallResponse(response) => response.value.settings = None,
@@ -331,7 +331,7 @@ fn compare_fields(ours: &Line, theirs: &Traced) -> Compared {
             string(t, &body["portal"])?;
             string(t, &body["statement"])?;
             list(t, &body["parameter_formats"], format)?;
-            list(t, &body["parameters"], value)?;
+            list(t, &body["parameter_values"], value)?;
             list(t, &body["result_formats"], format)?;
         }
         "Describe" | "Close" => {

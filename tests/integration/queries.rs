@@ -57,7 +57,7 @@ fn commands_and_errors_are_those_of_libpqs_trace_in_order() {
         };
         let text = |value: &Value| value.as_str().unwrap().to_owned();
 
-        let commands = lines.iter().filter_map(|line| line["command"].as_array()).flatten().map(text);
+        let commands = lines.iter().filter_map(|line| line["command_tags"].as_array()).flatten().map(text);
         assert_eq!(commands.collect::<Vec<_>>(), of("CommandComplete", " "), "{folder}");
         let errors = lines.iter().filter(|line| line.get("error").is_some()).map(|line| text(&line["error"]["code"]));
         assert_eq!(errors.collect::<Vec<_>>(), of("ErrorResponse", " C "), "{folder}");
@@ -65,7 +65,8 @@ fn commands_and_errors_are_those_of_libpqs_trace_in_order() {
         assert_eq!(calls, traced.iter().filter(|message| message.name == "FunctionCall").count(), "{folder}");
         let rows_of = |tag: String| tag.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
         let rows: u64 = of("CommandComplete", " ").into_iter().filter_map(rows_of).sum();
-        let told = lines.iter().filter(|line| line.get("command").is_some()).filter_map(|line| line["rows"].as_u64());
+        let told =
+            lines.iter().filter(|line| line.get("command_tags").is_some()).filter_map(|line| line["rows"].as_u64());
         assert_eq!(told.sum::<u64>(), rows, "{folder}");
     }
 }
@@ -163,7 +164,7 @@ fn bytes_and_parameters_are_those_of_the_messages() {
                     let dir = if line["dir"] == "F" { "F" } else { "B" };
                     *bytes.entry((key.0, key.1, dir)).or_default() += line["len"].as_u64().unwrap() + 1;
                     if line["type"] == "Bind" {
-                        parameters.insert(key, line["body"]["parameters"].clone());
+                        parameters.insert(key, line["body"]["parameter_values"].clone());
                     }
                 }
                 "query" => {
@@ -338,12 +339,12 @@ fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
 
     let query = |sql: &str| lines.iter().find(|line| line["event"] == "query" && line["sql"] == sql).unwrap();
     let late = query("INSERT INTO late VALUES (1), (1)");
-    assert_eq!((&late["command"][0], &late["outcome"]), (&"INSERT 0 2".into(), &"error".into()));
+    assert_eq!((&late["command_tags"][0], &late["outcome"]), (&"INSERT 0 2".into(), &"error".into()));
     assert_eq!(late["error"]["condition"], "unique_violation");
     let last = query("SELECT pg_terminate_backend(pg_backend_pid())");
     assert_eq!((&last["outcome"], &last["error"]["condition"]), (&"aborted".into(), &"admin_shutdown".into()));
     let end = lines.iter().find(|line| line["state"] == "ended").unwrap();
-    assert_eq!((&end["end"], &end["ended_by"]), (&"fatal".into(), &"server".into()));
+    assert_eq!((&end["end_reason"], &end["ended_by"]), (&"fatal".into(), &"server".into()));
 }
 
 #[test]
@@ -373,7 +374,7 @@ fn what_is_remembered_has_a_limit_and_what_is_forgotten_is_unknown() {
         assert!(output.counters.remembered_bytes <= 2 * max_remembered as u64);
         let mut unknown = 0;
         for (line, whole) in output.values().iter().zip(whole.values()) {
-            for field in ["sql", "params", "outcome", "rows", "command"] {
+            for field in ["sql", "params", "outcome", "rows", "command_tags"] {
                 match line.get(field) {
                     // A number is a text where its type is not known any more.
                     Some(value) => {

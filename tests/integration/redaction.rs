@@ -242,8 +242,8 @@ fn shapes_are_left() {
     };
     let shape = |kind: &str, bytes: u64| serde_json::json!({ "type": kind, "bytes": bytes });
 
-    let bind = first("Bind", &|line| line["body"]["parameters"].as_array().unwrap().len() == 9);
-    assert_eq!(bind["body"]["parameters"][2], shape("float8", 11));
+    let bind = first("Bind", &|line| line["body"]["parameter_values"].as_array().unwrap().len() == 9);
+    assert_eq!(bind["body"]["parameter_values"][2], shape("float8", 11));
     assert!(bind["sql"].as_str().unwrap().starts_with("INSERT INTO u VALUES ($1, $2, "));
     let row = first("DataRow", &|line| line["body"]["values"]["i"].is_object());
     assert_eq!(row["body"]["values"]["i"], shape("uuid", 36));
@@ -283,7 +283,7 @@ fn sort(kind: &str, path: &[&str]) -> Sort {
         ["body", "query", ..] if matches!(kind, "Query" | "Parse") => Sort::Sql,
         ["params", ..] | ["holes", "behind"] | ["body", "hex"] => Sort::Data,
         ["body", "values" | "arguments" | "rows" | "data" | "payload" | "other_fields", ..] => Sort::Data,
-        ["body", "parameters", ..] if kind == "Bind" => Sort::Data,
+        ["body", "parameter_values", ..] => Sort::Data,
         ["body", "parameters", "options"] => Sort::Data,
         ["body", "value", ..] if kind == "FunctionCallResponse" => Sort::Data,
         ["body" | "error", field, ..] if PEOPLE.contains(field) => Sort::Data,

@@ -32,7 +32,7 @@ impl Place {
     /// Where a member of an object stands.
     fn member(self, name: &str) -> Self {
         match (self, name) {
-            (Self::Line, "params" | "parameters" | "arguments" | "values") => Self::Values,
+            (Self::Line, "params" | "parameter_values" | "arguments" | "values") => Self::Values,
             (Self::Line, "value") | (Self::Values | Self::Value, _) => Self::Value,
             (Self::Line, _) => Self::Line,
         }

@@ -41,8 +41,8 @@ pub(super) fn type_and_body(out: &mut Vec<u8>, message: &Message<'_>) -> Result<
             text(out, bind.statement);
             put(out, br#","parameter_formats":"#);
             formats(out, &bind.parameter_formats);
-            put(out, br#","parameters":"#);
-            values(out, &bind.parameters)?;
+            put(out, br#","parameter_values":"#);
+            values(out, &bind.parameter_values)?;
             put(out, br#","result_formats":"#);
             formats(out, &bind.result_formats);
             rest(out, bind.rest)?;
@@ -262,7 +262,11 @@ fn format(out: &mut Vec<u8>, format: Format) {
     match format {
         Format::TEXT => put(out, br#""text""#),
         Format::BINARY => put(out, br#""binary""#),
-        Format(other) => signed(out, other.into()),
+        Format(other) => {
+            out.push(b'"');
+            signed(out, other.into());
+            out.push(b'"');
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::session::execution::{Outcome, Protocol};
 impl LineWriter {
     pub(super) fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) -> Result<(), Error> {
         let QueryRecord { ts, conn, client, server, query, packet, started, user, database, application, .. } = record;
-        let QueryRecord { protocol, sql, statement, portal, function_oid, params, command, rows, .. } = record;
+        let QueryRecord { protocol, sql, statement, portal, function_oid, params, command_tags, rows, .. } = record;
         let QueryRecord { bytes_in, bytes_out, outcome, error, canceled_by, parse_us, bind_us, .. } = record;
         let QueryRecord { first_row_us, last_row_us, total_us, tx, violation, flags, .. } = record;
         put(out, br#"{"event":"query","ts":"#);
@@ -49,9 +49,9 @@ impl LineWriter {
             put(out, br#","params":"#);
             values(out, params)?;
         }
-        if !command.is_empty() {
-            put(out, br#","command":"#);
-            list(out, command.iter(), text);
+        if !command_tags.is_empty() {
+            put(out, br#","command_tags":"#);
+            list(out, command_tags.iter(), text);
         }
         if let Some(rows) = rows {
             numbered(out, br#","rows":"#, *rows);

@@ -41,7 +41,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::AuthenticationSaslContinue(body) => sasl_continue(line, body),
         Message::AuthenticationSaslFinal(body) => sasl_final(line, body),
         Message::UnknownAuthentication(body) => {
-            line.item(format_args!("code={}", body.code))?;
+            line.item(format_args!("code={}", body.auth_request))?;
             secret(line, "data", &body.data)
         }
         Message::PasswordMessage(body) => secret(line, "password", &body.password),
@@ -195,7 +195,7 @@ fn sasl_final(line: &mut Line<'_>, body: &SaslFinal<'_>) -> io::Result<()> {
         if let Some(signature) = &scram.signature {
             secret(line, "signature", signature)?;
         }
-        if let Some(error) = scram.error {
+        if let Some(error) = scram.server_error {
             word(line, "error", error)?;
         }
     }
@@ -284,7 +284,7 @@ fn parse(line: &mut Line<'_>, body: &Parse<'_>) -> io::Result<()> {
 fn bind(line: &mut Line<'_>, body: &Bind<'_>) -> io::Result<()> {
     name(line, "portal", body.portal)?;
     name(line, "statement", body.statement)?;
-    parameters(line, &body.parameters)?;
+    parameters(line, &body.parameter_values)?;
     match (body.result_formats.is_empty(), common_format(body.result_formats.iter())) {
         (true, _) => {}
         (false, format) => result_format(line, format)?,

@@ -12,7 +12,7 @@ use super::line::{Line, Paint};
 use super::shown::{Name, Prose, SQL, Word};
 use super::{Elapsed, beginning, ends, oddities, width};
 use crate::pg::text::Text;
-use crate::record::session::{End, Side, State};
+use crate::record::session::{EndReason, Side, State};
 use crate::record::{QueryRecord, SessionRecord};
 use crate::session::execution::Outcome;
 use crate::session::violation::Violation;
@@ -44,9 +44,9 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
     if let Some(fields) = record.error.as_ref().map(|failure| &failure.fields) {
         line.owe(2);
         body::report(line, fields, Paint::RED)?;
-    } else if !record.command.is_empty() {
+    } else if !record.command_tags.is_empty() {
         line.owe(2);
-        line.list(", ", record.command.iter().map(Tag))?;
+        line.list(", ", record.command_tags.iter().map(Tag))?;
     }
     if let Some(outcome) = outcome {
         line.aside(paint, format_args!("{outcome}"))?;
@@ -69,16 +69,16 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
     line.column(Paint::BOLD, "SESSION", width::TYPE)?;
     match (&record.ended, record.state) {
         (Some(ended), _) => {
-            let how = match ended.end {
-                End::Terminate => "ended",
-                End::Fatal => "ended by a fatal error",
-                End::Fin => "closed",
-                End::Reset => "broken off",
-                End::Replaced => "replaced by another connection of the same ends",
-                End::Evicted => "not followed any more",
-                End::CaptureEnd => "still open at the end of the capture",
+            let how = match ended.end_reason {
+                EndReason::Terminate => "ended",
+                EndReason::Fatal => "ended by a fatal error",
+                EndReason::Fin => "closed",
+                EndReason::Reset => "broken off",
+                EndReason::Replaced => "replaced by another connection of the same ends",
+                EndReason::Evicted => "not followed any more",
+                EndReason::CaptureEnd => "still open at the end of the capture",
             };
-            let paint = if ended.end == End::Terminate { Paint::BOLD } else { Paint::YELLOW };
+            let paint = if ended.end_reason == EndReason::Terminate { Paint::BOLD } else { Paint::YELLOW };
             line.painted(paint, format_args!("{how}"))?;
             match ended.ended_by {
                 Some(Side::Client) => line.item(format_args!("by the client"))?,
