@@ -19,7 +19,7 @@ use sha2::{Sha256, Sha384};
 
 use super::record::{MAX_CIPHERTEXT, Record};
 use super::schedule::RecordKeys;
-use super::suite::{Algorithm, Mac, Suite};
+use super::suite::{Algorithm, Mac, Mode, Suite};
 
 /// The size of a block of AES, in bytes.
 const BLOCK: usize = 16;
@@ -136,7 +136,7 @@ impl Opener {
     ) -> Option<&'a [u8]> {
         let mut nonce = self.iv;
         let mut sealed = record.payload;
-        if self.suite.is_tls13 || self.suite.algorithm == Algorithm::ChaCha20Poly1305 {
+        if self.suite.is_tls13 || matches!(self.suite.algorithm.mode(), Mode::Aead { explicit_nonce: 0, .. }) {
             // "The padded sequence number is XORed with" the IV.
             let (_, tail) = nonce.split_last_chunk_mut::<8>()?;
             *tail = (u64::from_be_bytes(*tail) ^ number).to_be_bytes();

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit};
 use sha2::{Sha256, Sha384};
 
 use super::keylog::ClientRandom;
-use super::suite::{Algorithm, Hash, Suite};
+use super::suite::{Hash, Mode, Suite};
 use crate::direction::{Direction, PerDirection};
 
 /// What the records of one direction are protected with.
@@ -94,11 +94,10 @@ pub(super) fn key_block(
     server_random: &[u8; 32],
 ) -> Option<PerDirection<RecordKeys>> {
     let key = suite.algorithm.key_size();
-    let (mac, iv) = match suite.algorithm {
-        // "the IV is explicitly" sent with each record.
-        Algorithm::Aes128Cbc(mac) | Algorithm::Aes256Cbc(mac) => (mac.size(), 0),
-        Algorithm::ChaCha20Poly1305 => (0, 12),
-        _ => (0, 4),
+    let (mac, iv) = match suite.algorithm.mode() {
+        // The IV is sent with each record.
+        Mode::Cbc(mac) => (mac.size(), 0),
+        Mode::Aead { explicit_nonce, .. } => (0, 12 - explicit_nonce as usize),
     };
     // The most is that of AES-256-CBC with SHA-384: 2 × (48 + 32).
     let mut block = [0; 160];

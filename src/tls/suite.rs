@@ -1,9 +1,13 @@
 //! Cipher suites: what protects the records of a session.
 //!
 //! Sources: RFC 8446, appendix B.4; for TLS 1.2 RFC 5246 (CBC), RFC 5288 and 5289 (GCM), RFC 6655 and 7251 (CCM), RFC 7905
-//! (ChaCha20-Poly1305). Names and parts are those of IANA's registry, as tls-parser has it.
+//! (ChaCha20-Poly1305).
+//!
+//! To add one: its row in [`table`]; and where its algorithm is new, the compiler asks for the rest.
 
-use tls_parser::{TlsCipherEnc, TlsCipherEncMode, TlsCipherKx, TlsCipherMac, TlsCipherSuite, TlsPRF};
+use self::table::SUITES;
+
+mod table;
 
 /// A suite that can be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,35 +53,9 @@ pub(super) enum Hash {
 impl Suite {
     /// The suite with a number; nothing where it is unknown, or too old to be decrypted here.
     pub(super) fn by_id(id: u16) -> Option<Self> {
-        let suite = TlsCipherSuite::from_id(id)?;
-        let is_ccm8 = suite.name.ends_with("_CCM_8") || suite.name.contains("_CCM_8_");
-        let is_256 = match suite.enc_size {
-            128 => false,
-            256 => true,
-            _ => return None,
-        };
-        let mac = match suite.mac {
-            TlsCipherMac::HmacSha1 => Some(Mac::Sha1),
-            TlsCipherMac::HmacSha256 => Some(Mac::Sha256),
-            TlsCipherMac::HmacSha384 => Some(Mac::Sha384),
-            _ => None,
-        };
-        let algorithm = match (suite.enc, suite.enc_mode, is_256) {
-            (TlsCipherEnc::Chacha20_Poly1305, ..) => Algorithm::ChaCha20Poly1305,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Gcm, false) => Algorithm::Aes128Gcm,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Gcm, true) => Algorithm::Aes256Gcm,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Ccm, false) if is_ccm8 => Algorithm::Aes128Ccm8,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Ccm, true) if is_ccm8 => Algorithm::Aes256Ccm8,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Ccm, false) => Algorithm::Aes128Ccm,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Ccm, true) => Algorithm::Aes256Ccm,
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Cbc, false) => Algorithm::Aes128Cbc(mac?),
-            (TlsCipherEnc::Aes, TlsCipherEncMode::Cbc, true) => Algorithm::Aes256Cbc(mac?),
-            _ => return None,
-        };
-        // "New cipher suites MUST explicitly specify a PRF and, in general, SHOULD use the TLS PRF with SHA-256 or a stronger
-        // standard hash function" (RFC 5246, section 5): the default is SHA-256.
-        let hash = if suite.prf == TlsPRF::Sha384 { Hash::Sha384 } else { Hash::Sha256 };
-        Some(Self { id, algorithm, hash, is_tls13: suite.kx == TlsCipherKx::Tls13 })
+        let (_, protection) = find(id)?;
+        let (algorithm, hash, is_tls13) = protection?;
+        Some(Self { id, algorithm, hash, is_tls13 })
     }
 
     /// The suites of TLS 1.3 whose secrets have so many bytes.
@@ -89,33 +67,63 @@ impl Suite {
 
 /// The name of a suite in IANA's registry.
 pub fn name(id: u16) -> Option<&'static str> {
-    TlsCipherSuite::from_id(id).map(|suite| suite.name)
+    find(id).map(|(name, _)| name)
+}
+
+type Row = (&'static str, Option<(Algorithm, Hash, bool)>);
+
+fn find(id: u16) -> Option<Row> {
+    let at = SUITES.binary_search_by_key(&id, |(id, ..)| *id).ok()?;
+    SUITES.get(at).map(|(_, name, protection)| (*name, *protection))
+}
+
+/// How an algorithm protects a record, with sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Authenticated encryption with a tag. In TLS 1.2, the record has a part of its nonce or none.
+    Aead { tag: u64, explicit_nonce: u64 },
+    /// An IV in the record, padding, and a MAC.
+    Cbc(Mac),
 }
 
 impl Algorithm {
+    /// The size of its key, in bytes, and how it protects a record.
+    const fn parts(self) -> (usize, Mode) {
+        match self {
+            // RFC 5288, section 3.
+            Self::Aes128Gcm => (16, Mode::Aead { tag: 16, explicit_nonce: 8 }),
+            Self::Aes256Gcm => (32, Mode::Aead { tag: 16, explicit_nonce: 8 }),
+            // RFC 7905, section 2.
+            Self::ChaCha20Poly1305 => (32, Mode::Aead { tag: 16, explicit_nonce: 0 }),
+            // RFC 6655, sections 3 and 4.
+            Self::Aes128Ccm => (16, Mode::Aead { tag: 16, explicit_nonce: 8 }),
+            Self::Aes256Ccm => (32, Mode::Aead { tag: 16, explicit_nonce: 8 }),
+            Self::Aes128Ccm8 => (16, Mode::Aead { tag: 8, explicit_nonce: 8 }),
+            Self::Aes256Ccm8 => (32, Mode::Aead { tag: 8, explicit_nonce: 8 }),
+            // RFC 5246, section 6.2.3.2.
+            Self::Aes128Cbc(mac) => (16, Mode::Cbc(mac)),
+            Self::Aes256Cbc(mac) => (32, Mode::Cbc(mac)),
+        }
+    }
+
     /// The size of its key, in bytes.
     pub(super) const fn key_size(self) -> usize {
-        match self {
-            Self::Aes128Gcm | Self::Aes128Ccm | Self::Aes128Ccm8 | Self::Aes128Cbc(_) => 16,
-            Self::Aes256Gcm | Self::Aes256Ccm | Self::Aes256Ccm8 | Self::Aes256Cbc(_) => 32,
-            Self::ChaCha20Poly1305 => 32,
-        }
+        self.parts().0
+    }
+
+    /// How it protects a record.
+    pub(super) const fn mode(self) -> Mode {
+        self.parts().1
     }
 
     /// The size of what a record has beside its plaintext and header, in bytes, where that does not depend on the plaintext.
     pub(super) const fn expansion(self, is_tls13: bool) -> Option<u64> {
-        let tag = match self {
-            Self::Aes128Ccm8 | Self::Aes256Ccm8 => 8,
-            Self::Aes128Cbc(_) | Self::Aes256Cbc(_) => return None,
-            _ => 16,
-        };
-        Some(match self {
+        match self.mode() {
             // The byte that tells the content's type.
-            _ if is_tls13 => tag + 1,
-            Self::ChaCha20Poly1305 => tag,
-            // A part of the nonce.
-            _ => tag + 8,
-        })
+            Mode::Aead { tag, .. } if is_tls13 => Some(tag + 1),
+            Mode::Aead { tag, explicit_nonce } => Some(tag + explicit_nonce),
+            Mode::Cbc(_) => None,
+        }
     }
 }
 
@@ -167,5 +175,40 @@ mod tests {
         assert_eq!(suite(0x000a), None, "RSA_WITH_3DES_EDE_CBC_SHA");
         assert_eq!(suite(0xfefe), None);
         assert_eq!(name(0x1302), Some("TLS_AES_256_GCM_SHA384"));
+        assert_eq!(name(0x0005), Some("TLS_RSA_WITH_RC4_128_SHA"));
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_names_tell_the_same() {
+        assert!(SUITES.is_sorted_by(|(one, ..), (next, ..)| one < next));
+        for (id, name, protection) in SUITES {
+            let Some((algorithm, hash, is_tls13)) = *protection else { continue };
+            let mac = |mac| match mac {
+                Mac::Sha1 => "SHA",
+                Mac::Sha256 => "SHA256",
+                Mac::Sha384 => "SHA384",
+            };
+            let cipher = match algorithm {
+                Algorithm::Aes128Gcm => "AES_128_GCM",
+                Algorithm::Aes256Gcm => "AES_256_GCM",
+                Algorithm::ChaCha20Poly1305 => "CHACHA20_POLY1305",
+                Algorithm::Aes128Ccm => "AES_128_CCM",
+                Algorithm::Aes256Ccm => "AES_256_CCM",
+                Algorithm::Aes128Ccm8 => "AES_128_CCM_8",
+                Algorithm::Aes256Ccm8 => "AES_256_CCM_8",
+                Algorithm::Aes128Cbc(_) => "AES_128_CBC",
+                Algorithm::Aes256Cbc(_) => "AES_256_CBC",
+            };
+            let ending = match (algorithm.mode(), hash) {
+                (Mode::Cbc(of_record), _) => mac(of_record),
+                (Mode::Aead { .. }, Hash::Sha256) => "SHA256",
+                (Mode::Aead { .. }, Hash::Sha384) => "SHA384",
+            };
+            // Those of CCM leave out their hash, which is SHA-256, but for those of TLS 1.3.
+            let is_ccm = cipher.contains("CCM") && (name.ends_with(cipher) || name.ends_with("_CCM_8_SHA256"));
+            let is_named = name.strip_suffix(ending).is_some_and(|rest| rest.ends_with(&format!("{cipher}_")));
+            assert!(is_named || is_ccm, "{id:#06x} {name}: {algorithm:?} {hash:?}");
+            assert_eq!(is_tls13, !name.contains("_WITH_") && !name.contains("ECDHE_PSK"), "{name}");
+        }
     }
 }
