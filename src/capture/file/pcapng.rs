@@ -1,18 +1,27 @@
 //! The pcapng format: blocks, of which some hold packets and others tell how these are to be read.
 //!
-//! The blocks' own framing is by hand, and so are the packet blocks: it is the way of every packet, and pcap-parser makes
-//! a vector of options for each. What it is good for here are the block types and the options.
-
-use pcap_parser::{
-    DSB_MAGIC, EPB_MAGIC, IDB_MAGIC, OptionCode, PcapError, SHB_MAGIC, SPB_MAGIC, parse_option_be, parse_option_le,
-};
+//! Source: draft-ietf-opsawg-pcapng. The blocks are read here rather than by a crate: it is the way of every packet, crates make a
+//! vector of options for each, and damage is to be stepped over.
 
 use super::format::{ByteOrder, LARGEST, Next, Piece, Record, link_type, words};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
+/// The types of blocks: Section Header, Interface Description, Enhanced Packet, Simple Packet, and Decryption Secrets Block
+/// (section 10.1).
+const SHB: u32 = 0x0a0d_0d0a;
+const IDB: u32 = 1;
+const EPB: u32 = 6;
+const SPB: u32 = 3;
+const DSB: u32 = 10;
+
 /// The Packet Block, which the Enhanced Packet Block has replaced.
 const PACKET_BLOCK: u32 = 2;
+
+/// The options `opt_endofopt`, `if_tsresol` and `if_tsoffset` (sections 3.5 and 4.2).
+const END_OF_OPTIONS: u16 = 0;
+const TIMESTAMP_RESOLUTION: u16 = 9;
+const TIMESTAMP_OFFSET: u16 = 14;
 
 /// The kind of secrets that is a key log of TLS: the letters `TLSK`.
 const TLS_KEY_LOG: u32 = 0x544c_534b;
@@ -28,7 +37,7 @@ const MOST_INTERFACES: usize = 1 << 16;
 
 /// Whether a file begins as a pcapng file does. The type of its first block reads the same in both byte orders.
 pub(super) const fn is_magic(magic: [u8; 4]) -> bool {
-    u32::from_le_bytes(magic) == SHB_MAGIC
+    u32::from_le_bytes(magic) == SHB
 }
 
 /// A pcapng file: the section that is being read.
@@ -57,7 +66,7 @@ impl Pcapng {
     pub(super) fn next(&mut self, unread: &[u8]) -> Next {
         let Some([kind, len]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER)) };
         let kind = self.order.u32(*kind);
-        if kind == SHB_MAGIC {
+        if kind == SHB {
             // The section's byte order is that of its magic number, which stands behind the length.
             let Some([_, _, magic]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER + 4)) };
             match [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(*magic) == BYTE_ORDER_MAGIC) {
@@ -70,11 +79,11 @@ impl Pcapng {
             Err(next) => return next,
         };
         match kind {
-            EPB_MAGIC | PACKET_BLOCK => self.packet(kind, body, len),
-            SPB_MAGIC => self.simple_packet(body, len),
-            IDB_MAGIC => self.interface(body, len),
-            SHB_MAGIC => self.section(body, len),
-            DSB_MAGIC => self.secrets(body, len),
+            EPB | PACKET_BLOCK => self.packet(kind, body, len),
+            SPB => self.simple_packet(body, len),
+            IDB => self.interface(body, len),
+            SHB => self.section(body, len),
+            DSB => self.secrets(body, len),
             _ => Next::Other(len),
         }
     }
@@ -83,7 +92,7 @@ impl Pcapng {
     #[inline]
     pub(super) fn packet_at(&self, unread: &[u8]) -> Option<Record> {
         let [kind, len] = words(unread)?;
-        let kind = Some(self.order.u32(*kind)).filter(|kind| *kind == EPB_MAGIC)?;
+        let kind = Some(self.order.u32(*kind)).filter(|kind| *kind == EPB)?;
         let (body, len) = self.block(*len, unread).ok()?;
         if let Next::Packet(record) = self.packet(kind, body, len) { Some(record) } else { None }
     }
@@ -253,23 +262,26 @@ enum Unit {
     Binary(u8),
 }
 
+/// The first of the options, its value, and those behind it. A value is padded to a multiple of four bytes.
+fn option(order: ByteOrder, options: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (code, rest) = options.split_first_chunk()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let len = usize::from(order.u16(*len));
+    let value = rest.get(..len)?;
+    Some((order.u16(*code), value, rest.get(len.next_multiple_of(4)..)?))
+}
+
 impl Clock {
     /// From an interface's options.
     fn new(order: ByteOrder, mut options: &[u8]) -> Self {
         let mut resolution = 6;
         let mut offset = 0;
-        let parse = match order {
-            ByteOrder::Little => parse_option_le::<PcapError<&[u8]>>,
-            ByteOrder::Big => parse_option_be::<PcapError<&[u8]>>,
-        };
-        while let Ok((rest, option)) = parse(options) {
+        while let Some((code, value, rest)) = option(order, options) {
             options = rest;
-            match (option.code, option.as_bytes()) {
-                (OptionCode::EndOfOpt, _) => break,
-                (OptionCode::IfTsresol, Ok([value])) => resolution = *value,
-                (OptionCode::IfTsoffset, Ok(value)) => {
-                    offset = value.try_into().map_or(offset, |value| order.i64(value));
-                }
+            match (code, value) {
+                (END_OF_OPTIONS, _) => break,
+                (TIMESTAMP_RESOLUTION, [value]) => resolution = *value,
+                (TIMESTAMP_OFFSET, value) => offset = value.try_into().map_or(offset, |value| order.i64(value)),
                 _ => {}
             }
         }
