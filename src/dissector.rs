@@ -517,7 +517,7 @@ impl Dissector {
     fn close_ended(&mut self, sink: &mut impl Sink) {
         while let Some(pair) = self.table.due_ending(self.now) {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
-            let Some(ended) = connection.ended else { continue };
+            let Some(ended) = connection.ended.filter(|ended| ended.ts.later(AFTER_END) <= self.now) else { continue };
             if !connection.tcp.is_closed() && connection.active_at() >= ended.ts.later(AFTER_END / 2) {
                 connection.go_on();
                 continue;
@@ -565,6 +565,10 @@ fn accept(
     let had_ended = connection.ended.is_some();
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
+    if had_ended && connection.tcp.outlives_reset() {
+        connection.go_on();
+    }
+    let had_ended = connection.ended.is_some();
     let has_ended = connection.tcp.is_finished() || connection.tcp.is_closed() || connection.tcp.is_reset();
     if has_ended {
         connection.ended.get_or_insert(origin);

@@ -405,8 +405,14 @@ impl Conversation {
     }
 
     /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
-    pub const fn forget_reset(&mut self) {
+    pub fn forget_reset(&mut self) {
         self.reset = false;
+        self.sides.frontend.iter_mut().chain(&mut self.sides.backend).for_each(Assembler::forget_reset);
+    }
+
+    /// Whether both sides go on behind a RST: one sends, and the other receives it.
+    pub fn outlives_reset(&self) -> bool {
+        self.reset && self.sides.frontend.iter().chain(&self.sides.backend).any(Assembler::outlives_reset)
     }
 
     /// How many bytes are held, with what holding them costs.

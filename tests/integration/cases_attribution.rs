@@ -13,12 +13,12 @@ fn lines(name: &str) -> Vec<Value> {
     captures::dissect_packets(&packets, captures::everything()).values()
 }
 
-fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
 /// Some fields of lines.
-fn fields<'a>(lines: impl IntoIterator<Item = &'a Value>, names: &[&str]) -> Vec<Value> {
+pub(crate) fn fields<'a>(lines: impl IntoIterator<Item = &'a Value>, names: &[&str]) -> Vec<Value> {
     lines.into_iter().map(|line| names.iter().map(|name| line[*name].clone()).collect()).collect()
 }
 
@@ -129,7 +129,7 @@ fn copy_data_behind_the_servers_error_is_dropped() {
 }
 
 /// What two sides send in turn, from the handshake on.
-struct Dialogue {
+pub(crate) struct Dialogue {
     packets: Vec<OwnedPacket>,
     next: [u32; 2],
 }
@@ -141,21 +141,21 @@ impl Dialogue {
         Self { packets: vec![syn.at(0), answer.at(10)], next: [100, 1_000] }
     }
 
-    fn started() -> Self {
+    pub(crate) fn started() -> Self {
         let mut dialogue = Self::new();
         dialogue.send(From::Client, &startup());
         dialogue.send(From::Server, &STARTED.concat());
         dialogue
     }
 
-    fn send(&mut self, from: From, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, from: From, bytes: &[u8]) {
         let at = 100 * self.packets.len() as u64;
         let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
         self.packets.push(Tcp::new(from, seq, ack, bytes).at(at));
         self.next[from.index()] = seq.wrapping_add(bytes.len() as u32);
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         captures::dissect_packets(&self.packets, captures::everything()).values()
     }
 }

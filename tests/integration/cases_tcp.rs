@@ -361,7 +361,7 @@ enum Ending {
 fn connection(port: u16, steps: &[(u8, u32)], ending: Ending, lost: &[bool]) -> Vec<(u64, Tcp)> {
     let (mut segments, mut client, mut server) = opened(port, 1_000 + u32::from(port), 5_000);
     let query = message(b'Q', b"SELECT 1\0");
-    let replies = [message(b'C', b"BEGIN\0"), message(b'Z', b"T")].concat();
+    let replies = [message(b'C', b"SELECT 0\0"), message(b'Z', b"T")].concat();
     for _ in 0..steps.len() {
         segments.push(Tcp::new(C, client, server, &query).port(port));
         client += u32::try_from(query.len()).unwrap();
