@@ -155,6 +155,13 @@ impl Dialogue {
         self.next[from.index()] = seq.wrapping_add(bytes.len() as u32);
     }
 
+    /// A RST, so far behind what its sender has sent.
+    pub(crate) fn reset(&mut self, from: From, offset: u32) {
+        let at = 100 * self.packets.len() as u64;
+        let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
+        self.packets.push(Tcp::new(from, seq.wrapping_add(offset), ack, b"").rst().at(at));
+    }
+
     pub(crate) fn lines(&self) -> Vec<Value> {
         captures::dissect_packets(&self.packets, captures::everything()).values()
     }

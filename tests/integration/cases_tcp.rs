@@ -11,9 +11,10 @@ use pgdissect::record::Record;
 use pgdissect::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::captures::{self, Bench, OwnedPacket};
+use crate::cases_attribution::Dialogue;
 use crate::wire::{From, Tcp, message, startup};
 
 const C: From = From::Client;
@@ -536,5 +537,36 @@ proptest! {
         let ts = packets[at.saturating_sub(1)].ts;
         with_it.insert(at, OwnedPacket { ts, ..forged.unwrap() });
         prop_assert_eq!(messages_and_requests(&with_it), messages_and_requests(&packets), "{} at {}", name, at);
+    }
+}
+
+#[test]
+fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
+    let request = |number: usize| message(b'Q', format!("SELECT {number}\0").as_bytes());
+    let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+    for from in [From::Client, From::Server] {
+        for offset in [0, 1, 30, 100] {
+            for has_end in [false, true] {
+                let mut dialogue = Dialogue::started();
+                for number in 0..20 {
+                    if number == 3 {
+                        dialogue.reset(from, offset);
+                    }
+                    dialogue.send(From::Client, &request(number));
+                    dialogue.send(From::Server, &reply);
+                }
+                if has_end {
+                    dialogue.reset(from, 0);
+                }
+                let lines = dialogue.lines();
+                let queries = lines.iter().filter(|line| line["event"] == "query" && line["outcome"] == "ok");
+                assert_eq!(queries.count(), 20, "{from:?} {offset}");
+                let ended: Vec<_> = lines.iter().filter(|line| line["state"] == "ended").collect();
+                let (end, packet) = if has_end { ("reset", 46) } else { ("capture_end", 45) };
+                assert_eq!((ended.len(), &ended[0]["end"]), (1, &json!(end)), "{from:?} {offset}");
+                assert_eq!(ended[0]["packet"], packet);
+                assert!(lines.iter().all(|line| line["event"] != "loss"));
+            }
+        }
     }
 }
