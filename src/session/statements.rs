@@ -419,8 +419,13 @@ impl Statements {
         Some(row)
     }
 
-    /// Takes the columns of a statement's rows.
+    /// Takes the columns of a statement's rows. Where they are not what they were, its name stands for another by now, and
+    /// others may, too.
     pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
+        if statement.row.get().is_some_and(|row| !row.shape.is(description)) {
+            self.prepared.forget();
+            return;
+        }
         statement.described_in.get_or_init(|| self.age);
         if statement.row.get().is_none()
             && let Some(row) = self.describe_rows(description)

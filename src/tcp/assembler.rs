@@ -374,6 +374,11 @@ impl Assembler {
         self.sent_at_reset.is_some_and(|sent| self.acked > sent && self.next.offset > sent)
     }
 
+    /// Whether everything up to the FIN, or the RST, was delivered.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.is_finished() || self.sent_at_reset == Some(self.next.offset)
+    }
+
     /// A RST was not heeded.
     pub(super) const fn forget_reset(&mut self) {
         (self.reset_at, self.sent_at_reset) = (0, None);

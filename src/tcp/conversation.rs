@@ -389,6 +389,11 @@ impl Conversation {
         Numbers(PerDirection::new(|direction| self.sides.get(direction).as_ref().map(Assembler::span)))
     }
 
+    /// Whether all that a direction's sender has sent before its FIN or RST was delivered.
+    pub fn has_sent_all(&self, direction: Direction) -> bool {
+        self.sides.get(direction).as_ref().is_some_and(Assembler::has_sent_all)
+    }
+
     /// Whether both directions were delivered up to their FIN.
     pub fn is_finished(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))

@@ -120,6 +120,19 @@ fn a_type_is_of_the_statement_that_was_described() {
 }
 
 #[test]
+fn a_name_that_a_do_may_have_given_to_another_statement_is_not_known() {
+    let lines = lines("cases/do-prepare.pcap");
+    let queries = fields(of(&lines, "query"), &["sql", "outcome", "flags"]);
+    assert_eq!(queries[0], json!(["select 1::int4 as a", "ok", null]));
+    assert_eq!(queries[2], json!([null, "ok", ["midstream"]]));
+    let rows = lines.iter().filter(|line| line["type"] == "DataRow");
+    assert_eq!(
+        rows.map(|line| line["body"]["values"].clone()).collect::<Vec<_>>(),
+        [json!([1]), json!(["\\x40200000"])]
+    );
+}
+
+#[test]
 fn copy_data_behind_the_servers_error_is_dropped() {
     let lines = lines("cases/copyerr.pcap");
     let copied = lines.iter().filter(|line| ["CopyData", "CopyDone"].contains(&line["type"].as_str().unwrap_or("")));
@@ -160,6 +173,13 @@ impl Dialogue {
         let at = 100 * self.packets.len() as u64;
         let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
         self.packets.push(Tcp::new(from, seq.wrapping_add(offset), ack, b"").rst().at(at));
+    }
+
+    /// A FIN.
+    pub(crate) fn finish(&mut self, from: From) {
+        let at = 100 * self.packets.len() as u64;
+        let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
+        self.packets.push(Tcp::new(from, seq, ack, b"").fin().at(at));
     }
 
     pub(crate) fn lines(&self) -> Vec<Value> {

@@ -584,6 +584,32 @@ fn what_is_not_postgresql_gives_no_message_wherever_it_is_cut() {
 }
 
 #[test]
+fn a_request_for_encryption_does_not_make_postgresql_of_what_follows() {
+    let request = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    let http = (S, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
+    for behind in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"\xff\xff\xff\xff", b"Q\0\0\0\x0dSELECT 1\0"] {
+        assert_foreign("together", &packets(&vec![(C, [&request[..], behind].concat()), http.clone()], &[]));
+        // Where it comes alone, it is believed until the next bytes come.
+        for talk in [
+            vec![(C, request.to_vec()), (C, behind.to_vec()), http.clone()],
+            vec![(C, request.to_vec()), http.clone(), (C, behind.to_vec())],
+            vec![(C, request.to_vec()), (S, b"N".to_vec()), (C, behind.to_vec()), http.clone()],
+        ] {
+            let answered = talk.contains(&(S, b"N".to_vec()));
+            for told in by_ports(&packets(&talk, &[])) {
+                if told.lines.is_empty() {
+                    continue;
+                }
+                let messages: Vec<_> = told.values().into_iter().filter(|line| line["event"] == "message").collect();
+                let types: Vec<_> = messages.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
+                let expected: &[&str] = if answered { &["SSLRequest", "SSLResponse"] } else { &["SSLRequest"] };
+                assert_eq!(types, expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_not_postgresql_does_not_overlap() {
     for (name, talk) in foreign() {
         let sent = packets(&talk, &[6]);

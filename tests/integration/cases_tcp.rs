@@ -570,3 +570,33 @@ fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
         }
     }
 }
+
+#[test]
+fn what_a_sender_leaves_unsaid_at_its_end_is_not_lost() {
+    let half = &message(b'Q', b"SELECT 'never said to its end'\0")[..12];
+    let header = &message(b'Q', b"SELECT 1\0")[..3];
+    for (rest, skipped) in [(half, json!(null)), (header, json!(3))] {
+        for is_reset in [false, true] {
+            let mut dialogue = Dialogue::started();
+            dialogue.send(From::Client, rest);
+            if is_reset {
+                dialogue.reset(From::Client, 0)
+            } else {
+                dialogue.finish(From::Client)
+            }
+            let lines = dialogue.lines();
+            let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+            assert_eq!(losses.len(), 1);
+            assert_eq!((&losses[0]["reason"], &losses[0]["bytes"]), (&json!("malformed"), &json!(null)));
+            assert_eq!(losses[0]["skipped"], skipped);
+            let ended = lines.iter().find(|line| line["state"] == "ended").unwrap();
+            assert_eq!(ended["lost_bytes"], if skipped.is_null() { json!(0) } else { skipped.clone() });
+        }
+    }
+    // Without its end, what is missing may only not have been captured.
+    let mut dialogue = Dialogue::started();
+    dialogue.send(From::Client, half);
+    let lines = dialogue.lines();
+    let loss = lines.iter().find(|line| line["event"] == "loss").unwrap();
+    assert_eq!((&loss["reason"], &loss["bytes"]), (&json!("missing"), &json!(24)));
+}
