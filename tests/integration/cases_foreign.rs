@@ -178,7 +178,7 @@ fn an_error_may_come_before_the_client_has_said_anything() {
 }
 
 #[test]
-fn an_error_whose_end_is_lost_is_given_as_far_as_it_goes() {
+fn an_error_that_its_server_does_not_end_is_given_as_far_as_it_goes() {
     let talk = vec![(C, startup()), (S, b"Ecould not fork new proc".to_vec())];
     let output = whole(&talk);
     let error = &output.messages()[1];
@@ -186,7 +186,7 @@ fn an_error_whose_end_is_lost_is_given_as_far_as_it_goes() {
         (&error["body"]["message"], &error["flags"]),
         (&json!("could not fork new proc"), &json!(["truncated"]))
     );
-    assert_eq!(said(&output).last().unwrap(), "missing");
+    assert_eq!(said(&output).last().unwrap(), "malformed");
 }
 
 #[test]
