@@ -99,9 +99,8 @@ impl Answers {
 
     fn of_statement(statement: &[u8]) -> Self {
         let first = match statement.first() {
-            Some(byte) if byte.is_ascii_alphabetic() => word(statement),
-            Some(b'/' | b'-') => Lexer::new(statement).next_solid().map_or(statement, |token| word(token.text)),
-            _ => return Self::ANY,
+            Some(b'/' | b'-') => Lexer::new(statement).next_solid().map_or(statement, |token| token.text),
+            _ => statement,
         };
         let either = Self::ROWS.and(Self::NO_ROWS);
         let changed = || if may_return(statement) { either } else { Self::NO_ROWS };
@@ -142,7 +141,7 @@ impl Answers {
 
     /// Of a command tag.
     pub(super) fn of_tag(tag: &[u8]) -> Self {
-        match command(word(tag)) {
+        match command(tag) {
             Some(Command::Select) => Self::SELECT,
             Some(Command::Insert) => Self::INSERT,
             Some(Command::Update) => Self::UPDATE,
@@ -181,41 +180,49 @@ enum Command {
     Copy,
 }
 
-/// The letters of a text up to the first byte that is no part of its first word.
+/// The command that a text begins with.
 #[inline]
-fn word(text: &[u8]) -> &[u8] {
-    let is_in_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
-    // No word that is looked for is longer.
-    let len = text.iter().take(9).take_while(|byte| is_in_word(byte)).count();
-    text.get(..len).unwrap_or_default()
-}
-
-#[inline]
-fn command(word: &[u8]) -> Option<Command> {
-    let is = |other: &[u8]| word.eq_ignore_ascii_case(other);
-    let found = match (word.first()?.to_ascii_lowercase(), word.len()) {
-        (b's', 6) if is(b"select") => Command::Select,
-        (b'u', 6) if is(b"update") => Command::Update,
-        (b'i', 6) if is(b"insert") => Command::Insert,
-        (b'd', 6) if is(b"delete") => Command::Delete,
-        (b'b', 5) if is(b"begin") => Command::Begin,
-        (b's', 5) if is(b"start") => Command::Begin,
-        (b'c', 6) if is(b"commit") => Command::Commit,
-        (b'e', 3) if is(b"end") => Command::Commit,
-        (b'r', 8) if is(b"rollback") => Command::Rollback,
-        (b'a', 5) if is(b"abort") => Command::Rollback,
-        (b's', 3) if is(b"set") => Command::Set,
-        (b'w', 4) if is(b"with") => Command::With,
-        (b'v', 6) if is(b"values") => Command::Values,
-        (b't', 5) if is(b"table") => Command::Values,
-        (b'm', 5) if is(b"merge") => Command::Merge,
-        (b'c', 6) if is(b"create") => Command::Define,
-        (b'd', 4) if is(b"drop") => Command::Define,
-        (b'a', 5) if is(b"alter") => Command::Define,
-        (b'c', 4) if is(b"copy") => Command::Copy,
+fn command(text: &[u8]) -> Option<Command> {
+    let begin = text.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        padded.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        padded
+    });
+    // In lower case, and no byte becomes a letter that was none.
+    let begin = u64::from_le_bytes(begin) | u64::from_le_bytes([b' '; 8]);
+    let is = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let len = 8 - word.leading_zeros() as usize / 8;
+        begin << (64 - 8 * len) == word << (64 - 8 * len) && !text.get(len).is_some_and(is_in_word)
+    };
+    let found = match begin as u8 {
+        b's' if is(b"select\0\0") => Command::Select,
+        b'u' if is(b"update\0\0") => Command::Update,
+        b'i' if is(b"insert\0\0") => Command::Insert,
+        b'b' if is(b"begin\0\0\0") => Command::Begin,
+        b'e' if is(b"end\0\0\0\0\0") => Command::Commit,
+        b'c' if is(b"commit\0\0") => Command::Commit,
+        b'd' if is(b"delete\0\0") => Command::Delete,
+        b's' if is(b"set\0\0\0\0\0") => Command::Set,
+        b's' if is(b"start\0\0\0") => Command::Begin,
+        b'r' if is(b"rollback") => Command::Rollback,
+        b'a' if is(b"abort\0\0\0") => Command::Rollback,
+        b'w' if is(b"with\0\0\0\0") => Command::With,
+        b'v' if is(b"values\0\0") => Command::Values,
+        b't' if is(b"table\0\0\0") => Command::Values,
+        b'm' if is(b"merge\0\0\0") => Command::Merge,
+        b'c' if is(b"create\0\0") => Command::Define,
+        b'd' if is(b"drop\0\0\0\0") => Command::Define,
+        b'a' if is(b"alter\0\0\0") => Command::Define,
+        b'c' if is(b"copy\0\0\0\0") => Command::Copy,
         _ => return None,
     };
     Some(found)
+}
+
+/// Whether a word goes on with a byte.
+const fn is_in_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 
 /// Whether there is, or may be, a RETURNING.

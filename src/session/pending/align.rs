@@ -1,6 +1,8 @@
 //! Which request a reply answers where it cannot answer the one whose turn it is: a server, or a pooler before it, has swallowed
 //! requests, or has said something twice.
 
+use std::fmt;
+
 use super::{Expected, Fate, Misfit, Pending, Progress, Request};
 use crate::session::answers::Answers;
 use crate::session::violation::Breach;
@@ -10,10 +12,16 @@ use crate::session::violation::Breach;
 pub(super) const MAX_SEARCHED: usize = 256;
 
 /// The types of replies, in order: as many as are needed to tell requests apart.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Shape {
     replies: [(u8, Answers); 16],
     len: usize,
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.all().into_iter().flatten()).finish()
+    }
 }
 
 impl Shape {
