@@ -19,6 +19,7 @@ mod encrypted;
 mod engine;
 mod lanes;
 mod messages;
+mod successor;
 mod table;
 mod telling;
 mod together;
@@ -27,6 +28,7 @@ mod watch;
 use connection::Connection;
 use engine::Engine;
 use lanes::Lanes;
+use successor::Successor;
 use table::{Entry, HalfOpen, Pair, Table, Whose};
 use telling::Closing;
 
@@ -322,7 +324,17 @@ impl Dissector {
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
-            let Connection { tcp, rival, .. } = &mut **connection;
+            let Connection { tcp, rival, successor, .. } = &mut **connection;
+            if let Some(first) = successor.take_if(|first| first.is_answered_by(segment)) {
+                self.close(pair, Closing::Replaced, sink);
+                self.table.remove(&pair);
+                self.segment(&first.segment(), first.origin, sink);
+                return self.segment(segment, origin, sink);
+            }
+            if successor::may_begin(|| tcp.numbers(), direction, segment) {
+                *successor = Successor::new(segment, origin);
+                return;
+            }
             let whose = table::whose(|| tcp.numbers(), rival, direction, segment, origin);
             if whose == Whose::Its {
                 let home = connection.home;

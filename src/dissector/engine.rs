@@ -860,7 +860,11 @@ impl<S: Sink> Engine<'_, S> {
         }
         self.tell_undecrypted(connection, origin);
         for direction in Direction::BOTH {
-            let counters = connection.tcp.counters(direction);
+            let mut counters = connection.tcp.counters(direction);
+            if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
+                // Nobody has answered it.
+                counters.out_of_window += successor.len();
+            }
             self.counters.retransmitted_bytes += counters.retransmitted;
             self.counters.out_of_window_bytes += counters.out_of_window;
             self.counters.late_bytes += counters.before_start;

@@ -466,6 +466,12 @@ impl Numbers {
         is_near(direction, segment.seq) && segment.ack.is_none_or(|ack| is_near(direction.opposite(), ack))
     }
 
+    /// Whether neither number of a segment is near those of this connection.
+    pub fn are_far(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let is_far = |direction, seq| self.0.get(direction).as_ref().is_some_and(|span: &Span| !span.is_near(seq));
+        is_far(direction, segment.seq) && segment.ack.is_some_and(|ack| is_far(direction.opposite(), ack))
+    }
+
     /// How many bytes a segment brings that lie behind all that was delivered.
     pub fn behind(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
         let len = segment.payload.len() as u64;

@@ -143,7 +143,7 @@ fn copy_data_behind_the_servers_error_is_dropped() {
 
 /// What two sides send in turn, from the handshake on.
 pub(crate) struct Dialogue {
-    packets: Vec<OwnedPacket>,
+    pub(crate) packets: Vec<OwnedPacket>,
     next: [u32; 2],
 }
 

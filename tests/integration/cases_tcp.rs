@@ -600,3 +600,60 @@ fn what_a_sender_leaves_unsaid_at_its_end_is_not_lost() {
     let loss = lines.iter().find(|line| line["event"] == "loss").unwrap();
     assert_eq!((&loss["reason"], &loss["bytes"]), (&json!("missing"), &json!(24)));
 }
+
+/// What a client and its server say in a connection of its own numbers: the startup, and some requests.
+fn talk(packets: &mut Vec<OwnedPacket>, user: &str, [mut seq, mut ack]: [u32; 2], is_answered: bool) {
+    let parameters = format!("user\0{user}\0\0");
+    let startup = [&(8 + parameters.len() as u32).to_be_bytes()[..], &[0, 3, 0, 0], parameters.as_bytes()].concat();
+    let started = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+    let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+    let query = message(b'Q', b"SELECT 1\0");
+    for (sent, answer) in [(&startup, &started), (&query, &reply), (&query, &reply), (&query, &reply)] {
+        let mut at = 1_000 * packets.len() as u64;
+        packets.push(Tcp::new(From::Client, seq, ack, sent).at(at));
+        if !is_answered {
+            return;
+        }
+        seq = seq.wrapping_add(sent.len() as u32);
+        at += 1_000;
+        packets.push(Tcp::new(From::Server, ack, seq, answer).at(at));
+        ack = ack.wrapping_add(answer.len() as u32);
+    }
+}
+
+#[test]
+fn a_startup_that_is_answered_with_other_numbers_begins_another_connection() {
+    let far = [777_777_777, 888_888_888];
+    for numbers in [far, [3_000_000_000, 4_000_000_000], [4_000_000_000, 3_000_000_000]] {
+        let mut packets = Vec::new();
+        talk(&mut packets, "alice", [1_000, 5_000], true);
+        talk(&mut packets, "mallory", numbers, true);
+        let lines = captures::dissect_packets(&packets, captures::everything()).values();
+        let of_users = |event: &str, key: &str| -> Vec<_> {
+            let lines = lines.iter().filter(|line| line["event"] == event && line["state"] != "ready");
+            lines.map(|line| json!([line["conn"], line["user"], line[key]])).collect()
+        };
+        let [alice, mallory] = [json!([1, "alice", "ok"]), json!([2, "mallory", "ok"])];
+        let [three, other] = [alice, mallory].map(|query| vec![query; 3]);
+        assert_eq!(of_users("query", "outcome"), [three, other].concat());
+        assert_eq!(of_users("session", "end"), [json!([1, "alice", "replaced"]), json!([2, "mallory", "capture_end"])]);
+        assert_eq!(of_users("loss", "reason"), [json!(null); 0]);
+    }
+}
+
+#[test]
+fn a_startup_that_nobody_answers_begins_no_other_connection() {
+    let mut packets = Vec::new();
+    talk(&mut packets, "alice", [1_000, 5_000], true);
+    let first = packets.clone();
+    for at in 3..first.len() {
+        let mut packets = first[..at].to_vec();
+        talk(&mut packets, "mallory", [777_777_777, 888_888_888], false);
+        packets.extend_from_slice(&first[at..]);
+        let lines = captures::dissect_packets(&packets, captures::everything()).values();
+        let queries = lines.iter().filter(|line| line["event"] == "query" && line["outcome"] == "ok");
+        assert_eq!(queries.filter(|line| line["user"] == "alice").count(), 3);
+        let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+        assert_eq!((losses.len(), &losses[0]["reason"]), (1, &json!("out_of_window")));
+    }
+}

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::captures;
 use crate::cases_attribution::{Dialogue, fields, of};
 use crate::wire::{From, message};
 
@@ -213,5 +214,27 @@ fn what_comes_twice_by_right_is_no_violation() {
     ] {
         let lines = session(&[(request, reply), (query("SELECT 2"), "TDsZ")], false);
         assert!(lines.iter().all(|line| line.get("violation").is_none()), "{reply}");
+    }
+}
+
+#[test]
+fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot_have_it() {
+    // Two requests are always under way.
+    let kinds: Vec<bool> = [true, false, false, true, true, false, true, false, false, true].repeat(4);
+    let (mut dialogue, mut sent) = (Dialogue::started(), 0);
+    for answered in 0..kinds.len() {
+        while sent < kinds.len().min(answered + 2) {
+            let sql = if kinds[sent] { "SELECT 1" } else { "INSERT INTO t VALUES (1)" };
+            dialogue.send(From::Client, &query(sql));
+            sent += 1;
+        }
+        dialogue.send(From::Server, &replies(if kinds[answered] { "TDsZ" } else { "iZ" }));
+    }
+    for begins in 4..dialogue.packets.len() - 4 {
+        let lines = captures::dissect_packets(&dialogue.packets[begins..], captures::everything()).values();
+        for line in of(&lines, "query").into_iter().filter(|line| line["outcome"] == "ok") {
+            let tag = if line["sql"] == "SELECT 1" { "SELECT 1" } else { "INSERT 0 1" };
+            assert_eq!(line["command"], json!([tag]), "{begins}: {line}");
+        }
     }
 }
