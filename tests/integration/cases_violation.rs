@@ -65,7 +65,7 @@ fn told(lines: &[Value]) -> Vec<Value> {
     told.map(|line| json!([line["outcome"], line["rows"], line["violation"]["what"]])).collect()
 }
 
-/// Whether messages of one type have these numbers of queries.
+/// The numbers of queries that messages of one type have.
 fn numbers(lines: &[Value], kind: &str) -> Vec<Value> {
     lines.iter().filter(|line| line["type"] == kind).map(|line| line["query"].clone()).collect()
 }
@@ -236,5 +236,30 @@ fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot
             let tag = if line["sql"] == "SELECT 1" { "SELECT 1" } else { "INSERT 0 1" };
             assert_eq!(line["command"], json!([tag]), "{begins}: {line}");
         }
+    }
+}
+
+#[test]
+fn what_a_pooler_swallows_is_told_by_what_the_sql_can_have() {
+    let (packets, _) = captures::packets(&[captures::testdata().join("cases/pgbouncer-copy.pcap")]);
+    let lines = captures::dissect_packets(&packets, captures::everything()).values();
+    let queries = of(&lines, "query");
+    let swallowed: Vec<_> = queries.iter().filter(|line| line["outcome"] == "incomplete").collect();
+    assert_eq!(
+        fields(swallowed.iter().copied().copied(), &["query", "sql"]),
+        [json!([3, "select 'z'"]), json!([13, "select 5"])]
+    );
+    assert!(swallowed.iter().all(|line| line["violation"]["what"] == "no_ending"));
+    let outcomes: Vec<_> = queries.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    let [ok, no] = ["ok", "incomplete"];
+    assert_eq!(
+        outcomes,
+        [ok, ok, no, "canceled", ok, "error", ok, ok, ok, ok, "error", "skipped", no, "error", "aborted", "aborted"]
+    );
+    // Each row is of the query that asked for it.
+    for row in lines.iter().filter(|line| line["type"] == "DataRow") {
+        let sql = queries.iter().find(|line| line["query"] == row["query"]).unwrap()["sql"].as_str().unwrap();
+        let value = row["body"]["values"][0].to_string();
+        assert!(sql.contains("count(*)") || sql.contains(value.trim_matches('"')), "{sql}: {value}");
     }
 }
