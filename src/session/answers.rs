@@ -3,7 +3,7 @@
 //! Where requests of the same shape wait, and one of them was swallowed, this tells which: `INSERT 0 1` answers no SELECT. What is
 //! not certain is allowed: servers other than PostgreSQL's have tags of their own, and EXECUTE has that of what it executes.
 
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
 use crate::pg::message::Message;
 use crate::sql::lexer::Lexer;
@@ -76,25 +76,34 @@ impl Answers {
     }
 
     /// Of SQL.
+    #[inline]
     pub fn to(sql: &[u8]) -> Self {
         if sql.len() > MAX_LEN {
             return Self::ANY;
         }
-        let (mut all, mut start) = (None, 0);
-        // A `;` inside a text begins no statement; what seems to be one allows more.
+        let (first, rest) = match memchr(b';', sql) {
+            Some(end) => sql.split_at_checked(end + 1).unwrap_or((sql, &[])),
+            None => (sql, &[][..]),
+        };
+        let first = Self::of_statement(first.trim_ascii_start());
+        if rest.trim_ascii_start().is_empty() || first == Self::ANY { first } else { first.with_those_of(rest) }
+    }
+
+    /// The same, with those of further statements. A `;` inside a text begins no statement; what seems to be one allows more.
+    #[cold]
+    fn with_those_of(self, sql: &[u8]) -> Self {
+        let (mut all, mut start) = (self, 0);
         for end in memchr_iter(b';', sql).chain([sql.len()]) {
             let statement = sql.get(start..end).unwrap_or_default().trim_ascii_start();
             start = end + 1;
-            match all {
-                None => all = Some(Self::of_statement(statement)),
-                Some(_) if statement.is_empty() => {}
-                Some(before) => all = Some(before.and(Self::of_statement(statement)).and(Self::SEVERAL)),
+            if !statement.is_empty() {
+                all = all.and(Self::of_statement(statement)).and(Self::SEVERAL);
             }
-            if all == Some(Self::ANY) {
+            if all == Self::ANY {
                 break;
             }
         }
-        all.unwrap_or(Self::ANY)
+        all
     }
 
     fn of_statement(statement: &[u8]) -> Self {
