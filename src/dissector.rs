@@ -19,6 +19,7 @@ mod encrypted;
 mod engine;
 mod lanes;
 mod messages;
+mod successor;
 mod table;
 mod telling;
 mod together;
@@ -27,6 +28,7 @@ mod watch;
 use connection::Connection;
 use engine::Engine;
 use lanes::Lanes;
+use successor::Successor;
 use table::{Entry, HalfOpen, Pair, Table, Whose};
 use telling::Closing;
 
@@ -327,7 +329,17 @@ impl Dissector {
         // The common case first: a connection that is followed goes on.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
-            let Connection { tcp, rival, .. } = &mut **connection;
+            let Connection { tcp, rival, successor, .. } = &mut **connection;
+            if let Some(first) = successor.take_if(|first| first.is_answered_by(segment)) {
+                self.close(pair, Closing::Replaced, sink);
+                self.table.remove(&pair);
+                self.segment(&first.segment(), first.origin, sink);
+                return self.segment(segment, origin, sink);
+            }
+            if successor::may_begin(|| tcp.numbers(), direction, segment) {
+                *successor = Successor::new(segment, origin);
+                return;
+            }
             let whose = table::whose(|| tcp.numbers(), rival, direction, segment, origin);
             if whose == Whose::Its {
                 let home = connection.home;
@@ -522,7 +534,7 @@ impl Dissector {
     fn close_ended(&mut self, sink: &mut impl Sink) {
         while let Some(pair) = self.table.due_ending(self.now) {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
-            let Some(ended) = connection.ended else { continue };
+            let Some(ended) = connection.ended.filter(|ended| ended.ts.later(AFTER_END) <= self.now) else { continue };
             if !connection.tcp.is_closed() && connection.active_at() >= ended.ts.later(AFTER_END / 2) {
                 connection.go_on();
                 continue;
@@ -570,6 +582,10 @@ fn accept(
     let had_ended = connection.ended.is_some();
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
+    if had_ended && connection.tcp.outlives_reset() {
+        connection.go_on();
+    }
+    let had_ended = connection.ended.is_some();
     let has_ended = connection.tcp.is_finished() || connection.tcp.is_closed() || connection.tcp.is_reset();
     if has_ended {
         connection.ended.get_or_insert(origin);

@@ -1,5 +1,6 @@
 //! One connection: what is kept of it between packets.
 
+use super::successor::Successor;
 use super::table::{HalfOpen, OpenedBy};
 use super::watch::Watch;
 use super::{Config, Only};
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     pub(super) tcp: Conversation,
     /// SYNs of another connection between the same ends, which may yet replace it.
     pub(super) rival: Option<Box<HalfOpen>>,
+    /// What may be the beginning of another, though no SYN of that was captured.
+    pub(super) successor: Option<Box<Successor>>,
     /// What brought the last bytes of each direction that were new.
     pub(super) fed: PerDirection<Origin>,
     /// Its last packet of those that brought none.
@@ -184,6 +187,7 @@ impl Connection {
             home,
             place: (0, 0),
             rival: None,
+            successor: None,
             fed: PerDirection::default(),
             last: origin,
             tcp: Conversation::new(config.max_early),
@@ -278,6 +282,7 @@ impl Connection {
             && self.tls_to_be.is_none()
             && self.about.closed_by.is_none()
             && self.rival.is_none()
+            && self.successor.is_none()
     }
 
     /// What last brought something new.
@@ -375,7 +380,8 @@ impl Connection {
         let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
         let watch = self.about.watch.as_ref().map_or(0, |watch| watch.held());
         let opening = self.opening.frontend.capacity() + self.opening.backend.capacity() + self.ahead.held();
-        self.tcp.held() + self.tcp.recent() + framers + tls + facts + watch + opening + self.session.held()
+        let successor = self.successor.as_ref().map_or(0, |successor| successor.len() as usize);
+        successor + self.tcp.held() + self.tcp.recent() + framers + tls + facts + watch + opening + self.session.held()
     }
 }
 

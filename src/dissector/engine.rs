@@ -6,6 +6,7 @@ use super::telling::Closing;
 use super::{Config, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
+use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
 use crate::pg::startup::{self, Look};
@@ -294,6 +295,14 @@ impl<S: Sink> Engine<'_, S> {
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
+                Route::Messages(Framing::Startup) if is_no_startup(connection, bytes) => {
+                    self.foreign(connection, opening::name_of_client(bytes), origin);
+                    return;
+                }
+                Route::Messages(Framing::EncryptionAnswer) if is_no_answer(connection, bytes) => {
+                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                    return;
+                }
                 Route::Messages(Framing::Handshake) if is_no_handshake(connection, direction, bytes) => {
                     self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
                     return;
@@ -852,7 +861,11 @@ impl<S: Sink> Engine<'_, S> {
         }
         self.tell_undecrypted(connection, origin);
         for direction in Direction::BOTH {
-            let counters = connection.tcp.counters(direction);
+            let mut counters = connection.tcp.counters(direction);
+            if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
+                // Nobody has answered it.
+                counters.out_of_window += successor.len();
+            }
             self.counters.retransmitted_bytes += counters.retransmitted;
             self.counters.out_of_window_bytes += counters.out_of_window;
             self.counters.late_bytes += counters.before_start;
@@ -881,11 +894,21 @@ impl<S: Sink> Engine<'_, S> {
         self.settle(connection, direction, origin);
         let origin = connection.about.date(origin);
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
+        let is_all_sent = connection.tls.is_none() && connection.tcp.has_sent_all(direction);
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, about, .. } = connection;
                 match framers.get_mut(direction).end(framing) {
                     Ended::Clean => {}
+                    Ended::Frame(frame) if is_all_sent && frame.cut == Some(Cut::End) => {
+                        self.frame(session, about, direction, &Frame { cut: Some(Cut::Sender), ..frame }, origin);
+                    }
+                    Ended::Leftover { bytes } if is_all_sent => {
+                        self.counters.skipped_bytes += bytes;
+                        let (reason, detail) =
+                            (Reason::Malformed, "its sender closed the connection inside the header of a message");
+                        self.lose(about, &Loss { skipped: Some(bytes), reason, detail: Some(detail), ..loss });
+                    }
                     Ended::Frame(frame) => self.frame(session, about, direction, &frame, origin),
                     Ended::Leftover { bytes } => {
                         self.counters.skipped_bytes += bytes;
@@ -987,6 +1010,23 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
         && connection.session.facts().bytes.backend <= 2
         && connection.about.lost_bytes == 0
         && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
+}
+
+/// Whether a client of which nothing but requests for encryption was seen goes on as none of PostgreSQL does.
+fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
+    connection.session.facts().bytes.frontend > 0
+        && connection.session.may_begin()
+        && connection.about.lost_bytes == 0
+        && connection.framers.frontend.is_between_frames()
+        && opening::is_of_none(bytes)
+}
+
+/// Whether the first byte of a server is none that answers a request for encryption.
+fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
+    connection.session.facts().bytes.backend == 0
+        && connection.about.lost_bytes == 0
+        && connection.framers.backend.is_between_frames()
+        && bytes.first().is_some_and(|byte| *byte != b'E' && opening::of_byte(*byte).is_none())
 }
 
 /// A report of loss in the making.

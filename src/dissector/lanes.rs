@@ -15,6 +15,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::connection::Connection;
 use super::engine::Engine;
+use super::successor;
 use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
@@ -243,7 +244,15 @@ impl Dissector {
         let run = self.counters.packets + 1;
         let is_within = !(segment.syn || segment.fin || segment.rst);
         match self.table.get_mut(&Pair::of(segment)) {
-            Some(Entry::Live(connection)) if is_within && connection.is_steady() => {
+            Some(Entry::Live(connection))
+                if is_within
+                    && connection.is_steady()
+                    && !successor::may_begin(
+                        || connection.tcp.numbers(),
+                        connection.direction_of(segment),
+                        segment,
+                    ) =>
+            {
                 let home = connection.home;
                 let Some(part) = self.lanes.parts.get_mut(home.index()) else { return Whose::Uncertain };
                 if connection.place.0 != run {

@@ -160,10 +160,12 @@ impl<S: Sink> Engine<'_, S> {
             Cut::TooLarge => (Reason::Limit, "the message is larger than --max-message"),
             Cut::Memory => (Reason::Limit, "more is held than --max-held"),
             Cut::End => (Reason::Missing, "the stream ended inside a message"),
+            Cut::Sender => (Reason::Malformed, "its sender closed the connection inside of a message"),
             // A gap was reported when it was found.
             Cut::Gap => return,
         };
-        let bytes = Some(frame.missing.saturating_sub(frame.damage.lost));
+        // What was never sent is not lost.
+        let bytes = (cut != Cut::Sender).then(|| frame.missing.saturating_sub(frame.damage.lost));
         self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 

@@ -227,6 +227,10 @@ impl<S: Sink> Engine<'_, S> {
             _ => None,
         };
         let completed = Message::decode_as(complete.1, &context, CommandComplete::decode)?;
+        let has_columns = described.map(|(tag, _)| tag == b'T');
+        if !session.dialogue().is_answered_by(has_columns, row_count > 0, completed.command_tag.0) {
+            return None;
+        }
         let status = Message::decode_as(ready.1, &context, ReadyForQuery::decode)?;
         let last = Message::ReadyForQuery(status);
         let replies = Replies { row, rows: row_count, complete: &completed, ready: status };

@@ -55,6 +55,8 @@ pub enum Cut {
     Gap,
     /// The stream ended.
     End,
+    /// Its sender ended the stream inside of it: there was no more.
+    Sender,
 }
 
 /// The holes in a body, and what was captured behind them.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answers::Answers;
 use super::budget::Budget;
 use super::cancel::CancelKey;
 use super::effects;
@@ -287,7 +288,8 @@ impl Dialogue {
     pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
         self.part();
         self.follow_run(tag, seen.whole());
-        if !self.align(tag, seen, shared) {
+        let kind = Answers::of_reply(tag, seen.whole());
+        if !self.align(tag, kind, seen, shared) {
             return;
         }
         match (tag, seen.whole()) {
@@ -300,7 +302,7 @@ impl Dialogue {
         let attribution = {
             let Self { pending, statements, executions, .. } = self;
             let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-            pending.reply(tag, seen.at, settle)
+            pending.reply(tag, kind, seen.at, settle)
         };
         if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
             execution.bytes_out += seen.size;
@@ -326,18 +328,33 @@ impl Dialogue {
 
     /// Finds the request that a reply answers. False where it answers none.
     #[inline(always)]
-    fn align(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) -> bool {
+    fn align(&mut self, tag: u8, kind: Answers, seen: &Seen<'_, '_>, shared: &mut Shared) -> bool {
         if self.pending.is_tying() {
             self.resolve_tie(tag, seen, shared);
         }
         let Self { pending, statements, executions, .. } = self;
         let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-        let answers = pending.align(tag, settle);
+        let answers = pending.align(tag, kind, settle)
+            && (tag != b'E' || ends_session(seen.whole()) != Some(false) || pending.may_fail());
         if self.pending.take_refuted() {
             self.executions.refute();
         }
+        if self.pending.take_renamed() {
+            self.rename();
+        }
         self.take_misfit(tag, seen);
         answers
+    }
+
+    /// The name that is executed stands for something else than what was last seen to be given to it, and others may, too: SQL
+    /// that a function or a DO executes has names of its own.
+    #[cold]
+    fn rename(&mut self) {
+        self.statements.prepared.forget();
+        let query = self.pending.head().and_then(|head| head.query);
+        if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
+            (execution.portal, execution.statement, execution.is_midstream) = (None, None, true);
+        }
     }
 
     #[cold]
@@ -611,10 +628,25 @@ fn take_reply(
     }
 }
 
+/// How severe an error is, in English where the server says that.
+fn severity<'a>(fields: &Fields<'a>) -> Option<&'a [u8]> {
+    let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
+    severity.map(|severity| severity.0)
+}
+
+/// Whether an error ends its session, where that is known.
+fn ends_session(message: Option<&Message<'_>>) -> Option<bool> {
+    let Some(Message::ErrorResponse(fields)) = message else { return None };
+    severity(fields).and_then(|severity| match severity {
+        b"ERROR" => Some(false),
+        b"FATAL" | b"PANIC" => Some(true),
+        _ => None,
+    })
+}
+
 /// The outcome that an error tells.
 fn outcome_of(fields: &Fields<'_>) -> Outcome {
-    let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
-    match (severity.map(|severity| severity.0), fields.get(code::CODE).map(|code| code.0)) {
+    match (severity(fields), fields.get(code::CODE).map(|code| code.0)) {
         (Some(b"FATAL" | b"PANIC"), _) => Outcome::Aborted,
         (_, Some(b"57014")) => Outcome::Canceled,
         _ => Outcome::Error,

@@ -2,7 +2,7 @@
 //! those of portals.
 //!
 //! The command tag says that something was done, the text of the statement to which name. Where that is not plain, what
-//! the names stand for is unknown from then on.
+//! the names stand for is unknown from then on; so it is behind a DO that speaks of one of these.
 
 use super::statements::{Kept, Statements};
 use crate::pg::text::Text;
@@ -14,7 +14,8 @@ const MAX_LEN: usize = 64 * 1024;
 
 /// Whether a simple query may do something to names, or copy, so that its text is needed when it is answered.
 pub(super) fn is_needed(sql: &[u8]) -> bool {
-    let is_one = |statement: &[u8]| {
+    let mut speaks = None;
+    let mut is_one = |statement: &[u8]| {
         // Most begin with a letter that none of these words begins with.
         let letter = statement.trim_ascii_start().first().map(u8::to_ascii_lowercase);
         if letter.is_none_or(|letter| letter.is_ascii_lowercase() && !matches!(letter, b'p' | b'd' | b'c')) {
@@ -22,7 +23,12 @@ pub(super) fn is_needed(sql: &[u8]) -> bool {
         }
         let first = Lexer::new(statement).next_solid();
         let is = |word| first.is_some_and(|first| first.is_word(word));
-        is("prepare") || is("deallocate") || is("declare") || is("close") || is("copy")
+        is("prepare")
+            || is("deallocate")
+            || is("declare")
+            || is("close")
+            || is("copy")
+            || is("do") && *speaks.get_or_insert_with(|| speaks_of_names(sql))
     };
     if sql.len() > MAX_LEN {
         return false;
@@ -30,7 +36,7 @@ pub(super) fn is_needed(sql: &[u8]) -> bool {
     // A `;` inside a text begins no statement, but costs no more than a look.
     let mut start = 0;
     for end in memchr::memchr_iter(b';', sql).chain([sql.len()]) {
-        if sql.get(start..end).is_some_and(is_one) {
+        if sql.get(start..end).is_some_and(&mut is_one) {
             return true;
         }
         start = end + 1;
@@ -40,7 +46,13 @@ pub(super) fn is_needed(sql: &[u8]) -> bool {
 
 /// Whether the text of a statement must be known to know what it has done, by its command tag.
 pub(super) const fn needs_text(tag: &[u8]) -> bool {
-    matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
+    matches!(tag, b"DO" | b"PREPARE" | b"DEALLOCATE" | b"DECLARE CURSOR" | b"CLOSE CURSOR")
+}
+
+/// Whether the code of a DO has a word for what does something to names.
+fn speaks_of_names(code: &[u8]) -> bool {
+    let is_word = |word: &[u8]| code.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    is_word(b"prepare") || is_word(b"deallocate") || is_word(b"discard")
 }
 
 /// Whether a command tag is that of a statement that changes no table, view or type, and no setting by which names are found.
@@ -89,6 +101,7 @@ pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statemen
             Some(Statement::Deallocate(Some(name))) => statements.prepared.remove(&name),
             _ => statements.prepared.forget(),
         },
+        b"DO" if sql.is_some_and(|sql| speaks_of_names(sql.0)) => statements.prepared.forget(),
         b"DECLARE CURSOR" | b"CLOSE CURSOR" => match statement() {
             Some(Statement::Declare { name, is_held, sql }) => {
                 statements.declare(kept, text(&name), is_held, text(sql))
@@ -112,10 +125,13 @@ mod tests {
             "BEGIN; Declare c CURSOR FOR SELECT 1",
             "a;;close c",
             "-- now\n/* ! */copy t from stdin",
+            "do $$begin null; execute 'Deallocate all'; end$$",
         ] {
             assert!(is_needed(sql.as_bytes()), "{sql}");
         }
-        for sql in ["", "SELECT 1", "EXECUTE a", "INSERT INTO declared VALUES (1)", "DISCARD ALL", "copyt"] {
+        for sql in
+            ["", "SELECT 1", "EXECUTE a", "INSERT INTO declared VALUES (1)", "DISCARD ALL", "copyt", "DO $$begin end$$"]
+        {
             assert!(!is_needed(sql.as_bytes()), "{sql}");
         }
     }

@@ -31,6 +31,7 @@ use crate::pg::row::Format;
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
+pub mod answers;
 pub mod budget;
 pub mod cancel;
 mod copy;

@@ -65,6 +65,9 @@ pub type Foreign = &'static str;
 /// Recognizes the first bytes that a client sent.
 pub fn of_client(bytes: &[u8]) -> Opening {
     match startup::look(bytes) {
+        Look::Whole if behind_request(bytes).is_some_and(is_of_none) => {
+            return Opening::Foreign(name_of_client(behind_request(bytes).unwrap_or_default()));
+        }
         Look::Whole => return Opening::Startup,
         Look::Begun => return Opening::Undecided,
         Look::Other => {}
@@ -76,6 +79,23 @@ pub fn of_client(bytes: &[u8]) -> Opening {
         ClientHello::None if bytes.len() < 4 => Opening::Undecided,
         ClientHello::Incomplete | ClientHello::None => Opening::Foreign(name_of_client(bytes)),
     }
+}
+
+/// What a client sends behind a request for encryption, before that is answered.
+fn behind_request(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f | 0x30, rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// Whether no client of PostgreSQL goes on so behind a request for encryption: with neither TLS, nor a packet of GSSAPI, nor a
+/// startup packet.
+pub fn is_of_none(bytes: &[u8]) -> bool {
+    const LONGEST_GSSAPI: u8 = 0x40;
+    let is_tls = matches!(bytes, [] | [20..=23] | [20..=23, 3, ..]);
+    let is_gssapi = matches!(bytes, [0, 0, ..=LONGEST_GSSAPI, ..]);
+    !is_tls && !is_gssapi && startup::look(bytes) == Look::Other
 }
 
 /// Whether bytes begin with a startup packet, or what there is of one.
@@ -171,7 +191,7 @@ const SERVER_FIRST: Foreign = "an unknown protocol in which the server speaks fi
 
 const UNKNOWN: Foreign = "an unknown protocol";
 
-fn name_of_client(bytes: &[u8]) -> Foreign {
+pub(crate) fn name_of_client(bytes: &[u8]) -> Foreign {
     const HTTP: [&[u8]; 9] =
         [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"PRI * "];
     if HTTP.iter().any(|method| bytes.starts_with(method)) {

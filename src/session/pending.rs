@@ -5,15 +5,15 @@
 
 use std::collections::VecDeque;
 
+use self::align::{MAX_SEARCHED, Shape, is_answer};
+use super::answers::Answers;
 use super::violation::Breach;
 use crate::time::Timestamp;
 
+mod align;
+
 /// How many requests may wait. A pipeline of more than this is not followed to its end: what is behind is not attributed.
 const MAX_PENDING: usize = 65_536;
-
-/// How many requests are looked through for the one that an unexpected reply answers: more than a client sends ahead, and few
-/// enough that replies that answer nothing cost little.
-const MAX_SEARCHED: usize = 256;
 
 /// A frontend message that the backend answers, or that changes what it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,35 +114,6 @@ enum Progress {
     Failed,
 }
 
-/// The types of replies, in order: as many as are needed to tell requests apart.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shape {
-    tags: [u8; 16],
-    len: usize,
-}
-
-impl Shape {
-    fn push(&mut self, tag: u8) {
-        if let Some(place) = self.tags.get_mut(self.len) {
-            *place = tag;
-        }
-        self.len += 1;
-    }
-
-    /// All of them; none where there were too many.
-    fn all(&self) -> Option<&[u8]> {
-        self.tags.get(..self.len)
-    }
-}
-
-/// Whether a backend message answers a request, by its tag: it does not come by itself, as errors may that end a session.
-const fn is_answer(tag: u8) -> bool {
-    matches!(
-        tag,
-        b'1' | b'2' | b'3' | b'C' | b'D' | b'G' | b'H' | b'I' | b'T' | b'V' | b'W' | b'c' | b'd' | b'n' | b's' | b't'
-    )
-}
-
 /// The queue. With each request goes what it is about.
 #[derive(Debug)]
 pub struct Pending<A> {
@@ -174,6 +145,10 @@ pub struct Pending<A> {
     may_tie: bool,
     /// Whether a reply came of which no request was found that it answers, since the last ReadyForQuery.
     is_astray: bool,
+    /// An error came since the last ReadyForQuery: to this query, or to none, which is 0.
+    failed: Option<u64>,
+    /// Whether a reply came that the SQL of the name that is executed cannot have, until it is asked for.
+    is_renamed: bool,
     /// Whether all was seen since the session began, so that what does not fit is the fault of who sent it.
     is_complete: bool,
     /// Requests were not seen, or replies: which reply is whose cannot be known.
@@ -240,6 +215,8 @@ pub struct Expected<A> {
     pub about: A,
     /// The first query that this, or a request behind it, can belong to.
     order: u64,
+    /// What its SQL can be answered by, as far as that is known.
+    answers: Answers,
 }
 
 /// What became of a request.
@@ -309,6 +286,8 @@ impl<A> Default for Pending<A> {
             shape: Shape::default(),
             may_tie: false,
             is_astray: false,
+            failed: None,
+            is_renamed: false,
             is_complete: true,
             uncertain: false,
             replies_lost: false,
@@ -367,7 +346,7 @@ impl<A: Default> Pending<A> {
         }
         let order = query.unwrap_or(self.queries + 1);
         self.enders += usize::from(request.ends_with_ready());
-        self.queue.push_back(Expected { id, request, query, at, about: A::default(), order });
+        self.queue.push_back(Expected { id, request, query, at, about: A::default(), order, answers: Answers::ANY });
         (query, Place::Waits(id))
     }
 
@@ -399,11 +378,12 @@ impl<A: Default> Pending<A> {
         requests: &[Request],
         (query, first): (u64, u64),
         at: Timestamp,
-        about: impl Fn(Request) -> A,
+        about: impl Fn(Request) -> (A, Answers),
     ) {
         let expected = |(id, request): (u64, &Request)| {
             let request = *request;
-            Expected { id, request, query: Some(query), at, about: about(request), order: query }
+            let (about, answers) = about(request);
+            Expected { id, request, query: Some(query), at, about, order: query, answers }
         };
         self.enders += requests.iter().filter(|request| request.ends_with_ready()).count();
         self.queue.extend((first..).zip(requests).map(expected));
@@ -419,6 +399,13 @@ impl<A: Default> Pending<A> {
     pub fn is_about(&mut self, about: A) {
         if let Some(last) = self.queue.back_mut() {
             last.about = about;
+        }
+    }
+
+    /// Says what can answer the request that was taken last.
+    pub fn is_answered_by(&mut self, answers: Answers) {
+        if let Some(last) = self.queue.back_mut() {
+            last.answers = answers;
         }
     }
 
@@ -518,110 +505,6 @@ impl<A: Default> Pending<A> {
         }
     }
 
-    /// Whether any number of backend messages of this type leave the queue as it is.
-    #[inline(always)]
-    pub fn stays_with(&self, tag: u8) -> bool {
-        let goes_on = || self.queue.front().is_some_and(|head| head.request.goes_on_with(self.progress, tag));
-        !self.is_tying() && !self.is_astray && (self.uncertain || goes_on())
-    }
-
-    /// Moves the queue on to the request that a backend message answers, where that is not the head: then those before it never
-    /// will be. False where it answers none.
-    #[inline(always)]
-    pub fn align(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
-        if self.uncertain || !is_answer(tag) && tag != b'E' {
-            return true;
-        }
-        if self.is_astray {
-            return !self.is_cycle_answered;
-        }
-        if tag == b'E' {
-            return true;
-        }
-        match self.queue.front() {
-            Some(head) if head.request.goes_on_with(self.progress, tag) => true,
-            None if !self.is_complete => true,
-            _ => self.realign(tag, settle),
-        }
-    }
-
-    /// Finds the request that a reply answers which is not the head's. A server or a pooler that swallows requests mostly swallows
-    /// all that ReadyForQuery ends together.
-    #[cold]
-    fn realign(&mut self, tag: u8, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
-        if !self.is_complete {
-            // It may be a request that was not seen, and so may be what came before since the last ReadyForQuery.
-            self.uncertain = true;
-            self.is_refuted = self.tied_up_to > 0;
-            return true;
-        }
-        let requests = || self.queue.iter().map(|expected| expected.request).take(MAX_SEARCHED).enumerate();
-        let cycle_end = requests().find(|(_, request)| request.ends_with_ready()).map_or(MAX_SEARCHED, |(end, _)| end);
-        let within = || requests().skip(1).take(cycle_end).find(|(_, request)| request.begins_with(tag));
-        let beyond = || {
-            let mut is_first = false;
-            requests().skip(cycle_end).find(|(_, request)| {
-                let was_first = std::mem::replace(&mut is_first, request.ends_with_ready());
-                was_first && request.begins_with(tag)
-            })
-        };
-        let of_shape = || {
-            let shape = self.shape.all()?;
-            requests().skip(cycle_end).find_map(|(end, request)| {
-                let first = Some(end + 1).filter(|_| request.ends_with_ready())?;
-                Some((first, self.answered_by(first, shape, tag)?))
-            })
-        };
-        let found = if self.is_cycle_answered {
-            let within = within().map(|(index, _)| (index, 0));
-            within.or_else(of_shape).or_else(|| beyond().map(|(index, _)| (index, 0)))
-        } else {
-            beyond().or_else(within).map(|(index, _)| (index, 0))
-        };
-        let is_ending = matches!(tag, b'C' | b'I' | b's');
-        let head = self.queue.front();
-        let what = match (found, head.map(|head| head.request)) {
-            (Some(_), _) => Breach::NoEnding,
-            (None, None | Some(Request::Sync)) if is_ending => Breach::TwoEndings,
-            _ => Breach::WrongReply,
-        };
-        let wanted = head.map(|head| head.request.next_replies(self.progress));
-        let (count, answered) = found.unwrap_or_default();
-        let hit = self.queue.iter().take(count.max(1)).filter_map(|expected| expected.query);
-        let queries = hit.clone().next().zip(hit.last());
-        self.misfit = Some(Misfit { what, wanted, queries });
-        self.is_astray = found.is_none();
-        self.drain(count, &mut |expected, _| settle(expected, Fate::Unknown));
-        // What was taken for replies to those before answers these.
-        self.drain(answered, settle);
-        found.is_some()
-    }
-
-    /// How many requests, from this place in the queue on, replies of these types have answered, if a further one can come next.
-    fn answered_by(&self, first: usize, shape: &[u8], next: u8) -> Option<usize> {
-        let (mut answered, mut progress) = (0, Progress::Waits);
-        for (index, tag) in shape.iter().chain([&next]).enumerate() {
-            let request = self.queue.get(first + answered)?.request;
-            if !request.goes_on_with(progress, *tag) {
-                return None;
-            }
-            if index == shape.len() {
-                break;
-            }
-            progress = match (request, tag) {
-                (Request::Query, b'C' | b'I') | (Request::FunctionCall, _) => Progress::Ended,
-                (Request::Query, _) | (Request::DescribeStatement, b't') | (Request::Execute, b'H' | b'G' | b'c') => {
-                    Progress::Begun
-                }
-                _ => {
-                    answered += 1;
-                    Progress::Waits
-                }
-            };
-        }
-        Some(answered)
-    }
-
     /// How many requests were queued, where it is not known which replies are whose: what [`Self::tie`] asks for.
     pub fn uncertain_behind(&self) -> Option<u64> {
         (self.uncertain && self.given_up.is_none()).then_some(self.requests)
@@ -709,7 +592,8 @@ impl<A: Default> Pending<A> {
         }
         self.drain(index, settle);
         (self.uncertain, self.replies_lost) = (false, false);
-        (self.progress, self.is_cycle_answered, self.shape) = (Progress::Waits, false, Shape::default());
+        (self.progress, self.is_cycle_answered) = (Progress::Waits, false);
+        self.shape.clear();
         self.tied_up_to = self.requests;
         Some(tie.bytes)
     }
@@ -726,9 +610,18 @@ impl<A: Default> Pending<A> {
 
     /// Takes a backend message, by its tag, for which the queue is [aligned](Self::align). What it settles is given to `settle`.
     #[inline(always)]
-    pub fn reply(&mut self, tag: u8, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
+    pub fn reply(
+        &mut self,
+        tag: u8,
+        kind: Answers,
+        at: Timestamp,
+        settle: &mut impl FnMut(Expected<A>, Fate),
+    ) -> Attribution {
         if tag == b'Z' {
             return self.ready(at, settle);
+        }
+        if tag == b'E' {
+            self.failed = self.failed.or(Some(self.head().and_then(|head| head.query).unwrap_or_default()));
         }
         let Some(head) = self.queue.front() else { return Attribution::default() };
         let attribution = if self.uncertain {
@@ -745,7 +638,7 @@ impl<A: Default> Pending<A> {
         self.copies_in += usize::from(tag == b'G');
         self.is_cycle_answered |= is_answer(tag) || tag == b'E';
         if !matches!(tag, b'D' | b'd' | b'N' | b'S' | b'A') {
-            self.shape.push(tag);
+            self.shape.push(tag, kind);
         }
         if self.copies_in > 0 && matches!(tag, b'C' | b'E') {
             self.copy_in_ends(tag);
@@ -778,7 +671,7 @@ impl<A: Default> Pending<A> {
     /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
     fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
         self.copying_in = false;
-        self.is_astray = false;
+        (self.is_astray, self.failed) = (false, None);
         if let Some(given_up) = self.given_up {
             self.given_up = given_up.checked_sub(1).filter(|left| *left > 0);
             self.uncertain = self.given_up.is_some();
@@ -806,7 +699,8 @@ impl<A: Default> Pending<A> {
             // Those that were left have no answer that could be seen.
             self.drain(index, &mut |expected, _| settle(expected, Fate::Unknown));
             self.drain(1, &mut |expected, fate| settle(expected, if was_answered { fate } else { Fate::Unknown }));
-            (self.is_cycle_answered, self.shape) = (false, Shape::default());
+            self.is_cycle_answered = false;
+            self.shape.clear();
             // What did not fit may have been of a request that was not seen.
             self.uncertain |= !was_answered && !self.is_complete;
         }
@@ -815,18 +709,6 @@ impl<A: Default> Pending<A> {
             (self.uncertain, self.replies_lost) = (false, false);
         }
         attribution
-    }
-
-    /// A ReadyForQuery that came before what it ends, at this place in the queue, was answered; or that ends nothing.
-    #[cold]
-    fn early_ready(&self, ended: Option<usize>) -> Misfit {
-        let head = self.queue.front();
-        let hit = self.queue.iter().take(ended.map_or(1, |index| index + 1)).filter_map(|expected| expected.query);
-        Misfit {
-            what: if ended.is_some() { Breach::NoEnding } else { Breach::UnsolicitedReady },
-            wanted: head.map(|head| head.request.next_replies(self.progress)),
-            queries: hit.clone().next().zip(hit.last()),
-        }
     }
 
     fn copy_in_begins(&mut self) {

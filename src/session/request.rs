@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answers::Answers;
 use super::budget::Share;
 use super::effects;
 use super::execution::{Execution, Protocol};
@@ -84,6 +85,12 @@ impl Taken<'_> {
         }
     }
 
+    fn is_answered_by(&mut self, answers: Answers) {
+        if matches!(self.place, Place::Waits(_)) {
+            self.pending.is_answered_by(answers);
+        }
+    }
+
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
         let is_next = self.pending.waits_alone(self.place);
         let statement = self.statements.parse(self.kept, parse, is_cut, is_next);
@@ -116,6 +123,7 @@ impl Taken<'_> {
         if let Some(execution) = &mut self.execution {
             execution.statement.get_or_insert_with(|| Arc::clone(&statement));
         }
+        self.is_answered_by(statement.answers());
         self.is_about(About::Statement(statement));
     }
 
@@ -123,6 +131,7 @@ impl Taken<'_> {
         let portal = self.statements.portals.get(&target.name.kept()).cloned();
         self.meaning.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
+            self.is_answered_by(portal.answers());
             self.is_about(About::Portal(portal));
         }
     }
@@ -136,6 +145,7 @@ impl Taken<'_> {
             execution.portal = portal.clone().get();
         }
         if let Known::As(portal) = portal {
+            self.is_answered_by(portal.answers());
             self.is_about(About::Portal(portal));
         }
     }
@@ -168,6 +178,9 @@ impl Taken<'_> {
             if let Some(sql) = sql {
                 execution.keep_sql(sql, is_cut, self.statements.budget());
             }
+        }
+        if let Some(sql) = sql.filter(|_| !is_cut) {
+            self.is_answered_by(Answers::to(sql.0));
         }
         if let Some(sql) = sql.filter(|sql| !is_cut && effects::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())

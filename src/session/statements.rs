@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::answers::Answers;
 use super::budget::{Budget, Share};
 use super::names::{Known, Names};
 use super::pool::Pool;
@@ -45,6 +46,8 @@ pub struct Statement {
     same: Option<Arc<Statement>>,
     has_secrets: bool,
     secret_parameters: Parameters,
+    /// What its SQL can be answered by.
+    answers: Answers,
     /// Its Parse was found behind a boundary that is a guess.
     is_guessed: bool,
     share: Option<Share>,
@@ -64,6 +67,11 @@ impl Statement {
     /// Its name; empty for the unnamed one.
     pub fn name(&self) -> Text<'_> {
         self.name.get()
+    }
+
+    /// What its SQL can be answered by, as far as that is known.
+    pub const fn answers(&self) -> Answers {
+        self.answers
     }
 
     /// Whether its Parse was found behind a boundary that was a guess.
@@ -143,6 +151,11 @@ impl Portal {
     /// The statement that it was made of, where it is known.
     pub fn statement(&self) -> Option<&Arc<Statement>> {
         self.statement.as_ref()
+    }
+
+    /// What its SQL can be answered by, as far as that is known.
+    pub fn answers(&self) -> Answers {
+        self.statement.as_ref().map_or(Answers::ANY, |statement| statement.answers())
     }
 
     /// Whether its statement was prepared before the capture began, or is not known for another reason of the kind.
@@ -267,6 +280,9 @@ impl Statements {
         let before = if is_next { self.prepared.get(&name).get().cloned() } else { None };
         let same = before.and_then(|before| Statement::described(before, text, parse, self.age));
         let (has_secrets, secret_parameters) = secrets(parse.query.text, is_cut);
+        let answers = if is_cut { Answers::ANY } else { Answers::to(parse.query.text.0) };
+        // SQL can give a name to another statement, unseen.
+        let answers = if name.is_empty() { answers } else { answers.of_name() };
         let is_guessed = self.is_guessed;
         kept.statements.fill(|statement| {
             statement.name.set(name.get());
@@ -277,6 +293,7 @@ impl Statements {
             statement.described_in.take();
             statement.same = same;
             (statement.has_secrets, statement.secret_parameters) = (has_secrets, secret_parameters);
+            statement.answers = answers;
             statement.declared.clear();
             if share.is_some() {
                 statement.declared.keep(&parse.parameter_types);
@@ -402,8 +419,13 @@ impl Statements {
         Some(row)
     }
 
-    /// Takes the columns of a statement's rows.
+    /// Takes the columns of a statement's rows. Where they are not what they were, its name stands for another by now, and
+    /// others may, too.
     pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
+        if statement.row.get().is_some_and(|row| !row.shape.is(description)) {
+            self.prepared.forget();
+            return;
+        }
         statement.described_in.get_or_init(|| self.age);
         if statement.row.get().is_none()
             && let Some(row) = self.describe_rows(description)

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::answers::Answers;
 use super::dialogue::Dialogue;
 use super::effects;
 use super::execution::{Execution, Outcome, Protocol, SMALL};
@@ -31,6 +32,8 @@ pub(super) struct Exchange {
     execution: Option<Box<Execution>>,
     /// The portal, where the execution does not have it.
     portal: Option<Arc<Portal>>,
+    /// What its SQL can be answered by.
+    answers: Answers,
     /// Whether the columns of its rows are those that were described last.
     is_of_last_row: bool,
 }
@@ -132,7 +135,8 @@ impl Dialogue {
         self.statements.guess(seen.is_guessed);
         let mut portal = Some(self.statements.bind(&mut shared.kept, bind, shared.wants_queries));
         let requests = if is_described { DESCRIBE_AND_EXECUTE } else { EXECUTE };
-        self.begin(requests, Protocol::Extended, seen, shared, meaning, |execution, _| {
+        let answers = portal.as_ref().map_or(Answers::ANY, |portal| portal.answers());
+        self.begin((requests, answers), Protocol::Extended, seen, shared, meaning, |execution, _| {
             execution.is_midstream = portal.as_ref().is_some_and(|portal| portal.is_statement_unknown());
             execution.portal = portal.take();
         });
@@ -155,7 +159,7 @@ impl Dialogue {
         if !self.is_idle() || effects::is_needed(sql.0) || secret::may_have(sql.0) {
             return false;
         }
-        self.begin(QUERY, Protocol::Simple, seen, shared, meaning, |execution, dialogue| {
+        self.begin((QUERY, Answers::to(sql.0)), Protocol::Simple, seen, shared, meaning, |execution, dialogue| {
             execution.keep_sql(sql, false, dialogue.statements.budget());
         });
         true
@@ -163,7 +167,7 @@ impl Dialogue {
 
     fn begin(
         &mut self,
-        requests: &'static [Request],
+        (requests, answers): (&'static [Request], Answers),
         protocol: Protocol,
         seen: &Seen<'_, '_>,
         shared: &mut Shared,
@@ -181,7 +185,7 @@ impl Dialogue {
         self.queries += 1;
         meaning.query = Some(numbers.0);
         self.exchange =
-            Some(Exchange { requests, at: seen.at, numbers, execution, portal: None, is_of_last_row: false });
+            Some(Exchange { requests, at: seen.at, numbers, execution, portal: None, answers, is_of_last_row: false });
     }
 
     /// What requests are about that were taken at once.
@@ -199,7 +203,7 @@ impl Dialogue {
     /// Whether any number of messages with this tag only go on with the request that is being answered.
     #[inline(always)]
     pub(super) fn goes_on_with_data(&self, tag: u8) -> bool {
-        self.exchange.is_none() && self.pending.stays_with(tag)
+        self.exchange.is_none() && self.pending.stays_with(tag, Answers::of_reply(tag, None))
     }
 
     /// Has requests wait one by one that were taken at once: something else comes than all of their replies.
@@ -213,18 +217,25 @@ impl Dialogue {
     #[cold]
     fn part_exchange(&mut self, exchange: Exchange) {
         let portal = exchange.portal().cloned();
-        let Exchange { requests, at, numbers, execution, .. } = exchange;
+        let Exchange { requests, at, numbers, execution, answers, .. } = exchange;
         self.pending.put(requests, numbers, at, |request| match (request, &portal) {
-            (Request::Bind | Request::DescribePortal | Request::Execute, Some(portal)) => {
-                About::Portal(Arc::clone(portal))
-            }
-            _ => About::Nothing,
+            (Request::Bind, Some(portal)) => (About::Portal(Arc::clone(portal)), Answers::ANY),
+            (Request::DescribePortal | Request::Execute, Some(portal)) => (About::Portal(Arc::clone(portal)), answers),
+            (Request::Query, _) => (About::Nothing, answers),
+            _ => (About::Nothing, Answers::ANY),
         });
         if requests == QUERY {
             self.statements.prepared.send(b"", numbers.1, None);
         }
         self.statements.portals.send(b"", numbers.1, portal);
         self.executions.go_on(execution);
+    }
+
+    /// Whether what [waits](Self::waits) can be answered so: with columns of rows, without, or with neither; with rows; and with this
+    /// command tag.
+    #[inline]
+    pub fn is_answered_by(&self, row: Option<bool>, has_rows: bool, tag: &[u8]) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.answers.allow_all(row, has_rows, tag))
     }
 
     /// What waits for its replies, where nothing else does.

@@ -38,6 +38,8 @@ pub struct Assembler {
     fin: Option<u64>,
     /// Where its sender was when it reset the connection.
     reset_at: u64,
+    /// What was known to have been sent when a RST was taken; nothing where none was.
+    sent_at_reset: Option<u64>,
     /// Whether a segment of this direction was seen, and not only an acknowledgment of one.
     seen: bool,
     /// Whether the first byte that could be seen is the first that was sent.
@@ -257,6 +259,7 @@ impl Assembler {
             acked_one: false,
             fin: None,
             reset_at: 0,
+            sent_at_reset: None,
             seen: false,
             from_start,
             recent: Recent { ring: Box::default(), from: 0 },
@@ -359,7 +362,26 @@ impl Assembler {
     pub(super) fn reset_at(&mut self, seq: u32) -> bool {
         let offset = self.next.offset_of(seq).filter(|offset| *offset >= self.acked && self.span().is_near(seq));
         self.reset_at = offset.unwrap_or(self.reset_at);
+        if offset.is_some() {
+            let sent = self.next.offset.max(self.early.back().map_or(0, Early::end)).max(self.reset_at);
+            self.sent_at_reset = Some(self.sent_at_reset.map_or(sent, |before| before.max(sent)));
+        }
         offset.is_some()
+    }
+
+    /// Whether bytes were acknowledged that were sent behind a RST: neither its sender nor the other side knows of that.
+    pub(super) fn outlives_reset(&self) -> bool {
+        self.sent_at_reset.is_some_and(|sent| self.acked > sent && self.next.offset > sent)
+    }
+
+    /// Whether everything up to the FIN, or the RST, was delivered.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.is_finished() || self.sent_at_reset == Some(self.next.offset)
+    }
+
+    /// A RST was not heeded.
+    pub(super) const fn forget_reset(&mut self) {
+        (self.reset_at, self.sent_at_reset) = (0, None);
     }
 
     /// Where in the space of sequence numbers it is.

@@ -389,6 +389,11 @@ impl Conversation {
         Numbers(PerDirection::new(|direction| self.sides.get(direction).as_ref().map(Assembler::span)))
     }
 
+    /// Whether all that a direction's sender has sent before its FIN or RST was delivered.
+    pub fn has_sent_all(&self, direction: Direction) -> bool {
+        self.sides.get(direction).as_ref().is_some_and(Assembler::has_sent_all)
+    }
+
     /// Whether both directions were delivered up to their FIN.
     pub fn is_finished(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))
@@ -405,8 +410,14 @@ impl Conversation {
     }
 
     /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
-    pub const fn forget_reset(&mut self) {
+    pub fn forget_reset(&mut self) {
         self.reset = false;
+        self.sides.frontend.iter_mut().chain(&mut self.sides.backend).for_each(Assembler::forget_reset);
+    }
+
+    /// Whether both sides go on behind a RST: one sends, and the other receives it.
+    pub fn outlives_reset(&self) -> bool {
+        self.reset && self.sides.frontend.iter().chain(&self.sides.backend).any(Assembler::outlives_reset)
     }
 
     /// How many bytes are held, with what holding them costs.
@@ -453,6 +464,12 @@ impl Numbers {
     pub fn fit(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let is_near = |direction, seq| self.0.get(direction).as_ref().is_none_or(|span: &Span| span.is_near(seq));
         is_near(direction, segment.seq) && segment.ack.is_none_or(|ack| is_near(direction.opposite(), ack))
+    }
+
+    /// Whether neither number of a segment is near those of this connection.
+    pub fn are_far(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let is_far = |direction, seq| self.0.get(direction).as_ref().is_some_and(|span: &Span| !span.is_near(seq));
+        is_far(direction, segment.seq) && segment.ack.is_some_and(|ack| is_far(direction.opposite(), ack))
     }
 
     /// How many bytes a segment brings that lie behind all that was delivered.

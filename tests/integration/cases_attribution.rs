@@ -13,12 +13,12 @@ fn lines(name: &str) -> Vec<Value> {
     captures::dissect_packets(&packets, captures::everything()).values()
 }
 
-fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
 /// Some fields of lines.
-fn fields<'a>(lines: impl IntoIterator<Item = &'a Value>, names: &[&str]) -> Vec<Value> {
+pub(crate) fn fields<'a>(lines: impl IntoIterator<Item = &'a Value>, names: &[&str]) -> Vec<Value> {
     lines.into_iter().map(|line| names.iter().map(|name| line[*name].clone()).collect()).collect()
 }
 
@@ -120,6 +120,19 @@ fn a_type_is_of_the_statement_that_was_described() {
 }
 
 #[test]
+fn a_name_that_a_do_may_have_given_to_another_statement_is_not_known() {
+    let lines = lines("cases/do-prepare.pcap");
+    let queries = fields(of(&lines, "query"), &["sql", "outcome", "flags"]);
+    assert_eq!(queries[0], json!(["select 1::int4 as a", "ok", null]));
+    assert_eq!(queries[2], json!([null, "ok", ["midstream"]]));
+    let rows = lines.iter().filter(|line| line["type"] == "DataRow");
+    assert_eq!(
+        rows.map(|line| line["body"]["values"].clone()).collect::<Vec<_>>(),
+        [json!([1]), json!(["\\x40200000"])]
+    );
+}
+
+#[test]
 fn copy_data_behind_the_servers_error_is_dropped() {
     let lines = lines("cases/copyerr.pcap");
     let copied = lines.iter().filter(|line| ["CopyData", "CopyDone"].contains(&line["type"].as_str().unwrap_or("")));
@@ -129,8 +142,8 @@ fn copy_data_behind_the_servers_error_is_dropped() {
 }
 
 /// What two sides send in turn, from the handshake on.
-struct Dialogue {
-    packets: Vec<OwnedPacket>,
+pub(crate) struct Dialogue {
+    pub(crate) packets: Vec<OwnedPacket>,
     next: [u32; 2],
 }
 
@@ -141,21 +154,35 @@ impl Dialogue {
         Self { packets: vec![syn.at(0), answer.at(10)], next: [100, 1_000] }
     }
 
-    fn started() -> Self {
+    pub(crate) fn started() -> Self {
         let mut dialogue = Self::new();
         dialogue.send(From::Client, &startup());
         dialogue.send(From::Server, &STARTED.concat());
         dialogue
     }
 
-    fn send(&mut self, from: From, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, from: From, bytes: &[u8]) {
         let at = 100 * self.packets.len() as u64;
         let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
         self.packets.push(Tcp::new(from, seq, ack, bytes).at(at));
         self.next[from.index()] = seq.wrapping_add(bytes.len() as u32);
     }
 
-    fn lines(&self) -> Vec<Value> {
+    /// A RST, so far behind what its sender has sent.
+    pub(crate) fn reset(&mut self, from: From, offset: u32) {
+        let at = 100 * self.packets.len() as u64;
+        let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
+        self.packets.push(Tcp::new(from, seq.wrapping_add(offset), ack, b"").rst().at(at));
+    }
+
+    /// A FIN.
+    pub(crate) fn finish(&mut self, from: From) {
+        let at = 100 * self.packets.len() as u64;
+        let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
+        self.packets.push(Tcp::new(from, seq, ack, b"").fin().at(at));
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Value> {
         captures::dissect_packets(&self.packets, captures::everything()).values()
     }
 }

@@ -178,7 +178,7 @@ fn an_error_may_come_before_the_client_has_said_anything() {
 }
 
 #[test]
-fn an_error_whose_end_is_lost_is_given_as_far_as_it_goes() {
+fn an_error_that_its_server_does_not_end_is_given_as_far_as_it_goes() {
     let talk = vec![(C, startup()), (S, b"Ecould not fork new proc".to_vec())];
     let output = whole(&talk);
     let error = &output.messages()[1];
@@ -186,7 +186,7 @@ fn an_error_whose_end_is_lost_is_given_as_far_as_it_goes() {
         (&error["body"]["message"], &error["flags"]),
         (&json!("could not fork new proc"), &json!(["truncated"]))
     );
-    assert_eq!(said(&output).last().unwrap(), "missing");
+    assert_eq!(said(&output).last().unwrap(), "malformed");
 }
 
 #[test]
@@ -579,6 +579,32 @@ fn what_is_not_postgresql_gives_no_message_wherever_it_is_cut() {
     for (name, talk) in foreign() {
         for sizes in [&[usize::MAX][..], &[1], &[2], &[3, 1], &[5], &[1, 100], &[7]] {
             assert_foreign(name, &packets(&talk, sizes));
+        }
+    }
+}
+
+#[test]
+fn a_request_for_encryption_does_not_make_postgresql_of_what_follows() {
+    let request = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    let http = (S, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
+    for behind in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"\xff\xff\xff\xff", b"Q\0\0\0\x0dSELECT 1\0"] {
+        assert_foreign("together", &packets(&vec![(C, [&request[..], behind].concat()), http.clone()], &[]));
+        // Where it comes alone, it is believed until the next bytes come.
+        for talk in [
+            vec![(C, request.to_vec()), (C, behind.to_vec()), http.clone()],
+            vec![(C, request.to_vec()), http.clone(), (C, behind.to_vec())],
+            vec![(C, request.to_vec()), (S, b"N".to_vec()), (C, behind.to_vec()), http.clone()],
+        ] {
+            let answered = talk.contains(&(S, b"N".to_vec()));
+            for told in by_ports(&packets(&talk, &[])) {
+                if told.lines.is_empty() {
+                    continue;
+                }
+                let messages: Vec<_> = told.values().into_iter().filter(|line| line["event"] == "message").collect();
+                let types: Vec<_> = messages.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
+                let expected: &[&str] = if answered { &["SSLRequest", "SSLResponse"] } else { &["SSLRequest"] };
+                assert_eq!(types, expected);
+            }
         }
     }
 }

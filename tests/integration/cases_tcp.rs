@@ -11,9 +11,10 @@ use pgdissect::record::Record;
 use pgdissect::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::captures::{self, Bench, OwnedPacket};
+use crate::cases_attribution::Dialogue;
 use crate::wire::{From, Tcp, message, startup};
 
 const C: From = From::Client;
@@ -361,7 +362,7 @@ enum Ending {
 fn connection(port: u16, steps: &[(u8, u32)], ending: Ending, lost: &[bool]) -> Vec<(u64, Tcp)> {
     let (mut segments, mut client, mut server) = opened(port, 1_000 + u32::from(port), 5_000);
     let query = message(b'Q', b"SELECT 1\0");
-    let replies = [message(b'C', b"BEGIN\0"), message(b'Z', b"T")].concat();
+    let replies = [message(b'C', b"SELECT 0\0"), message(b'Z', b"T")].concat();
     for _ in 0..steps.len() {
         segments.push(Tcp::new(C, client, server, &query).port(port));
         client += u32::try_from(query.len()).unwrap();
@@ -536,5 +537,123 @@ proptest! {
         let ts = packets[at.saturating_sub(1)].ts;
         with_it.insert(at, OwnedPacket { ts, ..forged.unwrap() });
         prop_assert_eq!(messages_and_requests(&with_it), messages_and_requests(&packets), "{} at {}", name, at);
+    }
+}
+
+#[test]
+fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
+    let request = |number: usize| message(b'Q', format!("SELECT {number}\0").as_bytes());
+    let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+    for from in [From::Client, From::Server] {
+        for offset in [0, 1, 30, 100] {
+            for has_end in [false, true] {
+                let mut dialogue = Dialogue::started();
+                for number in 0..20 {
+                    if number == 3 {
+                        dialogue.reset(from, offset);
+                    }
+                    dialogue.send(From::Client, &request(number));
+                    dialogue.send(From::Server, &reply);
+                }
+                if has_end {
+                    dialogue.reset(from, 0);
+                }
+                let lines = dialogue.lines();
+                let queries = lines.iter().filter(|line| line["event"] == "query" && line["outcome"] == "ok");
+                assert_eq!(queries.count(), 20, "{from:?} {offset}");
+                let ended: Vec<_> = lines.iter().filter(|line| line["state"] == "ended").collect();
+                let (end, packet) = if has_end { ("reset", 46) } else { ("capture_end", 45) };
+                assert_eq!((ended.len(), &ended[0]["end"]), (1, &json!(end)), "{from:?} {offset}");
+                assert_eq!(ended[0]["packet"], packet);
+                assert!(lines.iter().all(|line| line["event"] != "loss"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_sender_leaves_unsaid_at_its_end_is_not_lost() {
+    let half = &message(b'Q', b"SELECT 'never said to its end'\0")[..12];
+    let header = &message(b'Q', b"SELECT 1\0")[..3];
+    for (rest, skipped) in [(half, json!(null)), (header, json!(3))] {
+        for is_reset in [false, true] {
+            let mut dialogue = Dialogue::started();
+            dialogue.send(From::Client, rest);
+            if is_reset {
+                dialogue.reset(From::Client, 0)
+            } else {
+                dialogue.finish(From::Client)
+            }
+            let lines = dialogue.lines();
+            let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+            assert_eq!(losses.len(), 1);
+            assert_eq!((&losses[0]["reason"], &losses[0]["bytes"]), (&json!("malformed"), &json!(null)));
+            assert_eq!(losses[0]["skipped"], skipped);
+            let ended = lines.iter().find(|line| line["state"] == "ended").unwrap();
+            assert_eq!(ended["lost_bytes"], if skipped.is_null() { json!(0) } else { skipped.clone() });
+        }
+    }
+    // Without its end, what is missing may only not have been captured.
+    let mut dialogue = Dialogue::started();
+    dialogue.send(From::Client, half);
+    let lines = dialogue.lines();
+    let loss = lines.iter().find(|line| line["event"] == "loss").unwrap();
+    assert_eq!((&loss["reason"], &loss["bytes"]), (&json!("missing"), &json!(24)));
+}
+
+/// What a client and its server say in a connection of its own numbers: the startup, and some requests.
+fn talk(packets: &mut Vec<OwnedPacket>, user: &str, [mut seq, mut ack]: [u32; 2], is_answered: bool) {
+    let parameters = format!("user\0{user}\0\0");
+    let startup = [&(8 + parameters.len() as u32).to_be_bytes()[..], &[0, 3, 0, 0], parameters.as_bytes()].concat();
+    let started = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+    let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+    let query = message(b'Q', b"SELECT 1\0");
+    for (sent, answer) in [(&startup, &started), (&query, &reply), (&query, &reply), (&query, &reply)] {
+        let mut at = 1_000 * packets.len() as u64;
+        packets.push(Tcp::new(From::Client, seq, ack, sent).at(at));
+        if !is_answered {
+            return;
+        }
+        seq = seq.wrapping_add(sent.len() as u32);
+        at += 1_000;
+        packets.push(Tcp::new(From::Server, ack, seq, answer).at(at));
+        ack = ack.wrapping_add(answer.len() as u32);
+    }
+}
+
+#[test]
+fn a_startup_that_is_answered_with_other_numbers_begins_another_connection() {
+    let far = [777_777_777, 888_888_888];
+    for numbers in [far, [3_000_000_000, 4_000_000_000], [4_000_000_000, 3_000_000_000]] {
+        let mut packets = Vec::new();
+        talk(&mut packets, "alice", [1_000, 5_000], true);
+        talk(&mut packets, "mallory", numbers, true);
+        let lines = captures::dissect_packets(&packets, captures::everything()).values();
+        let of_users = |event: &str, key: &str| -> Vec<_> {
+            let lines = lines.iter().filter(|line| line["event"] == event && line["state"] != "ready");
+            lines.map(|line| json!([line["conn"], line["user"], line[key]])).collect()
+        };
+        let [alice, mallory] = [json!([1, "alice", "ok"]), json!([2, "mallory", "ok"])];
+        let [three, other] = [alice, mallory].map(|query| vec![query; 3]);
+        assert_eq!(of_users("query", "outcome"), [three, other].concat());
+        assert_eq!(of_users("session", "end"), [json!([1, "alice", "replaced"]), json!([2, "mallory", "capture_end"])]);
+        assert_eq!(of_users("loss", "reason"), [json!(null); 0]);
+    }
+}
+
+#[test]
+fn a_startup_that_nobody_answers_begins_no_other_connection() {
+    let mut packets = Vec::new();
+    talk(&mut packets, "alice", [1_000, 5_000], true);
+    let first = packets.clone();
+    for at in 3..first.len() {
+        let mut packets = first[..at].to_vec();
+        talk(&mut packets, "mallory", [777_777_777, 888_888_888], false);
+        packets.extend_from_slice(&first[at..]);
+        let lines = captures::dissect_packets(&packets, captures::everything()).values();
+        let queries = lines.iter().filter(|line| line["event"] == "query" && line["outcome"] == "ok");
+        assert_eq!(queries.filter(|line| line["user"] == "alice").count(), 3);
+        let losses: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").collect();
+        assert_eq!((losses.len(), &losses[0]["reason"]), (1, &json!("out_of_window")));
     }
 }

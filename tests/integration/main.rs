@@ -11,6 +11,7 @@ mod cases_foreign;
 mod cases_resync;
 mod cases_secrets;
 mod cases_tcp;
+mod cases_violation;
 mod cli;
 mod command;
 mod contract;

@@ -30,7 +30,7 @@ impl Exchange {
         let mut numbers = Vec::new();
         for tag in tags {
             self.now += 1;
-            numbers.push(self.pending.reply(*tag, at(self.now), &mut |_, _| {}).query);
+            numbers.push(self.pending.reply(*tag, Answers::ANY, at(self.now), &mut |_, _| {}).query);
         }
         numbers
     }
@@ -65,7 +65,7 @@ fn requests_that_come_together_are_as_if_they_came_one_by_one() {
             let numbers = together.pending.together(&steps);
             together.now = one_by_one.now;
             if are_parted {
-                together.pending.put(&steps, numbers, at(together.now), |_| ());
+                together.pending.put(&steps, numbers, at(together.now), |_| ((), Answers::ANY));
                 assert!(!together.pending.is_idle());
                 assert_eq!(together.replies(tags), one_by_one.replies(tags));
             } else {
@@ -144,9 +144,13 @@ fn replies_are_timed_from_their_own_request() {
     let mut exchange = Exchange::new();
     exchange.send(&[R::Parse, R::Bind]);
     exchange.now = 100;
-    assert_eq!(exchange.pending.reply(b'1', at(100), &mut |_, _| {}).elapsed_us, Some(99));
-    assert_eq!(exchange.pending.reply(b'2', at(100), &mut |_, _| {}).elapsed_us, Some(98));
-    assert_eq!(exchange.pending.reply(b'N', at(100), &mut |_, _| {}).elapsed_us, None, "a notice answers nothing");
+    assert_eq!(exchange.pending.reply(b'1', Answers::ANY, at(100), &mut |_, _| {}).elapsed_us, Some(99));
+    assert_eq!(exchange.pending.reply(b'2', Answers::ANY, at(100), &mut |_, _| {}).elapsed_us, Some(98));
+    assert_eq!(
+        exchange.pending.reply(b'N', Answers::ANY, at(100), &mut |_, _| {}).elapsed_us,
+        None,
+        "a notice answers nothing"
+    );
 }
 
 #[test]
