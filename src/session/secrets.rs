@@ -13,6 +13,7 @@ use memchr::memmem;
 
 use crate::encoding::Encoding;
 use crate::pg::error::{self, Quotes};
+use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
 use crate::sql::literal;
 use crate::sql::names::is_secret_name;
@@ -72,6 +73,37 @@ impl Secrets {
         self.is_current = true;
         self.know(value, false);
         self.know_parts(value);
+    }
+
+    /// Takes the secrets of a StartupMessage.
+    pub(super) fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
+        self.is_uncertain |= startup.parameters.secrets(|value| {
+            self.is_current = true;
+            self.know(value, false);
+            self.know_parts(value);
+            if let Some(decoded) = percent_decoded(value) {
+                self.know(&decoded, false);
+            }
+        });
+    }
+
+    /// Takes what a client sends to show who it is, by another mechanism than SCRAM: `auth=Bearer …` between other fields in
+    /// OAUTHBEARER; in PLAIN the password behind the names.
+    pub(super) fn learn_response(&mut self, data: &[u8], is_cut: bool) {
+        self.is_uncertain |= is_cut;
+        let mut last: &[u8] = b"";
+        for field in data.split(|b| matches!(b, 0 | 1)).filter(|field| !field.is_empty()) {
+            last = field;
+            if let Some(credentials) = field.strip_prefix(b"auth=") {
+                let token = credentials.split(|b| *b == b' ').rfind(|word| !word.is_empty());
+                self.learn_value(token.unwrap_or_default());
+                last = b"";
+            }
+        }
+        let is_other_field = last.get(..5).is_some_and(|name| matches!(name, b"host=" | b"port="));
+        if !is_other_field && data.len() > 1 {
+            self.learn_value(last);
+        }
     }
 
     fn learn_raw(&mut self, raw: &[u8], is_rest: bool) {
@@ -176,6 +208,14 @@ impl Secrets {
             rest = behind.get(1..).unwrap_or_default();
         }
         is_masked.then_some(masked)
+    }
+
+    /// The body of a ParameterStatus or a NotificationResponse without the secrets that its last string repeats, where it does.
+    pub(super) fn mask_last(&self, body: &[u8], encoding: Encoding, is_cut: bool) -> Option<Vec<u8>> {
+        let (strings, end) = body.split_at_checked(body.len() - usize::from(body.last() == Some(&0)))?;
+        let (before, text) = strings.split_at_checked(memchr::memrchr(0, strings)? + 1)?;
+        let masked = self.mask(text, encoding, is_cut && end.is_empty());
+        (*masked != *text).then(|| [before, &masked, end].concat())
     }
 
     /// The body of a DataRow with `***` for the values that repeat a secret, where some do.

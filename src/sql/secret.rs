@@ -32,7 +32,8 @@ mod strings;
 use constant::Extent;
 use hints::{Hint, HintKind, LONGEST_NAME, hints};
 use role::{FormatPlaces, RoleStatement};
-use setting::begins_statement;
+pub use setting::NamedByParameter;
+use setting::{begins_statement, named_by_parameters};
 use strings::{Strings, lexes};
 
 /// What stands in place of a secret.
@@ -112,9 +113,35 @@ impl Parameters {
         self.0 == 0
     }
 
+    /// Those, and others.
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     fn add(&mut self, token: &Token<'_>) {
         let number = token.text.get(1..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
         self.0 |= number.and_then(|number| 1_i64.checked_shl(number.checked_sub(1)?.min(63))).unwrap_or_default();
+    }
+}
+
+/// What of a statement is a secret, or may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatementSecrets {
+    /// Whether its SQL has, or may have, one.
+    pub are_in_sql: bool,
+    /// The parameters whose values are.
+    pub parameters: Parameters,
+    /// The settings that may be, for their names are values of parameters.
+    pub settings: Vec<NamedByParameter>,
+}
+
+impl StatementSecrets {
+    /// Those of a text; nothing where there are none.
+    pub fn of(sql: &[u8]) -> Option<Box<Self>> {
+        let are_in_sql = may_have(sql);
+        let mut parameters = if are_in_sql { find(sql).parameters } else { Parameters::default() };
+        let settings = named_by_parameters(sql, &mut parameters);
+        (are_in_sql || !settings.is_empty()).then(|| Self { are_in_sql, parameters, settings }.into())
     }
 }
 

@@ -2,9 +2,79 @@
 
 use std::ops::Range;
 
-use super::Around;
 use super::hints::{Hint, LONGEST_NAME};
-use crate::sql::lexer::is_word;
+use super::{Around, Parameters};
+use crate::sql::lexer::{Kind, Lexer, is_word};
+
+/// The function that sets a setting.
+const FUNCTION: &[u8] = b"set_config";
+
+/// A setting whose name is the value of a parameter: `set_config($1, $2, false)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedByParameter {
+    /// Which parameter has the name, from 0.
+    pub name: u16,
+    /// The parameters that are put into its value.
+    pub value: Parameters,
+}
+
+/// The settings of a statement whose names are values of parameters, and that are set to values of others. Where they are too
+/// many, those others are secrets.
+pub(super) fn named_by_parameters(sql: &[u8], secrets: &mut Parameters) -> Vec<NamedByParameter> {
+    /// The arguments of a call are no longer than this.
+    const LONGEST_CALL: usize = 1_024;
+    const MOST: usize = 64;
+    let mut settings = Vec::new();
+    if memchr::memchr(b'$', sql).is_none() {
+        return settings;
+    }
+    for at in memchr::memchr_iter(b'_', sql) {
+        let Some(start) = at.checked_sub(3) else { continue };
+        let end = start + FUNCTION.len();
+        if sql.get(start..end).is_some_and(|name| name.eq_ignore_ascii_case(FUNCTION)) {
+            let call = sql.get(end..).unwrap_or_default();
+            let call = call.strip_prefix(b"\"").unwrap_or(call);
+            match named_by_parameter(call.get(..LONGEST_CALL).unwrap_or(call)) {
+                Some(setting) if settings.len() < MOST => settings.push(setting),
+                Some(setting) => *secrets = secrets.with(setting.value),
+                None => {}
+            }
+        }
+    }
+    settings
+}
+
+fn named_by_parameter(call: &[u8]) -> Option<NamedByParameter> {
+    let mut tokens = Lexer::new(call).filter(|token| !token.is_blank());
+    tokens.next().filter(|token| token.is("("))?;
+    let (mut depth, mut argument) = (0_usize, 0_usize);
+    let mut name = None;
+    let mut value = Parameters::default();
+    for token in tokens {
+        if token.is("(") || token.is("[") {
+            depth += 1;
+        } else if token.is(")") || token.is("]") {
+            let Some(less) = depth.checked_sub(1) else { break };
+            depth = less;
+        } else if depth == 0 && token.is(",") {
+            argument += 1;
+        } else if depth == 0 && token.is_word("setting_name") {
+            argument = 0;
+        } else if depth == 0 && token.is_word("new_value") {
+            argument = 1;
+        } else if depth == 0 && token.is_word("is_local") {
+            argument = 2;
+        } else if token.kind == Kind::Parameter {
+            match argument {
+                0 if name.is_none() => name = token.text.get(1..).and_then(|digits| std::str::from_utf8(digits).ok()),
+                1 => value.add(&token),
+                _ => {}
+            }
+        }
+    }
+    let name = name?.parse::<u16>().ok()?.checked_sub(1)?;
+    (!value.is_empty()).then_some(NamedByParameter { name, value })
+}
 
 impl<'a> Around<'a> {
     /// The name of a setting that a word is in: `app.api_token`, in quotes or not.
@@ -24,7 +94,6 @@ impl<'a> Around<'a> {
     }
 
     pub(super) fn is_argument_of_set_config(&self, start: usize) -> bool {
-        const FUNCTION: &[u8] = b"set_config";
         let before = self.sql.get(..start).unwrap_or_default();
         let before = before.get(before.len().saturating_sub(2 * LONGEST_NAME)..).unwrap_or_default();
         let quotes = before.iter().rev().take_while(|b| matches!(**b, b'\'' | b'\\' | b'E' | b'e')).count();
