@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
-use super::text::{Sql, Text, inline_schema};
+use super::text::{KeptText, Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
 
@@ -141,6 +141,11 @@ pub struct Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// The text as it is written, where values are.
+    pub fn masked(&self) -> KeptText<'_> {
+        Sql { text: self.text, redaction: self.redaction }.masked()
+    }
+
     /// What stands in its place, where values are not written.
     pub fn shape(&self) -> Option<Shape> {
         self.redaction.shape(0, self.text.0)
@@ -151,7 +156,7 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.shape() {
             Some(shape) => shape.serialize(serializer),
-            None => self.text.serialize(serializer),
+            None => self.masked().get().serialize(serializer),
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::encoding::Encoding;
 use crate::pg::error::{self, Quotes};
 use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
+use crate::sql::lexer::dollar_delimiter;
 use crate::sql::literal;
-use crate::sql::names::is_secret_name;
+use crate::sql::names::{is_connection_key, is_secret_name};
 use crate::sql::secret::{self, MASK};
 
 /// How many secrets of a session are remembered; of more, the last ones.
@@ -65,6 +66,12 @@ impl Secrets {
         for secret in &found.secrets {
             let Some(raw) = text.get(secret.place.clone()) else { continue };
             self.learn_raw(raw, secret.is_rest);
+            if text.get(..secret.place.start).is_some_and(|before| before.ends_with(b":")) {
+                self.know_pieces(raw);
+            }
+            if secret.quote.is_empty() && raw.iter().any(u8::is_ascii_whitespace) {
+                raw.split(|b| b.is_ascii_whitespace() || *b == b'=').for_each(|word| self.know(word, true));
+            }
         }
     }
 
@@ -120,6 +127,10 @@ impl Secrets {
                 }
             }
             self.know(literal::without_quotes(&value), false);
+            if value.first() == Some(&b'$') && !is_rest {
+                // Where it has no end, its tag is what the server complains of.
+                self.know_tag(&value);
+            }
             self.know_parts(&value);
             if let Some(decoded) = percent_decoded(&value) {
                 self.know(&decoded, false);
@@ -132,18 +143,23 @@ impl Secrets {
         for part in secret::find(value).secrets {
             if let Some(part) = value.get(part.place) {
                 self.know(part, false);
+                self.know_pieces(part);
             }
         }
         let mut is_secret = false;
         for word in value.split(|b| b.is_ascii_whitespace() || b"&?;".contains(b)) {
             match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at)) {
+                // A password that should have been quoted goes on behind a space.
+                Some((name, value)) if is_secret && !is_connection_key(name) => {
+                    self.know(name, true);
+                    self.know(value.get(1..).unwrap_or_default(), true);
+                }
                 Some((name, value)) if !name.is_empty() => {
                     is_secret = is_secret_name(name);
                     if is_secret {
                         self.know(value.get(1..).unwrap_or_default(), false);
                     }
                 }
-                // A password that should have been quoted goes on behind a space.
                 _ if is_secret => self.know(word, true),
                 _ => {}
             }
@@ -154,6 +170,21 @@ impl Secrets {
                     self.know(part, false);
                 }
             }
+        }
+    }
+
+    fn know_tag(&mut self, constant: &[u8]) {
+        let Some(tag) = dollar_delimiter(constant) else { return self.know(constant, false) };
+        if tag.len() == constant.len() || !constant.ends_with(tag) {
+            self.know(constant, false);
+            self.know(tag, tag.len() < PREFIX);
+        }
+    }
+
+    /// Takes what a password in a URI falls into for one who reads it: it should not have these in it.
+    fn know_pieces(&mut self, password: &[u8]) {
+        if password.len() <= LONGEST && password.iter().any(|b| b"@/?#:&".contains(b)) {
+            password.split(|b| b"@/?#:&".contains(b)).for_each(|piece| self.know(piece, true));
         }
     }
 
@@ -269,6 +300,24 @@ impl Secrets {
         Cow::Owned(masked)
     }
 
+    /// Where bytes are in hex in a text that have a secret in them, as values of type bytea are written.
+    fn places_in_hex(&self, text: &[u8]) -> Vec<(usize, usize)> {
+        let mut places = Vec::new();
+        let mut from = 0;
+        while let Some(found) = text.get(from..).and_then(|rest| memmem::find(rest, b"\\x")) {
+            let start = from + found + 2;
+            let len = text.get(start..).unwrap_or_default().iter().take_while(|b| b.is_ascii_hexdigit()).count();
+            from = start + len;
+            let digits = text.get(start..from).unwrap_or_default().as_chunks::<2>().0;
+            let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
+            let bytes: Vec<u8> = digits.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect();
+            if bytes.len() >= SHORT && !self.places(&bytes, false).is_empty() {
+                places.push((start, from));
+            }
+        }
+        places
+    }
+
     /// Where secrets are in a text, in order and apart.
     fn places(&self, text: &[u8], is_cut: bool) -> Vec<(usize, usize)> {
         let folded = Folded::of(text);
@@ -306,6 +355,7 @@ impl Secrets {
                 }
             }
         }
+        places.extend(self.places_in_hex(text));
         places.sort_unstable();
         let mut apart: Vec<(usize, usize)> = Vec::with_capacity(places.len());
         for (start, end) in places {

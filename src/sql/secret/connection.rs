@@ -4,6 +4,7 @@ use super::hints::Hint;
 use super::strings::{dollar_quote, inside_end};
 use super::{Around, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
+use crate::sql::names::is_connection_key;
 
 impl<'a> Around<'a> {
     /// The value behind `password=` in a connection string.
@@ -15,7 +16,14 @@ impl<'a> Around<'a> {
             return None;
         }
         let string = self.strings.around(word);
-        if !is_in_uri && !string.is_some_and(|token| is_connection_string(token)) {
+        // An argument of a command, or a variable of its environment.
+        let is_in_command = || {
+            let word = hint.word(self.sql);
+            string.is_some()
+                && equals == hint.end
+                && (word.ends_with(b"PASSWORD") || self.byte(hint.start - 1) == Some(b'-'))
+        };
+        if !is_in_uri && !string.is_some_and(|token| is_connection_string(token)) && !is_in_command() {
             return None;
         }
         let start = self.blanks(equals + 1);
@@ -30,23 +38,62 @@ impl<'a> Around<'a> {
         while end < limit && self.byte(end).is_some_and(|b| !is_blank(b) && b != b'\'' && !(is_in_uri && b == b'&')) {
             end += if self.byte(end) == Some(b'\\') { 2 } else { 1 };
         }
-        Some(Secret { place: start..end.min(limit).max(start), quote: b"", is_rest: false })
+        let mut end = end.min(limit).max(start);
+        if !is_in_uri && end > start && self.is_password(hint) {
+            // A password that should have been quoted goes on behind a space.
+            while let Some(next) = self.unknown_word(end, limit) {
+                end = next;
+            }
+        }
+        Some(Secret { place: start..end, quote: b"", is_rest: false })
     }
 
-    /// The password in `postgresql://user:password@host`.
-    pub(super) fn in_authority(&self, start: usize) -> Option<Secret<'a>> {
+    /// Where the next word of a connection string ends, where that is none that sets anything.
+    fn unknown_word(&self, from: usize, limit: usize) -> Option<usize> {
+        let start = self.blanks(from);
+        let rest = self.sql.get(start..limit).filter(|_| start > from)?;
+        let len = rest.iter().position(|b| is_blank(*b) || *b == b'\'').unwrap_or(rest.len());
+        let name = rest.iter().take(len).take_while(|b| is_word(**b)).count();
+        let key = rest.get(..name).filter(|_| self.byte(self.blanks(start + name)) == Some(b'='));
+        (len > 0 && !key.is_some_and(is_connection_key)).then_some(start + len)
+    }
+
+    /// The password in `postgresql://user:password@host`. It may have in it what should have been written otherwise, up to the
+    /// last `@`.
+    pub(super) fn in_authority(&mut self, start: usize) -> Option<Secret<'a>> {
+        /// No URI is longer that has blanks in its password.
+        const LONGEST: usize = 256;
         let rest = self.sql.get(start..)?;
-        let is_end = |b: &u8| is_blank(*b) || matches!(b, b'/' | b'?' | b'#' | b'\'' | b'"');
+        let is_end = |b: &u8| is_blank(*b) || matches!(b, b'\'' | b'"');
         let len = rest.iter().position(is_end).unwrap_or(rest.len());
-        let authority = rest.get(..len)?;
-        let password = memchr::memchr(b':', authority)? + 1;
-        let end = match memchr::memrchr(b'@', authority) {
-            Some(end) if end >= password => end,
-            // It may have been cut off.
-            None if len == rest.len() => len,
-            _ => return None,
-        };
-        Some(Secret { place: start + password..start + end, quote: b"", is_rest: false })
+        let uri = rest.get(..len)?;
+        // URIs in URIs.
+        match self.patience.checked_sub(len) {
+            Some(patience) => self.patience = patience,
+            None => return Some(self.rest(start)),
+        }
+        let password = memchr::memchr2(b':', b'/', uri).filter(|at| uri.get(*at) == Some(&b':'))? + 1;
+        let behind = uri.get(password..)?;
+        let digits = behind.iter().take_while(|b| b.is_ascii_digit()).count();
+        let is_port = digits > 0 && behind.get(digits).is_none_or(|b| b"/?,:".contains(b));
+        let secret = |len| Some(Secret { place: start + password..start + password + len, quote: b"", is_rest: false });
+        if let Some(end) = memchr::memrchr(b'@', behind) {
+            return secret(end);
+        }
+        if memchr::memchr(b'@', uri).is_some() {
+            return None;
+        }
+        let is_whole = memchr::memchr3(b'/', b'?', b'#', behind).is_some();
+        // It may have been cut off.
+        if len == rest.len() && !(is_port && is_whole) {
+            return secret(behind.len());
+        }
+        let string = self.strings.around(start).filter(|_| !is_port)?;
+        let rest = self.sql.get(start + password..inside_end(string))?;
+        let rest = rest.get(..LONGEST).unwrap_or(rest);
+        memchr::memrchr(b'@', rest)
+            .filter(|at| rest.get(..*at).is_some_and(|rest| memchr::memchr(b'\'', rest).is_none()))
+            .and_then(secret)
     }
 }
 
