@@ -25,15 +25,17 @@ use super::names::is_secret_word;
 mod connection;
 mod constant;
 mod hints;
+mod list;
 mod role;
 mod setting;
 mod strings;
 
 use constant::Extent;
 use hints::{Hint, HintKind, LONGEST_NAME, hints};
+use list::Lists;
 use role::{FormatPlaces, RoleStatement};
 pub use setting::NamedByParameter;
-use setting::{begins_statement, named_by_parameters};
+use setting::{begins_statement, named_by_parameters, strip_last_word};
 use strings::{Strings, lexes};
 
 /// What stands in place of a secret.
@@ -163,7 +165,27 @@ pub fn find(sql: &[u8]) -> Found<'_> {
             around.secrets(hint, &mut found);
         }
     }
+    if !around.listed.is_empty() {
+        found.secrets = together(found.secrets, around.listed);
+    }
     found
+}
+
+/// Secrets that were found in two ways, in order and apart.
+fn together<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
+    one.append(&mut other);
+    one.sort_by_key(|secret| (secret.place.start, usize::MAX - secret.place.end));
+    let mut apart: Vec<Secret<'a>> = Vec::with_capacity(one.len());
+    for secret in one {
+        match apart.last_mut() {
+            Some(last) if secret.place.start < last.place.end => {
+                last.is_rest |= secret.place.end > last.place.end;
+                last.place.end = last.place.end.max(secret.place.end);
+            }
+            _ => apart.push(secret),
+        }
+    }
+    apart
 }
 
 /// What is around a hint.
@@ -177,6 +199,9 @@ struct Around<'a> {
     lexes: Option<bool>,
     role: RoleStatement,
     format: FormatPlaces,
+    lists: Lists,
+    /// Secrets by their place in a list, in order: there may be others between them.
+    listed: Vec<Secret<'a>>,
 }
 
 /// What joins a name and its value.
@@ -190,7 +215,7 @@ enum Joint {
 
 impl<'a> Around<'a> {
     fn new(sql: &'a [u8]) -> Self {
-        let strings = Strings { tokens: Lexer::new(sql), current: None, resume: 0, entered: 0 };
+        let strings = Strings { tokens: Lexer::new(sql), current: None, last: None, resume: 0, entered: 0 };
         Self {
             sql,
             strings,
@@ -198,6 +223,8 @@ impl<'a> Around<'a> {
             lexes: None,
             role: RoleStatement::default(),
             format: FormatPlaces::default(),
+            lists: Lists::default(),
+            listed: Vec::new(),
         }
     }
 
@@ -251,12 +278,22 @@ impl<'a> Around<'a> {
                 return self.value(at, u8::MAX, found);
             }
         }
+        if is_strong && string.is_none() {
+            if self.list(hint, name.start, found)? {
+                return Some(());
+            }
+            self.before(name.start, found);
+        }
         let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
         // In UPDATE … SET a name without a dot is that of a column.
         let is_set = self.before_set(name.start).is_some_and(|before| {
             is_strong || self.sql.get(name.clone()).is_some_and(|name| name.contains(&b'.')) || begins_statement(before)
         });
         let (joint, at) = self.joint(if is_set { name.end } else { behind })?;
+        let (joint, at) = match (joint, is_strong && string.is_none()) {
+            (Joint::None, true) => self.compared(behind)?.map_or((joint, at), |at| (Joint::Assigns, at)),
+            _ => (joint, at),
+        };
         if joint == Joint::Assigns {
             if is_set || is_strong {
                 return self.value(at, if is_set { b';' } else { 0 }, found);
@@ -269,8 +306,9 @@ impl<'a> Around<'a> {
         if is_strong
             && self.byte(at) == Some(b'(')
             && (is_password || word.to_ascii_lowercase().ends_with(b"credentials"))
+            && !self.is_defined(name.start)
         {
-            return self.constants(at, Extent::Parenthesis, found);
+            return self.constants(at, Extent::Parenthesis, found).map(|_| ());
         }
         if self.byte(at) == Some(b'$') && is_strong {
             self.parameter(at, found);
@@ -323,24 +361,19 @@ impl<'a> Around<'a> {
         if let Some(secret) = self.constant(at) {
             return self.joined(secret, found);
         }
-        if self.byte(at) == Some(b'$') && self.digits(at + 1) > 0 {
+        if self.is_parameter(at) {
             self.parameter(at, found);
-            return Some(());
+            return self.chain(at + 1 + self.digits(at + 1), found);
         }
         if bare == u8::MAX {
             // An argument: it may be put together.
-            return self.constants(at, Extent::Parenthesis, found);
+            return self.constants(at, Extent::Parenthesis, found).map(|_| ());
         }
-        if self.byte(at) == Some(b'(') {
-            return self.constants(at, Extent::Parenthesis, found);
-        }
-        let call =
-            at + self.sql.get(at..)?.iter().take(2 * LONGEST_NAME).take_while(|b| is_word(**b) || **b == b'.').count();
-        if call > at && self.byte(self.blanks(call)) == Some(b'(') {
-            return self.constants(self.blanks(call), Extent::Parenthesis, found);
+        if let Some(end) = self.operand(at, found)? {
+            return self.chain(end, found);
         }
         if bare == 0 {
-            return Some(());
+            return self.chain(self.path(at), found);
         }
         if let Some(secret) = self.quoted_word(at) {
             found.secrets.push(self.certain(secret));
@@ -354,8 +387,21 @@ impl<'a> Around<'a> {
             let is_odd = memchr::memchr2(b'\'', b'"', word).is_some();
             let secret = Secret { place: at..at + len, quote: b"", is_rest: false };
             found.secrets.push(if is_odd { self.rest(at) } else { self.certain(secret) });
+            return self.chain(at + len, found);
         }
         Some(())
+    }
+
+    /// Where a name ends, with those before it.
+    fn path(&self, at: usize) -> usize {
+        let is_part = |b: &&u8| is_word(**b) || **b == b'.';
+        at + self.sql.get(at..).unwrap_or_default().iter().take(2 * LONGEST_NAME).take_while(is_part).count()
+    }
+
+    /// Whether a parameter is at a byte, and nothing goes on behind it.
+    fn is_parameter(&self, at: usize) -> bool {
+        let digits = self.digits(at + 1);
+        self.byte(at) == Some(b'$') && digits > 0 && !self.byte(at + 1 + digits).is_some_and(is_word)
     }
 
     fn parameter(&self, at: usize, found: &mut Found<'a>) {
@@ -410,6 +456,78 @@ impl<'a> Around<'a> {
             }
         }
         Some((Joint::Assigns, behind))
+    }
+
+    /// Where the value is that something is compared with: `<> 'x'`, `IN ('x')`, `::text = 'x'`, `lower(password) LIKE 'x'`.
+    fn compared(&mut self, end: usize) -> Option<Option<usize>> {
+        /// More than calls have in calls.
+        const MOST: usize = 4;
+        let mut at = self.behind_casts(end)?;
+        let mut is_behind = at > self.blanks(end);
+        for _ in 0..MOST {
+            if self.byte(at) != Some(b')') {
+                break;
+            }
+            at = self.behind_casts(at + 1)?;
+            is_behind = true;
+        }
+        for operator in [&b"<>"[..], b"!="] {
+            if self.sql.get(at..).unwrap_or_default().starts_with(operator) {
+                return Some(Some(self.skip_blank(at + operator.len())?));
+            }
+        }
+        if is_behind && self.byte(at) == Some(b'=') && self.byte(at + 1) != Some(b'>') {
+            return Some(Some(self.skip_blank(at + 1)?));
+        }
+        let not = self.behind_word(at, "not");
+        at = not.map_or(Some(at), |behind| self.skip_blank(behind))?;
+        for operator in ["in", "like", "ilike"] {
+            if let Some(behind) = self.behind_word(at, operator) {
+                return Some(Some(self.skip_blank(behind)?));
+            }
+        }
+        Some(None)
+    }
+
+    /// Where casts end: `::varchar(20)`.
+    fn behind_casts(&mut self, end: usize) -> Option<usize> {
+        let mut at = self.skip_blank(end)?;
+        while self.sql.get(at..at + 2) == Some(b"::") {
+            let start = self.skip_blank(at + 2)?;
+            let is_type = |b: &u8| is_word(*b) || matches!(b, b'.' | b'"' | b'[' | b']');
+            let len =
+                self.sql.get(start..)?.iter().take(LONGEST_NAME).position(|b| !is_type(b)).unwrap_or(LONGEST_NAME);
+            at = start + len;
+            if self.byte(at) == Some(b'(') {
+                at += self.sql.get(at..)?.iter().take(8).position(|b| *b == b')').map_or(0, |close| close + 1);
+            }
+            at = self.skip_blank(at)?;
+        }
+        Some(at)
+    }
+
+    /// The constant before a name: `'x' = password`, `'x' AS password`.
+    fn before(&self, name: usize, found: &mut Found<'a>) {
+        let Some(text) = self.strings.last else { return };
+        let between = self.sql.get(text.end()..name).filter(|between| between.len() <= LONGEST_NAME);
+        let Some(between) = between.map(<[u8]>::trim_ascii) else { return };
+        let without_cast = between.strip_prefix(b"::").map_or(between, |cast| {
+            let len = cast.iter().take_while(|b| is_word(**b) || **b == b'.').count();
+            cast.get(len..).unwrap_or_default().trim_ascii_start()
+        });
+        let joins = matches!(without_cast, b"=" | b"<>" | b"!=") || without_cast.eq_ignore_ascii_case(b"as");
+        let is_new = found.secrets.last().is_none_or(|last| last.place.end <= text.start);
+        if joins && is_new {
+            found.secrets.push(Secret { place: text.start..text.end(), quote: b"'", is_rest: false });
+        }
+    }
+
+    /// Whether a name is that of a table or a view that is made: what is behind it in parentheses is what it has.
+    fn is_defined(&self, name: usize) -> bool {
+        let before = self.sql.get(..name).unwrap_or_default().trim_ascii_end();
+        ["table", "exists", "view", "into", "constraint", "index", "type"]
+            .iter()
+            .any(|word| strip_last_word(before, word).is_some())
     }
 
     /// Where a word ends that begins at a byte.

@@ -32,7 +32,9 @@ impl RoleStatement {
                 self.state = match self.state {
                     RoleState::Role => RoleState::Role,
                     _ if is(&["create", "alter"]) => RoleState::Verb,
-                    RoleState::Verb if is(&["role", "user", "group", "server", "foreign", "subscription"]) => {
+                    RoleState::Verb
+                        if is(&["role", "user", "group", "server", "foreign", "subscription", "database"]) =>
+                    {
                         RoleState::Role
                     }
                     _ => RoleState::Other,
@@ -61,20 +63,23 @@ impl<'a> Around<'a> {
         found: &mut Found<'a>,
     ) -> Option<()> {
         if let Some(string) = string
-            && self.is_to_be_continued(hint, string)
+            && self.is_to_be_continued(hint, string)?
         {
             let is_format = self.sql.get(hint.end..inside_end(string))?.trim_ascii_start().strip_prefix(b"%");
             let argument = is_format
                 .filter(|spec| !spec.first().is_some_and(u8::is_ascii_digit))
                 .and_then(|_| self.format.argument_at(self.sql, string.start, hint.end));
-            return self.constants(string.end(), Extent::Statement(argument), found);
+            return self.constants(string.end(), Extent::Statement(argument), found).map(|_| ());
         }
-        if !self.role.is_at(self.sql, hint.start) || self.byte(at).is_none_or(|b| b";,)".contains(&b)) {
+        if !self.role.is_at(self.sql, hint.start) || self.byte(at).is_some_and(|b| b";,)".contains(&b)) {
             return Some(());
         }
-        if self.behind_word(at, "null").is_some() || self.byte(at) == Some(b'$') && self.digits(at + 1) > 0 {
+        if self.behind_word(at, "null").is_some() || self.is_parameter(at) {
             return Some(());
         }
+        // It may begin like a comment.
+        let begin = self.blanks(hint.end);
+        let at = if begin < at { begin } else { at };
         if let Some(secret) = self.quoted_word(at) {
             found.secrets.push(self.certain(secret));
             return Some(());
@@ -92,14 +97,27 @@ impl<'a> Around<'a> {
     }
 
     /// Whether a string ends behind a word with what another string, or a parameter, takes the place of.
-    fn is_to_be_continued(&self, hint: Hint, string: Token<'_>) -> bool {
+    fn is_to_be_continued(&mut self, hint: Hint, string: Token<'_>) -> Option<bool> {
         let inside = self.sql.get(hint.end..inside_end(string)).unwrap_or_default();
         let before = self.sql.get(string.start..hint.start).unwrap_or_default();
         let is_sentence = inside.first().is_some_and(|b| is_blank(*b))
             && before.iter().rev().take(LONGEST_NAME).any(|b| is_blank(*b));
         let rest = inside.trim_ascii_start();
         let rest = rest.strip_prefix(b"'").or_else(|| rest.strip_prefix(b"\"")).unwrap_or(rest);
-        is_sentence && (rest.iter().all(|b| is_blank(*b) || *b == b'\'') || rest.first() == Some(&b'%'))
+        if !is_sentence {
+            return Some(false);
+        }
+        if let [b'%', spec @ ..] = rest
+            && spec.first().is_some_and(|b| b.is_ascii_digit() || b"sIL-".contains(b))
+        {
+            return Some(true);
+        }
+        if rest.first() != Some(&b'%') && !rest.iter().all(|b| is_blank(*b) || *b == b'\'') {
+            return Some(false);
+        }
+        // What follows a comma need not have to do with it: VALUES ('Reset your password ', 'Dear …').
+        let next = self.skip_blank(string.end())?;
+        Some(self.sql.get(next..next + 2) == Some(b"||") || self.role.is_at(self.sql, hint.start))
     }
 }
 

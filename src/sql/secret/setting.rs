@@ -119,7 +119,7 @@ impl<'a> Around<'a> {
 }
 
 /// What is before a word, where a text ends with it.
-fn strip_last_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
+pub(super) fn strip_last_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
     let (before, found) = text.split_at_checked(text.len().checked_sub(word.len())?)?;
     (found.eq_ignore_ascii_case(word.as_bytes()) && !before.last().is_some_and(|b| is_word(*b))).then_some(before)
 }

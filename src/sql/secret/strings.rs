@@ -9,6 +9,8 @@ use crate::sql::lexer::{Kind, Lexer, Token, dollar_delimiter};
 pub(super) struct Strings<'a> {
     pub(super) tokens: Lexer<'a>,
     pub(super) current: Option<Token<'a>>,
+    /// The string constant before that.
+    pub(super) last: Option<Token<'a>>,
     /// Where to go on behind what is quoted by dollars.
     pub(super) resume: usize,
     /// How many of those were entered.
@@ -41,7 +43,11 @@ impl<'a> Strings<'a> {
                     self.tokens = self.tokens.clone().starting_at(token.start + delimiter.len());
                     self.current = self.tokens.next();
                 }
-                None => self.current = Some(self.tokens.next()?),
+                None => {
+                    let passed = self.current.filter(|token| token.kind == Kind::Text);
+                    self.last = passed.or(self.last);
+                    self.current = Some(self.tokens.next()?);
+                }
             }
         }
     }
