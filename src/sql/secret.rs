@@ -215,7 +215,8 @@ enum Joint {
 
 impl<'a> Around<'a> {
     fn new(sql: &'a [u8]) -> Self {
-        let strings = Strings { tokens: Lexer::new(sql), current: None, last: None, resume: 0, entered: 0 };
+        let strings =
+            Strings { tokens: Lexer::new(sql), current: None, last: None, resume: 0, outer: None, entered: 0 };
         Self {
             sql,
             strings,
@@ -236,7 +237,12 @@ impl<'a> Around<'a> {
                 found.secrets.extend(secret.map(|secret| self.certain(secret)));
             }
             HintKind::Name => {
-                if let Some(secret) = self.assigned(hint) {
+                let is_known = match self.put_together(hint, found) {
+                    Some(is_found) => is_found,
+                    None => return found.secrets.push(self.rest(hint.end)),
+                };
+                if is_known {
+                } else if let Some(secret) = self.assigned(hint) {
                     found.secrets.push(secret);
                 } else if self.named(hint, found).is_none() {
                     found.secrets.push(self.rest(hint.end));
@@ -296,8 +302,15 @@ impl<'a> Around<'a> {
         };
         if joint == Joint::Assigns {
             if is_set || is_strong {
-                return self.value(at, if is_set { b';' } else { 0 }, found);
+                self.value(at, if is_set { b';' } else { 0 }, found)?;
             }
+            return Some(());
+        }
+        // SET without what joins a name and its value.
+        if is_set && self.byte(at).is_some_and(is_word) && self.behind_word(at, "from").is_none() {
+            let text = self.sql.get(at..).unwrap_or_default();
+            let end = at + memchr::memchr(b';', text).unwrap_or(text.len());
+            found.secrets.push(Secret { place: at..end, quote: b"", is_rest: true });
             return Some(());
         }
         if is_strong && let Some(secret) = self.constant(behind) {

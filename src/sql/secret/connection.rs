@@ -1,12 +1,43 @@
 //! Passwords in connection strings and URIs.
 
+use super::constant::Extent;
 use super::hints::Hint;
 use super::strings::{dollar_quote, inside_end};
-use super::{Around, Secret};
+use super::{Around, Found, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
 use crate::sql::names::is_connection_key;
 
 impl<'a> Around<'a> {
+    /// Takes what becomes the password of a connection string that is put together: `'host=h password=' || 'x'`. Says whether
+    /// it is one. Nothing where that takes too long.
+    pub(super) fn put_together(&mut self, hint: Hint, found: &mut Found<'a>) -> Option<bool> {
+        if self.byte(hint.end) != Some(b'=') || is_path(hint.word(self.sql)) {
+            return Some(false);
+        }
+        let Some(string) = self.strings.around(hint.start).filter(|token| token.is_closed) else { return Some(false) };
+        let inside = self.sql.get(hint.end + 1..inside_end(string)).unwrap_or_default();
+        if let [b'%', spec @ ..] = inside {
+            if !spec.first().is_some_and(|b| b.is_ascii_digit() || b"sIL-".contains(b)) {
+                return Some(false);
+            }
+            let is_numbered = spec.first().is_some_and(u8::is_ascii_digit);
+            let argument = if is_numbered { None } else { self.format.argument_at(self.sql, string.start, hint.end) };
+            return self.constants(string.end(), Extent::Statement(argument), found).map(|_| true);
+        }
+        if !inside.is_empty() {
+            return Some(false);
+        }
+        let at = self.skip_blank(string.end())?;
+        if self.sql.get(at..at + 2) == Some(b"||") {
+            return self.chain(at, found).map(|()| true);
+        }
+        if self.byte(at) == Some(b',') {
+            let at = self.skip_blank(at + 1)?;
+            return self.value(at, 0, found).map(|()| true);
+        }
+        Some(false)
+    }
+
     /// The value behind `password=` in a connection string.
     pub(super) fn assigned(&mut self, hint: Hint) -> Option<Secret<'a>> {
         let word = hint.end;

@@ -62,7 +62,12 @@ impl<'a> Around<'a> {
         at: usize,
         found: &mut Found<'a>,
     ) -> Option<()> {
-        if let Some(string) = string
+        // What is in dollar quotes may be no code, but for `format`.
+        let is_place = self.sql.get(at..at + 2).is_some_and(|spec| {
+            spec.first() == Some(&b'%') && spec.last().is_some_and(|b| b.is_ascii_digit() || b"sIL-".contains(b))
+        });
+        let outer = self.strings.outer.filter(|outer| is_place && hint.start < outer.end());
+        if let Some(string) = string.or(outer)
             && self.is_to_be_continued(hint, string)?
         {
             let is_format = self.sql.get(hint.end..inside_end(string))?.trim_ascii_start().strip_prefix(b"%");
@@ -133,7 +138,7 @@ pub(super) struct FormatPlaces {
 impl FormatPlaces {
     /// Which argument takes the place of the `%L` behind a byte: `%2$L` says it itself. Nothing where that is uncertain. It is
     /// asked in order, so that all of it is one walk over the text.
-    fn argument_at(&mut self, sql: &[u8], start: usize, at: usize) -> Option<usize> {
+    pub(super) fn argument_at(&mut self, sql: &[u8], start: usize, at: usize) -> Option<usize> {
         if self.start != start || self.at < start {
             *self = Self { start, at: start, ..Self::default() };
         }

@@ -13,6 +13,8 @@ pub(super) struct Strings<'a> {
     pub(super) last: Option<Token<'a>>,
     /// Where to go on behind what is quoted by dollars.
     pub(super) resume: usize,
+    /// The last of those that was entered.
+    pub(super) outer: Option<Token<'a>>,
     /// How many of those were entered.
     pub(super) entered: usize,
 }
@@ -39,6 +41,7 @@ impl<'a> Strings<'a> {
                         return None;
                     }
                     self.entered += 1;
+                    self.outer = Some(token);
                     self.resume = self.resume.max(token.end());
                     self.tokens = self.tokens.clone().starting_at(token.start + delimiter.len());
                     self.current = self.tokens.next();
