@@ -66,11 +66,8 @@ impl Secrets {
         for secret in &found.secrets {
             let Some(raw) = text.get(secret.place.clone()) else { continue };
             self.learn_raw(raw, secret.is_rest);
-            if text.get(..secret.place.start).is_some_and(|before| before.ends_with(b":")) {
+            if secret.quote.is_empty() && !secret.is_rest {
                 self.know_pieces(raw);
-            }
-            if secret.quote.is_empty() && raw.iter().any(u8::is_ascii_whitespace) {
-                raw.split(|b| b.is_ascii_whitespace() || *b == b'=').for_each(|word| self.know(word, true));
             }
         }
     }
@@ -181,10 +178,11 @@ impl Secrets {
         }
     }
 
-    /// Takes what a password in a URI falls into for one who reads it: it should not have these in it.
+    /// Takes what a password in a connection string falls into for one who reads that: it should not have these in it.
     fn know_pieces(&mut self, password: &[u8]) {
-        if password.len() <= LONGEST && password.iter().any(|b| b"@/?#:&".contains(b)) {
-            password.split(|b| b"@/?#:&".contains(b)).for_each(|piece| self.know(piece, true));
+        let separates = |b: &u8| b.is_ascii_whitespace() || b"@/?#:&=".contains(b);
+        if password.len() <= LONGEST && password.iter().any(separates) {
+            password.split(separates).for_each(|piece| self.know(piece, true));
         }
     }
 

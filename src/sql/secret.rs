@@ -165,15 +165,16 @@ pub fn find(sql: &[u8]) -> Found<'_> {
             around.secrets(hint, &mut found);
         }
     }
-    if !around.listed.is_empty() {
-        found.secrets = together(found.secrets, around.listed);
-    }
+    found.secrets = together(found.secrets, around.listed);
     found
 }
 
 /// Secrets that were found in two ways, in order and apart.
 fn together<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
     one.append(&mut other);
+    if one.is_sorted_by(|a, b| a.place.end <= b.place.start) {
+        return one;
+    }
     one.sort_by_key(|secret| (secret.place.start, usize::MAX - secret.place.end));
     let mut apart: Vec<Secret<'a>> = Vec::with_capacity(one.len());
     for secret in one {
@@ -316,12 +317,13 @@ impl<'a> Around<'a> {
         if is_strong && let Some(secret) = self.constant(behind) {
             return self.joined(secret, found);
         }
-        if is_strong
-            && self.byte(at) == Some(b'(')
-            && (is_password || word.to_ascii_lowercase().ends_with(b"credentials"))
-            && !self.is_defined(name.start)
-        {
-            return self.constants(at, Extent::Parenthesis, found).map(|_| ());
+        if is_strong && self.byte(at) == Some(b'(') {
+            if self.is_defined(name.start) {
+                return Some(());
+            }
+            if is_password || word.to_ascii_lowercase().ends_with(b"credentials") {
+                return self.constants(at, Extent::Parenthesis, found).map(|_| ());
+            }
         }
         if self.byte(at) == Some(b'$') && is_strong {
             self.parameter(at, found);

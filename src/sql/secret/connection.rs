@@ -70,7 +70,7 @@ impl<'a> Around<'a> {
             end += if self.byte(end) == Some(b'\\') { 2 } else { 1 };
         }
         let mut end = end.min(limit).max(start);
-        if !is_in_uri && end > start && self.is_password(hint) {
+        if end > start && string.is_some_and(is_connection_string) && self.is_password(hint) {
             // A password that should have been quoted goes on behind a space.
             while let Some(next) = self.unknown_word(end, limit) {
                 end = next;

@@ -111,16 +111,26 @@ impl<'a> Around<'a> {
                 Some(behind) => self.skip_blank(behind)?,
                 None => at,
             };
-            return Some((self.byte(at) == Some(b'(')).then_some(Behind::Rows(at)));
+            if self.byte(at) != Some(b'(') {
+                return Some(None);
+            }
+            let inside = self.skip_blank(at + 1)?;
+            let select = self.behind_word(inside, "select").map(Behind::Select);
+            return Some(select.or(Some(Behind::Rows(at))));
         }
+        let mut is_in = false;
         for word in ["overriding", "system", "user", "value", "not", "in", "as", "materialized"] {
             if let Some(behind) = self.behind_word(at, word) {
                 at = self.skip_blank(behind)?;
+                is_in |= word == "in";
             }
         }
         // In parentheses, or not.
         while self.byte(at) == Some(b'(') {
             let inside = self.skip_blank(at + 1)?;
+            if is_in && self.byte(inside) == Some(b'(') {
+                return Some(Some(Behind::Rows(inside)));
+            }
             if self.behind_word(inside, "values").is_none() && self.behind_word(inside, "select").is_none() {
                 break;
             }
