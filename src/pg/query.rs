@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
+use super::startup::masked_words;
 use super::text::{KeptText, Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
@@ -143,7 +144,8 @@ pub struct Payload<'a> {
 impl Payload<'_> {
     /// The text as it is written, where values are.
     pub fn masked(&self) -> KeptText<'_> {
-        Sql { text: self.text, redaction: self.redaction }.masked()
+        let masked = if self.redaction.hides_secrets() { masked_words(self.text) } else { None };
+        masked.unwrap_or_else(|| self.text.kept())
     }
 
     /// What stands in its place, where values are not written.

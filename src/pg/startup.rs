@@ -209,7 +209,7 @@ impl<'a> Parameters<'a> {
         let redaction = self.redaction;
         self.sent().map(move |(name, value)| {
             let shown = setting(name, value, redaction);
-            let masked = if redaction.hides_secrets() { masked_options(shown) } else { None };
+            let masked = if redaction.hides_secrets() { masked_words(shown) } else { None };
             (name, masked.unwrap_or_else(|| shown.kept()))
         })
     }
@@ -380,7 +380,7 @@ impl<'a> ParameterStatus<'a> {
         let value = Text::decode(reader, "parameter value")?;
         let shown = setting(name, value, redaction);
         let has_secret =
-            redaction.hides_secrets() && masked_options(shown).is_some_and(|masked| *masked != *shown.kept());
+            redaction.hides_secrets() && masked_words(shown).is_some_and(|masked| *masked != *shown.kept());
         Ok(Self { name, value: if has_secret { Text::utf8(Secret::MASK.as_bytes()) } else { shown } })
     }
 }
@@ -420,9 +420,8 @@ fn setting<'a>(name: Text<'a>, value: Text<'a>, redaction: Redaction) -> Text<'a
     if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { value }
 }
 
-/// The value of a parameter that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL
-/// may have.
-fn masked_options(value: Text<'_>) -> Option<KeptText<'static>> {
+/// A text that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL may have.
+pub(super) fn masked_words(value: Text<'_>) -> Option<KeptText<'static>> {
     if !secret::may_have(value.0) {
         return None;
     }

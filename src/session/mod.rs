@@ -387,8 +387,7 @@ impl Session {
     #[cold]
     fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
         let mut has_secrets = false;
-        startup.parameters.secrets(|_| has_secrets = true);
-        if has_secrets {
+        if startup.parameters.secrets(|_| has_secrets = true) || has_secrets {
             self.secrets.get_or_insert_default().learn_startup(startup);
         }
     }

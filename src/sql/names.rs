@@ -98,8 +98,8 @@ pub fn is_secret_word(word: &[u8]) -> bool {
     })
 }
 
-/// What keys of connection strings begin with, but for secrets (documentation, "Database Connection Control Functions").
-const CONNECTION_KEYS: [&[u8]; 24] = [
+/// What keys of connection strings begin with (documentation, "Database Connection Control Functions").
+const CONNECTION_KEYS: [&[u8]; 26] = [
     b"host",
     b"port",
     b"dbname",
@@ -117,6 +117,8 @@ const CONNECTION_KEYS: [&[u8]; 24] = [
     b"target_session_attrs",
     b"channel_binding",
     b"passfile",
+    b"password",
+    b"scram",
     b"service",
     b"replication",
     b"require",
@@ -129,7 +131,7 @@ const CONNECTION_KEYS: [&[u8]; 24] = [
 /// Whether something is a key of a connection string.
 pub fn is_connection_key(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
-    CONNECTION_KEYS.iter().any(|key| lower.starts_with(key)) || is_secret_name(name)
+    CONNECTION_KEYS.iter().any(|key| lower.starts_with(key))
 }
 
 #[cfg(test)]
