@@ -8,6 +8,8 @@
 //!   `f(secret => 'x')`;
 //! - what an incomplete or mistaken statement has there: a word without quotes, a name in double quotes, and where the text
 //!   does not lex, everything that follows;
+//! - what it is compared with, or follows with AS: `password IN ('x')`, `'x' = password`, `'x' AS token`;
+//! - what has its place in a list: `INSERT INTO u (name, password) VALUES ('a', 'x')`;
 //! - the string behind CONNECTION: `CREATE SUBSCRIPTION … CONNECTION 'host=… password=…'`;
 //! - the password in other connection strings: `'host=h password=x'`, `'postgresql://u:x@h/db?password=x'`;
 //! - constants and parameters that are to become a part of such a text: `format('ALTER ROLE u PASSWORD %L', $1)`.
@@ -238,18 +240,22 @@ impl<'a> Around<'a> {
                 found.secrets.extend(secret.map(|secret| self.certain(secret)));
             }
             HintKind::Name => {
-                let is_known = match self.put_together(hint, found) {
-                    Some(is_found) => is_found,
-                    None => return found.secrets.push(self.rest(hint.end)),
-                };
-                if is_known {
-                } else if let Some(secret) = self.assigned(hint) {
-                    found.secrets.push(secret);
-                } else if self.named(hint, found).is_none() {
+                if self.named_or_assigned(hint, found).is_none() {
                     found.secrets.push(self.rest(hint.end));
                 }
             }
         }
+    }
+
+    fn named_or_assigned(&mut self, hint: Hint, found: &mut Found<'a>) -> Option<()> {
+        if self.put_together(hint, found)? {
+            return Some(());
+        }
+        match self.assigned(hint) {
+            Some(secret) => found.secrets.push(secret),
+            None => self.named(hint, found)?,
+        }
+        Some(())
     }
 
     fn byte(&self, at: usize) -> Option<u8> {

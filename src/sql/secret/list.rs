@@ -171,12 +171,7 @@ impl<'a> Around<'a> {
                 };
             } else if depth == deep && token.is(",") {
                 column += 1;
-            } else if token.is(";") {
-                return Some(token.start);
-            } else if deep == 0
-                && depth == 0
-                && ["from", "where", "returning", "on"].iter().any(|end| token.is_word(end))
-            {
+            } else if token.is(";") || deep == 0 && depth == 0 && ends_columns(&token) {
                 return Some(token.start);
             } else if is_secret && token.kind == Kind::Text {
                 if !token.is_closed || self.is_followed_by_word(token.end()) {
@@ -190,4 +185,9 @@ impl<'a> Around<'a> {
         }
         Some(self.sql.len())
     }
+}
+
+/// Whether a word is what the columns of SELECT end before.
+fn ends_columns(token: &Token<'_>) -> bool {
+    ["from", "where", "returning", "on", "union", "except", "intersect"].iter().any(|word| token.is_word(word))
 }
