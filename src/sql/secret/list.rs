@@ -70,7 +70,7 @@ impl<'a> Around<'a> {
         let Some(end) = end else { return Some(false) };
         match self.behind_list(end)? {
             Some(Behind::Rows(at)) => self.rows(at, &columns, found)?,
-            Some(Behind::Select(at)) => self.columns(at, 0, &columns, found).map(|_| ())?,
+            Some(Behind::Select(at)) => self.selects(at, &columns, found)?,
             None => return Some(false),
         }
         self.lists.end = end;
@@ -152,6 +152,19 @@ impl<'a> Around<'a> {
                 break;
             }
             at = self.skip_blank(at + 1)?;
+        }
+        Some(())
+    }
+
+    /// The columns of SELECT, and of others that UNION joins to it.
+    fn selects(&mut self, from: usize, columns: &[bool], found: &mut Found<'a>) -> Option<()> {
+        let mut at = self.columns(from, 0, columns, found)?;
+        while let Some(behind) = ["union", "except", "intersect"].iter().find_map(|word| self.behind_word(at, word)) {
+            at = self.skip_blank(behind)?;
+            let quantifier = ["all", "distinct"].iter().find_map(|word| self.behind_word(at, word));
+            at = quantifier.map_or(Some(at), |behind| self.skip_blank(behind))?;
+            let Some(select) = self.behind_word(at, "select") else { break };
+            at = self.columns(select, 0, columns, found)?;
         }
         Some(())
     }

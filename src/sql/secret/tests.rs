@@ -352,6 +352,11 @@ fn values_by_their_place_in_a_list_are_masked() {
             0,
         ),
         (
+            "INSERT INTO u (name, password) SELECT 'a', 'x' UNION ALL SELECT 'b', 'y' FROM v WHERE c = 'd'",
+            "INSERT INTO u (name, password) SELECT 'a', '***' UNION ALL SELECT 'b', '***' FROM v WHERE c = 'd'",
+            0,
+        ),
+        (
             "WITH v(name, password) AS (VALUES ('a', 'x')) SELECT 'b'",
             "WITH v(name, password) AS (VALUES ('a', '***')) SELECT 'b'",
             0,
