@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::list::{Decode, List, Oid};
 use super::row::{Format, Formats, FormattedValue, Value, Values};
-use super::text::{Sql, Text, inline_schema};
+use super::startup::masked_words;
+use super::text::{KeptText, Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
 
@@ -141,6 +142,12 @@ pub struct Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// The text as it is written, where values are.
+    pub fn masked(&self) -> KeptText<'_> {
+        let masked = if self.redaction.hides_secrets() { masked_words(self.text) } else { None };
+        masked.unwrap_or_else(|| self.text.kept())
+    }
+
     /// What stands in its place, where values are not written.
     pub fn shape(&self) -> Option<Shape> {
         self.redaction.shape(0, self.text.0)
@@ -151,7 +158,7 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.shape() {
             Some(shape) => shape.serialize(serializer),
-            None => self.text.serialize(serializer),
+            None => self.masked().get().serialize(serializer),
         }
     }
 }

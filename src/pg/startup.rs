@@ -206,8 +206,38 @@ impl<'a> Parameters<'a> {
 
     /// The names and values, as they are written.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, KeptText<'a>)> + use<'a> {
+        let redaction = self.redaction;
+        self.sent().map(move |(name, value)| {
+            let shown = setting(name, value, redaction);
+            let masked = if redaction.hides_secrets() { masked_words(shown) } else { None };
+            (name, masked.unwrap_or_else(|| shown.kept()))
+        })
+    }
+
+    /// Takes what of the values is secret; says whether that may go on behind what is there of the last one.
+    pub(crate) fn secrets(&self, mut take: impl FnMut(&[u8])) -> bool {
+        let mut is_secret = false;
+        for (name, value) in self.sent() {
+            is_secret = is_secret_name(name.0);
+            if is_secret {
+                take(value.0);
+            } else if secret::may_have(value.0) {
+                is_secret = true;
+                secret_words(value.0).for_each(|(_, secret)| take(&without_backslashes(secret)));
+                secret::find(value.0)
+                    .secrets
+                    .iter()
+                    .filter_map(|found| value.0.get(found.place.clone()))
+                    .for_each(&mut take);
+            }
+        }
+        is_secret && self.cut
+    }
+
+    /// The names and values, as they were sent.
+    fn sent(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
         let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
-        let Self { is_fixed, redaction, .. } = *self;
+        let is_fixed = self.is_fixed;
         let mut fixed = FIXED.iter();
         std::iter::from_fn(move || {
             while !reader.is_empty() {
@@ -222,10 +252,7 @@ impl<'a> Parameters<'a> {
                 } else {
                     (reader.cstr("parameter name").ok()?, reader.cstr("parameter value").ok()?)
                 };
-                let name = Text::utf8(name);
-                let shown = setting(name, Text::utf8(value), redaction);
-                let masked = if redaction.hides_secrets() { masked_options(shown) } else { None };
-                return Some((name, masked.unwrap_or_else(|| shown.kept())));
+                return Some((Text::utf8(name), Text::utf8(value)));
             }
             None
         })
@@ -353,7 +380,7 @@ impl<'a> ParameterStatus<'a> {
         let value = Text::decode(reader, "parameter value")?;
         let shown = setting(name, value, redaction);
         let has_secret =
-            redaction.hides_secrets() && masked_options(shown).is_some_and(|masked| *masked != *shown.kept());
+            redaction.hides_secrets() && masked_words(shown).is_some_and(|masked| *masked != *shown.kept());
         Ok(Self { name, value: if has_secret { Text::utf8(Secret::MASK.as_bytes()) } else { shown } })
     }
 }
@@ -382,43 +409,72 @@ const PLAIN_SETTINGS: [&str; 18] = [
     "TimeZone",
 ];
 
+fn is_plain(name: &[u8]) -> bool {
+    PLAIN_SETTINGS.iter().any(|plain| name.eq_ignore_ascii_case(plain.as_bytes()))
+}
+
 /// The value of a parameter, as it is written.
 fn setting<'a>(name: Text<'a>, value: Text<'a>, redaction: Redaction) -> Text<'a> {
-    let is_plain = || PLAIN_SETTINGS.iter().any(|plain| name.0.eq_ignore_ascii_case(plain.as_bytes()));
-    let is_hidden = redaction.hides_values() && !is_plain() || redaction.hides_secrets() && is_secret_name(name.0);
+    let is_hidden =
+        redaction.hides_values() && !is_plain(name.0) || redaction.hides_secrets() && is_secret_name(name.0);
     if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { value }
 }
 
-/// The value of a parameter that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL
-/// may have.
-fn masked_options(value: Text<'_>) -> Option<KeptText<'static>> {
+/// A text that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL may have.
+pub(super) fn masked_words(value: Text<'_>) -> Option<KeptText<'static>> {
     if !secret::may_have(value.0) {
         return None;
     }
     let mut masked = Vec::with_capacity(value.0.len());
-    let mut rest = value.0;
-    while !rest.is_empty() {
-        // A backslash takes the meaning from the space behind it.
-        let mut is_escaped = false;
-        let is_end = |b: &u8| {
-            let was_escaped = is_escaped;
-            is_escaped = !was_escaped && *b == b'\\';
-            b.is_ascii_whitespace() && !was_escaped
-        };
-        let len = rest.iter().position(is_end).unwrap_or(rest.len());
-        let (word, behind) = rest.split_at_checked(len)?;
-        match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at + 1)) {
-            Some((name, value)) if is_secret_name(name.strip_suffix(b"=")?) && !value.is_empty() => {
-                masked.extend_from_slice(name);
-                masked.extend_from_slice(Secret::MASK.as_bytes());
-            }
-            _ => masked.extend_from_slice(word),
-        }
-        masked.extend_from_slice(behind.get(..1).unwrap_or_default());
-        rest = behind.get(1..).unwrap_or_default();
+    let mut kept = 0;
+    for (place, secret) in secret_words(value.0) {
+        masked.extend_from_slice(value.0.get(kept..place).unwrap_or_default());
+        masked.extend_from_slice(Secret::MASK.as_bytes());
+        kept = place + secret.len();
     }
+    masked.extend_from_slice(value.0.get(kept..).unwrap_or_default());
     let masked = secret::mask(&masked).into_owned();
     Some(Text(&masked, value.1).kept().into_owned())
+}
+
+/// The values of settings in `options` that are named like secrets, and where they are.
+fn secret_words(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < options.len() {
+            let rest = options.get(at..)?;
+            // A backslash takes the meaning from the space behind it.
+            let mut is_escaped = false;
+            let is_end = |b: &u8| {
+                let was_escaped = is_escaped;
+                is_escaped = !was_escaped && *b == b'\\';
+                b.is_ascii_whitespace() && !was_escaped
+            };
+            let len = rest.iter().position(is_end).unwrap_or(rest.len());
+            let start = at;
+            at += len + 1;
+            let word = rest.get(..len)?;
+            if let Some((name, value)) = memchr::memchr(b'=', word).and_then(|equals| word.split_at_checked(equals))
+                && is_secret_name(name)
+                && let Some(value) = value.get(1..).filter(|value| !value.is_empty())
+            {
+                return Some((start + name.len() + 1, value));
+            }
+        }
+        None
+    })
+}
+
+/// What an option means: a backslash stands for what is behind it.
+fn without_backslashes(option: &[u8]) -> Vec<u8> {
+    let mut rest = option.iter();
+    let next = || rest.next().and_then(|b| if *b == b'\\' { rest.next() } else { Some(b) }).copied();
+    std::iter::from_fn(next).collect()
+}
+
+/// Whether the value of a setting may repeat what a client has sent, and nothing depends on it.
+pub(crate) fn may_repeat(name: &[u8]) -> bool {
+    name == b"application_name" || !is_plain(name)
 }
 
 #[cfg(test)]

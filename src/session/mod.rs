@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::direction::Direction;
-use crate::pg::auth::{self, Asked};
+use crate::pg::auth::{self, Asked, SaslInitialResponse, SaslResponse, UnknownAuthenticationResponse};
 use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::extended::Bind;
 use crate::pg::frame::Frame;
@@ -28,6 +28,7 @@ use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::query::Query;
 use crate::pg::row::Format;
+use crate::pg::startup::{self, StartupMessage};
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
@@ -346,6 +347,9 @@ impl Session {
         match seen.tag {
             None => {
                 self.observe_startup_packet(seen.message, seen.at);
+                if let Some(Message::StartupMessage(startup)) = seen.message {
+                    self.learn_startup(startup);
+                }
                 let Some(Message::CancelRequest(cancel)) = seen.whole() else { return };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
                 meaning.target = shared.cancels.request(&key, seen.conn, seen.at);
@@ -356,10 +360,7 @@ impl Session {
             Some(b'p') if !self.has_been_ready => {
                 self.has_begun = true;
                 (self.is_starting, self.startup_at) = (true, Some(seen.at));
-                if let Some(Message::PasswordMessage(message)) = seen.message {
-                    // What refuses it may repeat it.
-                    self.secrets.get_or_insert_default().learn_value(message.password.reveal());
-                }
+                self.learn_response(seen.message, seen.is_cut);
                 if let Some(Message::SaslInitialResponse(response)) = seen.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
@@ -383,6 +384,31 @@ impl Session {
         }
     }
 
+    /// Remembers the secrets in a StartupMessage: what refuses it may repeat them, and what comes later.
+    #[cold]
+    fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
+        let mut has_secrets = false;
+        if startup.parameters.secrets(|_| has_secrets = true) || has_secrets {
+            self.secrets.get_or_insert_default().learn_startup(startup);
+        }
+    }
+
+    /// Remembers what a client shows to tell who it is.
+    #[cold]
+    fn learn_response(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
+        match message {
+            Some(Message::PasswordMessage(message)) => {
+                self.secrets.get_or_insert_default().learn_value(message.password.reveal());
+            }
+            Some(
+                Message::SaslInitialResponse(SaslInitialResponse { data: Some(Some(data)), .. })
+                | Message::SaslResponse(SaslResponse { data: Some(data), .. })
+                | Message::UnknownAuthenticationResponse(UnknownAuthenticationResponse { data }),
+            ) => self.secrets.get_or_insert_default().learn_response(data.reveal(), is_cut),
+            _ => {}
+        }
+    }
+
     /// Remembers the secrets in a request.
     #[cold]
     fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, meaning: &Meaning) {
@@ -403,7 +429,7 @@ impl Session {
     }
 
     /// The body of a message of the server without the secrets of the session, where it repeats them: errors and notices; of a
-    /// request with a secret also its rows.
+    /// request with a secret also its rows; settings and notifications.
     #[inline(always)]
     pub fn masked(&self, direction: Direction, frame: &Frame<'_>, redaction: Redaction) -> Option<Vec<u8>> {
         let secrets = self.secrets.as_deref().filter(|_| redaction.hides_secrets())?;
@@ -413,6 +439,10 @@ impl Session {
         let is_cut = frame.missing > 0 || !frame.damage.is_empty();
         match frame.tag? {
             b'E' | b'N' => secrets.mask_fields(frame.body, self.facts.encoding(), is_cut),
+            b'A' => secrets.mask_last(frame.body, self.facts.encoding(), is_cut),
+            b'S' if startup::may_repeat(frame.body.split(|b| *b == 0).next().unwrap_or_default()) => {
+                secrets.mask_last(frame.body, self.facts.encoding(), is_cut)
+            }
             b'D' if secrets.is_current() => secrets.mask_row(frame.body, is_cut),
             _ => None,
         }
@@ -608,15 +638,18 @@ impl Session {
             if tag == b'Z' {
                 (self.is_starting, self.startup_at) = (false, None);
                 self.dialogue.be_ready(seen);
-                if let Some(secrets) = &mut self.secrets {
-                    secrets.end_request();
-                }
+                self.end_request_with_secrets();
             }
             return;
         }
         self.dialogue.reply(tag, seen, shared, meaning);
-        if tag == b'Z'
-            && let Some(secrets) = &mut self.secrets
+        if tag == b'Z' {
+            self.end_request_with_secrets();
+        }
+    }
+
+    fn end_request_with_secrets(&mut self) {
+        if let Some(secrets) = &mut self.secrets
             && !self.dialogue.has_pending()
         {
             secrets.end_request();

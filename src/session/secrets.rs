@@ -13,9 +13,11 @@ use memchr::memmem;
 
 use crate::encoding::Encoding;
 use crate::pg::error::{self, Quotes};
+use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
+use crate::sql::lexer::dollar_delimiter;
 use crate::sql::literal;
-use crate::sql::names::is_secret_name;
+use crate::sql::names::{is_connection_key, is_secret_name};
 use crate::sql::secret::{self, MASK};
 
 /// How many secrets of a session are remembered; of more, the last ones.
@@ -64,6 +66,9 @@ impl Secrets {
         for secret in &found.secrets {
             let Some(raw) = text.get(secret.place.clone()) else { continue };
             self.learn_raw(raw, secret.is_rest);
+            if secret.quote.is_empty() && !secret.is_rest {
+                self.know_pieces(raw);
+            }
         }
     }
 
@@ -72,6 +77,37 @@ impl Secrets {
         self.is_current = true;
         self.know(value, false);
         self.know_parts(value);
+    }
+
+    /// Takes the secrets of a StartupMessage.
+    pub(super) fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
+        self.is_uncertain |= startup.parameters.secrets(|value| {
+            self.is_current = true;
+            self.know(value, false);
+            self.know_parts(value);
+            if let Some(decoded) = percent_decoded(value) {
+                self.know(&decoded, false);
+            }
+        });
+    }
+
+    /// Takes what a client sends to show who it is, by another mechanism than SCRAM: `auth=Bearer …` between other fields in
+    /// OAUTHBEARER; in PLAIN the password behind the names.
+    pub(super) fn learn_response(&mut self, data: &[u8], is_cut: bool) {
+        self.is_uncertain |= is_cut;
+        let mut last: &[u8] = b"";
+        for field in data.split(|b| matches!(b, 0 | 1)).filter(|field| !field.is_empty()) {
+            last = field;
+            if let Some(credentials) = field.strip_prefix(b"auth=") {
+                let token = credentials.split(|b| *b == b' ').rfind(|word| !word.is_empty());
+                self.learn_value(token.unwrap_or_default());
+                last = b"";
+            }
+        }
+        let is_other_field = last.get(..5).is_some_and(|name| matches!(name, b"host=" | b"port="));
+        if !is_other_field && data.len() > 1 {
+            self.learn_value(last);
+        }
     }
 
     fn learn_raw(&mut self, raw: &[u8], is_rest: bool) {
@@ -88,6 +124,10 @@ impl Secrets {
                 }
             }
             self.know(literal::without_quotes(&value), false);
+            if value.first() == Some(&b'$') && !is_rest {
+                // Where it has no end, its tag is what the server complains of.
+                self.know_tag(&value);
+            }
             self.know_parts(&value);
             if let Some(decoded) = percent_decoded(&value) {
                 self.know(&decoded, false);
@@ -100,18 +140,23 @@ impl Secrets {
         for part in secret::find(value).secrets {
             if let Some(part) = value.get(part.place) {
                 self.know(part, false);
+                self.know_pieces(part);
             }
         }
         let mut is_secret = false;
         for word in value.split(|b| b.is_ascii_whitespace() || b"&?;".contains(b)) {
             match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at)) {
+                // A password that should have been quoted goes on behind a space.
+                Some((name, value)) if is_secret && !is_connection_key(name) => {
+                    self.know(name, true);
+                    self.know(value.get(1..).unwrap_or_default(), true);
+                }
                 Some((name, value)) if !name.is_empty() => {
                     is_secret = is_secret_name(name);
                     if is_secret {
                         self.know(value.get(1..).unwrap_or_default(), false);
                     }
                 }
-                // A password that should have been quoted goes on behind a space.
                 _ if is_secret => self.know(word, true),
                 _ => {}
             }
@@ -122,6 +167,22 @@ impl Secrets {
                     self.know(part, false);
                 }
             }
+        }
+    }
+
+    fn know_tag(&mut self, constant: &[u8]) {
+        let Some(tag) = dollar_delimiter(constant) else { return self.know(constant, false) };
+        if tag.len() == constant.len() || !constant.ends_with(tag) {
+            self.know(constant, false);
+            self.know(tag, tag.len() < PREFIX);
+        }
+    }
+
+    /// Takes what a password in a connection string falls into for one who reads that: it should not have these in it.
+    fn know_pieces(&mut self, password: &[u8]) {
+        let separates = |b: &u8| b.is_ascii_whitespace() || b"@/?#:&=".contains(b);
+        if password.len() <= LONGEST && password.iter().any(separates) {
+            password.split(separates).for_each(|piece| self.know(piece, true));
         }
     }
 
@@ -178,6 +239,14 @@ impl Secrets {
         is_masked.then_some(masked)
     }
 
+    /// The body of a ParameterStatus or a NotificationResponse without the secrets that its last string repeats, where it does.
+    pub(super) fn mask_last(&self, body: &[u8], encoding: Encoding, is_cut: bool) -> Option<Vec<u8>> {
+        let (strings, end) = body.split_at_checked(body.len() - usize::from(body.last() == Some(&0)))?;
+        let (before, text) = strings.split_at_checked(memchr::memrchr(0, strings)? + 1)?;
+        let masked = self.mask(text, encoding, is_cut && end.is_empty());
+        (*masked != *text).then(|| [before, &masked, end].concat())
+    }
+
     /// The body of a DataRow with `***` for the values that repeat a secret, where some do.
     pub(super) fn mask_row(&self, body: &[u8], is_cut: bool) -> Option<Vec<u8>> {
         let (count, mut rest) = body.split_first_chunk::<2>()?;
@@ -229,6 +298,24 @@ impl Secrets {
         Cow::Owned(masked)
     }
 
+    /// Where bytes are in hex in a text that have a secret in them, as values of type bytea are written.
+    fn places_in_hex(&self, text: &[u8]) -> Vec<(usize, usize)> {
+        let mut places = Vec::new();
+        let mut from = 0;
+        while let Some(found) = text.get(from..).and_then(|rest| memmem::find(rest, b"\\x")) {
+            let start = from + found + 2;
+            let len = text.get(start..).unwrap_or_default().iter().take_while(|b| b.is_ascii_hexdigit()).count();
+            from = start + len;
+            let digits = text.get(start..from).unwrap_or_default().as_chunks::<2>().0;
+            let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
+            let bytes: Vec<u8> = digits.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect();
+            if bytes.len() >= SHORT && !self.places(&bytes, false).is_empty() {
+                places.push((start, from));
+            }
+        }
+        places
+    }
+
     /// Where secrets are in a text, in order and apart.
     fn places(&self, text: &[u8], is_cut: bool) -> Vec<(usize, usize)> {
         let folded = Folded::of(text);
@@ -266,6 +353,7 @@ impl Secrets {
                 }
             }
         }
+        places.extend(self.places_in_hex(text));
         places.sort_unstable();
         let mut apart: Vec<(usize, usize)> = Vec::with_capacity(places.len());
         for (start, end) in places {

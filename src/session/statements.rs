@@ -2,6 +2,7 @@
 //!
 //! Source: PostgreSQL documentation, "Message Flow", "Extended Query".
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use super::answers::Answers;
@@ -16,7 +17,8 @@ use crate::pg::query::FunctionCall;
 use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
 use crate::pg::text::{KeptText, Text};
 use crate::redaction::Redaction;
-use crate::sql::secret::{self, Parameters};
+use crate::sql::names::is_secret_name;
+use crate::sql::secret::{self, NamedByParameter, Parameters, StatementSecrets};
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -46,6 +48,8 @@ pub struct Statement {
     same: Option<Arc<Statement>>,
     has_secrets: bool,
     secret_parameters: Parameters,
+    /// Which other parameters are secrets where a setting has the name of one.
+    secret_settings: Vec<NamedByParameter>,
     /// What its SQL can be answered by.
     answers: Answers,
     /// Its Parse was found behind a boundary that is a guess.
@@ -59,9 +63,32 @@ impl Statement {
         self.has_secrets
     }
 
-    /// Which of its parameters are secrets.
-    pub const fn secret_parameters(&self) -> Parameters {
-        self.secret_parameters
+    fn set_secrets(&mut self, secrets: Option<&StatementSecrets>) {
+        self.secret_settings.clear();
+        (self.has_secrets, self.secret_parameters) = match secrets {
+            Some(secrets) => {
+                self.secret_settings.extend_from_slice(&secrets.settings);
+                (secrets.are_in_sql, secrets.parameters)
+            }
+            None => (false, Parameters::default()),
+        };
+    }
+
+    /// Which of the values that are bound to its parameters are secrets.
+    #[inline]
+    fn secrets_of(&self, bind: &Bind<'_>) -> Parameters {
+        if self.secret_settings.is_empty() { self.secret_parameters } else { self.secrets_of_settings(bind) }
+    }
+
+    #[cold]
+    fn secrets_of_settings(&self, bind: &Bind<'_>) -> Parameters {
+        let is_secret = |setting: &&NamedByParameter| match bind.parameter_values.list.iter().nth(setting.name.into()) {
+            Some(value) => value.0.is_some_and(is_secret_name),
+            // It was cut off.
+            None => true,
+        };
+        let settings = self.secret_settings.iter().filter(is_secret);
+        settings.fold(self.secret_parameters, |all, setting| all.with(setting.value))
     }
 
     /// Its name; empty for the unnamed one.
@@ -107,13 +134,20 @@ impl Statement {
     }
 }
 
-/// Whether there may be secrets in SQL, and which of its parameters are.
-fn secrets(sql: Text<'_>, is_cut: bool) -> (bool, Parameters) {
-    if secret::may_have(sql.0) {
-        (true, secret::find(&sql.kept()).parameters)
-    } else {
-        (is_cut && secret::may_have_had(sql.0), Parameters::default())
+/// What of a statement is a secret whose SQL is kept, or not.
+fn secrets<'a>(
+    texts: &'a Texts,
+    kept: Option<TextId>,
+    sql: Text<'_>,
+    is_cut: bool,
+) -> Option<Cow<'a, StatementSecrets>> {
+    if let Some(id) = kept {
+        return texts.secrets(id).map(Cow::Borrowed);
     }
+    let found = StatementSecrets::of(&sql.kept()).map(|found| *found);
+    let may_have_had = || is_cut && secret::may_have_had(sql.0);
+    let cut = || may_have_had().then(|| StatementSecrets { are_in_sql: true, ..StatementSecrets::default() });
+    found.or_else(cut).map(Cow::Owned)
 }
 
 /// A portal: a statement with values for its parameters.
@@ -127,6 +161,7 @@ pub struct Portal {
     is_held: bool,
     statement: Option<Arc<Statement>>,
     is_statement_unknown: bool,
+    secret_parameters: Parameters,
     /// Its Bind, or the Parse of its statement, was found behind a boundary that is a guess.
     is_guessed: bool,
     parameters: KeptList,
@@ -179,8 +214,8 @@ impl Portal {
     }
 
     /// Which of its parameters are secrets, as far as it is known.
-    pub fn secret_parameters(&self) -> Parameters {
-        self.statement.as_ref().map_or(Parameters::default(), |statement| statement.secret_parameters)
+    pub const fn secret_parameters(&self) -> Parameters {
+        self.secret_parameters
     }
 
     /// The types of its parameters, as far as they are known.
@@ -279,12 +314,13 @@ impl Statements {
         let share = self.room(size);
         let before = if is_next { self.prepared.get(&name).get().cloned() } else { None };
         let same = before.and_then(|before| Statement::described(before, text, parse, self.age));
-        let (has_secrets, secret_parameters) = secrets(parse.query.text, is_cut);
         let answers = if is_cut { Answers::ANY } else { Answers::to(parse.query.text.0) };
         // SQL can give a name to another statement, unseen.
         let answers = if name.is_empty() { answers } else { answers.of_name() };
         let is_guessed = self.is_guessed;
-        kept.statements.fill(|statement| {
+        let Kept { texts, statements, .. } = kept;
+        let secrets = secrets(texts, text, parse.query.text, is_cut);
+        statements.fill(|statement| {
             statement.name.set(name.get());
             statement.is_guessed = is_guessed;
             statement.text = text;
@@ -292,7 +328,7 @@ impl Statements {
             statement.row.take();
             statement.described_in.take();
             statement.same = same;
-            (statement.has_secrets, statement.secret_parameters) = (has_secrets, secret_parameters);
+            statement.set_secrets(secrets.as_deref());
             statement.answers = answers;
             statement.declared.clear();
             if share.is_some() {
@@ -330,6 +366,7 @@ impl Statements {
                 }
                 None => portal.statement = None,
             }
+            portal.secret_parameters = statement.map_or(Parameters::default(), |statement| statement.secrets_of(bind));
             portal.row.take();
             // Where there is no room for the values, there may be for the rest.
             portal.has_parameters =
@@ -357,6 +394,7 @@ impl Statements {
             portal.statement_name.set(Text::default());
             (portal.is_declared, portal.is_held) = (false, false);
             portal.is_statement_unknown = false;
+            portal.secret_parameters = Parameters::default();
             portal.statement = None;
             portal.row.take();
             portal.parameters.clear();
@@ -480,9 +518,8 @@ impl Statements {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
         let text = kept.texts.keep(sql);
-        let (has_secrets, secret_parameters) = secrets(sql, false);
-        let statement =
-            Statement { name: name.clone(), text, has_secrets, secret_parameters, share, ..Statement::default() };
+        let mut statement = Statement { name: name.clone(), text, share, ..Statement::default() };
+        statement.set_secrets(secrets(&kept.texts, text, sql, false).as_deref());
         self.prepared.establish(&name, Arc::new(statement));
         self.make_room(kept);
     }

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use crate::pg::text::{KeptText, Text};
+use crate::sql::secret::StatementSecrets;
 
 /// How many texts are kept: more than all the statements of a large application.
 const MAX_TEXTS: usize = 65_536;
@@ -42,6 +43,8 @@ struct Slot {
     generation: u32,
     hash: u64,
     text: Option<KeptText<'static>>,
+    /// What is looked for once, however often the text is sent.
+    secrets: Option<Box<StatementSecrets>>,
     /// Whether it was used since the hand passed.
     used: bool,
 }
@@ -82,12 +85,13 @@ impl Texts {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot { generation: 0, hash, text: None, used: false });
+                self.slots.push(Slot { generation: 0, hash, text: None, secrets: None, used: false });
                 u32::try_from(self.slots.len() - 1).ok()?
             }
         };
         let place = self.slots.get_mut(slot as usize)?;
-        *place = Slot { generation: place.generation, hash, text: None, used: false };
+        let secrets = StatementSecrets::of(text.0);
+        *place = Slot { generation: place.generation, hash, text: None, secrets, used: false };
         self.bytes += text.0.len();
         place.text = Some(kept.into_owned());
         // Of two texts with the same hash, the later one is found.
@@ -99,6 +103,12 @@ impl Texts {
     pub fn get(&self, id: TextId) -> Option<Text<'_>> {
         let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         slot.text.as_ref().map(KeptText::get)
+    }
+
+    /// What of a statement is a secret that has this text; nothing where there is none.
+    pub fn secrets(&self, id: TextId) -> Option<&StatementSecrets> {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.secrets.as_deref()
     }
 
     /// Tells that a text was used.
@@ -129,6 +139,7 @@ impl Texts {
             }
             let Some(text) = slot.text.take() else { continue };
             self.bytes -= text.len();
+            slot.secrets = None;
             slot.generation = slot.generation.wrapping_add(1);
             if self.by_hash.get(&slot.hash) == Some(&(at as u32)) {
                 self.by_hash.remove(&slot.hash);

@@ -368,7 +368,7 @@ fn class_of(b: u8) -> Class {
 }
 
 /// The delimiter that a dollar-quoted constant begins with: `$$` or `$tag$`.
-pub(super) fn dollar_delimiter(rest: &[u8]) -> Option<&[u8]> {
+pub(crate) fn dollar_delimiter(rest: &[u8]) -> Option<&[u8]> {
     let tag = rest.get(1..)?;
     let len = tag.iter().take_while(|b| is_word(**b) && **b != b'$').count();
     let is_tag = tag.get(len) == Some(&b'$') && !tag.first().is_some_and(u8::is_ascii_digit);

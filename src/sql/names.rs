@@ -4,8 +4,36 @@
 const PARTS: [&[u8]; 6] = [b"password", b"passwd", b"passphrase", b"secret", b"token", b"credential"];
 
 /// Names that have such a part, and are of something that every reader of a capture may know.
-const PLAIN: [&[u8]; 4] =
-    [b"password_encryption", b"md5_password_warnings", b"password_expiration_warning_threshold", b"ssl_key_file"];
+const PLAIN: [&[u8]; 6] = [
+    b"password_encryption",
+    b"md5_password_warnings",
+    b"password_expiration_warning_threshold",
+    b"ssl_key_file",
+    b"ssl_passphrase_command_supports_reload",
+    b"password_required",
+];
+
+/// What a name ends with, behind such a part, that is of a number or another property of secrets, or of keys that are none.
+const PROPERTIES: [&[u8]; 18] = [
+    b"_count",
+    b"_ttl",
+    b"_size",
+    b"_length",
+    b"_timeout",
+    b"_lifetime",
+    b"_limit",
+    b"_type",
+    b"_enabled",
+    b"_required",
+    b"tokenizer",
+    b"keyspace",
+    b"public_key",
+    b"primary_key",
+    b"foreign_key",
+    b"partition_key",
+    b"sort_key",
+    b"key_id",
+];
 
 /// What a key is one of that is a secret: `api_key`, `secret_access_key`. Other keys, of tables and caches, are data.
 const KEYS: [&[u8]; 17] = [
@@ -32,7 +60,13 @@ const KEYS: [&[u8]; 17] = [
 /// `token`), or `key` as a word of it.
 pub fn is_secret_name(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
-    if PLAIN.contains(&&*lower) {
+    // A number of tokens.
+    let is_number = || {
+        let last = lower.rsplit(|b| *b == b'.').next().unwrap_or_default();
+        (last.starts_with(b"max_") || last.starts_with(b"min_")) && last.ends_with(b"tokens")
+    };
+    let is_property = || PROPERTIES.iter().any(|end| lower.ends_with(end)) && !is_secret_word(name);
+    if PLAIN.contains(&&*lower) || is_property() || is_number() {
         return false;
     }
     PARTS.iter().any(|part| memchr::memmem::find(&lower, part).is_some()) || has_key(name, &lower)
@@ -64,6 +98,42 @@ pub fn is_secret_word(word: &[u8]) -> bool {
     })
 }
 
+/// What keys of connection strings begin with (documentation, "Database Connection Control Functions").
+const CONNECTION_KEYS: [&[u8]; 26] = [
+    b"host",
+    b"port",
+    b"dbname",
+    b"user",
+    b"ssl",
+    b"gss",
+    b"krb",
+    b"options",
+    b"application_name",
+    b"fallback_application_name",
+    b"client_encoding",
+    b"connect_timeout",
+    b"keepalives",
+    b"tcp_user_timeout",
+    b"target_session_attrs",
+    b"channel_binding",
+    b"passfile",
+    b"password",
+    b"scram",
+    b"service",
+    b"replication",
+    b"require",
+    b"load_balance_hosts",
+    b"min_protocol_version",
+    b"max_protocol_version",
+    b"oauth",
+];
+
+/// Whether something is a key of a connection string.
+pub fn is_connection_key(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    CONNECTION_KEYS.iter().any(|key| lower.starts_with(key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +148,7 @@ mod tests {
             "apiKey",
             "api_key",
             "app.key",
-            "application_key_count",
+            "application_key_name",
             "accessKeyId",
             "keys",
             "oauth_client_secret",
@@ -88,8 +158,22 @@ mod tests {
         ] {
             assert!(is_secret_name(name.as_bytes()), "{name}");
         }
-        for name in ["", "user", "tcp_keepalives_idle", "keyword", "password_encryption", "application_name", "monkey"]
-        {
+        for name in [
+            "",
+            "user",
+            "tcp_keepalives_idle",
+            "keyword",
+            "password_encryption",
+            "application_name",
+            "monkey",
+            "app.token_count",
+            "max_tokens",
+            "app.max_output_tokens",
+            "token_ttl",
+            "key_id",
+            "kms_key_id",
+            "app.public_key",
+        ] {
             assert!(!is_secret_name(name.as_bytes()), "{name}");
         }
         for word in ["PASSWORD", "aws_secret_access_key", "ACCESS_KEY_ID", "session_token", "master_symmetric_key"] {

@@ -105,6 +105,43 @@ fn what_real_servers_quote() {
     }
 }
 
+/// What PostgreSQL 15 and 18 repeat of secrets in startup parameters, settings that parameters name, URIs, lists, payloads.
+#[test]
+fn what_real_servers_say_again() {
+    for (name, port) in [("secrets-again-15.pcap", "5415"), ("secrets-again-18.pcap", "5432")] {
+        let lines = assert_masked(&case(name), "Zq7SECRETzq");
+        let shown: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        for text in [
+            r#""params":["app.token","***"]"#,
+            r#""params":["x","app.password","***"]"#,
+            r#""params":["work_mem","PLAINVALUE"]"#,
+            r#""params":["4","bob","***"]"#,
+            r#"invalid input syntax for type integer: \"***\""#,
+            r#""application":"host=h password=***""#,
+            r#""message":"database \"postgres://u:***@h/db\" does not exist""#,
+            r#""message":"database \"host=h dbname=x password=***\" does not exist""#,
+            r#""message":"role \"postgresql://u:***@h/db\" does not exist""#,
+            r#""user":"postgresql://u:***@h/db""#,
+            r#"unterminated dollar-quoted string at or near \"***\""#,
+            r#"unterminated /* comment at or near \"***\""#,
+            r#"could not translate host name \"***@127.0.0.1\""#,
+            r#"invalid integer value \"***\" for connection option"#,
+            r#"invalid connection option \"***\""#,
+            r#""payload":"host=h password=***""#,
+            r#""payload":"postgres://u:***@h/db""#,
+            r#""detail":"Failing row contains (1, null, ***, \\x***).""#,
+            r#"VALUES (2, 'bob', '***'), (3, 'eve', '***')"#,
+            r#"SELECT 5, 'bob', '***' FROM pg_class WHERE relname = 'pg_class'"#,
+        ] {
+            assert!(shown.iter().any(|line| line.contains(text)), "{port}: {text}");
+        }
+        // Nor where messages have no lines.
+        let mut config = config(Redaction::Secrets);
+        config.records.messages = false;
+        assert!(!shows(&written(&case(name), config), "Zq7SECRETzq"), "{port}");
+    }
+}
+
 /// `\.` alone is a row of CSV from PostgreSQL 18 on, and ends the data before; what ends it in either is as the server counts.
 #[test]
 fn csvdotmin() {
@@ -248,7 +285,18 @@ fn tokens_are_masked_and_refusals_are_not() {
 }
 
 /// SQL with `@` where a secret is, quoted.
-const FORMS: [&str; 24] = [
+const FORMS: [&str; 35] = [
+    "INSERT INTO users (name, password) VALUES ('x', @), ('y', @)",
+    "INSERT INTO users (password) SELECT @ FROM u WHERE name = 'x'",
+    "SELECT 1 FROM users WHERE password IN ('x', @) AND name = 'x'",
+    "SELECT 1 FROM users WHERE password <> @ OR lower(password) LIKE @",
+    "SELECT 1 FROM users WHERE (name, password) = ('x', @)",
+    "UPDATE users SET password = name || @",
+    "UPDATE users SET password = CASE WHEN id = 1 THEN @ END",
+    "UPDATE users SET password = (SELECT @ FROM u WHERE name = 'x')",
+    "DO $do$ BEGIN EXECUTE format($f$ALTER ROLE u PASSWORD %L$f$, @); END $do$",
+    "SELECT dblink_connect('host=h password=' || @)",
+    "SELECT dblink_connect(concat('host=h password=', @))",
     "ALTER ROLE u PASSWORD @",
     "create user u encrypted password @ login",
     "CREATE ROLE u /* ! */ PASSWORD -- c\n @ VALID UNTIL 'x'",
@@ -369,6 +417,8 @@ proptest! {
             "SELECT format('ALTER ROLE u PASSWORD %L', $1::text)",
             "SELECT login(p_password => $1)",
             "SELECT 1 FROM users WHERE password = $1",
+            "SELECT 1 FROM users WHERE password IN ($1)",
+            "INSERT INTO users (password, name) VALUES ($1, 'x')",
         ]),
         format in 0..2_u8,
         oid in proptest::sample::select(vec![0_u32, 17, 25, 1043, 3802]),
@@ -415,4 +465,94 @@ fn a_password_is_masked_in_what_refuses_it() {
     let output = captures::dissect_packets(&packets_of(&turns), captures::everything());
     let written = output.lines.join("\n");
     assert!(!written.contains("hunter2") && written.contains(r#"does not know \"***\""#), "{written}");
+}
+
+/// A StartupMessage with these parameters beside the user.
+fn startup_with(parameters: &[(&str, &str)]) -> Vec<u8> {
+    let pairs: String = parameters.iter().map(|(name, value)| format!("{name}\0{value}\0")).collect();
+    let body = [&196_608_u32.to_be_bytes()[..], b"user\0app\0", pairs.as_bytes(), b"\0"].concat();
+    [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat()
+}
+
+/// What the start of a session has of secrets is masked where the server says it again: at once, and later.
+#[test]
+fn secrets_of_the_start_of_a_session_are_masked_where_they_come_again() {
+    let secret = "Zq7KnownOnce";
+    let uri = format!("postgres://u:{secret}@h/db");
+    let options = format!("-c search_path=a -c app.token={secret}\\ x");
+    for parameters in [
+        [("app.token", secret)],
+        [("options", &*options)],
+        [("database", &*uri)],
+        [("application_name", &*format!("host=h password={secret}"))],
+        [("access_key", secret)],
+    ] {
+        let said =
+            [b"SFATAL\0VFATAL\0C22023\0Mno \"", secret.as_bytes(), b"\"\0D", secret.as_bytes(), b"\0\0"].concat();
+        let told = [
+            message(b'R', &[0; 4]),
+            message(b'N', &[b"SNOTICE\0VNOTICE\0C00000\0M", uri.as_bytes(), b"\0\0"].concat()),
+            message(b'S', &[b"app.shown\0", secret.as_bytes(), b"\0"].concat()),
+            message(b'S', &[b"application_name\0", secret.as_bytes(), b"\0"].concat()),
+            message(b'Z', b"I"),
+        ];
+        let later = [
+            message(b'A', &[b"\0\0\0\x01c\0x ", secret.as_bytes(), b"\0"].concat()),
+            message(b'E', &said),
+            message(b'Z', b"I"),
+        ];
+        let turns = [
+            (From::Client, startup_with(&parameters)),
+            (From::Server, told.concat()),
+            (From::Client, message(b'Q', b"SELECT 1\0")),
+            (From::Server, later.concat()),
+        ];
+        let lines = assert_masked(&packets_of(&turns), secret);
+        assert_eq!(of_type(&lines, "ErrorResponse")[0]["body"]["message"], "no \"***\"");
+        assert_eq!(of_type(&lines, "NotificationResponse")[0]["body"]["payload"], "x ***");
+        let refused = [(From::Client, startup_with(&parameters)), (From::Server, message(b'E', &said))];
+        let refused = packets_of(&refused);
+        assert_masked(&refused, secret);
+        // Also where its end is cut off.
+        let begins = memchr::memmem::find(&startup_with(&parameters), secret.as_bytes()).unwrap() - 4;
+        for max_message in begins..begins + secret.len() {
+            let config = Config { max_message, ..config(Redaction::Secrets) };
+            assert!(!shows(&written(&refused, config), secret), "{parameters:?} cut at {max_message}");
+        }
+    }
+}
+
+/// What a client shows to tell who it is is masked in what refuses it.
+#[test]
+fn tokens_are_masked_in_what_refuses_them() {
+    let secret = "SeCrEtToKeN";
+    for (mechanism, response) in [
+        ("OAUTHBEARER", format!("n,a=app,\x01host=h\x01port=1\x01auth=Bearer {secret}\x01\x01")),
+        ("PLAIN", format!("\0app\0{secret}")),
+    ] {
+        let initial = [mechanism.as_bytes(), b"\0", &sized(response.as_bytes())].concat();
+        let asked = [&10_u32.to_be_bytes()[..], mechanism.as_bytes(), b"\0\0"].concat();
+        let fatal = [b"SFATAL\0VFATAL\0C28000\0Mapp is not ", secret.as_bytes(), b"\0\0"].concat();
+        let turns = [
+            (From::Client, startup()),
+            (From::Server, message(b'R', &asked)),
+            (From::Client, message(b'p', &initial)),
+            (From::Server, message(b'E', &fatal)),
+        ];
+        let lines = assert_masked_when_cut(&packets_of(&turns), secret);
+        assert_eq!(of_type(&lines, "ErrorResponse")[0]["body"]["message"], "app is not ***");
+    }
+}
+
+/// A payload is masked for all who hear it.
+#[test]
+fn payloads_of_notifications_are_masked() {
+    let notified = [
+        message(b'A', b"\0\0\0\x01c\0host=h password=hunter2-hunter2 port=1\0"),
+        message(b'A', b"\0\0\0\x01c\0{\"url\": \"postgres://u:hunter2-hunter2@h/db\"}\0"),
+    ];
+    let lines = assert_masked(&packets_of(&session("18.0", [(From::Server, notified.concat())])), "hunter2");
+    let payloads: Vec<_> =
+        of_type(&lines, "NotificationResponse").iter().map(|line| &line["body"]["payload"]).collect();
+    assert_eq!(payloads, ["host=h password=*** port=1", r#"{"url": "postgres://u:***@h/db"}"#]);
 }

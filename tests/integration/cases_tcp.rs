@@ -563,7 +563,7 @@ fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
                 assert_eq!(queries.count(), 20, "{from:?} {offset}");
                 let ended: Vec<_> = lines.iter().filter(|line| line["state"] == "ended").collect();
                 let (end, packet) = if has_end { ("reset", 46) } else { ("capture_end", 45) };
-                assert_eq!((ended.len(), &ended[0]["end"]), (1, &json!(end)), "{from:?} {offset}");
+                assert_eq!((ended.len(), &ended[0]["end_reason"]), (1, &json!(end)), "{from:?} {offset}");
                 assert_eq!(ended[0]["packet"], packet);
                 assert!(lines.iter().all(|line| line["event"] != "loss"));
             }
@@ -636,7 +636,10 @@ fn a_startup_that_is_answered_with_other_numbers_begins_another_connection() {
         let [alice, mallory] = [json!([1, "alice", "ok"]), json!([2, "mallory", "ok"])];
         let [three, other] = [alice, mallory].map(|query| vec![query; 3]);
         assert_eq!(of_users("query", "outcome"), [three, other].concat());
-        assert_eq!(of_users("session", "end"), [json!([1, "alice", "replaced"]), json!([2, "mallory", "capture_end"])]);
+        assert_eq!(
+            of_users("session", "end_reason"),
+            [json!([1, "alice", "replaced"]), json!([2, "mallory", "capture_end"])]
+        );
         assert_eq!(of_users("loss", "reason"), [json!(null); 0]);
     }
 }

@@ -234,7 +234,7 @@ fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot
         let lines = captures::dissect_packets(&dialogue.packets[begins..], captures::everything()).values();
         for line in of(&lines, "query").into_iter().filter(|line| line["outcome"] == "ok") {
             let tag = if line["sql"] == "SELECT 1" { "SELECT 1" } else { "INSERT 0 1" };
-            assert_eq!(line["command"], json!([tag]), "{begins}: {line}");
+            assert_eq!(line["command_tags"], json!([tag]), "{begins}: {line}");
         }
     }
 }

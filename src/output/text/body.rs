@@ -63,7 +63,8 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
             match body.payload.shape() {
                 Some(shape) => line.put(format_args!("{shape}"))?,
                 None => {
-                    let payload = Data { text: body.payload.text, format: Some(Format::TEXT), limit: PROSE };
+                    let masked = body.payload.masked();
+                    let payload = Data { text: masked.get(), format: Some(Format::TEXT), limit: PROSE };
                     line.put(format_args!("{payload}"))?;
                 }
             }

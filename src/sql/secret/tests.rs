@@ -152,6 +152,17 @@ fn a_cut_leaves_nothing() {
 #[test]
 fn texts_that_are_made_to_take_long_do_not() {
     for unit in [
+        "(password) VALUES (",
+        "(a, password) = (SELECT 'x', ",
+        "a_token, ",
+        "password = a || ",
+        "password = CASE WHEN ",
+        "password = (SELECT ",
+        "password::a) IN (",
+        "'x' = password ",
+        "postgres://h:5432/",
+        "password=b ",
+        "set_config($1, ",
         "set password=",
         "set_config('token',",
         "password(",
@@ -320,4 +331,180 @@ fn what_becomes_a_part_of_a_statement_is_masked() {
         assert_eq!(masked(sql), expected);
         assert_eq!(find(sql.as_bytes()).parameters, Parameters(parameters), "{sql}");
     }
+}
+
+#[test]
+fn values_by_their_place_in_a_list_are_masked() {
+    for (sql, expected, parameters) in [
+        (
+            "INSERT INTO u (name, password) VALUES ('a', 'x'), ('b', crypt('y', 'z') || $1) RETURNING 'c'",
+            "INSERT INTO u (name, password) VALUES ('a', '***'), ('b', crypt('***', '***') || $1) RETURNING 'c'",
+            1,
+        ),
+        (
+            "INSERT INTO s.u AS t (\"Password\", t.name, token) OVERRIDING USER VALUE VALUES ($1, lower($2), $3)",
+            "INSERT INTO s.u AS t (\"Password\", t.name, token) OVERRIDING USER VALUE VALUES ($1, lower($2), $3)",
+            5,
+        ),
+        (
+            "INSERT INTO u (name, password) SELECT 'a', 'x' FROM v WHERE b = 'c'",
+            "INSERT INTO u (name, password) SELECT 'a', '***' FROM v WHERE b = 'c'",
+            0,
+        ),
+        (
+            "INSERT INTO u (name, password) SELECT 'a', 'x' UNION ALL SELECT 'b', 'y' FROM v WHERE c = 'd'",
+            "INSERT INTO u (name, password) SELECT 'a', '***' UNION ALL SELECT 'b', '***' FROM v WHERE c = 'd'",
+            0,
+        ),
+        (
+            "WITH v(name, password) AS (VALUES ('a', 'x')) SELECT 'b'",
+            "WITH v(name, password) AS (VALUES ('a', '***')) SELECT 'b'",
+            0,
+        ),
+        ("UPDATE u SET (name, password) = ('a', 'x')", "UPDATE u SET (name, password) = ('a', '***')", 0),
+        (
+            "UPDATE u SET (name, password) = (SELECT 'a', 'x' FROM v WHERE b = 'c')",
+            "UPDATE u SET (name, password) = (SELECT 'a', '***' FROM v WHERE b = 'c')",
+            0,
+        ),
+        ("SELECT 1 WHERE (password, name) = ROW('x', 'a')", "SELECT 1 WHERE (password, name) = ROW('***', 'a')", 0),
+        ("SELECT 1 WHERE (name, password) IN (('a', 'x'))", "SELECT 1 WHERE (name, password) IN (('a', '***'))", 0),
+        (
+            "INSERT INTO u (url, password) VALUES ('postgres://u:y@h/d', 'x password=z')",
+            "INSERT INTO u (url, password) VALUES ('postgres://u:***@h/d', '***')",
+            0,
+        ),
+        ("INSERT INTO u (password) VALUES ('x", "INSERT INTO u (password) VALUES ('***'", 0),
+        (
+            "DO $$ BEGIN INSERT INTO u (name, password) VALUES ('a', 'x'); END $$",
+            "DO $$ BEGIN INSERT INTO u (name, password) VALUES ('a', '***'); END $$",
+            0,
+        ),
+    ] {
+        assert_eq!(masked(sql), expected);
+        assert_eq!(find(sql.as_bytes()).parameters, Parameters(parameters), "{sql}");
+    }
+}
+
+#[test]
+fn what_is_compared_is_masked_and_what_it_is_found_by_is_not() {
+    for (sql, expected) in [
+        (
+            "WHERE password IN ('x', lower('y')) AND a IN ('b')",
+            "WHERE password IN ('***', lower('***')) AND a IN ('b')",
+        ),
+        ("WHERE password NOT LIKE 'x' AND a LIKE 'b'", "WHERE password NOT LIKE '***' AND a LIKE 'b'"),
+        ("WHERE password <> 'x' OR token != 'y'", "WHERE password <> '***' OR token != '***'"),
+        ("WHERE u.password::varchar(9) = 'x'", "WHERE u.password::varchar(9) = '***'"),
+        ("WHERE lower(password) ilike 'x'", "WHERE lower(password) ilike '***'"),
+        ("WHERE 'x' = u.password AND 'a' = b", "WHERE '***' = u.password AND 'a' = b"),
+        ("SELECT 'x'::text AS password, 'a' AS b", "SELECT '***'::text AS password, 'a' AS b"),
+        ("UPDATE u SET password = name || 'x', a = 'b'", "UPDATE u SET password = *** || '***', a = 'b'"),
+        ("UPDATE u SET password = md5('x') || 'y'", "UPDATE u SET password = md5('***') || '***'"),
+        ("UPDATE u SET password = text 'x', a = 'b'", "UPDATE u SET password = text '***', a = 'b'"),
+        (
+            "UPDATE u SET password = CASE WHEN a = 'b' THEN 'x' ELSE 'y' END, a = 'c'",
+            "UPDATE u SET password = CASE WHEN a = 'b' THEN '***' ELSE '***' END, a = 'c'",
+        ),
+        (
+            "UPDATE u SET password = (SELECT crypt('x', b) FROM v WHERE c = 'd' UNION SELECT 'y') WHERE a = 'b'",
+            "UPDATE u SET password = (SELECT crypt('***', b) FROM v WHERE c = 'd' UNION SELECT '***') WHERE a = 'b'",
+        ),
+        ("WHERE token = ANY (SELECT b FROM v WHERE c = 'd')", "WHERE token = ANY (SELECT b FROM v WHERE c = 'd')"),
+        (
+            "CREATE TABLE user_password (a text DEFAULT 'b', password text DEFAULT 'x')",
+            "CREATE TABLE user_password (a text DEFAULT 'b', password text DEFAULT '***')",
+        ),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+    for sql in [
+        "INSERT INTO mail (subject, body) VALUES ('Reset your password ', 'Dear x')",
+        "INSERT INTO log VALUES ('Invalid password %', 'x')",
+        "SELECT * FROM u JOIN v ON u.token = v.token WHERE u.name = 'x'",
+        "SELECT token = name, 'x'",
+        "INSERT INTO user_password (a) VALUES ('x')",
+        "SET app.token_count = 5",
+        "SET max_tokens = 'x'",
+        "SET password_encryption = 'scram-sha-256'",
+        "SELECT set_config('app.key_id', 'x', false)",
+        "ALTER DATABASE d SET app.token FROM CURRENT",
+    ] {
+        assert_eq!(masked(sql), sql);
+    }
+}
+
+#[test]
+fn a_password_in_a_uri_goes_to_the_last_at_sign() {
+    for (sql, expected) in [
+        ("'postgres://u:p@x/y#z?w@h:1/db?a=b'", "'postgres://u:***@h:1/db?a=b'"),
+        ("'postgres://u:p/x@h/db', 'a@b'", "'postgres://u:***@h/db', 'a@b'"),
+        ("'postgres://u:p x@h/db' , 'a@b'", "'postgres://u:***@h/db' , 'a@b'"),
+        ("'postgres://u:5432/x@h/db'", "'postgres://u:***@h/db'"),
+        ("see postgres://h:5432/db or a@b", "see postgres://h:5432/db or a@b"),
+        ("'see postgres://h:5432/db or a@b'", "'see postgres://h:5432/db or a@b'"),
+        ("postgres://u@h:5432/db", "postgres://u@h:5432/db"),
+        ("postgres://h/a:b@c", "postgres://h/a:b@c"),
+        ("postgres://u:p/x", "postgres://u:***"),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+}
+
+#[test]
+fn connection_strings_that_are_put_together_are_masked() {
+    for (sql, expected) in [
+        (
+            "SELECT dblink('host=h password=' || 'x' || ' port=1', 'a')",
+            "SELECT dblink('host=h password=' || '***' || '***', 'a')",
+        ),
+        (
+            "SELECT dblink(concat('host=h password=', 'x', ' port=1'))",
+            "SELECT dblink(concat('host=h password=', '***', ' port=1'))",
+        ),
+        ("SELECT format('host=%s password=%s', 'h', 'x')", "SELECT format('host=%s password=%s', 'h', '***')"),
+        ("SELECT dblink('host=h password=a x=1 port=5')", "SELECT dblink('host=h password=*** port=5')"),
+        ("COPY t FROM PROGRAM 'env PGPASSWORD=x psql -c y'", "COPY t FROM PROGRAM 'env PGPASSWORD=*** psql -c y'"),
+        ("COPY t FROM PROGRAM 'a --password=x'", "COPY t FROM PROGRAM 'a --password=***'"),
+        (
+            "DO $d$ BEGIN EXECUTE format($f$ALTER ROLE %I PASSWORD %L$f$, 'u', 'x'); END $d$",
+            "DO $d$ BEGIN EXECUTE format($f$ALTER ROLE %I PASSWORD %L$f$, 'u', '***'); END $d$",
+        ),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+}
+
+#[test]
+fn mistakes_behind_password_are_masked() {
+    for (sql, expected) in [
+        ("ALTER ROLE u PASSWORD $1x", "ALTER ROLE u PASSWORD ***"),
+        ("ALTER ROLE u PASSWORD $1", "ALTER ROLE u PASSWORD $1"),
+        ("ALTER ROLE u PASSWORD $x$y", "ALTER ROLE u PASSWORD '***'"),
+        ("ALTER ROLE u PASSWORD /*x", "ALTER ROLE u PASSWORD ***"),
+        ("ALTER ROLE u PASSWORD --x", "ALTER ROLE u PASSWORD ***"),
+        ("ALTER ROLE u PASSWORD --x\nLOGIN", "ALTER ROLE u PASSWORD ***"),
+        ("SET app.token x y; SELECT 1", "SET app.token ***; SELECT 1"),
+    ] {
+        assert_eq!(masked(sql), expected);
+    }
+}
+
+#[test]
+fn settings_that_parameters_name_are_known() {
+    for (sql, expected) in [
+        ("SELECT set_config($1, $2, false)", &[(0, 2)][..]),
+        ("SELECT SET_CONFIG ( $3::text , lower($1) || $2, $4)", &[(2, 3)]),
+        ("SELECT pg_catalog.\"set_config\"('app.' || $1, $2, true), set_config($3, $4, true)", &[(0, 2), (2, 8)]),
+        ("SELECT set_config(new_value => $1, setting_name => $2)", &[(1, 1)]),
+        ("SELECT set_config('a', $1, false), my_config($1, $2), set_config($1, 'x', $2)", &[]),
+        ("SELECT set_config($1", &[]),
+        ("SELECT set_config($0, $2)", &[]),
+    ] {
+        let secrets = StatementSecrets::of(sql.as_bytes()).unwrap_or_default();
+        let settings: Vec<_> = secrets.settings.iter().map(|setting| (setting.name, setting.value.0)).collect();
+        assert_eq!(settings, expected, "{sql}");
+    }
+    let many = StatementSecrets::of("set_config($1, $2),".repeat(1_000).as_bytes()).unwrap();
+    assert_eq!((many.settings.len(), many.parameters), (64, Parameters(2)));
 }

@@ -1,0 +1,253 @@
+//! Constants: where they end, however deep they are quoted.
+
+use super::{Around, Found, Secret};
+use crate::sql::lexer::{Kind, Lexer, Token, is_blank};
+
+/// How far constants are secrets.
+#[derive(Clone, Copy)]
+pub(super) enum Extent {
+    /// To the parenthesis that closes.
+    Parenthesis,
+    /// To the END of CASE, but for its conditions.
+    Case,
+    /// To the end of the statement; or, where one is given, in this argument behind the first alone.
+    Statement(Option<usize>),
+}
+
+impl<'a> Around<'a> {
+    /// The string constant behind a word.
+    pub(super) fn constant(&mut self, word: usize) -> Option<Secret<'a>> {
+        let Some(mut at) = self.skip_blank(word) else { return Some(self.rest(word)) };
+        if let Some(behind) = self.behind_word(at, "as") {
+            at = self.skip_blank(behind)?;
+        }
+        let rest = self.sql.get(at..).unwrap_or_default();
+        let string = self.strings.around(at);
+        // The word ends a string: WHERE name = 'password'. Where it does not lex, it may seem so: can't ALTER … PASSWORD 'x'.
+        let ends_string = rest.first() == Some(&b'\'') && string.is_some_and(|token| token.end() == at + 1);
+        if ends_string && (at == word || self.lexes()) {
+            return None;
+        }
+        let secret = |place, quote| Some(Secret { place, quote, is_rest: false });
+        let quotes = rest.iter().take_while(|b| **b == b'\'').count();
+        let is_followed = rest.get(quotes).is_some_and(|b| !is_blank(*b) && !b";,)]\"".contains(b));
+        if quotes > 0 && quotes.is_multiple_of(2) && (is_followed || string.is_some()) {
+            return Some(self.nested(at, quotes));
+        }
+        let backslashes = rest.iter().take_while(|b| **b == b'\\').count();
+        if backslashes > 0 && rest.get(backslashes) == Some(&b'\'') {
+            let quote = rest.get(..=backslashes)?;
+            let inside = at + quote.len();
+            let found = memchr::memmem::find(self.sql.get(inside..)?, quote);
+            return secret(at..found.map_or(self.sql.len(), |found| inside + found + quote.len()), quote);
+        }
+        let read = |lexer: Lexer<'a>| lexer.starting_at(at).next().filter(|token| token.kind == Kind::Text);
+        let token = read(Lexer::new(self.sql))?;
+        let mut end = token.end();
+        // What continues a constant is looked for behind comments.
+        if self.skip_blank(end).is_none() {
+            return Some(self.rest(at));
+        }
+        if memchr::memmem::find(token.text, b"\\'").is_some() {
+            // Where standard_conforming_strings is off, it may be longer.
+            end = end.max(read(Lexer::with_backslashes(self.sql))?.end());
+        }
+        secret(at..end, b"'")
+    }
+
+    /// A constant in a constant, whose quotes are doubled: `EXECUTE 'ALTER ROLE u PASSWORD ''x'''`.
+    fn nested(&self, at: usize, quotes: usize) -> Secret<'a> {
+        let quote = self.sql.get(at..at + quotes).unwrap_or_default();
+        let mut end = at + quotes;
+        while let Some(found) = self.sql.get(end..).and_then(|rest| memchr::memchr(b'\'', rest)) {
+            end += found;
+            let run = self.sql.get(end..).unwrap_or_default().iter().take_while(|b| **b == b'\'').count();
+            let unpaired = run % (2 * quotes);
+            end += run;
+            if unpaired > 0 {
+                // Its own quotes come first; what is left ends the constant around it.
+                return Secret { place: at..end - unpaired.saturating_sub(quotes), quote, is_rest: false };
+            }
+        }
+        Secret { place: at..self.sql.len(), quote, is_rest: false }
+    }
+
+    /// A constant, and those that are joined to it, or stand right behind it by mistake.
+    pub(super) fn joined(&mut self, secret: Secret<'a>, found: &mut Found<'a>) -> Option<()> {
+        /// More than anyone writes in a row.
+        const LONGEST: usize = 4;
+        let mut next = Some(secret);
+        for _ in 0..LONGEST {
+            let Some(secret) = next else { break };
+            let secret = self.certain(secret);
+            let end = secret.place.end;
+            found.secrets.push(secret);
+            if end >= self.sql.len() {
+                break;
+            }
+            let at = self.skip_blank(end)?;
+            if self.sql.get(at..at + 2) == Some(b"||") {
+                return self.chain(at, found);
+            }
+            if at == end {
+                // Quotes right behind it are those of a string around it.
+                break;
+            }
+            next = self.constant(at);
+        }
+        Some(())
+    }
+
+    /// What is joined to what ends at a byte: `|| 'x'`.
+    pub(super) fn chain(&mut self, end: usize, found: &mut Found<'a>) -> Option<()> {
+        /// More than anyone writes.
+        const LONGEST: usize = 16;
+        let mut end = end;
+        for _ in 0..LONGEST {
+            let at = self.behind_casts(end)?;
+            if self.sql.get(at..at + 2) != Some(b"||") {
+                break;
+            }
+            let at = self.skip_blank(at + 2)?;
+            end = match self.constant(at) {
+                Some(secret) => {
+                    let secret = self.certain(secret);
+                    let end = secret.place.end;
+                    found.secrets.push(secret);
+                    end
+                }
+                None if self.is_parameter(at) => {
+                    self.parameter(at, found);
+                    at + 1 + self.digits(at + 1)
+                }
+                None => self.operand(at, found)?.unwrap_or_else(|| self.path(at)),
+            };
+        }
+        Some(())
+    }
+
+    /// Takes the constants of a part of an expression that is none itself: a call, something in parentheses, CASE, `text 'x'`.
+    /// Says where it ends, where it is one of these.
+    pub(super) fn operand(&mut self, at: usize, found: &mut Found<'a>) -> Option<Option<usize>> {
+        if self.byte(at) == Some(b'(') {
+            return self.constants(at, Extent::Parenthesis, found).map(Some);
+        }
+        let end = self.path(at);
+        if end == at {
+            return Some(None);
+        }
+        if self.behind_word(at, "case").is_some() {
+            return self.constants(at, Extent::Case, found).map(Some);
+        }
+        let next = self.blanks(end);
+        match self.byte(next) {
+            Some(b'(') => self.constants(next, Extent::Parenthesis, found).map(Some),
+            // In a string, it may be the quote that ends it.
+            Some(b'\'') if next > end && self.strings.around(next).is_none() => {
+                let Some(secret) = self.constant(next) else { return Some(None) };
+                let secret = self.certain(secret);
+                let end = secret.place.end;
+                found.secrets.push(secret);
+                Some(Some(end))
+            }
+            _ => Some(None),
+        }
+    }
+
+    /// All constants and parameters from a byte on, but for those by which a query in parentheses chooses its rows. Says where
+    /// they end.
+    pub(super) fn constants(&mut self, from: usize, extent: Extent, found: &mut Found<'a>) -> Option<usize> {
+        let (to_semicolon, argument) = match extent {
+            Extent::Parenthesis | Extent::Case => (false, None),
+            Extent::Statement(argument) => (true, argument),
+        };
+        let is_case = matches!(extent, Extent::Case);
+        let (mut depth, mut commas, mut cases) = (0_usize, 0_usize, 0_usize);
+        let mut queries = Queries::default();
+        let mut is_condition = false;
+        let mut is_opened = false;
+        for token in Lexer::new(self.sql).starting_at(from) {
+            self.patience = self.patience.checked_sub(token.text.len())?;
+            if token.kind == Kind::Word {
+                queries.word(&token, depth, is_opened);
+                if is_case {
+                    is_condition = token.is_word("when") || is_condition && !token.is_word("then");
+                    if token.is_word("case") {
+                        cases += 1;
+                    } else if token.is_word("end") {
+                        cases = cases.saturating_sub(1);
+                        if cases == 0 {
+                            return Some(token.end());
+                        }
+                    }
+                }
+            }
+            if !token.is_blank() {
+                is_opened = token.is("(");
+            }
+            if token.is("(") {
+                depth += 1;
+            } else if token.is(")") {
+                if depth == 0 && (argument.is_some() || is_case) {
+                    return Some(token.start);
+                }
+                depth = depth.saturating_sub(1);
+                queries.close(depth);
+                if depth == 0 && !to_semicolon && !is_case {
+                    return Some(token.end());
+                }
+            } else if token.is(",") && depth == 0 && argument.is_some() {
+                commas += 1;
+            } else if argument.is_some_and(|argument| argument != commas) {
+            } else if token.is(";") || (token.is(",") && depth == 0 && !to_semicolon) {
+                return Some(token.start);
+            } else if is_condition || queries.are_choosing() {
+            } else if token.kind == Kind::Text {
+                if !token.is_closed || self.is_followed_by_word(token.end()) {
+                    found.secrets.push(self.rest(token.start));
+                    return Some(self.sql.len());
+                }
+                found.secrets.push(Secret { place: token.start..token.end(), quote: b"'", is_rest: false });
+            } else if token.kind == Kind::Parameter {
+                found.parameters.add(&token);
+            }
+        }
+        Some(self.sql.len())
+    }
+}
+
+/// The queries in parentheses that a walk is in. What they give is in their columns; what is behind FROM only chooses it.
+#[derive(Default)]
+struct Queries {
+    /// How deep each is, and whether its FROM has come.
+    open: Vec<(usize, bool)>,
+}
+
+impl Queries {
+    fn word(&mut self, token: &Token<'_>, depth: usize, is_opened: bool) {
+        if is_opened && token.is_word("select") {
+            let is_in_from = self.are_choosing();
+            self.open.push((depth, is_in_from));
+            return;
+        }
+        if let Some((deep, has_from)) = self.open.last_mut()
+            && *deep == depth
+        {
+            if token.is_word("from") || token.is_word("where") {
+                *has_from = true;
+            } else if token.is_word("union") || token.is_word("except") || token.is_word("intersect") {
+                *has_from = false;
+            }
+        }
+    }
+
+    fn close(&mut self, depth: usize) {
+        if self.open.last().is_some_and(|(deep, _)| *deep > depth) {
+            self.open.pop();
+        }
+    }
+
+    fn are_choosing(&self) -> bool {
+        self.open.last().is_some_and(|(_, has_from)| *has_from)
+    }
+}
