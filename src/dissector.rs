@@ -15,22 +15,22 @@ use crate::tls::keylog::Keys;
 use crate::tls::session::MAX_WAIT;
 
 mod connection;
-mod encrypted;
-mod engine;
-mod lanes;
+mod connection_table;
+mod fast_path;
 mod messages;
+mod parallel;
+mod stream;
 mod successor;
-mod table;
-mod telling;
-mod together;
+mod summary;
+mod tls;
 mod watch;
 
 use connection::Connection;
-use engine::Engine;
-use lanes::Lanes;
+use connection_table::{Entry, HalfOpen, Pair, Table, Whose};
+use parallel::Lanes;
+use stream::Engine;
 use successor::Successor;
-use table::{Entry, HalfOpen, Pair, Table, Whose};
-use telling::Closing;
+use summary::Closing;
 
 /// How long after a RST, or the acknowledgments of both FINs, a connection is still listened to, in microseconds: what was in
 /// flight, or held back in the capture, still comes. One that still brings something new in the second half of this time
@@ -340,7 +340,7 @@ impl Dissector {
                 *successor = Successor::new(segment, origin);
                 return;
             }
-            let whose = table::whose(|| tcp.numbers(), rival, direction, segment, origin);
+            let whose = connection_table::whose(|| tcp.numbers(), rival, direction, segment, origin);
             if whose == Whose::Its {
                 let home = connection.home;
                 let shared = self.homes.of(home);
@@ -512,14 +512,14 @@ impl Dissector {
     /// Tells what came behind the ends of connections, where that is due; where no time is given, of all.
     fn tell_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(closed) = self.table.due_late(now) {
-            engine::tell_late(closed, &mut self.counters, sink);
+            stream::tell_late(closed, &mut self.counters, sink);
         }
     }
 
     /// Tells what came behind the end of one.
     fn tell_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
-            engine::tell_late(closed, &mut self.counters, sink);
+            stream::tell_late(closed, &mut self.counters, sink);
         }
     }
 

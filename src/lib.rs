@@ -43,7 +43,7 @@
 //!   type says is given as it is.
 //! - [`redaction`] says what is left out of all lines: secrets, or data as well.
 //! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
-//! - [`output`] writes lines; [`output::frozen`] keeps records until another thread has time for them, in their order.
+//! - [`output`] writes lines; [`output::batch`] keeps records until another thread has time for them, in their order.
 //!
 //! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.
 //!

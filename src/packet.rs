@@ -16,15 +16,15 @@ use crate::time::Timestamp;
 mod block;
 mod fragments;
 mod link;
+mod outline;
 #[cfg(test)]
-pub(crate) mod made;
-mod plain;
+pub(crate) mod test_frames;
 mod tunnel;
 
 pub use block::Block;
 pub use fragments::{Datagram, Defragmenter};
 pub use link::LinkType;
-pub use plain::{Ends, Outline, Place, outline};
+pub use outline::{Ends, Outline, Place, outline};
 
 /// One captured frame, as a capture file or an interface gave it.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ const MAX_TUNNELS: usize = 4;
 /// The frame does not hold one, or not one that can be read. Of a fragment nothing is read: that is what
 /// [`Defragmenter`] is for.
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
-    match plain::segment(packet) {
+    match outline::segment(packet) {
         Some(segment) => Ok(segment),
         None => decode_any(packet),
     }

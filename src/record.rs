@@ -20,13 +20,13 @@ use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
+pub mod event;
 pub mod query;
 pub mod session;
-pub mod told;
 
+pub use event::{Told, ToldData};
 pub use query::QueryRecord;
 pub use session::SessionRecord;
-pub use told::{Told, ToldData};
 
 /// The largest integer that is a number in a line. Beyond it, and its negative, it is a string of its digits: readers that hold
 /// numbers as doubles (jq 1.6, JavaScript, many loaders) would change it, and say nothing. "For applications that require the

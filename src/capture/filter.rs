@@ -204,7 +204,7 @@ pub(super) fn from_dlt(dlt: Linktype) -> Option<LinkType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::made::{self, ipv6};
+    use crate::packet::test_frames::{self, ipv6};
     use crate::time::Timestamp;
 
     /// Every link type whose packets can be dissected.
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn ipv4(protocol: u8, fragment_offset: u16, payload: &[u8]) -> Vec<u8> {
-        made::ipv4_fragment(1, fragment_offset, protocol, payload)
+        test_frames::ipv4_fragment(1, fragment_offset, protocol, payload)
     }
 
     /// An IPv6 extension header of eight bytes, before what it announces.

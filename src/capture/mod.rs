@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use crate::packet::{Block, Packet};
 
-pub mod ahead;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;
@@ -17,6 +16,7 @@ pub mod interfaces;
 pub mod live;
 #[cfg(feature = "live")]
 pub mod privileges;
+pub mod read_ahead;
 #[cfg(feature = "live")]
 pub mod savefile;
 

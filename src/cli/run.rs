@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use crate::capture::ahead::Ahead;
 use crate::capture::file::FileSource;
 use crate::capture::filter::{PacketFilter, link_type_name};
 use crate::capture::live::{self, Device};
 use crate::capture::privileges::Account;
+use crate::capture::read_ahead::Ahead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Only, Records};

@@ -1,7 +1,7 @@
 //! One connection: what is kept of it between packets.
 
+use super::connection_table::{HalfOpen, OpenedBy};
 use super::successor::Successor;
-use super::table::{HalfOpen, OpenedBy};
 use super::watch::Watch;
 use super::{Config, Only};
 use crate::direction::{Direction, PerDirection};

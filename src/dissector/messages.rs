@@ -1,7 +1,7 @@
 //! From a frame to a message, what it means in its session, and its line.
 
 use super::connection::About;
-use super::engine::{Engine, Loss};
+use super::stream::{Engine, Loss};
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -11,10 +11,10 @@ use crate::pg::message::{Context, Message};
 use crate::pg::row::{Formats, RowShape, Types};
 use crate::pg::tag;
 use crate::reader::DecodeError;
-use crate::record::told::Columns;
+use crate::record::event::Columns;
 use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
 use crate::session::Session;
-use crate::session::meaning::{Meaning, Seen};
+use crate::session::observation::{Meaning, Seen};
 use crate::session::shared::Shared;
 use crate::sql::secret::Parameters;
 

@@ -5,7 +5,7 @@ use std::io;
 use crate::pg::message::Decoded;
 use crate::record::{Record, Told, ToldData};
 
-pub mod frozen;
+pub mod batch;
 pub mod json;
 pub mod text;
 

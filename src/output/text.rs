@@ -12,8 +12,8 @@
 
 mod body;
 mod line;
-mod shown;
-mod told;
+mod sanitize;
+mod summary;
 
 use std::fmt;
 use std::io;
@@ -56,8 +56,8 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
     let mut line = Line::new(out, style);
     match record {
         Record::Message(record) => message(&mut line, record)?,
-        Record::Query(record) => told::query(&mut line, record)?,
-        Record::Session(record) => told::session(&mut line, record)?,
+        Record::Query(record) => summary::query(&mut line, record)?,
+        Record::Session(record) => summary::session(&mut line, record)?,
         Record::Loss(record) => loss(&mut line, record)?,
         Record::Stats(record) => stats(&mut line, record)?,
     }
@@ -124,7 +124,7 @@ fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {
         Some(skipped) => line.put(format_args!(", {} skipped", Count(skipped, "captured byte")))?,
     }
     if let Some(detail) = record.detail {
-        line.item(format_args!("({})", shown::Prose(detail.as_bytes(), shown::PROSE)))?;
+        line.item(format_args!("({})", sanitize::Prose(detail.as_bytes(), sanitize::PROSE)))?;
     }
     // These may be all that is ever said of a connection; the others come between its messages.
     if record.dir.is_none() || record.reason == Reason::Midstream {

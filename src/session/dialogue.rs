@@ -5,15 +5,15 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::budget::Budget;
 use super::cancel::CancelKey;
-use super::effects;
+use super::exchange::Exchange;
 use super::execution::{Execution, Executions, Outcome, SMALL};
-use super::meaning::{Meaning, Seen};
+use super::name_commands;
 use super::names::Names;
-use super::pending::{Attribution, Expected, Fate, Misfit, Pending, Place, Request};
+use super::observation::{Meaning, Seen};
 use super::request::{About, Taken};
+use super::request_queue::{Attribution, Expected, Fate, Misfit, Pending, Place, Request};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
-use super::together::Exchange;
 use super::violation::Violation;
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -416,9 +416,12 @@ impl Dialogue {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
             // What they do may push the text out.
-            let sql =
-                if effects::needs_text(tag) { self.executed(shared).map(|sql| sql.kept().into_owned()) } else { None };
-            effects::apply(tag, sql.as_ref().map(|sql| sql.get()), &mut self.statements, &mut shared.kept);
+            let sql = if name_commands::needs_text(tag) {
+                self.executed(shared).map(|sql| sql.kept().into_owned())
+            } else {
+                None
+            };
+            name_commands::apply(tag, sql.as_ref().map(|sql| sql.get()), &mut self.statements, &mut shared.kept);
         } else {
             self.statements.grow_old();
         }
@@ -445,7 +448,7 @@ impl Dialogue {
     /// sends before the server has asked for it.
     pub fn last_statement(&self) -> Option<Text<'_>> {
         let About::Sql(sql) = &self.pending.last()?.about else { return None };
-        if sql.now == 0 { effects::only(sql.text.get()) } else { None }
+        if sql.now == 0 { name_commands::only(sql.text.get()) } else { None }
     }
 
     /// Whether it is a COPY that begins now, and all of its data is to come.

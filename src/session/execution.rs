@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::budget::{Budget, Share};
+use super::interner::MAX_TEXT;
 use super::statements::{Portal, Statement};
-use super::texts::MAX_TEXT;
 use super::violation::Violation;
 use crate::pg::error::{Fields, KeptFields};
 use crate::pg::list::Oid;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::meaning::Seen;
+use super::observation::Seen;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::error::code;

@@ -37,31 +37,31 @@ pub mod budget;
 pub mod cancel;
 mod copy;
 pub mod dialogue;
-mod effects;
+pub mod exchange;
 pub mod execution;
 pub mod facts;
-pub mod meaning;
+pub mod interner;
+mod name_commands;
 mod names;
+pub mod observation;
 pub mod opening;
-pub mod pending;
 pub mod pool;
 mod request;
+pub mod request_queue;
 mod secrets;
 pub mod shared;
 pub mod statements;
-pub mod texts;
-pub mod together;
 pub mod violation;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
 use copy::Copying;
 use dialogue::Dialogue;
+use exchange::Replies;
 use facts::Facts;
-use meaning::{Meaning, Seen, Subject};
+use observation::{Meaning, Seen, Subject};
 use secrets::Secrets;
 use shared::Shared;
-use together::Replies;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;

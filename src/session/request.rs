@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::budget::Share;
-use super::effects;
 use super::execution::{Execution, Protocol};
-use super::meaning::{Meaning, Seen, Subject};
+use super::name_commands;
 use super::names::{Known, Names};
-use super::pending::{Pending, Place, Request};
+use super::observation::{Meaning, Seen, Subject};
+use super::request_queue::{Pending, Place, Request};
 use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
@@ -182,7 +182,7 @@ impl Taken<'_> {
         if let Some(sql) = sql.filter(|_| !is_cut) {
             self.is_answered_by(Answers::to(sql.0));
         }
-        if let Some(sql) = sql.filter(|sql| !is_cut && effects::is_needed(sql.0))
+        if let Some(sql) = sql.filter(|sql| !is_cut && name_commands::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())
         {
             self.is_about(About::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));

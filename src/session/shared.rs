@@ -3,9 +3,9 @@
 use super::budget::Total;
 use super::cancel::Cancels;
 use super::execution::{Execution, Spare, recycle};
+use super::interner::Texts;
 use super::pool::Pool;
 use super::statements::{Kept, MOST_FOR_A_BYTE};
-use super::texts::Texts;
 use crate::tls::keylog::Keys;
 use crate::tls::session::Tools;
 

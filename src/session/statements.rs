@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::answers::Answers;
 use super::budget::{Budget, Share};
+use super::interner::{TextId, Texts};
 use super::names::{Known, Names};
 use super::pool::Pool;
-use super::texts::{TextId, Texts};
 use crate::encoding::Encoding;
 use crate::pg::extended::{Bind, Parse};
 use crate::pg::list::{KeptList, List, Oid};

@@ -18,5 +18,5 @@ pub mod names;
 pub mod normalize;
 pub mod redact;
 pub mod secret;
-pub mod skeleton;
 pub mod statement;
+pub mod template;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::dissector::{Dissector, Sink};
 use crate::output::Form as _;
-use crate::output::frozen::Batch;
+use crate::output::batch::Batch;
 use crate::packet::Block;
 use crate::pg::message::Decoded;
 use crate::record::{QueryRecord, Record, StatsRecord, Told, ToldData};

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::output::frozen::Batch;
+use crate::output::batch::Batch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::form::Form;

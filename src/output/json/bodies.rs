@@ -14,7 +14,7 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Field, Format, FormattedValue, Values};
 use crate::pg::text::{Rest, Sql, Text};
 use crate::reader::Reader;
-use crate::record::told::Columns;
+use crate::record::event::Columns;
 use crate::record::{Told, ToldData};
 use crate::value::copy::CopyRow;
 use crate::value::{Look, TypedValue};

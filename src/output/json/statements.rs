@@ -12,7 +12,7 @@ use crate::encoding::Encoding;
 use crate::hex;
 use crate::pg::text::{Sql, Text};
 use crate::sql::secret;
-use crate::sql::skeleton::skeleton;
+use crate::sql::template::skeleton;
 
 /// How many bytes are kept, with what it costs to keep them. When there are more, all are forgotten, and those that are still
 /// in use come back.

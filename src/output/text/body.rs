@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use super::line::{Line, Paint};
-use super::shown::{Binary, COPY, Data, Name, PROSE, Prose, SQL, Value, Word};
+use super::sanitize::{Binary, COPY, Data, Name, PROSE, Prose, SQL, Value, Word};
 use crate::pg::auth::{SaslContinue, SaslFinal, SaslInitialResponse, SaslResponse};
 use crate::pg::copy::{CopyPiece, CopyResponse, CopyRows, RedactedField};
 use crate::pg::error::{Fields, code};

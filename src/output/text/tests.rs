@@ -184,7 +184,7 @@ fn shapes_stand_in_place_of_values() {
 
 #[test]
 fn a_secret_behind_the_cut_does_not_show_its_beginning() {
-    let long = format!("SELECT '{}'; ALTER ROLE u PASSWORD 'hunter2'\0", "x".repeat(shown::SQL - 35));
+    let long = format!("SELECT '{}'; ALTER ROLE u PASSWORD 'hunter2'\0", "x".repeat(sanitize::SQL - 35));
     let line = frontend(b'Q', long.as_bytes());
     assert!(line.contains('…') && !line.contains("hun"), "{line}");
 }

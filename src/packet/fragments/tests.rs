@@ -1,5 +1,5 @@
 use super::*;
-use crate::packet::made::{IPV4, TCP, UDP, at, ethernet, ipv4, ipv4_fragment, ipv6_fragment, packet, tcp, udp};
+use crate::packet::test_frames::{IPV4, TCP, UDP, at, ethernet, ipv4, ipv4_fragment, ipv6_fragment, packet, tcp, udp};
 
 const MORE_V4: u16 = 0x2000;
 const MORE_V6: u16 = 1;

@@ -1,4 +1,4 @@
-use crate::packet::made::{IPV4, IPV6, TCP, UDP, at, decoded, ethernet, ipv4, ipv6, packet, tcp, udp};
+use crate::packet::test_frames::{IPV4, IPV6, TCP, UDP, at, decoded, ethernet, ipv4, ipv6, packet, tcp, udp};
 use crate::packet::{LinkType, NotTcp, decode};
 
 const QUERY: &[u8] = b"Q\0\0\0\x0dSELECT 1\0";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::capture::ahead::Ahead;
+use crate::capture::read_ahead::Ahead;
 
 #[test]
 fn compressed_streams_of_several_members_and_frames() {

@@ -4,8 +4,8 @@
 //! be found out about each is the same for all.
 
 use super::connection::About;
-use super::engine::Engine;
 use super::messages::{columns_of_row, seen, told};
+use super::stream::Engine;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -17,8 +17,8 @@ use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
 use crate::record::{Flags, Told, ToldData};
 use crate::session::Session;
-use crate::session::meaning::{Meaning, Seen};
-use crate::session::together::{Described, Replies, Waiting};
+use crate::session::exchange::{Described, Replies, Waiting};
+use crate::session::observation::{Meaning, Seen};
 
 /// Describe of the unnamed portal: on the wire, and as a frame.
 const DESCRIBE: (&[u8], &Frame<'static>) = (b"D\0\0\0\x06P\0", &Frame::whole(Some(b'D'), 6, b"P\0"));

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::dialogue::Dialogue;
-use super::effects;
 use super::execution::{Execution, Outcome, Protocol, SMALL};
-use super::meaning::{Meaning, Seen, Subject};
-use super::pending::Request;
+use super::name_commands;
+use super::observation::{Meaning, Seen, Subject};
 use super::request::About;
+use super::request_queue::Request;
 use super::shared::Shared;
 use super::statements::{Portal, Row};
 use crate::pg::extended::Bind;
@@ -156,7 +156,7 @@ impl Dialogue {
         meaning: &mut Meaning,
     ) -> bool {
         let sql = query.query.text;
-        if !self.is_idle() || effects::is_needed(sql.0) || secret::may_have(sql.0) {
+        if !self.is_idle() || name_commands::is_needed(sql.0) || secret::may_have(sql.0) {
             return false;
         }
         self.begin((QUERY, Answers::to(sql.0)), Protocol::Simple, seen, shared, meaning, |execution, dialogue| {

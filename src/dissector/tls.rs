@@ -2,7 +2,7 @@
 
 use super::Sink;
 use super::connection::Connection;
-use super::engine::{Engine, Loss};
+use super::stream::{Engine, Loss};
 use crate::direction::{Direction, PerDirection};
 use crate::hex::Hex;
 use crate::packet::Origin;

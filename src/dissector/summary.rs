@@ -2,7 +2,7 @@
 
 use super::Sink;
 use super::connection::{About, Connection};
-use super::engine::Engine;
+use super::stream::Engine;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;

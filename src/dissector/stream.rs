@@ -1,8 +1,8 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
 use super::connection::{About, Ahead, Connection, Unsaid};
-use super::table::Closed;
-use super::telling::Closing;
+use super::connection_table::Closed;
+use super::summary::Closing;
 use super::{Config, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};

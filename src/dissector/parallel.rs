@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::connection::Connection;
-use super::engine::Engine;
+use super::connection_table::{Entry, Pair, Table};
+use super::stream::Engine;
 use super::successor;
-use super::table::{Entry, Pair, Table};
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
 use crate::packet::{self, Block, Ends, NotTcp, Origin, Place, Segment};

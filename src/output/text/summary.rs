@@ -9,7 +9,7 @@ use std::io;
 
 use super::body::{self, Count};
 use super::line::{Line, Paint};
-use super::shown::{Name, Prose, SQL, Word};
+use super::sanitize::{Name, Prose, SQL, Word};
 use super::{Elapsed, beginning, ends, oddities, width};
 use crate::pg::text::Text;
 use crate::record::session::{EndReason, Side, State};

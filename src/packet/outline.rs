@@ -188,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decode_any;
-    use super::super::made::{IPV4 as IPV4_TYPE, IPV6 as IPV6_TYPE, at, ethernet, ipv4, ipv6, packet, tcp};
+    use super::super::test_frames::{IPV4 as IPV4_TYPE, IPV6 as IPV6_TYPE, at, ethernet, ipv4, ipv6, packet, tcp};
     use super::*;
 
     fn is_read_the_same(ether_type: u16, bytes: &[u8]) -> bool {
