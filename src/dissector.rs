@@ -6,10 +6,10 @@ use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
 use crate::pg::message::Decoded;
 use crate::pg::text::Text;
-use crate::record::{Counters, Record, Told, ToldData};
+use crate::record::{Counters, MessageEvent, MessageRun, Record};
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
-use crate::session::shared::{Home, Homes};
+use crate::session::shared::{ShardId, Shards};
 use crate::time::Timestamp;
 use crate::tls::keylog::Keys;
 use crate::tls::session::MAX_WAIT;
@@ -27,7 +27,7 @@ mod watch;
 
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Pair, Table, Whose};
-use parallel::Lanes;
+use parallel::Parallel;
 use stream::Engine;
 use successor::Successor;
 use summary::Closing;
@@ -81,7 +81,7 @@ impl Config {
             || self.other_ports
             || self.names(segment.source.port)
             || self.names(segment.destination.port);
-        port_fits && (segment.syn || segment.says_something()) && !segment.rst
+        port_fits && (segment.syn || segment.has_payload()) && !segment.rst
     }
 }
 
@@ -162,16 +162,16 @@ pub trait Sink {
     /// Takes a message before its record is made; decoded, unless its session had no need to look into it. Says how many could
     /// not be decoded, of those that were not: one, or none. One that looks into it later counts that itself.
     #[inline(always)]
-    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let (record, undecoded) = told.looked_into(decoded);
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        let (record, undecoded) = event.to_record(decoded);
         self.record(&Record::Message(record));
         undecoded
     }
 
     /// Takes messages of data, none of them decoded. Says how many could not be.
-    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
         let mut undecoded = 0;
-        data.for_each(|told| undecoded += self.message(told, &mut None));
+        data.for_each(|event| undecoded += self.message(event, &mut None));
         undecoded
     }
 }
@@ -189,9 +189,9 @@ pub struct Dissector {
     table: Table,
     defragmenter: Defragmenter,
     counters: Counters,
-    homes: Homes,
+    shards: Shards,
     /// Where the next connection belongs.
-    next_home: Home,
+    next_shard: ShardId,
     /// What is held for all connections, in bytes.
     held: usize,
     /// How much that may be before connections have to give something back.
@@ -204,7 +204,7 @@ pub struct Dissector {
     /// Connections that wait for keys, with the number of each and since when, those that wait longest first.
     waiting: VecDeque<(Timestamp, Pair, u64)>,
     now: Timestamp,
-    lanes: Lanes,
+    parallel: Parallel,
 }
 
 impl Dissector {
@@ -222,14 +222,14 @@ impl Dissector {
             table: Table::new(config.max_connections),
             release_at: config.max_held,
             forget_from: 0,
-            homes: Homes::new(
+            shards: Shards::new(
                 config.max_remembered,
                 config.records.queries,
                 config.records.messages.then_some(config.max_message),
                 &keys,
             ),
-            next_home: Homes::FIRST,
-            lanes: Lanes::default(),
+            next_shard: Shards::FIRST,
+            parallel: Parallel::default(),
             keys,
             config,
             defragmenter: Defragmenter::default(),
@@ -285,7 +285,7 @@ impl Dissector {
         self.close_due(sink);
         self.look_for_keys(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
-            let shared = self.homes.of(connection.home);
+            let shared = self.shards.of(connection.shard);
             Engine { config: &self.config, counters: &mut self.counters, shared, sink }.drain(connection, self.now);
             account(&mut self.held, connection);
         }
@@ -293,9 +293,9 @@ impl Dissector {
 
     /// Ends every connection: what is incomplete is said.
     pub fn finish(&mut self, sink: &mut impl Sink) {
-        self.tell_late(None, sink);
+        self.report_late(None, sink);
         for mut connection in self.table.drain() {
-            let shared = self.homes.of(connection.home);
+            let shared = self.shards.of(connection.shard);
             let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
             engine.end(&mut connection, Closing::CaptureEnd);
         }
@@ -313,8 +313,8 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
-            forgotten: self.homes.forgotten(),
-            remembered_bytes: self.homes.remembered() as u64,
+            forgotten: self.shards.forgotten(),
+            remembered_bytes: self.shards.remembered() as u64,
             ..self.counters.clone()
         }
     }
@@ -342,13 +342,13 @@ impl Dissector {
             }
             let whose = connection_table::whose(|| tcp.numbers(), rival, direction, segment, origin);
             if whose == Whose::Its {
-                let home = connection.home;
-                let shared = self.homes.of(home);
+                let shard = connection.shard;
+                let shared = self.shards.of(shard);
                 let text_bytes = shared.kept.texts.bytes();
                 let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
-                let fate = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
-                self.homes.bound_texts(home, text_bytes);
-                self.accepted(pair, fate, origin, sink);
+                let outcome = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
+                self.shards.bound_texts(shard, text_bytes);
+                self.accepted(pair, outcome, origin, sink);
                 return;
             }
             let rival = rival.take_if(|_| whose == Whose::Anothers);
@@ -356,9 +356,9 @@ impl Dissector {
             self.close(pair, Closing::Replaced, sink);
             self.table.insert_half_open(pair, *rival, origin.ts);
         }
-        let says_something = segment.says_something();
+        let has_payload = segment.has_payload();
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
-            let begins = segment.syn && says_something;
+            let begins = segment.syn && has_payload;
             match closed.whose(segment, origin) {
                 Whose::Its => {
                     self.counters.late_bytes += segment.payload.len() as u64;
@@ -369,7 +369,7 @@ impl Dissector {
                 Whose::Nobodys if !begins => return,
                 _ => {
                     let rival = closed.rival.take().filter(|_| !begins);
-                    self.tell_late_of(pair, sink);
+                    self.report_late_of(pair, sink);
                     match rival {
                         Some(rival) => self.table.insert_half_open(pair, *rival, origin.ts),
                         None => self.table.remove(&pair),
@@ -379,7 +379,7 @@ impl Dissector {
         }
         let mut connection = match self.table.get_mut(&pair) {
             Some(Entry::HalfOpen(half_open)) => {
-                if (segment.rst || segment.fin && !says_something) && !segment.syn {
+                if (segment.rst || segment.fin && !has_payload) && !segment.syn {
                     if half_open.is_given_up_by(segment) {
                         self.table.remove(&pair);
                     }
@@ -388,10 +388,10 @@ impl Dissector {
                 if segment.syn {
                     half_open.note(segment, origin.ts);
                 }
-                if !says_something {
+                if !has_payload {
                     return;
                 }
-                let room = self.homes.room_of(self.next_home);
+                let room = self.shards.room_of(self.next_shard);
                 match half_open.opening(segment) {
                     Some(opening) => Connection::opened(&opening, segment, &self.config, room, origin),
                     None => Connection::new(segment, &self.config, room, origin),
@@ -401,23 +401,23 @@ impl Dissector {
                 self.counters.other_packets += 1;
                 return;
             }
-            _ if segment.syn && !says_something => {
+            _ if segment.syn && !has_payload => {
                 self.table.insert_half_open(pair, HalfOpen::new(segment, origin), origin.ts);
                 return;
             }
-            _ => Connection::new(segment, &self.config, self.homes.room_of(self.next_home), origin),
+            _ => Connection::new(segment, &self.config, self.shards.room_of(self.next_shard), origin),
         };
-        self.next_home = self.next_home.next();
+        self.next_shard = self.next_shard.next();
         let direction = connection.direction_of(segment);
-        let shared = self.homes.of(connection.home);
+        let shared = self.shards.of(connection.shard);
         let text_bytes = shared.kept.texts.bytes();
         let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
-        let fate = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
-        self.homes.bound_texts(connection.home, text_bytes);
+        let outcome = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
+        self.shards.bound_texts(connection.shard, text_bytes);
         self.table.insert_live(pair, connection);
-        self.accepted(pair, fate, origin, sink);
+        self.accepted(pair, outcome, origin, sink);
         while let Some(mut connection) = self.table.evict() {
-            let shared = self.homes.of(connection.home);
+            let shared = self.shards.of(connection.shard);
             let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
             engine.evict(&mut connection);
             self.held -= connection.accounted;
@@ -425,17 +425,17 @@ impl Dissector {
     }
 
     /// Does what is due when a connection has taken a segment.
-    fn accepted(&mut self, pair: Pair, fate: Fate, origin: Origin, sink: &mut impl Sink) {
-        match fate {
-            Fate::GoesOn => {}
-            Fate::Finished => self.close(pair, Closing::Seen, sink),
-            Fate::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
-            Fate::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
+    fn accepted(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
+        match outcome {
+            SegmentOutcome::GoesOn => {}
+            SegmentOutcome::Finished => self.close(pair, Closing::Observation, sink),
+            SegmentOutcome::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
+            SegmentOutcome::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
         }
         if self.held > self.release_at {
             self.release(sink);
         }
-        if self.counters.packets >= self.forget_from && self.homes.is_scarce() {
+        if self.counters.packets >= self.forget_from && self.shards.is_scarce() {
             self.forget();
         }
     }
@@ -454,7 +454,7 @@ impl Dissector {
             if connection.serial != *serial {
                 return false;
             }
-            let shared = self.homes.of(connection.home);
+            let shared = self.shards.of(connection.shard);
             Engine { config: &self.config, counters: &mut self.counters, shared, sink }.resume(connection, self.now);
             account(&mut self.held, connection);
             connection.is_waiting = connection.waits();
@@ -465,17 +465,17 @@ impl Dissector {
             connection.is_waiting
         });
         for pair in finished {
-            self.close(pair, Closing::Seen, sink);
+            self.close(pair, Closing::Observation, sink);
         }
     }
 
     /// Forgets statements and portals, of the sessions that were silent longest first.
     fn forget(&mut self) {
         for connection in self.table.live_mut(Connection::active_at) {
-            if self.homes.has_room() {
+            if self.shards.has_room() {
                 break;
             }
-            connection.session.dialogue_mut().forget(self.homes.of(connection.home));
+            connection.session.dialogue_mut().forget(self.shards.of(connection.shard));
         }
         // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
         self.forget_from = self.counters.packets + self.table.live().count() as u64;
@@ -490,7 +490,7 @@ impl Dissector {
             if self.held <= self.config.max_held / 4 * 3 {
                 break;
             }
-            let shared = self.homes.of(connection.home);
+            let shared = self.shards.of(connection.shard);
             Engine { config: &self.config, counters: &mut self.counters, shared, sink }.release(connection);
             account(&mut self.held, connection);
         }
@@ -501,25 +501,25 @@ impl Dissector {
     /// Ends the connection that is followed between two ends.
     fn close(&mut self, pair: Pair, closing: Closing, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        let shared = self.homes.of(connection.home);
+        let shared = self.shards.of(connection.shard);
         // One that has ended is not replaced by another, however soon that comes.
-        let closing = if connection.ended.is_some() { Closing::Seen } else { closing };
+        let closing = if connection.ended.is_some() { Closing::Observation } else { closing };
         Engine { config: &self.config, counters: &mut self.counters, shared, sink }.end(connection, closing);
         self.held -= connection.accounted;
         self.table.close(pair, self.now);
     }
 
     /// Tells what came behind the ends of connections, where that is due; where no time is given, of all.
-    fn tell_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
+    fn report_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(closed) = self.table.due_late(now) {
-            stream::tell_late(closed, &mut self.counters, sink);
+            stream::report_late(closed, &mut self.counters, sink);
         }
     }
 
     /// Tells what came behind the end of one.
-    fn tell_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
+    fn report_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
-            stream::tell_late(closed, &mut self.counters, sink);
+            stream::report_late(closed, &mut self.counters, sink);
         }
     }
 
@@ -545,17 +545,17 @@ impl Dissector {
                     self.waiting.push_back((self.now, pair, connection.serial));
                 }
             } else {
-                self.close(pair, Closing::Seen, sink);
+                self.close(pair, Closing::Observation, sink);
             }
         }
-        self.tell_late(Some(self.now), sink);
+        self.report_late(Some(self.now), sink);
         self.table.forget_closed(self.now);
         self.table.look_ahead();
     }
 }
 
 /// What becomes of a connection with a segment.
-enum Fate {
+enum SegmentOutcome {
     GoesOn,
     /// Both sides have said their last.
     Finished,
@@ -578,7 +578,7 @@ fn accept(
     segment: &Segment<'_>,
     origin: Origin,
     held: &mut usize,
-) -> Fate {
+) -> SegmentOutcome {
     let had_ended = connection.ended.is_some();
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
@@ -591,14 +591,14 @@ fn accept(
         connection.ended.get_or_insert(origin);
     }
     if connection.tcp.is_finished() && !connection.waits() {
-        Fate::Finished
+        SegmentOutcome::Finished
     } else if has_ended && !had_ended {
-        Fate::Ends { serial: connection.serial }
+        SegmentOutcome::Ends { serial: connection.serial }
     } else if !connection.is_waiting && connection.waits() {
         connection.is_waiting = true;
-        Fate::Waits { serial: connection.serial }
+        SegmentOutcome::Waits { serial: connection.serial }
     } else {
-        Fate::GoesOn
+        SegmentOutcome::GoesOn
     }
 }
 

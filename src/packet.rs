@@ -24,7 +24,7 @@ mod tunnel;
 pub use block::Block;
 pub use fragments::{Datagram, Defragmenter};
 pub use link::LinkType;
-pub use outline::{Ends, Outline, Place, outline};
+pub use outline::{Ends, Outline, PlacedSegment, outline};
 
 /// One captured frame, as a capture file or an interface gave it.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ pub struct Segment<'a> {
 
 impl Segment<'_> {
     /// Whether it has a payload, captured or not.
-    pub const fn says_something(&self) -> bool {
+    pub const fn has_payload(&self) -> bool {
         !self.payload.is_empty() || self.snapped > 0
     }
 }
@@ -154,13 +154,13 @@ pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
 /// [`decode`], without the short way of the common case.
 pub(crate) fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     match read(packet)? {
-        Found::Segment(segment) => Ok(segment),
-        Found::Fragment(_) => Err(NotTcp::Fragment),
+        Innermost::Segment(segment) => Ok(segment),
+        Innermost::Fragment(_) => Err(NotTcp::Fragment),
     }
 }
 
 /// What a frame comes down to.
-enum Found<'a> {
+enum Innermost<'a> {
     Segment(Segment<'a>),
     Fragment(Fragment<'a>),
 }
@@ -192,27 +192,27 @@ struct Layer<'a> {
 }
 
 /// What a layer turns out to hold.
-enum Content<'a> {
-    Found(Found<'a>),
+enum LayerContent<'a> {
+    Innermost(Innermost<'a>),
     Tunnel(Layer<'a>),
 }
 
-fn read<'a>(packet: &Packet<'a>) -> Result<Found<'a>, NotTcp> {
+fn read<'a>(packet: &Packet<'a>) -> Result<Innermost<'a>, NotTcp> {
     let mut reader = Reader::new(packet.data);
     let ether_type = link::payload_type(packet.link, &mut reader)?;
     let cut = (packet.orig_len as usize).saturating_sub(packet.data.len());
     let mut layer = Layer { ether_type, bytes: reader.rest(), cut };
     for _ in 0..=MAX_TUNNELS {
         match layer.read()? {
-            Content::Found(found) => return Ok(found),
-            Content::Tunnel(inner) => layer = inner,
+            LayerContent::Innermost(found) => return Ok(found),
+            LayerContent::Tunnel(inner) => layer = inner,
         }
     }
     Err(NotTcp::Other)
 }
 
 impl<'a> Layer<'a> {
-    fn read(&self) -> Result<Content<'a>, NotTcp> {
+    fn read(&self) -> Result<LayerContent<'a>, NotTcp> {
         let sliced = LaxSlicedPacket::from_ether_type(self.ether_type, self.bytes);
         let (source, destination, ip_start, wire_len) = match &sliced.net {
             Some(LaxNetSlice::Ipv4(ip)) => {
@@ -238,7 +238,7 @@ impl<'a> Layer<'a> {
             None if sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
             None => {
                 let inner = sliced.ether_payload().ok_or(NotTcp::Other)?;
-                return tunnel::in_frame(inner.ether_type, inner.payload, self.cut).map(Content::Tunnel);
+                return tunnel::in_frame(inner.ether_type, inner.payload, self.cut).map(LayerContent::Tunnel);
             }
         };
         let ip_payload = sliced.net.as_ref().and_then(LaxNetSlice::ip_payload_ref).ok_or(NotTcp::Damaged)?;
@@ -252,7 +252,7 @@ impl<'a> Layer<'a> {
             let header = sliced.net.as_ref().and_then(fragment_header).ok_or(NotTcp::Damaged)?;
             let start = offset_in(self.bytes, header.slice) + header.slice.len();
             let payload = self.bytes.get(start..ip_end).ok_or(NotTcp::Damaged)?;
-            return Ok(Content::Found(Found::Fragment(Fragment {
+            return Ok(LayerContent::Innermost(Innermost::Fragment(Fragment {
                 source,
                 destination,
                 identification: header.identification,
@@ -266,13 +266,13 @@ impl<'a> Layer<'a> {
         let tcp = match &sliced.transport {
             Some(TransportSlice::Tcp(tcp)) => tcp,
             Some(TransportSlice::Udp(udp)) => {
-                return tunnel::in_udp(udp.destination_port(), udp.payload(), cut).map(Content::Tunnel);
+                return tunnel::in_udp(udp.destination_port(), udp.payload(), cut).map(LayerContent::Tunnel);
             }
             Some(_) => return Err(NotTcp::Other),
             None if ip_payload.ip_number == ip_number::TCP || sliced.stop_err.is_some() => return Err(NotTcp::Damaged),
-            None => return tunnel::in_ip(ip_payload.ip_number, ip_payload.payload, cut).map(Content::Tunnel),
+            None => return tunnel::in_ip(ip_payload.ip_number, ip_payload.payload, cut).map(LayerContent::Tunnel),
         };
-        Ok(Content::Found(Found::Segment(Segment {
+        Ok(LayerContent::Innermost(Innermost::Segment(Segment {
             source: Endpoint { addr: source, port: tcp.source_port() },
             destination: Endpoint { addr: destination, port: tcp.destination_port() },
             seq: tcp.sequence_number(),

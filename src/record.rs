@@ -24,7 +24,7 @@ pub mod event;
 pub mod query;
 pub mod session;
 
-pub use event::{Told, ToldData};
+pub use event::{MessageEvent, MessageRun};
 pub use query::QueryRecord;
 pub use session::SessionRecord;
 

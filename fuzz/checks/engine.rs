@@ -10,7 +10,7 @@ use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Dissector, Records, Sink};
 use pgdissect::output::{Form as _, json};
 use pgdissect::pg::message::Decoded;
-use pgdissect::record::{self, Record, StatsRecord, ToldData};
+use pgdissect::record::{self, MessageRun, Record, StatsRecord};
 use pgdissect::redaction::Redaction;
 
 use super::{every_way, lines};
@@ -20,7 +20,7 @@ const PACKETS: u64 = 20_000;
 
 /// What the lines told.
 #[derive(Default)]
-struct Told {
+struct MessageEvent {
     /// The last message of each connection.
     last_seq: HashMap<u64, u64>,
     losses: u64,
@@ -28,7 +28,7 @@ struct Told {
     writer: json::LineWriter,
 }
 
-impl Told {
+impl MessageEvent {
     fn line(&mut self, record: &Record<'_>) {
         let value = lines::check(record);
         let conn = value["conn"].as_u64().expect("every line has its connection");
@@ -41,17 +41,17 @@ impl Told {
     }
 }
 
-impl Sink for Told {
+impl Sink for MessageEvent {
     fn record(&mut self, record: &Record<'_>) {
         self.line(record);
     }
 
-    fn message<'a>(&mut self, told: &record::Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+    fn message<'a>(&mut self, event: &record::MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
         let (mut fast, mut derived) = (Vec::new(), Vec::new());
-        let said = self.writer.message(&mut fast, told, &mut decoded.clone()).expect("a vector can be written to");
+        let said = self.writer.message(&mut fast, event, &mut decoded.clone()).expect("a vector can be written to");
         let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| told.decode());
-        let record = Record::Message(told.record(decoded));
+        let decoded = decoded.get_or_insert_with(|| event.decode());
+        let record = Record::Message(event.record(decoded));
         json::write_line(&mut derived, &record).expect("a vector can be written to");
         assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&derived));
         self.line(&record);
@@ -59,13 +59,13 @@ impl Sink for Told {
         said
     }
 
-    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
         let (mut fast, mut one_by_one, mut undecoded) = (Vec::new(), Vec::new(), 0);
         let said = self.writer.data(&mut fast, data).expect("a vector can be written to");
-        data.for_each(|told| {
-            let mut decoded = told.decode();
-            json::write_line(&mut one_by_one, &Record::Message(told.record(&mut decoded))).expect("as before");
-            undecoded += self.message(told, &mut None);
+        data.for_each(|event| {
+            let mut decoded = event.decode();
+            json::write_line(&mut one_by_one, &Record::Message(event.record(&mut decoded))).expect("as before");
+            undecoded += self.message(event, &mut None);
         });
         assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&one_by_one));
         assert_eq!(said, undecoded);
@@ -111,7 +111,7 @@ pub(crate) fn check(data: &[u8]) {
         records: Records { messages: true, queries: !bit(5), sessions: !bit(6) },
         ..Config::default()
     });
-    let mut told = Told::default();
+    let mut event = MessageEvent::default();
     let mut source = FileSource::from_reader("fuzzed", Cursor::new(file.to_vec()), Arc::new(AtomicBool::new(false)));
     let mut errors = 0;
     let mut packets = 0;
@@ -119,7 +119,7 @@ pub(crate) fn check(data: &[u8]) {
         match source.next_event() {
             Ok(Event::Packet(packet)) => {
                 packets += 1;
-                dissector.packet(&packet, &mut told);
+                dissector.packet(&packet, &mut event);
             }
             Ok(Event::KeyLog(_)) => {}
             Ok(Event::Idle) => panic!("there is nothing to wait for"),
@@ -134,13 +134,13 @@ pub(crate) fn check(data: &[u8]) {
             break;
         }
     }
-    dissector.finish(&mut told);
+    dissector.finish(&mut event);
 
     let counters = dissector.counters();
     assert_eq!(counters.packets, packets);
-    assert_eq!(counters.losses, told.losses, "every loss has its line");
-    assert_eq!(counters.messages, told.last_seq.values().sum::<u64>(), "every message has its line");
-    assert_eq!(counters.connections, told.last_seq.len() as u64, "every connection has a line");
+    assert_eq!(counters.losses, event.losses, "every loss has its line");
+    assert_eq!(counters.messages, event.last_seq.values().sum::<u64>(), "every message has its line");
+    assert_eq!(counters.connections, event.last_seq.len() as u64, "every connection has a line");
     assert_eq!((counters.held_bytes, counters.open_connections), (0, 0), "nothing is left");
     if packets < PACKETS {
         in_every_way(*settings, file);

@@ -193,7 +193,7 @@ fn run(max_bytes: Option<usize>, max_datagrams: usize, plans: &[Plan]) {
         if max_bytes.is_none() {
             let whole = naive.add(plan, nanos);
             let expected = whole.as_ref().map(|(bytes, wire_len)| packet::decode(&captured(bytes, *wire_len, nanos)));
-            assert!(told(segment) == told(expected), "{plan:?} gives {segment:?}, not {expected:?}");
+            assert!(event(segment) == event(expected), "{plan:?} gives {segment:?}, not {expected:?}");
             assert_eq!(defragmenter.lost(), naive.lost, "{plan:?}");
         }
     }
@@ -219,7 +219,7 @@ fn captured(data: &[u8], wire_len: usize, nanos: i64) -> Packet<'_> {
 }
 
 /// What is there to compare: a segment itself is not.
-fn told(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl PartialEq {
+fn event(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl PartialEq {
     segment.map(|segment| {
         segment.map(|Segment { source, destination, seq, ack, syn, fin, rst, payload, snapped }| {
             (source, destination, seq, ack, (syn, fin, rst), payload, snapped)

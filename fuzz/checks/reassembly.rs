@@ -6,7 +6,7 @@
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::{Direction, PerDirection};
 use pgdissect::packet::{Endpoint, Origin, Segment};
-use pgdissect::tcp::assembler::Content;
+use pgdissect::tcp::assembler::StreamContent;
 use pgdissect::tcp::conversation::{Accepted, Conversation, Delivery};
 use pgdissect::time::{Precision, Timestamp};
 
@@ -140,11 +140,11 @@ impl Watched {
 
     fn deliver(&mut self, direction: Direction, delivery: Delivery) {
         self.happened.get_mut(direction).push(match delivery {
-            Delivery::Content { content: Content::Data(bytes), .. } => {
+            Delivery::Content { content: StreamContent::Data(bytes), .. } => {
                 assert!(!bytes.is_empty(), "a delivery has bytes");
                 Happened::Delivered(bytes.to_vec())
             }
-            Delivery::Content { content: Content::Snapped(bytes), .. } => {
+            Delivery::Content { content: StreamContent::Snapped(bytes), .. } => {
                 assert!(bytes > 0, "what was cut off is something");
                 Happened::Snapped(bytes)
             }
@@ -296,7 +296,7 @@ fn run(max_held: usize, begins: bool, plans: &[Plan]) {
         if let Accepted::InOrder(bytes) = watched.conversation.accept(direction, &segment, origin) {
             watched.deliver(
                 direction,
-                Delivery::Content { content: Content::Data(bytes.to_vec().into()), is_contested: false },
+                Delivery::Content { content: StreamContent::Data(bytes.to_vec().into()), is_contested: false },
             );
         }
         watched.drain(|conversation| conversation.pop(ts));

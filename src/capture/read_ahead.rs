@@ -19,10 +19,10 @@ const BLOCKS: usize = 4;
 
 /// A source that is read ahead.
 #[derive(Debug)]
-pub struct Ahead {
-    full: Receiver<Found>,
+pub struct ReadAhead {
+    full: Receiver<ReadBlock>,
     used: Sender<Block>,
-    current: Found,
+    current: ReadBlock,
     key_log: Vec<u8>,
     /// The next packet of the current block.
     next: usize,
@@ -31,7 +31,7 @@ pub struct Ahead {
 
 /// Packets, and what the source said behind them.
 #[derive(Debug, Default)]
-struct Found {
+struct ReadBlock {
     packets: Block,
     word: Option<Word>,
 }
@@ -45,7 +45,7 @@ enum Word {
     Error(Error),
 }
 
-impl Ahead {
+impl ReadAhead {
     /// Reads a source from now on.
     pub fn new(source: impl Source + Send + 'static) -> Self {
         let (full_in, full) = bounded(BLOCKS);
@@ -55,16 +55,16 @@ impl Ahead {
             let _ = used.try_send(Block::default());
         }
         let thread = thread::spawn(move || read(source, &full_in, &used_out));
-        Self { full, used, current: Found::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
+        Self { full, used, current: ReadBlock::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
     }
 }
 
 /// Reads to the end, or until nobody takes the packets any more.
-fn read(mut source: impl Source, full: &Sender<Found>, used: &Receiver<Block>) {
+fn read(mut source: impl Source, full: &Sender<ReadBlock>, used: &Receiver<Block>) {
     while let Ok(mut packets) = used.recv() {
         let word = fill(&mut packets, &mut source);
         let is_end = matches!(word, Some(Word::End));
-        if full.send(Found { packets, word }).is_err() || is_end {
+        if full.send(ReadBlock { packets, word }).is_err() || is_end {
             return;
         }
     }
@@ -89,7 +89,7 @@ fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
     }
 }
 
-impl Source for Ahead {
+impl Source for ReadAhead {
     fn next_event(&mut self) -> Result<Event<'_>, Error> {
         while self.next >= self.current.packets.len() {
             match self.current.word.take() {
@@ -158,7 +158,7 @@ mod tests {
             _ => Some(number),
         });
         let script: Vec<_> = lengths.collect();
-        let mut ahead = Ahead::new(Script(script.clone().into_iter(), Vec::new()));
+        let mut ahead = ReadAhead::new(Script(script.clone().into_iter(), Vec::new()));
         for expected in script {
             match (ahead.next_event(), expected) {
                 (Ok(Event::Idle), None) | (Err(_), Some(0)) => {}
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn one_that_nobody_reads_any_more_ends() {
-        let mut ahead = Ahead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new()));
+        let mut ahead = ReadAhead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new()));
         assert!(matches!(ahead.next_event(), Ok(Event::Packet(_))));
         let thread = ahead.thread.take().unwrap();
         drop(ahead);

@@ -185,7 +185,7 @@ pub(crate) struct Args {
 
     /// Dissect no fewer packets side by side
     #[arg(long, hide = true, default_value_t = 128)]
-    pub(crate) least_side_by_side: usize,
+    pub(crate) least_in_parallel: usize,
 
     /// Print the JSON Schema of the lines
     #[arg(long)]

@@ -16,7 +16,7 @@ use crate::capture::file::FileSource;
 use crate::capture::filter::{PacketFilter, link_type_name};
 use crate::capture::live::{self, Device};
 use crate::capture::privileges::Account;
-use crate::capture::read_ahead::Ahead;
+use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Only, Records};
@@ -72,7 +72,7 @@ fn from_source(
     say: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let run = Run::new(args, files, filter, say)?;
-    if threads(args) > 1 { run.all(&mut Ahead::new(source), stop) } else { run.all(&mut source, stop) }
+    if threads(args) > 1 { run.all(&mut ReadAhead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
 /// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
@@ -258,9 +258,9 @@ impl<'a> Run<'a> {
             || self.keys.are_followed
             || self.is_live;
         loop {
-            if !go_alone && self.dissector.may_run_side_by_side() {
+            if !go_alone && self.dissector.may_run_parallel() {
                 let taken = source.ready().map_or(0, |(block, next)| {
-                    let taken = self.writer.side_by_side(&mut self.dissector, block, next);
+                    let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
                     self.last_packet = last.map(|last| last.ts).or(self.last_packet);
                     taken

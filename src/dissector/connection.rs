@@ -12,7 +12,7 @@ use crate::pg::resync;
 use crate::record::Reason;
 use crate::session::budget::Total;
 use crate::session::opening;
-use crate::session::shared::Home;
+use crate::session::shared::ShardId;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,
     /// Where it belongs.
-    pub(super) home: Home,
+    pub(super) shard: ShardId,
     /// Its place among those that are dissected side by side, and the number of the packet from which on these are.
     pub(super) place: (u64, u32),
     pub(super) tcp: Conversation,
@@ -44,13 +44,13 @@ pub(super) struct Connection {
     /// Where it is encrypted with TLS.
     pub(super) tls: Option<Box<TlsSession>>,
     /// Where its beginning was not seen, and it is not known what it is: what it is if it is encrypted.
-    pub(super) tls_to_be: Option<Box<TlsSession>>,
+    pub(super) undecided_tls: Option<Box<TlsSession>>,
     /// Whether the engine has noted that it waits for keys.
     pub(super) is_waiting: bool,
     /// With which packet it ended: it is listened to beyond that, for what was in flight, or while it waits for keys.
     pub(super) ended: Option<Origin>,
     /// What the client has sent ahead.
-    pub(super) ahead: Ahead,
+    pub(super) ahead: HeldAuth,
     /// The first bytes of each side, while they are too few to tell what they are.
     pub(super) opening: PerDirection<Vec<u8>>,
     /// With which packet those of the server began.
@@ -59,7 +59,7 @@ pub(super) struct Connection {
     pub(super) unsaid: Vec<Unsaid>,
     /// How much of what it holds is in the sum over all connections.
     pub(super) accounted: usize,
-    pub(super) about: About,
+    pub(super) info: ConnectionInfo,
 }
 
 /// How many bytes a client may send ahead, and in how many pieces: a password and the requests that it then is to send.
@@ -68,13 +68,13 @@ const MAX_AHEAD: (usize, usize) = (32 * 1024, 256);
 /// What a client has sent to show who it is, and all behind it, before the server has said how it is to do that. What it is
 /// depends on what it will be asked.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct HeldAuth {
     bytes: Vec<u8>,
     /// How many bytes came with a packet.
     pieces: Vec<(usize, Origin)>,
 }
 
-impl Ahead {
+impl HeldAuth {
     pub(super) const fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -118,7 +118,7 @@ pub(super) struct Unsaid {
 
 /// What the lines of a connection say of it.
 #[derive(Debug)]
-pub(super) struct About {
+pub(super) struct ConnectionInfo {
     /// Its number; 0 until it has shown something.
     pub(super) conn: u64,
     pub(super) client: Endpoint,
@@ -127,7 +127,7 @@ pub(super) struct About {
     /// Messages so far.
     pub(super) seq: u64,
     /// The packet that its last line is dated by, and what was read last.
-    pub(super) told: Origin,
+    pub(super) last_line: Origin,
     /// Encrypted bytes.
     pub(super) encrypted: PerDirection<u64>,
     /// What is known of its TLS session since something was decrypted.
@@ -161,30 +161,35 @@ pub(super) struct About {
     pub(super) is_guessed: bool,
 }
 
-impl About {
+impl ConnectionInfo {
     /// By which packet a line is dated, where this one brought what it says: by this, or by a later one of the connection
     /// without which it could not be said, such as one that filled a hole. So lines are in the order of their packets.
     pub(super) fn dated(&self, origin: Origin) -> Origin {
-        origin.or_later(self.told)
+        origin.or_later(self.last_line)
     }
 
     /// The same, for what is said or read now.
     #[inline(always)]
     pub(super) fn date(&mut self, origin: Origin) -> Origin {
-        self.told = self.dated(origin);
-        self.told
+        self.last_line = self.dated(origin);
+        self.last_line
     }
 }
 
 impl Connection {
-    pub(super) fn new(segment: &Segment<'_>, config: &Config, (home, room): (Home, &Total), origin: Origin) -> Self {
+    pub(super) fn new(
+        segment: &Segment<'_>,
+        config: &Config,
+        (shard, room): (ShardId, &Total),
+        origin: Origin,
+    ) -> Self {
         // A startup packet tells the beginning as well as a SYN does.
         let begins_with_startup = !segment.syn && opening::begins_with_startup(segment.payload);
         let begins = segment.syn || begins_with_startup;
         let (client, server) = ends(segment, config);
         let mut connection = Self {
             serial: origin.packet,
-            home,
+            shard,
             place: (0, 0),
             rival: None,
             successor: None,
@@ -194,21 +199,21 @@ impl Connection {
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
             session: if begins { Session::new(room) } else { Session::midstream(room) },
             tls: None,
-            tls_to_be: None,
+            undecided_tls: None,
             is_waiting: false,
             ended: None,
-            ahead: Ahead::default(),
+            ahead: HeldAuth::default(),
             opening: PerDirection::default(),
             replied: origin,
             unsaid: Vec::new(),
             accounted: 0,
-            about: About {
+            info: ConnectionInfo {
                 conn: 0,
                 client,
                 client_text: client.to_string().into(),
                 server_text: server.to_string().into(),
                 seq: 0,
-                told: Origin::default(),
+                last_line: Origin::default(),
                 encrypted: PerDirection::default(),
                 tls: None,
                 gss_packets: PerDirection::default(),
@@ -234,7 +239,7 @@ impl Connection {
             connection.framers.backend.doubt();
         }
         if !begins {
-            if !connection.about.is_named {
+            if !connection.info.is_named {
                 connection.session.recognize_foreign();
             } else if handshake::is_record(segment.payload) {
                 connection.session.encrypt(Encryption::Tls);
@@ -251,12 +256,12 @@ impl Connection {
         OpenedBy { syns, at, syn_at }: &OpenedBy,
         segment: &Segment<'_>,
         config: &Config,
-        room: (Home, &Total),
+        room: (ShardId, &Total),
         origin: Origin,
     ) -> Self {
         let first = syns.iter().flatten().next().unwrap_or(segment);
         let mut connection = Self::new(first, config, room, origin);
-        (connection.about.started, connection.about.syn_at) = (*at, *syn_at);
+        (connection.info.started, connection.info.syn_at) = (*at, *syn_at);
         for syn in syns.iter().flatten() {
             connection.tcp.accept(connection.direction_of(syn), syn, origin);
         }
@@ -264,23 +269,23 @@ impl Connection {
     }
 
     pub(super) fn direction_of(&self, segment: &Segment<'_>) -> Direction {
-        if segment.source == self.about.client { Direction::Frontend } else { Direction::Backend }
+        if segment.source == self.info.client { Direction::Frontend } else { Direction::Backend }
     }
 
     /// Whether it has shown itself to be PostgreSQL's.
     pub(super) fn is_counted(&self) -> bool {
-        self.about.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
+        self.info.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
     }
 
     /// Whether nothing but its own state, and what its home shares, depends on its next segments, if they neither open nor
     /// close it: it has its number, is ready for requests, in clear, and not about to end.
     pub(super) fn is_steady(&self) -> bool {
-        self.about.conn > 0
-            && self.about.seq > 1
+        self.info.conn > 0
+            && self.info.seq > 1
             && self.session.is_steady()
             && self.tls.is_none()
-            && self.tls_to_be.is_none()
-            && self.about.closed_by.is_none()
+            && self.undecided_tls.is_none()
+            && self.info.closed_by.is_none()
             && self.rival.is_none()
             && self.successor.is_none()
     }
@@ -294,7 +299,7 @@ impl Connection {
     /// When it last brought something new, or else began.
     pub(super) fn active_at(&self) -> Timestamp {
         let active = self.active();
-        if active.packet > 0 { active.ts } else { self.about.started }
+        if active.packet > 0 { active.ts } else { self.info.started }
     }
 
     /// Its last packet.
@@ -304,7 +309,7 @@ impl Connection {
 
     pub(super) fn search(&mut self, direction: Direction, reason: Reason) {
         self.framers.get_mut(direction).lose();
-        self.about.search_reason.get_mut(direction).get_or_insert(reason);
+        self.info.search_reason.get_mut(direction).get_or_insert(reason);
     }
 
     /// Keeps something to be said later, with no more than a few bytes of memory.
@@ -334,7 +339,7 @@ impl Connection {
     pub(super) fn go_on(&mut self) {
         self.tcp.forget_reset();
         self.ended = None;
-        self.about.closed_by = self.about.closed_by.filter(|(_, is_reset)| !is_reset);
+        self.info.closed_by = self.info.closed_by.filter(|(_, is_reset)| !is_reset);
     }
 
     /// Whether the bytes of a direction, in clear, end with a message.
@@ -349,21 +354,21 @@ impl Connection {
     pub(super) fn speaks(&mut self, direction: Direction) {
         if self.framers.frontend.is_guessed() | self.framers.backend.is_guessed() {
             self.watch(direction);
-        } else if self.about.watch.is_some() {
+        } else if self.info.watch.is_some() {
             // They begin anew: the connection is decrypted.
-            self.about.watch = None;
+            self.info.watch = None;
         }
     }
 
     #[cold]
     fn watch(&mut self, direction: Direction) {
-        let Self { framers, about, session, .. } = self;
+        let Self { framers, info, session, .. } = self;
         let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
-        let is_first = about.seq == 0;
-        let watch = about.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
+        let is_first = info.seq == 0;
+        let watch = info.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
         if watch.speaks(direction, are_at_boundary) {
             session.facts_mut().confirm(watch.has_started());
-            about.watch = None;
+            info.watch = None;
             framers.frontend.confirm();
             framers.backend.confirm();
         }
@@ -376,9 +381,9 @@ impl Connection {
 
     pub(super) fn held(&self) -> usize {
         let framers = self.framers.frontend.held() + self.framers.backend.held();
-        let tls = self.tls.as_ref().or(self.tls_to_be.as_ref()).map_or(0, |tls| tls.held());
-        let facts = self.about.tls.as_ref().map_or(0, |facts| facts.held());
-        let watch = self.about.watch.as_ref().map_or(0, |watch| watch.held());
+        let tls = self.tls.as_ref().or(self.undecided_tls.as_ref()).map_or(0, |tls| tls.held());
+        let facts = self.info.tls.as_ref().map_or(0, |facts| facts.held());
+        let watch = self.info.watch.as_ref().map_or(0, |watch| watch.held());
         let opening = self.opening.frontend.capacity() + self.opening.backend.capacity() + self.ahead.held();
         let successor = self.successor.as_ref().map_or(0, |successor| successor.len() as usize);
         successor + self.tcp.held() + self.tcp.recent() + framers + tls + facts + watch + opening + self.session.held()

@@ -321,16 +321,16 @@ pub(super) struct Closed {
 
 impl Closed {
     pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
-        let is_told_of = connection.is_counted() && !connection.about.is_unwanted;
-        let Connection { serial, tcp, about, rival, .. } = connection;
+        let is_told_of = connection.is_counted() && !connection.info.is_unwanted;
+        let Connection { serial, tcp, info, rival, .. } = connection;
         Self {
             serial: *serial,
-            conn: is_told_of.then_some(about.conn),
-            client: about.client,
-            server: if ends.0 == about.client { ends.1 } else { ends.0 },
+            conn: is_told_of.then_some(info.conn),
+            client: info.client,
+            server: if ends.0 == info.client { ends.1 } else { ends.0 },
             numbers: tcp.numbers(),
             late: PerDirection::default(),
-            last: about.told,
+            last: info.last_line,
             rival: rival.take(),
         }
     }

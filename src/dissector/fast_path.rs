@@ -3,8 +3,8 @@
 //! They are taken at once, with the same result as one by one. Of all that captures are full of most comes so, and what has to
 //! be found out about each is the same for all.
 
-use super::connection::About;
-use super::messages::{columns_of_row, seen, told};
+use super::connection::ConnectionInfo;
+use super::messages::{columns_of_row, message_event, observation};
 use super::stream::Engine;
 use super::{Config, Sink};
 use crate::direction::Direction;
@@ -15,10 +15,10 @@ use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Decoded, Message};
 use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
-use crate::record::{Flags, Told, ToldData};
+use crate::record::{Flags, MessageEvent, MessageRun};
 use crate::session::Session;
 use crate::session::exchange::{Described, Replies, Waiting};
-use crate::session::observation::{Meaning, Seen};
+use crate::session::observation::{Annotation, Observation};
 
 /// Describe of the unnamed portal: on the wire, and as a frame.
 const DESCRIBE: (&[u8], &Frame<'static>) = (b"D\0\0\0\x06P\0", &Frame::whole(Some(b'D'), 6, b"P\0"));
@@ -36,7 +36,7 @@ impl<S: Sink> Engine<'_, S> {
     pub(super) fn whole_frames<'i>(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         mut whole: WholeFrames<'i>,
         origin: Origin,
@@ -51,13 +51,13 @@ impl<S: Sink> Engine<'_, S> {
                 _ => (whole, 0),
             };
             if count > 0 {
-                self.data(session, about, direction, data, count, origin);
+                self.data(session, info, direction, data, count, origin);
                 continue;
             }
             let behind = match (direction, tag) {
-                (Direction::Frontend, b'B') => self.execution(session, about, whole, origin),
-                (Direction::Frontend, b'Q') => self.query(session, about, whole, origin),
-                (Direction::Backend, b'2' | b'T' | b'C') => self.executed(session, about, whole, origin),
+                (Direction::Frontend, b'B') => self.execution(session, info, whole, origin),
+                (Direction::Frontend, b'Q') => self.query(session, info, whole, origin),
+                (Direction::Backend, b'2' | b'T' | b'C') => self.executed(session, info, whole, origin),
                 _ => None,
             };
             if let Some(behind) = behind {
@@ -65,7 +65,7 @@ impl<S: Sink> Engine<'_, S> {
                 continue;
             }
             let Some((tag, len, body)) = whole.next() else { break };
-            self.frame(session, about, direction, &Frame::whole(Some(tag), len, body), origin);
+            self.frame(session, info, direction, &Frame::whole(Some(tag), len, body), origin);
         }
         whole.rest()
     }
@@ -75,7 +75,7 @@ impl<S: Sink> Engine<'_, S> {
     fn data(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         frames: WholeFrames<'_>,
         count: u64,
@@ -83,22 +83,33 @@ impl<S: Sink> Engine<'_, S> {
     ) {
         let Some((tag, len, body)) = { frames }.next() else { return };
         let frame = Frame::whole(Some(tag), len, body);
-        let seq = about.seq + 1;
-        about.seq += count;
+        let seq = info.seq + 1;
+        info.seq += count;
         self.counters.messages += count;
-        let seen = Seen { count, size: frames.rest().len() as u64, ..seen(about, &frame, None, origin) };
-        let mut meaning = Meaning::default();
-        session.observe(direction, &seen, self.shared, &mut meaning);
-        if !self.config.records.messages || !about.is_wanted {
+        let observation =
+            Observation { count, size: frames.rest().len() as u64, ..observation(info, &frame, None, origin) };
+        let mut annotation = Annotation::default();
+        session.observe(direction, &observation, self.shared, &mut annotation);
+        if !self.config.records.messages || !info.is_wanted {
             return;
         }
         let Config { named_rows, redaction, .. } = *self.config;
         let copy = if tag == b'd' { session.copy_rows(direction, Some(body), named_rows, redaction) } else { None };
         let context = session.context(redaction);
-        let mut first =
-            told(self.config, self.shared, session, about, direction, &frame, context, copy, &meaning, origin);
+        let mut first = message_event(
+            self.config,
+            self.shared,
+            session,
+            info,
+            direction,
+            &frame,
+            context,
+            copy,
+            &annotation,
+            origin,
+        );
         first.seq = seq;
-        let data = ToldData { first, frames, count };
+        let data = MessageRun { first, frames, count };
         self.counters.undecoded_messages += self.sink.data(&data);
     }
 
@@ -107,7 +118,7 @@ impl<S: Sink> Engine<'_, S> {
     fn execution<'i>(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         whole: WholeFrames<'i>,
         origin: Origin,
     ) -> Option<WholeFrames<'i>> {
@@ -125,32 +136,42 @@ impl<S: Sink> Engine<'_, S> {
         }
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = 3 + u64::from(is_described);
-        let seen = Seen { count, size, ..seen(about, &bind, None, origin) };
-        let mut meaning = Meaning::default();
-        if !session.execute(&message, is_described, &seen, self.shared, &mut meaning) {
+        let observation = Observation { count, size, ..observation(info, &bind, None, origin) };
+        let mut annotation = Annotation::default();
+        if !session.execute(&message, is_described, &observation, self.shared, &mut annotation) {
             return None;
         }
-        about.seq += 1;
+        info.seq += 1;
         self.counters.messages += count;
-        if self.config.records.messages && about.is_wanted {
-            meaning.subject = session.dialogue().exchanged();
-            let first =
-                told(self.config, self.shared, session, about, direction, &bind, context, None, &meaning, origin);
+        if self.config.records.messages && info.is_wanted {
+            annotation.subject = session.dialogue().exchanged();
+            let first = message_event(
+                self.config,
+                self.shared,
+                session,
+                info,
+                direction,
+                &bind,
+                context,
+                None,
+                &annotation,
+                origin,
+            );
             self.sink.message(&first, &mut Some(Ok(Message::Bind(message))));
-            let mut next = Told { columns: None, ..first };
+            let mut next = MessageEvent { columns: None, ..first };
             let name = Text(b"", context.encoding);
             if is_described {
-                next = Told { seq: next.seq + 1, frame: DESCRIBE.1, ..next };
+                next = MessageEvent { seq: next.seq + 1, frame: DESCRIBE.1, ..next };
                 let describe = Message::Describe(Target { kind: TargetKind::Portal, name });
                 self.sink.message(&next, &mut Some(Ok(describe)));
             }
-            next = Told { seq: next.seq + 1, frame: EXECUTE.1, ..next };
+            next = MessageEvent { seq: next.seq + 1, frame: EXECUTE.1, ..next };
             self.sink.message(&next, &mut Some(Ok(Message::Execute(Execute { portal: name, max_rows: 0 }))));
             let (sql, statement, flags) = (None, None, Flags::default());
-            let last = Told { seq: next.seq + 1, frame: SYNC.1, sql, statement, flags, ..next };
+            let last = MessageEvent { seq: next.seq + 1, frame: SYNC.1, sql, statement, flags, ..next };
             self.sink.message(&last, &mut None);
         }
-        about.seq += count - 1;
+        info.seq += count - 1;
         Some(behind)
     }
 
@@ -158,7 +179,7 @@ impl<S: Sink> Engine<'_, S> {
     fn query<'i>(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         whole: WholeFrames<'i>,
         origin: Origin,
     ) -> Option<WholeFrames<'i>> {
@@ -167,17 +188,27 @@ impl<S: Sink> Engine<'_, S> {
         let query = frame(b'Q', of_type(b'Q', &mut behind)?);
         let context = session.context(self.config.redaction);
         let message = Message::decode_as(query.body, &context, |body| Query::decode(body, context.redaction))?;
-        let seen = seen(about, &query, None, origin);
-        let mut meaning = Meaning::default();
-        if !session.query(&message, &seen, self.shared, &mut meaning) {
+        let observation = observation(info, &query, None, origin);
+        let mut annotation = Annotation::default();
+        if !session.query(&message, &observation, self.shared, &mut annotation) {
             return None;
         }
-        about.seq += 1;
+        info.seq += 1;
         self.counters.messages += 1;
-        if self.config.records.messages && about.is_wanted {
-            let told =
-                told(self.config, self.shared, session, about, direction, &query, context, None, &meaning, origin);
-            self.sink.message(&told, &mut Some(Ok(Message::Query(message))));
+        if self.config.records.messages && info.is_wanted {
+            let event = message_event(
+                self.config,
+                self.shared,
+                session,
+                info,
+                direction,
+                &query,
+                context,
+                None,
+                &annotation,
+                origin,
+            );
+            self.sink.message(&event, &mut Some(Ok(Message::Query(message))));
         }
         Some(behind)
     }
@@ -187,7 +218,7 @@ impl<S: Sink> Engine<'_, S> {
     fn executed<'i>(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         whole: WholeFrames<'i>,
         origin: Origin,
     ) -> Option<WholeFrames<'i>> {
@@ -237,40 +268,50 @@ impl<S: Sink> Engine<'_, S> {
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
         let ready = frame(b'Z', ready);
-        let seen = Seen { count, size, ..seen(about, &ready, Some(&last), origin) };
-        let mut meaning = Meaning::default();
-        session.executed_at_once(&replies, &seen, self.shared, &mut meaning);
+        let observation = Observation { count, size, ..observation(info, &ready, Some(&last), origin) };
+        let mut annotation = Annotation::default();
+        session.executed_at_once(&replies, &observation, self.shared, &mut annotation);
         self.counters.messages += count;
-        if self.config.records.messages && about.is_wanted {
+        if self.config.records.messages && info.is_wanted {
             let bound = bound.map(|bound| frame(b'2', bound));
             let described = described.map(|(tag, described)| frame(tag, described));
             let complete = frame(b'C', complete);
             // It has the number of the message before them.
-            let mut next =
-                told(self.config, self.shared, session, about, direction, &ready, context, None, &meaning, origin);
+            let mut next = message_event(
+                self.config,
+                self.shared,
+                session,
+                info,
+                direction,
+                &ready,
+                context,
+                None,
+                &annotation,
+                origin,
+            );
             if let Some(frame) = &bound {
-                next = Told { seq: next.seq + 1, frame, ..next };
+                next = MessageEvent { seq: next.seq + 1, frame, ..next };
                 self.sink.message(&next, &mut None);
             }
             if let Some(frame) = &described {
-                next = Told { seq: next.seq + 1, frame, ..next };
+                next = MessageEvent { seq: next.seq + 1, frame, ..next };
                 self.sink.message(&next, &mut of_rows);
             }
             if let Some((tag, len, body)) = { rows }.next() {
                 let frame = &frame(tag, (len, body));
                 let of = session.dialogue().exchanged_rows();
                 let columns = columns_of_row(session, of.shape(), of.formats(), self.config.named_rows);
-                let first = Told { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
-                let data = ToldData { first, frames: rows, count: row_count };
+                let first = MessageEvent { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
+                let data = MessageRun { first, frames: rows, count: row_count };
                 self.counters.undecoded_messages += self.sink.data(&data);
             }
-            next = Told { seq: next.seq + row_count + 1, frame: &complete, ..next };
+            next = MessageEvent { seq: next.seq + row_count + 1, frame: &complete, ..next };
             self.sink.message(&next, &mut Some(Ok(Message::CommandComplete(completed))));
-            self.sink.message(&Told { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
+            self.sink.message(&MessageEvent { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
         }
-        about.seq += count;
+        info.seq += count;
         if let Some(execution) = session.dialogue().exchange_executed() {
-            self.tell_query(session, about, execution);
+            self.report_query(session, info, execution);
         }
         session.dialogue_mut().end_exchange(self.shared);
         Some(behind)

@@ -1,6 +1,6 @@
 //! From a frame to a message, what it means in its session, and its line.
 
-use super::connection::About;
+use super::connection::ConnectionInfo;
 use super::stream::{Engine, Loss};
 use super::{Config, Sink};
 use crate::direction::Direction;
@@ -12,9 +12,9 @@ use crate::pg::row::{Formats, RowShape, Types};
 use crate::pg::tag;
 use crate::reader::DecodeError;
 use crate::record::event::Columns;
-use crate::record::{Content, Flags, Holes, MessageRecord, Reason, Record, Told};
+use crate::record::{Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record};
 use crate::session::Session;
-use crate::session::observation::{Meaning, Seen};
+use crate::session::observation::{Annotation, Observation};
 use crate::session::shared::Shared;
 use crate::sql::secret::Parameters;
 
@@ -24,15 +24,15 @@ impl<S: Sink> Engine<'_, S> {
     pub(super) fn frame(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         frame: &Frame<'_>,
         origin: Origin,
     ) {
-        if let Some(watch) = &mut about.watch {
+        if let Some(watch) = &mut info.watch {
             watch.message(direction, frame.tag);
         }
-        about.is_guessed |= frame.is_guessed;
+        info.is_guessed |= frame.is_guessed;
         // What the server repeats of a secret is masked before anyone looks at it.
         let masked = session.masked(direction, frame, self.config.redaction);
         let with_masked;
@@ -44,76 +44,86 @@ impl<S: Sink> Engine<'_, S> {
             None => frame,
         };
         let is_ready = if self.config.records.messages {
-            self.told_frame(session, about, direction, frame, origin)
+            self.frame_with_line(session, info, direction, frame, origin)
         } else {
-            self.untold_frame(session, about, direction, frame, origin)
+            self.frame_without_line(session, info, direction, frame, origin)
         };
         if is_ready {
-            self.tell_ready(session, about, origin);
+            self.report_ready(session, info, origin);
         }
         if self.config.records.queries {
-            self.tell_queries(session, about);
+            self.report_queries(session, info);
         }
         if let Some(cut) = frame.cut {
-            self.tell_cut(about, direction, frame, cut, origin);
+            self.report_cut(info, direction, frame, cut, origin);
         }
     }
 
     /// A frame that has no line of its own. Says whether with it the session is ready.
     #[inline(always)]
-    fn untold_frame(
+    fn frame_without_line(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         frame: &Frame<'_>,
         origin: Origin,
     ) -> bool {
-        let mut meaning = Meaning::default();
-        about.seq += 1;
+        let mut annotation = Annotation::default();
+        info.seq += 1;
         self.counters.messages += 1;
         if says_no_more_than_its_type(direction, frame) {
-            self.observe(session, about, direction, frame, None, origin, &mut meaning);
-            return meaning.is_ready;
+            self.observe(session, info, direction, frame, None, origin, &mut annotation);
+            return annotation.is_ready;
         }
         let decoded = Message::decode(direction, frame, &session.context(self.config.redaction));
         self.counters.undecoded_messages += u64::from(decoded.is_err());
-        self.observe(session, about, direction, frame, decoded.as_ref().ok(), origin, &mut meaning);
-        meaning.is_ready
+        self.observe(session, info, direction, frame, decoded.as_ref().ok(), origin, &mut annotation);
+        annotation.is_ready
     }
 
     /// A frame that has a line. Says whether with it the session is ready.
     #[inline(always)]
-    fn told_frame(
+    fn frame_with_line(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         frame: &Frame<'_>,
         origin: Origin,
     ) -> bool {
-        about.seq += 1;
+        info.seq += 1;
         self.counters.messages += 1;
         let context = session.context(self.config.redaction);
         let mut decoded =
             if is_left_to_sink(direction, frame) { None } else { Some(Message::decode(direction, frame, &context)) };
         self.counters.undecoded_messages += u64::from(matches!(decoded, Some(Err(_))));
-        let mut meaning = Meaning::default();
+        let mut annotation = Annotation::default();
         let message = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok());
-        self.observe(session, about, direction, frame, message, origin, &mut meaning);
+        self.observe(session, info, direction, frame, message, origin, &mut annotation);
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
-        if about.is_wanted {
-            let told =
-                told(self.config, self.shared, session, about, direction, frame, context, copy, &meaning, origin);
-            self.counters.undecoded_messages += self.sink.message(&told, &mut decoded);
+        if info.is_wanted {
+            let event = message_event(
+                self.config,
+                self.shared,
+                session,
+                info,
+                direction,
+                frame,
+                context,
+                copy,
+                &annotation,
+                origin,
+            );
+            self.counters.undecoded_messages += self.sink.message(&event, &mut decoded);
         }
         if too_long > 0 {
             let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
             let (dir, skipped) = (Some(direction), Some(too_long));
-            self.lose(about, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(info, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
-        meaning.is_ready
+        annotation.is_ready
     }
 
     /// The rows of a COPY that are in a message.
@@ -139,23 +149,30 @@ impl<S: Sink> Engine<'_, S> {
     fn observe(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         frame: &Frame<'_>,
         message: Option<&Message<'_>>,
         origin: Origin,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) {
-        let seen = seen(about, frame, message, origin);
-        session.observe(direction, &seen, self.shared, meaning);
+        let observation = observation(info, frame, message, origin);
+        session.observe(direction, &observation, self.shared, annotation);
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
-            about.is_wanted = self.config.only.wants(&session.facts().identity());
-            about.is_unwanted = !about.is_wanted;
+            info.is_wanted = self.config.only.wants(&session.facts().identity());
+            info.is_unwanted = !info.is_wanted;
         }
     }
 
     /// Tells what a message lacks.
-    fn tell_cut(&mut self, about: &mut About, direction: Direction, frame: &Frame<'_>, cut: Cut, origin: Origin) {
+    fn report_cut(
+        &mut self,
+        info: &mut ConnectionInfo,
+        direction: Direction,
+        frame: &Frame<'_>,
+        cut: Cut,
+        origin: Origin,
+    ) {
         let (reason, detail) = match cut {
             Cut::TooLarge => (Reason::Limit, "the message is larger than --max-message"),
             Cut::Memory => (Reason::Limit, "more is held than --max-held"),
@@ -166,32 +183,32 @@ impl<S: Sink> Engine<'_, S> {
         };
         // What was never sent is not lost.
         let bytes = (cut != Cut::Sender).then(|| frame.missing.saturating_sub(frame.damage.lost));
-        self.lose(about, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
+        self.lose(info, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 
     /// The line of a message whose header cannot be.
     pub(super) fn malformed(
         &mut self,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         (tag, len, is_guessed): (Option<u8>, u32, bool),
         content: Content<'_>,
         error: DecodeError,
         origin: Origin,
     ) {
-        about.seq += 1;
+        info.seq += 1;
         self.counters.messages += 1;
         self.counters.undecoded_messages += 1;
-        if !self.config.records.messages || !about.is_wanted {
+        if !self.config.records.messages || !info.is_wanted {
             return;
         }
         self.sink.record(&Record::Message(MessageRecord {
             ts: origin.ts,
-            conn: about.conn,
-            client: &about.client_text,
-            server: &about.server_text,
+            conn: info.conn,
+            client: &info.client_text,
+            server: &info.server_text,
             dir: direction,
-            seq: about.seq,
+            seq: info.seq,
             packet: origin.packet,
             tag: tag.map(Into::into),
             len,
@@ -211,18 +228,18 @@ impl<S: Sink> Engine<'_, S> {
 
 /// A message as its session looks at it.
 #[inline(always)]
-pub(super) fn seen<'a, 'm>(
-    about: &About,
+pub(super) fn observation<'a, 'm>(
+    info: &ConnectionInfo,
     frame: &Frame<'_>,
     message: Option<&'a Message<'m>>,
     origin: Origin,
-) -> Seen<'a, 'm> {
-    Seen {
+) -> Observation<'a, 'm> {
+    Observation {
         tag: frame.tag,
         message,
         at: origin.ts,
         packet: origin.packet,
-        conn: about.conn,
+        conn: info.conn,
         count: 1,
         size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
         is_cut: frame.missing > 0 || !frame.damage.is_empty(),
@@ -235,43 +252,43 @@ pub(super) fn seen<'a, 'm>(
 /// A message, and what its session knows of it.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
-pub(super) fn told<'a>(
+pub(super) fn message_event<'a>(
     config: &Config,
     shared: &'a Shared,
     session: &'a Session,
-    about: &'a About,
+    info: &'a ConnectionInfo,
     direction: Direction,
     frame: &'a Frame<'a>,
     context: Context,
     copy: Option<CopyRows<'a>>,
-    meaning: &'a Meaning,
+    annotation: &'a Annotation,
     origin: Origin,
-) -> Told<'a> {
-    let statement = meaning.subject.statement();
+) -> MessageEvent<'a> {
+    let statement = annotation.subject.statement();
     let sql = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
-    Told {
+    MessageEvent {
         ts: origin.ts,
-        conn: about.conn,
-        client: &about.client_text,
-        server: &about.server_text,
+        conn: info.conn,
+        client: &info.client_text,
+        server: &info.server_text,
         dir: direction,
-        seq: about.seq,
+        seq: info.seq,
         packet: origin.packet,
         frame,
         context,
-        query: meaning.query,
-        elapsed_us: meaning.elapsed_us,
-        target: meaning.target,
+        query: annotation.query,
+        elapsed_us: annotation.elapsed_us,
+        target: annotation.target,
         sql,
-        statement: meaning.subject.statement_name(),
-        columns: columns(session, direction, frame.tag, meaning, config.named_rows),
+        statement: annotation.subject.statement_name(),
+        columns: columns(session, direction, frame.tag, annotation, config.named_rows),
         copy,
         flags: Flags {
-            midstream: meaning.subject.is_unknown(),
-            skipped: meaning.is_skipped,
-            uncertain: meaning.is_tied,
+            midstream: annotation.subject.is_unknown(),
+            skipped: annotation.is_skipped,
+            uncertain: annotation.is_tied,
             limit: statement.is_some() && sql.is_none(),
-            resynchronized: frame.is_guessed || meaning.subject.is_guessed(),
+            resynchronized: frame.is_guessed || annotation.subject.is_guessed(),
             ..Flags::default()
         },
     }
@@ -305,7 +322,7 @@ fn columns<'a>(
     session: &'a Session,
     direction: Direction,
     tag: Option<u8>,
-    meaning: &'a Meaning,
+    annotation: &'a Annotation,
     has_named_rows: bool,
 ) -> Option<Columns<'a>> {
     let settings = &session.facts().settings;
@@ -314,12 +331,12 @@ fn columns<'a>(
         (Direction::Backend, Some(b'D')) => {
             return Some(columns_of_row(session, dialogue.row(), dialogue.row_formats(), has_named_rows));
         }
-        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, meaning.subject.parameter_types()),
+        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, annotation.subject.parameter_types()),
         (Direction::Frontend, Some(b'F')) => (Formats::Unknown, Types::default()),
         (Direction::Backend, Some(b'V')) => (dialogue.row_formats(), Types::default()),
         _ => return None,
     };
-    let secrets = meaning.subject.secret_parameters();
+    let secrets = annotation.subject.secret_parameters();
     Some(Columns { formats, types, fields: None, secrets, settings })
 }
 

@@ -19,10 +19,10 @@ use super::stream::Engine;
 use super::successor;
 use super::{Config, Dissector, Sink, account};
 use crate::direction::Direction;
-use crate::packet::{self, Block, Ends, NotTcp, Origin, Place, Segment};
+use crate::packet::{self, Block, Ends, NotTcp, Origin, PlacedSegment, Segment};
 use crate::record::Counters;
 use crate::session::dialogue::MOST_FOR_A_REQUEST;
-use crate::session::shared::{HOMES, Home, Shared};
+use crate::session::shared::{HOMES, ShardId, Shared};
 use crate::time::Timestamp;
 
 /// How many bytes a byte of traffic can make be held at most: the shortest message has five.
@@ -37,21 +37,21 @@ const RECENT: usize = 64;
 
 /// What is kept from one run for the next.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(super) struct Parallel {
     /// No run is planned before this packet.
     from: u64,
     /// How many plans in a row came to nothing.
     failed: u32,
     /// What each home has to do.
-    parts: [Part; HOMES],
+    parts: [ShardPlan; HOMES],
     /// The other threads.
     pool: Option<ThreadPool>,
 }
 
 /// Steps that depend on each other.
 #[derive(Debug, Default)]
-struct Part {
-    steps: Vec<Step>,
+struct ShardPlan {
+    steps: Vec<PlannedPacket>,
     connections: Vec<Pair>,
     /// The same, while they are lent.
     #[expect(clippy::vec_box, reason = "the table has them in boxes")]
@@ -62,12 +62,12 @@ struct Part {
 
 /// A packet, by its place in the block, and its connection, by its place in the part.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct PlannedPacket {
     packet: u32,
     connection: u32,
     direction: Direction,
     /// What it is, where its segment is a plain one.
-    plain: Option<Place>,
+    plain: Option<PlacedSegment>,
 }
 
 /// What a plan says of its packets as a whole.
@@ -83,7 +83,7 @@ struct Plan {
 /// Whose segments are that are to be dissected side by side.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    home: Home,
+    shard: ShardId,
     /// Its place in the part.
     connection: u32,
     direction: Direction,
@@ -135,8 +135,8 @@ impl Limits {
 
 /// A part, and what it is done with; apart from what other threads write to.
 #[repr(align(128))]
-struct Lane<'a> {
-    part: &'a mut Part,
+struct ShardRun<'a> {
+    part: &'a mut ShardPlan,
     config: &'a Config,
     shared: &'a mut Shared,
     block: &'a Block,
@@ -148,34 +148,34 @@ struct Lane<'a> {
 }
 
 impl Dissector {
-    /// Whether it is worth while to try [`Self::side_by_side`].
-    pub const fn may_run_side_by_side(&self) -> bool {
-        self.config.fast_paths && self.counters.packets >= self.lanes.from
+    /// Whether it is worth while to try [`Self::in_parallel`].
+    pub const fn may_run_parallel(&self) -> bool {
+        self.config.fast_paths && self.counters.packets >= self.parallel.from
     }
 
     /// Dissects packets of a block, from one on, side by side, on as many threads as there are sinks, this one among them; no
     /// fewer than it is worth while. A sink is given all records of some connections, then those of others. Says how many
     /// packets these were: they have been taken as [`Self::packet`] takes them. Where there are none, the next are for that.
-    pub fn side_by_side<S: Sink + Send>(
+    pub fn in_parallel<S: Sink + Send>(
         &mut self,
         block: &Block,
         next: usize,
         at_least: usize,
         sinks: &mut [S],
     ) -> usize {
-        for part in &mut self.lanes.parts {
+        for part in &mut self.parallel.parts {
             part.load = 0;
             part.steps.clear();
             part.connections.clear();
         }
         let plan = self.plan(block, next);
-        let loads = || self.lanes.parts.iter().map(|part| part.load);
+        let loads = || self.parallel.parts.iter().map(|part| part.load);
         if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
-            self.lanes.failed = self.lanes.failed.saturating_add(1).min(8);
-            self.lanes.from = self.counters.packets + ((at_least.max(1) as u64) << self.lanes.failed);
+            self.parallel.failed = self.parallel.failed.saturating_add(1).min(8);
+            self.parallel.from = self.counters.packets + ((at_least.max(1) as u64) << self.parallel.failed);
             return 0;
         }
-        self.lanes.failed = 0;
+        self.parallel.failed = 0;
         self.run(&plan, block, next, sinks);
         plan.packets
     }
@@ -186,7 +186,7 @@ impl Dissector {
         if !self.waiting.is_empty() {
             return plan;
         }
-        let Some(most_bytes) = self.homes.room_for_traffic() else { return plan };
+        let Some(most_bytes) = self.shards.room_for_traffic() else { return plan };
         // Buffers that hold something may double.
         let held = self.held.saturating_mul(2);
         let mut limits = Limits { bytes: 0, most_bytes, held, most_held: self.release_at };
@@ -221,11 +221,11 @@ impl Dissector {
                 },
             };
             match found {
-                Some(Known { home, connection, direction }) => {
-                    let part = self.lanes.parts.get_mut(home.index());
+                Some(Known { shard, connection, direction }) => {
+                    let part = self.parallel.parts.get_mut(shard.index());
                     let (Some(part), Ok(packet)) = (part, u32::try_from(index)) else { break };
                     let plain = outline.and_then(|outline| outline.plain());
-                    part.steps.push(Step { packet, connection, direction, plain });
+                    part.steps.push(PlannedPacket { packet, connection, direction, plain });
                     part.load += payload;
                 }
                 None => plan.counters.other_packets += 1,
@@ -253,14 +253,14 @@ impl Dissector {
                         segment,
                     ) =>
             {
-                let home = connection.home;
-                let Some(part) = self.lanes.parts.get_mut(home.index()) else { return Whose::Uncertain };
+                let shard = connection.shard;
+                let Some(part) = self.parallel.parts.get_mut(shard.index()) else { return Whose::Uncertain };
                 if connection.place.0 != run {
                     connection.place = (run, part.connections.len() as u32);
                     part.connections.push(Pair::of(segment));
                 }
                 let direction = connection.direction_of(segment);
-                Whose::Theirs(Known { home, connection: connection.place.1, direction })
+                Whose::Theirs(Known { shard, connection: connection.place.1, direction })
             }
             None if !self.config.is_of_interest(segment) => Whose::Nobodys,
             _ => Whose::Uncertain,
@@ -268,26 +268,26 @@ impl Dissector {
     }
 
     fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
-        let Self { lanes: Lanes { parts, pool, .. }, homes, config, table, counters, .. } = self;
+        let Self { parallel: Parallel { parts, pool, .. }, shards, config, table, counters, .. } = self;
         if pool.is_none() {
             // Without threads, this one does it all.
             *pool = ThreadPoolBuilder::new().num_threads(sinks.len().saturating_sub(1).max(1)).build().ok();
         }
         let first = (counters.packets + 1).wrapping_sub(next as u64);
-        let lanes = parts.iter_mut().zip(homes.each_with_room()).map(|(part, shared)| {
+        let parallel = parts.iter_mut().zip(shards.each_with_room()).map(|(part, shared)| {
             part.lend(table);
             let held = part.held();
-            Lane { part, config, shared, block, first, counters: Counters::default(), held }
+            ShardRun { part, config, shared, block, first, counters: Counters::default(), held }
         });
-        let mut lanes: Vec<_> = lanes.filter(|lane| !lane.part.steps.is_empty()).collect();
-        self.held -= lanes.iter().map(|lane| lane.held).sum::<usize>();
+        let mut parallel: Vec<_> = parallel.filter(|run| !run.part.steps.is_empty()).collect();
+        self.held -= parallel.iter().map(|run| run.held).sum::<usize>();
         // Those that take longest come first, so that the threads end at about the same time.
-        lanes.sort_by_key(|lane| Reverse(lane.part.load));
-        let others = lanes.len().saturating_sub(1);
-        let queue = Mutex::new(lanes.iter_mut());
+        parallel.sort_by_key(|run| Reverse(run.part.load));
+        let others = parallel.len().saturating_sub(1);
+        let queue = Mutex::new(parallel.iter_mut());
         let work = |sink: &mut S| {
-            while let Some(lane) = { queue.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                lane.run(sink);
+            while let Some(run) = { queue.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                run.run(sink);
             }
         };
         if let Some((own, sinks)) = sinks.split_first_mut() {
@@ -301,10 +301,10 @@ impl Dissector {
                 None => work(own),
             }
         }
-        for lane in lanes {
-            *counters += &lane.counters;
-            self.held += lane.held;
-            lane.part.give_back(table);
+        for run in parallel {
+            *counters += &run.counters;
+            self.held += run.held;
+            run.part.give_back(table);
         }
         *counters += &plan.counters;
         self.now = plan.last;
@@ -312,7 +312,7 @@ impl Dissector {
     }
 }
 
-impl Part {
+impl ShardPlan {
     /// Each was found to be there when it was planned.
     fn lend(&mut self, table: &mut Table) {
         self.lent.extend(self.connections.iter().filter_map(|pair| table.lend(pair)));
@@ -330,11 +330,11 @@ impl Part {
     }
 }
 
-impl Lane<'_> {
+impl ShardRun<'_> {
     fn run(&mut self, sink: &mut impl Sink) {
         let Self { part, config, shared, block, first, counters, held } = self;
-        let Part { steps, lent, .. } = &mut **part;
-        for Step { packet: index, connection, direction, plain } in &*steps {
+        let ShardPlan { steps, lent, .. } = &mut **part;
+        for PlannedPacket { packet: index, connection, direction, plain } in &*steps {
             let Some(packet) = block.packet(*index as usize) else { continue };
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
             let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };

@@ -1,6 +1,6 @@
 //! The way of bytes through one connection: from segments to frames, messages and records.
 
-use super::connection::{About, Ahead, Connection, Unsaid};
+use super::connection::{Connection, ConnectionInfo, HeldAuth, Unsaid};
 use super::connection_table::Closed;
 use super::summary::Closing;
 use super::{Config, Sink};
@@ -16,7 +16,7 @@ use crate::redaction::Redaction;
 use crate::session::opening::{self, FirstReply, Opening};
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
-use crate::tcp::assembler::{Conflict, Content as TcpContent, Counters as TcpCounters};
+use crate::tcp::assembler::{Conflict, Counters as TcpCounters, StreamContent};
 use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
@@ -55,9 +55,9 @@ impl<S: Sink> Engine<'_, S> {
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
         if segment.fin || segment.rst && connection.tcp.is_reset() {
-            connection.about.closed_by.get_or_insert((direction, segment.rst));
+            connection.info.closed_by.get_or_insert((direction, segment.rst));
         }
-        if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.about.is_midstream {
+        if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.info.is_midstream {
             // The connection's beginning was seen, but not that of this direction.
             connection.search(direction, Reason::Missing);
         }
@@ -103,7 +103,7 @@ impl<S: Sink> Engine<'_, S> {
                 return true;
             }
             let rest = if is_steady {
-                let origin = connection.about.date(origin);
+                let origin = connection.info.date(origin);
                 self.feed_ready(connection, direction, bytes, origin)
             } else {
                 bytes
@@ -128,7 +128,7 @@ impl<S: Sink> Engine<'_, S> {
         }
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
-            Delivery::Content { content: TcpContent::Data(bytes), is_contested } => {
+            Delivery::Content { content: StreamContent::Data(bytes), is_contested } => {
                 // What is decrypted is authentic, whatever else came in its place.
                 if *is_contested && connection.tls.is_none() {
                     connection.framers.get_mut(direction).contest_fed();
@@ -141,7 +141,7 @@ impl<S: Sink> Engine<'_, S> {
                 }
                 connection.framers.get_mut(direction).contest_ends();
             }
-            Delivery::Content { content: TcpContent::Snapped(bytes), .. } => {
+            Delivery::Content { content: StreamContent::Snapped(bytes), .. } => {
                 self.gap(connection, direction, *bytes, Loss { reason: Reason::Snaplen, ..loss });
             }
             Delivery::Missing { bytes, because, may_be_fin } => {
@@ -181,7 +181,7 @@ impl<S: Sink> Engine<'_, S> {
             connection.leave_unsaid(unsaid);
             return;
         }
-        self.say(&mut connection.about, &unsaid);
+        self.say(&mut connection.info, &unsaid);
         let framer = connection.framers.get_mut(direction);
         let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
         if conflict.delivered_until > fed.saturating_sub(under_way) {
@@ -199,13 +199,13 @@ impl<S: Sink> Engine<'_, S> {
         bytes: &'b [u8],
         origin: Origin,
     ) -> &'b [u8] {
-        let Connection { framers, session, about, .. } = connection;
+        let Connection { framers, session, info, .. } = connection;
         if direction == Direction::Backend {
             framers.frontend.other_speaks();
         }
         match framers.get(direction).whole(bytes) {
-            Some(whole) if session.is_ready() && about.conn > 0 && about.watch.is_none() && self.config.fast_paths => {
-                self.whole_frames(session, about, direction, whole, origin)
+            Some(whole) if session.is_ready() && info.conn > 0 && info.watch.is_none() && self.config.fast_paths => {
+                self.whole_frames(session, info, direction, whole, origin)
             }
             _ => bytes,
         }
@@ -283,7 +283,7 @@ impl<S: Sink> Engine<'_, S> {
     ) {
         let is_held = connection.session.route(direction) == Route::Opening;
         // What is held until it is known what it is may be told by the packets that brought it.
-        let origin = if is_held { origin } else { connection.about.date(origin) };
+        let origin = if is_held { origin } else { connection.info.date(origin) };
         if direction == Direction::Frontend
             && connection.framers.frontend.is_searching()
             && connection.session.may_begin()
@@ -308,7 +308,7 @@ impl<S: Sink> Engine<'_, S> {
                     return;
                 }
                 Route::Messages(framing) => {
-                    self.number(&mut connection.about);
+                    self.number(&mut connection.info);
                     if direction == Direction::Frontend {
                         if keeps_ahead(connection, bytes, origin) {
                             return;
@@ -325,7 +325,7 @@ impl<S: Sink> Engine<'_, S> {
                         }
                         continue;
                     }
-                    let Connection { framers, session, about, .. } = connection;
+                    let Connection { framers, session, info, .. } = connection;
                     let step = framers.get_mut(direction).next(&mut bytes, framing);
                     if matches!(step, Step::More) {
                         return;
@@ -342,7 +342,7 @@ impl<S: Sink> Engine<'_, S> {
                         self.feed(connection, direction, bytes, origin);
                         return;
                     }
-                    self.step(session, about, direction, &step, origin);
+                    self.step(session, info, direction, &step, origin);
                     if bytes.is_empty() {
                         // What was searched may hold more frames than the one that was handed out.
                         self.rest_of_search(connection, direction, origin);
@@ -361,7 +361,7 @@ impl<S: Sink> Engine<'_, S> {
                     return;
                 }
                 Route::Unread => {
-                    *connection.about.unread.get_mut(direction) += bytes.len() as u64;
+                    *connection.info.unread.get_mut(direction) += bytes.len() as u64;
                     return;
                 }
                 Route::Foreign => return,
@@ -378,22 +378,22 @@ impl<S: Sink> Engine<'_, S> {
         framing: Framing,
         origin: Origin,
     ) -> bool {
-        let Connection { framers: PerDirection { frontend, backend }, session, about, ahead, .. } = connection;
+        let Connection { framers: PerDirection { frontend, backend }, session, info, ahead, .. } = connection;
         let step = backend.next(bytes, framing);
         if let Step::Frame(frame) = &step {
             let context = session.context(self.config.redaction);
             let question = Message::decode(Direction::Backend, frame, &context).ok();
             if session.hear(question.as_ref()) {
                 // It came before the question, and so do its lines.
-                self.feed_ahead(std::mem::take(ahead), frontend, session, about);
+                self.feed_ahead(std::mem::take(ahead), frontend, session, info);
             }
         }
-        self.step(session, about, Direction::Backend, &step, origin);
+        self.step(session, info, Direction::Backend, &step, origin);
         !matches!(step, Step::More)
     }
 
     /// Takes what the client has sent ahead: by now it is known what it was asked, or it never will be.
-    fn feed_ahead(&mut self, ahead: Ahead, framer: &mut Framer, session: &mut Session, about: &mut About) {
+    fn feed_ahead(&mut self, ahead: HeldAuth, framer: &mut Framer, session: &mut Session, info: &mut ConnectionInfo) {
         session.miss_question();
         for (mut bytes, origin) in ahead.pieces() {
             while let Route::Messages(framing) = session.route(Direction::Frontend) {
@@ -401,16 +401,16 @@ impl<S: Sink> Engine<'_, S> {
                 if matches!(step, Step::More) {
                     break;
                 }
-                self.step(session, about, Direction::Frontend, &step, origin);
+                self.step(session, info, Direction::Frontend, &step, origin);
             }
         }
     }
 
     /// What the client has sent ahead is not kept any longer.
     fn release_ahead(&mut self, connection: &mut Connection) {
-        let Connection { framers, session, about, ahead, .. } = connection;
+        let Connection { framers, session, info, ahead, .. } = connection;
         if !ahead.is_empty() {
-            self.feed_ahead(std::mem::take(ahead), &mut framers.frontend, session, about);
+            self.feed_ahead(std::mem::take(ahead), &mut framers.frontend, session, info);
         }
     }
 
@@ -418,7 +418,7 @@ impl<S: Sink> Engine<'_, S> {
     /// missing.
     #[cold]
     fn begin_anew(&mut self, connection: &mut Connection, origin: Origin) {
-        self.number(&mut connection.about);
+        self.number(&mut connection.info);
         for direction in Direction::BOTH {
             if connection.framers.get(direction).is_searching() {
                 self.end_direction(connection, direction, origin);
@@ -428,32 +428,32 @@ impl<S: Sink> Engine<'_, S> {
             // A value that is under way can hold what looks like a startup packet.
             framer.doubt();
         }
-        connection.tls_to_be = None;
-        connection.about.search_reason = PerDirection::default();
-        connection.about.is_midstream = false;
+        connection.undecided_tls = None;
+        connection.info.search_reason = PerDirection::default();
+        connection.info.is_midstream = false;
         connection.session.begin();
     }
 
     /// Nothing more comes before a hole or the end.
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.release_ahead(connection);
-        let Connection { framers, session, about, .. } = connection;
-        let origin = about.date(origin);
+        let Connection { framers, session, info, .. } = connection;
+        let origin = info.date(origin);
         let step = framers.get_mut(direction).settle();
         if step != Step::More {
-            self.step(session, about, direction, &step, origin);
+            self.step(session, info, direction, &step, origin);
             self.rest_of_search(connection, direction, origin);
         }
     }
 
     fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         while let Route::Messages(framing) = connection.session.route(direction) {
-            let Connection { framers, session, about, .. } = connection;
+            let Connection { framers, session, info, .. } = connection;
             let step = framers.get_mut(direction).next(&mut &[][..], framing);
             if matches!(step, Step::More) {
                 return;
             }
-            self.step(session, about, direction, &step, origin);
+            self.step(session, info, direction, &step, origin);
         }
     }
 
@@ -469,8 +469,7 @@ impl<S: Sink> Engine<'_, S> {
             &gathered
         };
         // That alone is too little where any port may be a server's.
-        let is_answered =
-            connection.about.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
+        let is_answered = connection.info.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
             _ if is_answered => {
                 self.answered(connection);
@@ -483,7 +482,7 @@ impl<S: Sink> Engine<'_, S> {
                 connection.session.encrypt(Encryption::Tls);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
-            Opening::Foreign(_) if connection.about.is_named && connection.about.search_reason.frontend.is_some() => {
+            Opening::Foreign(_) if connection.info.is_named && connection.info.search_reason.frontend.is_some() => {
                 // These are not its first bytes.
                 self.search_client(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
@@ -501,7 +500,7 @@ impl<S: Sink> Engine<'_, S> {
             self.say_unsaid(connection);
         }
         connection.session.recognize_startup();
-        connection.about.search_reason.frontend = None;
+        connection.info.search_reason.frontend = None;
         let is_guessed = connection.framers.frontend.is_guessed();
         connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
         if is_guessed {
@@ -522,7 +521,7 @@ impl<S: Sink> Engine<'_, S> {
         let origin = connection.replied;
         connection.opening.backend.remove(0);
         self.say_unsaid(connection);
-        connection.about.search_reason.frontend = None;
+        connection.info.search_reason.frontend = None;
         connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
         connection.session.recognize_answer(encryption);
         self.feed_clear(connection, Direction::Backend, &[byte], origin);
@@ -546,7 +545,7 @@ impl<S: Sink> Engine<'_, S> {
     /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
     /// client's bytes are not in the capture, or this is another protocol.
     fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_named = connection.about.is_named;
+        let is_named = connection.info.is_named;
         if connection.framers.backend.is_searching() {
             if is_named {
                 self.search_client(connection);
@@ -583,7 +582,7 @@ impl<S: Sink> Engine<'_, S> {
     /// Nothing more comes of a direction that would tell what the connection is: on a port that is named, what there is of a
     /// first message is believed.
     fn decide(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
-        if !connection.about.is_named || connection.session.route(direction) != Route::Opening {
+        if !connection.info.is_named || connection.session.route(direction) != Route::Opening {
             return;
         }
         match direction {
@@ -599,29 +598,29 @@ impl<S: Sink> Engine<'_, S> {
     /// Says what was left unsaid while it was not known what a connection is.
     fn say_unsaid(&mut self, connection: &mut Connection) {
         for unsaid in std::mem::take(&mut connection.unsaid) {
-            self.say(&mut connection.about, &unsaid);
+            self.say(&mut connection.info, &unsaid);
         }
     }
 
-    fn say(&mut self, about: &mut About, unsaid: &Unsaid) {
+    fn say(&mut self, info: &mut ConnectionInfo, unsaid: &Unsaid) {
         let Unsaid { origin, dir, bytes, offset, reason, skipped, detail } = *unsaid;
-        self.number(about);
+        self.number(info);
         self.counters.skipped_bytes += skipped.unwrap_or_default();
         if reason == Reason::Overlap {
             self.counters.contested_bytes += bytes;
         }
         let (dir, bytes) = (Some(dir), Some(bytes));
-        self.lose(about, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
+        self.lose(info, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
     }
 
     fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
         connection.session.recognize_foreign();
         connection.opening = PerDirection::default();
         connection.unsaid = Vec::new();
-        if connection.about.is_named {
-            self.number(&mut connection.about);
+        if connection.info.is_named {
+            self.number(&mut connection.info);
             let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
-            self.lose(&mut connection.about, &loss);
+            self.lose(&mut connection.info, &loss);
         }
     }
 
@@ -638,7 +637,7 @@ impl<S: Sink> Engine<'_, S> {
                 connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, skipped, detail });
                 let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
                 if direction == Direction::Frontend && is_request {
-                    connection.about.search_reason.frontend = Some(reason);
+                    connection.info.search_reason.frontend = Some(reason);
                 } else {
                     connection.search(direction, reason);
                 }
@@ -646,8 +645,8 @@ impl<S: Sink> Engine<'_, S> {
             }
             Route::Messages(Framing::EncryptionAnswer) if connection.framers.backend.is_between_frames() => {
                 // It is one byte.
-                self.number(&mut connection.about);
-                self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
+                self.number(&mut connection.info);
+                self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
                 while bytes > 0 && connection.session.owes_answer() {
                     connection.session.lose_answer();
                     bytes -= 1;
@@ -661,13 +660,13 @@ impl<S: Sink> Engine<'_, S> {
             }
             _ => {}
         }
-        self.number(&mut connection.about);
+        self.number(&mut connection.info);
         if connection.session.encryption().is_some() {
-            self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, ..loss });
+            self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
             self.gap_encrypted(connection, direction, bytes);
             return;
         }
-        if connection.tls_to_be.is_some() {
+        if connection.undecided_tls.is_some() {
             self.gap_encrypted(connection, direction, bytes);
         }
         self.settle(connection, direction, origin);
@@ -677,7 +676,7 @@ impl<S: Sink> Engine<'_, S> {
         };
         let context = connection.session.context(self.config.redaction);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
-        self.lose(&mut connection.about, &Loss { bytes: Some(bytes), offset, within, ..loss });
+        self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, within, ..loss });
         self.pass_gap(connection, direction, bytes, reason, origin);
     }
 
@@ -690,15 +689,15 @@ impl<S: Sink> Engine<'_, S> {
         reason: Reason,
         origin: Origin,
     ) {
-        let origin = connection.about.date(origin);
+        let origin = connection.info.date(origin);
         match connection.session.route(direction) {
             Route::Messages(framing) => {
-                let Connection { framers, session, about, .. } = connection;
-                if let Some(watch) = &mut about.watch {
+                let Connection { framers, session, info, .. } = connection;
+                if let Some(watch) = &mut info.watch {
                     watch.doubt();
                 }
                 let step = framers.get_mut(direction).gap(bytes, framing);
-                self.step(session, about, direction, &step, origin);
+                self.step(session, info, direction, &step, origin);
                 if framers.get(direction).is_searching() {
                     session.lose(direction);
                     connection.search(direction, reason);
@@ -717,14 +716,14 @@ impl<S: Sink> Engine<'_, S> {
     fn step(
         &mut self,
         session: &mut Session,
-        about: &mut About,
+        info: &mut ConnectionInfo,
         direction: Direction,
         step: &Step<'_>,
         origin: Origin,
     ) {
         match step {
             Step::More => {}
-            Step::Frame(frame) => self.frame(session, about, direction, frame, origin),
+            Step::Frame(frame) => self.frame(session, info, direction, frame, origin),
             &Step::Malformed { tag, len, header, error, is_guessed } => {
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
                 // A header has no room for a secret.
@@ -732,47 +731,47 @@ impl<S: Sink> Engine<'_, S> {
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
                 session.facts_mut().undecodable(direction);
-                self.malformed(about, direction, (tag, len, is_guessed), content, error, origin);
-                if let Some(watch) = &mut about.watch {
+                self.malformed(info, direction, (tag, len, is_guessed), content, error, origin);
+                if let Some(watch) = &mut info.watch {
                     watch.doubt();
                 }
                 session.lose(direction);
-                *about.search_reason.get_mut(direction) = Some(Reason::Malformed);
+                *info.search_reason.get_mut(direction) = Some(Reason::Malformed);
             }
             &Step::Resumed { skipped } => {
                 if direction == Direction::Backend && skipped > 0 {
                     session.dialogue_mut().untie();
                 }
-                let reason = about.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
+                let reason = info.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
                 self.counters.skipped_bytes += skipped;
-                if let Some(watch) = about.watch.as_mut().filter(|_| skipped > 0) {
+                if let Some(watch) = info.watch.as_mut().filter(|_| skipped > 0) {
                     watch.doubt();
                 }
                 if skipped > 0 || reason == Reason::Midstream {
                     let loss = Loss { dir: Some(direction), reason, skipped: Some(skipped), ..Loss::new(origin) };
-                    self.lose(about, &loss);
+                    self.lose(info, &loss);
                 }
             }
         }
     }
 
-    pub(super) fn lose(&mut self, about: &mut About, loss: &Loss<'_>) {
+    pub(super) fn lose(&mut self, info: &mut ConnectionInfo, loss: &Loss<'_>) {
         self.counters.losses += 1;
         if matches!(loss.reason, Reason::Missing | Reason::Snaplen) {
             self.counters.missing_bytes += loss.bytes.unwrap_or_default();
         }
         if loss.reason != Reason::Undecryptable {
-            about.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
+            info.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
         }
-        if about.is_unwanted {
+        if info.is_unwanted {
             return;
         }
-        let origin = about.date(loss.origin);
+        let origin = info.date(loss.origin);
         self.sink.record(&Record::Loss(LossRecord {
             ts: origin.ts,
-            conn: about.conn,
-            client: &about.client_text,
-            server: &about.server_text,
+            conn: info.conn,
+            client: &info.client_text,
+            server: &info.server_text,
             dir: loss.dir,
             packet: origin.packet,
             bytes: loss.bytes,
@@ -785,10 +784,10 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Gives a connection its number, where it has none yet.
-    pub(super) fn number(&mut self, about: &mut About) {
-        if about.conn == 0 {
+    pub(super) fn number(&mut self, info: &mut ConnectionInfo) {
+        if info.conn == 0 {
             self.counters.connections += 1;
-            about.conn = self.counters.connections;
+            info.conn = self.counters.connections;
         }
     }
 
@@ -807,16 +806,16 @@ impl<S: Sink> Engine<'_, S> {
             connection.session.recognize_foreign();
             connection.unsaid = Vec::new();
             for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
-                if bytes.is_empty() || !connection.about.is_named {
+                if bytes.is_empty() || !connection.info.is_named {
                     continue;
                 }
                 let skipped = bytes.len() as u64;
                 self.counters.skipped_bytes += skipped;
                 let (dir, skipped) = (Some(dir), Some(skipped));
                 let detail = Some("more is held than --max-held: the connection is not followed");
-                self.number(&mut connection.about);
+                self.number(&mut connection.info);
                 let loss = Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) };
-                self.lose(&mut connection.about, &loss);
+                self.lose(&mut connection.info, &loss);
             }
         }
         for direction in Direction::BOTH {
@@ -824,13 +823,13 @@ impl<S: Sink> Engine<'_, S> {
                 connection.framers.get_mut(direction).release(framing);
             }
         }
-        let Connection { session, about, .. } = connection;
+        let Connection { session, info, .. } = connection;
         session.release_copy();
         if session.dialogue().held() > MANY_REQUESTS {
             session.dialogue_mut().give_up(origin, self.shared);
-            self.tell_queries(session, about);
+            self.report_queries(session, info);
             let detail = Some("more is held than --max-held: the requests that wait for replies are given up");
-            self.lose(about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
 
@@ -841,7 +840,7 @@ impl<S: Sink> Engine<'_, S> {
         if connection.is_counted() {
             let detail =
                 Some("more connections are open than are followed: this one said nothing for the longest time");
-            self.lose(&mut connection.about, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.lose(&mut connection.info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
 
@@ -859,7 +858,7 @@ impl<S: Sink> Engine<'_, S> {
         for direction in Direction::BOTH {
             self.end_direction(connection, direction, *connection.fed.get(direction));
         }
-        self.tell_undecrypted(connection, origin);
+        self.report_undecrypted(connection, origin);
         for direction in Direction::BOTH {
             let mut counters = connection.tcp.counters(direction);
             if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
@@ -870,60 +869,66 @@ impl<S: Sink> Engine<'_, S> {
             self.counters.out_of_window_bytes += counters.out_of_window;
             self.counters.late_bytes += counters.before_start;
             if connection.is_counted() {
-                self.tell_unread(&mut connection.about, direction, counters, origin);
+                self.report_unread(&mut connection.info, direction, counters, origin);
             }
         }
-        let origin = connection.about.date(origin);
-        self.tell_end(connection, closing, origin);
+        let origin = connection.info.date(origin);
+        self.report_end(connection, closing, origin);
         origin
     }
 
     /// Tells of bytes that were captured, but are no part of what was read.
-    fn tell_unread(&mut self, about: &mut About, direction: Direction, counters: TcpCounters, origin: Origin) {
+    fn report_unread(
+        &mut self,
+        info: &mut ConnectionInfo,
+        direction: Direction,
+        counters: TcpCounters,
+        origin: Origin,
+    ) {
         let before = "they lie before the first byte that was captured, and came when that had been read";
         let outside = "their sequence numbers are not this connection's";
         let unread =
             [(counters.before_start, Reason::Late, before), (counters.out_of_window, Reason::OutOfWindow, outside)];
         for (bytes, reason, detail) in unread.into_iter().filter(|(bytes, ..)| *bytes > 0) {
             let (dir, bytes, detail) = (Some(direction), Some(bytes), Some(detail));
-            self.lose(about, &Loss { dir, bytes, reason, detail, ..Loss::new(origin) });
+            self.lose(info, &Loss { dir, bytes, reason, detail, ..Loss::new(origin) });
         }
     }
 
     fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.settle(connection, direction, origin);
-        let origin = connection.about.date(origin);
+        let origin = connection.info.date(origin);
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         let is_all_sent = connection.tls.is_none() && connection.tcp.has_sent_all(direction);
         match connection.session.route(direction) {
             Route::Messages(framing) => {
-                let Connection { framers, session, about, .. } = connection;
+                let Connection { framers, session, info, .. } = connection;
                 match framers.get_mut(direction).end(framing) {
                     Ended::Clean => {}
                     Ended::Frame(frame) if is_all_sent && frame.cut == Some(Cut::End) => {
-                        self.frame(session, about, direction, &Frame { cut: Some(Cut::Sender), ..frame }, origin);
+                        self.frame(session, info, direction, &Frame { cut: Some(Cut::Sender), ..frame }, origin);
                     }
                     Ended::Leftover { bytes } if is_all_sent => {
                         self.counters.skipped_bytes += bytes;
                         let (reason, detail) =
                             (Reason::Malformed, "its sender closed the connection inside the header of a message");
-                        self.lose(about, &Loss { skipped: Some(bytes), reason, detail: Some(detail), ..loss });
+                        self.lose(info, &Loss { skipped: Some(bytes), reason, detail: Some(detail), ..loss });
                     }
-                    Ended::Frame(frame) => self.frame(session, about, direction, &frame, origin),
+                    Ended::Frame(frame) => self.frame(session, info, direction, &frame, origin),
                     Ended::Leftover { bytes } => {
                         self.counters.skipped_bytes += bytes;
                         let detail = Some("the stream ended inside the header of a message");
-                        self.lose(about, &Loss { skipped: Some(bytes), detail, ..loss });
+                        self.lose(info, &Loss { skipped: Some(bytes), detail, ..loss });
                     }
                     Ended::Unresolved { bytes } => {
                         self.counters.skipped_bytes += bytes;
-                        let reason = about.search_reason.get(direction).unwrap_or(Reason::Malformed);
+                        let reason = info.search_reason.get(direction).unwrap_or(Reason::Malformed);
                         let detail = Some("no message boundary was found");
-                        self.lose(about, &Loss { reason, skipped: Some(bytes), detail, ..loss });
+                        self.lose(info, &Loss { reason, skipped: Some(bytes), detail, ..loss });
                     }
                 }
             }
-            Route::Opening if connection.about.is_named => {
+            Route::Opening if connection.info.is_named => {
                 let PerDirection { frontend, backend } = &connection.opening;
                 // The first bytes of a client may be those of a startup packet.
                 let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
@@ -935,22 +940,22 @@ impl<S: Sink> Engine<'_, S> {
                 }
                 self.say_unsaid(connection);
                 if bytes > 0 {
-                    self.number(&mut connection.about);
+                    self.number(&mut connection.info);
                     let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
                     let detail = Some("too few bytes to tell the protocol");
-                    self.lose(&mut connection.about, &Loss { skipped: Some(bytes), reason, detail, ..loss });
+                    self.lose(&mut connection.info, &Loss { skipped: Some(bytes), reason, detail, ..loss });
                     if is_other {
                         connection.session.recognize_foreign();
                     }
                 }
             }
             Route::Unread => {
-                let bytes = std::mem::take(connection.about.unread.get_mut(direction));
+                let bytes = std::mem::take(connection.info.unread.get_mut(direction));
                 if bytes > 0 {
                     self.counters.skipped_bytes += bytes;
                     let detail = Some("protocol 2.0, which is not read beyond its startup");
                     let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
-                    self.lose(&mut connection.about, &loss);
+                    self.lose(&mut connection.info, &loss);
                 }
             }
             Route::Opening | Route::Encrypted | Route::Foreign => {}
@@ -975,7 +980,7 @@ fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> boo
 }
 
 /// Tells of what came behind the end of a connection, as one for each direction.
-pub(super) fn tell_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
+pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
     let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
     let (client, server) = (closed.client.to_string(), closed.server.to_string());
     for direction in Direction::BOTH {
@@ -1008,7 +1013,7 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
     direction == Direction::Backend
         && connection.framers.backend.is_between_frames()
         && connection.session.facts().bytes.backend <= 2
-        && connection.about.lost_bytes == 0
+        && connection.info.lost_bytes == 0
         && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
 }
 
@@ -1016,7 +1021,7 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
 fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.frontend > 0
         && connection.session.may_begin()
-        && connection.about.lost_bytes == 0
+        && connection.info.lost_bytes == 0
         && connection.framers.frontend.is_between_frames()
         && opening::is_of_none(bytes)
 }
@@ -1024,7 +1029,7 @@ fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
 /// Whether the first byte of a server is none that answers a request for encryption.
 fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.backend == 0
-        && connection.about.lost_bytes == 0
+        && connection.info.lost_bytes == 0
         && connection.framers.backend.is_between_frames()
         && bytes.first().is_some_and(|byte| *byte != b'E' && opening::of_byte(*byte).is_none())
 }

@@ -44,7 +44,7 @@ impl Successor {
     pub(super) fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
         let end = self.seq.wrapping_add(self.payload.len() as u32);
         segment.source == self.destination
-            && segment.says_something()
+            && segment.has_payload()
             && (segment.seq, segment.ack) == (self.ack, Some(end))
     }
 

@@ -1,7 +1,7 @@
 //! Lines about what messages add up to: executed requests, and sessions.
 
 use super::Sink;
-use super::connection::{About, Connection};
+use super::connection::{Connection, ConnectionInfo};
 use super::stream::Engine;
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -22,7 +22,7 @@ use crate::tls::{self, facts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
     /// Its end was seen.
-    Seen,
+    Observation,
     /// Another one between the same ends began.
     Replaced,
     /// It makes room for others.
@@ -33,15 +33,15 @@ pub(super) enum Closing {
 
 impl<S: Sink> Engine<'_, S> {
     /// Tells of the requests that are over.
-    pub(super) fn tell_queries(&mut self, session: &mut Session, about: &About) {
+    pub(super) fn report_queries(&mut self, session: &mut Session, info: &ConnectionInfo) {
         while let Some(execution) = session.dialogue_mut().next_over(self.shared) {
-            self.tell_query(session, about, &execution);
+            self.report_query(session, info, &execution);
             self.shared.recycle(execution);
         }
     }
 
-    pub(super) fn tell_query(&mut self, session: &Session, about: &About, execution: &Execution) {
-        if !about.is_wanted {
+    pub(super) fn report_query(&mut self, session: &Session, info: &ConnectionInfo, execution: &Execution) {
+        if !info.is_wanted {
             return;
         }
         let redaction = self.config.redaction;
@@ -51,12 +51,12 @@ impl<S: Sink> Engine<'_, S> {
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
         // It is told once those before it are, or the group that it is of has ended.
-        let origin = about.dated(Origin { packet: execution.packet, ts: execution.ended });
+        let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
         self.sink.record(&Record::Query(QueryRecord {
             ts: origin.ts,
-            conn: about.conn,
-            client: &about.client_text,
-            server: &about.server_text,
+            conn: info.conn,
+            client: &info.client_text,
+            server: &info.server_text,
             query: execution.number(),
             packet: origin.packet,
             started: execution.started,
@@ -101,35 +101,35 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Tells that a session is ready.
-    pub(super) fn tell_ready(&mut self, session: &Session, about: &About, origin: Origin) {
-        if self.config.records.sessions && about.is_wanted {
-            self.tell_session(session, about, None, State::Ready, None, origin);
+    pub(super) fn report_ready(&mut self, session: &Session, info: &ConnectionInfo, origin: Origin) {
+        if self.config.records.sessions && info.is_wanted {
+            self.report_session(session, info, None, State::Ready, None, origin);
         }
     }
 
     /// Tells of what is left when a connection ends, and how it ended.
-    pub(super) fn tell_end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
-        let Connection { session, about, tls, .. } = connection;
-        if about.conn == 0 || session.route(Direction::Frontend) == Route::Foreign {
+    pub(super) fn report_end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
+        let Connection { session, info, tls, .. } = connection;
+        if info.conn == 0 || session.route(Direction::Frontend) == Route::Foreign {
             return;
         }
         if let Some(key) = session.dialogue().cancel_key() {
-            self.shared.cancels.end(key, about.conn);
+            self.shared.cancels.end(key, info.conn);
         }
         if self.config.records.queries {
-            let has_ended = matches!(closing, Closing::Seen | Closing::Replaced) || about.closed_by.is_some();
+            let has_ended = matches!(closing, Closing::Observation | Closing::Replaced) || info.closed_by.is_some();
             let outcome = if has_ended { Outcome::Aborted } else { Outcome::Incomplete };
             while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, self.shared) {
-                self.tell_query(session, about, &execution);
+                self.report_query(session, info, &execution);
                 self.shared.recycle(execution);
             }
         }
-        if !self.config.records.sessions || !about.is_wanted {
+        if !self.config.records.sessions || !info.is_wanted {
             return;
         }
         session.facts_mut().end_idle(origin.ts);
         let facts = session.facts();
-        let (end_reason, ended_by) = match (closing, about.closed_by) {
+        let (end_reason, ended_by) = match (closing, info.closed_by) {
             (Closing::Replaced, _) => (EndReason::Replaced, None),
             (Closing::Evicted, _) => (EndReason::Evicted, None),
             _ if facts.has_failed => (EndReason::Fatal, Some(Side::Server)),
@@ -141,27 +141,27 @@ impl<S: Sink> Engine<'_, S> {
         };
         let bytes = |direction| {
             let is_decrypted = tls.as_ref().is_some_and(|tls| tls.has_opened(direction));
-            facts.bytes.get(direction) + if is_decrypted { 0 } else { *about.encrypted.get(direction) }
+            facts.bytes.get(direction) + if is_decrypted { 0 } else { *info.encrypted.get(direction) }
         };
         let ended = Ended {
             end_reason,
             ended_by,
-            duration_us: origin.ts.micros_since(about.started),
+            duration_us: origin.ts.micros_since(info.started),
             idle_in_transaction_us: facts.idle_in_transaction_us(),
             messages: facts.messages.frontend + facts.messages.backend,
             queries: session.dialogue().queries(),
             errors: facts.errors,
             bytes_in: bytes(Direction::Frontend),
             bytes_out: bytes(Direction::Backend),
-            lost_bytes: about.lost_bytes,
+            lost_bytes: info.lost_bytes,
         };
-        self.tell_session(session, about, tls.as_deref(), State::Ended, Some(ended), origin);
+        self.report_session(session, info, tls.as_deref(), State::Ended, Some(ended), origin);
     }
 
-    fn tell_session(
+    fn report_session(
         &mut self,
         session: &Session,
-        about: &About,
+        info: &ConnectionInfo,
         tls: Option<&TlsSession>,
         state: State,
         ended: Option<Ended>,
@@ -172,12 +172,12 @@ impl<S: Sink> Engine<'_, S> {
         let violation = session.dialogue().violation();
         self.sink.record(&Record::Session(SessionRecord {
             ts: origin.ts,
-            conn: about.conn,
-            client: &about.client_text,
-            server: &about.server_text,
+            conn: info.conn,
+            client: &info.client_text,
+            server: &info.server_text,
             packet: origin.packet,
             state,
-            started: about.started,
+            started: info.started,
             user: identity.user,
             database: identity.database,
             application: identity.application,
@@ -186,22 +186,22 @@ impl<S: Sink> Engine<'_, S> {
             protocol_version: facts.protocol_version,
             auth_method: facts.auth_method,
             encryption: session.encryption(),
-            tls: tls_facts(about, tls),
+            tls: tls_facts(info, tls),
             gssapi: (session.encryption() == Some(Encryption::Gssapi)).then(|| Gssapi {
-                packets_in: about.gss_packets.frontend.count(),
-                packets_out: about.gss_packets.backend.count(),
+                packets_in: info.gss_packets.frontend.count(),
+                packets_out: info.gss_packets.backend.count(),
             }),
             process_id: facts.process_id,
-            connect_us: facts.first_at.zip(about.syn_at).map(|(first, syn)| first.micros_since(syn)),
+            connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
             authenticate_us: facts.authenticate_us(),
-            ready_us: facts.ready_at.map(|ready| ready.micros_since(about.started)),
+            ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
             ended,
             violation,
             flags: Flags {
-                midstream: about.is_midstream,
+                midstream: info.is_midstream,
                 protocol_violation: violation.is_some(),
                 limit: facts.is_limited,
-                resynchronized: about.is_guessed,
+                resynchronized: info.is_guessed,
                 ..Flags::default()
             },
         }));
@@ -216,15 +216,15 @@ const fn side(direction: Direction) -> Side {
 }
 
 /// What is known of a connection's TLS session: as it was when something was decrypted first, or as it is at the end.
-fn tls_facts<'a>(about: &'a About, tls: Option<&'a TlsSession>) -> Option<Tls<'a>> {
-    let facts = tls.map(TlsSession::facts).or(about.tls.as_deref())?;
+fn tls_facts<'a>(info: &'a ConnectionInfo, tls: Option<&'a TlsSession>) -> Option<Tls<'a>> {
+    let facts = tls.map(TlsSession::facts).or(info.tls.as_deref())?;
     let certificate = |direction| {
         let facts::Certificate { subject, issuer, not_before, not_after } =
             facts.certificates.get(direction).as_ref()?;
         Some(Certificate { subject, issuer, not_before, not_after })
     };
     Some(Tls {
-        decrypted: about.tls.is_some(),
+        decrypted: info.tls.is_some(),
         version: facts.version.and_then(tls::Version::name),
         cipher_suite: facts.suite.map(CipherSuite),
         sni: facts.server_name.as_deref().map(Text::utf8),

@@ -24,11 +24,11 @@ impl<S: Sink> Engine<'_, S> {
         bytes: &[u8],
         origin: Origin,
     ) {
-        self.number(&mut connection.about);
-        *connection.about.encrypted.get_mut(direction) += bytes.len() as u64;
+        self.number(&mut connection.info);
+        *connection.info.encrypted.get_mut(direction) += bytes.len() as u64;
         self.counters.encrypted_bytes += bytes.len() as u64;
         if connection.session.encryption() == Some(Encryption::Gssapi) {
-            connection.about.gss_packets.get_mut(direction).push(bytes);
+            connection.info.gss_packets.get_mut(direction).push(bytes);
             let detail = "GSSAPI encryption: the rest of the connection cannot be read";
             self.report_encryption(connection, detail, origin);
             return;
@@ -59,24 +59,24 @@ impl<S: Sink> Engine<'_, S> {
         bytes: &[u8],
         origin: Origin,
     ) -> bool {
-        if connection.about.seq > 1 || !matches!(connection.session.route(direction), Route::Messages(_)) {
-            connection.tls_to_be = None;
+        if connection.info.seq > 1 || !matches!(connection.session.route(direction), Route::Messages(_)) {
+            connection.undecided_tls = None;
             return false;
         }
-        let to_be = connection.tls_to_be.take();
+        let to_be = connection.undecided_tls.take();
         connection.tls = to_be.or_else(|| Some(Box::new(TlsSession::new(PerDirection::new(|_| true)))));
-        self.number(&mut connection.about);
+        self.number(&mut connection.info);
         self.with_tls(connection, |tls, tools, sink| tls.push(direction, bytes, origin, tools, sink));
         let counts = PerDirection::new(|direction| {
             connection.tls.as_ref().map_or_else(Counts::default, |tls| tls.counts(direction))
         });
         if counts.frontend.records + counts.backend.records == 0 {
-            connection.tls_to_be = connection.tls.take();
+            connection.undecided_tls = connection.tls.take();
             return false;
         }
         connection.session.encrypt(Encryption::Tls);
         for direction in Direction::BOTH {
-            *connection.about.encrypted.get_mut(direction) = counts.get(direction).bytes;
+            *connection.info.encrypted.get_mut(direction) = counts.get(direction).bytes;
             self.counters.encrypted_bytes += counts.get(direction).bytes;
         }
         self.report_obstacle(connection, origin);
@@ -109,7 +109,7 @@ impl<S: Sink> Engine<'_, S> {
                     }
                 }
                 connection.session.decrypt();
-                connection.about.tls = Some(Box::new(facts.clone()));
+                connection.info.tls = Some(Box::new(facts.clone()));
             }
             Event::Data(bytes) => {
                 self.counters.decrypted_bytes += bytes.len() as u64;
@@ -122,7 +122,7 @@ impl<S: Sink> Engine<'_, S> {
                     let dir = Some(direction);
                     let skipped = Some(skipped);
                     let loss = Loss { dir, skipped, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
-                    self.lose(&mut connection.about, &loss);
+                    self.lose(&mut connection.info, &loss);
                 }
                 self.pass_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
             }
@@ -131,11 +131,11 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Bytes of a direction that is encrypted are missing.
     pub(super) fn gap_encrypted(&mut self, connection: &mut Connection, direction: Direction, bytes: u64) {
-        connection.about.gss_packets.get_mut(direction).gap(bytes);
+        connection.info.gss_packets.get_mut(direction).gap(bytes);
         if connection.session.encryption() == Some(Encryption::Tls) {
             self.begin_tls(connection);
         }
-        if let Some(tls) = connection.tls.as_mut().or(connection.tls_to_be.as_mut()) {
+        if let Some(tls) = connection.tls.as_mut().or(connection.undecided_tls.as_mut()) {
             tls.gap(direction, bytes);
         }
     }
@@ -154,7 +154,7 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Takes from a connection what its TLS session holds.
     pub(super) fn release_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
-        connection.tls_to_be = None;
+        connection.undecided_tls = None;
         self.with_tls(connection, |tls, tools, sink| tls.release(tools, sink));
         self.report_obstacle(connection, origin);
     }
@@ -166,22 +166,22 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     /// Tells what could not be decrypted of a connection that has ended.
-    pub(super) fn tell_undecrypted(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn report_undecrypted(&mut self, connection: &mut Connection, origin: Origin) {
         self.report_obstacle(connection, origin);
         for direction in Direction::BOTH {
             let is_read = connection.tls.as_ref().is_some_and(|tls| !tls.lacks(direction));
-            let bytes = Some(*connection.about.encrypted.get(direction)).filter(|bytes| *bytes > 0 && !is_read);
+            let bytes = Some(*connection.info.encrypted.get(direction)).filter(|bytes| *bytes > 0 && !is_read);
             if bytes.is_some() {
                 let (dir, detail) = (Some(direction), Some("encrypted bytes in all"));
                 let loss = Loss { dir, bytes, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
-                self.lose(&mut connection.about, &loss);
+                self.lose(&mut connection.info, &loss);
             }
         }
     }
 
     fn report_obstacle(&mut self, connection: &mut Connection, origin: Origin) {
         let Some(obstacle) = connection.tls.as_ref().and_then(|tls| tls.obstacle()) else { return };
-        if connection.about.is_encryption_reported {
+        if connection.info.is_encryption_reported {
             return;
         }
         const HOW: &str = "--keylog FILE takes the key log that the client or the server writes \
@@ -203,9 +203,9 @@ impl<S: Sink> Engine<'_, S> {
     }
 
     fn report_encryption(&mut self, connection: &mut Connection, detail: &str, origin: Origin) {
-        if !std::mem::replace(&mut connection.about.is_encryption_reported, true) {
+        if !std::mem::replace(&mut connection.info.is_encryption_reported, true) {
             let loss = Loss { reason: Reason::Undecryptable, detail: Some(detail), ..Loss::new(origin) };
-            self.lose(&mut connection.about, &loss);
+            self.lose(&mut connection.info, &loss);
         }
     }
 }

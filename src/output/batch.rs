@@ -21,7 +21,7 @@ use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
 use crate::record::query::{Failure, QuerySql};
-use crate::record::{Flags, QueryRecord, Record, Told, ToldData};
+use crate::record::{Flags, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::session::execution::Tags;
 use crate::sql::secret::Parameters;
@@ -47,11 +47,11 @@ pub struct Batch {
     copies: Vec<Copying>,
     /// What stands for settings that are not there.
     default_settings: Settings,
-    seats: [Seat; SEATS],
+    recents: [Recent; RECENT],
 }
 
 /// For how many connections it is known what was copied last: those whose lines come by turns.
-const SEATS: usize = 16;
+const RECENT: usize = 16;
 
 #[derive(Debug)]
 enum Item {
@@ -61,36 +61,36 @@ enum Item {
     /// The next of the queries.
     Query,
     /// A line that is made already.
-    Line(Piece),
+    Line(BatchRange),
 }
 
 /// Bytes in [`Batch::bytes`].
 #[derive(Clone, Copy, Debug, Default)]
-struct Piece {
+struct BatchRange {
     start: usize,
     len: usize,
 }
 
 /// A text in [`Batch::bytes`].
-type KeptText = (Piece, Encoding);
+type KeptText = (BatchRange, Encoding);
 
 /// An index, or none.
 type Index = Option<NonZeroU32>;
 
 /// The last that was copied of the connections that share a remainder, in case that it is wanted again.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seat {
+struct Recent {
     source: Index,
     subject: Index,
     /// Of parameters, and of rows.
     columns: PerDirection<Index>,
     settings: Index,
-    user: Piece,
-    database: Piece,
-    application: Piece,
+    user: BatchRange,
+    database: BatchRange,
+    application: BatchRange,
 }
 
-/// A [`Told`], of whose frame nothing is missing.
+/// A [`MessageEvent`], of whose frame nothing is missing.
 #[derive(Debug)]
 struct Message {
     ts: Timestamp,
@@ -98,7 +98,7 @@ struct Message {
     packet: u64,
     query: Option<u64>,
     elapsed_us: Option<u64>,
-    body: Piece,
+    body: BatchRange,
     len: u32,
     source: Index,
     subject: Index,
@@ -132,8 +132,8 @@ struct Subject {
 #[derive(Debug)]
 struct KeptColumns {
     formats: KeptFormats,
-    types: Piece,
-    fields: Option<(Piece, ListShape)>,
+    types: BatchRange,
+    fields: Option<(BatchRange, ListShape)>,
     secrets: Parameters,
     settings: Index,
 }
@@ -142,7 +142,7 @@ struct KeptColumns {
 enum KeptFormats {
     Unknown,
     All(Format),
-    Each(Piece),
+    Each(BatchRange),
 }
 
 /// What splits COPY data into rows, and the names of the columns.
@@ -165,9 +165,9 @@ struct Query {
     redaction: Redaction,
     subject: Index,
     portal: Option<KeptText>,
-    params: Option<(Piece, ListShape, Index, Redaction)>,
-    command_tags: Piece,
-    error: Option<(Piece, FieldsShape)>,
+    params: Option<(BatchRange, ListShape, Index, Redaction)>,
+    command_tags: BatchRange,
+    error: Option<(BatchRange, FieldsShape)>,
 }
 
 impl Batch {
@@ -188,7 +188,7 @@ impl Batch {
 
     /// Takes everything out; the buffers are kept.
     pub fn clear(&mut self) {
-        let Self { items, queries, bytes, ends, sources, subjects, columns, settings, copies, seats, .. } = self;
+        let Self { items, queries, bytes, ends, sources, subjects, columns, settings, copies, recents, .. } = self;
         items.clear();
         queries.clear();
         bytes.clear();
@@ -198,86 +198,86 @@ impl Batch {
         columns.clear();
         settings.clear();
         copies.clear();
-        *seats = Default::default();
+        *recents = Default::default();
         bytes.shrink_to(16 * LONGEST);
     }
 
     /// Whether a message is one that can wait: a common one.
-    pub const fn takes(told: &Told<'_>) -> bool {
-        let frame = &told.frame;
+    pub const fn takes(event: &MessageEvent<'_>) -> bool {
+        let frame = &event.frame;
         let is_plain = frame.missing == 0 && frame.damage.is_empty() && !frame.is_version_2;
-        is_plain && frame.body.len() <= LONGEST && told.target.is_none()
+        is_plain && frame.body.len() <= LONGEST && event.target.is_none()
     }
 
     /// Whether messages of data can wait.
-    pub const fn takes_data(data: &ToldData<'_>) -> bool {
+    pub const fn takes_data(data: &MessageRun<'_>) -> bool {
         Self::takes(&data.first) && data.frames.rest().len() <= LONGEST
     }
 
     /// Takes a message; whether nobody has looked into it yet.
-    pub fn message(&mut self, told: &Told<'_>, is_new: bool) {
-        let message = self.freeze(told, told.frame.body, is_new);
+    pub fn message(&mut self, event: &MessageEvent<'_>, is_new: bool) {
+        let message = self.encode_message(event, event.frame.body, is_new);
         self.items.push(Item::Message(message));
     }
 
     /// Takes messages of data.
-    pub fn data(&mut self, data: &ToldData<'_>) {
-        let first = self.freeze(&data.first, data.frames.rest(), true);
+    pub fn data(&mut self, data: &MessageRun<'_>) {
+        let first = self.encode_message(&data.first, data.frames.rest(), true);
         self.items.push(Item::Data(first, data.count));
     }
 
-    fn freeze(&mut self, told: &Told<'_>, body: &[u8], is_new: bool) -> Message {
-        let mut seat = self.seat(told.conn);
-        seat.source = self.source(seat.source, told.conn, (told.client, told.server), Some(&told.context));
-        let subject = if told.sql.is_some() || told.statement.is_some() {
-            seat.subject = self.subject(seat.subject, told.sql, told.statement);
-            seat.subject
+    fn encode_message(&mut self, event: &MessageEvent<'_>, body: &[u8], is_new: bool) -> Message {
+        let mut recent = self.recent(event.conn);
+        recent.source = self.source(recent.source, event.conn, (event.client, event.server), Some(&event.context));
+        let subject = if event.sql.is_some() || event.statement.is_some() {
+            recent.subject = self.subject(recent.subject, event.sql, event.statement);
+            recent.subject
         } else {
             None
         };
-        let columns = match &told.columns {
-            Some(columns) => self.columns_again(&mut seat, told.dir, columns),
+        let columns = match &event.columns {
+            Some(columns) => self.columns_again(&mut recent, event.dir, columns),
             None => None,
         };
-        self.keep_seat(told.conn, seat);
+        self.keep_recent(event.conn, recent);
         Message {
-            ts: told.ts,
-            seq: told.seq,
-            packet: told.packet,
-            query: told.query,
-            elapsed_us: told.elapsed_us,
+            ts: event.ts,
+            seq: event.seq,
+            packet: event.packet,
+            query: event.query,
+            elapsed_us: event.elapsed_us,
             body: self.piece(body),
-            len: told.frame.len,
-            source: seat.source,
+            len: event.frame.len,
+            source: recent.source,
             subject,
             columns,
-            copy: told.copy.as_ref().and_then(|rows| self.copying(rows)),
-            dir: told.dir,
-            tag: told.frame.tag,
-            is_contested: told.frame.is_contested,
+            copy: event.copy.as_ref().and_then(|rows| self.copying(rows)),
+            dir: event.dir,
+            tag: event.frame.tag,
+            is_contested: event.frame.is_contested,
             is_new,
-            flags: told.flags,
+            flags: event.flags,
         }
     }
 
     /// Takes a request.
     pub fn query(&mut self, query: &QueryRecord<'_>) {
-        let mut seat = self.seat(query.conn);
-        seat.source = self.source(seat.source, query.conn, (query.client, query.server), None);
-        let user = self.text_again(query.user, &mut seat.user);
-        let database = self.text_again(query.database, &mut seat.database);
-        let application = self.text_again(query.application, &mut seat.application);
+        let mut recent = self.recent(query.conn);
+        recent.source = self.source(recent.source, query.conn, (query.client, query.server), None);
+        let user = self.text_again(query.user, &mut recent.user);
+        let database = self.text_again(query.database, &mut recent.database);
+        let application = self.text_again(query.application, &mut recent.application);
         let sql = query.sql.as_ref().map(|QuerySql(sql)| sql.text);
-        seat.subject = self.subject(seat.subject, sql, query.statement);
+        recent.subject = self.subject(recent.subject, sql, query.statement);
         let params = query.params.as_ref().map(|values| {
             let Values { list, formats, types, settings, columns, secrets, redaction } = *values;
             let default = Settings::default();
             let settings = settings.unwrap_or(&default);
             let columns = Columns { formats, types, fields: columns, secrets, settings };
-            let columns = self.columns_again(&mut seat, Direction::Frontend, &columns);
+            let columns = self.columns_again(&mut recent, Direction::Frontend, &columns);
             (self.piece(list.as_bytes()), list.shape(), columns, redaction)
         });
-        self.keep_seat(query.conn, seat);
+        self.keep_recent(query.conn, recent);
         let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
         let command_tags = self.piece(query.command_tags.as_bytes());
         let error = query.error.as_ref().map(|failure| {
@@ -286,12 +286,12 @@ impl Batch {
         });
         self.queries.push(Query {
             plain: query.without_borrowed(),
-            source: seat.source,
+            source: recent.source,
             user,
             database,
             application,
             redaction: query.sql.as_ref().map_or(Redaction::default(), |QuerySql(sql)| sql.redaction),
-            subject: seat.subject,
+            subject: recent.subject,
             portal,
             params,
             command_tags,
@@ -304,7 +304,7 @@ impl Batch {
     pub fn line(&mut self, make: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         make(&mut self.bytes);
-        self.items.push(Item::Line(Piece { start, len: self.bytes.len() - start }));
+        self.items.push(Item::Line(BatchRange { start, len: self.bytes.len() - start }));
     }
 
     /// Writes the lines of all, in order. Says how many messages could not be decoded, of those into which nobody had looked.
@@ -320,16 +320,16 @@ impl Batch {
                 Item::Message(message) => {
                     let frame = Frame::whole(message.tag, message.len, self.get(message.body));
                     let frame = &Frame { is_contested: message.is_contested, ..frame };
-                    let Some(told) = self.told(message, frame) else { continue };
-                    let mut decoded = if message.is_new { None } else { Some(told.decode()) };
-                    undecoded += form.message(out, &told, &mut decoded)?;
+                    let Some(event) = self.event(message, frame) else { continue };
+                    let mut decoded = if message.is_new { None } else { Some(event.decode()) };
+                    undecoded += form.message(out, &event, &mut decoded)?;
                 }
                 Item::Data(first, count) => {
                     let frames = WholeFrames::new(first.dir, self.get(first.body));
                     let Some((tag, len, body)) = { frames }.next() else { continue };
                     let frame = &Frame::whole(Some(tag), len, body);
-                    let Some(first) = self.told(first, frame) else { continue };
-                    undecoded += form.data(out, &ToldData { first, frames, count: *count })?;
+                    let Some(first) = self.event(first, frame) else { continue };
+                    undecoded += form.data(out, &MessageRun { first, frames, count: *count })?;
                 }
                 Item::Query => {
                     let Some(query) = queries.next().and_then(|query| self.record_of(query)) else { continue };
@@ -341,13 +341,13 @@ impl Batch {
         Ok(undecoded)
     }
 
-    fn seat(&self, conn: u64) -> Seat {
-        self.seats.get(conn as usize % SEATS).copied().unwrap_or_default()
+    fn recent(&self, conn: u64) -> Recent {
+        self.recents.get(conn as usize % RECENT).copied().unwrap_or_default()
     }
 
-    fn keep_seat(&mut self, conn: u64, seat: Seat) {
-        if let Some(kept) = self.seats.get_mut(conn as usize % SEATS) {
-            *kept = seat;
+    fn keep_recent(&mut self, conn: u64, recent: Recent) {
+        if let Some(kept) = self.recents.get_mut(conn as usize % RECENT) {
+            *kept = recent;
         }
     }
 
@@ -378,14 +378,14 @@ impl Batch {
         put(&mut self.subjects, subject)
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Piece {
+    fn piece(&mut self, bytes: &[u8]) -> BatchRange {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        Piece { start, len: bytes.len() }
+        BatchRange { start, len: bytes.len() }
     }
 
     /// A text that may be the same as before.
-    fn text_again(&mut self, text: Option<Text<'_>>, before: &mut Piece) -> Option<KeptText> {
+    fn text_again(&mut self, text: Option<Text<'_>>, before: &mut BatchRange) -> Option<KeptText> {
         let Text(bytes, encoding) = text?;
         if self.get(*before) != bytes {
             *before = self.piece(bytes);
@@ -393,7 +393,7 @@ impl Batch {
         Some((*before, encoding))
     }
 
-    fn get(&self, piece: Piece) -> &[u8] {
+    fn get(&self, piece: BatchRange) -> &[u8] {
         self.bytes.get(piece.start..piece.start + piece.len).unwrap_or_default()
     }
 
@@ -405,10 +405,10 @@ impl Batch {
         self.ends.get(range.clone()).unwrap_or_default()
     }
 
-    fn columns_again(&mut self, seat: &mut Seat, dir: Direction, columns: &Columns<'_>) -> Index {
-        let index = seat.columns.get_mut(dir);
+    fn columns_again(&mut self, recent: &mut Recent, dir: Direction, columns: &Columns<'_>) -> Index {
+        let index = recent.columns.get_mut(dir);
         if at(&self.columns, *index).is_none_or(|kept| !self.columns_of(kept).is_same(columns)) {
-            *index = self.columns(columns, &mut seat.settings);
+            *index = self.columns(columns, &mut recent.settings);
         }
         *index
     }
@@ -455,10 +455,10 @@ impl Batch {
         put(&mut self.copies, Copying { splitter: splitter.snapshot(), keys: keys.to_vec(), redaction })
     }
 
-    fn told<'a>(&'a self, message: &Message, frame: &'a Frame<'a>) -> Option<Told<'a>> {
+    fn event<'a>(&'a self, message: &Message, frame: &'a Frame<'a>) -> Option<MessageEvent<'a>> {
         let source = at(&self.sources, message.source)?;
         let subject = at(&self.subjects, message.subject);
-        Some(Told {
+        Some(MessageEvent {
             ts: message.ts,
             conn: source.conn,
             client: self.end(&source.client),

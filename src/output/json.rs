@@ -9,7 +9,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use self::bodies::Rows;
+use self::bodies::RowWriter;
 use self::columns::RowDescriptions;
 use self::head::{Answers, Clock, Connections, Head};
 use self::serializer::{Serializer, field};
@@ -21,7 +21,7 @@ use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
 use crate::pg::tag;
 use crate::pg::text::{Sql, Text};
-use crate::record::{Content, Flags, MOST_EXACT, MessageRecord, Record, Told, ToldData};
+use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
 mod bodies;
 mod columns;
@@ -95,7 +95,7 @@ pub struct LineWriter {
     connections: Connections,
     statements: Statements,
     answers: Answers,
-    rows: Rows,
+    rows: RowWriter,
     row_descriptions: RowDescriptions,
 }
 
@@ -115,32 +115,32 @@ impl Form for LineWriter {
     fn message<'a>(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'a>,
+        event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let tag = told.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && told.is_common());
-        let Some(tag) = tag else { return self.any_message(out, told, decoded) };
-        if decoded.is_none() && told.frame.body.is_empty() && tag::is_bare(told.dir, tag) {
-            self.bare_message(out, told, tag);
+        let tag = event.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && event.is_common());
+        let Some(tag) = tag else { return self.any_message(out, event, decoded) };
+        if decoded.is_none() && event.frame.body.is_empty() && tag::is_bare(event.dir, tag) {
+            self.bare_message(out, event, tag);
             return Ok(0);
         }
         let is_new = decoded.is_none();
-        if is_new && (told.dir, tag) == (Direction::Backend, b'T') {
-            return self.row_description(out, told, decoded);
+        if is_new && (event.dir, tag) == (Direction::Backend, b'T') {
+            return self.row_description(out, event, decoded);
         }
-        if let Ok(message) = decoded.get_or_insert_with(|| told.decode()) {
+        if let Ok(message) = decoded.get_or_insert_with(|| event.decode()) {
             let mut flags = Flags::default();
-            told.complete(message, &mut flags);
+            event.complete(message, &mut flags);
             if flags.is_empty() {
-                return self.common_message(out, told, tag, message);
+                return self.common_message(out, event, tag, message);
             }
         }
-        self.any_message(out, told, decoded)?;
+        self.any_message(out, event, decoded)?;
         Ok(u64::from(is_new && matches!(decoded, Some(Err(_)))))
     }
 
-    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
-        let ToldData { first, frames, .. } = data;
+    fn data(&mut self, out: &mut Vec<u8>, data: &MessageRun<'_>) -> io::Result<u64> {
+        let MessageRun { first, frames, .. } = data;
         let tag = first.frame.tag.filter(|_| first.is_common() && self.rows.prepare(data));
         let mut undecoded = 0;
         for (seq, (next, len, body)) in (first.seq..).zip(*frames) {
@@ -167,14 +167,14 @@ impl LineWriter {
     fn common_message(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'_>,
+        event: &MessageEvent<'_>,
         tag: u8,
         message: &Message<'_>,
     ) -> io::Result<u64> {
-        self.begin_message(out, told, told.seq, tag, told.frame.len);
+        self.begin_message(out, event, event.seq, tag, event.frame.len);
         bodies::type_and_body(out, message).map_err(io::Error::other)?;
-        let sql = told.sql.map(|text| Sql { text, redaction: told.context.redaction });
-        self.belonging(out, (told.query, told.elapsed_us), sql.as_ref(), told.statement_of(message));
+        let sql = event.sql.map(|text| Sql { text, redaction: event.context.redaction });
+        self.belonging(out, (event.query, event.elapsed_us), sql.as_ref(), event.statement_of(message));
         put(out, b"}\n");
         Ok(0)
     }
@@ -202,44 +202,44 @@ impl LineWriter {
     fn row_description<'a>(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'a>,
+        event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let Frame { body, len, .. } = *told.frame;
-        let encoding = told.context.encoding;
+        let Frame { body, len, .. } = *event.frame;
+        let encoding = event.context.encoding;
         let start = out.len();
-        self.begin_message(out, told, told.seq, b'T', len);
+        self.begin_message(out, event, event.seq, b'T', len);
         if let Some(written) = self.row_descriptions.get(body, encoding) {
             out.extend_from_slice(written);
         } else {
-            let Ok(message) = decoded.get_or_insert_with(|| told.decode()) else {
+            let Ok(message) = decoded.get_or_insert_with(|| event.decode()) else {
                 out.truncate(start);
-                return self.any_message(out, told, decoded).map(|_| 1);
+                return self.any_message(out, event, decoded).map(|_| 1);
             };
             let start = out.len();
             bodies::type_and_body(out, message).map_err(io::Error::other)?;
             self.row_descriptions.keep(body, encoding, out.get(start..).unwrap_or_default());
         }
-        self.answers.write(out, told.query, told.elapsed_us);
+        self.answers.write(out, event.query, event.elapsed_us);
         put(out, b"}\n");
         Ok(0)
     }
 
     /// Writes the line of a message without a body, by its type alone.
     #[inline(always)]
-    fn bare_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, tag: u8) {
-        self.begin_message(out, told, told.seq, tag, told.frame.len);
+    fn bare_message(&mut self, out: &mut Vec<u8>, event: &MessageEvent<'_>, tag: u8) {
+        self.begin_message(out, event, event.seq, tag, event.frame.len);
         put(out, br#","type":""#);
-        out.extend_from_slice(told.name(None).as_bytes());
+        out.extend_from_slice(event.name(None).as_bytes());
         out.push(b'"');
-        self.answers.write(out, told.query, told.elapsed_us);
+        self.answers.write(out, event.query, event.elapsed_us);
         put(out, b"}\n");
     }
 
     /// Writes all up to the number of `len`, with that.
     #[inline(always)]
-    fn begin_message(&mut self, out: &mut Vec<u8>, told: &Told<'_>, seq: u64, tag: u8, len: u32) {
-        let Told { ts, conn, client, server, dir, packet, .. } = *told;
+    fn begin_message(&mut self, out: &mut Vec<u8>, event: &MessageEvent<'_>, seq: u64, tag: u8, len: u32) {
+        let MessageEvent { ts, conn, client, server, dir, packet, .. } = *event;
         let head = Head { ts, conn, client, server, dir, seq, packet };
         self.connections.begin_message(out, &mut self.clock, &head, tag);
         unsigned(out, len.into());
@@ -250,10 +250,10 @@ impl LineWriter {
     fn any_message<'a>(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'a>,
+        event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let (record, undecoded) = told.looked_into(decoded);
+        let (record, undecoded) = event.to_record(decoded);
         self.record(out, &Record::Message(record))?;
         Ok(undecoded)
     }

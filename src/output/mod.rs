@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::pg::message::Decoded;
-use crate::record::{Record, Told, ToldData};
+use crate::record::{MessageEvent, MessageRun, Record};
 
 pub mod batch;
 pub mod json;
@@ -27,10 +27,10 @@ pub trait Form {
     fn message<'a>(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'a>,
+        event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
-        let (record, undecoded) = told.looked_into(decoded);
+        let (record, undecoded) = event.to_record(decoded);
         self.record(out, &Record::Message(record))?;
         Ok(undecoded)
     }
@@ -40,11 +40,11 @@ pub trait Form {
     /// # Errors
     ///
     /// Those of [`Form::record`].
-    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
+    fn data(&mut self, out: &mut Vec<u8>, data: &MessageRun<'_>) -> io::Result<u64> {
         let mut undecoded = Ok(0);
-        data.for_each(|told| {
+        data.for_each(|event| {
             if let Ok(count) = &mut undecoded {
-                match self.message(out, told, &mut None) {
+                match self.message(out, event, &mut None) {
                     Ok(more) => *count += more,
                     Err(error) => undecoded = Err(error),
                 }

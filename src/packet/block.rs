@@ -8,14 +8,14 @@ use crate::time::Timestamp;
 /// Packets, in their order.
 #[derive(Debug, Default)]
 pub struct Block {
-    packets: Vec<Found>,
+    packets: Vec<StoredPacket>,
     bytes: Vec<u8>,
 }
 
 /// A packet whose bytes are in a block. There is one for each packet, and it goes from one core's cache to another's: it is
 /// kept small.
 #[derive(Debug)]
-struct Found {
+struct StoredPacket {
     ts: Timestamp,
     link: LinkType,
     orig_len: u32,
@@ -36,7 +36,7 @@ impl Block {
 
     /// How many bytes they take.
     pub fn bytes(&self) -> usize {
-        self.end() + self.packets.len() * size_of::<Found>()
+        self.end() + self.packets.len() * size_of::<StoredPacket>()
     }
 
     /// Where the last packet ends.
@@ -57,7 +57,7 @@ impl Block {
     /// Adds a packet that is at a place in [`Self::buffer`], behind the others. Says whether it could.
     pub(crate) fn push_at(&mut self, ts: Timestamp, link: LinkType, orig_len: u32, place: Range<usize>) -> bool {
         let (Ok(start), Ok(len)) = (u32::try_from(place.start), u32::try_from(place.len())) else { return false };
-        self.packets.push(Found { ts, link, orig_len, start, len });
+        self.packets.push(StoredPacket { ts, link, orig_len, start, len });
         true
     }
 
@@ -74,7 +74,7 @@ impl Block {
     /// A packet by its index.
     #[inline]
     pub fn packet(&self, index: usize) -> Option<Packet<'_>> {
-        let Found { ts, link, orig_len, start, len } = *self.packets.get(index)?;
+        let StoredPacket { ts, link, orig_len, start, len } = *self.packets.get(index)?;
         let (start, len) = (start as usize, len as usize);
         Some(Packet { ts, link, data: self.bytes.get(start..start + len).unwrap_or_default(), orig_len })
     }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, ip_number};
 
-use super::{Found, Fragment, LinkType, NotTcp, Packet, Segment};
+use super::{Fragment, Innermost, LinkType, NotTcp, Packet, Segment};
 use crate::time::Timestamp;
 
 /// How long an IPv4 packet is waited for: what Linux has, within the 15 seconds to two minutes of RFC 791 and RFC 1122.
@@ -81,7 +81,7 @@ impl Key {
 struct Partial {
     due: Due,
     /// What is there, by where it begins. The pieces do not overlap.
-    pieces: BTreeMap<usize, Piece>,
+    pieces: BTreeMap<usize, FragmentBytes>,
     /// How many bytes the pieces cover.
     covered: usize,
     /// How long the payload is, once the last fragment has come.
@@ -97,7 +97,7 @@ struct Partial {
 
 /// Bytes that are there.
 #[derive(Debug)]
-struct Piece {
+struct FragmentBytes {
     /// As far as they were captured.
     bytes: Box<[u8]>,
     wire_len: usize,
@@ -152,10 +152,10 @@ impl Defragmenter {
     /// Takes a frame that [`super::decode`] calls a fragment, and gives the packet that it makes whole.
     pub fn add(&mut self, packet: &Packet<'_>) -> Option<Datagram> {
         self.expire(packet.ts);
-        let Ok(Found::Fragment(fragment)) = super::read(packet) else { return None };
+        let Ok(Innermost::Fragment(fragment)) = super::read(packet) else { return None };
         let mut datagram = self.insert(&fragment, packet.ts)?;
         for _ in 0..MAX_NESTED {
-            let Ok(Found::Fragment(fragment)) = super::read(&datagram.packet()) else { break };
+            let Ok(Innermost::Fragment(fragment)) = super::read(&datagram.packet()) else { break };
             datagram = self.insert(&fragment, packet.ts)?;
         }
         Some(datagram)
@@ -278,7 +278,7 @@ impl Partial {
     }
 
     /// The pieces that have something in `from..to`.
-    fn overlapping(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, &Piece)> {
+    fn overlapping(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, &FragmentBytes)> {
         let before = self.pieces.range(..from).next_back().filter(|(start, piece)| **start + piece.wire_len > from);
         before.into_iter().chain(self.pieces.range(from..to)).map(|(start, piece)| (*start, piece))
     }
@@ -325,7 +325,7 @@ impl Partial {
             let bytes = captured.get(..to - from).unwrap_or(captured);
             self.held += bytes.len() + PIECE;
             self.covered += to - from;
-            self.pieces.insert(from, Piece { bytes: bytes.into(), wire_len: to - from });
+            self.pieces.insert(from, FragmentBytes { bytes: bytes.into(), wire_len: to - from });
         }
     }
 

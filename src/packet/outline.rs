@@ -75,12 +75,12 @@ impl Outline {
 
     /// The segment, with the place of its payload in the frame, where it is no more than a [plain](super::Plain) one.
     #[inline(always)]
-    pub fn plain(&self) -> Option<Place> {
+    pub fn plain(&self) -> Option<PlacedSegment> {
         let is_plain = self.flags & (SYN_FIN_RST | ACK) == ACK && self.snapped == 0 && self.len > 0;
         let (true, Ok(start), Ok(len)) = (is_plain, u32::try_from(self.start), u32::try_from(self.len)) else {
             return None;
         };
-        Some(Place { seq: self.seq, ack: self.ack, start, len })
+        Some(PlacedSegment { seq: self.seq, ack: self.ack, start, len })
     }
 
     /// The segment of the same frame.
@@ -108,14 +108,14 @@ impl Outline {
 
 /// A [plain](super::Plain) segment, with the place of its payload in the frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct PlacedSegment {
     seq: u32,
     ack: u32,
     start: u32,
     len: u32,
 }
 
-impl Place {
+impl PlacedSegment {
     /// The segment.
     #[inline]
     pub fn plain<'a>(&self, packet: &Packet<'a>) -> Option<Plain<'a>> {

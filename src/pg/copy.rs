@@ -91,7 +91,7 @@ impl Serialize for CopyRows<'_> {
         let rest = split.rest();
         let body = Body {
             header: split.header().map(|row| Row { row, keys: &[], redaction: self.redaction }),
-            rows: Some(Rows(self)),
+            rows: Some(RowList(self)),
             unfinished: split.unfinished(),
             skipped: split.too_long() + split.lost(),
             data: rest.as_deref().map(|rest| CopyPiece::rest(rest, self)),
@@ -113,7 +113,7 @@ struct Body<'a> {
     /// are known and asked for; in the JSON format, as the server wrote them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Values<'_>>>")]
-    rows: Option<Rows<'a>>,
+    rows: Option<RowList<'a>>,
     /// Bytes of a row that goes on in the next message.
     #[serde(skip_serializing_if = "is_zero")]
     unfinished: u64,
@@ -146,9 +146,9 @@ macro_rules! schema_of_body {
 }
 schema_of_body!(CopyData<'_>, CopyDone<'_>);
 
-struct Rows<'a>(&'a CopyRows<'a>);
+struct RowList<'a>(&'a CopyRows<'a>);
 
-impl Serialize for Rows<'_> {
+impl Serialize for RowList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let CopyRows { split, keys, redaction } = *self.0;
         serializer.collect_seq(split.rows().map(|row| Row { row, keys, redaction }))

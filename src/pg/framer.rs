@@ -127,7 +127,7 @@ enum State {
 
 #[derive(Clone, Copy, Debug)]
 struct Damaged {
-    header: Header,
+    header: FrameHeader,
     /// How many bytes of it are still to come, or lost.
     left: u64,
     /// How many were lost.
@@ -141,14 +141,14 @@ struct Damaged {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Header {
+struct FrameHeader {
     tag: Option<u8>,
     len: u32,
     /// The bytes of the header: 5, 4, 1 before an error of protocol 2.0, or 0 before a one-byte answer.
     size: usize,
 }
 
-impl Header {
+impl FrameHeader {
     /// The bytes of the frame, header and body.
     fn total(self) -> usize {
         // A length word has 32 bits, and a usize no fewer than that on any platform that has libpcap.
@@ -165,8 +165,8 @@ enum Parsed {
     Need(usize),
     /// An error of protocol 2.0: all up to the next zero byte is needed.
     NeedZero,
-    Header(Header),
-    Bad(Header, DecodeError),
+    Header(FrameHeader),
+    Bad(FrameHeader, DecodeError),
 }
 
 impl Framer {
@@ -536,7 +536,7 @@ impl Framer {
             Parsed::NeedZero if lost > 0 => {
                 let text = self.carry.len() as u64 - 1;
                 let len = u32::try_from(text.saturating_add(lost)).unwrap_or(u32::MAX);
-                Header { tag: Some(b'E'), len, size: 1 }
+                FrameHeader { tag: Some(b'E'), len, size: 1 }
             }
             _ => return,
         };
@@ -654,7 +654,7 @@ pub enum Ended<'a> {
     },
 }
 
-const fn frame(header: Header, body: &[u8], missing: u64, cut: Cut) -> Frame<'_> {
+const fn frame(header: FrameHeader, body: &[u8], missing: u64, cut: Cut) -> Frame<'_> {
     let cut = if missing > 0 { Some(cut) } else { None };
     Frame { missing, cut, is_version_2: header.is_version_2(), ..Frame::whole(header.tag, header.len, body) }
 }
@@ -666,7 +666,7 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
     match framing {
         Framing::Startup => {
             let Ok(len) = reader.u32("length word") else { return Parsed::Need(4) };
-            let header = Header { tag: None, len, size: 4 };
+            let header = FrameHeader { tag: None, len, size: 4 };
             if startup::PACKET_LEN.contains(&len) {
                 Parsed::Header(header)
             } else {
@@ -676,7 +676,7 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         Framing::EncryptionAnswer => match reader.u8("answer") {
             Err(_) => Parsed::Need(1),
             Ok(b'E') => parse_header(direction, bytes, Framing::Handshake),
-            Ok(_) => Parsed::Header(Header { tag: None, len: 1, size: 0 }),
+            Ok(_) => Parsed::Header(FrameHeader { tag: None, len: 1, size: 0 }),
         },
         Framing::Handshake => match bytes {
             [b'E'] => Parsed::Need(2),
@@ -687,7 +687,7 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         Framing::Tagged => {
             let Some([tag, length @ ..]) = bytes.first_chunk::<5>() else { return Parsed::Need(5) };
             let (tag, len) = (*tag, u32::from_be_bytes(*length));
-            let header = Header { tag: Some(tag), len, size: 5 };
+            let header = FrameHeader { tag: Some(tag), len, size: 5 };
             if len < tag::MIN_LEN {
                 Parsed::Bad(header, Reader::unexpected(1, "length word", "4 or more", len.into()))
             } else if len > tag::max_len(direction, tag) {
@@ -705,11 +705,11 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
 fn parse_version_2(bytes: &[u8]) -> Parsed {
     let text = bytes.get(1..=LONGEST_VERSION_2).or(bytes.get(1..)).unwrap_or_default();
     match memchr::memchr(0, text) {
-        Some(end) => Parsed::Header(Header { tag: Some(b'E'), len: end as u32 + 1, size: 1 }),
+        Some(end) => Parsed::Header(FrameHeader { tag: Some(b'E'), len: end as u32 + 1, size: 1 }),
         None if text.len() < LONGEST_VERSION_2 => Parsed::NeedZero,
         None => {
             let len = text.first_chunk().map_or(0, |len| u32::from_be_bytes(*len));
-            let header = Header { tag: Some(b'E'), len, size: 5 };
+            let header = FrameHeader { tag: Some(b'E'), len, size: 5 };
             Parsed::Bad(header, Reader::unexpected(1, "length word", "a length, or text with an end", len.into()))
         }
     }

@@ -129,14 +129,14 @@ impl Candidate {
             }
             let rest = usize::try_from(self.next - base).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
             match Chain::message(direction, &mut Reader::new(rest)) {
-                Some(Found::Whole(len)) => {
+                Some(MessageStart::Whole(len)) => {
                     self.whole += 1;
                     self.next += len;
                     if self.whole >= BELIEVED_CHAIN {
                         return true;
                     }
                 }
-                Some(Found::Needs(len)) => {
+                Some(MessageStart::Needs(len)) => {
                     self.need = self.next + len;
                     return false;
                 }
@@ -174,8 +174,8 @@ impl Chain {
         let mut whole = 0;
         while whole < BELIEVED_CHAIN && !reader.is_empty() {
             match Self::message(direction, &mut reader) {
-                Some(Found::Whole(_)) => whole += 1,
-                Some(Found::Needs(_)) => return Self { whole, to_end: false },
+                Some(MessageStart::Whole(_)) => whole += 1,
+                Some(MessageStart::Needs(_)) => return Self { whole, to_end: false },
                 None => return Self { whole: 0, to_end: false },
             }
         }
@@ -183,27 +183,29 @@ impl Chain {
     }
 
     /// What is there of a message; nothing where there can be none.
-    fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<Found> {
-        let Ok(tag) = reader.u8("message type") else { return Some(Found::Needs(1)) };
+    fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<MessageStart> {
+        let Ok(tag) = reader.u8("message type") else { return Some(MessageStart::Needs(1)) };
         let kind = tag::kind(direction, tag)?;
-        let Ok(len) = reader.u32("length word") else { return Some(Found::Needs(HEADER)) };
+        let Ok(len) = reader.u32("length word") else { return Some(MessageStart::Needs(HEADER)) };
         if !(tag::MIN_LEN..=kind.max_len).contains(&len) {
             return None;
         }
         let total = 1 + u64::from(len);
-        let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else { return Some(Found::Needs(total)) };
+        let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else {
+            return Some(MessageStart::Needs(total));
+        };
         let frame = Frame::whole(Some(tag), len, body);
         let is_believable = match Message::decode(direction, &frame, &Context::default()) {
             // One with more than is known may be anything.
             Ok(Message::Bind(bind)) => bind.rest.is_none(),
             decoded => decoded.is_ok(),
         };
-        is_believable.then_some(Found::Whole(total))
+        is_believable.then_some(MessageStart::Whole(total))
     }
 }
 
 /// What is there of a message.
-enum Found {
+enum MessageStart {
     /// All of it, of so many bytes.
     Whole(u64),
     /// Too little: so many bytes are needed to tell more.

@@ -20,7 +20,7 @@ use crate::value::Settings;
 /// A message, and what its session knows of it. The fields that are not explained are those of [`MessageRecord`].
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
-pub struct Told<'a> {
+pub struct MessageEvent<'a> {
     pub ts: Timestamp,
     pub conn: u64,
     pub client: &'a str,
@@ -49,18 +49,18 @@ pub struct Told<'a> {
 
 /// Messages of data that came one right behind the other: they differ in `seq`, and in their bodies.
 #[derive(Clone, Debug)]
-pub struct ToldData<'a> {
+pub struct MessageRun<'a> {
     /// The first of them.
-    pub first: Told<'a>,
+    pub first: MessageEvent<'a>,
     /// The frames of all of them.
     pub frames: WholeFrames<'a>,
     /// How many they are.
     pub count: u64,
 }
 
-impl ToldData<'_> {
+impl MessageRun<'_> {
     /// Gives each of them.
-    pub fn for_each(&self, mut take: impl FnMut(&Told<'_>)) {
+    pub fn for_each(&self, mut take: impl FnMut(&MessageEvent<'_>)) {
         let Self { first, frames, .. } = self;
         for (seq, (tag, len, body)) in (first.seq..).zip(*frames) {
             take(&first.next(seq, &Frame::whole(Some(tag), len, body)));
@@ -83,13 +83,13 @@ pub struct Columns<'a> {
     pub settings: &'a Settings,
 }
 
-impl<'a> Told<'a> {
+impl<'a> MessageEvent<'a> {
     /// Another one, of the same data.
-    pub(crate) fn next<'b>(&self, seq: u64, frame: &'b Frame<'b>) -> Told<'b>
+    pub(crate) fn next<'b>(&self, seq: u64, frame: &'b Frame<'b>) -> MessageEvent<'b>
     where
         'a: 'b,
     {
-        Told { seq, frame, copy: self.copy.map(|rows| rows.of_row(frame.body)), ..self.clone() }
+        MessageEvent { seq, frame, copy: self.copy.map(|rows| rows.of_row(frame.body)), ..self.clone() }
     }
 
     /// The name of the message, as its line has it. One that can only be told by its content must be decoded.
@@ -131,7 +131,7 @@ impl<'a> Told<'a> {
 
     /// What its line says. Says as well how many messages could not be decoded, of those that were not yet: one, or none.
     #[inline(always)]
-    pub fn looked_into<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> (MessageRecord<'m>, u64)
+    pub fn to_record<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> (MessageRecord<'m>, u64)
     where
         'a: 'm,
     {

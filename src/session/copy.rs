@@ -25,13 +25,13 @@ pub(super) struct Copying {
     format: Option<Format>,
     /// Whether the last piece of it ended, or may have ended, inside a character.
     is_torn: bool,
-    rows: Option<Box<Rows>>,
+    rows: Option<Box<RowSplitter>>,
     /// The client has sent data since its last request.
     has_data: bool,
 }
 
 #[derive(Debug)]
-struct Rows {
+struct RowSplitter {
     from: Direction,
     splitter: Splitter,
     /// The names of the columns, all different; none where they are not known.
@@ -78,7 +78,7 @@ impl Copying {
         longest: usize,
         budget: &Budget,
     ) {
-        let rows = Rows::of(from, sql, settings, longest, budget);
+        let rows = RowSplitter::of(from, sql, settings, longest, budget);
         self.rows = rows.filter(|rows| self.format.is_none_or(|format| rows.format() == format)).map(Box::new);
     }
 
@@ -159,7 +159,7 @@ impl Copying {
     }
 }
 
-impl Rows {
+impl RowSplitter {
     /// Nothing where the statement is none that says how rows are written.
     fn of(from: Direction, sql: Text<'_>, settings: &Settings, longest: usize, budget: &Budget) -> Option<Self> {
         let Statement::Copy(copy) = Statement::of(sql.0) else { return None };

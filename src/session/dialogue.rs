@@ -9,9 +9,9 @@ use super::exchange::Exchange;
 use super::execution::{Execution, Executions, Outcome, SMALL};
 use super::name_commands;
 use super::names::Names;
-use super::observation::{Meaning, Seen};
-use super::request::{About, Taken};
-use super::request_queue::{Attribution, Expected, Fate, Misfit, Pending, Place, Request};
+use super::observation::{Annotation, Observation};
+use super::request::{RequestTarget, Taken};
+use super::request_queue::{Attribution, Expected, Misfit, QueuePlace, Request, RequestOutcome, RequestQueue};
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
 use super::violation::Violation;
@@ -28,12 +28,12 @@ use crate::sql::statement;
 
 /// How many bytes are held for a request that waits, at most: queues have room for twice as many as there are.
 pub const MOST_FOR_A_REQUEST: usize =
-    2 * (size_of::<Expected<About>>() + size_of::<Portal>() + size_of::<Execution>() + size_of::<usize>());
+    2 * (size_of::<Expected<RequestTarget>>() + size_of::<Portal>() + size_of::<Execution>() + size_of::<usize>());
 
 /// Requests and replies.
 #[derive(Debug)]
 pub struct Dialogue {
-    pub(super) pending: Pending<About>,
+    pub(super) request_queue: RequestQueue<RequestTarget>,
     pub(super) statements: Statements,
     pub(super) executions: Executions,
     /// Requests that were taken at once. While there are some, nothing else is under way.
@@ -55,17 +55,17 @@ pub struct Dialogue {
 impl Dialogue {
     /// Of a session that is about to begin.
     pub fn new(budget: Budget) -> Self {
-        Self::with(Pending::default(), Statements::new(true, budget))
+        Self::with(RequestQueue::default(), Statements::new(true, budget))
     }
 
     /// Of a session that began before the capture.
     pub fn midstream(budget: Budget) -> Self {
-        Self::with(Pending::midstream(), Statements::new(false, budget))
+        Self::with(RequestQueue::midstream(), Statements::new(false, budget))
     }
 
-    fn with(pending: Pending<About>, statements: Statements) -> Self {
+    fn with(request_queue: RequestQueue<RequestTarget>, statements: Statements) -> Self {
         Self {
-            pending,
+            request_queue,
             statements,
             executions: Executions::default(),
             exchange: None,
@@ -106,7 +106,7 @@ impl Dialogue {
 
     /// Whether requests wait for replies.
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.request_queue.is_empty()
     }
 
     /// How many requests were sent that execute something.
@@ -123,7 +123,7 @@ impl Dialogue {
     /// Bytes were lost, the client's or the server's.
     pub fn lose(&mut self, requests: bool) {
         self.part();
-        self.pending.lose(requests);
+        self.request_queue.lose(requests);
         self.executions.lose();
         self.run = None;
         self.transaction = None;
@@ -138,57 +138,64 @@ impl Dialogue {
     /// Whether it is not known which replies are whose.
     #[inline(always)]
     pub const fn is_uncertain(&self) -> bool {
-        self.pending.is_uncertain()
+        self.request_queue.is_uncertain()
     }
 
     /// How many requests were queued, where it is not known which replies are whose.
     pub fn uncertain_behind(&self) -> Option<u64> {
-        self.pending.uncertain_behind()
+        self.request_queue.uncertain_behind()
     }
 
-    /// Ties the first request queued behind so many others to the reply that is to begin at a sequence number, as [`Pending::tie`]
+    /// Ties the first request queued behind so many others to the reply that is to begin at a sequence number, as [`RequestQueue::tie`]
     /// does.
     pub fn tie(&mut self, behind: u64, reply_seq: u32, end_seq: u32) {
-        self.pending.tie(behind, reply_seq, end_seq);
+        self.request_queue.tie(behind, reply_seq, end_seq);
     }
 
     /// Tells whether the requests that come next may be tied to replies.
     pub const fn may_tie(&mut self, may_tie: bool) {
-        self.pending.may_tie(may_tie);
+        self.request_queue.may_tie(may_tie);
     }
 
-    /// Takes the numbers of a segment of the server's, as [`Pending::meet`] does.
+    /// Takes the numbers of a segment of the server's, as [`RequestQueue::meet`] does.
     pub const fn meet(&mut self, begins_at: Option<u32>, ack: u32) {
-        self.pending.meet(begins_at, ack);
+        self.request_queue.meet(begins_at, ack);
     }
 
     /// What is read next may not be the beginning of a reply.
     pub const fn untie(&mut self) {
-        self.pending.untie();
+        self.request_queue.untie();
     }
 
     /// How many bytes the requests that are under way take.
     pub fn held(&self) -> usize {
         // A request that waits may keep a portal that nothing else does.
         let exchange = self.exchange.as_ref().map_or(0, |_| size_of::<Portal>() + size_of::<Execution>());
-        self.pending.held() + self.pending.len() * size_of::<Portal>() + self.executions.held() + exchange
+        self.request_queue.held() + self.request_queue.len() * size_of::<Portal>() + self.executions.held() + exchange
     }
 
     /// Gives up the requests that are under way, for the memory is needed for others.
     pub fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
         self.part();
-        let Self { pending, statements, executions, .. } = self;
-        let seen = &Seen { at: origin.ts, packet: origin.packet, ..Seen::default() };
-        pending.give_up(&mut |expected, fate| settle(expected, fate, statements, executions, shared, seen));
+        let Self { request_queue, statements, executions, .. } = self;
+        let observation = &Observation { at: origin.ts, packet: origin.packet, ..Observation::default() };
+        request_queue
+            .give_up(&mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation));
         self.executions.lose();
     }
 
     /// Takes a message of the frontend.
     #[inline(always)]
-    pub fn request(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+    pub fn request(
+        &mut self,
+        tag: u8,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
         self.part();
-        self.statements.guess(seen.is_guessed);
-        let request = match (tag, seen.named()) {
+        self.statements.guess(observation.is_guessed);
+        let request = match (tag, observation.named()) {
             (b'P', _) => Request::Parse,
             (b'B', _) => Request::Bind,
             (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
@@ -197,7 +204,7 @@ impl Dialogue {
             (b'D', described) => {
                 if described.is_none() {
                     // It may be of a statement.
-                    self.pending.doubt();
+                    self.request_queue.doubt();
                 }
                 Request::DescribePortal
             }
@@ -208,34 +215,34 @@ impl Dialogue {
             (b'F', _) => Request::FunctionCall,
             (b'c' | b'f', _) => Request::CopyEnd,
             (b'd' | b'H', _) => {
-                meaning.query = self.pending.last_query();
-                meaning.is_skipped = tag == b'd' && self.pending.drops_copy_data();
+                annotation.query = self.request_queue.last_query();
+                annotation.is_skipped = tag == b'd' && self.request_queue.drops_copy_data();
                 if tag == b'd' {
-                    self.pending.copy_data();
-                } else if seen.size != 5 {
+                    self.request_queue.copy_data();
+                } else if observation.size != 5 {
                     // The server answers it with an error.
-                    self.pending.doubt();
+                    self.request_queue.doubt();
                 }
-                if let Some(execution) = meaning.query.and_then(|query| self.executions.get(query)) {
-                    execution.bytes_in += seen.size;
-                    execution.is_guessed |= seen.is_guessed;
+                if let Some(execution) = annotation.query.and_then(|query| self.executions.get(query)) {
+                    execution.bytes_in += observation.size;
+                    execution.is_guessed |= observation.is_guessed;
                 }
                 return;
             }
             (b'X', _) => return,
             _ => {
                 // Nobody knows what answers it.
-                self.pending.doubt();
+                self.request_queue.doubt();
                 return;
             }
         };
-        let Self { pending, statements, executions, .. } = self;
-        let is_dropped = request == Request::CopyEnd && pending.drops_copy_data();
-        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-        let (query, place) = pending.request(request, seen.at, settle);
-        meaning.query = query;
-        let is_skipped = matches!(place, Place::Skipped(_));
-        meaning.is_skipped = is_skipped || is_dropped;
+        let Self { request_queue, statements, executions, .. } = self;
+        let is_dropped = request == Request::CopyEnd && request_queue.drops_copy_data();
+        let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+        let (query, place) = request_queue.request(request, observation.at, settle);
+        annotation.query = query;
+        let is_skipped = matches!(place, QueuePlace::Skipped(_));
+        annotation.is_skipped = is_skipped || is_dropped;
         if request == Request::Sync {
             statements.end_skipped();
         }
@@ -246,71 +253,79 @@ impl Dialogue {
                 if matches!(request, Request::Sync | Request::CopyEnd) {
                     executions.get(number)
                 } else {
-                    let mut execution = executions.begin(number, seen.at, seen.packet, &mut shared.spare);
+                    let mut execution = executions.begin(number, observation.at, observation.packet, &mut shared.spare);
                     if let Some(execution) = &mut execution {
-                        execution.is_uncertain |= pending.is_uncertain();
-                        execution.is_truncated |= seen.is_cut;
-                        execution.is_limited |= place == Place::TooMany;
+                        execution.is_uncertain |= request_queue.is_uncertain();
+                        execution.is_truncated |= observation.is_cut;
+                        execution.is_limited |= place == QueuePlace::TooMany;
                     }
                     execution
                 }
             }
             _ => None,
         };
-        let mut taken = Taken { pending, statements, kept: &mut shared.kept, execution, place, meaning };
-        taken.request(request, seen, shared.wants_queries);
+        let mut taken = Taken { request_queue, statements, kept: &mut shared.kept, execution, place, annotation };
+        taken.request(request, observation, shared.wants_queries);
         let Taken { execution, .. } = taken;
         if let Some(execution) = execution {
-            execution.bytes_in += seen.size;
-            execution.is_guessed |= seen.is_guessed;
+            execution.bytes_in += observation.size;
+            execution.is_guessed |= observation.is_guessed;
             if is_skipped && execution.is_executed && execution.outcome.is_none() {
-                execution.end(Outcome::Skipped, seen.at, seen.packet);
+                execution.end(Outcome::Skipped, observation.at, observation.packet);
             }
         }
-        if place == Place::TooMany {
+        if place == QueuePlace::TooMany {
             statements.forget(&mut shared.kept);
         }
-        if seen.is_late {
-            self.miss(seen, shared);
+        if observation.is_late {
+            self.miss(observation, shared);
         }
     }
 
     /// What waits was answered before it was found: its replies cannot be told from others.
     #[cold]
-    fn miss(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared) {
-        let Self { pending, statements, executions, .. } = self;
+    fn miss(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared) {
+        let Self { request_queue, statements, executions, .. } = self;
         executions.lose();
-        pending.miss(&mut |expected, fate| settle(expected, fate, statements, executions, shared, seen));
+        request_queue
+            .miss(&mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation));
     }
 
     /// Takes a message of the backend.
     #[inline(always)]
-    pub fn reply(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
+    pub fn reply(
+        &mut self,
+        tag: u8,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
         self.part();
-        self.follow_run(tag, seen.whole());
-        let kind = Answers::of_reply(tag, seen.whole());
-        if !self.align(tag, kind, seen, shared) {
+        self.follow_run(tag, observation.whole());
+        let kind = Answers::of_reply(tag, observation.whole());
+        if !self.align(tag, kind, observation, shared) {
             return;
         }
-        match (tag, seen.whole()) {
+        match (tag, observation.whole()) {
             (b'T' | b't', Some(message)) => self.describe(message),
             (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(Some(complete), shared),
             (b'C', _) => self.take_effects(None, shared),
             _ => {}
         }
-        let head = self.pending.head().map(|head| head.request);
+        let head = self.request_queue.head().map(|head| head.request);
         let attribution = {
-            let Self { pending, statements, executions, .. } = self;
-            let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-            pending.reply(tag, kind, seen.at, settle)
+            let Self { request_queue, statements, executions, .. } = self;
+            let settle =
+                &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+            request_queue.reply(tag, kind, observation.at, settle)
         };
         if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
-            execution.bytes_out += seen.size;
-            execution.is_guessed |= seen.is_guessed;
+            execution.bytes_out += observation.size;
+            execution.is_guessed |= observation.is_guessed;
             if attribution.elapsed_us.is_some() {
-                execution.replied(seen.at, seen.packet, self.transaction);
+                execution.replied(observation.at, observation.packet, self.transaction);
             }
-            take_reply(execution, head, tag, &attribution, seen);
+            take_reply(execution, head, tag, &attribution, observation);
             if tag == b'E'
                 && execution.outcome == Some(Outcome::Canceled)
                 && let Some(key) = &self.cancel_key
@@ -319,30 +334,30 @@ impl Dialogue {
             }
         }
         if tag == b'Z' {
-            self.take_misfit(tag, seen);
-            self.take_status(seen);
+            self.take_misfit(tag, observation);
+            self.take_status(observation);
         }
-        (meaning.query, meaning.elapsed_us) = (attribution.query, attribution.elapsed_us);
-        meaning.is_tied = attribution.is_tied;
+        (annotation.query, annotation.elapsed_us) = (attribution.query, attribution.elapsed_us);
+        annotation.is_tied = attribution.is_tied;
     }
 
     /// Finds the request that a reply answers. False where it answers none.
     #[inline(always)]
-    fn align(&mut self, tag: u8, kind: Answers, seen: &Seen<'_, '_>, shared: &mut Shared) -> bool {
-        if self.pending.is_tying() {
-            self.resolve_tie(tag, seen, shared);
+    fn align(&mut self, tag: u8, kind: Answers, observation: &Observation<'_, '_>, shared: &mut Shared) -> bool {
+        if self.request_queue.is_tying() {
+            self.resolve_tie(tag, observation, shared);
         }
-        let Self { pending, statements, executions, .. } = self;
-        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-        let answers = pending.align(tag, kind, settle)
-            && (tag != b'E' || ends_session(seen.whole()) != Some(false) || pending.may_fail());
-        if self.pending.take_refuted() {
+        let Self { request_queue, statements, executions, .. } = self;
+        let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+        let answers = request_queue.align(tag, kind, settle)
+            && (tag != b'E' || ends_session(observation.whole()) != Some(false) || request_queue.may_fail());
+        if self.request_queue.take_refuted() {
             self.executions.refute();
         }
-        if self.pending.take_renamed() {
+        if self.request_queue.take_renamed() {
             self.rename();
         }
-        self.take_misfit(tag, seen);
+        self.take_misfit(tag, observation);
         answers
     }
 
@@ -351,18 +366,18 @@ impl Dialogue {
     #[cold]
     fn rename(&mut self) {
         self.statements.prepared.forget();
-        let query = self.pending.head().and_then(|head| head.query);
+        let query = self.request_queue.head().and_then(|head| head.query);
         if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
             (execution.portal, execution.statement, execution.is_midstream) = (None, None, true);
         }
     }
 
     #[cold]
-    fn resolve_tie(&mut self, tag: u8, seen: &Seen<'_, '_>, shared: &mut Shared) {
-        let Self { pending, statements, executions, .. } = self;
-        let settle = &mut |expected, fate| settle(expected, fate, statements, executions, shared, seen);
-        let bytes = pending.resolve_tie(tag, seen.size, settle);
-        let query = self.pending.head().and_then(|head| head.query);
+    fn resolve_tie(&mut self, tag: u8, observation: &Observation<'_, '_>, shared: &mut Shared) {
+        let Self { request_queue, statements, executions, .. } = self;
+        let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+        let bytes = request_queue.resolve_tie(tag, observation.size, settle);
+        let query = self.request_queue.head().and_then(|head| head.query);
         if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
             execution.bytes_out += bytes.unwrap_or_default();
         }
@@ -370,15 +385,15 @@ impl Dialogue {
 
     /// Takes note of how the protocol was broken, for the session and for the requests that are hit.
     #[inline(always)]
-    fn take_misfit(&mut self, tag: u8, seen: &Seen<'_, '_>) {
-        if let Some(misfit) = self.pending.take_misfit() {
-            self.violate(misfit, tag, seen);
+    fn take_misfit(&mut self, tag: u8, observation: &Observation<'_, '_>) {
+        if let Some(misfit) = self.request_queue.take_misfit() {
+            self.violate(misfit, tag, observation);
         }
     }
 
     #[cold]
-    fn violate(&mut self, misfit: Misfit, tag: u8, seen: &Seen<'_, '_>) {
-        let violation = Violation::new(misfit.what, misfit.wanted, tag, seen.packet);
+    fn violate(&mut self, misfit: Misfit, tag: u8, observation: &Observation<'_, '_>) {
+        let violation = Violation::new(misfit.what, misfit.wanted, tag, observation.packet);
         self.violation.get_or_insert(violation);
         let (first, last) = misfit.queries.unwrap_or((1, 0));
         for query in first..=last {
@@ -393,16 +408,16 @@ impl Dialogue {
     }
 
     /// The session is ready for the first time. No request has caused that, though some may have been sent already.
-    pub(super) fn be_ready(&mut self, seen: &Seen<'_, '_>) {
+    pub(super) fn be_ready(&mut self, observation: &Observation<'_, '_>) {
         self.part();
-        self.pending.begin();
-        self.take_status(seen);
+        self.request_queue.begin();
+        self.take_status(observation);
     }
 
     /// Takes what a ReadyForQuery says of the transaction.
     #[inline(always)]
-    fn take_status(&mut self, seen: &Seen<'_, '_>) {
-        self.transaction = match seen.whole() {
+    fn take_status(&mut self, observation: &Observation<'_, '_>) {
+        self.transaction = match observation.whole() {
             Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
             _ => None,
         };
@@ -425,7 +440,7 @@ impl Dialogue {
         } else {
             self.statements.grow_old();
         }
-        if let Some(About::Sql(sql)) = self.pending.head_mut().map(|head| &mut head.about) {
+        if let Some(RequestTarget::Sql(sql)) = self.request_queue.head_mut().map(|head| &mut head.target) {
             let rest = sql.text.get().0.get(sql.now..).unwrap_or_default();
             sql.now += statement::split(rest).next().map_or(0, |range| range.end);
         }
@@ -434,10 +449,10 @@ impl Dialogue {
     /// The statement that is executed now, where it is known.
     pub fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
         let prepared = |portal: &Portal| shared.kept.texts.get(portal.statement()?.text()?);
-        let sql = match (&self.exchange, self.pending.head().map(|head| &head.about)) {
+        let sql = match (&self.exchange, self.request_queue.head().map(|head| &head.target)) {
             (Some(exchange), _) => prepared(exchange.portal()?)?,
-            (None, Some(About::Sql(sql))) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
-            (None, Some(About::Portal(portal))) => prepared(portal)?,
+            (None, Some(RequestTarget::Sql(sql))) => Text(sql.text.get().0.get(sql.now..)?, sql.text.get().1),
+            (None, Some(RequestTarget::Portal(portal))) => prepared(portal)?,
             _ => return None,
         };
         let range = statement::split(sql.0).next()?;
@@ -447,18 +462,18 @@ impl Dialogue {
     /// The statement of the last request, where it is a simple query of no other. So it is what data is of that the client
     /// sends before the server has asked for it.
     pub fn last_statement(&self) -> Option<Text<'_>> {
-        let About::Sql(sql) = &self.pending.last()?.about else { return None };
+        let RequestTarget::Sql(sql) = &self.request_queue.last()?.target else { return None };
         if sql.now == 0 { name_commands::only(sql.text.get()) } else { None }
     }
 
     /// Whether it is a COPY that begins now, and all of its data is to come.
     pub fn begins_copy(&mut self, from: Direction) -> bool {
         self.part();
-        let Some(head) = self.pending.head() else { return false };
-        let now = if let About::Sql(sql) = &head.about { sql.now } else { 0 };
+        let Some(head) = self.request_queue.head() else { return false };
+        let now = if let RequestTarget::Sql(sql) = &head.target { sql.now } else { 0 };
         // It begins once. To look at its statement again, for each of many replies that say it does, would take long.
         let is_first = std::mem::replace(&mut self.copied, (head.id, now)) != (head.id, now);
-        is_first && (from == Direction::Backend || !self.pending.has_copy_end())
+        is_first && (from == Direction::Backend || !self.request_queue.has_copy_end())
     }
 
     /// Takes note of the columns that the rows have which follow.
@@ -480,15 +495,15 @@ impl Dialogue {
 
     /// Takes what the backend says of columns and parameters.
     fn describe(&mut self, message: &Message<'_>) {
-        let Some(head) = self.pending.head() else { return };
-        match (message, head.request, &head.about) {
-            (Message::RowDescription(row), Request::DescribePortal, About::Portal(portal)) => {
+        let Some(head) = self.request_queue.head() else { return };
+        match (message, head.request, &head.target) {
+            (Message::RowDescription(row), Request::DescribePortal, RequestTarget::Portal(portal)) => {
                 self.statements.describe_portal(portal, row);
             }
-            (Message::RowDescription(row), Request::DescribeStatement, About::Statement(statement)) => {
+            (Message::RowDescription(row), Request::DescribeStatement, RequestTarget::Statement(statement)) => {
                 self.statements.describe_statement(statement, row);
             }
-            (Message::ParameterDescription(types), Request::DescribeStatement, About::Statement(statement)) => {
+            (Message::ParameterDescription(types), Request::DescribeStatement, RequestTarget::Statement(statement)) => {
                 self.statements.describe_parameters(statement, &types.parameter_types);
             }
             _ => {}
@@ -498,8 +513,8 @@ impl Dialogue {
     /// The formats of the rows, or of the function's result, that the backend sends now.
     pub fn row_formats(&self) -> Formats<'_> {
         let of_run = || self.run.as_ref().map_or(Formats::Unknown, |row| row.shape.formats());
-        match self.pending.head().map(|head| (head.request, &head.about)) {
-            Some((Request::Execute | Request::FunctionCall, About::Portal(portal))) => portal.row_formats(),
+        match self.request_queue.head().map(|head| (head.request, &head.target)) {
+            Some((Request::Execute | Request::FunctionCall, RequestTarget::Portal(portal))) => portal.row_formats(),
             Some((Request::FunctionCall, _)) => Formats::Unknown,
             _ => of_run(),
         }
@@ -507,16 +522,16 @@ impl Dialogue {
 
     /// The columns of the rows that the backend sends now.
     pub fn row(&self) -> Option<&RowShape> {
-        match self.pending.head().map(|head| (head.request, &head.about)) {
-            Some((Request::Execute, About::Portal(portal))) => portal.row(),
+        match self.request_queue.head().map(|head| (head.request, &head.target)) {
+            Some((Request::Execute, RequestTarget::Portal(portal))) => portal.row(),
             _ => self.run.as_ref().map(|row| &row.shape),
         }
     }
 
     /// The next request that is over, to be told of and given back to what is shared.
     pub fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
-        let nothing_waits = self.pending.is_empty();
-        let over = self.executions.next_over(self.pending.first_open(), nothing_waits, &mut shared.spare)?;
+        let nothing_waits = self.request_queue.is_empty();
+        let over = self.executions.next_over(self.request_queue.first_open(), nothing_waits, &mut shared.spare)?;
         Some(finished(over))
     }
 
@@ -524,7 +539,7 @@ impl Dialogue {
     pub fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
         self.part();
         let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
-        if over.outcome.is_none() && outcome == Outcome::Aborted && !self.pending.is_uncertain() {
+        if over.outcome.is_none() && outcome == Outcome::Aborted && !self.request_queue.is_uncertain() {
             over.end(outcome, end.ts, end.packet);
         }
         Some(finished(over))
@@ -539,55 +554,55 @@ fn finished(mut over: Box<Execution>) -> Box<Execution> {
 
 /// A request is settled: what it says of names stands, or does not.
 fn settle(
-    expected: Expected<About>,
-    fate: Fate,
+    expected: Expected<RequestTarget>,
+    outcome: RequestOutcome,
     statements: &mut Statements,
     executions: &mut Executions,
     shared: &mut Shared,
-    seen: &Seen<'_, '_>,
+    observation: &Observation<'_, '_>,
 ) {
-    let left = match fate {
-        Fate::Skipped => Some(Outcome::Skipped),
-        Fate::Unknown => Some(Outcome::Incomplete),
-        Fate::Answered | Fate::Failed => None,
+    let left = match outcome {
+        RequestOutcome::Skipped => Some(Outcome::Skipped),
+        RequestOutcome::Unknown => Some(Outcome::Incomplete),
+        RequestOutcome::Answered | RequestOutcome::Failed => None,
     };
     if let Some(outcome) = left
         && matches!(expected.request, Request::Execute | Request::Query | Request::FunctionCall)
         && let Some(execution) = expected.query.and_then(|query| executions.get(query))
         && execution.outcome.is_none()
     {
-        execution.end(outcome, seen.at, seen.packet);
+        execution.end(outcome, observation.at, observation.packet);
     }
     let (request, id) = (expected.request, expected.id);
-    match expected.about {
-        About::Statement(statement) if request == Request::Parse => {
-            settle_name(&mut statements.prepared, statement.name().0, id, fate);
+    match expected.target {
+        RequestTarget::Statement(statement) if request == Request::Parse => {
+            settle_name(&mut statements.prepared, statement.name().0, id, outcome);
             shared.kept.statements.give(statement);
         }
-        About::Portal(portal) if request == Request::Bind => {
-            settle_name(&mut statements.portals, portal.name().0, id, fate);
+        RequestTarget::Portal(portal) if request == Request::Bind => {
+            settle_name(&mut statements.portals, portal.name().0, id, outcome);
         }
-        About::Portal(portal)
+        RequestTarget::Portal(portal)
             if matches!(request, Request::Execute | Request::FunctionCall) && portal.size() <= SMALL =>
         {
             shared.kept.portals.give(portal);
         }
-        About::Name(TargetKind::Statement, name) => settle_name(&mut statements.prepared, &name, id, fate),
-        About::Name(TargetKind::Portal, name) => settle_name(&mut statements.portals, &name, id, fate),
+        RequestTarget::Name(TargetKind::Statement, name) => settle_name(&mut statements.prepared, &name, id, outcome),
+        RequestTarget::Name(TargetKind::Portal, name) => settle_name(&mut statements.portals, &name, id, outcome),
         _ if request == Request::Query => {
-            settle_name(&mut statements.prepared, b"", id, fate);
-            settle_name(&mut statements.portals, b"", id, fate);
+            settle_name(&mut statements.prepared, b"", id, outcome);
+            settle_name(&mut statements.portals, b"", id, outcome);
         }
         _ => {}
     }
 }
 
-fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, fate: Fate) {
-    match fate {
-        Fate::Answered => names.confirm(name, id),
-        Fate::Failed => names.fail(name, id),
-        Fate::Skipped => names.take_back(name, id),
-        Fate::Unknown => names.lose(name, id),
+fn settle_name<T>(names: &mut Names<T>, name: &[u8], id: u64, outcome: RequestOutcome) {
+    match outcome {
+        RequestOutcome::Answered => names.confirm(name, id),
+        RequestOutcome::Failed => names.fail(name, id),
+        RequestOutcome::Skipped => names.take_back(name, id),
+        RequestOutcome::Unknown => names.lose(name, id),
     }
 }
 
@@ -598,19 +613,19 @@ fn take_reply(
     head: Option<Request>,
     tag: u8,
     attribution: &Attribution,
-    seen: &Seen<'_, '_>,
+    observation: &Observation<'_, '_>,
 ) {
-    let (at, packet, elapsed_us) = (seen.at, seen.packet, attribution.elapsed_us);
-    execution.is_truncated |= seen.is_cut && tag != b'D';
-    match (tag, seen.message) {
+    let (at, packet, elapsed_us) = (observation.at, observation.packet, attribution.elapsed_us);
+    execution.is_truncated |= observation.is_cut && tag != b'D';
+    match (tag, observation.message) {
         (b'1', _) => execution.parse_us = elapsed_us,
         (b'2', _) => execution.bind_us = elapsed_us,
-        (b'D', _) => execution.add_rows(seen.count, at),
+        (b'D', _) => execution.add_rows(observation.count, at),
         // A row of a COPY, as a rule, or a piece of one: only its CommandComplete counts them.
         (b'd', _) => execution.add_rows(0, at),
         (b'C', Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
-            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !seen.is_cut));
+            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut));
         }
         (b'E', Some(Message::ErrorResponse(fields))) => {
             execution.keep_error(fields);

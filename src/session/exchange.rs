@@ -10,8 +10,8 @@ use super::answers::Answers;
 use super::dialogue::Dialogue;
 use super::execution::{Execution, Outcome, Protocol, SMALL};
 use super::name_commands;
-use super::observation::{Meaning, Seen, Subject};
-use super::request::About;
+use super::observation::{Annotation, Observation, Subject};
+use super::request::RequestTarget;
 use super::request_queue::Request;
 use super::shared::Shared;
 use super::statements::{Portal, Row};
@@ -116,27 +116,27 @@ impl<'a> Rows<'a> {
 impl Dialogue {
     /// Whether requests may be taken at once: no other is under way.
     fn is_idle(&self) -> bool {
-        self.exchange.is_none() && self.pending.is_idle() && self.executions.is_empty()
+        self.exchange.is_none() && self.request_queue.is_idle() && self.executions.is_empty()
     }
 
     /// Takes Bind to the unnamed portal, Describe of that where it `is_described`, Execute for all rows, and Sync, with what is
-    /// `seen` of all of them. False, and nothing is taken, where other requests are under way.
+    /// `observation` of all of them. False, and nothing is taken, where other requests are under way.
     pub fn execute(
         &mut self,
         bind: &Bind<'_>,
         is_described: bool,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) -> bool {
         if !self.is_idle() {
             return false;
         }
-        self.statements.guess(seen.is_guessed);
+        self.statements.guess(observation.is_guessed);
         let mut portal = Some(self.statements.bind(&mut shared.kept, bind, shared.wants_queries));
         let requests = if is_described { DESCRIBE_AND_EXECUTE } else { EXECUTE };
         let answers = portal.as_ref().map_or(Answers::ANY, |portal| portal.answers());
-        self.begin((requests, answers), Protocol::Extended, seen, shared, meaning, |execution, _| {
+        self.begin((requests, answers), Protocol::Extended, observation, shared, annotation, |execution, _| {
             execution.is_midstream = portal.as_ref().is_some_and(|portal| portal.is_statement_unknown());
             execution.portal = portal.take();
         });
@@ -151,17 +151,24 @@ impl Dialogue {
     pub fn query(
         &mut self,
         query: &Query<'_>,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) -> bool {
         let sql = query.query.text;
         if !self.is_idle() || name_commands::is_needed(sql.0) || secret::may_have(sql.0) {
             return false;
         }
-        self.begin((QUERY, Answers::to(sql.0)), Protocol::Simple, seen, shared, meaning, |execution, dialogue| {
-            execution.keep_sql(sql, false, dialogue.statements.budget());
-        });
+        self.begin(
+            (QUERY, Answers::to(sql.0)),
+            Protocol::Simple,
+            observation,
+            shared,
+            annotation,
+            |execution, dialogue| {
+                execution.keep_sql(sql, false, dialogue.statements.budget());
+            },
+        );
         true
     }
 
@@ -169,23 +176,30 @@ impl Dialogue {
         &mut self,
         (requests, answers): (&'static [Request], Answers),
         protocol: Protocol,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
         execute: impl FnOnce(&mut Execution, &Self),
     ) {
-        let numbers = self.pending.together(requests);
+        let numbers = self.request_queue.together(requests);
         let execution = shared.wants_queries.then(|| {
-            let mut execution = Execution::begun(numbers.0, seen.at, seen.packet, &mut shared.spare);
+            let mut execution = Execution::begun(numbers.0, observation.at, observation.packet, &mut shared.spare);
             execution.execute(protocol);
-            execution.bytes_in = seen.size;
+            execution.bytes_in = observation.size;
             execute(&mut execution, self);
             execution
         });
         self.queries += 1;
-        meaning.query = Some(numbers.0);
-        self.exchange =
-            Some(Exchange { requests, at: seen.at, numbers, execution, portal: None, answers, is_of_last_row: false });
+        annotation.query = Some(numbers.0);
+        self.exchange = Some(Exchange {
+            requests,
+            at: observation.at,
+            numbers,
+            execution,
+            portal: None,
+            answers,
+            is_of_last_row: false,
+        });
     }
 
     /// What requests are about that were taken at once.
@@ -203,7 +217,7 @@ impl Dialogue {
     /// Whether any number of messages with this tag only go on with the request that is being answered.
     #[inline(always)]
     pub(super) fn goes_on_with_data(&self, tag: u8) -> bool {
-        self.exchange.is_none() && self.pending.stays_with(tag, Answers::of_reply(tag, None))
+        self.exchange.is_none() && self.request_queue.stays_with(tag, Answers::of_reply(tag, None))
     }
 
     /// Has requests wait one by one that were taken at once: something else comes than all of their replies.
@@ -218,11 +232,13 @@ impl Dialogue {
     fn part_exchange(&mut self, exchange: Exchange) {
         let portal = exchange.portal().cloned();
         let Exchange { requests, at, numbers, execution, answers, .. } = exchange;
-        self.pending.put(requests, numbers, at, |request| match (request, &portal) {
-            (Request::Bind, Some(portal)) => (About::Portal(Arc::clone(portal)), Answers::ANY),
-            (Request::DescribePortal | Request::Execute, Some(portal)) => (About::Portal(Arc::clone(portal)), answers),
-            (Request::Query, _) => (About::Nothing, answers),
-            _ => (About::Nothing, Answers::ANY),
+        self.request_queue.put(requests, numbers, at, |request| match (request, &portal) {
+            (Request::Bind, Some(portal)) => (RequestTarget::Portal(Arc::clone(portal)), Answers::ANY),
+            (Request::DescribePortal | Request::Execute, Some(portal)) => {
+                (RequestTarget::Portal(Arc::clone(portal)), answers)
+            }
+            (Request::Query, _) => (RequestTarget::Nothing, answers),
+            _ => (RequestTarget::Nothing, Answers::ANY),
         });
         if requests == QUERY {
             self.statements.prepared.send(b"", numbers.1, None);
@@ -253,12 +269,12 @@ impl Dialogue {
     pub fn executed_at_once(
         &mut self,
         replies: &Replies<'_, '_>,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) {
         let Self { statements, exchange: Some(exchange), .. } = self else { return };
-        let elapsed_us = seen.at.micros_since(exchange.at);
+        let elapsed_us = observation.at.micros_since(exchange.at);
         exchange.is_of_last_row = match replies.row {
             Some(Described::Row(row)) => statements.describe_rows(row).is_some(),
             Some(Described::Again) => true,
@@ -277,26 +293,26 @@ impl Dialogue {
             statements.portals.establish(b"", Arc::clone(portal));
         }
         self.take_effects(Some(replies.complete), shared);
-        let Self { pending, statements, exchange: Some(exchange), transaction, .. } = self else { return };
-        pending.answered();
+        let Self { request_queue, statements, exchange: Some(exchange), transaction, .. } = self else { return };
+        request_queue.answered();
         if let Some(execution) = &mut exchange.execution {
-            execution.bytes_out += seen.size;
-            execution.replied(seen.at, seen.packet, *transaction);
+            execution.bytes_out += observation.size;
+            execution.replied(observation.at, observation.packet, *transaction);
             if exchange.requests != QUERY {
                 execution.bind_us = Some(elapsed_us);
             }
             if replies.rows > 0 {
-                execution.add_rows(replies.rows, seen.at);
+                execution.add_rows(replies.rows, observation.at);
             }
             execution.add_tag(replies.complete.command_tag.0, replies.complete.rows);
-            execution.end(Outcome::Ok, seen.at, seen.packet);
+            execution.end(Outcome::Ok, observation.at, observation.packet);
         }
         *transaction = Some(replies.ready.transaction_status);
         if *transaction == Some(TransactionStatus::IDLE) {
             statements.end_transaction();
         }
         (self.run, self.describes_statement) = (None, false);
-        (meaning.query, meaning.elapsed_us) = (Some(exchange.numbers.0), Some(elapsed_us));
+        (annotation.query, annotation.elapsed_us) = (Some(exchange.numbers.0), Some(elapsed_us));
     }
 
     /// What tells what the rows are that came with the replies.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::observation::Seen;
+use super::observation::Observation;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::error::code;
@@ -127,27 +127,27 @@ impl Facts {
 
     /// Takes a message. Says whether the session has just become ready.
     #[inline(always)]
-    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>) -> bool {
-        *self.messages.get_mut(direction) += seen.count;
-        *self.bytes.get_mut(direction) += seen.size;
+    pub fn observe(&mut self, direction: Direction, observation: &Observation<'_, '_>) -> bool {
+        *self.messages.get_mut(direction) += observation.count;
+        *self.bytes.get_mut(direction) += observation.size;
         match direction {
             Direction::Frontend => {
-                self.observe_frontend(seen);
+                self.observe_frontend(observation);
                 false
             }
-            Direction::Backend => self.observe_backend(seen),
+            Direction::Backend => self.observe_backend(observation),
         }
     }
 
     #[inline(always)]
-    fn observe_frontend(&mut self, seen: &Seen<'_, '_>) {
-        self.end_idle(seen.at);
-        self.first_at.get_or_insert(seen.at);
-        match seen.message {
+    fn observe_frontend(&mut self, observation: &Observation<'_, '_>) {
+        self.end_idle(observation.at);
+        self.first_at.get_or_insert(observation.at);
+        match observation.message {
             Some(Message::StartupMessage(startup)) => {
-                self.startup_at = Some(seen.at);
-                self.is_guessed = seen.is_guessed;
-                self.begin(startup, seen.is_cut);
+                self.startup_at = Some(observation.at);
+                self.is_guessed = observation.is_guessed;
+                self.begin(startup, observation.is_cut);
             }
             Some(Message::Terminate) => self.has_terminated = true,
             Some(Message::SaslInitialResponse(response)) => {
@@ -184,10 +184,10 @@ impl Facts {
     }
 
     #[inline(always)]
-    fn observe_backend(&mut self, seen: &Seen<'_, '_>) -> bool {
-        match seen.message {
+    fn observe_backend(&mut self, observation: &Observation<'_, '_>) -> bool {
+        match observation.message {
             Some(Message::AuthenticationOk) => {
-                self.authenticated_at = Some(seen.at);
+                self.authenticated_at = Some(observation.at);
                 if self.startup_at.is_some() && !self.has_lost {
                     self.auth_method.get_or_insert(AuthMethod::None);
                 }
@@ -202,15 +202,17 @@ impl Facts {
                 | Message::AuthenticationScmCredential
                 | Message::UnknownAuthentication(_),
             ) => self.auth_method = Some(AuthMethod::Other),
-            Some(Message::BackendKeyData(key)) if !seen.is_cut => self.process_id = Some(key.process_id),
+            Some(Message::BackendKeyData(key)) if !observation.is_cut => self.process_id = Some(key.process_id),
             Some(Message::NegotiateProtocolVersion(negotiated)) => {
                 let newest = negotiated.newest_protocol_version;
                 self.protocol_version =
                     Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
             }
             // Whether it was changed is not known. What a StartupMessage begins is another matter: see `confirm`.
-            Some(Message::ParameterStatus(status)) if seen.is_guessed && !self.is_guessed => self.forget(status.name),
-            Some(Message::ParameterStatus(status)) if !seen.is_cut => {
+            Some(Message::ParameterStatus(status)) if observation.is_guessed && !self.is_guessed => {
+                self.forget(status.name)
+            }
+            Some(Message::ParameterStatus(status)) if !observation.is_cut => {
                 self.settings.parameter(status.name.0, status.value.0);
                 self.set(status.name, status.value);
             }
@@ -224,9 +226,9 @@ impl Facts {
             Some(Message::ReadyForQuery(ready)) => {
                 let is_open =
                     matches!(ready.transaction_status, TransactionStatus::IN_TRANSACTION | TransactionStatus::FAILED);
-                self.idle_since = is_open.then_some(seen.at);
+                self.idle_since = is_open.then_some(observation.at);
                 if self.ready_at.is_none() && self.startup_at.is_some() {
-                    self.ready_at = Some(seen.at);
+                    self.ready_at = Some(observation.at);
                     return true;
                 }
             }

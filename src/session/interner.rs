@@ -26,7 +26,7 @@ pub struct TextId {
 
 /// All texts.
 #[derive(Debug)]
-pub struct Texts {
+pub struct Interner {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, RandomState>,
@@ -34,7 +34,7 @@ pub struct Texts {
     bytes: usize,
     max_bytes: usize,
     /// The slot that is looked at next for one that can go.
-    hand: usize,
+    clock_hand: usize,
     forgotten: u64,
 }
 
@@ -49,7 +49,7 @@ struct Slot {
     used: bool,
 }
 
-impl Texts {
+impl Interner {
     /// No texts. At most `max_bytes` are kept.
     pub fn new(max_bytes: usize) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Texts {
             hasher: RandomState::default(),
             bytes: 0,
             max_bytes,
-            hand: 0,
+            clock_hand: 0,
             forgotten: 0,
         }
     }
@@ -131,8 +131,8 @@ impl Texts {
     /// Gives up the next text that was not used since the hand passed it last.
     pub fn forget_one(&mut self) {
         loop {
-            let at = self.hand;
-            self.hand = (at + 1) % self.slots.len().max(1);
+            let at = self.clock_hand;
+            self.clock_hand = (at + 1) % self.slots.len().max(1);
             let Some(slot) = self.slots.get_mut(at) else { return };
             if std::mem::take(&mut slot.used) {
                 continue;
@@ -155,13 +155,13 @@ impl Texts {
 mod tests {
     use super::*;
 
-    fn keep(texts: &mut Texts, text: &[u8]) -> Option<TextId> {
+    fn keep(texts: &mut Interner, text: &[u8]) -> Option<TextId> {
         texts.keep(Text::utf8(text))
     }
 
     #[test]
     fn a_text_is_kept_once() {
-        let mut texts = Texts::new(1_000);
+        let mut texts = Interner::new(1_000);
         let one = keep(&mut texts, b"SELECT 1").unwrap();
         assert_eq!(keep(&mut texts, b"SELECT 1"), Some(one));
         assert_ne!(keep(&mut texts, b"SELECT 2"), Some(one));
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn those_that_were_not_used_for_long_go_and_are_never_taken_for_others() {
-        let mut texts = Texts::new(20);
+        let mut texts = Interner::new(20);
         let often = keep(&mut texts, b"often").unwrap();
         let once = keep(&mut texts, b"once").unwrap();
         for number in 0..100 {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_not_kept() {
-        let mut texts = Texts::new(10);
+        let mut texts = Interner::new(10);
         assert_eq!(keep(&mut texts, &[b'x'; 11]), None);
         assert_eq!(texts.bytes(), 0);
     }

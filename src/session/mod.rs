@@ -59,7 +59,7 @@ use copy::Copying;
 use dialogue::Dialogue;
 use exchange::Replies;
 use facts::Facts;
-use observation::{Meaning, Seen, Subject};
+use observation::{Annotation, Observation, Subject};
 use secrets::Secrets;
 use shared::Shared;
 
@@ -334,34 +334,45 @@ impl Session {
 
     /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
     #[inline(always)]
-    pub fn observe(&mut self, direction: Direction, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
-        meaning.is_ready = self.facts.observe(direction, seen);
+    pub fn observe(
+        &mut self,
+        direction: Direction,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
+        annotation.is_ready = self.facts.observe(direction, observation);
         match direction {
-            Direction::Frontend => self.observe_frontend(seen, shared, meaning),
-            Direction::Backend => self.observe_backend(seen, shared, meaning),
+            Direction::Frontend => self.observe_frontend(observation, shared, annotation),
+            Direction::Backend => self.observe_backend(observation, shared, annotation),
         }
     }
 
     #[inline(always)]
-    fn observe_frontend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
-        match seen.tag {
+    fn observe_frontend(
+        &mut self,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
+        match observation.tag {
             None => {
-                self.observe_startup_packet(seen.message, seen.at);
-                if let Some(Message::StartupMessage(startup)) = seen.message {
+                self.observe_startup_packet(observation.message, observation.at);
+                if let Some(Message::StartupMessage(startup)) = observation.message {
                     self.learn_startup(startup);
                 }
-                let Some(Message::CancelRequest(cancel)) = seen.whole() else { return };
+                let Some(Message::CancelRequest(cancel)) = observation.whole() else { return };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
-                meaning.target = shared.cancels.request(&key, seen.conn, seen.at);
-                if meaning.target.is_none() {
-                    meaning.subject = Subject::Unknown;
+                annotation.target = shared.cancels.request(&key, observation.conn, observation.at);
+                if annotation.target.is_none() {
+                    annotation.subject = Subject::Unknown;
                 }
             }
             Some(b'p') if !self.has_been_ready => {
                 self.has_begun = true;
-                (self.is_starting, self.startup_at) = (true, Some(seen.at));
-                self.learn_response(seen.message, seen.is_cut);
-                if let Some(Message::SaslInitialResponse(response)) = seen.message {
+                (self.is_starting, self.startup_at) = (true, Some(observation.at));
+                self.learn_response(observation.message, observation.is_cut);
+                if let Some(Message::SaslInitialResponse(response)) = observation.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
                 }
@@ -370,15 +381,15 @@ impl Session {
                 self.has_begun = true;
                 match tag {
                     b'c' => self.copying.done(Direction::Frontend),
-                    b'd' => self.take_data(Direction::Frontend, seen, shared),
+                    b'd' => self.take_data(Direction::Frontend, observation, shared),
                     _ => {}
                 }
                 if matches!(tag, b'Q' | b'E' | b'c' | b'f') {
                     self.copying.request();
                 }
-                self.dialogue.request(tag, seen, shared, meaning);
-                if meaning.has_secrets {
-                    self.learn(seen.message, seen.is_cut, meaning);
+                self.dialogue.request(tag, observation, shared, annotation);
+                if annotation.has_secrets {
+                    self.learn(observation.message, observation.is_cut, annotation);
                 }
             }
         }
@@ -411,13 +422,13 @@ impl Session {
 
     /// Remembers the secrets in a request.
     #[cold]
-    fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, meaning: &Meaning) {
+    fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, annotation: &Annotation) {
         let secrets = self.secrets.get_or_insert_default();
         match message {
             Some(Message::Query(query)) => secrets.learn(query.query.text, is_cut),
             Some(Message::Parse(parse)) => secrets.learn(parse.query.text, is_cut),
             Some(Message::Bind(bind)) => {
-                let mut are_secrets = meaning.subject.secret_parameters();
+                let mut are_secrets = annotation.subject.secret_parameters();
                 for value in bind.parameter_values.list.iter() {
                     if let (true, Some(value)) = (are_secrets.shift(), value.0) {
                         secrets.learn_value(value);
@@ -465,52 +476,58 @@ impl Session {
         &mut self,
         bind: &Bind<'_>,
         is_described: bool,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) -> bool {
-        let is_taken = self.dialogue.execute(bind, is_described, seen, shared, meaning);
+        let is_taken = self.dialogue.execute(bind, is_described, observation, shared, annotation);
         if is_taken && self.dialogue.has_exchanged_secrets() {
-            meaning.subject = self.dialogue.exchanged();
-            self.learn(Some(&Message::Bind(bind.clone())), false, meaning);
+            annotation.subject = self.dialogue.exchanged();
+            self.learn(Some(&Message::Bind(bind.clone())), false, annotation);
         }
-        is_taken && self.has_taken(seen)
+        is_taken && self.has_taken(observation)
     }
 
     /// Takes a simple query, as [`Dialogue::query`] does.
     pub fn query(
         &mut self,
         query: &Query<'_>,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) -> bool {
-        self.dialogue.query(query, seen, shared, meaning) && self.has_taken(seen)
+        self.dialogue.query(query, observation, shared, annotation) && self.has_taken(observation)
     }
 
     /// Requests were taken at once.
-    fn has_taken(&mut self, seen: &Seen<'_, '_>) -> bool {
-        self.facts.observe(Direction::Frontend, seen);
+    fn has_taken(&mut self, observation: &Observation<'_, '_>) -> bool {
+        self.facts.observe(Direction::Frontend, observation);
         self.copying.request();
         true
     }
 
-    /// Takes replies as [`Dialogue::executed_at_once`] does. What is `seen` of them has the last as its message.
+    /// Takes replies as [`Dialogue::executed_at_once`] does. What is `observation` of them has the last as its message.
     pub fn executed_at_once(
         &mut self,
         replies: &Replies<'_, '_>,
-        seen: &Seen<'_, '_>,
+        observation: &Observation<'_, '_>,
         shared: &mut Shared,
-        meaning: &mut Meaning,
+        annotation: &mut Annotation,
     ) {
-        meaning.is_ready = self.facts.observe(Direction::Backend, seen);
+        annotation.is_ready = self.facts.observe(Direction::Backend, observation);
         self.copying.end();
-        self.dialogue.executed_at_once(replies, seen, shared, meaning);
+        self.dialogue.executed_at_once(replies, observation, shared, annotation);
     }
 
-    fn begin_copy(&mut self, from: Direction, copy: &CopyResponse<'_>, seen: &Seen<'_, '_>, shared: &Shared) {
+    fn begin_copy(
+        &mut self,
+        from: Direction,
+        copy: &CopyResponse<'_>,
+        observation: &Observation<'_, '_>,
+        shared: &Shared,
+    ) {
         if self.copying.begin(from, copy.format)
-            && !seen.is_cut
+            && !observation.is_cut
             && let Some(longest) = shared.longest_copy_row
             && self.dialogue.begins_copy(from)
             && let Some(sql) = self.dialogue.executed(shared)
@@ -519,8 +536,8 @@ impl Session {
         }
     }
 
-    fn take_data(&mut self, from: Direction, seen: &Seen<'_, '_>, shared: &Shared) {
-        let Some(Message::CopyData(copy)) = seen.message else { return };
+    fn take_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
+        let Some(Message::CopyData(copy)) = observation.message else { return };
         if from == Direction::Frontend
             && self.copying.may_begin()
             && let Some(longest) = shared.longest_copy_row
@@ -528,7 +545,7 @@ impl Session {
         {
             self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
-        self.copying.data(from, copy.data, seen.is_cut, self.dialogue.budget());
+        self.copying.data(from, copy.data, observation.is_cut, self.dialogue.budget());
     }
 
     /// Takes the data of a CopyData, if it is a row and nothing else. Any number of such may then be observed as one message
@@ -579,12 +596,12 @@ impl Session {
     }
 
     #[inline(always)]
-    fn observe_backend(&mut self, seen: &Seen<'_, '_>, shared: &mut Shared, meaning: &mut Meaning) {
-        let startup_elapsed = self.startup_at.map(|asked_at| seen.at.micros_since(asked_at));
-        if self.is_starting || seen.tag == Some(b'R') {
-            self.hear(seen.message);
+    fn observe_backend(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared, annotation: &mut Annotation) {
+        let startup_elapsed = self.startup_at.map(|asked_at| observation.at.micros_since(asked_at));
+        if self.is_starting || observation.tag == Some(b'R') {
+            self.hear(observation.message);
         }
-        match seen.message {
+        match observation.message {
             Some(Message::SslResponse(response) | Message::GssencResponse(response)) => {
                 let owed = self.owed[0];
                 match owed {
@@ -596,22 +613,24 @@ impl Session {
             }
             // Once, before the session is ready.
             Some(Message::BackendKeyData(key))
-                if !seen.is_cut && !self.has_been_ready && (!seen.is_guessed || self.startup_at.is_some()) =>
+                if !observation.is_cut
+                    && !self.has_been_ready
+                    && (!observation.is_guessed || self.startup_at.is_some()) =>
             {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
-                shared.cancels.begin(key.clone(), seen.conn);
+                shared.cancels.begin(key.clone(), observation.conn);
                 self.dialogue.set_cancel_key(key);
             }
-            Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, seen, shared),
-            Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, seen, shared),
+            Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, observation, shared),
+            Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, observation, shared),
             // Replication: "each CopyData … contains" binary messages, whatever the format says.
             Some(Message::CopyBothResponse(_)) => {
                 self.copying.begin(Direction::Backend, Format::BINARY);
             }
             _ => {}
         }
-        meaning.elapsed_us = startup_elapsed;
-        let Some(tag) = seen.tag else { return };
+        annotation.elapsed_us = startup_elapsed;
+        let Some(tag) = observation.tag else { return };
         self.has_begun = true;
         match tag {
             b'Z' => {
@@ -630,19 +649,19 @@ impl Session {
                 }
             }
             b'c' => self.copying.done(Direction::Backend),
-            b'd' => self.take_data(Direction::Backend, seen, shared),
+            b'd' => self.take_data(Direction::Backend, observation, shared),
             _ => {}
         }
         if self.is_starting {
             // Until the session is ready, everything answers the client's last startup message. Requests that were sent ahead wait.
             if tag == b'Z' {
                 (self.is_starting, self.startup_at) = (false, None);
-                self.dialogue.be_ready(seen);
+                self.dialogue.be_ready(observation);
                 self.end_request_with_secrets();
             }
             return;
         }
-        self.dialogue.reply(tag, seen, shared, meaning);
+        self.dialogue.reply(tag, observation, shared, annotation);
         if tag == b'Z' {
             self.end_request_with_secrets();
         }

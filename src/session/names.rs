@@ -30,7 +30,7 @@ pub(super) enum Known<M> {
 impl<M> Known<M> {
     /// What it stands for.
     pub(super) fn get(self) -> Option<M> {
-        if let Self::As(meaning) = self { Some(meaning) } else { None }
+        if let Self::As(annotation) = self { Some(annotation) } else { None }
     }
 }
 
@@ -38,7 +38,7 @@ impl<T> Known<&Arc<T>> {
     /// The same, on its own.
     pub(super) fn cloned(self) -> Known<Arc<T>> {
         match self {
-            Self::As(meaning) => Known::As(Arc::clone(meaning)),
+            Self::As(annotation) => Known::As(Arc::clone(annotation)),
             Self::Nothing => Known::Nothing,
             Self::Unknown => Known::Unknown,
         }
@@ -71,33 +71,33 @@ struct Skipped {
 #[derive(Debug)]
 struct Meanings<T> {
     confirmed: Option<Arc<T>>,
-    pending: VecDeque<(RequestId, Option<Arc<T>>)>,
+    request_queue: VecDeque<(RequestId, Option<Arc<T>>)>,
     used: u64,
 }
 
 impl<T> Default for Meanings<T> {
     fn default() -> Self {
-        Self { confirmed: None, pending: VecDeque::new(), used: 0 }
+        Self { confirmed: None, request_queue: VecDeque::new(), used: 0 }
     }
 }
 
 impl<T> Meanings<T> {
     fn current(&self) -> Option<&Arc<T>> {
-        self.pending.back().map_or(self.confirmed.as_ref(), |(_, meaning)| meaning.as_ref())
+        self.request_queue.back().map_or(self.confirmed.as_ref(), |(_, annotation)| annotation.as_ref())
     }
 
     fn confirm(&mut self, id: RequestId) {
-        while self.pending.front().is_some_and(|(pending, _)| *pending <= id) {
-            self.confirmed = self.pending.pop_front().and_then(|(_, meaning)| meaning);
+        while self.request_queue.front().is_some_and(|(request_queue, _)| *request_queue <= id) {
+            self.confirmed = self.request_queue.pop_front().and_then(|(_, annotation)| annotation);
         }
     }
 
     fn take_back(&mut self, id: RequestId) {
-        self.pending.retain(|(pending, _)| *pending != id);
+        self.request_queue.retain(|(request_queue, _)| *request_queue != id);
     }
 
     fn is_empty(&self) -> bool {
-        self.confirmed.is_none() && self.pending.is_empty()
+        self.confirmed.is_none() && self.request_queue.is_empty()
     }
 }
 
@@ -130,7 +130,7 @@ impl<T> Names<T> {
     }
 
     /// A request was sent that gives a name a meaning, or takes it.
-    pub(super) fn send(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
+    pub(super) fn send(&mut self, name: &[u8], id: RequestId, annotation: Option<Arc<T>>) {
         self.clock += 1;
         let used = self.clock;
         let meanings = if name.is_empty() {
@@ -141,12 +141,12 @@ impl<T> Names<T> {
             self.named.entry(name.into()).or_default()
         };
         meanings.used = used;
-        meanings.pending.push_back((id, meaning));
+        meanings.request_queue.push_back((id, annotation));
     }
 
     /// A request was sent that gives a name a meaning, or takes it, and that the server ignores, as it does those behind it until
     /// the [end](Self::end_skipped). They speak of what it means.
-    pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
+    pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, annotation: Option<Arc<T>>) {
         if self.skipped.size + name.len() >= MAX_SKIPPED {
             return self.forget();
         }
@@ -155,7 +155,7 @@ impl<T> Names<T> {
         }
         self.skipped.size += name.len() + 1;
         self.skipped.names.push(name.into());
-        self.send(name, id, meaning);
+        self.send(name, id, annotation);
     }
 
     /// What comes from here on is not ignored.
@@ -163,7 +163,9 @@ impl<T> Names<T> {
         if !self.skipped.names.is_empty() {
             let Skipped { first, names, .. } = std::mem::take(&mut self.skipped);
             for name in names {
-                self.change(&name, |meanings| meanings.pending.retain(|(pending, _)| *pending < first));
+                self.change(&name, |meanings| {
+                    meanings.request_queue.retain(|(request_queue, _)| *request_queue < first)
+                });
             }
         }
     }
@@ -219,17 +221,17 @@ impl<T> Names<T> {
     }
 
     /// A name stands for something by other means than a request that gives it a meaning.
-    pub(super) fn establish(&mut self, name: &[u8], meaning: Arc<T>) {
+    pub(super) fn establish(&mut self, name: &[u8], annotation: Arc<T>) {
         self.clock += 1;
         let used = self.clock;
         let meanings = if name.is_empty() { &mut self.unnamed } else { self.named.entry(name.into()).or_default() };
-        (meanings.confirmed, meanings.used) = (Some(meaning), used);
+        (meanings.confirmed, meanings.used) = (Some(annotation), used);
     }
 
     /// The names that were confirmed stand for nothing any more, but for those of which what they stand for is to stay.
     pub(super) fn clear(&mut self, stays: impl Fn(&T) -> bool) {
         let keep = |meanings: &mut Meanings<T>| {
-            meanings.confirmed = meanings.confirmed.take().filter(|meaning| stays(meaning));
+            meanings.confirmed = meanings.confirmed.take().filter(|annotation| stays(annotation));
         };
         keep(&mut self.unnamed);
         if !self.named.is_empty() {
@@ -268,8 +270,8 @@ mod tests {
         Names::new(true)
     }
 
-    fn is(meaning: &'static str) -> Known<Arc<String>> {
-        Known::As(Arc::new(meaning.to_owned()))
+    fn is(annotation: &'static str) -> Known<Arc<String>> {
+        Known::As(Arc::new(annotation.to_owned()))
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 /// A message, as the session looks at it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen<'a, 'm> {
+pub struct Observation<'a, 'm> {
     /// The type byte.
     pub tag: Option<u8>,
     /// The message, where it could be decoded, and was.
@@ -37,7 +37,7 @@ pub struct Seen<'a, 'm> {
     pub body_len: usize,
 }
 
-impl<'a, 'm> Seen<'a, 'm> {
+impl<'a, 'm> Observation<'a, 'm> {
     /// The message, where nothing of it is missing.
     #[inline(always)]
     pub fn whole(&self) -> Option<&'a Message<'m>> {
@@ -60,7 +60,7 @@ impl<'a, 'm> Seen<'a, 'm> {
 
 /// What is known of a message from the others.
 #[derive(Clone, Debug, Default)]
-pub struct Meaning {
+pub struct Annotation {
     /// The number of the query that it belongs to.
     pub query: Option<u64>,
     /// Microseconds since the request that this answers.

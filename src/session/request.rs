@@ -7,8 +7,8 @@ use super::budget::Share;
 use super::execution::{Execution, Protocol};
 use super::name_commands;
 use super::names::{Known, Names};
-use super::observation::{Meaning, Seen, Subject};
-use super::request_queue::{Pending, Place, Request};
+use super::observation::{Annotation, Observation, Subject};
+use super::request_queue::{QueuePlace, Request, RequestQueue};
 use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
@@ -18,7 +18,7 @@ use crate::sql::secret;
 
 /// What a request that waits is about.
 #[derive(Debug, Default)]
-pub(super) enum About {
+pub(super) enum RequestTarget {
     #[default]
     Nothing,
     Statement(Arc<Statement>),
@@ -39,27 +39,27 @@ pub(super) struct Sql {
 
 /// A request that has its place in the queue.
 pub(super) struct Taken<'a> {
-    pub(super) pending: &'a mut Pending<About>,
+    pub(super) request_queue: &'a mut RequestQueue<RequestTarget>,
     pub(super) statements: &'a mut Statements,
     pub(super) kept: &'a mut Kept,
     /// What it executes, where that is wanted.
     pub(super) execution: Option<&'a mut Execution>,
-    pub(super) place: Place,
-    pub(super) meaning: &'a mut Meaning,
+    pub(super) place: QueuePlace,
+    pub(super) annotation: &'a mut Annotation,
 }
 
 impl Taken<'_> {
     /// Takes what it says of names, and what it executes.
     #[inline]
-    pub(super) fn request(&mut self, request: Request, seen: &Seen<'_, '_>, wants_values: bool) {
-        match (request, seen.named()) {
-            (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, seen.is_cut),
+    pub(super) fn request(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
+        match (request, observation.named()) {
+            (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut),
             (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
             (Request::DescribeStatement, Some(Message::Describe(target))) => self.describe_statement(target),
             (Request::DescribePortal, Some(Message::Describe(target))) => self.describe_portal(target),
             (Request::Execute, Some(Message::Execute(execute))) => self.execute(execute),
             (Request::Close, Some(Message::Close(target))) => self.close(target),
-            (Request::Query, message) => self.query(message, seen.is_cut),
+            (Request::Query, message) => self.query(message, observation.is_cut),
             (Request::FunctionCall, Some(Message::FunctionCall(call))) => self.call(call, wants_values),
             // It could not be decoded, and may have been about any of them.
             (Request::Parse, _) => self.statements.prepared.forget(),
@@ -71,82 +71,82 @@ impl Taken<'_> {
     }
 
     /// Gives a name a meaning, or takes it, as far as the requests behind this one see it.
-    fn send<T>(place: Place, names: &mut Names<T>, name: &[u8], meaning: Option<Arc<T>>) {
+    fn send<T>(place: QueuePlace, names: &mut Names<T>, name: &[u8], annotation: Option<Arc<T>>) {
         match place {
-            Place::Waits(id) => names.send(name, id, meaning),
-            Place::Skipped(id) => names.send_skipped(name, id, meaning),
-            Place::None | Place::TooMany => {}
+            QueuePlace::Waits(id) => names.send(name, id, annotation),
+            QueuePlace::Skipped(id) => names.send_skipped(name, id, annotation),
+            QueuePlace::None | QueuePlace::TooMany => {}
         }
     }
 
-    fn is_about(&mut self, about: About) {
-        if matches!(self.place, Place::Waits(_)) {
-            self.pending.is_about(about);
+    fn has_target(&mut self, target: RequestTarget) {
+        if matches!(self.place, QueuePlace::Waits(_)) {
+            self.request_queue.has_target(target);
         }
     }
 
     fn is_answered_by(&mut self, answers: Answers) {
-        if matches!(self.place, Place::Waits(_)) {
-            self.pending.is_answered_by(answers);
+        if matches!(self.place, QueuePlace::Waits(_)) {
+            self.request_queue.is_answered_by(answers);
         }
     }
 
     fn parse(&mut self, parse: &Parse<'_>, is_cut: bool) {
-        let is_next = self.pending.waits_alone(self.place);
+        let is_next = self.request_queue.waits_alone(self.place);
         let statement = self.statements.parse(self.kept, parse, is_cut, is_next);
         Self::send(self.place, &mut self.statements.prepared, statement.name().0, Some(Arc::clone(&statement)));
         self.statements.make_room(self.kept);
-        self.meaning.has_secrets = statement.has_secrets();
+        self.annotation.has_secrets = statement.has_secrets();
         if let Some(execution) = &mut self.execution {
             execution.statement = Some(Arc::clone(&statement));
         }
-        self.is_about(About::Statement(statement));
+        self.has_target(RequestTarget::Statement(statement));
     }
 
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
         let portal = self.statements.bind(self.kept, bind, wants_values);
-        self.meaning.subject = Subject::Portal(Arc::clone(&portal));
+        self.annotation.subject = Subject::Portal(Arc::clone(&portal));
         Self::send(self.place, &mut self.statements.portals, portal.name().0, Some(Arc::clone(&portal)));
         self.statements.make_room(self.kept);
-        self.meaning.has_secrets = !portal.secret_parameters().is_empty();
+        self.annotation.has_secrets = !portal.secret_parameters().is_empty();
         if let Some(execution) = &mut self.execution {
             execution.is_midstream |= portal.is_statement_unknown();
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.is_about(About::Portal(portal));
+        self.has_target(RequestTarget::Portal(portal));
     }
 
     fn describe_statement(&mut self, target: &Target<'_>) {
         let statement = self.statements.prepared.get(&target.name.kept()).cloned();
-        self.meaning.subject = Subject::of(&statement);
+        self.annotation.subject = Subject::of(&statement);
         let Known::As(statement) = statement else { return };
         if let Some(execution) = &mut self.execution {
             execution.statement.get_or_insert_with(|| Arc::clone(&statement));
         }
         self.is_answered_by(statement.answers());
-        self.is_about(About::Statement(statement));
+        self.has_target(RequestTarget::Statement(statement));
     }
 
     fn describe_portal(&mut self, target: &Target<'_>) {
         let portal = self.statements.portals.get(&target.name.kept()).cloned();
-        self.meaning.subject = Subject::of_portal(&portal);
+        self.annotation.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
             self.is_answered_by(portal.answers());
-            self.is_about(About::Portal(portal));
+            self.has_target(RequestTarget::Portal(portal));
         }
     }
 
     fn execute(&mut self, execute: &Execute<'_>) {
         let portal = self.statements.portals.get(&execute.portal.kept()).cloned();
-        self.meaning.subject = Subject::of_portal(&portal);
+        self.annotation.subject = Subject::of_portal(&portal);
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Extended);
-            execution.is_midstream |= self.meaning.subject.is_unknown();
+            execution.is_midstream |= self.annotation.subject.is_unknown();
             execution.portal = portal.clone().get();
         }
         if let Known::As(portal) = portal {
             self.is_answered_by(portal.answers());
-            self.is_about(About::Portal(portal));
+            self.has_target(RequestTarget::Portal(portal));
         }
     }
 
@@ -163,7 +163,7 @@ impl Taken<'_> {
             TargetKind::Statement => Self::send(self.place, &mut self.statements.prepared, name.get().0, None),
             TargetKind::Portal => Self::send(self.place, &mut self.statements.portals, name.get().0, None),
         }
-        self.is_about(About::Name(target.kind, name.into_owned().into()));
+        self.has_target(RequestTarget::Name(target.kind, name.into_owned().into()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
@@ -171,7 +171,7 @@ impl Taken<'_> {
         Self::send(self.place, &mut self.statements.prepared, b"", None);
         Self::send(self.place, &mut self.statements.portals, b"", None);
         let sql = if let Some(Message::Query(query)) = message { Some(query.query.text) } else { None };
-        self.meaning.has_secrets =
+        self.annotation.has_secrets =
             sql.is_some_and(|sql| secret::may_have(sql.0) || is_cut && secret::may_have_had(sql.0));
         if let Some(execution) = &mut self.execution {
             execution.execute(Protocol::Simple);
@@ -185,7 +185,7 @@ impl Taken<'_> {
         if let Some(sql) = sql.filter(|sql| !is_cut && name_commands::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())
         {
-            self.is_about(About::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
+            self.has_target(RequestTarget::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
         }
     }
 
@@ -196,6 +196,6 @@ impl Taken<'_> {
             execution.function = Some(call.function_oid);
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.is_about(About::Portal(portal));
+        self.has_target(RequestTarget::Portal(portal));
     }
 }

@@ -116,7 +116,7 @@ enum Progress {
 
 /// The queue. With each request goes what it is about.
 #[derive(Debug)]
-pub struct Pending<A> {
+pub struct RequestQueue<A> {
     queue: VecDeque<Expected<A>>,
     /// How many of them ReadyForQuery ends.
     enders: usize,
@@ -158,7 +158,7 @@ pub struct Pending<A> {
     /// Where requests were given up: how many ReadyForQuery are still to come for them. Until then nothing waits here.
     given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
-    habit: Habit,
+    pacing: Pacing,
     /// Of what was sent while it was uncertain: the request that TCP's numbers may tie to the next reply.
     tie: Option<Tie>,
     /// The last request that was sent before the replies were tied to requests by TCP's numbers.
@@ -190,7 +190,7 @@ struct Tie {
 
 /// Whether a client waits for its answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Habit {
+enum Pacing {
     /// It has not shown it.
     #[default]
     Unknown,
@@ -212,7 +212,7 @@ pub struct Expected<A> {
     /// When it was sent.
     pub at: Timestamp,
     /// What it is about.
-    pub about: A,
+    pub target: A,
     /// The first query that this, or a request behind it, can belong to.
     order: u64,
     /// What its SQL can be answered by, as far as that is known.
@@ -221,7 +221,7 @@ pub struct Expected<A> {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RequestOutcome {
     /// It was answered.
     Answered,
     /// It was answered by an error.
@@ -258,7 +258,7 @@ pub struct Misfit {
 
 /// Where a request was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum QueuePlace {
     /// It waits, and has this ordinal.
     Waits(u64),
     /// The backend ignores it, for an error was sent. It has an ordinal all the same.
@@ -269,7 +269,7 @@ pub enum Place {
     TooMany,
 }
 
-impl<A> Default for Pending<A> {
+impl<A> Default for RequestQueue<A> {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
@@ -292,7 +292,7 @@ impl<A> Default for Pending<A> {
             uncertain: false,
             replies_lost: false,
             given_up: None,
-            habit: Habit::default(),
+            pacing: Pacing::default(),
             tie: None,
             tied_up_to: 0,
             lost_behind: 0,
@@ -302,7 +302,7 @@ impl<A> Default for Pending<A> {
     }
 }
 
-impl<A: Default> Pending<A> {
+impl<A: Default> RequestQueue<A> {
     /// A queue of a connection that began before the capture.
     pub fn midstream() -> Self {
         Self { uncertain: true, is_complete: false, ..Self::default() }
@@ -313,8 +313,8 @@ impl<A: Default> Pending<A> {
         &mut self,
         request: Request,
         at: Timestamp,
-        settle: &mut impl FnMut(Expected<A>, Fate),
-    ) -> (Option<u64>, Place) {
+        settle: &mut impl FnMut(Expected<A>, RequestOutcome),
+    ) -> (Option<u64>, QueuePlace) {
         let query = self.number(request);
         if request == Request::Sync {
             self.skipping = false;
@@ -328,13 +328,13 @@ impl<A: Default> Pending<A> {
         }
         if let Some(given_up) = &mut self.given_up {
             *given_up += u64::from(request.ends_with_ready());
-            return (query, Place::TooMany);
+            return (query, QueuePlace::TooMany);
         }
         if !is_of_copy {
             self.begin_cycle(settle);
         }
         if request == Request::CopyEnd && self.queue.is_empty() && !self.skipping {
-            return (query, Place::None);
+            return (query, QueuePlace::None);
         }
         if matches!(request, Request::Query | Request::Execute) {
             self.before_data = None;
@@ -342,12 +342,12 @@ impl<A: Default> Pending<A> {
         self.requests += 1;
         let id = self.requests;
         if self.skipping {
-            return (query, Place::Skipped(id));
+            return (query, QueuePlace::Skipped(id));
         }
         let order = query.unwrap_or(self.queries + 1);
         self.enders += usize::from(request.ends_with_ready());
-        self.queue.push_back(Expected { id, request, query, at, about: A::default(), order, answers: Answers::ANY });
-        (query, Place::Waits(id))
+        self.queue.push_back(Expected { id, request, query, at, target: A::default(), order, answers: Answers::ANY });
+        (query, QueuePlace::Waits(id))
     }
 
     /// Whether no request waits, and the next that comes will be the first to be answered.
@@ -359,8 +359,8 @@ impl<A: Default> Pending<A> {
     /// not wait here, but where they are kept together, until they were [answered](Self::answered) or are
     /// [put here](Self::put). Gives the number of their query, and the ordinal of the first.
     pub fn together(&mut self, requests: &[Request]) -> (u64, u64) {
-        if self.habit == Habit::Unknown {
-            self.habit = Habit::TakesTurns;
+        if self.pacing == Pacing::Unknown {
+            self.pacing = Pacing::TakesTurns;
         }
         // The first step says which query it is, and a Sync ends what may belong to that.
         if let Some(first) = requests.first() {
@@ -378,12 +378,12 @@ impl<A: Default> Pending<A> {
         requests: &[Request],
         (query, first): (u64, u64),
         at: Timestamp,
-        about: impl Fn(Request) -> (A, Answers),
+        target: impl Fn(Request) -> (A, Answers),
     ) {
         let expected = |(id, request): (u64, &Request)| {
             let request = *request;
-            let (about, answers) = about(request);
-            Expected { id, request, query: Some(query), at, about, order: query, answers }
+            let (target, answers) = target(request);
+            Expected { id, request, query: Some(query), at, target, order: query, answers }
         };
         self.enders += requests.iter().filter(|request| request.ends_with_ready()).count();
         self.queue.extend((first..).zip(requests).map(expected));
@@ -396,9 +396,9 @@ impl<A: Default> Pending<A> {
     }
 
     /// Says what the request is about that was taken last.
-    pub fn is_about(&mut self, about: A) {
+    pub fn has_target(&mut self, target: A) {
         if let Some(last) = self.queue.back_mut() {
-            last.about = about;
+            last.target = target;
         }
     }
 
@@ -410,13 +410,13 @@ impl<A: Default> Pending<A> {
     }
 
     /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
-    fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+    fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         match self.queue.back() {
-            None if !self.uncertain && self.habit == Habit::Unknown => self.habit = Habit::TakesTurns,
+            None if !self.uncertain && self.pacing == Pacing::Unknown => self.pacing = Pacing::TakesTurns,
             Some(last) if last.request.ends_with_ready() => {
                 if !self.uncertain {
-                    self.habit = Habit::Pipelines;
-                } else if self.habit == Habit::TakesTurns && self.replies_lost && !self.may_tie {
+                    self.pacing = Pacing::Pipelines;
+                } else if self.pacing == Pacing::TakesTurns && self.replies_lost && !self.may_tie {
                     // This client has had its answers, or it would not go on: they are among what was lost.
                     self.drain(self.queue.len(), settle);
                     self.uncertain = false;
@@ -573,7 +573,12 @@ impl<A: Default> Pending<A> {
     /// Takes the first backend message, of so many bytes, behind a request that may be tied to it. If it is, that is the head from
     /// now on: gives the bytes of what came before its reply and with it.
     #[cold]
-    pub fn resolve_tie(&mut self, tag: u8, size: u64, settle: &mut impl FnMut(Expected<A>, Fate)) -> Option<u64> {
+    pub fn resolve_tie(
+        &mut self,
+        tag: u8,
+        size: u64,
+        settle: &mut impl FnMut(Expected<A>, RequestOutcome),
+    ) -> Option<u64> {
         let tie = self.tie.as_mut()?;
         if matches!(tag, b'N' | b'S' | b'A') {
             // These come at any time, but the first two mostly from what is being executed.
@@ -586,7 +591,7 @@ impl<A: Default> Pending<A> {
         if !request.begins_with(tag) && tag != b'E' {
             return None;
         }
-        if index > 0 && !self.replies_lost && self.habit != Habit::TakesTurns {
+        if index > 0 && !self.replies_lost && self.pacing != Pacing::TakesTurns {
             // The reply may be that to one of those before.
             return None;
         }
@@ -615,7 +620,7 @@ impl<A: Default> Pending<A> {
         tag: u8,
         kind: Answers,
         at: Timestamp,
-        settle: &mut impl FnMut(Expected<A>, Fate),
+        settle: &mut impl FnMut(Expected<A>, RequestOutcome),
     ) -> Attribution {
         if tag == b'Z' {
             return self.ready(at, settle);
@@ -669,7 +674,7 @@ impl<A: Default> Pending<A> {
     }
 
     /// "ReadyForQuery … is issued": whatever came before the request that it ends has had its answer.
-    fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, Fate)) -> Attribution {
+    fn ready(&mut self, at: Timestamp, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) -> Attribution {
         self.copying_in = false;
         (self.is_astray, self.failed) = (false, None);
         if let Some(given_up) = self.given_up {
@@ -697,8 +702,10 @@ impl<A: Default> Pending<A> {
         }
         if let Some(index) = ended {
             // Those that were left have no answer that could be seen.
-            self.drain(index, &mut |expected, _| settle(expected, Fate::Unknown));
-            self.drain(1, &mut |expected, fate| settle(expected, if was_answered { fate } else { Fate::Unknown }));
+            self.drain(index, &mut |expected, _| settle(expected, RequestOutcome::Unknown));
+            self.drain(1, &mut |expected, outcome| {
+                settle(expected, if was_answered { outcome } else { RequestOutcome::Unknown })
+            });
             self.is_cycle_answered = false;
             self.shape.clear();
             // What did not fit may have been of a request that was not seen.
@@ -758,27 +765,27 @@ impl<A: Default> Pending<A> {
     }
 
     /// "… the backend issues ErrorResponse, then reads and discards messages until a Sync is reached".
-    fn skip_to_sync(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+    fn skip_to_sync(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         self.copying_in = false;
         let sync = self.queue.iter().position(|expected| expected.request == Request::Sync);
         self.skipping = sync.is_none();
         let skipped = sync.unwrap_or(self.queue.len());
-        let mut fate = Fate::Failed;
+        let mut outcome = RequestOutcome::Failed;
         let uncertain = self.uncertain;
         self.drain(skipped, &mut |expected, _| {
-            settle(expected, if uncertain { Fate::Unknown } else { fate });
-            fate = Fate::Skipped;
+            settle(expected, if uncertain { RequestOutcome::Unknown } else { outcome });
+            outcome = RequestOutcome::Skipped;
         });
     }
 
     /// Takes so many requests from the front, and the ends of COPY data behind them, which have no answer of their own.
-    fn drain(&mut self, count: usize, settle: &mut impl FnMut(Expected<A>, Fate)) {
-        let fate = if self.uncertain { Fate::Unknown } else { Fate::Answered };
+    fn drain(&mut self, count: usize, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
+        let outcome = if self.uncertain { RequestOutcome::Unknown } else { RequestOutcome::Answered };
         for _ in 0..count {
             let Some(expected) = self.queue.pop_front() else { break };
             (self.copies_in, self.progress) = (0, Progress::Waits);
             self.enders -= usize::from(expected.request.ends_with_ready());
-            settle(expected, fate);
+            settle(expected, outcome);
         }
         while self.queue.front().is_some_and(|head| head.request == Request::CopyEnd) {
             self.queue.pop_front();
@@ -786,14 +793,14 @@ impl<A: Default> Pending<A> {
     }
 
     /// All requests that wait were answered, in ways that are not known.
-    pub fn miss(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+    pub fn miss(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         self.is_complete = false;
         self.tie = None;
-        self.drain(self.queue.len(), &mut |expected, _| settle(expected, Fate::Unknown));
+        self.drain(self.queue.len(), &mut |expected, _| settle(expected, RequestOutcome::Unknown));
     }
 
     /// Gives up all requests that wait, for they are too many: what answers them is not attributed.
-    pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, Fate)) {
+    pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         let ready = self.queue.iter().filter(|expected| expected.request.ends_with_ready()).count() as u64;
         self.given_up = Some(self.given_up.unwrap_or_default() + ready);
         (self.uncertain, self.is_complete) = (true, false);
@@ -808,8 +815,8 @@ impl<A: Default> Pending<A> {
     }
 
     /// Whether the request that was taken last waits, and is the only one.
-    pub fn waits_alone(&self, place: Place) -> bool {
-        matches!(place, Place::Waits(_)) && self.queue.len() == 1 && !self.uncertain
+    pub fn waits_alone(&self, place: QueuePlace) -> bool {
+        matches!(place, QueuePlace::Waits(_)) && self.queue.len() == 1 && !self.uncertain
     }
 
     /// How many bytes the queue takes.

@@ -3,13 +3,13 @@
 use super::budget::Total;
 use super::cancel::Cancels;
 use super::execution::{Execution, Spare, recycle};
-use super::interner::Texts;
+use super::interner::Interner;
 use super::pool::Pool;
 use super::statements::{Kept, MOST_FOR_A_BYTE};
 use crate::tls::keylog::Keys;
 use crate::tls::session::Tools;
 
-/// What the sessions of the connections of one [`Home`] share; apart from what other threads write to.
+/// What the sessions of the connections of one [`ShardId`] share; apart from what other threads write to.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Shared {
@@ -43,9 +43,9 @@ pub const HOMES: usize = 8;
 ///
 /// How many homes there are does not depend on how many threads there are, and so neither does what is said of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home(u8);
+pub struct ShardId(u8);
 
-impl Home {
+impl ShardId {
     /// The next one, by turns.
     #[must_use]
     pub const fn next(self) -> Self {
@@ -60,16 +60,16 @@ impl Home {
 
 /// All homes.
 #[derive(Debug)]
-pub struct Homes {
+pub struct Shards {
     first: Shared,
     others: Vec<Shared>,
     /// How many bytes may be kept for SQL texts, and for everything else.
     max_bytes: usize,
 }
 
-impl Homes {
+impl Shards {
     /// The first home.
-    pub const FIRST: Home = Home(0);
+    pub const FIRST: ShardId = ShardId(0);
 
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
@@ -78,7 +78,7 @@ impl Homes {
         let shared = || Shared {
             total: Total::new(max_bytes),
             kept: Kept {
-                texts: Texts::new(max_bytes),
+                texts: Interner::new(max_bytes),
                 statements: Pool::default(),
                 portals: Pool::default(),
                 forgotten: 0,
@@ -93,22 +93,22 @@ impl Homes {
     }
 
     /// What the connections of a home share. While it is used, that of no other home may be.
-    pub fn of(&mut self, home: Home) -> &mut Shared {
+    pub fn of(&mut self, shard: ShardId) -> &mut Shared {
         let used = self.used();
         let max_bytes = self.max_bytes;
-        let shared = self.get(home);
+        let shared = self.get(shard);
         // All that the others leave.
         shared.total.set_max((max_bytes + shared.total.used()).saturating_sub(used));
         shared
     }
 
     /// A home, and the room that there is for what its sessions remember.
-    pub fn room_of(&mut self, home: Home) -> (Home, &Total) {
-        (home, &self.get(home).total)
+    pub fn room_of(&mut self, shard: ShardId) -> (ShardId, &Total) {
+        (shard, &self.get(shard).total)
     }
 
-    fn get(&mut self, home: Home) -> &mut Shared {
-        match home.index().checked_sub(1).and_then(|index| self.others.get_mut(index)) {
+    fn get(&mut self, shard: ShardId) -> &mut Shared {
+        match shard.index().checked_sub(1).and_then(|index| self.others.get_mut(index)) {
             Some(shared) => shared,
             None => &mut self.first,
         }
@@ -167,8 +167,8 @@ impl Homes {
 
     /// Forgets texts where there are too many, when those of a home were so many bytes before.
     #[inline]
-    pub fn bound_texts(&mut self, home: Home, before: usize) {
-        if self.get(home).kept.texts.bytes() != before {
+    pub fn bound_texts(&mut self, shard: ShardId, before: usize) {
+        if self.get(shard).kept.texts.bytes() != before {
             self.forget_texts();
         }
     }

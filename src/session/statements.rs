@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::answers::Answers;
 use super::budget::{Budget, Share};
-use super::interner::{TextId, Texts};
+use super::interner::{Interner, TextId};
 use super::names::{Known, Names};
 use super::pool::Pool;
 use crate::encoding::Encoding;
@@ -136,7 +136,7 @@ impl Statement {
 
 /// What of a statement is a secret whose SQL is kept, or not.
 fn secrets<'a>(
-    texts: &'a Texts,
+    texts: &'a Interner,
     kept: Option<TextId>,
     sql: Text<'_>,
     is_cut: bool,
@@ -255,7 +255,7 @@ pub struct Row {
 #[derive(Debug)]
 pub struct Kept {
     /// SQL texts.
-    pub texts: Texts,
+    pub texts: Interner,
     /// Statements that nobody may need any more.
     pub statements: Pool<Statement>,
     /// Portals that nobody may need any more.

@@ -3,7 +3,7 @@
 //! Everything here stands on the tokens of [`lexer`], which reads any bytes, never fails, and allocates nothing. What needs a
 //! grammar is not guessed: [`statement`] recognizes what is plain, and the rest is unknown.
 //!
-//! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of that; [`skeleton`] tells
+//! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of that; [`template`] tells
 //!   which texts have the same.
 //! - [`names`]: which names are those of secrets.
 //! - [`redact`]: the normal form of what is certain, without anything that may be data; [`secret`]: passwords masked.

@@ -81,7 +81,7 @@ pub fn may_have_had(cut: &[u8]) -> bool {
 
 /// What is found in a text.
 #[derive(Debug, Default)]
-pub struct Found<'a> {
+pub struct FoundSecrets<'a> {
     /// The secrets, in order.
     pub secrets: Vec<Secret<'a>>,
     /// The parameters whose values are secrets.
@@ -152,8 +152,8 @@ impl StatementSecrets {
 }
 
 /// Finds all secrets in a text.
-pub fn find(sql: &[u8]) -> Found<'_> {
-    let mut found = Found::default();
+pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
+    let mut found = FoundSecrets::default();
     let mut all = hints(sql, 0);
     let Some(first) = all.next() else { return found };
     if std::str::from_utf8(sql).is_err() {
@@ -225,7 +225,7 @@ impl<'a> Around<'a> {
         }
     }
 
-    fn secrets(&mut self, hint: Hint, found: &mut Found<'a>) {
+    fn secrets(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) {
         match hint.kind {
             HintKind::Uri => found.secrets.extend(self.in_authority(hint.end)),
             HintKind::Connection => {
@@ -240,7 +240,7 @@ impl<'a> Around<'a> {
         }
     }
 
-    fn named_or_assigned(&mut self, hint: Hint, found: &mut Found<'a>) -> Option<()> {
+    fn named_or_assigned(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<()> {
         if self.put_together(hint, found)? {
             return Some(());
         }
@@ -262,7 +262,7 @@ impl<'a> Around<'a> {
     }
 
     /// What is behind a name: its value. Nothing where it takes too long to find out.
-    fn named(&mut self, hint: Hint, found: &mut Found<'a>) -> Option<()> {
+    fn named(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<()> {
         // They are asked for in order.
         let string = self.strings.around(hint.start);
         let word = hint.word(self.sql);
@@ -371,7 +371,7 @@ impl<'a> Around<'a> {
 
     /// The value that something is set to: what it says where it is a constant, all constants in it where it is a call. A word
     /// is one where it ends at `bare`.
-    fn value(&mut self, at: usize, bare: u8, found: &mut Found<'a>) -> Option<()> {
+    fn value(&mut self, at: usize, bare: u8, found: &mut FoundSecrets<'a>) -> Option<()> {
         if let Some(secret) = self.constant(at) {
             return self.joined(secret, found);
         }
@@ -418,7 +418,7 @@ impl<'a> Around<'a> {
         self.byte(at) == Some(b'$') && digits > 0 && !self.byte(at + 1 + digits).is_some_and(is_word)
     }
 
-    fn parameter(&self, at: usize, found: &mut Found<'a>) {
+    fn parameter(&self, at: usize, found: &mut FoundSecrets<'a>) {
         if let Some(token) = Lexer::new(self.sql).starting_at(at).next().filter(|token| token.kind == Kind::Parameter) {
             found.parameters.add(&token);
         }

@@ -10,8 +10,8 @@ use super::lexer::{is_word, run};
 /// A number is one of digits alone, and a string one in single quotes without anything special: other constants are part of
 /// the skeleton. A text has none where it takes a lexer to know what a quote is: where it has comments, backslashes, quoted
 /// names, or constants of other kinds.
-pub fn skeleton(sql: &[u8], skeleton: &mut Vec<u8>) -> bool {
-    skeleton.clear();
+pub fn template(sql: &[u8], template: &mut Vec<u8>) -> bool {
+    template.clear();
     let mut copied = 0; // everything before it is in `skeleton`
     let mut at = 0;
     let byte = |at: usize| sql.get(at).copied();
@@ -53,11 +53,11 @@ pub fn skeleton(sql: &[u8], skeleton: &mut Vec<u8>) -> bool {
             (Some(b'/'), next) if next != Some(b'*') => continue,
             _ => return false,
         };
-        skeleton.extend_from_slice(sql.get(copied..start).unwrap_or_default());
-        skeleton.extend_from_slice(stands_for);
+        template.extend_from_slice(sql.get(copied..start).unwrap_or_default());
+        template.extend_from_slice(stands_for);
         copied = at;
     }
-    skeleton.extend_from_slice(sql.get(copied..).unwrap_or_default());
+    template.extend_from_slice(sql.get(copied..).unwrap_or_default());
     true
 }
 
@@ -87,9 +87,9 @@ mod tests {
     use super::super::normalize::{Form, normalize_into};
     use super::*;
 
-    fn skeleton_of(sql: &str) -> Option<String> {
+    fn template_of(sql: &str) -> Option<String> {
         let mut out = b"before".to_vec();
-        skeleton(sql.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
+        template(sql.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -99,19 +99,19 @@ mod tests {
             ("SELECT $12, 1.50, .5, 1e5, 0x1F, -7", "SELECT $12, 1.50, .5, 1e5, 0x1F, -0"),
             ("", ""),
         ] {
-            assert_eq!(skeleton_of(sql).as_deref(), Some(expected));
+            assert_eq!(template_of(sql).as_deref(), Some(expected));
         }
         for sql in
             ["E'a'", "U&'a'", "'it''s'", "'a", r"'\'", "'O'Brien'", "a -- '", "a /* ' */", "\"a\"", "$$a$$", "$a$b$a$"]
         {
-            assert_eq!(skeleton_of(sql), None, "{sql}");
+            assert_eq!(template_of(sql), None, "{sql}");
         }
     }
 
     proptest! {
         /// Texts of pieces that matter, with one of two constants wherever there is one.
         #[test]
-        fn texts_of_one_skeleton_have_one_normal_form(
+        fn texts_of_one_template_have_one_normal_form(
             pieces in prop::collection::vec((0..PIECES.len(), any::<bool>(), any::<bool>()), 1..12),
         ) {
             let text = |is_other: fn(&(usize, bool, bool)) -> bool| -> String {
@@ -119,13 +119,13 @@ mod tests {
             };
             let mut forms: HashMap<String, (Form, Vec<u8>)> = HashMap::new();
             for sql in [text(|piece| piece.1), text(|piece| piece.2)] {
-                let Some(skeleton) = skeleton_of(&sql) else { continue };
+                let Some(template) = template_of(&sql) else { continue };
                 let mut text = Vec::new();
                 let form = normalize_into(sql.as_bytes(), &mut text);
                 if form.shows_numbers {
                     continue;
                 }
-                let first = forms.entry(skeleton).or_insert_with(|| (form, text.clone()));
+                let first = forms.entry(template).or_insert_with(|| (form, text.clone()));
                 prop_assert_eq!(&*first, &(form, text), "{}", sql);
             }
         }

@@ -92,7 +92,7 @@ pub struct Counters {
 #[derive(Debug)]
 struct Early {
     offset: u64,
-    content: Content,
+    content: StreamContent,
     held: Held,
     /// Whether it also came with other content.
     is_contested: bool,
@@ -117,14 +117,14 @@ impl Early {
 
 /// Bytes of a stream, or word of how many are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum StreamContent {
     /// The bytes.
     Data(Bytes),
     /// The snap length cut so many bytes off.
     Snapped(u64),
 }
 
-impl Content {
+impl StreamContent {
     fn len(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -166,7 +166,7 @@ impl Content {
     }
 }
 
-/// [`Content`] as it comes, in a packet.
+/// [`StreamContent`] as it comes, in a packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Came<'a> {
     Data(&'a [u8]),
@@ -191,10 +191,10 @@ impl Came<'_> {
     }
 
     /// A copy to keep, with nothing around it.
-    fn to_content(self) -> Content {
+    fn to_content(self) -> StreamContent {
         match self {
-            Self::Data(data) => Content::Data(Bytes::copy_from_slice(data)),
-            Self::Snapped(bytes) => Content::Snapped(bytes),
+            Self::Data(data) => StreamContent::Data(Bytes::copy_from_slice(data)),
+            Self::Snapped(bytes) => StreamContent::Snapped(bytes),
         }
     }
 }
@@ -502,7 +502,7 @@ impl Assembler {
                 self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
             }
             let replaces = matches!(came, Came::Data(_))
-                && self.early.get(index).is_some_and(|early| matches!(early.content, Content::Snapped(_)));
+                && self.early.get(index).is_some_and(|early| matches!(early.content, StreamContent::Snapped(_)));
             let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
             if gap_end < resume && (differing > 0 || replaces || frees) {
                 index = self.split(index, gap_end);
@@ -568,7 +568,7 @@ impl Assembler {
 
     /// Delivers what waits at the front, which must begin at the next offset or before it: its content, whether it also came
     /// with other content, and what brought it.
-    pub(super) fn deliver_front(&mut self) -> Option<(Content, bool, Origin)> {
+    pub(super) fn deliver_front(&mut self) -> Option<(StreamContent, bool, Origin)> {
         while let Some(mut early) = self.early.pop_front() {
             self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
             let old = self.next.offset.saturating_sub(early.offset);

@@ -8,7 +8,7 @@
 //! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
 //! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Came, Conflict, Content, Counters, Held, Span};
+use super::assembler::{Assembler, Came, Conflict, Counters, Held, Span, StreamContent};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::time::Timestamp;
@@ -81,7 +81,7 @@ pub enum Delivery {
     /// Bytes, or bytes that the snap length cut off.
     Content {
         /// They.
-        content: Content,
+        content: StreamContent,
         /// Whether they also came with other content.
         is_contested: bool,
     },

@@ -17,7 +17,7 @@ use hmac::{Hmac, Mac as _};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384};
 
-use super::record::{MAX_CIPHERTEXT, Record};
+use super::record::{MAX_CIPHERTEXT, TlsRecord};
 use super::schedule::RecordKeys;
 use super::suite::{Algorithm, Mac, Mode, Suite};
 
@@ -113,7 +113,7 @@ impl Opener {
     }
 
     /// Decrypts the record with a number, counted from 0. Nothing where it is not authentic.
-    pub(super) fn open<'a>(&self, number: u64, record: &Record<'_>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+    pub(super) fn open<'a>(&self, number: u64, record: &TlsRecord<'_>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
         match &self.cipher {
             Cipher::Aes128Gcm(cipher) => self.open_aead(&**cipher, number, record, scratch),
             Cipher::Aes256Gcm(cipher) => self.open_aead(&**cipher, number, record, scratch),
@@ -131,7 +131,7 @@ impl Opener {
         &self,
         cipher: &A,
         number: u64,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         scratch: &'a mut Scratch,
     ) -> Option<&'a [u8]> {
         let mut nonce = self.iv;
@@ -165,7 +165,7 @@ impl Opener {
         cipher: &C,
         mac: &Keyed,
         number: u64,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         scratch: &'a mut Scratch,
     ) -> Option<&'a [u8]>
     where
@@ -200,7 +200,7 @@ impl Opener {
 }
 
 /// What TLS 1.2 authenticates beside the content: `seq_num + type + version + length`.
-fn pseudo_header(number: u64, record: &Record<'_>, len: usize) -> [u8; 13] {
+fn pseudo_header(number: u64, record: &TlsRecord<'_>, len: usize) -> [u8; 13] {
     let mut header = [0; 13];
     let [major, minor] = record.version;
     let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();

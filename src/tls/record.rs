@@ -28,7 +28,7 @@ pub(super) const APPLICATION_DATA: u8 = 23;
 
 /// One record, as it is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub(super) struct TlsRecord<'a> {
     /// Where it begins, in bytes from the beginning of its direction.
     pub(super) start: u64,
     /// The content type, as far as it is told in clear.
@@ -37,7 +37,7 @@ pub(super) struct Record<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl Record<'_> {
+impl TlsRecord<'_> {
     /// Where the next one begins.
     pub(super) const fn end(&self) -> u64 {
         self.start + self.len()
@@ -58,7 +58,7 @@ impl Record<'_> {
 
 /// What the bytes at a place may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Header {
+enum HeaderCandidate {
     /// Too few to tell.
     Short,
     /// None.
@@ -67,7 +67,7 @@ enum Header {
     Of(usize),
 }
 
-impl Header {
+impl HeaderCandidate {
     fn at(bytes: &[u8]) -> Self {
         // The version of TLS 1.2 stands for 1.3, too; the first record of a client may have that of 1.0.
         match *bytes {
@@ -83,10 +83,12 @@ impl Header {
 
 /// Whether a record begins here. Nothing where too little has come to tell.
 fn is_believable(bytes: &[u8]) -> Option<bool> {
-    match Header::at(bytes) {
-        Header::Short => None,
-        Header::None => Some(false),
-        Header::Of(total) => bytes.get(total..).map(|behind| Header::at(behind) != Header::None),
+    match HeaderCandidate::at(bytes) {
+        HeaderCandidate::Short => None,
+        HeaderCandidate::None => Some(false),
+        HeaderCandidate::Of(total) => {
+            bytes.get(total..).map(|behind| HeaderCandidate::at(behind) != HeaderCandidate::None)
+        }
     }
 }
 
@@ -140,7 +142,7 @@ impl Records {
 
     /// Takes bytes from the front of `input`; says how many, and the record that they complete. To be called again with the
     /// rest until it gives none.
-    pub(super) fn next<'a>(&'a mut self, input: &'a [u8]) -> (usize, Option<Record<'a>>) {
+    pub(super) fn next<'a>(&'a mut self, input: &'a [u8]) -> (usize, Option<TlsRecord<'a>>) {
         self.drop_handed_out();
         let mut used = 0;
         if let State::Damaged { left } = self.state {
@@ -155,7 +157,7 @@ impl Records {
         let rest = input.get(used..).unwrap_or_default();
         if self.state == State::Boundary && self.carry.is_empty() {
             // The common case: nothing is carried over, and the record is borrowed from the input.
-            if let Header::Of(total) = Header::at(rest)
+            if let HeaderCandidate::Of(total) = HeaderCandidate::at(rest)
                 && let Some(wire) = rest.get(..total)
             {
                 let start = self.offset;
@@ -167,7 +169,7 @@ impl Records {
         (used + more, record)
     }
 
-    fn next_carried(&mut self, input: &[u8]) -> (usize, Option<Record<'_>>) {
+    fn next_carried(&mut self, input: &[u8]) -> (usize, Option<TlsRecord<'_>>) {
         let mut used = 0;
         loop {
             if self.state == State::Searching {
@@ -177,15 +179,15 @@ impl Records {
                     return (used, None);
                 }
             }
-            let wanted = match Header::at(&self.carry) {
-                Header::Of(total) if self.carry.len() >= total => {
+            let wanted = match HeaderCandidate::at(&self.carry) {
+                HeaderCandidate::Of(total) if self.carry.len() >= total => {
                     self.handed_out = total;
                     let start = self.offset - self.carry.len() as u64;
                     return (used, self.carry.get(..total).and_then(|wire| record(start, wire)));
                 }
-                Header::Of(total) => total,
-                Header::Short => HEADER,
-                Header::None => {
+                HeaderCandidate::Of(total) => total,
+                HeaderCandidate::Short => HEADER,
+                HeaderCandidate::None => {
                     self.state = State::Searching;
                     continue;
                 }
@@ -225,8 +227,8 @@ impl Records {
     /// Tells that so many bytes of the stream were lost here.
     pub(super) fn gap(&mut self, bytes: u64) {
         self.drop_handed_out();
-        let left = match (self.state, Header::at(&self.carry)) {
-            (State::Boundary, Header::Of(total)) => (total as u64).checked_sub(self.carry.len() as u64),
+        let left = match (self.state, HeaderCandidate::at(&self.carry)) {
+            (State::Boundary, HeaderCandidate::Of(total)) => (total as u64).checked_sub(self.carry.len() as u64),
             (State::Damaged { left }, _) => Some(left),
             _ => None,
         };
@@ -256,10 +258,10 @@ impl Records {
     }
 }
 
-fn record(start: u64, wire: &[u8]) -> Option<Record<'_>> {
+fn record(start: u64, wire: &[u8]) -> Option<TlsRecord<'_>> {
     match wire {
         [kind, major, minor, _, _, payload @ ..] => {
-            Some(Record { start, kind: *kind, version: [*major, *minor], payload })
+            Some(TlsRecord { start, kind: *kind, version: [*major, *minor], payload })
         }
         _ => None,
     }

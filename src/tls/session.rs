@@ -19,7 +19,7 @@ use super::facts::Facts;
 use super::handshake::{self, Message};
 use super::hello::{self, ClientHello, ServerHello, Version};
 use super::keylog::{ClientRandom, Keys, Secrets};
-use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
+use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Records, TlsRecord};
 use super::side::{Budget, Missing, Opened, Parameters, Side, Stage, Unopened};
 use super::suite::Suite;
 use crate::direction::{Direction, PerDirection};
@@ -93,7 +93,7 @@ pub struct Counts {
 /// What waits for a key.
 #[derive(Debug)]
 enum Held {
-    Record { direction: Direction, origin: Origin, start: u64, kind: u8, version: [u8; 2], payload: Box<[u8]> },
+    TlsRecord { direction: Direction, origin: Origin, start: u64, kind: u8, version: [u8; 2], payload: Box<[u8]> },
     Gap { direction: Direction, bytes: u64 },
 }
 
@@ -204,9 +204,9 @@ impl TlsSession {
     pub fn resume(&mut self, tools: &mut Tools, sink: Sink<'_>) {
         loop {
             // Early data waits for the server's first word behind its hello, which says whether it is taken.
-            let of_server = |held: &Held| matches!(held, Held::Record { direction: Direction::Backend, .. });
+            let of_server = |held: &Held| matches!(held, Held::TlsRecord { direction: Direction::Backend, .. });
             let next = match self.held.front() {
-                Some(Held::Record { direction, .. }) if self.may_be_early(*direction) => {
+                Some(Held::TlsRecord { direction, .. }) if self.may_be_early(*direction) => {
                     self.held.iter().position(of_server)
                 }
                 Some(_) => Some(0),
@@ -215,10 +215,10 @@ impl TlsSession {
             let Some((at, held)) = next.and_then(|at| Some((at, self.held.remove(at)?))) else { return };
             match held {
                 Held::Gap { direction, bytes } => self.sides.get_mut(direction).gap(bytes),
-                Held::Record { direction, origin, start, kind, version, payload } => {
-                    let record = Record { start, kind, version, payload: &payload };
+                Held::TlsRecord { direction, origin, start, kind, version, payload } => {
+                    let record = TlsRecord { start, kind, version, payload: &payload };
                     if !self.sealed(direction, &record, origin, tools, sink) {
-                        self.held.insert(at, Held::Record { direction, origin, start, kind, version, payload });
+                        self.held.insert(at, Held::TlsRecord { direction, origin, start, kind, version, payload });
                         return;
                     }
                     self.held_bytes -= payload.len();
@@ -302,7 +302,14 @@ impl TlsSession {
         self.sides.backend.records.release();
     }
 
-    fn record(&mut self, direction: Direction, record: &Record<'_>, origin: Origin, tools: &mut Tools, sink: Sink<'_>) {
+    fn record(
+        &mut self,
+        direction: Direction,
+        record: &TlsRecord<'_>,
+        origin: Origin,
+        tools: &mut Tools,
+        sink: Sink<'_>,
+    ) {
         let side = self.sides.get_mut(direction);
         if !side.is_sealed(record) {
             if side.lost_before(record) > 0 {
@@ -314,11 +321,11 @@ impl TlsSession {
             || !self.held.is_empty()
             || !self.sealed(direction, record, origin, tools, sink)
         {
-            let Record { start, kind, version, payload } = *record;
+            let TlsRecord { start, kind, version, payload } = *record;
             tools.keys.await_more();
             self.held_bytes += payload.len();
             self.held_since.get_or_insert(origin.ts);
-            self.held.push_back(Held::Record { direction, origin, start, kind, version, payload: payload.into() });
+            self.held.push_back(Held::TlsRecord { direction, origin, start, kind, version, payload: payload.into() });
             if direction == Direction::Backend && self.may_be_early(Direction::Frontend) {
                 self.resume(tools, sink);
             }
@@ -348,7 +355,7 @@ impl TlsSession {
     fn sealed(
         &mut self,
         direction: Direction,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         origin: Origin,
         tools: &mut Tools,
         sink: Sink<'_>,
@@ -386,7 +393,7 @@ impl TlsSession {
         true
     }
 
-    fn unseal(&mut self, direction: Direction, record: &Record<'_>, tools: &mut Tools) -> Unsealed {
+    fn unseal(&mut self, direction: Direction, record: &TlsRecord<'_>, tools: &mut Tools) -> Unsealed {
         self.look_up(&tools.keys);
         let lacks_server_hello = self.sides.backend.lacks_beginning();
         let side = self.sides.get_mut(direction);

@@ -7,7 +7,7 @@
 use super::decrypt::{Opener, Scratch};
 use super::handshake::Messages;
 use super::keylog::{ClientRandom, Label, Secrets};
-use super::record::{APPLICATION_DATA, HEADER, MIN_ENCRYPTED, Record, Records};
+use super::record::{APPLICATION_DATA, HEADER, MIN_ENCRYPTED, Records, TlsRecord};
 use super::schedule::{TrafficSecret, key_block};
 use super::suite::Suite;
 use crate::direction::Direction;
@@ -48,11 +48,11 @@ impl Budget {
     }
 
     /// Whether a trial of a record can be paid for. To make a key for it costs more than the trial, so this is asked first.
-    const fn affords(&self, record: &Record<'_>) -> bool {
+    const fn affords(&self, record: &TlsRecord<'_>) -> bool {
         self.0 >= record.len() + TRIAL
     }
 
-    fn spend(&mut self, record: &Record<'_>) -> bool {
+    fn spend(&mut self, record: &TlsRecord<'_>) -> bool {
         let affords = self.affords(record);
         if affords {
             self.0 -= record.len() + TRIAL;
@@ -235,13 +235,13 @@ impl Side {
     }
 
     /// Tells that everything up to the end of a record was understood.
-    pub(super) fn understand(&mut self, record: &Record<'_>) {
+    pub(super) fn understand(&mut self, record: &TlsRecord<'_>) {
         self.understood = record.end();
         self.gaps = 0;
     }
 
     /// Whether something is missing, or was not understood, before a record.
-    pub(super) const fn lost_before(&self, record: &Record<'_>) -> u64 {
+    pub(super) const fn lost_before(&self, record: &TlsRecord<'_>) -> u64 {
         record.start.saturating_sub(self.understood)
     }
 
@@ -265,7 +265,7 @@ impl Side {
         &mut self,
         suite: Suite,
         secrets: &Secrets,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         budget: &mut Budget,
         scratch: &mut Scratch,
     ) -> Result<Opened, Unopened> {
@@ -326,7 +326,7 @@ impl Side {
         &mut self,
         parameters: &Parameters,
         secrets: Option<&Secrets>,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         budget: &mut Budget,
         scratch: &mut Scratch,
     ) -> Result<Opened, Unopened> {
@@ -349,7 +349,7 @@ impl Side {
     pub(super) fn open_unknown(
         &mut self,
         secrets: &Secrets,
-        record: &Record<'_>,
+        record: &TlsRecord<'_>,
         budget: &mut Budget,
         scratch: &mut Scratch,
     ) -> Result<(Suite, Opened), Unopened> {
@@ -380,12 +380,12 @@ impl Side {
     }
 
     /// How many records may be missing before one.
-    const fn most_lost(&self, record: &Record<'_>) -> u64 {
+    const fn most_lost(&self, record: &TlsRecord<'_>) -> u64 {
         if self.is_midstream && !self.has_opened { u64::MAX } else { self.lost_before(record) / MIN_ENCRYPTED }
     }
 
     /// Notes that a record was decrypted with the key in use.
-    fn opened(&mut self, record: &Record<'_>, number: u64, len: usize) -> Opened {
+    fn opened(&mut self, record: &TlsRecord<'_>, number: u64, len: usize) -> Opened {
         let skipped = number - self.number;
         // The first under a key is the handshake's last word (TLS 1.2) or may be a ticket; its size is that of no data.
         let counts_data = self.number > 0 && !self.pads;
@@ -398,7 +398,7 @@ impl Side {
     }
 
     /// Notes that a record was decrypted with another key.
-    fn opened_with(&mut self, stage: Stage, key: Key, record: &Record<'_>, number: u64, len: usize) -> Opened {
+    fn opened_with(&mut self, stage: Stage, key: Key, record: &TlsRecord<'_>, number: u64, len: usize) -> Opened {
         let was_data = match self.stage {
             Stage::Early => self.lost_before(record) > 0,
             stage => stage == Stage::Application,
@@ -408,7 +408,7 @@ impl Side {
         self.note(record, number, len, (was_data || stage.has_data() && number > 0).then_some(None))
     }
 
-    fn note(&mut self, record: &Record<'_>, number: u64, len: usize, lacks: Option<Option<u64>>) -> Opened {
+    fn note(&mut self, record: &TlsRecord<'_>, number: u64, len: usize, lacks: Option<Option<u64>>) -> Opened {
         let lost = self.lost_before(record);
         if lost > 0 {
             self.messages.clear();
@@ -423,14 +423,14 @@ impl Side {
     }
 
     /// How much plaintext so many lost records had.
-    fn missing_bytes(&self, record: &Record<'_>, records: u64) -> Option<u64> {
+    fn missing_bytes(&self, record: &TlsRecord<'_>, records: u64) -> Option<u64> {
         let expansion = self.key.as_ref()?.opener.expansion()? + HEADER as u64;
         let bytes = self.lost_before(record).checked_sub(records.checked_mul(expansion)?)?;
         (bytes <= records * MAX_PLAINTEXT).then_some(bytes)
     }
 
     /// Whether a record is encrypted, as far as its type tells.
-    pub(super) const fn is_sealed(&self, record: &Record<'_>) -> bool {
+    pub(super) const fn is_sealed(&self, record: &TlsRecord<'_>) -> bool {
         record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_) | Stage::Unsupported)
     }
 }
@@ -439,7 +439,7 @@ impl Side {
 fn try_numbers(
     opener: &Opener,
     mut numbers: std::ops::Range<u64>,
-    record: &Record<'_>,
+    record: &TlsRecord<'_>,
     budget: &mut Budget,
     scratch: &mut Scratch,
 ) -> Option<(u64, usize)> {
@@ -471,7 +471,8 @@ mod tests {
             let (mut sent, mut spent) = (0, 0);
             for number in 1..=records {
                 // Behind a hole in which any number of records may have been.
-                let record = Record { start: number << 30, kind: APPLICATION_DATA, version: [3, 3], payload: &payload };
+                let record =
+                    TlsRecord { start: number << 30, kind: APPLICATION_DATA, version: [3, 3], payload: &payload };
                 sent += record.len();
                 budget.earn(record.len());
                 let before = budget.0;
@@ -480,7 +481,12 @@ mod tests {
                 spent += before - budget.0;
             }
             assert!(spent <= INITIAL_BUDGET + 2 * sent, "{spent} for {sent}");
-            assert!(!budget.affords(&Record { start: 0, kind: APPLICATION_DATA, version: [3, 3], payload: &payload }));
+            assert!(!budget.affords(&TlsRecord {
+                start: 0,
+                kind: APPLICATION_DATA,
+                version: [3, 3],
+                payload: &payload
+            }));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Sources: RFC 8446, appendix B.4; for TLS 1.2 RFC 5246 (CBC), RFC 5288 and 5289 (GCM), RFC 6655 and 7251 (CCM), RFC 7905
 //! (ChaCha20-Poly1305).
 //!
-//! To add one: its row in [`table`]; and where its algorithm is new, the compiler asks for the rest.
+//! To add one: its row in `suite/table.rs`; and where its algorithm is new, the compiler asks for the rest.
 
 use self::table::SUITES;
 

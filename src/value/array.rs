@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::composite::value;
 use super::types::Kind;
-use super::{Content, Part, Scope};
+use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
 /// How many dimensions an array of PostgreSQL has at the most.
@@ -39,7 +39,7 @@ enum Values<'a> {
 
 impl<'a> Array<'a> {
     /// Reads `{1,NULL,3}`, `{{a,b},{"c d",e}}`, `[0:1]={1,2}`.
-    pub(super) fn from_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+    pub(super) fn from_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let delimiter = if element == BOX { ';' } else { ',' };
         let parts = || {
             let (lower_bounds, rest) = lower_bounds(&text)?;
@@ -54,20 +54,20 @@ impl<'a> Array<'a> {
         match parts() {
             Some((lower_bounds, start, scope)) => {
                 let values = Values::Text { text, start, delimiter };
-                Content::Array(Self { element: Kind::of(element), lower_bounds, values, scope })
+                ValueContent::Array(Self { element: Kind::of(element), lower_bounds, values, scope })
             }
-            None => Content::Text(text),
+            None => ValueContent::Text(text),
         }
     }
 
     /// Reads `1 2 3`, of `int2vector` and `oidvector`.
-    pub(super) fn from_vector_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+    pub(super) fn from_vector_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         match scope.below(1).filter(|_| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b' '))) {
             Some(scope) => {
                 let values = Values::Vector(text);
-                Content::Array(Self { element: Kind::of(element), lower_bounds: None, values, scope })
+                ValueContent::Array(Self { element: Kind::of(element), lower_bounds: None, values, scope })
             }
-            None => Content::Text(text),
+            None => ValueContent::Text(text),
         }
     }
 

@@ -6,12 +6,12 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use super::types::Kind;
-use super::{Content, Part, Scope};
+use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
 /// A composite value, checked.
 #[derive(Debug)]
-pub(super) struct Record<'a> {
+pub(super) struct Composite<'a> {
     fields: Fields<'a>,
     scope: Scope<'a>,
 }
@@ -22,9 +22,9 @@ enum Fields<'a> {
     Binary(Reader<'a>),
 }
 
-impl<'a> Record<'a> {
+impl<'a> Composite<'a> {
     /// Reads `(1,"two words",)`, in which nothing tells the types of the fields.
-    pub(super) fn from_text(text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+    pub(super) fn from_text(text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let is_record = || {
             let mut rest = Some(text.strip_prefix('(')?);
             while let Some(fields) = rest {
@@ -33,8 +33,8 @@ impl<'a> Record<'a> {
             scope.below(1)
         };
         match is_record() {
-            Some(scope) => Content::Record(Self { fields: Fields::Text(text), scope }),
-            None => Content::Text(text),
+            Some(scope) => ValueContent::Composite(Self { fields: Fields::Text(text), scope }),
+            None => ValueContent::Text(text),
         }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Record<'a> {
     }
 }
 
-impl Serialize for Record<'_> {
+impl Serialize for Composite<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_seq(None)?;
         match &self.fields {

@@ -312,7 +312,7 @@ impl Splitter {
         self.carry.clear();
     }
 
-    fn keep(&mut self, step: &Step<'_>) {
+    fn keep(&mut self, step: &CopyStep<'_>) {
         if step.is_dropped {
             self.carry = Vec::new();
         } else {
@@ -448,7 +448,7 @@ struct Walk<'a> {
 }
 
 /// A piece of the data.
-struct Step<'a> {
+struct CopyStep<'a> {
     /// Of one row, or of something else.
     piece: &'a [u8],
     /// How many bytes of the same were in earlier messages.
@@ -461,7 +461,7 @@ struct Step<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn next(&mut self) -> Option<Step<'a>> {
+    fn next(&mut self) -> Option<CopyStep<'a>> {
         let State { scanner, header_lines, unfinished: carried, is_dropped } = &mut self.state;
         let (length, end) = if !self.rest.is_empty() {
             scanner.scan(self.rest)
@@ -472,7 +472,7 @@ impl<'a> Walk<'a> {
         };
         let (piece, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
-        let mut step = Step { piece, carried: *carried, is_dropped: *is_dropped, header_lines: *header_lines, end };
+        let mut step = CopyStep { piece, carried: *carried, is_dropped: *is_dropped, header_lines: *header_lines, end };
         // A row that is whole where it lies need not be kept.
         let is_to_be_kept = end.is_none() || step.carried > 0 && end == Some(End::Row);
         step.is_dropped |= is_to_be_kept && step.len() > self.longest;
@@ -490,7 +490,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a row that ends with a step is the mark of the end, which older clients send.
-    fn is_mark(&self, step: &Step<'_>, whole: &[u8]) -> bool {
+    fn is_mark(&self, step: &CopyStep<'_>, whole: &[u8]) -> bool {
         let line = step.bytes(whole);
         let row = self.state.scanner.without_end(line);
         // In CSV, nothing but the end of its line makes it one.
@@ -498,7 +498,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl<'a> Step<'a> {
+impl<'a> CopyStep<'a> {
     /// All of it, where what was carried is put together.
     const fn bytes(&self, whole: &'a [u8]) -> &'a [u8] {
         if self.carried == 0 { self.piece } else { whole }

@@ -5,15 +5,15 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{Content, LEVELS, Scope};
+use super::{LEVELS, Scope, ValueContent};
 
 /// The text as JSON, where it can be a part of a line; else as a string.
-pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> Content<'a> {
+pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> ValueContent<'a> {
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let check = Check { levels: scope.levels }.deserialize(&mut deserializer);
     match check.and_then(|()| deserializer.end()) {
-        Ok(()) => Content::Json(compact(text)),
-        Err(_) => Content::Text(text),
+        Ok(()) => ValueContent::Json(compact(text)),
+        Err(_) => ValueContent::Text(text),
     }
 }
 

@@ -76,7 +76,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use self::array::Array;
-use self::composite::Record;
+use self::composite::Composite;
 use self::datetime::Moment;
 use self::interval::Interval;
 use self::number::Numeric;
@@ -180,15 +180,15 @@ impl<'a> TypedValue<'a> {
     /// The value for a person to read.
     pub fn shown(&self) -> Shown<'a> {
         match self.content() {
-            Content::Text(text) if self.is_numeric() && number::is_plain(&text) => Shown::Plain(text.into_owned()),
-            Content::Text(text) => Shown::Text(text),
-            Content::Undecodable(bytes) => Shown::Undecodable(bytes),
-            Content::Bytes(bytes) => Shown::Bytes(bytes),
-            Content::Numeric(numeric @ Numeric::Special(_)) => Shown::Text(numeric.to_string().into()),
-            Content::Numeric(numeric) => Shown::Plain(numeric.to_string()),
-            Content::Moment(moment) => Shown::Text(moment.to_short().as_str().to_owned().into()),
-            Content::Interval(interval) => Shown::Text(interval.to_short().as_str().to_owned().into()),
-            Content::Uuid(uuid) => Shown::Text(uuid.to_short().as_str().to_owned().into()),
+            ValueContent::Text(text) if self.is_numeric() && number::is_plain(&text) => Shown::Plain(text.into_owned()),
+            ValueContent::Text(text) => Shown::Text(text),
+            ValueContent::Undecodable(bytes) => Shown::Undecodable(bytes),
+            ValueContent::Bytes(bytes) => Shown::Bytes(bytes),
+            ValueContent::Numeric(numeric @ Numeric::Special(_)) => Shown::Text(numeric.to_string().into()),
+            ValueContent::Numeric(numeric) => Shown::Plain(numeric.to_string()),
+            ValueContent::Moment(moment) => Shown::Text(moment.to_short().as_str().to_owned().into()),
+            ValueContent::Interval(interval) => Shown::Text(interval.to_short().as_str().to_owned().into()),
+            ValueContent::Uuid(uuid) => Shown::Text(uuid.to_short().as_str().to_owned().into()),
             other => match serde_json::to_string(&other) {
                 Ok(json) => Shown::Plain(json),
                 Err(_) => Shown::Bytes(self.bytes.into()),
@@ -200,7 +200,7 @@ impl<'a> TypedValue<'a> {
         Kind::of(self.type_oid) == Kind::Numeric
     }
 
-    fn content(&self) -> Content<'a> {
+    fn content(&self) -> ValueContent<'a> {
         let kind = Kind::of(self.type_oid);
         let scope = Scope { settings: self.settings, encoding: self.encoding, levels: LEVELS };
         match self.format {
@@ -239,7 +239,7 @@ impl Scope<'_> {
 
 /// What a value is.
 #[derive(Debug)]
-enum Content<'a> {
+enum ValueContent<'a> {
     Text(Cow<'a, str>),
     /// Text that is not valid in the client's encoding.
     Undecodable(&'a [u8]),
@@ -259,93 +259,95 @@ enum Content<'a> {
     Array(Array<'a>),
     Range(Range<'a>),
     Multirange(Multirange<'a>),
-    Record(Record<'a>),
+    Composite(Composite<'a>),
 }
 
 /// Reads the text format.
-fn text<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
+fn text<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a> {
     if let (Kind::Char, [byte]) = (kind, bytes) {
-        return Content::Text(system::char(*byte));
+        return ValueContent::Text(system::char(*byte));
     }
     match scope.encoding.decode(bytes) {
         Some(text) => decoded(kind, text, scope),
-        None => Content::Undecodable(bytes),
+        None => ValueContent::Undecodable(bytes),
     }
 }
 
 /// Reads the text format, of text in UTF-8.
-fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
     let settings = scope.settings;
     let content = match kind {
-        Kind::Bool => number::bool(&text).map(Content::Bool),
-        Kind::Int2 => number::int::<i16>(&text).map(|int| Content::Int(int.into())),
-        Kind::Int4 => number::int::<i32>(&text).map(|int| Content::Int(int.into())),
-        Kind::Int8 => number::int(&text).map(Content::Int),
-        Kind::Oid => number::int::<u32>(&text).map(|int| Content::Unsigned(int.into())),
-        Kind::Xid8 => number::int(&text).map(Content::Unsigned),
-        Kind::Reg if text == "-" => Some(Content::Unsigned(0)),
+        Kind::Bool => number::bool(&text).map(ValueContent::Bool),
+        Kind::Int2 => number::int::<i16>(&text).map(|int| ValueContent::Int(int.into())),
+        Kind::Int4 => number::int::<i32>(&text).map(|int| ValueContent::Int(int.into())),
+        Kind::Int8 => number::int(&text).map(ValueContent::Int),
+        Kind::Oid => number::int::<u32>(&text).map(|int| ValueContent::Unsigned(int.into())),
+        Kind::Xid8 => number::int(&text).map(ValueContent::Unsigned),
+        Kind::Reg if text == "-" => Some(ValueContent::Unsigned(0)),
         // The number of an object that there is none of. A name of digits would be in quotes.
-        Kind::Reg | Kind::RegOperator => number::int::<u32>(&text).map(|int| Content::Unsigned(int.into())),
-        Kind::Float4 => number::float(&text).map(Content::Float4),
-        Kind::Float8 => number::float(&text).map(Content::Float8),
-        Kind::Money => number::money(&text).map(Content::Money),
-        Kind::Uuid => system::Uuid::from_text(&text).map(Content::Uuid),
-        Kind::Lsn => system::lsn_from_text(&text).map(|lsn| Content::Text(lsn.into())),
+        Kind::Reg | Kind::RegOperator => number::int::<u32>(&text).map(|int| ValueContent::Unsigned(int.into())),
+        Kind::Float4 => number::float(&text).map(ValueContent::Float4),
+        Kind::Float8 => number::float(&text).map(ValueContent::Float8),
+        Kind::Money => number::money(&text).map(ValueContent::Money),
+        Kind::Uuid => system::Uuid::from_text(&text).map(ValueContent::Uuid),
+        Kind::Lsn => system::lsn_from_text(&text).map(|lsn| ValueContent::Text(lsn.into())),
         Kind::Point | Kind::Line | Kind::Lseg | Kind::Box | Kind::Path | Kind::Polygon | Kind::Circle => {
-            geometry::from_text(&text).map(|shape| Content::Text(shape.into()))
+            geometry::from_text(&text).map(|shape| ValueContent::Text(shape.into()))
         }
-        Kind::Date => datetime_text::date(&text, settings).map(|days| Content::Moment(Moment::Date(days))),
-        Kind::Time => datetime_text::time(&text).map(|time| Content::Moment(Moment::Time(time))),
-        Kind::Timetz => datetime_text::timetz(&text).map(|(time, east)| Content::Moment(Moment::Timetz(time, east))),
+        Kind::Date => datetime_text::date(&text, settings).map(|days| ValueContent::Moment(Moment::Date(days))),
+        Kind::Time => datetime_text::time(&text).map(|time| ValueContent::Moment(Moment::Time(time))),
+        Kind::Timetz => {
+            datetime_text::timetz(&text).map(|(time, east)| ValueContent::Moment(Moment::Timetz(time, east)))
+        }
         Kind::Timestamp => {
-            datetime_text::timestamp(&text, settings).map(|time| Content::Moment(Moment::Timestamp(time)))
+            datetime_text::timestamp(&text, settings).map(|time| ValueContent::Moment(Moment::Timestamp(time)))
         }
         Kind::Timestamptz => {
-            datetime_text::timestamptz(&text, settings).map(|time| Content::Moment(Moment::Timestamptz(time)))
+            datetime_text::timestamptz(&text, settings).map(|time| ValueContent::Moment(Moment::Timestamptz(time)))
         }
-        Kind::Interval => interval::from_text(&text, settings).map(Content::Interval),
-        Kind::Bytea => bytea::from_text(&text).map(|bytes| Content::Bytes(bytes.into())),
+        Kind::Interval => interval::from_text(&text, settings).map(ValueContent::Interval),
+        Kind::Bytea => bytea::from_text(&text).map(|bytes| ValueContent::Bytes(bytes.into())),
         Kind::Json | Kind::Jsonb => return json::read(text, scope),
         Kind::Array(element) => return Array::from_text(element, text, scope),
         Kind::Vector(element) => return Array::from_vector_text(element, text, scope),
         Kind::Range(of) => return Range::from_text(of, text, scope),
         Kind::Multirange(of) => return Multirange::from_text(of, text, scope),
-        Kind::Record => return Record::from_text(text, scope),
+        Kind::Record => return Composite::from_text(text, scope),
         // What is a string in JSON is a string as it is, and the binary format is written like it.
         _ => None,
     };
-    content.unwrap_or(Content::Text(text))
+    content.unwrap_or(ValueContent::Text(text))
 }
 
 /// Reads the binary format.
-fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
-    let string = |text: Option<String>| text.map(|text| Content::Text(text.into()));
+fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a> {
+    let string = |text: Option<String>| text.map(|text| ValueContent::Text(text.into()));
     let content = match kind {
         Kind::Opaque => None,
         Kind::Text => return text(kind, bytes, scope),
-        Kind::Char => bytes.first().filter(|_| bytes.len() == 1).map(|byte| Content::Text(system::char(*byte))),
-        Kind::Bool => number::bool_from_binary(bytes).map(Content::Bool),
-        Kind::Int2 => bytes.try_into().ok().map(|bytes| Content::Int(i16::from_be_bytes(bytes).into())),
-        Kind::Int4 => bytes.try_into().ok().map(|bytes| Content::Int(i32::from_be_bytes(bytes).into())),
-        Kind::Int8 => bytes.try_into().ok().map(|bytes| Content::Int(i64::from_be_bytes(bytes))),
+        Kind::Char => bytes.first().filter(|_| bytes.len() == 1).map(|byte| ValueContent::Text(system::char(*byte))),
+        Kind::Bool => number::bool_from_binary(bytes).map(ValueContent::Bool),
+        Kind::Int2 => bytes.try_into().ok().map(|bytes| ValueContent::Int(i16::from_be_bytes(bytes).into())),
+        Kind::Int4 => bytes.try_into().ok().map(|bytes| ValueContent::Int(i32::from_be_bytes(bytes).into())),
+        Kind::Int8 => bytes.try_into().ok().map(|bytes| ValueContent::Int(i64::from_be_bytes(bytes))),
         Kind::Oid | Kind::Reg | Kind::RegOperator => {
-            bytes.try_into().ok().map(|bytes| Content::Unsigned(u32::from_be_bytes(bytes).into()))
+            bytes.try_into().ok().map(|bytes| ValueContent::Unsigned(u32::from_be_bytes(bytes).into()))
         }
-        Kind::Xid8 => bytes.try_into().ok().map(|bytes| Content::Unsigned(u64::from_be_bytes(bytes))),
-        Kind::Float4 => bytes.try_into().ok().map(|bytes| Content::Float4(f32::from_be_bytes(bytes))),
-        Kind::Float8 => bytes.try_into().ok().map(|bytes| Content::Float8(f64::from_be_bytes(bytes))),
-        Kind::Numeric => Numeric::from_binary(bytes).map(Content::Numeric),
-        Kind::Money => bytes.try_into().ok().map(|bytes| Content::Money(i64::from_be_bytes(bytes))),
-        Kind::Uuid => bytes.try_into().ok().map(|bytes| Content::Uuid(system::Uuid(bytes))),
+        Kind::Xid8 => bytes.try_into().ok().map(|bytes| ValueContent::Unsigned(u64::from_be_bytes(bytes))),
+        Kind::Float4 => bytes.try_into().ok().map(|bytes| ValueContent::Float4(f32::from_be_bytes(bytes))),
+        Kind::Float8 => bytes.try_into().ok().map(|bytes| ValueContent::Float8(f64::from_be_bytes(bytes))),
+        Kind::Numeric => Numeric::from_binary(bytes).map(ValueContent::Numeric),
+        Kind::Money => bytes.try_into().ok().map(|bytes| ValueContent::Money(i64::from_be_bytes(bytes))),
+        Kind::Uuid => bytes.try_into().ok().map(|bytes| ValueContent::Uuid(system::Uuid(bytes))),
         Kind::Date | Kind::Time | Kind::Timetz | Kind::Timestamp | Kind::Timestamptz => {
-            Moment::from_binary(kind, bytes).map(Content::Moment)
+            Moment::from_binary(kind, bytes).map(ValueContent::Moment)
         }
-        Kind::Interval => Interval::from_binary(bytes).map(Content::Interval),
-        Kind::Bytea => Some(Content::Bytes(bytes.into())),
+        Kind::Interval => Interval::from_binary(bytes).map(ValueContent::Interval),
+        Kind::Bytea => Some(ValueContent::Bytes(bytes.into())),
         Kind::Json => return text(kind, bytes, scope),
         // "The first byte is a version number", and so far there is one version.
         Kind::Jsonb | Kind::Jsonpath => bytes.strip_prefix(&[1]).map(|bytes| text(kind, bytes, scope)),
-        Kind::Xml => scope.encoding.decode(bytes).map(|text| Content::Text(system::xml_as_text(text))),
+        Kind::Xml => scope.encoding.decode(bytes).map(|text| ValueContent::Text(system::xml_as_text(text))),
         Kind::Inet => string(network::address(bytes, false)),
         Kind::Cidr => string(network::address(bytes, true)),
         Kind::Macaddr => string(network::hardware_address(bytes)),
@@ -358,15 +360,15 @@ fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Content<'a> {
         }
         Kind::Tsvector => string(text_search::vector(bytes, scope.encoding)),
         Kind::Tsquery => string(text_search::query(bytes, scope.encoding)),
-        Kind::Array(_) | Kind::Vector(_) => Array::from_binary(kind, bytes, scope).map(Content::Array),
-        Kind::Range(of) => Range::from_binary(of, bytes, scope).map(Content::Range),
-        Kind::Multirange(of) => Multirange::from_binary(of, bytes, scope).map(Content::Multirange),
-        Kind::Record => Record::from_binary(bytes, scope).map(Content::Record),
+        Kind::Array(_) | Kind::Vector(_) => Array::from_binary(kind, bytes, scope).map(ValueContent::Array),
+        Kind::Range(of) => Range::from_binary(of, bytes, scope).map(ValueContent::Range),
+        Kind::Multirange(of) => Multirange::from_binary(of, bytes, scope).map(ValueContent::Multirange),
+        Kind::Record => Composite::from_binary(bytes, scope).map(ValueContent::Composite),
     };
-    content.unwrap_or(Content::Bytes(bytes.into()))
+    content.unwrap_or(ValueContent::Bytes(bytes.into()))
 }
 
-impl Serialize for Content<'_> {
+impl Serialize for ValueContent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
@@ -392,7 +394,7 @@ impl Serialize for Content<'_> {
             Self::Array(array) => array.serialize(serializer),
             Self::Range(range) => range.serialize(serializer),
             Self::Multirange(ranges) => ranges.serialize(serializer),
-            Self::Record(record) => record.serialize(serializer),
+            Self::Composite(record) => record.serialize(serializer),
         }
     }
 }

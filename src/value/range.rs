@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::composite::{quotable, value};
 use super::types::Kind;
-use super::{Content, Part, Scope};
+use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
 /// A range.
@@ -40,14 +40,14 @@ const fn bounds(includes_lower: bool, includes_upper: bool) -> &'static str {
 
 impl<'a> Range<'a> {
     /// Reads `[1,10)`, `(,5]`, `empty`.
-    pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+    pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         if text == "empty" {
-            return Content::Range(Self::Empty);
+            return ValueContent::Range(Self::Empty);
         }
         let parts = || Some((TextRange::read(&text).filter(|(_, rest)| rest.is_empty())?.0, scope.below(1)?));
         match parts() {
-            Some((range, scope)) => Content::Range(range.into_owned().typed(Kind::of(of), scope)),
-            None => Content::Text(text),
+            Some((range, scope)) => ValueContent::Range(range.into_owned().typed(Kind::of(of), scope)),
+            None => ValueContent::Text(text),
         }
     }
 
@@ -146,7 +146,7 @@ enum Ranges<'a> {
 
 impl<'a> Multirange<'a> {
     /// Reads `{[1,3),[5,8)}`.
-    pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> Content<'a> {
+    pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let check = || {
             let mut rest = text.strip_prefix('{')?;
             while rest != "}" {
@@ -155,8 +155,8 @@ impl<'a> Multirange<'a> {
             scope.below(1)
         };
         match check() {
-            Some(scope) => Content::Multirange(Self { of, ranges: Ranges::Text(text), scope }),
-            None => Content::Text(text),
+            Some(scope) => ValueContent::Multirange(Self { of, ranges: Ranges::Text(text), scope }),
+            None => ValueContent::Text(text),
         }
     }
 

@@ -11,7 +11,7 @@ use pgdissect::dissector::{Config, Dissector, Records, Sink};
 use pgdissect::output::{Form as _, json};
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::pg::message::Decoded;
-use pgdissect::record::{Counters, Record, Told, ToldData};
+use pgdissect::record::{Counters, MessageEvent, MessageRun, Record};
 use pgdissect::time::Timestamp;
 use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::Value;
@@ -80,23 +80,23 @@ impl Sink for Written<'_> {
         self.0.push(line(record));
     }
 
-    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
         let mut fast = Vec::new();
-        let write = |writer: &mut json::LineWriter| writer.message(&mut fast, told, &mut decoded.clone());
+        let write = |writer: &mut json::LineWriter| writer.message(&mut fast, event, &mut decoded.clone());
         let said = WRITER.with_borrow_mut(write).expect("a vector can be written to");
         let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| told.decode());
-        self.record(&Record::Message(told.record(decoded)));
+        let decoded = decoded.get_or_insert_with(|| event.decode());
+        self.record(&Record::Message(event.record(decoded)));
         assert_eq!(String::from_utf8_lossy(&fast).strip_suffix('\n'), self.0.last().map(String::as_str));
         assert_eq!(said, u64::from(is_new && decoded.is_err()));
         said
     }
 
-    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
         let mut fast = Vec::new();
         let said = WRITER.with_borrow_mut(|writer| writer.data(&mut fast, data)).expect("a vector can be written to");
         let (mut undecoded, before) = (0, self.0.len());
-        data.for_each(|told| undecoded += self.message(told, &mut None));
+        data.for_each(|event| undecoded += self.message(event, &mut None));
         let lines = self.0.get(before..).unwrap_or_default();
         assert_eq!(lines.len() as u64, data.count);
         assert_eq!(String::from_utf8_lossy(&fast), lines.iter().map(|line| format!("{line}\n")).collect::<String>());

@@ -32,21 +32,18 @@ fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outpu
     let mut dissector = Dissector::new(config);
     let mut lines = Vec::new();
     let mut strands = [Strand::default(), Strand::default(), Strand::default()];
-    let mut side_by_side = 0;
+    let mut in_parallel = 0;
     for packets in packets.chunks(block_len) {
         let mut block = Block::default();
         packets.iter().for_each(|packet| block.push(&packet.borrow()));
         let mut next = 0;
         while next < block.len() {
-            let taken = if dissector.may_run_side_by_side() {
-                dissector.side_by_side(&block, next, 2, &mut strands)
-            } else {
-                0
-            };
+            let taken =
+                if dissector.may_run_parallel() { dissector.in_parallel(&block, next, 2, &mut strands) } else { 0 };
             let mut woven: Vec<_> = strands.iter_mut().flat_map(|strand| strand.lines.drain(..)).collect();
             woven.sort_by_key(|(packet, _)| *packet);
             lines.extend(woven.into_iter().flat_map(|(_, lines)| lines));
-            side_by_side += taken;
+            in_parallel += taken;
             next += taken;
             if taken == 0 {
                 let packet = block.packet(next).unwrap();
@@ -57,20 +54,20 @@ fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outpu
     }
     dissector.finish(&mut |record: &Record<'_>| lines.push(captures::line(record)));
     assert!(strands.iter().all(|strand| strand.open.is_empty()), "a line without a packet");
-    (Output { lines, counters: dissector.counters() }, side_by_side)
+    (Output { lines, counters: dissector.counters() }, in_parallel)
 }
 
 /// Says how many packets were dissected side by side.
 #[track_caller]
 fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> usize {
     let alone = captures::dissect_packets(packets, config.clone());
-    let (lanes, side_by_side) = in_lanes(packets, config.clone(), block_len);
+    let (lanes, in_parallel) = in_lanes(packets, config.clone(), block_len);
     for (index, (one, other)) in lanes.lines.iter().zip(&alone.lines).enumerate() {
         assert_eq!(one, other, "line {index}");
     }
     assert_eq!(lanes.lines.len(), alone.lines.len());
     assert_eq!(lanes.counters, alone.counters);
-    side_by_side
+    in_parallel
 }
 
 /// The packets of a capture on lo, from clients whose ports are greater by so many.
@@ -125,8 +122,8 @@ fn limits_do_the_same_side_by_side() {
     let clients: Vec<_> = (0..12).map(|number| of_other_clients(&one, number * 64)).collect();
     let packets = by_turns(&clients, 3);
     let everything = captures::everything;
-    let side_by_side = is_the_same(&packets, &everything(), 300);
-    assert!(side_by_side > packets.len() / 2, "{side_by_side} of {} packets", packets.len());
+    let in_parallel = is_the_same(&packets, &everything(), 300);
+    assert!(in_parallel > packets.len() / 2, "{in_parallel} of {} packets", packets.len());
     for config in [
         Config { max_remembered: 20_000, ..everything() },
         Config { max_remembered: 1_000, ..everything() },

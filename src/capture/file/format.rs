@@ -60,7 +60,7 @@ pub(super) const fn link_type(number: u16) -> LinkType {
 #[derive(Debug)]
 pub(super) enum Next {
     /// A packet.
-    Packet(Record),
+    Packet(PacketRecord),
     /// A key log: so many bytes, and where in them it is.
     KeyLog(usize, Range<usize>),
     /// So many bytes that tell us nothing about packets.
@@ -68,14 +68,14 @@ pub(super) enum Next {
     /// So many bytes that make no sense, but whose end is known.
     Bad(usize, String),
     /// A piece that has not arrived whole.
-    Short(Piece),
+    Short(CutPart),
     /// Bytes that make no sense, and nobody knows where sense begins again.
     Lost(String),
 }
 
 /// A packet and where it is.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct PacketRecord {
     /// Bytes of the record that holds the packet.
     pub(super) len: usize,
     /// The packet's bytes, counted from the record's first.
@@ -87,7 +87,7 @@ pub(super) struct Record {
 
 /// What a file can be cut off in, and how many bytes of it there would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum CutPart {
     FileHeader(usize),
     PacketHeader(usize),
     /// A packet behind a header of so many bytes.
@@ -99,7 +99,7 @@ pub(super) enum Piece {
     Block(usize),
 }
 
-impl Piece {
+impl CutPart {
     /// How many bytes are needed before one can go on.
     pub(super) const fn wanted(self) -> usize {
         match self {

@@ -1,6 +1,6 @@
 //! The pcap format: a header of 24 bytes, then packets, each behind a header of its own.
 
-use super::format::{ByteOrder, LARGEST, Next, Piece, Record, link_type, words};
+use super::format::{ByteOrder, CutPart, LARGEST, Next, PacketRecord, link_type, words};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
@@ -45,16 +45,16 @@ pub(super) struct Pcap {
 }
 
 /// How reading a file header ends.
-pub(super) enum Header {
+pub(super) enum HeaderStatus {
     Read { pcap: Pcap, len: usize },
-    Short(Piece),
+    Short(CutPart),
     Unknown(String),
 }
 
 impl Pcap {
-    pub(super) fn read_header(magic: Magic, unread: &[u8]) -> Header {
+    pub(super) fn read_header(magic: Magic, unread: &[u8]) -> HeaderStatus {
         let Some([_, version, _thiszone, _sigfigs, snaplen, link]) = words(unread) else {
-            return Header::Short(Piece::FileHeader(FILE_HEADER));
+            return HeaderStatus::Short(CutPart::FileHeader(FILE_HEADER));
         };
         let order = magic.order;
         let [major, minor] = match (order, order.u32(*version)) {
@@ -62,7 +62,7 @@ impl Pcap {
             (ByteOrder::Big, version) => [version >> 16, version & 0xffff],
         };
         if major != 2 {
-            return Header::Unknown(format!("wanted version 2 of the pcap format, found {major}.{minor}"));
+            return HeaderStatus::Unknown(format!("wanted version 2 of the pcap format, found {major}.{minor}"));
         }
         // The upper half of the link type is for the length of the frame check sequence, and reserved.
         let link = link_type((order.u32(*link) & 0xffff) as u16);
@@ -70,7 +70,7 @@ impl Pcap {
         let largest_packet = snaplen.clamp(LARGEST_PACKET, LARGEST);
         // As libpcap takes them: there is no snap length of 0, and none of more than 31 bits.
         let snaplen = if (1..=i32::MAX as u32).contains(&snaplen) { snaplen } else { u32::MAX };
-        Header::Read { pcap: Self { magic, link, largest_packet, snaplen }, len: FILE_HEADER }
+        HeaderStatus::Read { pcap: Self { magic, link, largest_packet, snaplen }, len: FILE_HEADER }
     }
 
     /// What stands at the front of `unread`.
@@ -78,7 +78,7 @@ impl Pcap {
     pub(super) fn next(&self, unread: &[u8]) -> Next {
         let Magic { order, precision, packet_header: header } = self.magic;
         let (Some([seconds, fraction, caplen, orig_len]), true) = (words(unread), unread.len() >= header) else {
-            return Next::Short(Piece::PacketHeader(header));
+            return Next::Short(CutPart::PacketHeader(header));
         };
         let caplen = order.u32(*caplen);
         if caplen > self.largest_packet {
@@ -87,7 +87,7 @@ impl Pcap {
         }
         let len = header + caplen as usize;
         if unread.len() < len {
-            return Next::Short(Piece::Packet { header, len: caplen as usize });
+            return Next::Short(CutPart::Packet { header, len: caplen as usize });
         }
         let nanos_per_unit = match precision {
             Precision::Micros => 1_000,
@@ -95,7 +95,7 @@ impl Pcap {
         };
         // Cannot overflow: both are 32 bits wide. A fraction of more than a second is carried over.
         let nanos = i64::from(order.u32(*seconds)) * 1_000_000_000 + i64::from(order.u32(*fraction)) * nanos_per_unit;
-        Next::Packet(Record {
+        Next::Packet(PacketRecord {
             len,
             // Some writers keep more than the header says. libpcap cuts it off, so tcpdump does not show it.
             data: header..header + caplen.min(self.snaplen) as usize,

@@ -3,7 +3,7 @@
 //! Source: draft-ietf-opsawg-pcapng. The blocks are read here rather than by a crate: it is the way of every packet, crates make a
 //! vector of options for each, and damage is to be stepped over.
 
-use super::format::{ByteOrder, LARGEST, Next, Piece, Record, link_type, words};
+use super::format::{ByteOrder, CutPart, LARGEST, Next, PacketRecord, link_type, words};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
@@ -64,11 +64,11 @@ impl Pcapng {
     /// and must be stepped over before the next call.
     #[inline]
     pub(super) fn next(&mut self, unread: &[u8]) -> Next {
-        let Some([kind, len]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER)) };
+        let Some([kind, len]) = words(unread) else { return Next::Short(CutPart::BlockHeader(BLOCK_HEADER)) };
         let kind = self.order.u32(*kind);
         if kind == SHB {
             // The section's byte order is that of its magic number, which stands behind the length.
-            let Some([_, _, magic]) = words(unread) else { return Next::Short(Piece::BlockHeader(BLOCK_HEADER + 4)) };
+            let Some([_, _, magic]) = words(unread) else { return Next::Short(CutPart::BlockHeader(BLOCK_HEADER + 4)) };
             match [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(*magic) == BYTE_ORDER_MAGIC) {
                 Some(order) => self.order = order,
                 None => return Next::Lost(format!("a section without a byte-order magic, found {}", Hex(magic))),
@@ -90,7 +90,7 @@ impl Pcapng {
 
     /// The packet at the front of `unread`, where there is a whole one in a block for packets. No notice is taken of it.
     #[inline]
-    pub(super) fn packet_at(&self, unread: &[u8]) -> Option<Record> {
+    pub(super) fn packet_at(&self, unread: &[u8]) -> Option<PacketRecord> {
         let [kind, len] = words(unread)?;
         let kind = Some(self.order.u32(*kind)).filter(|kind| *kind == EPB)?;
         let (body, len) = self.block(*len, unread).ok()?;
@@ -106,7 +106,7 @@ impl Pcapng {
         }
         let len = len as usize;
         let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
-            return Err(Next::Short(Piece::Block(len)));
+            return Err(Next::Short(CutPart::Block(len)));
         };
         let trailer = self.order.u32(*trailer);
         if trailer as usize != len {
@@ -136,7 +136,7 @@ impl Pcapng {
         }
         let ticks = (u64::from(self.order.u32(*high)) << 32) | u64::from(self.order.u32(*low));
         let data = BLOCK_HEADER + FIXED;
-        Next::Packet(Record {
+        Next::Packet(PacketRecord {
             len,
             data: data..data + caplen,
             ts: interface.clock.at(ticks),
@@ -158,7 +158,7 @@ impl Pcapng {
         let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
         let caplen = (orig_len.min(snaplen) as usize).min(body.len() - FIXED);
         let data = BLOCK_HEADER + FIXED;
-        Next::Packet(Record {
+        Next::Packet(PacketRecord {
             len,
             data: data..data + caplen,
             // It has no time, and libpcap gives it the same none.

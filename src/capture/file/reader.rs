@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::buffer::Buffer;
-use super::format::{Next, Piece, Record};
+use super::format::{CutPart, Next, PacketRecord};
 use super::input::{Compression, Input, Raw};
-use super::pcap::{Header, Magic, Pcap};
+use super::pcap::{HeaderStatus, Magic, Pcap};
 use super::pcapng::{self, Hex, Pcapng};
 use crate::capture::Error;
 use crate::packet::{Block, Packet};
@@ -72,7 +72,7 @@ struct Skipped {
 /// What a reader has next.
 pub(super) enum Advance {
     /// A packet; [`CaptureReader::packet`] gives it.
-    Packet(Found),
+    Packet(FoundPacket),
     /// A key log at this place; [`CaptureReader::bytes`] gives it.
     KeyLog(Range<usize>),
     /// Nothing now.
@@ -83,8 +83,8 @@ pub(super) enum Advance {
 
 /// A packet and its place in the buffer, until the next call of [`CaptureReader::advance`]. Not yet a [`Packet`], for
 /// the compiler does not let go of what was borrowed on only one way out of a loop.
-pub(super) struct Found {
-    record: Record,
+pub(super) struct FoundPacket {
+    record: PacketRecord,
     place: Range<usize>,
 }
 
@@ -106,8 +106,8 @@ impl CaptureReader {
 
     /// A packet that was found by the last call of [`advance`](Self::advance).
     #[inline]
-    pub(super) fn packet(&self, found: Found) -> Packet<'_> {
-        let Found { record: Record { data, ts, link, orig_len, .. }, place: Range { start, .. } } = found;
+    pub(super) fn packet(&self, found: FoundPacket) -> Packet<'_> {
+        let FoundPacket { record: PacketRecord { data, ts, link, orig_len, .. }, place: Range { start, .. } } = found;
         Packet { ts, link, data: self.buffer.get(start + data.start..start + data.end), orig_len }
     }
 
@@ -134,7 +134,7 @@ impl CaptureReader {
             match next {
                 Next::Packet(record) => {
                     let place = self.buffer.consume(record.len);
-                    return Ok(Advance::Packet(Found { record, place }));
+                    return Ok(Advance::Packet(FoundPacket { record, place }));
                 }
                 Next::KeyLog(len, data) => {
                     let start = self.buffer.consume(len).start;
@@ -180,7 +180,7 @@ impl CaptureReader {
         }
         let (start, unread) = (self.buffer.start(), self.buffer.unread());
         let mut taken = 0;
-        while let Some(Record { len, data, ts, link, orig_len }) =
+        while let Some(PacketRecord { len, data, ts, link, orig_len }) =
             self.packet_at(unread.get(taken..).unwrap_or_default())
         {
             let place = taken + data.start..taken + data.end;
@@ -205,7 +205,7 @@ impl CaptureReader {
 
     /// The packet that stands at the front of `unread`, where nothing else does.
     #[inline]
-    fn packet_at(&self, unread: &[u8]) -> Option<Record> {
+    fn packet_at(&self, unread: &[u8]) -> Option<PacketRecord> {
         match &self.format {
             Format::Pcap(pcap) => match pcap.next(unread) {
                 Next::Packet(record) => Some(record),
@@ -231,23 +231,23 @@ impl CaptureReader {
     }
 
     /// Finds out what this is from its first bytes. Says what is missing for that, if anything is.
-    fn recognise(&mut self) -> Result<Option<Piece>, Error> {
+    fn recognise(&mut self) -> Result<Option<CutPart>, Error> {
         let unread = self.buffer.unread();
         let Some(magic) = unread.first_chunk() else {
             if !matches!(self.ended, Some(Ended::Cleanly)) {
-                return Ok(Some(Piece::FileHeader(4)));
+                return Ok(Some(CutPart::FileHeader(4)));
             }
             let reason = if unread.is_empty() { "it is empty".to_owned() } else { self.wanted_a_header(unread) };
             return Err(self.not_a_capture(reason));
         };
         if let Some(magic) = Magic::new(*magic) {
             match Pcap::read_header(magic, unread) {
-                Header::Read { pcap, len } => {
+                HeaderStatus::Read { pcap, len } => {
                     self.format = Format::Pcap(pcap);
                     self.buffer.consume(len);
                 }
-                Header::Short(piece) => return Ok(Some(piece)),
-                Header::Unknown(reason) => return Err(self.not_a_capture(reason)),
+                HeaderStatus::Short(piece) => return Ok(Some(piece)),
+                HeaderStatus::Unknown(reason) => return Err(self.not_a_capture(reason)),
             }
         } else if pcapng::is_magic(*magic) {
             let mut pcapng = Pcapng::new();
@@ -309,7 +309,7 @@ impl CaptureReader {
 
     /// The bytes have ended before `piece` was there.
     #[cold]
-    fn end(&mut self, piece: Piece) -> Result<Advance, Error> {
+    fn end(&mut self, piece: CutPart) -> Result<Advance, Error> {
         let had = self.buffer.unread().len();
         let cut_off = (had > 0).then(|| piece.cut_off(had));
         let reason = match (cut_off, self.ended.take()) {

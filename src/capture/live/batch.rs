@@ -25,7 +25,7 @@ pub(super) struct Limits {
 
 /// A packet in a batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
+pub(super) struct PacketHeader {
     pub(super) ts: Timestamp,
     /// Its length on the wire.
     pub(super) orig_len: u32,
@@ -35,7 +35,7 @@ pub(super) struct Header {
 
 #[derive(Debug, Default)]
 struct Batch {
-    headers: Vec<Header>,
+    headers: Vec<PacketHeader>,
     bytes: Vec<u8>,
 }
 
@@ -118,7 +118,7 @@ impl Producer {
         let start = batch.bytes.len();
         batch.bytes.extend_from_slice(data);
         let end = batch.bytes.len();
-        batch.headers.push(Header { ts, orig_len, start, end });
+        batch.headers.push(PacketHeader { ts, orig_len, start, end });
         if end >= self.limits.bytes || batch.headers.len() >= self.limits.packets { self.hand_over() } else { Ok(()) }
     }
 
@@ -154,7 +154,7 @@ impl Producer {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
     /// A packet; [`Consumer::bytes`] has its bytes.
-    Packet(Header),
+    Packet(PacketHeader),
     /// Nothing for the moment.
     Idle,
     /// Nothing ever again: the producer is gone.
@@ -211,7 +211,7 @@ impl Consumer {
     }
 
     /// The bytes of the packet that [`Consumer::advance`] gave last.
-    pub(super) fn bytes(&self, header: &Header) -> &[u8] {
+    pub(super) fn bytes(&self, header: &PacketHeader) -> &[u8] {
         self.current.bytes.get(header.start..header.end).unwrap_or_default()
     }
 }

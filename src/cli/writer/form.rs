@@ -6,7 +6,7 @@ use crate::output;
 use crate::output::json::{DerivedWriter, LineWriter};
 use crate::output::text::TextStyle;
 use crate::pg::message::Decoded;
-use crate::record::{Record, Told, ToldData};
+use crate::record::{MessageEvent, MessageRun, Record};
 
 use crate::cli::args::{Args, Format};
 
@@ -50,17 +50,17 @@ impl output::Form for Form {
     fn message<'a>(
         &mut self,
         out: &mut Vec<u8>,
-        told: &Told<'a>,
+        event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<u64> {
         match self {
-            Self::Json(json) => json.message(out, told, decoded),
-            Self::DerivedJson(json) => json.message(out, told, decoded),
-            Self::Text(style) => style.message(out, told, decoded),
+            Self::Json(json) => json.message(out, event, decoded),
+            Self::DerivedJson(json) => json.message(out, event, decoded),
+            Self::Text(style) => style.message(out, event, decoded),
         }
     }
 
-    fn data(&mut self, out: &mut Vec<u8>, data: &ToldData<'_>) -> io::Result<u64> {
+    fn data(&mut self, out: &mut Vec<u8>, data: &MessageRun<'_>) -> io::Result<u64> {
         match self {
             Self::Json(json) => json.data(out, data),
             Self::DerivedJson(json) => json.data(out, data),

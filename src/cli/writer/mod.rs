@@ -8,7 +8,7 @@ use crate::output::Form as _;
 use crate::output::batch::Batch;
 use crate::packet::Block;
 use crate::pg::message::Decoded;
-use crate::record::{QueryRecord, Record, StatsRecord, Told, ToldData};
+use crate::record::{MessageEvent, MessageRun, QueryRecord, Record, StatsRecord};
 use crate::session::execution::Outcome;
 
 use self::form::Form;
@@ -39,7 +39,7 @@ pub(crate) struct Writer {
     /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
     shards: Vec<ShardWriter>,
     /// How many packets are worth the threads that dissect them side by side.
-    least_side_by_side: usize,
+    least_in_parallel: usize,
     flushed: Instant,
 }
 
@@ -97,7 +97,7 @@ impl Writer {
         let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
-            least_side_by_side: args.least_side_by_side,
+            least_in_parallel: args.least_in_parallel,
             selection,
             mode: match workers {
                 0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
@@ -121,9 +121,9 @@ impl Writer {
     }
 
     /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
-    pub(crate) fn side_by_side(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
+    pub(crate) fn in_parallel(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
         let Mode::Pooled(pool) = &mut self.mode else { return 0 };
-        let taken = dissector.side_by_side(block, next, self.least_side_by_side, &mut self.shards);
+        let taken = dissector.in_parallel(block, next, self.least_in_parallel, &mut self.shards);
         if taken > 0 {
             let lines = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.lines)).collect();
             let mut used = pool.merge(lines).into_iter();
@@ -213,13 +213,13 @@ impl Writer {
     }
 
     /// [`Sink::message`], of one that was chosen.
-    fn chosen<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+    fn chosen<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
         match &mut self.mode {
-            Mode::Pooled(pool) if Batch::takes(told) => {
-                pool.fill(|batch| batch.message(told, decoded.is_none()));
+            Mode::Pooled(pool) if Batch::takes(event) => {
+                pool.fill(|batch| batch.message(event, decoded.is_none()));
                 0
             }
-            _ => self.make(|form, lines| form.message(lines, told, decoded)),
+            _ => self.make(|form, lines| form.message(lines, event, decoded)),
         }
     }
 }
@@ -253,7 +253,7 @@ impl Selection {
     }
 
     /// How many of these are wanted: the first so many.
-    fn wants_of(&mut self, data: &ToldData<'_>) -> u64 {
+    fn wants_of(&mut self, data: &MessageRun<'_>) -> u64 {
         let are_wanted = self.messages && (self.types.is_empty() || self.has_type(data.first.name(None)));
         let wanted = if are_wanted { data.count.min(self.left) } else { 0 };
         self.left -= wanted;
@@ -279,18 +279,18 @@ impl Sink for Writer {
         }
     }
 
-    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        if self.selection.wants_message(|| told.name(decoded.as_ref())) { self.chosen(told, decoded) } else { 0 }
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        if self.selection.wants_message(|| event.name(decoded.as_ref())) { self.chosen(event, decoded) } else { 0 }
     }
 
-    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
         let chosen = self.selection.wants_of(data);
         if chosen < data.count {
             let (mut left, mut undecoded) = (chosen, 0);
-            data.for_each(|told| {
+            data.for_each(|event| {
                 if left > 0 {
                     left -= 1;
-                    undecoded += self.chosen(told, &mut None);
+                    undecoded += self.chosen(event, &mut None);
                 }
             });
             return undecoded;

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use crate::dissector::Sink;
 use crate::output::Form as _;
 use crate::pg::message::Decoded;
-use crate::record::{Record, Told, ToldData};
+use crate::record::{MessageEvent, MessageRun, Record};
 
 use super::Selection;
 use super::form::Form;
@@ -38,14 +38,14 @@ impl Sink for ShardWriter {
         }
     }
 
-    fn message<'a>(&mut self, told: &Told<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        if !self.selection.wants_message(|| told.name(decoded.as_ref())) {
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+        if !self.selection.wants_message(|| event.name(decoded.as_ref())) {
             return 0;
         }
-        self.make(|form, lines| form.message(lines, told, decoded))
+        self.make(|form, lines| form.message(lines, event, decoded))
     }
 
-    fn data(&mut self, data: &ToldData<'_>) -> u64 {
+    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
         // Where only so many messages are wanted, nothing is dissected side by side.
         if self.selection.wants_of(data) < data.count {
             return 0;

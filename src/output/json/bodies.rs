@@ -15,7 +15,7 @@ use crate::pg::row::{Field, Format, FormattedValue, Values};
 use crate::pg::text::{Rest, Sql, Text};
 use crate::reader::Reader;
 use crate::record::event::Columns;
-use crate::record::{Told, ToldData};
+use crate::record::{MessageEvent, MessageRun};
 use crate::value::copy::CopyRow;
 use crate::value::{Look, TypedValue};
 
@@ -352,14 +352,14 @@ fn looked_at(out: &mut Vec<u8>, look: Look, bytes: &[u8]) -> bool {
 
 /// Writes the types and bodies of messages of data that are alike.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct RowWriter {
     looks: Vec<Look>,
 }
 
-impl Rows {
+impl RowWriter {
     /// Makes itself ready for rows. Says whether it can write them.
-    pub(super) fn prepare(&mut self, data: &ToldData<'_>) -> bool {
-        let ToldData { first, .. } = data;
+    pub(super) fn prepare(&mut self, data: &MessageRun<'_>) -> bool {
+        let MessageRun { first, .. } = data;
         match (first.frame.tag, &first.columns, &first.copy) {
             (Some(b'D'), Some(columns), _) if columns.fields.is_none() && !first.context.redaction.hides_values() => {
                 let Columns { formats, types, .. } = *columns;
@@ -378,11 +378,11 @@ impl Rows {
 
     /// Writes one of them, if nothing is odd about it; else anything.
     #[inline(always)]
-    pub(super) fn write(&self, out: &mut Vec<u8>, told: &Told<'_>, body: &[u8]) -> Option<()> {
-        match (&told.columns, &told.copy) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, event: &MessageEvent<'_>, body: &[u8]) -> Option<()> {
+        match (&event.columns, &event.copy) {
             (Some(columns), _) => {
                 put(out, br#","type":"DataRow","body":{"values":["#);
-                self.values(out, columns, told.context, body)?;
+                self.values(out, columns, event.context, body)?;
             }
             (None, Some(rows)) => {
                 put(out, br#","type":"CopyData","body":{"rows":["#);

@@ -17,11 +17,11 @@ const LONGEST: usize = 2 * 1024;
 pub(super) struct RowDescriptions {
     hasher: RandomState,
     /// Each in the place that its hash says. None at all until there is one.
-    kept: Vec<Kept>,
+    kept: Vec<CachedDescription>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Kept {
+struct CachedDescription {
     body: Vec<u8>,
     encoding: Encoding,
     written: Vec<u8>,
@@ -40,11 +40,11 @@ impl RowDescriptions {
             return;
         }
         if self.kept.is_empty() {
-            self.kept.resize(KEPT, Kept::default());
+            self.kept.resize(KEPT, CachedDescription::default());
         }
         let place = self.place(body);
         if let Some(kept) = self.kept.get_mut(place) {
-            *kept = Kept { body: body.to_vec(), encoding, written: written.to_vec() };
+            *kept = CachedDescription { body: body.to_vec(), encoding, written: written.to_vec() };
         }
     }
 

@@ -54,14 +54,14 @@ impl Clock {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     /// The last connection of each remainder of its number. None at all until there is one.
-    kept: Vec<Kept>,
+    kept: Vec<CachedConnection>,
 }
 
 /// How many are kept.
 const KEPT: usize = 64;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct CachedConnection {
     /// None where none is kept yet.
     conn: Option<u64>,
     client: String,
@@ -174,7 +174,9 @@ impl Connections {
     /// Writes all that is before the number of `len`, of a message whose tag is a letter.
     #[inline(always)]
     pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>, tag: u8) {
-        let Some(Kept { written, message, .. }) = self.get(head.conn, head.client, head.server) else { return };
+        let Some(CachedConnection { written, message, .. }) = self.get(head.conn, head.client, head.server) else {
+            return;
+        };
         if !message.goes_on(head) {
             message.begin(written, clock, head);
         }
@@ -191,7 +193,7 @@ impl Connections {
 
     /// What is kept of a connection.
     #[inline(always)]
-    pub(super) fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut Kept> {
+    pub(super) fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut CachedConnection> {
         match self.kept.get(conn as usize % KEPT) {
             Some(kept)
                 if kept.conn == Some(conn)
@@ -211,11 +213,11 @@ impl Connections {
         put(&mut written, br#","server":"#);
         string(&mut written, server);
         if self.kept.is_empty() {
-            self.kept.resize(KEPT, Kept::default());
+            self.kept.resize(KEPT, CachedConnection::default());
         }
         if let Some(kept) = self.kept.get_mut(conn as usize % KEPT) {
             let (client, server) = (client.to_owned(), server.to_owned());
-            *kept = Kept { conn: Some(conn), client, server, written, ..Kept::default() };
+            *kept = CachedConnection { conn: Some(conn), client, server, written, ..CachedConnection::default() };
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::encoding::Encoding;
 use crate::hex;
 use crate::pg::text::{Sql, Text};
 use crate::sql::secret;
-use crate::sql::template::skeleton;
+use crate::sql::template::template;
 
 /// How many bytes are kept, with what it costs to keep them. When there are more, all are forgotten, and those that are still
 /// in use come back.
@@ -31,11 +31,11 @@ const SEEN: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     /// By text: `sql`, and once they were asked for, `normalized` and `fingerprint`.
-    texts: Kept<Written>,
+    texts: Cache<Written>,
     /// By skeleton: `normalized` and `fingerprint`.
-    forms: Kept<Form>,
+    forms: Cache<Form>,
     /// For a skeleton and a normal form in the making.
-    skeleton: Vec<u8>,
+    template: Vec<u8>,
     normalized: Vec<u8>,
 }
 
@@ -84,8 +84,8 @@ impl Statements {
             out.extend_from_slice(form);
             return;
         }
-        let has_skeleton = skeleton(sql.text.0, &mut self.skeleton);
-        let found = if has_skeleton { self.forms.get(&self.skeleton) } else { None };
+        let has_skeleton = template(sql.text.0, &mut self.template);
+        let found = if has_skeleton { self.forms.get(&self.template) } else { None };
         // What a secret is may depend on what the skeleton leaves out.
         let found =
             found.filter(|form| form.manner == manner(sql) && (form.shows_text || !secret::may_have(sql.text.0)));
@@ -115,16 +115,16 @@ impl Statements {
         out.push(b'"');
         if has_skeleton && !form.shows_numbers && !secret::may_have(sql.text.0) {
             let written = out.get(start..).unwrap_or_default();
-            self.forms.offer(&self.skeleton, written.len(), || Form {
+            self.forms.offer(&self.template, written.len(), || Form {
                 manner: manner(sql),
                 written: written.into(),
                 shows_text: sql.text.1 == Encoding::UTF8
-                    && !self.skeleton.contains(&b'\'')
+                    && !self.template.contains(&b'\'')
                     && !sql.redaction.hides_values(),
             });
         }
         // One very long text must not cost its memory for ever.
-        self.skeleton.shrink_to(MAX_ENTRY);
+        self.template.shrink_to(MAX_ENTRY);
         self.normalized.shrink_to(MAX_ENTRY);
     }
 
@@ -145,7 +145,7 @@ fn write_sql(out: &mut Vec<u8>, sql: &Sql<'_>) {
 /// Values by keys that come again. Where an application writes its constants into its SQL, no text comes again, and keeping
 /// each would cost more than it saves.
 #[derive(Debug)]
-struct Kept<V> {
+struct Cache<V> {
     values: HashMap<Box<[u8]>, V, RandomState>,
     /// How many bytes are kept.
     bytes: usize,
@@ -153,13 +153,13 @@ struct Kept<V> {
     seen: Vec<u64>,
 }
 
-impl<V> Default for Kept<V> {
+impl<V> Default for Cache<V> {
     fn default() -> Self {
         Self { values: HashMap::default(), bytes: 0, seen: Vec::new() }
     }
 }
 
-impl<V> Kept<V> {
+impl<V> Cache<V> {
     fn get(&self, key: &[u8]) -> Option<&V> {
         self.values.get(key)
     }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_comes_again_is_kept_and_what_comes_once_is_not() {
-        let mut kept = Kept::default();
+        let mut kept = Cache::default();
         for n in 0..10 {
             kept.offer(format!("once {n}").as_bytes(), 4, || n);
             kept.offer(b"again", 4, || n);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_in_use_comes_back() {
-        let mut kept = Kept::default();
+        let mut kept = Cache::default();
         let large = MAX_ENTRY / 4;
         for n in 0..1_000 {
             for key in [format!("{n}"), "in use".to_owned()] {

@@ -223,7 +223,7 @@ pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> 
     }
     let places =
         [("position", b'P'), ("schema", b's'), ("table", b't'), ("column", b'c'), ("type", b'd'), ("constraint", b'n')];
-    let places = places.into_iter().filter_map(|(name, code)| Some(Place(name, fields.get_sql(code)?)));
+    let places = places.into_iter().filter_map(|(name, code)| Some(ErrorPlace(name, fields.get_sql(code)?)));
     let mut places = places.peekable();
     if places.peek().is_none() {
         return Ok(());
@@ -446,9 +446,9 @@ impl fmt::Display for Pair<'_> {
 }
 
 /// Where an error is: the kind of place, and its name.
-struct Place<'a>(&'static str, Sql<'a>);
+struct ErrorPlace<'a>(&'static str, Sql<'a>);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ErrorPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.0, Word(self.1.masked().get()))
     }

@@ -1,13 +1,13 @@
 use super::*;
 
 /// A frame that is kept: its tag, its length word, its body, and what is missing.
-type Kept = (Option<u8>, u32, Vec<u8>, u64, Option<Cut>);
+type OwnedFrame = (Option<u8>, u32, Vec<u8>, u64, Option<Cut>);
 
-fn kept(frame: &Frame<'_>) -> Kept {
+fn kept(frame: &Frame<'_>) -> OwnedFrame {
     (frame.tag, frame.len, frame.body.to_vec(), frame.missing, frame.cut)
 }
 
-fn feed(framer: &mut Framer, mut input: &[u8], framing: Framing, frames: &mut Vec<Kept>) {
+fn feed(framer: &mut Framer, mut input: &[u8], framing: Framing, frames: &mut Vec<OwnedFrame>) {
     loop {
         match framer.next(&mut input, framing) {
             Step::More => return,
@@ -121,7 +121,7 @@ fn a_gap_inside_a_body_costs_only_that_body() {
 }
 
 /// The holes of the only frame that comes of a stream of which only some bytes are there, and what is behind each.
-fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (Kept, u64, Vec<(Hole, Vec<u8>)>) {
+fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (OwnedFrame, u64, Vec<(Hole, Vec<u8>)>) {
     let mut framer = Framer::new(Direction::Frontend, max_message);
     let mut found = None;
     let mut take = |step: Step<'_>| {

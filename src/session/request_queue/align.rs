@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Expected, Fate, Misfit, Pending, Progress, Request};
+use super::{Expected, Misfit, Progress, Request, RequestOutcome, RequestQueue};
 use crate::session::answers::Answers;
 use crate::session::violation::Breach;
 
@@ -74,11 +74,11 @@ impl<A> Expected<A> {
     }
 }
 
-impl<A: Default> Pending<A> {
+impl<A: Default> RequestQueue<A> {
     /// Moves the queue on to the request that a backend message answers, where that is not the head: then those before it never
     /// will be. False where it answers none.
     #[inline(always)]
-    pub fn align(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
+    pub fn align(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) -> bool {
         if self.uncertain || !is_answer(tag) && tag != b'E' {
             return true;
         }
@@ -106,7 +106,7 @@ impl<A: Default> Pending<A> {
     /// Finds the request that a reply answers which is not the head's. A server or a pooler that swallows requests mostly swallows
     /// all that ReadyForQuery ends together.
     #[cold]
-    fn realign(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, Fate)) -> bool {
+    fn realign(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) -> bool {
         if !self.is_complete {
             // It may be a request that was not seen, and so may be what came before since the last ReadyForQuery.
             self.uncertain = true;
@@ -140,7 +140,7 @@ impl<A: Default> Pending<A> {
         self.misfit = Some(Misfit { what, wanted, queries });
         // What is said twice leaves the rest as it is.
         self.is_astray = found.is_none() && what != Breach::TwoEndings && !self.repeats(tag, kind);
-        self.drain(count, &mut |expected, _| settle(expected, Fate::Unknown));
+        self.drain(count, &mut |expected, _| settle(expected, RequestOutcome::Unknown));
         // What was taken for replies to those before answers these.
         self.drain(answered, settle);
         found.is_some()

@@ -2,7 +2,7 @@
 
 use super::hints::LONGEST_NAME;
 use super::setting::strip_last_word;
-use super::{Around, Found, Secret};
+use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::is_word;
 
 /// What joins a name and its value.
@@ -87,7 +87,7 @@ impl<'a> Around<'a> {
     }
 
     /// The constant before a name: `'x' = password`, `'x' AS password`.
-    pub(super) fn before(&self, name: usize, found: &mut Found<'a>) {
+    pub(super) fn before(&self, name: usize, found: &mut FoundSecrets<'a>) {
         let Some(text) = self.strings.last else { return };
         let between = self.sql.get(text.end()..name).filter(|between| between.len() <= LONGEST_NAME);
         let Some(between) = between.map(<[u8]>::trim_ascii) else { return };

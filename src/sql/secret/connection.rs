@@ -3,14 +3,14 @@
 use super::constant::Extent;
 use super::hints::Hint;
 use super::strings::{dollar_quote, inside_end};
-use super::{Around, Found, Secret};
+use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
 use crate::sql::names::is_connection_key;
 
 impl<'a> Around<'a> {
     /// Takes what becomes the password of a connection string that is put together: `'host=h password=' || 'x'`. Says whether
     /// it is one. Nothing where that takes too long.
-    pub(super) fn put_together(&mut self, hint: Hint, found: &mut Found<'a>) -> Option<bool> {
+    pub(super) fn put_together(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<bool> {
         if self.byte(hint.end) != Some(b'=') || is_path(hint.word(self.sql)) {
             return Some(false);
         }

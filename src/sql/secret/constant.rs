@@ -1,6 +1,6 @@
 //! Constants: where they end, however deep they are quoted.
 
-use super::{Around, Found, Secret};
+use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Kind, Lexer, Token, is_blank};
 
 /// How far constants are secrets.
@@ -73,7 +73,7 @@ impl<'a> Around<'a> {
     }
 
     /// A constant, and those that are joined to it, or stand right behind it by mistake.
-    pub(super) fn joined(&mut self, secret: Secret<'a>, found: &mut Found<'a>) -> Option<()> {
+    pub(super) fn joined(&mut self, secret: Secret<'a>, found: &mut FoundSecrets<'a>) -> Option<()> {
         /// More than anyone writes in a row.
         const LONGEST: usize = 4;
         let mut next = Some(secret);
@@ -99,7 +99,7 @@ impl<'a> Around<'a> {
     }
 
     /// What is joined to what ends at a byte: `|| 'x'`.
-    pub(super) fn chain(&mut self, end: usize, found: &mut Found<'a>) -> Option<()> {
+    pub(super) fn chain(&mut self, end: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
         /// More than anyone writes.
         const LONGEST: usize = 16;
         let mut end = end;
@@ -128,7 +128,7 @@ impl<'a> Around<'a> {
 
     /// Takes the constants of a part of an expression that is none itself: a call, something in parentheses, CASE, `text 'x'`.
     /// Says where it ends, where it is one of these.
-    pub(super) fn operand(&mut self, at: usize, found: &mut Found<'a>) -> Option<Option<usize>> {
+    pub(super) fn operand(&mut self, at: usize, found: &mut FoundSecrets<'a>) -> Option<Option<usize>> {
         if self.byte(at) == Some(b'(') {
             return self.constants(at, Extent::Parenthesis, found).map(Some);
         }
@@ -156,7 +156,7 @@ impl<'a> Around<'a> {
 
     /// All constants and parameters from a byte on, but for those by which a query in parentheses chooses its rows. Says where
     /// they end.
-    pub(super) fn constants(&mut self, from: usize, extent: Extent, found: &mut Found<'a>) -> Option<usize> {
+    pub(super) fn constants(&mut self, from: usize, extent: Extent, found: &mut FoundSecrets<'a>) -> Option<usize> {
         let (to_semicolon, argument) = match extent {
             Extent::Parenthesis | Extent::Case => (false, None),
             Extent::Statement(argument) => (true, argument),

@@ -2,7 +2,7 @@
 //! compared, of VALUES that a name is given to.
 
 use super::hints::Hint;
-use super::{Around, Found, Secret};
+use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Kind, Lexer, Token, is_blank, is_word};
 use crate::sql::names::is_secret_word;
 
@@ -31,7 +31,7 @@ enum Behind {
 impl<'a> Around<'a> {
     /// Takes the values of all columns of the list that a name is in, where it is in one. Says whether it is. Nothing where
     /// that takes too long.
-    pub(super) fn list(&mut self, hint: Hint, name: usize, found: &mut Found<'a>) -> Option<bool> {
+    pub(super) fn list(&mut self, hint: Hint, name: usize, found: &mut FoundSecrets<'a>) -> Option<bool> {
         if hint.start < self.lists.end {
             return Some(true);
         }
@@ -143,7 +143,7 @@ impl<'a> Around<'a> {
     }
 
     /// Rows in parentheses, with commas between them.
-    fn rows(&mut self, from: usize, columns: &[bool], found: &mut Found<'a>) -> Option<()> {
+    fn rows(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
         let mut at = from;
         while self.byte(at) == Some(b'(') {
             let end = self.columns(at, 1, columns, found)?;
@@ -157,7 +157,7 @@ impl<'a> Around<'a> {
     }
 
     /// The columns of SELECT, and of others that UNION joins to it.
-    fn selects(&mut self, from: usize, columns: &[bool], found: &mut Found<'a>) -> Option<()> {
+    fn selects(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
         let mut at = self.columns(from, 0, columns, found)?;
         while let Some(behind) = ["union", "except", "intersect"].iter().find_map(|word| self.behind_word(at, word)) {
             at = self.skip_blank(behind)?;
@@ -170,7 +170,7 @@ impl<'a> Around<'a> {
     }
 
     /// One row, whose columns are so deep in parentheses. Says where it ends.
-    fn columns(&mut self, from: usize, deep: usize, columns: &[bool], found: &mut Found<'a>) -> Option<usize> {
+    fn columns(&mut self, from: usize, deep: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<usize> {
         let (mut depth, mut column) = (0_usize, 0_usize);
         for token in Lexer::new(self.sql).starting_at(from) {
             self.read(&token)?;

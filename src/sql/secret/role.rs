@@ -2,7 +2,7 @@
 
 use super::hints::{Hint, LONGEST_NAME};
 use super::strings::inside_end;
-use super::{Around, Extent, Found, Secret};
+use super::{Around, Extent, FoundSecrets, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
 
 /// Whether the words before a hint are those of a statement that gives a role, or something like it, a password.
@@ -60,7 +60,7 @@ impl<'a> Around<'a> {
         hint: Hint,
         string: Option<Token<'a>>,
         at: usize,
-        found: &mut Found<'a>,
+        found: &mut FoundSecrets<'a>,
     ) -> Option<()> {
         // What is in dollar quotes may be no code, but for `format`.
         let is_place = self.sql.get(at..at + 2).is_some_and(|spec| {

@@ -1,4 +1,4 @@
-//! IANA's registry of TLS cipher suites: https://www.iana.org/assignments/tls-parameters, as of RFC 9189. Of each its number, its
+//! IANA's registry of TLS cipher suites: <https://www.iana.org/assignments/tls-parameters>, as of RFC 9189. Of each its number, its
 //! name, and what protects its records where that can be decrypted.
 
 use super::Algorithm::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::capture::read_ahead::Ahead;
+use crate::capture::read_ahead::ReadAhead;
 
 #[test]
 fn compressed_streams_of_several_members_and_frames() {
@@ -74,7 +74,7 @@ fn damage_at_any_place_costs_every_reader_the_same() {
             let mut damaged = file.clone();
             damaged[place] ^= 0xff;
             let wanted = read(&damaged);
-            let ahead = drain(&mut Ahead::new(source(io::Cursor::new(damaged.clone()))));
+            let ahead = drain(&mut ReadAhead::new(source(io::Cursor::new(damaged.clone()))));
             assert!(ahead == wanted, "file {which}, byte {place}: {:?}, not {:?}", ahead.errors, wanted.errors);
             let pieces = drain(&mut source(Stutter::new(&damaged, &[1, 10_000, 777, 100_000], 1)));
             assert!(pieces == wanted, "file {which}, byte {place}: {:?}, not {:?}", pieces.errors, wanted.errors);
