@@ -31,7 +31,7 @@ enum Input {
 pub(crate) fn check(file: &[u8], args: &[&str]) -> Written {
     let plain = run(file, Input::Whole, &[args, &["--no-fast-paths"]].concat());
     for (threads, input) in WAYS {
-        let args = [args, &["-j", threads, "--least-side-by-side", "2"]].concat();
+        let args = [args, &["-j", threads, "--least-in-parallel", "2"]].concat();
         let other = run(file, input, &args);
         if other != plain {
             differ(&plain, &other, &format!("{input:?} {}", args.join(" ")));
