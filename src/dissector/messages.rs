@@ -9,7 +9,7 @@ use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::message::{Context, Message};
 use crate::pg::row::{Formats, RowShape, Types};
-use crate::pg::tag;
+use crate::pg::message_table;
 use crate::reader::DecodeError;
 use crate::record::event::Columns;
 use crate::record::{Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record};
@@ -305,7 +305,7 @@ const fn is_data(direction: Direction, tag: Option<u8>) -> bool {
 const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> bool {
     let is_empty = frame.body.is_empty() && frame.missing == 0;
     match frame.tag {
-        Some(tag) => is_data(direction, Some(tag)) || is_empty && (tag::is_bare(direction, tag) || tag == b'c'),
+        Some(tag) => is_data(direction, Some(tag)) || is_empty && (message_table::is_bare(direction, tag) || tag == b'c'),
         None => false,
     }
 }

@@ -19,7 +19,7 @@ use super::Form;
 use crate::direction::Direction;
 use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
-use crate::pg::tag;
+use crate::pg::message_table;
 use crate::pg::text::{Sql, Text};
 use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
@@ -120,7 +120,7 @@ impl Form for LineWriter {
     ) -> io::Result<u64> {
         let tag = event.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && event.is_common());
         let Some(tag) = tag else { return self.any_message(out, event, decoded) };
-        if decoded.is_none() && event.frame.body.is_empty() && tag::is_bare(event.dir, tag) {
+        if decoded.is_none() && event.frame.body.is_empty() && message_table::is_bare(event.dir, tag) {
             self.bare_message(out, event, tag);
             return Ok(0);
         }

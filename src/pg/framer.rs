@@ -22,7 +22,7 @@ pub use self::whole::WholeFrames;
 use super::frame::{Cut, Damage, Frame, Hole};
 use super::resync;
 use super::startup;
-use super::tag;
+use super::message_table;
 use crate::direction::Direction;
 use crate::reader::{DecodeError, Reader};
 
@@ -625,7 +625,7 @@ fn least_total(direction: Direction, header: &[u8], framing: Framing) -> u64 {
     let mut word = [0; 4];
     word.iter_mut().zip(length).for_each(|(byte, known)| *byte = *known);
     let least = u32::from_be_bytes(word);
-    if framing == Framing::Tagged && least <= tag::max_len(direction, *tag) { 1 + u64::from(least) } else { 0 }
+    if framing == Framing::Tagged && least <= message_table::max_len(direction, *tag) { 1 + u64::from(least) } else { 0 }
 }
 
 /// Takes `count` bytes from the front, or as many as there are.
@@ -688,9 +688,9 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
             let Some([tag, length @ ..]) = bytes.first_chunk::<5>() else { return Parsed::Need(5) };
             let (tag, len) = (*tag, u32::from_be_bytes(*length));
             let header = FrameHeader { tag: Some(tag), len, size: 5 };
-            if len < tag::MIN_LEN {
+            if len < message_table::MIN_LEN {
                 Parsed::Bad(header, Reader::unexpected(1, "length word", "4 or more", len.into()))
-            } else if len > tag::max_len(direction, tag) {
+            } else if len > message_table::max_len(direction, tag) {
                 let wanted = "a length that either end would accept for this type";
                 Parsed::Bad(header, Reader::unexpected(1, "length word", wanted, len.into()))
             } else {

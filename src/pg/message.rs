@@ -18,8 +18,8 @@ use super::startup::{
     self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus,
     ProtocolVersion, StartupMessage, UnknownRequest,
 };
-use super::tag;
-use super::text::Excerpt;
+use super::message_table::{self, BodyKind, MessageType, backend, frontend, message_types};
+use super::text::{Excerpt, Secret};
 use crate::direction::Direction;
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
@@ -200,7 +200,7 @@ impl<'a> Message<'a> {
         // Built where it is returned: it is large, and there is one for every message.
         let mut decoded = match (frame.tag, direction) {
             (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
-            (Some(b'E'), Direction::Backend) if frame.is_version_2 => {
+            (Some(backend::ERROR_RESPONSE), Direction::Backend) if frame.is_version_2 => {
                 Fields::decode_version_2(&mut reader, context.redaction).map(Self::ErrorResponse)
             }
             (Some(tag), Direction::Backend) => Self::decode_backend(tag, &mut reader, context),
@@ -260,68 +260,20 @@ impl<'a> Message<'a> {
         Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
     }
 
-    #[inline(always)]
-    fn decode_frontend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+    /// What a client shows of itself depends on what it was asked for.
+    #[cold]
+    fn authentication_response(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;
-        Ok(match tag {
-            b'B' => Self::Bind(Bind::decode(r, redaction)?),
-            b'C' => Self::Close(Target::decode(r)?),
-            b'd' => Self::copy_data(r, context),
-            b'c' => Self::CopyDone(CopyDone::default()),
-            b'f' => Self::CopyFail(CopyFail::decode(r, redaction)?),
-            b'D' => Self::Describe(Target::decode(r)?),
-            b'E' => Self::Execute(Execute::decode(r)?),
-            b'F' => Self::FunctionCall(FunctionCall::decode(r, redaction)?),
-            b'H' => Self::Flush,
-            b'P' => Self::Parse(Parse::decode(r, redaction)?),
-            b'p' => match context.asked {
-                Asked::Password => Self::PasswordMessage(auth::PasswordMessage::decode(r, redaction)?),
-                Asked::SaslInitial => Self::SaslInitialResponse(auth::SaslInitialResponse::decode(r, redaction)?),
-                Asked::ScramContinue => Self::SaslResponse(auth::SaslResponse::decode(r, true, redaction)),
-                Asked::SaslContinue => Self::SaslResponse(auth::SaslResponse::decode(r, false, redaction)),
-                Asked::Gss => {
-                    Self::GssResponse(auth::GssToken { token: super::text::Secret::bytes(r.rest(), redaction) })
-                }
-                Asked::Unknown => Self::UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse {
-                    data: super::text::Secret::bytes(r.rest(), redaction),
-                }),
-            },
-            b'Q' => Self::Query(Query::decode(r, redaction)?),
-            b'S' => Self::Sync,
-            b'X' => Self::Terminate,
-            _ => return Err(unknown_tag(tag)),
-        })
-    }
-
-    #[inline(always)]
-    fn decode_backend(tag: u8, r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
-        let redaction = context.redaction;
-        Ok(match tag {
-            b'R' => Authentication::decode(r, context.asked, redaction)?.into(),
-            b'K' => Self::BackendKeyData(BackendKeyData::decode(r, redaction)?),
-            b'1' => Self::ParseComplete,
-            b'2' => Self::BindComplete,
-            b'3' => Self::CloseComplete,
-            b'A' => Self::NotificationResponse(NotificationResponse::decode(r, redaction)?),
-            b'C' => Self::CommandComplete(CommandComplete::decode(r)?),
-            b'D' => Self::DataRow(DataRow::decode(r, redaction)?),
-            b'E' => Self::ErrorResponse(Fields::decode(r, redaction)?),
-            b'G' => Self::CopyInResponse(CopyResponse::decode(r)?),
-            b'H' => Self::CopyOutResponse(CopyResponse::decode(r)?),
-            b'I' => Self::EmptyQueryResponse,
-            b'N' => Self::NoticeResponse(Fields::decode(r, redaction)?),
-            b'S' => Self::ParameterStatus(ParameterStatus::decode(r, redaction)?),
-            b'T' => Self::RowDescription(RowDescription::decode(r, context.metadata, redaction)?),
-            b'V' => Self::FunctionCallResponse(FunctionCallResponse::decode(r, redaction)?),
-            b'W' => Self::CopyBothResponse(CopyResponse::decode(r)?),
-            b'Z' => Self::ReadyForQuery(ReadyForQuery::decode(r)?),
-            b'c' => Self::CopyDone(CopyDone::default()),
-            b'd' => Self::copy_data(r, context),
-            b'n' => Self::NoData,
-            b's' => Self::PortalSuspended,
-            b't' => Self::ParameterDescription(ParameterDescription::decode(r)?),
-            b'v' => Self::NegotiateProtocolVersion(NegotiateProtocolVersion::decode(r)?),
-            _ => return Err(unknown_tag(tag)),
+        Ok(match context.asked {
+            Asked::Password => Self::PasswordMessage(auth::PasswordMessage::decode(r, redaction)?),
+            Asked::SaslInitial => Self::SaslInitialResponse(auth::SaslInitialResponse::decode(r, redaction)?),
+            Asked::ScramContinue => Self::SaslResponse(auth::SaslResponse::decode(r, true, redaction)),
+            Asked::SaslContinue => Self::SaslResponse(auth::SaslResponse::decode(r, false, redaction)),
+            Asked::Gss => Self::GssResponse(auth::GssToken { token: Secret::bytes(r.rest(), redaction) }),
+            Asked::Unknown => {
+                let data = Secret::bytes(r.rest(), redaction);
+                Self::UnknownAuthenticationResponse(auth::UnknownAuthenticationResponse { data })
+            }
         })
     }
 
@@ -331,6 +283,40 @@ impl<'a> Message<'a> {
         Self::CopyData(CopyData { data, rows: None })
     }
 }
+
+macro_rules! decoders {
+    ($frontend:ident Frontend {
+        $($f_tag:ident = $f_byte:literal, $f_name:literal, $f_len:ident, $f_body:ident, $f_role:ident, |$f_r:tt, $f_c:tt| $f_decode:expr;)*
+    }
+    $backend:ident Backend {
+        $($b_tag:ident = $b_byte:literal, $b_name:literal, $b_len:ident, $b_body:ident, $b_role:ident, |$b_r:tt, $b_c:tt| $b_decode:expr;)*
+    }) => {
+        impl<'a> Message<'a> {
+            #[inline(always)]
+            fn decode_frontend(tag: u8, reader: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+                Ok(match tag {
+                    $($frontend::$f_tag => {
+                        let ($f_r, $f_c) = (reader, context);
+                        $f_decode
+                    })*
+                    _ => return Err(unknown_tag(tag)),
+                })
+            }
+
+            #[inline(always)]
+            fn decode_backend(tag: u8, reader: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
+                Ok(match tag {
+                    $($backend::$b_tag => {
+                        let ($b_r, $b_c) = (reader, context);
+                        $b_decode
+                    })*
+                    _ => return Err(unknown_tag(tag)),
+                })
+            }
+        }
+    };
+}
+message_types!(decoders);
 
 impl<'a> From<Authentication<'a>> for Message<'a> {
     fn from(authentication: Authentication<'a>) -> Self {
@@ -373,19 +359,20 @@ pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) 
         (Direction::Frontend, None) => "StartupMessage",
         (Direction::Backend, None) if context.gssenc => "GSSENCResponse",
         (Direction::Backend, None) => "SSLResponse",
-        (_, Some(tag)) => tag::kind(direction, tag).map_or("Unknown", |kind| kind.name),
+        (_, Some(tag)) => message_table::message_type(direction, tag).map_or("Unknown", |message_type| message_type.name),
     }
 }
 
 /// What is shown of the body of a message that cannot be decoded.
 pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> Excerpt<'a> {
     let is_cancel = || Reader::new(body).u32("code") == Ok(startup::code::CANCEL);
+    let kind = tag.and_then(|tag| body_kind(direction, tag));
     let is_secret = match (direction, tag) {
         (Direction::Frontend, None) => is_cancel() || secret::may_have(body),
-        (Direction::Frontend, Some(b'p')) | (Direction::Backend, Some(b'R' | b'K')) => true,
+        _ if kind == Some(BodyKind::Secret) => true,
         // Forks have messages of their own in which a client shows who it is.
         (Direction::Frontend, Some(_)) => !context.is_authenticated,
-        _ => false,
+        (Direction::Backend, _) => false,
     };
     if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
 }
@@ -393,11 +380,18 @@ pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8],
 /// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in
 /// SQL, say, whose beginning was lost; and where values are not written, a part of one.
 pub const fn is_masked_behind(direction: Direction, tag: Option<u8>, redaction: Redaction) -> bool {
-    let is_data = match direction {
-        Direction::Frontend => matches!(tag, Some(b'B' | b'F' | b'd')),
-        Direction::Backend => matches!(tag, Some(b'D' | b'd' | b'T' | b't' | b'V')),
+    let is_data = match tag {
+        Some(tag) => matches!(body_kind(direction, tag), Some(BodyKind::Data | BodyKind::Description)),
+        None => false,
     };
     redaction.hides_values() || redaction.hides_secrets() && !is_data
+}
+
+const fn body_kind(direction: Direction, tag: u8) -> Option<BodyKind> {
+    match message_table::message_type(direction, tag) {
+        Some(MessageType { body, .. }) => Some(body),
+        None => None,
+    }
 }
 
 #[cfg(test)]

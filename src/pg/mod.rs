@@ -21,5 +21,5 @@ pub mod query;
 pub mod resync;
 pub mod row;
 pub mod startup;
-pub mod tag;
+pub mod message_table;
 pub mod text;

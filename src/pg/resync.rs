@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::frame::Frame;
 use super::message::{Context, Message};
-use super::tag;
+use super::message_table;
 use crate::direction::Direction;
 use crate::reader::Reader;
 
@@ -67,7 +67,7 @@ impl Search {
         let seen = self.scanned.max(base);
         let new = usize::try_from(seen - base).ok().and_then(|seen| bytes.get(seen..)).unwrap_or_default();
         for (at, byte) in (seen..).zip(new) {
-            if tag::kind(direction, *byte).is_some() {
+            if message_table::message_type(direction, *byte).is_some() {
                 self.candidates.push(Reverse(Candidate { need: at + HEADER, at, next: at, whole: 0 }));
             }
         }
@@ -185,13 +185,13 @@ impl Chain {
     /// What is there of a message; nothing where there can be none.
     fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<MessageStart> {
         let Ok(tag) = reader.u8("message type") else { return Some(MessageStart::Needs(1)) };
-        let kind = tag::kind(direction, tag)?;
+        let kind = message_table::message_type(direction, tag)?;
         let Ok(len) = reader.u32("length word") else { return Some(MessageStart::Needs(HEADER)) };
-        if !(tag::MIN_LEN..=kind.max_len).contains(&len) {
+        if !(message_table::MIN_LEN..=kind.max_len).contains(&len) {
             return None;
         }
         let total = 1 + u64::from(len);
-        let Ok(body) = reader.take((len - tag::MIN_LEN) as usize, "body") else {
+        let Ok(body) = reader.take((len - message_table::MIN_LEN) as usize, "body") else {
             return Some(MessageStart::Needs(total));
         };
         let frame = Frame::whole(Some(tag), len, body);

@@ -22,7 +22,7 @@ use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
-use crate::pg::tag;
+use crate::pg::message_table;
 use crate::pg::text::Text;
 use crate::sql::statement;
 
@@ -487,7 +487,7 @@ impl Dialogue {
                 self.run = self.statements.describe_rows(row);
             }
             // What is not known may come at any time, too.
-            _ if !tag::is_known(Direction::Backend, tag) => return,
+            _ if !message_table::is_known(Direction::Backend, tag) => return,
             _ => self.run = None,
         }
         self.describes_statement = tag == b't';

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::direction::Direction;
-use crate::pg::tag;
+use crate::pg::message_table;
 
 /// How the protocol was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -41,7 +41,7 @@ pub struct Violation {
 impl Violation {
     /// Of a backend message, by its tag.
     pub(super) fn new(what: Breach, wanted: Option<&'static str>, had: u8, packet: u64) -> Self {
-        let had = tag::kind(Direction::Backend, had).map_or("an unknown message", |kind| kind.name);
+        let had = message_table::message_type(Direction::Backend, had).map_or("an unknown message", |known| known.name);
         Self { what, wanted, had, packet }
     }
 }

@@ -1,0 +1,206 @@
+//! The types of messages that have a type byte: one row for each, from which everything comes that is true of all messages of a
+//! type.
+//!
+//! Source: PostgreSQL documentation, "Frontend/Backend Protocol", section "Message Formats".
+//!
+//! To add a message: its row here, and its variant of [`Message`](super::message::Message); the compiler asks for the rest.
+
+use crate::direction::Direction;
+
+/// The longest message that a server or libpq takes: PostgreSQL's MaxAllocSize, 1 GiB less one, plus the length word.
+const LARGE: u32 = 0x3fff_ffff + 4;
+
+/// What libpq (`fe-protocol3.c`) allows for backend messages that carry no data, before it says that it lost
+/// synchronization.
+const SMALL_BACKEND: u32 = 30_000;
+
+/// What is believed of a letter that is no type of the direction: forks have some of their own, and Greenplum's carry plans
+/// and statistics. No text is taken for one: the first byte of its length would not be 0.
+const UNKNOWN_LETTER: u32 = (1 << 24) - 1;
+
+/// What the server (`libpq.h`, PQ_SMALL_MESSAGE_LIMIT) allows for frontend messages that carry no data.
+const SMALL_FRONTEND: u32 = 10_000;
+
+/// An authentication token: the server's PG_MAX_AUTH_TOKEN_LENGTH, with room for codes and names before it.
+const AUTH_TOKEN: u32 = 65_535 + 64;
+
+/// 65,535 object IDs, a count and the length word.
+const OID_LIST: u32 = 65_535 * 4 + 2 + 4;
+
+/// What the body of a message has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// It has none: all that the message says is its type.
+    Nothing,
+    /// It has none, but there may be the end of a row to be written with it.
+    EndOfData,
+    /// Values of a user.
+    Data,
+    /// Names and types of such values.
+    Description,
+    /// What shows who a client is, or lets it cancel.
+    Secret,
+    /// Anything else: what quotes SQL may quote a secret.
+    Text,
+}
+
+/// What a message does to the requests that wait for replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing: it belongs to the session.
+    Nothing,
+    /// It is a request that is answered, by replies or by ReadyForQuery.
+    Request,
+    /// It is data of a request that is under way.
+    Data,
+    /// It is a reply to a request.
+    Answer,
+    /// It ends a request, or comes by itself and ends the session.
+    Error,
+    /// It ends all requests up to the next Sync or Query.
+    Ready,
+    /// It comes at any time, whatever is under way.
+    Asynchronous,
+}
+
+/// A message type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageType {
+    /// Its name in the documentation. `R` and `p` stand for several messages: they have the name of the family.
+    pub name: &'static str,
+    /// The greatest value of the length word that either end of a connection would accept.
+    pub max_len: u32,
+    /// What its body has.
+    pub body: BodyKind,
+    /// What it does to the requests that wait for replies.
+    pub role: Role,
+}
+
+/// The table. Of each type: its tag; its name, longest length word, body and role, which make up its [`MessageType`]; and how its body is
+/// decoded by a reader, in a [`Context`](super::message::Context).
+macro_rules! message_types {
+    ($with:ident) => {
+        $with! {
+            frontend Frontend {
+                BIND = b'B', "Bind", LARGE, Data, Request, |r, c| Message::Bind(Bind::decode(r, c.redaction)?);
+                CLOSE = b'C', "Close", SMALL_FRONTEND, Text, Request, |r, _| Message::Close(Target::decode(r)?);
+                COPY_DATA = b'd', "CopyData", LARGE, Data, Data, |r, c| Message::copy_data(r, c);
+                COPY_DONE = b'c', "CopyDone", SMALL_FRONTEND, EndOfData, Request, |_, _| Message::CopyDone(CopyDone::default());
+                COPY_FAIL = b'f', "CopyFail", SMALL_FRONTEND, Text, Request, |r, c| Message::CopyFail(CopyFail::decode(r, c.redaction)?);
+                DESCRIBE = b'D', "Describe", SMALL_FRONTEND, Text, Request, |r, _| Message::Describe(Target::decode(r)?);
+                EXECUTE = b'E', "Execute", SMALL_FRONTEND, Text, Request, |r, _| Message::Execute(Execute::decode(r)?);
+                FLUSH = b'H', "Flush", SMALL_FRONTEND, Nothing, Nothing, |_, _| Message::Flush;
+                FUNCTION_CALL = b'F', "FunctionCall", LARGE, Data, Request, |r, c| Message::FunctionCall(FunctionCall::decode(r, c.redaction)?);
+                PARSE = b'P', "Parse", LARGE, Text, Request, |r, c| Message::Parse(Parse::decode(r, c.redaction)?);
+                PASSWORD_MESSAGE = b'p', "PasswordMessage", AUTH_TOKEN, Secret, Nothing, |r, c| Message::authentication_response(r, c)?;
+                QUERY = b'Q', "Query", LARGE, Text, Request, |r, c| Message::Query(Query::decode(r, c.redaction)?);
+                SYNC = b'S', "Sync", SMALL_FRONTEND, Nothing, Request, |_, _| Message::Sync;
+                TERMINATE = b'X', "Terminate", SMALL_FRONTEND, Text, Nothing, |_, _| Message::Terminate;
+            }
+            backend Backend {
+                AUTHENTICATION = b'R', "Authentication", AUTH_TOKEN, Secret, Nothing, |r, c| Authentication::decode(r, c.asked, c.redaction)?.into();
+                BACKEND_KEY_DATA = b'K', "BackendKeyData", SMALL_BACKEND, Secret, Nothing, |r, c| Message::BackendKeyData(BackendKeyData::decode(r, c.redaction)?);
+                BIND_COMPLETE = b'2', "BindComplete", SMALL_BACKEND, Nothing, Answer, |_, _| Message::BindComplete;
+                CLOSE_COMPLETE = b'3', "CloseComplete", SMALL_BACKEND, Nothing, Answer, |_, _| Message::CloseComplete;
+                COMMAND_COMPLETE = b'C', "CommandComplete", SMALL_BACKEND, Text, Answer, |r, _| Message::CommandComplete(CommandComplete::decode(r)?);
+                COPY_DATA = b'd', "CopyData", LARGE, Data, Answer, |r, c| Message::copy_data(r, c);
+                COPY_DONE = b'c', "CopyDone", SMALL_BACKEND, EndOfData, Answer, |_, _| Message::CopyDone(CopyDone::default());
+                COPY_IN_RESPONSE = b'G', "CopyInResponse", OID_LIST, Text, Answer, |r, _| Message::CopyInResponse(CopyResponse::decode(r)?);
+                COPY_OUT_RESPONSE = b'H', "CopyOutResponse", OID_LIST, Text, Answer, |r, _| Message::CopyOutResponse(CopyResponse::decode(r)?);
+                COPY_BOTH_RESPONSE = b'W', "CopyBothResponse", OID_LIST, Text, Answer, |r, _| Message::CopyBothResponse(CopyResponse::decode(r)?);
+                DATA_ROW = b'D', "DataRow", LARGE, Data, Answer, |r, c| Message::DataRow(DataRow::decode(r, c.redaction)?);
+                EMPTY_QUERY_RESPONSE = b'I', "EmptyQueryResponse", SMALL_BACKEND, Nothing, Answer, |_, _| Message::EmptyQueryResponse;
+                ERROR_RESPONSE = b'E', "ErrorResponse", LARGE, Text, Error, |r, c| Message::ErrorResponse(Fields::decode(r, c.redaction)?);
+                FUNCTION_CALL_RESPONSE = b'V', "FunctionCallResponse", LARGE, Data, Answer, |r, c| Message::FunctionCallResponse(FunctionCallResponse::decode(r, c.redaction)?);
+                NEGOTIATE_PROTOCOL_VERSION = b'v', "NegotiateProtocolVersion", SMALL_BACKEND, Text, Nothing, |r, _| Message::NegotiateProtocolVersion(NegotiateProtocolVersion::decode(r)?);
+                NO_DATA = b'n', "NoData", SMALL_BACKEND, Nothing, Answer, |_, _| Message::NoData;
+                NOTICE_RESPONSE = b'N', "NoticeResponse", LARGE, Text, Asynchronous, |r, c| Message::NoticeResponse(Fields::decode(r, c.redaction)?);
+                NOTIFICATION_RESPONSE = b'A', "NotificationResponse", LARGE, Text, Asynchronous, |r, c| Message::NotificationResponse(NotificationResponse::decode(r, c.redaction)?);
+                PARAMETER_DESCRIPTION = b't', "ParameterDescription", OID_LIST, Description, Answer, |r, _| Message::ParameterDescription(ParameterDescription::decode(r)?);
+                PARAMETER_STATUS = b'S', "ParameterStatus", SMALL_BACKEND, Text, Asynchronous, |r, c| Message::ParameterStatus(ParameterStatus::decode(r, c.redaction)?);
+                PARSE_COMPLETE = b'1', "ParseComplete", SMALL_BACKEND, Nothing, Answer, |_, _| Message::ParseComplete;
+                PORTAL_SUSPENDED = b's', "PortalSuspended", SMALL_BACKEND, Nothing, Answer, |_, _| Message::PortalSuspended;
+                READY_FOR_QUERY = b'Z', "ReadyForQuery", SMALL_BACKEND, Text, Ready, |r, _| Message::ReadyForQuery(ReadyForQuery::decode(r)?);
+                ROW_DESCRIPTION = b'T', "RowDescription", LARGE, Description, Answer, |r, c| Message::RowDescription(RowDescription::decode(r, c.metadata, c.redaction)?);
+            }
+        }
+    };
+}
+pub(super) use message_types;
+
+macro_rules! tags {
+    ($($module:ident $direction:ident {
+        $($tag:ident = $byte:literal, $name:literal, $max_len:ident, $body:ident, $role:ident, |$r:tt, $c:tt| $decode:expr;)*
+    })*) => {
+        $(
+            #[doc = concat!("The tags of messages of the ", stringify!($module), ".")]
+            pub mod $module {
+                $(#[doc = $name] pub const $tag: u8 = $byte;)*
+            }
+        )*
+
+        /// What a tag means in this direction; nothing where the protocol has no such tag.
+        pub const fn message_type(direction: Direction, tag: u8) -> Option<MessageType> {
+            Some(match (direction, tag) {
+                $($((Direction::$direction, $module::$tag) => MessageType {
+                    name: $name,
+                    max_len: $max_len,
+                    body: BodyKind::$body,
+                    role: Role::$role,
+                },)*)*
+                _ => return None,
+            })
+        }
+    };
+}
+message_types!(tags);
+
+/// The least value of a length word: it counts itself.
+pub const MIN_LEN: u32 = 4;
+
+/// Whether the protocol has a message with this tag in this direction.
+pub const fn is_known(direction: Direction, tag: u8) -> bool {
+    message_type(direction, tag).is_some()
+}
+
+/// Whether a message has no body, and all that it says is its type. CopyDone has none either, but may end a row.
+#[inline(always)]
+pub const fn is_bare(direction: Direction, tag: u8) -> bool {
+    matches!(message_type(direction, tag), Some(MessageType { body: BodyKind::Nothing, .. }))
+}
+
+/// What a message of the backend does to the requests that wait for replies.
+#[inline(always)]
+pub const fn role_of_reply(tag: u8) -> Option<Role> {
+    match message_type(Direction::Backend, tag) {
+        Some(message_type) => Some(message_type.role),
+        None => None,
+    }
+}
+
+/// The greatest length word that is believed for a tag, known or not.
+pub fn max_len(direction: Direction, tag: u8) -> u32 {
+    // It is asked for every message: a table is faster than the names.
+    static FRONTEND: [u32; 256] = max_lens(Direction::Frontend);
+    static BACKEND: [u32; 256] = max_lens(Direction::Backend);
+    let table = match direction {
+        Direction::Frontend => &FRONTEND,
+        Direction::Backend => &BACKEND,
+    };
+    table.get(usize::from(tag)).copied().unwrap_or(SMALL_BACKEND)
+}
+
+#[allow(clippy::indexing_slicing)] // of a table, by what has no value outside of it
+const fn max_lens(direction: Direction) -> [u32; 256] {
+    let mut table = [SMALL_BACKEND; 256];
+    let mut tag = 0;
+    while tag < table.len() {
+        if let Some(message_type) = message_type(direction, tag as u8) {
+            table[tag] = message_type.max_len;
+        } else if (tag as u8).is_ascii_alphabetic() {
+            table[tag] = UNKNOWN_LETTER;
+        }
+        tag += 1;
+    }
+    table
+}
