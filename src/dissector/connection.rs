@@ -8,6 +8,7 @@ use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::{Framer, Framing};
 use crate::pg::gssenc::GssPackets;
+use crate::pg::message_table::backend;
 use crate::pg::resync;
 use crate::record::Reason;
 use crate::session::budget::Total;
@@ -332,7 +333,7 @@ impl Connection {
         direction == Direction::Backend
             && self.session.is_refused()
             && self.framers.backend.is_between_frames()
-            && bytes.first() != Some(&b'E')
+            && bytes.first() != Some(&backend::ERROR_RESPONSE)
     }
 
     /// It has not heeded a RST, which was forged, or meant for another.

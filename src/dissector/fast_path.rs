@@ -13,6 +13,7 @@ use crate::pg::extended::{Bind, Execute, Target, TargetKind};
 use crate::pg::frame::Frame;
 use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Decoded, Message};
+use crate::pg::message_table::{backend, frontend};
 use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
 use crate::record::{Flags, MessageEvent, MessageRun};
@@ -21,13 +22,14 @@ use crate::session::exchange::{Described, Replies, Waiting};
 use crate::session::observation::{Annotation, Observation};
 
 /// Describe of the unnamed portal: on the wire, and as a frame.
-const DESCRIBE: (&[u8], &Frame<'static>) = (b"D\0\0\0\x06P\0", &Frame::whole(Some(b'D'), 6, b"P\0"));
+const DESCRIBE: (&[u8], &Frame<'static>) = (b"D\0\0\0\x06P\0", &Frame::whole(Some(frontend::DESCRIBE), 6, b"P\0"));
 
 /// Execute of the unnamed portal, for all rows.
-const EXECUTE: (&[u8], &Frame<'static>) = (b"E\0\0\0\x09\0\0\0\0\0", &Frame::whole(Some(b'E'), 9, b"\0\0\0\0\0"));
+const EXECUTE: (&[u8], &Frame<'static>) =
+    (b"E\0\0\0\x09\0\0\0\0\0", &Frame::whole(Some(frontend::EXECUTE), 9, b"\0\0\0\0\0"));
 
 /// Sync.
-const SYNC: (&[u8], &Frame<'static>) = (b"S\0\0\0\x04", &Frame::whole(Some(b'S'), 4, b""));
+const SYNC: (&[u8], &Frame<'static>) = (b"S\0\0\0\x04", &Frame::whole(Some(frontend::SYNC), 4, b""));
 
 impl<S: Sink> Engine<'_, S> {
     /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
@@ -43,11 +45,15 @@ impl<S: Sink> Engine<'_, S> {
     ) -> &'i [u8] {
         while let Some(tag) = whole.next_tag() {
             let (data, count) = match (direction, tag) {
-                (Direction::Backend, b'D') if session.masks_rows() => (whole, 0),
-                (Direction::Backend, b'D' | b'd') if !session.goes_on_with_data(tag) => (whole, 0),
-                (Direction::Backend, b'D') => whole.run(b'D', |_| true),
-                (_, b'd') if self.config.records.messages => whole.run(b'd', |row| session.takes_row(direction, row)),
-                (_, b'd') => whole.run(b'd', |_| true),
+                (Direction::Backend, backend::DATA_ROW) if session.masks_rows() => (whole, 0),
+                (Direction::Backend, backend::DATA_ROW | backend::COPY_DATA) if !session.goes_on_with_data(tag) => {
+                    (whole, 0)
+                }
+                (Direction::Backend, backend::DATA_ROW) => whole.run(backend::DATA_ROW, |_| true),
+                (_, backend::COPY_DATA) if self.config.records.messages => {
+                    whole.run(backend::COPY_DATA, |row| session.takes_row(direction, row))
+                }
+                (_, backend::COPY_DATA) => whole.run(backend::COPY_DATA, |_| true),
                 _ => (whole, 0),
             };
             if count > 0 {
@@ -55,9 +61,11 @@ impl<S: Sink> Engine<'_, S> {
                 continue;
             }
             let behind = match (direction, tag) {
-                (Direction::Frontend, b'B') => self.execution(session, info, whole, origin),
-                (Direction::Frontend, b'Q') => self.query(session, info, whole, origin),
-                (Direction::Backend, b'2' | b'T' | b'C') => self.executed(session, info, whole, origin),
+                (Direction::Frontend, frontend::BIND) => self.execution(session, info, whole, origin),
+                (Direction::Frontend, frontend::QUERY) => self.query(session, info, whole, origin),
+                (Direction::Backend, backend::BIND_COMPLETE | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE) => {
+                    self.executed(session, info, whole, origin)
+                }
                 _ => None,
             };
             if let Some(behind) = behind {
@@ -94,7 +102,11 @@ impl<S: Sink> Engine<'_, S> {
             return;
         }
         let Config { named_rows, redaction, .. } = *self.config;
-        let copy = if tag == b'd' { session.copy_rows(direction, Some(body), named_rows, redaction) } else { None };
+        let copy = if tag == backend::COPY_DATA {
+            session.copy_rows(direction, Some(body), named_rows, redaction)
+        } else {
+            None
+        };
         let context = session.context(redaction);
         let mut first = message_event(
             self.config,
@@ -124,7 +136,7 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Frontend;
         let mut behind = whole;
-        let bind = frame(b'B', of_type(b'B', &mut behind)?);
+        let bind = frame(frontend::BIND, of_type(frontend::BIND, &mut behind)?);
         let is_described = behind.pass(DESCRIBE.0);
         if !behind.pass(EXECUTE.0) || !behind.pass(SYNC.0) {
             return None;
@@ -185,7 +197,7 @@ impl<S: Sink> Engine<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Frontend;
         let mut behind = whole;
-        let query = frame(b'Q', of_type(b'Q', &mut behind)?);
+        let query = frame(frontend::QUERY, of_type(frontend::QUERY, &mut behind)?);
         let context = session.context(self.config.redaction);
         let message = Message::decode_as(query.body, &context, |body| Query::decode(body, context.redaction))?;
         let observation = observation(info, &query, None, origin);
@@ -227,26 +239,28 @@ impl<S: Sink> Engine<'_, S> {
         let bare = |tag, frames: &mut WholeFrames<'i>| of_type(tag, frames).filter(|(_, body)| body.is_empty());
         let waiting = session.dialogue().waits().filter(|_| !session.masks_rows())?;
         let bound = match waiting {
-            Waiting::Execution { .. } => Some(bare(b'2', &mut behind)?),
+            Waiting::Execution { .. } => Some(bare(backend::BIND_COMPLETE, &mut behind)?),
             Waiting::Query => None,
         };
         let described = match (waiting, behind.next_tag()) {
-            (Waiting::Execution { is_described: true } | Waiting::Query, Some(b'T')) => {
-                Some((b'T', of_type(b'T', &mut behind)?))
+            (Waiting::Execution { is_described: true } | Waiting::Query, Some(backend::ROW_DESCRIPTION)) => {
+                Some((backend::ROW_DESCRIPTION, of_type(backend::ROW_DESCRIPTION, &mut behind)?))
             }
-            (Waiting::Execution { is_described: true }, _) => Some((b'n', bare(b'n', &mut behind)?)),
+            (Waiting::Execution { is_described: true }, _) => {
+                Some((backend::NO_DATA, bare(backend::NO_DATA, &mut behind)?))
+            }
             _ => None,
         };
-        let (rows, row_count) = behind.run(b'D', |_| true);
+        let (rows, row_count) = behind.run(backend::DATA_ROW, |_| true);
         if waiting == Waiting::Query && described.is_none() && row_count > 0 {
             return None;
         }
-        let complete = of_type(b'C', &mut behind)?;
-        let ready = of_type(b'Z', &mut behind)?;
+        let complete = of_type(backend::COMMAND_COMPLETE, &mut behind)?;
+        let ready = of_type(backend::READY_FOR_QUERY, &mut behind)?;
         let context = session.context(self.config.redaction);
         let mut of_rows = None;
         let row = match described {
-            Some((b'T', (_, body))) => {
+            Some((backend::ROW_DESCRIPTION, (_, body))) => {
                 if session.dialogue().statements().describes_again(body, context.encoding) {
                     Some(Described::Again)
                 } else {
@@ -258,7 +272,7 @@ impl<S: Sink> Engine<'_, S> {
             _ => None,
         };
         let completed = Message::decode_as(complete.1, &context, CommandComplete::decode)?;
-        let has_columns = described.map(|(tag, _)| tag == b'T');
+        let has_columns = described.map(|(tag, _)| tag == backend::ROW_DESCRIPTION);
         if !session.dialogue().is_answered_by(has_columns, row_count > 0, completed.command_tag.0) {
             return None;
         }
@@ -267,15 +281,15 @@ impl<S: Sink> Engine<'_, S> {
         let replies = Replies { row, rows: row_count, complete: &completed, ready: status };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
-        let ready = frame(b'Z', ready);
+        let ready = frame(backend::READY_FOR_QUERY, ready);
         let observation = Observation { count, size, ..observation(info, &ready, Some(&last), origin) };
         let mut annotation = Annotation::default();
         session.executed_at_once(&replies, &observation, self.shared, &mut annotation);
         self.counters.messages += count;
         if self.config.records.messages && info.is_wanted {
-            let bound = bound.map(|bound| frame(b'2', bound));
+            let bound = bound.map(|bound| frame(backend::BIND_COMPLETE, bound));
             let described = described.map(|(tag, described)| frame(tag, described));
-            let complete = frame(b'C', complete);
+            let complete = frame(backend::COMMAND_COMPLETE, complete);
             // It has the number of the message before them.
             let mut next = message_event(
                 self.config,
@@ -321,7 +335,7 @@ impl<S: Sink> Engine<'_, S> {
 /// Decodes a RowDescription: few are not as the one before.
 #[cold]
 fn decode_columns<'i>(body: &'i [u8], context: &Context) -> Decoded<'i> {
-    Message::decode(Direction::Backend, &frame(b'T', (0, body)), context)
+    Message::decode(Direction::Backend, &frame(backend::ROW_DESCRIPTION, (0, body)), context)
 }
 
 /// A frame that lies whole.

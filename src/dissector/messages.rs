@@ -8,8 +8,8 @@ use crate::packet::Origin;
 use crate::pg::copy::CopyRows;
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::message::{Context, Message};
+use crate::pg::message_table::{self, backend, frontend};
 use crate::pg::row::{Formats, RowShape, Types};
-use crate::pg::message_table;
 use crate::reader::DecodeError;
 use crate::record::event::Columns;
 use crate::record::{Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record};
@@ -297,7 +297,11 @@ pub(super) fn message_event<'a>(
 /// Whether a message is one of many of the data that a request returns or takes.
 #[inline(always)]
 const fn is_data(direction: Direction, tag: Option<u8>) -> bool {
-    matches!((direction, tag), (Direction::Backend, Some(b'D' | b'd')) | (Direction::Frontend, Some(b'd')))
+    matches!(
+        (direction, tag),
+        (Direction::Backend, Some(backend::DATA_ROW | backend::COPY_DATA))
+            | (Direction::Frontend, Some(frontend::COPY_DATA))
+    )
 }
 
 /// Whether a session has to know no more of a message than its type: it is data, or has no body.
@@ -305,7 +309,10 @@ const fn is_data(direction: Direction, tag: Option<u8>) -> bool {
 const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> bool {
     let is_empty = frame.body.is_empty() && frame.missing == 0;
     match frame.tag {
-        Some(tag) => is_data(direction, Some(tag)) || is_empty && (message_table::is_bare(direction, tag) || tag == b'c'),
+        Some(tag) => {
+            is_data(direction, Some(tag))
+                || is_empty && (message_table::is_bare(direction, tag) || tag == backend::COPY_DONE)
+        }
         None => false,
     }
 }
@@ -313,7 +320,7 @@ const fn says_no_more_than_its_type(direction: Direction, frame: &Frame<'_>) -> 
 /// Whether a message may be given on undecoded. Of COPY data a session finds the rows.
 #[inline(always)]
 const fn is_left_to_sink(direction: Direction, frame: &Frame<'_>) -> bool {
-    says_no_more_than_its_type(direction, frame) && !matches!(frame.tag, Some(b'd' | b'c'))
+    says_no_more_than_its_type(direction, frame) && !matches!(frame.tag, Some(backend::COPY_DATA | backend::COPY_DONE))
 }
 
 /// What the values of a message are.
@@ -328,12 +335,12 @@ fn columns<'a>(
     let settings = &session.facts().settings;
     let dialogue = session.dialogue();
     let (formats, types) = match (direction, tag) {
-        (Direction::Backend, Some(b'D')) => {
+        (Direction::Backend, Some(backend::DATA_ROW)) => {
             return Some(columns_of_row(session, dialogue.row(), dialogue.row_formats(), has_named_rows));
         }
-        (Direction::Frontend, Some(b'B')) => (Formats::Unknown, annotation.subject.parameter_types()),
-        (Direction::Frontend, Some(b'F')) => (Formats::Unknown, Types::default()),
-        (Direction::Backend, Some(b'V')) => (dialogue.row_formats(), Types::default()),
+        (Direction::Frontend, Some(frontend::BIND)) => (Formats::Unknown, annotation.subject.parameter_types()),
+        (Direction::Frontend, Some(frontend::FUNCTION_CALL)) => (Formats::Unknown, Types::default()),
+        (Direction::Backend, Some(backend::FUNCTION_CALL_RESPONSE)) => (dialogue.row_formats(), Types::default()),
         _ => return None,
     };
     let secrets = annotation.subject.secret_parameters();

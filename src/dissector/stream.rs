@@ -9,6 +9,7 @@ use crate::packet::{Origin, Plain, Segment};
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
+use crate::pg::message_table::{backend, frontend};
 use crate::pg::startup::{self, Look};
 use crate::pg::text::Excerpt;
 use crate::record::{Content, Counters, LossRecord, Reason, Record};
@@ -260,7 +261,8 @@ impl<S: Sink> Engine<'_, S> {
 
     /// Takes the next bytes of a server that still has to answer a request for encryption, though its client goes on with TLS.
     fn feed_answer(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_one_byte = connection.framers.backend.is_between_frames() && bytes.first() != Some(&b'E');
+        let is_one_byte =
+            connection.framers.backend.is_between_frames() && bytes.first() != Some(&backend::ERROR_RESPONSE);
         let (answer, rest) = bytes.split_at_checked(1).filter(|_| is_one_byte).unwrap_or((bytes, &[]));
         self.feed_clear(connection, Direction::Backend, answer, origin);
         if connection.session.encryption().is_none() {
@@ -975,7 +977,9 @@ struct Numbers {
 /// Keeps the next bytes of a client that shows who it is before it was asked. False where it does not, or there is no room.
 fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
     let Connection { framers, session, ahead, .. } = connection;
-    let begins = session.awaits_question() && bytes.first() == Some(&b'p') && framers.frontend.is_at_boundary();
+    let begins = session.awaits_question()
+        && bytes.first() == Some(&frontend::PASSWORD_MESSAGE)
+        && framers.frontend.is_at_boundary();
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
 }
 
@@ -1031,7 +1035,7 @@ fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.backend == 0
         && connection.info.lost_bytes == 0
         && connection.framers.backend.is_between_frames()
-        && bytes.first().is_some_and(|byte| *byte != b'E' && opening::of_byte(*byte).is_none())
+        && bytes.first().is_some_and(|byte| *byte != backend::ERROR_RESPONSE && opening::of_byte(*byte).is_none())
 }
 
 /// A report of loss in the making.

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use crate::direction::Direction;
+use crate::pg::message_table::{self, backend, frontend};
 
 /// How many messages may wait for replies. A pipeline of more confirms nothing.
 const MOST_WAITING: usize = 256;
@@ -82,8 +83,9 @@ impl Watch {
         }
         match (direction, tag) {
             // These come at any time.
-            (Direction::Backend, Some(b'N' | b'S' | b'A')) | (Direction::Frontend, _) => {}
-            (Direction::Backend, _) => self.is_ready = tag == Some(b'Z'),
+            (Direction::Backend, Some(tag)) if message_table::is_asynchronous(tag) => {}
+            (Direction::Frontend, _) => {}
+            (Direction::Backend, _) => self.is_ready = tag == Some(backend::READY_FOR_QUERY),
         }
     }
 
@@ -91,12 +93,20 @@ impl Watch {
         self.has_agreed = false;
         let Some(waiting) = &mut self.waiting else { return true };
         match tag.unwrap_or(STARTUP) {
-            b'X' => true,
-            b'p' => waiting.front() == Some(&STARTUP),
-            b'H' => !waiting.is_empty(),
-            b'd' | b'c' | b'f' => self.is_copying,
-            tag @ (STARTUP | b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'Q' | b'F') => {
-                self.is_skipping &= tag != b'S';
+            frontend::TERMINATE => true,
+            frontend::PASSWORD_MESSAGE => waiting.front() == Some(&STARTUP),
+            frontend::FLUSH => !waiting.is_empty(),
+            frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => self.is_copying,
+            tag @ (STARTUP
+            | frontend::PARSE
+            | frontend::BIND
+            | frontend::DESCRIBE
+            | frontend::EXECUTE
+            | frontend::CLOSE
+            | frontend::SYNC
+            | frontend::QUERY
+            | frontend::FUNCTION_CALL) => {
+                self.is_skipping &= tag != frontend::SYNC;
                 if !self.is_skipping {
                     waiting.push_back(tag);
                 }
@@ -109,37 +119,62 @@ impl Watch {
     fn reply(&mut self, tag: Option<u8>) -> bool {
         let Some(waiting) = &mut self.waiting else { return true };
         let tag = tag.unwrap_or(STARTUP);
-        if matches!(tag, b'N' | b'S' | b'A') {
+        if message_table::is_asynchronous(tag) {
             return true;
         }
-        let Some(head) = waiting.front() else { return false };
-        self.is_copying &= !matches!(tag, b'C' | b'E');
+        let Some(&head) = waiting.front() else { return false };
+        self.is_copying &= !matches!(tag, backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE);
         match (tag, head) {
-            (b'1', b'P')
-            | (b'2', b'B')
-            | (b'3', b'C')
-            | (b'n' | b'T', b'D')
-            | (b'C' | b'I' | b's', b'E')
-            | (STARTUP, &STARTUP) => {
+            (backend::PARSE_COMPLETE, frontend::PARSE)
+            | (backend::BIND_COMPLETE, frontend::BIND)
+            | (backend::CLOSE_COMPLETE, frontend::CLOSE)
+            | (backend::NO_DATA | backend::ROW_DESCRIPTION, frontend::DESCRIBE)
+            | (
+                backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED,
+                frontend::EXECUTE,
+            )
+            | (STARTUP, STARTUP) => {
                 waiting.pop_front();
             }
-            (b'Z', b'Q' | b'S' | b'F' | &STARTUP) => {
-                self.has_started |= *head == STARTUP;
+            (backend::READY_FOR_QUERY, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL | STARTUP) => {
+                self.has_started |= head == STARTUP;
                 waiting.pop_front();
                 self.has_agreed = waiting.is_empty();
             }
-            (b'E', b'P' | b'B' | b'D' | b'E' | b'C') => {
-                let skipped = waiting.iter().position(|tag| *tag == b'S');
+            (
+                backend::ERROR_RESPONSE,
+                frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE,
+            ) => {
+                let skipped = waiting.iter().position(|tag| *tag == frontend::SYNC);
                 self.is_skipping = skipped.is_none();
                 waiting.drain(..skipped.unwrap_or(waiting.len()));
             }
-            (b'G', b'Q' | b'E') => self.is_copying = true,
-            (b't', b'D')
-            | (b'D' | b'H' | b'd' | b'c', b'E')
-            | (b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c' | b'E', b'Q')
-            | (b'V' | b'E', b'F')
-            | (b'E', b'S')
-            | (b'R' | b'K' | b'v' | b'E', &STARTUP) => {}
+            (backend::COPY_IN_RESPONSE, frontend::QUERY | frontend::EXECUTE) => self.is_copying = true,
+            (backend::PARAMETER_DESCRIPTION, frontend::DESCRIBE)
+            | (
+                backend::DATA_ROW | backend::COPY_OUT_RESPONSE | backend::COPY_DATA | backend::COPY_DONE,
+                frontend::EXECUTE,
+            )
+            | (
+                backend::ROW_DESCRIPTION
+                | backend::DATA_ROW
+                | backend::COMMAND_COMPLETE
+                | backend::EMPTY_QUERY_RESPONSE
+                | backend::COPY_OUT_RESPONSE
+                | backend::COPY_DATA
+                | backend::COPY_DONE
+                | backend::ERROR_RESPONSE,
+                frontend::QUERY,
+            )
+            | (backend::FUNCTION_CALL_RESPONSE | backend::ERROR_RESPONSE, frontend::FUNCTION_CALL)
+            | (backend::ERROR_RESPONSE, frontend::SYNC)
+            | (
+                backend::AUTHENTICATION
+                | backend::BACKEND_KEY_DATA
+                | backend::NEGOTIATE_PROTOCOL_VERSION
+                | backend::ERROR_RESPONSE,
+                STARTUP,
+            ) => {}
             _ => return false,
         }
         true
@@ -206,7 +241,7 @@ mod tests {
     fn a_side_that_speaks_in_the_midst_of_a_message_confirms_nothing() {
         let mut watch = Watch::new(true);
         assert!(!watch.speaks(Direction::Frontend, true));
-        watch.message(Direction::Frontend, Some(b'Q'));
+        watch.message(Direction::Frontend, Some(frontend::QUERY));
         assert!(!watch.speaks(Direction::Backend, false));
         b"CZ".iter().for_each(|tag| watch.message(Direction::Backend, Some(*tag)));
         assert!(!watch.speaks(Direction::Frontend, true));

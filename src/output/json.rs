@@ -19,7 +19,7 @@ use super::Form;
 use crate::direction::Direction;
 use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
-use crate::pg::message_table;
+use crate::pg::message_table::{self, backend};
 use crate::pg::text::{Sql, Text};
 use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
@@ -125,7 +125,7 @@ impl Form for LineWriter {
             return Ok(0);
         }
         let is_new = decoded.is_none();
-        if is_new && (event.dir, tag) == (Direction::Backend, b'T') {
+        if is_new && (event.dir, tag) == (Direction::Backend, backend::ROW_DESCRIPTION) {
             return self.row_description(out, event, decoded);
         }
         if let Ok(message) = decoded.get_or_insert_with(|| event.decode()) {
@@ -208,7 +208,7 @@ impl LineWriter {
         let Frame { body, len, .. } = *event.frame;
         let encoding = event.context.encoding;
         let start = out.len();
-        self.begin_message(out, event, event.seq, b'T', len);
+        self.begin_message(out, event, event.seq, backend::ROW_DESCRIPTION, len);
         if let Some(written) = self.row_descriptions.get(body, encoding) {
             out.extend_from_slice(written);
         } else {

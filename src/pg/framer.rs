@@ -20,9 +20,9 @@ use bytes::{Buf, BytesMut};
 
 pub use self::whole::WholeFrames;
 use super::frame::{Cut, Damage, Frame, Hole};
+use super::message_table::{self, backend};
 use super::resync;
 use super::startup;
-use super::message_table;
 use crate::direction::Direction;
 use crate::reader::{DecodeError, Reader};
 
@@ -387,7 +387,7 @@ impl Framer {
         match &self.state {
             State::Framing => match parse_header(self.direction, self.carry.get(self.handed_out..)?, framing) {
                 Parsed::Header(header) => Some((header.tag, (self.carry.len() - self.handed_out) as u64)),
-                Parsed::NeedZero => Some((Some(b'E'), (self.carry.len() - self.handed_out) as u64)),
+                Parsed::NeedZero => Some((Some(backend::ERROR_RESPONSE), (self.carry.len() - self.handed_out) as u64)),
                 _ => None,
             },
             State::Damaged(damaged) => Some((damaged.header.tag, damaged.header.total() as u64 - damaged.left)),
@@ -536,7 +536,7 @@ impl Framer {
             Parsed::NeedZero if lost > 0 => {
                 let text = self.carry.len() as u64 - 1;
                 let len = u32::try_from(text.saturating_add(lost)).unwrap_or(u32::MAX);
-                FrameHeader { tag: Some(b'E'), len, size: 1 }
+                FrameHeader { tag: Some(backend::ERROR_RESPONSE), len, size: 1 }
             }
             _ => return,
         };
@@ -625,7 +625,11 @@ fn least_total(direction: Direction, header: &[u8], framing: Framing) -> u64 {
     let mut word = [0; 4];
     word.iter_mut().zip(length).for_each(|(byte, known)| *byte = *known);
     let least = u32::from_be_bytes(word);
-    if framing == Framing::Tagged && least <= message_table::max_len(direction, *tag) { 1 + u64::from(least) } else { 0 }
+    if framing == Framing::Tagged && least <= message_table::max_len(direction, *tag) {
+        1 + u64::from(least)
+    } else {
+        0
+    }
 }
 
 /// Takes `count` bytes from the front, or as many as there are.
@@ -675,13 +679,13 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         }
         Framing::EncryptionAnswer => match reader.u8("answer") {
             Err(_) => Parsed::Need(1),
-            Ok(b'E') => parse_header(direction, bytes, Framing::Handshake),
+            Ok(backend::ERROR_RESPONSE) => parse_header(direction, bytes, Framing::Handshake),
             Ok(_) => Parsed::Header(FrameHeader { tag: None, len: 1, size: 0 }),
         },
         Framing::Handshake => match bytes {
-            [b'E'] => Parsed::Need(2),
+            [backend::ERROR_RESPONSE] => Parsed::Need(2),
             // No message has 16 MiB or more here: this byte is the first of a text, and not of a length word.
-            [b'E', first, ..] if *first > 0 => parse_version_2(bytes),
+            [backend::ERROR_RESPONSE, first, ..] if *first > 0 => parse_version_2(bytes),
             _ => parse_header(direction, bytes, Framing::Tagged),
         },
         Framing::Tagged => {
@@ -705,11 +709,11 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
 fn parse_version_2(bytes: &[u8]) -> Parsed {
     let text = bytes.get(1..=LONGEST_VERSION_2).or(bytes.get(1..)).unwrap_or_default();
     match memchr::memchr(0, text) {
-        Some(end) => Parsed::Header(FrameHeader { tag: Some(b'E'), len: end as u32 + 1, size: 1 }),
+        Some(end) => Parsed::Header(FrameHeader { tag: Some(backend::ERROR_RESPONSE), len: end as u32 + 1, size: 1 }),
         None if text.len() < LONGEST_VERSION_2 => Parsed::NeedZero,
         None => {
             let len = text.first_chunk().map_or(0, |len| u32::from_be_bytes(*len));
-            let header = FrameHeader { tag: Some(b'E'), len, size: 5 };
+            let header = FrameHeader { tag: Some(backend::ERROR_RESPONSE), len, size: 5 };
             Parsed::Bad(header, Reader::unexpected(1, "length word", "a length, or text with an end", len.into()))
         }
     }

@@ -12,13 +12,13 @@ use super::copy::{CopyData, CopyDone, CopyFail, CopyPiece, CopyResponse};
 use super::error::Fields;
 use super::extended::{Bind, Execute, ParameterDescription, Parse, Target};
 use super::frame::Frame;
+use super::message_table::{self, BodyKind, MessageType, backend, frontend, message_types};
 use super::query::{CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Query, ReadyForQuery};
 use super::row::{DataRow, Format, Metadata, RowDescription};
 use super::startup::{
     self, BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus,
     ProtocolVersion, StartupMessage, UnknownRequest,
 };
-use super::message_table::{self, BodyKind, MessageType, backend, frontend, message_types};
 use super::text::{Excerpt, Secret};
 use crate::direction::Direction;
 use crate::encoding::Encoding;
@@ -359,7 +359,9 @@ pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) 
         (Direction::Frontend, None) => "StartupMessage",
         (Direction::Backend, None) if context.gssenc => "GSSENCResponse",
         (Direction::Backend, None) => "SSLResponse",
-        (_, Some(tag)) => message_table::message_type(direction, tag).map_or("Unknown", |message_type| message_type.name),
+        (_, Some(tag)) => {
+            message_table::message_type(direction, tag).map_or("Unknown", |message_type| message_type.name)
+        }
     }
 }
 

@@ -169,6 +169,12 @@ pub const fn is_bare(direction: Direction, tag: u8) -> bool {
     matches!(message_type(direction, tag), Some(MessageType { body: BodyKind::Nothing, .. }))
 }
 
+/// Whether a message of the backend comes at any time, whatever is under way.
+#[inline(always)]
+pub const fn is_asynchronous(tag: u8) -> bool {
+    matches!(role_of_reply(tag), Some(Role::Asynchronous))
+}
+
 /// What a message of the backend does to the requests that wait for replies.
 #[inline(always)]
 pub const fn role_of_reply(tag: u8) -> Option<Role> {

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::frame::Frame;
 use super::message::{Context, Message};
-use super::message_table;
+use super::message_table::{self, backend};
 use crate::direction::Direction;
 use crate::reader::Reader;
 
@@ -109,7 +109,9 @@ impl Candidate {
             0 => false,
             1 => {
                 let columns = |bytes: &[u8]| match *bytes {
-                    [b'D', _, _, _, _, high, low, ..] if direction == Direction::Backend => Some([high, low]),
+                    [backend::DATA_ROW, _, _, _, _, high, low, ..] if direction == Direction::Backend => {
+                        Some([high, low])
+                    }
                     _ => None,
                 };
                 columns(from(self.at)).is_some_and(|count| columns(from(self.next)) == Some(count))

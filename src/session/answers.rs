@@ -6,6 +6,7 @@
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
 use crate::pg::message::Message;
+use crate::pg::message_table::backend;
 use crate::sql::lexer::Lexer;
 
 /// A text longer than this is not looked through.
@@ -139,11 +140,13 @@ impl Answers {
     #[inline(always)]
     pub fn of_reply(tag: u8, message: Option<&Message<'_>>) -> Self {
         match (tag, message) {
-            (b'T' | b'D' | b's', _) => Self::ROWS,
-            (b'n', _) => Self::NO_ROWS,
-            (b'G' | b'H', _) => Self::COPY,
-            (b'I', _) => Self::EMPTY,
-            (b'C', Some(Message::CommandComplete(complete))) => Self::of_tag(complete.command_tag.0),
+            (backend::ROW_DESCRIPTION | backend::DATA_ROW | backend::PORTAL_SUSPENDED, _) => Self::ROWS,
+            (backend::NO_DATA, _) => Self::NO_ROWS,
+            (backend::COPY_IN_RESPONSE | backend::COPY_OUT_RESPONSE, _) => Self::COPY,
+            (backend::EMPTY_QUERY_RESPONSE, _) => Self::EMPTY,
+            (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
+                Self::of_tag(complete.command_tag.0)
+            }
             _ => Self::ANY,
         }
     }

@@ -20,9 +20,9 @@ use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::extended::TargetKind;
 use crate::pg::message::Message;
+use crate::pg::message_table::{self, backend, frontend};
 use crate::pg::query::{CommandComplete, TransactionStatus};
 use crate::pg::row::{Formats, RowShape};
-use crate::pg::message_table;
 use crate::pg::text::Text;
 use crate::sql::statement;
 
@@ -196,28 +196,28 @@ impl Dialogue {
         self.part();
         self.statements.guess(observation.is_guessed);
         let request = match (tag, observation.named()) {
-            (b'P', _) => Request::Parse,
-            (b'B', _) => Request::Bind,
-            (b'D', Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
+            (frontend::PARSE, _) => Request::Parse,
+            (frontend::BIND, _) => Request::Bind,
+            (frontend::DESCRIBE, Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
                 Request::DescribeStatement
             }
-            (b'D', described) => {
+            (frontend::DESCRIBE, described) => {
                 if described.is_none() {
                     // It may be of a statement.
                     self.request_queue.doubt();
                 }
                 Request::DescribePortal
             }
-            (b'E', _) => Request::Execute,
-            (b'C', _) => Request::Close,
-            (b'S', _) => Request::Sync,
-            (b'Q', _) => Request::Query,
-            (b'F', _) => Request::FunctionCall,
-            (b'c' | b'f', _) => Request::CopyEnd,
-            (b'd' | b'H', _) => {
+            (frontend::EXECUTE, _) => Request::Execute,
+            (frontend::CLOSE, _) => Request::Close,
+            (frontend::SYNC, _) => Request::Sync,
+            (frontend::QUERY, _) => Request::Query,
+            (frontend::FUNCTION_CALL, _) => Request::FunctionCall,
+            (frontend::COPY_DONE | frontend::COPY_FAIL, _) => Request::CopyEnd,
+            (frontend::COPY_DATA | frontend::FLUSH, _) => {
                 annotation.query = self.request_queue.last_query();
-                annotation.is_skipped = tag == b'd' && self.request_queue.drops_copy_data();
-                if tag == b'd' {
+                annotation.is_skipped = tag == frontend::COPY_DATA && self.request_queue.drops_copy_data();
+                if tag == frontend::COPY_DATA {
                     self.request_queue.copy_data();
                 } else if observation.size != 5 {
                     // The server answers it with an error.
@@ -229,7 +229,7 @@ impl Dialogue {
                 }
                 return;
             }
-            (b'X', _) => return,
+            (frontend::TERMINATE, _) => return,
             _ => {
                 // Nobody knows what answers it.
                 self.request_queue.doubt();
@@ -307,9 +307,11 @@ impl Dialogue {
             return;
         }
         match (tag, observation.whole()) {
-            (b'T' | b't', Some(message)) => self.describe(message),
-            (b'C', Some(Message::CommandComplete(complete))) => self.take_effects(Some(complete), shared),
-            (b'C', _) => self.take_effects(None, shared),
+            (backend::ROW_DESCRIPTION | backend::PARAMETER_DESCRIPTION, Some(message)) => self.describe(message),
+            (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
+                self.take_effects(Some(complete), shared)
+            }
+            (backend::COMMAND_COMPLETE, _) => self.take_effects(None, shared),
             _ => {}
         }
         let head = self.request_queue.head().map(|head| head.request);
@@ -326,14 +328,14 @@ impl Dialogue {
                 execution.replied(observation.at, observation.packet, self.transaction);
             }
             take_reply(execution, head, tag, &attribution, observation);
-            if tag == b'E'
+            if tag == backend::ERROR_RESPONSE
                 && execution.outcome == Some(Outcome::Canceled)
                 && let Some(key) = &self.cancel_key
             {
                 execution.canceled_by = shared.cancels.canceled(key, execution.started);
             }
         }
-        if tag == b'Z' {
+        if tag == backend::READY_FOR_QUERY {
             self.take_misfit(tag, observation);
             self.take_status(observation);
         }
@@ -350,7 +352,9 @@ impl Dialogue {
         let Self { request_queue, statements, executions, .. } = self;
         let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
         let answers = request_queue.align(tag, kind, settle)
-            && (tag != b'E' || ends_session(observation.whole()) != Some(false) || request_queue.may_fail());
+            && (tag != backend::ERROR_RESPONSE
+                || ends_session(observation.whole()) != Some(false)
+                || request_queue.may_fail());
         if self.request_queue.take_refuted() {
             self.executions.refute();
         }
@@ -481,16 +485,16 @@ impl Dialogue {
     fn follow_run(&mut self, tag: u8, message: Option<&Message<'_>>) {
         match (tag, message) {
             // These come at any time.
-            (b'N' | b'S' | b'A', _) => return,
-            (b'D', _) => {}
-            (b'T', Some(Message::RowDescription(row))) if !self.describes_statement => {
+            _ if message_table::is_asynchronous(tag) => return,
+            (backend::DATA_ROW, _) => {}
+            (backend::ROW_DESCRIPTION, Some(Message::RowDescription(row))) if !self.describes_statement => {
                 self.run = self.statements.describe_rows(row);
             }
             // What is not known may come at any time, too.
             _ if !message_table::is_known(Direction::Backend, tag) => return,
             _ => self.run = None,
         }
-        self.describes_statement = tag == b't';
+        self.describes_statement = tag == backend::PARAMETER_DESCRIPTION;
     }
 
     /// Takes what the backend says of columns and parameters.
@@ -616,32 +620,32 @@ fn take_reply(
     observation: &Observation<'_, '_>,
 ) {
     let (at, packet, elapsed_us) = (observation.at, observation.packet, attribution.elapsed_us);
-    execution.is_truncated |= observation.is_cut && tag != b'D';
+    execution.is_truncated |= observation.is_cut && tag != backend::DATA_ROW;
     match (tag, observation.message) {
-        (b'1', _) => execution.parse_us = elapsed_us,
-        (b'2', _) => execution.bind_us = elapsed_us,
-        (b'D', _) => execution.add_rows(observation.count, at),
+        (backend::PARSE_COMPLETE, _) => execution.parse_us = elapsed_us,
+        (backend::BIND_COMPLETE, _) => execution.bind_us = elapsed_us,
+        (backend::DATA_ROW, _) => execution.add_rows(observation.count, at),
         // A row of a COPY, as a rule, or a piece of one: only its CommandComplete counts them.
-        (b'd', _) => execution.add_rows(0, at),
-        (b'C', Some(Message::CommandComplete(complete))) => {
+        (backend::COPY_DATA, _) => execution.add_rows(0, at),
+        (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut));
         }
-        (b'E', Some(Message::ErrorResponse(fields))) => {
+        (backend::ERROR_RESPONSE, Some(Message::ErrorResponse(fields))) => {
             execution.keep_error(fields);
             execution.end(outcome_of(fields), at, packet);
         }
-        (b'E', _) => execution.end(Outcome::Error, at, packet),
+        (backend::ERROR_RESPONSE, _) => execution.end(Outcome::Error, at, packet),
         _ => {}
     }
     let is_its_end = match head {
-        Some(Request::Execute) => matches!(tag, b'C' | b'I'),
-        Some(Request::Query | Request::FunctionCall) => tag == b'Z' && attribution.has_ended,
+        Some(Request::Execute) => matches!(tag, backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE),
+        Some(Request::Query | Request::FunctionCall) => tag == backend::READY_FOR_QUERY && attribution.has_ended,
         _ => false,
     };
     if is_its_end && execution.outcome.is_none() {
         execution.end(Outcome::Ok, at, packet);
-    } else if tag == b's' {
+    } else if tag == backend::PORTAL_SUSPENDED {
         execution.end(Outcome::Suspended, at, packet);
     }
 }

@@ -26,6 +26,7 @@ use crate::pg::extended::Bind;
 use crate::pg::frame::Frame;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
+use crate::pg::message_table::{backend, frontend};
 use crate::pg::query::Query;
 use crate::pg::row::Format;
 use crate::pg::startup::{self, StartupMessage};
@@ -368,7 +369,7 @@ impl Session {
                     annotation.subject = Subject::Unknown;
                 }
             }
-            Some(b'p') if !self.has_been_ready => {
+            Some(frontend::PASSWORD_MESSAGE) if !self.has_been_ready => {
                 self.has_begun = true;
                 (self.is_starting, self.startup_at) = (true, Some(observation.at));
                 self.learn_response(observation.message, observation.is_cut);
@@ -380,11 +381,11 @@ impl Session {
             Some(tag) => {
                 self.has_begun = true;
                 match tag {
-                    b'c' => self.copying.done(Direction::Frontend),
-                    b'd' => self.take_data(Direction::Frontend, observation, shared),
+                    frontend::COPY_DONE => self.copying.done(Direction::Frontend),
+                    frontend::COPY_DATA => self.take_data(Direction::Frontend, observation, shared),
                     _ => {}
                 }
-                if matches!(tag, b'Q' | b'E' | b'c' | b'f') {
+                if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
                     self.copying.request();
                 }
                 self.dialogue.request(tag, observation, shared, annotation);
@@ -449,12 +450,16 @@ impl Session {
         }
         let is_cut = frame.missing > 0 || !frame.damage.is_empty();
         match frame.tag? {
-            b'E' | b'N' => secrets.mask_fields(frame.body, self.facts.encoding(), is_cut),
-            b'A' => secrets.mask_last(frame.body, self.facts.encoding(), is_cut),
-            b'S' if startup::may_repeat(frame.body.split(|b| *b == 0).next().unwrap_or_default()) => {
+            backend::ERROR_RESPONSE | backend::NOTICE_RESPONSE => {
+                secrets.mask_fields(frame.body, self.facts.encoding(), is_cut)
+            }
+            backend::NOTIFICATION_RESPONSE => secrets.mask_last(frame.body, self.facts.encoding(), is_cut),
+            backend::PARAMETER_STATUS
+                if startup::may_repeat(frame.body.split(|b| *b == 0).next().unwrap_or_default()) =>
+            {
                 secrets.mask_last(frame.body, self.facts.encoding(), is_cut)
             }
-            b'D' if secrets.is_current() => secrets.mask_row(frame.body, is_cut),
+            backend::DATA_ROW if secrets.is_current() => secrets.mask_row(frame.body, is_cut),
             _ => None,
         }
     }
@@ -598,7 +603,7 @@ impl Session {
     #[inline(always)]
     fn observe_backend(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared, annotation: &mut Annotation) {
         let startup_elapsed = self.startup_at.map(|asked_at| observation.at.micros_since(asked_at));
-        if self.is_starting || observation.tag == Some(b'R') {
+        if self.is_starting || observation.tag == Some(backend::AUTHENTICATION) {
             self.hear(observation.message);
         }
         match observation.message {
@@ -633,14 +638,14 @@ impl Session {
         let Some(tag) = observation.tag else { return };
         self.has_begun = true;
         match tag {
-            b'Z' => {
+            backend::READY_FOR_QUERY => {
                 self.has_been_ready = true;
                 self.is_authenticated = true;
                 self.copying.end();
             }
             // Only a session that is not ready yet is told these, though the beginning of the capture may be behind its own.
-            b'R' | b'K' => self.is_starting |= !self.has_been_ready,
-            b'C' | b'E' => {
+            backend::AUTHENTICATION | backend::BACKEND_KEY_DATA => self.is_starting |= !self.has_been_ready,
+            backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE => {
                 self.copying.end();
                 if self.owes_answer() {
                     // An error instead of it.
@@ -648,13 +653,13 @@ impl Session {
                     self.owed = [None; 2];
                 }
             }
-            b'c' => self.copying.done(Direction::Backend),
-            b'd' => self.take_data(Direction::Backend, observation, shared),
+            backend::COPY_DONE => self.copying.done(Direction::Backend),
+            backend::COPY_DATA => self.take_data(Direction::Backend, observation, shared),
             _ => {}
         }
         if self.is_starting {
             // Until the session is ready, everything answers the client's last startup message. Requests that were sent ahead wait.
-            if tag == b'Z' {
+            if tag == backend::READY_FOR_QUERY {
                 (self.is_starting, self.startup_at) = (false, None);
                 self.dialogue.be_ready(observation);
                 self.end_request_with_secrets();
@@ -662,7 +667,7 @@ impl Session {
             return;
         }
         self.dialogue.reply(tag, observation, shared, annotation);
-        if tag == b'Z' {
+        if tag == backend::READY_FOR_QUERY {
             self.end_request_with_secrets();
         }
     }

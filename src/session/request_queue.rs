@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use self::align::{MAX_SEARCHED, Shape, is_answer};
 use super::answers::Answers;
 use super::violation::Breach;
+use crate::pg::message_table::{self, backend};
 use crate::time::Timestamp;
 
 mod align;
@@ -49,15 +50,31 @@ impl Request {
     /// Whether a backend message, by its tag, can be the first reply to it.
     const fn begins_with(self, tag: u8) -> bool {
         match self {
-            Self::Parse => tag == b'1',
-            Self::DescribeStatement => tag == b't',
-            Self::Bind => tag == b'2',
-            Self::DescribePortal => matches!(tag, b'T' | b'n'),
-            Self::Execute => matches!(tag, b'D' | b'C' | b'I' | b's' | b'G' | b'H'),
-            Self::Close => tag == b'3',
-            Self::Query => matches!(tag, b'T' | b'C' | b'I' | b'G' | b'H' | b'W'),
-            Self::FunctionCall => tag == b'V',
-            Self::Sync => tag == b'Z',
+            Self::Parse => tag == backend::PARSE_COMPLETE,
+            Self::DescribeStatement => tag == backend::PARAMETER_DESCRIPTION,
+            Self::Bind => tag == backend::BIND_COMPLETE,
+            Self::DescribePortal => matches!(tag, backend::ROW_DESCRIPTION | backend::NO_DATA),
+            Self::Execute => matches!(
+                tag,
+                backend::DATA_ROW
+                    | backend::COMMAND_COMPLETE
+                    | backend::EMPTY_QUERY_RESPONSE
+                    | backend::PORTAL_SUSPENDED
+                    | backend::COPY_IN_RESPONSE
+                    | backend::COPY_OUT_RESPONSE
+            ),
+            Self::Close => tag == backend::CLOSE_COMPLETE,
+            Self::Query => matches!(
+                tag,
+                backend::ROW_DESCRIPTION
+                    | backend::COMMAND_COMPLETE
+                    | backend::EMPTY_QUERY_RESPONSE
+                    | backend::COPY_IN_RESPONSE
+                    | backend::COPY_OUT_RESPONSE
+                    | backend::COPY_BOTH_RESPONSE
+            ),
+            Self::FunctionCall => tag == backend::FUNCTION_CALL_RESPONSE,
+            Self::Sync => tag == backend::READY_FOR_QUERY,
             Self::CopyEnd => false,
         }
     }
@@ -66,9 +83,13 @@ impl Request {
     const fn goes_on_with(self, progress: Progress, tag: u8) -> bool {
         match (self, progress) {
             (_, Progress::Failed) => false,
-            (Self::Query, Progress::Begun) => self.begins_with(tag) || matches!(tag, b'D' | b'd' | b'c'),
-            (Self::Execute, _) => self.begins_with(tag) || matches!(tag, b'd' | b'c'),
-            (Self::DescribeStatement, _) => matches!(tag, b't' | b'T' | b'n'),
+            (Self::Query, Progress::Begun) => {
+                self.begins_with(tag) || matches!(tag, backend::DATA_ROW | backend::COPY_DATA | backend::COPY_DONE)
+            }
+            (Self::Execute, _) => self.begins_with(tag) || matches!(tag, backend::COPY_DATA | backend::COPY_DONE),
+            (Self::DescribeStatement, _) => {
+                matches!(tag, backend::PARAMETER_DESCRIPTION | backend::ROW_DESCRIPTION | backend::NO_DATA)
+            }
             (Self::FunctionCall, Progress::Begun | Progress::Ended) => false,
             _ => self.begins_with(tag),
         }
@@ -580,15 +601,15 @@ impl<A: Default> RequestQueue<A> {
         settle: &mut impl FnMut(Expected<A>, RequestOutcome),
     ) -> Option<u64> {
         let tie = self.tie.as_mut()?;
-        if matches!(tag, b'N' | b'S' | b'A') {
+        if message_table::is_asynchronous(tag) {
             // These come at any time, but the first two mostly from what is being executed.
-            tie.bytes += if tag == b'A' { 0 } else { size };
+            tie.bytes += if tag == backend::NOTIFICATION_RESPONSE { 0 } else { size };
             return None;
         }
         let tie = self.tie.take().filter(|tie| tie.is_met && self.uncertain)?;
         let index = self.queue.partition_point(|expected| expected.id < tie.id);
         let request = self.queue.get(index)?.request;
-        if !request.begins_with(tag) && tag != b'E' {
+        if !request.begins_with(tag) && tag != backend::ERROR_RESPONSE {
             return None;
         }
         if index > 0 && !self.replies_lost && self.pacing != Pacing::TakesTurns {
@@ -622,10 +643,10 @@ impl<A: Default> RequestQueue<A> {
         at: Timestamp,
         settle: &mut impl FnMut(Expected<A>, RequestOutcome),
     ) -> Attribution {
-        if tag == b'Z' {
+        if tag == backend::READY_FOR_QUERY {
             return self.ready(at, settle);
         }
-        if tag == b'E' {
+        if tag == backend::ERROR_RESPONSE {
             self.failed = self.failed.or(Some(self.head().and_then(|head| head.query).unwrap_or_default()));
         }
         let Some(head) = self.queue.front() else { return Attribution::default() };
@@ -640,33 +661,49 @@ impl<A: Default> RequestQueue<A> {
             }
         };
         let head = head.request;
-        self.copies_in += usize::from(tag == b'G');
-        self.is_cycle_answered |= is_answer(tag) || tag == b'E';
-        if !matches!(tag, b'D' | b'd' | b'N' | b'S' | b'A') {
+        self.copies_in += usize::from(tag == backend::COPY_IN_RESPONSE);
+        self.is_cycle_answered |= is_answer(tag) || tag == backend::ERROR_RESPONSE;
+        if !matches!(tag, backend::DATA_ROW | backend::COPY_DATA) && !message_table::is_asynchronous(tag) {
             self.shape.push(tag, kind);
         }
-        if self.copies_in > 0 && matches!(tag, b'C' | b'E') {
+        if self.copies_in > 0 && matches!(tag, backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE) {
             self.copy_in_ends(tag);
         }
         use Request as R;
         match (tag, head) {
-            (b'1', R::Parse)
-            | (b'2', R::Bind)
-            | (b'3', R::Close)
-            | (b'n' | b'T', R::DescribeStatement | R::DescribePortal)
-            | (b'C' | b'I' | b's', R::Execute) => self.drain(1, settle),
-            (b'G', R::Execute) => self.copy_in_begins(),
-            (b'E', R::Parse | R::Bind | R::DescribeStatement | R::DescribePortal | R::Execute | R::Close) => {
+            (backend::PARSE_COMPLETE, R::Parse)
+            | (backend::BIND_COMPLETE, R::Bind)
+            | (backend::CLOSE_COMPLETE, R::Close)
+            | (backend::NO_DATA | backend::ROW_DESCRIPTION, R::DescribeStatement | R::DescribePortal)
+            | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, R::Execute) => {
+                self.drain(1, settle)
+            }
+            (backend::COPY_IN_RESPONSE, R::Execute) => self.copy_in_begins(),
+            (
+                backend::ERROR_RESPONSE,
+                R::Parse | R::Bind | R::DescribeStatement | R::DescribePortal | R::Execute | R::Close,
+            ) => {
                 self.skip_to_sync(settle);
             }
-            (b'G', R::Query) => self.copy_in_begins(),
-            (b't', R::DescribeStatement)
-            | (b'D' | b'H' | b'd' | b'c', R::Execute)
-            | (b'T' | b'D' | b'H' | b'W' | b'd' | b'c', R::Query) => self.progress = Progress::Begun,
-            (b'C' | b'I', R::Query) | (b'V', R::FunctionCall) => self.progress = Progress::Ended,
-            (b'E', R::Query | R::FunctionCall | R::Sync) => self.progress = Progress::Failed,
+            (backend::COPY_IN_RESPONSE, R::Query) => self.copy_in_begins(),
+            (backend::PARAMETER_DESCRIPTION, R::DescribeStatement)
+            | (backend::DATA_ROW | backend::COPY_OUT_RESPONSE | backend::COPY_DATA | backend::COPY_DONE, R::Execute)
+            | (
+                backend::ROW_DESCRIPTION
+                | backend::DATA_ROW
+                | backend::COPY_OUT_RESPONSE
+                | backend::COPY_BOTH_RESPONSE
+                | backend::COPY_DATA
+                | backend::COPY_DONE,
+                R::Query,
+            ) => self.progress = Progress::Begun,
+            (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE, R::Query)
+            | (backend::FUNCTION_CALL_RESPONSE, R::FunctionCall) => self.progress = Progress::Ended,
+            (backend::ERROR_RESPONSE, R::Query | R::FunctionCall | R::Sync) => self.progress = Progress::Failed,
             // NoticeResponse and ParameterStatus come at any time, but mostly from what is being executed.
-            (b'N' | b'S', _) => return Attribution { elapsed_us: None, ..attribution },
+            (backend::NOTICE_RESPONSE | backend::PARAMETER_STATUS, _) => {
+                return Attribution { elapsed_us: None, ..attribution };
+            }
             // NotificationResponse comes from elsewhere. The rest answers nothing that was asked: requests were lost.
             _ => return Attribution::default(),
         }
@@ -751,9 +788,11 @@ impl<A: Default> RequestQueue<A> {
         let end = self.copied_syncs();
         let is_sync = |expected: &Expected<A>| expected.request == Request::Sync;
         // Those before the data were read before an error in it. Of others, it is not known which the backend has answered.
-        let is_ignored = |expected: &Expected<A>| is_sync(expected) && (tag == b'C' || expected.id <= before_data);
+        let is_ignored = |expected: &Expected<A>| {
+            is_sync(expected) && (tag == backend::COMMAND_COMPLETE || expected.id <= before_data)
+        };
         let behind = self.queue.iter().skip(1).take(MAX_SEARCHED).take_while(|expected| is_sync(expected)).count() + 1;
-        let end = end.unwrap_or(if tag == b'C' { 1 } else { behind });
+        let end = end.unwrap_or(if tag == backend::COMMAND_COMPLETE { 1 } else { behind });
         for index in (1..end).rev() {
             if self.queue.get(index).is_some_and(is_ignored) {
                 self.queue.remove(index);

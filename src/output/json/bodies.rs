@@ -10,6 +10,7 @@ use crate::pg::copy::{CopyData, CopyPiece, CopyRows};
 use crate::pg::extended::TargetKind;
 use crate::pg::list::{List, Oid};
 use crate::pg::message::{Body, Context, Message};
+use crate::pg::message_table::backend;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Field, Format, FormattedValue, Values};
 use crate::pg::text::{Rest, Sql, Text};
@@ -361,7 +362,9 @@ impl RowWriter {
     pub(super) fn prepare(&mut self, data: &MessageRun<'_>) -> bool {
         let MessageRun { first, .. } = data;
         match (first.frame.tag, &first.columns, &first.copy) {
-            (Some(b'D'), Some(columns), _) if columns.fields.is_none() && !first.context.redaction.hides_values() => {
+            (Some(backend::DATA_ROW), Some(columns), _)
+                if columns.fields.is_none() && !first.context.redaction.hides_values() =>
+            {
                 let Columns { formats, types, .. } = *columns;
                 let count = first.frame.body.first_chunk().map_or(0, |count| u16::from_be_bytes(*count));
                 self.looks.clear();
@@ -371,7 +374,7 @@ impl RowWriter {
                 }));
                 self.looks.len() == usize::from(count)
             }
-            (Some(b'd'), _, Some(rows)) => has_rows_alone(rows),
+            (Some(backend::COPY_DATA), _, Some(rows)) => has_rows_alone(rows),
             _ => false,
         }
     }

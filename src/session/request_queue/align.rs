@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{Expected, Misfit, Progress, Request, RequestOutcome, RequestQueue};
+use crate::pg::message_table::{self, Role, backend};
 use crate::session::answers::Answers;
 use crate::session::violation::Breach;
 
@@ -48,15 +49,12 @@ impl Shape {
 
 /// Whether a backend message answers a request, by its tag: it does not come by itself, as errors may that end a session.
 pub(super) const fn is_answer(tag: u8) -> bool {
-    matches!(
-        tag,
-        b'1' | b'2' | b'3' | b'C' | b'D' | b'G' | b'H' | b'I' | b'T' | b'V' | b'W' | b'c' | b'd' | b'n' | b's' | b't'
-    )
+    matches!(message_table::role_of_reply(tag), Some(Role::Answer))
 }
 
 /// Whether a reply ends what is executed.
 const fn is_ending(tag: u8) -> bool {
-    matches!(tag, b'C' | b'I' | b's')
+    matches!(tag, backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED)
 }
 
 impl<A> Expected<A> {
@@ -79,13 +77,13 @@ impl<A: Default> RequestQueue<A> {
     /// will be. False where it answers none.
     #[inline(always)]
     pub fn align(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) -> bool {
-        if self.uncertain || !is_answer(tag) && tag != b'E' {
+        if self.uncertain || !is_answer(tag) && tag != backend::ERROR_RESPONSE {
             return true;
         }
         if self.is_astray {
-            return !self.is_cycle_answered && (tag == b'E' || self.is_due(tag, kind));
+            return !self.is_cycle_answered && (tag == backend::ERROR_RESPONSE || self.is_due(tag, kind));
         }
-        tag == b'E' || self.is_due(tag, kind) || self.realign(tag, kind, settle)
+        tag == backend::ERROR_RESPONSE || self.is_due(tag, kind) || self.realign(tag, kind, settle)
     }
 
     /// Whether any number of backend messages of this type leave the queue as it is.
@@ -128,9 +126,13 @@ impl<A: Default> RequestQueue<A> {
             None => Breach::WrongReply,
         };
         let wanted = head.map(|head| match (tag, head.request) {
-            (b'C', _) if is_of_other_sql => "CommandComplete with a tag that its SQL can have",
-            (b'T', Request::DescribePortal | Request::DescribeStatement) if is_of_other_sql => "NoData",
-            (b'T' | b'D' | b's', _) if is_of_other_sql => "CommandComplete",
+            (backend::COMMAND_COMPLETE, _) if is_of_other_sql => "CommandComplete with a tag that its SQL can have",
+            (backend::ROW_DESCRIPTION, Request::DescribePortal | Request::DescribeStatement) if is_of_other_sql => {
+                "NoData"
+            }
+            (backend::ROW_DESCRIPTION | backend::DATA_ROW | backend::PORTAL_SUSPENDED, _) if is_of_other_sql => {
+                "CommandComplete"
+            }
             _ if self.has_all_ends() => "ReadyForQuery",
             (_, request) => request.next_replies(self.progress),
         });
@@ -157,7 +159,12 @@ impl<A: Default> RequestQueue<A> {
 
     /// Whether a reply is the last one once more.
     fn repeats(&self, tag: u8, kind: Answers) -> bool {
-        self.shape.last() == Some(&(tag, kind)) && (is_ending(tag) || matches!(tag, b'1' | b'2' | b'3' | b'n'))
+        self.shape.last() == Some(&(tag, kind))
+            && (is_ending(tag)
+                || matches!(
+                    tag,
+                    backend::PARSE_COMPLETE | backend::BIND_COMPLETE | backend::CLOSE_COMPLETE | backend::NO_DATA
+                ))
     }
 
     /// How many requests were swallowed, if a reply is not to the head; and how many behind them were answered by what came before.
@@ -203,9 +210,12 @@ impl<A: Default> RequestQueue<A> {
             if index == shape.len() {
                 break;
             }
-            progress = match (expected.request, tag) {
-                (Request::Query, b'C' | b'I') | (Request::FunctionCall, _) => Progress::Ended,
-                (Request::Query, _) | (Request::DescribeStatement, b't') | (Request::Execute, b'H' | b'G' | b'c') => {
+            progress = match (expected.request, *tag) {
+                (Request::Query, backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE)
+                | (Request::FunctionCall, _) => Progress::Ended,
+                (Request::Query, _)
+                | (Request::DescribeStatement, backend::PARAMETER_DESCRIPTION)
+                | (Request::Execute, backend::COPY_OUT_RESPONSE | backend::COPY_IN_RESPONSE | backend::COPY_DONE) => {
                     Progress::Begun
                 }
                 _ => {
