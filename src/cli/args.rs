@@ -135,8 +135,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
 
-    /// Stop after so many messages
-    #[arg(short, long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
+    /// Stop after so many messages; where none are written, after so many lines of queries and sessions
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
     pub(crate) count: Option<u64>,
 
     /// Use so many threads; the output is the same [default: the cores, up to 8]
@@ -227,10 +227,22 @@ impl Args {
             let of_requests = self.errors || self.min_duration.is_some();
             self.events = vec![if of_requests { Event::Query } else { Event::Message }, Event::Loss];
         }
-        match self.check_inputs() {
+        match self.check_inputs().and_then(|()| self.check_selection()) {
             Ok(()) => Ok(self),
             Err(conflict) => Err(Self::command().error(ErrorKind::ArgumentConflict, conflict)),
         }
+    }
+
+    /// What chooses among lines of a kind needs lines of that kind.
+    fn check_selection(&self) -> Result<(), String> {
+        let wants = |event| self.events.contains(&event);
+        if !self.types.is_empty() && !wants(Event::Message) {
+            return Err("-t chooses among messages: it needs -e message".to_owned());
+        }
+        if (self.errors || self.min_duration.is_some()) && !wants(Event::Query) {
+            return Err("--errors and --min-duration choose among requests: they need -e query".to_owned());
+        }
+        Ok(())
     }
 
     /// Packets come from an interface, or from files that are named in one way.

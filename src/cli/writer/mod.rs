@@ -68,7 +68,7 @@ struct Selection {
     only_errors: bool,
     /// How many microseconds a request must have taken to be written.
     min_us: Option<u128>,
-    /// How many messages may still be written.
+    /// How many messages may still be written; without messages, how many lines of queries and sessions.
     left: u64,
 }
 
@@ -239,11 +239,18 @@ impl Selection {
     fn wants(&mut self, record: &Record<'_>) -> bool {
         match record {
             Record::Message(message) => self.wants_message(|| message.content.name()),
-            Record::Query(query) => self.left > 0 && self.selects(query),
-            Record::Session(_) => self.left > 0,
+            Record::Query(query) => self.selects(query) && self.wants_other(),
+            Record::Session(_) => self.wants_other(),
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
         }
+    }
+
+    /// Whether a line of a query or a session is wanted. They count where messages do not.
+    const fn wants_other(&mut self) -> bool {
+        let wanted = self.left > 0;
+        self.left -= (wanted && !self.messages) as u64;
+        wanted
     }
 
     fn wants_message(&mut self, name: impl FnOnce() -> &'static str) -> bool {
