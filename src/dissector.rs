@@ -4,31 +4,31 @@ use std::collections::VecDeque;
 
 use crate::direction::Direction;
 use crate::packet::{self, Defragmenter, NotTcp, Origin, Packet, Segment};
-use crate::pg::message::Decoded;
-use crate::pg::text::Text;
-use crate::record::{Counters, MessageEvent, MessageRun, Record};
-use crate::redaction::Redaction;
-use crate::session::facts::Identity;
+use crate::record::Counters;
 use crate::session::shared::{ShardId, Shards};
 use crate::time::Timestamp;
 use crate::tls::keylog::Keys;
 use crate::tls::session::MAX_WAIT;
 
+mod config;
 mod connection;
 mod connection_table;
 mod fast_path;
 mod messages;
 mod parallel;
+mod sink;
 mod stream;
 mod successor;
 mod summary;
 mod tls;
 mod watch;
 
+pub use config::{Config, Only, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Pair, Table, Whose};
 use parallel::Parallel;
-use stream::Engine;
+pub use sink::Sink;
+use stream::ConnectionDissector;
 use successor::Successor;
 use summary::Closing;
 
@@ -37,159 +37,12 @@ use summary::Closing;
 /// has not heeded the RST.
 const AFTER_END: u64 = 1_000_000;
 
-/// What a [`Dissector`] looks for, and its limits.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The ports of servers. None takes any TCP connection that begins as PostgreSQL's do.
-    pub ports: Option<Vec<u16>>,
-    /// Whether connections on other ports are taken, too, where they begin as PostgreSQL's do.
-    pub other_ports: bool,
-    /// The largest message, in bytes of its body, that is kept whole. The rest of a larger one is counted.
-    pub max_message: usize,
-    /// How many bytes of early segments are held for a connection, before a hole is taken for real.
-    pub max_early: usize,
-    /// How many bytes of early segments and of unfinished messages are held for all connections together; of more, those
-    /// that were silent longest give theirs back.
-    pub max_held: usize,
-    /// How many connections are followed at a time; of more, the least recently used give way.
-    pub max_connections: usize,
-    /// How many bytes are kept for SQL texts of prepared statements, and as many for everything else that sessions
-    /// remember; of more, what was not used for long is forgotten.
-    pub max_remembered: usize,
-    /// What is not to be written.
-    pub redaction: Redaction,
-    /// Whether rows are objects by the names of their columns, where these are known, instead of arrays.
-    pub named_rows: bool,
-    /// Which records are made.
-    pub records: Records,
-    /// Of which sessions they are made.
-    pub only: Only,
-    /// Whether the short ways of the common cases are taken. They give the same, byte for byte; tests compare.
-    #[doc(hidden)]
-    pub fast_paths: bool,
-}
-
-impl Config {
-    /// Whether a port is one of those that are named.
-    fn names(&self, port: u16) -> bool {
-        self.ports.as_ref().is_some_and(|ports| ports.contains(&port))
-    }
-
-    /// Whether a segment may begin a connection that is looked at.
-    fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
-        let port_fits = self.ports.is_none()
-            || self.other_ports
-            || self.names(segment.source.port)
-            || self.names(segment.destination.port);
-        port_fits && (segment.syn || segment.has_payload()) && !segment.rst
-    }
-}
-
-/// The sessions of which a [`Dissector`] makes records: those of one of the users, in one of the databases, of one of the
-/// applications. Where a list is empty, all will do. What is not known of a session is none of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Only {
-    /// Names of users.
-    pub users: Vec<Vec<u8>>,
-    /// Names of databases.
-    pub databases: Vec<Vec<u8>>,
-    /// Names of applications.
-    pub applications: Vec<Vec<u8>>,
-}
-
-impl Only {
-    /// Whether a session is among those that are wanted.
-    fn wants(&self, identity: &Identity<'_>) -> bool {
-        let among = |wanted: &[Vec<u8>], name: Option<Text<'_>>| {
-            wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| wanted == name.0))
-        };
-        among(&self.users, identity.user)
-            && among(&self.databases, identity.database)
-            && among(&self.applications, identity.application)
-    }
-}
-
-/// Which records a [`Dissector`] makes, beside those of loss. What is not wanted costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Records {
-    /// One for each message.
-    pub messages: bool,
-    /// One for each executed request.
-    pub queries: bool,
-    /// One for each session that is ready, and one when it has ended.
-    pub sessions: bool,
-}
-
-impl Records {
-    /// All of them.
-    pub const ALL: Self = Self { messages: true, queries: true, sessions: true };
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        Self { messages: true, queries: false, sessions: false }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            ports: Some(vec![5432]),
-            other_ports: false,
-            max_message: 16 << 20,
-            max_early: 8 << 20,
-            max_held: 256 << 20,
-            max_connections: 65_536,
-            max_remembered: 64 << 20,
-            redaction: Redaction::default(),
-            named_rows: false,
-            records: Records::default(),
-            only: Only::default(),
-            fast_paths: true,
-        }
-    }
-}
-
-/// Where records go.
-pub trait Sink {
-    /// Takes a record, which borrows from the packet.
-    fn record(&mut self, record: &Record<'_>);
-
-    /// Takes word that all records of a packet, by its number, have been given. It comes where packets are dissected side by
-    /// side, whose records are to be put in order.
-    fn end_packet(&mut self, _packet: u64) {}
-
-    /// Takes a message before its record is made; decoded, unless its session had no need to look into it. Says how many could
-    /// not be decoded, of those that were not: one, or none. One that looks into it later counts that itself.
-    #[inline(always)]
-    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let (record, undecoded) = event.to_record(decoded);
-        self.record(&Record::Message(record));
-        undecoded
-    }
-
-    /// Takes messages of data, none of them decoded. Says how many could not be.
-    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
-        let mut undecoded = 0;
-        data.for_each(|event| undecoded += self.message(event, &mut None));
-        undecoded
-    }
-}
-
-impl<F: FnMut(&Record<'_>)> Sink for F {
-    fn record(&mut self, record: &Record<'_>) {
-        self(record);
-    }
-}
-
-/// Dissects packets, one after the other.
+/// Dissects packets, one after the other. The engine: everything between a packet and its records.
 #[derive(Debug)]
 pub struct Dissector {
-    config: Config,
+    common: Common,
     table: Table,
     defragmenter: Defragmenter,
-    counters: Counters,
-    shards: Shards,
     /// Where the next connection belongs.
     next_shard: ShardId,
     /// What is held for all connections, in bytes.
@@ -207,6 +60,22 @@ pub struct Dissector {
     parallel: Parallel,
 }
 
+/// What every connection's dissection needs beside the connection.
+#[derive(Debug)]
+struct Common {
+    config: Config,
+    counters: Counters,
+    shards: Shards,
+}
+
+impl Common {
+    /// Dissects connections of a shard, and gives their records to a sink.
+    fn dissector<'a, S: Sink>(&'a mut self, shard: ShardId, sink: &'a mut S) -> ConnectionDissector<'a, S> {
+        let Self { config, counters, shards } = self;
+        ConnectionDissector { config, counters, shared: shards.of(shard), sink }
+    }
+}
+
 impl Dissector {
     /// An engine that has seen nothing, and has no keys.
     pub fn new(config: Config) -> Self {
@@ -217,43 +86,45 @@ impl Dissector {
     /// too.
     pub fn with_keys(config: Config, keys: Keys) -> Self {
         Self {
-            keys_seen: 0,
-            waiting: VecDeque::new(),
             table: Table::new(config.max_connections),
+            defragmenter: Defragmenter::default(),
+            next_shard: Shards::FIRST,
+            held: 0,
             release_at: config.max_held,
             forget_from: 0,
-            shards: Shards::new(
-                config.max_remembered,
-                config.records.queries,
-                config.records.messages.then_some(config.max_message),
-                &keys,
-            ),
-            next_shard: Shards::FIRST,
+            keys_seen: 0,
+            waiting: VecDeque::new(),
             parallel: Parallel::default(),
+            common: Common {
+                counters: Counters::default(),
+                shards: Shards::new(
+                    config.max_remembered,
+                    config.records.queries,
+                    config.records.messages.then_some(config.max_message),
+                    &keys,
+                ),
+                config,
+            },
             keys,
-            config,
-            defragmenter: Defragmenter::default(),
-            counters: Counters::default(),
-            held: 0,
             now: Timestamp::default(),
         }
     }
 
     /// Counts a packet that is not to be looked at, so that those behind it keep their numbers.
     pub fn skip_packet(&mut self) {
-        self.counters.packets += 1;
-        self.counters.filtered_packets += 1;
+        self.common.counters.packets += 1;
+        self.common.counters.filtered_packets += 1;
     }
 
     /// Takes a packet and gives the records that it completes.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
-        self.counters.packets += 1;
-        self.counters.packet_bytes += packet.data.len() as u64;
+        self.common.counters.packets += 1;
+        self.common.counters.packet_bytes += packet.data.len() as u64;
         self.now = packet.ts;
-        let decode = if self.config.fast_paths { packet::decode } else { packet::decode_any };
+        let decode = if self.common.config.fast_paths { packet::decode } else { packet::decode_any };
         match &decode(packet) {
             Err(NotTcp::Fragment) => {
-                self.counters.fragments += 1;
+                self.common.counters.fragments += 1;
                 let Some(datagram) = self.defragmenter.add(packet) else { return };
                 self.decoded(&datagram.segment(), sink);
             }
@@ -264,7 +135,7 @@ impl Dissector {
     fn decoded(&mut self, decoded: &Result<Segment<'_>, NotTcp>, sink: &mut impl Sink) {
         match decoded {
             Ok(segment) => {
-                let origin = Origin { packet: self.counters.packets, ts: self.now };
+                let origin = Origin { packet: self.common.counters.packets, ts: self.now };
                 // First, as it would be if nothing had come.
                 self.close_due(sink);
                 self.segment(segment, origin, sink);
@@ -272,9 +143,9 @@ impl Dissector {
                     self.look_for_keys(sink);
                 }
             }
-            Err(NotTcp::UnknownLink) => self.counters.unknown_link_packets += 1,
-            Err(NotTcp::Other | NotTcp::Fragment) => self.counters.other_packets += 1,
-            Err(NotTcp::Damaged) => self.counters.damaged_packets += 1,
+            Err(NotTcp::UnknownLink) => self.common.counters.unknown_link_packets += 1,
+            Err(NotTcp::Other | NotTcp::Fragment) => self.common.counters.other_packets += 1,
+            Err(NotTcp::Damaged) => self.common.counters.damaged_packets += 1,
         }
     }
 
@@ -285,8 +156,7 @@ impl Dissector {
         self.close_due(sink);
         self.look_for_keys(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
-            let shared = self.shards.of(connection.shard);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.drain(connection, self.now);
+            self.common.dissector(connection.shard, sink).drain(connection, self.now);
             account(&mut self.held, connection);
         }
     }
@@ -295,8 +165,7 @@ impl Dissector {
     pub fn finish(&mut self, sink: &mut impl Sink) {
         self.report_late(None, sink);
         for mut connection in self.table.drain() {
-            let shared = self.shards.of(connection.shard);
-            let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
+            let mut engine = self.common.dissector(connection.shard, sink);
             engine.end(&mut connection, Closing::CaptureEnd);
         }
         self.held = 0;
@@ -313,16 +182,16 @@ impl Dissector {
             held_bytes: (self.held + self.defragmenter.held()) as u64,
             open_connections: open as u64,
             lost_fragments: self.defragmenter.lost(),
-            forgotten: self.shards.forgotten(),
-            remembered_bytes: self.shards.remembered() as u64,
-            ..self.counters.clone()
+            forgotten: self.common.shards.forgotten(),
+            remembered_bytes: self.common.shards.remembered() as u64,
+            ..self.common.counters.clone()
         }
     }
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         if segment.syn && (segment.fin || segment.rst) {
             // No host sends it, and none heeds it.
-            self.counters.other_packets += 1;
+            self.common.counters.other_packets += 1;
             return;
         }
         let pair = Pair::of(segment);
@@ -343,11 +212,10 @@ impl Dissector {
             let whose = connection_table::whose(|| tcp.numbers(), rival, direction, segment, origin);
             if whose == Whose::Its {
                 let shard = connection.shard;
-                let shared = self.shards.of(shard);
-                let text_bytes = shared.kept.texts.bytes();
-                let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
+                let mut engine = self.common.dissector(shard, sink);
+                let text_bytes = engine.shared.kept.texts.bytes();
                 let outcome = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
-                self.shards.bound_texts(shard, text_bytes);
+                self.common.shards.bound_texts(shard, text_bytes);
                 self.accepted(pair, outcome, origin, sink);
                 return;
             }
@@ -361,7 +229,7 @@ impl Dissector {
             let begins = segment.syn && has_payload;
             match closed.whose(segment, origin) {
                 Whose::Its => {
-                    self.counters.late_bytes += segment.payload.len() as u64;
+                    self.common.counters.late_bytes += segment.payload.len() as u64;
                     self.table.take_late(pair, segment, origin);
                     return;
                 }
@@ -391,34 +259,32 @@ impl Dissector {
                 if !has_payload {
                     return;
                 }
-                let room = self.shards.room_of(self.next_shard);
+                let room = self.common.shards.room_of(self.next_shard);
                 match half_open.opening(segment) {
-                    Some(opening) => Connection::opened(&opening, segment, &self.config, room, origin),
-                    None => Connection::new(segment, &self.config, room, origin),
+                    Some(opening) => Connection::opened(&opening, segment, &self.common.config, room, origin),
+                    None => Connection::new(segment, &self.common.config, room, origin),
                 }
             }
-            _ if !self.config.is_of_interest(segment) => {
-                self.counters.other_packets += 1;
+            _ if !self.common.config.is_of_interest(segment) => {
+                self.common.counters.other_packets += 1;
                 return;
             }
             _ if segment.syn && !has_payload => {
                 self.table.insert_half_open(pair, HalfOpen::new(segment, origin), origin.ts);
                 return;
             }
-            _ => Connection::new(segment, &self.config, self.shards.room_of(self.next_shard), origin),
+            _ => Connection::new(segment, &self.common.config, self.common.shards.room_of(self.next_shard), origin),
         };
         self.next_shard = self.next_shard.next();
         let direction = connection.direction_of(segment);
-        let shared = self.shards.of(connection.shard);
-        let text_bytes = shared.kept.texts.bytes();
-        let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
+        let mut engine = self.common.dissector(connection.shard, sink);
+        let text_bytes = engine.shared.kept.texts.bytes();
         let outcome = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
-        self.shards.bound_texts(connection.shard, text_bytes);
+        self.common.shards.bound_texts(connection.shard, text_bytes);
         self.table.insert_live(pair, connection);
         self.accepted(pair, outcome, origin, sink);
         while let Some(mut connection) = self.table.evict() {
-            let shared = self.shards.of(connection.shard);
-            let mut engine = Engine { config: &self.config, counters: &mut self.counters, shared, sink };
+            let mut engine = self.common.dissector(connection.shard, sink);
             engine.evict(&mut connection);
             self.held -= connection.accounted;
         }
@@ -428,14 +294,14 @@ impl Dissector {
     fn accepted(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
         match outcome {
             SegmentOutcome::GoesOn => {}
-            SegmentOutcome::Finished => self.close(pair, Closing::Observation, sink),
+            SegmentOutcome::Finished => self.close(pair, Closing::Observed, sink),
             SegmentOutcome::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
             SegmentOutcome::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
         }
         if self.held > self.release_at {
             self.release(sink);
         }
-        if self.counters.packets >= self.forget_from && self.shards.is_scarce() {
+        if self.common.counters.packets >= self.forget_from && self.common.shards.is_scarce() {
             self.forget();
         }
     }
@@ -454,8 +320,7 @@ impl Dissector {
             if connection.serial != *serial {
                 return false;
             }
-            let shared = self.shards.of(connection.shard);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.resume(connection, self.now);
+            self.common.dissector(connection.shard, sink).resume(connection, self.now);
             account(&mut self.held, connection);
             connection.is_waiting = connection.waits();
             let has_ended = |ended: Origin| connection.tcp.is_finished() || ended.ts.later(AFTER_END) <= self.now;
@@ -465,20 +330,20 @@ impl Dissector {
             connection.is_waiting
         });
         for pair in finished {
-            self.close(pair, Closing::Observation, sink);
+            self.close(pair, Closing::Observed, sink);
         }
     }
 
     /// Forgets statements and portals, of the sessions that were silent longest first.
     fn forget(&mut self) {
         for connection in self.table.live_mut(Connection::active_at) {
-            if self.shards.has_room() {
+            if self.common.shards.has_room() {
                 break;
             }
-            connection.session.dialogue_mut().forget(self.shards.of(connection.shard));
+            connection.session.dialogue_mut().forget(self.common.shards.of(connection.shard));
         }
         // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
-        self.forget_from = self.counters.packets + self.table.live().count() as u64;
+        self.forget_from = self.common.counters.packets + self.table.live().count() as u64;
     }
 
     /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
@@ -487,24 +352,22 @@ impl Dissector {
         let mut holding = self.table.live_mut(Connection::active_at);
         holding.retain(|connection| connection.accounted > 0);
         for connection in holding {
-            if self.held <= self.config.max_held / 4 * 3 {
+            if self.held <= self.common.config.max_held / 4 * 3 {
                 break;
             }
-            let shared = self.shards.of(connection.shard);
-            Engine { config: &self.config, counters: &mut self.counters, shared, sink }.release(connection);
+            self.common.dissector(connection.shard, sink).release(connection);
             account(&mut self.held, connection);
         }
         // What they cannot give back must not make this be tried again for every packet.
-        self.release_at = self.config.max_held.max(self.held + self.config.max_held / 4);
+        self.release_at = self.common.config.max_held.max(self.held + self.common.config.max_held / 4);
     }
 
     /// Ends the connection that is followed between two ends.
     fn close(&mut self, pair: Pair, closing: Closing, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        let shared = self.shards.of(connection.shard);
         // One that has ended is not replaced by another, however soon that comes.
-        let closing = if connection.ended.is_some() { Closing::Observation } else { closing };
-        Engine { config: &self.config, counters: &mut self.counters, shared, sink }.end(connection, closing);
+        let closing = if connection.ended.is_some() { Closing::Observed } else { closing };
+        self.common.dissector(connection.shard, sink).end(connection, closing);
         self.held -= connection.accounted;
         self.table.close(pair, self.now);
     }
@@ -512,14 +375,14 @@ impl Dissector {
     /// Tells what came behind the ends of connections, where that is due; where no time is given, of all.
     fn report_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(closed) = self.table.due_late(now) {
-            stream::report_late(closed, &mut self.counters, sink);
+            stream::report_late(closed, &mut self.common.counters, sink);
         }
     }
 
     /// Tells what came behind the end of one.
     fn report_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
-            stream::report_late(closed, &mut self.counters, sink);
+            stream::report_late(closed, &mut self.common.counters, sink);
         }
     }
 
@@ -545,7 +408,7 @@ impl Dissector {
                     self.waiting.push_back((self.now, pair, connection.serial));
                 }
             } else {
-                self.close(pair, Closing::Observation, sink);
+                self.close(pair, Closing::Observed, sink);
             }
         }
         self.report_late(Some(self.now), sink);
@@ -572,7 +435,7 @@ enum SegmentOutcome {
 
 /// Gives a connection a segment.
 fn accept(
-    engine: &mut Engine<'_, impl Sink>,
+    engine: &mut ConnectionDissector<'_, impl Sink>,
     connection: &mut Connection,
     direction: Direction,
     segment: &Segment<'_>,

@@ -5,7 +5,7 @@
 
 use super::connection::ConnectionInfo;
 use super::messages::{columns_of_row, message_event, observation};
-use super::stream::Engine;
+use super::stream::ConnectionDissector;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -31,7 +31,7 @@ const EXECUTE: (&[u8], &Frame<'static>) =
 /// Sync.
 const SYNC: (&[u8], &Frame<'static>) = (b"S\0\0\0\x04", &Frame::whole(Some(frontend::SYNC), 4, b""));
 
-impl<S: Sink> Engine<'_, S> {
+impl<S: Sink> ConnectionDissector<'_, S> {
     /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
     ///
     /// Data, of which there is most, is taken as it comes: all that is together, at once.

@@ -1,7 +1,7 @@
 //! From a frame to a message, what it means in its session, and its line.
 
 use super::connection::ConnectionInfo;
-use super::stream::{Engine, Loss};
+use super::stream::{ConnectionDissector, Loss};
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
@@ -18,7 +18,7 @@ use crate::session::observation::{Annotation, Observation};
 use crate::session::shared::Shared;
 use crate::sql::secret::Parameters;
 
-impl<S: Sink> Engine<'_, S> {
+impl<S: Sink> ConnectionDissector<'_, S> {
     /// Decodes a frame, tells its session, and gives its line.
     #[inline(never)]
     pub(super) fn frame(

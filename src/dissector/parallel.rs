@@ -15,9 +15,9 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::connection::Connection;
 use super::connection_table::{Entry, Pair, Table};
-use super::stream::Engine;
+use super::stream::ConnectionDissector;
 use super::successor;
-use super::{Config, Dissector, Sink, account};
+use super::{Common, Config, Dissector, Sink, account};
 use crate::direction::Direction;
 use crate::packet::{self, Block, Ends, NotTcp, Origin, PlacedSegment, Segment};
 use crate::record::Counters;
@@ -150,7 +150,7 @@ struct ShardRun<'a> {
 impl Dissector {
     /// Whether it is worth while to try [`Self::in_parallel`].
     pub const fn may_run_parallel(&self) -> bool {
-        self.config.fast_paths && self.counters.packets >= self.parallel.from
+        self.common.config.fast_paths && self.common.counters.packets >= self.parallel.from
     }
 
     /// Dissects packets of a block, from one on, side by side, on as many threads as there are sinks, this one among them; no
@@ -172,7 +172,7 @@ impl Dissector {
         let loads = || self.parallel.parts.iter().map(|part| part.load);
         if plan.packets < at_least || loads().max().unwrap_or_default() > loads().sum::<usize>() / 4 * 3 {
             self.parallel.failed = self.parallel.failed.saturating_add(1).min(8);
-            self.parallel.from = self.counters.packets + ((at_least.max(1) as u64) << self.parallel.failed);
+            self.parallel.from = self.common.counters.packets + ((at_least.max(1) as u64) << self.parallel.failed);
             return 0;
         }
         self.parallel.failed = 0;
@@ -186,7 +186,7 @@ impl Dissector {
         if !self.waiting.is_empty() {
             return plan;
         }
-        let Some(most_bytes) = self.shards.room_for_traffic() else { return plan };
+        let Some(most_bytes) = self.common.shards.room_for_traffic() else { return plan };
         // Buffers that hold something may double.
         let held = self.held.saturating_mul(2);
         let mut limits = Limits { bytes: 0, most_bytes, held, most_held: self.release_at };
@@ -241,7 +241,7 @@ impl Dissector {
 
     /// Finds the connection of a segment, and gives it a place in its part.
     fn whose(&mut self, segment: &Segment<'_>) -> Whose {
-        let run = self.counters.packets + 1;
+        let run = self.common.counters.packets + 1;
         let is_within = !(segment.syn || segment.fin || segment.rst);
         match self.table.get_mut(&Pair::of(segment)) {
             Some(Entry::Live(connection))
@@ -262,29 +262,30 @@ impl Dissector {
                 let direction = connection.direction_of(segment);
                 Whose::Theirs(Known { shard, connection: connection.place.1, direction })
             }
-            None if !self.config.is_of_interest(segment) => Whose::Nobodys,
+            None if !self.common.config.is_of_interest(segment) => Whose::Nobodys,
             _ => Whose::Uncertain,
         }
     }
 
     fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
-        let Self { parallel: Parallel { parts, pool, .. }, shards, config, table, counters, .. } = self;
+        let Self { parallel: Parallel { parts, pool, .. }, common, table, .. } = self;
+        let Common { config, counters, shards } = common;
         if pool.is_none() {
             // Without threads, this one does it all.
             *pool = ThreadPoolBuilder::new().num_threads(sinks.len().saturating_sub(1).max(1)).build().ok();
         }
         let first = (counters.packets + 1).wrapping_sub(next as u64);
-        let parallel = parts.iter_mut().zip(shards.each_with_room()).map(|(part, shared)| {
+        let runs = parts.iter_mut().zip(shards.each_with_room()).map(|(part, shared)| {
             part.lend(table);
             let held = part.held();
             ShardRun { part, config, shared, block, first, counters: Counters::default(), held }
         });
-        let mut parallel: Vec<_> = parallel.filter(|run| !run.part.steps.is_empty()).collect();
-        self.held -= parallel.iter().map(|run| run.held).sum::<usize>();
+        let mut runs: Vec<_> = runs.filter(|run| !run.part.steps.is_empty()).collect();
+        self.held -= runs.iter().map(|run| run.held).sum::<usize>();
         // Those that take longest come first, so that the threads end at about the same time.
-        parallel.sort_by_key(|run| Reverse(run.part.load));
-        let others = parallel.len().saturating_sub(1);
-        let queue = Mutex::new(parallel.iter_mut());
+        runs.sort_by_key(|run| Reverse(run.part.load));
+        let others = runs.len().saturating_sub(1);
+        let queue = Mutex::new(runs.iter_mut());
         let work = |sink: &mut S| {
             while let Some(run) = { queue.lock().unwrap_or_else(PoisonError::into_inner).next() } {
                 run.run(sink);
@@ -301,7 +302,7 @@ impl Dissector {
                 None => work(own),
             }
         }
-        for run in parallel {
+        for run in runs {
             *counters += &run.counters;
             self.held += run.held;
             run.part.give_back(table);
@@ -338,7 +339,7 @@ impl ShardRun<'_> {
             let Some(packet) = block.packet(*index as usize) else { continue };
             let Some(connection) = lent.get_mut(*connection as usize) else { continue };
             let origin = Origin { packet: first.wrapping_add(u64::from(*index)), ts: packet.ts };
-            let mut engine = Engine { config, counters, shared, sink };
+            let mut engine = ConnectionDissector { config, counters, shared, sink };
             let plain = plain.and_then(|place| place.plain(&packet));
             let is_next = plain.is_some_and(|plain| engine.accept_next(connection, *direction, &plain, origin));
             // A steady connection goes on: nothing else becomes of it with a segment that neither opens nor closes it.

@@ -29,14 +29,14 @@ const MANY_REQUESTS: usize = 16 * 1024;
 const ENCRYPTION_REQUEST: u64 = 8;
 
 /// What dissecting one connection needs beside the connection.
-pub(super) struct Engine<'a, S> {
+pub(super) struct ConnectionDissector<'a, S> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
     pub(super) shared: &'a mut Shared,
     pub(super) sink: &'a mut S,
 }
 
-impl<S: Sink> Engine<'_, S> {
+impl<S: Sink> ConnectionDissector<'_, S> {
     pub(super) fn accept(
         &mut self,
         connection: &mut Connection,

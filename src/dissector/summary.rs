@@ -2,7 +2,7 @@
 
 use super::Sink;
 use super::connection::{Connection, ConnectionInfo};
-use super::stream::Engine;
+use super::stream::ConnectionDissector;
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
@@ -22,7 +22,7 @@ use crate::tls::{self, facts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
     /// Its end was seen.
-    Observation,
+    Observed,
     /// Another one between the same ends began.
     Replaced,
     /// It makes room for others.
@@ -31,7 +31,7 @@ pub(super) enum Closing {
     CaptureEnd,
 }
 
-impl<S: Sink> Engine<'_, S> {
+impl<S: Sink> ConnectionDissector<'_, S> {
     /// Tells of the requests that are over.
     pub(super) fn report_queries(&mut self, session: &mut Session, info: &ConnectionInfo) {
         while let Some(execution) = session.dialogue_mut().next_over(self.shared) {
@@ -117,7 +117,7 @@ impl<S: Sink> Engine<'_, S> {
             self.shared.cancels.end(key, info.conn);
         }
         if self.config.records.queries {
-            let has_ended = matches!(closing, Closing::Observation | Closing::Replaced) || info.closed_by.is_some();
+            let has_ended = matches!(closing, Closing::Observed | Closing::Replaced) || info.closed_by.is_some();
             let outcome = if has_ended { Outcome::Aborted } else { Outcome::Incomplete };
             while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, self.shared) {
                 self.report_query(session, info, &execution);

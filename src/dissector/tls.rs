@@ -2,7 +2,7 @@
 
 use super::Sink;
 use super::connection::Connection;
-use super::stream::{Engine, Loss};
+use super::stream::{ConnectionDissector, Loss};
 use crate::direction::{Direction, PerDirection};
 use crate::hex::Hex;
 use crate::packet::Origin;
@@ -15,7 +15,7 @@ use crate::tls::session::{Counts, Event, MAX_WAIT, Obstacle, TlsSession, Tools};
 /// More bytes than any message has: how much is missing is not known.
 const UNKNOWN: u64 = u64::MAX;
 
-impl<S: Sink> Engine<'_, S> {
+impl<S: Sink> ConnectionDissector<'_, S> {
     /// Takes the next bytes of a direction that is encrypted.
     pub(super) fn feed_encrypted(
         &mut self,
