@@ -6,7 +6,7 @@ mod engine;
 mod every_way;
 #[path = "../checks/lines.rs"]
 mod lines;
-#[path = "../../tests/integration/strict.rs"]
+#[path = "../../tests/integration/support/strict.rs"]
 mod strict;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| engine::check(data));

@@ -4,7 +4,7 @@
 mod lines;
 #[path = "../checks/message.rs"]
 mod message;
-#[path = "../../tests/integration/strict.rs"]
+#[path = "../../tests/integration/support/strict.rs"]
 mod strict;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| message::check(data));

@@ -1,4 +1,4 @@
-//! What one format alone shows, and what is not understood. That both formats agree is for `tests/integration/values.rs`,
+//! What one format alone shows, and what is not understood. That both formats agree is for `tests/integration/oracles/values.rs`,
 //! on values of real servers.
 
 use super::*;

@@ -4,44 +4,59 @@
 // A test that panics says what is wrong; clippy.toml allows it in test functions, and this in what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod agree;
-mod captures;
-mod cases_attribution;
-mod cases_foreign;
-mod cases_resync;
-mod cases_secrets;
-mod cases_tcp;
-mod cases_violation;
-mod cli;
-mod command;
-mod contract;
-mod copy;
-mod cuts;
-mod disconnections;
-mod encodings;
-mod every_way;
-mod fingerprints;
-mod fuzzed;
-mod hostile;
-mod hostile_tls;
-mod live;
-mod live_tls;
-mod loss;
-mod numbers;
-mod oracle;
-mod parallel;
-mod queries;
-mod redaction;
-mod scenarios;
-mod server_log;
-mod server_text;
-mod sql;
-mod strict;
-mod sweep;
-mod tcp;
+mod laws {
+    pub(crate) mod contract;
+    mod copy;
+    mod cuts;
+    mod every_way;
+    mod loss;
+    mod numbers;
+    mod parallel;
+    pub(crate) mod redaction;
+    mod scenarios;
+    mod sweep;
+}
 
-mod tls;
-mod trace;
-mod tunnels;
-mod values;
-mod wire;
+mod oracles {
+    pub(crate) mod agree;
+    mod disconnections;
+    mod encodings;
+    mod fingerprints;
+    mod libpq_trace;
+    mod queries;
+    pub(crate) mod server_log;
+    mod sql;
+    mod tls;
+    mod tunnels;
+    mod values;
+}
+
+mod hostile {
+    mod any_bytes;
+    mod any_tls;
+    pub(crate) mod cases_attribution;
+    mod cases_foreign;
+    mod cases_resync;
+    mod cases_secrets;
+    mod cases_tcp;
+    mod cases_violation;
+    pub(crate) mod fuzz_seeds;
+    mod tcp;
+}
+
+mod cli {
+    mod command_line;
+    pub(crate) mod live;
+    mod live_tls;
+}
+
+mod support {
+    pub(crate) mod captures;
+    pub(crate) mod command;
+    pub(crate) mod server_text;
+    pub(crate) mod strict;
+    pub(crate) mod trace;
+    pub(crate) mod wire;
+}
+
+use support::{captures, command, strict, wire};

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::captures::{self, OwnedPacket};
-use crate::contract;
-use crate::redaction::written;
+use crate::laws::contract;
+use crate::laws::redaction::written;
 use crate::wire::{From, Tcp, message, startup};
 
 fn case(name: &str) -> Vec<OwnedPacket> {

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
+use crate::cli::live::announce;
 use crate::command;
-use crate::contract;
-use crate::live::announce;
+use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
 /// The largest integer that is a number.

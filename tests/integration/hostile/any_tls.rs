@@ -5,7 +5,7 @@ use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::Value;
 
 use crate::captures::{self, Bench};
-use crate::contract;
+use crate::laws::contract;
 use crate::wire::{From, Tcp};
 
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";

@@ -13,7 +13,7 @@ use pgdissect::tls::keylog::{Keys, Lines};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Bench, OwnedPacket};
-use crate::oracle;
+use crate::oracles::libpq_trace;
 use crate::wire;
 
 /// Captures in `tls-suites`, and the suite that each is for.
@@ -78,7 +78,7 @@ pub(crate) fn traced() -> impl Iterator<Item = (String, Vec<String>)> {
 fn decrypted_messages_are_those_of_libpqs_trace() {
     let mut count = 0;
     for (name, traces) in traced() {
-        count += oracle::compare_with_traces(&name, traces.iter().map(String::as_str));
+        count += libpq_trace::compare_with_traces(&name, traces.iter().map(String::as_str));
     }
     assert!(count > 7_000, "{count} messages were compared");
 }

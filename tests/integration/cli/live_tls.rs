@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cli::live::{Server, announce, count, free_port, interrupt, is_terminate};
 use crate::command::{Folder, PATIENCE, Running};
-use crate::live::{Server, announce, count, free_port, interrupt, is_terminate};
 
 const BY_REQUEST: &[&str] = &["-starttls", "postgres"];
 const DIRECTLY: &[&str] = &["-alpn", "postgresql"];

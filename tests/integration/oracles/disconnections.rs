@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::agree::{self, BOUNCER, RUNS};
 use crate::command;
-use crate::server_log::{self, Disconnection};
+use crate::oracles::agree::{self, BOUNCER, RUNS};
+use crate::oracles::server_log::{self, Disconnection};
 
 /// A `session` line of the end of a session.
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use proptest::test_runner::Config as Runs;
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output, OwnedPacket};
-use crate::contract;
+use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
 const C: From = From::Client;

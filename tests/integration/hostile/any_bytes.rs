@@ -9,8 +9,8 @@ use proptest::test_runner::Config as Runs;
 use serde_json::Value;
 
 use crate::captures::{self, Bench, OwnedPacket};
-use crate::contract;
-use crate::fuzzed::framer::{self, Input};
+use crate::hostile::fuzz_seeds::framer::{self, Input};
+use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup, time};
 
 fn runs(cases: u32) -> Runs {

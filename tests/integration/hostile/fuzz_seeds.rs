@@ -4,29 +4,29 @@ use std::path::Path;
 
 use crate::strict;
 
-#[path = "../../fuzz/checks/engine.rs"]
+#[path = "../../../fuzz/checks/engine.rs"]
 mod engine;
-#[path = "../../fuzz/checks/every_way.rs"]
+#[path = "../../../fuzz/checks/every_way.rs"]
 pub(crate) mod every_way;
-#[path = "../../fuzz/checks/fragments.rs"]
+#[path = "../../../fuzz/checks/fragments.rs"]
 mod fragments;
-#[path = "../../fuzz/checks/framer.rs"]
+#[path = "../../../fuzz/checks/framer.rs"]
 pub(crate) mod framer;
-#[path = "../../fuzz/checks/keylog.rs"]
+#[path = "../../../fuzz/checks/keylog.rs"]
 mod keylog;
-#[path = "../../fuzz/checks/lines.rs"]
+#[path = "../../../fuzz/checks/lines.rs"]
 mod lines;
-#[path = "../../fuzz/checks/message.rs"]
+#[path = "../../../fuzz/checks/message.rs"]
 mod message;
-#[path = "../../fuzz/checks/packet.rs"]
+#[path = "../../../fuzz/checks/packet.rs"]
 mod packet;
-#[path = "../../fuzz/checks/reassembly.rs"]
+#[path = "../../../fuzz/checks/reassembly.rs"]
 mod reassembly;
-#[path = "../../fuzz/checks/sql.rs"]
+#[path = "../../../fuzz/checks/sql.rs"]
 pub(crate) mod sql;
-#[path = "../../fuzz/checks/tls.rs"]
+#[path = "../../../fuzz/checks/tls.rs"]
 mod tls;
-#[path = "../../fuzz/checks/value.rs"]
+#[path = "../../../fuzz/checks/value.rs"]
 pub(crate) mod value;
 
 /// Runs a check on every input that is kept for it.

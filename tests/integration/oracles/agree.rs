@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::command;
-use crate::server_log::{self, Counted, Kind, Statement};
-use crate::server_text;
+use crate::oracles::server_log::{self, Counted, Kind, Statement};
+use crate::support::server_text;
 
 /// Folders with a capture, the log and the counts of one run, and how many statements the log has.
 pub(crate) const RUNS: &[(&str, usize)] = &[

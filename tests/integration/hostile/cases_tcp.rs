@@ -14,7 +14,7 @@ use proptest::test_runner::Config as Runs;
 use serde_json::{Value, json};
 
 use crate::captures::{self, Bench, OwnedPacket};
-use crate::cases_attribution::Dialogue;
+use crate::hostile::cases_attribution::Dialogue;
 use crate::wire::{From, Tcp, message, startup};
 
 const C: From = From::Client;
@@ -27,7 +27,7 @@ fn packets_of(name: &str) -> Vec<OwnedPacket> {
 /// All lines of a capture of a single fault; they keep the contract.
 fn case(name: &str) -> Vec<Value> {
     let output = captures::dissect_packets(&packets_of(&format!("cases/{name}.pcap")), captures::everything());
-    crate::contract::check(&output, name);
+    crate::laws::contract::check(&output, name);
     output.values()
 }
 
@@ -131,7 +131,7 @@ fn opened(port: u16, client: u32, server: u32) -> (Vec<Tcp>, u32, u32) {
 fn dissected(segments: &[Tcp]) -> Vec<Value> {
     let packets: Vec<_> = segments.iter().enumerate().map(|(at, segment)| segment.at(at as u64 * 100)).collect();
     let output = captures::dissect_packets(&packets, captures::everything());
-    crate::contract::check(&output, "made");
+    crate::laws::contract::check(&output, "made");
     output.values()
 }
 

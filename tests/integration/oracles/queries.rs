@@ -7,7 +7,7 @@ use pgdissect::dissector::{Config, Only, Records};
 use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};
-use crate::trace;
+use crate::support::trace;
 use crate::wire::{From, Tcp, message};
 
 /// The lines of one kind, by connection.

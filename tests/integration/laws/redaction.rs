@@ -10,7 +10,7 @@ use pgdissect::value;
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket};
-use crate::contract;
+use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
 /// Every line in both formats, those of counters too.
@@ -63,7 +63,7 @@ fn leak(lines: &str) -> Option<String> {
     // All words have the same beginning and middle, of which a cut leaves one or the other.
     let words = ["zq", "7a71", "planted", "706c616e746564"].map(str::to_owned);
     let constants = ["7eadbee1", "2125315809", "5_836_194", "5836194", "101101011010"].map(str::to_owned);
-    let planted = include_str!("../../testdata/planted/planted.txt");
+    let planted = include_str!("../../../testdata/planted/planted.txt");
     let others = planted.lines().filter(|value| !value.starts_with("zq")).flat_map(forms);
     let lines = lines.to_ascii_lowercase();
     let needle = words.into_iter().chain(constants).chain(others).find(|needle| lines.contains(needle))?;
@@ -80,7 +80,7 @@ fn assert_nothing_leaks(packets: &[OwnedPacket], config: Config, what: &str) {
 #[test]
 fn every_planted_value_is_written_by_default() {
     let shown = written(&planted(), Config { redaction: Redaction::Nothing, ..captures::everything() });
-    for value in include_str!("../../testdata/planted/planted.txt").lines() {
+    for value in include_str!("../../../testdata/planted/planted.txt").lines() {
         assert!(forms(value).iter().any(|form| shown.contains(form)), "{value}");
     }
 }

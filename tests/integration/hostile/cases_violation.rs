@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::captures;
-use crate::cases_attribution::{Dialogue, fields, of};
+use crate::hostile::cases_attribution::{Dialogue, fields, of};
 use crate::wire::{From, message};
 
 fn query(sql: &str) -> Vec<u8> {

@@ -38,7 +38,7 @@ fn packets(segments: &[Tcp], apart: u64) -> Vec<OwnedPacket> {
 /// What is made of segments that come so many microseconds apart; every line keeps the contract.
 fn dissected(segments: &[Tcp], apart: u64) -> Output {
     let output = captures::dissect_packets(&packets(segments, apart), captures::config());
-    crate::contract::check(&output, "tcp");
+    crate::laws::contract::check(&output, "tcp");
     output
 }
 
@@ -252,7 +252,7 @@ fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
         say(port, &message(b'X', b""), if port == 4 { next } else { next + 14 });
     }
     let output = captures::dissect_packets(&packets, Config { max_connections: 3, ..captures::config() });
-    crate::contract::check(&output, "eviction");
+    crate::laws::contract::check(&output, "eviction");
     let lines = output.values();
     let evicted: Vec<_> =
         lines.iter().filter(|line| line["reason"] == "limit").map(|line| line["conn"].clone()).collect();

@@ -9,7 +9,7 @@ use pgdissect::sql::normalize::{Fingerprint, normalize};
 use pgdissect::sql::{redact, secret};
 use proptest::prelude::*;
 
-use crate::fuzzed;
+use crate::hostile::fuzz_seeds;
 
 /// Why two statements share a fingerprint here but not in libpg_query, or there but not here.
 const EXPLAINED: [(&str, &str); 7] = [
@@ -57,7 +57,7 @@ fn fingerprint(sql: &str) -> Fingerprint {
     normalize(sql.as_bytes()).fingerprint
 }
 
-const GROUPS: &str = include_str!("../../testdata/sql/groups.tsv");
+const GROUPS: &str = include_str!("../../../testdata/sql/groups.tsv");
 
 #[test]
 fn statements_group_as_in_libpg_query_or_it_is_explained() {
@@ -87,7 +87,7 @@ fn statements_group_as_in_libpg_query_or_it_is_explained() {
 #[test]
 fn texts_are_shown_as_pg_stat_statements_shows_them() {
     let mut counts: HashMap<String, usize> = HashMap::new();
-    for row in rows(include_str!("../../testdata/sql/shown.tsv")) {
+    for row in rows(include_str!("../../../testdata/sql/shown.tsv")) {
         let [why, sql, server] = <[String; 3]>::try_from(row).unwrap();
         // The server leaves white space and comments as they are.
         let folded = folded(&server);
@@ -130,7 +130,7 @@ fn without_numbers(text: &str) -> String {
 #[test]
 fn the_statements_keep_what_holds_for_any_bytes() {
     for row in rows(GROUPS) {
-        fuzzed::sql::check(row[3].as_bytes());
+        fuzz_seeds::sql::check(row[3].as_bytes());
     }
 }
 
@@ -205,17 +205,17 @@ proptest! {
         for planted in ["PLANT", "4815"] {
             prop_assert!(memchr::memmem::find(&redacted, planted.as_bytes()).is_none(), "{sql}");
         }
-        fuzzed::sql::check(sql.as_bytes());
+        fuzz_seeds::sql::check(sql.as_bytes());
     }
 
     #[test]
     fn any_text_keeps_what_holds(sql in "[-a-z0-9'\"$\\\\(),;.:/*!=\\[\\]{} \n+&@U]{0,60}") {
-        fuzzed::sql::check(sql.as_bytes());
+        fuzz_seeds::sql::check(sql.as_bytes());
     }
 
     #[test]
     fn any_bytes_keep_what_holds(sql in proptest::collection::vec(any::<u8>(), 0..80)) {
-        fuzzed::sql::check(&sql);
+        fuzz_seeds::sql::check(&sql);
     }
 
     /// A secret in any of its places, whatever is around it, and however it is cut.

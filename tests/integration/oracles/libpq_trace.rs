@@ -15,8 +15,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::captures::{self, OwnedPacket};
-use crate::tls;
-use crate::trace::{self, Cursor, Traced};
+use crate::oracles::tls;
+use crate::support::trace::{self, Cursor, Traced};
 
 /// Captures and the traces of their connections, in the order in which these appear.
 const TRACED: &[(&str, &[&str])] = &[

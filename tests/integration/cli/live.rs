@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cli::live_tls;
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
-use crate::live_tls;
 
 /// Says something that is seen even where the test passes; of what tests print with macros, that is not so.
 pub(crate) fn announce(text: &str) {
@@ -201,7 +201,7 @@ pub(crate) fn interrupt(running: Running) -> Outcome {
 #[test]
 #[expect(clippy::print_stdout, reason = "where a step fails, the test's output says which")]
 fn beside_a_real_server() {
-    if !can_capture("live::beside_a_real_server") {
+    if !can_capture("cli::live::beside_a_real_server") {
         return;
     }
     let server = match Server::start() {
@@ -417,7 +417,7 @@ fn nobody_who_reads_is_a_quiet_end(server: &Server) {
 
 #[test]
 fn what_cannot_be_listened_on_is_named() {
-    if !can_capture("live::what_cannot_be_listened_on_is_named") {
+    if !can_capture("cli::live::what_cannot_be_listened_on_is_named") {
         return;
     }
     for (args, wanted) in [
@@ -443,7 +443,7 @@ fn what_cannot_be_listened_on_is_named() {
 
 #[test]
 fn without_the_right_to_capture_the_remedy_is_named() {
-    if !can_capture("live::without_the_right_to_capture_the_remedy_is_named") {
+    if !can_capture("cli::live::without_the_right_to_capture_the_remedy_is_named") {
         return;
     }
     let Some((uid, gid)) = account("nobody") else { return announce("SKIPPED: no permission: no user nobody") };
@@ -469,7 +469,7 @@ fn without_the_right_to_capture_the_remedy_is_named() {
 
 #[test]
 fn other_traffic_on_the_port_is_no_postgresql() {
-    if !can_capture("live::other_traffic_on_the_port_is_no_postgresql") {
+    if !can_capture("cli::live::other_traffic_on_the_port_is_no_postgresql") {
         return;
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

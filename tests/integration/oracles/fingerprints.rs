@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::agree::{RUNS, pairs};
+use crate::oracles::agree::{RUNS, pairs};
 
 /// Statements, by the first of their normal forms, that the server takes for one and we do not, and why.
 const ONE_FOR_THE_SERVER: &[(&str, &[(&str, &str)])] = &[

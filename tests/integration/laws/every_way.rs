@@ -1,7 +1,7 @@
 //! However packets are dissected and lines are written: the output is the same, byte for byte, times included.
 
 use crate::captures;
-use crate::fuzzed::every_way;
+use crate::hostile::fuzz_seeds::every_way;
 
 const EVERYTHING: &str = "message,query,session,loss,stats";
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::captures::{self, Bench, OwnedPacket};
 use crate::command::parse;
-use crate::contract;
+use crate::laws::contract;
 
 /// How many packets of each capture are dissected, at the most, but for once with one of them lost; the variable of
 /// proptest raises it.

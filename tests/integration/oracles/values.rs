@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::fuzzed::value::check_value;
+use crate::hostile::fuzz_seeds::value::check_value;
 
 /// Client encodings of which only ASCII is read.
 const UNREAD: [&str; 4] = ["EUC_TW", "JOHAB", "EUC_JIS_2004", "SHIFT_JIS_2004"];
