@@ -260,9 +260,28 @@ impl LineWriter {
 
     /// Writes the fields of [`MessageRecord`] in their order, as its derived form has them.
     fn message_record(&mut self, out: &mut Vec<u8>, record: &MessageRecord<'_>) -> Result<(), serializer::Error> {
-        let MessageRecord { ts, conn, client, server, dir, seq, packet, tag, len, .. } = record;
-        let MessageRecord { content, query, elapsed_us, sql, statement, target, .. } = record;
-        let MessageRecord { missing, holes, flags, error, .. } = record;
+        // Every field, so that a new one cannot be forgotten.
+        let MessageRecord {
+            ts,
+            conn,
+            client,
+            server,
+            dir,
+            seq,
+            packet,
+            tag,
+            len,
+            content,
+            query,
+            elapsed_us,
+            sql,
+            statement,
+            target,
+            missing,
+            holes,
+            flags,
+            error,
+        } = record;
         let head = Head { ts: *ts, conn: *conn, client, server, dir: *dir, seq: *seq, packet: *packet };
         match tag.map(char::from) {
             Some(letter) if letter.is_ascii_alphanumeric() => {

@@ -9,10 +9,40 @@ use crate::session::execution::{Outcome, Protocol};
 
 impl LineWriter {
     pub(super) fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) -> Result<(), Error> {
-        let QueryRecord { ts, conn, client, server, query, packet, started, user, database, application, .. } = record;
-        let QueryRecord { protocol, sql, statement, portal, function_oid, params, command_tags, rows, .. } = record;
-        let QueryRecord { bytes_in, bytes_out, outcome, error, canceled_by, parse_us, bind_us, .. } = record;
-        let QueryRecord { first_row_us, last_row_us, total_us, tx, violation, flags, .. } = record;
+        // Every field, so that a new one cannot be forgotten.
+        let QueryRecord {
+            ts,
+            conn,
+            client,
+            server,
+            query,
+            packet,
+            started,
+            user,
+            database,
+            application,
+            protocol,
+            sql,
+            statement,
+            portal,
+            function_oid,
+            params,
+            command_tags,
+            rows,
+            bytes_in,
+            bytes_out,
+            outcome,
+            error,
+            canceled_by,
+            parse_us,
+            bind_us,
+            first_row_us,
+            last_row_us,
+            total_us,
+            tx,
+            violation,
+            flags,
+        } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, *ts);
         let kept = self.connections.get(*conn, client, server);
