@@ -310,7 +310,7 @@ fn reply() -> Vec<u8> {
     [made::description(&[("abalance", made::INT4)]), row(&[b"-42"]), complete()].concat()
 }
 
-/// Dissects, and writes lines to nowhere.
+/// Dissects, and discards the lines.
 struct Engine {
     dissector: Dissector,
     writer: LineWriter,

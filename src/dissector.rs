@@ -34,7 +34,7 @@ use summary::Closing;
 
 /// How long after a RST, or the acknowledgments of both FINs, a connection is still listened to, in microseconds: what was in
 /// flight, or held back in the capture, still comes. One that still brings something new in the second half of this time
-/// has not heeded the RST.
+/// was not ended by the RST.
 const AFTER_END: u64 = 1_000_000;
 
 /// Dissects packets, one after the other. The engine: everything between a packet and its records.
@@ -190,7 +190,7 @@ impl Dissector {
 
     fn segment(&mut self, segment: &Segment<'_>, origin: Origin, sink: &mut impl Sink) {
         if segment.syn && (segment.fin || segment.rst) {
-            // No host sends it, and none heeds it.
+            // No host sends it, and every host ignores it.
             self.common.counters.other_packets += 1;
             return;
         }
@@ -420,9 +420,9 @@ impl Dissector {
 /// What becomes of a connection with a segment.
 enum SegmentOutcome {
     GoesOn,
-    /// Both sides have said their last.
+    /// Both sides have closed it, and everything before has been delivered.
     Finished,
-    /// It was reset, or both sides have acknowledged the other's end, though bytes are missing. A forged RST is not heeded, and
+    /// It was reset, or both sides have acknowledged the other's end, though bytes are missing. A forged RST is ignored by its hosts, and
     /// bytes may come in another order, which is seen later.
     Ends {
         serial: u64,

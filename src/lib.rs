@@ -20,30 +20,29 @@
 //!   JSON lines, text                   output
 //! ```
 //!
-//! One engine, [`dissector::Dissector`], owns the middle. It does no I/O and has no clock: it is fed packets with the
-//! capture's time, and hands records to a [`dissector::Sink`]. The command, the tests, the benchmarks and whoever uses
-//! this crate run the same engine.
+//! One engine, [`dissector::Dissector`], owns the middle. It does no I/O and has no clock: it is given packets with the
+//! capture's time, and emits records to a [`dissector::Sink`]. The command, the tests, the benchmarks and users of this crate
+//! run the same engine.
 //!
-//! What each floor promises, so that a failure above it costs no more than it must:
+//! Each layer keeps a promise, so that a failure costs the layers above no more than it must:
 //!
-//! - [`capture`] hands out every packet that can be read, and says where a file is damaged.
-//! - [`mod@packet`] reads a frame, or says why it holds no segment; the frame is counted either way.
-//! - [`tcp`] delivers every byte that was captured once, in order, requests before their replies; what was not captured is
-//!   a gap of exactly its size.
-//! - [`tls`] decrypts what is authentic under the keys that it has; a record that was lost costs itself, and what else it
-//!   cannot decrypt is counted.
-//! - [`pg`] hands out every message. A body that does not decode costs that body; a hole inside a body is skipped exactly;
-//!   after a header that cannot be, a new boundary is only believed for several messages in a row.
-//! - [`mod@encoding`] reads text of any `client_encoding` as UTF-8, or says that it is none.
-//! - [`sql`] looks into the text of statements, from below [`pg`] and [`session`]: it takes any bytes, and what it does not
-//!   wholly understand it calls unknown.
-//! - [`session`] says what is known, and never guesses: an unseen request leaves its replies without a number, and a
-//!   statement that was prepared before the capture has no SQL. What it remembers is bounded; what is forgotten is unknown.
-//! - [`value`] reads a value by its type, and writes the same JSON for it whatever format it had. What does not read as its
-//!   type says is given as it is.
-//! - [`redaction`] says what is left out of all lines: secrets, or data as well.
-//! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new major version.
-//! - [`output`] writes lines; [`output::batch`] keeps records until another thread has time for them, in their order.
+//! - [`capture`] yields every packet that can be read, and reports where a file is damaged.
+//! - [`mod@packet`] decodes a frame, or returns why it holds no TCP segment; either way the frame is counted.
+//! - [`tcp`] delivers every captured byte once, in order, and requests before their replies; what was not captured is a gap of
+//!   exactly its size.
+//! - [`tls`] decrypts what is authentic under the known keys; a lost record costs only itself, and everything that is not
+//!   decrypted is counted.
+//! - [`pg`] yields every message. A body that does not decode costs that body; a gap inside a body is skipped exactly; behind an
+//!   impossible header, a new boundary is believed only after several messages in a row.
+//! - [`mod@encoding`] decodes text of any `client_encoding` to UTF-8, or returns that it is invalid.
+//! - [`sql`] analyzes the text of statements, below [`pg`] and [`session`]: it accepts any bytes, and reports as unknown what it
+//!   does not wholly understand.
+//! - [`session`] reports what is known, and never guesses: an unseen request leaves its replies without a number, and a statement that
+//!   was prepared before the capture has no SQL. Its memory is bounded; what is forgotten is unknown.
+//! - [`value`] decodes a value by its type, to the same JSON in either format. What does not decode is written as it is.
+//! - [`redaction`] defines what is left out of all lines: secrets, or data as well.
+//! - [`record`] is the contract: fields may be added, none is renamed or dropped without a new version.
+//! - [`output`] writes lines; [`output::batch`] keeps records, in order, until another thread writes them.
 //!
 //! Nothing panics on input, no length word sizes an allocation, and nothing is lost silently.
 //!

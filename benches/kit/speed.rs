@@ -127,7 +127,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
     Ok(())
 }
 
-/// tcpdump, which reads a capture and writes it to nowhere.
+/// tcpdump, which reads a capture and discards the packets.
 pub(crate) fn tcpdump(capture: &Capture) -> Vec<OsString> {
     command("tcpdump", ["-r".into(), capture.path.clone().into(), "-w".into(), "/dev/null".into()])
 }

@@ -151,7 +151,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = parse_connections, help_heading = "Limits")]
     pub(crate) max_connections: usize,
 
-    /// Hold at the most so many bytes of a connection behind a hole, before the hole is taken for real
+    /// Hold at the most so many bytes of a connection behind a hole, before what is missing is given up
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_early: usize,
 
@@ -345,7 +345,7 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
             (_, Ok(number)) if number > 0 => ports.named.push(number),
             _ => {
                 let wanted = "wanted numbers from 1 to 65535 with commas between them, or auto";
-                return Err(format!("{port:?} is no port: {wanted}"));
+                return Err(format!("{port:?} is not a port: {wanted}"));
             }
         }
     }

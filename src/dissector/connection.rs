@@ -336,7 +336,7 @@ impl Connection {
             && bytes.first() != Some(&backend::ERROR_RESPONSE)
     }
 
-    /// It has not heeded a RST, which was forged, or meant for another.
+    /// Goes on after a RST that its hosts ignored: it was forged, or belongs to another connection.
     pub(super) fn go_on(&mut self) {
         self.tcp.forget_reset();
         self.ended = None;

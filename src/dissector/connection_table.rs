@@ -260,7 +260,7 @@ fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> Op
     }
 }
 
-/// Whose a segment is, where a connection between its ends is known.
+/// The connection that a segment belongs to, where one between its ends is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// That connection's.
@@ -335,7 +335,7 @@ impl Closed {
         }
     }
 
-    /// Whose a segment is.
+    /// The connection that a segment belongs to.
     pub(super) fn whose(&mut self, segment: &Segment<'_>, origin: Origin) -> Whose {
         let (numbers, direction) = (self.numbers, self.direction_of(segment));
         // A startup packet tells the beginning as well as a SYN does.

@@ -89,7 +89,7 @@ struct Known {
     direction: Direction,
 }
 
-/// Whose a segment is.
+/// The connection that a segment belongs to.
 enum Whose {
     Theirs(Known),
     /// Of no connection that is followed.

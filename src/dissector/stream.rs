@@ -682,7 +682,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.pass_gap(connection, direction, bytes, reason, origin);
     }
 
-    /// Takes word of bytes that are missing in the way of messages.
+    /// Skips bytes that are missing in a stream of messages.
     pub(super) fn pass_gap(
         &mut self,
         connection: &mut Connection,

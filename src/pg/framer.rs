@@ -234,7 +234,7 @@ impl Framer {
         matches!(self.state, State::Framing) && self.carry.len() <= self.handed_out
     }
 
-    /// Tells that the other side speaks. It has heard what is searched, and what it says may answer that.
+    /// Called when the other side sends something: it has received what is being searched, and may be answering it.
     #[inline]
     pub fn other_speaks(&mut self) {
         if self.is_searching() {

@@ -357,7 +357,7 @@ impl Assembler {
         self.fin.is_none() && self.early.is_empty() && offset == self.next.offset + 1 && offset == self.acked
     }
 
-    /// Takes a RST, if a sequence number may be that of its sender: the other side heeds none before what it has acknowledged,
+    /// Accepts a RST if its sequence number may be its sender's: the other side ignores one before what it has acknowledged,
     /// nor one that lies far off (RFC 5961, section 3.2).
     pub(super) fn reset_at(&mut self, seq: u32) -> bool {
         let offset = self.next.offset_of(seq).filter(|offset| *offset >= self.acked && self.span().is_near(seq));
@@ -379,7 +379,7 @@ impl Assembler {
         self.is_finished() || self.sent_at_reset == Some(self.next.offset)
     }
 
-    /// A RST was not heeded.
+    /// A RST was ignored by the other side.
     pub(super) const fn forget_reset(&mut self) {
         (self.reset_at, self.sent_at_reset) = (0, None);
     }

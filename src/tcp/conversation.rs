@@ -96,7 +96,7 @@ pub enum Delivery {
     },
 }
 
-/// Why a hole is taken for real.
+/// Why missing bytes were given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenUp {
     /// The other side has received the bytes, so they will not be sent again.
@@ -409,7 +409,7 @@ impl Conversation {
         self.reset
     }
 
-    /// Forgets a RST that the connection did not heed: one that was forged, or meant for another.
+    /// Forgets a RST that the connection's hosts ignored: one that was forged, or belongs to another connection.
     pub fn forget_reset(&mut self) {
         self.reset = false;
         self.sides.frontend.iter_mut().chain(&mut self.sides.backend).for_each(Assembler::forget_reset);

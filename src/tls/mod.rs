@@ -1,4 +1,4 @@
-//! TLS, overheard: what both sides say in clear, and what they encrypt, where the keys are known.
+//! Passive TLS: what both sides send in clear, and what they encrypt, where the keys are known.
 //!
 //! [`TlsSession`](session::TlsSession) is given the bytes of both directions of a connection, and [`Keys`](keylog::Keys), and
 //! gives plaintext, or says how much of it is missing, and what is known of the session. It knows nothing of what carries the

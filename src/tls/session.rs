@@ -1,4 +1,4 @@
-//! One TLS session, of which both directions are overheard: bytes in, in an order in which they can have happened; plaintext
+//! One TLS session, observed in both directions: bytes in, in an order in which they can have happened; plaintext
 //! out, as far as there are keys.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each direction goes its own way through these. A record whose key is not there yet is held, with all that comes behind it
-//! in either direction, as long as more keys may come; a record that no key fits costs itself. Records of TLS 1.3 can be
+//! in either direction, as long as more keys may come; a record that no key fits is lost, and nothing else. Records of TLS 1.3 can be
 //! decrypted without the handshake: the tag tells the number of the first, and the suite. Those of TLS 1.2 cannot, for their
 //! keys depend on the ServerHello.
 

@@ -358,7 +358,7 @@ impl CaptureReader {
         Err(Error::Skipped { path: self.name.clone(), offset, reason })
     }
 
-    /// Says how much was skipped, if nobody has heard of it yet; then, that this is the end.
+    /// Reports how much was skipped, if that was not reported yet; then the end.
     #[cold]
     fn account(&mut self) -> Result<Advance, Error> {
         let Skipped { more, last, .. } = std::mem::take(&mut self.skipped);

@@ -162,7 +162,7 @@ impl WorkerPool {
         self.used_lines.recv().unwrap_or_default()
     }
 
-    /// Takes word of an error.
+    /// Records an error; the first one is kept.
     pub(super) fn fail(&self, error: io::Error) {
         self.state.fail(error);
     }
