@@ -1,10 +1,10 @@
 #![no_main]
 
-#[path = "../checks/engine.rs"]
+#[path = "../../tests/fuzz_checks/engine.rs"]
 mod engine;
-#[path = "../checks/every_way.rs"]
+#[path = "../../tests/fuzz_checks/every_way.rs"]
 mod every_way;
-#[path = "../checks/lines.rs"]
+#[path = "../../tests/fuzz_checks/lines.rs"]
 mod lines;
 #[path = "../../tests/integration/support/strict.rs"]
 mod strict;

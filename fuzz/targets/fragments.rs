@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/fragments.rs"]
+#[path = "../../tests/fuzz_checks/fragments.rs"]
 mod fragments;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| fragments::check(data));

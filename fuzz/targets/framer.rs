@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/framer.rs"]
+#[path = "../../tests/fuzz_checks/framer.rs"]
 mod framer;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| framer::check(data));

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/keylog.rs"]
+#[path = "../../tests/fuzz_checks/keylog.rs"]
 mod keylog;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| keylog::check(data));

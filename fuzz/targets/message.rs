@@ -1,8 +1,8 @@
 #![no_main]
 
-#[path = "../checks/lines.rs"]
+#[path = "../../tests/fuzz_checks/lines.rs"]
 mod lines;
-#[path = "../checks/message.rs"]
+#[path = "../../tests/fuzz_checks/message.rs"]
 mod message;
 #[path = "../../tests/integration/support/strict.rs"]
 mod strict;

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/packet.rs"]
+#[path = "../../tests/fuzz_checks/packet.rs"]
 mod packet;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| packet::check(data));

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/reassembly.rs"]
+#[path = "../../tests/fuzz_checks/reassembly.rs"]
 mod reassembly;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| reassembly::check(data));

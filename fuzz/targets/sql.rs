@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/sql.rs"]
+#[path = "../../tests/fuzz_checks/sql.rs"]
 mod sql;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| sql::check(data));

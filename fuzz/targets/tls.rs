@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/tls.rs"]
+#[path = "../../tests/fuzz_checks/tls.rs"]
 mod tls;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tls::check(data));

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../checks/value.rs"]
+#[path = "../../tests/fuzz_checks/value.rs"]
 mod value;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| value::check(data));

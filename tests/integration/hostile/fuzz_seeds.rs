@@ -4,34 +4,34 @@ use std::path::Path;
 
 use crate::strict;
 
-#[path = "../../../fuzz/checks/engine.rs"]
+#[path = "../../fuzz_checks/engine.rs"]
 mod engine;
-#[path = "../../../fuzz/checks/every_way.rs"]
+#[path = "../../fuzz_checks/every_way.rs"]
 pub(crate) mod every_way;
-#[path = "../../../fuzz/checks/fragments.rs"]
+#[path = "../../fuzz_checks/fragments.rs"]
 mod fragments;
-#[path = "../../../fuzz/checks/framer.rs"]
+#[path = "../../fuzz_checks/framer.rs"]
 pub(crate) mod framer;
-#[path = "../../../fuzz/checks/keylog.rs"]
+#[path = "../../fuzz_checks/keylog.rs"]
 mod keylog;
-#[path = "../../../fuzz/checks/lines.rs"]
+#[path = "../../fuzz_checks/lines.rs"]
 mod lines;
-#[path = "../../../fuzz/checks/message.rs"]
+#[path = "../../fuzz_checks/message.rs"]
 mod message;
-#[path = "../../../fuzz/checks/packet.rs"]
+#[path = "../../fuzz_checks/packet.rs"]
 mod packet;
-#[path = "../../../fuzz/checks/reassembly.rs"]
+#[path = "../../fuzz_checks/reassembly.rs"]
 mod reassembly;
-#[path = "../../../fuzz/checks/sql.rs"]
+#[path = "../../fuzz_checks/sql.rs"]
 pub(crate) mod sql;
-#[path = "../../../fuzz/checks/tls.rs"]
+#[path = "../../fuzz_checks/tls.rs"]
 mod tls;
-#[path = "../../../fuzz/checks/value.rs"]
+#[path = "../../fuzz_checks/value.rs"]
 pub(crate) mod value;
 
 /// Runs a check on every input that is kept for it.
 fn check_seeds(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz_seeds").join(target);
     let mut seeds = 0;
     for file in std::fs::read_dir(&folder).unwrap() {
         let path = file.unwrap().path();
