@@ -93,7 +93,17 @@ impl<T> Meanings<T> {
     }
 
     fn take_back(&mut self, id: RequestId) {
-        self.request_queue.retain(|(request_queue, _)| *request_queue != id);
+        // Requests are settled in order, so that it mostly is the first.
+        if let Ok(index) = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue) {
+            self.request_queue.remove(index);
+        }
+    }
+
+    /// Takes back all that requests from this one on have said.
+    fn take_back_from(&mut self, first: RequestId) {
+        while self.request_queue.back().is_some_and(|(request_queue, _)| *request_queue >= first) {
+            self.request_queue.pop_back();
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -163,9 +173,7 @@ impl<T> Names<T> {
         if !self.skipped.names.is_empty() {
             let Skipped { first, names, .. } = std::mem::take(&mut self.skipped);
             for name in names {
-                self.change(&name, |meanings| {
-                    meanings.request_queue.retain(|(request_queue, _)| *request_queue < first)
-                });
+                self.change(&name, |meanings| meanings.take_back_from(first));
             }
         }
     }
