@@ -99,6 +99,13 @@ impl<T> Meanings<T> {
         }
     }
 
+    fn replace(&mut self, id: RequestId, annotation: &Arc<T>) {
+        let place = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue);
+        if let Some((_, had)) = place.ok().and_then(|index| self.request_queue.get_mut(index)) {
+            *had = Some(Arc::clone(annotation));
+        }
+    }
+
     /// Takes back all that requests from this one on have said.
     fn take_back_from(&mut self, first: RequestId) {
         while self.request_queue.back().is_some_and(|(request_queue, _)| *request_queue >= first) {
@@ -137,6 +144,21 @@ impl<T> Names<T> {
         self.clock += 1;
         meanings.used = self.clock;
         meanings.current().map_or(Known::Nothing, Known::As)
+    }
+
+    /// What a name stands for in the request that the server takes now, when all before it is settled.
+    pub(super) fn confirmed(&self, name: &[u8]) -> Known<&Arc<T>> {
+        let meanings = if name.is_empty() { Some(&self.unnamed) } else { self.named.get(name) };
+        match meanings.and_then(|meanings| meanings.confirmed.as_ref()) {
+            Some(annotation) => Known::As(annotation),
+            None if self.is_complete => Known::Nothing,
+            None => Known::Unknown,
+        }
+    }
+
+    /// The request gives the name another meaning than it was sent with.
+    pub(super) fn replace(&mut self, name: &[u8], id: RequestId, annotation: &Arc<T>) {
+        self.change(name, |meanings| meanings.replace(id, annotation));
     }
 
     /// A request was sent that gives a name a meaning, or takes it.
@@ -253,6 +275,20 @@ impl<T> Names<T> {
     /// What any name stands for is not known any more.
     pub(super) fn forget(&mut self) {
         *self = Self::new(false);
+    }
+
+    /// The names that were confirmed stand for nothing any more. SQL has no name for what is unnamed.
+    pub(super) fn clear_named(&mut self) {
+        self.named.retain(|_, meanings| {
+            meanings.confirmed = None;
+            !meanings.is_empty()
+        });
+    }
+
+    /// What any name stands for that was confirmed is not known any more; what requests give that are under way is.
+    pub(super) fn doubt(&mut self) {
+        self.clear_named();
+        self.is_complete = false;
     }
 
     /// Forgets the eighth of the names that were not used for the longest time. Says how many there were.
