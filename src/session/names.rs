@@ -355,6 +355,37 @@ mod tests {
     }
 
     #[test]
+    fn what_many_requests_have_said_is_taken_back_one_by_one_and_at_once() {
+        let mut names = names();
+        let one = Arc::new("one".to_owned());
+        for name in [b"".as_slice(), b"s"] {
+            names.send(name, 1, Some(Arc::clone(&one)));
+            names.confirm(name, 1);
+            (2..300_000).for_each(|id| names.send(name, id, None));
+            names.send(name, 300_000, Some(Arc::clone(&one)));
+            (2..300_000).for_each(|id| names.take_back(name, id));
+            assert_eq!(names.get(name).cloned(), is("one"));
+            assert_eq!(names.confirmed(name).cloned(), is("one"));
+            names.take_back(name, 300_000);
+            (300_001..330_000).for_each(|id| names.send_skipped(name, id, None));
+            assert_eq!(names.get(name).cloned(), Known::Nothing);
+            names.end_skipped();
+            assert_eq!(names.get(name).cloned(), is("one"));
+        }
+    }
+
+    #[test]
+    fn sql_gives_and_takes_no_meaning_of_what_is_unnamed() {
+        let mut names = names();
+        names.establish(b"", Arc::new("one".to_owned()));
+        names.establish(b"a", Arc::new("two".to_owned()));
+        names.send(b"b", 1, Some(Arc::new("three".to_owned())));
+        names.doubt();
+        assert_eq!((names.get(b"").cloned(), names.get(b"b").cloned()), (is("one"), is("three")));
+        assert_eq!(names.get(b"a").cloned(), Known::Unknown);
+    }
+
+    #[test]
     fn what_is_unnamed_is_gone_as_soon_as_another_is_tried() {
         let mut names = names();
         names.send(b"", 1, Some(Arc::new("one".to_owned())));
