@@ -111,7 +111,7 @@ impl Answers {
         Self::of_tokens(Lexer::new(sql)).and(Self::of_tokens(Lexer::with_backslashes(sql)))
     }
 
-    fn of_tokens(mut tokens: Lexer<'_>) -> Self {
+    fn of_tokens(tokens: Lexer<'_>) -> Self {
         let sql = tokens.sql();
         let (mut all, mut start) = (None, None);
         let mut take = |start: Option<usize>, end| {
@@ -121,7 +121,7 @@ impl Answers {
                 (all, statement) => statement.or(all),
             };
         };
-        while let Some(token) = tokens.next() {
+        for token in tokens {
             let is_semicolon = token.is(";");
             if !token.is_closed || is_semicolon && is_behind_high_byte(sql, token.start) {
                 return Self::ANY;

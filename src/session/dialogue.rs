@@ -650,12 +650,12 @@ fn take_reply(
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut));
         }
+        // What ends the session behind the error that failed the request only follows from it.
+        (backend::ERROR_RESPONSE, message)
+            if execution.outcome == Some(Outcome::Error) && ends_session(message) == Some(true) => {}
         (backend::ERROR_RESPONSE, Some(Message::ErrorResponse(fields))) => {
-            // What ends the session behind the error that failed the request only follows from it.
-            if execution.outcome != Some(Outcome::Error) || ends_session(observation.message) != Some(true) {
-                execution.keep_error(fields);
-                execution.end(outcome_of(fields), at, packet);
-            }
+            execution.keep_error(fields);
+            execution.end(outcome_of(fields), at, packet);
         }
         (backend::ERROR_RESPONSE, _) => execution.end(Outcome::Error, at, packet),
         _ => {}
