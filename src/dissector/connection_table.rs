@@ -197,6 +197,12 @@ impl HalfOpen {
         own.iter().any(|own| peer.iter().any(|peer| fits(own, peer)))
     }
 
+    /// Whether a SYN-ACK has exactly the number that answers one of the other end's SYNs.
+    fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
+        let (_, peer) = self.of(segment);
+        segment.ack.is_some_and(|ack| peer.iter().any(|peer| peer.to(ack) == 0))
+    }
+
     /// Whether it was not answered for so long that it will not be.
     fn is_stale(&self, now: Timestamp) -> bool {
         now.micros_since(self.at) >= WAIT_FOR_ANSWER
@@ -281,7 +287,8 @@ pub(super) fn whose(
     origin: Origin,
 ) -> Whose {
     if segment.syn {
-        if numbers().opened_with(direction, segment) {
+        let answers_rival = rival.as_ref().is_some_and(|rival| rival.is_answered_by(segment));
+        if !answers_rival && numbers().opened_with(direction, segment) {
             return Whose::Its;
         }
         match rival {

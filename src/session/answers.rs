@@ -35,6 +35,7 @@ impl Answers {
     const UPDATE: Self = Self(1 << 6);
     const DELETE: Self = Self(1 << 7);
     const MERGE: Self = Self(1 << 8);
+    const CHANGES: Self = Self::INSERT.and(Self::UPDATE).and(Self::DELETE).and(Self::MERGE);
     const BEGIN: Self = Self(1 << 9);
     const COMMIT: Self = Self(1 << 10);
     const ROLLBACK: Self = Self(1 << 11);
@@ -76,35 +77,63 @@ impl Answers {
         self.and(Self::UNSURE)
     }
 
-    /// Of SQL.
+    /// Of SQL, in the extended protocol.
     #[inline]
     pub fn to(sql: &[u8]) -> Self {
         if sql.len() > MAX_LEN {
             return Self::ANY;
         }
-        let (first, rest) = match memchr(b';', sql) {
-            Some(end) => sql.split_at_checked(end + 1).unwrap_or((sql, &[])),
-            None => (sql, &[][..]),
-        };
-        let first = Self::of_statement(first.trim_ascii_start());
-        if rest.trim_ascii_start().is_empty() || first == Self::ANY { first } else { first.with_those_of(rest) }
+        match memchr(b';', sql).and_then(|end| sql.get(end + 1..)) {
+            Some(rest) if !rest.trim_ascii_start().is_empty() => Self::of_statements(sql),
+            _ => Self::of_statement(sql.trim_ascii_start()),
+        }
     }
 
-    /// The same, with those of further statements. A `;` inside a text begins no statement; what seems to be one allows more.
+    /// Of the SQL of a simple query: rules on the table that it changes may return rows, which Execute does not send.
+    #[inline]
+    pub fn to_query(sql: &[u8]) -> Self {
+        let answers = Self::to(sql);
+        if answers.has(Self::CHANGES) { answers.and(Self::ROWS) } else { answers }
+    }
+
+    /// Of SQL with a `;` that may stand between statements, or in a text or a comment.
     #[cold]
-    fn with_those_of(self, sql: &[u8]) -> Self {
-        let (mut all, mut start) = (self, 0);
-        for end in memchr_iter(b';', sql).chain([sql.len()]) {
-            let statement = sql.get(start..end).unwrap_or_default().trim_ascii_start();
-            start = end + 1;
-            if !statement.is_empty() {
-                all = all.and(Self::of_statement(statement)).and(Self::SEVERAL);
+    fn of_statements(sql: &[u8]) -> Self {
+        let mut backslashes = memchr_iter(b'\\', sql).peekable();
+        if backslashes.peek().is_none() {
+            return Self::of_tokens(Lexer::new(sql));
+        }
+        // In some encodings it may be the end of a character.
+        if backslashes.any(|at| is_behind_high_byte(sql, at)) {
+            return Self::ANY;
+        }
+        // What it is in '…', standard_conforming_strings says.
+        Self::of_tokens(Lexer::new(sql)).and(Self::of_tokens(Lexer::with_backslashes(sql)))
+    }
+
+    fn of_tokens(tokens: Lexer<'_>) -> Self {
+        let sql = tokens.sql();
+        let (mut all, mut start) = (None, None);
+        let mut take = |start: Option<usize>, end| {
+            let statement = start.and_then(|start| sql.get(start..end)).map(Self::of_statement);
+            all = match (all, statement) {
+                (Some(all), Some(statement)) => Some(statement.and(all).and(Self::SEVERAL)),
+                (all, statement) => statement.or(all),
+            };
+        };
+        for token in tokens {
+            let is_semicolon = token.is(";");
+            if !token.is_closed || is_semicolon && is_behind_high_byte(sql, token.start) {
+                return Self::ANY;
             }
-            if all == Self::ANY {
-                break;
+            if is_semicolon {
+                take(start.take(), token.start);
+            } else if !token.is_blank() {
+                start.get_or_insert(token.start);
             }
         }
-        all
+        take(start, sql.len());
+        all.unwrap_or(Self::ANY)
     }
 
     fn of_statement(statement: &[u8]) -> Self {
@@ -116,10 +145,7 @@ impl Answers {
         let changed = || if may_return(statement) { either } else { Self::NO_ROWS };
         match command(first) {
             Some(Command::Select | Command::Values) => Self::SELECT.and(either),
-            Some(Command::With) => {
-                let changed = Self::INSERT.and(Self::UPDATE).and(Self::DELETE).and(Self::MERGE);
-                Self::SELECT.and(changed).and(either)
-            }
+            Some(Command::With) => Self::SELECT.and(Self::CHANGES).and(either),
             Some(Command::Insert) => Self::INSERT.and(changed()),
             Some(Command::Update) => Self::UPDATE.and(changed()),
             Some(Command::Delete) => Self::DELETE.and(changed()),
@@ -237,6 +263,11 @@ const fn is_in_word(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 
+/// Whether a byte of a text may be the end of a character of more bytes.
+fn is_behind_high_byte(sql: &[u8], at: usize) -> bool {
+    at.checked_sub(1).and_then(|before| sql.get(before)).is_some_and(|byte| !byte.is_ascii())
+}
+
 /// Whether there is, or may be, a RETURNING.
 fn may_return(statement: &[u8]) -> bool {
     const RETURNING: &[u8] = b"returning";
@@ -279,8 +310,11 @@ mod tests {
             ("/* SELECT */ INSERT INTO t VALUES (1)", "INSERT 0 1"),
             ("-- SELECT\n UPDATE t SET a = 1", "UPDATE 1"),
             ("BEGIN; SELECT 1", "SELECT 1"),
-            ("SELECT ';x'; DELETE FROM t", "SHOW"),
+            ("SELECT ';x'; EXECUTE t", "SHOW"),
             ("SELECT 1; EXECUTE a", "UPDATE 1"),
+            (r"SELECT 'a\'; DELETE FROM t --'", "DELETE 1"),
+            (r"SELECT 'a\'; DELETE FROM t --'", "SELECT 1"),
+            ("SELECT 1; /* not closed", "UPDATE 1"),
             ("selection", "INSERT 0 1"),
             ("SELECT 1", "OK"),
         ] {
@@ -292,6 +326,9 @@ mod tests {
             ("/* a */ SELECT 1", "BEGIN"),
             ("BEGIN; SELECT 1;", "UPDATE 1"),
             ("WITH a AS (SELECT 1) SELECT * FROM a", "COMMIT"),
+            ("SELECT ';x'; DELETE FROM t", "COMMIT"),
+            ("SELECT ';x'; DELETE FROM t", "UPDATE 1"),
+            ("UPDATE t SET a = 'x; end' WHERE b = 1", "COMMIT"),
             ("COMMIT", "BEGIN"),
             ("CREATE TABLE t ()", "INSERT 0 1"),
         ] {
@@ -304,12 +341,35 @@ mod tests {
         let rows = |sql: &str| Answers::to(sql.as_bytes()).allow(Answers::ROWS);
         assert!(["SELECT 1", "UPDATE t SET a = 1 RETURNING a", "EXPLAIN SELECT 1", ""].into_iter().all(rows));
         assert!(!["DELETE FROM returned", "BEGIN", "/* returning */ COMMIT"].into_iter().any(rows));
+        for sql in [
+            "UPDATE t SET a = 'x; end' WHERE b = $1 RETURNING a",
+            "UPDATE t SET a = $$x; end$$ RETURNING a",
+            "UPDATE t SET a = $a$x; $$end$a$ RETURNING a",
+            "/* a; end */ UPDATE t SET a = 1 /* b; end */ RETURNING a",
+            "UPDATE t SET a = 1 -- b; end\n RETURNING a",
+            "UPDATE t SET \"a; b\" = 1 RETURNING a",
+            r"UPDATE t SET a = E'\'; end' RETURNING a",
+            r"UPDATE t SET a = 'x\'; end' RETURNING a",
+        ] {
+            assert!(rows(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn rules_return_rows_in_the_simple_protocol() {
+        for sql in ["INSERT INTO t VALUES (1)", "DELETE FROM t", "BEGIN; UPDATE t SET a = 1; COMMIT"] {
+            assert!(Answers::to_query(sql.as_bytes()).allow(Answers::ROWS), "{sql}");
+            assert!(!Answers::to(sql.as_bytes()).allow(Answers::ROWS), "{sql}");
+        }
+        assert!(!Answers::to_query(b"COMMIT").allow(Answers::ROWS));
     }
 
     #[test]
     fn one_statement_is_told_from_several() {
         let one = |sql: &str| Answers::to(sql.as_bytes()).are_of_one();
-        assert!(["SELECT 1", "SELECT 1 ; \n", "SET a = 1;"].into_iter().all(one));
-        assert!(!["SELECT 1; SELECT 2", "START_REPLICATION SLOT a", "SELECT 1; -- a", ""].into_iter().any(one));
+        assert!(
+            ["SELECT 1", "SELECT 1 ; \n", "SET a = 1;", "SELECT ';' || 1", "SELECT 1; -- a; b"].into_iter().all(one)
+        );
+        assert!(!["SELECT 1; SELECT 2", "START_REPLICATION SLOT a", ""].into_iter().any(one));
     }
 }

@@ -12,6 +12,7 @@ use super::names::Names;
 use super::observation::{Annotation, Observation};
 use super::request::{RequestTarget, Taken};
 use super::request_queue::{Attribution, Expected, Misfit, QueuePlace, Request, RequestOutcome, RequestQueue};
+use super::revision::revise_skipped;
 use super::shared::Shared;
 use super::statements::{Portal, Row, Statements};
 use super::violation::Violation;
@@ -48,6 +49,10 @@ pub struct Dialogue {
     /// How many requests were sent that execute something.
     pub(super) queries: u64,
     cancel_key: Option<CancelKey>,
+    /// The last request that was sent before it was known that a name stands for something else than it was sent with; 0 for none.
+    pub(super) stale_up_to: u64,
+    /// The last of them that speaks of what its name stands for.
+    pub(super) revised: u64,
     /// How the other side broke the protocol first.
     violation: Option<Violation>,
 }
@@ -75,6 +80,8 @@ impl Dialogue {
             transaction: None,
             queries: 0,
             cancel_key: None,
+            stale_up_to: 0,
+            revised: 0,
             violation: None,
         }
     }
@@ -341,6 +348,7 @@ impl Dialogue {
         }
         (annotation.query, annotation.elapsed_us) = (attribution.query, attribution.elapsed_us);
         annotation.is_tied = attribution.is_tied;
+        self.revise(shared);
     }
 
     /// Finds the request that a reply answers. False where it answers none.
@@ -362,6 +370,7 @@ impl Dialogue {
             self.rename();
         }
         self.take_misfit(tag, observation);
+        self.revise(shared);
         answers
     }
 
@@ -369,7 +378,8 @@ impl Dialogue {
     /// that a function or a DO executes has names of its own.
     #[cold]
     fn rename(&mut self) {
-        self.statements.prepared.forget();
+        self.statements.prepared.doubt();
+        self.statements.is_stale = true;
         let query = self.request_queue.head().and_then(|head| head.query);
         if let Some(execution) = query.and_then(|query| self.executions.get(query)) {
             (execution.portal, execution.statement, execution.is_midstream) = (None, None, true);
@@ -421,6 +431,7 @@ impl Dialogue {
     /// Takes what a ReadyForQuery says of the transaction.
     #[inline(always)]
     fn take_status(&mut self, observation: &Observation<'_, '_>) {
+        self.statements.cycle += 1;
         self.transaction = match observation.whole() {
             Some(Message::ReadyForQuery(ready)) => Some(ready.transaction_status),
             _ => None,
@@ -558,7 +569,7 @@ fn finished(mut over: Box<Execution>) -> Box<Execution> {
 
 /// A request is settled: what it says of names stands, or does not.
 fn settle(
-    expected: Expected<RequestTarget>,
+    mut expected: Expected<RequestTarget>,
     outcome: RequestOutcome,
     statements: &mut Statements,
     executions: &mut Executions,
@@ -577,9 +588,17 @@ fn settle(
     {
         execution.end(outcome, observation.at, observation.packet);
     }
+    if outcome == RequestOutcome::Skipped && expected.request == Request::Bind {
+        revise_skipped(&mut expected, statements, executions, &mut shared.kept);
+    }
     let (request, id) = (expected.request, expected.id);
+    let is_refused = matches!(outcome, RequestOutcome::Failed | RequestOutcome::Skipped);
+    statements.is_stale |= outcome != RequestOutcome::Answered && !matches!(request, Request::Sync | Request::CopyEnd);
     match expected.target {
         RequestTarget::Statement(statement) if request == Request::Parse => {
+            if is_refused {
+                statements.refuse(&statement);
+            }
             settle_name(&mut statements.prepared, statement.name().0, id, outcome);
             shared.kept.statements.give(statement);
         }
@@ -631,6 +650,9 @@ fn take_reply(
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut));
         }
+        // What ends the session behind the error that failed the request only follows from it.
+        (backend::ERROR_RESPONSE, message)
+            if execution.outcome == Some(Outcome::Error) && ends_session(message) == Some(true) => {}
         (backend::ERROR_RESPONSE, Some(Message::ErrorResponse(fields))) => {
             execution.keep_error(fields);
             execution.end(outcome_of(fields), at, packet);

@@ -160,7 +160,7 @@ impl Dialogue {
             return false;
         }
         self.begin(
-            (QUERY, Answers::to(sql.0)),
+            (QUERY, Answers::to_query(sql.0)),
             Protocol::Simple,
             observation,
             shared,

@@ -49,6 +49,7 @@ pub mod opening;
 pub mod pool;
 mod request;
 pub mod request_queue;
+mod revision;
 mod secrets;
 pub mod shared;
 pub mod statements;

@@ -87,11 +87,12 @@ pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statemen
     if !is_query(tag) {
         statements.grow_old();
     }
+    statements.is_stale |= needs_text(tag) || matches!(tag, b"DEALLOCATE ALL" | b"CLOSE CURSOR ALL" | b"DISCARD ALL");
     match tag {
-        b"DEALLOCATE ALL" => statements.prepared.clear(|_| false),
+        b"DEALLOCATE ALL" => statements.prepared.clear_named(),
         b"CLOSE CURSOR ALL" => statements.portals.clear(|_| false),
         b"DISCARD ALL" => {
-            statements.prepared.clear(|_| false);
+            statements.prepared.clear_named();
             statements.portals.clear(|_| false);
         }
         // ROLLBACK may be one to a savepoint.
@@ -99,15 +100,15 @@ pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statemen
         b"PREPARE" | b"DEALLOCATE" => match statement() {
             Some(Statement::Prepare { name, sql, .. }) => statements.prepare(kept, text(&name), text(sql)),
             Some(Statement::Deallocate(Some(name))) => statements.prepared.remove(&name),
-            _ => statements.prepared.forget(),
+            _ => statements.prepared.doubt(),
         },
-        b"DO" if sql.is_some_and(|sql| speaks_of_names(sql.0)) => statements.prepared.forget(),
+        b"DO" if sql.is_some_and(|sql| speaks_of_names(sql.0)) => statements.prepared.doubt(),
         b"DECLARE CURSOR" | b"CLOSE CURSOR" => match statement() {
             Some(Statement::Declare { name, is_held, sql }) => {
                 statements.declare(kept, text(&name), is_held, text(sql))
             }
             Some(Statement::Close(Some(name))) => statements.portals.remove(&name),
-            _ => statements.portals.forget(),
+            _ => statements.portals.doubt(),
         },
         _ => {}
     }

@@ -93,7 +93,24 @@ impl<T> Meanings<T> {
     }
 
     fn take_back(&mut self, id: RequestId) {
-        self.request_queue.retain(|(request_queue, _)| *request_queue != id);
+        // Requests are settled in order, so that it mostly is the first.
+        if let Ok(index) = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue) {
+            self.request_queue.remove(index);
+        }
+    }
+
+    fn replace(&mut self, id: RequestId, annotation: &Arc<T>) {
+        let place = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue);
+        if let Some((_, had)) = place.ok().and_then(|index| self.request_queue.get_mut(index)) {
+            *had = Some(Arc::clone(annotation));
+        }
+    }
+
+    /// Takes back all that requests from this one on have said.
+    fn take_back_from(&mut self, first: RequestId) {
+        while self.request_queue.back().is_some_and(|(request_queue, _)| *request_queue >= first) {
+            self.request_queue.pop_back();
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -127,6 +144,21 @@ impl<T> Names<T> {
         self.clock += 1;
         meanings.used = self.clock;
         meanings.current().map_or(Known::Nothing, Known::As)
+    }
+
+    /// What a name stands for in the request that the server takes now, when all before it is settled.
+    pub(super) fn confirmed(&self, name: &[u8]) -> Known<&Arc<T>> {
+        let meanings = if name.is_empty() { Some(&self.unnamed) } else { self.named.get(name) };
+        match meanings.and_then(|meanings| meanings.confirmed.as_ref()) {
+            Some(annotation) => Known::As(annotation),
+            None if self.is_complete => Known::Nothing,
+            None => Known::Unknown,
+        }
+    }
+
+    /// The request gives the name another meaning than it was sent with.
+    pub(super) fn replace(&mut self, name: &[u8], id: RequestId, annotation: &Arc<T>) {
+        self.change(name, |meanings| meanings.replace(id, annotation));
     }
 
     /// A request was sent that gives a name a meaning, or takes it.
@@ -163,9 +195,7 @@ impl<T> Names<T> {
         if !self.skipped.names.is_empty() {
             let Skipped { first, names, .. } = std::mem::take(&mut self.skipped);
             for name in names {
-                self.change(&name, |meanings| {
-                    meanings.request_queue.retain(|(request_queue, _)| *request_queue < first)
-                });
+                self.change(&name, |meanings| meanings.take_back_from(first));
             }
         }
     }
@@ -247,6 +277,20 @@ impl<T> Names<T> {
         *self = Self::new(false);
     }
 
+    /// The names that were confirmed stand for nothing any more. SQL has no name for what is unnamed.
+    pub(super) fn clear_named(&mut self) {
+        self.named.retain(|_, meanings| {
+            meanings.confirmed = None;
+            !meanings.is_empty()
+        });
+    }
+
+    /// What any name stands for that was confirmed is not known any more; what requests give that are under way is.
+    pub(super) fn doubt(&mut self) {
+        self.clear_named();
+        self.is_complete = false;
+    }
+
     /// Forgets the eighth of the names that were not used for the longest time. Says how many there were.
     pub(super) fn forget_oldest(&mut self) -> usize {
         let mut uses: Vec<u64> = self.named.values().map(|meanings| meanings.used).collect();
@@ -308,6 +352,37 @@ mod tests {
         assert_eq!(names.get(b"s").cloned(), is("behind the Sync"));
         names.take_back(b"s", 3);
         assert_eq!(names.get(b"s").cloned(), Known::Nothing);
+    }
+
+    #[test]
+    fn what_many_requests_have_said_is_taken_back_one_by_one_and_at_once() {
+        let mut names = names();
+        let one = Arc::new("one".to_owned());
+        for name in [b"".as_slice(), b"s"] {
+            names.send(name, 1, Some(Arc::clone(&one)));
+            names.confirm(name, 1);
+            (2..300_000).for_each(|id| names.send(name, id, None));
+            names.send(name, 300_000, Some(Arc::clone(&one)));
+            (2..300_000).for_each(|id| names.take_back(name, id));
+            assert_eq!(names.get(name).cloned(), is("one"));
+            assert_eq!(names.confirmed(name).cloned(), is("one"));
+            names.take_back(name, 300_000);
+            (300_001..330_000).for_each(|id| names.send_skipped(name, id, None));
+            assert_eq!(names.get(name).cloned(), Known::Nothing);
+            names.end_skipped();
+            assert_eq!(names.get(name).cloned(), is("one"));
+        }
+    }
+
+    #[test]
+    fn sql_gives_and_takes_no_meaning_of_what_is_unnamed() {
+        let mut names = names();
+        names.establish(b"", Arc::new("one".to_owned()));
+        names.establish(b"a", Arc::new("two".to_owned()));
+        names.send(b"b", 1, Some(Arc::new("three".to_owned())));
+        names.doubt();
+        assert_eq!((names.get(b"").cloned(), names.get(b"b").cloned()), (is("one"), is("three")));
+        assert_eq!(names.get(b"a").cloned(), Known::Unknown);
     }
 
     #[test]

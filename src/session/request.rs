@@ -180,7 +180,7 @@ impl Taken<'_> {
             }
         }
         if let Some(sql) = sql.filter(|_| !is_cut) {
-            self.is_answered_by(Answers::to(sql.0));
+            self.is_answered_by(Answers::to_query(sql.0));
         }
         if let Some(sql) = sql.filter(|sql| !is_cut && name_commands::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())

@@ -237,7 +237,7 @@ pub struct Expected<A> {
     /// The first query that this, or a request behind it, can belong to.
     order: u64,
     /// What its SQL can be answered by, as far as that is known.
-    answers: Answers,
+    pub(super) answers: Answers,
 }
 
 /// What became of a request.
@@ -846,6 +846,11 @@ impl<A: Default> RequestQueue<A> {
         self.tie = None;
         self.drain(self.queue.len(), settle);
         (self.queue, self.enders) = (VecDeque::new(), 0);
+    }
+
+    /// How many requests were queued: the ordinal of the last one.
+    pub const fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// How many requests wait.

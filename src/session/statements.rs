@@ -54,10 +54,17 @@ pub struct Statement {
     answers: Answers,
     /// Its Parse was found behind a boundary that is a guess.
     is_guessed: bool,
+    /// The [cycle](Statements::cycle) in which its Parse has failed, or was ignored.
+    refused_in: OnceLock<u64>,
     share: Option<Share>,
 }
 
 impl Statement {
+    /// The [cycle](Statements::cycle) in which its Parse has failed, or was ignored, if it was.
+    pub(super) fn refused_in(&self) -> Option<u64> {
+        self.refused_in.get().copied()
+    }
+
     /// Whether there is, or may be, a secret in its SQL.
     pub const fn has_secrets(&self) -> bool {
         self.has_secrets
@@ -193,6 +200,16 @@ impl Portal {
         self.statement.as_ref().map_or(Answers::ANY, |statement| statement.answers())
     }
 
+    /// Whether its statement is this one.
+    pub(super) fn is_of(&self, statement: &Known<Arc<Statement>>) -> bool {
+        match (&self.statement, statement) {
+            (Some(had), Known::As(statement)) => Arc::ptr_eq(had, statement),
+            (None, Known::Nothing) => !self.is_statement_unknown,
+            (None, Known::Unknown) => self.is_statement_unknown,
+            _ => false,
+        }
+    }
+
     /// Whether its statement was prepared before the capture began, or is not known for another reason of the kind.
     pub const fn is_statement_unknown(&self) -> bool {
         self.is_statement_unknown
@@ -280,6 +297,10 @@ pub struct Statements {
     last_row: Option<Arc<Row>>,
     /// The message that is taken now was found behind a boundary that is a guess.
     is_guessed: bool,
+    /// What a name stands for may have changed, in another way than the requests that wait were sent with.
+    pub(super) is_stale: bool,
+    /// Counts ReadyForQuery.
+    pub(super) cycle: u64,
 }
 
 impl Statements {
@@ -292,6 +313,8 @@ impl Statements {
             age: 0,
             last_row: None,
             is_guessed: false,
+            is_stale: false,
+            cycle: 0,
         }
     }
 
@@ -327,6 +350,7 @@ impl Statements {
             statement.described.take();
             statement.row.take();
             statement.described_in.take();
+            statement.refused_in.take();
             statement.same = same;
             statement.set_secrets(secrets.as_deref());
             statement.answers = answers;
@@ -383,6 +407,41 @@ impl Statements {
                 portal.parameter_formats.clear();
             }
         })
+    }
+
+    /// The portal that a Bind makes whose statement is another than it was sent with.
+    pub(super) fn rebind(&self, kept: &mut Kept, sent: &Portal, statement: Known<Arc<Statement>>) -> Arc<Portal> {
+        kept.portals.fill(|portal| {
+            portal.name.set(sent.name());
+            portal.statement_name.set(sent.statement_name.get());
+            (portal.is_declared, portal.is_held) = (false, false);
+            portal.is_statement_unknown = matches!(statement, Known::Unknown);
+            portal.statement = statement.get();
+            let statement = portal.statement.as_deref();
+            portal.is_guessed = sent.is_guessed || statement.is_some_and(|statement| statement.is_guessed);
+            // Which settings it sets is not looked for again: each may be a secret.
+            let secrets = |statement: &Statement| {
+                let settings = statement.secret_settings.iter();
+                settings.fold(statement.secret_parameters, |all, setting| all.with(setting.value))
+            };
+            portal.secret_parameters = statement.map_or(Parameters::default(), secrets);
+            portal.row.take();
+            portal.result_formats.clone_from(&sent.result_formats);
+            let size = sent.parameters.size() + sent.parameter_formats.size() + sent.result_formats.size();
+            portal.has_parameters = self.budget.take_again(&mut portal.share, size + OVERHEAD) && sent.has_parameters;
+            if portal.has_parameters {
+                portal.parameters.clone_from(&sent.parameters);
+                portal.parameter_formats.clone_from(&sent.parameter_formats);
+            } else {
+                portal.parameters.clear();
+                portal.parameter_formats.clear();
+            }
+        })
+    }
+
+    /// The Parse of a statement has failed, or was ignored.
+    pub(super) fn refuse(&self, statement: &Statement) {
+        statement.refused_in.get_or_init(|| self.cycle);
     }
 
     /// A function call, as if it were a portal: its arguments are the values of parameters.
@@ -461,7 +520,8 @@ impl Statements {
     /// others may, too.
     pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
         if statement.row.get().is_some_and(|row| !row.shape.is(description)) {
-            self.prepared.forget();
+            self.prepared.doubt();
+            self.is_stale = true;
             return;
         }
         statement.described_in.get_or_init(|| self.age);

@@ -141,6 +141,66 @@ fn copy_data_behind_the_servers_error_is_dropped() {
     assert_eq!(flags, [&Value::Null, &skipped, &skipped, &skipped]);
 }
 
+#[test]
+fn a_semicolon_in_a_text_or_a_comment_ends_no_statement() {
+    let socket = lines("cases/semicolons.pcap");
+    let pipeline = lines("cases/pipelined-semicolons.pcap");
+    let updates =
+        of(&pipeline, "query").into_iter().filter(|query| query["sql"].as_str().unwrap_or("").contains("end"));
+    let queries: Vec<_> = of(&socket, "query").into_iter().chain(updates).collect();
+    assert_eq!(queries.len(), 64 + 20);
+    for query in queries {
+        assert_eq!((&query["outcome"], &query["flags"]), (&json!("ok"), &Value::Null), "{query}");
+    }
+    assert!(pipeline.iter().all(|line| line.get("violation").is_none()));
+}
+
+#[test]
+fn rules_return_rows_of_what_has_no_returning() {
+    let lines = lines("cases/rules.pcap");
+    let queries = of(&lines, "query");
+    assert_eq!(queries.len(), 26);
+    for query in &queries {
+        assert_eq!((&query["outcome"], &query["flags"]), (&json!("ok"), &Value::Null), "{query}");
+    }
+    let rows = lines.iter().filter(|line| line["type"] == "DataRow" && line["query"] == 5).count();
+    assert_eq!((queries[4]["sql"].as_str(), rows), (Some("insert into rt values(3)"), 3));
+}
+
+#[test]
+fn a_request_speaks_of_what_its_name_stands_for_when_its_turn_comes() {
+    let lines = lines("cases/sent-ahead.pcap");
+    let queries = of(&lines, "query").into_iter().filter(|line| line["sql"] != "create temp table t(x int)");
+    assert_eq!(
+        fields(queries, &["conn", "query", "sql", "outcome", "rows", "flags"]),
+        [
+            json!([1, 3, "begin", "error", null, null]),
+            json!([1, 4, "copy t to stdout", "ok", 0, null]),
+            json!([1, 6, "begin", "ok", null, null]),
+            json!([2, 3, "select 1/0", "error", null, null]),
+            json!([2, 5, "select 111", "ok", 1, null]),
+            json!([2, 6, "select 7", "ok", 1, null]),
+            json!([3, 2, "select 1/0", "error", null, null]),
+            json!([3, 4, "select 111 as pw", "ok", 1, null]),
+            json!([4, 1, "select 1/0", "error", null, null]),
+            json!([4, 3, null, "error", null, null]),
+            json!([5, 2, "select 1/0", "error", null, null]),
+            json!([5, 3, "select 222", "skipped", null, null]),
+            json!([5, 4, "select 111", "ok", 1, null]),
+        ]
+    );
+    let mut values = lines.iter().filter(|line| line["type"] == "DataRow").map(|line| &line["body"]["values"]);
+    assert!(values.all(|values| [json!([111]), json!(["7"])].contains(values)));
+}
+
+#[test]
+fn what_ends_a_session_behind_an_error_is_not_the_error_of_the_request() {
+    let lines = lines("cases/copy-parse.pcap");
+    let query = of(&lines, "query").into_iter().next_back().unwrap();
+    assert_eq!(fields([query], &["sql", "outcome"]), [json!(["copy cp from stdin", "error"])]);
+    assert_eq!(query["error"]["message"], "unexpected message type 0x50 during COPY from stdin");
+}
+
 /// What two sides send in turn, from the handshake on.
 pub(crate) struct Dialogue {
     pub(crate) packets: Vec<OwnedPacket>,

@@ -166,6 +166,32 @@ fn a_port_that_is_used_again_is_another_connection_where_one_of_its_syns_was_not
 }
 
 #[test]
+fn a_port_that_is_used_again_is_another_connection_where_its_numbers_are_among_those_of_the_first_one() {
+    let (first, client, server) = opened(40_000, 100, 500);
+    let closed = [
+        Tcp::new(C, client, server, b"").fin(),
+        Tcp::new(S, server, client + 1, b"").fin(),
+        Tcp::new(C, client + 1, server + 1, b""),
+    ];
+    for (client, server) in [(110, 500), (110, 510), (client + 5, 500), (60, 500), (client + 1, server + 1)] {
+        let (second, ..) = opened(40_000, client, server);
+        for is_closed in [false, true] {
+            let ends = closed.iter().filter(|_| is_closed).cloned();
+            let segments: Vec<_> = first.iter().cloned().chain(ends).chain(second.clone()).collect();
+            let lines = dissected(&segments);
+            let messages = |conn| lines_of(&lines, conn, "message").len();
+            assert_eq!((messages(1), messages(2)), (3, 3), "{client} {server} {is_closed}");
+            assert_eq!(end(&lines, 1)["end_reason"], if is_closed { "fin" } else { "replaced" });
+        }
+        // One that was forged changes nothing, nor does an answer to the first one that comes again behind it.
+        let forged: Vec<_> =
+            first.iter().cloned().chain([second[0].clone(), first[1].clone(), first[4].clone()]).collect();
+        let lines = dissected(&forged);
+        assert!(lines.iter().all(|line| line["event"] == "stats" || line["conn"] == 1), "{client} {server}");
+    }
+}
+
+#[test]
 fn a_syn_with_rst_or_fin_is_nobodys() {
     let (first, client, server) = opened(40_000, 100, 500);
     for odd in [Tcp::new(C, 77, 0, b"").syn().rst(), Tcp::new(C, client, server, b"").syn().fin()] {

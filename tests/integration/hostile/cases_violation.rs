@@ -97,8 +97,9 @@ fn a_tag_tells_which_of_several_simple_queries_was_swallowed() {
                 json!(["ok", 1, null]),
             ]
         );
-        assert_eq!(numbers(&lines, "RowDescription"), [json!(1), json!(3), json!(7)]);
-        assert_eq!(numbers(&lines, "DataRow"), [json!(1), json!(3), json!(7)]);
+        // A rule may return rows of what only changes some, until the tag comes.
+        assert_eq!(numbers(&lines, "RowDescription"), [json!(1), json!(2), json!(6)]);
+        assert_eq!(numbers(&lines, "CommandComplete"), [json!(1), json!(3), json!(4), json!(7)]);
     }
 }
 
