@@ -16,8 +16,8 @@ use crate::encoding::Encoding;
 use crate::pg::error::{self, Quotes};
 use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
-use crate::sql::lexer::dollar_delimiter;
-use crate::sql::literal;
+use crate::sql::lexer::{Lexer, dollar_delimiter};
+use crate::sql::literal::{self, percent_decoded};
 use crate::sql::names::{is_connection_key, is_secret_name};
 use crate::sql::secret::{self, MASK};
 
@@ -69,8 +69,11 @@ impl Secrets {
         for secret in &found.secrets {
             let Some(raw) = text.get(secret.place.clone()) else { continue };
             self.learn_raw(raw, secret.is_rest);
-            if secret.quote.is_empty() && !secret.is_rest {
-                self.know_pieces(raw);
+            if secret.quote.is_empty() {
+                self.know_tokens(raw);
+                if !secret.is_rest {
+                    self.know_pieces(raw);
+                }
             }
         }
     }
@@ -80,6 +83,12 @@ impl Secrets {
         self.is_current = true;
         self.know(value, false);
         self.know_parts(value);
+        self.know_bytes(value);
+    }
+
+    /// Takes the secrets in what a client says of why it gives up COPY.
+    pub(super) fn learn_reason(&mut self, reason: Text<'_>) {
+        self.know_parts(reason.kept().get().0);
     }
 
     /// Takes the secrets of a StartupMessage.
@@ -136,6 +145,7 @@ impl Secrets {
                 self.know(&decoded, false);
             }
         }
+        self.know_bytes(raw);
     }
 
     /// Takes the secrets of a connection string.
@@ -187,6 +197,31 @@ impl Secrets {
         if password.len() <= LONGEST && password.iter().any(separates) {
             password.split(separates).for_each(|piece| self.know(piece, true));
         }
+    }
+
+    /// Takes the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
+    /// not be there.
+    fn know_tokens(&mut self, written: &[u8]) {
+        /// More than a secret falls into.
+        const MOST: usize = 8;
+        for token in Lexer::new(written).take_while(|token| !token.is_blank()).take(MOST) {
+            self.know(token.text, token.text.len() < SHORT);
+            // `123abc` is junk behind a number, from its first letter on.
+            let digits = token.text.iter().take_while(|b| b.is_ascii_digit()).count();
+            if digits > 0 && digits < token.text.len() {
+                self.know(token.text.get(..=digits).unwrap_or_default(), true);
+            }
+        }
+    }
+
+    /// Takes what a constant in hex stands for, as values of type bytea are written.
+    fn know_bytes(&mut self, value: &[u8]) {
+        let Some((_, digits)) = memmem::find(value, b"\\x").and_then(|at| value.split_at_checked(at + 2)) else {
+            return;
+        };
+        let len = digits.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        let bytes: Vec<u8> = digits.get(..len).unwrap_or_default().as_chunks::<2>().0.iter().map(hex_byte).collect();
+        self.know(&bytes, false);
     }
 
     fn know(&mut self, text: &[u8], is_passing: bool) {
@@ -330,8 +365,7 @@ impl Secrets {
             from = start + len;
             let digits = text.get(start..from).unwrap_or_default().as_chunks::<2>().0;
             if digits.len() >= SHORT {
-                let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
-                bytes.extend(digits.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)));
+                bytes.extend(digits.iter().map(hex_byte));
                 bytes.push(SEPARATOR);
                 written.push((bytes.len(), start, from));
             }
@@ -503,25 +537,10 @@ impl Folded {
     }
 }
 
-/// What a URI stands for, where it has codes of bytes in it.
-fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
-    memchr::memchr(b'%', text)?;
-    let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        match behind {
-            [high, low, behind @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
-                decoded.push(digit(high)? << 4 | digit(low)?);
-                rest = behind;
-            }
-            _ => {
-                decoded.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    Some(decoded)
+/// The byte that two digits stand for.
+fn hex_byte([high, low]: &[u8; 2]) -> u8 {
+    let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
+    digit(*high) << 4 | digit(*low)
 }
 
 #[cfg(test)]
@@ -548,6 +567,12 @@ mod tests {
             ("ALTER ROLE u PASSWORD 'it''s so'", "x 'it's so' y '''it''''s so'''", "x '***' y '''***'''"),
             (r"ALTER ROLE u PASSWORD E'\x61\u0062c\144efgh'", "row (abcdefgh, 1)", "row (***, 1)"),
             (r"ALTER ROLE u PASSWORD U&'\0061bcd\+000065f'", "row (abcdef, 1)", "row (***, 1)"),
+            ("ALTER ROLE u PASSWORD Hunter-x", "at or near \"Hunter\"", "at or near \"***\""),
+            ("ALTER ROLE u PASSWORD Pa55wd@host/x", "at or near \"Pa55wd\"", "at or near \"***\""),
+            ("ALTER ROLE u PASSWORD 5ab!x", "at or near \"5a\", \"5ab\"", "at or near \"***\", \"***\""),
+            ("SET app.token = Hunter/x", "at or near \"Hunter\"", "at or near \"***\""),
+            (r"UPDATE u SET password = '\x616263646566'::bytea", "bad abcdef", "bad ***"),
+            (r"UPDATE u SET password = E'\\x616263646566'", "bad abcdef", "bad ***"),
             ("ALTER ROLE u PASSWORD 'ab'\n  'cdef'", "row (abcdef, 1)", "row (***, 1)"),
             ("ALTER ROLE u PASSWORD $x$it's$x$", "row (it's)", "row (***)"),
             ("ALTER ROLE u PASSWORD 'abcdefghijklm'", "$1 = 'abcdefghij...'", "$1 = '***...'"),

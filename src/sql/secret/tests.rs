@@ -70,6 +70,10 @@ fn options_and_connections_are_masked() {
             "SELECT dblink('postgresql://u:x@h/d?a=b&password=y&c=d')",
             "SELECT dblink('postgresql://u:***@h/d?a=b&password=***&c=d')",
         ),
+        (
+            "SELECT dblink('postgres://h/db?user=u&pass%77ord=x&%50ASSWD=y&a%20b=c', 'password')",
+            "SELECT dblink('postgres://h/db?user=u&pass%77ord=***&%50ASSWD=***&a%20b=c', 'password')",
+        ),
         ("SELECT dblink('postgres://u:x", "SELECT dblink('postgres://u:***"),
         ("SELECT dblink('postgres://h:5432/d')", "SELECT dblink('postgres://h:5432/d')"),
     ] {
@@ -161,6 +165,7 @@ fn texts_that_are_made_to_take_long_do_not() {
         "password::a) IN (",
         "'x' = password ",
         "postgres://h:5432/",
+        "postgres://h/?a%=b&pass%77ord=",
         "password=b ",
         "set_config($1, ",
         "set password=",
