@@ -292,10 +292,10 @@ impl Secrets {
     /// The body of a DataRow with `***` for the values that repeat a secret, where some do. All values are searched at once: a
     /// row may have thousands.
     pub(super) fn mask_row(&self, body: &[u8], is_cut: bool) -> Option<Vec<u8>> {
-        let shortest = if is_cut { 1 } else { self.known.iter().map(|known| known.text.len()).min()? };
         let (count, rest) = body.split_first_chunk::<2>()?;
+        let shortest = self.known.iter().map(|known| known.text.len().min(PREFIX)).min()?;
         let sizes = 4 * usize::from(u16::from_be_bytes(*count));
-        if rest.len() < sizes.saturating_add(shortest) && !is_cut {
+        if rest.len() < sizes + shortest && !is_cut {
             return None;
         }
         let mut values = Vec::with_capacity(rest.len());
@@ -605,6 +605,7 @@ mod tests {
         let long = "x".repeat(5_000);
         let sql = format!("SELECT 1 WHERE password = 'users' AND token = 'longer' AND secret = '{long}'");
         secrets.learn(Text::utf8(sql.as_bytes()), false);
+        secrets.learn(Text::utf8(b"ALTER ROLE u PASSWORD 'qrstuvwxyzab"), false);
         let row = |values: &[Option<&[u8]>]| {
             let mut row = (values.len() as u16).to_be_bytes().to_vec();
             for value in values {
@@ -619,6 +620,7 @@ mod tests {
         assert_eq!(masked(&[Some(b"lon"), Some(b"ger"), Some(b"superusers"), None]), None);
         assert_eq!(masked(&[Some(b"lon\0ger"), Some(&[b'b'; 97]), Some(b"\\x757365"), None, Some(b"7273")]), None);
         assert_eq!(masked(&[Some(long.as_bytes()), a, Some(b"\\x6c6f6e676572"), a]), Some(row(&[mask, a, mask, a])));
+        assert_eq!(masked(&[Some(b"qrstuvwx")]), Some(row(&[mask])));
         let mut cut = row(&[a, Some(b"users")]);
         cut.truncate(cut.len() - 2);
         let mut expected = row(&[a, mask]);
