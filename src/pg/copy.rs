@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::list::List;
 use super::row::{Format, FormattedValue, Guess, Values};
-use super::text::{Bytea, Hex, Sql, Text, inline_schema};
+use super::startup::has_secret_words;
+use super::text::{Bytea, Hex, Secret, Sql, Text, inline_schema};
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
@@ -255,12 +256,18 @@ inline_schema!(CopyPiece<'_>, "CopyPiece", Shape::or::<Text<'_>>);
 pub struct CopyFail<'a> {
     /// Why.
     pub message: Sql<'a>,
+    /// The same, for those who must know what it has.
+    #[serde(skip)]
+    pub(crate) reason: Text<'a>,
 }
 
 impl<'a> CopyFail<'a> {
-    #[inline]
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
-        Ok(Self { message: Sql::quoting(Text::decode(reader, "error message")?, redaction) })
+        let message = Text::decode(reader, "error message")?;
+        // It quotes SQL, or has words as `options` has them.
+        let is_hidden = redaction.hides_secrets() && has_secret_words(message.0);
+        let shown = if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { message };
+        Ok(Self { message: Sql::quoting(shown, redaction), reason: message })
     }
 }
 

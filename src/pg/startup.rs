@@ -437,9 +437,12 @@ pub(super) fn masked_words(value: Text<'_>) -> Option<KeptText<'static>> {
     Some(Text(&masked, value.1).kept().into_owned())
 }
 
-/// The values of settings in `options` that are named like secrets, and where they are.
+/// The values of settings in `options` that are named like secrets, and where they are. Blanks around `=` are a mistake, which
+/// the server quotes; poolers have options with `;` between them.
 fn secret_words(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
+    // What the next word is where the last one was the name of a secret.
+    let mut next = NextWord::Any;
     std::iter::from_fn(move || {
         while at < options.len() {
             let rest = options.get(at..)?;
@@ -453,16 +456,53 @@ fn secret_words(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
             let len = rest.iter().position(is_end).unwrap_or(rest.len());
             let start = at;
             at += len + 1;
-            let word = rest.get(..len)?;
-            if let Some((name, value)) = memchr::memchr(b'=', word).and_then(|equals| word.split_at_checked(equals))
-                && is_secret_name(name)
-                && let Some(value) = value.get(1..).filter(|value| !value.is_empty())
-            {
-                return Some((start + name.len() + 1, value));
+            let word = rest.get(..len).filter(|word| !word.is_empty());
+            let Some(word) = word else { continue };
+            let value = match next {
+                NextWord::Value if !word.starts_with(b"-") => Some(0),
+                NextWord::Equals if word.starts_with(b"=") => Some(1),
+                _ => secret_value(word),
+            };
+            next = match value {
+                Some(value) if value == len => NextWord::Value,
+                None if is_secret_name(word) => NextWord::Equals,
+                _ => NextWord::Any,
+            };
+            let secret = value.and_then(|value| Some((start + value, word.get(value..)?)));
+            if secret.is_some_and(|(_, secret)| !secret.is_empty()) {
+                return secret;
             }
         }
         None
     })
+}
+
+/// What a word in `options` is, behind another.
+enum NextWord {
+    Any,
+    /// It may begin with what sets the value of the one before.
+    Equals,
+    /// It is the value of the one before.
+    Value,
+}
+
+/// Whether a text has words that set secrets.
+pub(super) fn has_secret_words(text: &[u8]) -> bool {
+    secret_words(text).next().is_some()
+}
+
+/// Where the value begins in a word that sets a secret.
+fn secret_value(word: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    for setting in word.split(|b| b";&".contains(b)) {
+        if let Some(equals) = memchr::memchr(b'=', setting)
+            && setting.get(..equals).is_some_and(is_secret_name)
+        {
+            return Some(start + equals + 1);
+        }
+        start += setting.len() + 1;
+    }
+    None
 }
 
 /// What an option means: a backslash stands for what is behind it.
@@ -586,11 +626,30 @@ mod tests {
     }
 
     #[test]
+    fn secrets_in_options_are_masked_however_they_are_set() {
+        for (options, shown) in [
+            ("-c app.token=x -c a.b=c", "-c app.token=*** -c a.b=c"),
+            ("-c app.token = x a", "-c app.token = *** a"),
+            ("-c app.token= x a", "-c app.token= *** a"),
+            ("-c app.token =x a", "-c app.token =*** a"),
+            ("-c app.token= -c a.b=c", "-c app.token= -c a.b=c"),
+            ("-c app.token  =  x\\ y a", "-c app.token  =  *** a"),
+            ("endpoint=e;password=x;y", "endpoint=e;password=***"),
+            ("project=p&api_key=x", "project=p&api_key=***"),
+            ("-c a.tokens token a", "-c a.tokens token a"),
+        ] {
+            let masked = masked_words(Text::utf8(options.as_bytes())).unwrap();
+            assert_eq!(*masked, *shown.as_bytes(), "{options}");
+        }
+    }
+
+    #[test]
     fn a_setting_that_has_a_secret_in_it_is_masked() {
         for (body, value) in [
             (&b"application_name\0host=h password=x\0"[..], "***"),
             (b"application_name\0postgres://u:x@h/d\0", "***"),
             (b"application_name\0token ring\0", "token ring"),
+            (b"application_name\0a;password=x\0", "***"),
         ] {
             let status = ParameterStatus::decode(&mut Reader::new(body), Redaction::Secrets).unwrap();
             assert_eq!(status.value.0, value.as_bytes());

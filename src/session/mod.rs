@@ -390,7 +390,7 @@ impl Session {
                     self.copying.request();
                 }
                 self.dialogue.request(tag, observation, shared, annotation);
-                if annotation.has_secrets {
+                if annotation.has_secrets || tag == frontend::COPY_FAIL {
                     self.learn(observation.message, observation.is_cut, annotation);
                 }
             }
@@ -425,6 +425,12 @@ impl Session {
     /// Remembers the secrets in a request.
     #[cold]
     fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, annotation: &Annotation) {
+        if let Some(Message::CopyFail(fail)) = message {
+            if crate::sql::secret::may_have(fail.reason.0) {
+                self.secrets.get_or_insert_default().learn_reason(fail.reason);
+            }
+            return;
+        }
         let secrets = self.secrets.get_or_insert_default();
         match message {
             Some(Message::Query(query)) => secrets.learn(query.query.text, is_cut),

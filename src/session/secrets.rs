@@ -8,6 +8,7 @@
 //! Sessions that sent none have none of this.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use memchr::memmem;
 
@@ -15,8 +16,8 @@ use crate::encoding::Encoding;
 use crate::pg::error::{self, Quotes};
 use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
-use crate::sql::lexer::dollar_delimiter;
-use crate::sql::literal;
+use crate::sql::lexer::{Lexer, dollar_delimiter};
+use crate::sql::literal::{self, percent_decoded};
 use crate::sql::names::{is_connection_key, is_secret_name};
 use crate::sql::secret::{self, MASK};
 
@@ -36,6 +37,8 @@ const SHORT: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     known: Vec<Known>,
+    /// What tells which of them a text may have; made when it is asked for.
+    beginnings: OnceCell<Box<Beginnings>>,
     /// Whether one was sent in a request that is under way.
     is_current: bool,
     /// Whether the request may hold one that is not known as a whole: all texts that may quote it are masked.
@@ -66,8 +69,11 @@ impl Secrets {
         for secret in &found.secrets {
             let Some(raw) = text.get(secret.place.clone()) else { continue };
             self.learn_raw(raw, secret.is_rest);
-            if secret.quote.is_empty() && !secret.is_rest {
-                self.know_pieces(raw);
+            if secret.quote.is_empty() {
+                self.know_tokens(raw);
+                if !secret.is_rest {
+                    self.know_pieces(raw);
+                }
             }
         }
     }
@@ -77,6 +83,12 @@ impl Secrets {
         self.is_current = true;
         self.know(value, false);
         self.know_parts(value);
+        self.know_bytes(value);
+    }
+
+    /// Takes the secrets in what a client says of why it gives up COPY.
+    pub(super) fn learn_reason(&mut self, reason: Text<'_>) {
+        self.know_parts(reason.kept().get().0);
     }
 
     /// Takes the secrets of a StartupMessage.
@@ -133,6 +145,7 @@ impl Secrets {
                 self.know(&decoded, false);
             }
         }
+        self.know_bytes(raw);
     }
 
     /// Takes the secrets of a connection string.
@@ -186,6 +199,31 @@ impl Secrets {
         }
     }
 
+    /// Takes the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
+    /// not be there.
+    fn know_tokens(&mut self, written: &[u8]) {
+        /// More than a secret falls into.
+        const MOST: usize = 8;
+        for token in Lexer::new(written).take_while(|token| !token.is_blank()).take(MOST) {
+            self.know(token.text, token.text.len() < SHORT);
+            // `123abc` is junk behind a number, from its first letter on.
+            let digits = token.text.iter().take_while(|b| b.is_ascii_digit()).count();
+            if digits > 0 && digits < token.text.len() {
+                self.know(token.text.get(..=digits).unwrap_or_default(), true);
+            }
+        }
+    }
+
+    /// Takes what a constant in hex stands for, as values of type bytea are written.
+    fn know_bytes(&mut self, value: &[u8]) {
+        let Some((_, digits)) = memmem::find(value, b"\\x").and_then(|at| value.split_at_checked(at + 2)) else {
+            return;
+        };
+        let len = digits.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        let bytes: Vec<u8> = digits.get(..len).unwrap_or_default().as_chunks::<2>().0.iter().map(hex_byte).collect();
+        self.know(&bytes, false);
+    }
+
     fn know(&mut self, text: &[u8], is_passing: bool) {
         let is_cut = text.len() > LONGEST;
         let folded = Folded::of(text.get(..LONGEST).unwrap_or(text)).bytes;
@@ -198,6 +236,7 @@ impl Secrets {
             self.is_uncertain |= self.is_current;
             self.known.remove(0);
         }
+        self.beginnings.take();
         let is_passing = is_passing || folded.len() < SHORT;
         self.known.push(Known { text: folded.into(), is_cut, is_passing });
     }
@@ -210,7 +249,10 @@ impl Secrets {
     /// No request is under way any more.
     pub(super) fn end_request(&mut self) {
         (self.is_current, self.is_uncertain) = (false, false);
-        self.known.retain(|known| !known.is_passing);
+        if self.known.iter().any(|known| known.is_passing) {
+            self.known.retain(|known| !known.is_passing);
+            self.beginnings.take();
+        }
     }
 
     /// The body of an ErrorResponse or a NoticeResponse without the secrets that its texts repeat, where they do.
@@ -247,30 +289,43 @@ impl Secrets {
         (*masked != *text).then(|| [before, &masked, end].concat())
     }
 
-    /// The body of a DataRow with `***` for the values that repeat a secret, where some do.
+    /// The body of a DataRow with `***` for the values that repeat a secret, where some do. All values are searched at once: a
+    /// row may have thousands.
     pub(super) fn mask_row(&self, body: &[u8], is_cut: bool) -> Option<Vec<u8>> {
-        let (count, mut rest) = body.split_first_chunk::<2>()?;
+        let (count, rest) = body.split_first_chunk::<2>()?;
+        let shortest = self.known.iter().map(|known| known.text.len().min(PREFIX)).min()?;
+        let sizes = 4 * usize::from(u16::from_be_bytes(*count));
+        if rest.len() < sizes + shortest && !is_cut {
+            return None;
+        }
+        let mut values = Vec::with_capacity(rest.len());
+        for (_, value) in row_values(rest) {
+            values.extend_from_slice(value.unwrap_or_default());
+            values.push(SEPARATOR);
+        }
+        values.pop();
+        let places = self.places(&values, is_cut);
+        if places.is_empty() {
+            return None;
+        }
+        let mut places = places.into_iter().peekable();
         let mut masked = count.to_vec();
-        let mut is_masked = false;
-        while let Some((len, behind)) = rest.split_first_chunk::<4>() {
-            let Ok(size) = usize::try_from(i32::from_be_bytes(*len)) else {
-                masked.extend_from_slice(len);
-                rest = behind;
-                continue;
-            };
-            let (value, behind) = behind.split_at_checked(size).unwrap_or((behind, b""));
-            if self.places(value, is_cut && behind.is_empty()).is_empty() {
-                masked.extend_from_slice(len);
-                masked.extend_from_slice(value);
-            } else {
-                is_masked = true;
+        let (mut start, mut left) = (0, rest);
+        for (size, value) in row_values(rest) {
+            let end = start + value.map_or(0, <[u8]>::len);
+            while places.next_if(|(_, last)| *last <= start).is_some() {}
+            if start < end && places.peek().is_some_and(|(first, _)| *first < end) {
                 masked.extend_from_slice(&(MASK.len() as i32).to_be_bytes());
                 masked.extend_from_slice(MASK.as_bytes());
+            } else {
+                masked.extend_from_slice(size);
+                masked.extend_from_slice(value.unwrap_or_default());
             }
-            rest = behind;
+            start = end + 1;
+            left = left.get(4 + value.map_or(0, <[u8]>::len)..).unwrap_or_default();
         }
-        masked.extend_from_slice(rest);
-        is_masked.then_some(masked)
+        masked.extend_from_slice(left);
+        Some(masked)
     }
 
     /// A text without the secrets, where it has some. One that `is_cut` may end inside a secret.
@@ -300,34 +355,54 @@ impl Secrets {
 
     /// Where bytes are in hex in a text that have a secret in them, as values of type bytea are written.
     fn places_in_hex(&self, text: &[u8]) -> Vec<(usize, usize)> {
-        let mut places = Vec::new();
+        // All of them are searched at once, with something between them.
+        let mut bytes = Vec::new();
+        let mut written = Vec::new();
         let mut from = 0;
         while let Some(found) = text.get(from..).and_then(|rest| memmem::find(rest, b"\\x")) {
             let start = from + found + 2;
             let len = text.get(start..).unwrap_or_default().iter().take_while(|b| b.is_ascii_hexdigit()).count();
             from = start + len;
             let digits = text.get(start..from).unwrap_or_default().as_chunks::<2>().0;
-            let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
-            let bytes: Vec<u8> = digits.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect();
-            if bytes.len() >= SHORT && !self.places(&bytes, false).is_empty() {
-                places.push((start, from));
+            if digits.len() >= SHORT {
+                bytes.extend(digits.iter().map(hex_byte));
+                bytes.push(SEPARATOR);
+                written.push((bytes.len(), start, from));
             }
         }
-        places
+        if bytes.is_empty() {
+            return Vec::new();
+        }
+        let mut places = self.places(&bytes, false).into_iter().peekable();
+        let mut first = 0;
+        written.retain(|(end, ..)| {
+            while places.next_if(|(_, last)| *last <= first).is_some() {}
+            first = *end;
+            places.peek().is_some_and(|(start, _)| start < end)
+        });
+        written.into_iter().map(|(_, start, end)| (start, end)).collect()
     }
 
-    /// Where secrets are in a text, in order and apart.
+    /// Where secrets are in a text, in order and apart. Where it is several, a [`SEPARATOR`] is between them.
     fn places(&self, text: &[u8], is_cut: bool) -> Vec<(usize, usize)> {
         let folded = Folded::of(text);
         let mut places = Vec::new();
-        for known in &self.known {
+        let beginnings = self.beginnings.get_or_init(|| Beginnings::of(&self.known));
+        let begun = beginnings.that_may_be_in(&folded.bytes);
+        for (number, known) in (0..).zip(&self.known) {
+            let may_be_in = begun >> number & 1 != 0;
+            if !may_be_in && !is_cut {
+                continue;
+            }
             // Each is found in a time that depends on the text alone.
             let place = |start: usize, len: usize| {
-                let end =
-                    if known.is_cut && len == known.text.len() { text.len() } else { folded.end_of(start + len, text) };
-                (folded.at(start, text), end)
+                let end = folded.end_of(start + len, text);
+                let goes_on = known.is_cut && len == known.text.len();
+                let rest = text.get(end..).filter(|_| goes_on);
+                let rest = rest.map_or(0, |rest| memchr::memchr(SEPARATOR, rest).unwrap_or(rest.len()));
+                (folded.at(start, text), end + rest)
             };
-            for start in memmem::find_iter(&folded.bytes, &*known.text) {
+            for start in memmem::find_iter(&folded.bytes, &*known.text).take_while(|_| may_be_in) {
                 let end = start + known.text.len();
                 if known.text.len() >= SHORT || folded.is_word_end(start) && folded.is_word_end(end) {
                     places.push(place(start, known.text.len()));
@@ -335,7 +410,8 @@ impl Secrets {
             }
             // Its beginning, and as much as is there of it.
             let mut from = 0;
-            while let Some(prefix) = known.text.get(..PREFIX)
+            while may_be_in
+                && let Some(prefix) = known.text.get(..PREFIX)
                 && let Some(rest) = folded.bytes.get(from..)
                 && let Some(found) = memmem::find(rest, prefix)
             {
@@ -363,6 +439,63 @@ impl Secrets {
             }
         }
         apart
+    }
+}
+
+/// What stands between texts that are searched as one. Texts do not have it, and where values in binary do, too much is masked.
+const SEPARATOR: u8 = 0;
+
+/// The values of a row, with their sizes; the last one may be cut.
+fn row_values(rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], Option<&[u8]>)> {
+    let mut rest = rest;
+    std::iter::from_fn(move || {
+        let (size, behind) = rest.split_first_chunk::<4>()?;
+        let Ok(len) = usize::try_from(i32::from_be_bytes(*size)) else {
+            rest = behind;
+            return Some((size, None));
+        };
+        let (value, behind) = behind.split_at_checked(len).unwrap_or((behind, b""));
+        rest = behind;
+        Some((size, Some(value)))
+    })
+}
+
+/// The first bytes of all secrets that are known: for each byte a bit for each secret that has it there, or ends before.
+#[derive(Debug)]
+struct Beginnings([[u64; 256]; 4]);
+
+impl Beginnings {
+    fn of(known: &[Known]) -> Box<Self> {
+        let mut beginnings = Box::new(Self([[0; 256]; 4]));
+        for (number, known) in (0..MOST).zip(known) {
+            for (at, table) in beginnings.0.iter_mut().enumerate() {
+                match known.text.get(at) {
+                    Some(byte) => {
+                        if let Some(secrets) = table.get_mut(usize::from(*byte)) {
+                            *secrets |= 1 << number;
+                        }
+                    }
+                    None => table.iter_mut().for_each(|secrets| *secrets |= 1 << number),
+                }
+            }
+        }
+        beginnings
+    }
+
+    /// Which secrets may be in bytes: a bit for each.
+    fn that_may_be_in(&self, bytes: &[u8]) -> u64 {
+        let Self([first, second, third, fourth]) = self;
+        let with = |table: &[u64; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
+        let all = bytes.windows(4).fold(0, |any, bytes| match bytes {
+            [a, b, c, d] => any | with(first, *a) & with(second, *b) & with(third, *c) & with(fourth, *d),
+            _ => any,
+        });
+        // What the end cuts off is as it should be.
+        let last = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
+        (0..last.len()).fold(all, |any, at| {
+            let begun = last.get(at..).unwrap_or_default().iter().zip(&self.0);
+            any | begun.fold(u64::MAX, |all, (byte, table)| all & with(table, *byte))
+        })
     }
 }
 
@@ -404,25 +537,10 @@ impl Folded {
     }
 }
 
-/// What a URI stands for, where it has codes of bytes in it.
-fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
-    memchr::memchr(b'%', text)?;
-    let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        match behind {
-            [high, low, behind @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
-                decoded.push(digit(high)? << 4 | digit(low)?);
-                rest = behind;
-            }
-            _ => {
-                decoded.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    Some(decoded)
+/// The byte that two digits stand for.
+fn hex_byte([high, low]: &[u8; 2]) -> u8 {
+    let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
+    digit(*high) << 4 | digit(*low)
 }
 
 #[cfg(test)]
@@ -449,6 +567,12 @@ mod tests {
             ("ALTER ROLE u PASSWORD 'it''s so'", "x 'it's so' y '''it''''s so'''", "x '***' y '''***'''"),
             (r"ALTER ROLE u PASSWORD E'\x61\u0062c\144efgh'", "row (abcdefgh, 1)", "row (***, 1)"),
             (r"ALTER ROLE u PASSWORD U&'\0061bcd\+000065f'", "row (abcdef, 1)", "row (***, 1)"),
+            ("ALTER ROLE u PASSWORD Hunter-x", "at or near \"Hunter\"", "at or near \"***\""),
+            ("ALTER ROLE u PASSWORD Pa55wd@host/x", "at or near \"Pa55wd\"", "at or near \"***\""),
+            ("ALTER ROLE u PASSWORD 5ab!x", "at or near \"5a\", \"5ab\"", "at or near \"***\", \"***\""),
+            ("SET app.token = Hunter/x", "at or near \"Hunter\"", "at or near \"***\""),
+            (r"UPDATE u SET password = '\x616263646566'::bytea", "bad abcdef", "bad ***"),
+            (r"UPDATE u SET password = E'\\x616263646566'", "bad abcdef", "bad ***"),
             ("ALTER ROLE u PASSWORD 'ab'\n  'cdef'", "row (abcdef, 1)", "row (***, 1)"),
             ("ALTER ROLE u PASSWORD $x$it's$x$", "row (it's)", "row (***)"),
             ("ALTER ROLE u PASSWORD 'abcdefghijklm'", "$1 = 'abcdefghij...'", "$1 = '***...'"),
@@ -472,6 +596,40 @@ mod tests {
         assert_eq!(*secrets.mask(b"at gr\xf6\xdfe1", Encoding::named("LATIN1"), false), *b"***");
         assert_eq!(*secrets.mask(b"at \xff", Encoding::UTF8, false), *b"***");
         assert_eq!(*secrets.mask(b"at end", Encoding::named("LATIN1"), false), *b"at end");
+    }
+
+    /// A row is masked value by value: where one ends, a secret does not go on, and a word ends.
+    #[test]
+    fn values_of_a_row_are_apart() {
+        let mut secrets = Secrets::default();
+        let long = "x".repeat(5_000);
+        let sql = format!("SELECT 1 WHERE password = 'users' AND token = 'longer' AND secret = '{long}'");
+        secrets.learn(Text::utf8(sql.as_bytes()), false);
+        secrets.learn(Text::utf8(b"ALTER ROLE u PASSWORD 'qrstuvwxyzab"), false);
+        let row = |values: &[Option<&[u8]>]| {
+            let mut row = (values.len() as u16).to_be_bytes().to_vec();
+            for value in values {
+                row.extend_from_slice(&value.map_or(-1, |value| value.len() as i32).to_be_bytes());
+                row.extend_from_slice(value.unwrap_or_default());
+            }
+            row
+        };
+        let masked = |values: &[Option<&[u8]>]| secrets.mask_row(&row(values), false);
+        let (mask, a) = (Some(MASK.as_bytes()), Some(&b"a"[..]));
+        assert_eq!(masked(&[a, None, Some(b"users"), Some(b""), a]), Some(row(&[a, None, mask, Some(b""), a])));
+        assert_eq!(masked(&[Some(b"lon"), Some(b"ger"), Some(b"superusers"), None]), None);
+        assert_eq!(masked(&[Some(b"lon\0ger"), Some(&[b'b'; 97]), Some(b"\\x757365"), None, Some(b"7273")]), None);
+        assert_eq!(masked(&[Some(long.as_bytes()), a, Some(b"\\x6c6f6e676572"), a]), Some(row(&[mask, a, mask, a])));
+        assert_eq!(masked(&[Some(b"qrstuvwx")]), Some(row(&[mask])));
+        let mut cut = row(&[a, Some(b"users")]);
+        cut.truncate(cut.len() - 2);
+        let mut expected = row(&[a, mask]);
+        assert_eq!(secrets.mask_row(&cut, true), Some(expected));
+        cut.truncate(9);
+        assert_eq!(secrets.mask_row(&cut, true), None);
+        expected = row(&[mask]);
+        cut = row(&[Some(b"users")]);
+        assert_eq!(secrets.mask_row(&[&cut[..], b"\0\0"].concat(), true), Some([&expected[..], b"\0\0"].concat()));
     }
 
     #[test]

@@ -116,6 +116,27 @@ pub fn without_quotes(written: &[u8]) -> &[u8] {
     rest.unwrap_or(written)
 }
 
+/// What a URI stands for, where it has codes of bytes in it.
+pub fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    memchr::memchr(b'%', text)?;
+    let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        match behind {
+            [high, low, behind @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
+                decoded.push(digit(high)? << 4 | digit(low)?);
+                rest = behind;
+            }
+            _ => {
+                decoded.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    Some(decoded)
+}
+
 fn inside(quoted: &[u8], quote: u8) -> Option<&[u8]> {
     quoted.strip_prefix(&[quote])?.strip_suffix(&[quote])
 }

@@ -40,7 +40,7 @@ use list::Lists;
 use role::{FormatPlaces, RoleStatement};
 pub use setting::NamedByParameter;
 use setting::{begins_statement, named_by_parameters};
-use strings::{Strings, lexes};
+use strings::{DEEPEST, Strings, dollar_quote, lexes};
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
@@ -151,10 +151,60 @@ impl StatementSecrets {
     }
 }
 
-/// Finds all secrets in a text.
+/// Finds all secrets in a text: as it is, for what is commented out may have one, and what begins like a comment may be one; and
+/// without its comments, which may be between any two tokens.
 pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
+    if !may_have(sql) {
+        return FoundSecrets::default();
+    }
+    let Some(blanked) = without_comments(sql, 0) else { return find_in(sql, |_| true) };
+    // With its comments, a list may not look like one.
+    let is_listed = |hint: &Hint| {
+        let behind = sql.get(hint.end..).unwrap_or_default().trim_ascii_start();
+        matches!(behind.first(), Some(b',' | b')')) && blanked.get(hint.start).is_some_and(|b| !is_blank(*b))
+    };
+    let mut found = find_in(sql, |hint| !is_listed(hint));
+    let others = find_in(&blanked, |_| true);
+    found.parameters = found.parameters.with(others.parameters);
+    let others = others.secrets.into_iter().map(|secret| {
+        let quote: &[u8] = match secret.quote {
+            [b'\''] => b"'",
+            [b'"'] => b"\"",
+            quote => sql.get(secret.place.start..secret.place.start + quote.len()).unwrap_or_default(),
+        };
+        Secret { place: secret.place, quote, is_rest: secret.is_rest }
+    });
+    found.secrets = together(found.secrets, others.collect());
+    found
+}
+
+/// A text with blanks in place of its comments, where it has some.
+fn without_comments(sql: &[u8], depth: usize) -> Option<Vec<u8>> {
+    memchr::memmem::find(sql, b"--").or_else(|| memchr::memmem::find(sql, b"/*"))?;
+    let mut blanked: Option<Vec<u8>> = None;
+    for token in Lexer::new(sql) {
+        let (start, inside) = match dollar_quote(token).filter(|_| token.kind == Kind::Text && depth < DEEPEST) {
+            Some(quote) => {
+                let start = token.start + quote.len();
+                let inside = sql.get(start..strings::inside_end(token)).unwrap_or_default();
+                (start, without_comments(inside, depth + 1))
+            }
+            None if token.kind == Kind::Comment => (token.start, Some(vec![b' '; token.text.len()])),
+            None => continue,
+        };
+        if let Some(inside) = inside
+            && let Some(place) = blanked.get_or_insert_with(|| sql.to_vec()).get_mut(start..start + inside.len())
+        {
+            place.copy_from_slice(&inside);
+        }
+    }
+    blanked
+}
+
+/// Finds the secrets behind hints in a text as it is.
+fn find_in(sql: &[u8], is_wanted: impl Fn(&Hint) -> bool) -> FoundSecrets<'_> {
     let mut found = FoundSecrets::default();
-    let mut all = hints(sql, 0);
+    let mut all = hints(sql, 0).filter(is_wanted);
     let Some(first) = all.next() else { return found };
     if std::str::from_utf8(sql).is_err() {
         // In some encodings a character has a byte that looks like a backslash: where a string ends cannot be told.
@@ -211,11 +261,9 @@ struct Around<'a> {
 
 impl<'a> Around<'a> {
     fn new(sql: &'a [u8]) -> Self {
-        let strings =
-            Strings { tokens: Lexer::new(sql), current: None, last: None, resume: 0, outer: None, entered: 0 };
         Self {
             sql,
-            strings,
+            strings: Strings::new(sql),
             patience: sql.len() + (1 << 16),
             lexes: None,
             role: RoleStatement::default(),
@@ -278,6 +326,7 @@ impl<'a> Around<'a> {
                 at += 2 + self.sql.get(at + 2..)?.iter().take_while(|b| is_word(**b)).count();
                 at = self.blanks(at);
             }
+            self.new_value(name.start, found)?;
             if self.byte(at) == Some(b',') {
                 at = self.skip_blank(at + 1)?;
                 at = self.behind_word(at, "new_value").and_then(|at| self.joint(at)).map_or(at, |(_, at)| at);
@@ -288,21 +337,27 @@ impl<'a> Around<'a> {
             if self.list(hint, name.start, found)? {
                 return Some(());
             }
-            self.before(name.start, found);
+            self.before(name.start, found)?;
         }
         let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
+        let behind = self.behind_subscripts(behind);
         // In UPDATE … SET a name without a dot is that of a column.
         let is_set = self.before_set(name.start).is_some_and(|before| {
             is_strong || self.sql.get(name.clone()).is_some_and(|name| name.contains(&b'.')) || begins_statement(before)
         });
-        let (joint, at) = self.joint(if is_set { name.end } else { behind })?;
+        let (joint, at) = self.joint(if is_set { self.behind_subscripts(name.end) } else { behind })?;
         let (joint, at) = match (joint, is_strong && string.is_none()) {
-            (Joint::None, true) => self.compared(behind)?.map_or((joint, at), |at| (Joint::Assigns, at)),
+            (Joint::None, true) => self.compared(behind)?.unwrap_or((joint, at)),
             _ => (joint, at),
         };
-        if joint == Joint::Assigns {
+        if joint != Joint::None {
             if is_set || is_strong {
                 self.value(at, if is_set { b';' } else { 0 }, found)?;
+            }
+            if joint == Joint::Between {
+                self.upper_bound(at, found)?;
+            } else if is_set {
+                self.further_values(at, found)?;
             }
             return Some(());
         }
@@ -332,6 +387,29 @@ impl<'a> Around<'a> {
         }
         if is_password {
             self.password(hint, string, at, found)?;
+        }
+        Some(())
+    }
+
+    /// Takes the other constants of a list that a setting is set to: `SET app.tokens TO 'x', 'y'`. In UPDATE a name follows a
+    /// comma.
+    fn further_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+        /// More than anyone writes.
+        const MOST: usize = 16;
+        let mut end = found.secrets.last().filter(|last| last.place.start >= first).map(|last| last.place.end);
+        for _ in 0..MOST {
+            let Some(comma) = end.map(|end| self.skip_blank(end)) else { break };
+            let comma = comma?;
+            if self.byte(comma) != Some(b',') {
+                break;
+            }
+            let at = self.skip_blank(comma + 1)?;
+            let word = at + self.sql.get(at..)?.iter().take_while(|b| is_word(**b)).count();
+            let is_value = word > at && matches!(self.byte(self.blanks(word)), None | Some(b',' | b';'));
+            let bare = Secret { place: at..word, quote: b"", is_rest: false };
+            let secret = self.constant(at).or(is_value.then_some(bare)).map(|secret| self.certain(secret));
+            end = secret.as_ref().map(|secret| secret.place.end);
+            found.secrets.extend(secret);
         }
         Some(())
     }

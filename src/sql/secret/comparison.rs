@@ -1,9 +1,10 @@
 //! What joins a name and a value: what sets it, and what compares it.
 
+use super::constant::Extent;
 use super::hints::LONGEST_NAME;
 use super::setting::strip_last_word;
 use super::{Around, FoundSecrets, Secret};
-use crate::sql::lexer::is_word;
+use crate::sql::lexer::{Lexer, is_word};
 
 /// What joins a name and its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,19 @@ pub(super) enum Joint {
     None,
     /// `=`, `:=`, `=>`, TO, IS DISTINCT FROM.
     Assigns,
+    /// BETWEEN: there is another value behind AND.
+    Between,
+}
+
+/// The operators that compare texts, but for `=`.
+const COMPARISONS: [&[u8]; 15] =
+    [b"<>", b"!=", b"<", b"<=", b">", b">=", b"~", b"~*", b"!~", b"!~*", b"~~", b"~~*", b"!~~", b"!~~*", b"^@"];
+
+/// No operator of these is longer.
+const LONGEST_OPERATOR: usize = 4;
+
+const fn is_comparison(byte: u8) -> bool {
+    matches!(byte, b'=' | b'<' | b'>' | b'!' | b'~' | b'*' | b'^' | b'@')
 }
 
 impl<'a> Around<'a> {
@@ -38,35 +52,81 @@ impl<'a> Around<'a> {
         Some((Joint::Assigns, behind))
     }
 
-    /// Where the value is that something is compared with: `<> 'x'`, `IN ('x')`, `::text = 'x'`, `lower(password) LIKE 'x'`.
-    pub(super) fn compared(&mut self, end: usize) -> Option<Option<usize>> {
+    /// Where the value is that something is compared with, and what joins them: `<> 'x'`, `IN ('x')`, `::text = 'x'`,
+    /// `lower(password) LIKE 'x'`.
+    pub(super) fn compared(&mut self, end: usize) -> Option<Option<(Joint, usize)>> {
         /// More than calls have in calls.
         const MOST: usize = 4;
         let mut at = self.behind_casts(end)?;
         let mut is_behind = at > self.blanks(end);
         for _ in 0..MOST {
-            if self.byte(at) != Some(b')') {
-                break;
-            }
-            at = self.behind_casts(at + 1)?;
+            let name = match self.behind_word(at, "collate") {
+                Some(behind) => self.skip_blank(behind)?,
+                None if self.byte(at) == Some(b')') => at + 1,
+                None => break,
+            };
+            let is_name = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'"');
+            let len = self.sql.get(name..)?.iter().take(LONGEST_NAME).take_while(is_name).count();
+            let len = if self.byte(at) == Some(b')') { 0 } else { len };
+            at = self.behind_casts(name + len)?;
             is_behind = true;
         }
-        for operator in [&b"<>"[..], b"!="] {
-            if self.sql.get(at..).unwrap_or_default().starts_with(operator) {
-                return Some(Some(self.skip_blank(at + operator.len())?));
-            }
-        }
-        if is_behind && self.byte(at) == Some(b'=') && self.byte(at + 1) != Some(b'>') {
-            return Some(Some(self.skip_blank(at + 1)?));
+        let rest = self.sql.get(at..).unwrap_or_default();
+        let len = rest.iter().take(LONGEST_OPERATOR + 1).take_while(|b| is_comparison(**b)).count();
+        let operator = rest.get(..len).unwrap_or_default();
+        if COMPARISONS.contains(&operator) || is_behind && operator == b"=" {
+            return Some(Some((Joint::Assigns, self.skip_blank(at + len)?)));
         }
         let not = self.behind_word(at, "not");
         at = not.map_or(Some(at), |behind| self.skip_blank(behind))?;
-        for operator in ["in", "like", "ilike"] {
+        for (operator, second, joint) in [
+            ("in", "", Joint::Assigns),
+            ("like", "", Joint::Assigns),
+            ("ilike", "", Joint::Assigns),
+            ("similar", "to", Joint::Assigns),
+            ("between", "symmetric", Joint::Between),
+        ] {
             if let Some(behind) = self.behind_word(at, operator) {
-                return Some(Some(self.skip_blank(behind)?));
+                let behind = self.skip_blank(behind)?;
+                let second = self.behind_word(behind, second).filter(|_| !second.is_empty());
+                return Some(Some((joint, self.skip_blank(second.unwrap_or(behind))?)));
             }
         }
         Some(None)
+    }
+
+    /// Takes the other value of BETWEEN, whose first one begins at a byte.
+    pub(super) fn upper_bound(&mut self, lower: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+        /// More tokens than a bound has.
+        const LONGEST: usize = 64;
+        let mut depth = 0_usize;
+        for token in Lexer::new(self.sql).starting_at(lower).take(LONGEST) {
+            self.patience = self.patience.checked_sub(token.text.len())?;
+            if token.is("(") {
+                depth += 1;
+            } else if token.is(")") {
+                let Some(less) = depth.checked_sub(1) else { break };
+                depth = less;
+            } else if depth == 0 && token.is_word("and") {
+                let at = self.skip_blank(token.end())?;
+                return self.value(at, 0, found);
+            }
+        }
+        Some(())
+    }
+
+    /// Where the subscripts of a name end that ends at a byte: `password[1]`.
+    pub(super) fn behind_subscripts(&self, end: usize) -> usize {
+        let mut end = end;
+        loop {
+            let start = self.blanks(end);
+            let inside = self.sql.get(start..).unwrap_or_default().iter().take(LONGEST_NAME);
+            match { inside }.position(|b| *b == b']').filter(|_| self.byte(start) == Some(b'[')) {
+                Some(len) => end = start + len + 1,
+                None => break,
+            }
+        }
+        end
     }
 
     /// Where casts end: `::varchar(20)`.
@@ -86,20 +146,64 @@ impl<'a> Around<'a> {
         Some(at)
     }
 
-    /// The constant before a name: `'x' = password`, `'x' AS password`.
-    pub(super) fn before(&self, name: usize, found: &mut FoundSecrets<'a>) {
-        let Some(text) = self.strings.last else { return };
-        let between = self.sql.get(text.end()..name).filter(|between| between.len() <= LONGEST_NAME);
-        let Some(between) = between.map(<[u8]>::trim_ascii) else { return };
-        let without_cast = between.strip_prefix(b"::").map_or(between, |cast| {
-            let len = cast.iter().take_while(|b| is_word(**b) || **b == b'.').count();
-            cast.get(len..).unwrap_or_default().trim_ascii_start()
-        });
-        let joins = matches!(without_cast, b"=" | b"<>" | b"!=") || without_cast.eq_ignore_ascii_case(b"as");
-        let is_new = found.secrets.last().is_none_or(|last| last.place.end <= text.start);
-        if joins && is_new {
-            found.secrets.push(Secret { place: text.start..text.end(), quote: b"'", is_rest: false });
+    /// Takes what is before a name: `'x' = password`, `$1 AS password`, `crypt('x', password) = password`, `'x' IN (password)`.
+    pub(super) fn before(&mut self, name: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+        let Some(operand) = self.operand_before(name) else { return Some(()) };
+        let operand = without_casts(operand);
+        let end = operand.len();
+        let digits = operand.iter().rev().take(LONGEST_NAME).take_while(|b| b.is_ascii_digit()).count();
+        if let Some(text) = self.strings.last
+            && text.end() == end
+        {
+            self.listed.push(Secret { place: text.start..end, quote: b"'", is_rest: false });
+        } else if digits > 0 && operand.get(..end - digits).is_some_and(|before| before.ends_with(b"$")) {
+            self.parameter(end - digits - 1, found);
+        } else if self.strings.closed.end == end {
+            let mut inside = FoundSecrets::default();
+            self.constants(self.strings.closed.start, Extent::Parenthesis, &mut inside)?;
+            self.listed.append(&mut inside.secrets);
+            found.parameters = found.parameters.with(inside.parameters);
         }
+        Some(())
+    }
+
+    /// The text before a name, and what compares it with something, or gives it to that.
+    fn operand_before(&mut self, name: usize) -> Option<&'a [u8]> {
+        let is_in = |list: &'a [u8]| {
+            let before = strip_last_word(list, "in")?.trim_ascii_end();
+            Some(strip_last_word(before, "not").unwrap_or(before).trim_ascii_end())
+        };
+        let mut before = self.sql.get(..name)?.trim_ascii_end();
+        if before.ends_with(b",") {
+            let opening = self.opening(name)?;
+            return is_in(self.sql.get(..opening)?.trim_ascii_end());
+        }
+        if let Some(operand) = strip_last_word(before, "as") {
+            return Some(operand.trim_ascii_end());
+        }
+        // A call, or parentheses.
+        while let Some(call) = before.strip_suffix(b"(") {
+            let call = call.trim_ascii_end();
+            if let Some(operand) = is_in(call) {
+                return Some(operand);
+            }
+            let is_name = |b: &&u8| is_word(**b) || **b == b'.';
+            let function = call.iter().rev().take(LONGEST_NAME).take_while(is_name).count();
+            before = call.get(..call.len() - function)?.trim_ascii_end();
+        }
+        let len = before.iter().rev().take(LONGEST_OPERATOR + 1).take_while(|b| is_comparison(**b)).count();
+        let (operand, operator) = before.split_at_checked(before.len() - len)?;
+        if operator == b"=" || COMPARISONS.contains(&operator) {
+            return Some(operand.trim_ascii_end());
+        }
+        let without = |text: &'a [u8], word| strip_last_word(text, word).map(<[u8]>::trim_ascii_end);
+        let not = |text: &'a [u8]| Some(without(text, "not").unwrap_or(text));
+        let distinct = |text| not(without(without(text, "from")?, "distinct")?);
+        without(before, "like")
+            .or_else(|| without(before, "ilike"))
+            .or_else(|| without(without(before, "to")?, "similar"))
+            .and_then(not)
+            .or_else(|| without(distinct(before)?, "is"))
     }
 
     /// Whether a name is that of a table or a view that is made: what is behind it in parentheses is what it has.
@@ -109,4 +213,21 @@ impl<'a> Around<'a> {
             .iter()
             .any(|word| strip_last_word(before, word).is_some())
     }
+}
+
+/// A text without the types at its end that its value is cast to.
+fn without_casts(text: &[u8]) -> &[u8] {
+    /// More casts than anyone writes in a row.
+    const MOST: usize = 4;
+    let mut text = text;
+    for _ in 0..MOST {
+        let is_type = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'"' | b'[' | b']' | b'(' | b')');
+        let len = text.iter().rev().take(LONGEST_NAME).take_while(is_type).count();
+        let before = text.get(..text.len() - len).unwrap_or_default().trim_ascii_end();
+        match before.strip_suffix(b"::") {
+            Some(before) if len > 0 => text = before.trim_ascii_end(),
+            _ => break,
+        }
+    }
+    text
 }

@@ -5,7 +5,8 @@ use super::hints::Hint;
 use super::strings::{dollar_quote, inside_end};
 use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
-use crate::sql::names::is_connection_key;
+use crate::sql::literal::percent_decoded;
+use crate::sql::names::{is_connection_key, is_secret_name};
 
 impl<'a> Around<'a> {
     /// Takes what becomes the password of a connection string that is put together: `'host=h password=' || 'x'`. Says whether
@@ -103,6 +104,7 @@ impl<'a> Around<'a> {
             Some(patience) => self.patience = patience,
             None => return Some(self.rest(start)),
         }
+        self.in_coded_keys(uri, start);
         let password = memchr::memchr2(b':', b'/', uri).filter(|at| uri.get(*at) == Some(&b':'))? + 1;
         let behind = uri.get(password..)?;
         let digits = behind.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -125,6 +127,25 @@ impl<'a> Around<'a> {
         memchr::memrchr(b'@', rest)
             .filter(|at| rest.get(..*at).is_some_and(|rest| memchr::memchr(b'\'', rest).is_none()))
             .and_then(secret)
+    }
+}
+
+impl Around<'_> {
+    /// Takes what keys of a URI set to secrets that have codes of bytes in them: `?pass%77ord=x`. Others are hints.
+    fn in_coded_keys(&mut self, uri: &[u8], start: usize) {
+        let Some(query) = memchr::memchr(b'?', uri) else { return };
+        let mut at = query + 1;
+        for setting in uri.get(at..).unwrap_or_default().split(|b| *b == b'&') {
+            let next = at + setting.len() + 1;
+            if let Some((key, value)) =
+                memchr::memchr(b'=', setting).and_then(|equals| setting.split_at_checked(equals))
+                && percent_decoded(key).is_some_and(|key| is_secret_name(&key))
+            {
+                let value = start + next - value.len()..start + next - 1;
+                self.listed.push(Secret { place: value, quote: b"", is_rest: false });
+            }
+            at = next;
+        }
     }
 }
 

@@ -85,11 +85,11 @@ impl<'a> Around<'a> {
             if end >= self.sql.len() {
                 break;
             }
-            let at = self.skip_blank(end)?;
+            let at = self.behind_casts(end)?;
             if self.sql.get(at..at + 2) == Some(b"||") {
                 return self.chain(at, found);
             }
-            if at == end {
+            if at == end || at > self.skip_blank(end)? {
                 // Quotes right behind it are those of a string around it.
                 break;
             }
@@ -141,7 +141,7 @@ impl<'a> Around<'a> {
         }
         let next = self.blanks(end);
         match self.byte(next) {
-            Some(b'(') => self.constants(next, Extent::Parenthesis, found).map(Some),
+            Some(b'(' | b'[') => self.constants(next, Extent::Parenthesis, found).map(Some),
             // In a string, it may be the quote that ends it.
             Some(b'\'') if next > end && self.strings.around(next).is_none() => {
                 let Some(secret) = self.constant(next) else { return Some(None) };
@@ -166,9 +166,11 @@ impl<'a> Around<'a> {
         let mut queries = Queries::default();
         let mut is_condition = false;
         let mut is_opened = false;
+        let mut salt = Salt::default();
         for token in Lexer::new(self.sql).starting_at(from) {
             self.patience = self.patience.checked_sub(token.text.len())?;
-            if token.kind == Kind::Word {
+            if salt.has(&token, depth) {
+            } else if token.kind == Kind::Word {
                 queries.word(&token, depth, is_opened);
                 if is_case {
                     is_condition = token.is_word("when") || is_condition && !token.is_word("then");
@@ -185,9 +187,9 @@ impl<'a> Around<'a> {
             if !token.is_blank() {
                 is_opened = token.is("(");
             }
-            if token.is("(") {
+            if token.is("(") || token.is("[") {
                 depth += 1;
-            } else if token.is(")") {
+            } else if token.is(")") || token.is("]") {
                 if depth == 0 && (argument.is_some() || is_case) {
                     return Some(token.start);
                 }
@@ -201,7 +203,7 @@ impl<'a> Around<'a> {
             } else if argument.is_some_and(|argument| argument != commas) {
             } else if token.is(";") || (token.is(",") && depth == 0 && !to_semicolon) {
                 return Some(token.start);
-            } else if is_condition || queries.are_choosing() {
+            } else if is_condition || queries.are_choosing() || salt.is_inside() {
             } else if token.kind == Kind::Text {
                 if !token.is_closed || self.is_followed_by_word(token.end()) {
                     found.secrets.push(self.rest(token.start));
@@ -249,5 +251,29 @@ impl Queries {
 
     fn are_choosing(&self) -> bool {
         self.open.last().is_some_and(|(_, has_from)| *has_from)
+    }
+}
+
+/// The call that makes a salt: what it is made by is no secret.
+#[derive(Default)]
+pub(super) struct Salt {
+    /// How deep it is.
+    call: Option<usize>,
+}
+
+impl Salt {
+    /// Whether a token that is so deep is its name; from there on, until it is closed, a walk is in it.
+    pub(super) fn has(&mut self, token: &Token<'_>, depth: usize) -> bool {
+        let is_name = token.is_word("gen_salt");
+        if is_name {
+            self.call = Some(depth);
+        } else if self.call == Some(depth) && !token.is_blank() && !token.is("(") {
+            self.call = None;
+        }
+        is_name
+    }
+
+    pub(super) const fn is_inside(&self) -> bool {
+        self.call.is_some()
     }
 }

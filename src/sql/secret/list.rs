@@ -1,7 +1,9 @@
 //! Values by their place in a list, where a column of the list is named like a secret: of INSERT, of rows that are set or
 //! compared, of VALUES that a name is given to.
 
-use super::hints::Hint;
+use super::constant::Salt;
+use super::hints::{Hint, LONGEST_NAME};
+use super::setting::strip_last_word;
 use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Kind, Lexer, Token, is_blank, is_word};
 use crate::sql::names::is_secret_word;
@@ -24,8 +26,8 @@ pub(super) struct Lists {
 enum Behind {
     /// Rows in parentheses, from this byte on.
     Rows(usize),
-    /// The columns of SELECT.
-    Select(usize),
+    /// A query, in parentheses or not.
+    Query(usize),
 }
 
 impl<'a> Around<'a> {
@@ -36,7 +38,7 @@ impl<'a> Around<'a> {
             return Some(true);
         }
         let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
-        let next = self.byte(self.blanks(behind));
+        let next = self.byte(self.blanks(self.behind_subscripts(behind)));
         let before = self.sql.get(..name).unwrap_or_default().trim_ascii_end().last().copied();
         if !matches!(next, Some(b',' | b')')) || !matches!(before, Some(b',' | b'(')) {
             return Some(false);
@@ -45,9 +47,12 @@ impl<'a> Around<'a> {
         let mut columns = Vec::new();
         let mut end = None;
         let mut is_first = true;
+        let mut is_subscript = false;
         for token in Lexer::new(self.sql).starting_at(start + 1).filter(|token| !token.is_blank()) {
             self.read(&token)?;
+            is_subscript = (is_subscript || token.is("[")) && !token.is("]");
             match token.kind {
+                _ if is_subscript || token.is("]") => {}
                 Kind::Word | Kind::QuotedWord => {
                     let word = token.text.strip_prefix(b"\"").and_then(|word| word.strip_suffix(b"\""));
                     let is_secret = is_secret_word(word.unwrap_or(token.text));
@@ -69,8 +74,9 @@ impl<'a> Around<'a> {
         }
         let Some(end) = end else { return Some(false) };
         match self.behind_list(end)? {
-            Some(Behind::Rows(at)) => self.rows(at, &columns, found)?,
-            Some(Behind::Select(at)) => self.selects(at, &columns, found)?,
+            Some(Behind::Rows(at)) => self.rows(at, &columns, found).map(|_| ())?,
+            Some(Behind::Query(at)) => self.query(at, &columns, found)?,
+            None if self.before_list(start, &columns, found)? => {}
             None => return Some(false),
         }
         self.lists.end = end;
@@ -79,11 +85,12 @@ impl<'a> Around<'a> {
 
     fn read(&mut self, token: &Token<'_>) -> Option<()> {
         self.lists.read += token.text.len();
-        (self.lists.read <= self.sql.len() + (1 << 16)).then_some(())
+        // A query may be in a query.
+        (self.lists.read <= 4 * self.sql.len() + (1 << 16)).then_some(())
     }
 
     /// Where the parenthesis is that opens the list that a byte is in: only names are between them.
-    fn opening(&mut self, at: usize) -> Option<usize> {
+    pub(super) fn opening(&mut self, at: usize) -> Option<usize> {
         let (walked, opened) = self.lists.opened;
         let mut found = None;
         for (place, byte) in self.sql.get(..at).unwrap_or_default().iter().enumerate().rev() {
@@ -95,7 +102,7 @@ impl<'a> Around<'a> {
                 found = opened;
                 break;
             }
-            if !(is_word(*byte) || is_blank(*byte) || matches!(byte, b',' | b'"' | b'.')) {
+            if !(is_word(*byte) || is_blank(*byte) || matches!(byte, b',' | b'"' | b'.' | b'[' | b']' | b':')) {
                 break;
             }
         }
@@ -114,9 +121,7 @@ impl<'a> Around<'a> {
             if self.byte(at) != Some(b'(') {
                 return Some(None);
             }
-            let inside = self.skip_blank(at + 1)?;
-            let select = self.behind_word(inside, "select").map(Behind::Select);
-            return Some(select.or(Some(Behind::Rows(at))));
+            return Some(self.begins_query(at)?.or(Some(Behind::Rows(at))));
         }
         let mut is_in = false;
         for word in ["overriding", "system", "user", "value", "not", "in", "as", "materialized"] {
@@ -125,25 +130,50 @@ impl<'a> Around<'a> {
                 is_in |= word == "in";
             }
         }
-        // In parentheses, or not.
-        while self.byte(at) == Some(b'(') {
+        let query = self.begins_query(at)?;
+        if query.is_none() && is_in && self.byte(at) == Some(b'(') {
             let inside = self.skip_blank(at + 1)?;
-            if is_in && self.byte(inside) == Some(b'(') {
-                return Some(Some(Behind::Rows(inside)));
-            }
-            if self.behind_word(inside, "values").is_none() && self.behind_word(inside, "select").is_none() {
-                break;
-            }
-            at = inside;
+            return Some((self.byte(inside) == Some(b'(')).then_some(Behind::Rows(inside)));
         }
-        if let Some(behind) = self.behind_word(at, "values") {
-            return Some(Some(Behind::Rows(self.skip_blank(behind)?)));
-        }
-        Some(self.behind_word(at, "select").map(Behind::Select))
+        Some(query)
     }
 
-    /// Rows in parentheses, with commas between them.
-    fn rows(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
+    /// A query that begins at a byte, in parentheses or not.
+    fn begins_query(&mut self, at: usize) -> Option<Option<Behind>> {
+        let mut inside = at;
+        while self.byte(inside) == Some(b'(') {
+            self.lists.read += 1;
+            inside = self.skip_blank(inside + 1)?;
+        }
+        let is_query =
+            ["values", "select", "with", "table"].iter().any(|word| self.behind_word(inside, word).is_some());
+        Some(is_query.then_some(Behind::Query(at)))
+    }
+
+    /// Takes the values before a list of the names that they get: `(VALUES ('a', 'x')) AS v (name, password)`. Says whether
+    /// there are some.
+    fn before_list(&mut self, list: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<bool> {
+        let before = self.sql.get(..list)?.trim_ascii_end();
+        let is_name = |b: &&u8| is_word(**b) || **b == b'"';
+        let name = before.iter().rev().take(LONGEST_NAME).take_while(is_name).count();
+        let before = before.get(..before.len() - name)?.trim_ascii_end();
+        let before = strip_last_word(before, "as").map_or(before, <[u8]>::trim_ascii_end);
+        let values = self.strings.closed.clone();
+        if name == 0 || values.end != before.len() || values.is_empty() {
+            return Some(false);
+        }
+        let function = self.sql.get(..values.start)?.trim_ascii_end();
+        if strip_last_word(function, "unnest").is_some() {
+            return self.columns(values.start, 1, columns, found).map(|_| true);
+        }
+        if self.begins_query(values.start)?.is_none() {
+            return Some(false);
+        }
+        self.query(values.start + 1, columns, found).map(|()| true)
+    }
+
+    /// Rows in parentheses, with commas between them. Says where they end.
+    fn rows(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<usize> {
         let mut at = from;
         while self.byte(at) == Some(b'(') {
             let end = self.columns(at, 1, columns, found)?;
@@ -153,46 +183,108 @@ impl<'a> Around<'a> {
             }
             at = self.skip_blank(at + 1)?;
         }
+        Some(at)
+    }
+
+    /// What a query gives: the columns of SELECT, the rows of VALUES, and of others that UNION joins to them.
+    fn query(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
+        // How deep in parentheses, and how deep is what was found last.
+        let (mut depth, mut level) = (0_usize, 0_usize);
+        let mut is_expected = true;
+        // How deep the WITH is that comes first.
+        let mut with = None;
+        let mut tokens = Lexer::new(self.sql).starting_at(from);
+        while let Some(token) = tokens.next() {
+            self.read(&token)?;
+            let is = |words: &[&str]| token.kind == Kind::Word && words.iter().any(|word| token.is_word(word));
+            let is_here = is_expected && with.is_none_or(|with| with == depth);
+            let mut end = token.end();
+            if token.is_blank() {
+            } else if token.is("(") {
+                depth += 1;
+            } else if token.is(")") {
+                let Some(less) = depth.checked_sub(1) else { break };
+                depth = less;
+                is_expected &= with.is_some();
+            } else if token.is(";") || depth == 0 && is(&["returning", "conflict"]) {
+                break;
+            } else if is_here && is(&["select", "values", "table"]) {
+                (level, is_expected, with) = (depth, false, None);
+                if token.is_word("select") {
+                    (end, is_expected) = self.select(end, columns, found)?;
+                } else if token.is_word("values") {
+                    let rows = self.skip_blank(end)?;
+                    end = self.rows(rows, columns, found)?;
+                }
+            } else if is_here && is(&["with"]) {
+                with = Some(depth);
+            } else if depth <= level && is(&["union", "except", "intersect"]) {
+                is_expected = true;
+            } else if with.is_none() && !is(&["all", "distinct"]) {
+                is_expected = false;
+            }
+            if end > token.end() {
+                tokens = tokens.starting_at(end);
+            }
+        }
         Some(())
     }
 
-    /// The columns of SELECT, and of others that UNION joins to it.
-    fn selects(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
-        let mut at = self.columns(from, 0, columns, found)?;
-        while let Some(behind) = ["union", "except", "intersect"].iter().find_map(|word| self.behind_word(at, word)) {
+    /// What is behind SELECT. Says where that ends, and whether a query in parentheses gives what it gives.
+    fn select(&mut self, at: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<(usize, bool)> {
+        let mut at = self.skip_blank(at)?;
+        if let Some(behind) = self.behind_word(at, "all") {
             at = self.skip_blank(behind)?;
-            let quantifier = ["all", "distinct"].iter().find_map(|word| self.behind_word(at, word));
-            at = quantifier.map_or(Some(at), |behind| self.skip_blank(behind))?;
-            let Some(select) = self.behind_word(at, "select") else { break };
-            at = self.columns(select, 0, columns, found)?;
+        } else if let Some(behind) = self.behind_word(at, "distinct") {
+            at = self.skip_blank(behind)?;
+            if let Some(behind) = self.behind_word(at, "on") {
+                let opening = self.skip_blank(behind)?;
+                // None of these is a column.
+                at = self.columns(opening, 1, &[], found)?;
+            }
         }
-        Some(())
+        if self.byte(at) == Some(b'*')
+            && let from = self.skip_blank(at + 1)?
+            && let Some(behind) = self.behind_word(from, "from")
+        {
+            let source = self.skip_blank(behind)?;
+            if let Some(behind) = self.behind_word(source, "unnest") {
+                let opening = self.skip_blank(behind)?;
+                return self.columns(opening, 1, columns, found).map(|end| (end, false));
+            }
+            return Some((source, self.byte(source) == Some(b'(')));
+        }
+        self.columns(at, 0, columns, found).map(|end| (end, false))
     }
 
     /// One row, whose columns are so deep in parentheses. Says where it ends.
     fn columns(&mut self, from: usize, deep: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<usize> {
         let (mut depth, mut column) = (0_usize, 0_usize);
+        let mut salt = Salt::default();
         for token in Lexer::new(self.sql).starting_at(from) {
             self.read(&token)?;
             let is_secret = columns.get(column).copied().unwrap_or_default();
+            salt.has(&token, depth);
             if token.is("(") || token.is("[") {
                 depth += 1;
             } else if token.is(")") || token.is("]") {
                 depth = match depth.checked_sub(1) {
                     Some(depth) if depth >= deep && (deep == 0 || depth > 0) => depth,
+                    // What encloses a query is not its own.
+                    _ if deep == 0 => return Some(token.start),
                     _ => return Some(token.end()),
                 };
             } else if depth == deep && token.is(",") {
                 column += 1;
             } else if token.is(";") || deep == 0 && depth == 0 && ends_columns(&token) {
                 return Some(token.start);
-            } else if is_secret && token.kind == Kind::Text {
+            } else if is_secret && !salt.is_inside() && token.kind == Kind::Text {
                 if !token.is_closed || self.is_followed_by_word(token.end()) {
                     self.listed.push(self.rest(token.start));
                     return Some(self.sql.len());
                 }
                 self.listed.push(Secret { place: token.start..token.end(), quote: b"'", is_rest: false });
-            } else if is_secret && token.kind == Kind::Parameter {
+            } else if is_secret && !salt.is_inside() && token.kind == Kind::Parameter {
                 found.parameters.add(&token);
             }
         }
@@ -202,5 +294,7 @@ impl<'a> Around<'a> {
 
 /// Whether a word is what the columns of SELECT end before.
 fn ends_columns(token: &Token<'_>) -> bool {
-    ["from", "where", "returning", "on", "union", "except", "intersect"].iter().any(|word| token.is_word(word))
+    const WORDS: [&str; 10] =
+        ["from", "where", "returning", "on", "union", "except", "intersect", "order", "limit", "group"];
+    WORDS.iter().any(|word| token.is_word(word))
 }

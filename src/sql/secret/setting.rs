@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::hints::{Hint, LONGEST_NAME};
-use super::{Around, Parameters};
+use super::{Around, Extent, FoundSecrets, Parameters};
 use crate::sql::lexer::{Kind, Lexer, is_word};
 
 /// The function that sets a setting.
@@ -99,7 +99,8 @@ impl<'a> Around<'a> {
         let quotes = before.iter().rev().take_while(|b| matches!(**b, b'\'' | b'\\' | b'E' | b'e')).count();
         let (before, quote) = before.split_at_checked(before.len() - quotes).unwrap_or_default();
         let before = before.trim_ascii_end();
-        let before = before.strip_suffix(b"=>").unwrap_or(before).trim_ascii_end();
+        let before =
+            before.strip_suffix(b"=>").or_else(|| before.strip_suffix(b":=")).unwrap_or(before).trim_ascii_end();
         let is_named = |name: &[u8]| {
             before
                 .len()
@@ -108,13 +109,40 @@ impl<'a> Around<'a> {
                 .is_some_and(|b| b.eq_ignore_ascii_case(name))
         };
         let before = if is_named(b"setting_name") {
-            before.get(..before.len() - b"setting_name".len()).unwrap_or_default().trim_ascii_end()
+            let arguments = before.get(..before.len() - b"setting_name".len()).unwrap_or_default().trim_ascii_end();
+            // Another argument may come first.
+            let opening = self.strings.opened().filter(|_| arguments.ends_with(b","));
+            opening.and_then(|opening| self.sql.get(..=opening)).unwrap_or(arguments)
         } else {
             before
         };
         let Some(before) = before.strip_suffix(b"(").map(<[u8]>::trim_ascii_end) else { return false };
+        let before = before.strip_suffix(b"\"").unwrap_or(before);
         let function = before.len().checked_sub(FUNCTION.len()).and_then(|at| before.get(at..));
         quote.contains(&b'\'') && function.is_some_and(|function| function.eq_ignore_ascii_case(FUNCTION))
+    }
+
+    /// Takes the new value that is an argument of the call that is open, before the name of the setting.
+    pub(super) fn new_value(&mut self, name: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+        let Some(opening) = self.strings.opened().filter(|opening| *opening < name) else { return Some(()) };
+        let mut depth = 0_usize;
+        for token in Lexer::new(self.sql).starting_at(opening + 1) {
+            self.patience = self.patience.checked_sub(token.text.len())?;
+            if token.start >= name {
+                break;
+            } else if token.is("(") || token.is("[") {
+                depth += 1;
+            } else if token.is(")") || token.is("]") {
+                depth = depth.saturating_sub(1);
+            } else if depth == 0 && token.is_word("new_value") {
+                let mut inside = FoundSecrets::default();
+                self.constants(token.end(), Extent::Parenthesis, &mut inside)?;
+                self.listed.append(&mut inside.secrets);
+                found.parameters = found.parameters.with(inside.parameters);
+                break;
+            }
+        }
+        Some(())
     }
 }
 

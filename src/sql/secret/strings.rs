@@ -1,9 +1,14 @@
 //! The string constants that hints are in.
 
+use std::ops::Range;
+
 use super::connection::is_connection_string;
 use super::hints::LONGEST_NAME;
 use super::may_have;
 use crate::sql::lexer::{Kind, Lexer, Token, dollar_delimiter};
+
+/// Code in code in code.
+pub(super) const DEEPEST: usize = 4;
 
 /// The string constants that hints are in. Hints come in order, so that all of it is one walk over the text.
 pub(super) struct Strings<'a> {
@@ -11,6 +16,10 @@ pub(super) struct Strings<'a> {
     pub(super) current: Option<Token<'a>>,
     /// The string constant before that.
     pub(super) last: Option<Token<'a>>,
+    /// The parentheses that are open, where they are.
+    opened: Vec<usize>,
+    /// What was last in parentheses, with them.
+    pub(super) closed: Range<usize>,
     /// Where to go on behind what is quoted by dollars.
     pub(super) resume: usize,
     /// The last of those that was entered.
@@ -22,6 +31,34 @@ pub(super) struct Strings<'a> {
 impl<'a> Strings<'a> {
     /// How many constants in dollar quotes are entered: each costs a search for its end.
     const MOST_ENTERED: usize = 64;
+
+    pub(super) fn new(sql: &'a [u8]) -> Self {
+        Self {
+            tokens: Lexer::new(sql),
+            current: None,
+            last: None,
+            opened: Vec::new(),
+            closed: 0..0,
+            resume: 0,
+            outer: None,
+            entered: 0,
+        }
+    }
+
+    /// The parenthesis that is open.
+    pub(super) fn opened(&self) -> Option<usize> {
+        self.opened.last().copied()
+    }
+
+    fn pass(&mut self, token: &Token<'_>) {
+        /// Deeper than anyone writes.
+        const DEEPEST: usize = 1_024;
+        if token.is("(") && self.opened.len() < DEEPEST {
+            self.opened.push(token.start);
+        } else if token.is(")") {
+            self.closed = self.opened.pop().unwrap_or(token.start)..token.end();
+        }
+    }
 
     /// The string constant that a byte is inside of. Dollar quotes mostly hold code, and then what counts is inside them.
     pub(super) fn around(&mut self, at: usize) -> Option<Token<'a>> {
@@ -47,6 +84,9 @@ impl<'a> Strings<'a> {
                     self.current = self.tokens.next();
                 }
                 None => {
+                    if let Some(token) = self.current {
+                        self.pass(&token);
+                    }
                     let passed = self.current.filter(|token| token.kind == Kind::Text);
                     self.last = passed.or(self.last);
                     self.current = Some(self.tokens.next()?);
@@ -58,8 +98,6 @@ impl<'a> Strings<'a> {
 
 /// Whether a text is tokens to its end, and what is in dollar quotes is.
 pub(super) fn lexes(sql: &[u8], depth: usize) -> bool {
-    /// Code in code in code.
-    const DEEPEST: usize = 4;
     Lexer::new(sql).all(|token| {
         let is_whole = token.is_closed && token.kind != Kind::Other;
         let code = dollar_quote(token).filter(|_| token.kind == Kind::Text && depth < DEEPEST);

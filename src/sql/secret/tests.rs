@@ -70,6 +70,10 @@ fn options_and_connections_are_masked() {
             "SELECT dblink('postgresql://u:x@h/d?a=b&password=y&c=d')",
             "SELECT dblink('postgresql://u:***@h/d?a=b&password=***&c=d')",
         ),
+        (
+            "SELECT dblink('postgres://h/db?user=u&pass%77ord=x&%50ASSWD=y&a%20b=c', 'password')",
+            "SELECT dblink('postgres://h/db?user=u&pass%77ord=***&%50ASSWD=***&a%20b=c', 'password')",
+        ),
         ("SELECT dblink('postgres://u:x", "SELECT dblink('postgres://u:***"),
         ("SELECT dblink('postgres://h:5432/d')", "SELECT dblink('postgres://h:5432/d')"),
     ] {
@@ -161,6 +165,7 @@ fn texts_that_are_made_to_take_long_do_not() {
         "password::a) IN (",
         "'x' = password ",
         "postgres://h:5432/",
+        "postgres://h/?a%=b&pass%77ord=",
         "password=b ",
         "set_config($1, ",
         "set password=",
@@ -185,6 +190,18 @@ fn texts_that_are_made_to_take_long_do_not() {
         "\"password\":\"a\",",
         "token is /*",
         "token text [",
+        "set token = x, ",
+        "$1 as password ",
+        "token[",
+        "(values ('x')) as v(password) ",
+        "(password) with ",
+        "(password) select * from (",
+        "/**/password ",
+        "password collate ",
+        "set_config(new_value => 'x', setting_name => 'token', ",
+        "crypt('x', password) = password and ",
+        "password between 'x' ",
+        "'x' in (password, ",
     ] {
         let sql = unit.repeat(10_000);
         mask(sql.as_bytes());
@@ -224,7 +241,7 @@ fn what_stands_in_place_of_a_constant_is_masked() {
         ("UPDATE users SET password = 'x' WHERE id = 'y'", "UPDATE users SET password = '***' WHERE id = 'y'"),
         (
             "UPDATE users SET password=crypt('x', gen_salt('bf')), name = 'y'",
-            "UPDATE users SET password=crypt('***', gen_salt('***')), name = 'y'",
+            "UPDATE users SET password=crypt('***', gen_salt('bf')), name = 'y'",
         ),
         (
             "DO $$ DECLARE v_password CONSTANT varchar(20) := 'x'; BEGIN END $$",
@@ -507,4 +524,206 @@ fn settings_that_parameters_name_are_known() {
     }
     let many = StatementSecrets::of("set_config($1, $2),".repeat(1_000).as_bytes()).unwrap();
     assert_eq!((many.settings.len(), many.parameters), (64, Parameters(2)));
+}
+
+/// Masked, and the parameters that are secrets, as the bits of a number.
+#[track_caller]
+fn assert_found(rows: &[(&str, &str, i64)]) {
+    for (sql, expected, parameters) in rows {
+        assert_eq!(masked(sql), *expected);
+        assert_eq!(find(sql.as_bytes()).parameters, Parameters(*parameters), "{sql}");
+    }
+}
+
+#[test]
+fn comments_may_be_between_any_two_tokens() {
+    assert_found(&[
+        (
+            "insert into u(a, /* x */ password) values ('b','x'), ($1, $2)",
+            "insert into u(a, /* x */ password) values ('b','***'), ($1, $2)",
+            2,
+        ),
+        (
+            "insert into u(a -- b\n, password) values ('b','x')",
+            "insert into u(a -- b\n, password) values ('b','***')",
+            0,
+        ),
+        ("insert into u(a, password -- b\n) values ($1, $2)", "insert into u(a, password -- b\n) values ($1, $2)", 2),
+        (
+            "insert into u(/* b */ a, password) values ('b','x')",
+            "insert into u(/* b */ a, password) values ('b','***')",
+            0,
+        ),
+        (
+            "(a /* , */,password)/**/in/**/(('b' /* ,'b' */,'x'))",
+            "(a /* , */,password)/**/in/**/(('b' /* ,'b' */,'***'))",
+            0,
+        ),
+        (
+            "select set_config/*a*/(/*b*/'app.token'/*c*/, /*d*/ 'x')",
+            "select set_config/*a*/(/*b*/'app.token'/*c*/, /*d*/ '***')",
+            0,
+        ),
+        ("set /*a*/ app./*b*/token /*c*/ to /*d*/ 'x'", "set /*a*/ app./*b*/token /*c*/ to /*d*/ '***'", 0),
+        (
+            "where 'x' /*a*/ = /*b*/ u.password /*c*/ or password/*d*/<>/*e*/$3",
+            "where '***' /*a*/ = /*b*/ u.password /*c*/ or password/*d*/<>/*e*/$3",
+            4,
+        ),
+        (
+            "do $$ begin insert into u(a, /* $x$ */ password) values ('b', 'x'); end $$",
+            "do $$ begin insert into u(a, /* $x$ */ password) values ('b', '***'); end $$",
+            0,
+        ),
+        (
+            "do 'begin /* b */ alter role u /* c */ password /* d */ ''x''; end'",
+            "do 'begin /* b */ alter role u /* c */ password /* d */ ''***''; end'",
+            0,
+        ),
+        ("select 1 -- password 'x'", "select 1 -- password '***'", 0),
+        ("select 'a', 'b--c' /* no password 'x' */", "select 'a', 'b--c' /* no password '***' */", 0),
+    ]);
+}
+
+#[test]
+fn either_side_of_a_comparison_is_found() {
+    assert_found(&[
+        ("where $1 = password and 'a' = b", "where $1 = password and 'a' = b", 1),
+        ("where $2=u.password or $1 = b", "where $2=u.password or $1 = b", 2),
+        ("select $2::text as password, $1 as name", "select $2::text as password, $1 as name", 2),
+        ("where crypt('x', password) = password and n = 'b'", "where crypt('***', password) = password and n = 'b'", 0),
+        ("where crypt($1, pw) = u.password and n = $2", "where crypt($1, pw) = u.password and n = $2", 1),
+        (
+            "where password between 'x' and lower($1) and n = 'b'",
+            "where password between '***' and lower($1) and n = 'b'",
+            1,
+        ),
+        (
+            "where password not between symmetric $1 and 'x' and n = 'b'",
+            "where password not between symmetric $1 and '***' and n = 'b'",
+            1,
+        ),
+        (
+            "where password >= 'x' or password<'x' or password !~* 'x'",
+            "where password >= '***' or password<'***' or password !~* '***'",
+            0,
+        ),
+        ("where password ~ $1 or password similar to 'x'", "where password ~ $1 or password similar to '***'", 1),
+        (
+            "where 'x' like password and 'x' not ilike u.token",
+            "where '***' like password and '***' not ilike u.token",
+            0,
+        ),
+        ("where $1 is not distinct from password", "where $1 is not distinct from password", 1),
+        ("where 'x'::varchar(9) >= lower(password)", "where '***'::varchar(9) >= lower(password)", 0),
+        ("where u.password collate \"C\" = 'x'", "where u.password collate \"C\" = '***'", 0),
+        (
+            "where 'x' in (password, y) or $1 not in (y, token)",
+            "where '***' in (password, y) or $1 not in (y, token)",
+            1,
+        ),
+        ("update u set password='x'::text||'y', n='b'", "update u set password='***'::text||'***', n='b'", 0),
+        (
+            "update u set password[1]='x', token [ 2 ] = $1, n='b'",
+            "update u set password[1]='***', token [ 2 ] = $1, n='b'",
+            1,
+        ),
+        ("update u set password=array['x', $1], n='b'", "update u set password=array['***', $1], n='b'", 1),
+        (
+            "update u set password=crypt($1,gen_salt($2)||'x'), n=$3",
+            "update u set password=crypt($1,gen_salt($2)||'***'), n=$3",
+            1,
+        ),
+        (
+            "select (select 'x' from t where n = 'b') as password",
+            "select (select '***' from t where n = 'b') as password",
+            0,
+        ),
+        (
+            "with q as (select password from t where n = 'b') select 1",
+            "with q as (select password from t where n = 'b') select 1",
+            0,
+        ),
+        ("select * from t where a = 'b' and token = c", "select * from t where a = 'b' and token = c", 0),
+        ("select f('b') as v(password, n), 'a' < b, token", "select f('b') as v(password, n), 'a' < b, token", 0),
+    ]);
+}
+
+#[test]
+fn settings_have_their_values_in_any_order_and_number() {
+    assert_found(&[
+        (
+            "select set_config(new_value => 'x', setting_name => 'app.secret', is_local => true), 'b'",
+            "select set_config(new_value => '***', setting_name => 'app.secret', is_local => true), 'b'",
+            0,
+        ),
+        (
+            "select set_config(is_local := $1, new_value := lower($2), setting_name := 'app.secret')",
+            "select set_config(is_local := $1, new_value := lower($2), setting_name := 'app.secret')",
+            2,
+        ),
+        (
+            "set session app.token to 'x', 'y', z; select 'b', 'c'",
+            "set session app.token to '***', '***', ***; select 'b', 'c'",
+            0,
+        ),
+        ("set app.token = x, y", "set app.token = ***, ***", 0),
+        ("update u set password = 'x', n = 'b', m = c", "update u set password = '***', n = 'b', m = c", 0),
+    ]);
+}
+
+#[test]
+fn lists_are_followed_through_queries() {
+    assert_found(&[
+        (
+            "insert into u(a,password) with q as (select 'a', 'b') select 'a','x' from q where n = 'b'",
+            "insert into u(a,password) with q as (select 'a', 'b') select 'a','***' from q where n = 'b'",
+            0,
+        ),
+        (
+            "insert into u(a,password) select distinct on (b, 'c') 'a','x' from t where n = 'b' union all (select 'a',$1)",
+            "insert into u(a,password) select distinct on (b, 'c') 'a','***' from t where n = 'b' union all (select 'a',$1)",
+            1,
+        ),
+        (
+            "insert into u(a,password) table t union all values('a','x'),('b','y') returning 'a','b'",
+            "insert into u(a,password) table t union all values('a','***'),('b','***') returning 'a','b'",
+            0,
+        ),
+        (
+            "insert into u(a,password[1],c) values ('a','x','b')",
+            "insert into u(a,password[1],c) values ('a','***','b')",
+            0,
+        ),
+        (
+            "merge into u using (values ('a','x'), ($1, $2)) as v(name,password) on 'a' = b",
+            "merge into u using (values ('a','***'), ($1, $2)) as v(name,password) on 'a' = b",
+            2,
+        ),
+        (
+            "select * from (values ('a','x')) v (name, \"password\") where b = 'c'",
+            "select * from (values ('a','***')) v (name, \"password\") where b = 'c'",
+            0,
+        ),
+        (
+            "insert into u(a,password) select * from unnest($1::text[],$2::text[]) where b = $3",
+            "insert into u(a,password) select * from unnest($1::text[],$2::text[]) where b = $3",
+            2,
+        ),
+        (
+            "select * from unnest($1, array['x']) as v(a, password)",
+            "select * from unnest($1, array['***']) as v(a, password)",
+            0,
+        ),
+        (
+            "insert into u(a,password) select * from (values ('a','x')) v where b = 'c' on conflict (a) do update set b = 'c'",
+            "insert into u(a,password) select * from (values ('a','***')) v where b = 'c' on conflict (a) do update set b = 'c'",
+            0,
+        ),
+        (
+            "insert into u(a,password) select b from t where (c, d) in (select 'a','b' union select 'c','d')",
+            "insert into u(a,password) select b from t where (c, d) in (select 'a','b' union select 'c','d')",
+            0,
+        ),
+    ]);
 }

@@ -556,3 +556,41 @@ fn payloads_of_notifications_are_masked() {
         of_type(&lines, "NotificationResponse").iter().map(|line| &line["body"]["payload"]).collect();
     assert_eq!(payloads, ["host=h password=*** port=1", r#"{"url": "postgres://u:***@h/db"}"#]);
 }
+
+/// Rows of many values that answer a request with many secrets are searched as a whole: this takes no longer than other rows.
+#[test]
+fn rows_of_many_values_are_searched_for_many_secrets_at_once() {
+    let sql: String = (0..64).map(|n| format!("ALTER ROLE u PASSWORD 'secret{n}';")).collect();
+    let row = |value: &[u8]| message(b'D', &[&4_000_u16.to_be_bytes()[..], &sized(value).repeat(4_000)].concat());
+    let query = (From::Client, message(b'Q', &[sql.as_bytes(), b"\0"].concat()));
+    let rows = [(&b""[..], 50), (b"secret", 50), (b"secret7", 20)];
+    let rows = rows.into_iter().flat_map(|(value, times)| vec![(From::Server, row(value)); times]);
+    let turns = session("18.0", [query].into_iter().chain(rows));
+    let packets = packets_of(&turns);
+    let begun = std::time::Instant::now();
+    let lines = written(&packets, config(Redaction::Secrets));
+    let masked = begun.elapsed();
+    assert_eq!(lines.matches("\"***\"").count(), 80_000);
+    let begun = std::time::Instant::now();
+    written(&packets, config(Redaction::Nothing));
+    assert!(masked < 10 * begun.elapsed() + std::time::Duration::from_secs(1), "{masked:?}");
+}
+
+/// Why a client gives up COPY may have a secret; the server says it again.
+#[test]
+fn secrets_in_the_reason_of_copyfail_are_masked() {
+    let reason = b"a;password=hunter2-hunter2";
+    let error = [b"SERROR\0VERROR\0C57014\0MCOPY from stdin failed: ", &reason[..], b"\0\0"].concat();
+    let turns = session(
+        "18.0",
+        [
+            (From::Client, message(b'Q', b"COPY t FROM STDIN\0")),
+            (From::Server, message(b'G', &[0, 0, 1, 0, 0])),
+            (From::Client, message(b'f', &[&reason[..], b"\0"].concat())),
+            (From::Server, [message(b'E', &error), message(b'Z', b"I")].concat()),
+        ],
+    );
+    let lines = assert_masked(&packets_of(&turns), "hunter2");
+    assert_eq!(of_type(&lines, "CopyFail")[0]["body"], json!({ "message": "***" }));
+    assert_eq!(of_type(&lines, "ErrorResponse")[0]["body"]["message"], "COPY from stdin failed: a;password=***");
+}
