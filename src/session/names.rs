@@ -30,7 +30,7 @@ pub(super) enum Known<M> {
 impl<M> Known<M> {
     /// What it stands for.
     pub(super) fn get(self) -> Option<M> {
-        if let Self::As(annotation) = self { Some(annotation) } else { None }
+        if let Self::As(meaning) = self { Some(meaning) } else { None }
     }
 }
 
@@ -38,7 +38,7 @@ impl<T> Known<&Arc<T>> {
     /// The same, on its own.
     pub(super) fn cloned(self) -> Known<Arc<T>> {
         match self {
-            Self::As(annotation) => Known::As(Arc::clone(annotation)),
+            Self::As(meaning) => Known::As(Arc::clone(meaning)),
             Self::Nothing => Known::Nothing,
             Self::Unknown => Known::Unknown,
         }
@@ -71,50 +71,50 @@ struct Skipped {
 #[derive(Debug)]
 struct Meanings<T> {
     confirmed: Option<Arc<T>>,
-    request_queue: VecDeque<(RequestId, Option<Arc<T>>)>,
+    pending: VecDeque<(RequestId, Option<Arc<T>>)>,
     used: u64,
 }
 
 impl<T> Default for Meanings<T> {
     fn default() -> Self {
-        Self { confirmed: None, request_queue: VecDeque::new(), used: 0 }
+        Self { confirmed: None, pending: VecDeque::new(), used: 0 }
     }
 }
 
 impl<T> Meanings<T> {
     fn current(&self) -> Option<&Arc<T>> {
-        self.request_queue.back().map_or(self.confirmed.as_ref(), |(_, annotation)| annotation.as_ref())
+        self.pending.back().map_or(self.confirmed.as_ref(), |(_, meaning)| meaning.as_ref())
     }
 
     fn confirm(&mut self, id: RequestId) {
-        while self.request_queue.front().is_some_and(|(request_queue, _)| *request_queue <= id) {
-            self.confirmed = self.request_queue.pop_front().and_then(|(_, annotation)| annotation);
+        while self.pending.front().is_some_and(|(pending, _)| *pending <= id) {
+            self.confirmed = self.pending.pop_front().and_then(|(_, meaning)| meaning);
         }
     }
 
     fn take_back(&mut self, id: RequestId) {
         // Requests are settled in order, so that it mostly is the first.
-        if let Ok(index) = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue) {
-            self.request_queue.remove(index);
+        if let Ok(index) = self.pending.binary_search_by_key(&id, |(pending, _)| *pending) {
+            self.pending.remove(index);
         }
     }
 
-    fn replace(&mut self, id: RequestId, annotation: &Arc<T>) {
-        let place = self.request_queue.binary_search_by_key(&id, |(request_queue, _)| *request_queue);
-        if let Some((_, had)) = place.ok().and_then(|index| self.request_queue.get_mut(index)) {
-            *had = Some(Arc::clone(annotation));
+    fn replace(&mut self, id: RequestId, meaning: &Arc<T>) {
+        let place = self.pending.binary_search_by_key(&id, |(pending, _)| *pending);
+        if let Some((_, had)) = place.ok().and_then(|index| self.pending.get_mut(index)) {
+            *had = Some(Arc::clone(meaning));
         }
     }
 
     /// Takes back all that requests from this one on have said.
     fn take_back_from(&mut self, first: RequestId) {
-        while self.request_queue.back().is_some_and(|(request_queue, _)| *request_queue >= first) {
-            self.request_queue.pop_back();
+        while self.pending.back().is_some_and(|(pending, _)| *pending >= first) {
+            self.pending.pop_back();
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.confirmed.is_none() && self.request_queue.is_empty()
+        self.confirmed.is_none() && self.pending.is_empty()
     }
 }
 
@@ -150,19 +150,19 @@ impl<T> Names<T> {
     pub(super) fn confirmed(&self, name: &[u8]) -> Known<&Arc<T>> {
         let meanings = if name.is_empty() { Some(&self.unnamed) } else { self.named.get(name) };
         match meanings.and_then(|meanings| meanings.confirmed.as_ref()) {
-            Some(annotation) => Known::As(annotation),
+            Some(meaning) => Known::As(meaning),
             None if self.is_complete => Known::Nothing,
             None => Known::Unknown,
         }
     }
 
     /// The request gives the name another meaning than it was sent with.
-    pub(super) fn replace(&mut self, name: &[u8], id: RequestId, annotation: &Arc<T>) {
-        self.change(name, |meanings| meanings.replace(id, annotation));
+    pub(super) fn replace(&mut self, name: &[u8], id: RequestId, meaning: &Arc<T>) {
+        self.change(name, |meanings| meanings.replace(id, meaning));
     }
 
     /// A request was sent that gives a name a meaning, or takes it.
-    pub(super) fn send(&mut self, name: &[u8], id: RequestId, annotation: Option<Arc<T>>) {
+    pub(super) fn send(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
         self.clock += 1;
         let used = self.clock;
         let meanings = if name.is_empty() {
@@ -173,12 +173,12 @@ impl<T> Names<T> {
             self.named.entry(name.into()).or_default()
         };
         meanings.used = used;
-        meanings.request_queue.push_back((id, annotation));
+        meanings.pending.push_back((id, meaning));
     }
 
     /// A request was sent that gives a name a meaning, or takes it, and that the server ignores, as it does those behind it until
     /// the [end](Self::end_skipped). They speak of what it means.
-    pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, annotation: Option<Arc<T>>) {
+    pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
         if self.skipped.size + name.len() >= MAX_SKIPPED {
             return self.forget();
         }
@@ -187,7 +187,7 @@ impl<T> Names<T> {
         }
         self.skipped.size += name.len() + 1;
         self.skipped.names.push(name.into());
-        self.send(name, id, annotation);
+        self.send(name, id, meaning);
     }
 
     /// What comes from here on is not ignored.
@@ -251,17 +251,17 @@ impl<T> Names<T> {
     }
 
     /// A name stands for something by other means than a request that gives it a meaning.
-    pub(super) fn establish(&mut self, name: &[u8], annotation: Arc<T>) {
+    pub(super) fn establish(&mut self, name: &[u8], meaning: Arc<T>) {
         self.clock += 1;
         let used = self.clock;
         let meanings = if name.is_empty() { &mut self.unnamed } else { self.named.entry(name.into()).or_default() };
-        (meanings.confirmed, meanings.used) = (Some(annotation), used);
+        (meanings.confirmed, meanings.used) = (Some(meaning), used);
     }
 
     /// The names that were confirmed stand for nothing any more, but for those of which what they stand for is to stay.
     pub(super) fn clear(&mut self, stays: impl Fn(&T) -> bool) {
         let keep = |meanings: &mut Meanings<T>| {
-            meanings.confirmed = meanings.confirmed.take().filter(|annotation| stays(annotation));
+            meanings.confirmed = meanings.confirmed.take().filter(|meaning| stays(meaning));
         };
         keep(&mut self.unnamed);
         if !self.named.is_empty() {
@@ -314,8 +314,8 @@ mod tests {
         Names::new(true)
     }
 
-    fn is(annotation: &'static str) -> Known<Arc<String>> {
-        Known::As(Arc::new(annotation.to_owned()))
+    fn is(meaning: &'static str) -> Known<Arc<String>> {
+        Known::As(Arc::new(meaning.to_owned()))
     }
 
     #[test]
