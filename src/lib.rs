@@ -67,10 +67,10 @@
 //!     let Record::Message(line) = record else { return };
 //!     match &line.content {
 //!         Content::Decoded(Message::Query(query)) => {
-//!             asked.insert((line.conn, line.query), query.query.text.to_str().unwrap_or_default().into_owned());
+//!             asked.insert((line.header.conn, line.query), query.query.text.to_str().unwrap_or_default().into_owned());
 //!         }
 //!         Content::Decoded(Message::ReadyForQuery(_)) => {
-//!             if let Some(sql) = asked.remove(&(line.conn, line.query)) {
+//!             if let Some(sql) = asked.remove(&(line.header.conn, line.query)) {
 //!                 answered.push((sql, line.elapsed_us));
 //!             }
 //!         }

@@ -50,10 +50,11 @@ pub enum Record<'a> {
     Stats(StatsRecord),
 }
 
-/// One protocol message.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct MessageRecord<'a> {
-    /// When the packet was captured with which the message, and all before it, was complete.
+/// What every record of a connection begins with.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct Header<'a> {
+    /// When it was: of a message, when the packet was captured with which it, and all before it, was complete; of a request and of
+    /// a session, when its end was known, or it was ready; of a loss, when it was found.
     pub ts: Timestamp,
     /// The connection: 1, 2, 3, … in order of appearance.
     pub conn: u64,
@@ -61,11 +62,19 @@ pub struct MessageRecord<'a> {
     pub client: &'a str,
     /// The server's address and port.
     pub server: &'a str,
+}
+
+/// One protocol message.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MessageRecord<'a> {
+    /// When it was complete, and whose it is.
+    #[serde(flatten)]
+    pub header: Header<'a>,
     /// Who sent it: `F`rontend or `B`ackend.
     pub dir: Direction,
     /// Ordinal of the message on its connection, both directions, from 1.
     pub seq: u64,
-    /// Number of that packet, from 1.
+    /// Number of the packet with which it was complete, from 1.
     pub packet: u64,
     /// The type byte as a character; absent for messages without one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -291,14 +300,9 @@ impl JsonSchema for Holes<'_> {
 /// Bytes that are missing, or that could not be understood.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LossRecord<'a> {
-    /// When it was found out.
-    pub ts: Timestamp,
-    /// The connection.
-    pub conn: u64,
-    /// The client's address and port.
-    pub client: &'a str,
-    /// The server's address and port.
-    pub server: &'a str,
+    /// When it was found, and whose they are.
+    #[serde(flatten)]
+    pub header: Header<'a>,
     /// Whose bytes, where only one side's are concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<Direction>,
@@ -382,126 +386,80 @@ pub struct StatsRecord {
     pub kernel: Option<KernelStats>,
 }
 
-/// What the engine counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Counters {
-    /// Packets that were read.
-    pub packets: u64,
-    /// Their bytes, as captured.
-    pub packet_bytes: u64,
-    /// Packets that the user's filter did not let through.
-    pub filtered_packets: u64,
-    /// Packets that are not TCP, or not of a connection that is looked at.
-    pub other_packets: u64,
-    /// Packets whose link type is not known.
-    pub unknown_link_packets: u64,
-    /// Packets with damaged headers.
-    pub damaged_packets: u64,
-    /// Fragments of IP packets.
-    pub fragments: u64,
-    /// Those of them of which no whole packet came: others are missing, they contradict each other, or a limit of memory
-    /// was reached.
-    pub lost_fragments: u64,
-    /// PostgreSQL connections.
-    pub connections: u64,
-    /// Connections that are still open.
-    pub open_connections: u64,
-    /// Connections that were given up to make room for others.
-    pub evicted_connections: u64,
-    /// Messages.
-    pub messages: u64,
-    /// Messages whose body could not be decoded.
-    pub undecoded_messages: u64,
-    /// Reports of loss.
-    pub losses: u64,
-    /// Bytes that were not captured.
-    pub missing_bytes: u64,
-    /// Bytes that were captured, but skipped until a message boundary was found.
-    pub skipped_bytes: u64,
-    /// Bytes that are encrypted, whether or not they were decrypted.
-    pub encrypted_bytes: u64,
-    /// Bytes of plaintext that they gave.
-    pub decrypted_bytes: u64,
-    /// Lines of key logs that make no sense.
-    pub bad_key_lines: u64,
-    /// Sessions whose keys were forgotten to make room for others.
-    pub forgotten_keys: u64,
-    /// Bytes that were seen before.
-    pub retransmitted_bytes: u64,
-    /// Those of them that had other content then.
-    pub contested_bytes: u64,
-    /// Bytes too far ahead to belong to their stream.
-    pub out_of_window_bytes: u64,
-    /// Bytes that came too late: after their connection had ended, or, where that began before the capture, after bytes that
-    /// are behind them.
-    pub late_bytes: u64,
-    /// Bytes of early segments, of fragments and of unfinished messages held in memory.
-    pub held_bytes: u64,
-    /// Statements, portals and SQL texts that were forgotten to make room for others.
-    pub forgotten: u64,
-    /// Bytes of SQL texts, statements and requests that sessions remember.
-    pub remembered_bytes: u64,
+/// Defines [`Counters`], and their sum.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What the engine counted.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl AddAssign<&Self> for Counters {
+            fn add_assign(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
 }
 
-impl AddAssign<&Self> for Counters {
-    fn add_assign(&mut self, other: &Self) {
-        let Self {
-            packets,
-            packet_bytes,
-            filtered_packets,
-            other_packets,
-            unknown_link_packets,
-            damaged_packets,
-            fragments,
-            lost_fragments,
-            connections,
-            open_connections,
-            evicted_connections,
-            messages,
-            undecoded_messages,
-            losses,
-            missing_bytes,
-            skipped_bytes,
-            encrypted_bytes,
-            decrypted_bytes,
-            bad_key_lines,
-            forgotten_keys,
-            retransmitted_bytes,
-            contested_bytes,
-            out_of_window_bytes,
-            late_bytes,
-            held_bytes,
-            forgotten,
-            remembered_bytes,
-        } = other;
-        self.packets += packets;
-        self.packet_bytes += packet_bytes;
-        self.filtered_packets += filtered_packets;
-        self.other_packets += other_packets;
-        self.unknown_link_packets += unknown_link_packets;
-        self.damaged_packets += damaged_packets;
-        self.fragments += fragments;
-        self.lost_fragments += lost_fragments;
-        self.connections += connections;
-        self.open_connections += open_connections;
-        self.evicted_connections += evicted_connections;
-        self.messages += messages;
-        self.undecoded_messages += undecoded_messages;
-        self.losses += losses;
-        self.missing_bytes += missing_bytes;
-        self.skipped_bytes += skipped_bytes;
-        self.encrypted_bytes += encrypted_bytes;
-        self.decrypted_bytes += decrypted_bytes;
-        self.bad_key_lines += bad_key_lines;
-        self.forgotten_keys += forgotten_keys;
-        self.retransmitted_bytes += retransmitted_bytes;
-        self.contested_bytes += contested_bytes;
-        self.out_of_window_bytes += out_of_window_bytes;
-        self.late_bytes += late_bytes;
-        self.held_bytes += held_bytes;
-        self.forgotten += forgotten;
-        self.remembered_bytes += remembered_bytes;
-    }
+counters! {
+    /// Packets that were read.
+    packets,
+    /// Their bytes, as captured.
+    packet_bytes,
+    /// Packets that the user's filter did not let through.
+    filtered_packets,
+    /// Packets that are not TCP, or not of a connection that is looked at.
+    other_packets,
+    /// Packets whose link type is not known.
+    unknown_link_packets,
+    /// Packets with damaged headers.
+    damaged_packets,
+    /// Fragments of IP packets.
+    fragments,
+    /// Those of them of which no whole packet came: others are missing, they contradict each other, or a limit of memory
+    /// was reached.
+    lost_fragments,
+    /// PostgreSQL connections.
+    connections,
+    /// Connections that are still open.
+    open_connections,
+    /// Connections that were given up to make room for others.
+    evicted_connections,
+    /// Messages.
+    messages,
+    /// Messages whose body could not be decoded.
+    undecoded_messages,
+    /// Reports of loss.
+    losses,
+    /// Bytes that were not captured.
+    missing_bytes,
+    /// Bytes that were captured, but skipped until a message boundary was found.
+    skipped_bytes,
+    /// Bytes that are encrypted, whether or not they were decrypted.
+    encrypted_bytes,
+    /// Bytes of plaintext that they gave.
+    decrypted_bytes,
+    /// Lines of key logs that make no sense.
+    bad_key_lines,
+    /// Sessions whose keys were forgotten to make room for others.
+    forgotten_keys,
+    /// Bytes that were seen before.
+    retransmitted_bytes,
+    /// Those of them that had other content then.
+    contested_bytes,
+    /// Bytes too far ahead to belong to their stream.
+    out_of_window_bytes,
+    /// Bytes that came too late: after their connection had ended, or, where that began before the capture, after bytes that
+    /// are behind them.
+    late_bytes,
+    /// Bytes of early segments, of fragments and of unfinished messages held in memory.
+    held_bytes,
+    /// Statements, portals and SQL texts that were forgotten to make room for others.
+    forgotten,
+    /// Bytes of SQL texts, statements and requests that sessions remember.
+    remembered_bytes,
 }
 
 /// What the kernel counted of a live capture.

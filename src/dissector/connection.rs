@@ -10,7 +10,7 @@ use crate::pg::framer::{Framer, Framing};
 use crate::pg::gssenc::GssPackets;
 use crate::pg::message_table::backend;
 use crate::pg::resync;
-use crate::record::Reason;
+use crate::record::{Header, Reason};
 use crate::session::budget::Total;
 use crate::session::opening;
 use crate::session::shared::ShardId;
@@ -163,6 +163,12 @@ pub(super) struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// Returns what a record of this time begins with.
+    #[inline(always)]
+    pub(super) fn header(&self, ts: Timestamp) -> Header<'_> {
+        Header { ts, conn: self.conn, client: &self.client_text, server: &self.server_text }
+    }
+
     /// By which packet a line is dated, where this one brought what it says: by this, or by a later one of the connection
     /// without which it could not be said, such as one that filled a hole. So lines are in the order of their packets.
     pub(super) fn dated(&self, origin: Origin) -> Origin {

@@ -3,6 +3,8 @@
 //! They are taken at once, with the same result as one by one. Of all that captures are full of most comes so, and what has to
 //! be found out about each is the same for all.
 
+use std::cell::Cell;
+
 use super::connection::ConnectionInfo;
 use super::messages::{columns_of_row, message_event, observation};
 use super::stream::ConnectionDissector;
@@ -111,6 +113,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let mut first = message_event(
             self.config,
             self.shared,
+            Cell::from_mut(&mut self.counters.undecoded_messages),
             session,
             info,
             direction,
@@ -122,7 +125,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         );
         first.seq = seq;
         let data = MessageRun { first, frames, count };
-        self.counters.undecoded_messages += self.sink.data(&data);
+        self.sink.data(&data);
     }
 
     /// Takes Bind, Describe, Execute and Sync, or these without Describe, if they are what comes next, and nothing else is
@@ -160,6 +163,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let first = message_event(
                 self.config,
                 self.shared,
+                Cell::from_mut(&mut self.counters.undecoded_messages),
                 session,
                 info,
                 direction,
@@ -211,6 +215,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let event = message_event(
                 self.config,
                 self.shared,
+                Cell::from_mut(&mut self.counters.undecoded_messages),
                 session,
                 info,
                 direction,
@@ -294,6 +299,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let mut next = message_event(
                 self.config,
                 self.shared,
+                Cell::from_mut(&mut self.counters.undecoded_messages),
                 session,
                 info,
                 direction,
@@ -317,7 +323,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let columns = columns_of_row(session, of.shape(), of.formats(), self.config.named_rows);
                 let first = MessageEvent { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
                 let data = MessageRun { first, frames: rows, count: row_count };
-                self.counters.undecoded_messages += self.sink.data(&data);
+                self.sink.data(&data);
             }
             next = MessageEvent { seq: next.seq + row_count + 1, frame: &complete, ..next };
             self.sink.message(&next, &mut Some(Ok(Message::CommandComplete(completed))));

@@ -1,5 +1,7 @@
 //! From a frame to a message, what it means in its session, and its line.
 
+use std::cell::Cell;
+
 use super::connection::ConnectionInfo;
 use super::stream::{ConnectionDissector, Loss};
 use super::{Config, Sink};
@@ -107,6 +109,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let event = message_event(
                 self.config,
                 self.shared,
+                Cell::from_mut(&mut self.counters.undecoded_messages),
                 session,
                 info,
                 direction,
@@ -116,7 +119,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 &annotation,
                 origin,
             );
-            self.counters.undecoded_messages += self.sink.message(&event, &mut decoded);
+            self.sink.message(&event, &mut decoded);
         }
         if too_long > 0 {
             let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
@@ -203,10 +206,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             return;
         }
         self.sink.record(&Record::Message(MessageRecord {
-            ts: origin.ts,
-            conn: info.conn,
-            client: &info.client_text,
-            server: &info.server_text,
+            header: info.header(origin.ts),
             dir: direction,
             seq: info.seq,
             packet: origin.packet,
@@ -255,6 +255,7 @@ pub(super) fn observation<'a, 'm>(
 pub(super) fn message_event<'a>(
     config: &Config,
     shared: &'a Shared,
+    undecoded: &'a Cell<u64>,
     session: &'a Session,
     info: &'a ConnectionInfo,
     direction: Direction,
@@ -267,10 +268,7 @@ pub(super) fn message_event<'a>(
     let statement = annotation.subject.statement();
     let sql = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
     MessageEvent {
-        ts: origin.ts,
-        conn: info.conn,
-        client: &info.client_text,
-        server: &info.server_text,
+        header: info.header(origin.ts),
         dir: direction,
         seq: info.seq,
         packet: origin.packet,
@@ -291,6 +289,7 @@ pub(super) fn message_event<'a>(
             resynchronized: frame.is_guessed || annotation.subject.is_guessed(),
             ..Flags::default()
         },
+        undecoded,
     }
 }
 

@@ -34,20 +34,16 @@ pub trait Sink {
     /// their records can be put in order.
     fn end_packet(&mut self, _packet: u64) {}
 
-    /// Handles a message before its record is made. It is decoded already if its session needed that. Returns how many messages
-    /// could not be decoded, of those that were not yet: 1 or 0. An implementation that decodes later counts that itself.
+    /// Handles a message before its record is made. It is decoded already if its session needed that; an implementation that
+    /// decodes it does so by [`MessageEvent::decode`], which counts those that do not decode.
     #[inline(always)]
-    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let (record, undecoded) = event.to_record(decoded);
-        self.record(&Record::Message(record));
-        undecoded
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        self.record(&Record::Message(event.to_record(decoded)));
     }
 
-    /// Handles a run of data messages, none of them decoded. Returns how many could not be decoded.
-    fn data(&mut self, run: &MessageRun<'_>) -> u64 {
-        let mut undecoded = 0;
-        run.for_each(|event| undecoded += self.message(event, &mut None));
-        undecoded
+    /// Handles a run of data messages, none of them decoded.
+    fn data(&mut self, run: &MessageRun<'_>) {
+        run.for_each(|event| self.message(event, &mut None));
     }
 }
 

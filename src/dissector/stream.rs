@@ -12,7 +12,7 @@ use crate::pg::message::{self, Message};
 use crate::pg::message_table::{backend, frontend};
 use crate::pg::startup::{self, Look};
 use crate::pg::text::Excerpt;
-use crate::record::{Content, Counters, LossRecord, Reason, Record};
+use crate::record::{Content, Counters, Header, LossRecord, Reason, Record};
 use crate::redaction::Redaction;
 use crate::session::opening::{self, FirstReply, Opening};
 use crate::session::shared::Shared;
@@ -770,10 +770,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         let origin = info.date(loss.origin);
         self.sink.record(&Record::Loss(LossRecord {
-            ts: origin.ts,
-            conn: info.conn,
-            client: &info.client_text,
-            server: &info.server_text,
+            header: info.header(origin.ts),
             dir: loss.dir,
             packet: origin.packet,
             bytes: loss.bytes,
@@ -994,10 +991,7 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
         }
         counters.losses += 1;
         sink.record(&Record::Loss(LossRecord {
-            ts: closed.last.ts,
-            conn,
-            client: &client,
-            server: &server,
+            header: Header { ts: closed.last.ts, conn, client: &client, server: &server },
             dir: Some(direction),
             packet: closed.last.packet,
             bytes: Some(bytes),

@@ -53,10 +53,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         // It is told once those before it are, or the group that it is of has ended.
         let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
         self.sink.record(&Record::Query(QueryRecord {
-            ts: origin.ts,
-            conn: info.conn,
-            client: &info.client_text,
-            server: &info.server_text,
+            header: info.header(origin.ts),
             query: execution.number(),
             packet: origin.packet,
             started: execution.started,
@@ -171,10 +168,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let identity = facts.identity();
         let violation = session.dialogue().violation();
         self.sink.record(&Record::Session(SessionRecord {
-            ts: origin.ts,
-            conn: info.conn,
-            client: &info.client_text,
-            server: &info.server_text,
+            header: info.header(origin.ts),
             packet: origin.packet,
             state,
             started: info.started,

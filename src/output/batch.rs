@@ -4,6 +4,7 @@
 //! Of a message its frame is copied, and what its session knew of it; it is decoded when its line is made. What many records
 //! have in common (the two ends, SQL, columns) is copied once for those that come right behind one another.
 
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -21,7 +22,7 @@ use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
 use crate::record::query::{Failure, QuerySql};
-use crate::record::{Flags, MessageEvent, MessageRun, QueryRecord, Record};
+use crate::record::{Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::session::execution::Tags;
 use crate::sql::secret::Parameters;
@@ -227,8 +228,8 @@ impl Batch {
     }
 
     fn encode_message(&mut self, event: &MessageEvent<'_>, body: &[u8], is_new: bool) -> Message {
-        let mut recent = self.recent(event.conn);
-        recent.source = self.source(recent.source, event.conn, (event.client, event.server), Some(&event.context));
+        let mut recent = self.recent(event.header.conn);
+        recent.source = self.source(recent.source, &event.header, Some(&event.context));
         let subject = if event.sql.is_some() || event.statement.is_some() {
             recent.subject = self.subject(recent.subject, event.sql, event.statement);
             recent.subject
@@ -239,9 +240,9 @@ impl Batch {
             Some(columns) => self.columns_again(&mut recent, event.dir, columns),
             None => None,
         };
-        self.keep_recent(event.conn, recent);
+        self.keep_recent(event.header.conn, recent);
         Message {
-            ts: event.ts,
+            ts: event.header.ts,
             seq: event.seq,
             packet: event.packet,
             query: event.query,
@@ -262,8 +263,8 @@ impl Batch {
 
     /// Takes a request.
     pub fn query(&mut self, query: &QueryRecord<'_>) {
-        let mut recent = self.recent(query.conn);
-        recent.source = self.source(recent.source, query.conn, (query.client, query.server), None);
+        let mut recent = self.recent(query.header.conn);
+        recent.source = self.source(recent.source, &query.header, None);
         let user = self.text_again(query.user, &mut recent.user);
         let database = self.text_again(query.database, &mut recent.database);
         let application = self.text_again(query.application, &mut recent.application);
@@ -277,7 +278,7 @@ impl Batch {
             let columns = self.columns_again(&mut recent, Direction::Frontend, &columns);
             (self.piece(list.as_bytes()), list.shape(), columns, redaction)
         });
-        self.keep_recent(query.conn, recent);
+        self.keep_recent(query.header.conn, recent);
         let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
         let command_tags = self.piece(query.command_tags.as_bytes());
         let error = query.error.as_ref().map(|failure| {
@@ -307,29 +308,35 @@ impl Batch {
         self.items.push(Item::Line(BatchRange { start, len: self.bytes.len() - start }));
     }
 
-    /// Writes the lines of all, in order. Says how many messages could not be decoded, of those into which nobody had looked.
+    /// Writes the lines of all, in order; counts in `undecoded` the messages that do not decode, of those that had not been
+    /// decoded before.
     ///
     /// # Errors
     ///
     /// Those of the form.
-    pub fn write(&self, out: &mut Vec<u8>, form: &mut impl Form) -> io::Result<u64> {
-        let mut undecoded = 0;
+    pub fn write(&self, out: &mut Vec<u8>, form: &mut dyn Form, undecoded: &Cell<u64>) -> io::Result<()> {
+        let counted = Cell::new(0);
         let mut queries = self.queries.iter();
         for item in &self.items {
             match item {
                 Item::Message(message) => {
                     let frame = Frame::whole(message.tag, message.len, self.get(message.body));
                     let frame = &Frame { is_contested: message.is_contested, ..frame };
-                    let Some(event) = self.event(message, frame) else { continue };
-                    let mut decoded = if message.is_new { None } else { Some(event.decode()) };
-                    undecoded += form.message(out, &event, &mut decoded)?;
+                    // What was decoded before is counted already.
+                    let undecoded = if message.is_new { undecoded } else { &counted };
+                    let Some(event) = self.event(message, frame, undecoded) else { continue };
+                    let mut decoded = None;
+                    if !message.is_new {
+                        let _ = event.decode(&mut decoded);
+                    }
+                    form.message(out, &event, &mut decoded)?;
                 }
                 Item::Data(first, count) => {
                     let frames = WholeFrames::new(first.dir, self.get(first.body));
                     let Some((tag, len, body)) = { frames }.next() else { continue };
                     let frame = &Frame::whole(Some(tag), len, body);
-                    let Some(first) = self.event(first, frame) else { continue };
-                    undecoded += form.data(out, &MessageRun { first, frames, count: *count })?;
+                    let Some(first) = self.event(first, frame, undecoded) else { continue };
+                    form.data(out, &MessageRun { first, frames, count: *count })?;
                 }
                 Item::Query => {
                     let Some(query) = queries.next().and_then(|query| self.record_of(query)) else { continue };
@@ -338,7 +345,7 @@ impl Batch {
                 Item::Line(piece) => out.extend_from_slice(self.get(*piece)),
             }
         }
-        Ok(undecoded)
+        Ok(())
     }
 
     fn recent(&self, conn: u64) -> Recent {
@@ -352,7 +359,8 @@ impl Batch {
     }
 
     /// Of a request, whatever its messages depended on.
-    fn source(&mut self, before: Index, conn: u64, ends: (&str, &str), context: Option<&Context>) -> Index {
+    fn source(&mut self, before: Index, header: &Header<'_>, context: Option<&Context>) -> Index {
+        let Header { conn, client, server, .. } = *header;
         if at(&self.sources, before)
             .is_some_and(|source| source.conn == conn && context.is_none_or(|context| source.context == *context))
         {
@@ -362,7 +370,7 @@ impl Batch {
             self.ends.push_str(text);
             self.ends.len() - text.len()..self.ends.len()
         };
-        let (client, server) = (end(ends.0), end(ends.1));
+        let (client, server) = (end(client), end(server));
         put(&mut self.sources, Source { conn, client, server, context: context.copied().unwrap_or_default() })
     }
 
@@ -401,8 +409,9 @@ impl Batch {
         Text(self.get(piece), encoding)
     }
 
-    fn end(&self, range: &Range<usize>) -> &str {
-        self.ends.get(range.clone()).unwrap_or_default()
+    fn header(&self, source: &Source, ts: Timestamp) -> Header<'_> {
+        let end = |range: &Range<usize>| self.ends.get(range.clone()).unwrap_or_default();
+        Header { ts, conn: source.conn, client: end(&source.client), server: end(&source.server) }
     }
 
     fn columns_again(&mut self, recent: &mut Recent, dir: Direction, columns: &Columns<'_>) -> Index {
@@ -455,14 +464,16 @@ impl Batch {
         put(&mut self.copies, Copying { splitter: splitter.snapshot(), keys: keys.to_vec(), redaction })
     }
 
-    fn event<'a>(&'a self, message: &Message, frame: &'a Frame<'a>) -> Option<MessageEvent<'a>> {
+    fn event<'a>(
+        &'a self,
+        message: &Message,
+        frame: &'a Frame<'a>,
+        undecoded: &'a Cell<u64>,
+    ) -> Option<MessageEvent<'a>> {
         let source = at(&self.sources, message.source)?;
         let subject = at(&self.subjects, message.subject);
         Some(MessageEvent {
-            ts: message.ts,
-            conn: source.conn,
-            client: self.end(&source.client),
-            server: self.end(&source.server),
+            header: self.header(source, message.ts),
             dir: message.dir,
             seq: message.seq,
             packet: message.packet,
@@ -479,6 +490,7 @@ impl Batch {
                 CopyRows { split: splitter.split(frame.body), keys, redaction: *redaction }
             }),
             flags: message.flags,
+            undecoded,
         })
     }
 
@@ -488,8 +500,7 @@ impl Batch {
         let text = |text: Option<KeptText>| text.map(|text| self.text(text));
         let redaction = query.redaction;
         Some(QueryRecord {
-            client: self.end(&source.client),
-            server: self.end(&source.server),
+            header: self.header(source, query.plain.header.ts),
             user: text(query.user),
             database: text(query.database),
             application: text(query.application),

@@ -11,7 +11,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 
 use self::bodies::RowWriter;
 use self::columns::RowDescriptions;
-use self::head::{Answers, Clock, Connections, Head};
+use self::head::{Answers, Clock, Connections, MessageStart};
 use self::serializer::{Serializer, field};
 use self::statements::Statements;
 use self::tokens::{put, unsigned};
@@ -49,6 +49,10 @@ pub struct DerivedWriter;
 impl Form for DerivedWriter {
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         write_line(out, record)
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(*self)
     }
 }
 
@@ -117,32 +121,31 @@ impl Form for LineWriter {
         out: &mut Vec<u8>,
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<()> {
         let tag = event.frame.tag.filter(|tag| tag.is_ascii_alphanumeric() && event.is_common());
         let Some(tag) = tag else { return self.any_message(out, event, decoded) };
-        if decoded.is_none() && event.frame.body.is_empty() && message_table::is_bare(event.dir, tag) {
-            self.bare_message(out, event, tag);
-            return Ok(0);
+        if decoded.is_none() {
+            if event.frame.body.is_empty() && message_table::is_bare(event.dir, tag) {
+                self.bare_message(out, event, tag);
+                return Ok(());
+            }
+            if (event.dir, tag) == (Direction::Backend, backend::ROW_DESCRIPTION) {
+                return self.row_description(out, event, decoded);
+            }
         }
-        let is_new = decoded.is_none();
-        if is_new && (event.dir, tag) == (Direction::Backend, backend::ROW_DESCRIPTION) {
-            return self.row_description(out, event, decoded);
-        }
-        if let Ok(message) = decoded.get_or_insert_with(|| event.decode()) {
+        if let Ok(message) = event.decode(decoded) {
             let mut flags = Flags::default();
             event.complete(message, &mut flags);
             if flags.is_empty() {
                 return self.common_message(out, event, tag, message);
             }
         }
-        self.any_message(out, event, decoded)?;
-        Ok(u64::from(is_new && matches!(decoded, Some(Err(_)))))
+        self.any_message(out, event, decoded)
     }
 
-    fn data(&mut self, out: &mut Vec<u8>, data: &MessageRun<'_>) -> io::Result<u64> {
-        let MessageRun { first, frames, .. } = data;
-        let tag = first.frame.tag.filter(|_| first.is_common() && self.rows.prepare(data));
-        let mut undecoded = 0;
+    fn data(&mut self, out: &mut Vec<u8>, run: &MessageRun<'_>) -> io::Result<()> {
+        let MessageRun { first, frames, .. } = run;
+        let tag = first.frame.tag.filter(|_| first.is_common() && self.rows.prepare(run));
         for (seq, (next, len, body)) in (first.seq..).zip(*frames) {
             let start = out.len();
             if let Some(tag) = tag {
@@ -155,9 +158,13 @@ impl Form for LineWriter {
                 out.truncate(start);
             }
             let frame = &Frame::whole(Some(next), len, body);
-            undecoded += self.message(out, &first.next(seq, frame), &mut None)?;
+            self.message(out, &first.next(seq, frame), &mut None)?;
         }
-        Ok(undecoded)
+        Ok(())
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self::default())
     }
 }
 
@@ -170,13 +177,13 @@ impl LineWriter {
         event: &MessageEvent<'_>,
         tag: u8,
         message: &Message<'_>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<()> {
         self.begin_message(out, event, event.seq, tag, event.frame.len);
         bodies::type_and_body(out, message).map_err(io::Error::other)?;
         let sql = event.sql.map(|text| Sql { text, redaction: event.context.redaction });
         self.belonging(out, (event.query, event.elapsed_us), sql.as_ref(), event.statement_of(message));
         put(out, b"}\n");
-        Ok(0)
+        Ok(())
     }
 
     /// Writes what a message belongs to.
@@ -204,7 +211,7 @@ impl LineWriter {
         out: &mut Vec<u8>,
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<()> {
         let Frame { body, len, .. } = *event.frame;
         let encoding = event.context.encoding;
         let start = out.len();
@@ -212,9 +219,9 @@ impl LineWriter {
         if let Some(written) = self.row_descriptions.get(body, encoding) {
             out.extend_from_slice(written);
         } else {
-            let Ok(message) = decoded.get_or_insert_with(|| event.decode()) else {
+            let Ok(message) = event.decode(decoded) else {
                 out.truncate(start);
-                return self.any_message(out, event, decoded).map(|_| 1);
+                return self.any_message(out, event, decoded);
             };
             let start = out.len();
             bodies::type_and_body(out, message).map_err(io::Error::other)?;
@@ -222,7 +229,7 @@ impl LineWriter {
         }
         self.answers.write(out, event.query, event.elapsed_us);
         put(out, b"}\n");
-        Ok(0)
+        Ok(())
     }
 
     /// Writes the line of a message without a body, by its type alone.
@@ -239,9 +246,9 @@ impl LineWriter {
     /// Writes all up to the number of `len`, with that.
     #[inline(always)]
     fn begin_message(&mut self, out: &mut Vec<u8>, event: &MessageEvent<'_>, seq: u64, tag: u8, len: u32) {
-        let MessageEvent { ts, conn, client, server, dir, packet, .. } = *event;
-        let head = Head { ts, conn, client, server, dir, seq, packet };
-        self.connections.begin_message(out, &mut self.clock, &head, tag);
+        let MessageEvent { header, dir, packet, .. } = *event;
+        let start = MessageStart { header, dir, seq, packet };
+        self.connections.begin_message(out, &mut self.clock, &start, tag);
         unsigned(out, len.into());
     }
 
@@ -252,20 +259,15 @@ impl LineWriter {
         out: &mut Vec<u8>,
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
-    ) -> io::Result<u64> {
-        let (record, undecoded) = event.to_record(decoded);
-        self.record(out, &Record::Message(record))?;
-        Ok(undecoded)
+    ) -> io::Result<()> {
+        self.record(out, &Record::Message(event.to_record(decoded)))
     }
 
     /// Writes the fields of [`MessageRecord`] in their order, as its derived form has them.
     fn message_record(&mut self, out: &mut Vec<u8>, record: &MessageRecord<'_>) -> Result<(), serializer::Error> {
         // Every field, so that a new one cannot be forgotten.
         let MessageRecord {
-            ts,
-            conn,
-            client,
-            server,
+            header,
             dir,
             seq,
             packet,
@@ -282,13 +284,13 @@ impl LineWriter {
             flags,
             error,
         } = record;
-        let head = Head { ts: *ts, conn: *conn, client, server, dir: *dir, seq: *seq, packet: *packet };
+        let start = MessageStart { header: *header, dir: *dir, seq: *seq, packet: *packet };
         match tag.map(char::from) {
             Some(letter) if letter.is_ascii_alphanumeric() => {
-                self.connections.begin_message(out, &mut self.clock, &head, letter as u8);
+                self.connections.begin_message(out, &mut self.clock, &start, letter as u8);
             }
             _ => {
-                self.connections.begin_any_message(out, &mut self.clock, &head);
+                self.connections.begin_any_message(out, &mut self.clock, &start);
                 if tag.is_some() {
                     member(out, "tag", tag)?;
                 }

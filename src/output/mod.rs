@@ -1,6 +1,6 @@
 //! Records to bytes: JSON lines, and text for people.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
@@ -10,7 +10,7 @@ pub mod json;
 pub mod text;
 
 /// A form of lines.
-pub trait Form {
+pub trait Form: fmt::Debug + Send {
     /// Writes a record as one line.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ pub trait Form {
     /// Those of what is written.
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()>;
 
-    /// Writes the line of a message. Says how many could not be decoded, of those that were not yet: one, or none.
+    /// Writes the line of a message, which is decoded already if its session needed that.
     ///
     /// # Errors
     ///
@@ -29,27 +29,25 @@ pub trait Form {
         out: &mut Vec<u8>,
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
-    ) -> io::Result<u64> {
-        let (record, undecoded) = event.to_record(decoded);
-        self.record(out, &Record::Message(record))?;
-        Ok(undecoded)
+    ) -> io::Result<()> {
+        self.record(out, &Record::Message(event.to_record(decoded)))
     }
 
-    /// Writes the lines of messages of data. Says how many could not be decoded.
+    /// Writes the lines of a run of data messages.
     ///
     /// # Errors
     ///
     /// Those of [`Form::record`].
-    fn data(&mut self, out: &mut Vec<u8>, data: &MessageRun<'_>) -> io::Result<u64> {
-        let mut undecoded = Ok(0);
-        data.for_each(|event| {
-            if let Ok(count) = &mut undecoded {
-                match self.message(out, event, &mut None) {
-                    Ok(more) => *count += more,
-                    Err(error) => undecoded = Err(error),
-                }
+    fn data(&mut self, out: &mut Vec<u8>, run: &MessageRun<'_>) -> io::Result<()> {
+        let mut written = Ok(());
+        run.for_each(|event| {
+            if written.is_ok() {
+                written = self.message(out, event, &mut None);
             }
         });
-        undecoded
+        written
     }
+
+    /// Returns another of the same kind, which has written nothing yet, for another thread.
+    fn another(&self) -> Box<dyn Form>;
 }

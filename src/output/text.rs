@@ -23,7 +23,7 @@ use self::line::{Line, Paint};
 use super::Form;
 use crate::direction::Direction;
 use crate::pg::message::Message;
-use crate::record::{Content, Counters, Flags, LossRecord, MessageRecord, Reason, Record, StatsRecord};
+use crate::record::{Content, Counters, Flags, Header, LossRecord, MessageRecord, Reason, Record, StatsRecord};
 use crate::time::Timestamp;
 
 /// How lines look.
@@ -36,6 +36,10 @@ pub struct TextStyle {
 impl Form for TextStyle {
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         write_line(out, record, self)
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(*self)
     }
 }
 
@@ -65,7 +69,7 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
 }
 
 fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
-    beginning(line, record.ts, record.conn, Some(record.dir))?;
+    beginning(line, &record.header, Some(record.dir))?;
     match &record.content {
         Content::Decoded(message) => {
             line.column(body::paint(message), message.name(), width::TYPE)?;
@@ -87,13 +91,13 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
         (None, None) => {}
     }
     if record.seq == 1 {
-        ends(line, record.client, record.server)?;
+        ends(line, &record.header)?;
     }
     Ok(())
 }
 
 fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {
-    beginning(line, record.ts, record.conn, record.dir)?;
+    beginning(line, &record.header, record.dir)?;
     line.column(Paint::BOLD_RED, "LOSS", width::TYPE)?;
     if let Some(bytes) = record.bytes {
         line.painted(Paint::RED, format_args!("{} ", Count(bytes, "byte")))?;
@@ -128,7 +132,7 @@ fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {
     }
     // These may be all that is ever said of a connection; the others come between its messages.
     if record.dir.is_none() || record.reason == Reason::Midstream {
-        ends(line, record.client, record.server)?;
+        ends(line, &record.header)?;
     }
     Ok(())
 }
@@ -183,8 +187,8 @@ const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 13] {
 }
 
 /// When, which connection, and in which direction.
-fn beginning(line: &mut Line<'_>, ts: Timestamp, conn: u64, dir: Option<Direction>) -> io::Result<()> {
-    time_of_day(line, ts)?;
+fn beginning(line: &mut Line<'_>, Header { ts, conn, .. }: &Header<'_>, dir: Option<Direction>) -> io::Result<()> {
+    time_of_day(line, *ts)?;
     line.put(format_args!("{conn:>width$} ", width = width::CONN))?;
     match dir {
         Some(Direction::Frontend) => line.column(Paint::CYAN, "[F2B]", width::DIRECTION),
@@ -202,7 +206,7 @@ fn time_of_day(line: &mut Line<'_>, ts: Timestamp) -> io::Result<()> {
     line.column(Paint::DIM, time.trim_end_matches('Z'), width::TIME)
 }
 
-fn ends(line: &mut Line<'_>, client: &str, server: &str) -> io::Result<()> {
+fn ends(line: &mut Line<'_>, Header { client, server, .. }: &Header<'_>) -> io::Result<()> {
     line.aside(Paint::DIM, format_args!("{client} -> {server}"))
 }
 

@@ -3,7 +3,9 @@
 //! What the line says beside is decoded from the frame: by the one who makes the line, which may be another thread, when the
 //! session is further on. So nothing here is anything but a copy or a borrow of what was known when the message came.
 
-use super::{Content, Flags, Holes, MessageRecord};
+use std::cell::Cell;
+
+use super::{Content, Flags, Header, Holes, MessageRecord};
 use crate::direction::Direction;
 use crate::pg::copy::CopyRows;
 use crate::pg::extended::TargetKind;
@@ -14,17 +16,13 @@ use crate::pg::message::{self, Context, Decoded, Message};
 use crate::pg::row::{Field, Formats, Types};
 use crate::pg::text::{Sql, Text};
 use crate::sql::secret::Parameters;
-use crate::time::Timestamp;
 use crate::value::Settings;
 
 /// A message, and what its session knows of it. The fields that are not explained are those of [`MessageRecord`].
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct MessageEvent<'a> {
-    pub ts: Timestamp,
-    pub conn: u64,
-    pub client: &'a str,
-    pub server: &'a str,
+    pub header: Header<'a>,
     pub dir: Direction,
     pub seq: u64,
     pub packet: u64,
@@ -45,6 +43,8 @@ pub struct MessageEvent<'a> {
     pub copy: Option<CopyRows<'a>>,
     /// What is odd about it, as far as the session knows.
     pub flags: Flags,
+    /// Counts the messages whose body turns out not to decode.
+    pub undecoded: &'a Cell<u64>,
 }
 
 /// Messages of data that came one right behind the other: they differ in `seq`, and in their bodies.
@@ -100,9 +100,14 @@ impl<'a> MessageEvent<'a> {
         }
     }
 
-    /// The message, decoded.
-    pub fn decode(&self) -> Decoded<'a> {
-        Message::decode(self.dir, self.frame, &self.context)
+    /// Decodes the message, where that was not done yet.
+    #[inline(always)]
+    pub fn decode<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> &'m mut Decoded<'a> {
+        decoded.get_or_insert_with(|| {
+            let decoded = Message::decode(self.dir, self.frame, &self.context);
+            self.undecoded.set(self.undecoded.get() + u64::from(decoded.is_err()));
+            decoded
+        })
     }
 
     /// Whether its line says no more of it than what most do, unless that turns out when it is decoded.
@@ -129,24 +134,13 @@ impl<'a> MessageEvent<'a> {
         })
     }
 
-    /// What its line says. Says as well how many messages could not be decoded, of those that were not yet: one, or none.
+    /// Returns its record. The message is completed by what only its session knows of it.
     #[inline(always)]
-    pub fn to_record<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> (MessageRecord<'m>, u64)
+    pub fn to_record<'m>(&self, decoded: &'m mut Option<Decoded<'a>>) -> MessageRecord<'m>
     where
         'a: 'm,
     {
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| self.decode());
-        let undecoded = u64::from(is_new && decoded.is_err());
-        (self.record(decoded), undecoded)
-    }
-
-    /// What its line says. The message is given what only its session knows of it.
-    #[inline(always)]
-    pub fn record<'m>(&self, decoded: &'m mut Decoded<'a>) -> MessageRecord<'m>
-    where
-        'a: 'm,
-    {
+        let decoded = self.decode(decoded);
         let Self { frame, context, sql, .. } = self;
         let redaction = context.redaction;
         let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
@@ -166,10 +160,7 @@ impl<'a> MessageEvent<'a> {
             }
         };
         MessageRecord {
-            ts: self.ts,
-            conn: self.conn,
-            client: self.client,
-            server: self.server,
+            header: self.header,
             dir: self.dir,
             seq: self.seq,
             packet: self.packet,

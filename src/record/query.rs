@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use super::Flags;
+use super::{Flags, Header};
 use crate::pg::condition::condition_name;
 use crate::pg::error::{Fields, code};
 use crate::pg::list::Oid;
@@ -21,13 +21,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QueryRecord<'a> {
     /// When its end was known: that of the group that it is of, and of the requests before it.
-    pub ts: Timestamp,
-    /// The connection.
-    pub conn: u64,
-    /// The client's address and port.
-    pub client: &'a str,
-    /// The server's address and port.
-    pub server: &'a str,
+    #[serde(flatten)]
+    pub header: Header<'a>,
     /// Its number on the connection: that of its messages.
     pub query: u64,
     /// Number of the captured packet with which that was so.
@@ -108,8 +103,7 @@ impl QueryRecord<'_> {
     /// What of it is not borrowed.
     pub(crate) fn without_borrowed(&self) -> QueryRecord<'static> {
         QueryRecord {
-            client: "",
-            server: "",
+            header: Header { client: "", server: "", ..self.header },
             user: None,
             database: None,
             application: None,

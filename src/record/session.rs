@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{Flags, is_zero};
+use super::{Flags, Header, is_zero};
 use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
@@ -25,13 +25,8 @@ fn is_false(value: &bool) -> bool {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SessionRecord<'a> {
     /// When it was ready, or has ended.
-    pub ts: Timestamp,
-    /// The connection.
-    pub conn: u64,
-    /// The client's address and port.
-    pub client: &'a str,
-    /// The server's address and port.
-    pub server: &'a str,
+    #[serde(flatten)]
+    pub header: Header<'a>,
     /// Number of the captured packet with which it was ready, or has ended.
     pub packet: u64,
     /// Which of the two.

@@ -1,5 +1,6 @@
 //! A capture file of any bytes, through everything: it ends, the lines keep the contract, and the counters agree.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use pgdissect::capture::{Event, Source};
 use pgdissect::dissector::{Config, Dissector, Records, Sink};
 use pgdissect::output::{Form as _, json};
 use pgdissect::pg::message::Decoded;
-use pgdissect::record::{self, MessageRun, Record, StatsRecord};
+use pgdissect::record::{MessageEvent, MessageRun, Record, StatsRecord};
 use pgdissect::redaction::Redaction;
 
 use super::{every_way, lines};
@@ -20,7 +21,7 @@ const PACKETS: u64 = 20_000;
 
 /// What the lines told.
 #[derive(Default)]
-struct MessageEvent {
+struct Checked {
     /// The last message of each connection.
     last_seq: HashMap<u64, u64>,
     losses: u64,
@@ -28,7 +29,7 @@ struct MessageEvent {
     writer: json::LineWriter,
 }
 
-impl MessageEvent {
+impl Checked {
     fn line(&mut self, record: &Record<'_>) {
         let value = lines::check(record);
         let conn = value["conn"].as_u64().expect("every line has its connection");
@@ -41,35 +42,35 @@ impl MessageEvent {
     }
 }
 
-impl Sink for MessageEvent {
+impl Sink for Checked {
     fn record(&mut self, record: &Record<'_>) {
         self.line(record);
     }
 
-    fn message<'a>(&mut self, event: &record::MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let (mut fast, mut derived) = (Vec::new(), Vec::new());
-        let said = self.writer.message(&mut fast, event, &mut decoded.clone()).expect("a vector can be written to");
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| event.decode());
-        let record = Record::Message(event.record(decoded));
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        let (mut fast, mut derived, undecoded) = (Vec::new(), Vec::new(), Cell::new(0));
+        let event_of_fast = MessageEvent { undecoded: &undecoded, ..event.clone() };
+        self.writer.message(&mut fast, &event_of_fast, &mut decoded.clone()).expect("a vector can be written to");
+        let before = event.undecoded.get();
+        let record = Record::Message(event.to_record(decoded));
         json::write_line(&mut derived, &record).expect("a vector can be written to");
         assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&derived));
         self.line(&record);
-        assert_eq!(said, u64::from(is_new && decoded.is_err()));
-        said
+        assert_eq!(before + undecoded.get(), event.undecoded.get());
     }
 
-    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
-        let (mut fast, mut one_by_one, mut undecoded) = (Vec::new(), Vec::new(), 0);
-        let said = self.writer.data(&mut fast, data).expect("a vector can be written to");
-        data.for_each(|event| {
-            let mut decoded = event.decode();
-            json::write_line(&mut one_by_one, &Record::Message(event.record(&mut decoded))).expect("as before");
-            undecoded += self.message(event, &mut None);
+    fn data(&mut self, run: &MessageRun<'_>) {
+        let (mut fast, mut one_by_one, undecoded) = (Vec::new(), Vec::new(), Cell::new(0));
+        let first = MessageEvent { undecoded: &undecoded, ..run.first.clone() };
+        self.writer.data(&mut fast, &MessageRun { first, ..*run }).expect("a vector can be written to");
+        let before = run.first.undecoded.get();
+        run.for_each(|event| {
+            let apart = MessageEvent { undecoded: &Cell::new(0), ..event.clone() };
+            json::write_line(&mut one_by_one, &Record::Message(apart.to_record(&mut None))).expect("as before");
+            self.message(event, &mut None);
         });
         assert_eq!(String::from_utf8_lossy(&fast), String::from_utf8_lossy(&one_by_one));
-        assert_eq!(said, undecoded);
-        said
+        assert_eq!(before + undecoded.get(), run.first.undecoded.get());
     }
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn check(data: &[u8]) {
         records: Records { messages: true, queries: !bit(5), sessions: !bit(6) },
         ..Config::default()
     });
-    let mut event = MessageEvent::default();
+    let mut event = Checked::default();
     let mut source = FileSource::from_reader("fuzzed", Cursor::new(file.to_vec()), Arc::new(AtomicBool::new(false)));
     let mut errors = 0;
     let mut packets = 0;

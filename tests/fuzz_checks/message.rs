@@ -7,7 +7,7 @@ use pgdissect::pg::auth::Asked;
 use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::message::{self, Context, Message};
 use pgdissect::pg::row::{Format, Metadata};
-use pgdissect::record::{Content, Flags, Holes, LossRecord, MessageRecord, Reason, Record};
+use pgdissect::record::{Content, Flags, Header, Holes, LossRecord, MessageRecord, Reason, Record};
 use pgdissect::redaction::Redaction;
 use pgdissect::time::{Precision, Timestamp};
 
@@ -63,10 +63,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     };
     let is_decoded = error.is_none();
     let record = Record::Message(MessageRecord {
-        ts,
-        conn: 1,
-        client: "10.0.0.1:40000",
-        server: "[::1]:5432",
+        header: Header { ts, conn: 1, client: "10.0.0.1:40000", server: "[::1]:5432" },
         dir: direction,
         seq: 1,
         packet: 1,
@@ -91,10 +88,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     // The same bytes as the words of a loss.
     let detail = String::from_utf8_lossy(body);
     lines::check(&Record::Loss(LossRecord {
-        ts,
-        conn: 1,
-        client: "10.0.0.1:40000",
-        server: "[::1]:5432",
+        header: Header { ts, conn: 1, client: "10.0.0.1:40000", server: "[::1]:5432" },
         dir: None,
         packet: 1,
         bytes: query,

@@ -4,20 +4,20 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::dissector::{Dissector, Sink};
-use crate::output::Form as _;
+use crate::output::Form;
 use crate::output::batch::Batch;
+use crate::output::json::{DerivedWriter, LineWriter};
+use crate::output::text::TextStyle;
 use crate::packet::Block;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, QueryRecord, Record, StatsRecord};
 use crate::session::execution::Outcome;
 
-use self::form::Form;
 use self::output::Output;
 use self::shard::{ShardLines, ShardWriter};
 use self::worker_pool::WorkerPool;
-use super::args::{Args, Event};
+use super::args::{Args, Event, Format};
 
-mod form;
 mod output;
 mod shard;
 mod worker_pool;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Writes the lines that were asked for.
 pub(crate) struct Writer {
     selection: Selection,
-    form: Form,
+    form: Box<dyn Form>,
     mode: Mode,
     /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
     shards: Vec<ShardWriter>,
@@ -76,7 +76,11 @@ impl Writer {
     /// A writer to `out`, which messages call `name`, with so many threads beside this one.
     pub(crate) fn new(out: Box<dyn Write + Send>, name: String, args: &Args, color: bool, workers: usize) -> Self {
         let wants = |event| args.events.contains(&event);
-        let form = Form::new(args, color);
+        let form: Box<dyn Form> = match args.format {
+            Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
+            Format::Json => Box::new(LineWriter::default()),
+            Format::Text => Box::new(TextStyle { color }),
+        };
         let out = Output::new(out, name);
         let selection = Selection {
             messages: wants(Event::Message),
@@ -101,7 +105,7 @@ impl Writer {
             selection,
             mode: match workers {
                 0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
-                workers => Mode::Pooled(Box::new(WorkerPool::new(&form, out, workers))),
+                workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers))),
             },
             form,
             flushed: Instant::now(),
@@ -170,8 +174,8 @@ impl Writer {
         }
     }
 
-    /// Has everything written that was asked for so far. Says how many messages could not be decoded, of those that were
-    /// taken undecoded. What comes behind is written by this thread.
+    /// Writes everything that was asked for so far, and what comes behind in this thread. Returns how many messages other
+    /// threads could not decode.
     pub(crate) fn settle(&mut self) -> io::Result<u64> {
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
@@ -184,41 +188,35 @@ impl Writer {
         if let (Mode::Pooled(pool), Record::Query(query)) = (&mut self.mode, record) {
             return pool.fill(|batch| batch.query(query));
         }
-        self.make(|form, lines| form.record(lines, record).map(|()| 0));
+        self.make(|form, lines| form.record(lines, record));
     }
 
-    /// Has this thread make lines. Gives what `make` says.
-    fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
+    /// Makes lines in this thread.
+    fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) {
         let Self { mode, form, .. } = self;
         match mode {
             Mode::Direct { out, buffer, error } => {
-                if error.is_some() {
-                    return 0;
+                if error.is_none() {
+                    *error = make(&mut **form, buffer).err();
+                    if buffer.len() >= BUFFER {
+                        hand_on(out, buffer, error);
+                    }
                 }
-                let said = make(form, buffer).map_err(|failed| *error = Some(failed));
-                if buffer.len() >= BUFFER {
-                    hand_on(out, buffer, error);
-                }
-                said.unwrap_or(0)
             }
             Mode::Pooled(pool) => {
-                let mut said = Ok(0);
-                pool.fill(|batch| batch.line(|lines| said = make(form, lines)));
-                said.unwrap_or_else(|failed| {
+                let mut made = Ok(());
+                pool.fill(|batch| batch.line(|lines| made = make(&mut **form, lines)));
+                if let Err(failed) = made {
                     pool.fail(failed);
-                    0
-                })
+                }
             }
         }
     }
 
-    /// [`Sink::message`], of one that was chosen.
-    fn chosen<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
+    /// [`Sink::message`], of one that is selected.
+    fn selected<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         match &mut self.mode {
-            Mode::Pooled(pool) if Batch::takes(event) => {
-                pool.fill(|batch| batch.message(event, decoded.is_none()));
-                0
-            }
+            Mode::Pooled(pool) if Batch::takes(event) => pool.fill(|batch| batch.message(event, decoded.is_none())),
             _ => self.make(|form, lines| form.message(lines, event, decoded)),
         }
     }
@@ -286,28 +284,25 @@ impl Sink for Writer {
         }
     }
 
-    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        if self.selection.wants_message(|| event.name(decoded.as_ref())) { self.chosen(event, decoded) } else { 0 }
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+            self.selected(event, decoded);
+        }
     }
 
-    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
-        let chosen = self.selection.wants_of(data);
-        if chosen < data.count {
-            let (mut left, mut undecoded) = (chosen, 0);
-            data.for_each(|event| {
+    fn data(&mut self, run: &MessageRun<'_>) {
+        let mut left = self.selection.wants_of(run);
+        if left < run.count {
+            return run.for_each(|event| {
                 if left > 0 {
                     left -= 1;
-                    undecoded += self.chosen(event, &mut None);
+                    self.selected(event, &mut None);
                 }
             });
-            return undecoded;
         }
         match &mut self.mode {
-            Mode::Pooled(pool) if Batch::takes_data(data) => {
-                pool.fill(|batch| batch.data(data));
-                0
-            }
-            _ => self.make(|form, lines| form.data(lines, data)),
+            Mode::Pooled(pool) if Batch::takes_data(run) => pool.fill(|batch| batch.data(run)),
+            _ => self.make(|form, lines| form.data(lines, run)),
         }
     }
 }

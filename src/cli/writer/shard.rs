@@ -4,12 +4,11 @@
 use std::io::{self, IoSlice};
 
 use crate::dissector::Sink;
-use crate::output::Form as _;
+use crate::output::Form;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
 use super::Selection;
-use super::form::Form;
 use super::output::Output;
 
 /// How many pieces are written at once: what a system call takes.
@@ -19,7 +18,7 @@ const PIECES: usize = 1_024;
 #[repr(align(128))]
 pub(super) struct ShardWriter {
     pub(super) selection: Selection,
-    pub(super) form: Form,
+    pub(super) form: Box<dyn Form>,
     pub(super) lines: ShardLines,
     pub(super) error: Option<io::Error>,
 }
@@ -34,23 +33,21 @@ pub(super) struct ShardLines {
 impl Sink for ShardWriter {
     fn record(&mut self, record: &Record<'_>) {
         if self.selection.wants(record) {
-            self.make(|form, lines| form.record(lines, record).map(|()| 0));
+            self.make(|form, lines| form.record(lines, record));
         }
     }
 
-    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        if !self.selection.wants_message(|| event.name(decoded.as_ref())) {
-            return 0;
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+            self.make(|form, lines| form.message(lines, event, decoded));
         }
-        self.make(|form, lines| form.message(lines, event, decoded))
     }
 
-    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
-        // Where only so many messages are wanted, nothing is dissected side by side.
-        if self.selection.wants_of(data) < data.count {
-            return 0;
+    fn data(&mut self, run: &MessageRun<'_>) {
+        // Where only so many messages are wanted, nothing is dissected in parallel.
+        if self.selection.wants_of(run) == run.count {
+            self.make(|form, lines| form.data(lines, run));
         }
-        self.make(|form, lines| form.data(lines, data))
     }
 
     fn end_packet(&mut self, packet: u64) {
@@ -62,17 +59,9 @@ impl Sink for ShardWriter {
 }
 
 impl ShardWriter {
-    /// Gives what `make` says.
-    fn make(&mut self, make: impl FnOnce(&mut Form, &mut Vec<u8>) -> io::Result<u64>) -> u64 {
-        if self.error.is_some() {
-            return 0;
-        }
-        match make(&mut self.form, &mut self.lines.lines) {
-            Ok(said) => said,
-            Err(error) => {
-                self.error = Some(error);
-                0
-            }
+    fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) {
+        if self.error.is_none() {
+            self.error = make(&mut *self.form, &mut self.lines.lines).err();
         }
     }
 }

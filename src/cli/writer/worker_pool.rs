@@ -12,15 +12,16 @@
 //!
 //! Lines that were made where packets were dissected, side by side, take their place in the order of batches.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::output::Form;
 use crate::output::batch::Batch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::form::Form;
 use super::output::Output;
 use super::shard::{self, ShardLines};
 
@@ -62,7 +63,7 @@ struct Worker {
     spare: Receiver<Vec<u8>>,
     /// Where batches go to be used again.
     used: Sender<Batch>,
-    form: Form,
+    form: Box<dyn Form>,
     state: Arc<State>,
 }
 
@@ -86,7 +87,7 @@ struct State {
 
 impl WorkerPool {
     /// Threads that write lines in a form to `out`: the writer, and so many workers.
-    pub(super) fn new(form: &Form, out: Output, workers: usize) -> Self {
+    pub(super) fn new(form: &dyn Form, out: Output, workers: usize) -> Self {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
         // There is room as well for what is made while as many wait; and for the buffers of all.
@@ -204,8 +205,9 @@ impl Worker {
     fn make(&mut self, job: Job) -> Result<(), ()> {
         let Job { mut batch, lines: reply } = job;
         let mut lines = self.spare.try_recv().unwrap_or_default();
-        let undecoded = batch.write(&mut lines, &mut self.form).map_err(|error| self.state.fail(error))?;
-        self.state.undecoded.fetch_add(undecoded, Ordering::Relaxed);
+        let undecoded = Cell::new(0);
+        batch.write(&mut lines, &mut *self.form, &undecoded).map_err(|error| self.state.fail(error))?;
+        self.state.undecoded.fetch_add(undecoded.get(), Ordering::Relaxed);
         let _ = reply.send(lines);
         batch.clear();
         let _ = self.used.try_send(batch);

@@ -8,7 +8,7 @@ use super::tokens::{numbered, put, string, unsigned};
 use crate::digits;
 use crate::direction::Direction;
 use crate::pg::text::{KeptText, Text};
-use crate::record::MOST_EXACT;
+use crate::record::{Header, MOST_EXACT};
 use crate::time::{Precision, Timestamp};
 
 /// Writes times: most are in the same second as the last one.
@@ -134,22 +134,19 @@ const FRACTION: usize = br#"{"event":"message","ts":"#.len() + SECOND;
 
 /// What the line of a message begins with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'a> {
-    pub(super) ts: Timestamp,
-    pub(super) conn: u64,
-    pub(super) client: &'a str,
-    pub(super) server: &'a str,
+pub(super) struct MessageStart<'a> {
+    pub(super) header: Header<'a>,
     pub(super) dir: Direction,
     pub(super) seq: u64,
     pub(super) packet: u64,
 }
 
-impl Head<'_> {
+impl MessageStart<'_> {
     /// Writes it, up to the member `packet`, with what is kept of the connection. Says where the letter of `dir` and the
     /// number of `seq` are.
     fn write(&self, out: &mut Vec<u8>, clock: &mut Clock, connection: &[u8]) -> (usize, Range<usize>) {
         put(out, br#"{"event":"message","ts":"#);
-        clock.write(out, self.ts);
+        clock.write(out, self.header.ts);
         out.extend_from_slice(connection);
         put(out, br#","dir":""#);
         let dir_at = out.len();
@@ -173,39 +170,41 @@ const fn letter(dir: Direction) -> u8 {
 impl Connections {
     /// Writes all that is before the number of `len`, of a message whose tag is a letter.
     #[inline(always)]
-    pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>, tag: u8) {
-        let Some(CachedConnection { written, message, .. }) = self.get(head.conn, head.client, head.server) else {
+    pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, start: &MessageStart<'_>, tag: u8) {
+        let Some(CachedConnection { written, message, .. }) = self.get(&start.header) else {
             return;
         };
-        if !message.goes_on(head) {
-            message.begin(written, clock, head);
+        if !message.goes_on(start) {
+            message.begin(written, clock, start);
         }
-        message.set(head.dir, tag);
+        message.set(start.dir, tag);
         out.extend_from_slice(&message.written);
     }
 
     /// Writes all that is before `tag` and `len`, of any message.
-    pub(super) fn begin_any_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, head: &Head<'_>) {
-        if let Some(kept) = self.get(head.conn, head.client, head.server) {
-            head.write(out, clock, &kept.written);
+    pub(super) fn begin_any_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, start: &MessageStart<'_>) {
+        if let Some(kept) = self.get(&start.header) {
+            start.write(out, clock, &kept.written);
         }
     }
 
     /// What is kept of a connection.
     #[inline(always)]
-    pub(super) fn get(&mut self, conn: u64, client: &str, server: &str) -> Option<&mut CachedConnection> {
+    pub(super) fn get(&mut self, header: &Header<'_>) -> Option<&mut CachedConnection> {
+        let Header { conn, client, server, .. } = *header;
         match self.kept.get(conn as usize % KEPT) {
             Some(kept)
                 if kept.conn == Some(conn)
                     && is_same(kept.client.as_bytes(), client.as_bytes())
                     && is_same(kept.server.as_bytes(), server.as_bytes()) => {}
-            _ => self.keep(conn, client, server),
+            _ => self.keep(header),
         }
         self.kept.get_mut(conn as usize % KEPT)
     }
 
     #[inline(never)]
-    fn keep(&mut self, conn: u64, client: &str, server: &str) {
+    fn keep(&mut self, header: &Header<'_>) {
+        let Header { conn, client, server, .. } = *header;
         let mut written = Vec::new();
         numbered(&mut written, br#","conn":"#, conn);
         put(&mut written, br#","client":"#);
@@ -231,31 +230,31 @@ impl Beginning {
 
     /// Counts `seq` up, where this is the next message, and in the same packet: so it is with most.
     #[inline(always)]
-    fn goes_on(&mut self, head: &Head<'_>) -> bool {
-        if (self.next(), self.packet) != (Some(head.seq), head.packet)
-            || self.ts != head.ts
-            || self.ts.precision() != head.ts.precision()
+    fn goes_on(&mut self, start: &MessageStart<'_>) -> bool {
+        if (self.next(), self.packet) != (Some(start.seq), start.packet)
+            || self.ts != start.header.ts
+            || self.ts.precision() != start.header.ts.precision()
         {
             return false;
         }
-        self.seq = head.seq;
+        self.seq = start.seq;
         self.written.get_mut(self.seq_at.clone()).is_some_and(digits::increment)
     }
 
     #[inline(never)]
-    fn begin(&mut self, connection: &[u8], clock: &mut Clock, head: &Head<'_>) {
-        if self.follows(head) == Some(()) {
+    fn begin(&mut self, connection: &[u8], clock: &mut Clock, start: &MessageStart<'_>) {
+        if self.follows(start) == Some(()) {
             return;
         }
         let out = &mut self.written;
         out.clear();
-        (self.dir_at, self.seq_at) = head.write(out, clock, connection);
+        (self.dir_at, self.seq_at) = start.write(out, clock, connection);
         self.packet_at = self.seq_at.end + br#","packet":"#.len()..out.len();
         put(out, br#","tag":""#);
         self.tag_at = out.len();
         put(out, br#" ","len":"#);
-        (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
-        self.second = head.ts.second();
+        (self.ts, self.seq, self.packet) = (start.header.ts, start.seq, start.packet);
+        self.second = start.header.ts.second();
         self.packets = match self.packet_at.len() as u32 {
             digits @ 1..=8 => 10_u64.pow(digits - 1)..10_u64.pow(digits),
             _ => 0..0,
@@ -263,24 +262,24 @@ impl Beginning {
     }
 
     /// Puts other digits in their places, where this is the next message, in a later packet, and nothing else differs.
-    fn follows(&mut self, head: &Head<'_>) -> Option<()> {
-        let is_next = self.next() == Some(head.seq) && self.ts.precision() == head.ts.precision();
-        if !is_next || !self.second.contains(&head.ts.as_nanos()) || !self.packets.contains(&head.packet) {
+    fn follows(&mut self, start: &MessageStart<'_>) -> Option<()> {
+        let is_next = self.next() == Some(start.seq) && self.ts.precision() == start.header.ts.precision();
+        if !is_next || !self.second.contains(&start.header.ts.as_nanos()) || !self.packets.contains(&start.packet) {
             return None;
         }
         if !digits::increment(self.written.get_mut(self.seq_at.clone())?) {
             return None;
         }
-        let nanos = (head.ts.as_nanos() - self.second.start) as u32;
+        let nanos = (start.header.ts.as_nanos() - self.second.start) as u32;
         let ([_, _, micros @ ..], [.., g, h, i]) = (digits::eight(nanos / 1_000), digits::eight(nanos));
         *self.written.get_mut(FRACTION..)?.first_chunk_mut()? = micros;
-        if head.ts.precision() == Precision::Nanos {
+        if start.header.ts.precision() == Precision::Nanos {
             *self.written.get_mut(FRACTION + micros.len()..)?.first_chunk_mut()? = [g, h, i];
         }
-        let packet = digits::eight(head.packet as u32);
+        let packet = digits::eight(start.packet as u32);
         let packet = packet.get(packet.len().checked_sub(self.packet_at.len())?..)?;
         self.written.get_mut(self.packet_at.clone())?.copy_from_slice(packet);
-        (self.ts, self.seq, self.packet) = (head.ts, head.seq, head.packet);
+        (self.ts, self.seq, self.packet) = (start.header.ts, start.seq, start.packet);
         Some(())
     }
 
@@ -371,10 +370,11 @@ mod tests {
                     next += step;
                     let ts = Timestamp::from_nanos(ts, precision);
                     let (conn, client, server) = (next % 3, "10.0.0.5:51324", "[::1]:5432");
-                    let head = Head { ts, conn, client, server, dir: Direction::Backend, seq: next / 3, packet };
+                    let header = Header { ts, conn, client, server };
+                    let start = MessageStart { header, dir: Direction::Backend, seq: next / 3, packet };
                     let (mut kept, mut expected) = (Vec::new(), Vec::new());
-                    connections.begin_message(&mut kept, &mut clock, &head, b'D');
-                    Connections::default().begin_message(&mut expected, &mut Clock::default(), &head, b'D');
+                    connections.begin_message(&mut kept, &mut clock, &start, b'D');
+                    Connections::default().begin_message(&mut expected, &mut Clock::default(), &start, b'D');
                     assert_eq!(String::from_utf8(kept), String::from_utf8(expected));
                 }
             }
@@ -386,9 +386,10 @@ mod tests {
         let (mut connections, mut clock) = (Connections::default(), Clock::default());
         for seq in MOST_EXACT - 3..MOST_EXACT + 3 {
             let (client, server, ts) = ("10.0.0.5:51324", "[::1]:5432", Timestamp::default());
-            let head = Head { ts, conn: 1, client, server, dir: Direction::Backend, seq, packet: 7 };
+            let header = Header { ts, conn: 1, client, server };
+            let start = MessageStart { header, dir: Direction::Backend, seq, packet: 7 };
             let mut kept = Vec::new();
-            connections.begin_message(&mut kept, &mut clock, &head, b'D');
+            connections.begin_message(&mut kept, &mut clock, &start, b'D');
             let expected = if seq <= MOST_EXACT { format!(r#""seq":{seq},"#) } else { format!(r#""seq":"{seq}","#) };
             let kept = String::from_utf8(kept).unwrap();
             assert!(kept.contains(&expected) && kept.ends_with(r#","packet":7,"tag":"D","len":"#), "{kept}");

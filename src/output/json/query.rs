@@ -11,10 +11,7 @@ impl LineWriter {
     pub(super) fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) -> Result<(), Error> {
         // Every field, so that a new one cannot be forgotten.
         let QueryRecord {
-            ts,
-            conn,
-            client,
-            server,
+            header,
             query,
             packet,
             started,
@@ -44,8 +41,8 @@ impl LineWriter {
             flags,
         } = record;
         put(out, br#"{"event":"query","ts":"#);
-        self.clock.write(out, *ts);
-        let kept = self.connections.get(*conn, client, server);
+        self.clock.write(out, header.ts);
+        let kept = self.connections.get(header);
         if let Some(kept) = &kept {
             out.extend_from_slice(&kept.written);
         }

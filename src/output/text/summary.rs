@@ -19,7 +19,7 @@ use crate::session::violation::Violation;
 
 /// Writes an executed request: its SQL, what came of it, and how long it took.
 pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result<()> {
-    beginning(line, record.ts, record.conn, None)?;
+    beginning(line, &record.header, None)?;
     let (paint, outcome) = match record.outcome {
         Outcome::Ok => (Paint::BOLD, None),
         Outcome::Error => (Paint::BOLD_RED, None),
@@ -65,7 +65,7 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
 
 /// Writes a session: who it is, when it is ready; how it ended.
 pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Result<()> {
-    beginning(line, record.ts, record.conn, None)?;
+    beginning(line, &record.header, None)?;
     line.column(Paint::BOLD, "SESSION", width::TYPE)?;
     match (&record.ended, record.state) {
         (Some(ended), _) => {
@@ -130,7 +130,7 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
     if let Some(elapsed) = elapsed {
         line.aside(Paint::DIM, format_args!("{}", Elapsed(elapsed)))?;
     }
-    ends(line, record.client, record.server)
+    ends(line, &record.header)
 }
 
 /// Writes what protects a session.

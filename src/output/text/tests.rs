@@ -38,10 +38,12 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         }
     };
     MessageRecord {
-        ts: Timestamp::new(3_723, 4_000, Precision::Micros),
-        conn: 7,
-        client: "10.0.0.5:51324",
-        server: "[::1]:5432",
+        header: Header {
+            ts: Timestamp::new(3_723, 4_000, Precision::Micros),
+            conn: 7,
+            client: "10.0.0.5:51324",
+            server: "[::1]:5432",
+        },
         dir: direction,
         seq: 2,
         packet: 3,
@@ -98,7 +100,8 @@ fn what_the_session_knows_stands_at_the_end() {
 #[test]
 fn the_time_has_the_digits_of_the_capture() {
     let ts = Timestamp::new(3_723, 4, Precision::Nanos);
-    let record = MessageRecord { ts, ..record(Direction::Frontend, Some(b'S'), b"", &Context::default()) };
+    let record = record(Direction::Frontend, Some(b'S'), b"", &Context::default());
+    let record = MessageRecord { header: Header { ts, ..record.header }, ..record };
     assert_eq!(written(&Record::Message(record), false), "01:02:03.000000004   7 [F2B] Sync");
 }
 
@@ -200,10 +203,7 @@ fn a_message_that_is_not_decoded_says_why() {
 #[test]
 fn losses_and_counters_are_in_words() {
     let loss = LossRecord {
-        ts: Timestamp::new(0, 0, Precision::Micros),
-        conn: 1,
-        client: "a:1",
-        server: "b:2",
+        header: Header { ts: Timestamp::new(0, 0, Precision::Micros), conn: 1, client: "a:1", server: "b:2" },
         dir: Some(Direction::Backend),
         packet: 1,
         bytes: Some(1448),

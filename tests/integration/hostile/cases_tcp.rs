@@ -294,13 +294,18 @@ fn check_dates(packets: &[&OwnedPacket], what: &str) {
     let mut told: HashMap<u64, u64> = HashMap::new();
     let mut sink = |record: &Record<'_>| {
         let (conn, packet, ts) = match record {
-            Record::Message(line) => (line.conn, line.packet, line.ts),
-            Record::Query(line) => (line.conn, line.packet, line.ts),
-            Record::Loss(line) => (line.conn, line.packet, line.ts),
+            Record::Message(line) => (line.header.conn, line.packet, line.header.ts),
+            Record::Query(line) => (line.header.conn, line.packet, line.header.ts),
+            Record::Loss(line) => (line.header.conn, line.packet, line.header.ts),
             Record::Session(line) => {
-                let last = lasts[&pair(line.client, line.server)];
-                assert!(line.packet <= last, "{what}: connection {} ends with {}, not {last}", line.conn, line.packet);
-                (line.conn, line.packet, line.ts)
+                let last = lasts[&pair(line.header.client, line.header.server)];
+                assert!(
+                    line.packet <= last,
+                    "{what}: connection {} ends with {}, not {last}",
+                    line.header.conn,
+                    line.packet
+                );
+                (line.header.conn, line.packet, line.header.ts)
             }
             Record::Stats(_) => return,
         };

@@ -269,7 +269,7 @@ fn score(truth: &Truth, kept: &Kept) -> Score {
     let mut reported: HashMap<Stream, Vec<Reported>> = HashMap::new();
     let mut sink = |record: &Record<'_>| {
         let Record::Message(line) = record else { return };
-        let port = line.client.rsplit(':').next().unwrap().parse().unwrap();
+        let port = line.header.client.rsplit(':').next().unwrap().parse().unwrap();
         let dir = if line.dir == Direction::Frontend { "F" } else { "B" };
         reported.entry((port, dir)).or_default().push(Reported {
             tag: line.tag.map_or(0, |tag| char::from(tag) as u8),

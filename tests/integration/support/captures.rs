@@ -1,6 +1,6 @@
 //! The captures under `testdata`, and what the library makes of packets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -80,28 +80,28 @@ impl Sink for Written<'_> {
         self.0.push(line(record));
     }
 
-    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> u64 {
-        let mut fast = Vec::new();
-        let write = |writer: &mut json::LineWriter| writer.message(&mut fast, event, &mut decoded.clone());
-        let said = WRITER.with_borrow_mut(write).expect("a vector can be written to");
-        let is_new = decoded.is_none();
-        let decoded = decoded.get_or_insert_with(|| event.decode());
-        self.record(&Record::Message(event.record(decoded)));
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        let (mut fast, undecoded) = (Vec::new(), Cell::new(0));
+        let event_of_fast = MessageEvent { undecoded: &undecoded, ..event.clone() };
+        let write = |writer: &mut json::LineWriter| writer.message(&mut fast, &event_of_fast, &mut decoded.clone());
+        WRITER.with_borrow_mut(write).expect("a vector can be written to");
+        let before = event.undecoded.get();
+        self.record(&Record::Message(event.to_record(decoded)));
         assert_eq!(String::from_utf8_lossy(&fast).strip_suffix('\n'), self.0.last().map(String::as_str));
-        assert_eq!(said, u64::from(is_new && decoded.is_err()));
-        said
+        assert_eq!(before + undecoded.get(), event.undecoded.get());
     }
 
-    fn data(&mut self, data: &MessageRun<'_>) -> u64 {
-        let mut fast = Vec::new();
-        let said = WRITER.with_borrow_mut(|writer| writer.data(&mut fast, data)).expect("a vector can be written to");
-        let (mut undecoded, before) = (0, self.0.len());
-        data.for_each(|event| undecoded += self.message(event, &mut None));
+    fn data(&mut self, run: &MessageRun<'_>) {
+        let (mut fast, undecoded) = (Vec::new(), Cell::new(0));
+        let first = MessageEvent { undecoded: &undecoded, ..run.first.clone() };
+        let run_of_fast = MessageRun { first, ..*run };
+        WRITER.with_borrow_mut(|writer| writer.data(&mut fast, &run_of_fast)).expect("a vector can be written to");
+        let (counted, before) = (run.first.undecoded.get(), self.0.len());
+        run.for_each(|event| self.message(event, &mut None));
         let lines = self.0.get(before..).unwrap_or_default();
-        assert_eq!(lines.len() as u64, data.count);
+        assert_eq!(lines.len() as u64, run.count);
         assert_eq!(String::from_utf8_lossy(&fast), lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-        assert_eq!(said, undecoded);
-        said
+        assert_eq!(counted + undecoded.get(), run.first.undecoded.get());
     }
 }
 
