@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
-            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1),
+            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1)?,
             filter,
             savefile,
             unknown_links: HashSet::new(),

@@ -21,9 +21,8 @@ use crate::tls::facts::Facts;
 use crate::tls::handshake;
 use crate::tls::session::TlsSession;
 
-/// One connection, from its first packet to its end; apart from what other threads write to.
+/// One connection, from its first packet to its end.
 #[derive(Debug)]
-#[repr(align(128))]
 pub(super) struct Connection {
     /// The number of the packet that it began with.
     pub(super) serial: u64,

@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
-use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use rayon_core::ThreadPool;
 
 use super::connection::Connection;
 use super::connection_table::{Entry, Pair, Table};
@@ -44,8 +44,6 @@ pub(super) struct Parallel {
     failed: u32,
     /// What each home has to do.
     parts: [ShardPlan; HOMES],
-    /// The other threads.
-    pool: Option<ThreadPool>,
 }
 
 /// Steps that depend on each other.
@@ -153,14 +151,16 @@ impl Dissector {
         self.common.config.fast_paths && self.common.counters.packets >= self.parallel.from
     }
 
-    /// Dissects packets of a block, from one on, side by side, on as many threads as there are sinks, this one among them; no
-    /// fewer than it is worth while. A sink is given all records of some connections, then those of others. Says how many
-    /// packets these were: they have been taken as [`Self::packet`] takes them. Where there are none, the next are for that.
+    /// Dissects packets of a block, from one on, in parallel: on this thread with the first sink, and on a thread of the pool for
+    /// each of the others. A sink receives all records of some connections, then those of others. Returns how many packets it
+    /// dissected, as [`Self::packet`] does; 0, where they would be fewer than `at_least`, or all of one connection: the next are
+    /// for [`Self::packet`].
     pub fn in_parallel<S: Sink + Send>(
         &mut self,
         block: &Block,
         next: usize,
         at_least: usize,
+        threads: &ThreadPool,
         sinks: &mut [S],
     ) -> usize {
         for part in &mut self.parallel.parts {
@@ -176,7 +176,7 @@ impl Dissector {
             return 0;
         }
         self.parallel.failed = 0;
-        self.run(&plan, block, next, sinks);
+        self.run(&plan, block, next, threads, sinks);
         plan.packets
     }
 
@@ -267,13 +267,9 @@ impl Dissector {
         }
     }
 
-    fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, sinks: &mut [S]) {
-        let Self { parallel: Parallel { parts, pool, .. }, common, table, .. } = self;
+    fn run<S: Sink + Send>(&mut self, plan: &Plan, block: &Block, next: usize, threads: &ThreadPool, sinks: &mut [S]) {
+        let Self { parallel: Parallel { parts, .. }, common, table, .. } = self;
         let Common { config, counters, shards } = common;
-        if pool.is_none() {
-            // Without threads, this one does it all.
-            *pool = ThreadPoolBuilder::new().num_threads(sinks.len().saturating_sub(1).max(1)).build().ok();
-        }
         let first = (counters.packets + 1).wrapping_sub(next as u64);
         let runs = parts.iter_mut().zip(shards.each_with_room()).map(|(part, shared)| {
             part.lend(table);
@@ -292,15 +288,12 @@ impl Dissector {
             }
         };
         if let Some((own, sinks)) = sinks.split_first_mut() {
-            match pool {
-                Some(pool) => pool.in_place_scope(|scope| {
-                    for sink in sinks.iter_mut().take(others) {
-                        scope.spawn(|_| work(sink));
-                    }
-                    work(own);
-                }),
-                None => work(own),
-            }
+            threads.in_place_scope(|scope| {
+                for sink in sinks.iter_mut().take(others) {
+                    scope.spawn(|_| work(sink));
+                }
+                work(own);
+            });
         }
         for run in runs {
             *counters += &run.counters;

@@ -202,8 +202,7 @@ impl Came<'_> {
 /// A ring of the bytes that were delivered last.
 #[derive(Debug, Default)]
 struct Recent {
-    /// As long as what was delivered needs, for most connections are short. The byte of an offset is at the offset modulo
-    /// [`RECENT`].
+    /// Empty until something was delivered. The byte of an offset is at the offset modulo [`RECENT`].
     ring: Box<[u8]>,
     /// Where those bytes begin behind which nothing is missing.
     from: u64,
@@ -215,8 +214,8 @@ impl Recent {
         let surplus = bytes.len().saturating_sub(RECENT);
         let mut bytes = bytes.get(surplus..).unwrap_or_default();
         let mut at = ((offset + surplus as u64) % RECENT as u64) as usize;
-        if self.ring.len() < RECENT {
-            self.grow(offset + surplus as u64 + bytes.len() as u64);
+        if self.ring.is_empty() {
+            self.ring = vec![0; RECENT].into();
         }
         while let Some(room) = self.ring.get_mut(at..).filter(|_| !bytes.is_empty()) {
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
@@ -225,17 +224,6 @@ impl Recent {
             }
             bytes = later;
             at = 0;
-        }
-    }
-
-    /// Makes room for the bytes before an offset.
-    #[cold]
-    fn grow(&mut self, until: u64) {
-        let wanted = usize::try_from(until).unwrap_or(RECENT).min(RECENT).next_power_of_two();
-        if self.ring.len() < wanted {
-            let mut ring = std::mem::take(&mut self.ring).into_vec();
-            ring.resize(wanted, 0);
-            self.ring = ring.into();
         }
     }
 

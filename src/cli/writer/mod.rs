@@ -74,7 +74,17 @@ struct Selection {
 
 impl Writer {
     /// A writer to `out`, which messages call `name`, with so many threads beside this one.
-    pub(crate) fn new(out: Box<dyn Write + Send>, name: String, args: &Args, color: bool, workers: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Fails where the system starts no threads.
+    pub(crate) fn new(
+        out: Box<dyn Write + Send>,
+        name: String,
+        args: &Args,
+        color: bool,
+        workers: usize,
+    ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
@@ -99,17 +109,17 @@ impl Writer {
         };
         // Which messages are the first so many is only known when those before them are counted.
         let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
-        Self {
+        Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
             least_in_parallel: args.least_in_parallel,
             selection,
             mode: match workers {
                 0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
-                workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers))),
+                workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers)?)),
             },
             form,
             flushed: Instant::now(),
-        }
+        })
     }
 
     /// Whether all messages that were asked for were written.
@@ -127,7 +137,7 @@ impl Writer {
     /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
     pub(crate) fn in_parallel(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
         let Mode::Pooled(pool) = &mut self.mode else { return 0 };
-        let taken = dissector.in_parallel(block, next, self.least_in_parallel, &mut self.shards);
+        let taken = dissector.in_parallel(block, next, self.least_in_parallel, pool.threads(), &mut self.shards);
         if taken > 0 {
             let lines = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.lines)).collect();
             let mut used = pool.merge(lines).into_iter();

@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use crate::output::Form;
 use crate::output::batch::Batch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::output::Output;
 use super::shard::{self, ShardLines};
@@ -38,15 +39,20 @@ const SETS: usize = 2;
 /// The threads, and the way to them.
 pub(super) struct WorkerPool {
     batch: Batch,
-    /// Makes lines of what the workers have no time for.
+    threads: ThreadPool,
+    /// Makes lines of what the threads have no time for.
     own: Worker,
-    work: Option<Sender<Job>>,
+    /// Batches that wait for a thread: there are as many jobs of the pool.
+    work: Sender<Job>,
+    jobs: Receiver<Job>,
+    /// One for each thread of the pool, while that makes no lines.
+    idle: Receiver<Worker>,
+    idle_again: Sender<Worker>,
     order: Option<Sender<Chunk>>,
     used: Receiver<Batch>,
     used_lines: Receiver<Vec<ShardLines>>,
     /// How many of them there are.
     sets: usize,
-    workers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Output>>,
     state: Arc<State>,
 }
@@ -75,7 +81,7 @@ enum Chunk {
     Merged(Vec<ShardLines>),
 }
 
-/// What the threads have to say.
+/// What the threads report.
 #[derive(Default)]
 struct State {
     has_failed: AtomicBool,
@@ -87,7 +93,11 @@ struct State {
 
 impl WorkerPool {
     /// Threads that write lines in a form to `out`: the writer, and so many workers.
-    pub(super) fn new(form: &dyn Form, out: Output, workers: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Fails where the system starts no threads.
+    pub(super) fn new(form: &dyn Form, out: Output, workers: usize) -> io::Result<Self> {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
         // There is room as well for what is made while as many wait; and for the buffers of all.
@@ -97,32 +107,43 @@ impl WorkerPool {
         let (used_in, used) = bounded::<Batch>(queued);
         let (used_lines_in, used_lines) = bounded::<Vec<ShardLines>>(SETS);
         let state = Arc::new(State::default());
+        let panicked = Arc::clone(&state);
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|index| format!("worker {index}"))
+            .panic_handler(move |_| panicked.fail(io::Error::other("a thread that makes lines panicked")))
+            .build()
+            .map_err(io::Error::other)?;
         let worker =
             || Worker { spare: spare.clone(), used: used_in.clone(), form: form.another(), state: Arc::clone(&state) };
         let own = worker();
-        let workers = (0..workers)
-            .map(|_| {
-                let (jobs, mut worker) = (jobs.clone(), worker());
-                thread::spawn(move || {
-                    // One that failed takes no more: what it took would be waited for.
-                    let _ = jobs.iter().try_for_each(|job| worker.make(job));
-                })
-            })
-            .collect();
+        let (idle_again, idle) = bounded(workers);
+        for _ in 0..workers {
+            let _ = idle_again.send(worker());
+        }
         let of_writer = Arc::clone(&state);
-        let writer = Some(thread::spawn(move || write(&chunks, &spare_in, &used_lines_in, out, &of_writer)));
-        Self {
+        let write = move || write(&chunks, &spare_in, &used_lines_in, out, &of_writer);
+        let writer = Some(thread::Builder::new().name("writer".to_owned()).spawn(write)?);
+        Ok(Self {
             batch: Batch::default(),
+            threads,
             own,
-            work: Some(work),
+            work,
+            jobs,
+            idle,
+            idle_again,
             order: Some(order),
             used,
             used_lines,
             sets: 1,
-            workers,
             writer,
             state,
-        }
+        })
+    }
+
+    /// The threads, for other work.
+    pub(super) const fn threads(&self) -> &ThreadPool {
+        &self.threads
     }
 
     /// Puts something into the batch, and hands that over where it is full.
@@ -140,12 +161,20 @@ impl WorkerPool {
         }
         let batch = std::mem::replace(&mut self.batch, self.used.try_recv().unwrap_or_default());
         let (lines, chunk) = bounded(1);
-        // Where the threads are gone, the error that ended them is told by `check`.
-        if let (Some(order), Some(work)) = (&self.order, &self.work) {
-            let _ = order.send(Chunk::Batch(chunk));
-            if let Err(TrySendError::Full(job)) = work.try_send(Job { batch, lines }) {
-                let _ = self.own.make(job);
+        // Where the writer is gone, `check` returns the error that ended it.
+        let Some(order) = &self.order else { return };
+        let _ = order.send(Chunk::Batch(chunk));
+        match self.work.try_send(Job { batch, lines }) {
+            Ok(()) => {
+                let (jobs, idle, idle_again) = (self.jobs.clone(), self.idle.clone(), self.idle_again.clone());
+                self.threads.spawn(move || {
+                    // There is a job for each that is spawned, and a worker for each thread.
+                    let (Ok(job), Ok(mut worker)) = (jobs.try_recv(), idle.try_recv()) else { return };
+                    worker.make(job);
+                    let _ = idle_again.try_send(worker);
+                });
             }
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => self.own.make(job),
         }
     }
 
@@ -176,15 +205,13 @@ impl WorkerPool {
         self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
-    /// Waits until everything is written, and gives back where to.
+    /// Waits until everything is written, and returns where to.
     pub(super) fn finish(&mut self) -> io::Result<Output> {
         self.hand_on();
-        (self.work, self.order) = (None, None);
-        let broke_off = || io::Error::other("a thread that writes lines broke off");
-        let workers_are_done = self.workers.drain(..).filter_map(|worker| worker.join().err()).count() == 0;
-        let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(broke_off);
+        self.order = None;
+        let out = self.writer.take().and_then(|writer| writer.join().ok());
         self.check()?;
-        if workers_are_done { out } else { Err(broke_off()) }
+        out.ok_or_else(|| io::Error::other("the thread that writes lines panicked"))
     }
 
     /// How many messages could not be decoded by the threads. All is known when it is finished.
@@ -201,17 +228,18 @@ impl State {
 }
 
 impl Worker {
-    /// Makes the lines of a batch, and sends them to the writer. Fails where it cannot.
-    fn make(&mut self, job: Job) -> Result<(), ()> {
+    /// Makes the lines of a batch, and sends them to the writer; none, where that fails.
+    fn make(&mut self, job: Job) {
         let Job { mut batch, lines: reply } = job;
         let mut lines = self.spare.try_recv().unwrap_or_default();
         let undecoded = Cell::new(0);
-        batch.write(&mut lines, &mut *self.form, &undecoded).map_err(|error| self.state.fail(error))?;
+        if let Err(error) = batch.write(&mut lines, &mut *self.form, &undecoded) {
+            return self.state.fail(error);
+        }
         self.state.undecoded.fetch_add(undecoded.get(), Ordering::Relaxed);
         let _ = reply.send(lines);
         batch.clear();
         let _ = self.used.try_send(batch);
-        Ok(())
     }
 }
 
@@ -225,7 +253,7 @@ fn write(
     for chunk in chunks {
         let written = match chunk {
             Chunk::Batch(lines) => {
-                // A worker that broke off has said why.
+                // A worker that failed has recorded why.
                 let Ok(mut lines) = lines.recv() else { break };
                 let written = out.write(&lines);
                 lines.clear();

@@ -1,23 +1,26 @@
 //! Connections side by side: what is said of packets is the same as when they are dissected one after the other, in the same
 //! order, with the same counters, whatever the limits are.
 
+use std::sync::LazyLock;
+
 use pgdissect::dissector::{Config, Dissector, Sink};
 use pgdissect::packet::Block;
 use pgdissect::record::Record;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use crate::captures::{self, Output, OwnedPacket};
 use crate::wire::{From, Tcp, message, startup};
 
 /// Lines, and to which packet they belong.
 #[derive(Default)]
-struct Strand {
+struct Shard {
     open: Vec<String>,
     lines: Vec<(u64, Vec<String>)>,
 }
 
-impl Sink for Strand {
+impl Sink for Shard {
     fn record(&mut self, record: &Record<'_>) {
         self.open.push(captures::line(record));
     }
@@ -27,20 +30,26 @@ impl Sink for Strand {
     }
 }
 
+/// Threads for all tests.
+static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+
 /// What is made of packets that come in blocks of so many, and how many were dissected side by side.
-fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Output, usize) {
+fn in_shards(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Output, usize) {
     let mut dissector = Dissector::new(config);
     let mut lines = Vec::new();
-    let mut strands = [Strand::default(), Strand::default(), Strand::default()];
+    let mut shards = [Shard::default(), Shard::default(), Shard::default()];
     let mut in_parallel = 0;
     for packets in packets.chunks(block_len) {
         let mut block = Block::default();
         packets.iter().for_each(|packet| block.push(&packet.borrow()));
         let mut next = 0;
         while next < block.len() {
-            let taken =
-                if dissector.may_run_parallel() { dissector.in_parallel(&block, next, 2, &mut strands) } else { 0 };
-            let mut woven: Vec<_> = strands.iter_mut().flat_map(|strand| strand.lines.drain(..)).collect();
+            let taken = if dissector.may_run_parallel() {
+                dissector.in_parallel(&block, next, 2, &THREADS, &mut shards)
+            } else {
+                0
+            };
+            let mut woven: Vec<_> = shards.iter_mut().flat_map(|strand| strand.lines.drain(..)).collect();
             woven.sort_by_key(|(packet, _)| *packet);
             lines.extend(woven.into_iter().flat_map(|(_, lines)| lines));
             in_parallel += taken;
@@ -53,7 +62,7 @@ fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outpu
         }
     }
     dissector.finish(&mut |record: &Record<'_>| lines.push(captures::line(record)));
-    assert!(strands.iter().all(|strand| strand.open.is_empty()), "a line without a packet");
+    assert!(shards.iter().all(|strand| strand.open.is_empty()), "a line without a packet");
     (Output { lines, counters: dissector.counters() }, in_parallel)
 }
 
@@ -61,7 +70,7 @@ fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outpu
 #[track_caller]
 fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> usize {
     let alone = captures::dissect_packets(packets, config.clone());
-    let (lanes, in_parallel) = in_lanes(packets, config.clone(), block_len);
+    let (lanes, in_parallel) = in_shards(packets, config.clone(), block_len);
     for (index, (one, other)) in lanes.lines.iter().zip(&alone.lines).enumerate() {
         assert_eq!(one, other, "line {index}");
     }
