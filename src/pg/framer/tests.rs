@@ -1,6 +1,6 @@
 use super::*;
 
-/// A frame that is kept: its tag, its length word, its body, and what is missing.
+/// An owned frame: its type byte, length word, body, number of missing bytes, and why they are missing.
 type OwnedFrame = (Option<u8>, u32, Vec<u8>, u64, Option<Cut>);
 
 fn kept(frame: &Frame<'_>) -> OwnedFrame {
@@ -49,7 +49,7 @@ fn a_frame_is_the_same_at_whatever_prefix_the_input_is_cut() {
 
 #[test]
 fn frames_taken_whole_are_those_that_are_said_one_by_one() {
-    // What is in the first body reads like frames.
+    // The first body contains what looks like frames.
     let within = [message(b'S', b""), message(b'H', b"")].concat();
     let stream = [message(b'Q', &within), message(b'S', b""), message(b'D', b"S\0"), message(b'X', b"")].concat();
     for limit in [0, 1, 9, 100] {
@@ -95,7 +95,7 @@ fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
     let sync = message(b'S', b"");
     let mut whole = Framer::new(Direction::Frontend, 100).whole(&sync).unwrap();
     assert!(!whole.pass(b"H\0\0\0\x04") && whole.pass(&sync) && whole.rest().is_empty() && !whole.pass(&sync));
-    // What is larger than it may be is not passed, for it is cut.
+    // A frame over the limit is cut, and so not passed over.
     assert!(!Framer::new(Direction::Frontend, 0).whole(&sync).unwrap().pass(&sync));
 }
 
@@ -120,7 +120,8 @@ fn a_gap_inside_a_body_costs_only_that_body() {
     }
 }
 
-/// The holes of the only frame that comes of a stream of which only some bytes are there, and what is behind each.
+/// Returns the only frame of a stream of which only some bytes arrive, its number of lost bytes, and its holes with the bytes
+/// after each.
 fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (OwnedFrame, u64, Vec<(Hole, Vec<u8>)>) {
     let mut framer = Framer::new(Direction::Frontend, max_message);
     let mut found = None;
@@ -220,7 +221,7 @@ fn a_gap_over_a_header_ends_what_is_known_of_boundaries() {
         let Ended::Unresolved { bytes } = framer.end(Framing::Tagged) else { continue };
         assert!(bytes <= before.len() as u64);
     }
-    // One that goes beyond the end of the body gives the message, and then searches.
+    // A gap beyond the end of the body completes the message and starts a search.
     let mut framer = Framer::new(Direction::Frontend, 100);
     feed(&mut framer, b"Q\0\0\0\x08ab", Framing::Tagged, &mut Vec::new());
     let Step::Frame(frame) = framer.gap(3, Framing::Tagged) else { panic!("no frame") };
@@ -269,7 +270,7 @@ fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
 #[test]
 fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_ended() {
     let forged = message(b'Q', b"DROP TABLE invented\0");
-    // The length word is 0xc403: of that, all but the last byte came.
+    // The length word is 0xc403; all of it but the last byte arrived.
     let long = message(b'd', &forged.repeat(3_000)[..0xc403 - 4]);
     let genuine = [message(b'c', b""), message(b'Q', b"SELECT 1\0"), message(b'S', b"")];
     let stream = [&long[..], &genuine.concat()].concat();
