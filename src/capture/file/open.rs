@@ -1,4 +1,4 @@
-//! Files, and pipes that may keep us waiting.
+//! Opening of files, and of pipes that may have no data yet.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -12,23 +12,22 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::input::Raw;
 
-/// How long a pipe may keep us waiting before we say that there is nothing.
+/// How long a read of a pipe waits before it reports that there is no data.
 const PATIENCE_MS: u8 = 50;
 
-/// Opens what a path names.
+/// Opens a path.
 pub(super) fn path(path: &Path) -> io::Result<Raw> {
-    // Without O_NONBLOCK, to open a FIFO is to wait for somebody to open its other end.
+    // Without O_NONBLOCK, opening a FIFO waits until its other end is opened.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     patient(file)
 }
 
-/// Opens standard input. [`std::io::Stdin`] itself would copy everything through a buffer of its own, and `poll` does
-/// not see what waits in there.
+/// Opens standard input. [`std::io::Stdin`] would copy everything through its own buffer, whose content `poll` does not see.
 pub(super) fn stdin() -> io::Result<Raw> {
     patient(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Makes sure that a read does not wait for long, whatever has been opened.
+/// Limits how long a read may wait, whatever kind of file this is.
 pub(super) fn patient(file: File) -> io::Result<Raw> {
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
@@ -37,8 +36,8 @@ pub(super) fn patient(file: File) -> io::Result<Raw> {
     Ok(if kind.is_file() { Box::new(file) } else { Box::new(Patient { file, waits: false }) })
 }
 
-/// A pipe, FIFO, socket or terminal. A read waits for at most [`PATIENCE_MS`], and not at all the first time that there is
-/// nothing, for then our owner may have something to finish before it waits.
+/// A pipe, FIFO, socket or terminal. A read waits for [`PATIENCE_MS`] at most. The first read without data does not wait at all,
+/// because the caller may have work to finish first.
 #[derive(Debug)]
 struct Patient {
     file: File,
@@ -50,7 +49,7 @@ impl Read for Patient {
         let timeout = if self.waits { PATIENCE_MS.into() } else { PollTimeout::ZERO };
         let ready = match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => ready > 0,
-            // A signal: our owner wants to know.
+            // Interrupted by a signal, which the caller must be able to handle.
             Err(Errno::EINTR) => false,
             Err(errno) => return Err(errno.into()),
         };

@@ -1,4 +1,4 @@
-//! What a capture says, and where it stops to make sense.
+//! The content of both formats, and damaged files.
 
 use std::io;
 
@@ -43,7 +43,7 @@ fn a_link_type_is_what_is_left_without_the_length_of_the_frame_check_sequence() 
 fn a_pcap_packet_may_be_longer_than_the_snap_length_but_not_than_any_packet() {
     let large = vec![7; 256 * 1024];
     let file = Bytes::new(Little).pcap(MICROS, 64, 1).packet(0, 0, &large, 9).packet(0, 0, b"next", 4).bytes;
-    // As tcpdump shows it: what is beyond the snap length is stepped over.
+    // As in tcpdump, bytes beyond the snap length are skipped.
     assert_eq!(read(&file).data(), [&large[..64], b"next"]);
 
     let file = Bytes::new(Little).pcap(MICROS, 64, 1).packet(0, 0, b"a", 1).packet(0, 0, &[0; 262_145], 9).bytes;
@@ -237,7 +237,8 @@ fn a_block_whose_end_is_unknown_ends_the_file() {
     }
 }
 
-/// Cuts a capture everywhere. `ends` are the ends of its header and of its records; `packets` counts those up to each.
+/// Truncates a capture at every position. `ends` are the ends of its header and records; `packets` has the number of packets up
+/// to each.
 fn cut_everywhere(file: &[u8], ends: &[usize], packets: &[usize]) {
     let whole = read(file);
     assert_eq!(whole.errors, [""; 0]);

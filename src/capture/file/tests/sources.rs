@@ -1,4 +1,4 @@
-//! Where a capture comes from: compressed, in pieces, through pipes, from several files.
+//! Sources of captures: compressed, in pieces, through pipes, and from several files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ fn compressed_streams_of_several_members_and_frames() {
             assert_eq!(read(&members), wanted, "split at {at}");
         }
     }
-    // A skippable frame in front, as pzstd writes it.
+    // A skippable frame at the beginning, as written by pzstd.
     let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4], &zstd(&plain)[..]].concat();
     assert_eq!(read(&skippable), wanted);
 }
@@ -37,7 +37,7 @@ fn a_compressed_stream_cut_anywhere_gives_what_was_before_the_cut() {
             assert_eq!(outcome.errors.len(), 1, "{name} cut at {cut}: {outcome:?}");
             assert!(outcome.errors[0].contains(&format!("the {name} stream is cut off")), "cut at {cut}: {outcome:?}");
         }
-        // All data, but not the whole checksum behind it.
+        // All data, but not the whole checksum after it.
         assert_eq!(read(&packed[..packed.len() - 1]).packets, whole.packets);
     }
 }
@@ -52,7 +52,7 @@ fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
         packed[middle..middle + 64].fill(0xff);
         let outcome = read(&packed);
         let [error] = &outcome.errors[..] else { panic!("{outcome:?}") };
-        // Unless the format has a checksum in between, what is made of the damaged bytes themselves may be anything.
+        // The damaged bytes themselves may decompress to anything, unless the format has a checksum in between.
         let same = outcome.packets.iter().zip(&whole.packets).take_while(|(a, b)| a == b).count();
         assert!(same > 500, "{name}: {same} {error}");
     }
@@ -156,7 +156,7 @@ fn an_unreadable_input_is_told_from_one_that_breaks_off() {
     assert!(breaks(&gzip(&small_pcap())).errors[0].starts_with("f: byte 377: reading failed: "));
 }
 
-/// A directory that goes away again.
+/// A directory that is removed on drop.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
