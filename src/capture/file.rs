@@ -1,8 +1,8 @@
-//! Capture files: pcap and pcapng, also compressed with gzip or zstd, from the file system or from a pipe.
+//! Capture files: pcap and pcapng, optionally compressed with gzip or zstd, from the file system or from a pipe.
 //!
-//! Format and compression are recognised by content, never by name. Packets are handed out as soon as they have arrived
-//! whole, borrowed from the buffer into which they were read. A file that is cut off or damaged gives every packet before
-//! the damage, and then says what was wanted and what was there.
+//! Format and compression are detected by content, never by file name. A packet is returned as soon as it has arrived completely,
+//! borrowed from the read buffer. Of a truncated or damaged file, every packet before the damage is returned, then an error that
+//! describes what was expected and what was found.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The way of bytes through one connection: from segments to frames, messages and records.
+//! The processing of one connection: from segments to frames, messages and records.
 
 use super::connection::{Connection, ConnectionInfo, HeldAuth, Unsaid};
 use super::connection_table::Closed;
@@ -22,13 +22,13 @@ use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
 
-/// How many bytes the requests that wait for replies may take where memory is needed for others: a pipeline of some size.
+/// How many bytes the requests that wait for replies may hold when memory must be freed: a pipeline of some size.
 const MANY_REQUESTS: usize = 16 * 1024;
 
-/// The bytes of an SSLRequest, and of a GSSENCRequest.
+/// The size of an SSLRequest, and of a GSSENCRequest.
 const ENCRYPTION_REQUEST: u64 = 8;
 
-/// What dissecting one connection needs beside the connection.
+/// The state needed to dissect one connection, besides the connection.
 pub(super) struct ConnectionDissector<'a, S> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
@@ -48,7 +48,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if plain.is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
-        // What was not waited for any longer before this segment came stays so: the same as if that had been looked at then.
+        // Holes whose wait ended before this segment are given up first, so that the result does not depend on when that is
+        // checked.
         self.drain(connection, origin.ts);
         if connection.tcp.numbers().fit(direction, segment) {
             connection.last = origin;
@@ -59,7 +60,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connection.info.closed_by.get_or_insert((direction, segment.rst));
         }
         if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.info.is_midstream {
-            // The connection's beginning was seen, but not that of this direction.
+            // The opening of the connection was captured, but not the beginning of this direction.
             connection.search(direction, Reason::Missing);
         }
         let in_order = if let Accepted::InOrder(bytes) = accepted { bytes.len() as u64 } else { 0 };
@@ -84,7 +85,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.drain(connection, origin.ts);
     }
 
-    /// Takes a plain segment, if it is next in order and nothing waits.
+    /// Processes a plain segment and returns `true`, if it is next in order and nothing is held.
     #[inline]
     pub(super) fn accept_next(
         &mut self,
@@ -130,7 +131,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
             Delivery::Content { content: StreamContent::Data(bytes), is_contested } => {
-                // What is decrypted is authentic, whatever else came in its place.
+                // Decrypted data is authentic, whatever else was sent in its place.
                 if *is_contested && connection.tls.is_none() {
                     connection.framers.get_mut(direction).contest_fed();
                 }
@@ -147,7 +148,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             Delivery::Missing { bytes, because, may_be_fin } => {
                 if *may_be_fin && connection.is_between_messages(direction) {
-                    // A FIN takes a number of the sequence, but is no byte.
+                    // A FIN occupies a sequence number, but is not data.
                     return;
                 }
                 let detail = Some(match because {
@@ -161,7 +162,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Bytes came a second time, with other content, when those before the offset `fed` had been fed.
+    /// Reports bytes that were retransmitted with different content, after everything before the offset `fed` was processed.
     fn contest(
         &mut self,
         connection: &mut Connection,
@@ -190,8 +191,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the frames that lie whole in the next bytes of a direction, in clear or decrypted, where the session is ready. Says
-    /// what is left of them.
+    /// Processes the complete frames at the front of a direction's next bytes, unencrypted or decrypted, if the session is ready.
+    /// Returns the remaining bytes.
     #[inline]
     fn feed_ready<'b>(
         &mut self,
@@ -212,9 +213,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction, of a session of which it is not known which replies are whose. TCP's numbers may tell: a
-    /// reply answers a request if it begins where the client had received all when it sent the request, and the server had
-    /// received the request when it sent the reply.
+    /// Processes the next bytes of a direction while it is not known which replies belong to which requests. TCP's numbers may
+    /// show it: a reply answers a request if the client had received everything before the reply when it sent the request, and
+    /// the server had received the request when it sent the reply.
     #[cold]
     fn feed_uncertain(
         &mut self,
@@ -243,7 +244,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction.
+    /// Processes the next bytes of a direction.
     fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
             if direction == Direction::Backend && connection.session.owes_answer_in_clear() {
@@ -259,14 +260,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.feed_clear(connection, direction, bytes, origin);
     }
 
-    /// Takes the next bytes of a server that still has to answer a request for encryption, though its client goes on with TLS.
+    /// Processes the next bytes of a server that has not answered a request for encryption yet, although its client continues
+    /// with TLS.
     fn feed_answer(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_one_byte =
             connection.framers.backend.is_between_frames() && bytes.first() != Some(&backend::ERROR_RESPONSE);
         let (answer, rest) = bytes.split_at_checked(1).filter(|_| is_one_byte).unwrap_or((bytes, &[]));
         self.feed_clear(connection, Direction::Backend, answer, origin);
         if connection.session.encryption().is_none() {
-            // It was refused.
+            // The server rejected encryption.
             connection.tls = None;
             connection.framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
         }
@@ -275,7 +277,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction, in clear or decrypted.
+    /// Processes the next bytes of a direction, unencrypted or decrypted.
     pub(super) fn feed_clear(
         &mut self,
         connection: &mut Connection,
@@ -284,7 +286,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin: Origin,
     ) {
         let is_held = connection.session.route(direction) == Route::Opening;
-        // What is held until it is known what it is may be told by the packets that brought it.
+        // Data held until the protocol is known is reported with the packets that contained it.
         let origin = if is_held { origin } else { connection.info.date(origin) };
         if direction == Direction::Frontend
             && connection.framers.frontend.is_searching()
@@ -336,7 +338,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                         && let Step::Malformed { header, .. } = step
                         && handshake::is_record(header)
                     {
-                        // The answer to its request was lost, but this client was told to go on with TLS.
+                        // The server's response was not captured, but it must have accepted TLS.
                         let header = header.to_vec();
                         session.encrypt(Encryption::Tls);
                         *framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
@@ -346,7 +348,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     }
                     self.step(session, info, direction, &step, origin);
                     if bytes.is_empty() {
-                        // What was searched may hold more frames than the one that was handed out.
+                        // After a search, the buffer may contain more frames than the one returned.
                         self.rest_of_search(connection, direction, origin);
                     }
                 }
@@ -371,7 +373,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes what comes next of the server's bytes, where the client has sent something ahead. False where that is no frame yet.
+    /// Processes the server's next frame, while data that the client sent before an authentication request is held. Returns
+    /// `false` if there is no complete frame.
     #[cold]
     fn answer_ahead(
         &mut self,
@@ -386,7 +389,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let context = session.context(self.config.redaction);
             let question = Message::decode(Direction::Backend, frame, &context).ok();
             if session.hear(question.as_ref()) {
-                // It came before the question, and so do its lines.
+                // The data was sent before the request, so its records come first.
                 self.feed_ahead(std::mem::take(ahead), frontend, session, info);
             }
         }
@@ -394,7 +397,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         !matches!(step, Step::More)
     }
 
-    /// Takes what the client has sent ahead: by now it is known what it was asked, or it never will be.
+    /// Processes the data that the client sent before an authentication request. The request is known by now, or will never be.
     fn feed_ahead(&mut self, ahead: HeldAuth, framer: &mut Framer, session: &mut Session, info: &mut ConnectionInfo) {
         session.miss_question();
         for (mut bytes, origin) in ahead.pieces() {
@@ -408,7 +411,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// What the client has sent ahead is not kept any longer.
+    /// Processes the data that the client sent before an authentication request, without waiting for the request any longer.
     fn release_ahead(&mut self, connection: &mut Connection) {
         let Connection { framers, session, info, ahead, .. } = connection;
         if !ahead.is_empty() {
@@ -416,8 +419,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client sends a startup packet where the middle of a session was looked for: what came before it is all that is
-    /// missing.
+    /// Restarts the session at a client's startup packet, in a connection whose beginning was thought to be missing. Only data
+    /// before the packet is missing.
     #[cold]
     fn begin_anew(&mut self, connection: &mut Connection, origin: Origin) {
         self.number(&mut connection.info);
@@ -427,7 +430,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             let framer = connection.framers.get_mut(direction);
             *framer = Framer::new(direction, self.config.max_message);
-            // A value that is under way can hold what looks like a startup packet.
+            // An incomplete value may contain what looks like a startup packet.
             framer.doubt();
         }
         connection.undecided_tls = None;
@@ -436,7 +439,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         connection.session.begin();
     }
 
-    /// Nothing more comes before a hole or the end.
+    /// Ends a search for a message boundary before a hole or the end.
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.release_ahead(connection);
         let Connection { framers, session, info, .. } = connection;
@@ -459,9 +462,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client's first bytes.
+    /// Processes the client's first bytes.
     fn open(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        // The common case has them all in one segment, and copies nothing.
+        // In the common case they are in one segment, and not copied.
         let gathered;
         let bytes = if connection.opening.frontend.is_empty() {
             bytes
@@ -470,7 +473,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             gathered = std::mem::take(&mut connection.opening.frontend);
             &gathered
         };
-        // That alone is too little where any port may be a server's.
+        // This is insufficient evidence if any port may be a server's.
         let is_answered = connection.info.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
             _ if is_answered => {
@@ -485,7 +488,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
             Opening::Foreign(_) if connection.info.is_named && connection.info.search_reason.frontend.is_some() => {
-                // These are not its first bytes.
+                // These are not the client's first bytes.
                 self.search_client(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
@@ -493,7 +496,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client's first bytes are a startup packet, or what there is of one.
+    /// Processes the client's first bytes after they were identified as a startup packet, or a prefix of one.
     fn open_startup(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_contested = connection.unsaid.iter().any(|unsaid| unsaid.reason == Reason::Overlap);
         if connection.opening.backend == b"N" {
@@ -516,7 +519,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.feed_held_reply(connection, origin);
     }
 
-    /// The byte that the server has sent is the answer to a request for encryption that was not captured.
+    /// Processes the server's first byte as the response to a request for encryption that was not captured.
     fn answered(&mut self, connection: &mut Connection) {
         let Some(byte) = connection.opening.backend.first().copied() else { return };
         let Some(encryption) = opening::of_byte(byte) else { return };
@@ -529,7 +532,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.feed_clear(connection, Direction::Backend, &[byte], origin);
     }
 
-    /// Takes what the server has sent before it was known what the connection is.
+    /// Processes the server's bytes that were held until the protocol was known.
     fn feed_held_reply(&mut self, connection: &mut Connection, origin: Origin) {
         let held = std::mem::take(&mut connection.opening.backend);
         if !held.is_empty() {
@@ -537,15 +540,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client's bytes are from the middle of its session.
+    /// Searches for a message boundary in the client's bytes, which begin in the middle of its session.
     fn search_client(&mut self, connection: &mut Connection) {
         self.say_unsaid(connection);
         connection.session.lose(Direction::Frontend);
         connection.search(Direction::Frontend, Reason::Missing);
     }
 
-    /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
-    /// client's bytes are not in the capture, or this is another protocol.
+    /// Processes bytes of the server before any of the client. A PostgreSQL server waits for its client, unless it cannot serve
+    /// at all; so either the client's bytes were not captured, or this is another protocol.
     fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_named = connection.info.is_named;
         if connection.framers.backend.is_searching() {
@@ -581,8 +584,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Nothing more comes of a direction that would tell what the connection is: on a port that is named, what there is of a
-    /// first message is believed.
+    /// Decides on the protocol of a connection after the last bytes of a direction: on a configured port, a prefix of a first
+    /// message suffices.
     fn decide(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         if !connection.info.is_named || connection.session.route(direction) != Route::Opening {
             return;
@@ -597,7 +600,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Says what was left unsaid while it was not known what a connection is.
+    /// Reports the losses that were deferred until the protocol was known.
     fn say_unsaid(&mut self, connection: &mut Connection) {
         for unsaid in std::mem::take(&mut connection.unsaid) {
             self.say(&mut connection.info, &unsaid);
@@ -626,7 +629,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Bytes of a direction are missing.
+    /// Processes missing bytes of a direction.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, mut bytes: u64, loss: Loss<'static>) {
         let Loss { origin, reason, detail, .. } = loss;
         let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
@@ -646,7 +649,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 return;
             }
             Route::Messages(Framing::EncryptionAnswer) if connection.framers.backend.is_between_frames() => {
-                // It is one byte.
+                // The response has one byte.
                 self.number(&mut connection.info);
                 self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
                 while bytes > 0 && connection.session.owes_answer() {
@@ -682,7 +685,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.pass_gap(connection, direction, bytes, reason, origin);
     }
 
-    /// Skips bytes that are missing in a stream of messages.
+    /// Skips missing bytes in a stream of messages.
     pub(super) fn pass_gap(
         &mut self,
         connection: &mut Connection,
@@ -714,7 +717,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes what a framer says.
+    /// Processes a framer's result.
     fn step(
         &mut self,
         session: &mut Session,
@@ -728,7 +731,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Step::Frame(frame) => self.frame(session, info, direction, frame, origin),
             &Step::Malformed { tag, len, header, error, is_guessed } => {
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
-                // A header has no room for a secret.
+                // A header is too short to contain a secret.
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
@@ -785,7 +788,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }));
     }
 
-    /// Gives a connection its number, where it has none yet.
+    /// Assigns a number to a connection that has none yet.
     pub(super) fn number(&mut self, info: &mut ConnectionInfo) {
         if info.conn == 0 {
             self.counters.connections += 1;
@@ -793,7 +796,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes from a connection what it holds: the memory is needed for others.
+    /// Frees memory that a connection holds.
     pub(super) fn release(&mut self, connection: &mut Connection) {
         let origin = connection.last();
         while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
@@ -804,7 +807,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.release_encrypted(connection, origin);
         let opening = std::mem::take(&mut connection.opening);
         if !opening.frontend.is_empty() || !opening.backend.is_empty() {
-            // Without its first bytes it cannot be told what it is.
+            // Without its first bytes, the protocol cannot be identified.
             connection.session.recognize_foreign();
             connection.unsaid = Vec::new();
             for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
@@ -835,7 +838,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Ends a connection that has to make room for others.
+    /// Ends a connection to make room for others.
     pub(super) fn evict(&mut self, connection: &mut Connection) {
         self.counters.evicted_connections += 1;
         let origin = self.end(connection, Closing::Evicted);
@@ -846,8 +849,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Ends a connection: nothing more will come of it. It has ended with one of its own packets, whenever that is noticed: says
-    /// with which.
+    /// Ends a connection, after its last segment. Returns the packet that ended it, which is one of its own, whenever the end is
+    /// detected.
     pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing) -> Origin {
         let origin = connection.ended.unwrap_or_else(|| connection.last());
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
@@ -864,7 +867,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         for direction in Direction::BOTH {
             let mut counters = connection.tcp.counters(direction);
             if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
-                // Nobody has answered it.
+                // The server did not answer it.
                 counters.out_of_window += successor.len();
             }
             self.counters.retransmitted_bytes += counters.retransmitted;
@@ -879,7 +882,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin
     }
 
-    /// Tells of bytes that were captured, but are no part of what was read.
+    /// Reports captured bytes that were not processed.
     fn report_unread(
         &mut self,
         info: &mut ConnectionInfo,
@@ -932,7 +935,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             Route::Opening if connection.info.is_named => {
                 let PerDirection { frontend, backend } = &connection.opening;
-                // The first bytes of a client may be those of a startup packet.
+                // The client's first bytes may be a prefix of a startup packet.
                 let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
                 let is_nothing = frontend.is_empty() && backend.is_empty();
                 let is_other = !may_begin && !is_nothing;
@@ -965,16 +968,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 }
 
-/// TCP's numbers of a segment.
+/// The TCP numbers of a segment.
 #[derive(Clone, Copy)]
 struct Numbers {
-    /// The sequence number behind its last byte.
+    /// The sequence number after its last byte.
     end: u32,
-    /// Its acknowledgment number.
+    /// The acknowledgment number.
     ack: u32,
 }
 
-/// Keeps the next bytes of a client that shows who it is before it was asked. False where it does not, or there is no room.
+/// Holds the next bytes of a client that authenticates before the server's request. Returns `false` if it does not, or if there
+/// is no room.
 fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
     let Connection { framers, session, ahead, .. } = connection;
     let begins = session.awaits_question()
@@ -983,7 +987,7 @@ fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> boo
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
 }
 
-/// Tells of what came behind the end of a connection, as one for each direction.
+/// Reports the data received after the end of a connection, as one loss for each direction.
 pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
     let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
     let (client, server) = (closed.client.to_string(), closed.server.to_string());
@@ -1010,8 +1014,8 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
     }
 }
 
-/// Whether the first bytes of a server, but for its answers to requests for encryption, begin with what no server says before it
-/// has let its client in.
+/// Returns whether a server's first bytes, after its responses to requests for encryption, begin with something that no server
+/// sends before authentication.
 fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
     const LATER: &[u8] = b"123CDGHITVWcdnst";
     direction == Direction::Backend
@@ -1021,7 +1025,8 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
         && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
 }
 
-/// Whether a client of which nothing but requests for encryption was seen goes on as none of PostgreSQL does.
+/// Returns whether a client that has only sent requests for encryption continues with something that is not PostgreSQL's
+/// protocol.
 fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.frontend > 0
         && connection.session.may_begin()
@@ -1030,7 +1035,7 @@ fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
         && opening::is_of_none(bytes)
 }
 
-/// Whether the first byte of a server is none that answers a request for encryption.
+/// Returns whether the first byte of a server is no valid response to a request for encryption.
 fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.backend == 0
         && connection.info.lost_bytes == 0
@@ -1038,7 +1043,7 @@ fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
         && bytes.first().is_some_and(|byte| *byte != backend::ERROR_RESPONSE && opening::of_byte(*byte).is_none())
 }
 
-/// A report of loss in the making.
+/// The data of a loss record.
 #[derive(Clone, Copy)]
 pub(super) struct Loss<'a> {
     pub(super) origin: Origin,
