@@ -31,7 +31,7 @@ use super::key_logs::KeyLogs;
 use super::writer::Writer;
 use super::{FAILED, PARTIAL, say};
 
-/// Reads capture files.
+/// Processes capture files.
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let paths = [args.files.as_slice(), args.read.as_slice()].concat();
     if paths.is_empty() {
@@ -43,14 +43,14 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
             bail!("{}: is read, and would be overwritten", path.display());
         }
     }
-    // What comes through a pipe may be captured right now.
+    // The data of a pipe may be a capture in progress.
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     let files = Files::open(args, is_under_way, None)?;
     let source = FileSource::new(paths, Arc::clone(stop));
     from_source(args, source, stop, files, filter, &mut say)
 }
 
-/// Reads from any source, and writes lines to `out`.
+/// Processes any source, and writes lines to `out`.
 pub(super) fn dissect(
     args: &Args,
     source: impl Source + Send + 'static,
@@ -75,7 +75,7 @@ fn from_source(
     if threads(args) > 1 { run.all(&mut ReadAhead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
-/// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
+/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
@@ -83,7 +83,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Listens on an interface.
+/// Captures on an interface.
 pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
     let device = Device::open(&live::Options {
@@ -95,7 +95,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         buffer_kib: args.buffer_size,
         promiscuous: !args.no_promiscuous,
     })?;
-    // The user that root becomes need not be let into their folders.
+    // Before root privileges are dropped, because the user may lack permission for their folders.
     let mut files = Files::open(args, true, user.as_ref())?;
     if let Some(user) = user {
         user.drop_root()?;
@@ -118,16 +118,16 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     run.all(&mut source, stop)
 }
 
-/// The files of a run beside its packets, open.
+/// The open files of a run, except its packets.
 struct Files {
     keys: KeyLogs,
     savefile: Option<SavefileWriter>,
-    /// Where lines go, and its name; standard output where it is none.
+    /// The output and its name; `None` for standard output.
     out: Option<(Box<dyn Write + Send>, String)>,
 }
 
 impl Files {
-    /// Opens and creates them. What is created is the owner's, where one is named.
+    /// Opens and creates the files. Created files belong to `owner`, if given.
     fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
         let create = |path: &Path| owner.map_or_else(|| File::create(path), |owner| owner.create(path));
         let keys = KeyLogs::open(&args.keylog, is_under_way)?;
@@ -142,7 +142,7 @@ impl Files {
     }
 }
 
-/// One run over a source, from its first packet to its last.
+/// The processing of one source, from its first packet to its last.
 struct Run<'a> {
     args: &'a Args,
     dissector: Dissector,
@@ -151,7 +151,7 @@ struct Run<'a> {
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
     unknown_links: HashSet<LinkType>,
-    /// Link types that the savefile cannot hold.
+    /// Link types that the savefile cannot contain.
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
@@ -159,17 +159,17 @@ struct Run<'a> {
     is_live: bool,
     to_stdout: bool,
     code: u8,
-    /// Gives a message to the user.
+    /// Prints a message for the user.
     say: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Run<'a> {
-    /// How many packets may pass between two looks at the clock: few enough that a light load is flushed in time, many
-    /// enough that a heavy one does not notice.
+    /// How many packets may pass between two checks of the clock: few enough that output is flushed in time under light load, and
+    /// many enough that the checks cost nothing under heavy load.
     const PACKETS_A_LOOK: u64 = 64;
 
-    /// How long a packet may be on its way here from the interface, in microseconds: what is waited for is waited for so much
-    /// longer, so that a capture gives the same lines live as from a file.
+    /// The maximum delay between the capture of a packet and its arrival here, in microseconds. Waiting times are extended by it,
+    /// so that a live capture results in the same lines as a file.
     const ON_ITS_WAY: u64 = 200_000;
 
     fn new(
@@ -233,16 +233,16 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Reads to the end, and says how it went. Whatever stops it, the lines that were made before are written.
+    /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
         if let Err(error) = self.packets(source, stop) {
-            // Where it is this that failed, the error is the one that we have.
+            // If this fails, the original error is still the one to report.
             let _ = self.writer.settle();
             let _ = self.writer.flush();
             return Err(error);
         }
         if self.is_live {
-            // The capture's thread counts to its end, whatever ended the loop.
+            // The capture thread updates its counters until it ends, whatever ended the loop.
             stop.store(true, Ordering::Relaxed);
             while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
         }
@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
 
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
-        // Where packets are looked at one by one beside, they are dissected one by one, too.
+        // If each packet has to be processed individually here, packets are dissected one by one.
         let go_alone = !self.writer.has_shards()
             || self.filter.is_some()
             || self.savefile.is_some()
@@ -281,7 +281,7 @@ impl<'a> Run<'a> {
                                 self.dissector.skip_packet();
                                 continue;
                             }
-                            // It cannot be had for this link type. There may be packets of others.
+                            // The filter does not compile for this link type. Packets of other link types may follow.
                             Err(error) => {
                                 self.writer.flush()?;
                                 (self.say)(&error.to_string());
@@ -296,7 +296,7 @@ impl<'a> Run<'a> {
                         if savefile.takes(packet.link) {
                             return Err(error.into());
                         }
-                        // The file is good as it is. What cannot be in it can be dissected all the same.
+                        // The file is valid as it is. Packets that it cannot contain are still dissected.
                         if self.unsaved_links.insert(packet.link) {
                             (self.say)(&error.to_string());
                             self.code = self.code.max(PARTIAL);
@@ -340,7 +340,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(Event::End) => break,
                 Err(error) => {
-                    // What was read is written first, so that the message comes where it belongs.
+                    // The lines so far are written first, so that the message appears in the right place.
                     self.writer.flush()?;
                     (self.say)(&error.to_string());
                     let partial = error.is_partial() || self.is_live && packets > 0;
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
+    /// Does what is due by the clock: stats lines, the end of `--duration`, flushing of output.
     fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
         self.keys.follow(now, self.say);
@@ -369,7 +369,7 @@ impl<'a> Run<'a> {
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
         self.keys.finish(self.say);
-        // Where the user wanted no more messages, those that are unfinished are not lost.
+        // If the user limited the number of messages, incomplete ones are not reported as lost.
         if !self.writer.is_done() {
             self.dissector.finish(&mut self.writer);
         }
@@ -396,7 +396,7 @@ impl<'a> Run<'a> {
         StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
     }
 
-    /// What a person wants to know at the end, on standard error.
+    /// Prints a summary for the user at the end, to standard error.
     fn summarize(&mut self, stats: &StatsRecord) {
         let counters = &stats.counters;
         if let Some(kernel) = &stats.kernel {
@@ -423,9 +423,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How many threads may work at the same time.
+/// Returns the number of threads to use.
 fn threads(args: &Args) -> usize {
-    // What follows sessions is one thread: more than this would only wait for it.
+    // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
 }
@@ -434,18 +434,18 @@ fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.clone().into_bytes()).collect()
 }
 
-/// The time of day, as the kernel's clock for live packets has it.
+/// Returns the current time of the clock that the kernel uses for live packets.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos(), Precision::Micros)
 }
 
-/// So many of something.
+/// Formats a count with a noun in the singular or plural.
 fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Whether the other end of a pipe is closed. A write would show it, too, but after `| head -1` it may be hours until
+/// Returns whether the other end of a pipe is closed. A write would fail as well, but after `| head -1` it may be hours until
 /// there is something to write.
 fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
     let mut pipe = [PollFd::new(pipe, PollFlags::empty())];

@@ -1,4 +1,4 @@
-//! The forms of lines, one of which is chosen.
+//! The selected output format.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use crate::record::{MessageEvent, MessageRun, Record};
 
 use crate::cli::args::{Args, Format};
 
-/// How lines are written.
+/// An output format.
 pub(crate) enum Form {
     Json(Box<LineWriter>),
-    /// JSON as serde derives it.
+    /// JSON as derived by serde.
     DerivedJson(DerivedWriter),
     Text(TextStyle),
 }
@@ -27,7 +27,7 @@ impl Form {
         }
     }
 
-    /// One of the same kind, for another thread.
+    /// Creates a form of the same kind for another thread.
     pub(super) fn another(&self) -> Self {
         match self {
             Self::Json(_) => Self::Json(Box::default()),
