@@ -233,8 +233,8 @@ impl Dissector {
                     self.table.take_late(pair, segment, origin);
                     return;
                 }
-                // A SYN with data is unlikely to be forged, so it is processed at once: its data is not stored while it is
-                // unanswered.
+                // A SYN with data starts a new connection at once. It is unlikely to be forged, and its data would not be kept
+                // while it waits for an answer.
                 Whose::Nobodys if !begins => return,
                 _ => {
                     let rival = closed.rival.take().filter(|_| !begins);
