@@ -1,4 +1,4 @@
-//! What listening costs while pgbench runs as fast as it can, and what is lost of it, beside tcpdump.
+//! The cost of a live capture while pgbench runs at full speed, and the losses, compared with tcpdump.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,23 +18,23 @@ use crate::capture::{Capture, Scratch};
 use crate::measure::{self, Ended, Running, Taken, last_line};
 use crate::{command, grouped, mib, pgdissect, print_row, progress};
 
-/// About how long pgbench runs, in seconds.
+/// The approximate duration of pgbench in seconds.
 const SECONDS: f64 = 10.0;
 
-/// Transactions whose packets are more than what the command and the kernel hold for a slow reader.
+/// A number of transactions whose packets exceed the buffers of the command and the kernel if the output is read slowly.
 const TOO_MANY: u64 = 400_000;
 
-/// As pgbench -S, but of no table, so that any database will do, and is as it was afterwards.
+/// Like pgbench -S, but without tables, so that any database can be used and is not changed.
 const SCRIPT: &str = "\\set aid random(1, 1000000)\nSELECT :aid::int AS aid, repeat(' ', 84) AS filler;\n";
 
-/// Who listens.
+/// The program that captures.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listener {
     Nobody,
     Tcpdump,
     IntoFile,
     IntoPipe,
-    /// Its lines are read more slowly than they come.
+    /// pgdissect, whose lines are read more slowly than they are written.
     IntoSlowPipe,
 }
 
@@ -50,7 +50,7 @@ impl Listener {
     }
 }
 
-/// What a listener has got.
+/// The result of a capture.
 struct Heard {
     taken: Taken,
     messages: u64,
@@ -114,7 +114,7 @@ fn one(listener: Listener, clients: usize, transactions: u64, script: &Path, dir
     Ok(())
 }
 
-/// Runs something, and listens to it.
+/// Captures while a function runs.
 fn listen<T>(
     listener: Listener,
     out: &Path,
@@ -130,7 +130,7 @@ fn listen<T>(
     let reader = if is_piped { Some(measure::read_all(running.output()?, Arc::clone(&is_slow))) } else { None };
     running.wait_for_words("listening on")?;
     let ran = run()?;
-    // The kernel hands on what it has within a second.
+    // The kernel delivers its packets within a second.
     thread::sleep(Duration::from_secs(2));
     running.interrupt()?;
     is_slow.store(false, Ordering::Relaxed);
@@ -179,8 +179,7 @@ fn port() -> String {
     std::env::var("PGPORT").unwrap_or_else(|_| "5432".to_owned())
 }
 
-/// Runs so many transactions on each of so many connections; says how long that took, and what share of the time of all
-/// processors was idle.
+/// Runs a number of transactions on each connection. Returns the duration, and the idle share of all processors.
 fn pgbench(script: &Path, clients: usize, transactions: u64) -> anyhow::Result<(Duration, f64)> {
     let mut pgbench = Command::new("pgbench");
     if std::env::var_os("PGHOST").is_none() {
@@ -199,7 +198,7 @@ fn pgbench(script: &Path, clients: usize, transactions: u64) -> anyhow::Result<(
     Ok((time, (idle_then - idle) as f64 / (all_then - all) as f64))
 }
 
-/// How much time processors were idle, and how much there was, since the system began, in its ticks.
+/// Returns the idle time and the total time of all processors since the system was booted, in clock ticks.
 fn processors() -> anyhow::Result<(u64, u64)> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;
