@@ -1,4 +1,4 @@
-//! However packets are dissected and lines are written: the output is the same, byte for byte, times included.
+//! The output does not depend on how packets are dissected and lines written: it is the same, byte for byte, including times.
 
 use crate::captures;
 use crate::hostile::fuzz_seeds::every_way;

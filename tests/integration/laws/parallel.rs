@@ -1,5 +1,4 @@
-//! Connections side by side: what is said of packets is the same as when they are dissected one after the other, in the same
-//! order, with the same counters, whatever the limits are.
+//! Parallel dissection: the lines, their order, and the counters are the same as without it, whatever the limits are.
 
 use pgdissect::dissector::{Config, Dissector, Sink};
 use pgdissect::packet::Block;
@@ -10,7 +9,7 @@ use proptest::test_runner::Config as Runs;
 use crate::captures::{self, Output, OwnedPacket};
 use crate::wire::{From, Tcp, message, startup};
 
-/// Lines, and to which packet they belong.
+/// Lines and the packets to which they belong.
 #[derive(Default)]
 struct Strand {
     open: Vec<String>,
@@ -27,7 +26,7 @@ impl Sink for Strand {
     }
 }
 
-/// What is made of packets that come in blocks of so many, and how many were dissected side by side.
+/// Dissects packets in blocks of this size. Returns the output, and how many packets were dissected in parallel.
 fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Output, usize) {
     let mut dissector = Dissector::new(config);
     let mut lines = Vec::new();
@@ -57,7 +56,7 @@ fn in_lanes(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outpu
     (Output { lines, counters: dissector.counters() }, in_parallel)
 }
 
-/// Says how many packets were dissected side by side.
+/// Checks that the output is the same. Returns how many packets were dissected in parallel.
 #[track_caller]
 fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> usize {
     let alone = captures::dissect_packets(packets, config.clone());
@@ -70,7 +69,7 @@ fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> us
     in_parallel
 }
 
-/// The packets of a capture on lo, from clients whose ports are greater by so many.
+/// Returns the packets of a capture on lo, with clients' ports increased by a number.
 fn of_other_clients(packets: &[OwnedPacket], by: u16) -> Vec<OwnedPacket> {
     const PORTS: usize = 14 + 20;
     let mut packets = packets.to_vec();
@@ -86,7 +85,7 @@ fn of_other_clients(packets: &[OwnedPacket], by: u16) -> Vec<OwnedPacket> {
     packets
 }
 
-/// Packets of several captures by turns, some of each at a time.
+/// Interleaves the packets of several captures, `turn` packets at a time.
 fn by_turns(captures: &[Vec<OwnedPacket>], turn: usize) -> Vec<OwnedPacket> {
     let mut all: Vec<_> = captures.iter().map(|packets| packets.chunks(turn)).collect();
     let mut packets = Vec::new();
@@ -136,7 +135,7 @@ fn limits_do_the_same_side_by_side() {
     }
 }
 
-/// What a client says, and what its server does, in a session that is ready.
+/// Generates messages of the client or the server in a session that is ready.
 fn says(from: From) -> impl Strategy<Value = Vec<u8>> {
     let messages: Vec<Vec<u8>> = match from {
         From::Client => vec![
@@ -196,7 +195,7 @@ proptest! {
             let segment = Tcp::new(from, own, peer, bytes).port(40_000 + port);
             next[usize::from(port)][from.index()] += u32::try_from(bytes.len()).unwrap();
             match fault {
-                // Lost, repeated, the end.
+                // Lost, repeated, and the end.
                 0 => {}
                 1 => packets.extend([segment.clone().at(packets.len() as u64), segment.at(packets.len() as u64 + 1)]),
                 2 => packets.push(segment.fin().at(packets.len() as u64)),
