@@ -231,7 +231,7 @@ impl Source for LiveSource {
             Next::Idle => Ok(Event::Idle),
             Next::End => match self.thread.take().map(JoinHandle::join) {
                 Some(Ok(result)) => result.map(|()| Event::End),
-                Some(Err(_)) => Err(Error::Live("the capture thread broke off".to_owned())),
+                Some(Err(_)) => Err(Error::Live("the capture thread panicked".to_owned())),
                 None => Ok(Event::End),
             },
         }

@@ -67,7 +67,7 @@ impl Account {
         }
         // For root, setuid changes the real, effective and saved user ID. If one were left, this would detect it.
         if getuid() != *uid || geteuid() != *uid || setuid(Uid::from_raw(0)).is_ok() {
-            return Err(failed("root's rights could be regained"));
+            return Err(failed("root privileges could be regained"));
         }
         if *gid != Gid::from_raw(0) && setgid(Gid::from_raw(0)).is_ok() {
             return Err(failed("root's group could be regained"));

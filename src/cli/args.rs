@@ -237,10 +237,10 @@ impl Args {
     fn check_selection(&self) -> Result<(), String> {
         let wants = |event| self.events.contains(&event);
         if !self.types.is_empty() && !wants(Event::Message) {
-            return Err("-t chooses among messages: it needs -e message".to_owned());
+            return Err("-t selects among messages: it requires -e message".to_owned());
         }
         if (self.errors || self.min_duration.is_some()) && !wants(Event::Query) {
-            return Err("--errors and --min-duration choose among requests: they need -e query".to_owned());
+            return Err("--errors and --min-duration select among requests: they require -e query".to_owned());
         }
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Args {
             return Ok(());
         }
         let files = files.join(" ");
-        Err(format!("{other} and the file {files:?} cannot be used together; if that is a filter, it goes behind -f"))
+        Err(format!("{other} and the file {files:?} cannot be used together; to use it as a filter, pass it with -f"))
     }
 }
 
@@ -344,7 +344,7 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
             ("auto", _) => ports.auto = true,
             (_, Ok(number)) if number > 0 => ports.named.push(number),
             _ => {
-                let wanted = "wanted numbers from 1 to 65535 with commas between them, or auto";
+                let wanted = "expected numbers from 1 to 65535, separated by commas, or auto";
                 return Err(format!("{port:?} is not a port: {wanted}"));
             }
         }
@@ -354,7 +354,11 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
 
 fn parse_savefile(text: &str) -> Result<PathBuf, String> {
     // Standard output is for lines; a capture mixed with them would be useless.
-    if text == "-" { Err("packets go to a file, standard output is for lines".to_owned()) } else { Ok(text.into()) }
+    if text == "-" {
+        Err("packets cannot be written to standard output, which is for lines".to_owned())
+    } else {
+        Ok(text.into())
+    }
 }
 
 /// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
@@ -370,25 +374,23 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600.0,
         "d" => 86_400.0,
         "" if digits.parse::<f64>().is_ok() => {
-            return Err(format!(
-                "{digits} of which unit? For milliseconds write {digits}ms; others are us, s, m, h, d"
-            ));
+            return Err(format!("{digits} has no unit: for milliseconds write {digits}ms; others are us, s, m, h, d"));
         }
         _ => return Err(NO_DURATION.to_owned()),
     };
     let number = digits.trim_ascii().parse::<f64>().map_err(|_| NO_DURATION.to_owned())?;
     match Duration::try_from_secs_f64(number * seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("wanted a time above 0".to_owned()),
+        _ => Err("expected a time above 0".to_owned()),
     }
 }
 
-const NO_DURATION: &str = "wanted a number and its unit: us, ms, s, m, h or d";
+const NO_DURATION: &str = "expected a number and its unit: us, ms, s, m, h or d";
 
 fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(connections) if connections > 0 => Ok(connections),
-        _ => Err("wanted a number above 0".to_owned()),
+        _ => Err("expected a number above 0".to_owned()),
     }
 }
 
@@ -399,9 +401,11 @@ fn parse_size(text: &str) -> Result<usize, String> {
         "k" | "K" | "KiB" => 1 << 10,
         "m" | "M" | "MiB" => 1 << 20,
         "g" | "G" | "GiB" => 1 << 30,
-        _ => return Err("wanted a number of bytes, or one with K, M or G".to_owned()),
+        _ => return Err("expected a number of bytes, optionally with the suffix K, M or G".to_owned()),
     };
-    let number = digits.parse::<usize>().map_err(|_| "wanted a number of bytes, or one with K, M or G".to_owned())?;
+    let number = digits
+        .parse::<usize>()
+        .map_err(|_| "expected a number of bytes, optionally with the suffix K, M or G".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "that is more than this machine can address".to_owned())
 }
 

@@ -105,7 +105,7 @@ impl KeyLogs {
             {
                 // An open file can still be read.
                 let is_open = log.file.is_some() && error.kind() == ErrorKind::PermissionDenied;
-                let what = if is_open { "it cannot be opened again, if it is rotated" } else { "cannot be read" };
+                let what = if is_open { "it cannot be reopened after a rotation" } else { "cannot be read" };
                 say(&format!("{}: {what}: {error}", log.path.display()));
             }
         }

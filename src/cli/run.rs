@@ -35,12 +35,12 @@ use super::{FAILED, PARTIAL, say};
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let paths = [args.files.as_slice(), args.read.as_slice()].concat();
     if paths.is_empty() {
-        bail!("nothing to read: give a capture file, - for standard input, or -i INTERFACE (--help says more)");
+        bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     for output in [&args.output, &args.write].into_iter().flatten() {
         if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
-            bail!("{}: is read, and would be overwritten", path.display());
+            bail!("{}: is an input, and would be overwritten", path.display());
         }
     }
     // The data of a pipe may be a capture in progress.
@@ -414,9 +414,9 @@ impl<'a> Run<'a> {
             && counters.packets > counters.unknown_link_packets + counters.filtered_packets
         {
             let hint = if self.args.port.auto {
-                "-p auto needs the beginning of a connection; with -p PORT it is not needed"
+                "-p auto requires the beginning of a connection; -p PORT does not"
             } else {
-                "-p PORT says where the server listens, -p auto finds it"
+                "-p PORT sets the server's port, -p auto detects it"
             };
             (self.say)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }

@@ -153,9 +153,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 }
                 let detail = Some(match because {
                     GivenUp::Acknowledged => "the other side has received them",
-                    GivenUp::Waited => "they did not come in time",
-                    GivenUp::Limit => "as much is held behind them as may be",
-                    GivenUp::Ended => "nothing more comes of the connection",
+                    GivenUp::Waited => "they did not arrive in time",
+                    GivenUp::Limit => "the limit on data held after them was reached",
+                    GivenUp::Ended => "the connection ended without them",
                 });
                 self.gap(connection, direction, *bytes, Loss { detail, ..loss });
             }
@@ -176,7 +176,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Route::Messages(framing) => Some(framing),
             Route::Opening | Route::Encrypted | Route::Unread => None,
         };
-        let detail = Some("a segment repeats bytes with other content: those that came first are believed");
+        let detail = Some("a segment retransmits bytes with different content: those received first are used");
         let (bytes, reason) = (conflict.bytes, Reason::Overlap);
         let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
         if connection.session.route(direction) == Route::Opening {
@@ -304,11 +304,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     return;
                 }
                 Route::Messages(Framing::EncryptionAnswer) if is_no_answer(connection, bytes) => {
-                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                    self.foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
                 Route::Messages(Framing::Handshake) if is_no_handshake(connection, direction, bytes) => {
-                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                    self.foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
                 Route::Messages(framing) => {
@@ -844,7 +844,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let origin = self.end(connection, Closing::Evicted);
         if connection.is_counted() {
             let detail =
-                Some("more connections are open than are followed: this one said nothing for the longest time");
+                Some("more connections are open than --max-connections: this one was idle for the longest time");
             self.lose(&mut connection.info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
@@ -890,7 +890,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         counters: TcpCounters,
         origin: Origin,
     ) {
-        let before = "they lie before the first byte that was captured, and came when that had been read";
+        let before = "they precede the first captured byte, and arrived after it was processed";
         let outside = "their sequence numbers are not this connection's";
         let unread =
             [(counters.before_start, Reason::Late, before), (counters.out_of_window, Reason::OutOfWindow, outside)];
@@ -947,7 +947,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 if bytes > 0 {
                     self.number(&mut connection.info);
                     let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
-                    let detail = Some("too few bytes to tell the protocol");
+                    let detail = Some("too few bytes to identify the protocol");
                     self.lose(&mut connection.info, &Loss { skipped: Some(bytes), reason, detail, ..loss });
                     if is_other {
                         connection.session.recognize_foreign();
@@ -958,7 +958,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let bytes = std::mem::take(connection.info.unread.get_mut(direction));
                 if bytes > 0 {
                     self.counters.skipped_bytes += bytes;
-                    let detail = Some("protocol 2.0, which is not read beyond its startup");
+                    let detail = Some("protocol 2.0 is not decoded beyond its startup");
                     let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
                     self.lose(&mut connection.info, &loss);
                 }
@@ -1009,7 +1009,7 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
             within: None,
             reason: Reason::Late,
             skipped: None,
-            detail: Some("they came behind the end of the connection"),
+            detail: Some("they arrived after the end of the connection"),
         }));
     }
 }

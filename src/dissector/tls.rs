@@ -184,7 +184,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if connection.info.is_encryption_reported {
             return;
         }
-        const HOW: &str = "--keylog FILE takes the key log that the client or the server writes \
+        const HOW: &str = "--keylog FILE reads the key log that the client or the server writes \
                            (SSLKEYLOGFILE, in libpq 18 sslkeylogfile=FILE)";
         let detail = match obstacle {
             Obstacle::NoKey(random) => format!("TLS: no key for the client random {}; {HOW}", Hex(&random)),
@@ -192,7 +192,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 format!("TLS: nothing is authentic under the key for the client random {}", Hex(&random))
             }
             Obstacle::NoClientHello => {
-                format!("TLS: its beginning, which tells which key it has, was not captured; {HOW}")
+                format!("TLS: the ClientHello, which identifies the key, was not captured; {HOW}")
             }
             Obstacle::NoServerHello => {
                 "TLS: the ServerHello, without which there is no key, was not captured".to_owned()

@@ -83,7 +83,7 @@ impl Pcap {
         let caplen = order.u32(*caplen);
         if caplen > self.largest_packet {
             let largest = self.largest_packet;
-            return Next::Lost(format!("a packet of {caplen} bytes was announced, the most there can be is {largest}"));
+            return Next::Lost(format!("a packet of {caplen} bytes was announced, the maximum is {largest}"));
         }
         let len = header + caplen as usize;
         if unread.len() < len {

@@ -103,7 +103,7 @@ impl Pcapng {
     fn block<'a>(&self, len: [u8; 4], unread: &'a [u8]) -> Result<(&'a [u8], usize), Next> {
         let len = self.order.u32(len);
         if len < (BLOCK_HEADER + BLOCK_TRAILER) as u32 || len > LARGEST || !len.is_multiple_of(4) {
-            return Err(Next::Lost(format!("a block of {len} bytes was announced, which no block can have")));
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, which is not a valid block length")));
         }
         let len = len as usize;
         let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
@@ -111,7 +111,7 @@ impl Pcapng {
         };
         let trailer = self.order.u32(*trailer);
         if trailer as usize != len {
-            return Err(Next::Lost(format!("a block of {len} bytes was announced, {trailer} bytes says its end")));
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, its end has the length {trailer}")));
         }
         Ok((body, len))
     }
@@ -231,7 +231,7 @@ impl Pcapng {
 
 #[cold]
 fn too_short(what: &str, len: usize, least: usize) -> Next {
-    Next::Bad(len, format!("{what} in a block of {len} bytes, which takes {least} at least"))
+    Next::Bad(len, format!("{what} in a block of {len} bytes, which needs at least {least}"))
 }
 
 /// Bytes in the order of the file.

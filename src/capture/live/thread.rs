@@ -174,7 +174,7 @@ impl CaptureThread {
         } else if reason.contains("went down") || reason.contains("is down") {
             format!("the interface {interface} went down; {packets} packets were captured until then")
         } else {
-            format!("{interface}: the capture broke off: {reason}; {packets} packets were captured until then")
+            format!("{interface}: the capture was interrupted: {reason}; {packets} packets were captured until then")
         })
     }
 

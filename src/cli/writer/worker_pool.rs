@@ -179,7 +179,7 @@ impl WorkerPool {
     pub(super) fn finish(&mut self) -> io::Result<Output> {
         self.hand_on();
         (self.work, self.order) = (None, None);
-        let broke_off = || io::Error::other("a thread that writes lines broke off");
+        let broke_off = || io::Error::other("a thread that writes lines panicked");
         let workers_are_done = self.workers.drain(..).filter_map(|worker| worker.join().err()).count() == 0;
         let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(broke_off);
         self.check()?;

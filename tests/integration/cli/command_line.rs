@@ -161,7 +161,7 @@ mod files {
     fn a_wrong_port_gets_a_hint() {
         let outcome = run([MICRO]);
         assert!(outcome.lines.is_empty());
-        assert_says(&outcome, 0, "pgdissect: no PostgreSQL in 29 packets: -p PORT says where the server listens");
+        assert_says(&outcome, 0, "pgdissect: no PostgreSQL in 29 packets: -p PORT sets the server's port");
         assert_eq!(run(["-q", MICRO]).said, "");
         // If there is a message, no hint is printed.
         run([PORT, "-t", "CopyFail", MICRO]).good();
@@ -401,7 +401,7 @@ mod output {
         fs::hard_link(&capture, folder.path().join("also.pcap")).unwrap();
         for args in [["-o", &capture], ["-w", &capture], ["-w", &folder.file("also.pcap")]] {
             let outcome = run([&[PORT, MICRO, capture.as_str()], &args[..]].concat());
-            assert_says(&outcome, 2, &format!("pgdissect: {capture}: is read, and would be overwritten"));
+            assert_says(&outcome, 2, &format!("pgdissect: {capture}: is an input, and would be overwritten"));
             assert_eq!(fs::read(&capture).unwrap(), read(MICRO));
         }
     }
@@ -518,7 +518,7 @@ mod usage {
     #[test]
     fn nothing_to_read_is_an_error() {
         let outcome = run::<&str>([]);
-        assert_says(&outcome, 2, "pgdissect: nothing to read: give a capture file");
+        assert_says(&outcome, 2, "pgdissect: nothing to read: pass a capture file");
     }
 
     #[test]
@@ -560,7 +560,7 @@ mod usage {
             assert_says(
                 &outcome,
                 2,
-                r#"the file "port 5432" cannot be used together; if that is a filter, it goes behind -f"#,
+                r#"the file "port 5432" cannot be used together; to use it as a filter, pass it with -f"#,
             );
         }
     }

@@ -353,7 +353,7 @@ fn files_are_opened_before_root_is_given_up(server: &Server) {
 
     let mut running = listen();
     // An open file is still read, but may fail to be reopened.
-    running.says("keys.log: it cannot be opened again, if it is rotated: Permission denied");
+    running.says("keys.log: it cannot be reopened after a rotation: Permission denied");
     server.query("SELECT 'into a folder of root'");
     let start = Instant::now();
     while count_in("Terminate") == 0 && start.elapsed() < PATIENCE {

@@ -49,7 +49,7 @@ fn a_pcap_packet_may_be_longer_than_the_snap_length_but_not_than_any_packet() {
     let file = Bytes::new(Little).pcap(MICROS, 64, 1).packet(0, 0, b"a", 1).packet(0, 0, &[0; 262_145], 9).bytes;
     let outcome = read(&file);
     assert_eq!(outcome.data(), [b"a"]);
-    let wanted = "f: byte 41: a packet of 262145 bytes was announced, the most there can be is 262144; \
+    let wanted = "f: byte 41: a packet of 262145 bytes was announced, the maximum is 262144; \
                   everything before it was read";
     assert_eq!(outcome.errors, [wanted]);
 
@@ -225,10 +225,10 @@ fn a_block_whose_end_is_unknown_ends_the_file() {
     let before = || Bytes::new(Big).section().interface(1, 0, |options| options).enhanced(0, 0, b"a", 1);
     let offset = before().bytes.len();
     for (bad, wanted) in [
-        (before().u32(6).u32(8).u32(8), "a block of 8 bytes was announced, which no block can have"),
-        (before().u32(6).u32(33).raw(&[0; 40]), "a block of 33 bytes was announced, which no block can have"),
-        (before().u32(6).u32(1 << 30), "a block of 1073741824 bytes was announced, which no block can have"),
-        (before().u32(5).u32(16).u32(0).u32(20), "a block of 16 bytes was announced, 20 bytes says its end"),
+        (before().u32(6).u32(8).u32(8), "a block of 8 bytes was announced, which is not a valid block length"),
+        (before().u32(6).u32(33).raw(&[0; 40]), "a block of 33 bytes was announced, which is not a valid block length"),
+        (before().u32(6).u32(1 << 30), "a block of 1073741824 bytes was announced, which is not a valid block length"),
+        (before().u32(5).u32(16).u32(0).u32(20), "a block of 16 bytes was announced, its end has the length 20"),
         (before().u32(0x0a0d_0d0a).u32(28).raw(&[0; 24]), "a section without a byte-order magic, found 0x00000000"),
     ] {
         let outcome = read(&bad.enhanced(0, 0, b"b", 1).bytes);
