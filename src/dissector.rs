@@ -25,7 +25,7 @@ mod watch;
 
 pub use config::{Config, Only, Records};
 use connection::Connection;
-use connection_table::{Entry, HalfOpen, Pair, Table, Whose};
+use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 use parallel::Parallel;
 pub use sink::Sink;
 use stream::ConnectionDissector;
@@ -140,7 +140,7 @@ impl Dissector {
                 self.close_due(sink);
                 self.segment(segment, origin, sink);
                 if !self.waiting.is_empty() {
-                    self.look_for_keys(sink);
+                    self.resume_waiting(sink);
                 }
             }
             Err(NotTcp::UnknownLink) => self.common.counters.unknown_link_packets += 1,
@@ -154,7 +154,7 @@ impl Dissector {
         self.now = self.now.max(now);
         self.defragmenter.expire(self.now);
         self.close_due(sink);
-        self.look_for_keys(sink);
+        self.resume_waiting(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
             self.common.dissector(connection.shard, sink).drain(connection, self.now);
             account(&mut self.held, connection);
@@ -209,17 +209,17 @@ impl Dissector {
                 *successor = Successor::new(segment, origin);
                 return;
             }
-            let whose = connection_table::whose(|| tcp.numbers(), rival, direction, segment, origin);
-            if whose == Whose::Its {
+            let owner = connection_table::owner(|| tcp.numbers(), rival, direction, segment, origin);
+            if owner == Owner::Current {
                 let shard = connection.shard;
                 let mut engine = self.common.dissector(shard, sink);
                 let text_bytes = engine.shared.kept.texts.bytes();
                 let outcome = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
                 self.common.shards.bound_texts(shard, text_bytes);
-                self.accepted(pair, outcome, origin, sink);
+                self.after_segment(pair, outcome, origin, sink);
                 return;
             }
-            let rival = rival.take_if(|_| whose == Whose::Anothers);
+            let rival = rival.take_if(|_| owner == Owner::Other);
             let Some(rival) = rival else { return };
             self.close(pair, Closing::Replaced, sink);
             self.table.insert_half_open(pair, *rival, origin.ts);
@@ -227,15 +227,15 @@ impl Dissector {
         let has_payload = segment.has_payload();
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
             let begins = segment.syn && has_payload;
-            match closed.whose(segment, origin) {
-                Whose::Its => {
+            match closed.owner(segment, origin) {
+                Owner::Current => {
                     self.common.counters.late_bytes += segment.payload.len() as u64;
-                    self.table.take_late(pair, segment, origin);
+                    self.table.record_late(pair, segment, origin);
                     return;
                 }
                 // A SYN with data starts a new connection at once. It is unlikely to be forged, and its data would not be kept
                 // while it waits for an answer.
-                Whose::Nobodys if !begins => return,
+                Owner::Unclaimed if !begins => return,
                 _ => {
                     let rival = closed.rival.take().filter(|_| !begins);
                     self.report_late_of(pair, sink);
@@ -283,7 +283,7 @@ impl Dissector {
         let outcome = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
         self.common.shards.bound_texts(connection.shard, text_bytes);
         self.table.insert_live(pair, connection);
-        self.accepted(pair, outcome, origin, sink);
+        self.after_segment(pair, outcome, origin, sink);
         while let Some(mut connection) = self.table.evict() {
             let mut engine = self.common.dissector(connection.shard, sink);
             engine.evict(&mut connection);
@@ -292,9 +292,9 @@ impl Dissector {
     }
 
     /// Does the follow-up work after a connection has processed a segment.
-    fn accepted(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
+    fn after_segment(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
         match outcome {
-            SegmentOutcome::GoesOn => {}
+            SegmentOutcome::Continues => {}
             SegmentOutcome::Finished => self.close(pair, Closing::Observed, sink),
             SegmentOutcome::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
             SegmentOutcome::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
@@ -308,7 +308,7 @@ impl Dissector {
     }
 
     /// Passes new keys to the connections that wait for them, and ends the wait of those that have waited too long.
-    fn look_for_keys(&mut self, sink: &mut impl Sink) {
+    fn resume_waiting(&mut self, sink: &mut impl Sink) {
         let generation = self.keys.generation();
         let is_new = std::mem::replace(&mut self.keys_seen, generation) != generation;
         let is_due = |since: Timestamp| is_new || self.now.micros_since(since) >= MAX_WAIT;
@@ -400,11 +400,11 @@ impl Dissector {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
             let Some(ended) = connection.ended.filter(|ended| ended.ts.later(AFTER_END) <= self.now) else { continue };
             if !connection.tcp.is_closed() && connection.active_at() >= ended.ts.later(AFTER_END / 2) {
-                connection.go_on();
+                connection.discard_reset();
                 continue;
             }
             if connection.waits() {
-                // Its keys may still arrive. A client that closes at once answers the server's close_notify with a RST.
+                // Current keys may still arrive. A client that closes at once answers the server's close_notify with a RST.
                 if !std::mem::replace(&mut connection.is_waiting, true) {
                     self.waiting.push_back((self.now, pair, connection.serial));
                 }
@@ -414,13 +414,13 @@ impl Dissector {
         }
         self.report_late(Some(self.now), sink);
         self.table.forget_closed(self.now);
-        self.table.look_ahead();
+        self.table.update_next_due();
     }
 }
 
 /// The state of a connection after a segment.
 enum SegmentOutcome {
-    GoesOn,
+    Continues,
     /// Both sides have closed it, and everything before was delivered.
     Finished,
     /// It was reset, or both FINs were acknowledged although bytes are missing. The check is repeated later, because hosts ignore
@@ -447,7 +447,7 @@ fn accept(
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
     if had_ended && connection.tcp.outlives_reset() {
-        connection.go_on();
+        connection.discard_reset();
     }
     let had_ended = connection.ended.is_some();
     let has_ended = connection.tcp.is_finished() || connection.tcp.is_closed() || connection.tcp.is_reset();
@@ -462,7 +462,7 @@ fn accept(
         connection.is_waiting = true;
         SegmentOutcome::Waits { serial: connection.serial }
     } else {
-        SegmentOutcome::GoesOn
+        SegmentOutcome::Continues
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Connection {
     /// The possible beginning of another connection whose SYN was not captured.
     pub(super) successor: Option<Box<Successor>>,
     /// The packet with the last new bytes of each direction.
-    pub(super) fed: PerDirection<Origin>,
+    pub(super) last_data: PerDirection<Origin>,
     /// The last packet without new bytes.
     pub(super) last: Origin,
     pub(super) framers: PerDirection<Framer>,
@@ -58,7 +58,7 @@ pub(super) struct Connection {
     /// The packet with the first of the server's bytes in `opening`.
     pub(super) replied: Origin,
     /// Losses to be reported once the protocol of the connection is known to be PostgreSQL's.
-    pub(super) unsaid: Vec<Unsaid>,
+    pub(super) deferred_losses: Vec<DeferredLoss>,
     /// The part of the engine's `held` that this connection accounts for.
     pub(super) accounted: usize,
     pub(super) info: ConnectionInfo,
@@ -109,7 +109,7 @@ impl HeldAuth {
 
 /// A loss or overlap that is not reported yet, because the protocol of the connection is not known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unsaid {
+pub(super) struct DeferredLoss {
     pub(super) origin: Origin,
     pub(super) dir: Direction,
     pub(super) bytes: u64,
@@ -197,7 +197,7 @@ impl Connection {
             place: (0, 0),
             rival: None,
             successor: None,
-            fed: PerDirection::default(),
+            last_data: PerDirection::default(),
             last: origin,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
@@ -209,7 +209,7 @@ impl Connection {
             ahead: HeldAuth::default(),
             opening: PerDirection::default(),
             replied: origin,
-            unsaid: Vec::new(),
+            deferred_losses: Vec::new(),
             accounted: 0,
             info: ConnectionInfo {
                 conn: 0,
@@ -296,7 +296,7 @@ impl Connection {
 
     /// Returns the packet with the last new bytes.
     pub(super) fn active(&self) -> Origin {
-        let PerDirection { frontend, backend } = self.fed;
+        let PerDirection { frontend, backend } = self.last_data;
         frontend.or_later(backend)
     }
 
@@ -317,17 +317,17 @@ impl Connection {
     }
 
     /// Defers the report of a loss. The number of deferred losses is limited.
-    pub(super) fn leave_unsaid(&mut self, unsaid: Unsaid) {
+    pub(super) fn defer_loss(&mut self, deferred: DeferredLoss) {
         const MOST: usize = 8;
-        let is_full = self.unsaid.len() >= MOST;
-        let mut before = self.unsaid.iter_mut().rev();
-        match before.find(|before| is_full && before.dir == unsaid.dir && before.reason == unsaid.reason) {
+        let is_full = self.deferred_losses.len() >= MOST;
+        let mut before = self.deferred_losses.iter_mut().rev();
+        match before.find(|before| is_full && before.dir == deferred.dir && before.reason == deferred.reason) {
             Some(before) => {
-                before.bytes = before.bytes.saturating_add(unsaid.bytes);
-                let skipped = before.skipped.unwrap_or_default() + unsaid.skipped.unwrap_or_default();
+                before.bytes = before.bytes.saturating_add(deferred.bytes);
+                let skipped = before.skipped.unwrap_or_default() + deferred.skipped.unwrap_or_default();
                 before.skipped = Some(skipped).filter(|skipped| *skipped > 0);
             }
-            None => self.unsaid.push(unsaid),
+            None => self.deferred_losses.push(deferred),
         }
     }
 
@@ -341,7 +341,7 @@ impl Connection {
     }
 
     /// Continues after a RST that the hosts ignored, because it was forged or belongs to another connection.
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn discard_reset(&mut self) {
         self.tcp.forget_reset();
         self.ended = None;
         self.info.closed_by = self.info.closed_by.filter(|(_, is_reset)| !is_reset);
@@ -356,7 +356,7 @@ impl Connection {
 
     /// Records that a side sends data, which may confirm unconfirmed boundaries.
     #[inline]
-    pub(super) fn speaks(&mut self, direction: Direction) {
+    pub(super) fn observe_send(&mut self, direction: Direction) {
         if self.framers.frontend.is_guessed() | self.framers.backend.is_guessed() {
             self.watch(direction);
         } else if self.info.watch.is_some() {
@@ -371,7 +371,7 @@ impl Connection {
         let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
         let is_first = info.seq == 0;
         let watch = info.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
-        if watch.speaks(direction, are_at_boundary) {
+        if watch.observe_send(direction, are_at_boundary) {
             session.facts_mut().confirm(watch.has_started());
             info.watch = None;
             framers.frontend.confirm();

@@ -33,7 +33,7 @@ const WAIT_FOR_ANSWER: u64 = 127_000_000;
 const NEARBY: u32 = 65_535;
 
 /// After how many microseconds the late data of a closed connection is reported, as one loss.
-const LATE_TOLD_AFTER: u64 = 10_000_000;
+const LATE_REPORT_DELAY: u64 = 10_000_000;
 
 /// Before any time.
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MIN, Precision::Micros);
@@ -267,45 +267,45 @@ fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> Op
 
 /// The connection to which a segment belongs, given a known connection between its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Owner {
     /// The known connection.
-    Its,
+    Current,
     /// A connection attempt that was not answered yet.
-    Nobodys,
+    Unclaimed,
     /// Another connection, which was opened by the SYNs of the rival.
-    Anothers,
+    Other,
 }
 
 /// Determines to which connection a segment belongs. A SYN that does not fit the connection is recorded as its rival. That has no
 /// effect until the SYN is answered, or until a segment fits the rival's numbers only, because anyone can forge a SYN.
-pub(super) fn whose(
+pub(super) fn owner(
     numbers: impl Fn() -> Numbers,
     rival: &mut Option<Box<HalfOpen>>,
     direction: Direction,
     segment: &Segment<'_>,
     origin: Origin,
-) -> Whose {
+) -> Owner {
     if segment.syn {
         let answers_rival = rival.as_ref().is_some_and(|rival| rival.is_answered_by(segment));
         if !answers_rival && numbers().opened_with(direction, segment) {
-            return Whose::Its;
+            return Owner::Current;
         }
         match rival {
             Some(rival) if !rival.is_stale(origin.ts) => rival.note(segment, origin.ts),
             _ => *rival = Some(Box::new(HalfOpen::new(segment, origin))),
         }
         // Both SYNs may be forged: later segments show whether the connection exists.
-        return Whose::Nobodys;
+        return Owner::Unclaimed;
     }
     match rival {
-        None => Whose::Its,
+        None => Owner::Current,
         Some(known) if known.is_stale(origin.ts) => {
             *rival = None;
-            Whose::Its
+            Owner::Current
         }
-        Some(known) if known.is_begun_by(segment) => Whose::Anothers,
-        Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Whose::Anothers,
-        Some(_) => Whose::Its,
+        Some(known) if known.is_begun_by(segment) => Owner::Other,
+        Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Owner::Other,
+        Some(_) => Owner::Current,
     }
 }
 
@@ -327,11 +327,11 @@ pub(super) struct Closed {
 
 impl Closed {
     pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
-        let is_told_of = connection.is_counted() && !connection.info.is_unwanted;
+        let is_reported = connection.is_counted() && !connection.info.is_unwanted;
         let Connection { serial, tcp, info, rival, .. } = connection;
         Self {
             serial: *serial,
-            conn: is_told_of.then_some(info.conn),
+            conn: is_reported.then_some(info.conn),
             client: info.client,
             server: if ends.0 == info.client { ends.1 } else { ends.0 },
             numbers: tcp.numbers(),
@@ -342,14 +342,14 @@ impl Closed {
     }
 
     /// Determines to which connection a segment belongs.
-    pub(super) fn whose(&mut self, segment: &Segment<'_>, origin: Origin) -> Whose {
+    pub(super) fn owner(&mut self, segment: &Segment<'_>, origin: Origin) -> Owner {
         let (numbers, direction) = (self.numbers, self.direction_of(segment));
         // A startup packet proves the beginning of a connection as well as a SYN does.
-        let is_new = !segment.syn && numbers.behind(direction, segment) == segment.payload.len() as u64;
+        let is_new = !segment.syn && numbers.new_bytes(direction, segment) == segment.payload.len() as u64;
         if is_new && direction == Direction::Frontend && opening::of_client(segment.payload) == Opening::Startup {
-            return Whose::Anothers;
+            return Owner::Other;
         }
-        whose(|| numbers, &mut self.rival, direction, segment, origin)
+        owner(|| numbers, &mut self.rival, direction, segment, origin)
     }
 
     fn direction_of(&self, segment: &Segment<'_>) -> Direction {
@@ -357,9 +357,9 @@ impl Closed {
     }
 
     /// Records data after the end. Returns whether it is the first that was not reported yet.
-    fn take_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
+    fn record_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
         let direction = self.direction_of(segment);
-        let bytes = self.numbers.behind(direction, segment);
+        let bytes = self.numbers.new_bytes(direction, segment);
         if bytes == 0 || self.conn.is_none() {
             return false;
         }
@@ -403,7 +403,7 @@ pub(super) struct Table {
     closed: VecDeque<Due>,
     /// Closed connections with late data, and when to report it.
     late: VecDeque<Due>,
-    /// The latest time up to which [`Self::pass`] skipped the deadlines of closed connections.
+    /// The latest time up to which [`Self::advance_time`] skipped the deadlines of closed connections.
     passed: Timestamp,
     /// The first deadline, checked for every packet.
     next_due: Timestamp,
@@ -470,7 +470,7 @@ impl Table {
         self.entries.remove(pair);
     }
 
-    /// Removes a live connection in order to process it elsewhere; [`Self::take_back`] returns it.
+    /// Removes a live connection in order to process it elsewhere; [`Self::return_lent`] returns it.
     pub(super) fn lend(&mut self, pair: &Pair) -> Option<Box<Connection>> {
         match self.entries.remove(pair)? {
             Entry::Live(connection) => Some(connection),
@@ -479,7 +479,7 @@ impl Table {
     }
 
     /// Returns a connection that was lent.
-    pub(super) fn take_back(&mut self, pair: Pair, connection: Box<Connection>) {
+    pub(super) fn return_lent(&mut self, pair: Pair, connection: Box<Connection>) {
         self.entries.insert(pair, Entry::Live(connection));
     }
 
@@ -519,7 +519,7 @@ impl Table {
     }
 
     /// Updates the first deadline after all due ones were handled.
-    pub(super) fn look_ahead(&mut self) {
+    pub(super) fn update_next_due(&mut self) {
         let fronts = [&self.endings, &self.late, &self.closed].map(|dues| dues.front().map(|due| due.at));
         self.next_due = fronts.into_iter().flatten().min().unwrap_or(LAST);
     }
@@ -536,10 +536,10 @@ impl Table {
     }
 
     /// Records a segment that arrived after the end of its connection.
-    pub(super) fn take_late(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin) {
+    pub(super) fn record_late(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin) {
         let Some(Entry::Closed(closed)) = self.entries.get_mut(&pair) else { return };
-        if closed.take_late(segment, origin) {
-            let at = origin.ts.later(LATE_TOLD_AFTER);
+        if closed.record_late(segment, origin) {
+            let at = origin.ts.later(LATE_REPORT_DELAY);
             self.late.push_back(Due { at, pair, serial: closed.serial });
             self.next_due = self.next_due.min(at);
         }
@@ -560,7 +560,7 @@ impl Table {
     }
 
     /// Advances the time without handling the deadlines of closed connections.
-    pub(super) fn pass(&mut self, now: Timestamp) {
+    pub(super) fn advance_time(&mut self, now: Timestamp) {
         self.passed = self.passed.max(now);
     }
 
@@ -576,7 +576,7 @@ impl Table {
             let Some(due) = self.closed.pop_front() else { return };
             match self.entries.get(&due.pair) {
                 Some(Entry::Closed(found)) if found.serial == due.serial && found.has_late() && !are_too_many => {
-                    self.closed.push_back(Due { at: now.later(LATE_TOLD_AFTER), ..due });
+                    self.closed.push_back(Due { at: now.later(LATE_REPORT_DELAY), ..due });
                 }
                 Some(Entry::Closed(found)) if found.serial == due.serial => {
                     self.entries.remove(&due.pair);

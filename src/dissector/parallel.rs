@@ -26,11 +26,11 @@ use crate::session::shared::{HOMES, ShardId, Shared};
 use crate::time::Timestamp;
 
 /// The maximum number of bytes held because of one byte of traffic: the shortest message has five bytes.
-const MOST_HELD_FOR_A_BYTE: usize = MOST_FOR_A_REQUEST / 5;
+const MAX_HELD_PER_BYTE: usize = MOST_FOR_A_REQUEST / 5;
 
 /// The maximum number of bytes held in addition because of one segment: the first buffers of its connection, and the segment
 /// itself if it is out of order.
-const MOST_HELD_FOR_A_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
+const MAX_HELD_PER_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
 
 /// The size of the cache of connections for which no lookup in the table is needed.
 const RECENT: usize = 64;
@@ -90,10 +90,10 @@ struct Known {
 }
 
 /// The connection to which a segment belongs.
-enum Whose {
-    Theirs(Known),
+enum Owner {
+    Planned(Known),
     /// No connection that is followed.
-    Nobodys,
+    None,
     /// Unknown: the segment may change which connections are followed.
     Uncertain,
 }
@@ -117,19 +117,19 @@ impl Recent {
 /// The limits on a run.
 struct Limits {
     bytes: usize,
-    most_bytes: usize,
+    max_bytes: usize,
     /// The number of bytes that may be held after the run.
     held: usize,
-    most_held: usize,
+    max_held_after: usize,
 }
 
 impl Limits {
     /// Adds a packet with this many bytes of payload. Returns whether it is within the limits.
     #[inline(always)]
-    const fn take(&mut self, payload: usize) -> bool {
+    const fn add(&mut self, payload: usize) -> bool {
         self.bytes += payload;
-        self.held = self.held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
-        self.held <= self.most_held && self.bytes <= self.most_bytes
+        self.held = self.held.saturating_add(payload * MAX_HELD_PER_BYTE + MAX_HELD_PER_SEGMENT);
+        self.held <= self.max_held_after && self.bytes <= self.max_bytes
     }
 }
 
@@ -187,10 +187,10 @@ impl Dissector {
         if !self.waiting.is_empty() {
             return plan;
         }
-        let Some(most_bytes) = self.common.shards.room_for_traffic() else { return plan };
+        let Some(max_bytes) = self.common.shards.room_for_traffic() else { return plan };
         // The capacity of buffers that are in use may double.
         let held = self.held.saturating_mul(2);
-        let mut limits = Limits { bytes: 0, most_bytes, held, most_held: self.release_at };
+        let mut limits = Limits { bytes: 0, max_bytes, held, max_held_after: self.release_at };
         let mut recent = Recent([None; RECENT]);
         for index in next..block.len() {
             let Some(packet) = block.packet(index) else { break };
@@ -202,22 +202,22 @@ impl Dissector {
             let known = within.and_then(|outline| recent.find(&outline.ends));
             let outlined = || outline.as_ref().and_then(|outline| outline.segment(&packet));
             let (found, payload) = match (known, &outline) {
-                (Some(known), Some(outline)) if limits.take(outline.payload_len()) => {
+                (Some(known), Some(outline)) if limits.add(outline.payload_len()) => {
                     (Some(known), outline.payload_len())
                 }
                 (Some(_), _) => break,
                 (None, _) => match outlined().map_or_else(|| packet::decode(&packet), Ok) {
-                    Ok(segment) if limits.take(segment.payload.len()) => match self.whose(&segment) {
-                        Whose::Theirs(known) => {
+                    Ok(segment) if limits.add(segment.payload.len()) => match self.owner(&segment) {
+                        Owner::Planned(known) => {
                             if let Some(outline) = &outline {
                                 recent.keep(outline.ends, known);
                             }
                             (Some(known), segment.payload.len())
                         }
-                        Whose::Nobodys => (None, 0),
-                        Whose::Uncertain => break,
+                        Owner::None => (None, 0),
+                        Owner::Uncertain => break,
                     },
-                    Err(NotTcp::Other) if limits.take(0) => (None, 0),
+                    Err(NotTcp::Other) if limits.add(0) => (None, 0),
                     _ => break,
                 },
             };
@@ -241,7 +241,7 @@ impl Dissector {
     }
 
     /// Finds the connection of a segment, and adds it to the plan of its shard.
-    fn whose(&mut self, segment: &Segment<'_>) -> Whose {
+    fn owner(&mut self, segment: &Segment<'_>) -> Owner {
         let run = self.common.counters.packets + 1;
         let is_within = !(segment.syn || segment.fin || segment.rst);
         match self.table.get_mut(&Pair::of(segment)) {
@@ -255,16 +255,16 @@ impl Dissector {
                     ) =>
             {
                 let shard = connection.shard;
-                let Some(part) = self.parallel.parts.get_mut(shard.index()) else { return Whose::Uncertain };
+                let Some(part) = self.parallel.parts.get_mut(shard.index()) else { return Owner::Uncertain };
                 if connection.place.0 != run {
                     connection.place = (run, part.connections.len() as u32);
                     part.connections.push(Pair::of(segment));
                 }
                 let direction = connection.direction_of(segment);
-                Whose::Theirs(Known { shard, connection: connection.place.1, direction })
+                Owner::Planned(Known { shard, connection: connection.place.1, direction })
             }
-            None if !self.common.config.is_of_interest(segment) => Whose::Nobodys,
-            _ => Whose::Uncertain,
+            None if !self.common.config.is_of_interest(segment) => Owner::None,
+            _ => Owner::Uncertain,
         }
     }
 
@@ -310,7 +310,7 @@ impl Dissector {
         }
         *counters += &plan.counters;
         self.now = plan.last;
-        table.pass(plan.latest);
+        table.advance_time(plan.latest);
     }
 }
 
@@ -322,7 +322,7 @@ impl ShardPlan {
 
     fn give_back(&mut self, table: &mut Table) {
         for (connection, pair) in self.lent.drain(..).zip(&self.connections) {
-            table.take_back(*pair, connection);
+            table.return_lent(*pair, connection);
         }
     }
 

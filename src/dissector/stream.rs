@@ -1,6 +1,6 @@
 //! The processing of one connection: from segments to frames, messages and records.
 
-use super::connection::{Connection, ConnectionInfo, HeldAuth, Unsaid};
+use super::connection::{Connection, ConnectionInfo, DeferredLoss, HeldAuth};
 use super::connection_table::Closed;
 use super::summary::Closing;
 use super::{Config, Sink};
@@ -65,12 +65,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         let in_order = if let Accepted::InOrder(bytes) = accepted { bytes.len() as u64 } else { 0 };
         if let Some(conflict) = connection.tcp.take_conflict(direction) {
-            let fed = connection.tcp.offset(direction) - in_order;
-            self.contest(connection, direction, conflict, fed, origin);
+            let processed = connection.tcp.offset(direction) - in_order;
+            self.contest(connection, direction, conflict, processed, origin);
         }
         match accepted {
             Accepted::InOrder(bytes) => {
-                *connection.fed.get_mut(direction) = origin;
+                *connection.last_data.get_mut(direction) = origin;
                 match segment.ack {
                     Some(ack) if connection.session.dialogue().is_uncertain() => {
                         let end =
@@ -96,7 +96,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> bool {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
-            *connection.fed.get_mut(direction) = origin;
+            *connection.last_data.get_mut(direction) = origin;
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {
@@ -125,15 +125,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
 
     fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
         if let Delivery::Content { .. } = delivery {
-            let fed = connection.fed.get_mut(direction);
-            *fed = fed.or_later(origin);
+            let last_data = connection.last_data.get_mut(direction);
+            *last_data = last_data.or_later(origin);
         }
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
             Delivery::Content { content: StreamContent::Data(bytes), is_contested } => {
                 // Decrypted data is authentic, whatever else was sent in its place.
                 if *is_contested && connection.tls.is_none() {
-                    connection.framers.get_mut(direction).contest_fed();
+                    connection.framers.get_mut(direction).contest_input();
                 }
                 match connection.tcp.last_numbers(direction) {
                     Some((end, ack)) if connection.session.dialogue().is_uncertain() => {
@@ -141,7 +141,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     }
                     _ => self.feed(connection, direction, bytes, origin),
                 }
-                connection.framers.get_mut(direction).contest_ends();
+                connection.framers.get_mut(direction).end_contest();
             }
             Delivery::Content { content: StreamContent::Snapped(bytes), .. } => {
                 self.gap(connection, direction, *bytes, Loss { reason: Reason::Snaplen, ..loss });
@@ -162,13 +162,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Reports bytes that were retransmitted with different content, after everything before the offset `fed` was processed.
+    /// Reports bytes that were retransmitted with different content, after everything before the offset `processed` was processed.
     fn contest(
         &mut self,
         connection: &mut Connection,
         direction: Direction,
         conflict: Conflict,
-        fed: u64,
+        processed: u64,
         origin: Origin,
     ) {
         let framing = match connection.session.route(direction) {
@@ -178,16 +178,16 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         };
         let detail = Some("a segment retransmits bytes with different content: those received first are used");
         let (bytes, reason) = (conflict.bytes, Reason::Overlap);
-        let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
+        let deferred = DeferredLoss { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
         if connection.session.route(direction) == Route::Opening {
-            connection.leave_unsaid(unsaid);
+            connection.defer_loss(deferred);
             return;
         }
-        self.say(&mut connection.info, &unsaid);
+        self.report_deferred(&mut connection.info, &deferred);
         let framer = connection.framers.get_mut(direction);
-        let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
-        if conflict.delivered_until > fed.saturating_sub(under_way) {
-            framer.contest_under_way();
+        let incomplete = framing.and_then(|framing| framer.incomplete(framing)).map_or(0, |(_, bytes)| bytes);
+        if conflict.delivered_until > processed.saturating_sub(incomplete) {
+            framer.contest_incomplete();
         }
     }
 
@@ -203,7 +203,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> &'b [u8] {
         let Connection { framers, session, info, .. } = connection;
         if direction == Direction::Backend {
-            framers.frontend.other_speaks();
+            framers.frontend.peer_sent();
         }
         match framers.get(direction).whole(bytes) {
             Some(whole) if session.is_ready() && info.conn > 0 && info.watch.is_none() && self.config.fast_paths => {
@@ -293,28 +293,28 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             && connection.session.may_begin()
             && startup::look(bytes) == Look::Whole
         {
-            self.begin_anew(connection, origin);
+            self.restart(connection, origin);
         }
-        connection.speaks(direction);
+        connection.observe_send(direction);
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
-                Route::Messages(Framing::Startup) if is_no_startup(connection, bytes) => {
-                    self.foreign(connection, opening::name_of_client(bytes), origin);
+                Route::Messages(Framing::Startup) if is_not_startup(connection, bytes) => {
+                    self.mark_foreign(connection, opening::name_of_client(bytes), origin);
                     return;
                 }
-                Route::Messages(Framing::EncryptionAnswer) if is_no_answer(connection, bytes) => {
-                    self.foreign(connection, "the server's response is not PostgreSQL's", origin);
+                Route::Messages(Framing::EncryptionAnswer) if is_not_answer(connection, bytes) => {
+                    self.mark_foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
-                Route::Messages(Framing::Handshake) if is_no_handshake(connection, direction, bytes) => {
-                    self.foreign(connection, "the server's response is not PostgreSQL's", origin);
+                Route::Messages(Framing::Handshake) if is_not_handshake(connection, direction, bytes) => {
+                    self.mark_foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
                 Route::Messages(framing) => {
                     self.number(&mut connection.info);
                     if direction == Direction::Frontend {
-                        if keeps_ahead(connection, bytes, origin) {
+                        if hold_ahead(connection, bytes, origin) {
                             return;
                         }
                         self.release_ahead(connection);
@@ -361,7 +361,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     return;
                 }
                 Route::Opening => {
-                    self.server_speaks_first(connection, bytes, origin);
+                    self.open_from_server(connection, bytes, origin);
                     return;
                 }
                 Route::Unread => {
@@ -422,7 +422,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     /// Restarts the session at a client's startup packet, in a connection whose beginning was thought to be missing. Only data
     /// before the packet is missing.
     #[cold]
-    fn begin_anew(&mut self, connection: &mut Connection, origin: Origin) {
+    fn restart(&mut self, connection: &mut Connection, origin: Origin) {
         self.number(&mut connection.info);
         for direction in Direction::BOTH {
             if connection.framers.get(direction).is_searching() {
@@ -483,7 +483,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Opening::Undecided => connection.opening.frontend = bytes.to_vec(),
             Opening::Startup => self.open_startup(connection, bytes, origin),
             Opening::DirectTls => {
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 connection.session.encrypt(Encryption::Tls);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
@@ -492,17 +492,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 self.search_client(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
-            Opening::Foreign(what) => self.foreign(connection, what, origin),
+            Opening::Foreign(what) => self.mark_foreign(connection, what, origin),
         }
     }
 
     /// Processes the client's first bytes after they were identified as a startup packet, or a prefix of one.
     fn open_startup(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_contested = connection.unsaid.iter().any(|unsaid| unsaid.reason == Reason::Overlap);
+        let is_contested = connection.deferred_losses.iter().any(|deferred| deferred.reason == Reason::Overlap);
         if connection.opening.backend == b"N" {
             self.answered(connection);
         } else {
-            self.say_unsaid(connection);
+            self.report_deferred_losses(connection);
         }
         connection.session.recognize_startup();
         connection.info.search_reason.frontend = None;
@@ -512,10 +512,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connection.framers.frontend.doubt();
         }
         if is_contested {
-            connection.framers.frontend.contest_fed();
+            connection.framers.frontend.contest_input();
         }
         self.feed(connection, Direction::Frontend, bytes, origin);
-        connection.framers.frontend.contest_ends();
+        connection.framers.frontend.end_contest();
         self.feed_held_reply(connection, origin);
     }
 
@@ -525,7 +525,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let Some(encryption) = opening::of_byte(byte) else { return };
         let origin = connection.replied;
         connection.opening.backend.remove(0);
-        self.say_unsaid(connection);
+        self.report_deferred_losses(connection);
         connection.info.search_reason.frontend = None;
         connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
         connection.session.recognize_answer(encryption);
@@ -542,21 +542,21 @@ impl<S: Sink> ConnectionDissector<'_, S> {
 
     /// Searches for a message boundary in the client's bytes, which begin in the middle of its session.
     fn search_client(&mut self, connection: &mut Connection) {
-        self.say_unsaid(connection);
+        self.report_deferred_losses(connection);
         connection.session.lose(Direction::Frontend);
         connection.search(Direction::Frontend, Reason::Missing);
     }
 
     /// Processes bytes of the server before any of the client. A PostgreSQL server waits for its client, unless it cannot serve
     /// at all; so either the client's bytes were not captured, or this is another protocol.
-    fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+    fn open_from_server(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_named = connection.info.is_named;
         if connection.framers.backend.is_searching() {
             if is_named {
                 self.search_client(connection);
                 self.feed(connection, Direction::Backend, bytes, origin);
             } else {
-                self.foreign(connection, opening::of_server(bytes).name(), origin);
+                self.mark_foreign(connection, opening::of_server(bytes).name(), origin);
             }
             return;
         }
@@ -568,7 +568,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         match opening::of_server(held) {
             FirstReply::Undecided => {}
             FirstReply::Error => {
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 connection.session.recognize_startup();
                 self.feed_held_reply(connection, origin);
             }
@@ -580,7 +580,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 self.search_client(connection);
                 self.feed_held_reply(connection, origin);
             }
-            other => self.foreign(connection, other.name(), origin),
+            other => self.mark_foreign(connection, other.name(), origin),
         }
     }
 
@@ -601,14 +601,14 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     /// Reports the losses that were deferred until the protocol was known.
-    fn say_unsaid(&mut self, connection: &mut Connection) {
-        for unsaid in std::mem::take(&mut connection.unsaid) {
-            self.say(&mut connection.info, &unsaid);
+    fn report_deferred_losses(&mut self, connection: &mut Connection) {
+        for deferred in std::mem::take(&mut connection.deferred_losses) {
+            self.report_deferred(&mut connection.info, &deferred);
         }
     }
 
-    fn say(&mut self, info: &mut ConnectionInfo, unsaid: &Unsaid) {
-        let Unsaid { origin, dir, bytes, offset, reason, skipped, detail } = *unsaid;
+    fn report_deferred(&mut self, info: &mut ConnectionInfo, deferred: &DeferredLoss) {
+        let DeferredLoss { origin, dir, bytes, offset, reason, skipped, detail } = *deferred;
         self.number(info);
         self.counters.skipped_bytes += skipped.unwrap_or_default();
         if reason == Reason::Overlap {
@@ -618,10 +618,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.lose(info, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
     }
 
-    fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
+    fn mark_foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
         connection.session.recognize_foreign();
         connection.opening = PerDirection::default();
-        connection.unsaid = Vec::new();
+        connection.deferred_losses = Vec::new();
         if connection.info.is_named {
             self.number(&mut connection.info);
             let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
@@ -639,7 +639,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Route::Opening => {
                 let held = std::mem::take(connection.opening.get_mut(direction));
                 let skipped = Some(held.len() as u64).filter(|held| *held > 0);
-                connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, skipped, detail });
+                connection.defer_loss(DeferredLoss { origin, dir: direction, bytes, offset, reason, skipped, detail });
                 let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
                 if direction == Direction::Frontend && is_request {
                     connection.info.search_reason.frontend = Some(reason);
@@ -659,7 +659,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 match bytes {
                     0 => {}
                     _ if connection.session.encryption().is_some() => self.gap_encrypted(connection, direction, bytes),
-                    _ => self.pass_gap(connection, direction, bytes, reason, origin),
+                    _ => self.skip_gap(connection, direction, bytes, reason, origin),
                 }
                 return;
             }
@@ -676,17 +676,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         self.settle(connection, direction, origin);
         let within = match connection.session.route(direction) {
-            Route::Messages(framing) => connection.framers.get(direction).under_way(framing),
+            Route::Messages(framing) => connection.framers.get(direction).incomplete(framing),
             _ => None,
         };
         let context = connection.session.context(self.config.redaction);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
         self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, within, ..loss });
-        self.pass_gap(connection, direction, bytes, reason, origin);
+        self.skip_gap(connection, direction, bytes, reason, origin);
     }
 
     /// Skips missing bytes in a stream of messages.
-    pub(super) fn pass_gap(
+    pub(super) fn skip_gap(
         &mut self,
         connection: &mut Connection,
         direction: Direction,
@@ -799,7 +799,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     /// Frees memory that a connection holds.
     pub(super) fn release(&mut self, connection: &mut Connection) {
         let origin = connection.last();
-        while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
+        while let Some((direction, delivery, origin)) = connection.tcp.pop_to_free_memory() {
             self.deliver(connection, direction, &delivery, origin);
         }
         connection.tcp.forget_recent();
@@ -809,7 +809,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if !opening.frontend.is_empty() || !opening.backend.is_empty() {
             // Without its first bytes, the protocol cannot be identified.
             connection.session.recognize_foreign();
-            connection.unsaid = Vec::new();
+            connection.deferred_losses = Vec::new();
             for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
                 if bytes.is_empty() || !connection.info.is_named {
                     continue;
@@ -858,10 +858,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         self.end_encrypted(connection);
         for direction in Direction::BOTH {
-            self.decide(connection, direction, *connection.fed.get(direction));
+            self.decide(connection, direction, *connection.last_data.get(direction));
         }
         for direction in Direction::BOTH {
-            self.end_direction(connection, direction, *connection.fed.get(direction));
+            self.end_direction(connection, direction, *connection.last_data.get(direction));
         }
         self.report_undecrypted(connection, origin);
         for direction in Direction::BOTH {
@@ -941,9 +941,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let is_other = !may_begin && !is_nothing;
                 let bytes = connection.opening.get(direction).len() as u64;
                 if is_other {
-                    connection.unsaid = Vec::new();
+                    connection.deferred_losses = Vec::new();
                 }
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 if bytes > 0 {
                     self.number(&mut connection.info);
                     let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
@@ -979,7 +979,7 @@ struct Numbers {
 
 /// Holds the next bytes of a client that authenticates before the server's request. Returns `false` if it does not, or if there
 /// is no room.
-fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
+fn hold_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
     let Connection { framers, session, ahead, .. } = connection;
     let begins = session.awaits_question()
         && bytes.first() == Some(&frontend::PASSWORD_MESSAGE)
@@ -1016,7 +1016,7 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
 
 /// Returns whether a server's first bytes, after its responses to requests for encryption, begin with something that no server
 /// sends before authentication.
-fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
+fn is_not_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
     const LATER: &[u8] = b"123CDGHITVWcdnst";
     direction == Direction::Backend
         && connection.framers.backend.is_between_frames()
@@ -1027,7 +1027,7 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
 
 /// Returns whether a client that has only sent requests for encryption continues with something that is not PostgreSQL's
 /// protocol.
-fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
+fn is_not_startup(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.frontend > 0
         && connection.session.may_begin()
         && connection.info.lost_bytes == 0
@@ -1036,7 +1036,7 @@ fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
 }
 
 /// Returns whether the first byte of a server is no valid response to a request for encryption.
-fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
+fn is_not_answer(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.backend == 0
         && connection.info.lost_bytes == 0
         && connection.framers.backend.is_between_frames()

@@ -92,13 +92,19 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         // Moved out of the connection and the engine, which the events borrow mutably. Put back below.
         let (Some(mut tls), Some(mut tools)) = (connection.tls.take(), self.shared.tls.take()) else { return };
         act(&mut tls, &mut tools, &mut |direction, event, origin| {
-            self.take_plaintext(connection, direction, event, origin);
+            self.process_plaintext(connection, direction, event, origin);
         });
         self.shared.tls = Some(tools);
         connection.tls = Some(tls);
     }
 
-    fn take_plaintext(&mut self, connection: &mut Connection, direction: Direction, event: Event<'_>, origin: Origin) {
+    fn process_plaintext(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        event: Event<'_>,
+        origin: Origin,
+    ) {
         match event {
             Event::Begins(facts) => {
                 connection.session.encrypt(Encryption::Tls);
@@ -124,7 +130,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     let loss = Loss { dir, skipped, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
                     self.lose(&mut connection.info, &loss);
                 }
-                self.pass_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
+                self.skip_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
             }
         }
     }

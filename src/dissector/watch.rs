@@ -15,7 +15,7 @@ use crate::direction::Direction;
 use crate::pg::message_table::{self, backend, frontend};
 
 /// The maximum number of messages that wait for replies. A longer pipeline confirms nothing.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// Represents a startup packet, which has no type byte.
 const STARTUP: u8 = 0;
@@ -24,13 +24,13 @@ const STARTUP: u8 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// The side that sent last.
-    speaker: Option<Direction>,
+    sender: Option<Direction>,
     /// Whether the server's last message was ReadyForQuery, or neither side has sent anything yet.
     is_ready: bool,
     /// The client's messages that wait for replies, from the first one sent while the server was ready; `None` before that.
     waiting: Option<VecDeque<u8>>,
     /// Whether all of them have had their replies.
-    has_agreed: bool,
+    is_answered: bool,
     /// Whether the server waits for COPY data.
     is_copying: bool,
     /// Whether the server has sent an error, and ignores messages before the next Sync.
@@ -47,14 +47,14 @@ impl Watch {
 
     /// Records that a side sends data, and whether both sides are at a message boundary, as far as boundaries are known. Returns
     /// whether this confirms the boundaries.
-    pub(super) fn speaks(&mut self, direction: Direction, are_at_boundary: bool) -> bool {
-        if self.speaker.replace(direction) == Some(direction) {
+    pub(super) fn observe_send(&mut self, direction: Direction, are_at_boundary: bool) -> bool {
+        if self.sender.replace(direction) == Some(direction) {
             return false;
         }
         if !are_at_boundary {
             self.doubt();
         } else if direction == Direction::Frontend && self.is_ready {
-            if self.has_agreed {
+            if self.is_answered {
                 return true;
             }
             self.waiting.get_or_insert_default();
@@ -64,7 +64,7 @@ impl Watch {
 
     /// Discards the evidence so far, because something contradicts it or is missing.
     pub(super) fn doubt(&mut self) {
-        *self = Self { speaker: self.speaker, has_started: self.has_started, ..Self::default() };
+        *self = Self { sender: self.sender, has_started: self.has_started, ..Self::default() };
     }
 
     /// Returns whether the server has accepted the client after a startup packet.
@@ -90,7 +90,7 @@ impl Watch {
     }
 
     fn request(&mut self, tag: Option<u8>) -> bool {
-        self.has_agreed = false;
+        self.is_answered = false;
         let Some(waiting) = &mut self.waiting else { return true };
         match tag.unwrap_or(STARTUP) {
             frontend::TERMINATE => true,
@@ -110,7 +110,7 @@ impl Watch {
                 if !self.is_skipping {
                     waiting.push_back(tag);
                 }
-                waiting.len() <= MOST_WAITING
+                waiting.len() <= MAX_WAITING
             }
             _ => false,
         }
@@ -139,7 +139,7 @@ impl Watch {
             (backend::READY_FOR_QUERY, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL | STARTUP) => {
                 self.has_started |= head == STARTUP;
                 waiting.pop_front();
-                self.has_agreed = waiting.is_empty();
+                self.is_answered = waiting.is_empty();
             }
             (
                 backend::ERROR_RESPONSE,
@@ -197,7 +197,7 @@ mod tests {
         for (index, word) in words.split(' ').enumerate() {
             let (side, tags) = word.split_once(':').unwrap();
             let direction = if side == "F" { Direction::Frontend } else { Direction::Backend };
-            if watch.speaks(direction, true) {
+            if watch.observe_send(direction, true) {
                 return Some(index);
             }
             tags.bytes().for_each(|tag| watch.message(direction, (tag != b'_').then_some(tag)));
@@ -241,10 +241,10 @@ mod tests {
     #[test]
     fn a_side_that_speaks_in_the_midst_of_a_message_confirms_nothing() {
         let mut watch = Watch::new(true);
-        assert!(!watch.speaks(Direction::Frontend, true));
+        assert!(!watch.observe_send(Direction::Frontend, true));
         watch.message(Direction::Frontend, Some(frontend::QUERY));
-        assert!(!watch.speaks(Direction::Backend, false));
+        assert!(!watch.observe_send(Direction::Backend, false));
         b"CZ".iter().for_each(|tag| watch.message(Direction::Backend, Some(*tag)));
-        assert!(!watch.speaks(Direction::Frontend, true));
+        assert!(!watch.observe_send(Direction::Frontend, true));
     }
 }

@@ -107,9 +107,9 @@ enum Contest {
     #[default]
     None,
     /// All frames that overlap the current input.
-    Fed,
+    Input,
     /// The incomplete frame.
-    UnderWay,
+    Incomplete,
 }
 
 #[derive(Debug)]
@@ -239,7 +239,7 @@ impl Framer {
 
     /// Records that the other side sent something. It may respond to the bytes that are still being searched.
     #[inline]
-    pub fn other_speaks(&mut self) {
+    pub fn peer_sent(&mut self) {
         if self.is_searching() {
             self.late = self.carry.len();
         }
@@ -385,7 +385,7 @@ impl Framer {
     }
 
     /// Returns the type byte of the incomplete frame, if there is one, and how many of its bytes have arrived or were lost.
-    pub fn under_way(&self, framing: Framing) -> Option<(Option<u8>, u64)> {
+    pub fn incomplete(&self, framing: Framing) -> Option<(Option<u8>, u64)> {
         match &self.state {
             State::Framing => match parse_header(self.direction, self.carry.get(self.handed_out..)?, framing) {
                 Parsed::Header(header) => Some((header.tag, (self.carry.len() - self.handed_out) as u64)),
@@ -398,23 +398,23 @@ impl Framer {
     }
 
     /// Marks the bytes that are passed from now on as retransmitted with different content.
-    pub fn contest_fed(&mut self) {
-        self.contest = Contest::Fed;
+    pub fn contest_input(&mut self) {
+        self.contest = Contest::Input;
     }
 
-    /// Ends the marking of [`Self::contest_fed`]. An incomplete frame stays marked.
-    pub fn contest_ends(&mut self) {
-        if self.contest == Contest::Fed {
+    /// Ends the marking of [`Self::contest_input`]. An incomplete frame stays marked.
+    pub fn end_contest(&mut self) {
+        if self.contest == Contest::Input {
             self.contest = Contest::None;
             if !self.is_searching() && self.carry.len() > self.handed_out {
-                self.contest = Contest::UnderWay;
+                self.contest = Contest::Incomplete;
             }
         }
     }
 
     /// Marks the incomplete frame as containing bytes that were retransmitted with different content.
-    pub fn contest_under_way(&mut self) {
-        self.contest = Contest::UnderWay;
+    pub fn contest_incomplete(&mut self) {
+        self.contest = Contest::Incomplete;
     }
 
     /// Returns the number of bytes held.
@@ -583,7 +583,7 @@ impl Framer {
     /// Returns whether the frame that is about to be returned contains bytes that were retransmitted with different content.
     fn contest_of_frame(&mut self) -> bool {
         let is_contested = self.contest != Contest::None;
-        if self.contest == Contest::UnderWay {
+        if self.contest == Contest::Incomplete {
             self.contest = Contest::None;
         }
         is_contested

@@ -19,11 +19,11 @@ pub(super) const WINDOW: usize = 64 * 1024;
 const HEADER: u64 = 5;
 
 /// The number of consecutive complete messages that suffices anywhere.
-const BELIEVED_CHAIN: usize = 3;
+const ACCEPTED_CHAIN: usize = 3;
 
 /// The number of consecutive complete messages that suffices at the end of a segment, because senders flush at message
 /// boundaries.
-const BELIEVED_CHAIN_TO_END: usize = 2;
+const ACCEPTED_CHAIN_TO_END: usize = 2;
 
 /// An incremental search for a boundary.
 ///
@@ -79,7 +79,7 @@ impl Search {
             if candidate.at < base {
                 continue;
             }
-            if candidate.goes_on(direction, bytes, base) {
+            if candidate.advance(direction, bytes, base) {
                 found = Some(found.map_or(candidate.at, |found| found.min(candidate.at)));
             } else if candidate.need > end && candidate.need - candidate.at <= 2 * WINDOW as u64 {
                 // A candidate that needs more than the window can never be accepted.
@@ -123,19 +123,19 @@ impl Candidate {
 
     /// Examines new bytes and returns whether the candidate is accepted. If it is not accepted and needs no more bytes, it is
     /// rejected.
-    fn goes_on(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {
+    fn advance(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {
         let end = base + bytes.len() as u64;
         loop {
             if self.next == end {
                 self.need = self.next + 1;
-                return self.whole >= BELIEVED_CHAIN_TO_END || self.whole >= 1 && self.at == 0;
+                return self.whole >= ACCEPTED_CHAIN_TO_END || self.whole >= 1 && self.at == 0;
             }
             let rest = usize::try_from(self.next - base).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
             match Chain::message(direction, &mut Reader::new(rest)) {
                 Some(MessageStart::Whole(len)) => {
                     self.whole += 1;
                     self.next += len;
-                    if self.whole >= BELIEVED_CHAIN {
+                    if self.whole >= ACCEPTED_CHAIN {
                         return true;
                     }
                 }
@@ -155,7 +155,7 @@ impl Candidate {
 /// Returns whether bytes begin with a complete message of a direction, as the payload of most segments does.
 pub fn begins_with_message(direction: Direction, bytes: &[u8]) -> bool {
     let chain = Chain::at(direction, bytes);
-    chain.whole >= BELIEVED_CHAIN || chain.to_end && chain.whole >= 1
+    chain.whole >= ACCEPTED_CHAIN || chain.to_end && chain.whole >= 1
 }
 
 /// Returns whether bytes begin with a message of a direction, or with a possible prefix of one.
@@ -175,7 +175,7 @@ impl Chain {
     fn at(direction: Direction, bytes: &[u8]) -> Self {
         let mut reader = Reader::new(bytes);
         let mut whole = 0;
-        while whole < BELIEVED_CHAIN && !reader.is_empty() {
+        while whole < ACCEPTED_CHAIN && !reader.is_empty() {
             match Self::message(direction, &mut reader) {
                 Some(MessageStart::Whole(_)) => whole += 1,
                 Some(MessageStart::Needs(_)) => return Self { whole, to_end: false },

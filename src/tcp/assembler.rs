@@ -152,10 +152,10 @@ impl StreamContent {
         }
     }
 
-    fn as_came(&self) -> Came<'_> {
+    fn as_incoming(&self) -> Incoming<'_> {
         match self {
-            Self::Data(data) => Came::Data(data),
-            Self::Snapped(bytes) => Came::Snapped(*bytes),
+            Self::Data(data) => Incoming::Data(data),
+            Self::Snapped(bytes) => Incoming::Snapped(*bytes),
         }
     }
 
@@ -170,12 +170,12 @@ impl StreamContent {
 
 /// [`StreamContent`] borrowed from a packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Came<'a> {
+pub(super) enum Incoming<'a> {
     Data(&'a [u8]),
     Snapped(u64),
 }
 
-impl Came<'_> {
+impl Incoming<'_> {
     const fn len(self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -497,8 +497,8 @@ impl Assembler {
     /// Stores out-of-order content. Bytes stored earlier are not overwritten, unless the snap length had cut them off. If the new
     /// segment acknowledges less of the other direction than the one that brought them, they may be delivered as early as the new
     /// one.
-    pub(super) fn keep(&mut self, mut offset: u64, came: Came<'_>, held: Held) {
-        let end = offset + came.len();
+    pub(super) fn keep(&mut self, mut offset: u64, incoming: Incoming<'_>, held: Held) {
+        let end = offset + incoming.len();
         let start = offset;
         offset = offset.max(self.next.offset);
         // The first stored piece that ends after the start of the new one.
@@ -509,16 +509,16 @@ impl Assembler {
                 _ => (end, end),
             };
             if offset < gap_end {
-                let content = came.slice(offset - start, gap_end - start).to_content();
+                let content = incoming.slice(offset - start, gap_end - start).to_content();
                 self.held_bytes += content.held();
                 self.early.insert(index, Early { offset, content, held, is_contested: false });
                 index += 1;
             }
-            let differing = self.count_differing(index, gap_end, came.slice(gap_end - start, resume - start));
+            let differing = self.count_differing(index, gap_end, incoming.slice(gap_end - start, resume - start));
             if differing > 0 {
                 self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
             }
-            let replaces = matches!(came, Came::Data(_))
+            let replaces = matches!(incoming, Incoming::Data(_))
                 && self.early.get(index).is_some_and(|early| matches!(early.content, StreamContent::Snapped(_)));
             let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
             if gap_end < resume && (differing > 0 || replaces || frees) {
@@ -529,13 +529,13 @@ impl Assembler {
                     early.held.after = early.held.after.min(held.after);
                     if replaces {
                         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
-                        early.content = came.slice(gap_end - start, resume - start).to_content();
+                        early.content = incoming.slice(gap_end - start, resume - start).to_content();
                         early.held.origin = held.origin;
                         self.held_bytes += early.content.held();
                     }
                 }
             }
-            if matches!(came, Came::Data(_)) && !replaces {
+            if matches!(incoming, Incoming::Data(_)) && !replaces {
                 self.counters.retransmitted += resume - gap_end;
             }
             offset = resume;
@@ -544,12 +544,12 @@ impl Assembler {
     }
 
     /// Returns how many bytes differ from those stored for the same offsets.
-    fn count_differing(&self, index: usize, offset: u64, came: Came<'_>) -> u64 {
+    fn count_differing(&self, index: usize, offset: u64, incoming: Incoming<'_>) -> u64 {
         let piece = self.early.get(index);
         let kept = piece
             .and_then(|early| early.content.data()?.get(usize::try_from(offset.checked_sub(early.offset)?).ok()?..));
-        let (Some(kept), Came::Data(came)) = (kept, came) else { return 0 };
-        kept.iter().zip(came).filter(|(kept, came)| kept != came).count() as u64
+        let (Some(kept), Incoming::Data(incoming)) = (kept, incoming) else { return 0 };
+        kept.iter().zip(incoming).filter(|(kept, incoming)| kept != incoming).count() as u64
     }
 
     /// Records bytes that the snap length cut off, if they can belong to the stream.
@@ -557,7 +557,7 @@ impl Assembler {
         if offset > self.next.offset + MAX_WINDOW {
             self.counters.out_of_window += bytes;
         } else {
-            self.keep(offset, Came::Snapped(bytes), held);
+            self.keep(offset, Incoming::Snapped(bytes), held);
         }
     }
 
@@ -569,9 +569,9 @@ impl Assembler {
         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
         let (head, len) = (at - early.offset, early.content.len());
         // Both halves are copies, so that neither keeps the memory of the whole alive.
-        let came = early.content.as_came();
-        let behind = Early { offset: at, content: came.slice(head, len).to_content(), ..*early };
-        early.content = came.slice(0, head).to_content();
+        let incoming = early.content.as_incoming();
+        let behind = Early { offset: at, content: incoming.slice(head, len).to_content(), ..*early };
+        early.content = incoming.slice(0, head).to_content();
         self.held_bytes += early.content.held() + behind.content.held();
         self.early.insert(index + 1, behind);
         index + 1

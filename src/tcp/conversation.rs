@@ -8,7 +8,7 @@
 //! It is given up if the peer has acknowledged it and [`ACKED_WAIT`] has passed, if [`UNACKED_WAIT`] has passed, if more data
 //! than the limit is held, or if the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Came, Conflict, Counters, Held, Span, StreamContent};
+use super::assembler::{Assembler, Conflict, Counters, Held, Incoming, Span, StreamContent};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::time::Timestamp;
@@ -208,7 +208,7 @@ impl Conversation {
                 side.deliver_in_place(payload);
                 accepted = Accepted::InOrder(payload);
             } else {
-                side.keep(offset, Came::Data(payload), Held { after, at: segments, origin });
+                side.keep(offset, Incoming::Data(payload), Held { after, at: segments, origin });
             }
         }
         let end_seq = first_seq.wrapping_add(segment.payload.len() as u32);
@@ -249,7 +249,7 @@ impl Conversation {
     }
 
     /// Returns held data in order, giving up holes at once, in order to free memory for other connections.
-    pub fn pop_for_others(&mut self) -> Option<(Direction, Delivery, Origin)> {
+    pub fn pop_to_free_memory(&mut self) -> Option<(Direction, Delivery, Origin)> {
         self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some((i64::MIN, GivenUp::Limit))))
     }
 
@@ -477,7 +477,7 @@ impl Numbers {
     }
 
     /// Returns how many bytes of a segment lie after everything delivered so far.
-    pub fn behind(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
+    pub fn new_bytes(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
         let len = segment.payload.len() as u64;
         let Some(span) = self.0.get(direction) else { return len };
         let old = i64::from(span.next.wrapping_sub(segment.seq) as i32);

@@ -72,7 +72,7 @@ fn frames_taken_whole_are_those_that_are_said_one_by_one() {
             }
         }
         let mut contested = Framer::new(Direction::Frontend, limit);
-        contested.contest_fed();
+        contested.contest_input();
         assert!(contested.whole(&stream).is_none());
     }
 }
@@ -196,12 +196,12 @@ fn only_frames_with_bytes_that_came_with_other_content_are_contested() {
             let mut contested = Vec::new();
             for (index, mut input) in [&stream[..from], &stream[from..to], &stream[to..]].into_iter().enumerate() {
                 if index == 1 {
-                    framer.contest_fed();
+                    framer.contest_input();
                 }
                 while let Step::Frame(frame) = framer.next(&mut input, Framing::Tagged) {
                     contested.push(frame.is_contested);
                 }
-                framer.contest_ends();
+                framer.end_contest();
             }
             let expected =
                 [0..9, 9..18, 18..23].map(|frame: std::ops::Range<usize>| from < frame.end && to > frame.start);

@@ -40,15 +40,15 @@ impl<'i> WholeFrames<'i> {
         rest.is_some()
     }
 
-    /// Consumes consecutive frames with this type byte while `takes` returns `true` for their bodies. Returns them and their
+    /// Consumes consecutive frames with this type byte while `accepts` returns `true` for their bodies. Returns them and their
     /// number.
     #[inline(always)]
-    pub fn run(&mut self, tag: u8, mut takes: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {
+    pub fn run(&mut self, tag: u8, mut accepts: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {
         let (start, mut count) = (*self, 0);
         let mut next = start;
         while let Some((next_tag, _, body)) = next.next()
             && next_tag == tag
-            && takes(body)
+            && accepts(body)
         {
             self.rest = next.rest;
             count += 1;
