@@ -15,7 +15,7 @@ use pgdissect::capture::live::DEFAULT_BUFFER_KIB;
 use serde_json::Value;
 
 use crate::capture::{Capture, Scratch};
-use crate::measure::{self, Ended, Running, Taken, last_line};
+use crate::measure::{self, Ended, Running, Usage, last_line};
 use crate::{command, grouped, mib, pgdissect, print_row, progress};
 
 /// The approximate duration of pgbench in seconds.
@@ -30,7 +30,7 @@ const SCRIPT: &str = "\\set aid random(1, 1000000)\nSELECT :aid::int AS aid, rep
 /// The program that captures.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listener {
-    Nobody,
+    None,
     Tcpdump,
     IntoFile,
     IntoPipe,
@@ -41,7 +41,7 @@ enum Listener {
 impl Listener {
     const fn title(self) -> &'static str {
         match self {
-            Self::Nobody => "nobody",
+            Self::None => "nobody",
             Self::Tcpdump => "tcpdump, -w file",
             Self::IntoFile => "pgdissect, -o file",
             Self::IntoPipe => "pgdissect, pipe",
@@ -51,8 +51,8 @@ impl Listener {
 }
 
 /// The result of a capture.
-struct Heard {
-    taken: Taken,
+struct CaptureResult {
+    taken: Usage,
     messages: u64,
     losses: Option<u64>,
     received: u64,
@@ -81,7 +81,7 @@ pub(crate) fn live(dir: &Path) -> anyhow::Result<()> {
         let trial = 20_000 / clients as u64;
         let (time, _) = pgbench(&script.0, clients, trial)?;
         let transactions = (SECONDS / time.as_secs_f64() * trial as f64) as u64;
-        let listeners = [Listener::Nobody, Listener::Tcpdump, Listener::IntoFile, Listener::IntoPipe];
+        let listeners = [Listener::None, Listener::Tcpdump, Listener::IntoFile, Listener::IntoPipe];
         for listener in listeners {
             one(listener, clients, transactions, &script.0, dir)?;
         }
@@ -99,7 +99,7 @@ fn one(listener: Listener, clients: usize, transactions: u64, script: &Path, dir
     let speed = transactions as f64 * clients as f64 / time.as_secs_f64();
     let mut cells = vec![clients.to_string(), listener.title().to_owned(), grouped(speed as u64)];
     cells.push(format!("{:.0}%", idle * 100.0));
-    if let Some(Heard { taken, messages, losses, received, dropped }) = heard {
+    if let Some(CaptureResult { taken, messages, losses, received, dropped }) = heard {
         cells.extend([
             grouped(received),
             grouped(dropped),
@@ -119,8 +119,8 @@ fn listen<T>(
     listener: Listener,
     out: &Path,
     run: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<(T, Option<Heard>)> {
-    if listener == Listener::Nobody {
+) -> anyhow::Result<(T, Option<CaptureResult>)> {
+    if listener == Listener::None {
         return Ok((run()?, None));
     }
     let is_slow = Arc::new(AtomicBool::new(listener == Listener::IntoSlowPipe));
@@ -142,7 +142,7 @@ fn listen<T>(
             number.with_context(|| format!("tcpdump does not say how many{what}"))
         };
         let (received, dropped) = (said(" packets received by filter")?, said(" packets dropped by kernel")?);
-        return Ok((ran, Some(Heard { taken, messages: capture.messages, losses: None, received, dropped })));
+        return Ok((ran, Some(CaptureResult { taken, messages: capture.messages, losses: None, received, dropped })));
     }
     let stats = match reader {
         Some(reader) => reader.join().map_err(|_| anyhow::anyhow!("the reader has panicked"))??,
@@ -150,7 +150,7 @@ fn listen<T>(
     };
     let stats: Value = serde_json::from_str(&stats).context("the last line")?;
     let figure = |pointer| stats.pointer(pointer).and_then(Value::as_u64).context("the last line is not of stats");
-    let heard = Heard {
+    let heard = CaptureResult {
         taken,
         messages: figure("/messages")?,
         losses: Some(figure("/losses")?),

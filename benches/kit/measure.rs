@@ -20,7 +20,7 @@ const MEASURE: &str = "--measure";
 
 /// The resources used by a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
+pub(crate) struct Usage {
     /// The elapsed time.
     pub(crate) time: Duration,
     /// The processor time, in user and kernel mode.
@@ -44,13 +44,13 @@ pub(crate) struct Running {
 
 /// The result of a finished process.
 pub(crate) struct Ended {
-    pub(crate) taken: Taken,
+    pub(crate) taken: Usage,
     /// The lines of its standard error.
     pub(crate) words: Vec<String>,
 }
 
 /// Runs a process to its end, discarding its output.
-pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Taken> {
+pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Usage> {
     Ok(Running::start(command, Stdio::null())?.wait()?.taken)
 }
 
@@ -76,7 +76,7 @@ impl Running {
 
     /// Waits for a line on standard error that contains a text.
     pub(crate) fn wait_for_words(&mut self, wanted: &str) -> anyhow::Result<()> {
-        while self.hear()? {
+        while self.read_line()? {
             if self.words.last().is_some_and(|line| line.contains(wanted)) {
                 return Ok(());
             }
@@ -96,7 +96,7 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> anyhow::Result<Ended> {
-        while self.hear()? {}
+        while self.read_line()? {}
         self.has_ended = true;
         let status = self.child.wait()?;
         let figures = self.words.last().into_iter().flat_map(|line| line.split(' '));
@@ -105,11 +105,11 @@ impl Running {
         if !status.success() {
             bail!("{}: {status}: {}", self.name, self.words.join("; "));
         }
-        let taken = Taken { time: Duration::from_micros(micros), cpu: Duration::from_micros(cpu), peak };
+        let taken = Usage { time: Duration::from_micros(micros), cpu: Duration::from_micros(cpu), peak };
         Ok(Ended { taken, words: std::mem::take(&mut self.words) })
     }
 
-    fn hear(&mut self) -> io::Result<bool> {
+    fn read_line(&mut self) -> io::Result<bool> {
         let mut line = String::new();
         let is_more = self.said.read_line(&mut line)? > 0;
         if is_more {

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::time::Precision;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
 
     /// Opens the loopback interface for a port; `None` if that is not permitted.
     #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
@@ -271,7 +271,7 @@ mod tests {
     /// Reads until a packet ends with `wanted`.
     fn read_until(source: &mut LiveSource, wanted: &[u8]) {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < MAX_WAIT {
             if let Event::Packet(packet) = source.next_event().unwrap() {
                 assert_eq!(packet.ts.precision(), Precision::Micros);
                 assert_eq!(packet.data.len(), packet.orig_len as usize);
@@ -303,7 +303,7 @@ mod tests {
         read_until(&mut source, b"the last");
         let start = Instant::now();
         while !matches!(source.next_event().unwrap(), Event::End) {
-            assert!(start.elapsed() < PATIENCE);
+            assert!(start.elapsed() < MAX_WAIT);
         }
         assert!(matches!(source.next_event().unwrap(), Event::End));
         assert!(source.kernel().is_some_and(|kernel| kernel.received >= 5));

@@ -33,12 +33,12 @@ pub struct ReadAhead {
 #[derive(Debug, Default)]
 struct ReadBlock {
     packets: Block,
-    word: Option<Word>,
+    event: Option<OtherEvent>,
 }
 
 /// An event other than a packet.
 #[derive(Debug)]
-enum Word {
+enum OtherEvent {
     KeyLog(Vec<u8>),
     Idle,
     End,
@@ -62,29 +62,29 @@ impl ReadAhead {
 /// Reads to the end of the source, or until the receiver is dropped.
 fn read(mut source: impl Source, full: &Sender<ReadBlock>, used: &Receiver<Block>) {
     while let Ok(mut packets) = used.recv() {
-        let word = fill(&mut packets, &mut source);
-        let is_end = matches!(word, Some(Word::End));
-        if full.send(ReadBlock { packets, word }).is_err() || is_end {
+        let event = fill(&mut packets, &mut source);
+        let is_end = matches!(event, Some(OtherEvent::End));
+        if full.send(ReadBlock { packets, event }).is_err() || is_end {
             return;
         }
     }
 }
 
 /// Fills a block with packets, up to the next other event, which is returned.
-fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
+fn fill(block: &mut Block, source: &mut impl Source) -> Option<OtherEvent> {
     loop {
         if !source.give(block, FULL) {
-            return Some(Word::Idle);
+            return Some(OtherEvent::Idle);
         }
         if block.bytes() >= FULL {
             return None;
         }
         match source.next_event() {
             Ok(Event::Packet(packet)) => block.push(&packet),
-            Ok(Event::KeyLog(log)) => return Some(Word::KeyLog(log.to_vec())),
-            Ok(Event::Idle) => return Some(Word::Idle),
-            Ok(Event::End) => return Some(Word::End),
-            Err(error) => return Some(Word::Error(error)),
+            Ok(Event::KeyLog(log)) => return Some(OtherEvent::KeyLog(log.to_vec())),
+            Ok(Event::Idle) => return Some(OtherEvent::Idle),
+            Ok(Event::End) => return Some(OtherEvent::End),
+            Err(error) => return Some(OtherEvent::Error(error)),
         }
     }
 }
@@ -92,14 +92,14 @@ fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
 impl Source for ReadAhead {
     fn next_event(&mut self) -> Result<Event<'_>, Error> {
         while self.next >= self.current.packets.len() {
-            match self.current.word.take() {
-                Some(Word::KeyLog(log)) => {
+            match self.current.event.take() {
+                Some(OtherEvent::KeyLog(log)) => {
                     self.key_log = log;
                     return Ok(Event::KeyLog(&self.key_log));
                 }
-                Some(Word::Idle) => return Ok(Event::Idle),
-                Some(Word::Error(error)) => return Err(error),
-                Some(Word::End) => {
+                Some(OtherEvent::Idle) => return Ok(Event::Idle),
+                Some(OtherEvent::Error(error)) => return Err(error),
+                Some(OtherEvent::End) => {
                     // The thread has ended.
                     let _ = self.thread.take().map(JoinHandle::join);
                 }

@@ -21,7 +21,7 @@ const INTERVAL_AWAITED: Duration = Duration::from_micros(250);
 const PIECE: usize = 64 * 1024;
 
 /// How much of a key log is read at a time between packets, in bytes: some hundredths of a second.
-const MOST_A_LOOK: u64 = 8 << 20;
+const MAX_READ_PER_CHECK: u64 = 8 << 20;
 
 /// Key logs and their keys.
 pub(crate) struct KeyLogs {
@@ -41,7 +41,7 @@ struct KeyLog {
     read: u64,
     lines: Lines,
     /// Whether an error was reported.
-    is_said: bool,
+    is_reported: bool,
 }
 
 impl KeyLogs {
@@ -55,7 +55,7 @@ impl KeyLogs {
                 Err(error) if are_followed && error.kind() == ErrorKind::NotFound => None,
                 opened => Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?),
             };
-            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_said: false });
+            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_reported: false });
         }
         Ok(Self { keys, files, are_followed, looked_at: Instant::now(), buffer: Vec::new() })
     }
@@ -75,12 +75,12 @@ impl KeyLogs {
     }
 
     /// Reads new lines of key logs, if a check is due.
-    pub(crate) fn follow(&mut self, now: Instant, say: &mut dyn FnMut(&str)) {
+    pub(crate) fn follow(&mut self, now: Instant, notify: &mut dyn FnMut(&str)) {
         let interval = if self.keys.are_awaited() { INTERVAL_AWAITED } else { INTERVAL };
         if self.are_followed && !self.files.is_empty() && now - self.looked_at >= interval {
             self.looked_at = now;
             self.keys.look();
-            self.catch_up(false, say);
+            self.catch_up(false, notify);
         }
     }
 
@@ -90,23 +90,23 @@ impl KeyLogs {
     }
 
     /// Reads new lines of key logs for the last time.
-    pub(crate) fn finish(&mut self, say: &mut dyn FnMut(&str)) {
+    pub(crate) fn finish(&mut self, notify: &mut dyn FnMut(&str)) {
         if self.are_followed {
-            self.catch_up(true, say);
+            self.catch_up(true, notify);
         }
     }
 
     /// Reads new lines. A key log that cannot be read is tried again later; one that does not exist is reported at the end.
-    fn catch_up(&mut self, is_end: bool, say: &mut dyn FnMut(&str)) {
+    fn catch_up(&mut self, is_end: bool, notify: &mut dyn FnMut(&str)) {
         for log in &mut self.files {
-            if let Err(error) = log.read(&self.keys, &mut self.buffer, MOST_A_LOOK)
+            if let Err(error) = log.read(&self.keys, &mut self.buffer, MAX_READ_PER_CHECK)
                 && (is_end || error.kind() != ErrorKind::NotFound)
-                && !std::mem::replace(&mut log.is_said, true)
+                && !std::mem::replace(&mut log.is_reported, true)
             {
                 // An open file can still be read.
                 let is_open = log.file.is_some() && error.kind() == ErrorKind::PermissionDenied;
                 let what = if is_open { "it cannot be reopened after a rotation" } else { "cannot be read" };
-                say(&format!("{}: {what}: {error}", log.path.display()));
+                notify(&format!("{}: {what}: {error}", log.path.display()));
             }
         }
     }

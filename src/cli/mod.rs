@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
         // The reader of the output has closed it, as `head` does: not an error.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("{error:#}"));
+            notify(&format!("{error:#}"));
             ExitCode::from(FAILED)
         }
     }
@@ -73,7 +73,7 @@ fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// Prints a message for the user.
-fn say(text: &str) {
+fn notify(text: &str) {
     // If standard error cannot be written, there is no way to report that.
     let _ = writeln!(io::stderr(), "pgdissect: {text}");
 }

@@ -29,7 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::args::{self, Args, Color, Format};
 use super::key_logs::KeyLogs;
 use super::writer::Writer;
-use super::{FAILED, PARTIAL, say};
+use super::{FAILED, PARTIAL, notify};
 
 /// Processes capture files.
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
@@ -47,7 +47,7 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     let files = Files::open(args, is_under_way, None)?;
     let source = FileSource::new(paths, Arc::clone(stop));
-    from_source(args, source, stop, files, filter, &mut say)
+    from_source(args, source, stop, files, filter, &mut notify)
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -55,12 +55,12 @@ pub(super) fn dissect(
     args: &Args,
     source: impl Source + Send + 'static,
     out: Box<dyn Write + Send>,
-    say: &mut dyn FnMut(&str),
+    notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     let out = (out, "the output".to_owned());
     let files = Files { out: Some(out), ..Files::open(args, false, None)? };
-    from_source(args, source, &AtomicBool::new(false), files, filter, say)
+    from_source(args, source, &AtomicBool::new(false), files, filter, notify)
 }
 
 fn from_source(
@@ -69,9 +69,9 @@ fn from_source(
     stop: &AtomicBool,
     files: Files,
     filter: Option<PacketFilter>,
-    say: &mut dyn FnMut(&str),
+    notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
-    let run = Run::new(args, files, filter, say)?;
+    let run = Run::new(args, files, filter, notify)?;
     if threads(args) > 1 { run.all(&mut ReadAhead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
@@ -104,15 +104,15 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
-    let mut say = say;
-    let mut run = Run::new(args, files, None, &mut say)?;
+    let mut notify = notify;
+    let mut run = Run::new(args, files, None, &mut notify)?;
     run.is_live = true;
     if !args.quiet {
         let ports = match args.port.only() {
             [] => "on any port".to_owned(),
             ports => format!("on port {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
         };
-        (run.say)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
+        (run.notify)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
     }
     let mut source = device.start(Arc::clone(stop))?;
     run.all(&mut source, stop)
@@ -160,23 +160,23 @@ struct Run<'a> {
     to_stdout: bool,
     code: u8,
     /// Prints a message for the user.
-    say: &'a mut dyn FnMut(&str),
+    notify: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Run<'a> {
     /// How many packets may pass between two checks of the clock: few enough that output is flushed in time under light load, and
     /// many enough that the checks cost nothing under heavy load.
-    const PACKETS_A_LOOK: u64 = 64;
+    const PACKETS_PER_CLOCK_CHECK: u64 = 64;
 
     /// The maximum delay between the capture of a packet and its arrival here, in microseconds. Waiting times are extended by it,
     /// so that a live capture results in the same lines as a file.
-    const ON_ITS_WAY: u64 = 200_000;
+    const MAX_DELIVERY_DELAY: u64 = 200_000;
 
     fn new(
         args: &'a Args,
         files: Files,
         filter: Option<PacketFilter>,
-        say: &'a mut dyn FnMut(&str),
+        notify: &'a mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
         let Files { mut keys, savefile, out } = files;
         keys.read()?;
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
             is_live: false,
             to_stdout,
             code: 0,
-            say,
+            notify,
         })
     }
 
@@ -252,13 +252,13 @@ impl<'a> Run<'a> {
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
         // If each packet has to be processed individually here, packets are dissected one by one.
-        let go_alone = !self.writer.has_shards()
+        let one_by_one = !self.writer.has_shards()
             || self.filter.is_some()
             || self.savefile.is_some()
             || self.keys.are_followed
             || self.is_live;
         loop {
-            if !go_alone && self.dissector.may_run_parallel() {
+            if !one_by_one && self.dissector.may_run_parallel() {
                 let taken = source.ready().map_or(0, |(block, next)| {
                     let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
                             // The filter does not compile for this link type. Packets of other link types may follow.
                             Err(error) => {
                                 self.writer.flush()?;
-                                (self.say)(&error.to_string());
+                                (self.notify)(&error.to_string());
                                 self.code = FAILED;
                                 continue;
                             }
@@ -298,13 +298,13 @@ impl<'a> Run<'a> {
                         }
                         // The file is valid as it is. Packets that it cannot contain are still dissected.
                         if self.unsaved_links.insert(packet.link) {
-                            (self.say)(&error.to_string());
+                            (self.notify)(&error.to_string());
                             self.code = self.code.max(PARTIAL);
                         }
                     }
                     if !packet.link.is_known() && self.unknown_links.insert(packet.link) {
                         let name = link_type_name(packet.link);
-                        (self.say)(&format!(
+                        (self.notify)(&format!(
                             "link type {} ({name}) is not supported: its packets are only counted",
                             packet.link.0
                         ));
@@ -315,17 +315,18 @@ impl<'a> Run<'a> {
                     if self.writer.is_done() {
                         break;
                     }
-                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
-                        self.look_at_clock(source, stop)?;
+                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_PER_CLOCK_CHECK)
+                    {
+                        self.check_clock(source, stop)?;
                     } else if self.keys.are_awaited() {
-                        self.keys.follow(Instant::now(), self.say);
+                        self.keys.follow(Instant::now(), self.notify);
                     }
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
                 Ok(Event::Idle) => {
-                    self.keys.follow(Instant::now(), self.say);
+                    self.keys.follow(Instant::now(), self.notify);
                     if self.is_live {
-                        self.dissector.tick(now().earlier(Self::ON_ITS_WAY), &mut self.writer);
+                        self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), &mut self.writer);
                     } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
                         self.dissector.tick(last, &mut self.writer);
                     }
@@ -333,8 +334,8 @@ impl<'a> Run<'a> {
                     if let Some(savefile) = &mut self.savefile {
                         savefile.flush()?;
                     }
-                    self.look_at_clock(source, stop)?;
-                    if self.to_stdout && nobody_reads(io::stdout().as_fd()) {
+                    self.check_clock(source, stop)?;
+                    if self.to_stdout && has_no_reader(io::stdout().as_fd()) {
                         return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
                     }
                 }
@@ -342,7 +343,7 @@ impl<'a> Run<'a> {
                 Err(error) => {
                     // The lines so far are written first, so that the message appears in the right place.
                     self.writer.flush()?;
-                    (self.say)(&error.to_string());
+                    (self.notify)(&error.to_string());
                     let partial = error.is_partial() || self.is_live && packets > 0;
                     self.code = self.code.max(if partial { PARTIAL } else { FAILED });
                 }
@@ -353,9 +354,9 @@ impl<'a> Run<'a> {
     }
 
     /// Does what is due by the clock: stats lines, the end of `--duration`, flushing of output.
-    fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
+    fn check_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
-        self.keys.follow(now, self.say);
+        self.keys.follow(now, self.notify);
         self.writer.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
@@ -368,7 +369,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
-        self.keys.finish(self.say);
+        self.keys.finish(self.notify);
         // If the user limited the number of messages, incomplete ones are not reported as lost.
         if !self.writer.is_done() {
             self.dissector.finish(&mut self.writer);
@@ -400,7 +401,7 @@ impl<'a> Run<'a> {
     fn summarize(&mut self, stats: &StatsRecord) {
         let counters = &stats.counters;
         if let Some(kernel) = &stats.kernel {
-            (self.say)(&format!(
+            (self.notify)(&format!(
                 "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
                 counted(counters.messages, "message"),
                 counted(counters.connections, "connection"),
@@ -418,7 +419,7 @@ impl<'a> Run<'a> {
             } else {
                 "-p PORT sets the server's port, -p auto detects it"
             };
-            (self.say)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
+            (self.notify)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }
     }
 }
@@ -447,7 +448,7 @@ fn counted(count: u64, what: &str) -> String {
 
 /// Returns whether the other end of a pipe is closed. A write would fail as well, but after `| head -1` it may be hours until
 /// there is something to write.
-fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
+fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
     let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
     poll(&mut pipe, PollTimeout::ZERO).is_ok()
         && pipe.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))

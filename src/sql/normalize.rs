@@ -260,7 +260,7 @@ impl<'a, 't> Normalizer<'a, 't> {
                 self.skip_uescape(token);
                 self.constant();
             }
-            Kind::Number if self.is_no_data(token) => {
+            Kind::Number if self.is_not_data(token) => {
                 self.shows_numbers = true;
                 self.show(token, b'n');
             }
@@ -402,7 +402,7 @@ impl<'a, 't> Normalizer<'a, 't> {
     }
 
     /// Returns whether a number is a type modifier or a column position.
-    fn is_no_data(&self, token: Token<'a>) -> bool {
+    fn is_not_data(&self, token: Token<'a>) -> bool {
         let group = &self.innermost;
         if group.is_modifier {
             return true;

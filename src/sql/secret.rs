@@ -174,7 +174,7 @@ pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
         };
         Secret { place: secret.place, quote, is_rest: secret.is_rest }
     });
-    found.secrets = together(found.secrets, others.collect());
+    found.secrets = merge(found.secrets, others.collect());
     found
 }
 
@@ -219,12 +219,12 @@ fn find_in(sql: &[u8], is_wanted: impl Fn(&Hint) -> bool) -> FoundSecrets<'_> {
             around.secrets(hint, &mut found);
         }
     }
-    found.secrets = together(found.secrets, around.listed);
+    found.secrets = merge(found.secrets, around.listed);
     found
 }
 
 /// Merges secrets that were found in two ways, sorted and without overlap.
-fn together<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
+fn merge<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
     one.append(&mut other);
     if one.is_sorted_by(|a, b| a.place.end <= b.place.start) {
         return one;
@@ -249,7 +249,7 @@ struct Around<'a> {
     strings: Strings<'a>,
     /// The number of bytes after hints that may still be examined. Nested comments or parentheses could make this take long; then
     /// everything that follows is masked.
-    patience: usize,
+    budget: usize,
     /// Whether the text can be lexed to its end; `None` until it is needed.
     lexes: Option<bool>,
     role: RoleStatement,
@@ -264,7 +264,7 @@ impl<'a> Around<'a> {
         Self {
             sql,
             strings: Strings::new(sql),
-            patience: sql.len() + (1 << 16),
+            budget: sql.len() + (1 << 16),
             lexes: None,
             role: RoleStatement::default(),
             format: FormatPlaces::default(),
@@ -289,7 +289,7 @@ impl<'a> Around<'a> {
     }
 
     fn named_or_assigned(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<()> {
-        if self.put_together(hint, found)? {
+        if self.concatenated(hint, found)? {
             return Some(());
         }
         match self.assigned(hint) {
@@ -357,7 +357,7 @@ impl<'a> Around<'a> {
             if joint == Joint::Between {
                 self.upper_bound(at, found)?;
             } else if is_set {
-                self.further_values(at, found)?;
+                self.other_values(at, found)?;
             }
             return Some(());
         }
@@ -393,7 +393,7 @@ impl<'a> Around<'a> {
 
     /// Finds the further constants of a list assigned to a setting: `SET app.tokens TO 'x', 'y'`. In UPDATE, a name follows a
     /// comma.
-    fn further_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+    fn other_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
         /// More than occur in practice.
         const MOST: usize = 16;
         let mut end = found.secrets.last().filter(|last| last.place.start >= first).map(|last| last.place.end);
@@ -435,7 +435,7 @@ impl<'a> Around<'a> {
                 break;
             }
             let Some(token) = Lexer::new(self.sql).starting_at(at).next() else { break };
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             at = token.end();
             if token.is_word("default") {
                 return Some(Some(self.skip_blank(at)?));
@@ -551,7 +551,7 @@ impl<'a> Around<'a> {
         while matches!(self.sql.get(end..end + 2), Some(b"--" | b"/*")) {
             let comment = Lexer::new(self.sql).starting_at(end).next()?;
             let behind = self.blanks(comment.end());
-            self.patience = self.patience.checked_sub(behind - end)?;
+            self.budget = self.budget.checked_sub(behind - end)?;
             end = behind;
         }
         Some(end)

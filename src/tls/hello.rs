@@ -70,7 +70,7 @@ pub(super) struct ServerHello<'a> {
     pub(super) session_id: &'a [u8],
     pub(super) suite: u16,
     /// Whether a pre-shared key from an earlier session is used (TLS 1.3).
-    pub(super) takes_psk: bool,
+    pub(super) accepts_psk: bool,
     pub(super) encrypts_then_macs: bool,
 }
 
@@ -241,7 +241,7 @@ impl<'a> ServerHello<'a> {
             random,
             session_id,
             suite,
-            takes_psk: extensions.find(extension::PRE_SHARED_KEY).is_some(),
+            accepts_psk: extensions.find(extension::PRE_SHARED_KEY).is_some(),
             encrypts_then_macs: extensions.find(extension::ENCRYPT_THEN_MAC).is_some(),
         })
     }

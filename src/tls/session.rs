@@ -118,7 +118,7 @@ enum Unsealed {
     /// The record has to wait for a key.
     Waits,
     /// The record cannot be decrypted.
-    Not,
+    Failed,
 }
 
 /// One TLS session.
@@ -316,7 +316,7 @@ impl TlsSession {
             if side.lost_before(record) > 0 {
                 side.messages.clear();
             }
-            side.understand(record);
+            side.mark_processed(record);
             self.content(direction, record.kind, record.payload, origin, sink);
         } else if self.may_be_early(direction)
             || !self.held.is_empty()
@@ -364,7 +364,7 @@ impl TlsSession {
         let opened = match self.unseal(direction, record, tools) {
             Unsealed::Opened(opened) => opened,
             Unsealed::Waits => return false,
-            Unsealed::Not => {
+            Unsealed::Failed => {
                 if direction == Direction::Backend {
                     // The server's answer to early data cannot be decrypted.
                     self.settle_early_data(false);
@@ -378,7 +378,7 @@ impl TlsSession {
         }
         let plaintext = tools.scratch.get(opened.len);
         let side = self.sides.get_mut(direction);
-        side.understand(record);
+        side.mark_processed(record);
         if matches!(self.agreed, Agreed::Tls13(_)) {
             // "struct { opaque content[]; ContentType type; uint8 zeros[]; } TLSInnerPlaintext"
             let Some(end) = plaintext.iter().rposition(|byte| *byte != 0) else { return true };
@@ -405,7 +405,7 @@ impl TlsSession {
         let result = match (self.agreed, side.stage(), &self.secrets) {
             (Agreed::Unsupported, ..) => {
                 self.obstacle.get_or_insert(Obstacle::Unsupported);
-                return Unsealed::Not;
+                return Unsealed::Failed;
             }
             (_, Stage::Tls12(parameters), secrets) => {
                 side.open_tls12(&parameters, secrets.as_ref(), record, &mut self.budget, &mut tools.scratch)
@@ -415,7 +415,7 @@ impl TlsSession {
                 side.open_tls13(suite, secrets, record, &mut self.budget, &mut tools.scratch)
             }
             // There is no encryption before the ServerHello.
-            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => return Unsealed::Not,
+            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => return Unsealed::Failed,
             (Agreed::Nothing | Agreed::Tls12(_), _, Some(secrets)) => {
                 let found = side.open_unknown(secrets, record, &mut self.budget, &mut tools.scratch);
                 if let Ok((suite, _)) = found {
@@ -429,7 +429,7 @@ impl TlsSession {
                 self.obstacle = None;
                 Unsealed::Opened(opened)
             }
-            Err(Unopened::Failed) => Unsealed::Not,
+            Err(Unopened::Failed) => Unsealed::Failed,
             Err(Unopened::NoKey) => {
                 let may_come = tools.keys.are_expected() && self.facts.client_random.is_some();
                 if may_come && !self.has_given_up {
@@ -440,7 +440,7 @@ impl TlsSession {
                     Some(_) if self.secrets.is_some() && self.agreed == Agreed::Nothing => Obstacle::NoServerHello,
                     Some(client_random) => Obstacle::NoKey(client_random),
                 });
-                Unsealed::Not
+                Unsealed::Failed
             }
         }
     }
@@ -574,7 +574,7 @@ impl TlsSession {
         }
         let is_echo = !hello.session_id.is_empty() && *hello.session_id == *self.offered_id;
         let is_tls13 = hello.version == Version::TLS13;
-        self.facts.server_hello(hello, if is_tls13 { hello.takes_psk } else { is_echo });
+        self.facts.server_hello(hello, if is_tls13 { hello.accepts_psk } else { is_echo });
         let suite = Suite::by_id(hello.suite).filter(|suite| suite.is_tls13 == is_tls13);
         self.agreed = match (suite, self.facts.client_random, hello.version) {
             (Some(suite), _, Version::TLS13) => Agreed::Tls13(suite),

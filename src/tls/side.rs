@@ -170,8 +170,8 @@ pub(super) struct Side {
     /// The sequence number of the next record.
     number: u64,
     /// The offset up to which everything was processed.
-    understood: u64,
-    /// The number of bytes after `understood` that were not captured.
+    processed_until: u64,
+    /// The number of bytes after `processed_until` that were not captured.
     gaps: u64,
     /// Whether the sequence number of the first captured record is unknown.
     is_midstream: bool,
@@ -190,7 +190,7 @@ impl Side {
             stage: Stage::Clear,
             key: None,
             number: 0,
-            understood: 0,
+            processed_until: 0,
             gaps: 0,
             is_midstream,
             pads: false,
@@ -236,14 +236,14 @@ impl Side {
     }
 
     /// Records that everything up to the end of a record was processed.
-    pub(super) fn understand(&mut self, record: &TlsRecord<'_>) {
-        self.understood = record.end();
+    pub(super) fn mark_processed(&mut self, record: &TlsRecord<'_>) {
+        self.processed_until = record.end();
         self.gaps = 0;
     }
 
     /// Returns how many bytes before a record were lost or not processed.
     pub(super) const fn lost_before(&self, record: &TlsRecord<'_>) -> u64 {
-        record.start.saturating_sub(self.understood)
+        record.start.saturating_sub(self.processed_until)
     }
 
     /// Records that the plaintext of a record was padded.
@@ -253,7 +253,7 @@ impl Side {
 
     /// Returns the number of captured bytes after everything that was processed.
     pub(super) fn left(&self) -> u64 {
-        (self.records.offset() - self.understood).saturating_sub(self.gaps)
+        (self.records.offset() - self.processed_until).saturating_sub(self.gaps)
     }
 
     /// Returns whether unprocessed bytes may have been application data.

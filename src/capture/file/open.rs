@@ -13,40 +13,40 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::input::Raw;
 
 /// How long a read of a pipe waits before it reports that there is no data.
-const PATIENCE_MS: u8 = 50;
+const MAX_WAIT_MS: u8 = 50;
 
 /// Opens a path.
 pub(super) fn path(path: &Path) -> io::Result<Raw> {
     // Without O_NONBLOCK, opening a FIFO waits until its other end is opened.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    patient(file)
+    with_bounded_wait(file)
 }
 
 /// Opens standard input. [`std::io::Stdin`] would copy everything through its own buffer, whose content `poll` does not see.
 pub(super) fn stdin() -> io::Result<Raw> {
-    patient(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+    with_bounded_wait(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// Limits how long a read may wait, whatever kind of file this is.
-pub(super) fn patient(file: File) -> io::Result<Raw> {
+pub(super) fn with_bounded_wait(file: File) -> io::Result<Raw> {
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(Errno::EISDIR.into());
     }
-    Ok(if kind.is_file() { Box::new(file) } else { Box::new(Patient { file, waits: false }) })
+    Ok(if kind.is_file() { Box::new(file) } else { Box::new(BoundedWait { file, waits: false }) })
 }
 
-/// A pipe, FIFO, socket or terminal. A read waits for [`PATIENCE_MS`] at most. The first read without data does not wait at all,
+/// A pipe, FIFO, socket or terminal. A read waits for [`MAX_WAIT_MS`] at most. The first read without data does not wait at all,
 /// because the caller may have work to finish first.
 #[derive(Debug)]
-struct Patient {
+struct BoundedWait {
     file: File,
     waits: bool,
 }
 
-impl Read for Patient {
+impl Read for BoundedWait {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let timeout = if self.waits { PATIENCE_MS.into() } else { PollTimeout::ZERO };
+        let timeout = if self.waits { MAX_WAIT_MS.into() } else { PollTimeout::ZERO };
         let ready = match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => ready > 0,
             // Interrupted by a signal, which the caller must be able to handle.

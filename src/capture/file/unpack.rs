@@ -43,11 +43,11 @@ pub(super) struct Unpacked<D> {
 /// A decoder that works step by step.
 pub(super) trait Steps {
     /// Consumes input from the front of `input`, which is empty at the end of the stream. Returns the number of consumed bytes,
-    /// and the position of the output in [`Self::made`].
+    /// and the position of the output in [`Self::output`].
     fn step(&mut self, input: &[u8]) -> io::Result<(usize, Range<usize>)>;
 
     /// Returns the output buffer.
-    fn made(&self) -> &[u8];
+    fn output(&self) -> &[u8];
 
     /// Returns whether the stream may end here.
     fn may_end(&self) -> bool;
@@ -76,7 +76,7 @@ impl<D: Steps> Read for Unpacked<D> {
             self.packed.consume(taken);
             self.fresh = made;
         }
-        let mut fresh = self.decoder.made().get(self.fresh.clone()).unwrap_or_default();
+        let mut fresh = self.decoder.output().get(self.fresh.clone()).unwrap_or_default();
         let len = fresh.read(into)?;
         self.fresh.start += len;
         Ok(len)
@@ -108,7 +108,7 @@ impl Steps for Zstd {
         Ok((input.pos(), 0..made.pos()))
     }
 
-    fn made(&self) -> &[u8] {
+    fn output(&self) -> &[u8] {
         &self.made
     }
 
@@ -210,7 +210,7 @@ impl Steps for Gzip {
         Ok((taken, 0..0))
     }
 
-    fn made(&self) -> &[u8] {
+    fn output(&self) -> &[u8] {
         &self.window
     }
 

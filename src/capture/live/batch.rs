@@ -56,7 +56,7 @@ impl Batch {
 
 /// The other end of the channel was dropped.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(super) struct Disconnected;
 
 /// Creates the two ends of a channel for packets.
 pub(super) fn channel(limits: Limits) -> (Producer, Consumer) {
@@ -81,57 +81,57 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    /// Makes room for a packet. If every batch is full, waits up to `patience` for one to be returned. Returns whether there is
+    /// Makes room for a packet. If every batch is full, waits up to `max_wait` for one to be returned. Returns whether there is
     /// room.
-    pub(super) fn ready(&mut self, patience: Duration) -> Result<bool, Gone> {
+    pub(super) fn ready(&mut self, max_wait: Duration) -> Result<bool, Disconnected> {
         if self.filling.is_none() {
-            self.filling = self.empty_batch(patience)?;
+            self.filling = self.empty_batch(max_wait)?;
         }
         Ok(self.filling.is_some())
     }
 
-    fn empty_batch(&mut self, patience: Duration) -> Result<Option<Batch>, Gone> {
+    fn empty_batch(&mut self, max_wait: Duration) -> Result<Option<Batch>, Disconnected> {
         if let Some(batch) = self.spare.pop() {
             return Ok(Some(batch));
         }
         match self.used.try_recv() {
             Ok(batch) => return Ok(Some(batch)),
-            Err(TryRecvError::Disconnected) => return Err(Gone),
+            Err(TryRecvError::Disconnected) => return Err(Disconnected),
             Err(TryRecvError::Empty) => {}
         }
         if self.made < self.limits.batches {
             self.made += 1;
             return Ok(Some(Batch::new(&self.limits)));
         }
-        match self.used.recv_timeout(patience) {
+        match self.used.recv_timeout(max_wait) {
             Ok(batch) => Ok(Some(batch)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(Gone),
+            Err(RecvTimeoutError::Disconnected) => Err(Disconnected),
         }
     }
 
     /// Adds a packet, after [`Producer::ready`] has returned `true`. A batch that becomes full is sent.
-    pub(super) fn push(&mut self, ts: Timestamp, orig_len: u32, data: &[u8]) -> Result<(), Gone> {
+    pub(super) fn push(&mut self, ts: Timestamp, orig_len: u32, data: &[u8]) -> Result<(), Disconnected> {
         let Some(batch) = &mut self.filling else { return Ok(()) };
         let start = batch.bytes.len();
         batch.bytes.extend_from_slice(data);
         let end = batch.bytes.len();
         batch.headers.push(PacketHeader { ts, orig_len, start, end });
-        if end >= self.limits.bytes || batch.headers.len() >= self.limits.packets { self.hand_over() } else { Ok(()) }
+        if end >= self.limits.bytes || batch.headers.len() >= self.limits.packets { self.send_batch() } else { Ok(()) }
     }
 
     /// Called when there are no more packets at the moment: sends the packets so far, unless the consumer has enough to do.
     ///
     /// In light traffic, the kernel delivers packets by ones and twos. If each were sent as a batch of its own, a delayed
     /// consumer would soon hold all batches, nearly empty.
-    pub(super) fn pause(&mut self) -> Result<(), Gone> {
+    pub(super) fn pause(&mut self) -> Result<(), Disconnected> {
         const ENOUGH: usize = 2;
         match self.used.try_recv() {
             Ok(batch) => self.spare.push(batch),
-            Err(TryRecvError::Disconnected) => return Err(Gone),
+            Err(TryRecvError::Disconnected) => return Err(Disconnected),
             Err(TryRecvError::Empty) => {}
         }
-        if self.full.len() < ENOUGH { self.hand_over() } else { Ok(()) }
+        if self.full.len() < ENOUGH { self.send_batch() } else { Ok(()) }
     }
 
     /// Returns whether packets were kept back until the consumer has less to do.
@@ -140,9 +140,9 @@ impl Producer {
     }
 
     /// Sends the packets so far.
-    pub(super) fn hand_over(&mut self) -> Result<(), Gone> {
+    pub(super) fn send_batch(&mut self) -> Result<(), Disconnected> {
         match self.filling.take_if(|batch| !batch.headers.is_empty()) {
-            Some(batch) => self.full.send(batch).map_err(|_| Gone),
+            Some(batch) => self.full.send(batch).map_err(|_| Disconnected),
             None => Ok(()),
         }
     }
@@ -173,15 +173,15 @@ pub(super) struct Consumer {
 
 impl Consumer {
     /// Returns the next packet. If there is none, the first call returns [`Next::Idle`] at once, so that the caller can do
-    /// deferred work; the following calls wait up to `patience` first.
-    pub(super) fn advance(&mut self, patience: Duration) -> Next {
+    /// deferred work; the following calls wait up to `max_wait` first.
+    pub(super) fn advance(&mut self, max_wait: Duration) -> Next {
         loop {
             if let Some(header) = self.current.headers.get(self.next) {
                 self.next += 1;
                 return Next::Packet(*header);
             }
             let batch = if self.waits {
-                self.full.recv_timeout(patience).map_err(|error| error == RecvTimeoutError::Disconnected)
+                self.full.recv_timeout(max_wait).map_err(|error| error == RecvTimeoutError::Disconnected)
             } else {
                 self.full.try_recv().map_err(|error| error == TryRecvError::Disconnected)
             };
@@ -310,15 +310,15 @@ mod tests {
     #[test]
     fn idle_is_said_at_once_and_then_after_a_while() {
         let (mut producer, mut consumer) = channel(LIMITS);
-        let patience = Duration::from_millis(30);
+        let max_wait = Duration::from_millis(30);
         for _ in 0..2 {
             let start = std::time::Instant::now();
             assert!(matches!(consumer.advance(Duration::from_secs(60)), Next::Idle));
-            assert!(matches!(consumer.advance(patience), Next::Idle));
-            assert!(start.elapsed() >= patience);
+            assert!(matches!(consumer.advance(max_wait), Next::Idle));
+            assert!(start.elapsed() >= max_wait);
             push(&mut producer, 3, 1);
             producer.pause().unwrap();
-            assert!(matches!(consumer.advance(patience), Next::Packet(_)));
+            assert!(matches!(consumer.advance(max_wait), Next::Packet(_)));
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
         for number in 0..25 {
             push(&mut producer, number, 1);
         }
-        producer.hand_over().unwrap();
+        producer.send_batch().unwrap();
         drop(producer);
         assert_eq!(take(&mut consumer).len(), 25);
         assert!(matches!(consumer.advance(MOMENT), Next::End));
@@ -341,7 +341,7 @@ mod tests {
         push(&mut producer, 0, 1);
         drop(consumer);
         assert!(producer.pause().is_err());
-        assert!(producer.hand_over().is_err());
+        assert!(producer.send_batch().is_err());
         assert!(producer.ready(MOMENT).is_err());
     }
 
@@ -357,7 +357,7 @@ mod tests {
                     producer.pause().unwrap();
                 }
             }
-            producer.hand_over().unwrap();
+            producer.send_batch().unwrap();
         });
         let mut expected = 0;
         loop {

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pcap::{Active, Capture};
 
 use super::BLOCK_TIMEOUT;
-use super::batch::{Gone, Producer};
+use super::batch::{Disconnected, Producer};
 use crate::capture::{Error, KernelCounters, filter};
 use crate::time::{Precision, Timestamp};
 
@@ -95,7 +95,7 @@ impl CaptureThread {
         // All of this has to happen before the producer is dropped, which ends the consumer. Errors do not matter if the consumer
         // is gone.
         self.read_counters();
-        let _ = self.producer.hand_over();
+        let _ = self.producer.send_batch();
         result.or_else(|reason| match reason {
             Stopped::Unread => Ok(()),
             Stopped::Failed(error) => Err(error),
@@ -217,8 +217,8 @@ enum Stopped {
     Failed(Error),
 }
 
-impl From<Gone> for Stopped {
-    fn from(_: Gone) -> Self {
+impl From<Disconnected> for Stopped {
+    fn from(_: Disconnected) -> Self {
         Self::Unread
     }
 }

@@ -29,7 +29,7 @@ const BUFFER: usize = 64 * 1024;
 const KEPT: usize = 1024 * 1024;
 
 /// How long lines may be buffered while more lines arrive without a pause.
-const PATIENCE: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Writes the selected lines.
 pub(crate) struct Writer {
@@ -147,11 +147,11 @@ impl Writer {
         self.flushed = Instant::now();
         match &mut self.mode {
             Mode::Direct { out, buffer, error } => {
-                hand_on(out, buffer, error);
+                write_buffer(out, buffer, error);
                 error.take().map_or_else(|| out.flush(), Err)
             }
             Mode::Pooled(pool) => {
-                pool.hand_on();
+                pool.send_batch();
                 pool.check()
             }
         }
@@ -159,7 +159,7 @@ impl Writer {
 
     /// Flushes lines that were buffered for long enough.
     pub(crate) fn flush_if_older(&mut self, now: Instant) -> io::Result<()> {
-        if now - self.flushed >= PATIENCE { self.flush() } else { Ok(()) }
+        if now - self.flushed >= MAX_DELAY { self.flush() } else { Ok(()) }
     }
 
     /// Returns the error that stopped the output, if any.
@@ -197,7 +197,7 @@ impl Writer {
                 }
                 let said = make(form, buffer).map_err(|failed| *error = Some(failed));
                 if buffer.len() >= BUFFER {
-                    hand_on(out, buffer, error);
+                    write_buffer(out, buffer, error);
                 }
                 said.unwrap_or(0)
             }
@@ -225,7 +225,7 @@ impl Writer {
 }
 
 /// Writes the buffered lines.
-fn hand_on(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
+fn write_buffer(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
     if error.is_none()
         && let Err(failed) = out.write(buffer)
     {

@@ -128,12 +128,12 @@ impl WorkerPool {
     pub(super) fn fill(&mut self, fill: impl FnOnce(&mut Batch)) {
         fill(&mut self.batch);
         if self.batch.len() >= FULL_RECORDS || self.batch.bytes() >= FULL_BYTES {
-            self.hand_on();
+            self.send_batch();
         }
     }
 
     /// Sends the batch.
-    pub(super) fn hand_on(&mut self) {
+    pub(super) fn send_batch(&mut self) {
         if self.batch.is_empty() {
             return;
         }
@@ -150,7 +150,7 @@ impl WorkerPool {
 
     /// Appends lines that were formatted elsewhere after all others, and returns an empty set.
     pub(super) fn merge(&mut self, lines: Vec<ShardLines>) -> Vec<ShardLines> {
-        self.hand_on();
+        self.send_batch();
         if let Some(order) = &self.order {
             let _ = order.send(Chunk::Merged(lines));
         }
@@ -177,13 +177,13 @@ impl WorkerPool {
 
     /// Waits until everything is written, and returns the output.
     pub(super) fn finish(&mut self) -> io::Result<Output> {
-        self.hand_on();
+        self.send_batch();
         (self.work, self.order) = (None, None);
-        let broke_off = || io::Error::other("a thread that writes lines panicked");
+        let panicked = || io::Error::other("a thread that writes lines panicked");
         let workers_are_done = self.workers.drain(..).filter_map(|worker| worker.join().err()).count() == 0;
-        let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(broke_off);
+        let out = self.writer.take().and_then(|writer| writer.join().ok()).ok_or_else(panicked);
         self.check()?;
-        if workers_are_done { out } else { Err(broke_off()) }
+        if workers_are_done { out } else { Err(panicked()) }
     }
 
     /// Returns how many messages the threads could not decode. The number is final after [`Self::finish`].

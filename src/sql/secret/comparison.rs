@@ -101,7 +101,7 @@ impl<'a> Around<'a> {
         const LONGEST: usize = 64;
         let mut depth = 0_usize;
         for token in Lexer::new(self.sql).starting_at(lower).take(LONGEST) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if token.is("(") {
                 depth += 1;
             } else if token.is(")") {

@@ -11,7 +11,7 @@ use crate::sql::names::{is_connection_key, is_secret_name};
 impl<'a> Around<'a> {
     /// Finds the value that is appended to a connection string as its password: `'host=h password=' || 'x'`. Returns whether
     /// there is one; `None` if it takes too long.
-    pub(super) fn put_together(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<bool> {
+    pub(super) fn concatenated(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<bool> {
         if self.byte(hint.end) != Some(b'=') || is_path(hint.word(self.sql)) {
             return Some(false);
         }
@@ -100,8 +100,8 @@ impl<'a> Around<'a> {
         let len = rest.iter().position(is_end).unwrap_or(rest.len());
         let uri = rest.get(..len)?;
         // URIs in URIs.
-        match self.patience.checked_sub(len) {
-            Some(patience) => self.patience = patience,
+        match self.budget.checked_sub(len) {
+            Some(budget) => self.budget = budget,
             None => return Some(self.rest(start)),
         }
         self.in_coded_keys(uri, start);

@@ -169,7 +169,7 @@ impl<'a> Around<'a> {
         let mut is_opened = false;
         let mut salt = Salt::default();
         for token in Lexer::new(self.sql).starting_at(from) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if salt.has(&token, depth) {
             } else if token.kind == Kind::Word {
                 queries.word(&token, depth, is_opened);

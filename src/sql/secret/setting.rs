@@ -127,7 +127,7 @@ impl<'a> Around<'a> {
         let Some(opening) = self.strings.opened().filter(|opening| *opening < name) else { return Some(()) };
         let mut depth = 0_usize;
         for token in Lexer::new(self.sql).starting_at(opening + 1) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if token.start >= name {
                 break;
             } else if token.is("(") || token.is("[") {

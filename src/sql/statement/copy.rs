@@ -81,7 +81,7 @@ impl<'a> CopyOptions<'a> {
 
 /// The specified options, before defaults are applied.
 #[derive(Default)]
-struct Said<'a> {
+struct Specified<'a> {
     format: Option<CopyFormat>,
     delimiter: Option<u8>,
     null: Option<Cow<'a, [u8]>>,
@@ -94,9 +94,9 @@ struct Said<'a> {
 
 /// Parses the text after COPY.
 pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
-    let mut said = Said::default();
+    let mut specified = Specified::default();
     if reader.accept("binary") {
-        said.format = Some(CopyFormat::Binary);
+        specified.format = Some(CopyFormat::Binary);
     }
     let mut columns = Vec::new();
     if reader.parenthesized().is_none() {
@@ -113,8 +113,8 @@ pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
     if !reader.accept("stdin") && !reader.accept("stdout") {
         return None;
     }
-    let options = said.read(reader);
-    Some(Copy { is_from_client, columns, options: options.map(|()| said.with_defaults()) })
+    let options = specified.read(reader);
+    Some(Copy { is_from_client, columns, options: options.map(|()| specified.with_defaults()) })
 }
 
 /// Parses names separated by commas.
@@ -127,7 +127,7 @@ fn names(list: &[u8]) -> Option<Vec<Name<'_>>> {
     reader.tokens.next_solid().is_none().then_some(names)
 }
 
-impl<'a> Said<'a> {
+impl<'a> Specified<'a> {
     /// Parses all options, in any of the syntaxes that the server still accepts. Returns `None` if one is unknown.
     fn read(&mut self, mut reader: Reader<'a>) -> Option<()> {
         reader.accept("using");

@@ -14,7 +14,7 @@ fn a_pipe_is_idle_at_once_and_then_waits_a_little() {
     const LITTLE: Duration = Duration::from_millis(40);
     let pipe = || {
         let (reader, writer) = io::pipe().unwrap();
-        (source(open::patient(File::from(OwnedFd::from(reader))).unwrap()), writer)
+        (source(open::with_bounded_wait(File::from(OwnedFd::from(reader))).unwrap()), writer)
     };
     let idle = |source: &mut FileSource| {
         let began = Instant::now();
