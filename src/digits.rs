@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_told_from_all_other_bytes() {
+    fn digits_are_distinguished_from_all_other_bytes() {
         for len in 0..=8 {
             let text = &b"90817263"[..len];
             assert_eq!(word(text).map(u64::to_le_bytes).unwrap()[..len], *text);

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_in_any_spelling_and_belong_to_one_encoding() {
+    fn names_are_accepted_in_any_spelling_and_belong_to_one_encoding() {
         for (name, expected) in [("LATIN1", "ï"), ("ISO-8859-1", "ï"), ("win1251", "п"), ("ISO_8859_5", "я")] {
             assert_eq!(Encoding::named(name).decode(b"\xef").as_deref(), Some(expected), "{name}");
         }

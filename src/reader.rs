@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_where_what_was_wanted_and_what_was_there() {
+    fn an_error_has_the_position_what_was_wanted_and_what_was_found() {
         let mut reader = Reader::new(&[0, 1, 2]);
         assert_eq!(reader.u16("count"), Ok(1));
         let error = reader.i32("length").unwrap_err();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_reader_gives_texts_and_values_as_far_as_they_go_but_no_half_numbers() {
+    fn a_cut_reader_returns_partial_texts_and_values_but_no_partial_numbers() {
         let mut reader = Reader::cut(b"abc\0def");
         assert_eq!(reader.cstr("name"), Ok(&b"abc"[..]));
         assert_eq!(reader.cstr("name"), Ok(&b"def"[..]));

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_looked_for_behind_tags_too() {
+    fn tunnels_are_found_inside_vlan_tags() {
         let program = compile(&port_filter(&[5432], true, None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
         for tags in [&[0x8100][..], &[0x88a8, 0x8100]] {
             for (what, packet) in tunneled().into_iter().chain(wanted()) {
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_makes_no_sense_is_refused_in_libpcaps_words() {
+    fn an_invalid_filter_is_rejected_with_libpcaps_message() {
         let error = PacketFilter::new("tcp prt 5432").unwrap_err();
         assert_eq!(error.to_string(), r#"filter "tcp prt 5432": can't parse filter expression: syntax error"#);
         assert!(PacketFilter::new("tcp port 1) or (udp").is_err());

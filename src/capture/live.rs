@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_until_told_to_stop() {
+    fn captures_until_asked_to_stop() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let Some(device) = loopback(address.port()) else { return };
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_refused_in_libpcaps_words() {
+    fn a_bad_filter_is_rejected_with_libpcaps_message() {
         let Some(device) = loopback(1) else { return };
         let interface = device.interface().to_owned();
         for bad in ["tcp prt 3", "port 1) or (udp"] {

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nobody_reads_any_more_ends() {
+    fn the_thread_ends_when_the_reader_is_dropped() {
         let mut ahead = ReadAhead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new()));
         assert!(matches!(ahead.next_event(), Ok(Event::Packet(_))));
         let thread = ahead.thread.take().unwrap();

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_token_is_refused_is_no_secret() {
+    fn the_reason_why_a_token_is_refused_is_not_secret() {
         let json = |data: &[u8], redaction| {
             serde_json::to_string(&SaslContinue::decode(&mut Reader::new(data), false, redaction)).unwrap()
         };

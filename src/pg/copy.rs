@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_inside_a_character_is_no_text() {
+    fn data_cut_inside_a_character_is_not_text() {
         let json = |bytes: &'static [u8], encoding, is_torn| {
             let encoding = Encoding::named(encoding);
             let redaction = Redaction::Secrets;

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_larger_than_the_message_is_an_error_and_costs_no_memory() {
+    fn a_count_larger_than_the_message_is_an_error_and_allocates_nothing() {
         let mut reader = Reader::new(&[0xff, 0xff, 0, 0, 0, 1]);
         let error = List::<Oid>::counted(&mut reader, "count").unwrap_err();
         assert_eq!(error.to_string(), "object ID at byte 6: wanted 4 bytes, had 0 bytes");

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_tags_are_taken_apart() {
+    fn command_tags_are_split() {
         for (tag, command, rows) in [
             ("INSERT 0 5", "INSERT", Some(5)),
             ("SELECT 3000", "SELECT", Some(3000)),

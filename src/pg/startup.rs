@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn greenplum_says_that_it_speaks_to_itself() {
+    fn connections_inside_a_greenplum_cluster_are_recognized() {
         let message = StartupMessage::decode(&mut Reader::new(b"\x70\x03\0\0user\0a\0\0"), Redaction::Secrets).unwrap();
         assert_eq!(
             serde_json::to_string(&message).unwrap(),

@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn backslashes_escape_where_the_server_says_so() {
+    fn backslashes_escape_depending_on_the_servers_setting() {
         let whole = |lexer: Lexer<'_>| lexer.map(|t| t.text.to_vec()).next().unwrap();
         assert_eq!(whole(Lexer::new(br"'a\' b'")), br"'a\'");
         assert_eq!(whole(Lexer::with_backslashes(br"'a\' b'")), br"'a\' b'");

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_keeps_lists_open_is_no_number() {
+    fn grease_values_are_ignored() {
         let greases: Vec<u16> = (0..=u16::MAX).filter(|number| is_grease(*number)).collect();
         assert_eq!(greases.len(), 16);
         assert_eq!((greases[0], greases[1], greases[15]), (0x0a0a, 0x1a1a, 0xfafa));

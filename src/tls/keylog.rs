@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_log_of_any_size_takes_no_more_memory_than_its_limit_has() {
+    fn a_key_log_of_any_size_uses_bounded_memory() {
         let keys = Keys::new(100);
         let mut lines = Lines::default();
         for session in 0..20_000 {

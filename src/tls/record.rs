@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_inside_a_record_costs_that_record() {
+    fn a_hole_inside_a_record_loses_only_that_record() {
         let stream = [wire(23, 100), wire(23, 200), wire(23, 50)].concat();
         // From after the header of the second record, which begins at 105.
         for from in 110..310 {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_is_found_behind_a_lost_header() {
+    fn a_boundary_is_found_after_a_lost_header() {
         let stream = [wire(23, 100), wire(23, 200), wire(23, 50), wire(23, 60)].concat();
         for (from, to) in [(105, 106), (107, 150), (50, 107), (0, 120), (309, 310)] {
             for size in [1, 50, 1000] {

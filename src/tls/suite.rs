@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order_and_names_tell_the_same() {
+    fn the_table_is_sorted_and_names_match_the_algorithms() {
         assert!(SUITES.is_sorted_by(|(one, ..), (next, ..)| one < next));
         for (id, name, protection) in SUITES {
             let Some((algorithm, hash, is_tls13)) = *protection else { continue };

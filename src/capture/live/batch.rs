@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_is_said_at_once_and_then_after_a_while() {
+    fn idle_is_returned_at_once_and_then_after_a_while() {
         let (mut producer, mut consumer) = channel(LIMITS);
         let max_wait = Duration::from_millis(30);
         for _ in 0..2 {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_notices_that_nobody_reads() {
+    fn a_producer_detects_that_the_consumer_is_gone() {
         let (mut producer, consumer) = channel(LIMITS);
         push(&mut producer, 0, 1);
         drop(consumer);

@@ -88,7 +88,7 @@ fn a_whole_packet_may_be_as_long_as_ip_has_it() {
 }
 
 #[test]
-fn packets_are_told_apart() {
+fn packets_are_distinguished() {
     let (one, two) = (tcp(&payload(100)), tcp(&[7; 100]));
     let mut defragmenter = Defragmenter::default();
     assert!(add(&mut defragmenter, &part(false, 1, &one, 0, 64)).is_none());

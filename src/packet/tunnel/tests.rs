@@ -89,7 +89,7 @@ fn every_tunnel_is_looked_into() {
 }
 
 #[test]
-fn padding_behind_the_inner_packet_is_not_payload() {
+fn padding_after_the_inner_packet_is_not_payload() {
     for (what, mut frame) in tunnels() {
         frame.extend([0; 9]);
         let segment = decoded(&frame).unwrap();

@@ -48,7 +48,7 @@ fn a_frame_is_the_same_at_whatever_prefix_the_input_is_cut() {
 }
 
 #[test]
-fn frames_taken_whole_are_those_that_are_said_one_by_one() {
+fn whole_frames_are_the_same_as_single_ones() {
     // The first body contains what looks like frames.
     let within = [message(b'S', b""), message(b'H', b"")].concat();
     let stream = [message(b'Q', &within), message(b'S', b""), message(b'D', b"S\0"), message(b'X', b"")].concat();
@@ -78,7 +78,7 @@ fn frames_taken_whole_are_those_that_are_said_one_by_one() {
 }
 
 #[test]
-fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
+fn frames_are_consumed_together_while_they_are_alike_whole_and_accepted() {
     let rows = [message(b'D', b"one"), message(b'D', b"two"), message(b'D', b"three")].concat();
     let stream = [rows.clone(), message(b'C', b"SELECT 3\0"), message(b'D', b"four")].concat();
     let mut whole = WholeFrames::new(Direction::Backend, &stream);
@@ -100,7 +100,7 @@ fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
 }
 
 #[test]
-fn a_gap_inside_a_body_costs_only_that_body() {
+fn a_gap_inside_a_body_affects_only_that_body() {
     let first = message(b'Q', b"0123456789");
     let second = message(b'S', b"");
     for from in 5..first.len() {
@@ -138,7 +138,7 @@ fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (OwnedFrame, u
 }
 
 #[test]
-fn what_is_behind_a_hole_is_kept_in_its_place() {
+fn bytes_after_a_hole_are_kept_in_their_place() {
     let stream = message(b'Q', b"0123456789");
     for pattern in 0..1_u32 << 10 {
         let is_there: Vec<bool> = (0..15).map(|at| at < 5 || pattern & (1 << (at - 5)) != 0).collect();
@@ -172,7 +172,7 @@ fn a_frame_with_holes_keeps_no_more_than_the_limit_and_no_more_holes_than_are_no
 }
 
 #[test]
-fn a_frame_that_gives_back_its_memory_ends_where_it_ends() {
+fn a_frame_whose_memory_was_freed_has_the_right_end() {
     let body = vec![b'x'; 10_000];
     let stream = [message(b'Q', &body), message(b'S', b"")].concat();
     let mut framer = Framer::new(Direction::Frontend, 1 << 20);
@@ -234,7 +234,7 @@ fn a_gap_over_a_header_ends_what_is_known_of_boundaries() {
 }
 
 #[test]
-fn the_end_of_a_stream_gives_what_there_is() {
+fn the_end_of_a_stream_returns_the_rest() {
     let mut framer = Framer::new(Direction::Frontend, 100);
     feed(&mut framer, b"Q\0\0\0\x08ab", Framing::Tagged, &mut Vec::new());
     let Ended::Frame(frame) = framer.end(Framing::Tagged) else { panic!("no frame") };
@@ -245,7 +245,7 @@ fn the_end_of_a_stream_gives_what_there_is() {
 }
 
 #[test]
-fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
+fn a_search_continues_after_an_invalid_header_however_the_input_is_split() {
     let stream = [&b"Q\0\0\0\x01"[..], &message(b'S', b""), &message(b'H', b""), &message(b'X', b"")].concat();
     for size in 1..=stream.len() {
         let mut framer = Framer::new(Direction::Frontend, 100);
@@ -297,7 +297,7 @@ fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_en
 }
 
 #[test]
-fn what_is_behind_a_guess_says_so_until_it_is_confirmed() {
+fn frames_after_a_guessed_boundary_are_marked_until_it_is_confirmed() {
     let stream = [message(b'Q', b"SELECT 1\0"), message(b'S', b"")].concat();
     let mut framer = Framer::new(Direction::Frontend, 100);
     let tell = |framer: &mut Framer| {

@@ -110,7 +110,7 @@ fn secrets_in_sql_in_sql_are_masked() {
 }
 
 #[test]
-fn what_is_no_secret_is_left_alone() {
+fn other_text_than_secrets_is_not_masked() {
     for sql in [
         "SELECT password FROM users WHERE name = 'x'",
         "SELECT password FROM (SELECT * FROM u WHERE name = 'x') s",
@@ -154,7 +154,7 @@ fn a_cut_leaves_nothing() {
 }
 
 #[test]
-fn texts_that_are_made_to_take_long_do_not() {
+fn hostile_texts_take_linear_time() {
     for unit in [
         "(password) VALUES (",
         "(a, password) = (SELECT 'x', ",
@@ -493,7 +493,7 @@ fn connection_strings_that_are_put_together_are_masked() {
 }
 
 #[test]
-fn mistakes_behind_password_are_masked() {
+fn mistakes_after_password_are_masked() {
     for (sql, expected) in [
         ("ALTER ROLE u PASSWORD $1x", "ALTER ROLE u PASSWORD ***"),
         ("ALTER ROLE u PASSWORD $1", "ALTER ROLE u PASSWORD $1"),

@@ -74,7 +74,7 @@ fn csv_has_quotes_anywhere_and_null_without_them() {
 }
 
 #[test]
-fn a_header_is_no_row() {
+fn a_header_is_not_a_row() {
     let options = CopyOptions { header_lines: 1, ..CopyOptions::new(CopyFormat::Csv) };
     let (rows, others) = split(&options, &Settings::default(), 1_000, &[b"id,\"na", b"me\"\n1,a\n"]);
     assert_eq!((rows, others), (vec![row(&[Some(b"1"), Some(b"a")])], vec![r#"header id,\"name\""#.to_owned()]));
@@ -90,7 +90,7 @@ fn binary_has_a_header_and_a_trailer() {
 }
 
 #[test]
-fn a_row_that_is_too_long_costs_only_itself() {
+fn a_row_that_is_too_long_loses_only_itself() {
     let options = CopyOptions::new(CopyFormat::Text);
     let long = [b'x'; 50];
     let (rows, others) = split(&options, &Settings::default(), 60, &[b"a\nb", &long, &long, b"\nc", b"\n"]);
@@ -198,7 +198,7 @@ fn what_is_carried_is_given_up_where_the_memory_is_needed() {
 
 proptest! {
     #[test]
-    fn any_cut_gives_the_same_rows(
+    fn any_cut_results_in_the_same_rows(
         // Mostly bytes with a special meaning.
         data in proptest::collection::vec(proptest::sample::select(b"\0\0\x01\x02\xff\xff\x95ab01x,\"\"\\\\\t\r\n\n.N".to_vec()), 0..80),
         cuts in proptest::collection::vec(0_usize..80, 0..6),

@@ -56,7 +56,7 @@ mod files {
     use super::*;
 
     #[test]
-    fn every_format_and_link_type_gives_the_same_messages() {
+    fn every_format_and_link_type_results_in_the_same_messages() {
         let wanted: Vec<_> = lines(MICRO).iter().map(|line| essence(line)).collect();
         assert_eq!(wanted.len(), MESSAGES);
         let mut tried = 0;
@@ -74,7 +74,7 @@ mod files {
     }
 
     #[test]
-    fn the_same_packets_in_another_file_give_the_same_lines() {
+    fn the_same_packets_in_another_file_result_in_the_same_lines() {
         let wanted = lines(MICRO);
         for name in ["capture.pcap.gz", "capture.pcap.zst", "micro-big-endian.pcap", "vlan.pcap", "raw.pcap"] {
             assert_eq!(lines(&format!("formats/{name}")), wanted, "{name}");
@@ -93,7 +93,7 @@ mod files {
     }
 
     #[test]
-    fn a_cut_file_gives_everything_before_the_cut() {
+    fn a_truncated_file_yields_everything_before_the_cut() {
         let outcome = run([PORT, "formats/cut.pcap"]);
         assert_says(&outcome, 1, "pgdissect: formats/cut.pcap: byte 3197: cut off");
         let whole = lines(MICRO);
@@ -333,7 +333,7 @@ mod choosing {
     }
 
     #[test]
-    fn a_filter_that_one_link_type_does_not_have_is_no_harm_to_others() {
+    fn a_filter_that_one_link_type_lacks_does_not_affect_others() {
         let outcome = run([PORT, "-f", "vlan", "formats/vlan.pcap", "formats/null.pcap"]);
         assert_says(&outcome, 2, r#"pgdissect: filter "vlan": no VLAN support for BSD loopback"#);
         assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
@@ -363,7 +363,7 @@ mod output {
     }
 
     #[test]
-    fn packets_into_a_file_that_gives_the_same_again() {
+    fn packets_written_to_a_file_result_in_the_same_lines() {
         let folder = Folder::new();
         let kept = folder.file("kept.pcap");
         for capture in
@@ -437,7 +437,7 @@ mod output {
     }
 
     #[test]
-    fn long_messages_are_cut_where_told() {
+    fn long_messages_are_cut_at_the_limit() {
         let found = run(["-p5415", "--max-message", "64", "value-1mb/capture.pcap.gz"]).good();
         let row = found.iter().find(|line| line["type"] == "DataRow").unwrap();
         let after = found.iter().skip_while(|line| line["type"] != "DataRow").nth(1).unwrap();
@@ -647,7 +647,7 @@ mod pipes {
     }
 
     #[test]
-    fn nobody_who_reads_is_a_quiet_end() {
+    fn a_closed_output_is_a_quiet_end() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = pgdissect([PORT, "rows-3000/capture.pcap"]).stdout(writer).output().unwrap();

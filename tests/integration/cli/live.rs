@@ -220,7 +220,7 @@ fn beside_a_real_server() {
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
-        ("nobody_who_reads_is_a_quiet_end", nobody_who_reads_is_a_quiet_end),
+        ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),
         ("keys_are_found_as_the_log_grows", live_tls::keys_are_found_as_the_log_grows),
         ("keys_may_come_behind_the_end_of_their_session", live_tls::keys_may_come_behind_the_end_of_their_session),
         (
@@ -405,7 +405,7 @@ fn a_filter_is_added_to_the_ports(server: &Server) {
     assert_eq!((lines.len(), &lines[0]["packets"]), (1, &0.into()));
 }
 
-fn nobody_who_reads_is_a_quiet_end(server: &Server) {
+fn a_closed_output_is_a_quiet_end(server: &Server) {
     // Without any message to write, a closed pipe has to be detected without a write.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -468,8 +468,8 @@ fn without_the_right_to_capture_the_remedy_is_named() {
 }
 
 #[test]
-fn other_traffic_on_the_port_is_no_postgresql() {
-    if !can_capture("cli::live::other_traffic_on_the_port_is_no_postgresql") {
+fn other_traffic_on_the_port_is_not_postgresql() {
+    if !can_capture("cli::live::other_traffic_on_the_port_is_not_postgresql") {
         return;
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

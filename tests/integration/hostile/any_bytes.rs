@@ -313,7 +313,7 @@ fn bytes_in_which_every_one_could_begin_a_message_hold_little() {
 }
 
 #[test]
-fn a_flood_of_connections_that_never_begin_says_nothing() {
+fn a_flood_of_connections_that_never_begin_results_in_no_lines() {
     let mut bench = Bench::new(captures::everything());
     for index in 0..200_000_u32 {
         let port = u16::try_from(index % 60_000).unwrap();
@@ -326,7 +326,7 @@ fn a_flood_of_connections_that_never_begin_says_nothing() {
 }
 
 #[test]
-fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
+fn held_data_of_all_connections_has_a_limit_and_only_it_is_lost() {
     const MAX_HELD: usize = 1 << 20;
     let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::everything() });
     let first = startup();
@@ -393,7 +393,7 @@ fn connections_that_have_hardly_begun_are_among_what_has_a_limit() {
 }
 
 #[test]
-fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
+fn resets_and_fins_with_other_numbers_do_not_end_a_connection() {
     let reply = message(b'Z', b"I");
     let query = message(b'Q', b"SELECT 1\0");
     let seq = 1 + u32::try_from(startup().len()).unwrap();

@@ -133,7 +133,7 @@ fn a_name_that_a_do_may_have_given_to_another_statement_is_not_known() {
 }
 
 #[test]
-fn copy_data_behind_the_servers_error_is_dropped() {
+fn copy_data_after_the_servers_error_is_dropped() {
     let lines = lines("cases/copyerr.pcap");
     let copied = lines.iter().filter(|line| ["CopyData", "CopyDone"].contains(&line["type"].as_str().unwrap_or("")));
     let skipped = json!(["skipped"]);
@@ -194,7 +194,7 @@ fn a_request_speaks_of_what_its_name_stands_for_when_its_turn_comes() {
 }
 
 #[test]
-fn what_ends_a_session_behind_an_error_is_not_the_error_of_the_request() {
+fn the_end_of_a_session_after_an_error_is_not_the_error_of_the_request() {
     let lines = lines("cases/copy-parse.pcap");
     let query = of(&lines, "query").into_iter().next_back().unwrap();
     assert_eq!(fields([query], &["sql", "outcome"]), [json!(["copy cp from stdin", "error"])]);
@@ -440,7 +440,7 @@ fn the_first_request_of_a_capture_is_tied_to_its_reply() {
 }
 
 #[test]
-fn the_first_request_behind_a_hole_is_tied_to_its_reply() {
+fn the_first_request_after_a_hole_is_tied_to_its_reply() {
     // The whole reply to the first request is not captured, and the client's behaviour is not known yet.
     let mut dialogue = Dialogue::started();
     for number in 0..40 {
@@ -458,7 +458,7 @@ fn the_first_request_behind_a_hole_is_tied_to_its_reply() {
 }
 
 #[test]
-fn a_request_that_tcp_alone_ties_says_so() {
+fn a_request_tied_by_tcp_alone_is_marked() {
     // Two requests that are not captured are in progress when the first captured one is sent: this cannot be detected.
     let mut dialogue = Dialogue::started();
     let begins = dialogue.packets.len() + 1;
@@ -493,7 +493,7 @@ fn what_tcp_does_not_tie_is_left_alone() {
 }
 
 #[test]
-fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
+fn a_tie_is_undone_if_later_messages_do_not_fit() {
     // A pipeline of three with one Sync; the capture begins with the last of them, and the client had received nothing yet.
     let steps = |number: usize| {
         let mut steps = request(number, true);
@@ -522,7 +522,7 @@ fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
 }
 
 #[test]
-fn a_sync_amid_the_data_of_a_copy_is_answered_only_behind_an_error() {
+fn a_sync_amid_the_data_of_a_copy_is_answered_only_after_an_error() {
     let lines = lines("cases/copy-sync.pcap");
     assert!(lines.iter().all(|line| line.get("flags").is_none_or(|flags| *flags == json!(["skipped"]))));
     let of_conn = |conn: u64| {

@@ -161,7 +161,7 @@ fn errors_before_any_protocol_have_their_text() {
 }
 
 #[test]
-fn an_error_may_come_before_the_client_has_said_anything() {
+fn an_error_may_precede_the_clients_first_message() {
     let text = b"Ecould not fork new process for connection: Cannot allocate memory\n\0";
     let error = message(b'E', b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0");
     for bytes in [&text[..], &error] {
@@ -322,7 +322,7 @@ fn a_client_that_went_on_with_tls_may_be_refused() {
 }
 
 #[test]
-fn an_answer_that_is_lost_costs_one_byte_whatever_the_client_went_on_with() {
+fn a_lost_encryption_response_is_one_byte_whatever_the_client_sends_next() {
     let record = b"\x16\x03\x03\0\x04\x02\0\0\0".to_vec();
     let startup_follows = vec![(C, startup()), (S, welcome())];
     let tls_follows = vec![(C, client_hello()), (S, record)];
@@ -575,7 +575,7 @@ fn assert_foreign(name: &str, packets: &[OwnedPacket]) {
 }
 
 #[test]
-fn what_is_not_postgresql_gives_no_message_wherever_it_is_cut() {
+fn other_protocols_result_in_no_message_wherever_they_are_cut() {
     for (name, talk) in foreign() {
         for sizes in [&[usize::MAX][..], &[1], &[2], &[3, 1], &[5], &[1, 100], &[7]] {
             assert_foreign(name, &packets(&talk, sizes));
@@ -625,7 +625,7 @@ fn what_is_not_postgresql_does_not_overlap() {
 }
 
 #[test]
-fn a_few_bytes_that_may_begin_a_startup_packet_are_no_other_protocol() {
+fn a_possible_prefix_of_a_startup_packet_is_not_another_protocol() {
     for bytes in [&b"\0\0"[..], b"\0\0\0\x08\x04\xd2\x16"] {
         let [auto, _, named, _] = by_ports(&packets(&vec![(C, bytes.to_vec())], &[]));
         assert_eq!(auto.lines, [""; 0]);
@@ -638,7 +638,7 @@ fn a_few_bytes_that_may_begin_a_startup_packet_are_no_other_protocol() {
 }
 
 #[test]
-fn what_overlaps_in_a_beginning_is_said_when_it_is_known_to_be_one() {
+fn overlaps_in_a_beginning_are_reported_once_the_protocol_is_known() {
     let talk = vec![(C, startup()), (S, welcome())];
     let sent = packets(&talk, &[12]);
     let mut forged = sent[3].clone();

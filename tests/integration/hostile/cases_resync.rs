@@ -37,7 +37,7 @@ fn messages_in_a_value_whose_header_was_lost_are_flagged() {
 }
 
 #[test]
-fn damage_of_a_compressed_capture_costs_the_same_with_any_number_of_threads() {
+fn damage_of_a_compressed_capture_has_the_same_result_with_any_number_of_threads() {
     let folder = std::env::temp_dir().join(format!("pgdissect-damaged-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("capture.pcap.zst");

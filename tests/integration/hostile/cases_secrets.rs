@@ -107,7 +107,7 @@ fn what_real_servers_quote() {
 
 /// Secrets repeated by PostgreSQL 15 and 18 in startup parameters, settings named by parameters, URIs, lists, and payloads.
 #[test]
-fn what_real_servers_say_again() {
+fn secrets_that_real_servers_repeat_are_masked() {
     for (name, port) in [("secrets-again-15.pcap", "5415"), ("secrets-again-18.pcap", "5432")] {
         let lines = assert_masked(&case(name), "Zq7SECRETzq");
         let shown: Vec<_> = lines.iter().map(ToString::to_string).collect();

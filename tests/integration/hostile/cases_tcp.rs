@@ -50,7 +50,7 @@ fn ends(line: &Value, how: &str, packet: u64, duration_us: u64) {
 }
 
 #[test]
-fn a_session_that_is_reset_ends_with_the_rst_whatever_comes_behind() {
+fn a_session_that_is_reset_ends_with_the_rst_whatever_follows() {
     let lines = case("rst-session");
     ends(end(&lines, 1), "reset", 10, 1_799);
     let request = lines_of(&lines, 1, "query")[1];
@@ -75,7 +75,7 @@ fn a_session_with_a_hole_before_its_fins_ends_with_their_acknowledgments() {
 }
 
 #[test]
-fn a_hole_before_a_fin_is_counted_and_a_fin_is_no_byte() {
+fn a_hole_before_a_fin_is_counted_and_a_fin_is_not_a_byte() {
     let lines = case("fin-hole-noack");
     let loss = lines_of(&lines, 1, "loss");
     assert_eq!((loss.len(), &loss[0]["bytes"], &loss[0]["packet"]), (1, &5.into(), &8.into()));
@@ -194,7 +194,7 @@ fn a_port_that_is_used_again_is_another_connection_where_its_numbers_are_among_t
 }
 
 #[test]
-fn a_syn_with_rst_or_fin_is_nobodys() {
+fn a_syn_with_rst_or_fin_is_ignored() {
     let (first, client, server) = opened(40_000, 100, 500);
     for odd in [Tcp::new(C, 77, 0, b"").syn().rst(), Tcp::new(C, client, server, b"").syn().fin()] {
         let mut segments = first.clone();
@@ -212,7 +212,7 @@ fn losses(lines: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn bytes_that_come_late_or_are_out_of_window_are_told_as_one_loss_for_each_direction() {
+fn late_or_out_of_window_bytes_are_one_loss_for_each_direction() {
     let (first, client, server) = opened(40_000, 100, 500);
     let closed = [Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()];
     let late: Vec<_> = (0..50).map(|index| Tcp::new(S, server + 1 + 10 * index, client + 1, b"ten bytes.")).collect();
@@ -228,7 +228,7 @@ fn bytes_that_come_late_or_are_out_of_window_are_told_as_one_loss_for_each_direc
 }
 
 #[test]
-fn a_fin_that_was_not_captured_is_no_byte() {
+fn a_fin_that_was_not_captured_is_not_a_byte() {
     let (first, client, server) = opened(40_000, 100, 500);
     let bye = u32::try_from(message(b'X', b"").len()).unwrap();
     // The last message was sent with the FIN, and both were lost.
@@ -569,7 +569,7 @@ proptest! {
 }
 
 #[test]
-fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
+fn a_rst_after_which_both_sides_continue_ends_nothing() {
     let request = |number: usize| message(b'Q', format!("SELECT {number}\0").as_bytes());
     let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
     for from in [From::Client, From::Server] {
@@ -673,7 +673,7 @@ fn a_startup_that_is_answered_with_other_numbers_begins_another_connection() {
 }
 
 #[test]
-fn a_startup_that_nobody_answers_begins_no_other_connection() {
+fn an_unanswered_startup_begins_no_other_connection() {
     let mut packets = Vec::new();
     talk(&mut packets, "alice", [1_000, 5_000], true);
     let first = packets.clone();

@@ -72,7 +72,7 @@ fn numbers(lines: &[Value], kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_tag_tells_which_of_several_simple_queries_was_swallowed() {
+fn a_tag_identifies_which_of_several_simple_queries_was_swallowed() {
     for is_pipelined in [false, true] {
         let lines = session(
             &[
@@ -105,7 +105,7 @@ fn a_tag_tells_which_of_several_simple_queries_was_swallowed() {
 }
 
 #[test]
-fn what_was_taken_for_replies_to_a_swallowed_request_answers_the_one_that_the_tag_fits() {
+fn replies_attributed_to_a_swallowed_request_move_to_the_one_that_the_tag_fits() {
     for is_pipelined in [false, true] {
         for (is_described, swallowed, reply) in
             [(false, "SELECT 1", "12iZ"), (true, "SELECT 1", "12niZ"), (true, "SELECT 1 FROM t", "12niZ")]
@@ -177,7 +177,7 @@ fn what_may_be_a_reply_is_one() {
 }
 
 #[test]
-fn what_is_said_twice_is_given_to_none_and_leaves_the_rest_as_it_is() {
+fn duplicate_replies_are_attributed_to_no_request_and_change_no_others() {
     for (request, reply, outcome, what) in [
         (query("SELECT 1"), "TDssZ", "ok", "two_endings"),
         (query("SELECT 1"), "TDsiZ", "ok", "two_endings"),
@@ -206,7 +206,7 @@ fn what_is_said_twice_is_given_to_none_and_leaves_the_rest_as_it_is() {
 }
 
 #[test]
-fn what_comes_twice_by_right_is_no_violation() {
+fn replies_that_may_repeat_are_not_a_violation() {
     for (request, reply) in [
         (query("SELECT 1/0"), "EFZ"),
         (query("SELECT 1; SELECT 2"), "TDsTDsZ"),
@@ -220,7 +220,7 @@ fn what_comes_twice_by_right_is_no_violation() {
 }
 
 #[test]
-fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot_have_it() {
+fn a_capture_that_begins_amid_waiting_requests_attributes_no_impossible_end() {
     // Two requests are always in progress.
     let kinds: Vec<bool> = [true, false, false, true, true, false, true, false, false, true].repeat(4);
     let (mut dialogue, mut sent) = (Dialogue::started(), 0);
@@ -242,7 +242,7 @@ fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot
 }
 
 #[test]
-fn what_a_pooler_swallows_is_told_by_what_the_sql_can_have() {
+fn requests_swallowed_by_a_pooler_are_identified_by_their_sql() {
     let (packets, _) = captures::packets(&[captures::testdata().join("cases/pgbouncer-copy.pcap")]);
     let lines = captures::dissect_packets(&packets, captures::everything()).values();
     let queries = of(&lines, "query");

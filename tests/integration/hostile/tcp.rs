@@ -54,7 +54,7 @@ fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
 }
 
 #[test]
-fn keep_alives_say_nothing() {
+fn keep_alives_result_in_no_lines() {
     let (mut segments, client, server) = opened();
     segments.push(Tcp::new(S, server, client, &ready()));
     for junk in [&b""[..], b"\0"] {
@@ -189,7 +189,7 @@ fn one_side_alone_is_read() {
 }
 
 #[test]
-fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
+fn a_lost_response_to_an_encryption_request_is_inferred() {
     let ssl_request = b"\0\0\0\x08\x04\xd2\x16\x2f";
     let hello = b"\x16\x03\x01\x00\x05\x01\0\0\x01\0";
     let begun = [
@@ -209,7 +209,7 @@ fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
 }
 
 #[test]
-fn holes_in_another_protocol_are_nobodys_loss() {
+fn holes_in_another_protocol_are_not_reported() {
     let request = b"GET / HTTP/1.1\r\n\r\n";
     let sent = 101 + u32::try_from(request.len()).unwrap();
     let segments = [
@@ -231,7 +231,7 @@ fn holes_in_another_protocol_are_nobodys_loss() {
 }
 
 #[test]
-fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
+fn of_too_many_connections_the_one_idle_longest_is_removed() {
     let mut packets = Vec::new();
     let mut say = |port: u16, payload: &[u8], seq: u32| {
         let at = packets.len() as u64;
@@ -263,7 +263,7 @@ fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
 }
 
 #[test]
-fn what_is_refused_before_it_says_anything_is_no_connection() {
+fn a_connection_refused_before_any_data_is_not_counted() {
     let syn = Tcp::new(C, 100, 0, b"").without_ack().syn();
     let refused = [syn.clone(), Tcp::new(S, 0, 101, b"").rst()];
     assert_eq!(said(&refused, 10), [""; 0]);
@@ -292,7 +292,7 @@ fn flagged(segments: &[Tcp]) -> Vec<String> {
 }
 
 #[test]
-fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_said() {
+fn of_conflicting_segments_the_first_is_used_and_the_conflict_reported() {
     let (opened, client, server) = opened();
     let first = query();
     let other = message(b'Q', b"SELECT 2\0");
@@ -325,7 +325,7 @@ fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_
 }
 
 #[test]
-fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
+fn bytes_captured_after_a_hole_in_a_message_are_shown() {
     let (mut segments, client, server) = opened();
     let row = message(b'D', b"\0\x01\0\0\0\x0a0123456789");
     let ready = ready();
@@ -347,7 +347,7 @@ fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
 }
 
 #[test]
-fn a_secret_behind_a_hole_is_masked() {
+fn a_secret_after_a_hole_is_masked() {
     let (mut segments, client, server) = opened();
     let sql = message(b'Q', b"ALTER ROLE app PASSWORD 'hunter2-hunter2'\0");
     segments.push(Tcp::new(C, client, server, &sql[..20]));

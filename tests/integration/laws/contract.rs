@@ -310,7 +310,7 @@ fn messages_by_name_are_those_of_the_schema() {
 }
 
 #[test]
-fn a_packet_without_bytes_is_counted_and_says_nothing() {
+fn a_packet_without_bytes_is_counted_and_results_in_no_lines() {
     let mut bench = captures::Bench::new(captures::everything());
     bench.packet(&Packet {
         ts: Default::default(),
@@ -366,7 +366,7 @@ fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_name_has_one_type_and_is_no_keyword_of_jq() {
+fn a_name_has_one_type_and_is_not_a_keyword_of_jq() {
     // Values have the JSON type of their content, and are described by an object if they are redacted. `query` is a number,
     // except for the text to which the protocol gives this name.
     const EXEMPT: &[&str] =

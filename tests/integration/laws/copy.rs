@@ -147,7 +147,7 @@ fn data(lines: &[Value]) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_no_copy_or_not_plain_is_data() {
+fn rows_are_only_split_if_the_copy_is_understood() {
     for sql in ["SELECT 1", "COPY t TO STDOUT", "COPY t FROM STDIN (FORMAT new)", "COPY t FROM STDIN BINARY"] {
         let turns = [
             client(b'Q', &[sql.as_bytes(), b"\0"].concat()),
@@ -239,7 +239,7 @@ fn data_that_is_not_asked_for_yet_is_of_the_request_right_before_or_unknown() {
 }
 
 #[test]
-fn a_row_that_is_too_long_is_counted_and_costs_no_other() {
+fn a_row_that_is_too_long_is_counted_and_affects_no_other() {
     let turns = [
         client(b'Q', b"COPY t FROM STDIN\0"),
         server(&[COPY_IN]),

@@ -258,7 +258,7 @@ proptest! {
     #![proptest_config(runs(1_000))]
 
     #[test]
-    fn any_segments_give_the_same_messages(
+    fn any_segments_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(), pure_acks: bool,
     ) {
         let packets = send(&conversation.writes, Network { sizes, isn, pure_acks, ..Network::default() });
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn repeated_and_overlapping_segments_give_the_same_messages(
+    fn repeated_and_overlapping_segments_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(), pure_acks: bool,
         overlaps in proptest::collection::vec(prop_oneof![Just(0), 1..3_000_usize], 1..7),
         repeats in proptest::collection::vec(any::<bool>(), 1..7),
@@ -276,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn segments_captured_in_another_order_give_the_same_messages(
+    fn segments_captured_in_another_order_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(),
         repeats in proptest::collection::vec(any::<bool>(), 1..7),
         delays in proptest::collection::vec(prop_oneof![3 => Just(0), 2 => 0..12_usize], 1..16),
@@ -294,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn overlapping_segments_in_another_order_give_the_same_messages(
+    fn overlapping_segments_in_another_order_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(),
         overlaps in proptest::collection::vec(prop_oneof![Just(0), 1..3_000_usize], 1..7),
         delays in proptest::collection::vec(prop_oneof![3 => Just(0), 2 => 0..12_usize], 1..16),
@@ -331,7 +331,7 @@ fn the_conversations_are_worth_cutting() {
 }
 
 #[test]
-fn segments_of_one_byte_give_the_same_messages() {
+fn segments_of_one_byte_result_in_the_same_messages() {
     for conversation in CONVERSATIONS.iter().filter(|conversation| small(conversation, 25_000)) {
         for pure_acks in [false, true] {
             let network = Network { sizes: vec![1], pure_acks, ..Network::default() };
@@ -342,7 +342,7 @@ fn segments_of_one_byte_give_the_same_messages() {
 }
 
 #[test]
-fn a_cut_at_any_byte_gives_the_same_messages() {
+fn a_cut_at_any_byte_results_in_the_same_messages() {
     for conversation in CONVERSATIONS.iter().filter(|conversation| small(conversation, 2_500)) {
         for (index, write) in conversation.writes.iter().enumerate() {
             for at in 1..write.bytes.len() {
@@ -357,7 +357,7 @@ fn a_cut_at_any_byte_gives_the_same_messages() {
 }
 
 #[test]
-fn a_capture_that_has_each_direction_by_itself_gives_the_same_messages() {
+fn a_capture_with_one_direction_after_the_other_results_in_the_same_messages() {
     for conversation in &*CONVERSATIONS {
         let packets = send(&conversation.writes, Network::default());
         let is_client =

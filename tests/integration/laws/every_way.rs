@@ -20,7 +20,7 @@ fn is_the_same(capture: &str, args: &[&str]) {
 }
 
 #[test]
-fn every_capture_gives_the_same_lines_in_every_way() {
+fn every_capture_has_the_same_lines_in_every_way() {
     for capture in captures::all() {
         is_the_same(&capture, &["-e", EVERYTHING]);
     }

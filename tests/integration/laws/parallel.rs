@@ -103,14 +103,14 @@ fn packets_of(name: &str) -> Vec<OwnedPacket> {
 }
 
 #[test]
-fn every_capture_gives_the_same_lines_side_by_side() {
+fn every_capture_has_the_same_lines_in_parallel() {
     for name in captures::all() {
         is_the_same(&packets_of(&name), &captures::everything(), 500);
     }
 }
 
 #[test]
-fn all_captures_at_the_same_time_give_the_same_lines_side_by_side() {
+fn interleaved_captures_have_the_same_lines_in_parallel() {
     let all: Vec<_> = captures::all().iter().map(|name| packets_of(name)).collect();
     is_the_same(&by_turns(&all, 40), &captures::everything(), 1_000);
 }
@@ -176,7 +176,7 @@ proptest! {
     #![proptest_config(Runs { cases: 300, failure_persistence: None, ..Runs::default() })]
 
     #[test]
-    fn whatever_sessions_say_is_the_same_side_by_side(
+    fn any_sessions_have_the_same_lines_in_parallel(
         turns in proptest::collection::vec(
             (0..4_u16, prop_oneof![Just(From::Client), Just(From::Server)], 0..40_u8).prop_flat_map(
                 |(port, from, fault)| (Just(port), Just(from), Just(fault), says(from)),

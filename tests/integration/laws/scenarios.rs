@@ -83,7 +83,7 @@ const COPIES: &[(&str, &[&str])] = &[
 const MAX_SNAPSHOT: usize = 150_000;
 
 #[test]
-fn captures_give_the_expected_lines() {
+fn captures_have_the_expected_lines() {
     let bless = std::env::var_os("PGDISSECT_BLESS").is_some();
     let mut failures = String::new();
     for name in captures::all() {
@@ -129,7 +129,7 @@ fn every_snapshot_has_its_capture() {
 }
 
 #[test]
-fn the_same_traffic_gives_the_same_messages_in_every_file_format_and_segmentation() {
+fn the_same_traffic_has_the_same_messages_in_every_file_format_and_segmentation() {
     for (original, copies) in COPIES {
         let expected = essence(&captures::dissect_one(original));
         assert!(expected.len() > 30, "{original} has messages");

@@ -205,7 +205,7 @@ fn query_lines_are_the_statements_of_the_servers_log() {
 }
 
 #[test]
-fn nothing_takes_less_time_in_the_capture_than_in_the_server() {
+fn no_duration_is_shorter_in_the_capture_than_in_the_server() {
     let mut shares = Vec::new();
     for (folder, _) in RUNS {
         for (theirs, ours) in pairs(folder) {

@@ -61,7 +61,7 @@ fn is_of_its_bytes(line: &Value, encoding: &str) -> bool {
 }
 
 #[test]
-fn what_is_said_in_any_encoding_gives_the_same_lines() {
+fn the_same_text_in_any_encoding_has_the_same_lines() {
     let sessions = sessions();
     assert_eq!(sessions.len(), WORDS.len());
     let in_utf8 = sessions.last().unwrap();
@@ -132,7 +132,7 @@ fn hex(bytes: &[u8]) -> Value {
 }
 
 #[test]
-fn until_the_server_has_told_the_encoding_there_is_none() {
+fn before_the_server_reports_the_encoding_it_is_unknown() {
     let body = b"\0\x03\0\0user\0na\xefve\0client_encoding\0LATIN1\0\0";
     let startup = [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat();
     let lines = lines_of(
@@ -154,7 +154,7 @@ fn until_the_server_has_told_the_encoding_there_is_none() {
 }
 
 #[test]
-fn where_the_encoding_was_never_told_what_is_not_utf8_is_not_read() {
+fn without_a_reported_encoding_only_utf8_is_decoded() {
     let query = |sql: &[u8]| (From::Client, message(b'Q', &[sql, b"\0"].concat()));
     let answer = || {
         let messages = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")];

@@ -262,7 +262,7 @@ fn a_statement_that_was_prepared_before_the_capture_is_named_and_not_known() {
 }
 
 #[test]
-fn a_request_that_is_found_after_it_was_answered_does_not_take_the_answers_of_the_next() {
+fn a_request_found_after_its_reply_does_not_get_the_replies_of_the_next() {
     // A single message is not accepted if no boundary is known.
     let answer = |row: &[u8]| {
         let column = [&b"\0\x01c\0"[..], &[0; 6], b"\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"].concat();
@@ -301,7 +301,7 @@ fn a_request_that_is_found_after_it_was_answered_does_not_take_the_answers_of_th
 }
 
 #[test]
-fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
+fn names_in_sql_are_those_of_the_protocol() {
     let lines = everything_of("sql-names/capture.pcap").values();
     let told = |kind: &str| -> Vec<(String, Option<String>)> {
         let of_kind = lines.iter().filter(|line| line["type"] == kind);
@@ -400,7 +400,7 @@ fn essence(line: &Value) -> String {
 }
 
 #[test]
-fn after_loss_no_request_is_told_that_was_not_made() {
+fn after_loss_no_request_is_invented() {
     for name in ["pgbench-prepared/capture.pcap.gz", "pgbench-tpcb/capture.pcap.gz", "pipeline-error/capture.pcap"] {
         let packets = packets_of(name);
         let all = captures::dissect_packets(&packets, captures::everything()).values();

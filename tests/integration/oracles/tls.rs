@@ -109,7 +109,7 @@ fn ended(lines: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
-fn the_line_of_a_session_tells_its_suite() {
+fn the_line_of_a_session_has_its_suite() {
     for (name, suite) in SUITES {
         let lines = decrypted(&format!("tls-suites/{name}.pcap"));
         let sessions = ended(&lines);
@@ -129,7 +129,7 @@ fn the_line_of_a_session_tells_its_suite() {
 }
 
 #[test]
-fn the_line_of_a_session_tells_what_it_did() {
+fn the_line_of_a_session_has_its_tls_events() {
     let of = |name: &str| {
         let lines = decrypted(&format!("tls-sessions/{name}.pcap"));
         ended(&lines).into_iter().cloned().collect::<Vec<_>>()
@@ -184,7 +184,7 @@ fn a_cancel_request_over_tls_finds_its_session() {
 }
 
 #[test]
-fn without_keys_all_is_said_that_can_be_said() {
+fn without_keys_all_known_metadata_is_reported() {
     let config = captures::everything();
     let lines = captures::dissect_packets(&packets("tls-sessions/client-certificate-12.pcap"), config.clone()).values();
     let sessions = ended(&lines);
@@ -436,7 +436,7 @@ fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
 }
 
 #[test]
-fn keys_within_a_pcapng_file_are_taken() {
+fn keys_within_a_pcapng_file_are_used() {
     let name = "tls-suites/TLS_CHACHA20_POLY1305_SHA256";
     let expected = messages(&packets(&format!("{name}.pcap")), &captures::keys_of(&format!("{name}.pcap")));
     let mut source = FileSource::new(
@@ -462,7 +462,7 @@ fn keys_within_a_pcapng_file_are_taken() {
 }
 
 #[test]
-fn a_lost_packet_costs_the_messages_in_its_records_and_no_others() {
+fn a_lost_packet_loses_the_messages_in_its_records_and_no_others() {
     // The MACs of CBC suites in TLS 1.2 identify the sequence number, like tags.
     for (name, _) in SUITES {
         let name = format!("tls-suites/{name}.pcap");

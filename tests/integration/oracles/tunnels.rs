@@ -83,7 +83,7 @@ fn in_fragments(id: u16, protocol: u8, payload: &[u8], size: usize, backwards: b
 }
 
 #[test]
-fn traffic_in_any_tunnel_gives_the_same_lines() {
+fn traffic_in_any_tunnel_has_the_same_lines() {
     type Tunnel = fn(&[u8]) -> Vec<u8>;
     let tunnels: [(&str, Tunnel); 8] = [
         ("VXLAN", |ip| ethernet(0x0800, &ipv4(1, 0, UDP, &vxlan(ip)))),
@@ -111,7 +111,7 @@ fn traffic_in_any_tunnel_gives_the_same_lines() {
 }
 
 #[test]
-fn traffic_in_fragments_gives_the_same_lines() {
+fn traffic_in_fragments_has_the_same_lines() {
     for name in ["tcp/base.pcap", "formats/micro.pcap"] {
         let expected = lines(&rewritten(name, |ip| vec![ethernet(0x0800, ip)]));
         for size in [8, 64, 1_480] {
@@ -137,7 +137,7 @@ fn traffic_in_fragments_gives_the_same_lines() {
 }
 
 #[test]
-fn a_tunnel_in_fragments_gives_the_same_lines() {
+fn a_tunnel_in_fragments_has_the_same_lines() {
     let expected = lines(&rewritten("tcp/base.pcap", |ip| vec![ethernet(0x0800, ip)]));
     let mut id = 0;
     let packets = rewritten("tcp/base.pcap", |ip| {
@@ -148,7 +148,7 @@ fn a_tunnel_in_fragments_gives_the_same_lines() {
 }
 
 #[test]
-fn a_fragment_that_never_came_is_counted_and_costs_its_segment() {
+fn a_missing_fragment_is_counted_and_loses_its_segment() {
     let mut id = 0;
     let mut packets = rewritten("tcp/base.pcap", |ip| {
         id += 1;

@@ -98,7 +98,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 #[test]
-fn text_and_binary_format_give_the_same_json() {
+fn text_and_binary_format_have_the_same_json() {
     let mut differences = Vec::new();
     for sample in Sample::all() {
         let [text, binary] = sample.written();
@@ -114,7 +114,7 @@ fn text_and_binary_format_give_the_same_json() {
 }
 
 #[test]
-fn a_client_encoding_changes_nothing_or_is_said_not_to_be_read() {
+fn a_client_encoding_changes_nothing_or_is_not_supported() {
     let mut in_utf8 = HashMap::new();
     let (mut same, mut hex) = (0, 0);
     for sample in Sample::all() {

@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Place {
 }
 
 #[test]
-fn what_readers_take_for_something_else_is_found_at_any_depth_but_in_a_value() {
+fn ambiguous_json_is_found_at_any_depth_except_in_a_value() {
     assert!(parse(r#"{"a":1,"b":{"a":[{"a":null}]}}"#).is_ok());
     assert!(parse(r#"{"params":[{"a":1,"a":[{"b":1,"b":2}]}],"body":{"values":{"j":{"a":1,"a":2}}}}"#).is_ok());
     for twice in [

@@ -262,7 +262,7 @@ fn cut_everywhere(file: &[u8], ends: &[usize], packets: &[usize]) {
 }
 
 #[test]
-fn a_pcap_file_cut_anywhere_gives_the_packets_before_the_cut() {
+fn a_truncated_pcap_file_yields_the_packets_before_the_cut() {
     cut_everywhere(&small_pcap(), &[24, 45, 61, 377], &[0, 1, 2, 3]);
     let outcome = read(&small_pcap()[..76]);
     assert_eq!(
@@ -277,7 +277,7 @@ fn a_pcap_file_cut_anywhere_gives_the_packets_before_the_cut() {
 }
 
 #[test]
-fn a_pcapng_file_cut_anywhere_gives_the_packets_before_the_cut() {
+fn a_truncated_pcapng_file_yields_the_packets_before_the_cut() {
     for order in [Little, Big] {
         cut_everywhere(&small_pcapng(order), &[28, 48, 104, 132, 180, 528], &[0, 0, 1, 1, 2, 3]);
     }

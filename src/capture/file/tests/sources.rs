@@ -26,7 +26,7 @@ fn compressed_streams_of_several_members_and_frames() {
 }
 
 #[test]
-fn a_compressed_stream_cut_anywhere_gives_what_was_before_the_cut() {
+fn a_truncated_compressed_stream_yields_the_packets_before_the_cut() {
     let plain = small_pcap();
     let whole = read(&plain);
     for (pack, name) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -43,7 +43,7 @@ fn a_compressed_stream_cut_anywhere_gives_what_was_before_the_cut() {
 }
 
 #[test]
-fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
+fn a_damaged_compressed_stream_yields_the_packets_before_the_damage() {
     let plain = large_pcap();
     let whole = read(&plain);
     for (pack, name) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -59,7 +59,7 @@ fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
 }
 
 #[test]
-fn damage_at_any_place_costs_every_reader_the_same() {
+fn damage_at_any_place_has_the_same_result_for_every_reader() {
     let plain = large_pcap();
     let mut pcapng = Bytes::new(Little).section().interface(1, 0, |options| options);
     for packet in read(&plain).packets {
@@ -83,7 +83,7 @@ fn damage_at_any_place_costs_every_reader_the_same() {
 }
 
 #[test]
-fn a_wrong_checksum_costs_nothing_but_a_word() {
+fn a_wrong_checksum_is_reported_and_loses_nothing() {
     let plain = large_pcap();
     let whole = read(&plain);
     for (pack, checksum) in [(gzip as fn(&[u8]) -> Vec<u8>, 8), (zstd, 4)] {
@@ -137,7 +137,7 @@ fn a_complete_packet_is_never_kept_back() {
 }
 
 #[test]
-fn an_unreadable_input_is_told_from_one_that_breaks_off() {
+fn an_unreadable_input_is_distinguished_from_an_interrupted_one() {
     struct Breaks(io::Cursor<Vec<u8>>);
     impl Read for Breaks {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -180,7 +180,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn several_files_are_one_capture_and_an_error_costs_only_its_file() {
+fn several_files_are_one_capture_and_an_error_affects_only_its_file() {
     let scratch = Scratch::new("several");
     let paths = vec![
         scratch.file("a", &small_pcap()),
