@@ -1,8 +1,9 @@
-//! How much memory the engine takes, at its peak, for traffic that would take all there is if nothing were limited.
+//! The engine's peak memory for traffic that would use all memory without limits.
 //!
-//! `cargo bench --bench memory` runs all, each in a process of its own, whose peak is what Linux calls VmHWM; `cargo bench
-//! --bench memory -- floods` those whose names have the word. Packets are made one by one and never kept, and the lines go
-//! nowhere, so that what is measured is the engine. Figures over their limit are marked, and make it fail.
+//! `cargo bench --bench memory` runs all kinds of traffic, each in a process of its own, and measures the peak that Linux reports
+//! as VmHWM; `cargo bench --bench memory -- floods` runs those whose names contain the word. Packets are generated one by one and
+//! not stored, and lines are discarded, so that only the engine is measured. Results above their limit are marked, and make the
+//! benchmark fail.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -22,17 +23,17 @@ use made::{ACK, Connection, SYN, message, row};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What no traffic may take more than.
+/// The limit for any traffic.
 const LIMIT: u64 = 512 * MIB;
 
-/// What a live connection may take.
+/// The limit for a live connection.
 const LIMIT_OF_CONNECTION: u64 = 10 * KIB;
 
 /// A kind of traffic.
 struct Traffic {
     name: &'static str,
     make: fn(&mut Tap),
-    /// How many connections share the limit, where it is one for each.
+    /// The number of connections that share the limit, if it applies to each connection.
     live: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         println!("{packets} {held_bytes} {} {}", memory("VmHWM:") - before, memory("VmHWM:"));
         return ExitCode::SUCCESS;
     }
-    // `cargo test --benches` runs benchmarks as well, and does not say this.
+    // `cargo test --benches` runs benchmarks as well, without this argument.
     if !args.iter().any(|arg| arg == "--bench") {
         return ExitCode::SUCCESS;
     }
@@ -118,7 +119,7 @@ fn kib(bytes: u64) -> String {
     format!("{:.1} KiB", bytes as f64 / KIB as f64)
 }
 
-/// A figure of this process, in bytes.
+/// Returns a memory value of this process in bytes.
 fn memory(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
@@ -164,7 +165,7 @@ fn never_ending(tap: &mut Tap) {
     }
 }
 
-/// The first fragment of each packet, and never another.
+/// Generates the first fragment of each packet only.
 fn fragments(tap: &mut Tap) {
     const MORE_FRAGMENTS: u16 = 0x2000;
     for number in 0..2_000_000_u64 {
@@ -175,7 +176,7 @@ fn fragments(tap: &mut Tap) {
     }
 }
 
-/// Segments behind a hole, until no more is held for a connection.
+/// Generates segments after a hole, up to the limit for a connection.
 fn early(tap: &mut Tap) {
     const SEGMENT: u32 = 16 << 10;
     let connections: Vec<_> = (0..128).map(|number| tap.open(number)).collect();
@@ -195,7 +196,7 @@ fn early_bytes(tap: &mut Tap) {
     }
 }
 
-/// Each has one byte that is new, and comes with all that was there before.
+/// Generates segments with one new byte each, which repeat all bytes before.
 fn early_overlapping(tap: &mut Tap) {
     let connection = tap.open(0);
     let bytes = vec![b'x'; 65_000];
@@ -204,7 +205,7 @@ fn early_overlapping(tap: &mut Tap) {
     }
 }
 
-/// Each connection is in the middle of the largest message that is kept.
+/// Generates connections with an incomplete message of the maximum size that is kept.
 fn large_messages(tap: &mut Tap) {
     in_messages(tap, 128, 16 * MIB as u32);
 }
@@ -238,7 +239,7 @@ fn huge_message(tap: &mut Tap) {
     tap.send(&mut connection, Server, &complete());
 }
 
-/// Each connection copies a row that no line ends, in messages that are none of them large.
+/// Generates connections with a row of COPY data that no line terminator ends, in messages of moderate size.
 fn copies(tap: &mut Tap) {
     const PIECE: usize = 32 << 10;
     let mut connections: Vec<_> = (0..128).map(|number| tap.open(number)).collect();
@@ -254,7 +255,7 @@ fn copies(tap: &mut Tap) {
     }
 }
 
-/// Connections of which it cannot be told yet whether they are PostgreSQL's.
+/// Generates connections whose protocol cannot be identified yet.
 fn openings(tap: &mut Tap) {
     let mut hello = b"\x16\x03\x01\x40\0\x01\0\x3f\xfc\x03\x03".to_vec();
     hello.resize(16_000, 0);
@@ -266,7 +267,7 @@ fn openings(tap: &mut Tap) {
     }
 }
 
-/// Connections from their middle on, with nothing but what might be the inside of a message, or the beginning of one.
+/// Generates connections whose beginning is missing, with bytes that may be the inside of a message, or the beginning of one.
 fn searches(tap: &mut Tap) {
     let row = [&b"D"[..], &60_000_u32.to_be_bytes(), &[0, 1], &59_990_u32.to_be_bytes()].concat();
     for number in 0..20_000 {
@@ -310,7 +311,7 @@ fn reply() -> Vec<u8> {
     [made::description(&[("abalance", made::INT4)]), row(&[b"-42"]), complete()].concat()
 }
 
-/// Dissects, and discards the lines.
+/// Dissects packets and discards the lines.
 struct Engine {
     dissector: Dissector,
     writer: LineWriter,

@@ -1,7 +1,8 @@
-//! How fast packets become lines, floor by floor and as a whole; and how often that allocates.
+//! The speed of converting packets to lines, by layer and as a whole, and the number of allocations.
 //!
-//! `cargo bench --bench throughput` runs all; `cargo bench --bench throughput -- json` those with the word in their names.
-//! Compare ratios of one run: machines differ, and drift. `kit` measures the command, on captures of a server.
+//! `cargo bench --bench throughput` runs all benchmarks; `cargo bench --bench throughput -- json` those whose names contain the
+//! word. Compare ratios within one run: machines differ, and vary over time. `kit` measures the command with captures of a
+//! server.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -31,7 +32,7 @@ fn main() {
     divan::main();
 }
 
-/// Records that go nowhere: reassembly, framing, decoding and sessions.
+/// Discards records: measures reassembly, framing, decoding and sessions.
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -42,7 +43,7 @@ fn dissect(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Records to JSON lines in memory: all but the reading and writing of files.
+/// Formats records as JSON lines in memory: measures everything but file I/O.
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -55,7 +56,7 @@ fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Executed requests alone: no message has a record.
+/// Emits records of executed requests only, not of messages.
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect_queries(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -67,7 +68,7 @@ fn dissect_queries(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Frames to segments.
+/// Decodes frames to segments.
 #[divan::bench(args = Traffic::ALL)]
 fn packets(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -78,14 +79,14 @@ fn packets(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Segments to ordered bytes.
+/// Reassembles segments.
 #[divan::bench(args = Traffic::ALL)]
 fn assembler(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
     assemble(bencher, &capture.segments());
 }
 
-/// The same, where every second segment comes before the one that it follows.
+/// Reassembles segments of which every second one arrives before its predecessor.
 #[divan::bench(args = Traffic::ALL)]
 fn assembler_out_of_order(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -111,7 +112,7 @@ fn assemble(bencher: Bencher<'_, '_>, segments: &[(Direction, Segment<'_>, Origi
     });
 }
 
-/// Bytes to frames, cut as the segments are.
+/// Splits bytes into frames, in the pieces of the segments.
 #[divan::bench(args = Traffic::ALL)]
 fn framer(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -132,7 +133,7 @@ fn framer(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Frames to messages.
+/// Decodes frames to messages.
 #[divan::bench(args = Traffic::ALL)]
 fn message(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -160,14 +161,14 @@ fn message(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// One message to a line, with what its session knows of it.
+/// Formats one message as a line, with the data of its session.
 #[divan::bench(args = ["Bind", "RowDescription", "DataRow", "CommandComplete", "ReadyForQuery"])]
 fn json(bencher: Bencher<'_, '_>, name: &str) {
     let capture = Traffic::Oltp.capture();
     let mut bencher = Some(bencher);
     let (mut line, mut writer) = (Vec::new(), LineWriter::default());
     capture.dissect(Records::default(), |record| {
-        // A record lives as long as its packet, so it is measured where it is met.
+        // A record borrows from its packet, so it is measured where it is emitted.
         if let Record::Message(MessageRecord { content: Content::Decoded(message), query: Some(100), .. }) = record
             && message.name() == name
             && let Some(bencher) = bencher.take()
@@ -182,14 +183,14 @@ fn json(bencher: Bencher<'_, '_>, name: &str) {
     assert!(bencher.is_none(), "there is no {name}");
 }
 
-/// What a capture is full of.
+/// The kind of traffic in a capture.
 #[derive(Clone, Copy, Debug)]
 enum Traffic {
-    /// Short transactions by a prepared statement.
+    /// Short transactions with a prepared statement.
     Oltp,
     /// One large result.
     Bulk,
-    /// The same rows, by COPY.
+    /// The same rows with COPY.
     Copy,
 }
 
@@ -215,7 +216,7 @@ impl Traffic {
     }
 }
 
-/// A capture in memory: one connection.
+/// A capture of one connection in memory.
 struct Capture {
     frames: Vec<Vec<u8>>,
 }
@@ -237,7 +238,7 @@ impl Capture {
             .collect()
     }
 
-    /// All bytes of a direction.
+    /// Returns all bytes of a direction.
     fn stream(&self, direction: Direction) -> Vec<u8> {
         let segments = self.segments();
         let of_direction = segments.iter().filter(|(of, ..)| *of == direction);

@@ -1,7 +1,7 @@
-//! What decryption costs: the same session in clear, and over TLS 1.3 with AES-256-GCM, as libpq and the server agree on by
-//! themselves.
+//! The cost of decryption: the same session unencrypted, and over TLS 1.3 with AES-256-GCM, which libpq and the server negotiate
+//! by default.
 //!
-//! `cargo bench --bench tls`. Compare ratios of one run: machines differ, and drift.
+//! `cargo bench --bench tls`. Compare ratios within one run: machines differ, and vary over time.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
@@ -27,7 +27,7 @@ fn main() {
     divan::main();
 }
 
-/// Records that go nowhere: reassembly, decryption, framing, decoding and sessions.
+/// Discards records: measures reassembly, decryption, framing, decoding and sessions.
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -38,7 +38,7 @@ fn dissect(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// Records to JSON lines in memory.
+/// Formats records as JSON lines in memory.
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
@@ -51,10 +51,10 @@ fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
     });
 }
 
-/// What a capture is full of.
+/// The kind of traffic in a capture.
 #[derive(Clone, Copy, Debug)]
 enum Traffic {
-    /// Short transactions by a prepared statement.
+    /// Short transactions with a prepared statement.
     OltpClear,
     OltpTls,
     /// One large result.
@@ -86,7 +86,7 @@ impl Traffic {
     }
 }
 
-/// A capture in memory: one connection.
+/// A capture of one connection in memory.
 struct Capture {
     frames: Vec<Vec<u8>>,
     bytes: BytesCount,
@@ -110,7 +110,7 @@ impl Capture {
     }
 }
 
-/// The same session over TLS: what a side says without being answered is one write, as of a server's buffer.
+/// Returns the same session over TLS. Consecutive data of one side becomes one write, like a flush of the server's buffer.
 fn encrypt(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut writes: Vec<(End, Vec<u8>)> = Vec::new();
     for (number, frame) in (1..).zip(frames) {
@@ -135,7 +135,7 @@ fn encrypt(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     encrypted
 }
 
-/// SYNs, and both hellos; of the rest of the handshake nothing is needed, where the secrets behind it are known.
+/// Generates SYNs and both hellos. The rest of the handshake is not needed, because the later secrets are known.
 fn handshake<T: Take>(tap: &mut Tap<T>, connection: &mut Connection) {
     tap.segment(connection, End::Client, made::SYN, 0, b"");
     tap.segment(connection, End::Server, made::SYN | made::ACK, 0, b"");
@@ -144,7 +144,7 @@ fn handshake<T: Take>(tap: &mut Tap<T>, connection: &mut Connection) {
     tap.send(connection, End::Server, &Tls::server_hello());
 }
 
-/// The sealing end of a TLS session: what the benchmark decrypts again.
+/// The encrypting end of a TLS session.
 struct Tls {
     keys: [(Aes256Gcm, [u8; 12]); 2],
     numbers: [u64; 2],
@@ -153,7 +153,7 @@ struct Tls {
 impl Tls {
     const RANDOM: [u8; 32] = [7; 32];
     const SECRETS: [[u8; 48]; 2] = [[1; 48], [2; 48]];
-    /// What PostgreSQL gives to TLS in one piece.
+    /// The size of PostgreSQL's writes to TLS.
     const RECORD: usize = 8192;
 
     fn new() -> Self {

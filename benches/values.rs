@@ -1,6 +1,6 @@
-//! How fast values become JSON, by type and format; and how often that allocates.
+//! The speed of converting values to JSON, by type and format, and the number of allocations.
 //!
-//! `cargo bench --bench values`. Compare ratios of one run: machines differ, and drift.
+//! `cargo bench --bench values`. Compare ratios within one run: machines differ, and vary over time.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,7 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// Type, text, binary.
+/// The values: type, text format, binary format.
 const VALUES: &[(u32, &str, &[u8])] = &[
     (16, "t", b"\x01"),
     (23, "1234567", b"\0\x12\xd6\x87"),

@@ -1,4 +1,4 @@
-//! Numbers as decimal digits, eight at a time: without the machinery of formatting, which takes several times as long.
+//! Decimal digits of numbers, eight at a time, without `core::fmt`, which would take several times as long.
 
 const HUNDRED_MILLION: u32 = 100_000_000;
 const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
@@ -9,7 +9,7 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
     push_decimal_behind(out, &[], number);
 }
 
-/// Appends at most 24 bytes and a number in decimal behind them.
+/// Appends at most 24 bytes, followed by a number in decimal.
 #[inline]
 pub(crate) fn push_decimal_behind<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], number: u64) {
     const { assert!(N <= 24) };
@@ -17,9 +17,9 @@ pub(crate) fn push_decimal_behind<const N: usize>(out: &mut Vec<u8>, before: &[u
         return push_large(out, before, number);
     };
     let digits = eight_values(number);
-    // There is one digit at least.
+    // There is at least one digit.
     let zeros = (digits | 1 << 56).trailing_zeros() / 8;
-    // A copy of a fixed size costs less than one of just the bytes that count.
+    // A copy of fixed size is cheaper than one of the required size.
     let mut both = [0; 32];
     let Some((head, tail)) = both.split_first_chunk_mut::<N>() else { return };
     let Some(tail) = tail.first_chunk_mut() else { return };
@@ -35,7 +35,7 @@ fn push_large(out: &mut Vec<u8>, before: &[u8], number: u64) {
     out.extend_from_slice(&eight((number % u64::from(HUNDRED_MILLION)) as u32));
 }
 
-/// Counts a number in decimal up by one; false where it would take a digit more.
+/// Increments a decimal number; `false` if that needs another digit.
 #[inline]
 pub(crate) fn increment(number: &mut [u8]) -> bool {
     for digit in number.iter_mut().rev() {
@@ -48,7 +48,7 @@ pub(crate) fn increment(number: &mut [u8]) -> bool {
     false
 }
 
-/// Up to eight bytes as a word, the first in the lowest, with zeros behind the last.
+/// Returns up to eight bytes as a word, the first in the lowest byte, padded with zeros.
 #[inline]
 pub(crate) fn word(bytes: &[u8]) -> Option<u64> {
     let place = |byte: u8, index: usize| u64::from(byte) << (8 * index);
@@ -67,7 +67,7 @@ pub(crate) fn word(bytes: &[u8]) -> Option<u64> {
     }
 }
 
-/// Whether the first bytes of a word, so many, are digits.
+/// Returns whether the first `count` bytes of a word are digits.
 #[inline]
 pub(crate) const fn are_digits(word: u64, count: usize) -> bool {
     let behind = match ZEROS.checked_shl(8 * count as u32) {
@@ -79,16 +79,16 @@ pub(crate) const fn are_digits(word: u64, count: usize) -> bool {
     (values.wrapping_add(u64::from_ne_bytes([0x76; 8])) | values) & high == 0
 }
 
-/// The last eight digits of a number, with zeros before it where it has fewer.
+/// Returns the last eight digits of a number, padded with zeros.
 #[inline]
 pub(crate) const fn eight(number: u32) -> [u8; 8] {
     (eight_values(number % HUNDRED_MILLION) | ZEROS).to_le_bytes()
 }
 
-/// The digits of a number below 100,000,000, each in a byte, the first in the lowest.
+/// Returns the digits of a number below 100,000,000, each in a byte, the first in the lowest.
 ///
-/// Divides in all lanes at once: by multiplication with 2^20 / 100 and 2^10 / 10, rounded up, which is exact for dividends
-/// below 10,000 and 100.
+/// Divides in all lanes at once: by multiplication with 2^20 / 100 and 2^10 / 10, rounded up, which is exact for dividends below
+/// 10,000 and 100.
 const fn eight_values(number: u32) -> u64 {
     let fours = (number / 10_000) as u64 | ((number % 10_000) as u64) << 32;
     let hundreds = (fours * 10_486) >> 20 & 0x0000_007f_0000_007f;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_told_from_all_other_bytes() {
+    fn digits_are_distinguished_from_all_other_bytes() {
         for len in 0..=8 {
             let text = &b"90817263"[..len];
             assert_eq!(word(text).map(u64::to_le_bytes).unwrap()[..len], *text);

@@ -1,11 +1,11 @@
-//! Who sent it.
+//! The direction of messages and bytes.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The direction of a byte stream or of a message, by its sender; written with the letters of libpq's PQtrace.
+/// The direction of a byte stream or message, identified by its sender. Written with the letters of libpq's PQtrace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub enum Direction {
@@ -18,7 +18,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Its letter in libpq's PQtrace: `F` or `B`.
+    /// Returns its letter in libpq's PQtrace: `F` or `B`.
     pub const fn letter(self) -> u8 {
         match self {
             Self::Frontend => b'F',
@@ -26,10 +26,10 @@ impl Direction {
         }
     }
 
-    /// Both, the frontend's first.
+    /// Both directions, the frontend's first.
     pub const BOTH: [Self; 2] = [Self::Frontend, Self::Backend];
 
-    /// The other direction.
+    /// Returns the other direction.
     #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
@@ -48,7 +48,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// One value for each direction.
+/// A pair of values, one for each direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerDirection<T> {
     /// The frontend's.
@@ -58,12 +58,12 @@ pub struct PerDirection<T> {
 }
 
 impl<T> PerDirection<T> {
-    /// Makes each value from its direction.
+    /// Creates each value from its direction.
     pub fn new(mut make: impl FnMut(Direction) -> T) -> Self {
         Self { frontend: make(Direction::Frontend), backend: make(Direction::Backend) }
     }
 
-    /// The value of one direction.
+    /// Returns the value of one direction.
     pub const fn get(&self, direction: Direction) -> &T {
         match direction {
             Direction::Frontend => &self.frontend,
@@ -71,7 +71,7 @@ impl<T> PerDirection<T> {
         }
     }
 
-    /// The value of one direction, to change.
+    /// Returns a mutable reference to the value of one direction.
     pub const fn get_mut(&mut self, direction: Direction) -> &mut T {
         match direction {
             Direction::Frontend => &mut self.frontend,

@@ -1,4 +1,4 @@
-//! The engine: packets in, records out. No I/O, and no clock but the capture's.
+//! The engine: packets in, records out. It does no I/O, and has no clock other than the capture's.
 
 use std::collections::VecDeque;
 
@@ -25,42 +25,42 @@ mod watch;
 
 pub use config::{Config, Only, Records};
 use connection::Connection;
-use connection_table::{Entry, HalfOpen, Pair, Table, Whose};
+use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 use parallel::Parallel;
 pub use sink::Sink;
 use stream::ConnectionDissector;
 use successor::Successor;
 use summary::Closing;
 
-/// How long after a RST, or the acknowledgments of both FINs, a connection is still listened to, in microseconds: what was in
-/// flight, or held back in the capture, still comes. One that still brings something new in the second half of this time
-/// was not ended by the RST.
+/// How long segments of a connection are still processed after a RST, or after the acknowledgments of both FINs, in microseconds:
+/// segments in flight, or reordered by the capture, may still arrive. If new data arrives in the second half of this time, the
+/// RST did not end the connection.
 const AFTER_END: u64 = 1_000_000;
 
-/// Dissects packets, one after the other. The engine: everything between a packet and its records.
+/// The engine: dissects a sequence of packets and emits records.
 #[derive(Debug)]
 pub struct Dissector {
     common: Common,
     table: Table,
     defragmenter: Defragmenter,
-    /// Where the next connection belongs.
+    /// The shard of the next connection.
     next_shard: ShardId,
-    /// What is held for all connections, in bytes.
+    /// The number of bytes held for all connections.
     held: usize,
-    /// How much that may be before connections have to give something back.
+    /// The value of `held` above which connections have to free memory.
     release_at: usize,
-    /// The first packet at which statements may be forgotten again.
+    /// The number of the first packet at which statements may be forgotten again.
     forget_from: u64,
     keys: Keys,
-    /// How many keys there were when it was looked for them last.
+    /// The keys' generation at the last lookup.
     keys_seen: u64,
-    /// Connections that wait for keys, with the number of each and since when, those that wait longest first.
+    /// Connections that wait for keys, with their serial number and since when, those that wait longest first.
     waiting: VecDeque<(Timestamp, Pair, u64)>,
     now: Timestamp,
     parallel: Parallel,
 }
 
-/// What every connection's dissection needs beside the connection.
+/// The state shared by all connections.
 #[derive(Debug)]
 struct Common {
     config: Config,
@@ -69,7 +69,7 @@ struct Common {
 }
 
 impl Common {
-    /// Dissects connections of a shard, and gives their records to a sink.
+    /// Returns a dissector for the connections of a shard, which emits their records to a sink.
     fn dissector<'a, S: Sink>(&'a mut self, shard: ShardId, sink: &'a mut S) -> ConnectionDissector<'a, S> {
         let Self { config, counters, shards } = self;
         ConnectionDissector { config, counters, shared: shards.of(shard), sink }
@@ -77,13 +77,12 @@ impl Common {
 }
 
 impl Dissector {
-    /// An engine that has seen nothing, and has no keys.
+    /// Creates an engine without keys.
     pub fn new(config: Config) -> Self {
         Self::with_keys(config, Keys::default())
     }
 
-    /// An engine that has seen nothing, and decrypts with these keys. They may still grow, and other engines may have them,
-    /// too.
+    /// Creates an engine that decrypts with these keys. Keys may be added later, and may be shared with other engines.
     pub fn with_keys(config: Config, keys: Keys) -> Self {
         Self {
             table: Table::new(config.max_connections),
@@ -110,18 +109,18 @@ impl Dissector {
         }
     }
 
-    /// Counts a packet that is not to be looked at, so that those behind it keep their numbers.
+    /// Counts a packet that is not dissected, so that later packets keep their numbers.
     pub fn skip_packet(&mut self) {
         self.common.counters.packets += 1;
         self.common.counters.filtered_packets += 1;
     }
 
-    /// Takes a packet and gives the records that it completes.
+    /// Dissects a packet and emits the records that it completes.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
         self.common.counters.packets += 1;
         self.common.counters.packet_bytes += packet.data.len() as u64;
         self.now = packet.ts;
-        // Called by name, not by a pointer: so that the common one is inlined.
+        // Direct calls rather than a function pointer, so that the common one is inlined.
         let decoded = if self.common.config.fast_paths { packet::decode(packet) } else { packet::decode_any(packet) };
         match &decoded {
             Err(NotTcp::Fragment) => {
@@ -137,11 +136,11 @@ impl Dissector {
         match decoded {
             Ok(segment) => {
                 let origin = Origin { packet: self.common.counters.packets, ts: self.now };
-                // First, as it would be if nothing had come.
+                // Before the segment is processed, as if it had not arrived.
                 self.close_due(sink);
                 self.segment(segment, origin, sink);
                 if !self.waiting.is_empty() {
-                    self.look_for_keys(sink);
+                    self.resume_waiting(sink);
                 }
             }
             Err(NotTcp::UnknownLink) => self.common.counters.unknown_link_packets += 1,
@@ -150,19 +149,19 @@ impl Dissector {
         }
     }
 
-    /// Tells that time has passed without a packet, as in a live capture.
+    /// Advances the time without a packet, as in a live capture.
     pub fn tick(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.now = self.now.max(now);
         self.defragmenter.expire(self.now);
         self.close_due(sink);
-        self.look_for_keys(sink);
+        self.resume_waiting(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
             self.common.dissector(connection.shard, sink).drain(connection, self.now);
             account(&mut self.held, connection);
         }
     }
 
-    /// Ends every connection: what is incomplete is said.
+    /// Ends every connection, and emits what is incomplete.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         self.report_late(None, sink);
         for mut connection in self.table.drain() {
@@ -173,7 +172,7 @@ impl Dissector {
         self.defragmenter.clear();
     }
 
-    /// What was counted so far.
+    /// Returns the statistics so far.
     pub fn counters(&self) -> Counters {
         let open = self.table.live().filter(|connection| connection.is_counted()).count();
         let keys = self.keys.counts();
@@ -196,7 +195,7 @@ impl Dissector {
             return;
         }
         let pair = Pair::of(segment);
-        // The common case first: a connection that is followed goes on.
+        // The common case: a segment of a live connection.
         if let Some(Entry::Live(connection)) = self.table.get_mut(&pair) {
             let direction = connection.direction_of(segment);
             let Connection { tcp, rival, successor, .. } = &mut **connection;
@@ -210,17 +209,17 @@ impl Dissector {
                 *successor = Successor::new(segment, origin);
                 return;
             }
-            let whose = connection_table::whose(|| tcp.numbers(), rival, direction, segment, origin);
-            if whose == Whose::Its {
+            let owner = connection_table::owner(|| tcp.numbers(), rival, direction, segment, origin);
+            if owner == Owner::Current {
                 let shard = connection.shard;
                 let mut engine = self.common.dissector(shard, sink);
                 let text_bytes = engine.shared.kept.texts.bytes();
                 let outcome = accept(&mut engine, connection, direction, segment, origin, &mut self.held);
                 self.common.shards.bound_texts(shard, text_bytes);
-                self.accepted(pair, outcome, origin, sink);
+                self.after_segment(pair, outcome, origin, sink);
                 return;
             }
-            let rival = rival.take_if(|_| whose == Whose::Anothers);
+            let rival = rival.take_if(|_| owner == Owner::Other);
             let Some(rival) = rival else { return };
             self.close(pair, Closing::Replaced, sink);
             self.table.insert_half_open(pair, *rival, origin.ts);
@@ -228,14 +227,15 @@ impl Dissector {
         let has_payload = segment.has_payload();
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
             let begins = segment.syn && has_payload;
-            match closed.whose(segment, origin) {
-                Whose::Its => {
+            match closed.owner(segment, origin) {
+                Owner::Current => {
                     self.common.counters.late_bytes += segment.payload.len() as u64;
-                    self.table.take_late(pair, segment, origin);
+                    self.table.record_late(pair, segment, origin);
                     return;
                 }
-                // Data with a SYN is no SYN that anyone forges; it is kept nowhere while that is not answered.
-                Whose::Nobodys if !begins => return,
+                // A SYN with data starts a new connection at once. It is unlikely to be forged, and its data would not be kept
+                // while it waits for an answer.
+                Owner::Unclaimed if !begins => return,
                 _ => {
                     let rival = closed.rival.take().filter(|_| !begins);
                     self.report_late_of(pair, sink);
@@ -283,7 +283,7 @@ impl Dissector {
         let outcome = accept(&mut engine, &mut connection, direction, segment, origin, &mut self.held);
         self.common.shards.bound_texts(connection.shard, text_bytes);
         self.table.insert_live(pair, connection);
-        self.accepted(pair, outcome, origin, sink);
+        self.after_segment(pair, outcome, origin, sink);
         while let Some(mut connection) = self.table.evict() {
             let mut engine = self.common.dissector(connection.shard, sink);
             engine.evict(&mut connection);
@@ -291,10 +291,10 @@ impl Dissector {
         }
     }
 
-    /// Does what is due when a connection has taken a segment.
-    fn accepted(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
+    /// Does the follow-up work after a connection has processed a segment.
+    fn after_segment(&mut self, pair: Pair, outcome: SegmentOutcome, origin: Origin, sink: &mut impl Sink) {
         match outcome {
-            SegmentOutcome::GoesOn => {}
+            SegmentOutcome::Continues => {}
             SegmentOutcome::Finished => self.close(pair, Closing::Observed, sink),
             SegmentOutcome::Ends { serial } => self.table.watch_ending(pair, serial, origin.ts, AFTER_END),
             SegmentOutcome::Waits { serial } => self.waiting.push_back((origin.ts, pair, serial)),
@@ -307,8 +307,8 @@ impl Dissector {
         }
     }
 
-    /// Where keys have come, gives them to the connections that wait; gives up those that have waited too long.
-    fn look_for_keys(&mut self, sink: &mut impl Sink) {
+    /// Passes new keys to the connections that wait for them, and ends the wait of those that have waited too long.
+    fn resume_waiting(&mut self, sink: &mut impl Sink) {
         let generation = self.keys.generation();
         let is_new = std::mem::replace(&mut self.keys_seen, generation) != generation;
         let is_due = |since: Timestamp| is_new || self.now.micros_since(since) >= MAX_WAIT;
@@ -335,7 +335,7 @@ impl Dissector {
         }
     }
 
-    /// Forgets statements and portals, of the sessions that were silent longest first.
+    /// Forgets statements and portals, first of the sessions that have been idle longest.
     fn forget(&mut self) {
         for connection in self.table.live_mut(Connection::active_at) {
             if self.common.shards.has_room() {
@@ -343,12 +343,12 @@ impl Dissector {
             }
             connection.session.dialogue_mut().forget(self.common.shards.of(connection.shard));
         }
-        // What cannot be forgotten, for it is under way, must not make this be tried again for every packet.
+        // What cannot be forgotten, because it is in use, must not cause another attempt for every packet.
         self.forget_from = self.common.counters.packets + self.table.live().count() as u64;
     }
 
-    /// Takes back what connections hold, from those that were silent longest on. A quarter more than has to be, so that it is
-    /// not to be done for every packet.
+    /// Frees memory of connections, first of those that have been idle longest. Frees a quarter more than necessary, so that this
+    /// is not done for every packet.
     fn release(&mut self, sink: &mut impl Sink) {
         let mut holding = self.table.live_mut(Connection::active_at);
         holding.retain(|connection| connection.accounted > 0);
@@ -359,28 +359,28 @@ impl Dissector {
             self.common.dissector(connection.shard, sink).release(connection);
             account(&mut self.held, connection);
         }
-        // What they cannot give back must not make this be tried again for every packet.
+        // Memory that cannot be freed must not cause another attempt for every packet.
         self.release_at = self.common.config.max_held.max(self.held + self.common.config.max_held / 4);
     }
 
-    /// Ends the connection that is followed between two ends.
+    /// Ends the live connection between two endpoints.
     fn close(&mut self, pair: Pair, closing: Closing, sink: &mut impl Sink) {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
-        // One that has ended is not replaced by another, however soon that comes.
+        // A connection that has ended was not replaced by another, however soon that follows.
         let closing = if connection.ended.is_some() { Closing::Observed } else { closing };
         self.common.dissector(connection.shard, sink).end(connection, closing);
         self.held -= connection.accounted;
         self.table.close(pair, self.now);
     }
 
-    /// Tells what came behind the ends of connections, where that is due; where no time is given, of all.
+    /// Reports the late data of closed connections for which a report is due; of all, if `now` is `None`.
     fn report_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(closed) = self.table.due_late(now) {
             stream::report_late(closed, &mut self.common.counters, sink);
         }
     }
 
-    /// Tells what came behind the end of one.
+    /// Reports the late data of one closed connection.
     fn report_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
             stream::report_late(closed, &mut self.common.counters, sink);
@@ -400,11 +400,11 @@ impl Dissector {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
             let Some(ended) = connection.ended.filter(|ended| ended.ts.later(AFTER_END) <= self.now) else { continue };
             if !connection.tcp.is_closed() && connection.active_at() >= ended.ts.later(AFTER_END / 2) {
-                connection.go_on();
+                connection.discard_reset();
                 continue;
             }
             if connection.waits() {
-                // Its keys may still come. A client that closes at once answers the server's close_notify with a RST.
+                // Current keys may still arrive. A client that closes at once answers the server's close_notify with a RST.
                 if !std::mem::replace(&mut connection.is_waiting, true) {
                     self.waiting.push_back((self.now, pair, connection.serial));
                 }
@@ -414,27 +414,27 @@ impl Dissector {
         }
         self.report_late(Some(self.now), sink);
         self.table.forget_closed(self.now);
-        self.table.look_ahead();
+        self.table.update_next_due();
     }
 }
 
-/// What becomes of a connection with a segment.
+/// The state of a connection after a segment.
 enum SegmentOutcome {
-    GoesOn,
-    /// Both sides have closed it, and everything before has been delivered.
+    Continues,
+    /// Both sides have closed it, and everything before was delivered.
     Finished,
-    /// It was reset, or both sides have acknowledged the other's end, though bytes are missing. A forged RST is ignored by its hosts, and
-    /// bytes may come in another order, which is seen later.
+    /// It was reset, or both FINs were acknowledged although bytes are missing. The check is repeated later, because hosts ignore
+    /// a forged RST, and bytes may arrive out of order.
     Ends {
         serial: u64,
     },
-    /// It begins to wait for keys.
+    /// It now waits for keys.
     Waits {
         serial: u64,
     },
 }
 
-/// Gives a connection a segment.
+/// Passes a segment to a connection.
 fn accept(
     engine: &mut ConnectionDissector<'_, impl Sink>,
     connection: &mut Connection,
@@ -447,7 +447,7 @@ fn accept(
     engine.accept(connection, direction, segment, origin);
     account(held, connection);
     if had_ended && connection.tcp.outlives_reset() {
-        connection.go_on();
+        connection.discard_reset();
     }
     let had_ended = connection.ended.is_some();
     let has_ended = connection.tcp.is_finished() || connection.tcp.is_closed() || connection.tcp.is_reset();
@@ -462,11 +462,11 @@ fn accept(
         connection.is_waiting = true;
         SegmentOutcome::Waits { serial: connection.serial }
     } else {
-        SegmentOutcome::GoesOn
+        SegmentOutcome::Continues
     }
 }
 
-/// Brings the sum of what is held up to date after a connection was given something.
+/// Updates the number of held bytes after a connection was processed.
 fn account(held: &mut usize, connection: &mut Connection) {
     let now = connection.held();
     *held = *held - connection.accounted + now;

@@ -1,4 +1,4 @@
-//! Text in the encoding of the client, as UTF-8.
+//! Decoding of text in client encodings to UTF-8.
 
 use std::borrow::Cow;
 
@@ -6,61 +6,62 @@ use encoding_rs as whatwg;
 
 /// A `client_encoding` ("Character Set Support").
 ///
-/// The default is UTF8; also SQL_ASCII, which stands for any bytes, and what was not told: what is not UTF-8 is not text.
+/// The default is UTF8. It is also used for SQL_ASCII, which allows any bytes, and if the encoding is not known: what is not
+/// UTF-8 is then not decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Encoding(
-    /// Its place among all but UTF-8, from 1; 0 is UTF-8. A byte, for every text has one.
+    /// The index of the encoding among all but UTF-8, from 1; 0 is UTF-8. One byte, because every text contains one.
     u8,
 );
 
 /// An encoding other than UTF-8.
 #[derive(Debug)]
 struct Charset {
-    /// Its names, of which PostgreSQL takes any spelling: letters and digits alone, in lower case.
+    /// Its names, normalized to lower-case letters and digits, because PostgreSQL accepts any spelling.
     names: &'static [&'static str],
     decoder: Decoder,
-    /// Characters that are replaced when it is decoded.
+    /// Characters that are replaced after decoding.
     replaced: &'static [(char, char)],
     width: Width,
 }
 
-/// What decodes most of an encoding.
+/// The decoder for most characters of an encoding.
 #[derive(Clone, Copy, Debug)]
 enum Decoder {
-    /// ISO 8859-1, of which the WHATWG's label `iso-8859-1` is none.
+    /// ISO 8859-1, which differs from the encoding with the WHATWG's label `iso-8859-1`.
     Latin1,
-    /// Big5, less the characters on which the WHATWG's Encoding Standard and PostgreSQL disagree.
+    /// Big5, without the characters on which the WHATWG's Encoding Standard and PostgreSQL differ.
     Big5,
     /// An encoding of the WHATWG's Encoding Standard.
     Whatwg(&'static whatwg::Encoding),
-    /// Only ASCII is read.
+    /// Only ASCII is decoded.
     Ascii,
 }
 
-/// How many bytes a character has that is not ASCII.
+/// The number of bytes of a non-ASCII character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Width {
     One,
-    /// More, none of which looks like ASCII.
+    /// Several, none of which looks like ASCII.
     More,
-    /// Two, or two pairs. The second of each may look like ASCII, the first never does.
+    /// Two, or two pairs. The second byte of each may look like ASCII, the first never does.
     Pairs,
     /// One, or two, of which the second may look like ASCII.
     ShiftJis,
 }
 
-// What PostgreSQL's tables have where the decoder has something else. They were compared for every character of one and two
-// bytes of every encoding, and of three in EUC_JP. What is left are 20 of GB18030 that later editions of it have elsewhere
-// in Unicode; and what only PostgreSQL has, such as the user-defined characters of UHC, is not decoded.
+// Characters for which PostgreSQL's tables differ from the decoder. They were compared for every character of one and two bytes
+// in all encodings, and of three bytes in EUC_JP. The remaining differences are 20 characters of GB18030 that later editions map
+// differently; and characters that only PostgreSQL has, such as the user-defined ones of UHC, are not decoded.
 
-/// ISO 8859-9 has six letters that ISO 8859-1 has not.
+/// ISO 8859-9 replaces six letters of ISO 8859-1.
 const LATIN5: &[(char, char)] = &[('Ð', 'Ğ'), ('Ý', 'İ'), ('Þ', 'Ş'), ('ð', 'ğ'), ('ý', 'ı'), ('þ', 'ş')];
-/// The WHATWG's `koi8-u` has two letters where that of RFC 2319 has lines of boxes.
+/// The WHATWG's `koi8-u` has two letters in place of box-drawing characters of RFC 2319.
 const KOI8U: &[(char, char)] = &[('ў', '╝'), ('Ў', '╬')];
 const EUC_JP: &[(char, char)] = &[('¦', '￤')];
 const EUC_CN: &[(char, char)] = &[('·', '・'), ('—', '―')];
 
-/// All but UTF-8.
+/// All encodings but UTF-8.
 static CHARSETS: [Charset; 37] = [
     charset(&["latin1", "iso88591"], Decoder::Latin1, &[], Width::One),
     charset(&["latin5", "iso88599"], Decoder::Latin1, LATIN5, Width::One),
@@ -123,7 +124,7 @@ impl Encoding {
     /// UTF-8.
     pub const UTF8: Self = Self(0);
 
-    /// The encoding of a name, in any of the spellings that PostgreSQL takes.
+    /// Returns the encoding with a name, in any spelling that PostgreSQL accepts.
     pub fn named(name: &str) -> Self {
         let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         let plain = plain.to_ascii_lowercase();
@@ -135,10 +136,10 @@ impl Encoding {
         CHARSETS.get(usize::from(self.0).checked_sub(1)?)
     }
 
-    /// The text that bytes are; nothing where they are none in this encoding. Borrows UTF-8 and ASCII.
+    /// Decodes bytes; `None` if they are invalid in this encoding. Borrows UTF-8 and ASCII.
     pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         let Some(charset) = self.charset().filter(|_| !bytes.is_ascii()) else {
-            // Every client encoding has ASCII for ASCII, and most text is nothing else.
+            // ASCII is the same in every client encoding, and most text is ASCII.
             return std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
         };
         let text = charset.decoder.decode(bytes)?;
@@ -150,12 +151,12 @@ impl Encoding {
         })
     }
 
-    /// Whether it has characters of two bytes of which the second may look like ASCII.
+    /// Returns whether it has characters of two bytes whose second byte may look like ASCII.
     pub(crate) fn has_second_bytes(self) -> bool {
         self.has_second_byte(0x81)
     }
 
-    /// Whether a byte is the first of two, of which the second may look like ASCII.
+    /// Returns whether a byte is the first of two, of which the second may look like ASCII.
     pub(crate) fn has_second_byte(self, lead: u8) -> bool {
         match self.charset().map_or(Width::One, |charset| charset.width) {
             Width::One | Width::More => false,
@@ -164,8 +165,8 @@ impl Encoding {
         }
     }
 
-    /// Whether what is behind a cut inside a character can be taken for other characters: so it is where they have several
-    /// bytes, but for UTF-8.
+    /// Returns whether text that was cut inside a character may be misread as other characters: in all multibyte encodings except
+    /// UTF-8.
     pub(crate) fn is_misread_when_cut(self) -> bool {
         self.charset().is_some_and(|charset| charset.width != Width::One)
     }
@@ -184,7 +185,7 @@ impl Decoder {
     }
 }
 
-/// Whether a character is in the text for which PostgreSQL's table of Big5 has another than the WHATWG's.
+/// Returns whether the text contains a character for which PostgreSQL's table of Big5 differs from the WHATWG's.
 fn has_disputed_big5(bytes: &[u8]) -> bool {
     let mut bytes = bytes.iter().copied();
     while let Some(lead) = bytes.next() {
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_in_any_spelling_and_belong_to_one_encoding() {
+    fn names_are_accepted_in_any_spelling_and_belong_to_one_encoding() {
         for (name, expected) in [("LATIN1", "ï"), ("ISO-8859-1", "ï"), ("win1251", "п"), ("ISO_8859_5", "я")] {
             assert_eq!(Encoding::named(name).decode(b"\xef").as_deref(), Some(expected), "{name}");
         }

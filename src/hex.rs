@@ -22,7 +22,7 @@ impl Serialize for Bytea<'_> {
     }
 }
 
-/// Bytes that are not what they should be: `{"hex": "…"}`.
+/// Bytes that are not valid in their expected form: `{"hex": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Hex<'a>(pub &'a [u8]);
 
@@ -40,13 +40,13 @@ impl Serialize for Hex<'_> {
     }
 }
 
-/// The two lower-case digits of a byte.
+/// Returns the two lower-case hex digits of a byte.
 #[inline]
 pub(crate) fn digits(byte: u8) -> [u8; 2] {
     DIGITS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-/// Appends two digits a byte.
+/// Appends two hex digits for each byte.
 pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(2 * bytes.len());
     let (chunks, rest) = bytes.as_chunks::<CHUNK>();
@@ -75,7 +75,7 @@ const DIGITS: [[u8; 2]; 256] = {
     digits
 };
 
-/// Writes two digits a byte, in chunks, so that a large value is not written a digit at a time.
+/// Writes two hex digits for each byte, in chunks for speed.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     let mut written = [[0; 2]; CHUNK];
     for chunk in bytes.chunks(CHUNK) {

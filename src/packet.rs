@@ -1,7 +1,7 @@
-//! Link frame to TCP segment: Ethernet, Linux cooked, BSD loopback and raw IP ([`LinkType`]); VLAN tags; IPv4 and IPv6 with
-//! options and extension headers; fragments ([`Defragmenter`]); tunnels. The only user of etherparse.
+//! Decoding of link-layer frames to TCP segments: Ethernet, Linux cooked, BSD loopback and raw IP ([`LinkType`]); VLAN tags; IPv4
+//! and IPv6 with options and extension headers; fragments ([`Defragmenter`]); tunnels. This is the only user of etherparse.
 //!
-//! Checksums are not looked at: offloading makes them wrong in captures that are perfectly good.
+//! Checksums are not verified: because of checksum offloading, they are wrong in many intact captures.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -26,37 +26,37 @@ pub use fragments::{Datagram, Defragmenter};
 pub use link::LinkType;
 pub use outline::{Ends, Outline, PlacedSegment, outline};
 
-/// One captured frame, as a capture file or an interface gave it.
+/// A captured frame, from a capture file or an interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// When it was captured.
+    /// The time of capture.
     pub ts: Timestamp,
-    /// How its first header is to be read.
+    /// The type of its link-layer header.
     pub link: LinkType,
-    /// The bytes that were captured.
+    /// The captured bytes.
     pub data: &'a [u8],
-    /// How many bytes the frame had on the wire; more than `data` holds where the snap length cut it.
+    /// The size of the frame on the wire in bytes; larger than `data` if the snap length truncated it.
     pub orig_len: u32,
 }
 
-/// Which packet brought something, and when.
+/// The packet that contained something, and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The number of the packet in the capture, from 1.
     pub packet: u64,
-    /// When it was captured.
+    /// The time of capture.
     pub ts: Timestamp,
 }
 
 impl Origin {
-    /// The later of two, by their order in the capture, whatever its clock did.
+    /// Returns the later of two origins by packet number; timestamps may go backwards.
     #[inline(always)]
     pub(crate) const fn or_later(self, other: Self) -> Self {
         if other.packet > self.packet { other } else { self }
     }
 }
 
-/// One end of a TCP connection.
+/// An endpoint of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The address.
@@ -80,7 +80,7 @@ pub struct Segment<'a> {
     pub destination: Endpoint,
     /// The sequence number.
     pub seq: u32,
-    /// The acknowledgment number, where the ACK flag is set.
+    /// The acknowledgment number, if the ACK flag is set.
     pub ack: Option<u32>,
     /// The SYN flag.
     pub syn: bool,
@@ -88,21 +88,21 @@ pub struct Segment<'a> {
     pub fin: bool,
     /// The RST flag.
     pub rst: bool,
-    /// The payload, as far as it was captured.
+    /// The captured part of the payload.
     pub payload: &'a [u8],
     /// How many bytes of the payload the snap length cut off.
     pub snapped: u32,
 }
 
 impl Segment<'_> {
-    /// Whether it has a payload, captured or not.
+    /// Returns whether the segment has a payload, captured or not.
     pub const fn has_payload(&self) -> bool {
         !self.payload.is_empty() || self.snapped > 0
     }
 }
 
 impl<'a> Segment<'a> {
-    /// The segment, where it is no more than a plain one.
+    /// Returns the segment as a [`Plain`] one; `None` if it is more than that.
     #[inline]
     pub fn plain(&self) -> Option<Plain<'a>> {
         let Self { seq, payload, .. } = *self;
@@ -111,7 +111,7 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// A segment that does no more than bring bytes, and say which it has seen of the other direction.
+/// A segment with a complete payload and an acknowledgment, and without the flags SYN, FIN and RST.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a> {
     /// The sequence number.
@@ -122,28 +122,27 @@ pub struct Plain<'a> {
     pub payload: &'a [u8],
 }
 
-/// Why a frame gives no segment.
+/// Why a frame contains no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTcp {
-    /// Its link type is not one that can be read.
+    /// The link type is not supported.
     UnknownLink,
-    /// It carries something else: ARP, UDP, ICMP, …
+    /// Another protocol: ARP, UDP, ICMP, …
     Other,
-    /// It is a fragment of an IP packet, of which [`Defragmenter`] makes whole ones.
+    /// A fragment of an IP packet, to be reassembled by a [`Defragmenter`].
     Fragment,
-    /// A header is damaged, or cut off by the snap length.
+    /// A header is invalid, or cut off by the snap length.
     Damaged,
 }
 
-/// How many tunnels may be inside one another: more than any network has, and a bound for what hostile frames cost.
+/// The maximum nesting depth of tunnels: more than networks have in practice, and a limit on the cost of hostile frames.
 const MAX_TUNNELS: usize = 4;
 
-/// Reads a frame down to its TCP segment, through the tunnels that it may be in.
+/// Decodes a frame down to its TCP segment, through any tunnels.
 ///
 /// # Errors
 ///
-/// The frame does not hold one, or not one that can be read. Of a fragment nothing is read: that is what
-/// [`Defragmenter`] is for.
+/// The frame contains no segment, or an invalid one. A fragment is not decoded; use a [`Defragmenter`].
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     match outline::segment(packet) {
         Some(segment) => Ok(segment),
@@ -151,7 +150,7 @@ pub fn decode<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     }
 }
 
-/// [`decode`], without the short way of the common case.
+/// [`decode`] without the fast path for common frames.
 pub(crate) fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp> {
     match read(packet)? {
         Innermost::Segment(segment) => Ok(segment),
@@ -159,39 +158,39 @@ pub(crate) fn decode_any<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, NotTcp>
     }
 }
 
-/// What a frame comes down to.
+/// The innermost packet of a frame.
 enum Innermost<'a> {
     Segment(Segment<'a>),
     Fragment(Fragment<'a>),
 }
 
-/// A fragment of an IP packet, outside or inside of tunnels.
+/// A fragment of an IP packet, inside or outside of tunnels.
 struct Fragment<'a> {
     source: IpAddr,
     destination: IpAddr,
     /// 16 bits in IPv4, 32 in IPv6.
     identification: u32,
-    /// What the packet carries; in IPv6 only the first fragment must say it right.
+    /// The protocol of the payload; in IPv6 it is reliable only in the first fragment.
     protocol: IpNumber,
-    /// Where the fragment belongs in the payload of the packet.
+    /// The offset of the fragment in the payload of the packet.
     offset: usize,
-    /// Whether others come behind it.
+    /// Whether more fragments follow.
     more: bool,
-    /// Its payload, as far as it was captured.
+    /// The captured part of its payload.
     payload: &'a [u8],
-    /// How long its payload was on the wire.
+    /// The size of its payload on the wire.
     wire_len: usize,
 }
 
-/// A frame behind its link-layer header, or what a tunnel carries.
+/// A frame without its link-layer header, or the content of a tunnel.
 struct Layer<'a> {
     ether_type: EtherType,
     bytes: &'a [u8],
-    /// How many bytes behind these were on the wire and are not here.
+    /// How many bytes after these were on the wire but not captured.
     cut: usize,
 }
 
-/// What a layer turns out to hold.
+/// The content of a layer.
 enum LayerContent<'a> {
     Innermost(Innermost<'a>),
     Tunnel(Layer<'a>),
@@ -219,7 +218,7 @@ impl<'a> Layer<'a> {
                 let header = ip.header();
                 let start = offset_in(self.bytes, header.slice());
                 let wire_len = usize::from(header.total_len());
-                // A length that does not even cover the header is none, but for 0.
+                // A length smaller than the header is invalid, except 0.
                 if wire_len > 0 && wire_len < header.slice().len() {
                     return Err(NotTcp::Damaged);
                 }
@@ -242,10 +241,10 @@ impl<'a> Layer<'a> {
             }
         };
         let ip_payload = sliced.net.as_ref().and_then(LaxNetSlice::ip_payload_ref).ok_or(NotTcp::Damaged)?;
-        // How much of the IP packet is here, from its first header to the end of the payload.
+        // The captured size of the IP packet, from its first header to the end of the payload.
         let ip_end = offset_in(self.bytes, ip_payload.payload) + ip_payload.payload.len();
         let held = ip_end.saturating_sub(ip_start);
-        // Segmentation offload can leave the length at 0: the frame's own length tells then.
+        // Segmentation offload may leave the length at 0: then the size of the frame determines it.
         let wire_len = if wire_len == 0 { (self.bytes.len() + self.cut).saturating_sub(ip_start) } else { wire_len };
         let cut = wire_len.saturating_sub(held);
         if ip_payload.fragmented {
@@ -286,7 +285,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// What an IP packet says of itself as a fragment.
+/// The fragmentation fields of an IP packet.
 struct FragmentHeader<'a> {
     /// The last header before the fragment's payload.
     slice: &'a [u8],
@@ -308,7 +307,7 @@ fn fragment_header<'a>(net: &'a LaxNetSlice<'_>) -> Option<FragmentHeader<'a>> {
                 more: header.more_fragments(),
             })
         }
-        // What follows the fragment header belongs to the payload, though it may look like more extension headers.
+        // The bytes after the fragment header belong to the payload, even if they look like more extension headers.
         LaxNetSlice::Ipv6(ip) => ip.extensions().clone().into_iter().find_map(|extension| match extension {
             Ipv6ExtensionSlice::Fragment(header) if header.is_fragmenting_payload() => Some(FragmentHeader {
                 slice: header.slice(),
@@ -323,7 +322,7 @@ fn fragment_header<'a>(net: &'a LaxNetSlice<'_>) -> Option<FragmentHeader<'a>> {
     }
 }
 
-/// Where `part`, which was borrowed from `whole`, begins in it.
+/// Returns the offset of `part`, which was borrowed from `whole`.
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }

@@ -1,6 +1,6 @@
-//! A bounds-checked cursor over bytes from the wire: the only place that indexes into them.
+//! A bounds-checked cursor over bytes from the wire. This is the only module that indexes into them.
 //!
-//! Every read names what it reads, so that an error can say where, what was wanted and what was there.
+//! Every read has a description, so that an error can state the position, and what was expected and found.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::encoding::Encoding;
 
 /// A cursor over a borrowed slice.
 ///
-/// A reader may be *cut*: the bytes that it has are the beginning of something longer, of which the rest was not captured
-/// or not kept. Texts and values that reach the cut are then given as far as they go; numbers still need all their bytes.
+/// A reader may be *cut*: its bytes are a prefix of something longer, the rest of which was not captured or not kept. Strings and
+/// values that reach the cut are then returned as far as they go; numbers still need all their bytes.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -23,76 +23,76 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of bytes that are all there.
+    /// Creates a reader of complete bytes.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, cut: false, encoding: Encoding::UTF8, has_metadata: false }
     }
 
-    /// A reader of the beginning of something longer.
+    /// Creates a reader of a prefix of something longer.
     pub const fn cut(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, cut: true, encoding: Encoding::UTF8, has_metadata: false }
     }
 
-    /// The same reader, of bytes whose texts have an encoding.
+    /// Sets the encoding of strings.
     pub const fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
     }
 
-    /// The same reader, of columns that have Redshift's metadata behind each, or not.
+    /// Sets whether Redshift's metadata follows each column.
     pub const fn with_metadata(mut self, has_metadata: bool) -> Self {
         self.has_metadata = has_metadata;
         self
     }
 
-    /// Whether columns have Redshift's metadata behind each.
+    /// Returns whether Redshift's metadata follows each column.
     pub const fn has_metadata(&self) -> bool {
         self.has_metadata
     }
 
-    /// The encoding of the texts: UTF-8 where nothing else was said.
+    /// Returns the encoding of strings; UTF-8 by default.
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Whether the bytes are only the beginning of something longer.
+    /// Returns whether the bytes are a prefix of something longer.
     pub const fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes read.
     pub const fn position(&self) -> usize {
         self.at
     }
 
-    /// How many bytes are left.
+    /// Returns the number of remaining bytes.
     pub const fn remaining(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
-    /// Whether nothing is left.
+    /// Returns whether no bytes remain.
     pub const fn is_empty(&self) -> bool {
         self.remaining() == 0
     }
 
-    /// The bytes that are left, without reading them.
+    /// Returns the remaining bytes without reading them.
     pub fn peek_rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    /// The bytes that are left.
+    /// Reads the remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         let rest = self.peek_rest();
         self.at = self.bytes.len();
         rest
     }
 
-    /// The bytes that were read since `from`, an earlier [`Reader::position`].
+    /// Returns the bytes read since `from`, an earlier [`Reader::position`].
     pub fn since(&self, from: usize) -> &'a [u8] {
         self.bytes.get(from..self.at).unwrap_or_default()
     }
 
-    /// The next `N` bytes.
+    /// Reads `N` bytes.
     #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         match self.peek_rest().first_chunk::<N>() {
@@ -104,11 +104,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `count` bytes.
+    /// Reads `count` bytes.
     ///
     /// # Errors
     ///
-    /// Fewer are left.
+    /// Fewer remain.
     #[inline]
     pub fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         match self.peek_rest().get(..count) {
@@ -120,17 +120,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `count` bytes, or what there is of them before a cut.
+    /// Reads `count` bytes, or all up to the cut.
     ///
     /// # Errors
     ///
-    /// Fewer are left, and the reader is not cut.
+    /// Fewer remain, and the reader is not cut.
     #[inline]
     pub fn take_to_cut(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         if self.cut && self.remaining() < count { Ok(self.rest()) } else { self.take(count, what) }
     }
 
-    /// Bytes behind an Int32 that says how many they are, where they are all there.
+    /// Reads an Int32 and that many bytes; `None` if not all of them are there.
     #[inline]
     pub fn sized(&mut self) -> Option<&'a [u8]> {
         let (len, behind) = self.peek_rest().split_first_chunk()?;
@@ -139,75 +139,75 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
-    /// The next byte.
+    /// Reads a byte.
     ///
     /// # Errors
     ///
-    /// None is left.
+    /// None remains.
     #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         self.array(what).map(u8::from_be_bytes)
     }
 
-    /// An Int16, unsigned: a count.
+    /// Reads an Int16 as an unsigned number, such as a count.
     ///
     /// # Errors
     ///
-    /// Fewer than two bytes are left.
+    /// Fewer than two bytes remain.
     #[inline]
     pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
         self.array(what).map(u16::from_be_bytes)
     }
 
-    /// An Int16.
+    /// Reads an Int16.
     ///
     /// # Errors
     ///
-    /// Fewer than two bytes are left.
+    /// Fewer than two bytes remain.
     #[inline]
     pub fn i16(&mut self, what: &'static str) -> Result<i16, DecodeError> {
         self.array(what).map(i16::from_be_bytes)
     }
 
-    /// An Int32, unsigned: an object ID, a code.
+    /// Reads an Int32 as an unsigned number, such as an object ID.
     ///
     /// # Errors
     ///
-    /// Fewer than four bytes are left.
+    /// Fewer than four bytes remain.
     #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         self.array(what).map(u32::from_be_bytes)
     }
 
-    /// An Int32.
+    /// Reads an Int32.
     ///
     /// # Errors
     ///
-    /// Fewer than four bytes are left.
+    /// Fewer than four bytes remain.
     #[inline]
     pub fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
         self.array(what).map(i32::from_be_bytes)
     }
 
-    /// An Int64, unsigned.
+    /// Reads an Int64 as an unsigned number.
     ///
     /// # Errors
     ///
-    /// Fewer than eight bytes are left.
+    /// Fewer than eight bytes remain.
     pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         self.array(what).map(u64::from_be_bytes)
     }
 
-    /// An Int64.
+    /// Reads an Int64.
     ///
     /// # Errors
     ///
-    /// Fewer than eight bytes are left.
+    /// Fewer than eight bytes remain.
     pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         self.array(what).map(i64::from_be_bytes)
     }
 
-    /// A String: bytes up to a zero byte, which is read and left out; or up to the cut.
+    /// Reads a String: the bytes up to a zero byte, which is consumed but not returned; or up to the cut.
     ///
     /// # Errors
     ///
@@ -227,11 +227,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Asserts that everything was read.
+    /// Checks that everything was read.
     ///
     /// # Errors
     ///
-    /// Bytes are left over, and the reader is not cut.
+    /// Bytes remain, and the reader is not cut.
     #[inline]
     pub fn finish(&self, what: &'static str) -> Result<(), DecodeError> {
         if self.is_empty() || self.cut {
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An error about a value that was read from `at`.
+    /// Creates an error about a value that was read at `at`.
     pub fn unexpected(at: usize, what: &'static str, wanted: &'static str, had: i64) -> DecodeError {
         DecodeError { what, at, wanted: Wanted::Value(wanted), had: Had::Value(had) }
     }
@@ -258,16 +258,16 @@ impl<'a> Reader<'a> {
 pub struct DecodeError {
     /// What was being read.
     pub what: &'static str,
-    /// Where: the offset from the first of the bytes that are given in hex.
+    /// The position: the offset from the first of the bytes that are written in hex.
     pub at: usize,
-    /// What was wanted there.
+    /// What was expected there.
     pub wanted: Wanted,
-    /// What was there.
+    /// What was found.
     pub had: Had,
 }
 
 impl DecodeError {
-    /// The error without the number that was there, which may be a part of anything.
+    /// Returns the error without the number that was found, which may be part of any data.
     #[must_use]
     pub const fn masked(self) -> Self {
         let had = if let Had::Value(_) = self.had { Had::Masked } else { self.had };
@@ -275,17 +275,17 @@ impl DecodeError {
     }
 }
 
-/// What a read wanted.
+/// What a read expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", inline)]
 pub enum Wanted {
-    /// So many bytes.
+    /// This number of bytes.
     Bytes(usize),
-    /// A zero byte that ends a string.
+    /// A zero byte that terminates a string.
     Terminator,
     /// The end of the message.
     End,
-    /// A value, in words.
+    /// A value, as a description.
     Value(&'static str),
 }
 
@@ -293,7 +293,7 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", inline)]
 pub enum Had {
-    /// So many bytes.
+    /// This number of bytes.
     Bytes(usize),
     /// A number.
     Value(i64),
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_where_what_was_wanted_and_what_was_there() {
+    fn an_error_has_the_position_what_was_wanted_and_what_was_found() {
         let mut reader = Reader::new(&[0, 1, 2]);
         assert_eq!(reader.u16("count"), Ok(1));
         let error = reader.i32("length").unwrap_err();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_reader_gives_texts_and_values_as_far_as_they_go_but_no_half_numbers() {
+    fn a_cut_reader_returns_partial_texts_and_values_but_no_partial_numbers() {
         let mut reader = Reader::cut(b"abc\0def");
         assert_eq!(reader.cstr("name"), Ok(&b"abc"[..]));
         assert_eq!(reader.cstr("name"), Ok(&b"def"[..]));

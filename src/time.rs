@@ -1,7 +1,6 @@
-//! Capture time: when a packet was seen, never when it was read.
+//! Capture time: when a packet was captured, not when it was processed.
 //!
-//! The engine has no clock. A [`Timestamp`] comes with each packet and leaves on each line, with the precision that the
-//! capture had.
+//! The engine has no clock. Each packet has a [`Timestamp`], and each line is written with one, in the precision of the capture.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +11,7 @@ use serde::{Serialize, Serializer};
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// How many digits of a second a capture records.
+/// The precision of a capture's timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Microseconds: six digits.
@@ -32,58 +31,59 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// An instant from nanoseconds since the epoch.
+    /// Creates an instant from nanoseconds since the epoch.
     pub const fn from_nanos(nanos: i64, precision: Precision) -> Self {
         Self { nanos, precision }
     }
 
-    /// An instant from seconds and nanoseconds since the epoch. What is out of range becomes the nearest that is in it,
-    /// for a damaged packet header must not cost the packet.
+    /// Creates an instant from seconds and nanoseconds since the epoch. Values out of range are clamped, so that a damaged packet
+    /// header does not lose the packet.
     pub const fn new(seconds: i64, nanos: u32, precision: Precision) -> Self {
         let nanos = seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos as i64);
         Self { nanos, precision }
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     pub const fn as_nanos(self) -> i64 {
         self.nanos
     }
 
-    /// Whole seconds since the epoch, and the nanoseconds behind them: less than 1,000,000,000.
+    /// Returns the whole seconds since the epoch, and the remaining nanoseconds, less than 1,000,000,000.
     pub const fn parts(self) -> (i64, u32) {
         (self.nanos.div_euclid(NANOS_PER_SECOND), self.nanos.rem_euclid(NANOS_PER_SECOND) as u32)
     }
 
-    /// The second that it is in, in nanoseconds since the epoch; empty where that begins before the first instant.
+    /// Returns the range of the second that contains the instant, in nanoseconds since the epoch; empty if it begins before the
+    /// first representable instant.
     pub fn second(self) -> Range<i64> {
         let start = self.nanos.checked_sub(self.parts().1.into());
         start.map_or(0..0, |start| start..start.saturating_add(NANOS_PER_SECOND))
     }
 
-    /// How many digits the capture recorded.
+    /// Returns the precision of the capture.
     pub const fn precision(self) -> Precision {
         self.precision
     }
 
-    /// Whole microseconds from `earlier` to here, or 0 where the capture's time went backwards.
+    /// Returns the whole microseconds since `earlier`, or 0 if the capture's time went backwards.
     pub const fn micros_since(self, earlier: Self) -> u64 {
         let nanos = self.nanos.saturating_sub(earlier.nanos);
         if nanos < 0 { 0 } else { (nanos / 1_000) as u64 }
     }
 
-    /// The instant so many microseconds later.
+    /// Returns the instant `micros` microseconds later.
     #[must_use]
     pub fn later(self, micros: u64) -> Self {
         Self::from_nanos(self.nanos.saturating_add(nanos(micros)), self.precision)
     }
 
-    /// The instant so many microseconds earlier.
+    /// Returns the instant `micros` microseconds earlier.
     #[must_use]
     pub fn earlier(self, micros: u64) -> Self {
         Self::from_nanos(self.nanos.saturating_sub(nanos(micros)), self.precision)
     }
 
-    /// Writes the instant as RFC 3339 in UTC: `2026-11-22T21:30:32.123456Z`.
+    /// Formats the instant as RFC 3339 in UTC: `2026-11-22T21:30:32.123456Z`.
     pub fn rfc3339(self) -> Rfc3339 {
         Rfc3339::new(self)
     }
@@ -143,7 +143,7 @@ impl JsonSchema for Timestamp {
     }
 }
 
-/// A written instant, kept on the stack.
+/// A formatted instant, stored inline.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339 {
     text: [u8; Self::LONGEST],
@@ -175,13 +175,13 @@ impl Rfc3339 {
         Self { text, len }
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         self.text.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 
-/// Writes numbers of a fixed width into what is left of a buffer.
+/// Writes numbers of fixed width to the rest of a buffer.
 struct Digits<'a> {
     left: &'a mut [u8],
 }
@@ -201,7 +201,7 @@ impl Digits<'_> {
     }
 }
 
-/// Year, month and day of the proleptic Gregorian calendar for a number of days since 1970-01-01.
+/// Returns year, month and day in the proleptic Gregorian calendar for a number of days since 1970-01-01.
 ///
 /// Counts in eras of 400 years that begin on 1 March, so that the leap day is the last of its year.
 const fn civil_from_days(days: i64) -> (i64, i64, i64) {

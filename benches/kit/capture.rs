@@ -13,19 +13,19 @@ use pgdissect::record::Record;
 
 use crate::made::Take;
 
-/// A capture file, and what is in it.
+/// A capture file and its properties.
 pub(crate) struct Capture {
     pub(crate) path: PathBuf,
-    /// The server's port.
+    /// The port of the server.
     pub(crate) port: u16,
-    /// Of the file.
+    /// The size of the file.
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
     pub(crate) messages: u64,
 }
 
 impl Capture {
-    /// Looks through a file that begins with the beginning of a connection.
+    /// Examines a file that begins with the opening of a connection.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let mut port = None;
         each_packet(path, |packet| {
@@ -46,7 +46,7 @@ impl Capture {
         Ok(Self { path: path.to_owned(), port, bytes, packets: counters.packets, messages: counters.messages })
     }
 
-    /// Writes its first bytes to another file, up to the end of a packet.
+    /// Copies about the first `bytes` bytes to another file, up to the end of a packet.
     pub(crate) fn cut(&self, bytes: u64, to: &Path) -> anyhow::Result<Self> {
         let mut file = MadeFile::create(to)?;
         each_packet(&self.path, |packet| {
@@ -58,7 +58,7 @@ impl Capture {
     }
 }
 
-/// Gives the packets of a file, as long as they are wanted.
+/// Passes the packets of a file to `take` until it returns `false`.
 fn each_packet(path: &Path, mut take: impl FnMut(&Packet<'_>) -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let mut source = FileSource::new(vec![path.to_owned()], Default::default());
     while let Event::Packet(packet) = source.next_event()? {
@@ -69,10 +69,10 @@ fn each_packet(path: &Path, mut take: impl FnMut(&Packet<'_>) -> anyhow::Result<
     Ok(())
 }
 
-/// A capture file that is made.
+/// A capture file that is being created.
 pub(crate) struct MadeFile {
     file: SavefileWriter,
-    /// How large it is.
+    /// Its size.
     pub(crate) bytes: u64,
     error: Option<pgdissect::capture::Error>,
 }
@@ -102,7 +102,7 @@ impl Take for MadeFile {
     }
 }
 
-/// A file that is removed when it is no longer needed.
+/// A file that is removed on drop.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Drop for Scratch {

@@ -1,4 +1,4 @@
-//! How processor time and memory grow with the traffic, on captures that are made by program.
+//! How processor time and memory grow with the traffic, measured with generated captures.
 
 use std::path::Path;
 
@@ -14,18 +14,18 @@ type Tap = made::Tap<MadeFile>;
 
 const MB: u64 = 1_000_000;
 
-/// How often each is measured, after once to warm up.
+/// How often each point is measured, after one warm-up.
 const PAIRS: usize = 3;
 
-/// A capture of so many bytes takes long enough to be measured once, and is in the page cache for it was just made.
+/// The size of a capture that is large enough to be measured once. It is in the page cache, because it was just written.
 const LARGE: u64 = 512 * MB;
 
 const MODES: [&str; 2] = ["message", "query"];
 
-/// A capture of a series in which one thing grows.
+/// A capture of a series in which one property grows.
 struct Point {
     title: String,
-    /// About how large the file is, in bytes.
+    /// The approximate size of the file in bytes.
     bytes: u64,
     make: Box<dyn Fn(&mut Tap)>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn growth(dir: &Path) -> anyhow::Result<()> {
     });
     let results = [1, 16, 256, 1_024].map(|size| {
         let title = format!("one result, 4 columns, {} MB", grouped(size));
-        // A row is about 115 bytes; a twentieth of the file is headers of packets.
+        // A row has about 115 bytes; packet headers are a twentieth of the file.
         Point::new(title, size * MB, move |tap| {
             let mut connection = tap.open(0);
             made::accounts(tap, &mut connection, size * MB * 95 / 100 / 115);
@@ -119,7 +119,7 @@ fn one(point: &Point, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests on connections in turn, until there are so many bytes.
+/// Generates requests on connections in turn, up to a number of bytes.
 fn requests(tap: &mut Tap, connections: u64, bytes: u64) {
     let select = Select::new();
     let mut connections: Vec<_> = (0..connections).map(|number| prepared(tap, &select, number)).collect();
@@ -133,7 +133,7 @@ fn requests(tap: &mut Tap, connections: u64, bytes: u64) {
     }
 }
 
-/// Connections that are all open before the first request, and each takes part.
+/// Generates connections that are all open before the first request, each with requests.
 fn at_once(tap: &mut Tap, connections: u64) {
     let select = Select::new();
     let mut open: Vec<_> = (0..connections).map(|number| prepared(tap, &select, number)).collect();
@@ -161,7 +161,7 @@ fn prepared(tap: &mut Tap, select: &Select, number: u64) -> Connection {
     connection
 }
 
-/// A result of about so many bytes, with numbers and texts of eight bytes in turn.
+/// Generates a result of about `bytes` bytes, with alternating numbers and texts of eight bytes.
 fn table(tap: &mut Tap, columns: usize, bytes: u64) {
     let values: Vec<&[u8]> = [&b"12345678"[..], b"a value!"].into_iter().cycle().take(columns).collect();
     let names: Vec<_> = (0..columns).map(|number| format!("column_{number}")).collect();

@@ -1,4 +1,4 @@
-//! What listening costs while pgbench runs as fast as it can, and what is lost of it, beside tcpdump.
+//! The cost of a live capture while pgbench runs at full speed, and the losses, compared with tcpdump.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,33 +15,33 @@ use pgdissect::capture::live::DEFAULT_BUFFER_KIB;
 use serde_json::Value;
 
 use crate::capture::{Capture, Scratch};
-use crate::measure::{self, Ended, Running, Taken, last_line};
+use crate::measure::{self, Ended, Running, Usage, last_line};
 use crate::{command, grouped, mib, pgdissect, print_row, progress};
 
-/// About how long pgbench runs, in seconds.
+/// The approximate duration of pgbench in seconds.
 const SECONDS: f64 = 10.0;
 
-/// Transactions whose packets are more than what the command and the kernel hold for a slow reader.
+/// A number of transactions whose packets exceed the buffers of the command and the kernel if the output is read slowly.
 const TOO_MANY: u64 = 400_000;
 
-/// As pgbench -S, but of no table, so that any database will do, and is as it was afterwards.
+/// Like pgbench -S, but without tables, so that any database can be used and is not changed.
 const SCRIPT: &str = "\\set aid random(1, 1000000)\nSELECT :aid::int AS aid, repeat(' ', 84) AS filler;\n";
 
-/// Who listens.
+/// The program that captures.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listener {
-    Nobody,
+    None,
     Tcpdump,
     IntoFile,
     IntoPipe,
-    /// Its lines are read more slowly than they come.
+    /// pgdissect, whose lines are read more slowly than they are written.
     IntoSlowPipe,
 }
 
 impl Listener {
     const fn title(self) -> &'static str {
         match self {
-            Self::Nobody => "nobody",
+            Self::None => "nobody",
             Self::Tcpdump => "tcpdump, -w file",
             Self::IntoFile => "pgdissect, -o file",
             Self::IntoPipe => "pgdissect, pipe",
@@ -50,9 +50,9 @@ impl Listener {
     }
 }
 
-/// What a listener has got.
-struct Heard {
-    taken: Taken,
+/// The result of a capture.
+struct CaptureResult {
+    taken: Usage,
     messages: u64,
     losses: Option<u64>,
     received: u64,
@@ -81,7 +81,7 @@ pub(crate) fn live(dir: &Path) -> anyhow::Result<()> {
         let trial = 20_000 / clients as u64;
         let (time, _) = pgbench(&script.0, clients, trial)?;
         let transactions = (SECONDS / time.as_secs_f64() * trial as f64) as u64;
-        let listeners = [Listener::Nobody, Listener::Tcpdump, Listener::IntoFile, Listener::IntoPipe];
+        let listeners = [Listener::None, Listener::Tcpdump, Listener::IntoFile, Listener::IntoPipe];
         for listener in listeners {
             one(listener, clients, transactions, &script.0, dir)?;
         }
@@ -99,7 +99,7 @@ fn one(listener: Listener, clients: usize, transactions: u64, script: &Path, dir
     let speed = transactions as f64 * clients as f64 / time.as_secs_f64();
     let mut cells = vec![clients.to_string(), listener.title().to_owned(), grouped(speed as u64)];
     cells.push(format!("{:.0}%", idle * 100.0));
-    if let Some(Heard { taken, messages, losses, received, dropped }) = heard {
+    if let Some(CaptureResult { taken, messages, losses, received, dropped }) = heard {
         cells.extend([
             grouped(received),
             grouped(dropped),
@@ -114,13 +114,13 @@ fn one(listener: Listener, clients: usize, transactions: u64, script: &Path, dir
     Ok(())
 }
 
-/// Runs something, and listens to it.
+/// Captures while a function runs.
 fn listen<T>(
     listener: Listener,
     out: &Path,
     run: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<(T, Option<Heard>)> {
-    if listener == Listener::Nobody {
+) -> anyhow::Result<(T, Option<CaptureResult>)> {
+    if listener == Listener::None {
         return Ok((run()?, None));
     }
     let is_slow = Arc::new(AtomicBool::new(listener == Listener::IntoSlowPipe));
@@ -130,7 +130,7 @@ fn listen<T>(
     let reader = if is_piped { Some(measure::read_all(running.output()?, Arc::clone(&is_slow))) } else { None };
     running.wait_for_words("listening on")?;
     let ran = run()?;
-    // The kernel hands on what it has within a second.
+    // The kernel delivers its packets within a second.
     thread::sleep(Duration::from_secs(2));
     running.interrupt()?;
     is_slow.store(false, Ordering::Relaxed);
@@ -142,7 +142,7 @@ fn listen<T>(
             number.with_context(|| format!("tcpdump does not say how many{what}"))
         };
         let (received, dropped) = (said(" packets received by filter")?, said(" packets dropped by kernel")?);
-        return Ok((ran, Some(Heard { taken, messages: capture.messages, losses: None, received, dropped })));
+        return Ok((ran, Some(CaptureResult { taken, messages: capture.messages, losses: None, received, dropped })));
     }
     let stats = match reader {
         Some(reader) => reader.join().map_err(|_| anyhow::anyhow!("the reader has panicked"))??,
@@ -150,7 +150,7 @@ fn listen<T>(
     };
     let stats: Value = serde_json::from_str(&stats).context("the last line")?;
     let figure = |pointer| stats.pointer(pointer).and_then(Value::as_u64).context("the last line is not of stats");
-    let heard = Heard {
+    let heard = CaptureResult {
         taken,
         messages: figure("/messages")?,
         losses: Some(figure("/losses")?),
@@ -179,8 +179,7 @@ fn port() -> String {
     std::env::var("PGPORT").unwrap_or_else(|_| "5432".to_owned())
 }
 
-/// Runs so many transactions on each of so many connections; says how long that took, and what share of the time of all
-/// processors was idle.
+/// Runs a number of transactions on each connection. Returns the duration, and the idle share of all processors.
 fn pgbench(script: &Path, clients: usize, transactions: u64) -> anyhow::Result<(Duration, f64)> {
     let mut pgbench = Command::new("pgbench");
     if std::env::var_os("PGHOST").is_none() {
@@ -199,7 +198,7 @@ fn pgbench(script: &Path, clients: usize, transactions: u64) -> anyhow::Result<(
     Ok((time, (idle_then - idle) as f64 / (all_then - all) as f64))
 }
 
-/// How much time processors were idle, and how much there was, since the system began, in its ticks.
+/// Returns the idle time and the total time of all processors since the system was booted, in clock ticks.
 fn processors() -> anyhow::Result<(u64, u64)> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;

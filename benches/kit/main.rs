@@ -1,12 +1,12 @@
 //! Measures the command: whole processes, as a user runs them.
 //!
-//! `cargo bench --bench kit` measures how fast captures of a server are read (`speed`), and how time and memory grow with
-//! the traffic (`growth`). `cargo bench --bench kit -- all`, as root, first makes the captures (`corpora`, by
-//! benches/corpora.sh), and also listens while pgbench runs (`live`): for both, PGHOST, PGPORT and the like say which server
-//! on this machine may be used. Parts can also be named alone. Files are made in target/bench, or where `--dir` says; up to
-//! 2 GB of them at a time, which are removed.
+//! `cargo bench --bench kit` measures the speed of reading captures of a server (`speed`), and how time and memory grow with the
+//! traffic (`growth`). `cargo bench --bench kit -- all`, as root, first creates the captures (`corpora`, with
+//! benches/corpora.sh), and also captures while pgbench runs (`live`). For both, PGHOST, PGPORT and similar variables select the
+//! server on this machine. Single parts can be selected by name. Files are created in target/bench, or in the folder given by
+//! `--dir`; up to 2 GB of them at a time, which are removed.
 //!
-//! Prints tables in Markdown on standard output, and progress on standard error.
+//! Prints tables in Markdown to standard output, and progress to standard error.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
@@ -33,15 +33,15 @@ struct Args {
     #[arg(default_values = ["speed", "growth"])]
     parts: Vec<Part>,
 
-    /// Where captures are, and are made
+    /// The folder of captures
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
 
-    /// How often the speed of each is measured
+    /// How often each speed is measured
     #[arg(long, default_value_t = 7)]
     pairs: usize,
 
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -57,7 +57,7 @@ enum Part {
 
 fn main() -> anyhow::Result<()> {
     measure::as_parent()?;
-    // `cargo test --benches` runs benchmarks as well, and does not say this.
+    // `cargo test --benches` runs benchmarks as well, without this argument.
     if !std::env::args_os().any(|arg| arg == "--bench") {
         return Ok(());
     }
@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command under test.
+/// Returns the path of the command under test.
 fn pgdissect() -> &'static str {
     env!("CARGO_BIN_EXE_pgdissect")
 }
@@ -89,7 +89,7 @@ fn command(program: &str, args: impl IntoIterator<Item = OsString>) -> Vec<OsStr
     [program.into()].into_iter().chain(args).collect()
 }
 
-/// What a program says of its version.
+/// Returns the version that a program prints.
 fn version(program: &str) -> String {
     let said = Command::new(program).arg("--version").output().map(|output| [output.stdout, output.stderr].concat());
     let said = said.map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
@@ -97,18 +97,18 @@ fn version(program: &str) -> String {
     line.map_or_else(|| format!("no {program}"), |line| line.trim_end_matches('.').to_owned())
 }
 
-/// A row of a table.
+/// Prints a row of a table.
 fn print_row(cells: &[&str]) {
     println!("| {} |", cells.join(" | "));
 }
 
-/// Says how far it is.
+/// Prints progress.
 #[expect(clippy::print_stderr, reason = "standard output has the tables")]
 fn progress(what: &str) {
     eprintln!("{what}");
 }
 
-/// A number with commas.
+/// Formats a number with commas.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

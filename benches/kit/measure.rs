@@ -1,4 +1,4 @@
-//! Whole processes, measured: their time, their processor time, their peak of memory.
+//! Measurement of whole processes: elapsed time, processor time, and peak memory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,24 +15,24 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 
-/// What makes this program measure a process.
+/// The argument that makes this program measure a process.
 const MEASURE: &str = "--measure";
 
-/// What a process took.
+/// The resources used by a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
-    /// From its start to its end.
+pub(crate) struct Usage {
+    /// The elapsed time.
     pub(crate) time: Duration,
-    /// Of processors, in its own code and in the kernel's.
+    /// The processor time, in user and kernel mode.
     pub(crate) cpu: Duration,
-    /// The most memory that was resident, in bytes.
+    /// The peak of resident memory in bytes.
     pub(crate) peak: u64,
 }
 
 /// A process that is measured.
 ///
-/// Linux has one account for all children of a process, and a child's memory begins with that of the process that starts it.
-/// So each has a small parent of its own: this program, run with [`MEASURE`].
+/// Linux accounts for all children of a process together, and a child's memory starts with that of its parent. So each process
+/// has a small parent of its own: this program, run with [`MEASURE`].
 pub(crate) struct Running {
     name: String,
     /// The parent.
@@ -42,15 +42,15 @@ pub(crate) struct Running {
     has_ended: bool,
 }
 
-/// A process that has ended.
+/// The result of a finished process.
 pub(crate) struct Ended {
-    pub(crate) taken: Taken,
+    pub(crate) taken: Usage,
     /// The lines of its standard error.
     pub(crate) words: Vec<String>,
 }
 
-/// Runs a process to its end. Its output goes nowhere.
-pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Taken> {
+/// Runs a process to its end, discarding its output.
+pub(crate) fn run(command: &[OsString]) -> anyhow::Result<Usage> {
     Ok(Running::start(command, Stdio::null())?.wait()?.taken)
 }
 
@@ -69,14 +69,14 @@ impl Running {
         Ok(Self { name, child, said, words: Vec::new(), has_ended: false })
     }
 
-    /// What it writes to standard output, where that is a pipe.
+    /// Returns its standard output, if that is a pipe.
     pub(crate) fn output(&mut self) -> anyhow::Result<ChildStdout> {
         self.child.stdout.take().context("it has a standard output")
     }
 
-    /// Waits until it has said something with these words in it.
+    /// Waits for a line on standard error that contains a text.
     pub(crate) fn wait_for_words(&mut self, wanted: &str) -> anyhow::Result<()> {
-        while self.hear()? {
+        while self.read_line()? {
             if self.words.last().is_some_and(|line| line.contains(wanted)) {
                 return Ok(());
             }
@@ -84,7 +84,7 @@ impl Running {
         bail!("{}: {}", self.name, self.words.join("; "))
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Interrupts it like Ctrl-C.
     pub(crate) fn interrupt(&self) -> anyhow::Result<()> {
         let parent = self.child.id();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
@@ -96,7 +96,7 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> anyhow::Result<Ended> {
-        while self.hear()? {}
+        while self.read_line()? {}
         self.has_ended = true;
         let status = self.child.wait()?;
         let figures = self.words.last().into_iter().flat_map(|line| line.split(' '));
@@ -105,11 +105,11 @@ impl Running {
         if !status.success() {
             bail!("{}: {status}: {}", self.name, self.words.join("; "));
         }
-        let taken = Taken { time: Duration::from_micros(micros), cpu: Duration::from_micros(cpu), peak };
+        let taken = Usage { time: Duration::from_micros(micros), cpu: Duration::from_micros(cpu), peak };
         Ok(Ended { taken, words: std::mem::take(&mut self.words) })
     }
 
-    fn hear(&mut self) -> io::Result<bool> {
+    fn read_line(&mut self) -> io::Result<bool> {
         let mut line = String::new();
         let is_more = self.said.read_line(&mut line)? > 0;
         if is_more {
@@ -127,15 +127,15 @@ impl Drop for Running {
     }
 }
 
-/// Measures a process, where this program was run for that. The last line on standard error says what it took: microseconds
-/// from start to end, microseconds of processors, bytes.
+/// Measures a process, if this program was started for that. The last line on standard error has the result: elapsed
+/// microseconds, processor microseconds, and bytes.
 #[expect(clippy::print_stderr, reason = "that is where it is heard")]
 pub(crate) fn as_parent() -> anyhow::Result<()> {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_none_or(|arg| arg != MEASURE) {
         return Ok(());
     }
-    // Ctrl-C is for the process that is measured, which does not inherit a handler.
+    // Ctrl-C is for the measured process, which does not inherit a handler.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
     let started = Instant::now();
     let status = Command::new(args.next().context("which process?")?).args(args).status()?;
@@ -146,7 +146,7 @@ pub(crate) fn as_parent() -> anyhow::Result<()> {
     std::process::exit(status.code().unwrap_or(1));
 }
 
-/// Reads a pipe to its end, and returns its last line. Takes 1 MB a second while it is to be slow.
+/// Reads a pipe to its end, and returns its last line. Reads 1 MB per second while `is_slow` is set.
 pub(crate) fn read_all(mut pipe: ChildStdout, is_slow: Arc<AtomicBool>) -> JoinHandle<io::Result<String>> {
     const KEPT: usize = 64 << 10;
     thread::spawn(move || {
@@ -168,12 +168,12 @@ pub(crate) fn read_all(mut pipe: ChildStdout, is_slow: Arc<AtomicBool>) -> JoinH
     })
 }
 
-/// The last line of a text.
+/// Returns the last line of a text.
 pub(crate) fn last_line(text: &[u8]) -> String {
     String::from_utf8_lossy(text).lines().next_back().unwrap_or_default().to_owned()
 }
 
-/// The value in the middle; of an even number, the lower of the two.
+/// Returns the median; of an even number of values, the lower one of the two in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)

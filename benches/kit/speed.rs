@@ -1,4 +1,4 @@
-//! How fast the command is, on captures of a server, beside tcpdump and tshark.
+//! The speed of the command with captures of a server, compared with tcpdump and tshark.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::capture::{Capture, Scratch};
 use crate::measure::{self, median};
 use crate::{command, grouped, mib, pgdissect, print_row, progress};
 
-/// What the captures are, as corpora.sh names them.
+/// The captures, as named by corpora.sh, and their descriptions.
 const CORPORA: [(&str, &str); 5] = [
     ("simple", "pgbench -S, simple"),
     ("prepared", "pgbench -S, prepared"),
@@ -20,7 +20,7 @@ const CORPORA: [(&str, &str); 5] = [
     ("copy", "COPY of 1,000,000 rows"),
 ];
 
-/// The flags that are measured, where the command knows them.
+/// The flags to measure, if the command supports them.
 const MODES: [&[&str]; 5] = [
     &["-e", "message"],
     &["-e", "query"],
@@ -69,7 +69,7 @@ pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the command knows these flags.
+/// Returns whether the command supports these flags.
 fn is_known(mode: &[&str]) -> bool {
     let known =
         Command::new(pgdissect()).args(mode).arg("--schema").output().is_ok_and(|output| output.status.success());
@@ -94,7 +94,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
         for (index, mode) in modes.iter().enumerate() {
             let of_tcpdump = measure::run(&tcpdump)?;
             let taken = measure::run(&dissect(capture, mode))?;
-            // The first round warms up.
+            // The first round is a warm-up.
             if round > 0 {
                 ratios[index].push(taken.time.as_secs_f64() / of_tcpdump.time.as_secs_f64());
                 times[index].push(taken.time.as_secs_f64());
@@ -108,7 +108,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
 
     progress(&format!("{title}: callgrind, on the first 5% less the first 2.5%"));
     for (index, mode) in modes.iter().enumerate() {
-        // What a run costs whatever it reads is in both.
+        // The difference removes the fixed cost of a run.
         let [more, less] = [callgrind(&cut, mode, dir)?, callgrind(&smaller, mode, dir)?];
         let messages = (cut.messages - smaller.messages) as f64;
         let time = median(times[index].clone());
@@ -127,7 +127,7 @@ fn one(title: &str, capture: &Capture, modes: &[&[&str]], dir: &Path, pairs: usi
     Ok(())
 }
 
-/// tcpdump, which reads a capture and discards the packets.
+/// Returns a command of tcpdump that reads a capture and discards the packets.
 pub(crate) fn tcpdump(capture: &Capture) -> Vec<OsString> {
     command("tcpdump", ["-r".into(), capture.path.clone().into(), "-w".into(), "/dev/null".into()])
 }
@@ -139,17 +139,17 @@ fn tshark(capture: &Capture) -> Vec<OsString> {
     command
 }
 
-/// The command under test, which reads a capture.
+/// Returns a command of pgdissect that reads a capture.
 pub(crate) fn dissect(capture: &Capture, flags: &[&str]) -> Vec<OsString> {
     let mut command = command(pgdissect(), flags.iter().map(OsString::from));
     command.extend(["-q".into(), "-p".into(), capture.port.to_string().into(), capture.path.clone().into()]);
     command
 }
 
-/// What callgrind has counted.
+/// Counts from callgrind.
 struct Counted {
     instructions: u64,
-    /// Calls of malloc and its kin.
+    /// Calls of malloc and similar functions.
     allocations: u64,
 }
 
@@ -163,8 +163,8 @@ fn callgrind(capture: &Capture, mode: &[&str], dir: &Path) -> anyhow::Result<Cou
     read_profile(&fs::read_to_string(&profile.0)?)
 }
 
-/// Reads what is needed of callgrind's format: names of functions are given once with their numbers, `fn=(7) malloc` or
-/// `cfn=(7) malloc`, and are meant by `cfn=(7)`, before `calls=3` and what else is known of the calls.
+/// Parses the relevant parts of callgrind's format. The first occurrence of a function has a number and a name, `fn=(7) malloc`
+/// or `cfn=(7) malloc`; later ones only the number, `cfn=(7)`, followed by `calls=3` and other data of the calls.
 fn read_profile(profile: &str) -> anyhow::Result<Counted> {
     let mut instructions = None;
     let mut allocating = Vec::new();

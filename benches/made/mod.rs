@@ -1,18 +1,18 @@
-//! Connections made by program: their packets, one by one, over Ethernet and IPv4.
+//! Generated connections: their packets, one by one, over Ethernet and IPv4.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use pgdissect::packet::{LinkType, Packet};
 use pgdissect::time::{Precision, Timestamp};
 
-/// What an Ethernet frame leaves for TCP, with its usual options, in bytes.
+/// The TCP payload of a full Ethernet frame with the usual options, in bytes.
 pub(crate) const SEGMENT: usize = 1448;
 
 pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;
 pub(crate) const ACK: u8 = 16;
 
-/// An end of a connection.
+/// An endpoint of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Client,
@@ -20,7 +20,7 @@ pub(crate) enum End {
 }
 use End::{Client, Server};
 
-/// A connection as its ends know it.
+/// The state of a connection's endpoints.
 pub(crate) struct Connection {
     /// The client's address and port.
     client: ([u8; 4], u16),
@@ -36,7 +36,7 @@ impl Connection {
     }
 }
 
-/// Where packets go.
+/// A receiver of packets.
 pub(crate) trait Take {
     fn take(&mut self, packet: &Packet<'_>);
 }
@@ -47,10 +47,10 @@ impl<F: FnMut(&Packet<'_>)> Take for F {
     }
 }
 
-/// Where packets are made and captured.
+/// The point where packets are generated and captured.
 pub(crate) struct Tap<T> {
     pub(crate) to: T,
-    /// The frame that is made.
+    /// The current frame.
     pub(crate) frame: Vec<u8>,
     nanos: i64,
 }
@@ -60,7 +60,7 @@ impl<T: Take> Tap<T> {
         Self { to, frame: Vec::new(), nanos: 1_700_000_000_000_000_000 }
     }
 
-    /// SYNs, startup, and the server is ready.
+    /// Opens a connection: SYNs and startup, until the server is ready.
     pub(crate) fn open(&mut self, number: u64) -> Connection {
         let mut connection = Connection::new(number);
         self.segment(&connection, Client, SYN, 0, b"");
@@ -76,7 +76,7 @@ impl<T: Take> Tap<T> {
         connection
     }
 
-    /// Terminate, and FINs.
+    /// Closes a connection: Terminate and FINs.
     pub(crate) fn close(&mut self, connection: &mut Connection) {
         self.send(connection, Client, &message(b'X', b""));
         for from in [Client, Server] {
@@ -85,21 +85,21 @@ impl<T: Take> Tap<T> {
         }
     }
 
-    /// Sends what comes next, in one segment however long.
+    /// Sends the next bytes in one segment of any size.
     pub(crate) fn send(&mut self, connection: &mut Connection, from: End, payload: &[u8]) {
         self.segment(connection, from, ACK, 0, payload);
         let next = &mut connection.next[from as usize];
         *next = next.wrapping_add(payload.len() as u32);
     }
 
-    /// Sends what comes next, in segments as a network has them.
+    /// Sends the next bytes in segments of the usual size.
     pub(crate) fn stream(&mut self, connection: &mut Connection, from: End, bytes: &[u8]) {
         for payload in bytes.chunks(SEGMENT) {
             self.send(connection, from, payload);
         }
     }
 
-    /// Sends a segment, so many bytes further on than what comes next.
+    /// Sends a segment whose sequence number is `further` bytes ahead.
     pub(crate) fn segment(&mut self, connection: &Connection, from: End, flags: u8, further: u32, payload: &[u8]) {
         self.frame(connection, from, flags, further, payload);
         self.deliver();
@@ -128,14 +128,14 @@ impl<T: Take> Tap<T> {
         frame.extend(payload);
     }
 
-    /// Ten microseconds later, the frame is captured.
+    /// Captures the frame, ten microseconds after the last one.
     pub(crate) fn deliver(&mut self) {
         self.nanos += 10_000;
         self.to.take(&packet(self.nanos, &self.frame));
     }
 }
 
-/// A frame as it was captured.
+/// Returns a frame as a captured packet.
 pub(crate) fn packet(nanos: i64, frame: &[u8]) -> Packet<'_> {
     Packet {
         ts: Timestamp::from_nanos(nanos, Precision::Micros),
@@ -149,7 +149,7 @@ pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     [&[tag], &(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
 }
 
-/// A DataRow.
+/// Creates a DataRow.
 pub(crate) fn row(values: &[&[u8]]) -> Vec<u8> {
     let mut body = (values.len() as u16).to_be_bytes().to_vec();
     for value in values {
@@ -162,7 +162,7 @@ pub(crate) fn row(values: &[&[u8]]) -> Vec<u8> {
 pub(crate) const INT4: u32 = 23;
 pub(crate) const TEXT: u32 = 25;
 
-/// A RowDescription of columns in text format.
+/// Creates a RowDescription of columns in text format.
 pub(crate) fn description(columns: &[(&str, u32)]) -> Vec<u8> {
     let mut body = (columns.len() as u16).to_be_bytes().to_vec();
     for (name, type_oid) in columns {
@@ -174,7 +174,7 @@ pub(crate) fn description(columns: &[(&str, u32)]) -> Vec<u8> {
     message(b'T', &body)
 }
 
-/// The end of a SELECT.
+/// Creates the end of a SELECT.
 pub(crate) fn complete(rows: u64) -> Vec<u8> {
     [message(b'C', format!("SELECT {rows}\0").as_bytes()), message(b'Z', b"I")].concat()
 }
@@ -185,7 +185,7 @@ pub(crate) struct Select {
 }
 
 impl Select {
-    /// How many messages a request and its reply are.
+    /// The number of messages in a request and its reply.
     pub(crate) const MESSAGES: u64 = 9;
 
     pub(crate) fn new() -> Self {
@@ -199,7 +199,7 @@ impl Select {
         tap.send(connection, Server, &[message(b'1', b""), message(b'Z', b"I")].concat());
     }
 
-    /// Executes it, once.
+    /// Executes the statement once.
     pub(crate) fn execute<T: Take>(&self, tap: &mut Tap<T>, connection: &mut Connection, aid: u64) {
         let aid = (1_000_000 + aid % 1_000_000).to_string();
         let bind = [b"\0P_0\0\0\0\0\x01", &(aid.len() as u32).to_be_bytes()[..], aid.as_bytes(), b"\0\0"].concat();
@@ -210,13 +210,13 @@ impl Select {
     }
 }
 
-/// SELECT * FROM pgbench_accounts, with so many rows.
+/// Generates SELECT * FROM pgbench_accounts with a number of rows.
 pub(crate) fn accounts<T: Take>(tap: &mut Tap<T>, connection: &mut Connection, rows: u64) {
     let columns = [("aid", INT4), ("bid", INT4), ("abalance", INT4), ("filler", TEXT)];
     result(tap, connection, &columns, rows, |number| row(&[number.to_string().as_bytes(), b"1", b"0", &[b' '; 84]]));
 }
 
-/// COPY pgbench_accounts TO STDOUT, with so many rows.
+/// Generates COPY pgbench_accounts TO STDOUT with a number of rows.
 pub(crate) fn copied_accounts<T: Take>(tap: &mut Tap<T>, connection: &mut Connection, rows: u64) {
     tap.send(connection, Client, &message(b'Q', b"COPY pgbench_accounts TO STDOUT\0"));
     let mut bytes = message(b'H', &[0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -227,7 +227,7 @@ pub(crate) fn copied_accounts<T: Take>(tap: &mut Tap<T>, connection: &mut Connec
     tap.stream(connection, Server, &bytes);
 }
 
-/// A result, cut into full segments without regard to messages.
+/// Generates a result in full segments, independent of message boundaries.
 pub(crate) fn result<T: Take>(
     tap: &mut Tap<T>,
     connection: &mut Connection,

@@ -1,8 +1,8 @@
-//! Capture files: pcap and pcapng, also compressed with gzip or zstd, from the file system or from a pipe.
+//! Capture files: pcap and pcapng, optionally compressed with gzip or zstd, from the file system or from a pipe.
 //!
-//! Format and compression are recognised by content, never by name. Packets are handed out as soon as they have arrived
-//! whole, borrowed from the buffer into which they were read. A file that is cut off or damaged gives every packet before
-//! the damage, and then says what was wanted and what was there.
+//! Format and compression are detected by content, never by file name. A packet is returned as soon as it has arrived completely,
+//! borrowed from the read buffer. Of a truncated or damaged file, every packet before the damage is returned, then an error that
+//! describes what was expected and what was found.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ mod reader;
 mod tests;
 mod unpack;
 
-/// What messages call standard input.
+/// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
 
-/// Capture files, one after the other, as one sequence of packets.
+/// One or more capture files, read one after the other as one sequence of packets.
 ///
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
@@ -53,27 +53,27 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// A source of the packets in `paths`, each opened when its turn comes; `-` is standard input. It ends early once
-    /// `stop` is set.
+    /// Creates a source of the packets in `paths`. Each file is opened when its turn comes; `-` is standard input. The source
+    /// ends early once `stop` is set.
     pub fn new(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
         Self { waiting: paths.into_iter(), current: None, stop }
     }
 
-    /// A source of the packets that `input` holds, under a name for messages.
+    /// Creates a source of the packets in `input`, with a name for messages.
     ///
-    /// `input` should not wait for bytes, but answer [`std::io::ErrorKind::WouldBlock`] where it has none yet, which
-    /// becomes [`Event::Idle`]. At its end it answers 0, however often it is asked.
+    /// `input` should not block, but return [`std::io::ErrorKind::WouldBlock`] if it has no bytes yet, which becomes
+    /// [`Event::Idle`]. At its end it must return 0 on every call.
     pub fn from_reader(name: impl Into<PathBuf>, input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let reader = CaptureReader::new(name.into(), Box::new(input));
         Self { waiting: Vec::new().into_iter(), current: Some(reader), stop }
     }
 
-    /// The name of the file that is being read.
+    /// Returns the name of the file that is being read.
     pub fn current(&self) -> Option<&Path> {
         self.current.as_ref().map(CaptureReader::name)
     }
 
-    /// Opens the next file. Says whether there is one.
+    /// Opens the next file. Returns `false` if there is none.
     fn open_next(&mut self) -> Result<bool, Error> {
         let Some(path) = self.waiting.next() else { return Ok(false) };
         let (name, opened) = if path.as_os_str() == "-" {

@@ -1,45 +1,45 @@
-//! Packet filters in libpcap's language: the one that a live capture gets from its ports, and the user's own on files.
+//! Packet filters in libpcap's language: the filter of a live capture, derived from its ports, and a user's filter for files.
 //!
-//! A live filter runs in the kernel and saves the work of copying what nobody wants. It must let through everything that
-//! may belong to a connection on one of the ports, and it may let through a little more: what is read looks at the ports
-//! of every segment again.
+//! A filter of a live capture runs in the kernel and avoids copying irrelevant packets. It must accept everything that may belong
+//! to a connection on one of the ports. It may accept a little more, because the ports of every decoded segment are checked
+//! again.
 
 use pcap::{BpfProgram, Capture, Linktype};
 
 use super::Error;
 use crate::packet::{LinkType, Packet};
 
-/// The filter for a live capture: TCP on any of `ports` (on every port where there are none), and `extra`.
+/// Returns the filter for a live capture: TCP on any of `ports` (on every port if there are none), and `extra`.
 ///
-/// Three kinds of packets carry no port where a filter can see it, and are let through for what they may hold:
+/// Three kinds of packets have no port that a filter can see, and are accepted for what they may contain:
 ///
 /// - IPv4 fragments after the first, which have no TCP header;
-/// - IPv6 with extension headers. libpcap's `port` only matches where TCP follows the fixed header; its `protochain`,
-///   which would walk the chain, needs a loop, which the kernel's filter does not have;
-/// - packets under an IPsec authentication header.
+/// - IPv6 with extension headers. libpcap's `port` only matches if TCP follows the fixed header; its `protochain`, which would
+///   follow the chain, needs a loop, which the kernel's filters do not support;
+/// - packets with an IPsec authentication header.
 ///
-/// With `tunnels`, everything that [`mod@crate::packet`] can look into is let through as well, for a filter sees no port in
-/// there.
+/// With `tunnels`, everything that [`mod@crate::packet`] can decapsulate is accepted as well, because a filter cannot see the
+/// inner ports.
 ///
-/// VLAN tags, single and double, are looked through on Ethernet. `extra` holds for what is inside the tags, too, except
-/// where it speaks of encapsulation itself (`vlan 5`): then it comes first, as in a filter written by hand, and decides
-/// alone which tags are let through.
+/// On Ethernet, single and double VLAN tags are supported. `extra` applies to the packet inside the tags, too, unless it mentions
+/// encapsulation itself (`vlan 5`). Then it comes first, as in a filter written by hand, and alone decides which tags are
+/// accepted.
 pub fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
     let mut plain = plain_filter(ports);
     if tunnels {
         plain = format!("{plain} or {}", tunnel_filter(link));
     }
     let extra = extra.map(str::trim).filter(|extra| !extra.is_empty());
-    // `vlan` is more than a test: it moves the offsets of everything after it in the expression by the size of a tag. So
-    // what is wanted is written once for each depth, with the tagged depths nested after the plain one.
+    // `vlan` is more than a test: it moves the offsets of everything after it in the expression by the size of a tag. So the
+    // filter is written once for each depth, with the tagged depths nested after the untagged one.
     let with_tags = |wanted: &str| format!("({wanted}) or (vlan and (({wanted}) or (vlan and ({wanted}))))");
     match extra {
         Some(extra) if moves_offsets(extra) => format!("({extra}) and ({plain})"),
         Some(extra) if link == LinkType::ETHERNET => with_tags(&format!("({plain}) and ({extra})")),
         Some(extra) => format!("({plain}) and ({extra})"),
         None if link == LinkType::ETHERNET => with_tags(&plain),
-        // libpcap has no `vlan` for cooked captures. Tags are rare there, because the kernel takes the outer one off
-        // before such a capture sees the packet, so what is still tagged is let through unseen.
+        // libpcap has no `vlan` for cooked captures. Tags are rare there, because the kernel removes the outer one before such a
+        // capture sees the packet, so packets that are still tagged are accepted unseen.
         None if matches!(link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2) => {
             format!("{plain} or ether proto 0x8100 or ether proto 0x88a8")
         }
@@ -47,10 +47,9 @@ pub fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: Link
     }
 }
 
-/// What is wanted, for packets whose IP header stands where libpcap expects it.
+/// Returns the filter for packets whose IP header is where libpcap expects it.
 fn plain_filter(ports: &[u16]) -> String {
-    /// The extension headers that may come before TCP: hop-by-hop options, routing, fragment, authentication,
-    /// destination options.
+    /// The extension headers that may precede TCP: hop-by-hop options, routing, fragment, authentication, destination options.
     const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
     /// TCP's number as an IP protocol.
     const TCP: u8 = 6;
@@ -65,15 +64,15 @@ fn plain_filter(ports: &[u16]) -> String {
         format!("tcp and ({})", ports.join(" or "))
     };
     let first = any("ip6[6]", &mut EXTENSIONS.into_iter());
-    // Without a look at the second header every ICMPv6 multicast report, which has hop-by-hop options, would pass.
+    // Without a check of the second header, every ICMPv6 multicast report would match, because it has hop-by-hop options.
     let second = any("ip6[40]", &mut EXTENSIONS.into_iter().chain([TCP]));
     format!("({on_ports}) or (ip[9] = {TCP} and ip[6:2] & 0x1fff != 0) or ip[9] = 51 or (({first}) and ({second}))")
 }
 
-/// Tunnels, with the fragments of their packets.
+/// Returns the filter for tunnels, including fragments of their packets.
 ///
-/// libpcap's own keywords for them (`mpls`, `pppoes`, `vxlan`, `geneve`) move the offsets of what follows in the
-/// expression, so that the bytes are looked at instead.
+/// libpcap's keywords for tunnels (`mpls`, `pppoes`, `vxlan`, `geneve`) move the offsets of what follows in the expression, so
+/// bytes are tested instead.
 fn tunnel_filter(link: LinkType) -> String {
     const MPLS_AND_PPPOE: &str = "ether proto 0x8847 or ether proto 0x8848 or ether proto 0x8864";
     let over_ip = "udp dst port 4789 or udp dst port 8472 or udp dst port 6081 \
@@ -87,7 +86,7 @@ fn tunnel_filter(link: LinkType) -> String {
     }
 }
 
-/// Whether an expression holds a keyword that changes where libpcap looks for the headers in what follows it.
+/// Returns whether an expression contains a keyword that moves the offsets of what follows it.
 fn moves_offsets(expression: &str) -> bool {
     expression
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -98,18 +97,18 @@ fn moves_offsets(expression: &str) -> bool {
 ///
 /// # Errors
 ///
-/// What libpcap says is wrong with it.
+/// The error message of libpcap.
 pub(super) fn compile(expression: &str, link: LinkType) -> Result<BpfProgram, Error> {
     let dead = Capture::dead(dlt(link)).map_err(|error| filter_error(expression, &error))?;
     dead.compile(expression, true).map_err(|error| filter_error(expression, &error))
 }
 
-/// The error for an expression that libpcap refused.
+/// Returns the error for an expression that libpcap rejected.
 pub(super) fn filter_error(expression: &str, error: &pcap::Error) -> Error {
     Error::Filter { filter: expression.to_owned(), reason: reason(error) }
 }
 
-/// libpcap's own words, without the crate's "libpcap error: " before them.
+/// Returns libpcap's own message, without the crate's prefix "libpcap error: ".
 pub(super) fn reason(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(text) => text.clone(),
@@ -117,25 +116,26 @@ pub(super) fn reason(error: &pcap::Error) -> String {
     }
 }
 
-/// A user's filter for packets from capture files, compiled for each link type that the files turn out to have.
+/// A user's filter for packets from capture files, compiled for each link type that occurs.
 ///
-/// `len`, `less` and `greater` see the captured length; where the snap length cut a packet, that is less than it had on
-/// the wire. libpcap's offline filter could be told both, but the binding passes the captured length as either.
+/// `len`, `less` and `greater` see the captured length, which is less than the length on the wire if the snap length truncated a
+/// packet. libpcap's offline filter has a parameter for each, but the binding passes the captured length for both.
 pub struct PacketFilter {
     expression: String,
-    /// One or two in practice, so a list is faster than a map. None where it cannot be compiled.
+    /// There are one or two in practice, so a list is faster than a map. `None` for a link type for which the expression is
+    /// invalid.
     programs: Vec<(LinkType, Option<BpfProgram>)>,
 }
 
 impl PacketFilter {
-    /// A filter from an expression in libpcap's language (`man pcap-filter`).
+    /// Creates a filter from an expression in libpcap's language (`man pcap-filter`).
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`] where the expression makes no sense for any kind of link.
+    /// [`Error::Filter`] if the expression is invalid for every common link type.
     pub fn new(expression: &str) -> Result<Self, Error> {
-        // Some expressions are good for one link type only (`vlan`, `ether host`), and none is known before the first
-        // packet; so what compiles for any of the usual ones may be right.
+        // Some expressions are valid for one link type only (`vlan`, `ether host`), and no link type is known before the first
+        // packet. So an expression is accepted if it compiles for any of the common ones.
         let wrong = match compile(expression, LinkType::ETHERNET) {
             Ok(_) => None,
             Err(_) if compile(expression, LinkType::LINUX_SLL2).is_ok() => None,
@@ -145,12 +145,12 @@ impl PacketFilter {
         wrong.map_or_else(|| Ok(Self { expression: expression.to_owned(), programs: Vec::new() }), Err)
     }
 
-    /// Whether a packet is wanted.
+    /// Returns whether a packet matches.
     ///
     /// # Errors
     ///
-    /// [`Error::Filter`] where the expression cannot be compiled for the packet's link type. That is said once for each
-    /// link type; from then on its packets are not wanted.
+    /// [`Error::Filter`] if the expression cannot be compiled for the packet's link type. This is reported once for each link
+    /// type; after that, its packets do not match.
     pub fn matches(&mut self, packet: &Packet<'_>) -> Result<bool, Error> {
         if let Some((_, program)) = self.programs.iter().find(|(link, _)| *link == packet.link) {
             return Ok(program.as_ref().is_some_and(|program| program.filter(packet.data)));
@@ -173,27 +173,26 @@ impl std::fmt::Debug for PacketFilter {
     }
 }
 
-/// libpcap's name for a link type, such as `EN10MB` or `IEEE802_11_RADIO`; `unknown` where it has none.
+/// Returns libpcap's name of a link type, such as `EN10MB` or `IEEE802_11_RADIO`; `unknown` if it has none.
 pub fn link_type_name(link: LinkType) -> String {
     dlt(link).get_name().unwrap_or_else(|_| "unknown".to_owned())
 }
 
-/// Capture files number a few link types otherwise than the handles of the system that reads them: the numbers below 104
-/// meant different things on different systems before files got their own (`LINKTYPE_`, DLT_ in libpcap's words).
-/// The pairs are (file, handle).
+/// Link types with different numbers in files (`LINKTYPE_`) and in the handles of the operating system (`DLT_`). The numbers
+/// below 104 had different meanings on different systems before files got numbers of their own. The pairs are (file, handle).
 const RENUMBERED: [(u16, i32); 3] = [
     (100, 11), // ATM_RFC1483
     (LinkType::RAW.0, if cfg!(target_os = "openbsd") { 14 } else { 12 }),
     (106, 19), // ATM_CLIP
 ];
 
-/// A file's link type as libpcap's handles number it.
+/// Converts a file's link type to the number in libpcap's handles.
 fn dlt(link: LinkType) -> Linktype {
     let renumbered = RENUMBERED.iter().find(|(file, _)| *file == link.0);
     Linktype(renumbered.map_or_else(|| i32::from(link.0), |(_, handle)| *handle))
 }
 
-/// The link type of a libpcap handle as files number it.
+/// Converts the link type of a libpcap handle to its number in files.
 pub(super) fn from_dlt(dlt: Linktype) -> Option<LinkType> {
     match RENUMBERED.iter().find(|(_, handle)| *handle == dlt.0) {
         Some((file, _)) => Some(LinkType(*file)),
@@ -207,7 +206,7 @@ mod tests {
     use crate::packet::test_frames::{self, ipv6};
     use crate::time::Timestamp;
 
-    /// Every link type whose packets can be dissected.
+    /// All link types that can be decoded.
     const LINKS: [LinkType; 8] = [
         LinkType::NULL,
         LinkType::ETHERNET,
@@ -222,7 +221,7 @@ mod tests {
     const TCP: u8 = 6;
     const UDP: u8 = 17;
 
-    /// The part of a TCP or UDP header that a filter looks at, and some more.
+    /// Creates the part of a TCP or UDP header that a filter tests, and some more bytes.
     fn transport(from: u16, to: u16) -> Vec<u8> {
         [&from.to_be_bytes()[..], &to.to_be_bytes(), &[0; 16]].concat()
     }
@@ -231,7 +230,7 @@ mod tests {
         test_frames::ipv4_fragment(1, fragment_offset, protocol, payload)
     }
 
-    /// An IPv6 extension header of eight bytes, before what it announces.
+    /// Prepends an IPv6 extension header of eight bytes.
     fn extension(next_header: u8, payload: &[u8]) -> Vec<u8> {
         [&[next_header, 0, 0, 0, 0, 0, 0, 0], payload].concat()
     }
@@ -251,7 +250,7 @@ mod tests {
         if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] }
     }
 
-    /// A packet under any of the link headers.
+    /// Prepends the link-layer header of a link type.
     fn framed(link: LinkType, packet: &[u8]) -> Vec<u8> {
         let family: u32 = if packet[0] >> 4 == 4 { 2 } else { 10 };
         let header = match link {
@@ -265,7 +264,7 @@ mod tests {
         [header, packet.to_vec()].concat()
     }
 
-    /// Packets that a filter for port 5432 must let through, and what they are.
+    /// Returns packets that a filter for port 5432 must accept, and their descriptions.
     fn wanted() -> Vec<(&'static str, Vec<u8>)> {
         let (to, from) = (transport(51_324, 5432), transport(5432, 51_324));
         vec![
@@ -285,7 +284,7 @@ mod tests {
         ]
     }
 
-    /// Packets that it must not let through.
+    /// Returns packets that it must reject.
     fn unwanted() -> Vec<(&'static str, Vec<u8>)> {
         let (other, to) = (transport(51_324, 5433), transport(51_324, 5432));
         vec![
@@ -351,7 +350,7 @@ mod tests {
         }
     }
 
-    /// Packets that only a filter with tunnels lets through.
+    /// Returns packets that only a filter with tunnels accepts.
     fn tunneled() -> Vec<(&'static str, Vec<u8>)> {
         let inner = ipv4(TCP, 0, &transport(51_324, 5432));
         let mut packets = Vec::new();
@@ -370,7 +369,7 @@ mod tests {
         packets
     }
 
-    /// A frame of another EtherType than IP's.
+    /// Returns a frame with an EtherType other than IP.
     fn framed_as(link: LinkType, ether_type: u16) -> Option<Vec<u8>> {
         let ether_type = ether_type.to_be_bytes();
         match link {
@@ -415,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_looked_for_behind_tags_too() {
+    fn tunnels_are_found_inside_vlan_tags() {
         let program = compile(&port_filter(&[5432], true, None, LinkType::ETHERNET), LinkType::ETHERNET).unwrap();
         for tags in [&[0x8100][..], &[0x88a8, 0x8100]] {
             for (what, packet) in tunneled().into_iter().chain(wanted()) {
@@ -443,7 +442,7 @@ mod tests {
         let extra = Some("host 10.0.0.1 or ip6 host ::1");
         let elsewhere = Some("host 10.9.9.9");
         for link in LINKS {
-            // IPv4 addresses in a filter for IPv6 only make an expression that can match nothing, which is an error.
+            // A filter with IPv4 addresses on an IPv6-only link can match nothing, which is an error.
             if link == LinkType::IPV4 || link == LinkType::IPV6 {
                 continue;
             }
@@ -515,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_makes_no_sense_is_refused_in_libpcaps_words() {
+    fn an_invalid_filter_is_rejected_with_libpcaps_message() {
         let error = PacketFilter::new("tcp prt 5432").unwrap_err();
         assert_eq!(error.to_string(), r#"filter "tcp prt 5432": can't parse filter expression: syntax error"#);
         assert!(PacketFilter::new("tcp port 1) or (udp").is_err());

@@ -1,4 +1,4 @@
-//! The interfaces of this machine, for `-D` and `-i`.
+//! The network interfaces of this machine, for `-D` and `-i`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,25 +6,25 @@ use std::net::IpAddr;
 use super::Error;
 use super::filter;
 
-/// Linux's interface of interfaces. It is opened by name, and libpcap does not list it everywhere.
+/// Linux's pseudo-interface for all interfaces. It is opened by name, and not listed by libpcap everywhere.
 pub(super) const ANY: &str = "any";
 
-/// An interface that packets can be captured on.
+/// A network interface on which packets can be captured.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// Its number in the list, from 1, which can stand for its name.
+    /// Its number in the list, from 1, which can be used in place of its name.
     pub number: usize,
     /// Its name.
     pub name: String,
-    /// What it is, where the system knows.
+    /// Its description, if the system has one.
     pub description: Option<String>,
-    /// `Up`, `Running`, `Loopback`, `Wireless`, `Connected`, `Disconnected`.
+    /// Its state flags: `Up`, `Running`, `Loopback`, `Wireless`, `Connected`, `Disconnected`.
     pub state: Vec<&'static str>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
 }
 
-/// Writes a line of tcpdump's `-D`, and the addresses: `1.eth0 [Up, Running, Connected] 10.0.0.5`.
+/// Formats a line as in tcpdump's `-D`, followed by the addresses: `1.eth0 [Up, Running, Connected] 10.0.0.5`.
 impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.number, self.name)?;
@@ -40,11 +40,11 @@ impl fmt::Display for Interface {
     }
 }
 
-/// The interfaces that packets can be captured on, the likeliest first, as in tcpdump's `-D`.
+/// Returns the interfaces on which packets can be captured, the most likely first, as in tcpdump's `-D`.
 ///
 /// # Errors
 ///
-/// [`Error::Live`] where the system does not tell.
+/// [`Error::Live`] if the system cannot list its interfaces.
 pub fn list() -> Result<Vec<Interface>, Error> {
     let devices = pcap::Device::list()
         .map_err(|error| Error::Live(format!("the interfaces cannot be listed: {}", filter::reason(&error))))?;
@@ -75,14 +75,14 @@ fn state(flags: &pcap::DeviceFlags) -> Vec<&'static str> {
     flags.into_iter().flatten().collect()
 }
 
-/// The name that `-i` means: tcpdump takes a number of its `-D` list, too.
+/// Returns the name of the interface given to `-i`, which may be a number of the `-D` list, as in tcpdump.
 pub(super) fn by_name_or_number(wanted: &str) -> String {
     let number = wanted.parse::<usize>().ok();
     let interface = number.and_then(|number| list().ok()?.into_iter().find(|interface| interface.number == number));
     interface.map_or_else(|| wanted.to_owned(), |interface| interface.name)
 }
 
-/// Whether there is an interface of that name, as far as can be told without opening it.
+/// Returns whether there is an interface with this name, as far as can be determined without opening it.
 pub(super) fn may_exist(name: &str) -> bool {
     name == ANY || list().is_ok_and(|interfaces| interfaces.iter().any(|interface| interface.name == name))
 }

@@ -1,8 +1,8 @@
 //! Packets from a live interface.
 //!
-//! [`Device::open`] needs the right to capture; everything after it does not, so a program can give up root in between.
-//! [`Device::start`] begins a thread that does nothing but take packets out of the kernel's buffer, so that what is slow
-//! elsewhere does not make that buffer overflow; [`LiveSource`] gives them out. What is dropped all the same is counted.
+//! [`Device::open`] needs the permission to capture; everything after it does not, so a program can drop root privileges in
+//! between. [`Device::start`] starts a thread that only copies packets out of the kernel's buffer, so that slow processing does
+//! not make that buffer overflow. [`LiveSource`] returns the packets. Packets that are dropped nevertheless are counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,43 +21,43 @@ use crate::packet::{LinkType, Packet};
 mod batch;
 mod thread;
 
-/// The longest packet that libpcap captures, and tcpdump's default for `-s`.
+/// The maximum packet size that libpcap captures, and tcpdump's default for `-s`.
 pub const DEFAULT_SNAPLEN: u32 = 262_144;
 
-/// The kernel's buffer, unless told otherwise. A result set over loopback or a 25 Gbit/s link fills libpcap's own default
-/// of 2 MiB within a millisecond or two, less than a thread may have to wait for a processor.
+/// The default size of the kernel's buffer. A result set over loopback or a 25 Gbit/s link fills libpcap's own default of 2 MiB
+/// within a millisecond or two, less than a thread may have to wait for a processor.
 pub const DEFAULT_BUFFER_KIB: u32 = 16 * 1024;
 
-/// How long the kernel may gather packets in a block of its buffer before it hands the block over, full or not.
+/// How long the kernel may collect packets in a block of its buffer before it delivers the block, full or not.
 ///
-/// It bounds how late a lone packet can be, and how often the capture thread wakes up under load. In immediate mode it
-/// would wake up for every packet, and libpcap would use the older TPACKET_V2 with its slots of fixed size, which wastes
-/// most of the buffer on the snap length.
+/// It limits the delay of a single packet, and how often the capture thread wakes up under load. In immediate mode, the thread
+/// would wake up for every packet, and libpcap would use the older TPACKET_V2 with slots of fixed size, most of which would be
+/// wasted because of the snap length.
 const BLOCK_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// How long `next_event` waits for a packet before it says that there is none.
+/// How long `next_event` waits for a packet before it returns [`Event::Idle`].
 const IDLE: Duration = Duration::from_millis(50);
 
-/// 64 batches of 0.5 MiB: 32 MiB, a second of traffic at 250 Mbit/s, for a consumer that is held up. Each has room for
-/// one longest packet more, so at the very worst it is 48.
+/// 64 batches of 0.5 MiB: 32 MiB, or a second of traffic at 250 Mbit/s, for a consumer that is delayed. Each batch has room for
+/// one more packet of maximum size, so the upper limit is 48 MiB.
 const LIMITS: Limits = Limits { bytes: 512 * 1024, longest: DEFAULT_SNAPLEN as usize, packets: 4096, batches: 64 };
 
-/// What to capture, and how.
+/// The options of a live capture.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The interface's name, its number in [`interfaces::list`], or `any`.
     pub interface: String,
-    /// The TCP ports that are wanted; all where there are none.
+    /// The TCP ports to capture; all if empty.
     pub ports: Vec<u16>,
-    /// A filter in libpcap's language that must hold as well.
+    /// An additional filter in libpcap's language.
     pub filter: Option<String>,
-    /// Whether tunnels are wanted as well, whatever is in them.
+    /// Whether to capture tunnels as well, whatever they contain.
     pub tunnels: bool,
-    /// How many bytes of each packet to capture; 0 for [`DEFAULT_SNAPLEN`], as in tcpdump.
+    /// The maximum number of bytes to capture of each packet; 0 for [`DEFAULT_SNAPLEN`], as in tcpdump.
     pub snaplen: u32,
-    /// The size of the kernel's buffer.
+    /// The size of the kernel's buffer in KiB.
     pub buffer_kib: u32,
-    /// Whether to capture packets that are not for this host, too.
+    /// Whether to capture packets that are not addressed to this host.
     pub promiscuous: bool,
 }
 
@@ -75,7 +75,7 @@ impl Default for Options {
     }
 }
 
-/// An interface that is open for capture, with its filter in place. The kernel already gathers packets.
+/// An interface opened for capture, with its filter. The kernel collects packets from now on.
 pub struct Device {
     capture: Capture<Active>,
     interface: String,
@@ -88,7 +88,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`Error::Live`] where the interface cannot be opened, [`Error::Filter`] where the filter is wrong.
+    /// [`Error::Live`] if the interface cannot be opened, [`Error::Filter`] if the filter is invalid.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let interface = interfaces::by_name_or_number(&options.interface);
         let mut capture = activate(&interface, options).map_err(|error| explain_open(&interface, &error))?;
@@ -100,40 +100,40 @@ impl Device {
             Error::Live(format!("{interface}: link type {} ({name}) is not supported", dlt.0))
         })?;
 
-        // Checked by itself first: its brackets must close in it, and an error is about what the user wrote.
+        // Compiled separately first: its parentheses must be balanced, and an error message must refer to what the user wrote.
         if let Some(extra) = &options.filter {
             capture.compile(extra, true).map_err(|error| filter::filter_error(extra, &error))?;
         }
         let filter = port_filter(&options.ports, options.tunnels, options.filter.as_deref(), link);
         capture.filter(&filter, true).map_err(|error| filter::filter_error(&filter, &error))?;
 
-        // libpcap's blocking read waits for ever on Linux where there is no packet: it leaves the timeout to the kernel,
-        // which only starts it with a packet. So the thread polls for itself, with a timeout.
+        // On Linux, libpcap's blocking read never returns if there is no packet: it relies on the kernel's timeout, which only
+        // starts with a packet. So the thread polls with a timeout of its own.
         let capture =
             capture.setnonblock().map_err(|error| Error::Live(format!("{interface}: {}", filter::reason(&error))))?;
         Ok(Self { capture, interface, link, filter })
     }
 
-    /// The interface's name.
+    /// Returns the name of the interface.
     pub fn interface(&self) -> &str {
         &self.interface
     }
 
-    /// How its packets begin.
+    /// Returns the link type of its packets.
     pub const fn link_type(&self) -> LinkType {
         self.link
     }
 
-    /// The filter in libpcap's language.
+    /// Returns the complete filter in libpcap's language.
     pub fn filter(&self) -> &str {
         &self.filter
     }
 
-    /// Begins to capture, until `stop` is set or something goes wrong.
+    /// Starts capturing, until `stop` is set or an error occurs.
     ///
     /// # Errors
     ///
-    /// [`Error::Live`] where no thread can be had.
+    /// [`Error::Live`] if no thread can be started.
     pub fn start(self, stop: Arc<AtomicBool>) -> Result<LiveSource, Error> {
         let (producer, consumer) = batch::channel(LIMITS);
         let counters = Arc::new(Counters::default());
@@ -160,7 +160,7 @@ impl fmt::Debug for Device {
 fn activate(interface: &str, options: &Options) -> Result<Capture<Active>, pcap::Error> {
     let snaplen = if options.snaplen == 0 { DEFAULT_SNAPLEN } else { options.snaplen.min(DEFAULT_SNAPLEN) };
     let buffer = options.buffer_kib.max(1).saturating_mul(1024);
-    // `any` knows no promiscuous mode; libpcap only warns of it, but the binding takes a warning for an error.
+    // `any` has no promiscuous mode. libpcap only warns about it, but the binding turns a warning into an error.
     let promiscuous = options.promiscuous && interface != interfaces::ANY;
     Capture::from_device(interface)?
         .snaplen(i32::try_from(snaplen).unwrap_or(i32::MAX))
@@ -171,25 +171,25 @@ fn activate(interface: &str, options: &Options) -> Result<Capture<Active>, pcap:
         .open()
 }
 
-/// `any` gives the older cooked header unless asked for the newer one, which has the interface's index and room for
-/// everything else that the older has. Other interfaces have no choice, or a better type already.
+/// Selects the newer cooked header for `any`, which libpcap does not use by default. It has everything that the older one has,
+/// and the interface index. Other interfaces have no choice, or a better link type already.
 fn prefer_sll2(capture: &mut Capture<Active>) {
     let sll = i32::from(LinkType::LINUX_SLL.0);
     let sll2 = pcap::Linktype(LinkType::LINUX_SLL2.0.into());
     let offered = || capture.list_datalinks().is_ok_and(|links| links.contains(&sll2));
     if capture.get_datalink().0 == sll && offered() {
-        // The older header is no loss: whatever it is, the link type is asked for afterwards.
+        // A failure is harmless: the link type in use is queried afterwards.
         let _ = capture.set_datalink(sll2);
     }
 }
 
-/// Why an interface cannot be opened, and what to do about it. libpcap's error numbers do not come through the binding,
-/// so its words must tell the two cases that have an answer.
+/// Returns the error for an interface that cannot be opened, with a remedy. The binding does not expose libpcap's error codes, so
+/// the two cases with a remedy are distinguished by the error text.
 fn explain_open(interface: &str, error: &pcap::Error) -> Error {
     let reason = filter::reason(error);
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     let forbidden = says(&["ermission", "not permitted", "CAP_NET_RAW", "CAP_NET_ADMIN"]);
-    // Without the right to capture libpcap does not get as far as the name; what is mistyped should not end in sudo.
+    // Without permission, libpcap fails before it looks up the name; a mistyped name should not lead to a hint about sudo.
     Error::Live(if says(&["No such device"]) || (forbidden && !interfaces::may_exist(interface)) {
         format!("{interface}: no such interface; pgdissect -D lists them")
     } else if forbidden {
@@ -202,18 +202,18 @@ fn explain_open(interface: &str, error: &pcap::Error) -> Error {
     })
 }
 
-/// A live capture.
+/// A live capture, as a source of packets.
 #[derive(Debug)]
 pub struct LiveSource {
     link: LinkType,
     consumer: Consumer,
-    /// Until it has been asked how it ended.
+    /// `None` once its result was returned.
     thread: Option<JoinHandle<Result<(), Error>>>,
     counters: Arc<Counters>,
 }
 
 impl LiveSource {
-    /// How the packets begin.
+    /// Returns the link type of the packets.
     pub const fn link_type(&self) -> LinkType {
         self.link
     }
@@ -231,7 +231,7 @@ impl Source for LiveSource {
             Next::Idle => Ok(Event::Idle),
             Next::End => match self.thread.take().map(JoinHandle::join) {
                 Some(Ok(result)) => result.map(|()| Event::End),
-                Some(Err(_)) => Err(Error::Live("the capture thread broke off".to_owned())),
+                Some(Err(_)) => Err(Error::Live("the capture thread panicked".to_owned())),
                 None => Ok(Event::End),
             },
         }
@@ -252,9 +252,9 @@ mod tests {
     use super::*;
     use crate::time::Precision;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
 
-    /// Opens the loopback interface for a port, or says that this is not to be.
+    /// Opens the loopback interface for a port; `None` if that is not permitted.
     #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn loopback(port: u16) -> Option<Device> {
         let interface = interfaces::list().ok()?.into_iter().find(|interface| interface.state.contains(&"Loopback"))?;
@@ -271,7 +271,7 @@ mod tests {
     /// Reads until a packet ends with `wanted`.
     fn read_until(source: &mut LiveSource, wanted: &[u8]) {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < MAX_WAIT {
             if let Event::Packet(packet) = source.next_event().unwrap() {
                 assert_eq!(packet.ts.precision(), Precision::Micros);
                 assert_eq!(packet.data.len(), packet.orig_len as usize);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_until_told_to_stop() {
+    fn captures_until_asked_to_stop() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let Some(device) = loopback(address.port()) else { return };
@@ -297,20 +297,20 @@ mod tests {
         client.write_all(b"the first").unwrap();
         read_until(&mut source, b"the first");
 
-        // What was sent before the stop is given out after it.
+        // Packets sent before the stop are returned after it.
         client.write_all(b"the last").unwrap();
         stop.store(true, Relaxed);
         read_until(&mut source, b"the last");
         let start = Instant::now();
         while !matches!(source.next_event().unwrap(), Event::End) {
-            assert!(start.elapsed() < PATIENCE);
+            assert!(start.elapsed() < MAX_WAIT);
         }
         assert!(matches!(source.next_event().unwrap(), Event::End));
         assert!(source.kernel().is_some_and(|kernel| kernel.received >= 5));
     }
 
     #[test]
-    fn a_bad_filter_is_refused_in_libpcaps_words() {
+    fn a_bad_filter_is_rejected_with_libpcaps_message() {
         let Some(device) = loopback(1) else { return };
         let interface = device.interface().to_owned();
         for bad in ["tcp prt 3", "port 1) or (udp"] {

@@ -1,7 +1,7 @@
-//! Where packets come from: capture files, standard input, live interfaces. The only place that opens anything.
+//! Sources of packets: capture files, standard input, live interfaces. This is the only module that opens anything.
 //!
-//! A [`Source`] hands out one [`Event`] at a time. It never blocks for longer than a fraction of a second: where there is
-//! nothing to hand out yet it says [`Event::Idle`], so that its owner can flush what it has written and look at signals.
+//! A [`Source`] returns one [`Event`] at a time. It never blocks for longer than a fraction of a second: if there is nothing yet,
+//! it returns [`Event::Idle`], so that the caller can flush its output and handle signals.
 
 use std::path::PathBuf;
 
@@ -20,55 +20,55 @@ pub mod read_ahead;
 #[cfg(feature = "live")]
 pub mod savefile;
 
-/// What a [`Source`] has to say next.
+/// An event of a [`Source`].
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A packet, borrowed until the next call.
     Packet(Packet<'a>),
-    /// A key log of TLS sessions that the capture itself has, borrowed until the next call. It comes before the packets
-    /// that it is for.
+    /// A TLS key log embedded in the capture, borrowed until the next call. It precedes the packets that it decrypts.
     KeyLog(&'a [u8]),
-    /// Nothing for the moment.
+    /// Nothing at the moment.
     Idle,
-    /// Nothing ever again.
+    /// The end of the source.
     End,
 }
 
 /// A sequence of captured packets.
 pub trait Source {
-    /// The next packet, or word that there is none now, or none any more.
+    /// Returns the next event.
     ///
     /// # Errors
     ///
-    /// What went wrong, in words for the user. The source stays usable: the next call goes on with what can still be
-    /// read (the next file), or says [`Event::End`].
+    /// A description of the error for the user. The source stays usable: the next call continues with what can still be read (the
+    /// next file), or returns [`Event::End`].
     fn next_event(&mut self) -> Result<Event<'_>, Error>;
 
-    /// Packets that are here already, and which of them is the next: those from there on are what the next calls give.
+    /// Returns the packets that have arrived already, and the index of the next one: the next calls would return those from there
+    /// on.
     fn ready(&self) -> Option<(&Block, usize)> {
         None
     }
 
-    /// Passes over so many of those that are ready.
+    /// Skips this many of the packets returned by [`Self::ready`].
     fn pass(&mut self, _packets: usize) {}
 
-    /// Gives packets that have arrived to a block, as [`Self::next_event`] would give them, up to about so many bytes in it.
-    /// Says whether to ask for more: where not, there is nothing now.
+    /// Moves packets that have arrived into a block, until it has about `full` bytes. Returns `false` if there are no more
+    /// packets at the moment; then [`Self::next_event`] has to be called.
     fn give(&mut self, _block: &mut Block, _full: usize) -> bool {
         true
     }
 
-    /// What the kernel counted, where packets come from a live interface.
+    /// Returns the kernel's counters, if the packets come from a live interface.
     fn kernel(&self) -> Option<KernelCounters> {
         None
     }
 }
 
-/// The kernel's own count of a live capture, since it began.
+/// The kernel's counters of a live capture since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    /// Packets that passed the filter. On Linux's loopback interface each counts twice, on its way out and on its way in,
-    /// though it is handed out once.
+    /// Packets that passed the filter. On Linux's loopback interface each packet counts twice, as outgoing and as incoming,
+    /// though it is returned once.
     pub received: u64,
     /// Packets dropped because the capture buffer was full.
     pub dropped: u64,
@@ -76,7 +76,7 @@ pub struct KernelCounters {
     pub interface_dropped: u64,
 }
 
-/// Why packets could not be had. Each text says what the user can do.
+/// A capture error. Each message describes what the user can do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be opened.
@@ -84,7 +84,7 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: std::io::Error,
     },
     /// A file is not a capture.
@@ -92,52 +92,52 @@ pub enum Error {
     NotACapture {
         /// The file.
         path: PathBuf,
-        /// What was found in place of a capture's header.
+        /// What was found instead of a capture's header.
         reason: String,
     },
-    /// A capture file ends, or stops to make sense, before its end. What came before was handed out.
+    /// A capture file is truncated or invalid from some point on. Everything before was returned.
     #[error("{}: byte {offset}: {reason}; everything before it was read", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in the (uncompressed) file, in bytes from its start.
+        /// The position in the (uncompressed) file, in bytes.
         offset: u64,
-        /// What was wanted and what was there.
+        /// What was expected and what was found.
         reason: String,
     },
-    /// A piece of a capture file makes no sense, but where the next piece begins is known. Reading goes on there.
+    /// A part of a capture file is invalid, but the beginning of the next part is known. Reading continues there.
     #[error("{}: byte {offset}: {reason}; skipped, everything else is read", path.display())]
     Skipped {
         /// The file.
         path: PathBuf,
-        /// Where in the (uncompressed) file, in bytes from its start.
+        /// The position in the (uncompressed) file, in bytes.
         offset: u64,
-        /// What was wanted and what was there.
+        /// What was expected and what was found.
         reason: String,
     },
-    /// A live capture could not begin, or broke off.
+    /// A live capture could not start, or was interrupted.
     #[error("{0}")]
     Live(String),
     /// A packet filter could not be compiled.
     #[error("filter {filter:?}: {reason}")]
     Filter {
-        /// The filter as it was handed to libpcap.
+        /// The filter as it was passed to libpcap.
         filter: String,
-        /// What libpcap said.
+        /// The error message of libpcap.
         reason: String,
     },
-    /// Packets could not be kept in a file.
+    /// Packets could not be written to a file.
     #[error("{}: cannot be written: {reason}", path.display())]
     Save {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: std::io::Error,
     },
 }
 
 impl Error {
-    /// Whether packets were read before this error, so that the output is good as far as it goes.
+    /// Returns whether packets were read before this error, so that the output is valid as far as it goes.
     pub const fn is_partial(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Skipped { .. })
     }

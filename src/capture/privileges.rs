@@ -1,4 +1,4 @@
-//! Root given up, once what needs it is done: what is opened before, and to whom it belongs.
+//! Dropping root privileges, and creation of files for the unprivileged user.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -10,16 +10,16 @@ use nix::unistd::{Gid, Uid, User, geteuid, getuid, initgroups, setgid, setgroups
 
 use super::Error;
 
-/// A user that this process can become.
+/// A user account that this process can switch to.
 #[derive(Clone, Debug)]
 pub struct Account(User);
 
 impl Account {
-    /// Finds a user by name.
+    /// Looks up a user by name.
     ///
     /// # Errors
     ///
-    /// [`Error::Live`] where there is no such user, and where this process is not root.
+    /// [`Error::Live`] if there is no such user, or if this process is not root.
     pub fn named(user: &str) -> Result<Self, Error> {
         let account = User::from_name(user)
             .map_err(|error| failed(user, error.desc()))?
@@ -27,16 +27,16 @@ impl Account {
         if geteuid().is_root() { Ok(Self(account)) } else { Err(failed(user, "only root can change its user")) }
     }
 
-    /// Creates a file and gives it to this user, or empties one that is there and leaves it to its owner.
+    /// Creates a file that belongs to this user, or truncates an existing one and keeps its owner.
     ///
     /// # Errors
     ///
-    /// Where the system refuses.
+    /// The error of the operating system.
     pub fn create(&self, path: &Path) -> io::Result<File> {
         match File::create_new(path) {
             Ok(file) => {
-                // By the descriptor: the name may be another file's by now. What refuses is a file system that knows no
-                // owners; the file is open, and can be written all the same.
+                // By the descriptor, because the name may refer to another file by now. Only file systems without ownership
+                // reject this; the file is open and can be written anyway.
                 let _ = fchown(&file, Some(self.0.uid.as_raw()), Some(self.0.gid.as_raw()));
                 Ok(file)
             }
@@ -45,17 +45,18 @@ impl Account {
         }
     }
 
-    /// Becomes this user for good, with its groups and no capabilities, in every thread of the process.
+    /// Switches to this user permanently, with its groups and no capabilities, in every thread of the process.
     ///
     /// # Errors
     ///
-    /// [`Error::Live`] where the system refuses. The process must not go on then: it may be left with a part of root's rights.
+    /// [`Error::Live`] if the system rejects it. The process must not continue then: it may have retained some of root's
+    /// privileges.
     pub fn drop_root(&self) -> Result<(), Error> {
         let User { name, uid, gid, .. } = &self.0;
         let failed = |why: &str| failed(name, why);
         let name = CString::new(name.as_str()).map_err(|_| failed("there is no such user"))?;
 
-        // Groups first: after setuid there is no right to change them.
+        // Groups first: after setuid, there is no permission to change them.
         setgroups(&[]).map_err(|error| failed(error.desc()))?;
         initgroups(&name, *gid).map_err(|error| failed(error.desc()))?;
         setgid(*gid).map_err(|error| failed(error.desc()))?;
@@ -64,9 +65,9 @@ impl Account {
         if uid.is_root() {
             return Ok(());
         }
-        // setuid changes the real, the effective and the saved ID of root's processes; one that was left would show here.
+        // For root, setuid changes the real, effective and saved user ID. If one were left, this would detect it.
         if getuid() != *uid || geteuid() != *uid || setuid(Uid::from_raw(0)).is_ok() {
-            return Err(failed("root's rights could be regained"));
+            return Err(failed("root privileges could be regained"));
         }
         if *gid != Gid::from_raw(0) && setgid(Gid::from_raw(0)).is_ok() {
             return Err(failed("root's group could be regained"));
@@ -83,7 +84,7 @@ fn failed(user: &str, why: &str) -> Error {
 mod tests {
     use super::*;
 
-    // That root is really given up can only be tried in a process of its own.
+    // Dropping root privileges can only be tested in a separate process.
     #[test]
     fn an_unknown_user_is_an_error() {
         let error = Account::named("no-such-user-here").unwrap_err();

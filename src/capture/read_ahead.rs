@@ -1,7 +1,7 @@
-//! A source that is read ahead of the one who takes its packets, by a thread of its own.
+//! A source that is read ahead by a thread of its own.
 //!
-//! Packets travel in blocks, whose number is bounded, and which are used again: so a packet costs one copy, no allocation, and
-//! the memory does not depend on what the source holds. Everything comes in the order in which the source said it.
+//! Packets are transferred in a fixed number of reused blocks: a packet costs one copy and no allocation, and the memory does not
+//! depend on the source. The order of events is preserved.
 
 use std::thread::{self, JoinHandle};
 
@@ -10,11 +10,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{Error, Event, Source};
 use crate::packet::Block;
 
-/// A block with as many bytes is full: what a core's own cache holds, and enough to be worth a thread for some of it. One
-/// that has the buffer into which its packets were read has all that are in that.
+/// A block with this many bytes is full: it fits into a core's own cache, and is large enough to be worth the transfer. A block
+/// that takes over a read buffer has all packets of that buffer.
 const FULL: usize = 192 * 1024;
 
-/// How many blocks there are: one that is filled, one that is read, and some for when one of the two is held up.
+/// The number of blocks: one being filled, one being read, and some more in case either thread is delayed.
 const BLOCKS: usize = 4;
 
 /// A source that is read ahead.
@@ -24,21 +24,21 @@ pub struct ReadAhead {
     used: Sender<Block>,
     current: ReadBlock,
     key_log: Vec<u8>,
-    /// The next packet of the current block.
+    /// The index of the next packet in the current block.
     next: usize,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Packets, and what the source said behind them.
+/// Packets, and the event that followed them.
 #[derive(Debug, Default)]
 struct ReadBlock {
     packets: Block,
-    word: Option<Word>,
+    event: Option<OtherEvent>,
 }
 
-/// What a source says beside packets.
+/// An event other than a packet.
 #[derive(Debug)]
-enum Word {
+enum OtherEvent {
     KeyLog(Vec<u8>),
     Idle,
     End,
@@ -46,12 +46,12 @@ enum Word {
 }
 
 impl ReadAhead {
-    /// Reads a source from now on.
+    /// Starts a thread that reads a source.
     pub fn new(source: impl Source + Send + 'static) -> Self {
         let (full_in, full) = bounded(BLOCKS);
         let (used, used_out) = bounded(BLOCKS);
         for _ in 1..BLOCKS {
-            // The channel has room for all of them.
+            // The channel has room for all blocks.
             let _ = used.try_send(Block::default());
         }
         let thread = thread::spawn(move || read(source, &full_in, &used_out));
@@ -59,32 +59,32 @@ impl ReadAhead {
     }
 }
 
-/// Reads to the end, or until nobody takes the packets any more.
+/// Reads to the end of the source, or until the receiver is dropped.
 fn read(mut source: impl Source, full: &Sender<ReadBlock>, used: &Receiver<Block>) {
     while let Ok(mut packets) = used.recv() {
-        let word = fill(&mut packets, &mut source);
-        let is_end = matches!(word, Some(Word::End));
-        if full.send(ReadBlock { packets, word }).is_err() || is_end {
+        let event = fill(&mut packets, &mut source);
+        let is_end = matches!(event, Some(OtherEvent::End));
+        if full.send(ReadBlock { packets, event }).is_err() || is_end {
             return;
         }
     }
 }
 
-/// Fills a block with packets, up to the next word of the source.
-fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
+/// Fills a block with packets, up to the next other event, which is returned.
+fn fill(block: &mut Block, source: &mut impl Source) -> Option<OtherEvent> {
     loop {
         if !source.give(block, FULL) {
-            return Some(Word::Idle);
+            return Some(OtherEvent::Idle);
         }
         if block.bytes() >= FULL {
             return None;
         }
         match source.next_event() {
             Ok(Event::Packet(packet)) => block.push(&packet),
-            Ok(Event::KeyLog(log)) => return Some(Word::KeyLog(log.to_vec())),
-            Ok(Event::Idle) => return Some(Word::Idle),
-            Ok(Event::End) => return Some(Word::End),
-            Err(error) => return Some(Word::Error(error)),
+            Ok(Event::KeyLog(log)) => return Some(OtherEvent::KeyLog(log.to_vec())),
+            Ok(Event::Idle) => return Some(OtherEvent::Idle),
+            Ok(Event::End) => return Some(OtherEvent::End),
+            Err(error) => return Some(OtherEvent::Error(error)),
         }
     }
 }
@@ -92,15 +92,15 @@ fn fill(block: &mut Block, source: &mut impl Source) -> Option<Word> {
 impl Source for ReadAhead {
     fn next_event(&mut self) -> Result<Event<'_>, Error> {
         while self.next >= self.current.packets.len() {
-            match self.current.word.take() {
-                Some(Word::KeyLog(log)) => {
+            match self.current.event.take() {
+                Some(OtherEvent::KeyLog(log)) => {
                     self.key_log = log;
                     return Ok(Event::KeyLog(&self.key_log));
                 }
-                Some(Word::Idle) => return Ok(Event::Idle),
-                Some(Word::Error(error)) => return Err(error),
-                Some(Word::End) => {
-                    // It has said its last.
+                Some(OtherEvent::Idle) => return Ok(Event::Idle),
+                Some(OtherEvent::Error(error)) => return Err(error),
+                Some(OtherEvent::End) => {
+                    // The thread has ended.
                     let _ = self.thread.take().map(JoinHandle::join);
                 }
                 None => {}
@@ -109,7 +109,7 @@ impl Source for ReadAhead {
             let mut used = std::mem::replace(&mut self.current, found).packets;
             self.next = 0;
             used.clear();
-            // Where it is not wanted any more, the source has ended.
+            // The receiver is gone if the source has ended.
             let _ = self.used.try_send(used);
         }
         let Some(packet) = self.current.packets.packet(self.next) else { return Ok(Event::End) };
@@ -132,7 +132,7 @@ mod tests {
     use crate::packet::{LinkType, Packet};
     use crate::time::{Precision, Timestamp};
 
-    /// Says what it is told to say, packets by their length.
+    /// A source with a fixed sequence of events; packets are given by their length.
     struct Script(std::vec::IntoIter<Option<usize>>, Vec<u8>);
 
     impl Source for Script {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nobody_reads_any_more_ends() {
+    fn the_thread_ends_when_the_reader_is_dropped() {
         let mut ahead = ReadAhead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new()));
         assert!(matches!(ahead.next_event(), Ok(Event::Packet(_))));
         let thread = ahead.thread.take().unwrap();

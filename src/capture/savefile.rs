@@ -1,6 +1,6 @@
-//! Raw packets kept in a file, for Wireshark and tcpdump and for another run.
+//! Writing raw packets to a file, for Wireshark, tcpdump or another run.
 //!
-//! The file is a classic pcap, written here rather than through libpcap: its writer does not say when the disk is full.
+//! The file is a classic pcap. It is not written by libpcap, because its writer does not report that the disk is full.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -18,10 +18,10 @@ const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 4;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Writes packets into a pcap file.
+/// Writes packets to a pcap file.
 ///
-/// A pcap file has one link type and one precision of time. Both are those of the first packet, unless they were known
-/// before ([`SavefileWriter::begin`]).
+/// A pcap file has one link type and one timestamp precision. Both are those of the first packet, unless they were set before
+/// ([`SavefileWriter::begin`]).
 #[derive(Debug)]
 pub struct SavefileWriter<W: Write = BufWriter<File>> {
     path: PathBuf,
@@ -36,39 +36,39 @@ struct FileHeader {
 }
 
 impl SavefileWriter {
-    /// Creates a file, or empties one that is there.
+    /// Creates a file, or truncates an existing one.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where the system refuses.
+    /// [`Error::Save`] if the system rejects it.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let created = File::create(path);
         Self::over(path, created)
     }
 
-    /// Writes to a file that was opened already, unless that failed.
+    /// Creates a writer for the result of opening a file.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where it failed.
+    /// [`Error::Save`] if opening it failed.
     pub fn over(path: &Path, file: io::Result<File>) -> Result<Self, Error> {
         let file = file.map_err(|reason| Error::Save { path: path.to_owned(), reason })?;
-        // Twice the usual 8 KiB hardly holds a jumbo frame; with 256 KiB the writer is no part of the cost.
+        // The default of 8 KiB hardly holds one jumbo frame; with 256 KiB, the cost of writing is negligible.
         Ok(Self::new(path, BufWriter::with_capacity(256 * 1024, file)))
     }
 }
 
 impl<W: Write> SavefileWriter<W> {
-    /// Writes to `out`, which is best buffered; `path` is its name in error messages.
+    /// Creates a writer to `out`, which should be buffered; `path` is its name in error messages.
     pub fn new(path: &Path, out: W) -> Self {
         Self { path: path.to_owned(), out, header: None }
     }
 
-    /// Writes the file's header, so that the file is a capture even if no packet comes. Later calls do nothing.
+    /// Writes the file header, so that the file is a valid capture even without packets. Later calls have no effect.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where it cannot be written.
+    /// [`Error::Save`] if it cannot be written.
     pub fn begin(&mut self, link: LinkType, precision: Precision) -> Result<(), Error> {
         if self.header.is_some() {
             return Ok(());
@@ -79,7 +79,7 @@ impl<W: Write> SavefileWriter<W> {
             Precision::Nanos => MAGIC_NANOS,
         };
         let mut header = [0; 24];
-        // The two words of zeros are the time zone and the accuracy, which nobody has ever set.
+        // The two zero words are the time zone and the timestamp accuracy, which are unused.
         fill(
             &mut header,
             &[
@@ -95,17 +95,17 @@ impl<W: Write> SavefileWriter<W> {
         self.checked(written)
     }
 
-    /// Whether the file can hold packets of a link type: those of its first, once it has one.
+    /// Returns whether the file accepts packets of a link type: any before the first packet, then only that of the first.
     pub fn takes(&self, link: LinkType) -> bool {
         self.header.is_none_or(|header| header.link == link)
     }
 
-    /// Adds a packet.
+    /// Writes a packet.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where it cannot be written, and where its link type is not the file's; then the file is good as it
-    /// is, and can take other packets.
+    /// [`Error::Save`] if it cannot be written, or if its link type is not the file's. In the latter case, the file is still
+    /// valid and accepts other packets.
     pub fn write(&mut self, packet: &Packet<'_>) -> Result<(), Error> {
         let Some(FileHeader { link, precision }) = self.header else {
             self.begin(packet.link, packet.ts.precision())?;
@@ -122,7 +122,7 @@ impl<W: Write> SavefileWriter<W> {
             ))));
         }
         let nanos = packet.ts.as_nanos();
-        // The format's seconds are unsigned and have 32 bits: from 1970 to 2106.
+        // The format has unsigned 32-bit seconds: from 1970 to 2106.
         let seconds = nanos.div_euclid(NANOS_PER_SECOND).clamp(0, u32::MAX.into()) as u32;
         let fraction = nanos.rem_euclid(NANOS_PER_SECOND) as u32;
         let fraction = match precision {
@@ -144,22 +144,22 @@ impl<W: Write> SavefileWriter<W> {
         self.checked(written)
     }
 
-    /// Hands what was written to the system, so that others can read it.
+    /// Flushes the buffer to the operating system, so that others can read the file.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where it cannot be written.
+    /// [`Error::Save`] if it cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
         let flushed = self.out.flush();
         self.checked(flushed)
     }
 
-    /// Completes the file. One that got no packet becomes a capture without packets, which other programs open without
-    /// complaint, rather than a file without a header, which they do not.
+    /// Completes the file. Without packets, it becomes a capture with an empty list of packets, which other programs open without
+    /// complaint, rather than an empty file.
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] where it cannot be written.
+    /// [`Error::Save`] if it cannot be written.
     pub fn finish(mut self) -> Result<W, Error> {
         self.begin(LinkType::ETHERNET, Precision::Micros)?;
         self.flush()?;
@@ -171,7 +171,7 @@ impl<W: Write> SavefileWriter<W> {
     }
 }
 
-/// Puts parts one after the other.
+/// Concatenates parts.
 fn fill(header: &mut [u8], parts: &[&[u8]]) {
     for (to, from) in header.iter_mut().zip(parts.iter().copied().flatten()) {
         *to = *from;
@@ -194,7 +194,7 @@ mod tests {
     /// Seconds, fraction of a second, length on the wire, bytes.
     type ReadBack = (i64, i64, u32, Vec<u8>);
 
-    /// Reads a file back through libpcap: its link type and its packets.
+    /// Reads a file with libpcap and returns its link type and packets.
     fn read(file: &[u8], precision: pcap::Precision) -> (i32, Vec<ReadBack>) {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The command line: flags, and nothing but flags.
+//! The command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-/// Show what really went over the wire: PostgreSQL's protocol messages, from packets, one JSON object a line.
+/// Show the PostgreSQL protocol messages in network packets, one JSON object per line.
 ///
 /// Reads capture files (pcap or pcapng, also .gz and .zst) or listens on an interface. Never sends a packet.
 #[derive(Debug, Parser)]
@@ -28,19 +28,19 @@ pub(crate) struct Args {
     #[arg(short = 'i', long, value_name = "INTERFACE", help_heading = "Input")]
     pub(crate) interface: Option<String>,
 
-    /// List the interfaces that can be listened on
+    /// List the interfaces that can be captured on
     #[arg(short = 'D', long, help_heading = "Input")]
     pub(crate) list_interfaces: bool,
 
-    /// Ports of servers; `auto` finds PostgreSQL on any port by the first bytes of a connection, `auto,5432` does both
+    /// Ports of servers; `auto` detects PostgreSQL on any port by the first bytes of a connection, `auto,5432` does both
     #[arg(short, long, value_name = "PORTS", default_value = "5432", value_parser = parse_ports, help_heading = "Input")]
     pub(crate) port: Ports,
 
-    /// Look only at packets that this filter of libpcap lets through, too
+    /// Process only packets that also match this libpcap filter
     #[arg(short, long, value_name = "BPF", help_heading = "Input")]
     pub(crate) filter: Option<String>,
 
-    /// Decrypt TLS with the keys in this key log, as SSLKEYLOGFILE and libpq's sslkeylogfile write it; may be repeated, and
+    /// Decrypt TLS with the keys in this key log, as written for SSLKEYLOGFILE and by libpq's sslkeylogfile; may be repeated, and
     /// may still grow while packets are captured
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) keylog: Vec<PathBuf>,
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     )]
     pub(crate) snaplen: u32,
 
-    /// Capture tunnels as well, whatever is in them: VXLAN, Geneve, GRE, IP in IP, MPLS, PPPoE
+    /// Capture tunnels as well, whatever they contain: VXLAN, Geneve, GRE, IP in IP, MPLS, PPPoE
     #[arg(long, requires = "interface", help_heading = "Live capture")]
     pub(crate) tunnels: bool,
 
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "interface", help_heading = "Live capture")]
     pub(crate) no_promiscuous: bool,
 
-    /// Become this user once the interface and all files are open; files that are created are the user's
+    /// Switch to this user once the interface and all files are open; created files belong to the user
     #[arg(short = 'Z', long, value_name = "USER", requires = "interface", help_heading = "Live capture")]
     pub(crate) relinquish_privileges: Option<String>,
 
@@ -123,7 +123,7 @@ pub(crate) struct Args {
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
     pub(crate) format: Format,
 
-    /// Write rows as objects by the names of their columns, instead of arrays
+    /// Write rows as objects keyed by column name, instead of arrays
     #[arg(long, help_heading = "Output")]
     pub(crate) named_rows: bool,
 
@@ -131,35 +131,35 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Keep the raw packets in a pcap file as well
+    /// Write the raw packets to a pcap file as well
     #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
 
-    /// Stop after so many messages; where none are written, after so many lines of queries and sessions
+    /// Stop after this many messages; if none are written, after this many lines of queries and sessions
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
     pub(crate) count: Option<u64>,
 
-    /// Use so many threads; the output is the same [default: the cores, up to 8]
+    /// Use this many threads; the output is the same [default: the number of cores, at most 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Output")]
     pub(crate) jobs: Option<u16>,
 
-    /// Keep at the most so many bytes of a message; suffixes K, M, G
+    /// Keep at most this many bytes of a message; suffixes K, M, G
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_message: usize,
 
-    /// Follow at the most so many connections at a time
+    /// Follow at most this many connections at a time
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = parse_connections, help_heading = "Limits")]
     pub(crate) max_connections: usize,
 
-    /// Hold at the most so many bytes of a connection behind a hole, before what is missing is given up
+    /// Hold at most this many bytes after missing bytes of a connection, before the missing ones are given up
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_early: usize,
 
-    /// Hold at the most so many bytes of all connections, of early segments and unfinished messages
+    /// Hold at most this many bytes of out-of-order segments and incomplete messages, over all connections
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size, help_heading = "Limits")]
     pub(crate) max_held: usize,
 
-    /// Keep at the most so many bytes of prepared SQL, and as many of everything else that sessions remember
+    /// Keep at most this many bytes of prepared SQL, and as many of all other session state
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_size, help_heading = "Output")]
     pub(crate) max_remembered: usize,
 
@@ -175,15 +175,15 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Output")]
     pub(crate) color: Color,
 
-    /// Say nothing on standard error but what went wrong
+    /// Write only errors to standard error
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 
-    /// Go the long way everywhere, on one thread; the lines are the same
+    /// Disable fast paths and threads; the lines are the same
     #[arg(long, hide = true)]
     pub(crate) no_fast_paths: bool,
 
-    /// Dissect no fewer packets side by side
+    /// The minimum number of packets to dissect in parallel
     #[arg(long, hide = true, default_value_t = 128)]
     pub(crate) least_in_parallel: usize,
 
@@ -191,7 +191,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) schema: bool,
 
-    /// Print this
+    /// Print help
     #[arg(short = 'h', long, action = ArgAction::Help)]
     help: Option<bool>,
 
@@ -201,7 +201,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What is not to be written.
+    /// Returns what is not written.
     pub(crate) const fn redaction(&self) -> Redaction {
         match self.redact {
             _ if self.show_secrets => Redaction::Nothing,
@@ -210,18 +210,18 @@ impl Args {
         }
     }
 
-    /// Reads the command line. Where it makes no sense, says so and ends the process.
+    /// Parses the command line. If it is invalid, prints an error and exits.
     pub(crate) fn from_command_line() -> Self {
         Self::parse().checked().unwrap_or_else(|error| error.exit())
     }
 
-    /// Parses the arguments behind the name of the command.
+    /// Parses the arguments after the command name.
     pub(super) fn of(args: &[&str]) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(std::iter::once(&"pgdissect").chain(args))?;
         args.checked()
     }
 
-    /// The arguments with what depends on more than one of them, if they can be used together.
+    /// Applies defaults that depend on several arguments, and checks that the arguments can be used together.
     fn checked(mut self) -> Result<Self, clap::Error> {
         if self.events.is_empty() {
             let of_requests = self.errors || self.min_duration.is_some();
@@ -233,22 +233,22 @@ impl Args {
         }
     }
 
-    /// What chooses among lines of a kind needs lines of that kind.
+    /// Checks that options which select among lines of a kind are used with lines of that kind.
     fn check_selection(&self) -> Result<(), String> {
         let wants = |event| self.events.contains(&event);
         if !self.types.is_empty() && !wants(Event::Message) {
-            return Err("-t chooses among messages: it needs -e message".to_owned());
+            return Err("-t selects among messages: it requires -e message".to_owned());
         }
         if (self.errors || self.min_duration.is_some()) && !wants(Event::Query) {
-            return Err("--errors and --min-duration choose among requests: they need -e query".to_owned());
+            return Err("--errors and --min-duration select among requests: they require -e query".to_owned());
         }
         Ok(())
     }
 
-    /// Packets come from an interface, or from files that are named in one way.
+    /// Checks that packets come from an interface, or from files named in one way.
     ///
-    /// With clap's own conflicts, an argument that requires `-i` would be ignored where a file conflicts with `-i`; and what
-    /// tcpdump's users put behind the options is no file, but a filter.
+    /// With clap's own conflicts, an argument that requires `-i` would be ignored if a file conflicts with `-i`. And users of
+    /// tcpdump may put a filter where a file is expected.
     fn check_inputs(&self) -> Result<(), String> {
         let other = match (&self.interface, self.read.as_slice()) {
             (Some(_), []) => "-i",
@@ -261,7 +261,7 @@ impl Args {
             return Ok(());
         }
         let files = files.join(" ");
-        Err(format!("{other} and the file {files:?} cannot be used together; if that is a filter, it goes behind -f"))
+        Err(format!("{other} and the file {files:?} cannot be used together; to use it as a filter, pass it with -f"))
     }
 }
 
@@ -277,17 +277,17 @@ Exit codes:
   1  the input was cut short or damaged; all that could be read was written
   2  wrong usage, or something could not be opened or written";
 
-/// Where servers listen.
+/// The ports of servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ports {
-    /// On these ports.
+    /// These ports.
     pub(crate) named: Vec<u16>,
-    /// Anywhere.
+    /// Any port, with detection.
     pub(crate) auto: bool,
 }
 
 impl Ports {
-    /// The ports outside of which nothing is looked for; none where that may be anywhere.
+    /// Returns the ports to which a capture can be restricted; empty if it cannot.
     pub(crate) fn only(&self) -> &[u16] {
         if self.auto { &[] } else { &self.named }
     }
@@ -298,20 +298,20 @@ impl Ports {
 pub(crate) enum Event {
     /// Protocol messages
     Message,
-    /// Executed requests, each when it has ended
+    /// Executed requests, after they have ended
     Query,
-    /// Sessions, when they are ready and when they have ended
+    /// Sessions, once they are ready and after they have ended
     Session,
-    /// Bytes that are missing or not understood
+    /// Bytes that are missing or could not be decoded
     Loss,
-    /// Counters, at the end, and in between when live
+    /// Counters, at the end, and periodically in a live capture
     Stats,
 }
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// One line of text, for people
     Text,
@@ -344,7 +344,7 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
             ("auto", _) => ports.auto = true,
             (_, Ok(number)) if number > 0 => ports.named.push(number),
             _ => {
-                let wanted = "wanted numbers from 1 to 65535 with commas between them, or auto";
+                let wanted = "expected numbers from 1 to 65535, separated by commas, or auto";
                 return Err(format!("{port:?} is not a port: {wanted}"));
             }
         }
@@ -353,15 +353,20 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
 }
 
 fn parse_savefile(text: &str) -> Result<PathBuf, String> {
-    // Lines go to standard output, and a capture in their midst would be good for nothing.
-    if text == "-" { Err("packets go to a file, standard output is for lines".to_owned()) } else { Ok(text.into()) }
+    // Standard output is for lines; a capture mixed with them would be useless.
+    if text == "-" {
+        Err("packets cannot be written to standard output, which is for lines".to_owned())
+    } else {
+        Ok(text.into())
+    }
 }
 
-/// A time with its unit. A bare number is seconds to sleep(1) and milliseconds to PostgreSQL's settings, so it is none.
+/// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
+/// settings.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.get(digits.len()..).unwrap_or_default() {
-        // The micro sign, and the Greek letter.
+        // The micro sign, and the Greek letter mu.
         "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
         "ms" => 1e-3,
         "s" => 1.0,
@@ -369,25 +374,23 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600.0,
         "d" => 86_400.0,
         "" if digits.parse::<f64>().is_ok() => {
-            return Err(format!(
-                "{digits} of which unit? For milliseconds write {digits}ms; others are us, s, m, h, d"
-            ));
+            return Err(format!("{digits} has no unit: for milliseconds write {digits}ms; others are us, s, m, h, d"));
         }
         _ => return Err(NO_DURATION.to_owned()),
     };
     let number = digits.trim_ascii().parse::<f64>().map_err(|_| NO_DURATION.to_owned())?;
     match Duration::try_from_secs_f64(number * seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("wanted a time above 0".to_owned()),
+        _ => Err("expected a time above 0".to_owned()),
     }
 }
 
-const NO_DURATION: &str = "wanted a number and its unit: us, ms, s, m, h or d";
+const NO_DURATION: &str = "expected a number and its unit: us, ms, s, m, h or d";
 
 fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(connections) if connections > 0 => Ok(connections),
-        _ => Err("wanted a number above 0".to_owned()),
+        _ => Err("expected a number above 0".to_owned()),
     }
 }
 
@@ -398,9 +401,11 @@ fn parse_size(text: &str) -> Result<usize, String> {
         "k" | "K" | "KiB" => 1 << 10,
         "m" | "M" | "MiB" => 1 << 20,
         "g" | "G" | "GiB" => 1 << 30,
-        _ => return Err("wanted a number of bytes, or one with K, M or G".to_owned()),
+        _ => return Err("expected a number of bytes, optionally with the suffix K, M or G".to_owned()),
     };
-    let number = digits.parse::<usize>().map_err(|_| "wanted a number of bytes, or one with K, M or G".to_owned())?;
+    let number = digits
+        .parse::<usize>()
+        .map_err(|_| "expected a number of bytes, optionally with the suffix K, M or G".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "that is more than this machine can address".to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! The key logs of the command line: read, and followed as they grow.
+//! The key logs named on the command line, and reading of new lines as they grow.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -10,20 +10,20 @@ use crate::tls::keylog::{Keys, Lines};
 use anyhow::Context;
 use nix::fcntl::OFlag;
 
-/// How often it is looked whether a key log has grown.
+/// How often key logs are checked for new lines.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often it is looked while something waits for keys. A client writes them before its first query, whose result may fill
-/// what may be held within a millisecond.
+/// How often key logs are checked while a connection waits for keys. A client writes the keys before its first query, whose
+/// result may reach the limit on held data within a millisecond.
 const INTERVAL_AWAITED: Duration = Duration::from_micros(250);
 
-/// How much is read in one piece, in bytes.
+/// The size of a read in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// How much of a key log is read at a time while packets come, in bytes: some hundredths of a second.
-const MOST_A_LOOK: u64 = 8 << 20;
+/// How much of a key log is read at a time between packets, in bytes: some hundredths of a second.
+const MAX_READ_PER_CHECK: u64 = 8 << 20;
 
-/// Key logs, and the keys that they give.
+/// Key logs and their keys.
 pub(crate) struct KeyLogs {
     pub(crate) keys: Keys,
     files: Vec<KeyLog>,
@@ -33,19 +33,19 @@ pub(crate) struct KeyLogs {
     buffer: Vec<u8>,
 }
 
-/// One key log.
+/// The state of one key log.
 struct KeyLog {
     path: PathBuf,
-    /// None as long as there is no such file.
+    /// `None` while the file does not exist.
     file: Option<File>,
     read: u64,
     lines: Lines,
-    /// Whether it was said that it cannot be read.
-    is_said: bool,
+    /// Whether an error was reported.
+    is_reported: bool,
 }
 
 impl KeyLogs {
-    /// Opens key logs. One that is followed may not be there yet.
+    /// Opens key logs. One that is followed need not exist yet.
     pub(crate) fn open(paths: &[PathBuf], are_followed: bool) -> anyhow::Result<Self> {
         let keys = Keys::default();
         keys.expect_more(are_followed && !paths.is_empty());
@@ -55,12 +55,12 @@ impl KeyLogs {
                 Err(error) if are_followed && error.kind() == ErrorKind::NotFound => None,
                 opened => Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?),
             };
-            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_said: false });
+            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_reported: false });
         }
         Ok(Self { keys, files, are_followed, looked_at: Instant::now(), buffer: Vec::new() })
     }
 
-    /// Reads them as far as they go.
+    /// Reads all key logs to their current end.
     pub(crate) fn read(&mut self) -> anyhow::Result<()> {
         for log in &mut self.files {
             if let Some(file) = &mut log.file {
@@ -74,44 +74,44 @@ impl KeyLogs {
         Ok(())
     }
 
-    /// Reads what key logs have more by now, where it is time to look.
-    pub(crate) fn follow(&mut self, now: Instant, say: &mut dyn FnMut(&str)) {
+    /// Reads new lines of key logs, if a check is due.
+    pub(crate) fn follow(&mut self, now: Instant, notify: &mut dyn FnMut(&str)) {
         let interval = if self.keys.are_awaited() { INTERVAL_AWAITED } else { INTERVAL };
         if self.are_followed && !self.files.is_empty() && now - self.looked_at >= interval {
             self.looked_at = now;
             self.keys.look();
-            self.catch_up(false, say);
+            self.catch_up(false, notify);
         }
     }
 
-    /// Whether something waits for what key logs may have more by now.
+    /// Returns whether a connection waits for keys that may have been added to followed key logs.
     pub(crate) fn are_awaited(&self) -> bool {
         self.are_followed && self.keys.are_awaited()
     }
 
-    /// Reads what key logs have more by now, for the last time.
-    pub(crate) fn finish(&mut self, say: &mut dyn FnMut(&str)) {
+    /// Reads new lines of key logs for the last time.
+    pub(crate) fn finish(&mut self, notify: &mut dyn FnMut(&str)) {
         if self.are_followed {
-            self.catch_up(true, say);
+            self.catch_up(true, notify);
         }
     }
 
-    /// Reads what key logs have more by now. What cannot be read now may be later; one that is not there is missed at the end.
-    fn catch_up(&mut self, is_end: bool, say: &mut dyn FnMut(&str)) {
+    /// Reads new lines. A key log that cannot be read is tried again later; one that does not exist is reported at the end.
+    fn catch_up(&mut self, is_end: bool, notify: &mut dyn FnMut(&str)) {
         for log in &mut self.files {
-            if let Err(error) = log.read(&self.keys, &mut self.buffer, MOST_A_LOOK)
+            if let Err(error) = log.read(&self.keys, &mut self.buffer, MAX_READ_PER_CHECK)
                 && (is_end || error.kind() != ErrorKind::NotFound)
-                && !std::mem::replace(&mut log.is_said, true)
+                && !std::mem::replace(&mut log.is_reported, true)
             {
-                // What is open already is read all the same.
+                // An open file can still be read.
                 let is_open = log.file.is_some() && error.kind() == ErrorKind::PermissionDenied;
-                let what = if is_open { "it cannot be opened again, if it is rotated" } else { "cannot be read" };
-                say(&format!("{}: {what}: {error}", log.path.display()));
+                let what = if is_open { "it cannot be reopened after a rotation" } else { "cannot be read" };
+                notify(&format!("{}: {what}: {error}", log.path.display()));
             }
         }
     }
 
-    /// Takes a key log that was within a capture.
+    /// Adds the keys of a key log embedded in a capture.
     pub(crate) fn take(&self, bytes: &[u8]) {
         let mut lines = Lines::default();
         lines.push(bytes, &self.keys);
@@ -120,10 +120,10 @@ impl KeyLogs {
 }
 
 impl KeyLog {
-    /// Reads what there is more by now, or a part of it where more packets may be waiting.
+    /// Reads new lines, up to about `most` bytes, because more packets may be waiting.
     fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<()> {
         if let Some(file) = &mut self.file {
-            // What has another name by now is read to its end all the same.
+            // The rest of a file that was renamed is read first.
             let taken = take(file, &mut self.lines, keys, buffer, most)?;
             self.read += taken;
             if taken >= most || !is_another(file, self.read, &self.path) {
@@ -138,13 +138,13 @@ impl KeyLog {
     }
 }
 
-/// Opens a key log. A pipe is read to its end before the packets, but not waited for while these come.
+/// Opens a key log. A pipe that is not followed is read to its end before the packets; a followed one must not block.
 fn open(path: &Path, is_followed: bool) -> std::io::Result<File> {
     let flags = if is_followed { OFlag::O_NONBLOCK.bits() } else { 0 };
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Takes lines from a file as far as it goes, or about so many bytes. Says how many they were.
+/// Reads lines from a file to its current end, or about `most` bytes. Returns the number of bytes.
 fn take(file: &mut File, lines: &mut Lines, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<u64> {
     buffer.resize(PIECE, 0);
     let mut taken = 0;
@@ -163,13 +163,13 @@ fn take(file: &mut File, lines: &mut Lines, keys: &Keys, buffer: &mut Vec<u8>, m
     Ok(taken)
 }
 
-/// Whether another file has the name by now, or this one was emptied.
+/// Returns whether the path now names another file, or this one was truncated.
 fn is_another(file: &File, read: u64, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(named)) => {
             named.is_file() && (named.len() < read || (open.dev(), open.ino()) != (named.dev(), named.ino()))
         }
-        // It may be, for a user that may not look into its folder: to open it will say so.
+        // If the user may not search its folder, this is unknown: opening it will report the error.
         (_, Err(error)) => error.kind() == ErrorKind::PermissionDenied,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! The command: arguments, the loop over packets, the exit code.
+//! The command: arguments, the loop over packets, and the exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,31 +15,31 @@ mod key_logs;
 mod run;
 mod writer;
 
-/// Lines were written, but not all that was asked for could be read.
+/// The exit code if lines were written, but not all of the input could be read.
 const PARTIAL: u8 = 1;
-/// Nothing could be done.
+/// The exit code if the command failed.
 const FAILED: u8 = 2;
 
-/// Runs the command, with the arguments and the streams of this process.
+/// Runs the command with the arguments and standard streams of this process.
 pub fn main() -> ExitCode {
     let args = Args::from_command_line();
     match run(&args) {
         Ok(code) => ExitCode::from(code),
-        // The reader of a pipe has seen enough: that is no error.
+        // The reader of the output has closed it, as `head` does: not an error.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("{error:#}"));
+            notify(&format!("{error:#}"));
             ExitCode::from(FAILED)
         }
     }
 }
 
-/// Dissects the packets of a source as the command does with these arguments: writes lines to `out`, and messages for the user
-/// to `messages`. Returns the exit code.
+/// Dissects the packets of a source like the command with these arguments. Writes lines to `out`, and messages for the user to
+/// `messages`. Returns the exit code.
 ///
 /// # Errors
 ///
-/// Wrong arguments, and what stops the command.
+/// Invalid arguments, and errors that stop the command.
 pub fn dissect(
     args: &[&str],
     source: impl Source + Send + 'static,
@@ -62,7 +62,7 @@ fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The first one ends cleanly. A second one, where the first could not (nobody reads the output), ends at once.
+        // The first signal stops cleanly. If that is not possible, because nobody reads the output, a second one exits at once.
         signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
@@ -72,9 +72,9 @@ fn run(args: &Args) -> anyhow::Result<u8> {
     }
 }
 
-/// Says something to the user.
-fn say(text: &str) {
-    // Where even this cannot be said, there is nobody to say it to.
+/// Prints a message for the user.
+fn notify(text: &str) {
+    // If standard error cannot be written, there is no way to report that.
     let _ = writeln!(io::stderr(), "pgdissect: {text}");
 }
 

@@ -29,38 +29,38 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::args::{self, Args, Color, Format};
 use super::key_logs::KeyLogs;
 use super::writer::Writer;
-use super::{FAILED, PARTIAL, say};
+use super::{FAILED, PARTIAL, notify};
 
-/// Reads capture files.
+/// Processes capture files.
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let paths = [args.files.as_slice(), args.read.as_slice()].concat();
     if paths.is_empty() {
-        bail!("nothing to read: give a capture file, - for standard input, or -i INTERFACE (--help says more)");
+        bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     for output in [&args.output, &args.write].into_iter().flatten() {
         if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
-            bail!("{}: is read, and would be overwritten", path.display());
+            bail!("{}: is an input, and would be overwritten", path.display());
         }
     }
-    // What comes through a pipe may be captured right now.
+    // The data of a pipe may be a capture in progress.
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     let files = Files::open(args, is_under_way, None)?;
     let source = FileSource::new(paths, Arc::clone(stop));
-    from_source(args, source, stop, files, filter, &mut say)
+    from_source(args, source, stop, files, filter, &mut notify)
 }
 
-/// Reads from any source, and writes lines to `out`.
+/// Processes any source, and writes lines to `out`.
 pub(super) fn dissect(
     args: &Args,
     source: impl Source + Send + 'static,
     out: Box<dyn Write + Send>,
-    say: &mut dyn FnMut(&str),
+    notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     let out = (out, "the output".to_owned());
     let files = Files { out: Some(out), ..Files::open(args, false, None)? };
-    from_source(args, source, &AtomicBool::new(false), files, filter, say)
+    from_source(args, source, &AtomicBool::new(false), files, filter, notify)
 }
 
 fn from_source(
@@ -69,13 +69,13 @@ fn from_source(
     stop: &AtomicBool,
     files: Files,
     filter: Option<PacketFilter>,
-    say: &mut dyn FnMut(&str),
+    notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
-    let run = Run::new(args, files, filter, say)?;
+    let run = Run::new(args, files, filter, notify)?;
     if threads(args) > 1 { run.all(&mut ReadAhead::new(source), stop) } else { run.all(&mut source, stop) }
 }
 
-/// Whether two paths name the same regular file, which cannot be read once it has been emptied for writing.
+/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
@@ -83,7 +83,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Listens on an interface.
+/// Captures on an interface.
 pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
     let device = Device::open(&live::Options {
@@ -95,7 +95,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         buffer_kib: args.buffer_size,
         promiscuous: !args.no_promiscuous,
     })?;
-    // The user that root becomes need not be let into their folders.
+    // Before root privileges are dropped, because the user may lack permission for their folders.
     let mut files = Files::open(args, true, user.as_ref())?;
     if let Some(user) = user {
         user.drop_root()?;
@@ -104,30 +104,30 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
-    let mut say = say;
-    let mut run = Run::new(args, files, None, &mut say)?;
+    let mut notify = notify;
+    let mut run = Run::new(args, files, None, &mut notify)?;
     run.is_live = true;
     if !args.quiet {
         let ports = match args.port.only() {
             [] => "on any port".to_owned(),
             ports => format!("on port {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
         };
-        (run.say)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
+        (run.notify)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
     }
     let mut source = device.start(Arc::clone(stop))?;
     run.all(&mut source, stop)
 }
 
-/// The files of a run beside its packets, open.
+/// The open files of a run, except its packets.
 struct Files {
     keys: KeyLogs,
     savefile: Option<SavefileWriter>,
-    /// Where lines go, and its name; standard output where it is none.
+    /// The output and its name; `None` for standard output.
     out: Option<(Box<dyn Write + Send>, String)>,
 }
 
 impl Files {
-    /// Opens and creates them. What is created is the owner's, where one is named.
+    /// Opens and creates the files. Created files belong to `owner`, if given.
     fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
         let create = |path: &Path| owner.map_or_else(|| File::create(path), |owner| owner.create(path));
         let keys = KeyLogs::open(&args.keylog, is_under_way)?;
@@ -142,7 +142,7 @@ impl Files {
     }
 }
 
-/// One run over a source, from its first packet to its last.
+/// The processing of one source, from its first packet to its last.
 struct Run<'a> {
     args: &'a Args,
     dissector: Dissector,
@@ -151,7 +151,7 @@ struct Run<'a> {
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
     unknown_links: HashSet<LinkType>,
-    /// Link types that the savefile cannot hold.
+    /// Link types that the savefile cannot contain.
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
@@ -159,24 +159,24 @@ struct Run<'a> {
     is_live: bool,
     to_stdout: bool,
     code: u8,
-    /// Gives a message to the user.
-    say: &'a mut dyn FnMut(&str),
+    /// Prints a message for the user.
+    notify: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Run<'a> {
-    /// How many packets may pass between two looks at the clock: few enough that a light load is flushed in time, many
-    /// enough that a heavy one does not notice.
-    const PACKETS_A_LOOK: u64 = 64;
+    /// How many packets may pass between two checks of the clock: few enough that output is flushed in time under light load, and
+    /// many enough that the checks cost nothing under heavy load.
+    const PACKETS_PER_CLOCK_CHECK: u64 = 64;
 
-    /// How long a packet may be on its way here from the interface, in microseconds: what is waited for is waited for so much
-    /// longer, so that a capture gives the same lines live as from a file.
-    const ON_ITS_WAY: u64 = 200_000;
+    /// The maximum delay between the capture of a packet and its arrival here, in microseconds. Waiting times are extended by it,
+    /// so that a live capture results in the same lines as a file.
+    const MAX_DELIVERY_DELAY: u64 = 200_000;
 
     fn new(
         args: &'a Args,
         files: Files,
         filter: Option<PacketFilter>,
-        say: &'a mut dyn FnMut(&str),
+        notify: &'a mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
         let Files { mut keys, savefile, out } = files;
         keys.read()?;
@@ -229,20 +229,20 @@ impl<'a> Run<'a> {
             is_live: false,
             to_stdout,
             code: 0,
-            say,
+            notify,
         })
     }
 
-    /// Reads to the end, and says how it went. Whatever stops it, the lines that were made before are written.
+    /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
         if let Err(error) = self.packets(source, stop) {
-            // Where it is this that failed, the error is the one that we have.
+            // If this fails, the original error is still the one to report.
             let _ = self.writer.settle();
             let _ = self.writer.flush();
             return Err(error);
         }
         if self.is_live {
-            // The capture's thread counts to its end, whatever ended the loop.
+            // The capture thread updates its counters until it ends, whatever ended the loop.
             stop.store(true, Ordering::Relaxed);
             while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
         }
@@ -251,14 +251,14 @@ impl<'a> Run<'a> {
 
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
-        // Where packets are looked at one by one beside, they are dissected one by one, too.
-        let go_alone = !self.writer.has_shards()
+        // If each packet has to be processed individually here, packets are dissected one by one.
+        let one_by_one = !self.writer.has_shards()
             || self.filter.is_some()
             || self.savefile.is_some()
             || self.keys.are_followed
             || self.is_live;
         loop {
-            if !go_alone && self.dissector.may_run_parallel() {
+            if !one_by_one && self.dissector.may_run_parallel() {
                 let taken = source.ready().map_or(0, |(block, next)| {
                     let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
@@ -281,10 +281,10 @@ impl<'a> Run<'a> {
                                 self.dissector.skip_packet();
                                 continue;
                             }
-                            // It cannot be had for this link type. There may be packets of others.
+                            // The filter does not compile for this link type. Packets of other link types may follow.
                             Err(error) => {
                                 self.writer.flush()?;
-                                (self.say)(&error.to_string());
+                                (self.notify)(&error.to_string());
                                 self.code = FAILED;
                                 continue;
                             }
@@ -296,15 +296,15 @@ impl<'a> Run<'a> {
                         if savefile.takes(packet.link) {
                             return Err(error.into());
                         }
-                        // The file is good as it is. What cannot be in it can be dissected all the same.
+                        // The file is valid as it is. Packets that it cannot contain are still dissected.
                         if self.unsaved_links.insert(packet.link) {
-                            (self.say)(&error.to_string());
+                            (self.notify)(&error.to_string());
                             self.code = self.code.max(PARTIAL);
                         }
                     }
                     if !packet.link.is_known() && self.unknown_links.insert(packet.link) {
                         let name = link_type_name(packet.link);
-                        (self.say)(&format!(
+                        (self.notify)(&format!(
                             "link type {} ({name}) is not supported: its packets are only counted",
                             packet.link.0
                         ));
@@ -315,17 +315,18 @@ impl<'a> Run<'a> {
                     if self.writer.is_done() {
                         break;
                     }
-                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_A_LOOK) {
-                        self.look_at_clock(source, stop)?;
+                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_PER_CLOCK_CHECK)
+                    {
+                        self.check_clock(source, stop)?;
                     } else if self.keys.are_awaited() {
-                        self.keys.follow(Instant::now(), self.say);
+                        self.keys.follow(Instant::now(), self.notify);
                     }
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
                 Ok(Event::Idle) => {
-                    self.keys.follow(Instant::now(), self.say);
+                    self.keys.follow(Instant::now(), self.notify);
                     if self.is_live {
-                        self.dissector.tick(now().earlier(Self::ON_ITS_WAY), &mut self.writer);
+                        self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), &mut self.writer);
                     } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
                         self.dissector.tick(last, &mut self.writer);
                     }
@@ -333,16 +334,16 @@ impl<'a> Run<'a> {
                     if let Some(savefile) = &mut self.savefile {
                         savefile.flush()?;
                     }
-                    self.look_at_clock(source, stop)?;
-                    if self.to_stdout && nobody_reads(io::stdout().as_fd()) {
+                    self.check_clock(source, stop)?;
+                    if self.to_stdout && has_no_reader(io::stdout().as_fd()) {
                         return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
                     }
                 }
                 Ok(Event::End) => break,
                 Err(error) => {
-                    // What was read is written first, so that the message comes where it belongs.
+                    // The lines so far are written first, so that the message appears in the right place.
                     self.writer.flush()?;
-                    (self.say)(&error.to_string());
+                    (self.notify)(&error.to_string());
                     let partial = error.is_partial() || self.is_live && packets > 0;
                     self.code = self.code.max(if partial { PARTIAL } else { FAILED });
                 }
@@ -352,10 +353,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is due by the clock: stats lines, the end of `--duration`, lines that wait to be seen.
-    fn look_at_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
+    /// Does what is due by the clock: stats lines, the end of `--duration`, flushing of output.
+    fn check_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
-        self.keys.follow(now, self.say);
+        self.keys.follow(now, self.notify);
         self.writer.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
@@ -368,8 +369,8 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
-        self.keys.finish(self.say);
-        // Where the user wanted no more messages, those that are unfinished are not lost.
+        self.keys.finish(self.notify);
+        // If the user limited the number of messages, incomplete ones are not reported as lost.
         if !self.writer.is_done() {
             self.dissector.finish(&mut self.writer);
         }
@@ -396,11 +397,11 @@ impl<'a> Run<'a> {
         StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
     }
 
-    /// What a person wants to know at the end, on standard error.
+    /// Prints a summary for the user at the end, to standard error.
     fn summarize(&mut self, stats: &StatsRecord) {
         let counters = &stats.counters;
         if let Some(kernel) = &stats.kernel {
-            (self.say)(&format!(
+            (self.notify)(&format!(
                 "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
                 counted(counters.messages, "message"),
                 counted(counters.connections, "connection"),
@@ -414,18 +415,18 @@ impl<'a> Run<'a> {
             && counters.packets > counters.unknown_link_packets + counters.filtered_packets
         {
             let hint = if self.args.port.auto {
-                "-p auto needs the beginning of a connection; with -p PORT it is not needed"
+                "-p auto requires the beginning of a connection; -p PORT does not"
             } else {
-                "-p PORT says where the server listens, -p auto finds it"
+                "-p PORT sets the server's port, -p auto detects it"
             };
-            (self.say)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
+            (self.notify)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
         }
     }
 }
 
-/// How many threads may work at the same time.
+/// Returns the number of threads to use.
 fn threads(args: &Args) -> usize {
-    // What follows sessions is one thread: more than this would only wait for it.
+    // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
 }
@@ -434,20 +435,20 @@ fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.clone().into_bytes()).collect()
 }
 
-/// The time of day, as the kernel's clock for live packets has it.
+/// Returns the current time of the clock that the kernel uses for live packets.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos(), Precision::Micros)
 }
 
-/// So many of something.
+/// Formats a count with a noun in the singular or plural.
 fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Whether the other end of a pipe is closed. A write would show it, too, but after `| head -1` it may be hours until
+/// Returns whether the other end of a pipe is closed. A write would fail as well, but after `| head -1` it may be hours until
 /// there is something to write.
-fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
+fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
     let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
     poll(&mut pipe, PollTimeout::ZERO).is_ok()
         && pipe.iter().filter_map(PollFd::revents).any(|events| events.contains(PollFlags::POLLERR))

@@ -1,54 +1,54 @@
-//! What a dissector looks for, which records it makes, and its limits.
+//! What a dissector follows, which records it emits, and its limits.
 
 use crate::packet::Segment;
 use crate::pg::text::Text;
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
 
-/// What a [`Dissector`](super::Dissector) looks for, which records it makes, and its limits.
+/// What a [`Dissector`](super::Dissector) follows, which records it emits, and its limits.
 ///
-/// Limits are in bytes unless they say otherwise. None of them is a switch: 0 keeps nothing, which is allowed.
+/// Limits are in bytes unless stated otherwise. A limit of 0 is allowed, and keeps nothing.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The TCP ports of servers. `None` follows any TCP connection that begins as PostgreSQL's do. Default: 5432.
     pub ports: Option<Vec<u16>>,
     /// Whether connections on other ports are followed as well, if they begin as PostgreSQL's do. Default: no.
     pub other_ports: bool,
-    /// The longest message body that is kept whole. What a longer one has beyond this is counted, in
+    /// The longest message body that is kept completely. The bytes beyond it are counted in
     /// [`missing`](crate::record::MessageRecord::missing). Default: 16 MiB.
     pub max_message: usize,
-    /// How much of segments that arrived early is held for one connection before the bytes missing before them are given up.
-    /// With 0, every segment out of order is a loss. Default: 8 MiB.
+    /// How many bytes of out-of-order segments are held for one connection before the bytes missing before them are given up.
+    /// With 0, every out-of-order segment causes a loss. Default: 8 MiB.
     pub max_early: usize,
-    /// How much of early segments and unfinished messages is held for all connections together. Beyond this, the connections that
-    /// were silent longest release theirs. Default: 256 MiB.
+    /// How many bytes of out-of-order segments and incomplete messages are held for all connections together. Beyond this, the
+    /// connections that have been idle longest free theirs. Default: 256 MiB.
     pub max_held: usize,
     /// How many connections are followed at a time. Beyond this, the least recently used is given up; at least one is followed.
     /// Default: 65,536.
     pub max_connections: usize,
-    /// How much is kept of prepared statements' SQL, and as much again of everything else that sessions remember. Beyond this, what
-    /// was not used for longest is forgotten. Default: 64 MiB.
+    /// How many bytes of prepared statements' SQL are kept, and as many again of all other session state. Beyond this, the least
+    /// recently used state is forgotten. Default: 64 MiB.
     pub max_remembered: usize,
     /// What is replaced by `***` or by its shape. Default: secrets.
     pub redaction: Redaction,
-    /// Whether rows are objects by column name, where the names are known, instead of arrays. Default: no.
+    /// Whether rows are written as objects keyed by column name, if the names are known, instead of arrays. Default: no.
     pub named_rows: bool,
-    /// Which records are made. Default: those of messages and of loss.
+    /// Which records are emitted. Default: those of messages and of loss.
     pub records: Records,
-    /// The sessions of which records are made. Default: all.
+    /// The sessions for which records are emitted. Default: all.
     pub only: Only,
-    /// Whether fast paths are used. The records are the same, byte for byte; tests and fuzzing compare.
+    /// Whether fast paths are used. The records are the same, byte for byte; tests and fuzzing compare them.
     #[doc(hidden)]
     pub fast_paths: bool,
 }
 
 impl Config {
-    /// Whether a port is one of the servers' ports.
+    /// Returns whether a port is one of the configured server ports.
     pub(super) fn names(&self, port: u16) -> bool {
         self.ports.as_ref().is_some_and(|ports| ports.contains(&port))
     }
 
-    /// Whether a segment may begin a connection that is followed.
+    /// Returns whether a segment may begin a connection that is followed.
     pub(super) fn is_of_interest(&self, segment: &Segment<'_>) -> bool {
         let port_fits = self.ports.is_none()
             || self.other_ports
@@ -58,8 +58,8 @@ impl Config {
     }
 }
 
-/// The sessions of which records are made: those of one of the users, in one of the databases, with one of the application names. An
-/// empty list matches every session; a name that is not known matches no other list.
+/// The sessions for which records are emitted: those of one of the users, in one of the databases, with one of the application
+/// names. An empty list matches every session; an unknown name matches no other list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Only {
     /// Names of users.
@@ -71,7 +71,7 @@ pub struct Only {
 }
 
 impl Only {
-    /// Whether a session matches.
+    /// Returns whether a session matches.
     pub(super) fn wants(&self, identity: &Identity<'_>) -> bool {
         let among = |wanted: &[Vec<u8>], name: Option<Text<'_>>| {
             wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| wanted == name.0))
@@ -82,12 +82,12 @@ impl Only {
     }
 }
 
-/// Which records are made beside those of loss. A record that is not made costs nothing.
+/// Which records are emitted besides those of loss. A record that is not emitted costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
     /// One for each message.
     pub messages: bool,
-    /// One for each executed request.
+    /// One for each session once it is ready, and one when it has ended.
     pub queries: bool,
     /// One for each session that is ready, and one when it has ended.
     pub sessions: bool,

@@ -1,4 +1,4 @@
-//! One connection: what is kept of it between packets.
+//! The state of one connection.
 
 use super::connection_table::{HalfOpen, OpenedBy};
 use super::successor::Successor;
@@ -21,56 +21,58 @@ use crate::tls::facts::Facts;
 use crate::tls::handshake;
 use crate::tls::session::TlsSession;
 
-/// One connection, from its first packet to its end.
+/// The state of one connection, from its first packet to its end.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The number of the packet that it began with.
+    /// The number of its first packet.
     pub(super) serial: u64,
-    /// Where it belongs.
+    /// The shard to which it belongs.
     pub(super) shard: ShardId,
-    /// Its place among those that are dissected side by side, and the number of the packet from which on these are.
+    /// The number of the packet at which the current parallel run began, and the connection's index in the run.
     pub(super) place: (u64, u32),
     pub(super) tcp: Conversation,
-    /// SYNs of another connection between the same ends, which may yet replace it.
+    /// SYNs of another connection between the same endpoints, which may replace this one.
     pub(super) rival: Option<Box<HalfOpen>>,
-    /// What may be the beginning of another, though no SYN of that was captured.
+    /// The possible beginning of another connection whose SYN was not captured.
     pub(super) successor: Option<Box<Successor>>,
-    /// What brought the last bytes of each direction that were new.
-    pub(super) fed: PerDirection<Origin>,
-    /// Its last packet of those that brought none.
+    /// The packet with the last new bytes of each direction.
+    pub(super) last_data: PerDirection<Origin>,
+    /// The last packet without new bytes.
     pub(super) last: Origin,
     pub(super) framers: PerDirection<Framer>,
     pub(super) session: Session,
-    /// Where it is encrypted with TLS.
+    /// The TLS session, if the connection is encrypted with TLS.
     pub(super) tls: Option<Box<TlsSession>>,
-    /// Where its beginning was not seen, and it is not known what it is: what it is if it is encrypted.
+    /// A tentative TLS session, while the beginning of the connection was not captured and it is not known whether it is
+    /// encrypted.
     pub(super) undecided_tls: Option<Box<TlsSession>>,
-    /// Whether the engine has noted that it waits for keys.
+    /// Whether the engine has registered that it waits for keys.
     pub(super) is_waiting: bool,
-    /// With which packet it ended: it is listened to beyond that, for what was in flight, or while it waits for keys.
+    /// The packet that ended it. Segments are processed after that, for data in flight, or while it waits for keys.
     pub(super) ended: Option<Origin>,
-    /// What the client has sent ahead.
+    /// Data that the client has sent before an authentication request.
     pub(super) ahead: HeldAuth,
-    /// The first bytes of each side, while they are too few to tell what they are.
+    /// The first bytes of each direction, while they are too few to identify the protocol.
     pub(super) opening: PerDirection<Vec<u8>>,
-    /// With which packet those of the server began.
+    /// The packet with the first of the server's bytes in `opening`.
     pub(super) replied: Origin,
-    /// What is to be said once it is known that the connection is PostgreSQL's.
-    pub(super) unsaid: Vec<Unsaid>,
-    /// How much of what it holds is in the sum over all connections.
+    /// Losses to be reported once the protocol of the connection is known to be PostgreSQL's.
+    pub(super) deferred_losses: Vec<DeferredLoss>,
+    /// The part of the engine's `held` that this connection accounts for.
     pub(super) accounted: usize,
     pub(super) info: ConnectionInfo,
 }
 
-/// How many bytes a client may send ahead, and in how many pieces: a password and the requests that it then is to send.
+/// How many bytes a client may send before an authentication request, and in how many pieces: a password, and the requests that
+/// follow it.
 const MAX_AHEAD: (usize, usize) = (32 * 1024, 256);
 
-/// What a client has sent to show who it is, and all behind it, before the server has said how it is to do that. What it is
-/// depends on what it will be asked.
+/// A client's authentication message, and everything after it, that was sent before the server's authentication request. The
+/// message cannot be decoded before the request is known.
 #[derive(Debug, Default)]
 pub(super) struct HeldAuth {
     bytes: Vec<u8>,
-    /// How many bytes came with a packet.
+    /// The number of bytes of each packet.
     pieces: Vec<(usize, Origin)>,
 }
 
@@ -79,7 +81,7 @@ impl HeldAuth {
         self.pieces.is_empty()
     }
 
-    /// Keeps the next bytes. False where there is no room for more.
+    /// Appends bytes. Returns `false` if there is no room for them.
     pub(super) fn keep(&mut self, bytes: &[u8], origin: Origin) -> bool {
         let has_room = self.bytes.len() + bytes.len() <= MAX_AHEAD.0 && self.pieces.len() < MAX_AHEAD.1;
         if has_room {
@@ -89,7 +91,7 @@ impl HeldAuth {
         has_room
     }
 
-    /// What came with each packet.
+    /// Iterates over the bytes of each packet.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (&[u8], Origin)> {
         let mut rest = self.bytes.as_slice();
         self.pieces.iter().filter_map(move |(len, origin)| {
@@ -104,9 +106,9 @@ impl HeldAuth {
     }
 }
 
-/// Bytes that are missing, or came twice, while it is not known what a connection is.
+/// A loss or overlap that is not reported yet, because the protocol of the connection is not known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unsaid {
+pub(super) struct DeferredLoss {
     pub(super) origin: Origin,
     pub(super) dir: Direction,
     pub(super) bytes: u64,
@@ -116,65 +118,66 @@ pub(super) struct Unsaid {
     pub(super) detail: Option<&'static str>,
 }
 
-/// What the lines of a connection say of it.
+/// The data about a connection that its records contain.
 #[derive(Debug)]
 pub(super) struct ConnectionInfo {
-    /// Its number; 0 until it has shown something.
+    /// The connection's number; 0 until it is assigned.
     pub(super) conn: u64,
     pub(super) client: Endpoint,
     pub(super) client_text: Box<str>,
     pub(super) server_text: Box<str>,
-    /// Messages so far.
+    /// The number of messages so far.
     pub(super) seq: u64,
-    /// The packet that its last line is dated by, and what was read last.
+    /// The packet of the last record, or of the bytes processed last.
     pub(super) last_line: Origin,
-    /// Encrypted bytes.
+    /// The number of encrypted bytes.
     pub(super) encrypted: PerDirection<u64>,
-    /// What is known of its TLS session since something was decrypted.
+    /// The metadata of the TLS session, once data was decrypted.
     pub(super) tls: Option<Box<Facts>>,
-    /// Packets of GSSAPI encryption.
+    /// The packets of GSSAPI encryption.
     pub(super) gss_packets: PerDirection<GssPackets>,
     pub(super) is_encryption_reported: bool,
-    /// Why a direction is being searched for a boundary.
+    /// Why a message boundary is searched for in a direction.
     pub(super) search_reason: PerDirection<Option<Reason>>,
-    /// Whether its session is one of those that are looked for, as far as it is known.
+    /// Whether the session is one of those selected, as far as is known.
     pub(super) is_wanted: bool,
-    /// Whether it is known to be none of them: what is lost of others is told, for it may be of one.
+    /// Whether the session is known not to be selected. Losses are reported for all others, because they may concern selected
+    /// ones.
     pub(super) is_unwanted: bool,
-    /// When its first packet was captured.
+    /// The time of its first packet.
     pub(super) started: Timestamp,
-    /// When the client's SYN was captured.
+    /// The time of the client's SYN.
     pub(super) syn_at: Option<Timestamp>,
     /// Whether it began before the capture.
     pub(super) is_midstream: bool,
-    /// Whether one of its ports is named as a server's. Of others, nothing is said unless they are PostgreSQL's.
+    /// Whether one of its ports is a configured server port. For others, nothing is reported unless they are PostgreSQL's.
     pub(super) is_named: bool,
-    /// Bytes of a protocol that is PostgreSQL's and not read.
+    /// Bytes of a PostgreSQL protocol version that is not decoded.
     pub(super) unread: PerDirection<u64>,
-    /// Which side closed it first, and whether by a RST.
+    /// The side that closed it first, and whether with a RST.
     pub(super) closed_by: Option<(Direction, bool)>,
-    /// Bytes that were not captured, or not understood.
+    /// The number of bytes that were not captured, or could not be decoded.
     pub(super) lost_bytes: u64,
-    /// While boundaries are a guess: what may confirm them.
+    /// While message boundaries are unconfirmed: the evidence for them.
     pub(super) watch: Option<Box<Watch>>,
-    /// Whether a message was found behind a boundary that was a guess.
+    /// Whether a message was found after an unconfirmed boundary.
     pub(super) is_guessed: bool,
 }
 
 impl ConnectionInfo {
-    /// Returns what a record of this time begins with.
+    /// Returns the header of a record of this time.
     #[inline(always)]
     pub(super) fn header(&self, ts: Timestamp) -> Header<'_> {
         Header { ts, conn: self.conn, client: &self.client_text, server: &self.server_text }
     }
 
-    /// By which packet a line is dated, where this one brought what it says: by this, or by a later one of the connection
-    /// without which it could not be said, such as one that filled a hole. So lines are in the order of their packets.
+    /// Returns the packet to which a record is assigned: `origin`, or a later packet of the connection without which the record
+    /// could not be emitted, such as one that filled a hole. So records are sorted by packet.
     pub(super) fn dated(&self, origin: Origin) -> Origin {
         origin.or_later(self.last_line)
     }
 
-    /// The same, for what is said or read now.
+    /// Like [`Self::dated`], for a record emitted or bytes processed now.
     #[inline(always)]
     pub(super) fn date(&mut self, origin: Origin) -> Origin {
         self.last_line = self.dated(origin);
@@ -189,7 +192,7 @@ impl Connection {
         (shard, room): (ShardId, &Total),
         origin: Origin,
     ) -> Self {
-        // A startup packet tells the beginning as well as a SYN does.
+        // A startup packet proves the beginning of a connection as well as a SYN does.
         let begins_with_startup = !segment.syn && opening::begins_with_startup(segment.payload);
         let begins = segment.syn || begins_with_startup;
         let (client, server) = ends(segment, config);
@@ -199,7 +202,7 @@ impl Connection {
             place: (0, 0),
             rival: None,
             successor: None,
-            fed: PerDirection::default(),
+            last_data: PerDirection::default(),
             last: origin,
             tcp: Conversation::new(config.max_early),
             framers: PerDirection::new(|direction| Framer::new(direction, config.max_message)),
@@ -211,7 +214,7 @@ impl Connection {
             ahead: HeldAuth::default(),
             opening: PerDirection::default(),
             replied: origin,
-            unsaid: Vec::new(),
+            deferred_losses: Vec::new(),
             accounted: 0,
             info: ConnectionInfo {
                 conn: 0,
@@ -240,7 +243,7 @@ impl Connection {
         };
         if begins_with_startup {
             connection.tcp.begins_with(Direction::Frontend, segment);
-            // A value that is under way can hold what looks like one.
+            // An incomplete value may contain what looks like a startup packet.
             connection.framers.frontend.doubt();
             connection.framers.backend.doubt();
         }
@@ -257,7 +260,7 @@ impl Connection {
         connection
     }
 
-    /// The connection that SYNs opened, and that says its first with this segment.
+    /// Creates the state of a connection that these SYNs opened, and whose first data is in `segment`.
     pub(super) fn opened(
         OpenedBy { syns, at, syn_at }: &OpenedBy,
         segment: &Segment<'_>,
@@ -278,13 +281,13 @@ impl Connection {
         if segment.source == self.info.client { Direction::Frontend } else { Direction::Backend }
     }
 
-    /// Whether it has shown itself to be PostgreSQL's.
+    /// Returns whether the connection was identified as PostgreSQL's.
     pub(super) fn is_counted(&self) -> bool {
         self.info.conn > 0 && self.session.route(Direction::Frontend) != Route::Foreign
     }
 
-    /// Whether nothing but its own state, and what its home shares, depends on its next segments, if they neither open nor
-    /// close it: it has its number, is ready for requests, in clear, and not about to end.
+    /// Returns whether a segment without SYN, FIN and RST can change only the state of the connection and of its shard: it has a
+    /// number, is ready for requests, is not encrypted, and has not ended.
     pub(super) fn is_steady(&self) -> bool {
         self.info.conn > 0
             && self.info.seq > 1
@@ -296,19 +299,19 @@ impl Connection {
             && self.successor.is_none()
     }
 
-    /// What last brought something new.
+    /// Returns the packet with the last new bytes.
     pub(super) fn active(&self) -> Origin {
-        let PerDirection { frontend, backend } = self.fed;
+        let PerDirection { frontend, backend } = self.last_data;
         frontend.or_later(backend)
     }
 
-    /// When it last brought something new, or else began.
+    /// Returns the time of the last new bytes, or of the beginning of the connection.
     pub(super) fn active_at(&self) -> Timestamp {
         let active = self.active();
         if active.packet > 0 { active.ts } else { self.info.started }
     }
 
-    /// Its last packet.
+    /// Returns the last packet.
     pub(super) fn last(&self) -> Origin {
         self.active().or_later(self.last)
     }
@@ -318,22 +321,23 @@ impl Connection {
         self.info.search_reason.get_mut(direction).get_or_insert(reason);
     }
 
-    /// Keeps something to be said later, with no more than a few bytes of memory.
-    pub(super) fn leave_unsaid(&mut self, unsaid: Unsaid) {
+    /// Defers the report of a loss. The number of deferred losses is limited.
+    pub(super) fn defer_loss(&mut self, deferred: DeferredLoss) {
         const MOST: usize = 8;
-        let is_full = self.unsaid.len() >= MOST;
-        let mut before = self.unsaid.iter_mut().rev();
-        match before.find(|before| is_full && before.dir == unsaid.dir && before.reason == unsaid.reason) {
+        let is_full = self.deferred_losses.len() >= MOST;
+        let mut before = self.deferred_losses.iter_mut().rev();
+        match before.find(|before| is_full && before.dir == deferred.dir && before.reason == deferred.reason) {
             Some(before) => {
-                before.bytes = before.bytes.saturating_add(unsaid.bytes);
-                let skipped = before.skipped.unwrap_or_default() + unsaid.skipped.unwrap_or_default();
+                before.bytes = before.bytes.saturating_add(deferred.bytes);
+                let skipped = before.skipped.unwrap_or_default() + deferred.skipped.unwrap_or_default();
                 before.skipped = Some(skipped).filter(|skipped| *skipped > 0);
             }
-            None => self.unsaid.push(unsaid),
+            None => self.deferred_losses.push(deferred),
         }
     }
 
-    /// Whether the next bytes of the server are its words in protocol 2.0, which are not read unless they refuse the client.
+    /// Returns whether the server's next bytes belong to a session of protocol 2.0, which is not decoded unless it rejects the
+    /// client.
     pub(super) fn is_unread(&self, direction: Direction, bytes: &[u8]) -> bool {
         direction == Direction::Backend
             && self.session.is_refused()
@@ -341,27 +345,27 @@ impl Connection {
             && bytes.first() != Some(&backend::ERROR_RESPONSE)
     }
 
-    /// Goes on after a RST that its hosts ignored: it was forged, or belongs to another connection.
-    pub(super) fn go_on(&mut self) {
+    /// Continues after a RST that the hosts ignored, because it was forged or belongs to another connection.
+    pub(super) fn discard_reset(&mut self) {
         self.tcp.forget_reset();
         self.ended = None;
         self.info.closed_by = self.info.closed_by.filter(|(_, is_reset)| !is_reset);
     }
 
-    /// Whether the bytes of a direction, in clear, end with a message.
+    /// Returns whether the unencrypted bytes of a direction so far end at a message boundary.
     pub(super) fn is_between_messages(&self, direction: Direction) -> bool {
         self.tls.is_none()
             && self.session.route(direction) == Route::Messages(Framing::Tagged)
             && self.framers.get(direction).is_between_frames()
     }
 
-    /// A side speaks. Where boundaries are a guess, this may confirm them.
+    /// Records that a side sends data, which may confirm unconfirmed boundaries.
     #[inline]
-    pub(super) fn speaks(&mut self, direction: Direction) {
+    pub(super) fn observe_send(&mut self, direction: Direction) {
         if self.framers.frontend.is_guessed() | self.framers.backend.is_guessed() {
             self.watch(direction);
         } else if self.info.watch.is_some() {
-            // They begin anew: the connection is decrypted.
+            // The connection is decrypted now, and the boundaries are those of a new stream.
             self.info.watch = None;
         }
     }
@@ -372,7 +376,7 @@ impl Connection {
         let are_at_boundary = framers.frontend.is_at_boundary() && framers.backend.is_at_boundary();
         let is_first = info.seq == 0;
         let watch = info.watch.get_or_insert_with(|| Box::new(Watch::new(is_first)));
-        if watch.speaks(direction, are_at_boundary) {
+        if watch.observe_send(direction, are_at_boundary) {
             session.facts_mut().confirm(watch.has_started());
             info.watch = None;
             framers.frontend.confirm();
@@ -380,7 +384,7 @@ impl Connection {
         }
     }
 
-    /// Whether something of it waits for keys.
+    /// Returns whether data of the connection waits for keys.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
     }
@@ -396,8 +400,8 @@ impl Connection {
     }
 }
 
-/// Which end of a connection is the client, and which the server: by port, else by SYN, else by content. A port that is
-/// known tells more than a SYN, which both ends send where they open the connection at the same time.
+/// Returns the client and the server of a connection: determined by port, otherwise by SYN, otherwise by content. A configured
+/// port is stronger evidence than a SYN, because both ends send one in a simultaneous open.
 fn ends(segment: &Segment<'_>, config: &Config) -> (Endpoint, Endpoint) {
     let from_client = (segment.source, segment.destination);
     let from_server = (segment.destination, segment.source);

@@ -1,7 +1,7 @@
-//! All connections: those that only have SYNs, those that are followed, and those that have ended.
+//! The table of connections: half-open, live and closed.
 //!
-//! Each kind has a limit of its own, so that a flood of SYNs, or a million short connections, cannot push out those that
-//! say something. Within a kind, the least recently used gives way.
+//! Each kind has its own limit, so that neither a flood of SYNs nor a million short connections can displace connections with
+//! data. Within a kind, the least recently used is removed.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -16,37 +16,37 @@ use crate::session::opening::{self, Opening};
 use crate::tcp::conversation::Numbers;
 use crate::time::{Precision, Timestamp};
 
-/// How many connections that only have SYNs are remembered: what a large server's own queue holds, several times over.
+/// The maximum number of half-open connections: several times the SYN backlog of a large server.
 const MAX_HALF_OPEN: usize = 65_536;
 
-/// How many connections are remembered after their end: those of the last seconds of a very busy server.
+/// The maximum number of closed connections that are remembered: those of the last seconds on a very busy server.
 const MAX_CLOSED: usize = 131_072;
 
-/// How long a closed connection is remembered, in microseconds of capture time: twice the 60 seconds that a Linux host
-/// stays in TIME-WAIT, so that late retransmissions are not taken for a connection that began before the capture.
+/// How long a closed connection is remembered, in microseconds of capture time: twice the 60 seconds that a Linux host stays in
+/// TIME-WAIT, so that late retransmissions are not mistaken for a connection that began before the capture.
 const REMEMBER_CLOSED: u64 = 120_000_000;
 
-/// How long a SYN may wait for its answer, in microseconds: as long as Linux sends one again.
+/// How long a SYN may remain unanswered, in microseconds: as long as Linux retransmits it.
 const WAIT_FOR_ANSWER: u64 = 127_000_000;
 
-/// How far behind a SYN what it opened may begin, where the first of it was lost.
+/// The maximum distance between a SYN and the first captured segment of its connection, if earlier ones were lost.
 const NEARBY: u32 = 65_535;
 
-/// After how many microseconds it is told what came behind the end of a connection, as one.
-const LATE_TOLD_AFTER: u64 = 10_000_000;
+/// After how many microseconds the late data of a closed connection is reported, as one loss.
+const LATE_REPORT_DELAY: u64 = 10_000_000;
 
 /// Before any time.
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MIN, Precision::Micros);
 
-/// Behind any time.
+/// After any time.
 const LAST: Timestamp = Timestamp::from_nanos(i64::MAX, Precision::Micros);
 
-/// The two ends of a connection, the lesser first, so that both directions find it.
+/// The two endpoints of a connection, the lesser first, so that both directions have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Pair(Endpoint, Endpoint);
 
 impl Hash for Pair {
-    /// In as few words as they have: it is done for every packet.
+    /// Hashes as few words as possible, because this is done for every packet.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u32(u32::from(self.0.port) << 16 | u32::from(self.1.port));
         match (self.0.addr, self.1.addr) {
@@ -72,14 +72,14 @@ fn is_from_lesser(segment: &Segment<'_>) -> bool {
     segment.source <= segment.destination
 }
 
-/// What is known of two ends.
+/// The state of a pair of endpoints.
 #[derive(Debug)]
 pub(super) enum Entry {
     /// One or both have sent a SYN.
     HalfOpen(HalfOpen),
-    /// They have said something.
+    /// A connection with data.
     Live(Box<Connection>),
-    /// Their connection has ended.
+    /// A connection that has ended.
     Closed(Closed),
 }
 
@@ -87,37 +87,36 @@ pub(super) enum Entry {
 #[derive(Clone, Copy, Debug)]
 struct Syn {
     seq: u32,
-    /// What it acknowledges; or what it did when it was sent again, where both ends open the connection at the same time
-    /// (RFC 9293, section 3.5).
+    /// The acknowledgment number; for a simultaneous open, that of the retransmission as a SYN-ACK (RFC 9293, section 3.5).
     ack: Option<u32>,
-    /// How many bytes came with it (RFC 7413).
+    /// The number of bytes sent with it (RFC 7413).
     len: u32,
-    /// Whether it acknowledged nothing at first.
+    /// Whether the first of its segments had no acknowledgment number.
     opens: bool,
-    /// When it was captured first.
+    /// The time of its first capture.
     at: Timestamp,
 }
 
 impl Syn {
-    /// How far a number lies behind it.
+    /// Returns the distance of a sequence number from the first one after the SYN.
     const fn to(&self, seq: u32) -> u32 {
         seq.wrapping_sub(self.seq).wrapping_sub(1)
     }
 
-    /// Whether it answers another: it acknowledges that, and no more than came with it.
+    /// Returns whether it answers another SYN: it acknowledges that one, and no more data than was sent with it.
     fn answers(&self, other: &Self) -> bool {
         self.ack.is_some_and(|ack| other.to(ack) <= other.len)
     }
 
-    /// The segment again, to be given to the connection that it opened.
+    /// Recreates the segment, to be passed to the connection that it opened.
     const fn segment(&self, source: Endpoint, destination: Endpoint, ack: Option<u32>) -> Segment<'static> {
         let (syn, fin, rst, payload, snapped) = (true, false, false, &[], 0);
         Segment { source, destination, seq: self.seq, ack, syn, fin, rst, payload, snapped }
     }
 }
 
-/// The SYNs of one end: the first, and the last with another number. One of them may be forged, or of an attempt that was
-/// given up.
+/// The SYNs of one endpoint: the first, and the last one with another sequence number. One of them may be forged, or belong to an
+/// attempt that was given up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Syns(Option<Syn>, Option<Syn>);
 
@@ -142,14 +141,14 @@ impl Syns {
     }
 }
 
-/// A connection of which only SYNs were seen. Most that never become more are attempts that were refused, or attacks: they
-/// must cost little. Which of them count is told by what answers them, and by the numbers of what follows.
+/// A connection of which only SYNs were captured. Most that never become live are rejected attempts or attacks, so they must cost
+/// little. The answers, and the numbers of later segments, show which SYNs are valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfOpen {
     serial: u64,
-    /// When the last of them came.
+    /// The time of the last SYN.
     at: Timestamp,
-    /// Those of the lesser end, and of the greater one.
+    /// The SYNs of the lesser endpoint, and of the greater one.
     lesser: Syns,
     greater: Syns,
 }
@@ -157,16 +156,16 @@ pub(super) struct HalfOpen {
 /// The SYNs that opened a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenedBy {
-    /// The one that came first, and its answer; or only one of them.
+    /// The SYN captured first, and its answer; or only one of them.
     pub(super) syns: [Option<Segment<'static>>; 2],
-    /// When the first of them was captured.
+    /// The time of the first of them.
     pub(super) at: Timestamp,
-    /// When the client's was captured.
+    /// The time of the client's SYN.
     pub(super) syn_at: Option<Timestamp>,
 }
 
 impl HalfOpen {
-    /// The connection that a SYN begins.
+    /// Creates the state of a connection that a SYN begins.
     pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Self {
         let none = Syns::default();
         let mut half_open = Self { serial: origin.packet, at: origin.ts, lesser: none, greater: none };
@@ -174,19 +173,19 @@ impl HalfOpen {
         half_open
     }
 
-    /// Takes another SYN.
+    /// Records another SYN.
     pub(super) fn note(&mut self, segment: &Segment<'_>, at: Timestamp) {
         self.at = at;
         let syns = if is_from_lesser(segment) { &mut self.lesser } else { &mut self.greater };
         syns.note(segment, at);
     }
 
-    /// The SYNs of a segment's source, and of its destination.
+    /// Returns the SYNs of a segment's source, and of its destination.
     fn of(&self, segment: &Segment<'_>) -> (&Syns, &Syns) {
         if is_from_lesser(segment) { (&self.lesser, &self.greater) } else { (&self.greater, &self.lesser) }
     }
 
-    /// Whether SYNs that answer one another have exactly the numbers that a segment has, as the first behind them do.
+    /// Returns whether the numbers of a segment are exactly the first ones after two SYNs that answer each other.
     fn is_begun_by(&self, segment: &Segment<'_>) -> bool {
         let (own, peer) = self.of(segment);
         let fits = |own: &Syn, peer: &Syn| {
@@ -197,19 +196,19 @@ impl HalfOpen {
         own.iter().any(|own| peer.iter().any(|peer| fits(own, peer)))
     }
 
-    /// Whether a SYN-ACK has exactly the number that answers one of the other end's SYNs.
+    /// Returns whether a SYN-ACK acknowledges exactly a SYN of the other endpoint.
     fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
         let (_, peer) = self.of(segment);
         segment.ack.is_some_and(|ack| peer.iter().any(|peer| peer.to(ack) == 0))
     }
 
-    /// Whether it was not answered for so long that it will not be.
+    /// Returns whether it has been unanswered for so long that it will not be answered.
     fn is_stale(&self, now: Timestamp) -> bool {
         now.micros_since(self.at) >= WAIT_FOR_ANSWER
     }
 
-    /// The SYNs that opened the connection that a segment belongs to, by its numbers. One that nobody answers is believed only
-    /// where what follows it begins as connections do, with exactly the number that it said.
+    /// Returns the SYNs that opened the connection of a segment, according to its numbers. An unanswered SYN is only accepted if
+    /// the segment looks like the first of a connection, and has exactly the next sequence number.
     pub(super) fn opening(&self, segment: &Segment<'_>) -> Option<OpenedBy> {
         let (own, peer) = self.of(segment);
         let seq = segment.seq.wrapping_add(segment.syn.into());
@@ -219,7 +218,7 @@ impl HalfOpen {
         };
         let pairs = own.iter().flat_map(|own| peer.iter().map(move |peer| (own, peer)));
         let pairs = pairs.filter_map(|(own, peer)| Some((answered(own, peer)?, Some(own), Some(peer))));
-        // A SYN-ACK has two numbers that may fit.
+        // Both numbers of a SYN-ACK can be compared.
         let acked = |from: u32, to: u32| to.wrapping_sub(from) <= NEARBY;
         let is_opening = !resync::begins_with_message(Direction::Frontend, segment.payload);
         let own_fits = |own: &&Syn| match (own.ack, segment.ack) {
@@ -240,7 +239,7 @@ impl HalfOpen {
         Some(opened_by(own, peer, segment))
     }
 
-    /// Whether a segment refuses what was asked for, or gives it up.
+    /// Returns whether a segment rejects or aborts the connection attempt.
     pub(super) fn is_given_up_by(&self, segment: &Segment<'_>) -> bool {
         let (own, peer) = self.of(segment);
         let refuses = peer.iter().any(|syn| segment.ack.is_some_and(|ack| syn.to(ack) <= NEARBY));
@@ -248,11 +247,11 @@ impl HalfOpen {
     }
 }
 
-/// The SYNs of a segment's source and destination as those of a connection.
+/// Returns the SYNs of a segment's source and destination as those of a connection.
 fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> OpenedBy {
     let (source, destination) = (segment.source, segment.destination);
     let mut both = [own.map(|syn| (syn, source, destination)), peer.map(|syn| (syn, destination, source))];
-    // The client's is the one that acknowledges nothing; of two such, the one that came first.
+    // The client's SYN is the one without an acknowledgment; of two such, the one captured first.
     both.sort_by_key(|end| (end.is_none(), end.map(|(syn, ..)| (!syn.opens, syn.at))));
     let [first, second] = both;
     let client = first.filter(|(syn, ..)| syn.opens);
@@ -266,47 +265,47 @@ fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> Op
     }
 }
 
-/// The connection that a segment belongs to, where one between its ends is known.
+/// The connection to which a segment belongs, given a known connection between its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// That connection's.
-    Its,
-    /// It asks for another one, and was not answered yet.
-    Nobodys,
-    /// Another's, which its SYNs have opened.
-    Anothers,
+pub(super) enum Owner {
+    /// The known connection.
+    Current,
+    /// A connection attempt that was not answered yet.
+    Unclaimed,
+    /// Another connection, which was opened by the SYNs of the rival.
+    Other,
 }
 
-/// Asks whose a segment is. A SYN with other numbers than those of the connection is kept as a rival to it, and changes nothing
-/// until it is answered, or until what comes fits its numbers alone: anyone can forge one.
-pub(super) fn whose(
+/// Determines to which connection a segment belongs. A SYN that does not fit the connection is recorded as its rival. That has no
+/// effect until the SYN is answered, or until a segment fits the rival's numbers only, because anyone can forge a SYN.
+pub(super) fn owner(
     numbers: impl Fn() -> Numbers,
     rival: &mut Option<Box<HalfOpen>>,
     direction: Direction,
     segment: &Segment<'_>,
     origin: Origin,
-) -> Whose {
+) -> Owner {
     if segment.syn {
         let answers_rival = rival.as_ref().is_some_and(|rival| rival.is_answered_by(segment));
         if !answers_rival && numbers().opened_with(direction, segment) {
-            return Whose::Its;
+            return Owner::Current;
         }
         match rival {
             Some(rival) if !rival.is_stale(origin.ts) => rival.note(segment, origin.ts),
             _ => *rival = Some(Box::new(HalfOpen::new(segment, origin))),
         }
-        // Both SYNs may be forged: what follows tells whether there is such a connection.
-        return Whose::Nobodys;
+        // Both SYNs may be forged: later segments show whether the connection exists.
+        return Owner::Unclaimed;
     }
     match rival {
-        None => Whose::Its,
+        None => Owner::Current,
         Some(known) if known.is_stale(origin.ts) => {
             *rival = None;
-            Whose::Its
+            Owner::Current
         }
-        Some(known) if known.is_begun_by(segment) => Whose::Anothers,
-        Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Whose::Anothers,
-        Some(_) => Whose::Its,
+        Some(known) if known.is_begun_by(segment) => Owner::Other,
+        Some(known) if known.opening(segment).is_some() && !numbers().fit(direction, segment) => Owner::Other,
+        Some(_) => Owner::Current,
     }
 }
 
@@ -314,25 +313,25 @@ pub(super) fn whose(
 #[derive(Debug)]
 pub(super) struct Closed {
     serial: u64,
-    /// Its number, where something is to be said of it.
+    /// The connection's number, if losses are reported for it.
     pub(super) conn: Option<u64>,
     pub(super) client: Endpoint,
     pub(super) server: Endpoint,
     numbers: Numbers,
-    /// Bytes that have come since, and were not told of yet.
+    /// The bytes received after the end that were not reported yet.
     late: PerDirection<u64>,
-    /// What brought the last of them.
+    /// The packet with the last of them.
     pub(super) last: Origin,
     pub(super) rival: Option<Box<HalfOpen>>,
 }
 
 impl Closed {
     pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
-        let is_told_of = connection.is_counted() && !connection.info.is_unwanted;
+        let is_reported = connection.is_counted() && !connection.info.is_unwanted;
         let Connection { serial, tcp, info, rival, .. } = connection;
         Self {
             serial: *serial,
-            conn: is_told_of.then_some(info.conn),
+            conn: is_reported.then_some(info.conn),
             client: info.client,
             server: if ends.0 == info.client { ends.1 } else { ends.0 },
             numbers: tcp.numbers(),
@@ -342,25 +341,25 @@ impl Closed {
         }
     }
 
-    /// The connection that a segment belongs to.
-    pub(super) fn whose(&mut self, segment: &Segment<'_>, origin: Origin) -> Whose {
+    /// Determines to which connection a segment belongs.
+    pub(super) fn owner(&mut self, segment: &Segment<'_>, origin: Origin) -> Owner {
         let (numbers, direction) = (self.numbers, self.direction_of(segment));
-        // A startup packet tells the beginning as well as a SYN does.
-        let is_new = !segment.syn && numbers.behind(direction, segment) == segment.payload.len() as u64;
+        // A startup packet proves the beginning of a connection as well as a SYN does.
+        let is_new = !segment.syn && numbers.new_bytes(direction, segment) == segment.payload.len() as u64;
         if is_new && direction == Direction::Frontend && opening::of_client(segment.payload) == Opening::Startup {
-            return Whose::Anothers;
+            return Owner::Other;
         }
-        whose(|| numbers, &mut self.rival, direction, segment, origin)
+        owner(|| numbers, &mut self.rival, direction, segment, origin)
     }
 
     fn direction_of(&self, segment: &Segment<'_>) -> Direction {
         if segment.source == self.client { Direction::Frontend } else { Direction::Backend }
     }
 
-    /// Takes what comes late. Says whether there is something to be told of now, and was not before.
-    fn take_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
+    /// Records data after the end. Returns whether it is the first that was not reported yet.
+    fn record_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
         let direction = self.direction_of(segment);
-        let bytes = self.numbers.behind(direction, segment);
+        let bytes = self.numbers.new_bytes(direction, segment);
         if bytes == 0 || self.conn.is_none() {
             return false;
         }
@@ -374,39 +373,39 @@ impl Closed {
         self.late.frontend + self.late.backend > 0
     }
 
-    /// How many bytes have come late since this was asked last.
+    /// Returns the bytes received after the end since the last call.
     pub(super) fn late(&mut self) -> PerDirection<u64> {
         std::mem::take(&mut self.late)
     }
 }
 
-/// An entry that something is to be done about; ordered by when.
+/// A deadline of an entry. Sorted by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: Timestamp,
-    /// Tells this connection from a later one of the same ends.
+    /// Distinguishes the connection from later ones between the same endpoints.
     serial: u64,
     pair: Pair,
 }
 
-/// All connections.
+/// The table of all connections.
 #[derive(Debug)]
 pub(super) struct Table {
     entries: HashMap<Pair, Entry, foldhash::fast::RandomState>,
     half_open: VecDeque<Due>,
-    /// By when they said something, as it was when they were last looked at: the first of these that has said nothing since
-    /// is the one that was silent longest.
+    /// The live connections by the time of their last data, as of the last update. The first one whose time is still correct has
+    /// been idle longest.
     live: BinaryHeap<Reverse<Due>>,
     live_count: usize,
     max_live: usize,
-    /// Live connections that have ended, or seem so, and when to see whether they really have.
+    /// Live connections that seem to have ended, and when to check whether they really have.
     endings: VecDeque<Due>,
     closed: VecDeque<Due>,
-    /// Those of which something came late, and when to tell it.
+    /// Closed connections with late data, and when to report it.
     late: VecDeque<Due>,
-    /// The latest time that was passed without a look at those that are closed.
+    /// The latest time up to which [`Self::advance_time`] skipped the deadlines of closed connections.
     passed: Timestamp,
-    /// Nothing is due before this time: it is looked at for every packet.
+    /// The first deadline, checked for every packet.
     next_due: Timestamp,
 }
 
@@ -430,14 +429,14 @@ impl Table {
         self.entries.get_mut(pair)
     }
 
-    /// The connections that are followed.
+    /// Iterates over the live connections.
     pub(super) fn live(&self) -> impl Iterator<Item = &Connection> {
         self.entries
             .values()
             .filter_map(|entry| if let Entry::Live(connection) = entry { Some(&**connection) } else { None })
     }
 
-    /// The connections that are followed, in the order of a key; of those with the same, in order of appearance.
+    /// Returns the live connections, sorted by `key`, and by age if the keys are equal.
     pub(super) fn live_mut<K: Ord>(&mut self, key: impl Fn(&Connection) -> K) -> Vec<&mut Connection> {
         let live = self.entries.values_mut();
         let live =
@@ -447,7 +446,7 @@ impl Table {
         live
     }
 
-    /// Begins to remember SYNs.
+    /// Inserts a half-open connection.
     pub(super) fn insert_half_open(&mut self, pair: Pair, half_open: HalfOpen, now: Timestamp) {
         self.half_open.push_back(Due { at: now, pair, serial: half_open.serial });
         self.entries.insert(pair, Entry::HalfOpen(half_open));
@@ -459,19 +458,19 @@ impl Table {
         }
     }
 
-    /// Begins to follow a connection.
+    /// Inserts a live connection.
     pub(super) fn insert_live(&mut self, pair: Pair, connection: Connection) {
         self.live.push(Reverse(Due { at: connection.active_at(), pair, serial: connection.serial }));
         self.live_count += 1;
         self.entries.insert(pair, Entry::Live(Box::new(connection)));
     }
 
-    /// Forgets two ends.
+    /// Removes the entry of a pair of endpoints.
     pub(super) fn remove(&mut self, pair: &Pair) {
         self.entries.remove(pair);
     }
 
-    /// Takes out a connection that is followed, to be given back.
+    /// Removes a live connection in order to process it elsewhere; [`Self::return_lent`] returns it.
     pub(super) fn lend(&mut self, pair: &Pair) -> Option<Box<Connection>> {
         match self.entries.remove(pair)? {
             Entry::Live(connection) => Some(connection),
@@ -479,17 +478,17 @@ impl Table {
         }
     }
 
-    /// Takes back what was lent.
-    pub(super) fn take_back(&mut self, pair: Pair, connection: Box<Connection>) {
+    /// Returns a connection that was lent.
+    pub(super) fn return_lent(&mut self, pair: Pair, connection: Box<Connection>) {
         self.entries.insert(pair, Entry::Live(connection));
     }
 
-    /// Whether there is something to be told of a connection that has ended.
+    /// Returns whether a live connection is due to be checked, or late data to be reported.
     pub(super) fn has_due(&self, now: Timestamp) -> bool {
         [&self.endings, &self.late].iter().any(|dues| dues.front().is_some_and(|due| due.at <= now))
     }
 
-    /// Ceases to follow a connection, but remembers that it was.
+    /// Turns a live connection into a closed one.
     pub(super) fn close(&mut self, pair: Pair, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&pair) else { return };
         let Entry::Live(connection) = entry else { return };
@@ -502,14 +501,14 @@ impl Table {
         self.next_due = if self.closed.len() > MAX_CLOSED { NEVER } else { self.next_due.min(at) };
     }
 
-    /// Looks at a connection that seems to have ended again after some microseconds.
+    /// Schedules a check of a connection that seems to have ended.
     pub(super) fn watch_ending(&mut self, pair: Pair, serial: u64, now: Timestamp, micros: u64) {
         let at = now.later(micros);
         self.endings.push_back(Due { at, pair, serial });
         self.next_due = self.next_due.min(at);
     }
 
-    /// Whether it is time to look at connections that seem to have ended, or have.
+    /// Returns whether a deadline may have passed.
     #[inline]
     pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
         if now.max(self.passed) >= self.next_due {
@@ -519,13 +518,13 @@ impl Table {
         false
     }
 
-    /// What was due was looked at.
-    pub(super) fn look_ahead(&mut self) {
+    /// Updates the first deadline after all due ones were handled.
+    pub(super) fn update_next_due(&mut self) {
         let fronts = [&self.endings, &self.late, &self.closed].map(|dues| dues.front().map(|due| due.at));
         self.next_due = fronts.into_iter().flatten().min().unwrap_or(LAST);
     }
 
-    /// The ends of the next connection that seems to have ended, and whose time has come.
+    /// Returns the next connection that seems to have ended and is due to be checked.
     pub(super) fn due_ending(&mut self, now: Timestamp) -> Option<Pair> {
         while self.endings.front().is_some_and(|due| due.at <= now) {
             let due = self.endings.pop_front()?;
@@ -536,17 +535,17 @@ impl Table {
         None
     }
 
-    /// Takes a segment that came behind the end of its connection.
-    pub(super) fn take_late(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin) {
+    /// Records a segment that arrived after the end of its connection.
+    pub(super) fn record_late(&mut self, pair: Pair, segment: &Segment<'_>, origin: Origin) {
         let Some(Entry::Closed(closed)) = self.entries.get_mut(&pair) else { return };
-        if closed.take_late(segment, origin) {
-            let at = origin.ts.later(LATE_TOLD_AFTER);
+        if closed.record_late(segment, origin) {
+            let at = origin.ts.later(LATE_REPORT_DELAY);
             self.late.push_back(Due { at, pair, serial: closed.serial });
             self.next_due = self.next_due.min(at);
         }
     }
 
-    /// The next connection of which it is time to tell what came late; of any, where all are to be told of.
+    /// Returns the next closed connection whose late data is due to be reported; any with late data, if `now` is `None`.
     pub(super) fn due_late(&mut self, now: Option<Timestamp>) -> Option<&mut Closed> {
         while self.late.front().is_some_and(|due| now.is_none_or(|now| due.at <= now)) {
             let due = self.late.pop_front()?;
@@ -560,12 +559,13 @@ impl Table {
         None
     }
 
-    /// Lets time pass without a look at what is closed.
-    pub(super) fn pass(&mut self, now: Timestamp) {
+    /// Advances the time without handling the deadlines of closed connections.
+    pub(super) fn advance_time(&mut self, now: Timestamp) {
         self.passed = self.passed.max(now);
     }
 
-    /// Forgets closed connections whose time has come, but none of which something is to be told; and those that are too many.
+    /// Removes closed connections whose time has passed and that have no unreported late data; and the oldest ones above the
+    /// limit.
     pub(super) fn forget_closed(&mut self, now: Timestamp) {
         let now = now.max(std::mem::replace(&mut self.passed, NEVER));
         loop {
@@ -576,7 +576,7 @@ impl Table {
             let Some(due) = self.closed.pop_front() else { return };
             match self.entries.get(&due.pair) {
                 Some(Entry::Closed(found)) if found.serial == due.serial && found.has_late() && !are_too_many => {
-                    self.closed.push_back(Due { at: now.later(LATE_TOLD_AFTER), ..due });
+                    self.closed.push_back(Due { at: now.later(LATE_REPORT_DELAY), ..due });
                 }
                 Some(Entry::Closed(found)) if found.serial == due.serial => {
                     self.entries.remove(&due.pair);
@@ -586,7 +586,7 @@ impl Table {
         }
     }
 
-    /// Takes out the least recently used connection, where there are too many.
+    /// Removes and returns the least recently used live connection, if there are too many.
     pub(super) fn evict(&mut self) -> Option<Box<Connection>> {
         while self.live_count > self.max_live {
             let Reverse(due) = self.live.pop()?;
@@ -603,7 +603,7 @@ impl Table {
             }
         }
         if self.live.len() > 2 * self.live_count + 1_024 {
-            // What stands for connections that have closed since is more than what stands for others.
+            // More than half of the entries belong to connections that were closed since.
             let entries = &self.entries;
             self.live.retain(
                 |Reverse(due)| matches!(entries.get(&due.pair), Some(Entry::Live(found)) if found.serial == due.serial),
@@ -612,7 +612,7 @@ impl Table {
         None
     }
 
-    /// Takes out all connections that are followed, in order of appearance, and forgets the rest.
+    /// Removes all connections and returns the live ones, sorted by age.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Connection> + use<> {
         let entries = std::mem::take(&mut self.entries).into_values();
         let mut live: Vec<_> = entries

@@ -1,12 +1,12 @@
-//! Connections dissected side by side, on several threads.
+//! Parallel dissection of connections on several threads.
 //!
-//! Most packets only matter to their own connection. A run of such packets, one behind the other, is planned: each is found
-//! its connection, and each home of connections a lane. Then the connections are lent to the lanes, which threads take one
-//! after the other, and taken back. Whatever else is in a capture (connections that begin and end, what cannot be
-//! understood, limits of memory that come near) ends a run, and is dissected by itself.
+//! Most packets affect only their own connection. A run of consecutive packets of this kind is planned: each packet is assigned
+//! to its connection, and each connection to its shard. Then the connections are lent to the shards, which threads process one
+//! after the other, and returned. Anything else in a capture, such as connections that begin or end, undecodable data, or a
+//! memory limit that may be reached, ends a run and is dissected sequentially.
 //!
-//! So what is said of a packet is the same as without lanes, byte for byte: in a run, nothing that one connection does can
-//! be seen by those of another lane. [`Sink::end_packet`] tells where in the order of packets records belong.
+//! So the records of a packet are the same as without threads, byte for byte: in a run, no connection can observe the effects of
+//! connections of another shard. [`Sink::end_packet`] marks the position of records in the order of packets.
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
@@ -25,78 +25,78 @@ use crate::session::dialogue::MOST_FOR_A_REQUEST;
 use crate::session::shared::{HOMES, ShardId, Shared};
 use crate::time::Timestamp;
 
-/// How many bytes a byte of traffic can make be held at most: the shortest message has five.
-const MOST_HELD_FOR_A_BYTE: usize = MOST_FOR_A_REQUEST / 5;
+/// The maximum number of bytes held because of one byte of traffic: the shortest message has five bytes.
+const MAX_HELD_PER_BYTE: usize = MOST_FOR_A_REQUEST / 5;
 
-/// How many bytes a segment can make be held beside, at most: first buffers of its connection, and itself among those that
-/// came too early.
-const MOST_HELD_FOR_A_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
+/// The maximum number of bytes held in addition because of one segment: the first buffers of its connection, and the segment
+/// itself if it is out of order.
+const MAX_HELD_PER_SEGMENT: usize = 2 * MOST_FOR_A_REQUEST;
 
-/// For how many connections it is known without a look at the table where they are.
+/// The size of the cache of connections for which no lookup in the table is needed.
 const RECENT: usize = 64;
 
-/// What is kept from one run for the next.
+/// The state kept between runs.
 #[derive(Debug, Default)]
 pub(super) struct Parallel {
     /// No run is planned before this packet.
     from: u64,
-    /// How many plans in a row came to nothing.
+    /// The number of consecutive plans without packets.
     failed: u32,
-    /// What each home has to do.
+    /// The work of each shard.
     parts: [ShardPlan; HOMES],
 }
 
-/// Steps that depend on each other.
+/// The work of a shard, whose steps must be done in order.
 #[derive(Debug, Default)]
 struct ShardPlan {
     steps: Vec<PlannedPacket>,
     connections: Vec<Pair>,
-    /// The same, while they are lent.
+    /// The connections while they are lent.
     #[expect(clippy::vec_box, reason = "the table has them in boxes")]
     lent: Vec<Box<Connection>>,
-    /// What it costs, in bytes of payload.
+    /// The cost, in bytes of payload.
     load: usize,
 }
 
-/// A packet, by its place in the block, and its connection, by its place in the part.
+/// A packet, as an index in the block, and its connection, as an index in the shard's plan.
 #[derive(Clone, Copy, Debug)]
 struct PlannedPacket {
     packet: u32,
     connection: u32,
     direction: Direction,
-    /// What it is, where its segment is a plain one.
+    /// The segment, if it is a plain one.
     plain: Option<PlacedSegment>,
 }
 
-/// What a plan says of its packets as a whole.
+/// The totals of a plan.
 struct Plan {
     packets: usize,
-    /// What only counts.
+    /// Packets that are only counted.
     counters: Counters,
-    /// When the last packet was captured, and when the latest.
+    /// The time of the last packet, and the latest time.
     last: Timestamp,
     latest: Timestamp,
 }
 
-/// Whose segments are that are to be dissected side by side.
+/// A connection that is part of the run.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     shard: ShardId,
-    /// Its place in the part.
+    /// Its index in the shard's plan.
     connection: u32,
     direction: Direction,
 }
 
-/// The connection that a segment belongs to.
-enum Whose {
-    Theirs(Known),
-    /// Of no connection that is followed.
-    Nobodys,
-    /// It may change what is followed.
+/// The connection to which a segment belongs.
+enum Owner {
+    Planned(Known),
+    /// No connection that is followed.
+    None,
+    /// Unknown: the segment may change which connections are followed.
     Uncertain,
 }
 
-/// Whose the last segments were, by their ends: most are of one of these.
+/// A cache of the connections of the last segments, by their endpoints.
 struct Recent([Option<(Ends, Known)>; RECENT]);
 
 impl Recent {
@@ -112,26 +112,26 @@ impl Recent {
     }
 }
 
-/// What packets that are dissected side by side may bring.
+/// The limits on a run.
 struct Limits {
     bytes: usize,
-    most_bytes: usize,
-    /// How many bytes they can make be held, with those that are.
+    max_bytes: usize,
+    /// The number of bytes that may be held after the run.
     held: usize,
-    most_held: usize,
+    max_held_after: usize,
 }
 
 impl Limits {
-    /// Takes a packet with so many bytes of payload. Says whether it may.
+    /// Adds a packet with this many bytes of payload. Returns whether it is within the limits.
     #[inline(always)]
-    const fn take(&mut self, payload: usize) -> bool {
+    const fn add(&mut self, payload: usize) -> bool {
         self.bytes += payload;
-        self.held = self.held.saturating_add(payload * MOST_HELD_FOR_A_BYTE + MOST_HELD_FOR_A_SEGMENT);
-        self.held <= self.most_held && self.bytes <= self.most_bytes
+        self.held = self.held.saturating_add(payload * MAX_HELD_PER_BYTE + MAX_HELD_PER_SEGMENT);
+        self.held <= self.max_held_after && self.bytes <= self.max_bytes
     }
 }
 
-/// A part, and what it is done with; apart from what other threads write to.
+/// The execution of a shard's plan. Aligned so that threads do not share its cache lines.
 #[repr(align(128))]
 struct ShardRun<'a> {
     part: &'a mut ShardPlan,
@@ -141,20 +141,20 @@ struct ShardRun<'a> {
     /// The number of the block's first packet.
     first: u64,
     counters: Counters,
-    /// What its connections hold.
+    /// The number of bytes that its connections hold.
     held: usize,
 }
 
 impl Dissector {
-    /// Whether it is worth while to try [`Self::in_parallel`].
+    /// Returns whether a call of [`Self::in_parallel`] may be worthwhile.
     pub const fn may_run_parallel(&self) -> bool {
         self.common.config.fast_paths && self.common.counters.packets >= self.parallel.from
     }
 
-    /// Dissects packets of a block, from one on, in parallel: on this thread with the first sink, and on a thread of the pool for
-    /// each of the others. A sink receives all records of some connections, then those of others. Returns how many packets it
-    /// dissected, as [`Self::packet`] does; 0, where they would be fewer than `at_least`, or all of one connection: the next are
-    /// for [`Self::packet`].
+    /// Dissects packets of a block in parallel, from the one at index `next` on, using one thread for each sink, including the
+    /// current one. Each sink receives all records of some connections, then those of others. Returns the number of packets
+    /// processed, with the same effects as [`Self::packet`]. If it is 0, because too few packets can be processed in parallel,
+    /// [`Self::packet`] has to process the next ones.
     pub fn in_parallel<S: Sink + Send>(
         &mut self,
         block: &Block,
@@ -180,16 +180,16 @@ impl Dissector {
         plan.packets
     }
 
-    /// Finds the packets that can be dissected side by side, and whose they are.
+    /// Plans a run: finds the packets that can be dissected in parallel, and their connections.
     fn plan(&mut self, block: &Block, next: usize) -> Plan {
         let mut plan = Plan { packets: 0, counters: Counters::default(), last: self.now, latest: self.now };
         if !self.waiting.is_empty() {
             return plan;
         }
-        let Some(most_bytes) = self.common.shards.room_for_traffic() else { return plan };
-        // Buffers that hold something may double.
+        let Some(max_bytes) = self.common.shards.room_for_traffic() else { return plan };
+        // The capacity of buffers that are in use may double.
         let held = self.held.saturating_mul(2);
-        let mut limits = Limits { bytes: 0, most_bytes, held, most_held: self.release_at };
+        let mut limits = Limits { bytes: 0, max_bytes, held, max_held_after: self.release_at };
         let mut recent = Recent([None; RECENT]);
         for index in next..block.len() {
             let Some(packet) = block.packet(index) else { break };
@@ -201,22 +201,22 @@ impl Dissector {
             let known = within.and_then(|outline| recent.find(&outline.ends));
             let outlined = || outline.as_ref().and_then(|outline| outline.segment(&packet));
             let (found, payload) = match (known, &outline) {
-                (Some(known), Some(outline)) if limits.take(outline.payload_len()) => {
+                (Some(known), Some(outline)) if limits.add(outline.payload_len()) => {
                     (Some(known), outline.payload_len())
                 }
                 (Some(_), _) => break,
                 (None, _) => match outlined().map_or_else(|| packet::decode(&packet), Ok) {
-                    Ok(segment) if limits.take(segment.payload.len()) => match self.whose(&segment) {
-                        Whose::Theirs(known) => {
+                    Ok(segment) if limits.add(segment.payload.len()) => match self.owner(&segment) {
+                        Owner::Planned(known) => {
                             if let Some(outline) = &outline {
                                 recent.keep(outline.ends, known);
                             }
                             (Some(known), segment.payload.len())
                         }
-                        Whose::Nobodys => (None, 0),
-                        Whose::Uncertain => break,
+                        Owner::None => (None, 0),
+                        Owner::Uncertain => break,
                     },
-                    Err(NotTcp::Other) if limits.take(0) => (None, 0),
+                    Err(NotTcp::Other) if limits.add(0) => (None, 0),
                     _ => break,
                 },
             };
@@ -239,8 +239,8 @@ impl Dissector {
         plan
     }
 
-    /// Finds the connection of a segment, and gives it a place in its part.
-    fn whose(&mut self, segment: &Segment<'_>) -> Whose {
+    /// Finds the connection of a segment, and adds it to the plan of its shard.
+    fn owner(&mut self, segment: &Segment<'_>) -> Owner {
         let run = self.common.counters.packets + 1;
         let is_within = !(segment.syn || segment.fin || segment.rst);
         match self.table.get_mut(&Pair::of(segment)) {
@@ -254,16 +254,16 @@ impl Dissector {
                     ) =>
             {
                 let shard = connection.shard;
-                let Some(part) = self.parallel.parts.get_mut(shard.index()) else { return Whose::Uncertain };
+                let Some(part) = self.parallel.parts.get_mut(shard.index()) else { return Owner::Uncertain };
                 if connection.place.0 != run {
                     connection.place = (run, part.connections.len() as u32);
                     part.connections.push(Pair::of(segment));
                 }
                 let direction = connection.direction_of(segment);
-                Whose::Theirs(Known { shard, connection: connection.place.1, direction })
+                Owner::Planned(Known { shard, connection: connection.place.1, direction })
             }
-            None if !self.common.config.is_of_interest(segment) => Whose::Nobodys,
-            _ => Whose::Uncertain,
+            None if !self.common.config.is_of_interest(segment) => Owner::None,
+            _ => Owner::Uncertain,
         }
     }
 
@@ -278,7 +278,7 @@ impl Dissector {
         });
         let mut runs: Vec<_> = runs.filter(|run| !run.part.steps.is_empty()).collect();
         self.held -= runs.iter().map(|run| run.held).sum::<usize>();
-        // Those that take longest come first, so that the threads end at about the same time.
+        // The longest first, so that the threads finish at about the same time.
         runs.sort_by_key(|run| Reverse(run.part.load));
         let others = runs.len().saturating_sub(1);
         let queue = Mutex::new(runs.iter_mut());
@@ -302,23 +302,23 @@ impl Dissector {
         }
         *counters += &plan.counters;
         self.now = plan.last;
-        table.pass(plan.latest);
+        table.advance_time(plan.latest);
     }
 }
 
 impl ShardPlan {
-    /// Each was found to be there when it was planned.
+    /// Lends the connections, which were all in the table when the run was planned.
     fn lend(&mut self, table: &mut Table) {
         self.lent.extend(self.connections.iter().filter_map(|pair| table.lend(pair)));
     }
 
     fn give_back(&mut self, table: &mut Table) {
         for (connection, pair) in self.lent.drain(..).zip(&self.connections) {
-            table.take_back(*pair, connection);
+            table.return_lent(*pair, connection);
         }
     }
 
-    /// What its connections hold.
+    /// Returns the number of bytes that its connections hold.
     fn held(&self) -> usize {
         self.lent.iter().map(|connection| connection.accounted).sum()
     }
@@ -335,7 +335,7 @@ impl ShardRun<'_> {
             let mut engine = ConnectionDissector { config, counters, shared, sink };
             let plain = plain.and_then(|place| place.plain(&packet));
             let is_next = plain.is_some_and(|plain| engine.accept_next(connection, *direction, &plain, origin));
-            // A steady connection goes on: nothing else becomes of it with a segment that neither opens nor closes it.
+            // The connection is steady, so a segment without SYN, FIN and RST needs no follow-up work.
             if !is_next && let Ok(segment) = packet::decode(&packet) {
                 engine.accept(connection, *direction, &segment, origin);
             }

@@ -1,11 +1,11 @@
-//! Where records go.
+//! The receiver of records.
 
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
-/// Receives the records that a [`Dissector`](super::Dissector) makes. Any `FnMut(&Record)` is one.
+/// Receives the records that a [`Dissector`](super::Dissector) emits. Implemented for any `FnMut(&Record)`.
 ///
-/// [`record`](Self::record) is all that has to be implemented. A sink for which that is too slow also implements
+/// Only [`record`](Self::record) has to be implemented. A sink that needs more speed can also implement
 /// [`message`](Self::message) and [`data`](Self::data), which are called before a message is decoded.
 ///
 /// ```
@@ -27,15 +27,15 @@ use crate::record::{MessageEvent, MessageRun, Record};
 /// }
 /// ```
 pub trait Sink {
-    /// Handles a record, which borrows from the packet that is being dissected.
+    /// Handles a record, which borrows from the current packet.
     fn record(&mut self, record: &Record<'_>);
 
-    /// Called when all records of a packet, by its number, have been emitted; only where packets are dissected in parallel, so that
-    /// their records can be put in order.
+    /// Called after all records of a packet were emitted, with its number. Only called if packets are dissected in parallel, so
+    /// that their records can be put in order.
     fn end_packet(&mut self, _packet: u64) {}
 
-    /// Handles a message before its record is made. It is decoded already if its session needed that; an implementation that
-    /// decodes it does so by [`MessageEvent::decode`], which counts those that do not decode.
+    /// Handles a message before its record is created. It is decoded already if the session needed that; an implementation that
+    /// decodes it uses [`MessageEvent::decode`], which counts messages that cannot be decoded.
     #[inline(always)]
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         self.record(&Record::Message(event.to_record(decoded)));

@@ -1,6 +1,6 @@
-//! The way of bytes through one connection: from segments to frames, messages and records.
+//! The processing of one connection: from segments to frames, messages and records.
 
-use super::connection::{Connection, ConnectionInfo, HeldAuth, Unsaid};
+use super::connection::{Connection, ConnectionInfo, DeferredLoss, HeldAuth};
 use super::connection_table::Closed;
 use super::summary::Closing;
 use super::{Config, Sink};
@@ -22,13 +22,13 @@ use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::time::Timestamp;
 use crate::tls::handshake;
 
-/// How many bytes the requests that wait for replies may take where memory is needed for others: a pipeline of some size.
+/// How many bytes the requests that wait for replies may hold when memory must be freed: a pipeline of some size.
 const MANY_REQUESTS: usize = 16 * 1024;
 
-/// The bytes of an SSLRequest, and of a GSSENCRequest.
+/// The size of an SSLRequest, and of a GSSENCRequest.
 const ENCRYPTION_REQUEST: u64 = 8;
 
-/// What dissecting one connection needs beside the connection.
+/// The state needed to dissect one connection, besides the connection.
 pub(super) struct ConnectionDissector<'a, S> {
     pub(super) config: &'a Config,
     pub(super) counters: &'a mut Counters,
@@ -48,7 +48,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if plain.is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
-        // What was not waited for any longer before this segment came stays so: the same as if that had been looked at then.
+        // Holes whose wait ended before this segment are given up first, so that the result does not depend on when that is
+        // checked.
         self.drain(connection, origin.ts);
         if connection.tcp.numbers().fit(direction, segment) {
             connection.last = origin;
@@ -59,17 +60,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connection.info.closed_by.get_or_insert((direction, segment.rst));
         }
         if !was_seen && connection.tcp.is_from_start(direction) == Some(false) && !connection.info.is_midstream {
-            // The connection's beginning was seen, but not that of this direction.
+            // The opening of the connection was captured, but not the beginning of this direction.
             connection.search(direction, Reason::Missing);
         }
         let in_order = if let Accepted::InOrder(bytes) = accepted { bytes.len() as u64 } else { 0 };
         if let Some(conflict) = connection.tcp.take_conflict(direction) {
-            let fed = connection.tcp.offset(direction) - in_order;
-            self.contest(connection, direction, conflict, fed, origin);
+            let processed = connection.tcp.offset(direction) - in_order;
+            self.contest(connection, direction, conflict, processed, origin);
         }
         match accepted {
             Accepted::InOrder(bytes) => {
-                *connection.fed.get_mut(direction) = origin;
+                *connection.last_data.get_mut(direction) = origin;
                 match segment.ack {
                     Some(ack) if connection.session.dialogue().is_uncertain() => {
                         let end =
@@ -84,7 +85,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.drain(connection, origin.ts);
     }
 
-    /// Takes a plain segment, if it is next in order and nothing waits.
+    /// Processes a plain segment and returns `true`, if it is next in order and nothing is held.
     #[inline]
     pub(super) fn accept_next(
         &mut self,
@@ -95,7 +96,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> bool {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
-            *connection.fed.get_mut(direction) = origin;
+            *connection.last_data.get_mut(direction) = origin;
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {
@@ -124,15 +125,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
 
     fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
         if let Delivery::Content { .. } = delivery {
-            let fed = connection.fed.get_mut(direction);
-            *fed = fed.or_later(origin);
+            let last_data = connection.last_data.get_mut(direction);
+            *last_data = last_data.or_later(origin);
         }
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
         match delivery {
             Delivery::Content { content: StreamContent::Data(bytes), is_contested } => {
-                // What is decrypted is authentic, whatever else came in its place.
+                // Decrypted data is authentic, whatever else was sent in its place.
                 if *is_contested && connection.tls.is_none() {
-                    connection.framers.get_mut(direction).contest_fed();
+                    connection.framers.get_mut(direction).contest_input();
                 }
                 match connection.tcp.last_numbers(direction) {
                     Some((end, ack)) if connection.session.dialogue().is_uncertain() => {
@@ -140,34 +141,34 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     }
                     _ => self.feed(connection, direction, bytes, origin),
                 }
-                connection.framers.get_mut(direction).contest_ends();
+                connection.framers.get_mut(direction).end_contest();
             }
             Delivery::Content { content: StreamContent::Snapped(bytes), .. } => {
                 self.gap(connection, direction, *bytes, Loss { reason: Reason::Snaplen, ..loss });
             }
             Delivery::Missing { bytes, because, may_be_fin } => {
                 if *may_be_fin && connection.is_between_messages(direction) {
-                    // A FIN takes a number of the sequence, but is no byte.
+                    // A FIN occupies a sequence number, but is not data.
                     return;
                 }
                 let detail = Some(match because {
                     GivenUp::Acknowledged => "the other side has received them",
-                    GivenUp::Waited => "they did not come in time",
-                    GivenUp::Limit => "as much is held behind them as may be",
-                    GivenUp::Ended => "nothing more comes of the connection",
+                    GivenUp::Waited => "they did not arrive in time",
+                    GivenUp::Limit => "the limit on data held after them was reached",
+                    GivenUp::Ended => "the connection ended without them",
                 });
                 self.gap(connection, direction, *bytes, Loss { detail, ..loss });
             }
         }
     }
 
-    /// Bytes came a second time, with other content, when those before the offset `fed` had been fed.
+    /// Reports bytes that were retransmitted with different content, after everything before the offset `processed` was processed.
     fn contest(
         &mut self,
         connection: &mut Connection,
         direction: Direction,
         conflict: Conflict,
-        fed: u64,
+        processed: u64,
         origin: Origin,
     ) {
         let framing = match connection.session.route(direction) {
@@ -175,23 +176,23 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Route::Messages(framing) => Some(framing),
             Route::Opening | Route::Encrypted | Route::Unread => None,
         };
-        let detail = Some("a segment repeats bytes with other content: those that came first are believed");
+        let detail = Some("a segment retransmits bytes with different content: those received first are used");
         let (bytes, reason) = (conflict.bytes, Reason::Overlap);
-        let unsaid = Unsaid { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
+        let deferred = DeferredLoss { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
         if connection.session.route(direction) == Route::Opening {
-            connection.leave_unsaid(unsaid);
+            connection.defer_loss(deferred);
             return;
         }
-        self.say(&mut connection.info, &unsaid);
+        self.report_deferred(&mut connection.info, &deferred);
         let framer = connection.framers.get_mut(direction);
-        let under_way = framing.and_then(|framing| framer.under_way(framing)).map_or(0, |(_, bytes)| bytes);
-        if conflict.delivered_until > fed.saturating_sub(under_way) {
-            framer.contest_under_way();
+        let incomplete = framing.and_then(|framing| framer.incomplete(framing)).map_or(0, |(_, bytes)| bytes);
+        if conflict.delivered_until > processed.saturating_sub(incomplete) {
+            framer.contest_incomplete();
         }
     }
 
-    /// Takes the frames that lie whole in the next bytes of a direction, in clear or decrypted, where the session is ready. Says
-    /// what is left of them.
+    /// Processes the complete frames at the front of a direction's next bytes, unencrypted or decrypted, if the session is ready.
+    /// Returns the remaining bytes.
     #[inline]
     fn feed_ready<'b>(
         &mut self,
@@ -202,7 +203,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> &'b [u8] {
         let Connection { framers, session, info, .. } = connection;
         if direction == Direction::Backend {
-            framers.frontend.other_speaks();
+            framers.frontend.peer_sent();
         }
         match framers.get(direction).whole(bytes) {
             Some(whole) if session.is_ready() && info.conn > 0 && info.watch.is_none() && self.config.fast_paths => {
@@ -212,9 +213,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction, of a session of which it is not known which replies are whose. TCP's numbers may tell: a
-    /// reply answers a request if it begins where the client had received all when it sent the request, and the server had
-    /// received the request when it sent the reply.
+    /// Processes the next bytes of a direction while it is not known which replies belong to which requests. TCP's numbers may
+    /// show it: a reply answers a request if the client had received everything before the reply when it sent the request, and
+    /// the server had received the request when it sent the reply.
     #[cold]
     fn feed_uncertain(
         &mut self,
@@ -243,7 +244,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction.
+    /// Processes the next bytes of a direction.
     fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
             if direction == Direction::Backend && connection.session.owes_answer_in_clear() {
@@ -259,14 +260,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.feed_clear(connection, direction, bytes, origin);
     }
 
-    /// Takes the next bytes of a server that still has to answer a request for encryption, though its client goes on with TLS.
+    /// Processes the next bytes of a server that has not answered a request for encryption yet, although its client continues
+    /// with TLS.
     fn feed_answer(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_one_byte =
             connection.framers.backend.is_between_frames() && bytes.first() != Some(&backend::ERROR_RESPONSE);
         let (answer, rest) = bytes.split_at_checked(1).filter(|_| is_one_byte).unwrap_or((bytes, &[]));
         self.feed_clear(connection, Direction::Backend, answer, origin);
         if connection.session.encryption().is_none() {
-            // It was refused.
+            // The server rejected encryption.
             connection.tls = None;
             connection.framers = PerDirection::new(|direction| Framer::new(direction, self.config.max_message));
         }
@@ -275,7 +277,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes the next bytes of a direction, in clear or decrypted.
+    /// Processes the next bytes of a direction, unencrypted or decrypted.
     pub(super) fn feed_clear(
         &mut self,
         connection: &mut Connection,
@@ -284,35 +286,35 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin: Origin,
     ) {
         let is_held = connection.session.route(direction) == Route::Opening;
-        // What is held until it is known what it is may be told by the packets that brought it.
+        // Data held until the protocol is known is reported with the packets that contained it.
         let origin = if is_held { origin } else { connection.info.date(origin) };
         if direction == Direction::Frontend
             && connection.framers.frontend.is_searching()
             && connection.session.may_begin()
             && startup::look(bytes) == Look::Whole
         {
-            self.begin_anew(connection, origin);
+            self.restart(connection, origin);
         }
-        connection.speaks(direction);
+        connection.observe_send(direction);
         while !bytes.is_empty() {
             match connection.session.route(direction) {
                 Route::Messages(_) if connection.is_unread(direction, bytes) => connection.session.leave_unread(),
-                Route::Messages(Framing::Startup) if is_no_startup(connection, bytes) => {
-                    self.foreign(connection, opening::name_of_client(bytes), origin);
+                Route::Messages(Framing::Startup) if is_not_startup(connection, bytes) => {
+                    self.mark_foreign(connection, opening::name_of_client(bytes), origin);
                     return;
                 }
-                Route::Messages(Framing::EncryptionAnswer) if is_no_answer(connection, bytes) => {
-                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                Route::Messages(Framing::EncryptionAnswer) if is_not_answer(connection, bytes) => {
+                    self.mark_foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
-                Route::Messages(Framing::Handshake) if is_no_handshake(connection, direction, bytes) => {
-                    self.foreign(connection, "its server answers as none of PostgreSQL does", origin);
+                Route::Messages(Framing::Handshake) if is_not_handshake(connection, direction, bytes) => {
+                    self.mark_foreign(connection, "the server's response is not PostgreSQL's", origin);
                     return;
                 }
                 Route::Messages(framing) => {
                     self.number(&mut connection.info);
                     if direction == Direction::Frontend {
-                        if keeps_ahead(connection, bytes, origin) {
+                        if hold_ahead(connection, bytes, origin) {
                             return;
                         }
                         self.release_ahead(connection);
@@ -336,7 +338,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                         && let Step::Malformed { header, .. } = step
                         && handshake::is_record(header)
                     {
-                        // The answer to its request was lost, but this client was told to go on with TLS.
+                        // The server's response was not captured, but it must have accepted TLS.
                         let header = header.to_vec();
                         session.encrypt(Encryption::Tls);
                         *framers.get_mut(direction) = Framer::new(direction, self.config.max_message);
@@ -346,7 +348,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     }
                     self.step(session, info, direction, &step, origin);
                     if bytes.is_empty() {
-                        // What was searched may hold more frames than the one that was handed out.
+                        // After a search, the buffer may contain more frames than the one returned.
                         self.rest_of_search(connection, direction, origin);
                     }
                 }
@@ -359,7 +361,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     return;
                 }
                 Route::Opening => {
-                    self.server_speaks_first(connection, bytes, origin);
+                    self.open_from_server(connection, bytes, origin);
                     return;
                 }
                 Route::Unread => {
@@ -371,7 +373,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes what comes next of the server's bytes, where the client has sent something ahead. False where that is no frame yet.
+    /// Processes the server's next frame, while data that the client sent before an authentication request is held. Returns
+    /// `false` if there is no complete frame.
     #[cold]
     fn answer_ahead(
         &mut self,
@@ -386,7 +389,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let context = session.context(self.config.redaction);
             let question = Message::decode(Direction::Backend, frame, &context).ok();
             if session.hear(question.as_ref()) {
-                // It came before the question, and so do its lines.
+                // The data was sent before the request, so its records come first.
                 self.feed_ahead(std::mem::take(ahead), frontend, session, info);
             }
         }
@@ -394,7 +397,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         !matches!(step, Step::More)
     }
 
-    /// Takes what the client has sent ahead: by now it is known what it was asked, or it never will be.
+    /// Processes the data that the client sent before an authentication request. The request is known by now, or will never be.
     fn feed_ahead(&mut self, ahead: HeldAuth, framer: &mut Framer, session: &mut Session, info: &mut ConnectionInfo) {
         session.miss_question();
         for (mut bytes, origin) in ahead.pieces() {
@@ -408,7 +411,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// What the client has sent ahead is not kept any longer.
+    /// Processes the data that the client sent before an authentication request, without waiting for the request any longer.
     fn release_ahead(&mut self, connection: &mut Connection) {
         let Connection { framers, session, info, ahead, .. } = connection;
         if !ahead.is_empty() {
@@ -416,10 +419,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client sends a startup packet where the middle of a session was looked for: what came before it is all that is
-    /// missing.
+    /// Restarts the session at a client's startup packet, in a connection whose beginning was thought to be missing. Only data
+    /// before the packet is missing.
     #[cold]
-    fn begin_anew(&mut self, connection: &mut Connection, origin: Origin) {
+    fn restart(&mut self, connection: &mut Connection, origin: Origin) {
         self.number(&mut connection.info);
         for direction in Direction::BOTH {
             if connection.framers.get(direction).is_searching() {
@@ -427,7 +430,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             let framer = connection.framers.get_mut(direction);
             *framer = Framer::new(direction, self.config.max_message);
-            // A value that is under way can hold what looks like a startup packet.
+            // An incomplete value may contain what looks like a startup packet.
             framer.doubt();
         }
         connection.undecided_tls = None;
@@ -436,7 +439,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         connection.session.begin();
     }
 
-    /// Nothing more comes before a hole or the end.
+    /// Ends a search for a message boundary before a hole or the end.
     pub(super) fn settle(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         self.release_ahead(connection);
         let Connection { framers, session, info, .. } = connection;
@@ -459,9 +462,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client's first bytes.
+    /// Processes the client's first bytes.
     fn open(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        // The common case has them all in one segment, and copies nothing.
+        // In the common case they are in one segment, and not copied.
         let gathered;
         let bytes = if connection.opening.frontend.is_empty() {
             bytes
@@ -470,7 +473,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             gathered = std::mem::take(&mut connection.opening.frontend);
             &gathered
         };
-        // That alone is too little where any port may be a server's.
+        // This is insufficient evidence if any port may be a server's.
         let is_answered = connection.info.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
         match opening::of_client(bytes) {
             _ if is_answered => {
@@ -480,26 +483,26 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Opening::Undecided => connection.opening.frontend = bytes.to_vec(),
             Opening::Startup => self.open_startup(connection, bytes, origin),
             Opening::DirectTls => {
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 connection.session.encrypt(Encryption::Tls);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
             Opening::Foreign(_) if connection.info.is_named && connection.info.search_reason.frontend.is_some() => {
-                // These are not its first bytes.
+                // These are not the client's first bytes.
                 self.search_client(connection);
                 self.feed(connection, Direction::Frontend, bytes, origin);
             }
-            Opening::Foreign(what) => self.foreign(connection, what, origin),
+            Opening::Foreign(what) => self.mark_foreign(connection, what, origin),
         }
     }
 
-    /// The client's first bytes are a startup packet, or what there is of one.
+    /// Processes the client's first bytes after they were identified as a startup packet, or a prefix of one.
     fn open_startup(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_contested = connection.unsaid.iter().any(|unsaid| unsaid.reason == Reason::Overlap);
+        let is_contested = connection.deferred_losses.iter().any(|deferred| deferred.reason == Reason::Overlap);
         if connection.opening.backend == b"N" {
             self.answered(connection);
         } else {
-            self.say_unsaid(connection);
+            self.report_deferred_losses(connection);
         }
         connection.session.recognize_startup();
         connection.info.search_reason.frontend = None;
@@ -509,27 +512,27 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connection.framers.frontend.doubt();
         }
         if is_contested {
-            connection.framers.frontend.contest_fed();
+            connection.framers.frontend.contest_input();
         }
         self.feed(connection, Direction::Frontend, bytes, origin);
-        connection.framers.frontend.contest_ends();
+        connection.framers.frontend.end_contest();
         self.feed_held_reply(connection, origin);
     }
 
-    /// The byte that the server has sent is the answer to a request for encryption that was not captured.
+    /// Processes the server's first byte as the response to a request for encryption that was not captured.
     fn answered(&mut self, connection: &mut Connection) {
         let Some(byte) = connection.opening.backend.first().copied() else { return };
         let Some(encryption) = opening::of_byte(byte) else { return };
         let origin = connection.replied;
         connection.opening.backend.remove(0);
-        self.say_unsaid(connection);
+        self.report_deferred_losses(connection);
         connection.info.search_reason.frontend = None;
         connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
         connection.session.recognize_answer(encryption);
         self.feed_clear(connection, Direction::Backend, &[byte], origin);
     }
 
-    /// Takes what the server has sent before it was known what the connection is.
+    /// Processes the server's bytes that were held until the protocol was known.
     fn feed_held_reply(&mut self, connection: &mut Connection, origin: Origin) {
         let held = std::mem::take(&mut connection.opening.backend);
         if !held.is_empty() {
@@ -537,23 +540,23 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// The client's bytes are from the middle of its session.
+    /// Searches for a message boundary in the client's bytes, which begin in the middle of its session.
     fn search_client(&mut self, connection: &mut Connection) {
-        self.say_unsaid(connection);
+        self.report_deferred_losses(connection);
         connection.session.lose(Direction::Frontend);
         connection.search(Direction::Frontend, Reason::Missing);
     }
 
-    /// The first bytes are the server's. PostgreSQL's waits for its client, unless it cannot serve at all; so either the
-    /// client's bytes are not in the capture, or this is another protocol.
-    fn server_speaks_first(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
+    /// Processes bytes of the server before any of the client. A PostgreSQL server waits for its client, unless it cannot serve
+    /// at all; so either the client's bytes were not captured, or this is another protocol.
+    fn open_from_server(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
         let is_named = connection.info.is_named;
         if connection.framers.backend.is_searching() {
             if is_named {
                 self.search_client(connection);
                 self.feed(connection, Direction::Backend, bytes, origin);
             } else {
-                self.foreign(connection, opening::of_server(bytes).name(), origin);
+                self.mark_foreign(connection, opening::of_server(bytes).name(), origin);
             }
             return;
         }
@@ -565,7 +568,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         match opening::of_server(held) {
             FirstReply::Undecided => {}
             FirstReply::Error => {
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 connection.session.recognize_startup();
                 self.feed_held_reply(connection, origin);
             }
@@ -577,12 +580,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 self.search_client(connection);
                 self.feed_held_reply(connection, origin);
             }
-            other => self.foreign(connection, other.name(), origin),
+            other => self.mark_foreign(connection, other.name(), origin),
         }
     }
 
-    /// Nothing more comes of a direction that would tell what the connection is: on a port that is named, what there is of a
-    /// first message is believed.
+    /// Decides on the protocol of a connection after the last bytes of a direction: on a configured port, a prefix of a first
+    /// message suffices.
     fn decide(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         if !connection.info.is_named || connection.session.route(direction) != Route::Opening {
             return;
@@ -597,15 +600,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Says what was left unsaid while it was not known what a connection is.
-    fn say_unsaid(&mut self, connection: &mut Connection) {
-        for unsaid in std::mem::take(&mut connection.unsaid) {
-            self.say(&mut connection.info, &unsaid);
+    /// Reports the losses that were deferred until the protocol was known.
+    fn report_deferred_losses(&mut self, connection: &mut Connection) {
+        for deferred in std::mem::take(&mut connection.deferred_losses) {
+            self.report_deferred(&mut connection.info, &deferred);
         }
     }
 
-    fn say(&mut self, info: &mut ConnectionInfo, unsaid: &Unsaid) {
-        let Unsaid { origin, dir, bytes, offset, reason, skipped, detail } = *unsaid;
+    fn report_deferred(&mut self, info: &mut ConnectionInfo, deferred: &DeferredLoss) {
+        let DeferredLoss { origin, dir, bytes, offset, reason, skipped, detail } = *deferred;
         self.number(info);
         self.counters.skipped_bytes += skipped.unwrap_or_default();
         if reason == Reason::Overlap {
@@ -615,10 +618,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.lose(info, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
     }
 
-    fn foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
+    fn mark_foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
         connection.session.recognize_foreign();
         connection.opening = PerDirection::default();
-        connection.unsaid = Vec::new();
+        connection.deferred_losses = Vec::new();
         if connection.info.is_named {
             self.number(&mut connection.info);
             let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
@@ -626,7 +629,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Bytes of a direction are missing.
+    /// Processes missing bytes of a direction.
     fn gap(&mut self, connection: &mut Connection, direction: Direction, mut bytes: u64, loss: Loss<'static>) {
         let Loss { origin, reason, detail, .. } = loss;
         let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
@@ -636,7 +639,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Route::Opening => {
                 let held = std::mem::take(connection.opening.get_mut(direction));
                 let skipped = Some(held.len() as u64).filter(|held| *held > 0);
-                connection.leave_unsaid(Unsaid { origin, dir: direction, bytes, offset, reason, skipped, detail });
+                connection.defer_loss(DeferredLoss { origin, dir: direction, bytes, offset, reason, skipped, detail });
                 let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
                 if direction == Direction::Frontend && is_request {
                     connection.info.search_reason.frontend = Some(reason);
@@ -646,7 +649,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 return;
             }
             Route::Messages(Framing::EncryptionAnswer) if connection.framers.backend.is_between_frames() => {
-                // It is one byte.
+                // The response has one byte.
                 self.number(&mut connection.info);
                 self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
                 while bytes > 0 && connection.session.owes_answer() {
@@ -656,7 +659,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 match bytes {
                     0 => {}
                     _ if connection.session.encryption().is_some() => self.gap_encrypted(connection, direction, bytes),
-                    _ => self.pass_gap(connection, direction, bytes, reason, origin),
+                    _ => self.skip_gap(connection, direction, bytes, reason, origin),
                 }
                 return;
             }
@@ -673,17 +676,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         self.settle(connection, direction, origin);
         let within = match connection.session.route(direction) {
-            Route::Messages(framing) => connection.framers.get(direction).under_way(framing),
+            Route::Messages(framing) => connection.framers.get(direction).incomplete(framing),
             _ => None,
         };
         let context = connection.session.context(self.config.redaction);
         let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
         self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, within, ..loss });
-        self.pass_gap(connection, direction, bytes, reason, origin);
+        self.skip_gap(connection, direction, bytes, reason, origin);
     }
 
-    /// Skips bytes that are missing in a stream of messages.
-    pub(super) fn pass_gap(
+    /// Skips missing bytes in a stream of messages.
+    pub(super) fn skip_gap(
         &mut self,
         connection: &mut Connection,
         direction: Direction,
@@ -714,7 +717,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes what a framer says.
+    /// Processes a framer's result.
     fn step(
         &mut self,
         session: &mut Session,
@@ -728,7 +731,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Step::Frame(frame) => self.frame(session, info, direction, frame, origin),
             &Step::Malformed { tag, len, header, error, is_guessed } => {
                 let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
-                // A header has no room for a secret.
+                // A header is too short to contain a secret.
                 let hides_values = self.config.redaction.hides_values();
                 let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
                 let content = Content::Undecoded { name, body };
@@ -782,7 +785,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }));
     }
 
-    /// Gives a connection its number, where it has none yet.
+    /// Assigns a number to a connection that has none yet.
     pub(super) fn number(&mut self, info: &mut ConnectionInfo) {
         if info.conn == 0 {
             self.counters.connections += 1;
@@ -790,10 +793,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Takes from a connection what it holds: the memory is needed for others.
+    /// Frees memory that a connection holds.
     pub(super) fn release(&mut self, connection: &mut Connection) {
         let origin = connection.last();
-        while let Some((direction, delivery, origin)) = connection.tcp.pop_for_others() {
+        while let Some((direction, delivery, origin)) = connection.tcp.pop_to_free_memory() {
             self.deliver(connection, direction, &delivery, origin);
         }
         connection.tcp.forget_recent();
@@ -801,9 +804,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.release_encrypted(connection, origin);
         let opening = std::mem::take(&mut connection.opening);
         if !opening.frontend.is_empty() || !opening.backend.is_empty() {
-            // Without its first bytes it cannot be told what it is.
+            // Without its first bytes, the protocol cannot be identified.
             connection.session.recognize_foreign();
-            connection.unsaid = Vec::new();
+            connection.deferred_losses = Vec::new();
             for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
                 if bytes.is_empty() || !connection.info.is_named {
                     continue;
@@ -832,19 +835,19 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Ends a connection that has to make room for others.
+    /// Ends a connection to make room for others.
     pub(super) fn evict(&mut self, connection: &mut Connection) {
         self.counters.evicted_connections += 1;
         let origin = self.end(connection, Closing::Evicted);
         if connection.is_counted() {
             let detail =
-                Some("more connections are open than are followed: this one said nothing for the longest time");
+                Some("more connections are open than --max-connections: this one was idle for the longest time");
             self.lose(&mut connection.info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
     }
 
-    /// Ends a connection: nothing more will come of it. It has ended with one of its own packets, whenever that is noticed: says
-    /// with which.
+    /// Ends a connection, after its last segment. Returns the packet that ended it, which is one of its own, whenever the end is
+    /// detected.
     pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing) -> Origin {
         let origin = connection.ended.unwrap_or_else(|| connection.last());
         while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
@@ -852,16 +855,16 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         self.end_encrypted(connection);
         for direction in Direction::BOTH {
-            self.decide(connection, direction, *connection.fed.get(direction));
+            self.decide(connection, direction, *connection.last_data.get(direction));
         }
         for direction in Direction::BOTH {
-            self.end_direction(connection, direction, *connection.fed.get(direction));
+            self.end_direction(connection, direction, *connection.last_data.get(direction));
         }
         self.report_undecrypted(connection, origin);
         for direction in Direction::BOTH {
             let mut counters = connection.tcp.counters(direction);
             if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
-                // Nobody has answered it.
+                // The server did not answer it.
                 counters.out_of_window += successor.len();
             }
             self.counters.retransmitted_bytes += counters.retransmitted;
@@ -876,7 +879,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin
     }
 
-    /// Tells of bytes that were captured, but are no part of what was read.
+    /// Reports captured bytes that were not processed.
     fn report_unread(
         &mut self,
         info: &mut ConnectionInfo,
@@ -884,7 +887,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         counters: TcpCounters,
         origin: Origin,
     ) {
-        let before = "they lie before the first byte that was captured, and came when that had been read";
+        let before = "they precede the first captured byte, and arrived after it was processed";
         let outside = "their sequence numbers are not this connection's";
         let unread =
             [(counters.before_start, Reason::Late, before), (counters.out_of_window, Reason::OutOfWindow, outside)];
@@ -929,19 +932,19 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             Route::Opening if connection.info.is_named => {
                 let PerDirection { frontend, backend } = &connection.opening;
-                // The first bytes of a client may be those of a startup packet.
+                // The client's first bytes may be a prefix of a startup packet.
                 let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
                 let is_nothing = frontend.is_empty() && backend.is_empty();
                 let is_other = !may_begin && !is_nothing;
                 let bytes = connection.opening.get(direction).len() as u64;
                 if is_other {
-                    connection.unsaid = Vec::new();
+                    connection.deferred_losses = Vec::new();
                 }
-                self.say_unsaid(connection);
+                self.report_deferred_losses(connection);
                 if bytes > 0 {
                     self.number(&mut connection.info);
                     let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
-                    let detail = Some("too few bytes to tell the protocol");
+                    let detail = Some("too few bytes to identify the protocol");
                     self.lose(&mut connection.info, &Loss { skipped: Some(bytes), reason, detail, ..loss });
                     if is_other {
                         connection.session.recognize_foreign();
@@ -952,7 +955,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let bytes = std::mem::take(connection.info.unread.get_mut(direction));
                 if bytes > 0 {
                     self.counters.skipped_bytes += bytes;
-                    let detail = Some("protocol 2.0, which is not read beyond its startup");
+                    let detail = Some("protocol 2.0 is not decoded beyond its startup");
                     let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
                     self.lose(&mut connection.info, &loss);
                 }
@@ -962,17 +965,18 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 }
 
-/// TCP's numbers of a segment.
+/// The TCP numbers of a segment.
 #[derive(Clone, Copy)]
 struct Numbers {
-    /// The sequence number behind its last byte.
+    /// The sequence number after its last byte.
     end: u32,
-    /// Its acknowledgment number.
+    /// The acknowledgment number.
     ack: u32,
 }
 
-/// Keeps the next bytes of a client that shows who it is before it was asked. False where it does not, or there is no room.
-fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
+/// Holds the next bytes of a client that authenticates before the server's request. Returns `false` if it does not, or if there
+/// is no room.
+fn hold_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool {
     let Connection { framers, session, ahead, .. } = connection;
     let begins = session.awaits_question()
         && bytes.first() == Some(&frontend::PASSWORD_MESSAGE)
@@ -980,7 +984,7 @@ fn keeps_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> boo
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
 }
 
-/// Tells of what came behind the end of a connection, as one for each direction.
+/// Reports the data received after the end of a connection, as one loss for each direction.
 pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
     let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
     let (client, server) = (closed.client.to_string(), closed.server.to_string());
@@ -999,14 +1003,14 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
             within: None,
             reason: Reason::Late,
             skipped: None,
-            detail: Some("they came behind the end of the connection"),
+            detail: Some("they arrived after the end of the connection"),
         }));
     }
 }
 
-/// Whether the first bytes of a server, but for its answers to requests for encryption, begin with what no server says before it
-/// has let its client in.
-fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
+/// Returns whether a server's first bytes, after its responses to requests for encryption, begin with something that no server
+/// sends before authentication.
+fn is_not_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
     const LATER: &[u8] = b"123CDGHITVWcdnst";
     direction == Direction::Backend
         && connection.framers.backend.is_between_frames()
@@ -1015,8 +1019,9 @@ fn is_no_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) 
         && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
 }
 
-/// Whether a client of which nothing but requests for encryption was seen goes on as none of PostgreSQL does.
-fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
+/// Returns whether a client that has only sent requests for encryption continues with something that is not PostgreSQL's
+/// protocol.
+fn is_not_startup(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.frontend > 0
         && connection.session.may_begin()
         && connection.info.lost_bytes == 0
@@ -1024,15 +1029,15 @@ fn is_no_startup(connection: &Connection, bytes: &[u8]) -> bool {
         && opening::is_of_none(bytes)
 }
 
-/// Whether the first byte of a server is none that answers a request for encryption.
-fn is_no_answer(connection: &Connection, bytes: &[u8]) -> bool {
+/// Returns whether the first byte of a server is no valid response to a request for encryption.
+fn is_not_answer(connection: &Connection, bytes: &[u8]) -> bool {
     connection.session.facts().bytes.backend == 0
         && connection.info.lost_bytes == 0
         && connection.framers.backend.is_between_frames()
         && bytes.first().is_some_and(|byte| *byte != backend::ERROR_RESPONSE && opening::of_byte(*byte).is_none())
 }
 
-/// A report of loss in the making.
+/// The data of a loss record.
 #[derive(Clone, Copy)]
 pub(super) struct Loss<'a> {
     pub(super) origin: Origin,

@@ -1,14 +1,14 @@
-//! Another connection between the same ends, of which no SYN was captured, while the one before it was still open.
+//! Detection of another connection between the same endpoints, whose SYN was not captured, while the one before it is still open.
 //!
-//! Its client begins with a startup packet, and none of its numbers is near those of the one before. Anyone can forge that, so it
-//! changes nothing until the server answers with the numbers that it has.
+//! Its client begins with a startup packet, and none of its numbers is near those of the earlier connection. Anyone can forge
+//! that, so it has no effect until the server answers with the expected numbers.
 
 use crate::direction::Direction;
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::session::opening::{self, Opening};
 use crate::tcp::conversation::Numbers;
 
-/// The first segment of what may be another connection.
+/// The first segment of a possible new connection.
 #[derive(Debug)]
 pub(super) struct Successor {
     source: Endpoint,
@@ -16,14 +16,14 @@ pub(super) struct Successor {
     seq: u32,
     ack: u32,
     payload: Vec<u8>,
-    /// What brought it.
+    /// The packet that contained it.
     pub(super) origin: Origin,
 }
 
-/// Whether a segment may begin another connection than the one that has these numbers.
+/// Returns whether a segment may begin a new connection, given the numbers of the known one.
 #[inline(always)]
 pub(super) fn may_begin(numbers: impl Fn() -> Numbers, direction: Direction, segment: &Segment<'_>) -> bool {
-    // No message but a startup packet begins so.
+    // No message other than a startup packet begins with a zero byte.
     direction == Direction::Frontend && segment.payload.first() == Some(&0) && begins(&numbers(), segment)
 }
 
@@ -34,13 +34,13 @@ fn begins(numbers: &Numbers, segment: &Segment<'_>) -> bool {
 }
 
 impl Successor {
-    /// Keeps a segment that [may begin](may_begin) another connection.
+    /// Stores a segment that [may begin](may_begin) a new connection.
     pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Option<Box<Self>> {
         let Segment { source, destination, seq, ack, payload, .. } = *segment;
         Some(Box::new(Self { source, destination, seq, ack: ack?, payload: payload.to_vec(), origin }))
     }
 
-    /// Whether the server has received it, and says something with the numbers that its client expects.
+    /// Returns whether a segment of the server acknowledges it, and has the sequence number that the client expects.
     pub(super) fn is_answered_by(&self, segment: &Segment<'_>) -> bool {
         let end = self.seq.wrapping_add(self.payload.len() as u32);
         segment.source == self.destination
@@ -48,14 +48,14 @@ impl Successor {
             && (segment.seq, segment.ack) == (self.ack, Some(end))
     }
 
-    /// The segment again.
+    /// Recreates the segment.
     pub(super) fn segment(&self) -> Segment<'_> {
         let Self { source, destination, seq, ack, ref payload, .. } = *self;
         let (syn, fin, rst, snapped) = (false, false, false, 0);
         Segment { source, destination, seq, ack: Some(ack), syn, fin, rst, payload, snapped }
     }
 
-    /// How many bytes it has.
+    /// Returns the size of its payload.
     pub(super) fn len(&self) -> u64 {
         self.payload.len() as u64
     }

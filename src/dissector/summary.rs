@@ -1,4 +1,4 @@
-//! Lines about what messages add up to: executed requests, and sessions.
+//! Records that summarize messages: executed requests, and sessions.
 
 use super::Sink;
 use super::connection::{Connection, ConnectionInfo};
@@ -18,21 +18,21 @@ use crate::session::{Encryption, Route, Session};
 use crate::tls::session::TlsSession;
 use crate::tls::{self, facts};
 
-/// Why a connection is not followed any more.
+/// Why a connection is no longer followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// Its end was seen.
+    /// Its end was captured.
     Observed,
-    /// Another one between the same ends began.
+    /// Another connection between the same endpoints began.
     Replaced,
-    /// It makes room for others.
+    /// It was removed to make room for others.
     Evicted,
-    /// The capture ends.
+    /// The capture ended.
     CaptureEnd,
 }
 
 impl<S: Sink> ConnectionDissector<'_, S> {
-    /// Tells of the requests that are over.
+    /// Emits the records of completed requests.
     pub(super) fn report_queries(&mut self, session: &mut Session, info: &ConnectionInfo) {
         while let Some(execution) = session.dialogue_mut().next_over(self.shared) {
             self.report_query(session, info, &execution);
@@ -50,7 +50,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let sql = execution.sql().or(prepared);
         let identity = session.facts().identity();
         let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
-        // It is told once those before it are, or the group that it is of has ended.
+        // It is emitted after those of earlier requests, or after its group has ended.
         let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
         self.sink.record(&Record::Query(QueryRecord {
             header: info.header(origin.ts),
@@ -97,14 +97,14 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }));
     }
 
-    /// Tells that a session is ready.
+    /// Emits the record of a session that is ready.
     pub(super) fn report_ready(&mut self, session: &Session, info: &ConnectionInfo, origin: Origin) {
         if self.config.records.sessions && info.is_wanted {
             self.report_session(session, info, None, State::Ready, None, origin);
         }
     }
 
-    /// Tells of what is left when a connection ends, and how it ended.
+    /// Emits the remaining records when a connection ends, including that of the session.
     pub(super) fn report_end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
         let Connection { session, info, tls, .. } = connection;
         if info.conn == 0 || session.route(Direction::Frontend) == Route::Foreign {
@@ -209,7 +209,7 @@ const fn side(direction: Direction) -> Side {
     }
 }
 
-/// What is known of a connection's TLS session: as it was when something was decrypted first, or as it is at the end.
+/// Returns the metadata of a connection's TLS session: as of the first decrypted data, or as of the end.
 fn tls_facts<'a>(info: &'a ConnectionInfo, tls: Option<&'a TlsSession>) -> Option<Tls<'a>> {
     let facts = tls.map(TlsSession::facts).or(info.tls.as_deref())?;
     let certificate = |direction| {

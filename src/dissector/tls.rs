@@ -1,4 +1,4 @@
-//! The way of encrypted bytes: through TLS, where the keys are known, to the same messages as in clear.
+//! The processing of encrypted bytes: decrypted if the keys are known, and then like unencrypted ones.
 
 use super::Sink;
 use super::connection::Connection;
@@ -12,11 +12,11 @@ use crate::session::{Encryption, Route};
 use crate::time::Timestamp;
 use crate::tls::session::{Counts, Event, MAX_WAIT, Obstacle, TlsSession, Tools};
 
-/// More bytes than any message has: how much is missing is not known.
+/// A gap of unknown size, represented as more bytes than any message has.
 const UNKNOWN: u64 = u64::MAX;
 
 impl<S: Sink> ConnectionDissector<'_, S> {
-    /// Takes the next bytes of a direction that is encrypted.
+    /// Processes the next bytes of an encrypted direction.
     pub(super) fn feed_encrypted(
         &mut self,
         connection: &mut Connection,
@@ -50,8 +50,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         connection.tls = Some(Box::new(TlsSession::new(is_midstream)));
     }
 
-    /// Takes bytes of a connection of which no boundary is known. Says whether they are TLS, which the first whole record
-    /// tells: until then, they are looked at as messages, too.
+    /// Processes bytes of a connection in which no boundary is known. Returns whether they are TLS, which is known from the first
+    /// complete record on; until then, they are searched for messages, too.
     pub(super) fn is_tls(
         &mut self,
         connection: &mut Connection,
@@ -83,22 +83,28 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         true
     }
 
-    /// Does something with the TLS session of a connection, and takes what comes of it.
+    /// Calls a function with the TLS session of a connection, and processes the resulting events.
     fn with_tls(
         &mut self,
         connection: &mut Connection,
         act: impl FnOnce(&mut TlsSession, &mut Tools, &mut dyn FnMut(Direction, Event<'_>, Origin)),
     ) {
-        // Both are put back below: what they give is taken by the connection, and by the engine, that have them.
+        // Moved out of the connection and the engine, which the events borrow mutably. Put back below.
         let (Some(mut tls), Some(mut tools)) = (connection.tls.take(), self.shared.tls.take()) else { return };
         act(&mut tls, &mut tools, &mut |direction, event, origin| {
-            self.take_plaintext(connection, direction, event, origin);
+            self.process_plaintext(connection, direction, event, origin);
         });
         self.shared.tls = Some(tools);
         connection.tls = Some(tls);
     }
 
-    fn take_plaintext(&mut self, connection: &mut Connection, direction: Direction, event: Event<'_>, origin: Origin) {
+    fn process_plaintext(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        event: Event<'_>,
+        origin: Origin,
+    ) {
         match event {
             Event::Begins(facts) => {
                 connection.session.encrypt(Encryption::Tls);
@@ -124,12 +130,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     let loss = Loss { dir, skipped, reason: Reason::Undecryptable, detail, ..Loss::new(origin) };
                     self.lose(&mut connection.info, &loss);
                 }
-                self.pass_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
+                self.skip_gap(connection, direction, bytes.unwrap_or(UNKNOWN), Reason::Undecryptable, origin);
             }
         }
     }
 
-    /// Bytes of a direction that is encrypted are missing.
+    /// Processes missing bytes of an encrypted direction.
     pub(super) fn gap_encrypted(&mut self, connection: &mut Connection, direction: Direction, bytes: u64) {
         connection.info.gss_packets.get_mut(direction).gap(bytes);
         if connection.session.encryption() == Some(Encryption::Tls) {
@@ -140,7 +146,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Looks whether keys have come that a connection waits for, or whether it has waited too long.
+    /// Retries decryption of a connection that waits for keys, or ends the wait if it was too long.
     pub(super) fn resume(&mut self, connection: &mut Connection, now: Timestamp) {
         let origin = connection.active();
         let since = connection.tls.as_ref().and_then(|tls| tls.waits_since());
@@ -152,20 +158,20 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.report_obstacle(connection, origin);
     }
 
-    /// Takes from a connection what its TLS session holds.
+    /// Frees memory that the TLS session of a connection holds.
     pub(super) fn release_encrypted(&mut self, connection: &mut Connection, origin: Origin) {
         connection.undecided_tls = None;
         self.with_tls(connection, |tls, tools, sink| tls.release(tools, sink));
         self.report_obstacle(connection, origin);
     }
 
-    /// Nothing more comes of a connection that is encrypted.
+    /// Processes the end of an encrypted connection.
     pub(super) fn end_encrypted(&mut self, connection: &mut Connection) {
         let origin = connection.active();
         self.with_tls(connection, |tls, tools, sink| tls.end(origin, tools, sink));
     }
 
-    /// Tells what could not be decrypted of a connection that has ended.
+    /// Reports the bytes of an ended connection that could not be decrypted.
     pub(super) fn report_undecrypted(&mut self, connection: &mut Connection, origin: Origin) {
         self.report_obstacle(connection, origin);
         for direction in Direction::BOTH {
@@ -184,7 +190,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if connection.info.is_encryption_reported {
             return;
         }
-        const HOW: &str = "--keylog FILE takes the key log that the client or the server writes \
+        const HOW: &str = "--keylog FILE reads the key log that the client or the server writes \
                            (SSLKEYLOGFILE, in libpq 18 sslkeylogfile=FILE)";
         let detail = match obstacle {
             Obstacle::NoKey(random) => format!("TLS: no key for the client random {}; {HOW}", Hex(&random)),
@@ -192,7 +198,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 format!("TLS: nothing is authentic under the key for the client random {}", Hex(&random))
             }
             Obstacle::NoClientHello => {
-                format!("TLS: its beginning, which tells which key it has, was not captured; {HOW}")
+                format!("TLS: the ClientHello, which identifies the key, was not captured; {HOW}")
             }
             Obstacle::NoServerHello => {
                 "TLS: the ServerHello, without which there is no key, was not captured".to_owned()

@@ -1,60 +1,60 @@
-//! What confirms message boundaries that were guessed.
+//! Confirmation of message boundaries that were found by searching.
 //!
-//! Whoever has a value stored can put bytes into it that look like messages, and where a boundary is searched inside of that
-//! value, they are found. What such bytes cannot do is to have the other side speak. So a guess is believed for the order in
-//! which both sides speak: where the server says that it is ready and the client speaks next, nothing is under way in either
-//! direction, and a true boundary is there in both of them. If what was guessed has one there as well, all replies from there
-//! on fit the requests, and the same is found once more when the client speaks next, then both sides are read where they begin.
+//! A user can store a value that contains what looks like messages, and a search for a boundary that starts inside of that value
+//! finds them. But such bytes cannot make the other side send something. So boundaries are confirmed by the order in which both
+//! sides send: if the server is ready and the client sends next, no message is incomplete in either direction, and there is a
+//! true boundary in both. If the boundaries found coincide with these, all replies from there on match the requests, and the same
+//! is observed once more when the client sends next, then the boundaries of both sides are right.
 //!
-//! A client that sends requests without waiting for replies, while a value is under way, speaks when something is: against
-//! this, only that both boundaries would have to be met by chance, and that replies would have to fit.
+//! A client that pipelines requests while a value is incomplete sends when the server is not ready. Then the only protection is
+//! that both boundaries would have to coincide by chance, and that replies would have to match.
 
 use std::collections::VecDeque;
 
 use crate::direction::Direction;
 use crate::pg::message_table::{self, backend, frontend};
 
-/// How many messages may wait for replies. A pipeline of more confirms nothing.
-const MOST_WAITING: usize = 256;
+/// The maximum number of messages that wait for replies. A longer pipeline confirms nothing.
+const MAX_WAITING: usize = 256;
 
-/// Stands for a startup packet, which has no type byte.
+/// Represents a startup packet, which has no type byte.
 const STARTUP: u8 = 0;
 
-/// Watches a connection of which boundaries were guessed.
+/// Observes a connection with unconfirmed boundaries.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Who has spoken last.
-    speaker: Option<Direction>,
-    /// The server's last word was that it is ready; or nothing was heard before of either side.
+    /// The side that sent last.
+    sender: Option<Direction>,
+    /// Whether the server's last message was ReadyForQuery, or neither side has sent anything yet.
     is_ready: bool,
-    /// The client's messages that wait for replies, since it spoke when the server was ready. None before it did.
+    /// The client's messages that wait for replies, from the first one sent while the server was ready; `None` before that.
     waiting: Option<VecDeque<u8>>,
-    /// All of them have had their replies.
-    has_agreed: bool,
-    /// The server waits for COPY data.
+    /// Whether all of them have had their replies.
+    is_answered: bool,
+    /// Whether the server waits for COPY data.
     is_copying: bool,
-    /// The server has sent an error, and ignores what comes before the next Sync.
+    /// Whether the server has sent an error, and ignores messages before the next Sync.
     is_skipping: bool,
-    /// The server has let the client in, as a startup packet asked for.
+    /// Whether the server has accepted the client after a startup packet.
     has_started: bool,
 }
 
 impl Watch {
-    /// One from now on; of a connection of which nothing was heard yet, where that `is_first`.
+    /// Starts observing; `is_first` is whether neither side has sent anything yet.
     pub(super) fn new(is_first: bool) -> Self {
         Self { is_ready: is_first, ..Self::default() }
     }
 
-    /// A side speaks, and both sides are where messages begin, as far as boundaries are known, or not. Says whether this
-    /// confirms them.
-    pub(super) fn speaks(&mut self, direction: Direction, are_at_boundary: bool) -> bool {
-        if self.speaker.replace(direction) == Some(direction) {
+    /// Records that a side sends data, and whether both sides are at a message boundary, as far as boundaries are known. Returns
+    /// whether this confirms the boundaries.
+    pub(super) fn observe_send(&mut self, direction: Direction, are_at_boundary: bool) -> bool {
+        if self.sender.replace(direction) == Some(direction) {
             return false;
         }
         if !are_at_boundary {
             self.doubt();
         } else if direction == Direction::Frontend && self.is_ready {
-            if self.has_agreed {
+            if self.is_answered {
                 return true;
             }
             self.waiting.get_or_insert_default();
@@ -62,17 +62,17 @@ impl Watch {
         false
     }
 
-    /// Something speaks against what was guessed, or is missing: what was seen before confirms nothing.
+    /// Discards the evidence so far, because something contradicts it or is missing.
     pub(super) fn doubt(&mut self) {
-        *self = Self { speaker: self.speaker, has_started: self.has_started, ..Self::default() };
+        *self = Self { sender: self.sender, has_started: self.has_started, ..Self::default() };
     }
 
-    /// Whether the server has let the client in, as a startup packet asked for.
+    /// Returns whether the server has accepted the client after a startup packet.
     pub(super) const fn has_started(&self) -> bool {
         self.has_started
     }
 
-    /// Takes a message, by its type byte.
+    /// Records a message by its type byte.
     pub(super) fn message(&mut self, direction: Direction, tag: Option<u8>) {
         let fits = match direction {
             Direction::Frontend => self.request(tag),
@@ -82,7 +82,7 @@ impl Watch {
             self.doubt();
         }
         match (direction, tag) {
-            // These come at any time.
+            // These may be sent at any time.
             (Direction::Backend, Some(tag)) if message_table::is_asynchronous(tag) => {}
             (Direction::Frontend, _) => {}
             (Direction::Backend, _) => self.is_ready = tag == Some(backend::READY_FOR_QUERY),
@@ -90,7 +90,7 @@ impl Watch {
     }
 
     fn request(&mut self, tag: Option<u8>) -> bool {
-        self.has_agreed = false;
+        self.is_answered = false;
         let Some(waiting) = &mut self.waiting else { return true };
         match tag.unwrap_or(STARTUP) {
             frontend::TERMINATE => true,
@@ -110,7 +110,7 @@ impl Watch {
                 if !self.is_skipping {
                     waiting.push_back(tag);
                 }
-                waiting.len() <= MOST_WAITING
+                waiting.len() <= MAX_WAITING
             }
             _ => false,
         }
@@ -139,7 +139,7 @@ impl Watch {
             (backend::READY_FOR_QUERY, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL | STARTUP) => {
                 self.has_started |= head == STARTUP;
                 waiting.pop_front();
-                self.has_agreed = waiting.is_empty();
+                self.is_answered = waiting.is_empty();
             }
             (
                 backend::ERROR_RESPONSE,
@@ -180,7 +180,7 @@ impl Watch {
         true
     }
 
-    /// How many bytes it takes.
+    /// Returns the memory used, in bytes.
     pub(super) fn held(&self) -> usize {
         size_of::<Self>() + self.waiting.as_ref().map_or(0, VecDeque::capacity)
     }
@@ -190,13 +190,14 @@ impl Watch {
 mod tests {
     use super::*;
 
-    /// Has both sides speak, each word one side's messages, as `F:PBDES B:12nCZ`; tells at which word it is confirmed.
+    /// Simulates both sides from a list of turns, each with the messages of one side, such as `F:PBDES B:12nCZ`. Returns the
+    /// index of the turn at which the boundaries are confirmed.
     fn confirmed_at(words: &str) -> Option<usize> {
         let mut watch = Watch::new(true);
         for (index, word) in words.split(' ').enumerate() {
             let (side, tags) = word.split_once(':').unwrap();
             let direction = if side == "F" { Direction::Frontend } else { Direction::Backend };
-            if watch.speaks(direction, true) {
+            if watch.observe_send(direction, true) {
                 return Some(index);
             }
             tags.bytes().for_each(|tag| watch.message(direction, (tag != b'_').then_some(tag)));
@@ -233,17 +234,17 @@ mod tests {
         {
             assert_eq!(confirmed_at(words), None, "{words}");
         }
-        // Until they do.
+        // Until replies match.
         assert_eq!(confirmed_at("F:Q B:12nCZ F:Q B:TDCZ F:Q"), Some(4));
     }
 
     #[test]
     fn a_side_that_speaks_in_the_midst_of_a_message_confirms_nothing() {
         let mut watch = Watch::new(true);
-        assert!(!watch.speaks(Direction::Frontend, true));
+        assert!(!watch.observe_send(Direction::Frontend, true));
         watch.message(Direction::Frontend, Some(frontend::QUERY));
-        assert!(!watch.speaks(Direction::Backend, false));
+        assert!(!watch.observe_send(Direction::Backend, false));
         b"CZ".iter().for_each(|tag| watch.message(Direction::Backend, Some(*tag)));
-        assert!(!watch.speaks(Direction::Frontend, true));
+        assert!(!watch.observe_send(Direction::Frontend, true));
     }
 }

@@ -1,19 +1,19 @@
-//! Packets in one buffer: what threads hand to each other.
+//! Blocks of packets in one buffer, passed between threads.
 
 use std::ops::Range;
 
 use super::{LinkType, Packet};
 use crate::time::Timestamp;
 
-/// Packets, in their order.
+/// A sequence of packets.
 #[derive(Debug, Default)]
 pub struct Block {
     packets: Vec<StoredPacket>,
     bytes: Vec<u8>,
 }
 
-/// A packet whose bytes are in a block. There is one for each packet, and it goes from one core's cache to another's: it is
-/// kept small.
+/// A packet whose bytes are in a block. It is kept small, because there is one for each packet, and it moves between the caches
+/// of processor cores.
 #[derive(Debug)]
 struct StoredPacket {
     ts: Timestamp,
@@ -24,27 +24,27 @@ struct StoredPacket {
 }
 
 impl Block {
-    /// How many packets there are.
+    /// Returns the number of packets.
     pub const fn len(&self) -> usize {
         self.packets.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the block is empty.
     pub const fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
 
-    /// How many bytes they take.
+    /// Returns the memory used by the packets, in bytes.
     pub fn bytes(&self) -> usize {
         self.end() + self.packets.len() * size_of::<StoredPacket>()
     }
 
-    /// Where the last packet ends.
+    /// Returns the end of the last packet.
     fn end(&self) -> usize {
         self.packets.last().map_or(0, |last| last.start as usize + last.len as usize)
     }
 
-    /// Copies a packet behind the others. A block is full, and takes none, with 4 GiB.
+    /// Appends a copy of a packet. A block of 4 GiB is full, and ignores further packets.
     pub fn push(&mut self, packet: &Packet<'_>) {
         let Packet { ts, link, data, orig_len } = *packet;
         let start = self.end();
@@ -54,24 +54,24 @@ impl Block {
         }
     }
 
-    /// Adds a packet that is at a place in [`Self::buffer`], behind the others. Says whether it could.
+    /// Appends a packet whose bytes are in [`Self::buffer`]. Returns `false` if the block is full.
     pub(crate) fn push_at(&mut self, ts: Timestamp, link: LinkType, orig_len: u32, place: Range<usize>) -> bool {
         let (Ok(start), Ok(len)) = (u32::try_from(place.start), u32::try_from(place.len())) else { return false };
         self.packets.push(StoredPacket { ts, link, orig_len, start, len });
         true
     }
 
-    /// What the packets are in. Bytes may be read into it, while there are no packets.
+    /// Returns the buffer of the packets' bytes. It may be filled while there are no packets.
     pub(crate) const fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Takes all packets out; the buffers are kept, as they are.
+    /// Removes all packets, but keeps the buffers.
     pub fn clear(&mut self) {
         self.packets.clear();
     }
 
-    /// A packet by its index.
+    /// Returns a packet by its index.
     #[inline]
     pub fn packet(&self, index: usize) -> Option<Packet<'_>> {
         let StoredPacket { ts, link, orig_len, start, len } = *self.packets.get(index)?;

@@ -1,9 +1,8 @@
-//! Whole IP packets from fragments (RFC 791, section 3.2; RFC 8200, section 4.5).
+//! Reassembly of IP packets from fragments (RFC 791, section 3.2; RFC 8200, section 4.5).
 //!
-//! Fragments come in any order, twice, and overlapping. Bytes that two fragments agree about are kept once. Where they do
-//! not agree, they are not of one packet: the identification was used again, or somebody wants the dissector to see
-//! something else than the receiver does (RFC 5722). Then what was there before is given up, and the later one begins a
-//! packet.
+//! Fragments may arrive in any order, repeatedly, and overlapping. Overlapping bytes that are equal are kept once. If they
+//! differ, the fragments are not of the same packet: the identification was reused, or a sender tries to make the dissector see
+//! other data than the receiver (RFC 5722). Then the earlier fragments are discarded, and the later one begins a new packet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,41 +12,41 @@ use etherparse::{IpNumber, ip_number};
 use super::{Fragment, Innermost, LinkType, NotTcp, Packet, Segment};
 use crate::time::Timestamp;
 
-/// How long an IPv4 packet is waited for: what Linux has, within the 15 seconds to two minutes of RFC 791 and RFC 1122.
+/// How long an incomplete IPv4 packet is kept: as on Linux, within the 15 seconds to two minutes of RFC 791 and RFC 1122.
 const WAIT_V4: i64 = 30_000_000_000;
 
-/// How long an IPv6 packet is waited for, from its first fragment to come (RFC 8200).
+/// How long an incomplete IPv6 packet is kept after its first fragment arrived (RFC 8200).
 const WAIT_V6: i64 = 60_000_000_000;
 
-/// How long a packet is remembered after it was whole, for a capture that sees everything twice. Less than an
-/// identification of 16 bits takes to come round.
+/// How long a packet is remembered after it was completed, for captures in which each packet appears twice. Less than the time
+/// after which a 16-bit identification is reused.
 const REMEMBER: i64 = 1_000_000_000;
 
-/// What Linux holds for all fragments.
+/// The limit on the memory of all fragments, as on Linux.
 const MAX_BYTES: usize = 4 << 20;
 
-/// How many packets are put together at a time.
+/// The maximum number of incomplete packets.
 const MAX_DATAGRAMS: usize = 1024;
 
-/// What a piece costs beside its bytes, roughly, so that tiny fragments do not hold more memory than they count for.
+/// The approximate memory that a piece needs in addition to its bytes, so that tiny fragments are accounted for properly.
 const PIECE: usize = 64;
 
-/// The longest IP packet, with its header in IPv4 and without it in IPv6.
+/// The maximum size of an IP packet, including the header in IPv4 and without it in IPv6.
 const MAX_LEN: usize = 65_535;
 
 const IPV4_HEADER: usize = 20;
 
-/// How many times a whole packet may turn out to be a fragment in a tunnel.
+/// How many times a reassembled packet may turn out to be a fragment in a tunnel.
 const MAX_NESTED: usize = 4;
 
-/// Puts IP packets together from fragments, within limits of time and memory.
+/// Reassembles IP packets from fragments, within limits on time and memory.
 #[derive(Debug)]
 pub struct Defragmenter {
     datagrams: HashMap<Key, Partial, foldhash::fast::RandomState>,
-    /// All of `datagrams`, by when they are given up.
+    /// All of `datagrams`, sorted by when they are given up.
     due: BTreeMap<Due, Key>,
-    /// All of `datagrams`, by when they began. Where there is no room, the oldest goes: by time left, IPv6, which is
-    /// waited for longer, would crowd out IPv4.
+    /// All of `datagrams`, sorted by when they began. If there is no room, the oldest one is given up. By remaining time, IPv6
+    /// packets, which are kept longer, would displace those of IPv4.
     begun: BTreeMap<u64, Key>,
     serial: u64,
     held: usize,
@@ -56,16 +55,16 @@ pub struct Defragmenter {
     max_datagrams: usize,
 }
 
-/// When something is given up, and a number that makes it unique.
+/// The time at which something is given up, and a number that makes it unique.
 type Due = (Timestamp, u64);
 
-/// What the fragments of a packet have in common.
+/// The fields that identify the fragments of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     source: IpAddr,
     destination: IpAddr,
     identification: u32,
-    /// In IPv6 the fragments need not agree about it.
+    /// In IPv6, the fragments of a packet may differ in it.
     protocol: Option<IpNumber>,
 }
 
@@ -76,48 +75,48 @@ impl Key {
     }
 }
 
-/// A packet that is not whole yet, or was just now.
+/// An incomplete packet, or one that was completed recently.
 #[derive(Debug)]
 struct Partial {
     due: Due,
-    /// What is there, by where it begins. The pieces do not overlap.
+    /// The pieces, sorted by offset. They do not overlap.
     pieces: BTreeMap<usize, FragmentBytes>,
-    /// How many bytes the pieces cover.
+    /// The number of bytes that the pieces cover.
     covered: usize,
-    /// How long the payload is, once the last fragment has come.
+    /// The size of the payload, known from the last fragment.
     end: Option<usize>,
-    /// What the payload is, once the first fragment has come.
+    /// The protocol of the payload, known from the first fragment.
     protocol: Option<IpNumber>,
-    /// How many fragments have come.
+    /// The number of fragments received.
     fragments: u64,
-    /// What it counts for against the limit.
+    /// The memory that counts towards the limit.
     held: usize,
     done: bool,
 }
 
-/// Bytes that are there.
+/// Received bytes.
 #[derive(Debug)]
 struct FragmentBytes {
-    /// As far as they were captured.
+    /// The captured part.
     bytes: Box<[u8]>,
     wire_len: usize,
 }
 
-/// An IP packet that was put together.
+/// A reassembled IP packet.
 #[derive(Debug)]
 pub struct Datagram {
     bytes: Vec<u8>,
-    /// How long it was, where the snap length cut some of its fragments.
+    /// The size on the wire; larger than `bytes` if the snap length truncated fragments.
     wire_len: usize,
     ts: Timestamp,
 }
 
 impl Datagram {
-    /// The TCP segment in it.
+    /// Decodes the TCP segment in the packet.
     ///
     /// # Errors
     ///
-    /// As for [`super::decode`].
+    /// The same as for [`super::decode`].
     pub fn segment(&self) -> Result<Segment<'_>, NotTcp> {
         super::decode(&self.packet())
     }
@@ -135,7 +134,8 @@ impl Default for Defragmenter {
 }
 
 impl Defragmenter {
-    /// Holds at most about so many bytes, of at most so many packets; of more, the oldest are given up.
+    /// Creates a defragmenter that holds about `max_bytes` of up to `max_datagrams` packets at most. Above that, the oldest are
+    /// given up.
     pub fn with_limits(max_bytes: usize, max_datagrams: usize) -> Self {
         Self {
             datagrams: HashMap::default(),
@@ -149,7 +149,7 @@ impl Defragmenter {
         }
     }
 
-    /// Takes a frame that [`super::decode`] calls a fragment, and gives the packet that it makes whole.
+    /// Adds a frame for which [`super::decode`] returned [`NotTcp::Fragment`]. Returns the packet that it completes.
     pub fn add(&mut self, packet: &Packet<'_>) -> Option<Datagram> {
         self.expire(packet.ts);
         let Ok(Innermost::Fragment(fragment)) = super::read(packet) else { return None };
@@ -161,7 +161,7 @@ impl Defragmenter {
         Some(datagram)
     }
 
-    /// Gives up what has been waited for long enough.
+    /// Gives up packets that were incomplete for too long.
     pub fn expire(&mut self, now: Timestamp) {
         while let Some((_, key)) = self.due.first_key_value().filter(|((at, _), _)| *at <= now) {
             let key = *key;
@@ -169,20 +169,19 @@ impl Defragmenter {
         }
     }
 
-    /// Gives up everything.
+    /// Gives up all incomplete packets.
     pub fn clear(&mut self) {
         while let Some((_, key)) = self.begun.pop_first() {
             self.give_up(&key);
         }
     }
 
-    /// How many fragments were given up: they contradicted each other or themselves, their time was over, or there was
-    /// no room.
+    /// Returns the number of fragments given up because they were contradictory or invalid, timed out, or exceeded the limits.
     pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub const fn held(&self) -> usize {
         self.held
     }
@@ -236,19 +235,19 @@ impl Defragmenter {
 }
 
 impl Fragment<'_> {
-    /// Where its payload ends in that of the packet.
+    /// Returns the end of the fragment in the payload of the packet.
     const fn end(&self) -> usize {
         self.offset.saturating_add(self.wire_len)
     }
 
-    /// Whether it can be part of a packet at all: all but the last are multiples of eight bytes.
+    /// Returns whether the fragment is valid: the size of all but the last one is a multiple of eight bytes.
     const fn is_sound(&self) -> bool {
         let max = if self.source.is_ipv4() { MAX_LEN - IPV4_HEADER } else { MAX_LEN };
         self.wire_len > 0 && self.end() <= max && (!self.more || self.wire_len.is_multiple_of(8))
     }
 }
 
-/// Whether TCP may come of it, be it in a tunnel or behind extension headers.
+/// Returns whether the packet may contain TCP, possibly in a tunnel or after extension headers.
 fn may_hold_tcp(fragment: &Fragment<'_>) -> bool {
     matches!(
         fragment.protocol,
@@ -277,13 +276,13 @@ impl Partial {
         }
     }
 
-    /// The pieces that have something in `from..to`.
+    /// Iterates over the pieces that overlap `from..to`.
     fn overlapping(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, &FragmentBytes)> {
         let before = self.pieces.range(..from).next_back().filter(|(start, piece)| **start + piece.wire_len > from);
         before.into_iter().chain(self.pieces.range(from..to)).map(|(start, piece)| (*start, piece))
     }
 
-    /// Whether a fragment cannot be of the same packet as what is here.
+    /// Returns whether a fragment cannot belong to the same packet as the pieces.
     fn contradicts(&self, fragment: &Fragment<'_>) -> bool {
         let behind_end = self.end.is_some_and(|end| fragment.end() > end || !fragment.more && fragment.end() != end);
         let last = self.pieces.last_key_value().map_or(0, |(start, piece)| start + piece.wire_len);
@@ -300,7 +299,7 @@ impl Partial {
             })
     }
 
-    /// Keeps what is new of a fragment.
+    /// Adds the new bytes of a fragment.
     fn insert(&mut self, fragment: &Fragment<'_>) {
         self.fragments += 1;
         if !fragment.more {
@@ -329,7 +328,7 @@ impl Partial {
         }
     }
 
-    /// The packet, if it is whole: up to the first byte that was not captured, under a header of its own.
+    /// Returns the packet if it is complete, up to the first byte that was not captured, with a header of its own.
     fn assemble(&self, key: &Key, ts: Timestamp) -> Option<Datagram> {
         const TTL: u8 = 64;
         let len = self.end.filter(|end| *end == self.covered)?;
@@ -363,7 +362,7 @@ impl Partial {
     }
 }
 
-/// The instant so many nanoseconds later.
+/// Returns the instant `nanos` nanoseconds later.
 const fn later(at: Timestamp, nanos: i64) -> Timestamp {
     Timestamp::from_nanos(at.as_nanos().saturating_add(nanos), at.precision())
 }

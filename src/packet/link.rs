@@ -1,4 +1,4 @@
-//! The header that a frame begins with.
+//! Link-layer headers.
 
 use etherparse::{EtherType, ether_type};
 
@@ -27,7 +27,7 @@ impl LinkType {
 }
 
 impl LinkType {
-    /// Whether frames of this type can be read.
+    /// Returns whether this link type is supported.
     pub const fn is_known(self) -> bool {
         matches!(
             self,
@@ -48,7 +48,7 @@ impl LinkType {
     }
 }
 
-/// Reads the link-layer header and says what follows it.
+/// Parses the link-layer header and returns the type of its payload.
 ///
 /// Sources: the pcap registry of link-layer header types (LINKTYPE_NULL, LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2, …).
 pub(super) fn payload_type(link: LinkType, r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
@@ -71,8 +71,8 @@ pub(super) fn payload_type(link: LinkType, r: &mut Reader<'_>) -> Result<EtherTy
             Ok(EtherType(protocol))
         }
         LinkType::NULL | LinkType::LOOP => {
-            // The address family, in the byte order of the host that captured (NULL) or of the network (LOOP). AF_INET is
-            // 2 everywhere; AF_INET6 is not the same anywhere, so that the version in the IP header says more.
+            // The address family, in the byte order of the capturing host (NULL) or of the network (LOOP). AF_INET is 2
+            // everywhere, but AF_INET6 depends on the system, so the version in the IP header is used instead.
             r.u32("address family").map_err(damaged)?;
             ip_version(r)
         }
@@ -85,7 +85,7 @@ pub(super) fn payload_type(link: LinkType, r: &mut Reader<'_>) -> Result<EtherTy
     }
 }
 
-/// PPP, with or without the address and control of HDLC before it (RFC 1662, section 3.1), which Cisco HDLC also has.
+/// Parses a PPP header, with or without HDLC's address and control fields (RFC 1662, section 3.1), which Cisco HDLC also has.
 fn ppp(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     const ALL_STATIONS: u8 = 0xff;
     const CISCO_UNICAST: u8 = 0x0f;
@@ -97,7 +97,7 @@ fn ppp(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
         _ => {}
     }
     let high = r.u8("PPP protocol").map_err(damaged)?;
-    // The last octet of a number is odd, and those before it are even: one of 0 may be left out (RFC 1661, section 6.5).
+    // The last octet of a protocol number is odd, the others are even. A leading 0 may be omitted (RFC 1661, section 6.5).
     let protocol = if high & 1 == 1 { high } else { r.u8("PPP protocol").map_err(damaged)? };
     match (high, protocol) {
         (0 | 0x21, 0x21) => Ok(ether_type::IPV4),
@@ -106,13 +106,13 @@ fn ppp(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     }
 }
 
-/// Cisco HDLC: address, control, and an EtherType.
+/// Parses a Cisco HDLC header: address, control, and an EtherType.
 fn cisco_hdlc(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     r.take(2, "address and control").map_err(|_| NotTcp::Damaged)?;
     r.u16("EtherType").map(EtherType).map_err(|_| NotTcp::Damaged)
 }
 
-/// FDDI (ANSI X3.139): frame control and addresses; IP is behind the headers of LLC and SNAP (RFC 1390).
+/// Parses an FDDI header (ANSI X3.139): frame control and addresses, followed by LLC and SNAP headers (RFC 1390).
 fn fddi(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     const ADDRESSES: usize = 12;
     const LLC_FRAME: u8 = 0x50;
@@ -129,7 +129,8 @@ fn fddi(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     }
 }
 
-/// What Linux's netfilter logs: family, version and group, then attributes in the byte order of the host. One is the packet.
+/// Parses a log message of Linux's netfilter: family, version and group, then attributes in host byte order. One of them is the
+/// packet.
 fn nflog(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     const HEADER: u16 = 4;
     const PAYLOAD: u16 = 9;
@@ -142,7 +143,7 @@ fn nflog(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     r.u16("group").map_err(damaged)?;
     for _ in 0..MOST_ATTRIBUTES {
         let (len, kind) = (r.u16("length").map_err(damaged)?, r.u16("type").map_err(damaged)?);
-        // There are fewer than 256 types, and none is 0.
+        // There are fewer than 256 attribute types, and none is 0, which shows the byte order.
         let (len, kind) = if kind >> 8 == 0 { (len, kind) } else { (len.swap_bytes(), kind.swap_bytes()) };
         if kind == PAYLOAD {
             return ip_version(r);

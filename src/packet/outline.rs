@@ -1,7 +1,7 @@
-//! The common case by a short way: TCP in an IP packet without options, extension headers or fragments.
+//! A fast path for common frames: TCP in an IP packet without options, extension headers or fragments.
 //!
-//! Of a capture of PostgreSQL nearly every frame is one. What is not is left to the long way, which reads everything: so this
-//! one says nothing rather than something else, and a test holds the two equal.
+//! Nearly every frame of a PostgreSQL capture is one. All other frames are left to the general path, so this one returns `None`
+//! rather than a different result. A test checks that both are equivalent.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,41 +11,41 @@ use super::{Endpoint, LinkType, Packet, Plain, Segment, link};
 use crate::reader::Reader;
 
 const TCP: u8 = 6;
-/// An Ethernet header: two addresses, and the EtherType.
+/// The size of an Ethernet header: two addresses and the EtherType.
 const ETHERNET: usize = 14;
-/// An IPv4 header without options (RFC 791, section 3.1).
+/// The size of an IPv4 header without options (RFC 791, section 3.1).
 const IPV4: usize = 20;
-/// An IPv6 header (RFC 8200, section 3).
+/// The size of an IPv6 header (RFC 8200, section 3).
 const IPV6: usize = 40;
-/// A TCP header without options (RFC 9293, section 3.1).
+/// The size of a TCP header without options (RFC 9293, section 3.1).
 const TCP_HEADER: usize = 20;
 
-/// What such a frame says, before anything is made of it.
+/// The header fields of such a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Outline {
-    /// Both ends.
+    /// Both endpoints.
     pub ends: Ends,
     /// The sequence number.
     seq: u32,
-    /// The acknowledgment number, where the ACK flag is set.
+    /// The acknowledgment number, if the ACK flag is set.
     ack: u32,
     flags: u8,
-    /// Where the payload is in the frame, as far as it was captured.
+    /// The offset of the payload in the frame.
     start: usize,
     len: usize,
     /// How many bytes of the payload the snap length cut off.
     snapped: usize,
 }
 
-/// The addresses and ports of a segment, the source's first, as they stand in its headers: to be compared at a small cost.
-/// The version of IP and the ports are in the first word, behind it the addresses.
+/// The addresses and ports of a segment, source first, as they are in its headers, for fast comparison. The first word has the
+/// version of IP and the ports, the others have the addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends([u64; 5]);
 
 impl PartialEq for Ends {
     #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
-        // Without a branch, or a call, for each.
+        // Without a branch or call for each word.
         self.0.iter().zip(other.0).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
     }
 }
@@ -53,7 +53,7 @@ impl PartialEq for Ends {
 impl Eq for Ends {}
 
 impl Ends {
-    /// Some of the bits of the ports: other ones for the two directions of a connection.
+    /// Returns some bits of a hash of the ports, which differ between the directions of a connection.
     pub const fn bits(&self) -> usize {
         ((self.0[0] as u32).wrapping_mul(0x9e37_79b1) >> 16) as usize
     }
@@ -63,17 +63,17 @@ const SYN_FIN_RST: u8 = 0x07;
 const ACK: u8 = 0x10;
 
 impl Outline {
-    /// Whether it neither opens nor closes a connection.
+    /// Returns whether the segment has none of the flags SYN, FIN and RST.
     pub const fn is_within(&self) -> bool {
         self.flags & SYN_FIN_RST == 0
     }
 
-    /// How many bytes of the payload were captured.
+    /// Returns the captured size of the payload.
     pub const fn payload_len(&self) -> usize {
         self.len
     }
 
-    /// The segment, with the place of its payload in the frame, where it is no more than a [plain](super::Plain) one.
+    /// Returns the segment, with the position of its payload in the frame, if it is a [plain](super::Plain) one.
     #[inline(always)]
     pub fn plain(&self) -> Option<PlacedSegment> {
         let is_plain = self.flags & (SYN_FIN_RST | ACK) == ACK && self.snapped == 0 && self.len > 0;
@@ -83,7 +83,7 @@ impl Outline {
         Some(PlacedSegment { seq: self.seq, ack: self.ack, start, len })
     }
 
-    /// The segment of the same frame.
+    /// Returns the segment of the same frame.
     pub fn segment<'a>(&self, packet: &Packet<'a>) -> Option<Segment<'a>> {
         let Self { ends: Ends([first, a, b, c, d]), seq, ack, flags, start, len, snapped } = *self;
         let [.., s0, s1, d0, d1] = first.to_be_bytes();
@@ -106,7 +106,7 @@ impl Outline {
     }
 }
 
-/// A [plain](super::Plain) segment, with the place of its payload in the frame.
+/// A [plain](super::Plain) segment, with the position of its payload in the frame.
 #[derive(Clone, Copy, Debug)]
 pub struct PlacedSegment {
     seq: u32,
@@ -116,7 +116,7 @@ pub struct PlacedSegment {
 }
 
 impl PlacedSegment {
-    /// The segment.
+    /// Returns the segment in its frame.
     #[inline]
     pub fn plain<'a>(&self, packet: &Packet<'a>) -> Option<Plain<'a>> {
         let payload = packet.data.get(self.start as usize..)?.get(..self.len as usize)?;
@@ -124,13 +124,13 @@ impl PlacedSegment {
     }
 }
 
-/// Reads a frame.
+/// Decodes a frame.
 #[inline(never)]
 pub(super) fn segment<'a>(packet: &Packet<'a>) -> Option<Segment<'a>> {
     outline(packet)?.segment(packet)
 }
 
-/// Reads a frame as far as it is needed to tell whose it is.
+/// Decodes the headers that identify the connection of a frame.
 #[inline(always)]
 pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
     let (ether_type, bytes) = match packet.link {
@@ -148,7 +148,7 @@ pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
             let (header, rest) = bytes.split_first_chunk::<IPV4>()?;
             let (fields, addresses) = header.split_last_chunk::<8>()?;
             let [0x45, _, l0, l1, _, _, f0, f1, _, TCP, _, _] = *fields.first_chunk::<12>()? else { return None };
-            // All but "don't fragment" is about fragments.
+            // All flags but "don't fragment" concern fragments.
             if f0 & !0x40 != 0 || f1 != 0 {
                 return None;
             }
@@ -165,7 +165,7 @@ pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
         }
         _ => return None,
     };
-    // Behind the IP packet a frame may be padded. Where the length is 0, the long way knows what it means.
+    // A frame may be padded after the IP packet. A length of 0 is left to the general path.
     let here = length.min(ip_payload.len());
     let header = ip_payload.get(..here)?.first_chunk::<TCP_HEADER>()?;
     let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = *header;

@@ -1,4 +1,4 @@
-//! Packets made by hand, for tests.
+//! Hand-made packets for tests.
 
 use super::{LinkType, NotTcp, Packet, Segment, decode};
 use crate::time::{Precision, Timestamp};
@@ -8,7 +8,7 @@ pub(super) const IPV6: u16 = 0x86dd;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 
-/// A TCP segment from port 40000 to 5432.
+/// Creates a TCP segment from port 40000 to 5432.
 pub(super) fn tcp(payload: &[u8]) -> Vec<u8> {
     let mut segment = vec![0x9c, 0x40, 0x15, 0x38, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0];
     segment.extend(payload);
@@ -20,7 +20,7 @@ pub(super) fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     [&[0xc0, 0x01][..], &port.to_be_bytes(), &len.to_be_bytes(), &[0, 0], payload].concat()
 }
 
-/// An IPv4 packet with an identification of 1.
+/// Creates an IPv4 packet with an identification of 1.
 pub(super) fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     ipv4_fragment(1, 0, protocol, payload)
 }
@@ -59,12 +59,12 @@ pub(super) fn at(millis: i64) -> Timestamp {
     Timestamp::from_nanos(millis * 1_000_000, Precision::Micros)
 }
 
-/// What was captured of a frame.
+/// Creates a packet from the captured bytes of a frame.
 pub(super) fn packet(link: LinkType, data: &[u8], wire_len: usize, ts: Timestamp) -> Packet<'_> {
     Packet { ts, link, data, orig_len: wire_len.try_into().unwrap() }
 }
 
-/// What a whole Ethernet frame holds.
+/// Decodes a complete Ethernet frame.
 pub(super) fn decoded(frame: &[u8]) -> Result<Segment<'_>, NotTcp> {
     decode(&packet(LinkType::ETHERNET, frame, frame.len(), at(0)))
 }

@@ -1,7 +1,7 @@
-//! Packets inside of packets. A tunnel's header is taken off, and what it carries is said as an EtherType and bytes, so
-//! that [`super::read`] goes on with it as with a frame.
+//! Tunnels: packets inside of packets. A tunnel's header is removed, and its content is returned as an EtherType and bytes, with
+//! which [`super::read`] continues as with a frame.
 //!
-//! Only what is in the clear and has a header of known size is looked into.
+//! Only unencrypted tunnels with headers of known size are decoded.
 
 use etherparse::{EtherType, IpNumber, ether_type, ip_number};
 
@@ -18,7 +18,7 @@ const PPPOE_SESSION: EtherType = EtherType(0x8864);
 const ERSPAN: EtherType = EtherType(0x88be);
 
 const VXLAN_PORT: u16 = 4789;
-/// What Linux used for VXLAN before a port was assigned, and Flannel and others still use.
+/// The port that Linux used for VXLAN before one was assigned, and that Flannel and others still use.
 const VXLAN_OLD_PORT: u16 = 8472;
 const GENEVE_PORT: u16 = 6081;
 
@@ -28,7 +28,7 @@ fn damaged(_: DecodeError) -> NotTcp {
     NotTcp::Damaged
 }
 
-/// What an EtherType that is neither IP nor a VLAN tag carries.
+/// Returns the content of an EtherType that is neither IP nor a VLAN tag.
 pub(super) fn in_frame(ether_type: EtherType, bytes: &[u8], cut: usize) -> Result<Layer<'_>, NotTcp> {
     let r = Reader::new(bytes);
     match ether_type {
@@ -38,7 +38,7 @@ pub(super) fn in_frame(ether_type: EtherType, bytes: &[u8], cut: usize) -> Resul
     }
 }
 
-/// What an IP packet carries that is neither TCP nor UDP.
+/// Returns the content of an IP packet that is neither TCP nor UDP.
 pub(super) fn in_ip(number: IpNumber, bytes: &[u8], cut: usize) -> Result<Layer<'_>, NotTcp> {
     match number {
         ip_number::IPV4 => Ok(Layer { ether_type: ether_type::IPV4, bytes, cut }),
@@ -48,8 +48,8 @@ pub(super) fn in_ip(number: IpNumber, bytes: &[u8], cut: usize) -> Result<Layer<
     }
 }
 
-/// What a UDP datagram carries. Tunnels are known by the port that they are sent to; the port that they come from is a
-/// hash of the inner flow.
+/// Returns the content of a UDP datagram. Tunnels are identified by the destination port; the source port is a hash of the inner
+/// flow.
 pub(super) fn in_udp(destination_port: u16, bytes: &[u8], cut: usize) -> Result<Layer<'_>, NotTcp> {
     let r = Reader::new(bytes);
     let inner = match destination_port {
@@ -57,11 +57,11 @@ pub(super) fn in_udp(destination_port: u16, bytes: &[u8], cut: usize) -> Result<
         GENEVE_PORT => geneve(r, cut),
         _ => return Err(NotTcp::Other),
     };
-    // A port proves nothing: what is too short for a tunnel, and was not cut off, is something else.
+    // A port alone proves nothing: a datagram that is too short for a tunnel, but not truncated, is something else.
     inner.map_err(|why| if cut == 0 { NotTcp::Other } else { why })
 }
 
-/// VXLAN, RFC 7348, section 5: flags, of which one says that the network's identifier is there, and Ethernet.
+/// Parses a VXLAN header (RFC 7348, section 5): flags, one of which marks the network identifier as valid, and an Ethernet frame.
 fn vxlan(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     const HAS_IDENTIFIER: u8 = 0x08;
     let flags = r.u8("VXLAN flags").map_err(damaged)?;
@@ -72,7 +72,7 @@ fn vxlan(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     ethernet(r, cut)
 }
 
-/// Geneve, RFC 8926, section 3.4: a version of two bits, the size of the options in words, and an EtherType.
+/// Parses a Geneve header (RFC 8926, section 3.4): a version of two bits, the size of the options in words, and an EtherType.
 fn geneve(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     let first = r.u8("Geneve version").map_err(damaged)?;
     if first >> 6 != 0 {
@@ -85,7 +85,7 @@ fn geneve(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     carried(EtherType(protocol), r, cut)
 }
 
-/// GRE, RFC 2784 and RFC 2890: flags say which of checksum, key and sequence number are there.
+/// Parses a GRE header (RFC 2784, RFC 2890): flags indicate which of checksum, key and sequence number are present.
 fn gre(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     const CHECKSUM: u16 = 0x8000;
     const ROUTING: u16 = 0x4000;
@@ -95,7 +95,7 @@ fn gre(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     const ERSPAN_HEADER: usize = 8;
     let flags = r.u16("GRE flags").map_err(damaged)?;
     let protocol = EtherType(r.u16("GRE protocol").map_err(damaged)?);
-    // Source routing (RFC 1701) is gone from the standard, and version 1 is PPTP's, whose PPP is compressed.
+    // Source routing (RFC 1701) was removed from the standard, and version 1 is PPTP's, whose PPP is compressed.
     if flags & (ROUTING | VERSION) != 0 {
         return Err(NotTcp::Other);
     }
@@ -114,9 +114,9 @@ fn gre(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     carried(protocol, r, cut)
 }
 
-/// MPLS, RFC 3032, section 2.1: labels, the last of them marked. Nothing says what follows the last one; as routers that
-/// balance load do, its first four bits are taken for a version of IP (RFC 4928), and otherwise for an Ethernet
-/// pseudowire (RFC 4448), with a control word or without, where only one of the two makes sense.
+/// Parses MPLS labels (RFC 3032, section 2.1), the last of which is marked. No field identifies the payload. As in routers that
+/// balance load, its first four bits are interpreted as a version of IP (RFC 4928), or otherwise as an Ethernet pseudowire (RFC
+/// 4448), with or without a control word if only one of the two is plausible.
 fn mpls(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     const MAX_LABELS: usize = 16;
     const BOTTOM_OF_STACK: u32 = 0x100;
@@ -145,7 +145,7 @@ fn mpls(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     }
 }
 
-/// Whether a frame that nothing announced carries something that can be looked into.
+/// Returns whether a frame whose type was inferred contains something that can be decoded.
 fn is_plausible(frame: &Layer<'_>) -> bool {
     matches!(
         frame.ether_type,
@@ -158,7 +158,7 @@ fn is_plausible(frame: &Layer<'_>) -> bool {
     )
 }
 
-/// A PPPoE session, RFC 2516, section 4, with the protocol numbers of PPP for IPv4 and IPv6.
+/// Parses a PPPoE session header (RFC 2516, section 4), with the protocol numbers of PPP for IPv4 and IPv6.
 fn pppoe(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     const VERSION_AND_TYPE: u8 = 0x11;
     const SESSION_DATA: u8 = 0;
@@ -177,7 +177,7 @@ fn pppoe(mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     }
 }
 
-/// What a tunnel announces by an EtherType.
+/// Returns the payload that a tunnel identifies by an EtherType.
 fn carried(ether_type: EtherType, mut r: Reader<'_>, cut: usize) -> Result<Layer<'_>, NotTcp> {
     if ether_type == BRIDGED_ETHERNET { ethernet(r, cut) } else { Ok(Layer { ether_type, bytes: r.rest(), cut }) }
 }

@@ -1,4 +1,4 @@
-//! Authentication: requests of the backend, answers of the frontend, and the SCRAM messages inside them.
+//! Authentication: requests from the backend, responses from the frontend, and the SCRAM messages they contain.
 //!
 //! Sources: PostgreSQL documentation, "SASL Authentication" and "Message Formats"; RFC 5802, section 5.
 
@@ -12,7 +12,7 @@ use super::text::{Bytea, Secret, Text};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 
-/// What the last authentication request asked for: it decides what a `p` message is.
+/// The kind of the last authentication request: it decides how a `p` message is interpreted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asked {
     /// No request was seen.
@@ -24,13 +24,13 @@ pub enum Asked {
     SaslInitial,
     /// The next SASL message of a SCRAM exchange.
     ScramContinue,
-    /// The next SASL message of another mechanism.
+    /// The next SASL message of a mechanism other than SCRAM.
     SaslContinue,
     /// A GSSAPI or SSPI token.
     Gss,
 }
 
-/// The number that follows the length word of an Authentication message.
+/// The authentication request codes: the number after the length word of an Authentication message.
 mod request {
     pub(super) const OK: u32 = 0;
     pub(super) const KERBEROS_V5: u32 = 2;
@@ -45,7 +45,7 @@ mod request {
     pub(super) const SASL_FINAL: u32 = 12;
 }
 
-/// An `R` message, before it becomes a message of its own name.
+/// An `R` message, before it is mapped to the message named after its request code.
 pub(super) enum Authentication<'a> {
     Ok,
     KerberosV5,
@@ -87,23 +87,23 @@ impl<'a> Authentication<'a> {
 /// AuthenticationMD5Password.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Md5Password<'a> {
-    /// What the hash is to be salted with.
+    /// The salt of the hash.
     pub salt: Bytea<'a>,
 }
 
-/// AuthenticationGSSContinue, GSSResponse: a token of the GSSAPI or SSPI exchange.
+/// AuthenticationGSSContinue and GSSResponse: a token of the GSSAPI or SSPI exchange.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct GssToken<'a> {
     /// The token.
     pub token: Secret<'a>,
 }
 
-/// An Authentication message with a number that is not documented.
+/// An Authentication message with an undocumented request code.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UnknownAuthentication<'a> {
-    /// The number.
+    /// The request code.
     pub auth_request: u32,
-    /// What follows it.
+    /// The rest of the body.
     pub data: Secret<'a>,
 }
 
@@ -146,8 +146,8 @@ impl<'a> SaslContinue<'a> {
     }
 }
 
-/// Whether what a server says is why it refuses a token: an object of JSON, with what the client is to ask whom for another
-/// (RFC 7628, section 3.2.2), and nothing else.
+/// Returns whether a server message is the JSON object that explains why a token is refused, with the endpoints at which to
+/// obtain another (RFC 7628, section 3.2.2), and nothing else.
 fn is_refusal(data: &[u8]) -> bool {
     /// "scope (OPTIONAL)", "openid-configuration (OPTIONAL)".
     #[derive(Deserialize)]
@@ -163,7 +163,7 @@ fn is_refusal(data: &[u8]) -> bool {
     data.first() == Some(&b'{') && serde_json::from_slice::<Refusal<'_>>(data).is_ok()
 }
 
-/// How what is no secret is written.
+/// Returns the redaction of data that contains no secrets.
 const fn without_secrets(redaction: Redaction) -> Redaction {
     match redaction {
         Redaction::Secrets => Redaction::Nothing,
@@ -190,7 +190,7 @@ impl<'a> SaslFinal<'a> {
     }
 }
 
-/// PasswordMessage: a password in clear, or `md5` and a hash.
+/// PasswordMessage: a clear-text password, or `md5` followed by a hash.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PasswordMessage<'a> {
     /// The password or its hash.
@@ -203,7 +203,7 @@ impl<'a> PasswordMessage<'a> {
     }
 }
 
-/// SASLInitialResponse: the mechanism that the client chose, and its first message.
+/// SASLInitialResponse: the mechanism that the client selected, and its first message.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SaslInitialResponse<'a> {
     /// The mechanism.
@@ -211,7 +211,7 @@ pub struct SaslInitialResponse<'a> {
     /// The first message, where it is SCRAM's client-first-message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scram: Option<ScramClientFirst<'a>>,
-    /// The first message of another mechanism; null where the client sent none.
+    /// The first message of another mechanism; null if the client sent none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Option<Secret<'a>>>,
 }
@@ -233,18 +233,18 @@ impl<'a> SaslInitialResponse<'a> {
     }
 }
 
-/// Whether a SASL mechanism is SCRAM, with channel binding or without.
+/// Returns whether a SASL mechanism is SCRAM, with channel binding or without.
 pub fn is_scram(mechanism: Text<'_>) -> bool {
     mechanism.0.starts_with(b"SCRAM-")
 }
 
-/// SASLResponse: the client's answer to a challenge.
+/// SASLResponse: the client's response to a challenge.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SaslResponse<'a> {
-    /// The answer, where it is SCRAM's client-final-message.
+    /// The response, if it is SCRAM's client-final-message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scram: Option<ScramClientFinal<'a>>,
-    /// The answer of another mechanism.
+    /// The response of another mechanism.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Secret<'a>>,
 }
@@ -253,13 +253,13 @@ impl<'a> SaslResponse<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, scram: bool, redaction: Redaction) -> Self {
         let data = reader.rest();
         let scram = if scram { ScramClientFinal::decode(data, redaction) } else { None };
-        // The dummy response by which a client of OAUTHBEARER lets a failed exchange end (RFC 7628, section 3.2.3).
+        // The dummy response that an OAUTHBEARER client sends to end a failed exchange (RFC 7628, section 3.2.3).
         let redaction = if data == b"\x01" { without_secrets(redaction) } else { redaction };
         Self { data: scram.is_none().then(|| Secret::text(data, redaction)), scram }
     }
 }
 
-/// An answer to an authentication request that was not seen: it may hold anything, and is masked.
+/// The response to an authentication request that was not captured. It may contain anything, and is masked.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UnknownAuthenticationResponse<'a> {
     /// The whole body.
@@ -269,13 +269,13 @@ pub struct UnknownAuthenticationResponse<'a> {
 /// SCRAM's client-first-message, such as `n,,n=user,r=nonce`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ScramClientFirst<'a> {
-    /// What the client says of channel binding: `n` it has none, `y` it has but thinks that the server has not, or the
-    /// name of the binding that it uses, as `p=tls-server-end-point`.
+    /// The channel binding: `n` if the client does not support it, `y` if the client supports it but believes that the server
+    /// does not, or the binding in use, such as `p=tls-server-end-point`.
     pub channel_binding: Text<'a>,
-    /// The identity that the client wants to act as.
+    /// The identity to act as.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authzid: Option<Text<'a>>,
-    /// The user name, which PostgreSQL ignores in favour of the startup message's.
+    /// The user name. PostgreSQL ignores it and uses that of the startup message.
     pub user: Text<'a>,
     /// The client's nonce.
     pub nonce: Text<'a>,
@@ -299,11 +299,11 @@ impl<'a> ScramClientFirst<'a> {
 /// SCRAM's server-first-message: `r=nonce,s=salt,i=iterations`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ScramServerFirst<'a> {
-    /// The client's nonce with the server's behind it.
+    /// The client's nonce followed by the server's.
     pub nonce: Text<'a>,
     /// The salt, in base64.
     pub salt: Text<'a>,
-    /// The number of iterations of the hash.
+    /// The iteration count of the hash.
     pub iterations: u32,
 }
 
@@ -322,7 +322,7 @@ impl<'a> ScramServerFirst<'a> {
 pub struct ScramClientFinal<'a> {
     /// The channel binding header and data, in base64.
     pub channel_binding: Text<'a>,
-    /// Both nonces.
+    /// The client's nonce followed by the server's.
     pub nonce: Text<'a>,
     /// The client's proof, in base64.
     pub proof: Secret<'a>,
@@ -344,7 +344,7 @@ pub struct ScramServerFinal<'a> {
     /// The server's signature, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<Secret<'a>>,
-    /// Why the server refuses.
+    /// The reason why the server rejects the authentication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_error: Option<Text<'a>>,
 }
@@ -357,7 +357,7 @@ impl<'a> ScramServerFinal<'a> {
     }
 }
 
-/// The value of the attribute `name=…` among attributes that commas part.
+/// Returns the value of the attribute `name=…` in a comma-separated list.
 fn attribute(message: &[u8], name: u8) -> Option<Text<'_>> {
     message.split(|b| *b == b',').find_map(|part| match part {
         [first, b'=', value @ ..] if *first == name => Some(Text::utf8(value)),
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_token_is_refused_is_no_secret() {
+    fn the_reason_why_a_token_is_refused_is_not_secret() {
         let json = |data: &[u8], redaction| {
             serde_json::to_string(&SaslContinue::decode(&mut Reader::new(data), false, redaction)).unwrap()
         };

@@ -1,21 +1,22 @@
-//! SQLSTATEs by name.
+//! Condition names of SQLSTATE codes.
 
-/// The name of the condition that a SQLSTATE stands for, as PL/pgSQL writes it: `unique_violation` for 23505.
+/// Returns the condition name of a SQLSTATE code as used in PL/pgSQL: `unique_violation` for 23505.
 ///
-/// All of PostgreSQL 18's (documentation, appendix A). Not every code has a name, and extensions have codes of their own.
+/// Knows all codes of PostgreSQL 18 (documentation, appendix A). Some codes have no name, and extensions define codes of their
+/// own.
 pub fn condition_name(sqlstate: [u8; 5]) -> Option<&'static str> {
     let at = CONDITIONS.binary_search_by(|(code, _)| (*code).cmp(&sqlstate)).ok()?;
     CONDITIONS.get(at).map(|(_, name)| *name)
 }
 
-/// The name of the class that a SQLSTATE is of, also where the code itself is unknown: `integrity_constraint_violation` for
-/// all that begin with 23. It is the name of the class's general code, which ends in 000.
+/// Returns the name of a SQLSTATE's class, even if the code itself is unknown: `integrity_constraint_violation` for all codes
+/// that begin with 23. It is the condition name of the class's generic code, which ends in 000.
 pub fn class_name(sqlstate: [u8; 5]) -> Option<&'static str> {
     let [first, second, ..] = sqlstate;
     condition_name([first, second, b'0', b'0', b'0'])
 }
 
-/// By code.
+/// The codes and their names, sorted by code.
 const CONDITIONS: [([u8; 5], &str); 262] = [
     (*b"00000", "successful_completion"),
     (*b"01000", "warning"),

@@ -1,4 +1,4 @@
-//! COPY: its beginning, its data, and its failure.
+//! COPY: its start, its data, its end, and its failure.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::redaction::{Redaction, Shape};
 use crate::value;
 use crate::value::copy::{CopyField, CopyRow, Split};
 
-/// CopyInResponse, CopyOutResponse, CopyBothResponse: data follows.
+/// CopyInResponse, CopyOutResponse, CopyBothResponse: starts a COPY. CopyData messages follow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CopyResponse<'a> {
-    /// The format of the whole: text (also CSV) or binary.
+    /// The overall format: text (also for CSV) or binary.
     pub format: Format,
     /// The formats of the columns.
     pub column_formats: List<'a, Format>,
@@ -34,35 +34,35 @@ impl<'a> CopyResponse<'a> {
     }
 }
 
-/// CopyData: a piece of the data, which need not be a whole row.
+/// CopyData: a part of the data, which need not be a whole row.
 #[derive(Clone, Debug)]
 pub struct CopyData<'a> {
-    /// The piece.
+    /// The data.
     pub data: CopyPiece<'a>,
-    /// The rows in it, where it is known how they are written.
+    /// The rows in it, if the format of rows is known.
     pub rows: Option<CopyRows<'a>>,
 }
 
-/// CopyDone: no data follows.
+/// CopyDone: the end of the data.
 #[derive(Clone, Debug, Default)]
 pub struct CopyDone<'a> {
-    /// The last row, where no end of a line made it whole.
+    /// The last row, if no line terminator ended it.
     pub rows: Option<CopyRows<'a>>,
 }
 
-/// Rows of a COPY, with the names of the columns where they are to be written with each.
+/// Rows of a COPY, with the column names if rows are written as objects.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyRows<'a> {
     /// The rows.
     pub split: Split<'a>,
-    /// The names, all different; none where rows are to be arrays.
+    /// The column names, all different; empty if rows are written as arrays.
     pub keys: &'a [String],
-    /// What is not to be written of them.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl<'a> CopyRows<'a> {
-    /// The row in other data, which was taken as one and nothing else, as this was.
+    /// Returns a row with other data that was split into one row in the same way as this one.
     pub(crate) const fn of_row<'b>(self, data: &'b [u8]) -> CopyRows<'b>
     where
         'a: 'b,
@@ -101,29 +101,29 @@ impl Serialize for CopyRows<'_> {
     }
 }
 
-/// What a CopyData is written as, and a CopyDone where something is left for it.
+/// The JSON form of a CopyData, and of a CopyDone that completes a row.
 #[derive(Default, Serialize, JsonSchema)]
 #[schemars(rename = "CopyData")]
 struct Body<'a> {
-    /// The names of the columns: the line that HEADER asks for; the last, where it asks for several.
+    /// The column names from the header line; with several header lines, from the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<FormattedValue<'_>>>")]
     header: Option<Row<'a>>,
-    /// The rows that end in the message, where the statement tells how they are written: text as strings, `"\\x…"` in binary
-    /// format, null for NULL; `{"bytes": …}` where values are not written. Objects, by the names of the columns, where these
-    /// are known and asked for; in the JSON format, as the server wrote them.
+    /// The rows that end in the message, if the statement that defines their format is known: strings in text format, `"\\x…"` in
+    /// binary format, null for NULL; `{"bytes": …}` if values are not written. Objects keyed by column name if the names are
+    /// known and requested; in the JSON format, as the server wrote them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Values<'_>>>")]
     rows: Option<RowList<'a>>,
-    /// Bytes of a row that goes on in the next message.
+    /// Bytes of a row that continues in the next message.
     #[serde(skip_serializing_if = "is_zero")]
     unfinished: u64,
-    /// Bytes of rows that end in the message and are not given: they were too long to be kept (flag `limit`), or a part of
-    /// them was lost (flag `midstream`).
+    /// Bytes of rows that end in the message and are left out: they were too long to be kept (flag `limit`), or part of them was
+    /// lost (flag `midstream`).
     #[serde(skip_serializing_if = "is_zero")]
     skipped: u64,
-    /// The data, where it is not known how rows are written; else what is in no row: the mark of the end that older clients
-    /// send, what cannot be read, and what comes behind them.
+    /// The data, if the format of rows is not known. Otherwise the bytes outside of rows: the end-of-data marker of older
+    /// clients, bytes that cannot be parsed, and what follows them.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<CopyPiece<'a>>,
 }
@@ -171,7 +171,7 @@ impl Serialize for Row<'_> {
             };
         }
         let fields = self.row.fields().map(|field| RedactedField(field, self.redaction));
-        // A row of another number of fields is an error, and its fields are of no columns.
+        // A row with another number of fields is an error: its fields cannot be assigned to columns.
         if self.keys.is_empty() || self.row.fields().count() != self.keys.len() {
             serializer.collect_seq(fields)
         } else {
@@ -180,11 +180,11 @@ impl Serialize for Row<'_> {
     }
 }
 
-/// A field of a row, without what is not to be written of it.
+/// A field of a row, with its redaction.
 pub(crate) struct RedactedField<'a>(pub(crate) CopyField<'a>, pub(crate) Redaction);
 
 impl RedactedField<'_> {
-    /// What stands in its place, where values are not written and it is not NULL.
+    /// Returns the shape that replaces the field, if values are not written and it is not NULL.
     pub(crate) fn shape(&self) -> Option<Shape> {
         self.1.shape(0, self.0.bytes.as_deref()?)
     }
@@ -199,37 +199,38 @@ impl Serialize for RedactedField<'_> {
     }
 }
 
-/// Data of a COPY: a string in text format, `"\\x…"` in binary format; `{"bytes": …}` where values are not written.
+/// Data of a COPY: a string in text format, `"\\x…"` in binary format; `{"bytes": …}` if values are not written.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPiece<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
-    /// The format of the COPY, where it is known.
+    /// The format of the COPY, if known.
     pub format: Option<Format>,
     /// The encoding of text.
     pub encoding: Encoding,
-    /// It may begin inside a character, which could be taken for another one: it is no text then.
+    /// Whether it may begin inside a multibyte character, and so could be misread as other characters. It is then not decoded as
+    /// text.
     pub is_torn: bool,
-    /// What is not to be written of it.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl<'a> CopyPiece<'a> {
-    /// What is in no row of a COPY. Where that begins is not plain, so that it may be inside a character.
+    /// Returns the bytes outside of rows. Where they begin is uncertain, so they may begin inside a multibyte character.
     pub(crate) fn rest(bytes: &'a [u8], rows: &CopyRows<'_>) -> Self {
         let CopyRows { split, redaction, .. } = *rows;
         let (format, encoding) = (if split.is_binary() { Format::BINARY } else { Format::TEXT }, split.encoding());
         Self { bytes, format: Some(format), encoding, is_torn: encoding.is_misread_when_cut(), redaction }
     }
 
-    /// Whether it may end inside a character, so that what is behind it could be taken for other characters.
+    /// Returns whether the data may end inside a multibyte character, so that what follows could be misread as other characters.
     pub fn tears(&self) -> bool {
         self.format == Some(Format::TEXT)
             && self.encoding.is_misread_when_cut()
             && self.encoding.decode(self.bytes).is_none()
     }
 
-    /// What stands in its place, where values are not written.
+    /// Returns the shape that replaces the data, if values are not written.
     pub fn shape(&self) -> Option<Shape> {
         self.redaction.shape(0, self.bytes)
     }
@@ -251,12 +252,12 @@ impl Serialize for CopyPiece<'_> {
 
 inline_schema!(CopyPiece<'_>, "CopyPiece", Shape::or::<Text<'_>>);
 
-/// CopyFail: the frontend gives up.
+/// CopyFail: the frontend aborts the COPY.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CopyFail<'a> {
-    /// Why.
+    /// The reason.
     pub message: Sql<'a>,
-    /// The same, for those who must know what it has.
+    /// The reason without redaction, for internal use.
     #[serde(skip)]
     pub(crate) reason: Text<'a>,
 }
@@ -264,7 +265,7 @@ pub struct CopyFail<'a> {
 impl<'a> CopyFail<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let message = Text::decode(reader, "error message")?;
-        // It quotes SQL, or has words as `options` has them.
+        // The reason may quote SQL, or contain settings like those in `options`.
         let is_hidden = redaction.hides_secrets() && has_secret_words(message.0);
         let shown = if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { message };
         Ok(Self { message: Sql::quoting(shown, redaction), reason: message })
@@ -276,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_inside_a_character_is_no_text() {
+    fn data_cut_inside_a_character_is_not_text() {
         let json = |bytes: &'static [u8], encoding, is_torn| {
             let encoding = Encoding::named(encoding);
             let redaction = Redaction::Secrets;
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(json(b"\x95\x5c\n", "SJIS", false), (r#""表\n""#.to_owned(), false));
         assert_eq!(json(b"\x95", "SJIS", false), (r#"{"hex":"95"}"#.to_owned(), true));
         assert_eq!(json(b"\x5c\n", "SJIS", true), (r#"{"hex":"5c0a"}"#.to_owned(), false));
-        // Of these, the beginning of a character is none, wherever it is cut.
+        // The first byte of a character is not text by itself, wherever the data is cut.
         assert_eq!(json(b"\xe8", "UTF8", false), (r#"{"hex":"e8"}"#.to_owned(), false));
         assert!(!json(b"\x81", "WIN1252", false).1);
     }

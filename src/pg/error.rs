@@ -13,17 +13,17 @@ use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 
-/// ErrorResponse, NoticeResponse: fields, each with a one-letter code.
+/// ErrorResponse, NoticeResponse: fields, each identified by a one-letter code.
 ///
-/// Written as an object of the fields by name. What has no name, or a name that is there already, is kept in
-/// `other_fields`, with its code.
+/// Written as an object keyed by field name. Fields with an undocumented code, and repeated fields, are written in `other_fields`
+/// with their code.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
     cut: bool,
     encoding: Encoding,
     redaction: Redaction,
-    /// Whether there is but a message, with no code before it.
+    /// Whether the body is a message text only, without field codes.
     is_version_2: bool,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Fields<'a> {
         Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction, is_version_2: false })
     }
 
-    /// An error as protocol 2.0 has it: the message, and nothing else.
+    /// Decodes an error of protocol 2.0, which is a message text only.
     pub(super) fn decode_version_2(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Self, DecodeError> {
         let start = reader.position();
         reader.cstr("error message")?;
@@ -51,24 +51,24 @@ impl<'a> Fields<'a> {
         Ok(Self { bytes, cut: reader.is_cut(), encoding: reader.encoding(), redaction, is_version_2: true })
     }
 
-    /// The fields as they are on the wire, and what they are beside.
+    /// Returns the fields as they are on the wire, and the properties needed to interpret them.
     pub(crate) const fn as_parts(&self) -> (&'a [u8], FieldsShape) {
         let Self { bytes, cut, encoding, redaction, is_version_2 } = *self;
         (bytes, FieldsShape { cut, encoding, redaction, is_version_2 })
     }
 
-    /// The fields that had these parts.
+    /// Restores fields from the result of [`Self::as_parts`].
     pub(crate) const fn from_parts(bytes: &'a [u8], shape: FieldsShape) -> Self {
         let FieldsShape { cut, encoding, redaction, is_version_2 } = shape;
         Self { bytes, cut, encoding, redaction, is_version_2 }
     }
 
-    /// Whether it has the form of protocol 2.0: a message, and nothing else.
+    /// Returns whether this is an error of protocol 2.0: a message text only.
     pub const fn is_version_2(&self) -> bool {
         self.is_version_2
     }
 
-    /// The fields in the order in which they were sent: their codes and values.
+    /// Iterates over the codes and values of the fields, in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
         let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
         let mut reader = reader.with_encoding(self.encoding);
@@ -79,12 +79,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The value of the field with this code.
+    /// Returns the value of the field with this code.
     pub fn get(&self, code: u8) -> Option<Text<'a>> {
         self.iter().find_map(|(found, value)| (found == code).then_some(value))
     }
 
-    /// The value of the field with this code, as it is written.
+    /// Returns the value of the field with this code, with redaction applied when it is written.
     pub fn get_sql(&self, code: u8) -> Option<Sql<'a>> {
         self.get(code).map(|text| self.sql(code, text))
     }
@@ -97,7 +97,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The fields with the names that they are written by; no name where it is not documented, or there already.
+    /// Iterates over the fields with the names under which they are written: `None` for an undocumented code, or a repeated
+    /// field.
     fn named(&self) -> impl Iterator<Item = (u8, Option<&'static str>, Text<'a>)> + use<'a> {
         let mut seen = 0_u128;
         self.iter().map(move |(code, text)| {
@@ -108,13 +109,13 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The fields that have no name to be written by.
+    /// Iterates over the fields without a name.
     fn others(&self) -> impl Iterator<Item = (u8, Text<'a>)> + use<'a> {
         self.named().filter_map(|(code, name, text)| name.is_none().then_some((code, text)))
     }
 }
 
-/// What [`Fields`] are beside their bytes.
+/// The properties of [`Fields`] other than their bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldsShape {
     cut: bool,
@@ -123,7 +124,7 @@ pub(crate) struct FieldsShape {
     is_version_2: bool,
 }
 
-/// Fields that outlive their message, in a buffer that can be used again.
+/// A copy of [`Fields`] that outlives the message. Its buffer is reused.
 #[derive(Clone, Debug, Default)]
 pub struct KeptFields {
     bytes: Vec<u8>,
@@ -134,10 +135,10 @@ pub struct KeptFields {
 }
 
 impl KeptFields {
-    /// More than this is cut off: a message, its detail and context, and a quotation of some length.
+    /// The limit in bytes: enough for a message, its detail and context, and a quotation of some length. The rest is cut off.
     const LONGEST: usize = 64 * 1024;
 
-    /// Keeps fields in place of those before.
+    /// Copies fields, replacing those stored before.
     pub fn keep(&mut self, fields: &Fields<'_>) {
         self.clear();
         let kept = fields.bytes.get(..Self::LONGEST).unwrap_or(fields.bytes);
@@ -146,25 +147,25 @@ impl KeptFields {
         self.cut = fields.cut || kept.len() < fields.bytes.len();
     }
 
-    /// Keeps nothing.
+    /// Removes the stored fields.
     pub fn clear(&mut self) {
         self.bytes.clear();
         (self.is_kept, self.cut) = (false, false);
     }
 
-    /// The fields, where any were kept.
+    /// Returns the stored fields, if any.
     pub fn get(&self, redaction: Redaction) -> Option<Fields<'_>> {
         let Self { cut, encoding, is_version_2, .. } = *self;
         self.is_kept.then_some(Fields { bytes: &self.bytes, cut, encoding, redaction, is_version_2 })
     }
 
-    /// How many bytes the buffer takes.
+    /// Returns the capacity of the buffer in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
-/// The documented name of a field.
+/// Returns the documented name of a field.
 const fn name(code: u8) -> Option<&'static str> {
     Some(match code {
         code::SEVERITY => "severity",
@@ -189,9 +190,9 @@ const fn name(code: u8) -> Option<&'static str> {
     })
 }
 
-/// Codes of fields.
+/// Field codes.
 pub mod code {
-    /// Severity, in the language of the server: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO, LOG.
+    /// Severity, in the server's language: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO, LOG.
     pub const SEVERITY: u8 = b'S';
     /// Severity, never translated.
     pub const SEVERITY_NONLOCALIZED: u8 = b'V';
@@ -199,29 +200,29 @@ pub mod code {
     pub const CODE: u8 = b'C';
     /// The primary message.
     pub const MESSAGE: u8 = b'M';
-    /// More about it.
+    /// An optional secondary message.
     pub const DETAIL: u8 = b'D';
-    /// What to do about it.
+    /// An optional suggestion what to do about the problem.
     pub const HINT: u8 = b'H';
 }
 
-/// Names whose values are decimal integers.
+/// Returns whether the value of a field is a decimal integer.
 const fn is_number(code: u8) -> bool {
     matches!(code, b'P' | b'p' | b'L')
 }
 
-/// What the value of a field may repeat of what a client has sent.
+/// Which client data the value of a field may repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quotes {
-    /// Anything: it is a text for people, or nobody knows what.
+    /// Anything: the field is free text, or its meaning is unknown.
     Anything,
     /// A name.
     Name,
-    /// Nothing: the server has it of its own.
+    /// Nothing: the server generates the value itself.
     Nothing,
 }
 
-/// What a field may repeat.
+/// Returns which client data a field may repeat.
 pub(crate) const fn quotes(code: u8) -> Quotes {
     match code {
         code::MESSAGE | code::DETAIL | code::HINT | b'q' | b'W' => Quotes::Anything,
@@ -231,7 +232,7 @@ pub(crate) const fn quotes(code: u8) -> Quotes {
     }
 }
 
-/// Whether the value of a field may quote data: it is a text for people, or it is not what it should be.
+/// Returns whether the value of a field may quote data: it is free text, or does not have the form that its code requires.
 fn may_quote_data(code: u8, text: Text<'_>) -> bool {
     match quotes(code) {
         Quotes::Anything => true,
@@ -274,7 +275,7 @@ struct OtherField<'a> {
     value: Sql<'a>,
 }
 
-/// A code as a character; in hex where it is not ASCII.
+/// A field code, written as a character if it is ASCII and in hex otherwise.
 struct Code(u8);
 
 impl Serialize for Code {

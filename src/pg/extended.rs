@@ -1,4 +1,4 @@
-//! The extended query protocol: Parse, Bind, Describe, Execute, Close and what answers them.
+//! The extended query protocol: Parse, Bind, Describe, Execute, Close and their responses.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,14 +9,14 @@ use super::text::{Rest, Sql, Text};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 
-/// Parse: make a prepared statement.
+/// Parse: creates a prepared statement.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Parse<'a> {
-    /// The name of the statement; empty for the unnamed one.
+    /// The name of the statement; empty for the unnamed statement.
     pub statement: Text<'a>,
     /// Its SQL.
     pub query: Sql<'a>,
-    /// The types of parameters, as far as the frontend says them; 0 leaves one to the server.
+    /// The types of the parameters, as far as the frontend specifies them; 0 leaves a type to the server.
     pub parameter_types: List<'a, Oid>,
 }
 
@@ -31,20 +31,20 @@ impl<'a> Parse<'a> {
     }
 }
 
-/// Bind: make a portal from a statement and values for its parameters.
+/// Bind: creates a portal from a statement and parameter values.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Bind<'a> {
-    /// The name of the portal; empty for the unnamed one.
+    /// The name of the portal; empty for the unnamed portal.
     pub portal: Text<'a>,
     /// The name of the statement.
     pub statement: Text<'a>,
-    /// The formats of the parameters: none (all text), one for all, or one each.
+    /// The formats of the parameters: none (all text), one for all, or one for each.
     pub parameter_formats: List<'a, Format>,
     /// The values of the parameters.
     pub parameter_values: Values<'a>,
-    /// The formats wanted for the result: none (all text), one for all, or one each.
+    /// The requested formats of the result columns: none (all text), one for all, or one for each.
     pub result_formats: List<'a, Format>,
-    /// What is behind them: no version of the protocol that is released has anything there.
+    /// Bytes after the last field. No released version of the protocol has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rest: Option<Rest<'a>>,
 }
@@ -63,16 +63,16 @@ impl<'a> Bind<'a> {
     }
 }
 
-/// Describe, Close: a statement or a portal by its name.
+/// Describe, Close: the name of a statement or portal.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Target<'a> {
-    /// What the name is one of.
+    /// Whether the name is that of a statement or a portal.
     pub kind: TargetKind,
-    /// The name; empty for the unnamed one.
+    /// The name; empty for the unnamed statement or portal.
     pub name: Text<'a>,
 }
 
-/// What Describe and Close are about.
+/// The kind of object that Describe and Close refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -96,12 +96,12 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Execute: run a portal.
+/// Execute: runs a portal.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Execute<'a> {
     /// The name of the portal; empty for the unnamed one.
     pub portal: Text<'a>,
-    /// How many rows to return at the most; 0 for all.
+    /// The maximum number of rows to return; 0 for no limit.
     pub max_rows: i32,
 }
 

@@ -1,33 +1,33 @@
-//! A frame: one message as it lay in the stream, before its body is looked at.
+//! A frame: the bytes of one message, before its body is decoded.
 
-/// One message as it lay in the stream.
+/// The bytes of one message in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// The type byte, where there is one.
+    /// The type byte, if the message has one.
     pub tag: Option<u8>,
-    /// The length word: it counts itself, not the tag. 1 for a one-byte answer.
+    /// The length word, which counts itself, but not the type byte. 1 for a one-byte response.
     pub len: u32,
-    /// The body, or as much of its beginning as there is.
+    /// The body, or a prefix of it.
     pub body: &'a [u8],
-    /// How many bytes of the body are neither in `body` nor behind a hole.
+    /// The number of bytes of the body that are neither in `body` nor after a hole.
     pub missing: u64,
-    /// Why they are missing.
+    /// Why bytes are missing.
     pub cut: Option<Cut>,
-    /// What a gap did to the body.
+    /// The holes in the body.
     pub damage: Damage<'a>,
-    /// Whether it is an error of protocol 2.0: a text up to a zero byte, with no length word before it. `len` counts what is
-    /// behind the tag all the same.
+    /// Whether it is an error of protocol 2.0: a text that ends at a zero byte, without a length word. `len` then counts the
+    /// bytes after the type byte.
     pub is_version_2: bool,
-    /// Whether some of its bytes came a second time, with other content.
+    /// Whether some of its bytes were retransmitted with different content.
     pub is_contested: bool,
-    /// Whether the other side has spoken between its coming and its being found.
+    /// Whether the other side has sent something between the arrival of this frame and its detection.
     pub is_late: bool,
-    /// Whether it was found behind a boundary that is a guess.
+    /// Whether it follows a message boundary that was found by searching and is not confirmed yet.
     pub is_guessed: bool,
 }
 
 impl<'a> Frame<'a> {
-    /// A frame of which nothing is missing.
+    /// Creates a frame with a complete body.
     pub const fn whole(tag: Option<u8>, len: u32, body: &'a [u8]) -> Self {
         Self {
             tag,
@@ -44,36 +44,36 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Why a frame does not have its whole body.
+/// Why a frame lacks a part of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// It is larger than the limit.
+    /// The message is larger than the limit.
     TooLarge,
-    /// More was held, over all connections, than the limit.
+    /// The memory limit over all connections was exceeded.
     Memory,
     /// Bytes are missing from the stream.
     Gap,
-    /// The stream ended.
+    /// The capture of the stream ended.
     End,
-    /// Its sender ended the stream inside of it: there was no more.
+    /// The sender ended the stream inside the message.
     Sender,
 }
 
-/// The holes in a body, and what was captured behind them.
+/// The holes in a body, and the bytes captured after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage<'a> {
-    /// How many bytes of the body were lost, which is the sum of the holes, unless these are too many to be noted.
+    /// The number of bytes of the body that were lost: the sum of the holes, unless there are too many to be recorded.
     pub lost: u64,
-    /// In order, and none next to another.
+    /// Sorted by position, and not adjacent.
     holes: &'a [Hole],
-    /// What was captured behind the first of them, put together.
+    /// The captured bytes after the first hole, concatenated.
     behind: &'a [u8],
 }
 
-/// A hole in a body.
+/// A range of lost bytes in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// Where it begins, in bytes from the beginning of the body.
+    /// The offset of its first byte in the body.
     pub at: u64,
     /// Its size in bytes.
     pub bytes: u64,
@@ -86,12 +86,12 @@ impl Hole {
 }
 
 impl<'a> Damage<'a> {
-    /// Holes, and what was captured behind the first.
+    /// Creates a description of holes. `behind` has the captured bytes after the first hole.
     pub(super) const fn new(lost: u64, holes: &'a [Hole], behind: &'a [u8]) -> Self {
         Self { lost, holes, behind }
     }
 
-    /// The holes, each with what was kept of the bytes between it and the next.
+    /// Iterates over the holes, each with the captured bytes between it and the next one.
     pub fn holes(self) -> impl Iterator<Item = (Hole, &'a [u8])> {
         let mut behind = self.behind;
         self.holes.iter().enumerate().map(move |(index, hole)| {
@@ -103,7 +103,7 @@ impl<'a> Damage<'a> {
         })
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no holes.
     pub const fn is_empty(self) -> bool {
         self.holes.is_empty()
     }

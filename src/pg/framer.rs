@@ -1,8 +1,9 @@
-//! Message boundaries: a stream of bytes in, whole frames out, however the stream is cut.
+//! Message framing: splits a stream of bytes into frames, however the stream is segmented.
 //!
-//! A frame that lies whole in the input is borrowed from it. Only one that spans inputs is copied, as its bytes arrive:
-//! no length word ever sizes an allocation. A frame larger than the limit keeps its first bytes; the rest is counted and
-//! streamed past. One with a hole keeps what is behind it as well, and knows where the hole is.
+//! A frame that lies completely in the input borrows from it. A frame that spans several inputs is copied as its bytes arrive; a
+//! length word never determines the size of an allocation. Of a frame larger than the limit, the beginning is kept and the rest
+//! is counted and discarded. Of a frame with a hole, the bytes after the hole are kept as well, together with the position of the
+//! hole.
 //!
 //! ```text
 //!                       +--------- gap inside a body, or body over the limit --------+
@@ -26,101 +27,103 @@ use super::startup;
 use crate::direction::Direction;
 use crate::reader::{DecodeError, Reader};
 
-/// How much of a buffer an idle direction keeps, in bytes: room for a frame that spans two segments of an ordinary MTU.
+/// The capacity, in bytes, of the buffer that an idle direction keeps: a frame that spans two segments of usual size fits.
 const KEPT_CAPACITY: usize = 4096;
 
-/// How much of a frame is kept, in bytes, where memory is needed for others: enough to see what it was.
+/// How many bytes of an incomplete frame are kept when memory must be freed: enough to identify the message.
 const KEPT_OF_RELEASED: usize = 1024;
 
-/// How many holes of a frame are noted. Behind more, nothing of it is kept.
+/// The maximum number of holes recorded for a frame. Nothing after the last one is kept.
 const MAX_HOLES: usize = 64;
 
-/// The longest error of protocol 2.0 that is believed, in bytes: the server's postmaster has 1,000 for one.
+/// The maximum length, in bytes, of an error of protocol 2.0: the server's postmaster has a buffer of 1,000 for one.
 const LONGEST_VERSION_2: usize = 4_000;
 
-/// How the next bytes of a direction are to be cut, as the session knows it.
+/// The expected format of the next bytes of a direction, which depends on the state of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// A length word, then a body: StartupMessage and the other packets that open a connection.
+    /// A length word and a body: StartupMessage and the other packets that can open a connection.
     Startup,
-    /// One byte, or an ErrorResponse: the answer to SSLRequest or GSSENCRequest.
+    /// One byte, or an ErrorResponse: the response to SSLRequest or GSSENCRequest.
     EncryptionAnswer,
-    /// What a server sends until it has authenticated its client: as everything else, or an error of protocol 2.0, which is
-    /// `E` and text up to a zero byte. A server sends that where it cannot serve at all, or does not know better.
+    /// What a server sends before it has authenticated the client: tagged messages, or an error of protocol 2.0, which is `E` and
+    /// a text that ends at a zero byte. A server sends the latter if it cannot serve at all, or does not know the protocol
+    /// version yet.
     Handshake,
-    /// A type byte, a length word, a body: everything else.
+    /// A type byte, a length word and a body: all other messages.
     Tagged,
 }
 
-/// What the framer has to say after it was given bytes.
+/// The result of passing bytes to the framer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Everything was taken in, and no frame is complete yet.
+    /// All input was consumed, and no frame is complete yet.
     More,
     /// A frame is complete.
     Frame(Frame<'a>),
-    /// The header of a message cannot be: its bytes, and why. What follows is searched for a boundary.
+    /// An invalid message header. The bytes that follow are searched for a message boundary.
     Malformed {
         /// The type byte, where there is one.
         tag: Option<u8>,
         /// The length word.
         len: u32,
-        /// The header as it is on the wire.
+        /// The bytes of the header.
         header: &'a [u8],
-        /// Why it cannot be.
+        /// Why it is invalid.
         error: DecodeError,
-        /// Whether the boundary that it stands behind is a guess.
+        /// Whether it follows an unconfirmed boundary.
         is_guessed: bool,
     },
-    /// A boundary was found again, after so many bytes that belong to no frame.
+    /// A message boundary was found again.
     Resumed {
-        /// The bytes between.
+        /// The number of bytes before it that belong to no frame.
         skipped: u64,
     },
 }
 
-/// Cuts one direction of one connection into frames.
+/// Splits one direction of a connection into frames.
 #[derive(Debug)]
 pub struct Framer {
     direction: Direction,
     max_message: usize,
-    /// The beginning of a frame that is not whole yet; behind a search, also frames that are.
+    /// The beginning of an incomplete frame; after a search, it may also contain complete frames.
     carry: BytesMut,
-    /// How much at the front of `carry` belongs to the frame that was handed out last.
+    /// How many bytes at the front of `carry` belong to the frame that was returned last.
     handed_out: usize,
-    /// How much at the front of `carry` was there when the other side spoke last, behind a search.
+    /// After a search: how many bytes at the front of `carry` arrived before the other side last sent something.
     late: usize,
-    /// The holes in the frame that is handed out, or gathered.
+    /// The holes in the frame that was returned last, or in the incomplete frame.
     holes: Vec<Hole>,
     contest: Contest,
-    /// Whether the boundaries are a guess, for one was searched.
+    /// Whether the current boundaries were found by searching and are not confirmed yet.
     is_guessed: bool,
     state: State,
 }
 
-/// Which frames have bytes that came a second time, with other content.
+/// Which frames contain bytes that were retransmitted with different content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Contest {
     /// None that is known.
     #[default]
     None,
-    /// All to which the bytes that are fed now belong.
-    Fed,
-    /// The one that is not whole yet.
-    UnderWay,
+    /// All frames that overlap the current input.
+    Input,
+    /// The incomplete frame.
+    Incomplete,
 }
 
 #[derive(Debug)]
 enum State {
-    /// `carry` begins at a boundary.
+    /// `carry` begins at a message boundary.
     Framing,
-    /// `carry` has what is kept of a frame that will not be whole.
+    /// `carry` contains the kept part of a frame that cannot be completed.
     Damaged(Damaged),
-    /// No boundary is known. `carry` has what was not yet given up.
+    /// No boundary is known. `carry` contains the bytes that are still candidates.
     Searching {
         skipped: u64,
         search: resync::Search,
-        /// How many bytes, of those to come, belong to a message that has begun before, as the beginning of its header told.
+        /// The number of upcoming bytes that belong to a message which began before, according to the known part of its length
+        /// word.
         barred: u64,
     },
 }
@@ -128,15 +131,15 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Damaged {
     header: FrameHeader,
-    /// How many bytes of it are still to come, or lost.
+    /// The number of bytes of the frame that are still to come or lost.
     left: u64,
-    /// How many were lost.
+    /// The number of lost bytes.
     lost: u64,
-    /// Why bytes of it are missing.
+    /// Why bytes are missing.
     cut: Cut,
-    /// Whether what is still to come is kept.
+    /// Whether the remaining bytes are kept.
     keeps: bool,
-    /// Whether the boundary before it is a guess.
+    /// Whether the boundary before the frame is unconfirmed.
     is_guessed: bool,
 }
 
@@ -144,14 +147,14 @@ struct Damaged {
 struct FrameHeader {
     tag: Option<u8>,
     len: u32,
-    /// The bytes of the header: 5, 4, 1 before an error of protocol 2.0, or 0 before a one-byte answer.
+    /// The size of the header: 5 bytes; 4 without a type byte; 1 for an error of protocol 2.0; 0 for a one-byte response.
     size: usize,
 }
 
 impl FrameHeader {
-    /// The bytes of the frame, header and body.
+    /// Returns the size of the frame: header and body.
     fn total(self) -> usize {
-        // A length word has 32 bits, and a usize no fewer than that on any platform that has libpcap.
+        // A length word has 32 bits, and libpcap runs on no platform with a smaller usize.
         self.len as usize + usize::from(self.tag.is_some())
     }
 
@@ -161,16 +164,16 @@ impl FrameHeader {
 }
 
 enum Parsed {
-    /// So many bytes are needed to tell more.
+    /// At least this many bytes are needed to proceed.
     Need(usize),
-    /// An error of protocol 2.0: all up to the next zero byte is needed.
+    /// An error of protocol 2.0: all bytes up to the next zero byte are needed.
     NeedZero,
     Header(FrameHeader),
     Bad(FrameHeader, DecodeError),
 }
 
 impl Framer {
-    /// A framer at the beginning of a stream.
+    /// Creates a framer at the beginning of a stream.
     pub fn new(direction: Direction, max_message: usize) -> Self {
         Self {
             direction,
@@ -185,7 +188,7 @@ impl Framer {
         }
     }
 
-    /// Gives up the current boundary: what comes next is searched for one.
+    /// Discards the current boundary: the next bytes are searched for one.
     pub fn lose(&mut self) {
         if !matches!(self.state, State::Searching { .. }) {
             self.drop_handed_out();
@@ -193,23 +196,23 @@ impl Framer {
         }
     }
 
-    /// Takes the boundaries from here on for a guess, until they are [confirmed](Self::confirm).
+    /// Marks the boundaries from here on as unconfirmed, until [`Self::confirm`] is called.
     pub const fn doubt(&mut self) {
         self.is_guessed = true;
     }
 
-    /// What was guessed is right.
+    /// Marks the current boundaries as confirmed.
     pub const fn confirm(&mut self) {
         self.is_guessed = self.is_searching();
     }
 
-    /// Whether the boundaries are a guess.
+    /// Returns whether the current boundaries are unconfirmed.
     #[inline]
     pub const fn is_guessed(&self) -> bool {
         self.is_guessed
     }
 
-    /// Whether a message begins with the next byte, as far as boundaries are known; where nothing came yet, it may.
+    /// Returns whether the next byte begins a message, as far as boundaries are known. Before the first byte, it may.
     pub fn is_at_boundary(&self) -> bool {
         let is_empty = self.carry.len() == self.handed_out;
         match self.state {
@@ -218,33 +221,33 @@ impl Framer {
         }
     }
 
-    /// Gives up the boundary, and so many bytes.
+    /// Starts a search for a boundary after `skipped` discarded bytes.
     fn search_from(&mut self, skipped: u64) {
         self.is_guessed = true;
         self.state = State::Searching { skipped, search: resync::Search::from(skipped), barred: 0 };
     }
 
-    /// Whether no boundary is known.
+    /// Returns whether no boundary is known.
     pub const fn is_searching(&self) -> bool {
         matches!(self.state, State::Searching { .. })
     }
 
-    /// Whether what comes next begins a frame, as far as is known.
+    /// Returns whether the next bytes begin a frame, as far as is known.
     pub fn is_between_frames(&self) -> bool {
         matches!(self.state, State::Framing) && self.carry.len() <= self.handed_out
     }
 
-    /// Called when the other side sends something: it has received what is being searched, and may be answering it.
+    /// Records that the other side sent something. It may respond to the bytes that are still being searched.
     #[inline]
-    pub fn other_speaks(&mut self) {
+    pub fn peer_sent(&mut self) {
         if self.is_searching() {
             self.late = self.carry.len();
         }
     }
 
-    /// Takes bytes from the front of `input`, and says what they led to.
+    /// Consumes bytes from the front of `input` and returns the result.
     ///
-    /// To be called again with what is left of the input until it says [`Step::More`], which takes all of it.
+    /// Call this again with the rest of the input until it returns [`Step::More`], which consumes all of it.
     #[inline]
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], framing: Framing) -> Step<'a> {
         self.drop_handed_out();
@@ -256,8 +259,8 @@ impl Framer {
         }
     }
 
-    /// The tagged frames that lie whole at the front of `input`, one behind the other, as [`Self::next`] would say them. What
-    /// is behind them is left to it; and all of it, where something was carried over or is out of the ordinary.
+    /// Returns the complete tagged frames at the front of `input`, the same that [`Self::next`] would return. Whatever follows
+    /// them is left to [`Self::next`]. Returns `None` if bytes are carried over, or anything else is out of the ordinary.
     #[inline]
     pub fn whole<'i>(&self, input: &'i [u8]) -> Option<WholeFrames<'i>> {
         let is_plain = matches!(self.state, State::Framing)
@@ -267,8 +270,8 @@ impl Framer {
         is_plain.then(|| WholeFrames::up_to(self.max_message, self.direction, input))
     }
 
-    /// Tells that nothing more comes before a hole or the end, where a boundary is searched: one that is likely by now is
-    /// believed. Then there may be frames to be asked for, with no input.
+    /// Ends a search before a hole or the end of the stream: accepts a boundary that is likely, given that no more bytes follow.
+    /// The frames after it are then returned by calls with empty input.
     pub fn settle(&mut self) -> Step<'_> {
         self.drop_handed_out();
         let State::Searching { skipped, search, .. } = &self.state else { return Step::More };
@@ -279,9 +282,9 @@ impl Framer {
         Step::Resumed { skipped: found }
     }
 
-    /// Tells that `bytes` bytes of the stream were lost here. May complete a frame, which then lacks them.
+    /// Records that `bytes` bytes of the stream were lost here. May complete a frame, which then lacks them.
     ///
-    /// What is lost of a body is skipped exactly; a lost header ends what is known of boundaries.
+    /// Bytes lost inside a body are skipped exactly. If a header is lost, the next boundary has to be searched for.
     pub fn gap(&mut self, bytes: u64, framing: Framing) -> Step<'_> {
         self.drop_handed_out();
         if bytes == 0 {
@@ -305,7 +308,7 @@ impl Framer {
                     return Step::More;
                 }
                 let damaged = *damaged;
-                // Where the text of an error ends whose end is lost, is not known.
+                // The end of an error of protocol 2.0 is not known if it was lost.
                 if bytes == lost && !damaged.header.is_version_2() {
                     self.state = State::Framing;
                 } else {
@@ -324,7 +327,7 @@ impl Framer {
                 Step::More
             }
             State::Searching { skipped, search, barred } => {
-                // Bytes before and behind a hole are no chain.
+                // A chain of messages cannot extend across a hole.
                 *skipped += self.carry.len() as u64;
                 *search = resync::Search::from(*skipped);
                 *barred = barred.saturating_sub(bytes);
@@ -334,7 +337,7 @@ impl Framer {
         }
     }
 
-    /// Tells that the stream ends here. May give the frame that the end cuts off; else the bytes that belong to none.
+    /// Records the end of the stream. Returns an incomplete frame, or the number of bytes that belong to no frame.
     pub fn end(&mut self, framing: Framing) -> Ended<'_> {
         self.drop_handed_out();
         self.damage(framing, Cut::End, 1);
@@ -359,8 +362,7 @@ impl Framer {
         }
     }
 
-    /// Gives back memory that others need. Of a frame that is not whole yet the beginning is kept, and its end is found all
-    /// the same.
+    /// Frees memory. The beginning of an incomplete frame is kept, and its end is still found.
     pub fn release(&mut self, framing: Framing) {
         self.drop_handed_out();
         self.damage(framing, Cut::Memory, 0);
@@ -382,8 +384,8 @@ impl Framer {
         self.carry = BytesMut::from(&*self.carry);
     }
 
-    /// Where a frame has begun whose end is not there yet: its type byte, and how many of its bytes have come or were lost.
-    pub fn under_way(&self, framing: Framing) -> Option<(Option<u8>, u64)> {
+    /// Returns the type byte of the incomplete frame, if there is one, and how many of its bytes have arrived or were lost.
+    pub fn incomplete(&self, framing: Framing) -> Option<(Option<u8>, u64)> {
         match &self.state {
             State::Framing => match parse_header(self.direction, self.carry.get(self.handed_out..)?, framing) {
                 Parsed::Header(header) => Some((header.tag, (self.carry.len() - self.handed_out) as u64)),
@@ -395,27 +397,27 @@ impl Framer {
         }
     }
 
-    /// Tells that the bytes that are fed now also came with other content.
-    pub fn contest_fed(&mut self) {
-        self.contest = Contest::Fed;
+    /// Marks the bytes that are passed from now on as retransmitted with different content.
+    pub fn contest_input(&mut self) {
+        self.contest = Contest::Input;
     }
 
-    /// Tells that what is fed from here on did not; what is under way keeps its mark.
-    pub fn contest_ends(&mut self) {
-        if self.contest == Contest::Fed {
+    /// Ends the marking of [`Self::contest_input`]. An incomplete frame stays marked.
+    pub fn end_contest(&mut self) {
+        if self.contest == Contest::Input {
             self.contest = Contest::None;
             if !self.is_searching() && self.carry.len() > self.handed_out {
-                self.contest = Contest::UnderWay;
+                self.contest = Contest::Incomplete;
             }
         }
     }
 
-    /// Tells that the frame that is under way has bytes that also came with other content.
-    pub fn contest_under_way(&mut self) {
-        self.contest = Contest::UnderWay;
+    /// Marks the incomplete frame as containing bytes that were retransmitted with different content.
+    pub fn contest_incomplete(&mut self) {
+        self.contest = Contest::Incomplete;
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub fn held(&self) -> usize {
         let search = if let State::Searching { search, .. } = &self.state { search.held() } else { 0 };
         self.carry.capacity() + self.holes.capacity() * size_of::<Hole>() + search
@@ -428,7 +430,7 @@ impl Framer {
         }
     }
 
-    /// Steps over bytes that are carried.
+    /// Discards carried bytes.
     fn advance(&mut self, bytes: usize) {
         let bytes = bytes.min(self.carry.len());
         self.carry.advance(bytes);
@@ -440,13 +442,12 @@ impl Framer {
         self.handed_out = 0;
         self.holes.clear();
         if self.carry.is_empty() {
-            // The buffer is kept for the next frame that spans segments, but a large one is not kept for the rest of the
-            // connection.
+            // The buffer is reused for the next frame that spans segments, unless it is large.
             if self.carry.capacity() <= KEPT_CAPACITY { self.carry.clear() } else { self.carry = BytesMut::new() }
         }
     }
 
-    /// The common case: nothing is carried over, and the frame is borrowed from the input.
+    /// Handles the common case: nothing is carried over, and the frame is borrowed from the input.
     #[inline]
     fn frame_in_place<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], framing: Framing) -> Step<'a> {
         match parse_header(self.direction, input, framing) {
@@ -469,7 +470,7 @@ impl Framer {
             }
             Parsed::Bad(header, error) => {
                 let wire = take(input, header.size);
-                // The search begins behind the first byte, so that the bytes of the header are searched, too.
+                // The search begins after the first byte, so that the other bytes of the header are searched as well.
                 self.carry.extend_from_slice(wire.get(1..).unwrap_or_default());
                 let is_guessed = self.is_guessed;
                 self.search_from(1);
@@ -478,7 +479,7 @@ impl Framer {
         }
     }
 
-    /// A frame began earlier: its bytes are gathered.
+    /// Gathers the bytes of a frame that began earlier.
     fn frame_in_carry(&mut self, input: &mut &[u8], framing: Framing) -> Step<'_> {
         loop {
             let need = match parse_header(self.direction, &self.carry, framing) {
@@ -511,7 +512,7 @@ impl Framer {
                 Parsed::Bad(header, error) => {
                     let is_guessed = self.is_guessed;
                     self.search_from(1);
-                    // What is handed out here is searched next, all but its first byte.
+                    // All bytes returned here, except the first, are searched next.
                     self.handed_out = 1;
                     let wire = self.carry.get(..header.size).unwrap_or_default();
                     return Step::Malformed { tag: header.tag, len: header.len, header: wire, error, is_guessed };
@@ -525,8 +526,8 @@ impl Framer {
         }
     }
 
-    /// Where the header of a frame that is not whole is known, tells that it never will be. Of a text without its end, so many
-    /// bytes that are `lost` are taken for its rest.
+    /// Marks the carried frame as incompletable, if its header is known. If its length is not known, because it is an error of
+    /// protocol 2.0 without its end, the `lost` bytes are treated as its rest.
     fn damage(&mut self, framing: Framing, cut: Cut, lost: u64) {
         if !matches!(self.state, State::Framing) || self.carry.is_empty() {
             return;
@@ -545,7 +546,7 @@ impl Framer {
         self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps, is_guessed });
     }
 
-    /// Takes bytes of a frame that will not be whole.
+    /// Consumes bytes of a frame that cannot be completed.
     fn damaged(&mut self, mut damaged: Damaged, input: &mut &[u8]) -> Step<'_> {
         let taken = take(input, usize::try_from(damaged.left).unwrap_or(usize::MAX));
         damaged.left -= taken.len() as u64;
@@ -565,7 +566,7 @@ impl Framer {
         Step::Frame(self.hand_out_carry(damaged))
     }
 
-    /// Hands out all that is carried as one frame.
+    /// Returns everything carried as one frame.
     fn hand_out_carry(&mut self, damaged: Damaged) -> Frame<'_> {
         let Damaged { header, lost, cut, is_guessed, .. } = damaged;
         self.handed_out = self.carry.len();
@@ -579,10 +580,10 @@ impl Framer {
         Frame { damage, is_contested, is_guessed, ..frame(header, body, missing, cut) }
     }
 
-    /// Whether the frame that is handed out now has bytes that also came with other content.
+    /// Returns whether the frame that is about to be returned contains bytes that were retransmitted with different content.
     fn contest_of_frame(&mut self) -> bool {
         let is_contested = self.contest != Contest::None;
-        if self.contest == Contest::UnderWay {
+        if self.contest == Contest::Incomplete {
             self.contest = Contest::None;
         }
         is_contested
@@ -619,7 +620,7 @@ impl Framer {
     }
 }
 
-/// How many bytes a message has at least of whose header this is the beginning, where that ends within the length word.
+/// Returns the minimum size of a message of whose header only a prefix that ends within the length word is known.
 fn least_total(direction: Direction, header: &[u8], framing: Framing) -> u64 {
     let [tag, length @ ..] = header else { return 0 };
     let mut word = [0; 4];
@@ -632,28 +633,28 @@ fn least_total(direction: Direction, header: &[u8], framing: Framing) -> u64 {
     }
 }
 
-/// Takes `count` bytes from the front, or as many as there are.
+/// Removes up to `count` bytes from the front of the input and returns them.
 fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
     let (taken, rest) = input.split_at_checked(count).unwrap_or((*input, &[]));
     *input = rest;
     taken
 }
 
-/// What the end of a stream leaves.
+/// What remains at the end of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended<'a> {
     /// Nothing.
     Clean,
     /// A frame without its end.
     Frame(Frame<'a>),
-    /// Fewer bytes than a header has.
+    /// Fewer bytes than a header.
     Leftover {
-        /// How many.
+        /// Their number.
         bytes: u64,
     },
-    /// Bytes in which no boundary was found.
+    /// Bytes in which no message boundary was found.
     Unresolved {
-        /// How many.
+        /// Their number.
         bytes: u64,
     },
 }
@@ -663,7 +664,7 @@ const fn frame(header: FrameHeader, body: &[u8], missing: u64, cut: Cut) -> Fram
     Frame { missing, cut, is_version_2: header.is_version_2(), ..Frame::whole(header.tag, header.len, body) }
 }
 
-/// Reads the header at the front of `bytes`.
+/// Parses the header at the front of `bytes`.
 #[inline]
 fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed {
     let mut reader = Reader::new(bytes);
@@ -684,7 +685,7 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
         },
         Framing::Handshake => match bytes {
             [backend::ERROR_RESPONSE] => Parsed::Need(2),
-            // No message has 16 MiB or more here: this byte is the first of a text, and not of a length word.
+            // No message has 16 MiB or more at this point: a nonzero byte here is the first of a text, not of a length word.
             [backend::ERROR_RESPONSE, first, ..] if *first > 0 => parse_version_2(bytes),
             _ => parse_header(direction, bytes, Framing::Tagged),
         },
@@ -704,7 +705,7 @@ fn parse_header(direction: Direction, bytes: &[u8], framing: Framing) -> Parsed 
     }
 }
 
-/// Reads the header at the front of `bytes`, which begin with an error of protocol 2.0.
+/// Parses the header at the front of `bytes`, which begin with an error of protocol 2.0.
 #[cold]
 fn parse_version_2(bytes: &[u8]) -> Parsed {
     let text = bytes.get(1..=LONGEST_VERSION_2).or(bytes.get(1..)).unwrap_or_default();

@@ -1,31 +1,31 @@
-//! GSSAPI encryption, as far as it can be read: where its packets begin and end.
+//! Packet framing of GSSAPI encryption. The content of the packets cannot be decrypted.
 //!
-//! Source: PostgreSQL documentation, "GSSAPI Session Encryption": the tokens of the handshake, and what is encrypted with the
-//! key that they agree on, travel in packets that begin with their length, an Int32 that does not count itself.
+//! Source: PostgreSQL documentation, "GSSAPI Session Encryption": the tokens of the handshake and the encrypted data are sent in
+//! packets that begin with their length, an Int32 that does not count itself.
 
 use crate::reader::Reader;
 
-/// The largest packet, in bytes: libpq and the server refuse more (`PQ_GSS_AUTH_BUFFER_SIZE`).
+/// The largest packet, in bytes, that libpq and the server accept (`PQ_GSS_AUTH_BUFFER_SIZE`).
 const MAX_PACKET: u32 = 65_536;
 
 /// The size of the length word.
 const HEADER: usize = 4;
 
-/// Counts the packets of one direction.
+/// A counter of the packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GssPackets {
-    /// The beginning of a length word.
+    /// The received bytes of an incomplete length word.
     header: [u8; HEADER],
     header_len: usize,
-    /// How much of a packet is still to come.
+    /// The number of bytes of the current packet still to come.
     left: u64,
-    /// Whether no boundary is known any more.
+    /// Whether packet boundaries are no longer known.
     is_lost: bool,
     count: u64,
 }
 
 impl GssPackets {
-    /// Takes the next bytes.
+    /// Consumes the next bytes.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.is_lost {
             let skipped = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -50,8 +50,8 @@ impl GssPackets {
         }
     }
 
-    /// Tells that so many bytes were lost. Boundaries are not found again behind a lost length word: nothing of a packet
-    /// shows where it begins.
+    /// Records that bytes were lost. If a length word was lost, no further packets are counted, because nothing in a packet
+    /// identifies its beginning.
     pub fn gap(&mut self, bytes: u64) {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
@@ -59,7 +59,7 @@ impl GssPackets {
         }
     }
 
-    /// How many packets have begun; as many as were seen before boundaries were lost.
+    /// Returns the number of packets that have begun, while boundaries were known.
     pub const fn count(&self) -> u64 {
         self.count
     }

@@ -1,4 +1,4 @@
-//! Names from the wire as the keys of a JSON object, each of which must be a string, and another one.
+//! Unique JSON object keys made of names from the wire.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use super::text::Text;
 use crate::hex::Bytea;
 
-/// Makes names unique: one that comes again gets `#2`, `#3`, … behind it.
+/// Makes names unique by appending `#2`, `#3`, … to repeated ones.
 #[derive(Debug, Default)]
 pub(crate) struct UniqueKeys<'a> {
-    /// The keys so far, and how often each came as a name.
+    /// The keys so far, and how often each occurred as a name.
     seen: HashMap<Cow<'a, str>, u64>,
 }
 
 impl<'a> UniqueKeys<'a> {
-    /// The key for the next name. One that is not valid in its encoding is written in hex, as `\\x…`.
+    /// Returns the key for the next name. A name that is not valid in its encoding is written in hex, as `\\x…`.
     pub(crate) fn next(&mut self, name: Text<'a>) -> Cow<'a, str> {
         let name = name.to_str().unwrap_or_else(|| Cow::Owned(Bytea(name.0).to_string()));
         let mut times = self.seen.get(&name).map_or(1, |times| times + 1);

@@ -1,4 +1,4 @@
-//! Lists inside a message: checked once, when the message is decoded; then decoded item by item, without a copy.
+//! Lists inside a message: validated when the message is decoded, then decoded item by item, without a copy.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -10,17 +10,17 @@ use super::row::Format;
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
-/// Something that can be read from the wire.
+/// A type that can be decoded from the wire.
 pub trait Decode<'a>: Sized {
-    /// Reads one.
+    /// Decodes a value.
     ///
     /// # Errors
     ///
-    /// What was missing, and where.
+    /// Describes what was missing, and where.
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
 }
 
-/// Items of one kind, one behind the other.
+/// Consecutive items of one type.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a, T> {
     bytes: &'a [u8],
@@ -32,17 +32,17 @@ pub struct List<'a, T> {
 }
 
 impl<'a, T: Decode<'a>> List<'a, T> {
-    /// Reads `count` items; fewer where the reader is cut.
+    /// Decodes `count` items; fewer if the reader's input is cut off.
     ///
     /// # Errors
     ///
-    /// That of the first item that cannot be read.
+    /// The error of the first item that cannot be decoded.
     #[inline]
     pub fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut end = start;
         let mut read = 0;
-        // Behind a cut a text is empty, again and again: what is not there is no item.
+        // A string after the cut would decode as empty any number of times, but is not an item.
         while read < count && !(reader.is_cut() && reader.is_empty()) {
             match T::decode(reader) {
                 Ok(_) => read += 1,
@@ -53,7 +53,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
         }
         let mut bytes = reader.since(start);
         if read < count {
-            // What is left is the beginning of an item, and must not be taken for what follows the list.
+            // The rest is the beginning of an item, and must not be interpreted as what follows the list.
             bytes = bytes.get(..end - start).unwrap_or_default();
             reader.rest();
         }
@@ -67,11 +67,11 @@ impl<'a, T: Decode<'a>> List<'a, T> {
         })
     }
 
-    /// Reads an Int16 count and so many items.
+    /// Decodes an Int16 count and that many items.
     ///
     /// # Errors
     ///
-    /// There is no count, or an item that cannot be read.
+    /// The count is missing, or an item cannot be decoded.
     #[inline]
     pub fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let count = match reader.u16(what) {
@@ -85,7 +85,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
         Self::decode(reader, count)
     }
 
-    /// The items.
+    /// Iterates over the items.
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
         let mut reader = self.reader();
         (0..self.count).map_while(move |_| T::decode(&mut reader).ok())
@@ -93,7 +93,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
 }
 
 impl<'a, T> List<'a, T> {
-    /// A reader of the items.
+    /// Returns a reader of the items.
     pub(super) const fn reader(&self) -> Reader<'a> {
         let reader = if self.cut { Reader::cut(self.bytes) } else { Reader::new(self.bytes) };
         reader.with_encoding(self.encoding).with_metadata(self.has_metadata)
@@ -101,33 +101,33 @@ impl<'a, T> List<'a, T> {
 }
 
 impl<T> List<'_, T> {
-    /// How many items there are.
+    /// Returns the number of items.
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether what follows its last item is missing, and maybe the end of that.
+    /// Returns whether the list is cut off: whatever follows the last item, and possibly the end of that item, is missing.
     pub const fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether its items are columns with Redshift's metadata.
+    /// Returns whether the items are columns with Redshift's metadata.
     pub const fn has_metadata(&self) -> bool {
         self.has_metadata
     }
 
-    /// The encoding of the texts in it.
+    /// Returns the encoding of the texts in the list.
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
 }
 
-/// What a [`List`] is beside its bytes.
+/// The properties of a [`List`] other than its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListShape {
     count: usize,
@@ -137,19 +137,19 @@ pub(crate) struct ListShape {
 }
 
 impl<'a, T> List<'a, T> {
-    /// What it is beside its bytes.
+    /// Returns the properties of the list other than its bytes.
     pub(crate) const fn shape(&self) -> ListShape {
         let Self { count, cut, encoding, has_metadata, .. } = *self;
         ListShape { count, cut, encoding, has_metadata }
     }
 
-    /// The list that had these bytes and this shape.
+    /// Restores a list from its bytes and shape.
     pub(crate) const fn from_parts(bytes: &'a [u8], shape: ListShape) -> Self {
         let ListShape { count, cut, encoding, has_metadata } = shape;
         Self { bytes, count, cut, encoding, has_metadata, items: PhantomData }
     }
 
-    /// The items as they are on the wire.
+    /// Returns the items as they are on the wire.
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -181,7 +181,7 @@ impl<T: JsonSchema> JsonSchema for List<'_, T> {
     }
 }
 
-/// A list that outlives its message, in a buffer that can be used again.
+/// A copy of a [`List`] that outlives the message. Its buffer is reused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptList {
     bytes: Vec<u8>,
@@ -192,7 +192,7 @@ pub struct KeptList {
 }
 
 impl KeptList {
-    /// Keeps a list in place of the one before.
+    /// Copies a list, replacing the one stored before.
     pub fn keep<T>(&mut self, list: &List<'_, T>) {
         self.clear();
         self.bytes.extend_from_slice(list.bytes);
@@ -200,38 +200,38 @@ impl KeptList {
         self.has_metadata = list.has_metadata;
     }
 
-    /// Keeps a list of one format code.
+    /// Stores a list of one format code.
     pub fn keep_one(&mut self, format: Format) {
         self.clear();
         self.bytes.extend_from_slice(&format.0.to_be_bytes());
         self.count = 1;
     }
 
-    /// Whether it is this list that is kept.
+    /// Returns whether the stored list equals `list`.
     pub fn is<T>(&self, list: &List<'_, T>) -> bool {
         let is_alike = self.encoding == list.encoding && self.has_metadata == list.has_metadata;
         self.bytes == list.bytes && self.count == list.count && is_alike
     }
 
-    /// Keeps nothing.
+    /// Removes the stored list.
     pub fn clear(&mut self) {
         self.bytes.clear();
         (self.count, self.cut, self.encoding, self.has_metadata) = (0, false, Encoding::UTF8, false);
     }
 
-    /// The list, of the items that it was kept with.
+    /// Returns the stored list. `T` must be the item type that it was stored with.
     pub fn get<'a, T: Decode<'a>>(&'a self) -> List<'a, T> {
         let Self { count, cut, encoding, has_metadata, .. } = *self;
         List { bytes: &self.bytes, count, cut, encoding, has_metadata, items: PhantomData }
     }
 
-    /// How many bytes it takes.
+    /// Returns the size of the stored list in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// An object ID: of a type, of a table, of a function.
+/// The object ID of a type, table or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Oid(pub u32);
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_larger_than_the_message_is_an_error_and_costs_no_memory() {
+    fn a_count_larger_than_the_message_is_an_error_and_allocates_nothing() {
         let mut reader = Reader::new(&[0xff, 0xff, 0, 0, 0, 1]);
         let error = List::<Oid>::counted(&mut reader, "count").unwrap_err();
         assert_eq!(error.to_string(), "object ID at byte 6: wanted 4 bytes, had 0 bytes");

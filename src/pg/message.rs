@@ -1,6 +1,6 @@
-//! A message: its name, its fields, and how they are read from a frame's body.
+//! Messages: their names, their fields, and the decoding of frame bodies.
 //!
-//! Bodies are decoded without a copy: every message borrows from the frame.
+//! Decoding does not copy: every message borrows from its frame.
 
 use schemars::{JsonSchema, Schema};
 use serde::ser::SerializeStruct;
@@ -26,35 +26,35 @@ use crate::reader::{DecodeError, Reader};
 use crate::redaction::Redaction;
 use crate::sql::secret;
 
-/// What the meaning of a message depends on beside its bytes.
+/// What the interpretation of a message depends on besides its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    /// What the last authentication request asked for.
+    /// The kind of the last authentication request.
     pub asked: Asked,
-    /// Whether it is known that the client need not show any more who it is.
+    /// Whether the client is known to be authenticated already.
     pub is_authenticated: bool,
-    /// Whether an encryption request that waits for its answer is a GSSENCRequest.
+    /// Whether the pending encryption request is a GSSENCRequest.
     pub gssenc: bool,
     /// The `client_encoding`.
     pub encoding: Encoding,
-    /// The format of the COPY that is under way, where it is known.
+    /// The format of the COPY in progress, if known.
     pub copy_format: Option<Format>,
-    /// Whether its next piece may begin inside a character.
+    /// Whether the next CopyData may begin inside a multibyte character.
     pub is_copy_torn: bool,
     /// Whether columns may have Redshift's metadata.
     pub metadata: Metadata,
-    /// What is not to be written.
+    /// What is not written.
     pub redaction: Redaction,
 }
 
-/// Declares the messages: each once, with its fields and its name.
+/// Declares the messages, each with its fields and its name.
 macro_rules! messages {
     ($($variant:ident $(($body:ty))? = $name:literal,)*) => {
         /// Every message of protocol 3.0 and 3.2, by its documented name. Written as `"type"` and `"body"`.
         #[derive(Clone, Debug, JsonSchema)]
         #[serde(tag = "type", content = "body")]
         #[schemars(transform = body_is_optional)]
-        #[allow(missing_docs)] // the names are the documentation's
+        #[allow(missing_docs)] // the names are those of the documentation
         pub enum Message<'a> {
             $(#[serde(rename = $name)] $variant $(($body))?,)*
         }
@@ -63,14 +63,14 @@ macro_rules! messages {
             /// The names of all messages.
             pub const NAMES: &'static [&'static str] = &[$($name),*];
 
-            /// Its documented name.
+            /// Returns the documented name of the message.
             pub const fn name(&self) -> &'static str {
                 match self {
                     $(messages!(@pattern $variant _ $($body)?) => $name,)*
                 }
             }
 
-            /// Whether it has fields to be written.
+            /// Returns whether the message has fields to write.
             pub(crate) const fn has_body(&self) -> bool {
                 match self {
                     Self::CopyDone(done) if done.rows.is_none() => false,
@@ -101,7 +101,7 @@ macro_rules! messages {
 pub(crate) struct Body<'a>(pub(crate) &'a Message<'a>);
 
 messages! {
-    // Without a tag.
+    // Messages without a type byte.
     StartupMessage(StartupMessage<'a>) = "StartupMessage",
     SslRequest = "SSLRequest",
     GssencRequest = "GSSENCRequest",
@@ -183,7 +183,7 @@ impl Serialize for Message<'_> {
     }
 }
 
-/// A message, or why its body could not be decoded.
+/// A message, or the error of decoding its body.
 pub type Decoded<'a> = Result<Message<'a>, DecodeError>;
 
 impl<'a> Message<'a> {
@@ -191,13 +191,13 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// The tag is not one of the protocol's, or the body is not what the message should have. The frame is still whole:
-    /// the message after it can be read.
+    /// The type byte is unknown, or the body does not have the documented form. The frame itself is complete, so the message
+    /// after it can be decoded.
     #[inline(always)]
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
         let reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };
         let mut reader = reader.with_encoding(context.encoding);
-        // Built where it is returned: it is large, and there is one for every message.
+        // Built in place: it is large, and there is one for each message.
         let mut decoded = match (frame.tag, direction) {
             (Some(tag), Direction::Frontend) => Self::decode_frontend(tag, &mut reader, context),
             (Some(backend::ERROR_RESPONSE), Direction::Backend) if frame.is_version_2 => {
@@ -215,7 +215,7 @@ impl<'a> Message<'a> {
         decoded
     }
 
-    /// Decodes the body of a whole frame whose type is known; nothing where it is not as it should be.
+    /// Decodes the body of a complete frame whose type is known; `None` if it does not have the documented form.
     #[inline(always)]
     pub(crate) fn decode_as<T>(
         body: &'a [u8],
@@ -260,7 +260,7 @@ impl<'a> Message<'a> {
         Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
     }
 
-    /// What a client shows of itself depends on what it was asked for.
+    /// Returns the meaning of the client's response depends on the authentication request.
     #[cold]
     fn authentication_response(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;
@@ -337,7 +337,7 @@ impl<'a> From<Authentication<'a>> for Message<'a> {
     }
 }
 
-/// In the schema: CopyDone seldom has a body.
+/// Makes the body optional in the schema, because CopyDone usually has none.
 fn body_is_optional(schema: &mut Schema) {
     let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut);
     for variant in variants.into_iter().flatten() {
@@ -353,7 +353,7 @@ fn unknown_tag(tag: u8) -> DecodeError {
     Reader::unexpected(0, "message type", "a type of this direction", tag.into())
 }
 
-/// The name of a message that cannot be decoded, as far as its frame tells it.
+/// Returns the name of a message that cannot be decoded, as far as its frame identifies it.
 pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) -> &'static str {
     match (direction, tag) {
         (Direction::Frontend, None) => "StartupMessage",
@@ -365,22 +365,22 @@ pub fn undecoded_name(direction: Direction, tag: Option<u8>, context: &Context) 
     }
 }
 
-/// What is shown of the body of a message that cannot be decoded.
+/// Returns the part of an undecodable message's body that may be written.
 pub fn undecoded_body<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &Context) -> Excerpt<'a> {
     let is_cancel = || Reader::new(body).u32("code") == Ok(startup::code::CANCEL);
     let kind = tag.and_then(|tag| body_kind(direction, tag));
     let is_secret = match (direction, tag) {
         (Direction::Frontend, None) => is_cancel() || secret::may_have(body),
         _ if kind == Some(BodyKind::Secret) => true,
-        // Forks have messages of their own in which a client shows who it is.
+        // Forks define authentication messages of their own.
         (Direction::Frontend, Some(_)) => !context.is_authenticated,
         (Direction::Backend, _) => false,
     };
     if is_secret && context.redaction.hides_secrets() { Excerpt::Masked } else { Excerpt::new(body, context.redaction) }
 }
 
-/// Whether what was captured behind a hole in a body is not to be written: it may be a part of a secret, of a password in
-/// SQL, say, whose beginning was lost; and where values are not written, a part of one.
+/// Returns whether the bytes captured after a hole in a body must not be written. They may be part of a secret whose beginning
+/// was lost, such as a password in SQL; if values are not written, they may be part of one.
 pub const fn is_masked_behind(direction: Direction, tag: Option<u8>, redaction: Redaction) -> bool {
     let is_data = match tag {
         Some(tag) => matches!(body_kind(direction, tag), Some(BodyKind::Data | BodyKind::Description)),

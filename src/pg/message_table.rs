@@ -1,83 +1,81 @@
-//! The types of messages that have a type byte: one row for each, from which everything comes that is true of all messages of a
-//! type.
+//! The table of message types with a type byte: one row defines everything common to all messages of a type.
 //!
 //! Source: PostgreSQL documentation, "Frontend/Backend Protocol", section "Message Formats".
 //!
-//! To add a message: its row here, and its variant of [`Message`](super::message::Message); the compiler asks for the rest.
+//! To add a message, add its row here, and its variant to [`Message`](super::message::Message); the compiler asks for the rest.
 
 use crate::direction::Direction;
 
-/// The longest message that a server or libpq takes: PostgreSQL's MaxAllocSize, 1 GiB less one, plus the length word.
+/// The longest message that a server or libpq accepts: PostgreSQL's MaxAllocSize, 1 GiB less one, plus the length word.
 const LARGE: u32 = 0x3fff_ffff + 4;
 
-/// What libpq (`fe-protocol3.c`) allows for backend messages that carry no data, before it says that it lost
-/// synchronization.
+/// The limit of libpq (`fe-protocol3.c`) for backend messages without data, above which it reports a loss of synchronization.
 const SMALL_BACKEND: u32 = 30_000;
 
-/// What is believed of a letter that is no type of the direction: forks have some of their own, and Greenplum's carry plans
-/// and statistics. No text is taken for one: the first byte of its length would not be 0.
+/// The limit for a letter that is no message type of the direction. Forks define some of their own; Greenplum's carry plans and
+/// statistics. The limit excludes text, in which the first byte of the length would not be 0.
 const UNKNOWN_LETTER: u32 = (1 << 24) - 1;
 
-/// What the server (`libpq.h`, PQ_SMALL_MESSAGE_LIMIT) allows for frontend messages that carry no data.
+/// The limit of the server (`libpq.h`, PQ_SMALL_MESSAGE_LIMIT) for frontend messages without data.
 const SMALL_FRONTEND: u32 = 10_000;
 
-/// An authentication token: the server's PG_MAX_AUTH_TOKEN_LENGTH, with room for codes and names before it.
+/// The limit for an authentication token: the server's PG_MAX_AUTH_TOKEN_LENGTH, plus room for the fields before it.
 const AUTH_TOKEN: u32 = 65_535 + 64;
 
 /// 65,535 object IDs, a count and the length word.
 const OID_LIST: u32 = 65_535 * 4 + 2 + 4;
 
-/// What the body of a message has.
+/// The content of a message's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
-    /// It has none: all that the message says is its type.
+    /// No body: the type is all of the message.
     Nothing,
-    /// It has none, but there may be the end of a row to be written with it.
+    /// No body, but the message may complete a row, which is then written with it.
     EndOfData,
-    /// Values of a user.
+    /// User data.
     Data,
-    /// Names and types of such values.
+    /// Names and types of user data.
     Description,
-    /// What shows who a client is, or lets it cancel.
+    /// Credentials, or a key to cancel a query.
     Secret,
-    /// Anything else: what quotes SQL may quote a secret.
+    /// Anything else: it may quote SQL, and so a secret.
     Text,
 }
 
-/// What a message does to the requests that wait for replies.
+/// The effect of a message on the requests that wait for replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing: it belongs to the session.
+    /// No effect: it belongs to the session.
     Nothing,
-    /// It is a request that is answered, by replies or by ReadyForQuery.
+    /// A request that is answered by replies or by ReadyForQuery.
     Request,
-    /// It is data of a request that is under way.
+    /// Data of a request in progress.
     Data,
-    /// It is a reply to a request.
+    /// A reply to a request.
     Answer,
-    /// It ends a request, or comes by itself and ends the session.
+    /// Ends a request with an error, or ends the session if there is no request.
     Error,
-    /// It ends all requests up to the next Sync or Query.
+    /// Ends all requests up to the next Sync or Query.
     Ready,
-    /// It comes at any time, whatever is under way.
+    /// May be sent at any time, whatever is in progress.
     Asynchronous,
 }
 
 /// A message type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageType {
-    /// Its name in the documentation. `R` and `p` stand for several messages: they have the name of the family.
+    /// The name in the documentation. `R` and `p` are shared by several messages, and have the name of the group.
     pub name: &'static str,
-    /// The greatest value of the length word that either end of a connection would accept.
+    /// The greatest value of the length word that client and server accept.
     pub max_len: u32,
-    /// What its body has.
+    /// The content of the body.
     pub body: BodyKind,
-    /// What it does to the requests that wait for replies.
+    /// The effect on the requests that wait for replies.
     pub role: Role,
 }
 
-/// The table. Of each type: its tag; its name, longest length word, body and role, which make up its [`MessageType`]; and how its body is
-/// decoded by a reader, in a [`Context`](super::message::Context).
+/// The table. For each type: its type byte; its name, maximum length word, body kind and role, which make up its [`MessageType`];
+/// and an expression that decodes its body from a reader, in a [`Context`](super::message::Context).
 macro_rules! message_types {
     ($with:ident) => {
         $with! {
@@ -139,7 +137,7 @@ macro_rules! tags {
             }
         )*
 
-        /// What a tag means in this direction; nothing where the protocol has no such tag.
+        /// Returns the message type for a type byte in a direction; `None` if the protocol has no such type.
         pub const fn message_type(direction: Direction, tag: u8) -> Option<MessageType> {
             Some(match (direction, tag) {
                 $($((Direction::$direction, $module::$tag) => MessageType {
@@ -155,27 +153,27 @@ macro_rules! tags {
 }
 message_types!(tags);
 
-/// The least value of a length word: it counts itself.
+/// The minimum value of a length word, which counts itself.
 pub const MIN_LEN: u32 = 4;
 
-/// Whether the protocol has a message with this tag in this direction.
+/// Returns whether the protocol has a message with this type byte in this direction.
 pub const fn is_known(direction: Direction, tag: u8) -> bool {
     message_type(direction, tag).is_some()
 }
 
-/// Whether a message has no body, and all that it says is its type. CopyDone has none either, but may end a row.
+/// Returns whether a message consists of its type alone. CopyDone has no body either, but may complete a row.
 #[inline(always)]
 pub const fn is_bare(direction: Direction, tag: u8) -> bool {
     matches!(message_type(direction, tag), Some(MessageType { body: BodyKind::Nothing, .. }))
 }
 
-/// Whether a message of the backend comes at any time, whatever is under way.
+/// Returns whether a message of the backend may be sent at any time, whatever is in progress.
 #[inline(always)]
 pub const fn is_asynchronous(tag: u8) -> bool {
     matches!(role_of_reply(tag), Some(Role::Asynchronous))
 }
 
-/// What a message of the backend does to the requests that wait for replies.
+/// Returns the effect of a backend message on the requests that wait for replies.
 #[inline(always)]
 pub const fn role_of_reply(tag: u8) -> Option<Role> {
     match message_type(Direction::Backend, tag) {
@@ -184,9 +182,9 @@ pub const fn role_of_reply(tag: u8) -> Option<Role> {
     }
 }
 
-/// The greatest length word that is believed for a tag, known or not.
+/// Returns the greatest length word accepted for a type byte, known or not.
 pub fn max_len(direction: Direction, tag: u8) -> u32 {
-    // It is asked for every message: a table is faster than the names.
+    // Looked up for every message: a table by type byte is faster than a match.
     static FRONTEND: [u32; 256] = max_lens(Direction::Frontend);
     static BACKEND: [u32; 256] = max_lens(Direction::Backend);
     let table = match direction {
@@ -196,7 +194,7 @@ pub fn max_len(direction: Direction, tag: u8) -> u32 {
     table.get(usize::from(tag)).copied().unwrap_or(SMALL_BACKEND)
 }
 
-#[allow(clippy::indexing_slicing)] // of a table, by what has no value outside of it
+#[allow(clippy::indexing_slicing)] // indexed by type bytes only; the table has 256 entries
 const fn max_lens(direction: Direction) -> [u32; 256] {
     let mut table = [SMALL_BACKEND; 256];
     let mut tag = 0;

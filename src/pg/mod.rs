@@ -1,8 +1,8 @@
 //! The PostgreSQL wire protocol, versions 3.0 and 3.2: bytes to frames, frames to messages.
 //!
-//! Two floors. [`framer`] finds where messages begin and end, and promises to hand out every byte or to say which it
-//! could not place. [`message`] decodes the body of a frame, and promises that a body that does not decode costs that body
-//! alone. Neither knows of connections, of time, or of what a message means in its session.
+//! There are two layers. [`framer`] finds message boundaries; it returns every byte as part of a frame, or reports it as
+//! unresolved. [`message`] decodes the body of a frame; a body that cannot be decoded does not affect other messages. Neither
+//! depends on connections, time, or the session.
 //!
 //! Each group of messages has a file, with its fields, its decoding and its names side by side.
 

@@ -1,4 +1,4 @@
-//! Simple queries, function calls, and the replies that end a request.
+//! Simple queries, function calls, and replies that end a request.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::text::{KeptText, Sql, Text, inline_schema};
 use crate::reader::{DecodeError, Reader};
 use crate::redaction::{Redaction, Shape};
 
-/// Query: SQL text, of any number of statements.
+/// Query: SQL text with any number of statements.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Query<'a> {
     /// The text.
@@ -26,14 +26,14 @@ impl<'a> Query<'a> {
     }
 }
 
-/// CommandComplete: a statement was executed.
+/// CommandComplete: a statement was completed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CommandComplete<'a> {
     /// The command tag as it was sent: `INSERT 0 5`.
     pub command_tag: Text<'a>,
     /// The command: `INSERT`.
     pub command: Text<'a>,
-    /// The number of rows that were returned or changed, where the tag has one.
+    /// The number of rows returned or changed, if the tag contains one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
 }
@@ -41,13 +41,14 @@ pub struct CommandComplete<'a> {
 impl<'a> CommandComplete<'a> {
     #[inline]
     pub(crate) fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        // The server sends tags as they are, whatever the encoding of the client: they are ASCII.
+        // Command tags are ASCII in every client encoding.
         let tag = reader.cstr("command tag")?;
         let (command, rows) = Self::take_apart(tag);
         Ok(Self { command_tag: Text::utf8(tag), command: Text::utf8(command), rows })
     }
 
-    /// The numbers behind a tag are the row count and, for INSERT, an object ID before it that is always 0 now.
+    /// Splits a command tag. The numbers at its end are the row count and, for INSERT, an object ID before it that is now always
+    /// 0.
     fn take_apart(tag: &[u8]) -> (&[u8], Option<u64>) {
         let mut words = tag.rsplitn(2, |b| *b == b' ');
         let last = words.next().and_then(number);
@@ -57,7 +58,7 @@ impl<'a> CommandComplete<'a> {
     }
 }
 
-/// A number in decimal.
+/// Parses a decimal number.
 fn number(text: &[u8]) -> Option<u64> {
     let add = |number: u64, byte: &u8| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
@@ -66,10 +67,10 @@ fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() { None } else { text.iter().try_fold(0, add) }
 }
 
-/// ReadyForQuery: the backend has done with a request cycle.
+/// ReadyForQuery: the backend is ready for a new query cycle.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct ReadyForQuery {
-    /// The state of the session's transaction.
+    /// The transaction status of the session.
     pub transaction_status: TransactionStatus,
 }
 
@@ -80,7 +81,7 @@ impl ReadyForQuery {
     }
 }
 
-/// The state of a transaction, by its letter.
+/// The transaction status, as its letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TransactionStatus(pub u8);
 
@@ -89,7 +90,7 @@ impl TransactionStatus {
     pub const IDLE: Self = Self(b'I');
     /// In a transaction block.
     pub const IN_TRANSACTION: Self = Self(b'T');
-    /// In a transaction block that has failed: requests are refused until it ends.
+    /// In a failed transaction block: requests are rejected until it ends.
     pub const FAILED: Self = Self(b'E');
 }
 
@@ -121,7 +122,7 @@ inline_schema!(TransactionStatus, "TransactionStatus", |_: &mut SchemaGenerator|
     "pattern": "^(idle|in_transaction|failed|unknown 0x[0-9a-f]{2})$",
 }));
 
-/// NotificationResponse: a NOTIFY on a channel that the session listens to.
+/// NotificationResponse: a NOTIFY on a channel on which the session listens.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct NotificationResponse<'a> {
     /// The process ID of the notifying backend.
@@ -132,23 +133,23 @@ pub struct NotificationResponse<'a> {
     pub payload: Payload<'a>,
 }
 
-/// What a NOTIFY says: a text; `{"bytes": …}` where values are not written.
+/// The payload of a NOTIFY, a text; `{"bytes": …}` if values are not written.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'a> {
     /// The text.
     pub text: Text<'a>,
-    /// What is not to be written of it.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl Payload<'_> {
-    /// The text as it is written, where values are.
+    /// Returns the text with secrets masked, as it is written.
     pub fn masked(&self) -> KeptText<'_> {
         let masked = if self.redaction.hides_secrets() { masked_words(self.text) } else { None };
         masked.unwrap_or_else(|| self.text.kept())
     }
 
-    /// What stands in its place, where values are not written.
+    /// Returns the shape that replaces the text, if values are not written.
     pub fn shape(&self) -> Option<Shape> {
         self.redaction.shape(0, self.text.0)
     }
@@ -176,16 +177,16 @@ impl<'a> NotificationResponse<'a> {
     }
 }
 
-/// FunctionCall: a function by its object ID, without SQL.
+/// FunctionCall: calls a function by its object ID, without SQL.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FunctionCall<'a> {
-    /// The function.
+    /// The object ID of the function.
     pub function_oid: Oid,
-    /// The formats of the arguments: none (all text), one for all, or one each.
+    /// The formats of the arguments: none (all text), one for all, or one for each.
     pub argument_formats: List<'a, Format>,
     /// The arguments.
     pub arguments: Values<'a>,
-    /// The format wanted for the result.
+    /// The requested format of the result.
     pub result_format: Format,
 }
 
@@ -201,7 +202,7 @@ impl<'a> FunctionCall<'a> {
     }
 }
 
-/// FunctionCallResponse: what the function returned.
+/// FunctionCallResponse: the result of the function.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct FunctionCallResponse<'a> {
     /// The value.
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_tags_are_taken_apart() {
+    fn command_tags_are_split() {
         for (tag, command, rows) in [
             ("INSERT 0 5", "INSERT", Some(5)),
             ("SELECT 3000", "SELECT", Some(3000)),

@@ -1,7 +1,7 @@
-//! Finding a message boundary where none is known: in a capture that starts midstream, or behind a lost header.
+//! Search for a message boundary when none is known: in a capture that starts in the middle of a connection, or after a lost
+//! header.
 //!
-//! A candidate is believed for what follows it: several messages in a row that the direction has, with lengths that fit
-//! and bodies that decode.
+//! A candidate is accepted if several messages follow that the direction allows, with plausible lengths and decodable bodies.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,56 +12,57 @@ use super::message_table::{self, backend};
 use crate::direction::Direction;
 use crate::reader::Reader;
 
-/// How many bytes are searched before the oldest are given up: what one read of a kernel's socket buffer brings.
+/// The size of the search window in bytes, after which the oldest bytes are discarded: one read of a kernel's socket buffer.
 pub(super) const WINDOW: usize = 64 * 1024;
 
-/// The bytes of a header: type and length word.
+/// The size of a header: type byte and length word.
 const HEADER: u64 = 5;
 
-/// Whole messages in a row that are believed wherever they stand.
-const BELIEVED_CHAIN: usize = 3;
+/// The number of consecutive complete messages that suffices anywhere.
+const ACCEPTED_CHAIN: usize = 3;
 
-/// Whole messages in a row that are believed where they end with the bytes: senders flush at message boundaries.
-const BELIEVED_CHAIN_TO_END: usize = 2;
+/// The number of consecutive complete messages that suffices at the end of a segment, because senders flush at message
+/// boundaries.
+const ACCEPTED_CHAIN_TO_END: usize = 2;
 
-/// A search for a boundary, that goes on as bytes come.
+/// An incremental search for a boundary.
 ///
-/// A place that may be a boundary is looked at again only when the bytes are there that it waits for. So bytes that come
-/// one by one cost no more than bytes that come together.
+/// A candidate is examined again only after the bytes it needs have arrived. So the cost does not depend on how the bytes are
+/// segmented.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// Places that may yet be believed; the one that waits for the fewest bytes first.
+    /// The open candidates, the one that needs the fewest bytes first.
     candidates: BinaryHeap<Reverse<Candidate>>,
-    /// Every place before this offset was looked at.
+    /// All offsets before this one have been examined.
     scanned: u64,
 }
 
-/// A place where a message may begin. Offsets count from where the search began.
+/// An offset at which a message may begin. Offsets count from the start of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    /// How far bytes must be there before there is more to tell.
+    /// The offset up to which bytes are needed to proceed.
     need: u64,
     at: u64,
-    /// Where the message begins that is not whole yet, behind those that are.
+    /// The offset of the first incomplete message, after the complete ones.
     next: u64,
     whole: usize,
 }
 
 impl Search {
-    /// A search in which everything before `offset` is given up.
+    /// Creates a search that starts at `offset`.
     pub(super) fn from(offset: u64) -> Self {
         Self { candidates: BinaryHeap::new(), scanned: offset }
     }
 
-    /// How many bytes are held for it.
+    /// Returns the memory held for the search, in bytes.
     pub(super) fn held(&self) -> usize {
         self.candidates.capacity() * size_of::<Candidate>()
     }
 
-    /// The offset of the first believable message in `bytes`, which begin at `base`: the bytes of earlier calls, less those
-    /// at the front that were given up, and the new ones behind them.
+    /// Returns the offset of the first acceptable message in `bytes`, which begin at offset `base`. They are the bytes of earlier
+    /// calls, less those discarded from the front, followed by the new ones.
     ///
-    /// At offset 0, where a segment begins, a single message that fills it is believed.
+    /// At offset 0, where a segment begins, a single message that fills the segment is accepted.
     pub(super) fn find(&mut self, direction: Direction, bytes: &[u8], base: u64) -> Option<u64> {
         let end = base + bytes.len() as u64;
         let seen = self.scanned.max(base);
@@ -78,10 +79,10 @@ impl Search {
             if candidate.at < base {
                 continue;
             }
-            if candidate.goes_on(direction, bytes, base) {
+            if candidate.advance(direction, bytes, base) {
                 found = Some(found.map_or(candidate.at, |found| found.min(candidate.at)));
             } else if candidate.need > end && candidate.need - candidate.at <= 2 * WINDOW as u64 {
-                // One that needs more than is ever held cannot be believed.
+                // A candidate that needs more than the window can never be accepted.
                 self.candidates.push(Reverse(candidate));
             }
         }
@@ -90,8 +91,8 @@ impl Search {
 }
 
 impl Search {
-    /// The offset of a message that is believed now that nothing more comes before a hole or the end: two whole ones with
-    /// the header of a third behind them, or a row with the header of another row of as many columns.
+    /// Returns the offset of a message that can be accepted because no more bytes precede a hole or the end: two complete
+    /// messages followed by the header of a third, or a row followed by the header of another row with as many columns.
     pub(super) fn settle(&self, direction: Direction, bytes: &[u8], base: u64) -> Option<u64> {
         let candidates = self.candidates.iter().map(|Reverse(candidate)| candidate);
         let settled =
@@ -120,21 +121,21 @@ impl Candidate {
         }
     }
 
-    /// Looks at what has come; says whether the candidate is believed. One that needs no more bytes and is not believed is
-    /// none.
-    fn goes_on(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {
+    /// Examines new bytes and returns whether the candidate is accepted. If it is not accepted and needs no more bytes, it is
+    /// rejected.
+    fn advance(&mut self, direction: Direction, bytes: &[u8], base: u64) -> bool {
         let end = base + bytes.len() as u64;
         loop {
             if self.next == end {
                 self.need = self.next + 1;
-                return self.whole >= BELIEVED_CHAIN_TO_END || self.whole >= 1 && self.at == 0;
+                return self.whole >= ACCEPTED_CHAIN_TO_END || self.whole >= 1 && self.at == 0;
             }
             let rest = usize::try_from(self.next - base).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
             match Chain::message(direction, &mut Reader::new(rest)) {
                 Some(MessageStart::Whole(len)) => {
                     self.whole += 1;
                     self.next += len;
-                    if self.whole >= BELIEVED_CHAIN {
+                    if self.whole >= ACCEPTED_CHAIN {
                         return true;
                     }
                 }
@@ -151,22 +152,22 @@ impl Candidate {
     }
 }
 
-/// Whether bytes begin with messages of a direction, as the bytes of a segment mostly do.
+/// Returns whether bytes begin with a complete message of a direction, as the payload of most segments does.
 pub fn begins_with_message(direction: Direction, bytes: &[u8]) -> bool {
     let chain = Chain::at(direction, bytes);
-    chain.whole >= BELIEVED_CHAIN || chain.to_end && chain.whole >= 1
+    chain.whole >= ACCEPTED_CHAIN || chain.to_end && chain.whole >= 1
 }
 
-/// Whether bytes begin with a message of a direction, or with what may be the beginning of one.
+/// Returns whether bytes begin with a message of a direction, or with a possible prefix of one.
 pub fn may_begin_with_message(direction: Direction, bytes: &[u8]) -> bool {
     Chain::message(direction, &mut Reader::new(bytes)).is_some()
 }
 
-/// Messages in a row.
+/// Consecutive messages.
 struct Chain {
-    /// How many are whole and decode.
+    /// The number of complete messages that decode.
     whole: usize,
-    /// Whether the last one ends where the bytes do.
+    /// Whether the last one ends at the end of the bytes.
     to_end: bool,
 }
 
@@ -174,7 +175,7 @@ impl Chain {
     fn at(direction: Direction, bytes: &[u8]) -> Self {
         let mut reader = Reader::new(bytes);
         let mut whole = 0;
-        while whole < BELIEVED_CHAIN && !reader.is_empty() {
+        while whole < ACCEPTED_CHAIN && !reader.is_empty() {
             match Self::message(direction, &mut reader) {
                 Some(MessageStart::Whole(_)) => whole += 1,
                 Some(MessageStart::Needs(_)) => return Self { whole, to_end: false },
@@ -184,7 +185,7 @@ impl Chain {
         Self { whole, to_end: reader.is_empty() }
     }
 
-    /// What is there of a message; nothing where there can be none.
+    /// Parses one message as far as it is there; `None` if it cannot be a message.
     fn message(direction: Direction, reader: &mut Reader<'_>) -> Option<MessageStart> {
         let Ok(tag) = reader.u8("message type") else { return Some(MessageStart::Needs(1)) };
         let kind = message_table::message_type(direction, tag)?;
@@ -198,7 +199,7 @@ impl Chain {
         };
         let frame = Frame::whole(Some(tag), len, body);
         let is_believable = match Message::decode(direction, &frame, &Context::default()) {
-            // One with more than is known may be anything.
+            // A Bind with unknown bytes at its end could be anything.
             Ok(Message::Bind(bind)) => bind.rest.is_none(),
             decoded => decoded.is_ok(),
         };
@@ -206,10 +207,10 @@ impl Chain {
     }
 }
 
-/// What is there of a message.
+/// The available part of a message.
 enum MessageStart {
-    /// All of it, of so many bytes.
+    /// A complete message of this size.
     Whole(u64),
-    /// Too little: so many bytes are needed to tell more.
+    /// Incomplete: at least this many bytes are needed to proceed.
     Needs(u64),
 }

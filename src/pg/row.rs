@@ -1,4 +1,4 @@
-//! Rows: their description, their values, and the format that each value has.
+//! Rows: their description, their values, and the format of each value.
 
 use std::{fmt, slice};
 
@@ -15,7 +15,7 @@ use crate::redaction::{Redaction, Shape};
 use crate::sql::secret::Parameters;
 use crate::value::{self, Settings, TypedValue};
 
-/// A format code: 0 for text, 1 for binary. Written as `"text"`, `"binary"`, or the number where it is another.
+/// A format code: 0 for text, 1 for binary. Written as `"text"`, `"binary"`, or the number if it is another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format(pub i16);
 
@@ -25,7 +25,7 @@ impl Format {
     /// The binary format of a type.
     pub const BINARY: Self = Self(1);
 
-    /// The format of values with this code.
+    /// Returns the format of values with this code.
     pub(crate) const fn of_value(self) -> Option<value::Format> {
         match self {
             Self::TEXT => Some(value::Format::Text),
@@ -58,17 +58,17 @@ inline_schema!(Format, "Format", |_: &mut SchemaGenerator| json_schema!({
 /// The formats of a list of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Formats<'a> {
-    /// What told them was not captured.
+    /// The message that specifies them was not captured.
     #[default]
     Unknown,
-    /// All the same.
+    /// The same for all.
     All(Format),
-    /// One each, as they are on the wire.
+    /// One for each, as they are on the wire.
     Each(&'a [u8]),
 }
 
 impl<'a> Formats<'a> {
-    /// The formats that a list of codes stands for: "zero … the default format (text) …; or one, in which case the
+    /// Returns the formats that a list of codes specifies: "zero … the default format (text) …; or one, in which case the
     /// specified format code is applied to all …; or it can equal the actual number" (Bind).
     pub fn from_codes(codes: List<'a, Format>) -> Self {
         match codes.len() {
@@ -78,7 +78,7 @@ impl<'a> Formats<'a> {
         }
     }
 
-    /// The format of the value at an index.
+    /// Returns the format of the value at an index.
     pub fn get(self, index: usize) -> Option<Format> {
         match self {
             Self::Unknown => None,
@@ -90,7 +90,7 @@ impl<'a> Formats<'a> {
         }
     }
 
-    /// Whether nothing is known of them.
+    /// Returns whether the formats are unknown.
     pub const fn is_unknown(self) -> bool {
         matches!(self, Self::Unknown)
     }
@@ -101,20 +101,20 @@ impl<'a> Formats<'a> {
 pub struct RowDescription<'a> {
     /// The columns.
     pub fields: List<'a, Field<'a>>,
-    /// What is behind those that can be read, where a fork has its own form of the message.
+    /// Bytes after the columns that can be decoded, as in forks with another form of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rest: Option<Rest<'a>>,
 }
 
-/// Whether columns may have Redshift's metadata.
+/// Whether columns may contain Redshift's metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Metadata {
-    /// They have none.
+    /// They do not.
     #[default]
     None,
-    /// What would tell was not captured.
+    /// Unknown: the messages that would show it were not captured.
     Possible,
-    /// The client has asked for it, and some answers have it.
+    /// The client has requested it, and some responses contain it.
     Announced,
 }
 
@@ -127,7 +127,7 @@ impl<'a> RowDescription<'a> {
     ) -> Result<Self, DecodeError> {
         let start = reader.clone();
         let fields = List::counted(reader, "number of fields");
-        // Of one that is cut off, nothing tells which form it has.
+        // The form of a message that is cut off cannot be determined.
         let is_certain = !(reader.is_cut() && metadata == Metadata::Announced);
         if metadata == Metadata::None || is_certain && fields.is_ok() && reader.finish("").is_ok() {
             return Ok(Self { fields: fields?, rest: None });
@@ -135,7 +135,8 @@ impl<'a> RowDescription<'a> {
         Self::decode_fork(reader, start, metadata, redaction, fields)
     }
 
-    /// Reads columns with metadata, if these are all that there is. Else the first column, which begins like any other.
+    /// Decodes columns with metadata, if these make up the whole message. Otherwise, if metadata was announced, decodes the first
+    /// column, which begins like any other.
     #[cold]
     fn decode_fork(
         reader: &mut Reader<'a>,
@@ -164,18 +165,18 @@ impl<'a> RowDescription<'a> {
     }
 }
 
-/// The columns of rows, kept for the rows that come later.
+/// A copy of the column descriptions, for the rows that follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowShape {
     fields: KeptList,
-    /// The formats, as Bind has them.
+    /// The formats, encoded as in Bind.
     codes: Vec<u8>,
-    /// The types, as ParameterDescription has them.
+    /// The types, encoded as in ParameterDescription.
     types: Vec<u8>,
 }
 
 impl RowShape {
-    /// Keeps columns in place of those before.
+    /// Copies columns, replacing those stored before.
     pub fn keep(&mut self, description: &RowDescription<'_>) {
         self.fields.keep(&description.fields);
         self.codes.clear();
@@ -186,12 +187,12 @@ impl RowShape {
         }
     }
 
-    /// Whether these are the columns that are kept.
+    /// Returns whether these columns equal the stored ones.
     pub fn is(&self, description: &RowDescription<'_>) -> bool {
         self.fields.is(&description.fields)
     }
 
-    /// Whether the body of a RowDescription, in this encoding, says the columns that are kept.
+    /// Returns whether the body of a RowDescription, in this encoding, describes the stored columns.
     pub fn is_body(&self, body: &[u8], encoding: Encoding) -> bool {
         let fields = self.fields();
         body.split_first_chunk().is_some_and(|(count, items)| {
@@ -203,18 +204,18 @@ impl RowShape {
         })
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub fn fields(&self) -> List<'_, Field<'_>> {
         self.fields.get()
     }
 
-    /// The formats of the columns, which are those of the rows in all but one case: after Describe of a statement they
-    /// are not known yet, and all say text.
+    /// Returns the formats of the columns. They apply to the rows, except after Describe of a statement: then the formats are not
+    /// known yet, and reported as text.
     pub fn formats(&self) -> Formats<'_> {
         Formats::Each(&self.codes)
     }
 
-    /// The types of the columns.
+    /// Returns the types of the columns.
     pub fn types(&self) -> Types<'_> {
         Types(&self.types)
     }
@@ -226,19 +227,19 @@ impl RowShape {
 pub struct Field<'a> {
     /// Its name.
     pub name: Text<'a>,
-    /// The table it comes from, else 0.
+    /// The object ID of its table; 0 if it is not a table's column.
     pub table_oid: Oid,
-    /// Its attribute number in that table, else 0.
+    /// The attribute number in that table; 0 if it is not a table's column.
     pub attribute_number: i16,
-    /// Its type.
+    /// The object ID of its type.
     pub type_oid: Oid,
-    /// The size of its type in bytes; negative where it varies.
+    /// The size of its type in bytes; negative if it varies.
     pub type_size: i16,
-    /// What else its type says, such as a length; -1 for nothing.
+    /// The type modifier, such as a length; -1 for none.
     pub type_modifier: i32,
     /// The format of its values.
     pub format: Format,
-    /// What else Redshift says of it.
+    /// Redshift's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<ColumnMetadata<'a>>,
 }
@@ -260,8 +261,8 @@ impl<'a> Decode<'a> for Field<'a> {
     }
 }
 
-/// The metadata of a column: "extended result metadata" in the sources of Redshift's drivers, which ask for it by the parameter
-/// `client_protocol_version`.
+/// The metadata of a column, "extended result metadata" in the source code of Redshift's drivers, which request it with the
+/// parameter `client_protocol_version`.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnMetadata<'a> {
     bytes: &'a [u8],
@@ -282,13 +283,13 @@ impl<'a> ColumnMetadata<'a> {
         Ok(Self { bytes: reader.since(start), encoding: reader.encoding(), flags: reader.u16("flags of a column")? })
     }
 
-    /// Where the column comes from.
+    /// Returns the names of the column's origin.
     pub fn names(self) -> [(&'static str, Text<'a>); 4] {
         let mut reader = Reader::new(self.bytes);
         Self::NAMES.map(|name| (name, Text(reader.cstr(name).unwrap_or_default(), self.encoding)))
     }
 
-    /// What it may be.
+    /// Returns the flags of the column.
     pub fn flags(self) -> [(&'static str, bool); 4] {
         Self::FLAGS.map(|(name, bit)| (name, self.flags >> bit & 1 == 1))
     }
@@ -318,7 +319,7 @@ inline_schema!(ColumnMetadata<'_>, "ColumnMetadata", |generator: &mut SchemaGene
 /// DataRow: the values of one row.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DataRow<'a> {
-    /// The values, one a column.
+    /// The values, one for each column.
     pub values: Values<'a>,
 }
 
@@ -330,7 +331,7 @@ impl<'a> DataRow<'a> {
     }
 }
 
-/// A value as it is on the wire; nothing where it is NULL.
+/// A value as it is on the wire; `None` if it is NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value<'a>(pub Option<&'a [u8]>);
 
@@ -345,7 +346,7 @@ impl<'a> Decode<'a> for Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Reads one that is NULL, or that is not all there.
+    /// Decodes a value that is NULL or incomplete.
     #[inline(never)]
     fn decode_uncommon(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let at = reader.position();
@@ -359,33 +360,33 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The types of a list of values: object IDs, as they are on the wire; 0, or none, where one is not known.
+/// The types of a list of values: object IDs as they are on the wire. An unknown type is 0, or beyond the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Types<'a>(&'a [u8]);
 
 impl<'a> Types<'a> {
-    /// The types that a list of object IDs says.
+    /// Returns the types in a list of object IDs.
     pub const fn from_oids(oids: &List<'a, Oid>) -> Self {
         Self(oids.as_bytes())
     }
 
-    /// The types as they are on the wire.
+    /// Returns the types as they are on the wire.
     pub(crate) const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The types that were these on the wire.
+    /// Creates the types from their form on the wire.
     pub(crate) const fn from_bytes(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// The type of the value at an index, 0 where it is not known.
+    /// Returns the type of the value at an index; 0 if it is not known.
     pub fn get(self, index: usize) -> u32 {
         self.0.get(4 * index..).and_then(|types| types.first_chunk()).map_or(0, |oid| u32::from_be_bytes(*oid))
     }
 }
 
-/// Values of parameters, arguments or columns, with what is known of their formats and types.
+/// Values of parameters, arguments or columns, with their formats and types as far as these are known.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// The values.
@@ -394,24 +395,24 @@ pub struct Values<'a> {
     pub formats: Formats<'a>,
     /// Their types.
     pub types: Types<'a>,
-    /// How their session writes values, where it is known.
+    /// The session's settings for values, if known.
     pub settings: Option<&'a Settings>,
-    /// The columns that they are of, where they are to be written by name.
+    /// The columns, if values are to be written by column name.
     pub columns: Option<List<'a, Field<'a>>>,
     /// Which of them are secrets.
     pub secrets: Parameters,
-    /// What is not to be written of them.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl<'a> Values<'a> {
-    /// Values of which only the formats are known.
+    /// Creates values of which only the formats are known.
     pub fn new(list: List<'a, Value<'a>>, formats: Formats<'a>, redaction: Redaction) -> Self {
         let (types, secrets) = (Types::default(), Parameters::default());
         Self { list, formats, types, settings: None, columns: None, secrets, redaction }
     }
 
-    /// The values, each with its format and type.
+    /// Iterates over the values with their formats and types.
     pub fn iter(&self) -> FormattedValues<'a> {
         let Self { list, formats, types, settings, secrets, redaction, .. } = *self;
         let (format, codes) = match formats {
@@ -426,7 +427,7 @@ impl<'a> Values<'a> {
             codes,
             types: types.0.as_chunks().0.iter(),
             settings,
-            // One that may be cut off is no value of its type.
+            // A value that may be cut off is not decoded as its type.
             settings_of_last: settings.filter(|_| !list.is_cut()),
             secrets: if matches!(redaction, Redaction::Secrets) { secrets } else { Parameters::default() },
             redaction,
@@ -434,12 +435,12 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The values of [`Values`], one by one.
+/// An iterator over [`Values`].
 #[derive(Clone, Debug)]
 pub struct FormattedValues<'a> {
     reader: Reader<'a>,
     left: usize,
-    /// The format of those that have no code.
+    /// The format of values without a code of their own.
     format: Option<Format>,
     codes: slice::Iter<'a, [u8; 2]>,
     types: slice::Iter<'a, [u8; 4]>,
@@ -486,34 +487,34 @@ impl Serialize for Values<'_> {
 
 inline_schema!(Values<'_>, "Values", |_: &mut SchemaGenerator| json_schema!({ "type": ["array", "object"] }));
 
-/// A value, with its format and type where these are known.
+/// A value, with its format and type if known.
 ///
-/// Written as its type says ([`crate::value`]); where that is not known, as null, a string for text, and `"\\x…"` for binary
-/// data. Where the format is not known, text is taken for text where it reads as text. Where values are not written, null
-/// or a [`Shape`].
+/// Written according to its type ([`crate::value`]). If the type is not known, written as null, a string for text, or `"\\x…"`
+/// for binary data. If the format is not known, data that is readable text is written as text. If values are not written, null or
+/// a [`Shape`].
 #[derive(Clone, Copy, Debug)]
 pub struct FormattedValue<'a> {
     /// The value.
     pub value: Value<'a>,
     /// Its format.
     pub format: Option<Format>,
-    /// The object ID of its type; 0 where it is not known.
+    /// The object ID of its type; 0 if it is not known.
     pub type_oid: u32,
-    /// How its session writes values, where it is known.
+    /// The session's settings for values, if known.
     pub settings: Option<&'a Settings>,
     /// The encoding of text.
     pub encoding: Encoding,
-    /// What is not to be written of it.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl<'a> FormattedValue<'a> {
-    /// A value of which only the format is known.
+    /// Creates a value of which only the format is known.
     pub const fn new(value: Value<'a>, format: Option<Format>, encoding: Encoding, redaction: Redaction) -> Self {
         Self { value, format, type_oid: 0, settings: None, encoding, redaction }
     }
 
-    /// `***` in its place, where it is not NULL.
+    /// Replaces the value with `***`, unless it is NULL.
     #[cold]
     const fn masked(self) -> Self {
         match self.value.0 {
@@ -525,12 +526,12 @@ impl<'a> FormattedValue<'a> {
         }
     }
 
-    /// What stands in its place, where values are not written and it is not NULL.
+    /// Returns the shape that replaces the value, if values are not written and it is not NULL.
     pub fn shape(&self) -> Option<Shape> {
         self.redaction.shape(self.type_oid, self.value.0?)
     }
 
-    /// The value with its type; nothing where it is NULL, or where not enough is known of it.
+    /// Returns the value with its type; `None` if it is NULL, or if its format or type is not known.
     pub fn typed(&self) -> Option<TypedValue<'a>> {
         let format = self.format?.of_value()?;
         let Self { type_oid, encoding, .. } = *self;
@@ -555,15 +556,15 @@ impl Serialize for FormattedValue<'_> {
     }
 }
 
-// Any JSON, for that is what a value of type json may be.
+// Any JSON, because a value of type json may be any.
 inline_schema!(FormattedValue<'_>, "Value", |_: &mut SchemaGenerator| Schema::from(true));
 
-/// Data whose format is not known: text where it reads as text, else binary.
+/// Data of unknown format: text if it is readable text, otherwise binary.
 #[derive(Clone, Copy, Debug)]
 pub struct Guess<'a>(pub &'a [u8]);
 
 impl<'a> Guess<'a> {
-    /// The data as text, where it is UTF-8 without control characters other than those of spacing.
+    /// Returns the data as text, if it is UTF-8 without control characters other than white space.
     pub fn as_text(self) -> Option<&'a str> {
         let control = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r');
         std::str::from_utf8(self.0).ok().filter(|_| !self.0.iter().any(control))

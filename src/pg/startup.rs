@@ -1,4 +1,4 @@
-//! The messages that open a connection, and those that describe the session that was opened.
+//! Messages that open a connection, and messages that describe the new session.
 //!
 //! Source: PostgreSQL documentation, "Message Flow", "Start-up" and "Message Formats".
 
@@ -17,9 +17,9 @@ use crate::redaction::Redaction;
 use crate::sql::names::is_secret_name;
 use crate::sql::secret;
 
-/// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
+/// The request codes used in place of a StartupMessage's protocol version. Their major version is 1234.
 pub mod code {
-    /// What is major version of all of them, also of those that are not PostgreSQL's.
+    /// The major version of all request codes, including those that are not PostgreSQL's.
     pub const MAJOR: u32 = 1234;
     /// CancelRequest.
     pub const CANCEL: u32 = (1234 << 16) | 5678;
@@ -29,34 +29,34 @@ pub mod code {
     pub const GSSENC: u32 = (1234 << 16) | 5680;
 }
 
-/// What a length word of a startup packet may be: its own four bytes and those of the code at the least, and the server's
-/// MAX_STARTUP_PACKET_LENGTH at the most.
+/// The valid range of a startup packet's length word: from its own four bytes and those of the code up to the server's
+/// MAX_STARTUP_PACKET_LENGTH.
 pub const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
 
-/// The length word of a StartupMessage of protocol 1.0 or 2.0, always.
+/// The length word of every StartupMessage of protocol 1.0 or 2.0.
 const FIXED_LEN: u32 = 296;
 
 /// The fields of a StartupMessage of protocol 1.0 or 2.0, and their sizes: "these are all strings that are '\\0' terminated only
 /// if there is room" (pqcomm.h).
 const FIXED: [(&str, usize); 5] = [("database", 64), ("user", 32), ("options", 64), ("unused", 64), ("tty", 64)];
 
-/// The versions that a StartupMessage may ask for. Those from 4 on are no more than a number to the servers of today, which say
-/// so.
+/// The major versions that are accepted in a StartupMessage. Current servers reject versions from 4 on with an error that names
+/// the version.
 const MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
 
-/// What bytes look like, where a startup packet is expected.
+/// The result of [`look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// They begin with one, which can be read to its end.
+    /// The bytes begin with a complete, valid startup packet.
     Whole,
-    /// They are the beginning of what can be one.
+    /// The bytes may be the beginning of a startup packet.
     Begun,
-    /// They are none.
+    /// The bytes are not a startup packet.
     Other,
 }
 
-/// Looks whether bytes begin with a startup packet. Other protocols begin with a length and a small number, too; so none is
-/// believed that cannot be read to its end.
+/// Checks whether bytes begin with a startup packet. Other protocols also begin with a length and a small number, so the whole
+/// packet has to be valid.
 pub fn look(bytes: &[u8]) -> Look {
     let Some((len, behind)) = bytes.split_first_chunk() else {
         return if bytes.iter().take(2).all(|byte| *byte == 0) { Look::Begun } else { Look::Other };
@@ -86,7 +86,7 @@ pub fn look(bytes: &[u8]) -> Look {
     }
 }
 
-/// Whether fields of fixed width, or the first of them, are texts, with a user among them.
+/// Returns whether fixed-width fields, or a prefix of them, are strings that include a user.
 fn is_fixed(mut fields: &[u8]) -> bool {
     for (name, size) in FIXED {
         let (field, rest) = fields.split_at_checked(size).unwrap_or((fields, &[]));
@@ -99,7 +99,7 @@ fn is_fixed(mut fields: &[u8]) -> bool {
     true
 }
 
-/// Looks whether names and values are all that there is.
+/// Checks whether the rest consists of parameter names and values only.
 fn parameters_look(reader: &mut Reader<'_>) -> Look {
     loop {
         match reader.cstr("parameter name") {
@@ -117,18 +117,18 @@ fn has_user(body: &[u8]) -> bool {
     startup.is_ok_and(|startup| startup.parameters.iter().any(|(name, _)| name.0 == b"user"))
 }
 
-/// A protocol version: the major number in the high half, the minor in the low. Written as `"3.2"`. The upper four bits are
-/// Greenplum's, which sets them to 7 where it speaks to itself.
+/// A protocol version: the major number in the high half, the minor in the low. Written as `"3.2"`. Greenplum sets the upper four
+/// bits to 7 for connections inside a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolVersion(pub u32);
 
 impl ProtocolVersion {
-    /// The major number.
+    /// Returns the major number.
     pub const fn major(self) -> u32 {
         if self.is_greenplum_internal() { self.0 >> 16 & 0xfff } else { self.0 >> 16 }
     }
 
-    /// Whether it is the version of the protocol that the parts of a Greenplum cluster speak to each other.
+    /// Returns whether it is the version used between the parts of a Greenplum cluster.
     pub const fn is_greenplum_internal(self) -> bool {
         self.0 >> 28 == 7
     }
@@ -151,15 +151,15 @@ inline_schema!(ProtocolVersion, "ProtocolVersion", |_: &mut SchemaGenerator| jso
     "pattern": r"^\d+\.\d+$",
 }));
 
-/// StartupMessage: the version asked for, and parameters: `user`, `database`, settings, `_pq_.` protocol options.
+/// StartupMessage: the requested version, and parameters: `user`, `database`, settings, `_pq_.` protocol options.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StartupMessage<'a> {
-    /// The version asked for.
+    /// The requested version.
     pub protocol_version: ProtocolVersion,
-    /// Whether it is a part of a Greenplum cluster that speaks to another.
+    /// Whether the connection is between parts of a Greenplum cluster.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub greenplum_internal: bool,
-    /// Names and values in the order in which they were sent; a name that comes again gets `#2`, `#3`, … behind it.
+    /// Names and values in the order in which they were sent; `#2`, `#3`, … are appended to repeated names.
     pub parameters: Parameters<'a>,
 }
 
@@ -204,7 +204,7 @@ impl<'a> Parameters<'a> {
         Ok(Self { pairs, is_fixed: true, cut: reader.is_cut(), redaction })
     }
 
-    /// The names and values, as they are written.
+    /// Iterates over the names and values as they are written, with secrets masked.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, KeptText<'a>)> + use<'a> {
         let redaction = self.redaction;
         self.sent().map(move |(name, value)| {
@@ -214,7 +214,7 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// Takes what of the values is secret; says whether that may go on behind what is there of the last one.
+    /// Passes the secret parts of the values to `take`. Returns whether a secret may continue after the end of the last value.
     pub(crate) fn secrets(&self, mut take: impl FnMut(&[u8])) -> bool {
         let mut is_secret = false;
         for (name, value) in self.sent() {
@@ -234,7 +234,7 @@ impl<'a> Parameters<'a> {
         is_secret && self.cut
     }
 
-    /// The names and values, as they were sent.
+    /// Iterates over the names and values as they were sent.
     fn sent(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + use<'a> {
         let mut reader = if self.cut { Reader::cut(self.pairs) } else { Reader::new(self.pairs) };
         let is_fixed = self.is_fixed;
@@ -272,8 +272,8 @@ impl Serialize for Parameters<'_> {
 
 inline_schema!(Parameters<'_>, "Parameters", BTreeMap::<String, Text<'_>>::json_schema);
 
-/// CancelRequest: the process and key of the session whose query is to be canceled. Protocol 3.0 has keys of 4 bytes,
-/// 3.2 of up to 256.
+/// CancelRequest: the process ID and key of the session whose query is to be canceled. Keys have 4 bytes in protocol 3.0, and up
+/// to 256 in 3.2.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CancelRequest<'a> {
     /// The process ID of the target backend.
@@ -289,12 +289,12 @@ impl<'a> CancelRequest<'a> {
     }
 }
 
-/// A request with a code of major version 1234 that is not PostgreSQL's.
+/// A request code of major version 1234 that is not PostgreSQL's.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UnknownRequest<'a> {
-    /// The code, as a version is written.
+    /// The code, formatted like a version.
     pub code: ProtocolVersion,
-    /// What follows it, if anything does.
+    /// The rest of the packet, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Secret<'a>>,
 }
@@ -307,7 +307,7 @@ impl<'a> UnknownRequest<'a> {
     }
 }
 
-/// BackendKeyData: what the frontend must know to cancel a query later.
+/// BackendKeyData: the data that the frontend needs to cancel a query.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct BackendKeyData<'a> {
     /// The process ID of this backend.
@@ -322,7 +322,7 @@ impl<'a> BackendKeyData<'a> {
     }
 }
 
-/// "The minimum and maximum key length are 4 and 256 bytes, respectively."
+/// Decodes a secret key. "The minimum and maximum key length are 4 and 256 bytes, respectively."
 fn secret_key<'a>(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Secret<'a>, DecodeError> {
     let at = reader.position();
     let key = reader.rest();
@@ -332,14 +332,14 @@ fn secret_key<'a>(reader: &mut Reader<'a>, redaction: Redaction) -> Result<Secre
     Ok(Secret::bytes(key, redaction))
 }
 
-/// SSLResponse, GSSENCResponse: the byte that answers an SSLRequest or a GSSENCRequest.
+/// SSLResponse, GSSENCResponse: the one-byte response to an SSLRequest or a GSSENCRequest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct EncryptionResponse {
-    /// Whether the server goes on with encryption: `S` for TLS, `G` for GSSAPI, `N` for neither.
+    /// Whether the server accepts encryption: `S` for TLS, `G` for GSSAPI, `N` for neither.
     pub accepted: bool,
 }
 
-/// NegotiateProtocolVersion: the server does not know the minor version or some `_pq_.` options asked for.
+/// NegotiateProtocolVersion: the server does not support the requested minor version or some `_pq_.` options.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct NegotiateProtocolVersion<'a> {
     /// The newest version that the server supports.
@@ -365,12 +365,12 @@ impl<'a> NegotiateProtocolVersion<'a> {
     }
 }
 
-/// ParameterStatus: a setting that the frontend should know, at the start and whenever it changes.
+/// ParameterStatus: the value of a setting that is reported to the frontend, at startup and after each change.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ParameterStatus<'a> {
     /// The name of the run-time parameter.
     pub name: Text<'a>,
-    /// Its value now.
+    /// Its current value.
     pub value: Text<'a>,
 }
 
@@ -385,8 +385,9 @@ impl<'a> ParameterStatus<'a> {
     }
 }
 
-/// The parameters whose values are names, or one of a few words: who the session is, and what PostgreSQL 18 reports
-/// ("Message Flow", "Asynchronous Operations"). Any other may have any value: `options`, a customized
+/// The parameters whose values are names or keywords: the identity of the session, and what PostgreSQL 18 reports ("Message
+/// Flow", "Asynchronous Operations"). Any other parameter may have any value: `options`, a customized option, a pooler's
+/// parameter.
 /// option, one of a pooler.
 const PLAIN_SETTINGS: [&str; 18] = [
     "user",
@@ -413,14 +414,14 @@ fn is_plain(name: &[u8]) -> bool {
     PLAIN_SETTINGS.iter().any(|plain| name.eq_ignore_ascii_case(plain.as_bytes()))
 }
 
-/// The value of a parameter, as it is written.
+/// Returns the value of a parameter as it is written.
 fn setting<'a>(name: Text<'a>, value: Text<'a>, redaction: Redaction) -> Text<'a> {
     let is_hidden =
         redaction.hides_values() && !is_plain(name.0) || redaction.hides_secrets() && is_secret_name(name.0);
     if is_hidden { Text::utf8(Secret::MASK.as_bytes()) } else { value }
 }
 
-/// A text that has secrets in it, without them: `-c app.token=x`, as `options` has settings, and whatever SQL may have.
+/// Masks the secrets in a text, either in the form of `options`, such as `-c app.token=x`, or in SQL; `None` if there are none.
 pub(super) fn masked_words(value: Text<'_>) -> Option<KeptText<'static>> {
     if !secret::may_have(value.0) {
         return None;
@@ -437,16 +438,16 @@ pub(super) fn masked_words(value: Text<'_>) -> Option<KeptText<'static>> {
     Some(Text(&masked, value.1).kept().into_owned())
 }
 
-/// The values of settings in `options` that are named like secrets, and where they are. Blanks around `=` are a mistake, which
-/// the server quotes; poolers have options with `;` between them.
+/// Iterates over the positions and values of settings in `options` whose names indicate a secret. Blanks around `=` are invalid,
+/// but the server quotes them in its error. Poolers separate options with `;`.
 fn secret_words(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
-    // What the next word is where the last one was the name of a secret.
+    // The expected kind of the next word, after the name of a secret.
     let mut next = NextWord::Any;
     std::iter::from_fn(move || {
         while at < options.len() {
             let rest = options.get(at..)?;
-            // A backslash takes the meaning from the space behind it.
+            // A backslash escapes the space after it.
             let mut is_escaped = false;
             let is_end = |b: &u8| {
                 let was_escaped = is_escaped;
@@ -477,21 +478,21 @@ fn secret_words(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// What a word in `options` is, behind another.
+/// The kind of a word in `options`, given the word before.
 enum NextWord {
     Any,
-    /// It may begin with what sets the value of the one before.
+    /// It may begin with `=` and set the value of the word before.
     Equals,
-    /// It is the value of the one before.
+    /// It is the value of the word before.
     Value,
 }
 
-/// Whether a text has words that set secrets.
+/// Returns whether a text contains words that set secrets.
 pub(super) fn has_secret_words(text: &[u8]) -> bool {
     secret_words(text).next().is_some()
 }
 
-/// Where the value begins in a word that sets a secret.
+/// Returns the start of the value in a word that sets a secret.
 fn secret_value(word: &[u8]) -> Option<usize> {
     let mut start = 0;
     for setting in word.split(|b| b";&".contains(b)) {
@@ -505,14 +506,14 @@ fn secret_value(word: &[u8]) -> Option<usize> {
     None
 }
 
-/// What an option means: a backslash stands for what is behind it.
+/// Removes the backslashes that escape characters of an option.
 fn without_backslashes(option: &[u8]) -> Vec<u8> {
     let mut rest = option.iter();
     let next = || rest.next().and_then(|b| if *b == b'\\' { rest.next() } else { Some(b) }).copied();
     std::iter::from_fn(next).collect()
 }
 
-/// Whether the value of a setting may repeat what a client has sent, and nothing depends on it.
+/// Returns whether the value of a setting may repeat arbitrary client data, and has no influence on decoding.
 pub(crate) fn may_repeat(name: &[u8]) -> bool {
     name == b"application_name" || !is_plain(name)
 }
@@ -531,7 +532,7 @@ mod tests {
         );
     }
 
-    /// A startup packet with what is behind its length word.
+    /// Prepends a length word.
     fn packet(body: &[u8]) -> Vec<u8> {
         [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat()
     }
@@ -555,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn greenplum_says_that_it_speaks_to_itself() {
+    fn connections_inside_a_greenplum_cluster_are_recognized() {
         let message = StartupMessage::decode(&mut Reader::new(b"\x70\x03\0\0user\0a\0\0"), Redaction::Secrets).unwrap();
         assert_eq!(
             serde_json::to_string(&message).unwrap(),

@@ -1,6 +1,6 @@
 //! Texts, secrets and raw bytes as they are written in JSON.
 //!
-//! Nothing is replaced: bytes that are not the text that they should be are written in hex.
+//! Invalid text is never replaced with substitution characters: it is written in hex.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,32 +17,32 @@ use crate::sql::normalize::{Form, normalize_into};
 use crate::sql::redact::redact;
 use crate::sql::secret;
 
-/// Text from the wire, and its encoding: a string where it is valid in that, else `{"hex": "…"}`.
+/// Text from the wire, and its encoding. Written as a string if it is valid in that encoding, otherwise as `{"hex": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Text<'a>(pub &'a [u8], pub Encoding);
 
 impl<'a> Text<'a> {
-    /// Text that no `client_encoding` is about: UTF-8, if it is text at all.
+    /// Creates text to which `client_encoding` does not apply: UTF-8, if it is text at all.
     pub const fn utf8(bytes: &'a [u8]) -> Self {
         Self(bytes, Encoding::UTF8)
     }
 
-    /// Reads a String.
+    /// Decodes a String.
     ///
     /// # Errors
     ///
-    /// It has no end.
+    /// There is no terminating zero byte.
     pub fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let encoding = reader.encoding();
         reader.cstr(what).map(|bytes| Self(bytes, encoding))
     }
 
-    /// The text, where it is valid in its encoding. Borrows UTF-8 and ASCII.
+    /// Returns the text, if it is valid in its encoding. Borrows UTF-8 and ASCII.
     pub fn to_str(self) -> Option<Cow<'a, str>> {
         self.1.decode(self.0)
     }
 
-    /// The text in the form in which it is kept and looked into.
+    /// Returns the text in the form used for storage and analysis.
     pub fn kept(self) -> KeptText<'a> {
         if self.1 == Encoding::UTF8 {
             return KeptText { bytes: Cow::Borrowed(self.0), encoding: self.1 };
@@ -64,11 +64,11 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// Text that may outlive its message: in UTF-8 where it is valid in its encoding, else as it was sent.
+/// Text that may outlive its message: UTF-8 if it is valid in its encoding, otherwise as it was sent.
 ///
-/// It is decoded once, when it is kept, for what is kept is compared: a session may change its `client_encoding` between
-/// two messages that have the same name in them, and SQL has names that messages have, too. In some encodings a byte of a
-/// character looks like a backslash, which must not mislead who looks into SQL.
+/// Stored texts are compared, so they are decoded once, when they are stored: a session may change its `client_encoding` between
+/// two messages that contain the same name, and names in SQL are compared with names in messages. Decoding also protects the
+/// analysis of SQL from encodings in which a byte of a character looks like a backslash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptText<'a> {
     bytes: Cow<'a, [u8]>,
@@ -76,12 +76,12 @@ pub struct KeptText<'a> {
 }
 
 impl KeptText<'_> {
-    /// The text.
+    /// Returns the text.
     pub fn get(&self) -> Text<'_> {
         Text(&self.bytes, self.encoding)
     }
 
-    /// Keeps another text in its place, in the same buffer.
+    /// Replaces the text, reusing the buffer.
     pub fn set(&mut self, text: Text<'_>) {
         let bytes = self.bytes.to_mut();
         bytes.clear();
@@ -89,18 +89,18 @@ impl KeptText<'_> {
         self.encoding = text.1;
     }
 
-    /// How many bytes its buffer takes.
+    /// Returns the capacity of the buffer in bytes.
     pub fn capacity(&self) -> usize {
         if let Cow::Owned(bytes) = &self.bytes { bytes.capacity() } else { 0 }
     }
 
-    /// The same, on its own.
+    /// Converts the text into one that owns its bytes.
     pub fn into_owned(self) -> KeptText<'static> {
         KeptText { bytes: Cow::Owned(self.bytes.into_owned()), encoding: self.encoding }
     }
 }
 
-/// Its bytes, by which texts are compared and looked up.
+/// Dereferences to the bytes, by which texts are compared and looked up.
 impl Deref for KeptText<'_> {
     type Target = [u8];
 
@@ -109,18 +109,17 @@ impl Deref for KeptText<'_> {
     }
 }
 
-/// SQL, or text that may quote it: like [`Text`], with the secrets in it masked; its normal form, where values are not
-/// written.
+/// SQL, or text that may quote it. Written like [`Text`], with secrets masked; in normalized form if values are not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sql<'a> {
     /// The text on the wire.
     pub text: Text<'a>,
-    /// What is not to be written of it.
+    /// Which parts are not written.
     pub redaction: Redaction,
 }
 
 impl<'a> Sql<'a> {
-    /// A text for people that may quote SQL or data.
+    /// Creates free text that may quote SQL or data.
     pub const fn quoting(text: Text<'a>, redaction: Redaction) -> Self {
         if redaction.hides_values() {
             Self { text: Text::utf8(secret::MASK.as_bytes()), redaction: Redaction::Nothing }
@@ -129,7 +128,7 @@ impl<'a> Sql<'a> {
         }
     }
 
-    /// The text as it is written.
+    /// Returns the text as it is written.
     pub fn masked(&self) -> KeptText<'a> {
         let text = self.text.kept();
         let bytes = match (self.redaction, text.bytes) {
@@ -142,9 +141,9 @@ impl<'a> Sql<'a> {
         KeptText { bytes, encoding: text.encoding }
     }
 
-    /// Puts the SQL without its constants into a buffer, in place of what is there.
+    /// Writes the SQL without its constants into a buffer, replacing its content.
     pub fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
-        // Where text is not what its encoding says, where a string ends in it may be uncertain.
+        // If the text is not valid in its encoding, the end of a string constant may be uncertain.
         if self.redaction.hides_values() || self.text.1 != Encoding::UTF8 {
             let redacted = redact(self.text.0);
             normalized.clear();
@@ -152,7 +151,7 @@ impl<'a> Sql<'a> {
             // What is certain depends on more than the form.
             return Form { fingerprint: redacted.fingerprint, shows_numbers: true };
         }
-        // A secret need not be where a constant is.
+        // A secret may lie outside of constants.
         let sql = if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) };
         normalize_into(&sql, normalized)
     }
@@ -164,7 +163,7 @@ impl Serialize for Sql<'_> {
     }
 }
 
-/// Bytes that nobody but the two ends should know: `"***"` unless secrets are shown.
+/// A secret: written as `"***"` unless secrets are shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret<'a> {
     bytes: &'a [u8],
@@ -179,20 +178,20 @@ enum SecretForm {
 }
 
 impl<'a> Secret<'a> {
-    /// What stands in place of a secret.
+    /// The text written in place of a secret.
     pub const MASK: &'static str = secret::MASK;
 
-    /// A secret that is text when shown.
+    /// Creates a secret that is text when shown.
     pub const fn text(bytes: &'a [u8], redaction: Redaction) -> Self {
         Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Text } }
     }
 
-    /// A secret that is bytes when shown.
+    /// Creates a secret that is bytes when shown.
     pub const fn bytes(bytes: &'a [u8], redaction: Redaction) -> Self {
         Self { bytes, form: if redaction.hides_secrets() { SecretForm::Masked } else { SecretForm::Bytes } }
     }
 
-    /// The secret as it is written.
+    /// Returns the secret as it is written.
     pub fn masked(&self) -> Cow<'a, [u8]> {
         match self.form {
             SecretForm::Masked => Cow::Borrowed(Self::MASK.as_bytes()),
@@ -201,7 +200,7 @@ impl<'a> Secret<'a> {
         }
     }
 
-    /// The secret itself, for those who must compare it.
+    /// Returns the secret itself, for comparison.
     pub const fn reveal(&self) -> &'a [u8] {
         self.bytes
     }
@@ -223,12 +222,12 @@ impl Serialize for Secret<'_> {
     }
 }
 
-/// Bytes behind the fields of a message that are known. Written as [`Bytea`], or masked where data is not written.
+/// Bytes after the known fields of a message. Written as [`Bytea`], or masked if data is not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
-    /// What is not to be written.
+    /// What is not written.
     pub redaction: Redaction,
 }
 
@@ -242,21 +241,21 @@ impl Serialize for Rest<'_> {
     }
 }
 
-/// The first bytes of a body that could not be decoded: as [`Hex`], or masked where they may be a secret, or data that is
+/// The first bytes of a body that could not be decoded. Written as [`Hex`], or masked if they may be a secret, or data that is
 /// not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excerpt<'a> {
     /// The bytes.
     Bytes(Cow<'a, [u8]>),
-    /// They are not written.
+    /// Bytes that are not written.
     Masked,
 }
 
 impl<'a> Excerpt<'a> {
-    /// How many bytes an excerpt has at the most: enough to see what went wrong, little enough for a line.
+    /// The maximum size of an excerpt in bytes: enough to diagnose the problem, and small enough for a line.
     pub const LONGEST: usize = 256;
 
-    /// The first bytes of something that may be data, or quotes SQL, with the secrets in it masked.
+    /// Returns the first bytes of something that may be data or quote SQL, with secrets masked.
     pub fn new(bytes: &'a [u8], redaction: Redaction) -> Self {
         let mut bytes = match redaction {
             Redaction::Nothing => Cow::Borrowed(bytes),
@@ -280,7 +279,7 @@ impl Serialize for Excerpt<'_> {
     }
 }
 
-/// Gives a type the schema of what it is written as, in place.
+/// Implements an inlined JSON schema for a type that has a serialized form of its own.
 macro_rules! inline_schema {
     ($type:ty, $name:literal, $schema:expr) => {
         impl schemars::JsonSchema for $type {
@@ -349,7 +348,7 @@ mod tests {
         let name = Text(b"na\xefve", Encoding::named("LATIN1"));
         assert_eq!(json(name), r#""naïve""#);
         assert_eq!(name.kept(), Text::utf8("naïve".as_bytes()).kept());
-        // What would be UTF-8 is not taken for it.
+        // Bytes that would be valid UTF-8 are not interpreted as UTF-8.
         let unread = Text("naïve".as_bytes(), Encoding::named("EUC_TW"));
         assert_eq!(json(unread), r#"{"hex":"6e61c3af7665"}"#);
         assert_eq!(json(unread.kept().into_owned().get()), json(unread));

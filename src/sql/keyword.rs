@@ -1,6 +1,6 @@
-//! The keywords of PostgreSQL 18 that the rest of this folder must tell from names (documentation, appendix C).
+//! The keywords of PostgreSQL 18 that this module must distinguish from names (documentation, appendix C).
 
-/// Those that are reserved, or cannot be the name of a function or of a type: `pg_get_keywords()` without its class U.
+/// Keywords that are reserved, or cannot be the name of a function or type: `pg_get_keywords()` without category U.
 #[rustfmt::skip]
 const NOT_A_COLUMN: [&str; 164] = [
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between",
@@ -22,7 +22,7 @@ const NOT_A_COLUMN: [&str; 164] = [
     "xmlserialize", "xmltable",
 ];
 
-/// Those behind which an expression begins, so that a minus there is a sign.
+/// Keywords after which an expression begins, so that a minus there is a sign.
 #[rustfmt::skip]
 const BEFORE_OPERAND: [&str; 52] = [
     "all", "analyse", "analyze", "and", "any", "array", "asymmetric", "between", "both", "by", "case", "check",
@@ -32,14 +32,15 @@ const BEFORE_OPERAND: [&str; 52] = [
     "values", "variadic", "when", "where", "with",
 ];
 
-/// Those behind which TRUE, FALSE and NULL are constants, and no part of `IS NULL`, `NOT NULL`, `SET NULL`.
+/// Keywords after which TRUE, FALSE and NULL are constants, rather than part of `IS NULL`, `NOT NULL` or `SET NULL`.
 #[rustfmt::skip]
 const BEFORE_CONSTANT: [&str; 14] = [
     "and", "between", "else", "escape", "having", "on", "or", "return", "returning", "select", "then", "variadic",
     "when", "where",
 ];
 
-/// Types, or their last word, behind which parentheses hold a modifier, as in `varchar(10)`; functions that have one, too.
+/// Types, or the last word of their names, after which parentheses contain a modifier, as in `varchar(10)`; also functions that
+/// have one.
 #[rustfmt::skip]
 const MODIFIED_TYPE: [&str; 22] = [
     "bit", "bpchar", "char", "character", "current_time", "current_timestamp", "dec", "decimal", "float", "interval",
@@ -47,34 +48,34 @@ const MODIFIED_TYPE: [&str; 22] = [
     "varbit", "varchar", "varying",
 ];
 
-/// Those that end what ORDER BY and GROUP BY list.
+/// Keywords that end the list of ORDER BY and GROUP BY.
 #[rustfmt::skip]
 const ENDS_POSITIONS: [&str; 16] = [
     "except", "fetch", "for", "from", "having", "intersect", "limit", "offset", "on", "returning", "select", "set",
     "union", "values", "where", "window",
 ];
 
-/// Whether a word means something else without its quotes.
+/// Returns whether a word has another meaning without its quotes.
 pub(super) fn is_keyword(word: &[u8]) -> bool {
     is_in(&NOT_A_COLUMN, word)
 }
 
-/// Whether an expression begins behind a word.
+/// Returns whether an expression begins after a word.
 pub(super) fn is_before_operand(word: &[u8]) -> bool {
     is_in(&BEFORE_OPERAND, word)
 }
 
-/// Whether TRUE, FALSE and NULL are constants behind a word.
+/// Returns whether TRUE, FALSE and NULL are constants after a word.
 pub(super) fn is_before_constant(word: &[u8]) -> bool {
     is_in(&BEFORE_CONSTANT, word)
 }
 
-/// Whether parentheses behind a word hold the modifier of a type.
+/// Returns whether parentheses after a word contain a type modifier.
 pub(super) fn is_modified_type(word: &[u8]) -> bool {
     is_in(&MODIFIED_TYPE, word)
 }
 
-/// Whether a word ends what ORDER BY or GROUP BY list.
+/// Returns whether a word ends the list of ORDER BY or GROUP BY.
 pub(super) fn ends_positions(word: &[u8]) -> bool {
     is_in(&ENDS_POSITIONS, word)
 }

@@ -1,25 +1,25 @@
-//! SQL text as tokens, by the lexical rules of PostgreSQL 18 (documentation, section 4.1 "Lexical Structure").
+//! A lexer for SQL, following the lexical rules of PostgreSQL 18 (documentation, section 4.1 "Lexical Structure").
 //!
-//! The lexer takes bytes, because the text is in `client_encoding`, and because a capture may have cut it anywhere. It never
-//! fails: what PostgreSQL would refuse is a token too, and the tokens, put together, are the text. It is used instead of
-//! sqlparser's tokenizer, which refuses a text as a whole, wants UTF-8, has no byte offsets, and holds 88 bytes for each
-//! token of a text (1.7 GB for 16 MiB of `1,1,1`).
+//! The lexer's input is bytes, because the text is in `client_encoding`, and may have been truncated anywhere. It never fails:
+//! bytes that PostgreSQL would reject are a token, too, and the concatenated tokens equal the text. sqlparser's tokenizer is not
+//! used, because it rejects texts as a whole, requires UTF-8, has no byte offsets, and needs 88 bytes for each token (1.7 GB for
+//! 16 MiB of `1,1,1`).
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// White space.
     Blank,
     /// `-- …` to the end of the line, or `/* … */`, which nest.
     Comment,
-    /// A keyword or an identifier without quotes.
+    /// A keyword or an unquoted identifier.
     Word,
     /// `"…"` or `U&"…"`.
     QuotedWord,
-    /// A string constant of any kind, with what continues it on further lines: `'…'`, `E'…'`, `U&'…'`, `N'…'`, `B'…'`,
+    /// A string constant of any kind, including its continuations on further lines: `'…'`, `E'…'`, `U&'…'`, `N'…'`, `B'…'`,
     /// `X'…'`, `$tag$…$tag$`.
     Text,
-    /// A number, with the letters behind it, which PostgreSQL refuses.
+    /// A number, including letters after it, which PostgreSQL rejects.
     Number,
     /// `$1`.
     Parameter,
@@ -27,46 +27,46 @@ pub enum Kind {
     Operator,
     /// `(` `)` `[` `]` `,` `;` `.` `..` `:` `::` `:=`.
     Symbol,
-    /// One byte that begins no token.
+    /// A byte that cannot begin a token.
     Other,
 }
 
-/// A token: a part of the text.
+/// A token, which is a part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token<'a> {
-    /// What it is.
+    /// The kind of token.
     pub kind: Kind,
-    /// Where it begins, in bytes from the start of the text.
+    /// The offset of its first byte in the text.
     pub start: usize,
-    /// As it is written.
+    /// The token as it is written.
     pub text: &'a [u8],
-    /// Whether it has its end: false for a quoted token or a comment that the text does not close.
+    /// Whether it is terminated: false for a quoted token or a comment that is not closed.
     pub is_closed: bool,
 }
 
 impl Token<'_> {
-    /// Where it ends, in bytes from the start of the text.
+    /// Returns the offset of its end in the text.
     pub const fn end(&self) -> usize {
         self.start + self.text.len()
     }
 
-    /// Whether it is white space or a comment.
+    /// Returns whether it is white space or a comment.
     pub const fn is_blank(&self) -> bool {
         matches!(self.kind, Kind::Blank | Kind::Comment)
     }
 
-    /// Whether it is this keyword, in any case.
+    /// Returns whether it is this keyword, in any case.
     pub fn is_word(&self, word: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// Whether it is this symbol or operator.
+    /// Returns whether it is this symbol or operator.
     pub fn is(&self, symbol: &str) -> bool {
         matches!(self.kind, Kind::Symbol | Kind::Operator) && self.text == symbol.as_bytes()
     }
 }
 
-/// The tokens of a text, in order. A copy is a way to look ahead.
+/// An iterator over the tokens of a text. Clone it to look ahead.
 #[derive(Clone, Debug)]
 pub struct Lexer<'a> {
     sql: &'a [u8],
@@ -75,28 +75,28 @@ pub struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    /// Reads a text as a server with `standard_conforming_strings = on` does.
+    /// Creates a lexer for servers with `standard_conforming_strings = on`.
     pub const fn new(sql: &'a [u8]) -> Self {
         Self { sql, at: 0, backslashes: false }
     }
 
-    /// Reads a text as a server with `standard_conforming_strings = off` does: a backslash escapes in `'…'` too.
+    /// Creates a lexer for servers with `standard_conforming_strings = off`: a backslash is an escape in `'…'`, too.
     pub const fn with_backslashes(sql: &'a [u8]) -> Self {
         Self { sql, at: 0, backslashes: true }
     }
 
-    /// The same text, from another byte on.
+    /// Returns a lexer of the same text that starts at another offset.
     pub const fn starting_at(mut self, at: usize) -> Self {
         self.at = at;
         self
     }
 
-    /// The text that is read.
+    /// Returns the text.
     pub const fn sql(&self) -> &'a [u8] {
         self.sql
     }
 
-    /// The next token that is neither white space nor a comment.
+    /// Returns the next token that is neither white space nor a comment.
     pub fn next_solid(&mut self) -> Option<Token<'a>> {
         self.find(|token| !token.is_blank())
     }
@@ -117,12 +117,12 @@ impl<'a> Lexer<'a> {
     fn next_of_any_kind(&mut self, first: u8) -> Option<Token<'a>> {
         let start = self.at;
         let (kind, is_closed) = self.take(first);
-        // A backslash at the very end escapes what is not there.
+        // A backslash at the very end escapes a character beyond the end.
         self.at = self.at.min(self.sql.len());
         Some(Token { kind, start, text: self.sql.get(start..self.at).unwrap_or_default(), is_closed })
     }
 
-    /// Takes a token; says what it is and whether it has its end.
+    /// Consumes a token. Returns its kind and whether it is terminated.
     fn take(&mut self, first: u8) -> (Kind, bool) {
         let second = self.peek(1);
         match first {
@@ -196,9 +196,9 @@ impl<'a> Lexer<'a> {
         false
     }
 
-    /// Takes a string constant behind its prefix, with what continues it: "Two string constants that are only separated by
-    /// whitespace with at least one newline are concatenated and effectively treated as if the string had been written as
-    /// one constant."
+    /// Consumes a string constant after its prefix, including its continuations: "Two string constants that are only separated by
+    /// whitespace with at least one newline are concatenated and effectively treated as if the string had been written as one
+    /// constant."
     fn take_text(&mut self, prefix: usize, backslashes: bool) -> bool {
         if !self.take_quoted(prefix, b'\'', backslashes) {
             return false;
@@ -212,7 +212,7 @@ impl<'a> Lexer<'a> {
         true
     }
 
-    /// Where the quote is that continues the constant that ends here. Comments to the end of a line may be between.
+    /// Returns the offset of the quote that continues the constant that ends here. There may be line comments in between.
     fn continuation(&self) -> Option<usize> {
         let mut ahead = self.clone();
         let mut has_newline = false;
@@ -229,7 +229,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Takes a prefix and what is between quotes; a doubled quote is part of it.
+    /// Consumes a prefix and quoted text; a doubled quote is part of it.
     fn take_quoted(&mut self, prefix: usize, quote: u8, backslashes: bool) -> bool {
         self.at += prefix + 1;
         let escape = if backslashes { b'\\' } else { quote };
@@ -279,7 +279,7 @@ impl<'a> Lexer<'a> {
             self.at += digits;
             self.take_digits();
         }
-        // The letters of 0x1F and its kin, or letters that do not belong there.
+        // The letters of 0x1F and similar, or misplaced letters.
         if self.peek(0).is_some_and(is_word_start) {
             self.pass_while(is_word);
         }
@@ -302,7 +302,7 @@ impl<'a> Iterator for Lexer<'a> {
         let start = self.at;
         let rest = self.rest();
         let first = *rest.first()?;
-        // What SQL is full of takes no more than to find its end.
+        // For the most frequent tokens, only their end has to be found.
         let (kind, len) = match class_of(first) {
             Class::Blank => (Kind::Blank, run(rest, is_blank)),
             Class::WordStart => (Kind::Word, run(rest, is_word)),
@@ -311,7 +311,7 @@ impl<'a> Iterator for Lexer<'a> {
         };
         let is_whole = match (kind, rest.get(len).copied()) {
             (Kind::Blank, _) => true,
-            // One letter may be the prefix of a constant.
+            // A single letter may be the prefix of a constant.
             (Kind::Word, next) => len > 1 || !matches!(next, Some(b'\'' | b'&')),
             (Kind::Number, next) => next.is_none_or(|b| b != b'.' && !is_word(b)),
             _ => false,
@@ -324,13 +324,13 @@ impl<'a> Iterator for Lexer<'a> {
     }
 }
 
-/// How many bytes there are of a kind, from the first on.
+/// Returns the length of the longest prefix whose bytes are all wanted.
 #[inline]
 pub(super) fn run(bytes: &[u8], is_wanted: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|b| !is_wanted(*b)).unwrap_or(bytes.len())
 }
 
-/// What a token can be that begins with a byte.
+/// The kinds of token that can begin with a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Blank,
@@ -347,7 +347,7 @@ const CLASSES: [Class; 256] = {
     let mut byte = 0_u8;
     while let Some((class, behind)) = rest.split_first_mut() {
         *class = match byte {
-            // With the vertical tab of PostgreSQL 16.
+            // Includes the vertical tab, as in PostgreSQL 16.
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::WordStart,
             b'0'..=b'9' => Class::Digit,
@@ -367,7 +367,7 @@ fn class_of(b: u8) -> Class {
     CLASSES.get(usize::from(b)).copied().unwrap_or(Class::Other)
 }
 
-/// The delimiter that a dollar-quoted constant begins with: `$$` or `$tag$`.
+/// Returns the delimiter at the start of a dollar-quoted constant: `$$` or `$tag$`.
 pub(crate) fn dollar_delimiter(rest: &[u8]) -> Option<&[u8]> {
     let tag = rest.get(1..)?;
     let len = tag.iter().take_while(|b| is_word(**b) && **b != b'$').count();
@@ -375,10 +375,10 @@ pub(crate) fn dollar_delimiter(rest: &[u8]) -> Option<&[u8]> {
     if is_tag { rest.get(..len + 2) } else { None }
 }
 
-/// The length of an operator. "`--` and `/*` cannot appear anywhere in an operator name"; "a multiple-character operator name
-/// cannot end in `+` or `-`, unless the name also contains at least one of these characters: `` ~ ! @ # % ^ & | ` ? ``".
+/// Returns the length of an operator. "`--` and `/*` cannot appear anywhere in an operator name"; "a multiple-character operator
+/// name cannot end in `+` or `-`, unless the name also contains at least one of these characters: `` ~ ! @ # % ^ & | ` ? ``".
 ///
-/// No operator is longer than a name can be, 63 bytes; so that this takes little time, a longer one is several here.
+/// No operator is longer than a name, which has at most 63 bytes. A longer one is split, to bound the time needed.
 fn operator_len(rest: &[u8]) -> usize {
     const LONGEST: usize = 63;
     let len = rest.iter().take(LONGEST).take_while(|b| is_operator(**b)).count();
@@ -398,7 +398,7 @@ fn is_operator(b: u8) -> bool {
     class_of(b) == Class::Operator
 }
 
-/// White space.
+/// Returns whether a byte is white space.
 #[inline]
 pub(super) fn is_blank(b: u8) -> bool {
     class_of(b) == Class::Blank
@@ -408,7 +408,7 @@ fn is_word_start(b: u8) -> bool {
     class_of(b) == Class::WordStart
 }
 
-/// Whether a byte can be inside a keyword or an identifier.
+/// Returns whether a byte can be inside a keyword or an identifier.
 #[inline]
 pub(super) fn is_word(b: u8) -> bool {
     matches!(class_of(b), Class::WordStart | Class::Digit | Class::Dollar)
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn backslashes_escape_where_the_server_says_so() {
+    fn backslashes_escape_depending_on_the_servers_setting() {
         let whole = |lexer: Lexer<'_>| lexer.map(|t| t.text.to_vec()).next().unwrap();
         assert_eq!(whole(Lexer::new(br"'a\' b'")), br"'a\'");
         assert_eq!(whole(Lexer::with_backslashes(br"'a\' b'")), br"'a\' b'");

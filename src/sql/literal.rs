@@ -1,11 +1,11 @@
-//! What string constants and identifiers stand for.
+//! The values of string constants and identifiers.
 
 use std::borrow::Cow;
 
 use super::lexer::{Kind, Token};
 
-/// The value of a string constant, where it takes no more than its quotes, doubled quotes and simple escapes to know it:
-/// not for `U&'…'`, bit strings, several pieces, or what has no end.
+/// Returns the value of a string constant, if it only has quotes, doubled quotes and simple escapes. `None` for `U&'…'`, bit
+/// strings, constants in several parts, and unterminated ones.
 pub fn text<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     if token.kind != Kind::Text || !token.is_closed {
         return None;
@@ -21,7 +21,8 @@ pub fn text<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     }
 }
 
-/// The name that a word stands for: in lower case (ASCII), or as it is in its quotes. Not for `U&"…"`, or without its end.
+/// Returns the name that a word denotes: in lower case (ASCII), or the content of its quotes. `None` for `U&"…"`, or if it is
+/// unterminated.
 pub fn name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     match token.kind {
         Kind::Word if token.text.iter().any(u8::is_ascii_uppercase) => {
@@ -33,8 +34,8 @@ pub fn name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     }
 }
 
-/// What a constant stands for, as well as it can be told, also where it has no end, where it has codes of characters in it, and
-/// where it is several pieces: all of them, one behind the other. Nothing where that is what is written.
+/// Returns the approximate value of a constant, even if it is unterminated, contains numeric escapes, or has several parts, which
+/// are concatenated. `None` if the value equals the written text.
 pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
     if let Some(delimiter) = super::lexer::dollar_delimiter(written) {
         let inside = written.strip_prefix(delimiter)?;
@@ -52,7 +53,7 @@ pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
                     value.push(b'\'');
                     rest = behind;
                 }
-                // Another piece may follow.
+                // Another part may follow.
                 _ => match memchr::memchr(b'\'', behind) {
                     Some(next) => rest = behind.get(next + 1..)?,
                     None => break,
@@ -65,7 +66,7 @@ pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(value))
 }
 
-/// Undoes what follows a backslash, in `U&'…'` where it `is_unicode`, else in `E'…'`. Gives what is behind it.
+/// Decodes the escape after a backslash: that of `U&'…'` if `is_unicode`, otherwise of `E'…'`. Returns the text after it.
 fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> &'a [u8] {
     let coded = |from: usize, most: usize, radix: u32| {
         let digits = behind.get(from..).unwrap_or_default();
@@ -102,7 +103,7 @@ fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> 
     behind
 }
 
-/// A constant or a name without its prefix and quotes.
+/// Returns a constant or a name without its prefix and quotes.
 pub fn without_quotes(written: &[u8]) -> &[u8] {
     if let Some(delimiter) = super::lexer::dollar_delimiter(written) {
         let inside = written.strip_prefix(delimiter).unwrap_or(written);
@@ -116,7 +117,7 @@ pub fn without_quotes(written: &[u8]) -> &[u8] {
     rest.unwrap_or(written)
 }
 
-/// What a URI stands for, where it has codes of bytes in it.
+/// Returns the decoded text of a URI, if it contains percent-encoded bytes.
 pub fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     memchr::memchr(b'%', text)?;
     let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
@@ -141,7 +142,7 @@ fn inside(quoted: &[u8], quote: u8) -> Option<&[u8]> {
     quoted.strip_prefix(&[quote])?.strip_suffix(&[quote])
 }
 
-/// Makes doubled quotes single. A single one ends a piece of a constant that has more of them.
+/// Replaces doubled quotes with single ones. Returns `None` at a single quote, which ends a part of a constant with several.
 fn undouble(inside: &[u8], quote: u8) -> Option<Cow<'_, [u8]>> {
     let Some(first) = memchr::memchr(quote, inside) else { return Some(Cow::Borrowed(inside)) };
     let mut value = inside.get(..first)?.to_vec();
@@ -155,7 +156,7 @@ fn undouble(inside: &[u8], quote: u8) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(value))
 }
 
-/// Undoes the escapes of `E'…'`: of control characters, quotes and backslashes, not of numbers.
+/// Decodes the escapes of `E'…'`: control characters, quotes and backslashes, but not numeric escapes.
 fn unescape(inside: &[u8]) -> Option<Cow<'_, [u8]>> {
     if memchr::memchr2(b'\\', b'\'', inside).is_none() {
         return Some(Cow::Borrowed(inside));

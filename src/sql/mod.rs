@@ -1,15 +1,16 @@
-//! What can be seen in the text of SQL, without a parser and without a server.
+//! Analysis of SQL text, without a parser and without a server.
 //!
-//! Everything here stands on the tokens of [`lexer`], which reads any bytes, never fails, and allocates nothing. What needs a
-//! grammar is not guessed: [`statement`] recognizes what is plain, and the rest is unknown.
+//! Everything is based on the tokens of [`lexer`], which accepts any bytes, never fails, and does not allocate. Nothing that
+//! needs a grammar is guessed: [`statement`] recognizes simple statements, and the rest is unknown.
 //!
-//! - [`normalize`]: the text with `$n` for its constants, and a fingerprint of that; [`template`] tells
-//!   which texts have the same.
+//! - [`normalize`]: the text with `$n` in place of its constants, and a fingerprint; [`template`] detects texts with the same
+//!   normal form.
 //! - [`names`]: which names are those of secrets.
-//! - [`redact`]: the normal form of what is certain, without anything that may be data; [`secret`]: passwords masked.
-//! - [`statement`]: the statements of a text, and what those that change a session say.
+//! - [`redact`]: the normal form of the part that can be lexed with certainty, without possible data; [`secret`]: masking of
+//!   secrets.
+//! - [`statement`]: the statements of a text, and the parameters of those that change the session.
 //!
-//! It knows nothing of packets, messages or sessions.
+//! This module does not depend on packets, messages or sessions.
 
 mod keyword;
 pub mod lexer;

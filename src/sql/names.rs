@@ -1,9 +1,9 @@
-//! Which names are those of secrets.
+//! Detection of names of secrets.
 
-/// What a name has in it, anywhere, that is one of a secret.
+/// Substrings that indicate the name of a secret.
 const PARTS: [&[u8]; 6] = [b"password", b"passwd", b"passphrase", b"secret", b"token", b"credential"];
 
-/// Names that have such a part, and are of something that every reader of a capture may know.
+/// Names with such a substring that do not denote secrets.
 const PLAIN: [&[u8]; 6] = [
     b"password_encryption",
     b"md5_password_warnings",
@@ -13,7 +13,7 @@ const PLAIN: [&[u8]; 6] = [
     b"password_required",
 ];
 
-/// What a name ends with, behind such a part, that is of a number or another property of secrets, or of keys that are none.
+/// Endings after such a substring that denote a number or another property of secrets, or keys that are not secret.
 const PROPERTIES: [&[u8]; 18] = [
     b"_count",
     b"_ttl",
@@ -35,7 +35,8 @@ const PROPERTIES: [&[u8]; 18] = [
     b"key_id",
 ];
 
-/// What a key is one of that is a secret: `api_key`, `secret_access_key`. Other keys, of tables and caches, are data.
+/// Words before `key` that denote a secret: `api_key`, `secret_access_key`. Other keys, such as those of tables and caches, are
+/// data.
 const KEYS: [&[u8]; 17] = [
     b"access",
     b"account",
@@ -56,8 +57,8 @@ const KEYS: [&[u8]; 17] = [
     b"shared",
 ];
 
-/// Whether a setting, an option or a parameter is named like a secret: it has a part in its name that tells one (`password`,
-/// `token`), or `key` as a word of it.
+/// Returns whether the name of a setting, option or parameter indicates a secret: it contains a substring such as `password` or
+/// `token`, or `key` as a word.
 pub fn is_secret_name(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     // A number of tokens.
@@ -72,7 +73,7 @@ pub fn is_secret_name(name: &[u8]) -> bool {
     PARTS.iter().any(|part| memchr::memmem::find(&lower, part).is_some()) || has_key(name, &lower)
 }
 
-/// Whether `key` ends a word of a name: `api_key`, `apikey`, `apiKeyId`; not `keyword`.
+/// Returns whether `key` ends a word of a name: `api_key`, `apikey`, `apiKeyId`; not `keyword`.
 fn has_key(name: &[u8], lower: &[u8]) -> bool {
     memchr::memmem::find_iter(lower, b"key").any(|at| {
         let behind = match lower.get(at + 3) {
@@ -84,7 +85,7 @@ fn has_key(name: &[u8], lower: &[u8]) -> bool {
     })
 }
 
-/// Whether a word in SQL is named like a secret, whatever is around it: it ends as one.
+/// Returns whether a word in SQL ends like the name of a secret.
 pub fn is_secret_word(word: &[u8]) -> bool {
     let lower = word.to_ascii_lowercase();
     let ends = |end: &[u8]| lower.ends_with(end);
@@ -98,7 +99,7 @@ pub fn is_secret_word(word: &[u8]) -> bool {
     })
 }
 
-/// What keys of connection strings begin with (documentation, "Database Connection Control Functions").
+/// The beginnings of connection string keywords (documentation, "Database Connection Control Functions").
 const CONNECTION_KEYS: [&[u8]; 26] = [
     b"host",
     b"port",
@@ -128,7 +129,7 @@ const CONNECTION_KEYS: [&[u8]; 26] = [
     b"oauth",
 ];
 
-/// Whether something is a key of a connection string.
+/// Returns whether a name is a connection string keyword.
 pub fn is_connection_key(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     CONNECTION_KEYS.iter().any(|key| lower.starts_with(key))

@@ -1,34 +1,34 @@
-//! What SQL looks like without its constants, and a fingerprint of that.
+//! SQL without its constants, and a fingerprint of it.
 //!
-//! The text is shown as pg_stat_statements shows it: constants are `$n`, numbered behind the highest parameter that the text
-//! has; comments and white space are one blank. Words stay as they are written. Numbers that are no data stay too: the
-//! modifier of a type (`varchar(10)`) and the position of a column (`ORDER BY 1`).
+//! The text has the form used by pg_stat_statements: constants are replaced with `$n`, numbered after the highest parameter in
+//! the text; comments and white space become one blank. Words are not changed. Numbers that are not data are kept as well: type
+//! modifiers (`varchar(10)`) and column positions (`ORDER BY 1`).
 //!
-//! Items of one shape that follow each other are shown once, with `/*, ... */` behind them as PostgreSQL 18 does it: in an
-//! IN list, in `ARRAY[…]`, and the rows of VALUES. Unlike there, an item is more than a constant: `IN (f(1), f(2))` is
-//! `IN (f($1) /*, ... */)`, and parameters keep the numbers that Bind knows them by.
+//! Consecutive items of the same shape are written once, followed by `/*, ... */`, as in PostgreSQL 18: in an IN list, in
+//! `ARRAY[…]`, and the rows of VALUES. Unlike there, an item may be more than a constant: `IN (f(1), f(2))` becomes `IN (f($1)
+//! /*, ... */)`, and parameters keep their numbers, which Bind refers to.
 //!
 //! # The fingerprint
 //!
-//! It stays the same across releases. It is the FNV-1a hash of 64 bits (offset basis cbf29ce484222325, prime 100000001b3) of
-//! the text's tokens: for each a byte that says its kind, then its bytes, then a zero. White space, comments, empty
-//! statements and the `;` at the end are left out. The kinds:
+//! It is stable across releases. It is the 64-bit FNV-1a hash (offset basis cbf29ce484222325, prime 100000001b3) of the text's
+//! tokens: for each one a byte for its kind, its bytes, and a zero byte. White space, comments, empty statements and the final
+//! `;` are ignored. The kinds:
 //!
 //! | byte | token | bytes |
 //! | --- | --- | --- |
-//! | `w` | a word without quotes, or with quotes that change nothing | in lower case (ASCII) |
+//! | `w` | a word without quotes, or with redundant quotes | in lower case (ASCII) |
 //! | `q` | another quoted identifier | as it is written |
 //! | `c` | a constant with its sign, or a parameter | none |
-//! | `n` | a number that is no data | as it is written |
+//! | `n` | a number that is not data | as it is written |
 //! | `o` | an operator, symbol or other byte; `!=` is `<>` | as it is written |
-//! | `(` or `[` | parentheses or brackets with all that is in them | the hash of what is in them |
+//! | `(` or `[` | parentheses or brackets with their content | the hash of the content |
 //!
-//! What is in parentheses or brackets, and the text as a whole, is a list of items between commas (VALUES ends an item, and
-//! so does what ends its rows), and hashed as that: each item's hash, as eight bytes, little end first; where items are
-//! shown once, they are hashed once. Parentheses deeper than 200 are hashed as single bytes.
+//! The content of parentheses or brackets, and the text as a whole, is a list of items separated by commas (VALUES ends an item,
+//! and so does the end of its rows). Its hash is that of each item's hash, as eight bytes in little-endian order; items that are
+//! written once are hashed once. Parentheses nested deeper than 200 levels are hashed as single bytes.
 //!
-//! So the fingerprint does not see the values, their number in a list, spacing, the case of words, or parameters for
-//! constants. It sees everything else: it does not know that `CAST(a AS int)` and `a::int` mean the same.
+//! So the fingerprint does not depend on values, on their number in a list, spacing, the case of words, or on parameters in place
+//! of constants. It depends on everything else: it does not recognize that `CAST(a AS int)` and `a::int` are equivalent.
 
 use std::fmt;
 
@@ -36,25 +36,25 @@ use super::keyword;
 use super::lexer::{Kind, Lexer, Token, is_word};
 use crate::digits::push_decimal;
 
-/// What stands for the items that are not shown.
+/// Represents the items that are left out.
 const MORE: &[u8] = b"/*, ... */";
 
-/// How deep parentheses are followed: deeper than people write, and little memory where a machine does.
+/// The maximum nesting depth of parentheses: deeper than people write, with bounded memory for generated text.
 const DEEPEST: usize = 200;
 
-/// The greatest position of a column: no row has more columns (appendix "PostgreSQL Limits").
+/// The greatest column position: the maximum number of columns (appendix "PostgreSQL Limits").
 const MAX_POSITION: u16 = 1_664;
 
-/// A text without its constants.
+/// A normalized text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalized {
-    /// The text, in `client_encoding` as it was sent.
+    /// The text, in the `client_encoding` in which it was sent.
     pub text: Box<[u8]>,
-    /// What all texts of its shape share.
+    /// The fingerprint, which all texts of the same shape share.
     pub fingerprint: Fingerprint,
 }
 
-/// 64 bits, written as 16 hexadecimal digits.
+/// A 64-bit fingerprint, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
@@ -64,26 +64,26 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Takes the constants out of a text, of any number of statements.
+/// Normalizes a text with any number of statements.
 ///
-/// Any bytes are taken, in time that grows with their number. What is not SQL is shown as it is, and what has a beginning
-/// but no end is taken to the end of the text.
+/// Accepts any bytes, in time linear in their number. Text that is not SQL is kept as it is, and an unterminated token extends to
+/// the end of the text.
 pub fn normalize(sql: &[u8]) -> Normalized {
     let mut text = Vec::with_capacity(sql.len().min(1 << 16));
     let Form { fingerprint, .. } = normalize_into(sql, &mut text);
     Normalized { text: text.into(), fingerprint }
 }
 
-/// What there is to say of a normal form beside its text.
+/// The properties of a normal form other than its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// What all texts of its shape share.
+    /// The fingerprint, which all texts of the same shape share.
     pub fingerprint: Fingerprint,
-    /// Whether numbers stand in it as they are written, for they are no data.
+    /// Whether it contains numbers as they are written, because they are not data.
     pub shows_numbers: bool,
 }
 
-/// The same, with the text put into a buffer, in place of what is there.
+/// Normalizes a text into a buffer, replacing its content.
 pub fn normalize_into(sql: &[u8], text: &mut Vec<u8>) -> Form {
     text.clear();
     let mut normalizer = Normalizer::new(sql, text);
@@ -96,51 +96,51 @@ pub fn normalize_into(sql: &[u8], text: &mut Vec<u8>) -> Form {
 struct Normalizer<'a, 't> {
     tokens: Lexer<'a>,
     text: &'t mut Vec<u8>,
-    /// What parentheses are open, the outermost first, in the text as a whole.
+    /// The open parentheses, the outermost first, below the text as a whole.
     groups: Vec<Group>,
     innermost: Group,
-    /// How many more are open than are followed.
+    /// The number of open parentheses beyond the maximum depth.
     deeper: usize,
     /// The number of the last constant.
     constants: u64,
-    /// White space or a comment came behind the last token.
+    /// Whether white space or a comment followed the last token.
     blank: bool,
-    /// A `;` came behind the last token.
+    /// Whether a `;` followed the last token.
     semicolon: bool,
     last: Option<Token<'a>>,
     last_but_one: Option<Token<'a>>,
     shows_numbers: bool,
 }
 
-/// What is between parentheses, or the whole text: a list of items.
+/// A list of items: the content of parentheses, or the whole text.
 struct Group {
     open: u8,
-    /// Items of one shape are shown once.
+    /// Whether items of the same shape are written once.
     is_list: bool,
-    /// The items are the rows of VALUES.
+    /// Whether the items are the rows of VALUES.
     is_values: bool,
-    /// The items are those of ORDER BY or GROUP BY.
+    /// Whether the items are those of ORDER BY or GROUP BY.
     is_positions: bool,
-    /// The items are modifiers of a type.
+    /// Whether the items are type modifiers.
     is_modifier: bool,
     items: Hash,
     item: Item,
-    /// The hash of the last item that is shown.
+    /// The hash of the last item that was written.
     shown: Option<u64>,
-    /// Items of its shape were left out behind it.
+    /// Whether items of the same shape after it were left out.
     has_more: bool,
 }
 
-/// An item, as far as it was read.
+/// The part of an item read so far.
 #[derive(Clone, Copy)]
 struct Item {
     hash: Hash,
-    /// Where it begins in the text that is shown, with the comma before it.
+    /// Its start in the written text, including the comma before it.
     start: usize,
     /// The number of the last constant before it.
     constants: u64,
     is_empty: bool,
-    /// The text itself says that it stands for several.
+    /// Whether the text itself contains the mark for several items.
     has_more: bool,
 }
 
@@ -172,7 +172,7 @@ impl Group {
         }
     }
 
-    /// Ends an item, and begins the next.
+    /// Ends an item and begins the next.
     fn end_item(&mut self, text: &mut Vec<u8>, constants: &mut u64) {
         let item = self.item;
         let hash = item.hash.0;
@@ -191,7 +191,7 @@ impl Group {
         self.item = Item::new(text.len(), *constants);
     }
 
-    /// Ends the list, with its last item.
+    /// Ends the list with its last item.
     fn end_list(&mut self, text: &mut Vec<u8>, constants: &mut u64) {
         self.end_item(text, constants);
         if self.has_more {
@@ -260,7 +260,7 @@ impl<'a, 't> Normalizer<'a, 't> {
                 self.skip_uescape(token);
                 self.constant();
             }
-            Kind::Number if self.is_no_data(token) => {
+            Kind::Number if self.is_not_data(token) => {
                 self.shows_numbers = true;
                 self.show(token, b'n');
             }
@@ -353,7 +353,7 @@ impl<'a, 't> Normalizer<'a, 't> {
         if let Some(last) = self.last {
             group.is_list = match group.open {
                 b'(' => last.is_word("in"),
-                // An array, or one in an array.
+                // An array, or one nested in an array.
                 _ => last.is_word("array") || (self.innermost.is_list && (last.is("[") || last.is(","))),
             };
             let is_cast = self.last_but_one.is_some_and(|token| token.is("::"));
@@ -362,7 +362,7 @@ impl<'a, 't> Normalizer<'a, 't> {
         self.groups.push(std::mem::replace(&mut self.innermost, group));
     }
 
-    /// Leaves the innermost group, but does not show its end.
+    /// Leaves the innermost group without writing its end.
     fn leave(&mut self) {
         self.end_list();
         if let Some(outer) = self.groups.pop() {
@@ -382,17 +382,17 @@ impl<'a, 't> Normalizer<'a, 't> {
         self.innermost.item.add(b'c', []);
     }
 
-    /// Shows a token as it is.
+    /// Writes a token unchanged.
     fn show(&mut self, token: Token<'_>, kind: u8) {
         self.write(token.text);
         self.innermost.item.add(kind, token.text.iter().copied());
     }
 
-    /// Writes a token behind the last, so that they stay two.
+    /// Writes a token, separated from the last one if they would merge.
     fn write(&mut self, bytes: &[u8]) {
         let is_glued =
             |text: &[u8]| text.last().is_some_and(|b| is_word(*b)) && bytes.first().is_some_and(|b| is_word(*b));
-        // A mark that is not the last of its item is a comment.
+        // A mark that is not at the end of its item is a comment.
         self.blank |= std::mem::take(&mut self.innermost.item.has_more);
         if (self.blank && !self.text.is_empty()) || is_glued(self.text) {
             self.text.push(b' ');
@@ -401,8 +401,8 @@ impl<'a, 't> Normalizer<'a, 't> {
         self.text.extend_from_slice(bytes);
     }
 
-    /// Whether a number is the modifier of a type, or the position of a column.
-    fn is_no_data(&self, token: Token<'a>) -> bool {
+    /// Returns whether a number is a type modifier or a column position.
+    fn is_not_data(&self, token: Token<'a>) -> bool {
         let group = &self.innermost;
         if group.is_modifier {
             return true;
@@ -420,7 +420,7 @@ impl<'a, 't> Normalizer<'a, 't> {
                 .is_some_and(|next| next.kind == Kind::Operator || next.is("::") || next.is("."))
     }
 
-    /// The number behind a minus that is its sign: the server makes one constant of both. A cast binds tighter.
+    /// Returns the number after a minus that is its sign: the server folds both into one constant. A cast binds tighter.
     fn signed_number(&mut self) -> Option<Token<'a>> {
         if !self.is_before_operand() || self.innermost.is_modifier {
             return None;
@@ -444,12 +444,13 @@ impl<'a, 't> Normalizer<'a, 't> {
         }
     }
 
-    /// Whether the last word is behind a point, or a name that AS gives.
+    /// Returns whether the last word follows a dot, or is a name after AS.
     fn is_qualified(&self) -> bool {
         self.last_but_one.is_some_and(|token| token.is(".") || token.is_word("as"))
     }
 
-    /// Whether a word is one of the constants TRUE, FALSE and NULL, or the field of EXTRACT, which is one to the server.
+    /// Returns whether a word is one of the constants TRUE, FALSE and NULL, or the field of EXTRACT, which is a constant for the
+    /// server.
     fn is_constant_word(&self, token: Token<'a>) -> bool {
         let is_in_extract = self.last_but_one.is_some_and(|token| token.is_word("extract"));
         if is_in_extract && self.last.is_some_and(|last| last.is("(")) {
@@ -473,7 +474,7 @@ impl<'a, 't> Normalizer<'a, 't> {
         is_expression && !is_option()
     }
 
-    /// Skips what says how a constant is escaped: `U&'…' UESCAPE '!'`.
+    /// Skips the clause that defines the escape character of a constant: `U&'…' UESCAPE '!'`.
     fn skip_uescape(&mut self, token: Token<'a>) {
         if !token.text.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"u&")) {
             return;
@@ -486,7 +487,7 @@ impl<'a, 't> Normalizer<'a, 't> {
     }
 }
 
-/// The name in quotes, where it is the same without them.
+/// Returns a quoted name without its quotes, if they are redundant.
 fn plain_name(quoted: &[u8]) -> Option<&[u8]> {
     let name = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let is_plain = |b: &u8| is_word(*b) && !b.is_ascii_uppercase();
@@ -502,7 +503,7 @@ fn highest_parameter(sql: &[u8]) -> u64 {
     Lexer::new(sql).filter(|token| token.kind == Kind::Parameter).filter_map(number).max().unwrap_or(0)
 }
 
-/// FNV-1a of 64 bits.
+/// A 64-bit FNV-1a hash.
 #[derive(Clone, Copy)]
 struct Hash(u64);
 

@@ -1,20 +1,20 @@
-//! SQL without anything that a user would call data: its normal form, as far as it is certain what its tokens are.
+//! SQL without user data: its normal form, as far as its tokens are certain.
 //!
-//! Words without quotes and names in double quotes are left, for to the server they are names. Numbers that are no data are
-//! left as the normal form leaves them.
+//! Unquoted words and names in double quotes are kept, because they are names for the server. Numbers that are not data are kept,
+//! as in the normal form.
 //!
-//! Where a constant ends can be uncertain: a capture has cut the text, its writer has forgotten to double a quote, the
-//! server may have `standard_conforming_strings = off`, or `client_encoding` may have bytes that look like a backslash. From
-//! the first constant that is uncertain on, all of the text is masked by one `***`.
+//! The end of a constant can be uncertain: the capture may have truncated the text, its author may have forgotten to double a
+//! quote, the server may have `standard_conforming_strings = off`, or `client_encoding` may have bytes that look like a
+//! backslash. From the first uncertain constant on, the rest of the text is replaced with a single `***`.
 
 use super::lexer::{Kind, Lexer, Token, is_word};
 use super::normalize::{Normalized, normalize};
 use super::secret::{self, MASK};
 
-/// The normal form of a text, with `***` for all that is uncertain. The fingerprint is that of what is certain.
+/// Returns the normal form of a text, with `***` for the uncertain part. The fingerprint is that of the certain part.
 pub fn redact(sql: &[u8]) -> Normalized {
     let certain = certain_len(sql);
-    // A secret need not be where a constant is, and in what is no SQL it may be in a connection URI.
+    // A secret may lie outside of constants; in text that is not SQL, it may be in a connection URI.
     let mut normalized = normalize(&secret::mask(sql.get(..certain).unwrap_or(sql)));
     if certain < sql.len() {
         let space: &[u8] = if normalized.text.is_empty() { b"" } else { b" " };
@@ -23,9 +23,9 @@ pub fn redact(sql: &[u8]) -> Normalized {
     normalized
 }
 
-/// How many bytes of a text, from its start, are certain to be the tokens that [`Lexer::new`] takes them for.
+/// Returns how many bytes at the start of a text certainly have the tokens that [`Lexer::new`] returns.
 ///
-/// What is behind them may be data, whatever it looks like.
+/// The bytes after them may be data, whatever they look like.
 pub fn certain_len(sql: &[u8]) -> usize {
     let certain = certain_strings(sql);
     [bare_setting(sql), double_byte_backslash(sql)].into_iter().flatten().fold(certain, usize::min)
@@ -35,12 +35,12 @@ fn certain_strings(sql: &[u8]) -> usize {
     let is_broken = |token: &Token<'_>| !token.is_closed || token.kind == Kind::Other;
     let is_whole = |mut lexer: Lexer<'_>| !lexer.any(|token| is_broken(&token));
 
-    // 'O'Brien': what is behind the quote was meant to be in it.
+    // 'O'Brien': the text after the quote was meant to be inside it.
     let is_misquoted =
         |token: &Token<'_>| token.kind == Kind::Text && sql.get(token.end()).is_some_and(|b| is_word(*b));
     let plain = Lexer::new(sql).find(is_misquoted).map_or(sql.len(), |token| token.end());
     if !is_whole(Lexer::new(sql)) {
-        // A constant that is the last and has no end is one to the end of the text: that alone is certain.
+        // An unterminated constant at the end extends to the end of the text, which is certain.
         let is_suspect = |token: &Token<'_>| {
             let is_backslashed = token.kind == Kind::Text && memchr::memchr(b'\\', token.text).is_some();
             let is_unknown = token.kind == Kind::Other || (token.kind == Kind::QuotedWord && !token.is_closed);
@@ -58,9 +58,9 @@ fn certain_strings(sql: &[u8]) -> usize {
     }
 }
 
-/// Where the value of a customized option begins that has no quotes: `SET app.tenant = acme`. To the server it is a string.
+/// Returns the start of the unquoted value of a customized option: `SET app.tenant = acme`. For the server it is a string.
 fn bare_setting(sql: &[u8]) -> Option<usize> {
-    /// More tokens than a name has, with SESSION or LOCAL before it.
+    /// An upper bound on the number of tokens of a name, with SESSION or LOCAL before it.
     const LONGEST_NAME: usize = 16;
     let mut tokens = Lexer::new(sql);
     while let Some(token) = tokens.next_solid() {
@@ -90,8 +90,8 @@ fn is_name(token: &Token<'_>) -> bool {
     matches!(token.kind, Kind::Word | Kind::QuotedWord)
 }
 
-/// Where a constant begins in which the second byte of a character may have been taken for a backslash that escapes: in
-/// SJIS, BIG5, GBK, GB18030 and JOHAB. In other encodings, that do not have it there, UTF-8 is what it mostly is.
+/// Returns the start of a constant in which the second byte of a character may look like a backslash escape, as in SJIS, BIG5,
+/// GBK, GB18030 and JOHAB. In other encodings this cannot occur; most text is UTF-8.
 fn double_byte_backslash(sql: &[u8]) -> Option<usize> {
     memchr::memchr(b'\\', sql)?;
     if std::str::from_utf8(sql).is_ok() {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_uncertain_is_masked_to_the_end() {
-        // A backslash may have escaped the quote: the words behind it may be data.
+        // The backslash may have escaped the quote: the words after it may be data.
         assert_eq!(redacted(r"SELECT 1, 'it\'s secret', 2"), "SELECT $1, ***");
         assert_eq!(redacted(r"'it\'s secret' cut"), "***");
         assert_eq!(redacted(r"SELECT 'a\' secret' cut"), "SELECT ***");
@@ -136,16 +136,16 @@ mod tests {
         assert_eq!(redacted("SELECT 1 WHERE a = 'O'Brien' AND b = '5'"), "SELECT $1 WHERE a = $2 ***");
         assert_eq!(redacted("SELECT a ` { secret }"), "SELECT a ` ***");
         assert_eq!(redacted("postgresql://u:secret@h/db"), "postgresql://u:***@h/db");
-        // A text that both settings read can be read in two ways.
+        // A text that is valid with both settings is ambiguous.
         assert_eq!(redacted(r"SELECT '\', secret -- '"), "SELECT ***");
-        // One that would have no end with the other setting is read in one way.
+        // A text that would be unterminated with the other setting is unambiguous.
         assert_eq!(redacted(r"SELECT a LIKE 'x' ESCAPE '\' LIMIT 5"), "SELECT a LIKE $1 ESCAPE $2 LIMIT $3");
         assert_eq!(redacted(r"SELECT 'C:\dir', secret_column"), "SELECT $1, secret_column");
     }
 
     #[test]
     fn the_second_byte_of_a_character_may_look_like_a_backslash() {
-        // In SJIS, 0x95 0x5c is one character, and the string ends behind it.
+        // In SJIS, 0x95 0x5c is one character, and the string ends after it.
         assert_eq!(redacted(b"SELECT 1, E'\x95\\', ' secret '"), "SELECT $1, ***");
         assert_eq!(redacted("SELECT E'\u{e9}\\n', column"), "SELECT $1, column", "UTF-8");
     }
@@ -162,7 +162,7 @@ mod tests {
         ] {
             assert_eq!(redacted(sql), expected);
         }
-        // However long it is, it takes no long time.
+        // The time is bounded, however long the text is.
         redact("SET a.".repeat(200_000).as_bytes());
     }
 }

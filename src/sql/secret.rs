@@ -1,22 +1,22 @@
-//! Secrets in SQL: found and masked.
+//! Detection and masking of secrets in SQL.
 //!
-//! A secret is looked for where something is named like one: `password`, `sslpassword`, `api_token`, `secret_access_key`,
-//! `CREDENTIALS` …. Found are
+//! Secrets are searched for near names that indicate one: `password`, `sslpassword`, `api_token`, `secret_access_key`,
+//! `CREDENTIALS` …. Detected are
 //!
-//! - the string behind it: `CREATE ROLE … PASSWORD 'x'`, `OPTIONS (password 'x')`, `UNLOAD … CREDENTIALS AS 'x'`;
-//! - what it is set to: `SET app.api_key TO x`, `set_config('app.token', 'x', true)`, `UPDATE … SET password = crypt('x', …)`,
-//!   `f(secret => 'x')`;
-//! - what an incomplete or mistaken statement has there: a word without quotes, a name in double quotes, and where the text
-//!   does not lex, everything that follows;
-//! - what it is compared with, or follows with AS: `password IN ('x')`, `'x' = password`, `'x' AS token`;
-//! - what has its place in a list: `INSERT INTO u (name, password) VALUES ('a', 'x')`;
-//! - the string behind CONNECTION: `CREATE SUBSCRIPTION … CONNECTION 'host=… password=…'`;
+//! - the string after the name: `CREATE ROLE … PASSWORD 'x'`, `OPTIONS (password 'x')`, `UNLOAD … CREDENTIALS AS 'x'`;
+//! - the value assigned to it: `SET app.api_key TO x`, `set_config('app.token', 'x', true)`, `UPDATE … SET password = crypt('x',
+//!   …)`, `f(secret => 'x')`;
+//! - what an incomplete or mistaken statement has in this place: an unquoted word, a name in double quotes, and, if the text
+//!   cannot be lexed, everything that follows;
+//! - the value compared with it, or renamed to it by AS: `password IN ('x')`, `'x' = password`, `'x' AS token`;
+//! - the value at the same position in a list: `INSERT INTO u (name, password) VALUES ('a', 'x')`;
+//! - the string after CONNECTION: `CREATE SUBSCRIPTION … CONNECTION 'host=… password=…'`;
 //! - the password in other connection strings: `'host=h password=x'`, `'postgresql://u:x@h/db?password=x'`;
-//! - constants and parameters that are to become a part of such a text: `format('ALTER ROLE u PASSWORD %L', $1)`.
+//! - constants and parameters that will become part of such a text: `format('ALTER ROLE u PASSWORD %L', $1)`.
 //!
-//! What is looked at may be SQL in SQL (a DO block, EXECUTE of a string, PREPARE), a message that quotes SQL, or SQL that a
-//! capture has cut. So a secret is looked for where its word is, whatever is around it, and rather too much is masked than
-//! too little. A secret that expressions put together in another way is not seen.
+//! The text may be SQL nested in SQL (a DO block, EXECUTE of a string, PREPARE), a message that quotes SQL, or truncated SQL. So
+//! secrets are searched for near their names in any context, and in doubt too much is masked rather than too little. A secret
+//! that is assembled by other expressions is not detected.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -42,11 +42,11 @@ pub use setting::NamedByParameter;
 use setting::{begins_statement, named_by_parameters};
 use strings::{DEEPEST, Strings, dollar_quote, lexes};
 
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 pub const MASK: &str = "***";
 
-/// Replaces the secrets in a text by `***`; all that may be one, where the text is not UTF-8. Borrows where there is none,
-/// which costs a search for a few pairs of letters.
+/// Replaces the secrets in a text with `***`; everything that may be one, if the text is not UTF-8. Borrows if there is none, at
+/// the cost of a search for a few pairs of letters.
 pub fn mask(sql: &[u8]) -> Cow<'_, [u8]> {
     let found = find(sql);
     if found.secrets.is_empty() {
@@ -65,12 +65,12 @@ pub fn mask(sql: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(masked)
 }
 
-/// Whether there is a word in a text behind which a secret may be.
+/// Returns whether a text contains a word near which a secret may be.
 pub fn may_have(sql: &[u8]) -> bool {
     hints(sql, 0).next().is_some()
 }
 
-/// Whether a text that is cut off may have had a secret: it is, or begins like, a statement that has one.
+/// Returns whether a truncated text may have contained a secret: it is, or begins like, a statement with one.
 pub fn may_have_had(cut: &[u8]) -> bool {
     let first = Lexer::new(cut).next_solid();
     may_have(cut)
@@ -79,47 +79,47 @@ pub fn may_have_had(cut: &[u8]) -> bool {
         })
 }
 
-/// What is found in a text.
+/// The secrets found in a text.
 #[derive(Debug, Default)]
 pub struct FoundSecrets<'a> {
-    /// The secrets, in order.
+    /// The secrets, sorted by position.
     pub secrets: Vec<Secret<'a>>,
     /// The parameters whose values are secrets.
     pub parameters: Parameters,
 }
 
-/// A secret: where it is, with its quotes, and the quotes that its mask has.
+/// A secret: its position, including quotes, and the quotes of its mask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret<'a> {
-    /// Where it is.
+    /// The byte range in the text.
     pub place: Range<usize>,
-    /// What its mask is quoted with.
+    /// The quotes around its mask.
     pub quote: &'a [u8],
-    /// Whether it is all that follows: more than a secret, for where that ends is uncertain.
+    /// Whether it extends to the end of the text, because its own end is uncertain.
     pub is_rest: bool,
 }
 
-/// Parameters of a statement: a bit for each, the last one for all from `$64` on.
+/// A set of parameters of a statement: a bit for each; the last bit represents all from `$64` on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parameters(i64);
 
 impl Parameters {
-    /// Whether the first one is among them. They begin with the next one then.
+    /// Returns whether the set contains the first parameter, and removes it: the next parameter becomes the first.
     #[inline(always)]
     pub const fn shift(&mut self) -> bool {
         let has_first = self.0 & 1 != 0;
-        // The last bit stays.
+        // The last bit is kept.
         self.0 >>= 1;
         has_first
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     #[inline(always)]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those, and others.
+    /// Returns the union of both sets.
     pub const fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
@@ -130,19 +130,19 @@ impl Parameters {
     }
 }
 
-/// What of a statement is a secret, or may be.
+/// The secrets, or possible secrets, of a statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatementSecrets {
-    /// Whether its SQL has, or may have, one.
+    /// Whether its SQL contains, or may contain, a secret.
     pub are_in_sql: bool,
-    /// The parameters whose values are.
+    /// The parameters whose values are secrets.
     pub parameters: Parameters,
-    /// The settings that may be, for their names are values of parameters.
+    /// The settings that may be secrets, because their names are values of parameters.
     pub settings: Vec<NamedByParameter>,
 }
 
 impl StatementSecrets {
-    /// Those of a text; nothing where there are none.
+    /// Returns the secrets of a text; `None` if there are none.
     pub fn of(sql: &[u8]) -> Option<Box<Self>> {
         let are_in_sql = may_have(sql);
         let mut parameters = if are_in_sql { find(sql).parameters } else { Parameters::default() };
@@ -151,14 +151,14 @@ impl StatementSecrets {
     }
 }
 
-/// Finds all secrets in a text: as it is, for what is commented out may have one, and what begins like a comment may be one; and
-/// without its comments, which may be between any two tokens.
+/// Finds all secrets in a text: both in the original text, because a comment may contain a secret, and a secret may look like a
+/// comment; and in the text without comments, which may be between any two tokens.
 pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
     if !may_have(sql) {
         return FoundSecrets::default();
     }
     let Some(blanked) = without_comments(sql, 0) else { return find_in(sql, |_| true) };
-    // With its comments, a list may not look like one.
+    // Comments may hide the structure of a list.
     let is_listed = |hint: &Hint| {
         let behind = sql.get(hint.end..).unwrap_or_default().trim_ascii_start();
         matches!(behind.first(), Some(b',' | b')')) && blanked.get(hint.start).is_some_and(|b| !is_blank(*b))
@@ -174,11 +174,11 @@ pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
         };
         Secret { place: secret.place, quote, is_rest: secret.is_rest }
     });
-    found.secrets = together(found.secrets, others.collect());
+    found.secrets = merge(found.secrets, others.collect());
     found
 }
 
-/// A text with blanks in place of its comments, where it has some.
+/// Returns a text with blanks in place of its comments, if it has any.
 fn without_comments(sql: &[u8], depth: usize) -> Option<Vec<u8>> {
     memchr::memmem::find(sql, b"--").or_else(|| memchr::memmem::find(sql, b"/*"))?;
     let mut blanked: Option<Vec<u8>> = None;
@@ -201,13 +201,13 @@ fn without_comments(sql: &[u8], depth: usize) -> Option<Vec<u8>> {
     blanked
 }
 
-/// Finds the secrets behind hints in a text as it is.
+/// Finds the secrets after hints in a text, without removing comments.
 fn find_in(sql: &[u8], is_wanted: impl Fn(&Hint) -> bool) -> FoundSecrets<'_> {
     let mut found = FoundSecrets::default();
     let mut all = hints(sql, 0).filter(is_wanted);
     let Some(first) = all.next() else { return found };
     if std::str::from_utf8(sql).is_err() {
-        // In some encodings a character has a byte that looks like a backslash: where a string ends cannot be told.
+        // In some encodings a byte of a character looks like a backslash, so the end of a string is uncertain.
         if let Some(hint) = std::iter::once(first).chain(all).find(|hint| hint.is_strong(sql)) {
             found.secrets.push(Secret { place: hint.end..sql.len(), quote: b"", is_rest: true });
         }
@@ -219,12 +219,12 @@ fn find_in(sql: &[u8], is_wanted: impl Fn(&Hint) -> bool) -> FoundSecrets<'_> {
             around.secrets(hint, &mut found);
         }
     }
-    found.secrets = together(found.secrets, around.listed);
+    found.secrets = merge(found.secrets, around.listed);
     found
 }
 
-/// Secrets that were found in two ways, in order and apart.
-fn together<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
+/// Merges secrets that were found in two ways, sorted and without overlap.
+fn merge<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Secret<'a>> {
     one.append(&mut other);
     if one.is_sorted_by(|a, b| a.place.end <= b.place.start) {
         return one;
@@ -243,19 +243,19 @@ fn together<'a>(mut one: Vec<Secret<'a>>, mut other: Vec<Secret<'a>>) -> Vec<Sec
     apart
 }
 
-/// What is around a hint.
+/// The text around a hint.
 struct Around<'a> {
     sql: &'a [u8],
     strings: Strings<'a>,
-    /// How many more bytes are looked at behind hints. Comments in comments, or parentheses, could make this take long; where
-    /// that is tried, all that follows is masked.
-    patience: usize,
-    /// Whether the text is tokens to its end; not known before it is asked for.
+    /// The number of bytes after hints that may still be examined. Nested comments or parentheses could make this take long; then
+    /// everything that follows is masked.
+    budget: usize,
+    /// Whether the text can be lexed to its end; `None` until it is needed.
     lexes: Option<bool>,
     role: RoleStatement,
     format: FormatPlaces,
     lists: Lists,
-    /// Secrets by their place in a list, in order: there may be others between them.
+    /// Secrets found by their position in a list, sorted. There may be others between them.
     listed: Vec<Secret<'a>>,
 }
 
@@ -264,7 +264,7 @@ impl<'a> Around<'a> {
         Self {
             sql,
             strings: Strings::new(sql),
-            patience: sql.len() + (1 << 16),
+            budget: sql.len() + (1 << 16),
             lexes: None,
             role: RoleStatement::default(),
             format: FormatPlaces::default(),
@@ -289,7 +289,7 @@ impl<'a> Around<'a> {
     }
 
     fn named_or_assigned(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<()> {
-        if self.put_together(hint, found)? {
+        if self.concatenated(hint, found)? {
             return Some(());
         }
         match self.assigned(hint) {
@@ -303,15 +303,15 @@ impl<'a> Around<'a> {
         self.sql.get(at).copied()
     }
 
-    /// All that follows.
+    /// Returns everything from `at` on as a secret.
     fn rest(&self, at: usize) -> Secret<'a> {
         let quote: &[u8] = if self.byte(at) == Some(b'\'') { b"'" } else { b"" };
         Secret { place: at..self.sql.len(), quote, is_rest: true }
     }
 
-    /// What is behind a name: its value. Nothing where it takes too long to find out.
+    /// Finds the value of a name. Returns `None` if it takes too long.
     fn named(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<()> {
-        // They are asked for in order.
+        // Hints are processed in order.
         let string = self.strings.around(hint.start);
         let word = hint.word(self.sql);
         let is_strong = is_secret_word(word);
@@ -341,7 +341,7 @@ impl<'a> Around<'a> {
         }
         let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
         let behind = self.behind_subscripts(behind);
-        // In UPDATE … SET a name without a dot is that of a column.
+        // In UPDATE … SET, a name without a dot is that of a column.
         let is_set = self.before_set(name.start).is_some_and(|before| {
             is_strong || self.sql.get(name.clone()).is_some_and(|name| name.contains(&b'.')) || begins_statement(before)
         });
@@ -357,11 +357,11 @@ impl<'a> Around<'a> {
             if joint == Joint::Between {
                 self.upper_bound(at, found)?;
             } else if is_set {
-                self.further_values(at, found)?;
+                self.other_values(at, found)?;
             }
             return Some(());
         }
-        // SET without what joins a name and its value.
+        // SET without `=` or TO between name and value.
         if is_set && self.byte(at).is_some_and(is_word) && self.behind_word(at, "from").is_none() {
             let text = self.sql.get(at..).unwrap_or_default();
             let end = at + memchr::memchr(b';', text).unwrap_or(text.len());
@@ -391,10 +391,10 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// Takes the other constants of a list that a setting is set to: `SET app.tokens TO 'x', 'y'`. In UPDATE a name follows a
+    /// Finds the further constants of a list assigned to a setting: `SET app.tokens TO 'x', 'y'`. In UPDATE, a name follows a
     /// comma.
-    fn further_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
-        /// More than anyone writes.
+    fn other_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
+        /// More than occur in practice.
         const MOST: usize = 16;
         let mut end = found.secrets.last().filter(|last| last.place.start >= first).map(|last| last.place.end);
         for _ in 0..MOST {
@@ -419,10 +419,10 @@ impl<'a> Around<'a> {
         word.ends_with(b"password") || word.ends_with(b"passwd")
     }
 
-    /// Where the value of a variable or a column is that a type, which begins at a byte, says it has: `password text := 'x'`.
-    /// Nothing where it takes too long to find out.
+    /// Returns the start of the value after the type of a variable or column, which begins at `at`: `password text := 'x'`.
+    /// Returns `None` if it takes too long.
     fn behind_type(&mut self, at: usize) -> Option<Option<usize>> {
-        /// More tokens than a type has, with CONSTANT and NOT NULL.
+        /// An upper bound on the number of tokens of a type, with CONSTANT and NOT NULL.
         const LONGEST: usize = 16;
         let mut at = at;
         for _ in 0..LONGEST {
@@ -435,7 +435,7 @@ impl<'a> Around<'a> {
                 break;
             }
             let Some(token) = Lexer::new(self.sql).starting_at(at).next() else { break };
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             at = token.end();
             if token.is_word("default") {
                 return Some(Some(self.skip_blank(at)?));
@@ -447,8 +447,8 @@ impl<'a> Around<'a> {
         Some(None)
     }
 
-    /// The value that something is set to: what it says where it is a constant, all constants in it where it is a call. A word
-    /// is one where it ends at `bare`.
+    /// Finds the value of an assignment: the value if it is a constant, all constants in it if it is a call. A word is a value if
+    /// it ends at `bare`.
     fn value(&mut self, at: usize, bare: u8, found: &mut FoundSecrets<'a>) -> Option<()> {
         if let Some(secret) = self.constant(at) {
             return self.joined(secret, found);
@@ -458,7 +458,7 @@ impl<'a> Around<'a> {
             return self.chain(at + 1 + self.digits(at + 1), found);
         }
         if bare == u8::MAX {
-            // An argument: it may be put together.
+            // An argument may be an expression of several parts.
             return self.constants(at, Extent::Parenthesis, found).map(|_| ());
         }
         if let Some(end) = self.operand(at, found)? {
@@ -484,13 +484,13 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// Where a name ends, with those before it.
+    /// Returns the end of a name, including its qualifiers.
     fn path(&self, at: usize) -> usize {
         let is_part = |b: &&u8| is_word(**b) || **b == b'.';
         at + self.sql.get(at..).unwrap_or_default().iter().take(2 * LONGEST_NAME).take_while(is_part).count()
     }
 
-    /// Whether a parameter is at a byte, and nothing goes on behind it.
+    /// Returns whether there is a complete parameter at a byte.
     fn is_parameter(&self, at: usize) -> bool {
         let digits = self.digits(at + 1);
         self.byte(at) == Some(b'$') && digits > 0 && !self.byte(at + 1 + digits).is_some_and(is_word)
@@ -510,8 +510,8 @@ impl<'a> Around<'a> {
         self.byte(end).is_some_and(|b| is_word(b) && b != b'$')
     }
 
-    /// A secret, or all from its beginning on, where it is uncertain that it ends where it seems to: the text does not lex, or
-    /// goes on right behind it.
+    /// Returns a secret, extended to the end of the text if its own end is uncertain: if the text cannot be lexed, or continues
+    /// right after it.
     fn certain(&mut self, secret: Secret<'a>) -> Secret<'a> {
         let is_quoted = self.byte(secret.place.start).is_some_and(|b| b == b'\'' || b == b'"' || b == b'\\')
             || !secret.quote.is_empty();
@@ -521,20 +521,20 @@ impl<'a> Around<'a> {
         Secret { place: secret.place.start..self.sql.len(), is_rest: secret.place.end < self.sql.len(), ..secret }
     }
 
-    /// Whether the text is tokens to its end, and the constants in dollar quotes that hints are in are, too.
+    /// Returns whether the text, and the dollar-quoted constants around hints, can be lexed to the end.
     fn lexes(&mut self) -> bool {
         let sql = self.sql;
         *self.lexes.get_or_insert_with(|| lexes(sql, 0))
     }
 
-    /// Where a word ends that begins at a byte.
+    /// Returns the end of a word that begins at a byte.
     fn behind_word(&self, at: usize, word: &str) -> Option<usize> {
         let end = at + word.len();
         let is_it = self.sql.get(at..end)?.eq_ignore_ascii_case(word.as_bytes());
         (is_it && !self.byte(end).is_some_and(is_word)).then_some(end)
     }
 
-    /// A name in double quotes behind a word.
+    /// Returns a name in double quotes after a word.
     fn quoted_word(&mut self, word: usize) -> Option<Secret<'a>> {
         let at = self.skip_blank(word)?;
         let token = Lexer::new(self.sql).starting_at(at).next().filter(|token| token.kind == Kind::QuotedWord)?;
@@ -545,13 +545,13 @@ impl<'a> Around<'a> {
         at + self.sql.get(at..).unwrap_or_default().iter().take_while(|b| is_blank(**b)).count()
     }
 
-    /// Where white space and comments end. Nothing where that takes too long.
+    /// Returns the end of white space and comments; `None` if it takes too long.
     fn skip_blank(&mut self, at: usize) -> Option<usize> {
         let mut end = self.blanks(at);
         while matches!(self.sql.get(end..end + 2), Some(b"--" | b"/*")) {
             let comment = Lexer::new(self.sql).starting_at(end).next()?;
             let behind = self.blanks(comment.end());
-            self.patience = self.patience.checked_sub(behind - end)?;
+            self.budget = self.budget.checked_sub(behind - end)?;
             end = behind;
         }
         Some(end)

@@ -1,6 +1,6 @@
-//! The statements of a text, and what those that change a session say.
+//! The statements of a text, and the parameters of those that change the session.
 //!
-//! Only what is plain is recognized: a statement that is not wholly understood is [`Statement::Unknown`], never half known.
+//! Only simple forms are recognized: a statement that is not completely understood is [`Statement::Unknown`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,37 +12,37 @@ mod copy;
 
 pub use copy::{Copy, CopyFormat, CopyOptions};
 
-/// A name, in lower case where it is written without quotes, as the server knows it.
+/// A name as the server knows it: in lower case if it is written without quotes.
 pub type Name<'a> = Cow<'a, [u8]>;
 
-/// A statement by what it does to its session.
+/// A statement, classified by its effect on the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement<'a> {
     /// `PREPARE name (types) AS sql`.
     Prepare {
-        /// The prepared statement; the same names as those of Parse messages.
+        /// The prepared statement, in the same namespace as those of Parse messages.
         name: Name<'a>,
-        /// What is between the parentheses behind the name, where they are there.
+        /// The text in parentheses after the name, if present.
         types: Option<&'a [u8]>,
-        /// What it stands for.
+        /// The SQL to prepare.
         sql: &'a [u8],
     },
     /// `EXECUTE name (arguments)`.
     Execute {
         /// The prepared statement.
         name: Name<'a>,
-        /// What is between the parentheses behind the name, where they are there.
+        /// The text in parentheses after the name, if present.
         arguments: Option<&'a [u8]>,
     },
-    /// `DEALLOCATE name`, or ALL where there is no name.
+    /// `DEALLOCATE name`; `None` for ALL.
     Deallocate(Option<Name<'a>>),
-    /// `DISCARD ALL` and its kin.
+    /// `DISCARD ALL` and similar.
     Discard(Discard),
     /// `DECLARE name CURSOR FOR sql`.
     Declare {
-        /// The cursor; the same names as those of portals.
+        /// The cursor, in the same namespace as portals.
         name: Name<'a>,
-        /// It is WITH HOLD: it outlives its transaction.
+        /// Whether it is WITH HOLD, and outlives its transaction.
         is_held: bool,
         /// The query.
         sql: &'a [u8],
@@ -51,7 +51,7 @@ pub enum Statement<'a> {
     Fetch(Name<'a>),
     /// `MOVE … FROM name`.
     Move(Name<'a>),
-    /// `CLOSE name`, or ALL where there is no name.
+    /// `CLOSE name`; `None` for ALL.
     Close(Option<Name<'a>>),
     /// `COPY … FROM STDIN` or `COPY … TO STDOUT`.
     Copy(Copy<'a>),
@@ -67,7 +67,7 @@ pub enum Statement<'a> {
         /// AND CHAIN: the next transaction begins at once.
         is_chained: bool,
     },
-    /// PREPARE TRANSACTION: the session's transaction is over, its outcome is open.
+    /// PREPARE TRANSACTION: the session leaves the transaction, whose outcome is open.
     PrepareTransaction,
     /// `SAVEPOINT name`.
     Savepoint(Name<'a>),
@@ -81,19 +81,19 @@ pub enum Statement<'a> {
         is_local: bool,
         /// The setting, in lower case.
         name: Cow<'a, [u8]>,
-        /// The value of the one constant or word, or what is written where there are several; nothing for DEFAULT.
+        /// The value of a single constant or word, otherwise the text as it is written; `None` for DEFAULT.
         value: Option<Cow<'a, [u8]>>,
     },
-    /// `RESET name`, or ALL where there is no name.
+    /// `RESET name`; `None` for ALL.
     Reset(Option<Cow<'a, [u8]>>),
-    /// Anything else.
+    /// Any other statement.
     Unknown,
 }
 
-/// What DISCARD throws away.
+/// What DISCARD resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
-    /// All that a session has: prepared statements, cursors, settings, and what follows.
+    /// The whole session: prepared statements, cursors, settings, and everything below.
     All,
     /// Cached plans.
     Plans,
@@ -103,10 +103,11 @@ pub enum Discard {
     Temp,
 }
 
-/// Where the statements of a text are, without the `;` between them, and without white space and comments around them.
+/// Iterates over the byte ranges of the statements in a text, without the `;` between them, and without surrounding white space
+/// and comments.
 ///
-/// A `;` in parentheses, and in the body of a function that begins with BEGIN ATOMIC, ends no statement. Empty statements are
-/// left out, as the server leaves them out where there are others.
+/// A `;` in parentheses, or in a function body that begins with BEGIN ATOMIC, does not end a statement. Empty statements are
+/// omitted, as the server omits them if there are others.
 pub fn split(sql: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut tokens = Lexer::new(sql);
     std::iter::from_fn(move || next_statement(&mut tokens))
@@ -124,7 +125,7 @@ fn next_statement(tokens: &mut Lexer<'_>) -> Option<Range<usize>> {
             (None, Kind::Word) => is_create = token.is_word("create"),
             (_, Kind::Word) if !is_create => {}
             (_, Kind::Word) if atomic == 0 => atomic = usize::from(is_after_begin && token.is_word("atomic")),
-            // CASE has an END too.
+            // CASE has an END, too.
             (_, Kind::Word) if token.is_word("case") => atomic += 1,
             (_, Kind::Word) if token.is_word("end") => atomic -= 1,
             _ => {}
@@ -136,13 +137,13 @@ fn next_statement(tokens: &mut Lexer<'_>) -> Option<Range<usize>> {
 }
 
 impl<'a> Statement<'a> {
-    /// Recognizes one statement, as [`split`] gives it.
+    /// Recognizes one statement, as returned by [`split`].
     pub fn of(sql: &'a [u8]) -> Self {
         Reader { tokens: Lexer::new(sql), sql }.statement().unwrap_or(Self::Unknown)
     }
 }
 
-/// A statement that is read word by word. Where it is not as expected there is nothing.
+/// Reads a statement word by word. Methods return `None` if it is not as expected.
 #[derive(Clone)]
 struct Reader<'a> {
     tokens: Lexer<'a>,
@@ -231,7 +232,7 @@ impl<'a> Reader<'a> {
 
     fn begin(mut self, is_start: bool) -> Option<Statement<'a>> {
         let has_transaction = self.accept_transaction();
-        // What may follow is the modes of the transaction; a block of PL/pgSQL begins so too, but comes in no message.
+        // Transaction modes may follow. A PL/pgSQL block also starts with BEGIN, but is not sent as a message.
         let is_mode =
             |token: Token<'_>| ["isolation", "read", "not", "deferrable"].iter().any(|word| token.is_word(word));
         let follows = self.tokens.next_solid();
@@ -270,7 +271,7 @@ impl<'a> Reader<'a> {
         Some(Statement::Set { is_local, name, value })
     }
 
-    /// The name of a setting, which may have points in it.
+    /// Parses the name of a setting, which may contain dots.
     fn setting(&mut self) -> Option<Cow<'a, [u8]>> {
         let mut name = self.name()?;
         while self.accept_symbol(".") {
@@ -296,7 +297,7 @@ impl<'a> Reader<'a> {
         known.into_iter().find(|(word, _)| what.is_word(word)).map(|(_, discard)| discard)
     }
 
-    /// AND CHAIN, AND NO CHAIN, or nothing.
+    /// Parses AND CHAIN, AND NO CHAIN, or nothing.
     fn chain(&mut self) -> Option<bool> {
         if !self.accept("and") {
             return Some(false);
@@ -310,7 +311,7 @@ impl<'a> Reader<'a> {
         self.accept("work") || self.accept("transaction")
     }
 
-    /// The cursor of FETCH and MOVE, which is the last word, whatever is before it.
+    /// Returns the cursor of FETCH or MOVE, which is the last word.
     fn last_name(self) -> Option<Name<'a>> {
         let last = self.tokens.filter(|token| !token.is_blank()).last()?;
         literal::name(&last)
@@ -324,7 +325,7 @@ impl<'a> Reader<'a> {
         if self.accept("all") { Some(None) } else { self.name().map(Some) }
     }
 
-    /// Goes on behind a word, where it is next.
+    /// Consumes a word and returns `true` if it is next.
     fn accept(&mut self, word: &str) -> bool {
         self.accept_if(|token| token.is_word(word))
     }
@@ -346,7 +347,7 @@ impl<'a> Reader<'a> {
         self.accept(word).then_some(())
     }
 
-    /// What is between parentheses, where they are next.
+    /// Returns the text in parentheses, if they are next.
     fn parenthesized(&mut self) -> Option<&'a [u8]> {
         let mut ahead = self.tokens.clone();
         let open = ahead.next_solid().filter(|token| token.is("("))?;
@@ -362,7 +363,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// All that is left, where there is something.
+    /// Returns the rest of the text, unless it is empty.
     fn rest(&self) -> Option<&'a [u8]> {
         let first = self.tokens.clone().next_solid()?;
         self.sql.get(first.start..)

@@ -1,18 +1,18 @@
-//! The skeleton of a text: what most texts with the same normal form have in common, found in a fraction of the time that it
-//! takes to normalize them.
+//! Templates: texts with the same template have the same normal form, and a template is computed in a fraction of the time needed
+//! to normalize a text.
 
 use super::lexer::{is_word, run};
 
-/// Puts the text, with `0` for its numbers and `''` for its strings, into a buffer, in place of what is there. Says whether
-/// that is the text's skeleton: then all texts of that skeleton have the same normal form, unless numbers are in it that are no
+/// Writes the text, with `0` for its numbers and `''` for its strings, into a buffer, replacing its content. Returns whether the
+/// result is a template: then all texts with this template have the same normal form, unless that contains numbers which are not
 /// data ([`Form::shows_numbers`](super::normalize::Form::shows_numbers)).
 ///
-/// A number is one of digits alone, and a string one in single quotes without anything special: other constants are part of
-/// the skeleton. A text has none where it takes a lexer to know what a quote is: where it has comments, backslashes, quoted
-/// names, or constants of other kinds.
+/// Only numbers of digits and strings in single quotes without special characters are replaced; other constants are part of the
+/// template. A text has no template if a lexer is needed to determine the meaning of a quote: if it has comments, backslashes,
+/// quoted names, or constants of other kinds.
 pub fn template(sql: &[u8], template: &mut Vec<u8>) -> bool {
     template.clear();
-    let mut copied = 0; // everything before it is in `skeleton`
+    let mut copied = 0; // everything before it is in `template`
     let mut at = 0;
     let byte = |at: usize| sql.get(at).copied();
     let run_from = |at: usize, is_wanted: fn(u8) -> bool| sql.get(at..).map_or(0, |rest| run(rest, is_wanted));
@@ -61,10 +61,10 @@ pub fn template(sql: &[u8], template: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Where the first byte is that begins or ends a constant, a name in quotes or a comment.
+/// Returns the offset of the first byte that begins or ends a constant, a quoted name or a comment.
 fn first_special(text: &[u8]) -> Option<usize> {
     const fn is_special(b: u8) -> bool {
-        // Without a branch, so that a chunk is looked at as a whole.
+        // Without branches, so that a chunk is compared as a whole.
         (b.wrapping_sub(b'0') < 10)
             | (b == b'\'')
             | (b == b'"')
@@ -109,7 +109,7 @@ mod tests {
     }
 
     proptest! {
-        /// Texts of pieces that matter, with one of two constants wherever there is one.
+        /// Combines relevant pieces into texts, with one of two constants at each place for one.
         #[test]
         fn texts_of_one_template_have_one_normal_form(
             pieces in prop::collection::vec((0..PIECES.len(), any::<bool>(), any::<bool>()), 1..12),

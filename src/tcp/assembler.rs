@@ -1,7 +1,7 @@
-//! One direction of a connection: segments in any order to bytes in order.
+//! Reassembly of one direction of a connection: segments in any order in, bytes in sequence order out.
 //!
-//! What is in order is not copied. What comes early is, into a list that is bounded in bytes; where two segments overlap,
-//! the byte that came first wins, in this list as in what was delivered.
+//! In-order payload is not copied. Out-of-order payload is copied into a list with a limit in bytes. If segments overlap, the
+//! byte that arrived first is kept, in this list as in what was already delivered.
 
 use std::collections::VecDeque;
 
@@ -10,102 +10,104 @@ use bytes::{Buf, Bytes};
 use super::seq::Position;
 use crate::packet::Origin;
 
-/// The largest window that TCP can have (RFC 7323, section 2.3): what lies further ahead is no part of this stream.
+/// The largest window that TCP allows (RFC 7323, section 2.3). Data further ahead does not belong to this stream.
 const MAX_WINDOW: u64 = 1 << 30;
 
-/// How far from its neighbours a number of the same stream lies at most, in either direction: more than captures lose or
-/// senders repeat at a time, and less than hosts move their first number on before they use a port again.
+/// The greatest distance, in either direction, between a sequence number of this stream and the range known so far. It is larger
+/// than what captures lose or senders retransmit at a time, and smaller than the step between the initial sequence numbers of two
+/// connections that reuse a port.
 const NEAR: i64 = 1 << 20;
 
-/// How many of the last delivered bytes are kept, to be compared with what repeats them. A segment that races with the true
-/// one comes at once.
+/// How many of the most recently delivered bytes are kept for comparison with retransmissions. A forged segment that races with
+/// the genuine one arrives close to it, so a short history is enough.
 const RECENT: usize = 1024;
 
-/// What a segment costs in the list, which may be half empty, beside its bytes, so that segments of one byte are bounded, too.
+/// The memory that a segment in the list needs in addition to its bytes. The list's capacity may be twice its length. Counting
+/// this overhead bounds the number of one-byte segments, too.
 const SEGMENT_OVERHEAD: usize = 2 * size_of::<Early>() + 64;
 
-/// One direction's stream.
+/// The reassembly state of one direction.
 #[derive(Debug)]
 pub struct Assembler {
     next: Position,
     early: VecDeque<Early>,
     held_bytes: usize,
-    /// Everything before this offset was acknowledged by the other side.
+    /// The peer has acknowledged everything before this offset.
     acked: u64,
-    /// Whether the last acknowledgment of something new was of a single byte, as that of a FIN is.
+    /// Whether the last acknowledgment that advanced `acked` advanced it by one, as the acknowledgment of a FIN does.
     acked_one: bool,
-    /// Where the stream ends, once a FIN told it.
+    /// The offset of the end of the stream, once a FIN was seen.
     fin: Option<u64>,
-    /// Where its sender was when it reset the connection.
+    /// The offset of the sender's RST.
     reset_at: u64,
-    /// What was known to have been sent when a RST was taken; nothing where none was.
+    /// The end of the data known to have been sent when a RST was accepted; `None` if there was no RST.
     sent_at_reset: Option<u64>,
-    /// Whether a segment of this direction was seen, and not only an acknowledgment of one.
+    /// Whether a segment of this direction was captured, rather than only acknowledgments of its data.
     seen: bool,
-    /// Whether the first byte that could be seen is the first that was sent.
+    /// Whether offset 0 is the first byte of the stream, rather than the first byte after the start of the capture.
     from_start: bool,
     recent: Recent,
     conflict: Option<Conflict>,
     counters: Counters,
 }
 
-/// Bytes that came a second time, with other content than the first. Those that came first are believed.
+/// Retransmitted bytes that differ from those that arrived first. The first ones are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// How many differ.
+    /// The number of bytes that differ.
     pub bytes: u64,
-    /// The offset behind the last of them that was delivered already; 0 where none was.
+    /// The offset after the last differing byte that was already delivered; 0 if none was.
     pub delivered_until: u64,
 }
 
-/// A stream's place in the space of sequence numbers.
+/// The range of sequence numbers of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The number of its first byte, where that is known.
+    /// The sequence number of its first byte, if known.
     pub first: Option<u32>,
-    /// That of the next byte to be delivered.
+    /// The sequence number of the next byte to be delivered.
     pub next: u32,
-    /// How far what is known of it reaches beyond that.
+    /// How far the known part of the stream extends beyond `next`.
     ahead: u32,
 }
 
 impl Span {
-    /// Whether a number may be of this stream.
+    /// Returns whether a sequence number may belong to this stream.
     pub fn is_near(&self, seq: u32) -> bool {
         let distance = i64::from(seq.wrapping_sub(self.next) as i32);
         (-NEAR..=i64::from(self.ahead) + NEAR).contains(&distance)
     }
 }
 
-/// What became of a direction's bytes.
+/// Statistics on the bytes of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Bytes that had been seen before.
+    /// Bytes that were received before.
     pub retransmitted: u64,
-    /// Bytes too far ahead to belong to the stream.
+    /// Bytes too far ahead of the window to belong to the stream.
     pub out_of_window: u64,
-    /// Bytes before the first that was seen, which came when that had been delivered.
+    /// Bytes before the start of the stream as it was captured, which arrived after that start had been delivered.
     pub before_start: u64,
 }
 
-/// A segment, or a piece of one, that cannot be delivered yet.
+/// A segment, or a part of one, that cannot be delivered yet.
 #[derive(Debug)]
 struct Early {
     offset: u64,
     content: StreamContent,
     held: Held,
-    /// Whether it also came with other content.
+    /// Whether a segment with different bytes at the same offsets was received, too.
     is_contested: bool,
 }
 
-/// What is known of a segment that is held.
+/// What is known of the segment that brought held data.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    /// How far the other direction must be delivered before, for the sender had acknowledged that much of it.
+    /// The offset up to which the other direction must be delivered first, because the sender had acknowledged it.
     pub(super) after: u64,
-    /// How many segments of the connection had come with it.
+    /// The number of segments received on the connection when this one arrived.
     pub(super) at: u64,
-    /// Which packet brought it.
+    /// The packet that contained it.
     pub(super) origin: Origin,
 }
 
@@ -115,12 +117,12 @@ impl Early {
     }
 }
 
-/// Bytes of a stream, or word of how many are missing.
+/// Content of a stream: bytes, or the number of bytes missing from a truncated packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamContent {
-    /// The bytes.
+    /// Captured bytes.
     Data(Bytes),
-    /// The snap length cut so many bytes off.
+    /// The number of bytes that the snap length cut off.
     Snapped(u64),
 }
 
@@ -132,7 +134,7 @@ impl StreamContent {
         }
     }
 
-    /// Keeps the part from `from` to `to`, in bytes from its beginning.
+    /// Reduces the content to the range from `from` to `to`, relative to its start.
     fn keep(&mut self, from: u64, to: u64) {
         match self {
             Self::Data(data) => {
@@ -150,10 +152,10 @@ impl StreamContent {
         }
     }
 
-    fn as_came(&self) -> Came<'_> {
+    fn as_incoming(&self) -> Incoming<'_> {
         match self {
-            Self::Data(data) => Came::Data(data),
-            Self::Snapped(bytes) => Came::Snapped(*bytes),
+            Self::Data(data) => Incoming::Data(data),
+            Self::Snapped(bytes) => Incoming::Snapped(*bytes),
         }
     }
 
@@ -166,14 +168,14 @@ impl StreamContent {
     }
 }
 
-/// [`StreamContent`] as it comes, in a packet.
+/// [`StreamContent`] borrowed from a packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Came<'a> {
+pub(super) enum Incoming<'a> {
     Data(&'a [u8]),
     Snapped(u64),
 }
 
-impl Came<'_> {
+impl Incoming<'_> {
     const fn len(self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -181,7 +183,7 @@ impl Came<'_> {
         }
     }
 
-    /// The part from `from` to `to`, in bytes from its beginning.
+    /// Returns the range from `from` to `to`, relative to the start.
     fn slice(self, from: u64, to: u64) -> Self {
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
         match self {
@@ -190,7 +192,7 @@ impl Came<'_> {
         }
     }
 
-    /// A copy to keep, with nothing around it.
+    /// Copies the content, so that it does not keep the packet's buffer alive.
     fn to_content(self) -> StreamContent {
         match self {
             Self::Data(data) => StreamContent::Data(Bytes::copy_from_slice(data)),
@@ -199,17 +201,17 @@ impl Came<'_> {
     }
 }
 
-/// A ring of the bytes that were delivered last.
+/// A ring buffer of the most recently delivered bytes.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Empty until something was delivered. The byte of an offset is at the offset modulo [`RECENT`].
+    /// Empty until bytes are delivered. The byte at an offset is stored at the offset modulo [`RECENT`].
     ring: Box<[u8]>,
-    /// Where those bytes begin behind which nothing is missing.
+    /// The offset after the last gap: the bytes from here on are complete.
     from: u64,
 }
 
 impl Recent {
-    /// Takes the bytes that were delivered at an offset.
+    /// Appends bytes that were delivered at an offset.
     fn push(&mut self, offset: u64, bytes: &[u8]) {
         let surplus = bytes.len().saturating_sub(RECENT);
         let mut bytes = bytes.get(surplus..).unwrap_or_default();
@@ -227,7 +229,7 @@ impl Recent {
         }
     }
 
-    /// Compares bytes at an offset, before `next`, with what was delivered there, as far as that is still known.
+    /// Compares bytes from `offset` up to `next` with those delivered there, as far as these are still in the ring.
     fn conflict(&self, next: u64, offset: u64, bytes: &[u8]) -> Option<Conflict> {
         let known = self.from.max(next.saturating_sub(RECENT as u64));
         let differs = |(at, byte): (u64, &u8)| {
@@ -241,7 +243,7 @@ impl Recent {
     }
 }
 
-/// What waits at the front of a direction.
+/// The first piece of held data of a direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front {
     pub(super) offset: u64,
@@ -249,7 +251,8 @@ pub(super) struct Front {
 }
 
 impl Assembler {
-    /// A stream whose first byte that can be seen has this sequence number; whether it is the first that was sent.
+    /// Creates the state of a stream whose first captured byte has the sequence number `seq`. `from_start` is whether this is
+    /// also the first byte that was sent.
     pub fn new(seq: u32, from_start: bool) -> Self {
         Self {
             next: Position::start(seq),
@@ -268,32 +271,32 @@ impl Assembler {
         }
     }
 
-    /// The offset of a sequence number.
+    /// Returns the offset of a sequence number.
     pub(super) const fn offset_of(&self, seq: u32) -> Option<u64> {
         self.next.offset_of(seq)
     }
 
-    /// Whether a sequence number is that of the next byte to be delivered.
+    /// Returns whether a sequence number is that of the next byte to be delivered.
     pub(super) const fn is_next(&self, seq: u32) -> bool {
         self.next.seq == seq
     }
 
-    /// The offset of the next byte to be delivered.
+    /// Returns the offset of the next byte to be delivered.
     pub(super) const fn next(&self) -> u64 {
         self.next.offset
     }
 
-    /// The sequence number of an offset.
+    /// Returns the sequence number of an offset.
     pub(super) const fn seq_of(&self, offset: u64) -> u32 {
         self.next.seq.wrapping_sub(self.next.offset.wrapping_sub(offset) as u32)
     }
 
-    /// Whether everything before `offset` was delivered. A FIN takes one number of the sequence.
+    /// Returns whether everything before `offset` was delivered. A FIN occupies one sequence number.
     pub(super) fn has_reached(&self, offset: u64) -> bool {
         offset <= self.next.offset || self.is_finished() && offset == self.next.offset + 1
     }
 
-    /// Whether everything up to the FIN was delivered.
+    /// Returns whether everything up to the FIN was delivered.
     pub(super) fn is_finished(&self) -> bool {
         self.fin.is_some_and(|fin| fin <= self.next.offset)
     }
@@ -310,8 +313,8 @@ impl Assembler {
         self.seen
     }
 
-    /// Notes that the other side acknowledged everything before `offset`; says how far it really is, or 0 where that makes
-    /// no sense for this stream.
+    /// Records that the peer acknowledged everything before `offset`. Returns the offset, or 0 if it is outside this stream's
+    /// window.
     pub(super) fn acknowledge(&mut self, offset: u64) -> u64 {
         if offset > self.next.offset + MAX_WINDOW {
             return 0;
@@ -323,17 +326,17 @@ impl Assembler {
         offset
     }
 
-    /// The offset up to which bytes are known to have been received by the other side.
+    /// Returns the offset up to which the peer has acknowledged data.
     pub(super) fn acked(&self) -> u64 {
         self.before_fin(self.acked)
     }
 
-    /// Whether the other side has acknowledged the FIN.
+    /// Returns whether the peer has acknowledged the FIN.
     pub(super) fn is_fin_acked(&self) -> bool {
         self.fin.is_some_and(|fin| self.acked > fin)
     }
 
-    /// The offset itself, or that of the FIN, where that lies before.
+    /// Returns the lesser of `offset` and the offset of the FIN.
     pub(super) fn before_fin(&self, offset: u64) -> u64 {
         self.fin.map_or(offset, |fin| offset.min(fin))
     }
@@ -342,8 +345,9 @@ impl Assembler {
         self.fin.is_some()
     }
 
-    /// Up to where bytes were sent, as far as a FIN, a RST or acknowledgments tell. Where no FIN was captured, what was
-    /// acknowledged last may have been one, and that is no byte: it surely was where the other side has closed, too.
+    /// Returns the offset up to which data is known to have been sent, from a FIN, a RST or acknowledgments. If no FIN was
+    /// captured, the last acknowledged sequence number may be that of a FIN, which is not data. It certainly is if the peer has
+    /// closed as well.
     pub(super) fn sent(&self, peer_has_closed: bool) -> u64 {
         self.fin.unwrap_or_else(|| {
             let last = self.acked.max(self.reset_at);
@@ -352,13 +356,13 @@ impl Assembler {
         })
     }
 
-    /// Whether a FIN that was not captured may be all that is missing before `offset`: nothing came of what is behind it.
+    /// Returns whether only an uncaptured FIN may be missing before `offset`: nothing after it was received.
     pub(super) fn may_be_fin(&self, offset: u64) -> bool {
         self.fin.is_none() && self.early.is_empty() && offset == self.next.offset + 1 && offset == self.acked
     }
 
-    /// Accepts a RST if its sequence number may be its sender's: the other side ignores one before what it has acknowledged,
-    /// nor one that lies far off (RFC 5961, section 3.2).
+    /// Records a RST and returns `true` if its sequence number is plausible. The receiver ignores a RST before what it has
+    /// acknowledged, and one far from its window (RFC 5961, section 3.2).
     pub(super) fn reset_at(&mut self, seq: u32) -> bool {
         let offset = self.next.offset_of(seq).filter(|offset| *offset >= self.acked && self.span().is_near(seq));
         self.reset_at = offset.unwrap_or(self.reset_at);
@@ -369,22 +373,22 @@ impl Assembler {
         offset.is_some()
     }
 
-    /// Whether bytes were acknowledged that were sent behind a RST: neither its sender nor the other side knows of that.
+    /// Returns whether data sent after a RST was acknowledged: then the RST came from neither the sender nor its peer.
     pub(super) fn outlives_reset(&self) -> bool {
         self.sent_at_reset.is_some_and(|sent| self.acked > sent && self.next.offset > sent)
     }
 
-    /// Whether everything up to the FIN, or the RST, was delivered.
+    /// Returns whether everything up to the FIN or RST was delivered.
     pub(super) fn has_sent_all(&self) -> bool {
         self.is_finished() || self.sent_at_reset == Some(self.next.offset)
     }
 
-    /// A RST was ignored by the other side.
+    /// Discards a RST that the receiver ignored.
     pub(super) const fn forget_reset(&mut self) {
         (self.reset_at, self.sent_at_reset) = (0, None);
     }
 
-    /// Where in the space of sequence numbers it is.
+    /// Returns the range of sequence numbers of the stream.
     pub(super) fn span(&self) -> Span {
         let furthest = self.early.back().map_or(0, Early::end).max(self.acked).saturating_sub(self.next.offset);
         Span {
@@ -394,7 +398,8 @@ impl Assembler {
         }
     }
 
-    /// Takes a FIN. Of two at different places one is false: the nearer one is believed, for nothing may come behind it.
+    /// Records a FIN. If two FINs have different offsets, one of them is wrong. The lower offset is used, because no data may
+    /// follow a FIN.
     pub(super) fn finish_at(&mut self, offset: u64) {
         if offset >= self.next.offset && offset <= self.next.offset + MAX_WINDOW {
             self.fin = Some(self.fin.map_or(offset, |fin| fin.min(offset)));
@@ -405,17 +410,17 @@ impl Assembler {
         self.held_bytes
     }
 
-    /// How many bytes are kept only to be compared.
+    /// Returns the number of bytes kept only for comparison with retransmissions.
     pub(super) fn recent(&self) -> usize {
         self.recent.ring.len()
     }
 
-    /// Gives back what is kept only to be compared.
+    /// Frees the bytes kept only for comparison with retransmissions.
     pub(super) fn forget_recent(&mut self) {
         self.recent = Recent { ring: Box::default(), from: self.next.offset };
     }
 
-    /// What came a second time with other content, since this was asked last.
+    /// Returns the conflicting retransmissions since the last call.
     pub(super) fn take_conflict(&mut self) -> Option<Conflict> {
         self.conflict.take()
     }
@@ -430,21 +435,21 @@ impl Assembler {
         self.counters
     }
 
-    /// The part of `payload` that was not delivered yet, and its offset; nothing where there is none.
+    /// Returns the part of `payload` that was not delivered yet, and its offset; `None` if there is none.
     pub(super) fn fresh<'a>(&mut self, seq: u32, payload: &'a [u8]) -> Option<(u64, &'a [u8])> {
         if payload.is_empty() {
             return None;
         }
         let (offset, payload) = match self.next.offset_of(seq) {
             Some(offset) => (offset, payload),
-            // It begins before the beginning of what could be seen.
+            // The segment begins before the start of the stream.
             None => {
                 let before = self.next.seq.wrapping_sub(seq).wrapping_sub(self.next.offset as u32) as usize;
                 let bytes = before.min(payload.len()) as u64;
                 match payload.len() {
-                    // A keep-alive may have one byte, which may be anything.
+                    // A keep-alive segment may contain one garbage byte.
                     1 => {}
-                    // Nothing is before the first that was sent.
+                    // No data can precede the first byte that was sent.
                     _ if self.from_start || before as u64 > MAX_WINDOW => self.counters.out_of_window += bytes,
                     _ => self.counters.before_start += bytes,
                 }
@@ -458,7 +463,7 @@ impl Assembler {
         let old = usize::try_from(self.next.offset.saturating_sub(offset)).unwrap_or(usize::MAX).min(payload.len());
         self.counters.retransmitted += old as u64;
         let (repeated, fresh) = payload.split_at_checked(old).unwrap_or_default();
-        // A segment of one byte that was sent is a probe, whose byte may be anything (RFC 1122, section 4.2.3.6).
+        // A one-byte retransmission is a keep-alive or window probe, whose byte may be garbage (RFC 1122, section 4.2.3.6).
         if payload.len() > 1
             && let Some(conflict) = self.recent.conflict(self.next.offset, offset, repeated)
         {
@@ -467,7 +472,7 @@ impl Assembler {
         (!fresh.is_empty()).then_some((offset + old as u64, fresh))
     }
 
-    /// Takes note that bytes at the front were handed out without having been kept.
+    /// Advances past in-order bytes that were delivered without being copied.
     pub(super) fn deliver_in_place(&mut self, bytes: &[u8]) {
         self.recent.push(self.next.offset, bytes);
         self.next = self.next.advance(bytes.len() as u64);
@@ -477,14 +482,14 @@ impl Assembler {
         !self.early.is_empty()
     }
 
-    /// Keeps what comes early. Bytes that are kept already stay as they are; but where the segment that has them now was
-    /// sent before the one that brought them, they need not wait for more than that one does. Bytes that the snap length
-    /// cut off are replaced where another segment has them.
-    pub(super) fn keep(&mut self, mut offset: u64, came: Came<'_>, held: Held) {
-        let end = offset + came.len();
+    /// Stores out-of-order content. Bytes stored earlier are not overwritten, unless the snap length had cut them off. If the new
+    /// segment acknowledges less of the other direction than the one that brought them, they may be delivered as early as the new
+    /// one.
+    pub(super) fn keep(&mut self, mut offset: u64, incoming: Incoming<'_>, held: Held) {
+        let end = offset + incoming.len();
         let start = offset;
         offset = offset.max(self.next.offset);
-        // The first kept piece that ends behind the beginning of the new one.
+        // The first stored piece that ends after the start of the new one.
         let mut index = self.early.partition_point(|early| early.end() <= offset);
         while offset < end {
             let (gap_end, resume) = match self.early.get(index) {
@@ -492,16 +497,16 @@ impl Assembler {
                 _ => (end, end),
             };
             if offset < gap_end {
-                let content = came.slice(offset - start, gap_end - start).to_content();
+                let content = incoming.slice(offset - start, gap_end - start).to_content();
                 self.held_bytes += content.held();
                 self.early.insert(index, Early { offset, content, held, is_contested: false });
                 index += 1;
             }
-            let differing = self.count_differing(index, gap_end, came.slice(gap_end - start, resume - start));
+            let differing = self.count_differing(index, gap_end, incoming.slice(gap_end - start, resume - start));
             if differing > 0 {
                 self.note_conflict(Conflict { bytes: differing, delivered_until: 0 });
             }
-            let replaces = matches!(came, Came::Data(_))
+            let replaces = matches!(incoming, Incoming::Data(_))
                 && self.early.get(index).is_some_and(|early| matches!(early.content, StreamContent::Snapped(_)));
             let frees = self.early.get(index).is_some_and(|early| early.held.after > held.after);
             if gap_end < resume && (differing > 0 || replaces || frees) {
@@ -512,13 +517,13 @@ impl Assembler {
                     early.held.after = early.held.after.min(held.after);
                     if replaces {
                         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
-                        early.content = came.slice(gap_end - start, resume - start).to_content();
+                        early.content = incoming.slice(gap_end - start, resume - start).to_content();
                         early.held.origin = held.origin;
                         self.held_bytes += early.content.held();
                     }
                 }
             }
-            if matches!(came, Came::Data(_)) && !replaces {
+            if matches!(incoming, Incoming::Data(_)) && !replaces {
                 self.counters.retransmitted += resume - gap_end;
             }
             offset = resume;
@@ -526,48 +531,48 @@ impl Assembler {
         }
     }
 
-    /// How many bytes differ from those of the kept piece that has their offset already.
-    fn count_differing(&self, index: usize, offset: u64, came: Came<'_>) -> u64 {
+    /// Returns how many bytes differ from those stored for the same offsets.
+    fn count_differing(&self, index: usize, offset: u64, incoming: Incoming<'_>) -> u64 {
         let piece = self.early.get(index);
         let kept = piece
             .and_then(|early| early.content.data()?.get(usize::try_from(offset.checked_sub(early.offset)?).ok()?..));
-        let (Some(kept), Came::Data(came)) = (kept, came) else { return 0 };
-        kept.iter().zip(came).filter(|(kept, came)| kept != came).count() as u64
+        let (Some(kept), Incoming::Data(incoming)) = (kept, incoming) else { return 0 };
+        kept.iter().zip(incoming).filter(|(kept, incoming)| kept != incoming).count() as u64
     }
 
-    /// Keeps word of bytes that the snap length cut off, where they can belong to the stream.
+    /// Records bytes that the snap length cut off, if they can belong to the stream.
     pub(super) fn keep_snapped(&mut self, offset: u64, bytes: u64, held: Held) {
         if offset > self.next.offset + MAX_WINDOW {
             self.counters.out_of_window += bytes;
         } else {
-            self.keep(offset, Came::Snapped(bytes), held);
+            self.keep(offset, Incoming::Snapped(bytes), held);
         }
     }
 
-    /// Parts a kept piece in two, where `at` lies inside it. Gives the index of the piece that begins there, or that it is.
+    /// Splits a stored piece at the offset `at`, if that lies inside it. Returns the index of the piece that begins there.
     fn split(&mut self, index: usize, at: u64) -> usize {
         let Some(early) = self.early.get_mut(index).filter(|early| early.offset < at && at < early.end()) else {
             return index;
         };
         self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
         let (head, len) = (at - early.offset, early.content.len());
-        // Both are copies: a part must not keep the memory of the whole.
-        let came = early.content.as_came();
-        let behind = Early { offset: at, content: came.slice(head, len).to_content(), ..*early };
-        early.content = came.slice(0, head).to_content();
+        // Both halves are copies, so that neither keeps the memory of the whole alive.
+        let incoming = early.content.as_incoming();
+        let behind = Early { offset: at, content: incoming.slice(head, len).to_content(), ..*early };
+        early.content = incoming.slice(0, head).to_content();
         self.held_bytes += early.content.held() + behind.content.held();
         self.early.insert(index + 1, behind);
         index + 1
     }
 
-    /// What waits at the front.
+    /// Returns the first stored piece.
     pub(super) fn front(&self) -> Option<Front> {
         let early = self.early.front()?;
         Some(Front { offset: early.offset, held: early.held })
     }
 
-    /// Delivers what waits at the front, which must begin at the next offset or before it: its content, whether it also came
-    /// with other content, and what brought it.
+    /// Delivers the first stored piece, which must begin at the next offset or before it. Returns its content, whether it is
+    /// contested, and the packet that contained it.
     pub(super) fn deliver_front(&mut self) -> Option<(StreamContent, bool, Origin)> {
         while let Some(mut early) = self.early.pop_front() {
             self.held_bytes = self.held_bytes.saturating_sub(early.content.held());
@@ -588,7 +593,7 @@ impl Assembler {
         None
     }
 
-    /// Gives up the bytes up to `offset`: how many they are.
+    /// Skips the bytes up to `offset` and returns their number.
     pub(super) fn give_up(&mut self, offset: u64) -> u64 {
         let bytes = offset.saturating_sub(self.next.offset);
         self.next = self.next.advance(bytes);

@@ -1,129 +1,129 @@
-//! Both directions of a connection, delivered in an order in which they can have happened.
+//! Both directions of a connection, delivered in a causally consistent order.
 //!
-//! A segment's acknowledgment number tells how much of the other direction its sender had received. Where the capture
-//! recorded a reply before the request that it answers (as several receive queues, or loopback, do), the reply is held
-//! until the request was delivered. So a request always comes before its replies, whatever the capture's order.
+//! The acknowledgment number of a segment shows how much of the other direction its sender had received. A capture may record a
+//! reply before the request that it answers, for instance on the loopback interface or with several receive queues. The reply is
+//! then held until the request was delivered, so a request always precedes its replies, whatever the order in the capture.
 //!
-//! A hole is waited for: a retransmission may fill it, or the capture's order may have put it behind. It is given up when
-//! the other side has acknowledged it and [`ACKED_WAIT`] is over, when [`UNACKED_WAIT`] is, when more is held than the
-//! limit, or when the connection ends. Then it is delivered as a gap of exactly its size.
+//! A hole is not reported at once, because a retransmission may fill it, or the capture may have recorded segments out of order.
+//! It is given up if the peer has acknowledged it and [`ACKED_WAIT`] has passed, if [`UNACKED_WAIT`] has passed, if more data
+//! than the limit is held, or if the connection ends. Then it is delivered as a gap of exactly its size.
 
-use super::assembler::{Assembler, Came, Conflict, Counters, Held, Span, StreamContent};
+use super::assembler::{Assembler, Conflict, Counters, Held, Incoming, Span, StreamContent};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::time::Timestamp;
 
-/// How long bytes that the other side has acknowledged may still be on their way to the capture.
+/// How long to wait for bytes that the peer has acknowledged but the capture has not recorded yet.
 pub const ACKED_WAIT: Wait = Wait {
-    // Longer than any reordering inside one host, in both measures: a busy connection brings many segments within that
-    // time, and an idle one lets much time pass between two.
+    // Both limits exceed any reordering inside one host. A busy connection receives many segments within the time; on an idle
+    // one, much time may pass between two segments.
     micros: 100_000,
     segments: 32,
-    // What a person would wait for a line, where little else comes.
+    // The longest acceptable delay of a line for a person who watches the output, if the connection is otherwise idle.
     at_most_micros: 3_000_000,
 };
 
-/// How long bytes that nobody has acknowledged are waited for: they will be retransmitted, and the intervals between
-/// retransmissions double from 1 second (RFC 6298) up.
+/// How long to wait for bytes that were not acknowledged. They will be retransmitted, at intervals that start at 1 second and
+/// double (RFC 6298).
 pub const UNACKED_WAIT: Wait = Wait { micros: 30_000_000, segments: 32, at_most_micros: 120_000_000 };
 
-/// How long to wait: until so much time has passed and so many segments of the connection have come, or so much more time.
+/// A waiting time: until both `micros` and `segments` are reached, and at most `at_most_micros`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// Microseconds of capture time.
     pub micros: u64,
     /// Segments of either direction.
     pub segments: u64,
-    /// Microseconds after which the segments do not matter.
+    /// Microseconds after which the wait ends however few segments were received.
     pub at_most_micros: u64,
 }
 
 impl Wait {
-    /// For how many microseconds, when so many segments have come.
+    /// Returns the wait in microseconds, after so many segments were received.
     const fn micros(self, segments: u64) -> u64 {
         if segments >= self.segments { self.micros } else { self.at_most_micros }
     }
 }
 
-/// Whether a segment is held until what its sender had received was delivered.
+/// Whether held data is delivered only after everything that its sender had received.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Causal,
     Any,
 }
 
-/// The bytes of a connection, both ways.
+/// The reassembly state of both directions of a connection.
 #[derive(Debug)]
 pub struct Conversation {
     sides: PerDirection<Option<Assembler>>,
-    /// Whether the first segment seen opened the connection, so that its first bytes are the stream's first.
+    /// Whether the opening of the connection was captured, so that its first captured bytes are the first that were sent.
     start_seen: bool,
     reset: bool,
-    /// How many segments have come.
+    /// The number of segments received.
     segments: u64,
     max_held: usize,
-    /// How much of the other direction the sender had acknowledged of what was delivered last of what was held.
+    /// The acknowledgment, as an offset in the other direction, of the held segment delivered last.
     last_after: u64,
 }
 
-/// What became of a segment's payload.
+/// The result of [`Conversation::accept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted<'a> {
-    /// It is next in order: these bytes are to be processed now, before [`Conversation::pop`] is asked for more.
+    /// The payload is in order. The caller must process these bytes before it calls [`Conversation::pop`].
     InOrder(&'a [u8]),
-    /// It has nothing that could be delivered at once.
+    /// Nothing can be delivered at once.
     Nothing,
 }
 
-/// What is next in order.
+/// Content or a gap, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Bytes, or bytes that the snap length cut off.
+    /// Captured bytes, or bytes that the snap length cut off.
     Content {
-        /// They.
+        /// The content.
         content: StreamContent,
-        /// Whether they also came with other content.
+        /// Whether different bytes were received for the same sequence numbers.
         is_contested: bool,
     },
-    /// Bytes that were never captured.
+    /// Bytes that were not captured.
     Missing {
-        /// How many.
+        /// Their number.
         bytes: u64,
-        /// Why they are not waited for any longer.
+        /// Why they are given up.
         because: GivenUp,
-        /// Whether it may as well be the FIN that was not captured.
+        /// Whether the missing sequence number may be a FIN that was not captured.
         may_be_fin: bool,
     },
 }
 
-/// Why missing bytes were given up.
+/// Why missing bytes are no longer waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenUp {
-    /// The other side has received the bytes, so they will not be sent again.
+    /// The peer has acknowledged the bytes, so they will not be retransmitted.
     Acknowledged,
-    /// [`UNACKED_WAIT`] is over.
+    /// [`UNACKED_WAIT`] has passed.
     Waited,
-    /// More is held behind it than the limit.
+    /// More data than the limit is held after them.
     Limit,
-    /// Nothing more will come.
+    /// The connection or the capture has ended.
     Ended,
 }
 
 impl Conversation {
-    /// A connection of which nothing was seen. At most about `max_held` bytes that come early are kept.
+    /// Creates the state of a connection. About `max_held` bytes of out-of-order data are kept at most.
     pub fn new(max_held: usize) -> Self {
         Self { sides: PerDirection::default(), start_seen: false, reset: false, segments: 0, max_held, last_after: 0 }
     }
 
-    /// Tells that a segment, whatever it looks like, is the first of its direction with data, and answers nothing.
+    /// Starts the connection at a segment with the first data of its direction, sent before any data of the other direction.
     pub fn begins_with(&mut self, direction: Direction, segment: &Segment<'_>) {
         self.start_seen = true;
         *self.sides.get_mut(direction) = Some(Assembler::new(segment.seq, true));
         *self.sides.get_mut(direction.opposite()) = segment.ack.map(|ack| Assembler::new(ack, true));
     }
 
-    /// Takes a plain segment, if it is next in order and nothing waits. As with [`Accepted::InOrder`], its payload is to be
-    /// processed now. Else nothing is taken.
+    /// Accepts a plain segment and returns `true` if it is next in order and nothing is held. As with [`Accepted::InOrder`], the
+    /// caller must process its payload at once. Otherwise changes nothing and returns `false`.
     #[inline]
     pub fn accept_next(&mut self, direction: Direction, segment: &Plain<'_>) -> bool {
         let PerDirection { frontend, backend } = &mut self.sides;
@@ -144,7 +144,7 @@ impl Conversation {
         }
     }
 
-    /// Takes a segment.
+    /// Accepts a segment.
     pub fn accept<'a>(&mut self, direction: Direction, segment: &Segment<'a>, origin: Origin) -> Accepted<'a> {
         self.segments += 1;
         let peer = direction.opposite();
@@ -158,12 +158,13 @@ impl Conversation {
         }
         if segment.rst {
             self.reset |= self.sides.get_mut(direction).as_mut().is_none_or(|side| side.reset_at(segment.seq));
-            // What a RST carries is words of the sender's TCP about the reset, not data (RFC 1122, section 4.2.2.12).
+            // The payload of a RST is a diagnostic text, not data (RFC 1122, section 4.2.2.12).
             return Accepted::Nothing;
         }
 
         if let (Some(ack), None, true) = (segment.ack, self.sides.get(peer), self.start_seen) {
-            // Nothing of the other side was captured yet. What it sends begins here, unless it was answered already.
+            // Nothing of the other direction was captured yet: its stream begins with the byte acknowledged next. That is the
+            // first byte that was sent only if this segment is the first of its own direction.
             let answers_nothing =
                 self.sides.get(direction).as_ref().is_some_and(|side| side.offset_of(first_seq) == Some(0));
             *self.sides.get_mut(peer) = Some(Assembler::new(ack, answers_nothing));
@@ -171,7 +172,7 @@ impl Conversation {
         let after = match (segment.ack, self.sides.get_mut(peer)) {
             (Some(ack), Some(side)) => {
                 let acked = side.offset_of(ack).map_or(0, |offset| side.acknowledge(offset));
-                // A direction of which the capture has nothing is not waited for.
+                // Do not wait for a direction that the capture does not contain at all.
                 if side.is_seen() { acked } else { 0 }
             }
             _ => 0,
@@ -181,7 +182,7 @@ impl Conversation {
         if !has_content && self.sides.get(direction).is_none() {
             return Accepted::Nothing;
         }
-        // Where the connection began before the capture, its first byte here is the first that could be seen.
+        // The connection was opened before the capture began: the stream begins with its first captured byte.
         let side = self.sides.get_mut(direction).get_or_insert_with(|| Assembler::new(first_seq, false));
         side.mark_seen();
         if !has_content && !segment.fin {
@@ -207,7 +208,7 @@ impl Conversation {
                 side.deliver_in_place(payload);
                 accepted = Accepted::InOrder(payload);
             } else {
-                side.keep(offset, Came::Data(payload), Held { after, at: segments, origin });
+                side.keep(offset, Incoming::Data(payload), Held { after, at: segments, origin });
             }
         }
         let end_seq = first_seq.wrapping_add(segment.payload.len() as u32);
@@ -224,10 +225,10 @@ impl Conversation {
         accepted
     }
 
-    /// What else can be delivered now, in order.
+    /// Returns what else can be delivered now, in order.
     ///
-    /// `now` is the capture's time. To be called before and after each segment until it says nothing, and at any other time:
-    /// what is given up is the same, and in the same order, however often that is.
+    /// `now` is the capture's time. Call this before and after each segment until it returns `None`, and at any other time. What
+    /// is given up, and in which order, does not depend on how often it is called.
     pub fn pop(&mut self, now: Timestamp) -> Option<(Direction, Delivery, Origin)> {
         if !self.has_early() {
             return None;
@@ -247,12 +248,12 @@ impl Conversation {
         })
     }
 
-    /// What is held, in order, with its holes given up: the memory is needed for others.
-    pub fn pop_for_others(&mut self) -> Option<(Direction, Delivery, Origin)> {
+    /// Returns held data in order, giving up holes at once, in order to free memory for other connections.
+    pub fn pop_to_free_memory(&mut self) -> Option<(Direction, Delivery, Origin)> {
         self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(|_| Some((i64::MIN, GivenUp::Limit))))
     }
 
-    /// Gives back what is kept only to be compared with what repeats it.
+    /// Frees the bytes kept only for comparison with retransmissions.
     pub fn forget_recent(&mut self) {
         for direction in Direction::BOTH {
             if let Some(side) = self.sides.get_mut(direction) {
@@ -261,31 +262,32 @@ impl Conversation {
         }
     }
 
-    /// Of what [`Self::pop`] has given last in a direction: the sequence number behind it, and what its sender acknowledged.
+    /// Returns the sequence number after what [`Self::pop`] delivered last in a direction, and the acknowledgment number of that
+    /// segment.
     pub fn last_numbers(&self, direction: Direction) -> Option<(u32, u32)> {
         let side = self.sides.get(direction).as_ref()?;
         let peer = self.sides.get(direction.opposite()).as_ref().filter(|_| self.last_after > 0)?;
         Some((side.seq_of(side.next()), peer.seq_of(self.last_after)))
     }
 
-    /// What came a second time with other content in a direction, since this was asked last.
+    /// Returns the conflicting retransmissions in a direction since the last call.
     pub fn take_conflict(&mut self, direction: Direction) -> Option<Conflict> {
         self.sides.get_mut(direction).as_mut()?.take_conflict()
     }
 
-    /// The offset of the next byte of a direction, from the first that could be seen.
+    /// Returns the offset of the next byte of a direction, counted from the first captured one.
     pub fn offset(&self, direction: Direction) -> u64 {
         self.sides.get(direction).as_ref().map_or(0, Assembler::next)
     }
 
-    /// What is left at the end, in order: nothing more will come.
+    /// Returns what remains, in order, after the last segment of the connection.
     pub fn pop_at_end(&mut self, origin: Origin) -> Option<(Direction, Delivery, Origin)> {
         let because = |acked| if acked { GivenUp::Acknowledged } else { GivenUp::Ended };
         let at_end = |waits: &Waits| Some((i64::MIN, because(waits.acked)));
         if let Some(delivery) = self.pop_deliverable(Order::Causal).or_else(|| self.pop_blocked(at_end)) {
             return Some(delivery);
         }
-        // Bytes at the very end, of which only the acknowledgment was seen, or what was sent behind them.
+        // Data at the very end that was not captured, as an acknowledgment, FIN or RST after it shows.
         Direction::BOTH.into_iter().find_map(|direction| {
             let peer_has_closed = self.sides.get(direction.opposite()).as_ref().is_some_and(Assembler::has_fin);
             let side = self.sides.get(direction).as_ref()?;
@@ -297,15 +299,16 @@ impl Conversation {
         })
     }
 
-    /// Gives up the hole that blocks what is held, where that is due: of several that for which it was so first.
+    /// Gives up the hole that blocks held data, if its wait is over. Of several holes, the one whose wait ended first goes first.
     fn pop_blocked(&mut self, due: impl Fn(&Waits) -> Option<(i64, GivenUp)>) -> Option<(Direction, Delivery, Origin)> {
         let holes = Direction::BOTH.map(|direction| self.hole_before_front(direction));
         let due_holes = holes.iter().flatten().filter_map(|hole| Some((hole, due(&hole.waits)?)));
         match due_holes.min_by_key(|(hole, (due, _))| (*due, hole.waits.origin.packet)) {
             Some((hole, (_, because))) => self.give_up(hole.direction, hole.until, because, hole.waits.origin),
             None if holes.iter().any(Option::is_some) => None,
-            // Each side acknowledges what the other has not sent yet. So it looks where a retransmission was captured before
-            // what it repeats, which may still come; else no two real ends do so, and any order is right.
+            // Each direction acknowledges data that the other has not delivered yet. This happens if a retransmission was
+            // captured before the original segment, which may still arrive. Otherwise no real peers do this, and any order is
+            // right.
             None => {
                 let fronts = Direction::BOTH.map(|direction| self.sides.get(direction).as_ref()?.front());
                 let first = fronts.iter().flatten().min_by_key(|front| front.held.origin.packet)?;
@@ -315,9 +318,9 @@ impl Conversation {
         }
     }
 
-    /// Delivers the front of a direction, where nothing is missing before it.
+    /// Delivers the first held piece of a direction, if nothing is missing before it.
     fn pop_deliverable(&mut self, order: Order) -> Option<(Direction, Delivery, Origin)> {
-        // Of two that can go, the one that was captured first does.
+        // If both directions are deliverable, the segment captured first goes first.
         let direction = Direction::BOTH
             .into_iter()
             .filter_map(|direction| {
@@ -335,7 +338,7 @@ impl Conversation {
         Some((direction, Delivery::Content { content, is_contested }, origin))
     }
 
-    /// The hole that keeps back what is held of a direction.
+    /// Returns the hole that blocks the held data of a direction.
     fn hole_before_front(&self, direction: Direction) -> Option<Hole> {
         let side = self.sides.get(direction).as_ref()?;
         let front = side.front()?;
@@ -351,7 +354,7 @@ impl Conversation {
         // The other direction lacks bytes that the sender had received.
         let peer = direction.opposite();
         let side = self.sides.get(peer).as_ref()?;
-        // A FIN takes a number, but is no byte.
+        // A FIN occupies a sequence number, but is not data.
         let after = side.before_fin(front.held.after);
         let until = side.front().map_or(after, |front_of_peer| front_of_peer.offset.min(after));
         let waits = Waits { acked: true, held_at: front.held.at, origin: front.held.origin };
@@ -379,71 +382,72 @@ impl Conversation {
         Direction::BOTH.iter().any(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::has_early))
     }
 
-    /// Whether the first byte of a direction that could be seen is the first that was sent; nothing where none was seen.
+    /// Returns whether the first captured byte of a direction is the first that was sent; `None` if none was captured.
     pub fn is_from_start(&self, direction: Direction) -> Option<bool> {
         self.sides.get(direction).as_ref().filter(|side| side.is_seen()).map(Assembler::is_from_start)
     }
 
-    /// Which sequence numbers are this connection's.
+    /// Returns the ranges of sequence numbers of the connection.
     pub fn numbers(&self) -> Numbers {
         Numbers(PerDirection::new(|direction| self.sides.get(direction).as_ref().map(Assembler::span)))
     }
 
-    /// Whether all that a direction's sender has sent before its FIN or RST was delivered.
+    /// Returns whether everything that a direction's sender sent before its FIN or RST was delivered.
     pub fn has_sent_all(&self, direction: Direction) -> bool {
         self.sides.get(direction).as_ref().is_some_and(Assembler::has_sent_all)
     }
 
-    /// Whether both directions were delivered up to their FIN.
+    /// Returns whether both directions were delivered up to their FIN.
     pub fn is_finished(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))
     }
 
-    /// Whether both directions have ended, and each side knows that of the other, though bytes may be missing.
+    /// Returns whether both FINs were acknowledged, even if data is missing.
     pub fn is_closed(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_fin_acked))
     }
 
-    /// Whether a RST was seen.
+    /// Returns whether a plausible RST was seen.
     pub const fn is_reset(&self) -> bool {
         self.reset
     }
 
-    /// Forgets a RST that the connection's hosts ignored: one that was forged, or belongs to another connection.
+    /// Discards a RST that both hosts ignored: it was forged, or belongs to another connection.
     pub fn forget_reset(&mut self) {
         self.reset = false;
         self.sides.frontend.iter_mut().chain(&mut self.sides.backend).for_each(Assembler::forget_reset);
     }
 
-    /// Whether both sides go on behind a RST: one sends, and the other receives it.
+    /// Returns whether the connection goes on after a RST: data sent after it was acknowledged.
     pub fn outlives_reset(&self) -> bool {
         self.reset && self.sides.frontend.iter().chain(&self.sides.backend).any(Assembler::outlives_reset)
     }
 
-    /// How many bytes are held, with what holding them costs.
+    /// Returns the number of bytes held, including the overhead of holding them.
     pub fn held(&self) -> usize {
         Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::held)).sum()
     }
 
-    /// How many bytes are kept only to be compared with what repeats them.
+    /// Returns the number of bytes kept only for comparison with retransmissions.
     pub fn recent(&self) -> usize {
         Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::recent)).sum()
     }
 
-    /// What became of one direction's bytes.
+    /// Returns the statistics of one direction.
     pub fn counters(&self, direction: Direction) -> Counters {
         self.sides.get(direction).as_ref().map(Assembler::counters).unwrap_or_default()
     }
 }
 
-/// The sequence numbers of a connection, by which its segments are told from those of another between the same ends.
+/// The sequence numbers of a connection, used to distinguish its segments from those of another connection between the same
+/// endpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbers(PerDirection<Option<Span>>);
 
 impl Numbers {
-    /// Whether a SYN is one of those that opened this connection.
+    /// Returns whether a SYN is one of those that opened this connection.
     pub fn opened_with(&self, direction: Direction, syn: &Segment<'_>) -> bool {
-        // Where only the answer to a SYN was captured, what it acknowledges may be data that came with it (RFC 7413).
+        // If only the SYN-ACK was captured, it may acknowledge data sent with the SYN (RFC 7413).
         const MAX_SYN_DATA: u32 = 65_535;
         let first = |direction| self.0.get(direction).as_ref().and_then(|span: &Span| span.first);
         let begins = syn.seq.wrapping_add(1);
@@ -451,7 +455,7 @@ impl Numbers {
         let acks = syn.ack.zip(first(direction.opposite()));
         let acks = acks.map(|(ack, first)| ack.wrapping_sub(first) <= MAX_SYN_DATA);
         match self.0.get(direction) {
-            // Nothing came of this side yet.
+            // Nothing was received from this side yet.
             None => acks == Some(true),
             Some(_) => {
                 let is_own = first(direction).is_some_and(|first| first == begins || first == with_data);
@@ -460,20 +464,20 @@ impl Numbers {
         }
     }
 
-    /// Whether the numbers of a segment may be of this connection.
+    /// Returns whether the sequence and acknowledgment numbers of a segment may belong to this connection.
     pub fn fit(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let is_near = |direction, seq| self.0.get(direction).as_ref().is_none_or(|span: &Span| span.is_near(seq));
         is_near(direction, segment.seq) && segment.ack.is_none_or(|ack| is_near(direction.opposite(), ack))
     }
 
-    /// Whether neither number of a segment is near those of this connection.
+    /// Returns whether both the sequence and the acknowledgment number of a segment are far from those of this connection.
     pub fn are_far(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let is_far = |direction, seq| self.0.get(direction).as_ref().is_some_and(|span: &Span| !span.is_near(seq));
         is_far(direction, segment.seq) && segment.ack.is_some_and(|ack| is_far(direction.opposite(), ack))
     }
 
-    /// How many bytes a segment brings that lie behind all that was delivered.
-    pub fn behind(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
+    /// Returns how many bytes of a segment lie after everything delivered so far.
+    pub fn new_bytes(&self, direction: Direction, segment: &Segment<'_>) -> u64 {
         let len = segment.payload.len() as u64;
         let Some(span) = self.0.get(direction) else { return len };
         let old = i64::from(span.next.wrapping_sub(segment.seq) as i32);
@@ -481,20 +485,20 @@ impl Numbers {
     }
 }
 
-/// Bytes that were not captured, or not yet, and that keep a held segment back.
+/// Bytes that were not captured, or not yet, and that block held data.
 struct Hole {
     direction: Direction,
-    /// Where it ends.
+    /// The offset of its end.
     until: u64,
     waits: Waits,
 }
 
-/// What a held segment waits for.
+/// What decides how long to wait for a hole.
 struct Waits {
-    /// Whether the other side has acknowledged the bytes that are missing.
+    /// Whether the peer has acknowledged the missing bytes.
     acked: bool,
-    /// How many segments had come with it.
+    /// The number of segments received when the blocked segment arrived.
     held_at: u64,
-    /// Which packet brought it.
+    /// The packet that contained the blocked segment.
     origin: Origin,
 }

@@ -1,8 +1,8 @@
-//! TCP: segments in, the ordered bytes of each direction out.
+//! TCP reassembly: segments in, the ordered bytes of each direction out.
 //!
-//! A [`Conversation`](conversation::Conversation) takes the segments of one connection and promises that every byte that
-//! was captured comes out once, in order, and that what was not captured comes out as a gap of known size. It knows
-//! nothing of what the bytes mean.
+//! A [`Conversation`](conversation::Conversation) accepts the segments of one connection. It guarantees that each captured byte
+//! is delivered once, in order, and that each byte not captured is reported as part of a gap of known size. It does not interpret
+//! the bytes.
 //!
 //! Source: RFC 9293.
 

@@ -1,30 +1,30 @@
-//! Sequence numbers: 32 bits that wrap, unwrapped to offsets of 64 bits that do not.
+//! Sequence numbers: 32-bit numbers that wrap around, mapped to 64-bit offsets that do not.
 //!
 //! RFC 9293, section 3.4: "all arithmetic dealing with sequence numbers must be performed modulo 2^32".
 
-/// A place in a stream where both the sequence number and the offset are known.
+/// A position in a stream, as a sequence number and an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The offset, from the first byte that could be seen.
+    /// The offset from the first captured byte.
     pub offset: u64,
-    /// The sequence number of the byte there.
+    /// The sequence number of the byte at this offset.
     pub seq: u32,
 }
 
 impl Position {
-    /// The beginning of a stream.
+    /// Creates the position of the first captured byte.
     pub const fn start(seq: u32) -> Self {
         Self { offset: 0, seq }
     }
 
-    /// The offset of another sequence number, the nearest to here in either direction; nothing where that lies before the
-    /// beginning.
+    /// Returns the offset of another sequence number, the one nearest to this position in either direction; `None` if it lies
+    /// before the start of the stream.
     pub const fn offset_of(self, seq: u32) -> Option<u64> {
         let distance = seq.wrapping_sub(self.seq) as i32;
         self.offset.checked_add_signed(distance as i64)
     }
 
-    /// The place `bytes` further on.
+    /// Returns the position `bytes` further on.
     #[must_use]
     pub const fn advance(self, bytes: u64) -> Self {
         // The cast keeps the low 32 bits, which is what a sequence number is.

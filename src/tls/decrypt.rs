@@ -1,4 +1,4 @@
-//! One record, from ciphertext to plaintext. The ciphers are RustCrypto's, which use the processor's AES where it has one.
+//! Decryption of one record. The ciphers are RustCrypto's, which use the processor's AES instructions if available.
 //!
 //! Sources: RFC 8446, section 5.2; RFC 5246, section 6.2.3; RFC 5288 (GCM), RFC 6655 (CCM), RFC 7905 (ChaCha20-Poly1305), RFC
 //! 7366 (encrypt-then-MAC).
@@ -21,10 +21,10 @@ use super::record::{MAX_CIPHERTEXT, TlsRecord};
 use super::schedule::RecordKeys;
 use super::suite::{Algorithm, Mac, Mode, Suite};
 
-/// The size of a block of AES, in bytes.
+/// The AES block size in bytes.
 const BLOCK: usize = 16;
 
-/// Where records are decrypted to: one for all connections.
+/// The output buffer for decrypted records, shared by all connections.
 #[derive(Clone)]
 pub(super) struct Scratch(Box<[u8]>);
 
@@ -41,23 +41,23 @@ impl fmt::Debug for Scratch {
 }
 
 impl Scratch {
-    /// The first so many bytes.
+    /// Returns the first `len` bytes.
     pub(super) fn get(&self, len: usize) -> &[u8] {
         self.0.get(..len).unwrap_or_default()
     }
 
-    /// Room for so many bytes.
+    /// Returns the first `len` bytes for writing.
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         self.0.get_mut(..len)
     }
 }
 
-/// Decrypts the records of one direction under one key.
+/// Decrypts the records of one direction with one key.
 pub(super) struct Opener {
     suite: Suite,
     cipher: Cipher,
     iv: [u8; 12],
-    /// Whether the MAC beside CBC is of the ciphertext.
+    /// Whether the MAC of a CBC suite covers the ciphertext.
     encrypts_then_macs: bool,
 }
 
@@ -79,7 +79,7 @@ enum Cipher {
     Aes256Cbc(Box<Aes256>, Keyed),
 }
 
-/// A MAC that has taken in its key.
+/// A MAC initialized with its key.
 enum Keyed {
     Sha1(Box<Hmac<Sha1>>),
     Sha256(Box<Hmac<Sha256>>),
@@ -107,12 +107,12 @@ impl Opener {
         Some(Self { suite, cipher, iv: keys.iv, encrypts_then_macs })
     }
 
-    /// What each record has beside its header and plaintext, in bytes, where that does not depend on the plaintext.
+    /// Returns the size of a record minus its header and plaintext, in bytes, if that does not depend on the plaintext.
     pub(super) const fn expansion(&self) -> Option<u64> {
         self.suite.algorithm.expansion(self.suite.is_tls13)
     }
 
-    /// Decrypts the record with a number, counted from 0. Nothing where it is not authentic.
+    /// Decrypts the record with a sequence number, counted from 0. Returns `None` if it is not authentic.
     pub(super) fn open<'a>(&self, number: u64, record: &TlsRecord<'_>, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
         match &self.cipher {
             Cipher::Aes128Gcm(cipher) => self.open_aead(&**cipher, number, record, scratch),
@@ -184,7 +184,7 @@ impl Opener {
         let mut decryptor = cbc::Decryptor::inner_iv_init(cipher, &Array(*iv));
         decryptor.decrypt_blocks_b2b(blocks, opened).ok()?;
         let opened = scratch.0.get(..len)?;
-        // Each byte of the padding, and the length behind it, is that length.
+        // Each byte of the padding, and the padding length after it, equals that length.
         let padding = *opened.last()?;
         let (content, padded) = opened.split_at_checked(len.checked_sub(usize::from(padding) + 1)?)?;
         if padded.iter().any(|byte| *byte != padding) {
@@ -199,7 +199,7 @@ impl Opener {
     }
 }
 
-/// What TLS 1.2 authenticates beside the content: `seq_num + type + version + length`.
+/// Returns the data that TLS 1.2 authenticates besides the content: `seq_num + type + version + length`.
 fn pseudo_header(number: u64, record: &TlsRecord<'_>, len: usize) -> [u8; 13] {
     let mut header = [0; 13];
     let [major, minor] = record.version;

@@ -1,4 +1,4 @@
-//! What can be said of a TLS session: mostly in clear, some only where it is decrypted.
+//! Metadata of a TLS session. Most of it is sent in the clear; some is known only if the session is decrypted.
 //!
 //! Sources: RFC 8446, sections 4.4.2 and 6.2; RFC 5246, section 7.4.2; RFC 5280 (certificates), RFC 4514 (names as text).
 
@@ -9,41 +9,41 @@ use super::keylog::ClientRandom;
 use crate::direction::{Direction, PerDirection};
 use crate::reader::Reader;
 
-/// The longest name that is kept, in bytes: a host name has 253 at the most (RFC 1035), an ALPN name 255. A certificate's may
-/// be longer, but of one that is very long nobody wants to know.
+/// The longest name that is kept, in bytes. A host name has at most 253 (RFC 1035), an ALPN name 255. A certificate's may be
+/// longer, but a very long one is not worth its memory.
 const MAX_NAME: usize = 1024;
 
-/// How many application protocols are kept.
+/// The maximum number of application protocols that are kept.
 const MAX_PROTOCOLS: usize = 8;
 
-/// What is known of a TLS session.
+/// The metadata of a TLS session.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The version that the server chose.
+    /// The version that the server selected.
     pub version: Option<Version>,
-    /// The cipher suite that the server chose, by its number in IANA's registry.
+    /// The cipher suite that the server selected, by its number in IANA's registry.
     pub suite: Option<u16>,
-    /// The client random: what names the session in a key log.
+    /// The client random, which identifies the session in a key log.
     pub client_random: Option<ClientRandom>,
-    /// The name of the server that the client wants (SNI).
+    /// The server name that the client requests (SNI).
     pub server_name: Option<Box<[u8]>>,
     /// The application protocols that the client offers (ALPN).
     pub protocols: Vec<Box<[u8]>>,
-    /// Whether an earlier session is resumed, once the server has answered.
+    /// Whether an earlier session is resumed; `None` until the server has answered.
     pub is_resumed: Option<bool>,
-    /// The fingerprint JA4 of the client.
+    /// The client's JA4 fingerprint.
     pub ja4: Option<Box<str>>,
-    /// Whether the client offers to send data before the server's first word (0-RTT).
+    /// Whether the client offers early data (0-RTT), sent before the server's first message.
     pub offers_early_data: bool,
-    /// Whether the server asked for another ClientHello.
+    /// Whether the server sent a HelloRetryRequest.
     pub is_retried: bool,
-    /// How many times a handshake began anew inside the session (TLS 1.2).
+    /// The number of renegotiations (TLS 1.2).
     pub renegotiations: u64,
-    /// How many times a side changed its key (TLS 1.3); seen where it is decrypted.
+    /// The number of key updates by either side (TLS 1.3); known only if the session is decrypted.
     pub key_updates: u64,
-    /// The certificate of each side: in TLS 1.3 only where it is decrypted.
+    /// The certificate of each side; in TLS 1.3 known only if the session is decrypted.
     pub certificates: PerDirection<Option<Certificate>>,
-    /// The first error that a side told the other, by its number in IANA's registry.
+    /// The first error alert and its sender, by the alert's number in IANA's registry.
     pub alert: Option<(Direction, u8)>,
 }
 
@@ -63,13 +63,13 @@ impl Facts {
         self.is_resumed = Some(is_resumed);
     }
 
-    /// Takes the body of a Certificate message.
+    /// Records the body of a Certificate message.
     pub(super) fn certificate(&mut self, direction: Direction, body: &[u8]) {
         let is_tls13 = self.version == Some(Version::TLS13);
         *self.certificates.get_mut(direction) = leaf(body, is_tls13).and_then(Certificate::read);
     }
 
-    /// Takes an alert. That a side closes the session is none.
+    /// Records an alert, unless it is close_notify.
     pub(super) fn alert(&mut self, direction: Direction, content: &[u8]) {
         if let [_, description] = *content
             && !matches!(alert_name(description), Some("close_notify" | "user_canceled" | "no_renegotiation"))
@@ -78,7 +78,7 @@ impl Facts {
         }
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub fn held(&self) -> usize {
         let certificate = |certificate: &Option<Certificate>| certificate.as_ref().map_or(0, Certificate::held);
         self.server_name.as_ref().map_or(0, |name| name.len())
@@ -88,16 +88,16 @@ impl Facts {
     }
 }
 
-/// Whom a certificate is for.
+/// The main fields of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whose it is: a distinguished name as RFC 4514 writes it.
+    /// The subject: a distinguished name in the format of RFC 4514.
     pub subject: Box<str>,
-    /// Who vouches for it.
+    /// The issuer.
     pub issuer: Box<str>,
-    /// From when on it is valid, as RFC 3339 writes it.
+    /// The start of the validity period, in the format of RFC 3339.
     pub not_before: Box<str>,
-    /// How long it is valid.
+    /// The end of the validity period.
     pub not_after: Box<str>,
 }
 
@@ -120,7 +120,7 @@ impl Certificate {
     }
 }
 
-/// The sender's own certificate, which comes first. Lengths have 24 bits.
+/// Returns the sender's own certificate, which is the first of the chain. Lengths have 24 bits.
 fn leaf(body: &[u8], is_tls13: bool) -> Option<&[u8]> {
     let mut reader = Reader::new(body);
     if is_tls13 {
@@ -136,7 +136,7 @@ fn take24<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     reader.take(usize::from(high) << 16 | usize::from(low), "certificates").ok()
 }
 
-/// The name of an alert (RFC 8446, section 6).
+/// Returns the name of an alert (RFC 8446, section 6).
 pub const fn alert_name(description: u8) -> Option<&'static str> {
     Some(match description {
         0 => "close_notify",

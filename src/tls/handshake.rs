@@ -1,4 +1,4 @@
-//! Handshake messages, across records; and the first of them, by which a connection that begins with TLS is known.
+//! Reassembly of handshake messages from records, and detection of connections that begin with a ClientHello.
 //!
 //! Sources: RFC 8446, sections 4 and 5.1; PostgreSQL documentation, "SSL Session Encryption": direct negotiation requires the
 //! ALPN protocol name `postgresql`.
@@ -7,12 +7,12 @@ use super::hello;
 use super::record::{self, Records};
 use crate::reader::Reader;
 
-/// How much of a message is kept, in bytes: chains of certificates fit, with all the key shares that there are. A longer one
-/// is passed over.
+/// The largest message that is kept, in bytes: enough for certificate chains, and for the key shares of all known groups. A
+/// larger message is skipped.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// In how many records a connection's first ClientHello may come. A client puts it into one, if its size allows; what comes in
-/// bytes would be looked through again with each of them.
+/// The maximum number of records over which the first ClientHello of a connection may be spread. A client uses a single record if
+/// the size allows it. Without a limit, a hello sent in one-byte records would be parsed again for each of them.
 const MAX_RECORDS: usize = 64;
 
 pub(super) const CLIENT_HELLO: u8 = 1;
@@ -26,26 +26,26 @@ pub(super) const KEY_UPDATE: u8 = 24;
 /// The size of a message's header, in bytes: its type, and the length of its body in 24 bits.
 const HEADER: usize = 4;
 
-/// What the first bytes of a client are.
+/// The kind of a client's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientHello {
-    /// No ClientHello.
+    /// Not a ClientHello.
     None,
-    /// The beginning of one.
+    /// A prefix of a ClientHello.
     Incomplete,
-    /// A whole one.
+    /// A complete ClientHello.
     Whole {
-        /// Whether it offers PostgreSQL's protocol.
+        /// Whether it offers PostgreSQL's ALPN protocol.
         offers_postgresql: bool,
     },
 }
 
-/// Whether bytes begin with the header of a TLS record: a content type, and a version of SSL 3.0 to TLS 1.3.
+/// Returns whether bytes begin with the header of a TLS record: a content type, and a version from SSL 3.0 to TLS 1.3.
 pub fn is_record(bytes: &[u8]) -> bool {
     matches!(bytes, [20..=23, 3, 0..=4, ..])
 }
 
-/// Reads the first bytes of a client.
+/// Classifies the first bytes of a client.
 pub fn client_hello(bytes: &[u8]) -> ClientHello {
     if !matches!(bytes, [] | [record::HANDSHAKE] | [record::HANDSHAKE, 3, ..]) {
         return ClientHello::None;
@@ -82,19 +82,19 @@ pub(super) struct Message<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Cuts the handshake content of one direction into messages.
+/// Splits the handshake content of one direction into messages.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// The beginning of a message, or one that was handed out.
+    /// The beginning of a message, or the message that was returned last.
     carry: Vec<u8>,
     is_handed_out: bool,
-    /// How many bytes are to be passed over, of a message that is too long.
+    /// The number of bytes still to be skipped of a message that is too large.
     skip: usize,
 }
 
 impl Messages {
-    /// Takes bytes from the front of the content of a record, and gives the message that they complete. To be called again
-    /// until it gives none.
+    /// Consumes bytes from the front of a record's content and returns the message that they complete. Call this again until it
+    /// returns `None`.
     pub(super) fn next<'a, 'c: 'a>(&'a mut self, content: &mut &'c [u8]) -> Option<Message<'a>> {
         if std::mem::take(&mut self.is_handed_out) {
             self.carry = Vec::new();
@@ -130,18 +130,18 @@ impl Messages {
         message(&self.carry)
     }
 
-    /// Forgets what is unfinished: something behind it was lost.
+    /// Discards an incomplete message, because bytes after it were lost.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub(super) fn held(&self) -> usize {
         self.carry.capacity()
     }
 }
 
-/// How many bytes a message has, with its header.
+/// Returns the size of a message, including its header.
 fn total(bytes: &[u8]) -> Option<usize> {
     let mut reader = Reader::new(bytes);
     let word = reader.u32("message").ok()?;

@@ -1,7 +1,7 @@
-//! ClientHello and ServerHello: what the two sides say of themselves in clear.
+//! ClientHello and ServerHello.
 //!
-//! Sources: RFC 8446, sections 4.1.2, 4.1.3 and 4.2; RFC 6066, section 3 (SNI); RFC 7301 (ALPN); RFC 8701 (GREASE); JA4 by
-//! its authors' description, "JA4: TLS Client Fingerprinting".
+//! Sources: RFC 8446, sections 4.1.2, 4.1.3 and 4.2; RFC 6066, section 3 (SNI); RFC 7301 (ALPN); RFC 8701 (GREASE); for JA4 its
+//! authors' description, "JA4: TLS Client Fingerprinting".
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::reader::{DecodeError, Reader};
 /// The ALPN protocol name of PostgreSQL.
 const ALPN_POSTGRESQL: &[u8] = b"postgresql";
 
-/// Numbers of extensions.
+/// Extension numbers.
 mod extension {
     pub(super) const SERVER_NAME: u16 = 0;
     pub(super) const SIGNATURE_ALGORITHMS: u16 = 13;
@@ -31,7 +31,7 @@ const HELLO_RETRY_REQUEST: [u8; 32] = [
     0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// A version of the protocol, as it is on the wire: 0x0303 is TLS 1.2.
+/// A protocol version as it is on the wire: 0x0303 is TLS 1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u16);
 
@@ -39,7 +39,7 @@ impl Version {
     pub(super) const TLS12: Self = Self(0x0303);
     pub(super) const TLS13: Self = Self(0x0304);
 
-    /// Its name, as PostgreSQL's view pg_stat_ssl has it.
+    /// Returns its name as in PostgreSQL's view pg_stat_ssl.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             0x0300 => "SSLv3",
@@ -69,22 +69,22 @@ pub(super) struct ServerHello<'a> {
     pub(super) random: [u8; 32],
     pub(super) session_id: &'a [u8],
     pub(super) suite: u16,
-    /// Whether a key that both know from an earlier session is used (TLS 1.3).
-    pub(super) takes_psk: bool,
+    /// Whether a pre-shared key from an earlier session is used (TLS 1.3).
+    pub(super) accepts_psk: bool,
     pub(super) encrypts_then_macs: bool,
 }
 
-/// Extensions, one behind the other.
+/// Consecutive extensions.
 #[derive(Clone, Copy, Debug)]
 struct Extensions<'a>(&'a [u8]);
 
 impl<'a> Extensions<'a> {
-    /// Reads what is left of a hello; extensions may be left out altogether.
+    /// Parses the rest of a hello, from which the extensions may be absent.
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         if reader.is_empty() { Ok(Self(&[])) } else { vector16(reader, "extensions").map(Self) }
     }
 
-    /// The number and the data of each, as far as they make sense.
+    /// Iterates over the numbers and data of the extensions, up to the first invalid one.
     fn iter(self) -> impl Iterator<Item = (u16, &'a [u8])> {
         let mut reader = Reader::new(self.0);
         std::iter::from_fn(move || {
@@ -113,18 +113,18 @@ fn random(reader: &mut Reader<'_>) -> Result<[u8; 32], DecodeError> {
     Ok(bytes.first_chunk().copied().unwrap_or_default())
 }
 
-/// The 16-bit numbers in a list, those that only keep lists open (GREASE) left out.
+/// Iterates over the 16-bit numbers in a list, without GREASE values.
 fn numbers(list: &[u8]) -> impl Iterator<Item = u16> {
     list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).filter(|number| !is_grease(*number))
 }
 
-/// "0x0A0A, 0x1A1A, … 0xFAFA"
+/// Returns whether a number is a GREASE value: "0x0A0A, 0x1A1A, … 0xFAFA".
 const fn is_grease(number: u16) -> bool {
     number & 0x0f0f == 0x0a0a && number >> 8 == number & 0xff
 }
 
 impl<'a> ClientHello<'a> {
-    /// Reads the body of the handshake message.
+    /// Parses the body of the handshake message.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let version = Version(reader.u16("legacy version")?);
@@ -136,32 +136,32 @@ impl<'a> ClientHello<'a> {
         Ok(Self { version, random, session_id, suites, extensions })
     }
 
-    /// The name of the server that is wanted.
+    /// Returns the requested server name.
     pub(super) fn server_name(&self) -> Option<&'a [u8]> {
         let mut list = Reader::new(self.extensions.find(extension::SERVER_NAME)?);
         let mut names = Reader::new(vector16(&mut list, "server names").ok()?);
-        // Of names only host names (0) exist.
+        // Host names (0) are the only kind of name.
         (names.u8("kind of name").ok()? == 0).then(|| vector16(&mut names, "host name").ok()).flatten()
     }
 
-    /// The application protocols that are offered.
+    /// Iterates over the offered application protocols.
     pub(super) fn protocols(&self) -> impl Iterator<Item = &'a [u8]> {
         let mut data = Reader::new(self.extensions.find(extension::ALPN).unwrap_or_default());
         let mut list = Reader::new(vector16(&mut data, "protocols").unwrap_or_default());
         std::iter::from_fn(move || vector8(&mut list, "protocol").ok())
     }
 
-    /// Whether PostgreSQL's protocol is offered.
+    /// Returns whether PostgreSQL's protocol is offered.
     pub(super) fn offers_postgresql(&self) -> bool {
         self.protocols().any(|protocol| protocol == ALPN_POSTGRESQL)
     }
 
-    /// Whether data may follow before the server's first word.
+    /// Returns whether the client offers early data, sent before the server's first message.
     pub(super) fn offers_early_data(&self) -> bool {
         self.extensions.find(extension::EARLY_DATA).is_some()
     }
 
-    /// The fingerprint JA4 of the client.
+    /// Returns the client's JA4 fingerprint.
     pub(super) fn ja4(&self) -> String {
         let extensions: Vec<u16> =
             self.extensions.iter().map(|(number, _)| number).filter(|number| !is_grease(*number)).collect();
@@ -196,7 +196,7 @@ impl<'a> ClientHello<'a> {
     }
 }
 
-/// The first and the last character of a protocol's name; where they are no letters or digits, those of its hex form.
+/// Returns the first and last character of a protocol name; if they are not letters or digits, those of its hex form.
 fn ends(name: &[u8]) -> [char; 2] {
     let (Some(first), Some(last)) = (name.first(), name.last()) else { return ['0', '0'] };
     if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
@@ -210,13 +210,13 @@ fn hex_list(numbers: impl Iterator<Item = u16>) -> String {
     let mut list = String::new();
     for number in numbers {
         let comma = if list.is_empty() { "" } else { "," };
-        // A string can be written to.
+        // Writing to a String cannot fail.
         let _ = write!(list, "{comma}{number:04x}");
     }
     list
 }
 
-/// The first 12 digits of the SHA-256 of a text; zeros for an empty one.
+/// Returns the first 12 hex digits of the SHA-256 hash of a text; zeros for an empty one.
 fn short_hash(text: &str) -> String {
     if text.is_empty() {
         return "0".repeat(12);
@@ -226,7 +226,7 @@ fn short_hash(text: &str) -> String {
 }
 
 impl<'a> ServerHello<'a> {
-    /// Reads the body of the handshake message.
+    /// Parses the body of the handshake message.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let legacy = Version(reader.u16("legacy version")?);
@@ -241,18 +241,18 @@ impl<'a> ServerHello<'a> {
             random,
             session_id,
             suite,
-            takes_psk: extensions.find(extension::PRE_SHARED_KEY).is_some(),
+            accepts_psk: extensions.find(extension::PRE_SHARED_KEY).is_some(),
             encrypts_then_macs: extensions.find(extension::ENCRYPT_THEN_MAC).is_some(),
         })
     }
 
-    /// Whether it asks for another ClientHello.
+    /// Returns whether it is a HelloRetryRequest.
     pub(super) fn is_retry_request(&self) -> bool {
         self.random == HELLO_RETRY_REQUEST
     }
 }
 
-/// Whether an EncryptedExtensions message accepts early data.
+/// Returns whether an EncryptedExtensions message accepts early data.
 pub(super) fn accepts_early_data(body: &[u8]) -> bool {
     Extensions::read(&mut Reader::new(body)).is_ok_and(|found| found.find(extension::EARLY_DATA).is_some())
 }
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_keeps_lists_open_is_no_number() {
+    fn grease_values_are_ignored() {
         let greases: Vec<u16> = (0..=u16::MAX).filter(|number| is_grease(*number)).collect();
         assert_eq!(greases.len(), 16);
         assert_eq!((greases[0], greases[1], greases[15]), (0x0a0a, 0x1a1a, 0xfafa));

@@ -1,47 +1,48 @@
-//! Key logs: what a client or a server wrote down of its sessions' secrets, so that they can be read.
+//! Key logs: files to which a client or server writes the secrets of its sessions, for decryption by others.
 //!
-//! The format is NSS's, which OpenSSL, Go, Java agents and Node write as well (`SSLKEYLOGFILE`): one secret a line, as
-//! label, the client random of the session, and the secret, in hex, with spaces between. Source: "The SSLKEYLOGFILE Format
-//! for TLS" (draft-ietf-tls-keylogfile, RFC 9850).
+//! The format is that of NSS, which OpenSSL, Go, Java agents and Node write as well (`SSLKEYLOGFILE`). Each line has one secret:
+//! its label, the client random of the session, and the secret in hex, separated by spaces. Source: "The SSLKEYLOGFILE Format for
+//! TLS" (draft-ietf-tls-keylogfile, RFC 9850).
 //!
-//! A key log may be of any size and grow for as long as its writer runs: lines are taken as they come, secrets are kept
-//! packed, and of more sessions than the limit the oldest go. A secret is never written out, not even by `Debug`.
+//! A key log may have any size, and grow as long as its writer runs. Lines are parsed as they arrive, and secrets are stored
+//! compactly. Above the session limit, the oldest sessions are forgotten. Secrets are never written out, not even by `Debug`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What names a session in a key log: 32 bytes that its client made up.
+/// Identifies a session in a key log: the 32 random bytes of its ClientHello.
 pub type ClientRandom = [u8; 32];
 
-/// How many sessions' secrets are kept unless told otherwise: about 80 MB of them, with TLS 1.3.
+/// The default limit on the number of sessions: about 80 MB with TLS 1.3.
 pub const MAX_SESSIONS: usize = 262_144;
 
-/// The longest line that can be a secret has less: 31 bytes of label, 64 of client random, 96 of secret, and spaces.
+/// The maximum length of a line. The longest valid line is shorter: 31 bytes of label, 64 of client random, 96 of secret, and
+/// spaces.
 const MAX_LINE: usize = 512;
 
-/// How many sessions are looked through for one that a connection without a beginning may be of.
+/// How many sessions are considered for a connection whose ClientHello was not captured.
 const MAX_CANDIDATES: usize = 64;
 
-/// How many connections without a beginning may try the secrets of a session.
+/// How many connections without a captured ClientHello may try the secrets of one session.
 const MAX_TRIALS: u8 = 8;
 
-/// What a secret is for.
+/// The purpose of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Label {
-    /// The master secret of a session of TLS 1.2 or before.
+    /// The master secret of a session of TLS 1.2 or earlier.
     ClientRandom,
-    /// What the client sends before the server's first word (0-RTT).
+    /// Protects the client's early data (0-RTT).
     ClientEarlyTraffic,
-    /// The client's part of the handshake.
+    /// Protects the client's handshake messages.
     ClientHandshakeTraffic,
-    /// The server's part of the handshake.
+    /// Protects the server's handshake messages.
     ServerHandshakeTraffic,
-    /// What the client sends behind it.
+    /// Protects the client's data after the handshake.
     ClientTraffic,
-    /// What the server sends behind it.
+    /// Protects the server's data after the handshake.
     ServerTraffic,
 }
 
@@ -66,8 +67,8 @@ impl Label {
         }
     }
 
-    /// Whether a secret may have so many bytes: a master secret has 48 (RFC 5246, section 8.1), a traffic secret as many as
-    /// the hash of its suite, SHA-256 or SHA-384.
+    /// Returns whether a secret with this label may have `len` bytes: a master secret has 48 (RFC 5246, section 8.1), a traffic
+    /// secret as many as the output of its suite's hash, SHA-256 or SHA-384.
     const fn fits(self, len: usize) -> bool {
         match self {
             Self::ClientRandom => len == 48,
@@ -76,12 +77,12 @@ impl Label {
     }
 }
 
-/// The secrets of one session: label, length and secret of each, one behind the other.
+/// The secrets of one session, concatenated: label, length and secret of each.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Box<[u8]>);
 
 impl Secrets {
-    /// The secret with a label: 32 or 48 bytes.
+    /// Returns the secret with a label: 32 or 48 bytes.
     pub fn get(&self, label: Label) -> Option<&[u8]> {
         let mut rest = &*self.0;
         while let [found, len, behind @ ..] = rest {
@@ -94,7 +95,7 @@ impl Secrets {
         None
     }
 
-    /// Adds a secret; the first one with a label is believed. Says whether it is new.
+    /// Adds a secret and returns whether it is new. The first secret with a label is kept.
     fn add(&mut self, label: Label, secret: &[u8]) -> bool {
         if self.get(label).is_some() {
             return false;
@@ -115,47 +116,47 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// What is known of one session.
+/// The state of one session.
 #[derive(Debug, Default)]
 struct Session {
     secrets: Secrets,
-    /// Whether a connection was seen that it belongs to.
+    /// Whether a connection of the session was seen.
     is_claimed: bool,
-    /// How many connections without a beginning have tried it.
+    /// How many connections without a captured ClientHello have tried its secrets.
     trials: u8,
 }
 
-/// What became of a key log's lines.
+/// Statistics on the lines of a key log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Sessions that there are secrets of.
+    /// Sessions with at least one secret.
     pub sessions: u64,
-    /// Lines that are no secret, no comment, and of no label that is passed over.
+    /// Invalid lines: neither a secret, a comment, nor a label that is ignored.
     pub bad_lines: u64,
-    /// Sessions whose secrets were forgotten to make room for others.
+    /// Sessions forgotten to make room for others.
     pub forgotten: u64,
 }
 
 #[derive(Debug)]
 struct KeyLog {
     sessions: HashMap<ClientRandom, Session, foldhash::fast::RandomState>,
-    /// In the order in which they came.
+    /// The sessions, oldest first.
     order: VecDeque<ClientRandom>,
     max_sessions: usize,
     bad_lines: u64,
     forgotten: u64,
 }
 
-/// The keys that are known: one store, however many hold it.
+/// A shared store of the known keys. Clones share the same store.
 ///
-/// Whoever reads key logs pushes them here, as [`Lines`]; every engine that was given a clone looks here.
+/// Whoever reads key logs adds lines with [`Lines`]; every engine that holds a clone looks keys up.
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     log: Mutex<KeyLog>,
-    /// How many times something new came, so that one can see without the lock that nothing has.
+    /// Incremented with each new secret, so that lookups need no lock if nothing has changed.
     generation: AtomicU64,
     are_expected: AtomicBool,
     are_awaited: AtomicBool,
@@ -168,7 +169,7 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// No keys; room for those of so many sessions.
+    /// Creates a store without keys, with room for `max_sessions` sessions.
     pub fn new(max_sessions: usize) -> Self {
         Self(Arc::new(Shared {
             log: Mutex::new(KeyLog {
@@ -184,37 +185,37 @@ impl Keys {
         }))
     }
 
-    /// Tells whether more keys may come while packets do, so that it is worth while to wait for them.
+    /// Sets whether more keys may arrive while packets are processed, so that waiting for them is worthwhile.
     pub fn expect_more(&self, are_expected: bool) {
         self.0.are_expected.store(are_expected, Ordering::Relaxed);
     }
 
-    /// Whether more keys may come while packets do.
+    /// Returns whether more keys may arrive while packets are processed.
     pub fn are_expected(&self) -> bool {
         self.0.are_expected.load(Ordering::Relaxed)
     }
 
-    /// Tells that something waits for keys.
+    /// Records that a connection waits for keys.
     pub fn await_more(&self) {
         self.0.are_awaited.store(true, Ordering::Relaxed);
     }
 
-    /// Whether something has waited for keys since the last word that they were looked for.
+    /// Returns whether a connection has waited for keys since the last call to [`Self::look`].
     pub fn are_awaited(&self) -> bool {
         self.0.are_awaited.load(Ordering::Relaxed)
     }
 
-    /// Tells that it is looked for keys now.
+    /// Records that key logs are being read now.
     pub fn look(&self) {
         self.0.are_awaited.store(false, Ordering::Relaxed);
     }
 
-    /// A number that grows whenever a new secret has come; 0 while there is none.
+    /// Returns a number that grows with each new secret; 0 while there is none.
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// The secrets of a session.
+    /// Returns the secrets of a session.
     pub fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
         let mut log = self.lock();
         let session = log.sessions.get_mut(client_random)?;
@@ -222,7 +223,7 @@ impl Keys {
         Some(session.secrets.clone())
     }
 
-    /// The secrets of the only session of TLS 1.3 that no connection was seen for, where there is but one such.
+    /// Returns the secrets of the only TLS 1.3 session for which no connection was seen; `None` if there are several.
     pub fn find_only_candidate(&self) -> Option<Secrets> {
         let mut log = self.lock();
         if log.sessions.len() > MAX_CANDIDATES {
@@ -242,7 +243,7 @@ impl Keys {
         }
     }
 
-    /// What became of the lines so far.
+    /// Returns the statistics on the lines so far.
     pub fn counts(&self) -> Counts {
         let log = self.lock();
         Counts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
@@ -254,7 +255,7 @@ impl Keys {
 }
 
 impl KeyLog {
-    /// Takes a line, without its end. Says whether it has a new secret.
+    /// Parses a line without its line feed. Returns whether it contains a new secret.
     fn line(&mut self, line: &[u8]) -> bool {
         match parse(line) {
             Line::Secret { label, client_random, secret } => self.add(label, client_random, secret.as_slice()),
@@ -282,17 +283,17 @@ impl KeyLog {
     }
 }
 
-/// Cuts one key log into lines: each that is read needs its own.
+/// Splits one key log into lines. Each key log needs its own.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     partial: Vec<u8>,
-    /// Whether that line is too long to be one, so that only its beginning is there.
+    /// Whether the incomplete line exceeds the maximum length; then only its beginning is kept.
     is_overlong: bool,
 }
 
 impl Lines {
-    /// Takes the next bytes of a key log, cut anywhere.
+    /// Consumes the next bytes of a key log, which may be split anywhere.
     pub fn push(&mut self, mut bytes: &[u8], keys: &Keys) {
         let mut log = keys.lock();
         let mut is_new = false;
@@ -313,7 +314,7 @@ impl Lines {
         }
     }
 
-    /// Tells that the key log ends here: its last line may have no line feed.
+    /// Records the end of the key log: its last line may have no line feed.
     pub fn finish(&mut self, keys: &Keys) {
         self.push(b"\n", keys);
     }
@@ -336,14 +337,14 @@ impl Lines {
     }
 }
 
-/// What a line is.
+/// The content of a line.
 enum Line {
     Secret {
         label: Label,
         client_random: ClientRandom,
         secret: Secret,
     },
-    /// Empty, a comment, or a secret that nothing here needs: an exporter's, of ECH, …
+    /// Empty, a comment, or a secret that is not needed: an exporter secret, one of ECH, …
     Nothing,
     Bad,
 }
@@ -383,7 +384,7 @@ fn parse(line: &[u8]) -> Line {
     }
 }
 
-/// Reads exactly as many bytes as there is room for.
+/// Decodes exactly as many bytes as `into` has.
 fn unhex(hex: &[u8], into: &mut [u8]) -> Option<()> {
     let (pairs, rest) = hex.as_chunks::<2>();
     if !rest.is_empty() || pairs.len() != into.len() {
@@ -482,18 +483,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_log_of_any_size_takes_no_more_memory_than_its_limit_has() {
+    fn a_key_log_of_any_size_uses_bounded_memory() {
         let keys = Keys::new(100);
         let mut lines = Lines::default();
         for session in 0..20_000 {
             for label in Label::ALL {
                 let name = std::str::from_utf8(label.name()).unwrap();
-                // Each is said twice.
+                // Each line occurs twice.
                 let line = line(name, &format!("{session:064x}"), 48).repeat(2);
                 lines.push(line.as_bytes(), &keys);
             }
         }
-        // A line that does not end, in pieces and in one.
+        // A line without an end, in pieces and at once.
         (0..1_000).for_each(|_| lines.push(&[b'x'; 1_000], &keys));
         lines.push(&vec![b'x'; 1_000_000], &keys);
         assert!(lines.partial.capacity() <= 2 * MAX_LINE);

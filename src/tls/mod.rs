@@ -1,11 +1,11 @@
-//! Passive TLS: what both sides send in clear, and what they encrypt, where the keys are known.
+//! Passive TLS: the metadata sent in the clear, and decryption if the keys are known.
 //!
-//! [`TlsSession`](session::TlsSession) is given the bytes of both directions of a connection, and [`Keys`](keylog::Keys), and
-//! gives plaintext, or says how much of it is missing, and what is known of the session. It knows nothing of what carries the
-//! bytes, nor of what they mean.
+//! A [`TlsSession`](session::TlsSession) is passed the bytes of both directions of a connection, and [`Keys`](keylog::Keys). It
+//! returns the plaintext, reports how much of it is missing, and collects the session's metadata. It depends neither on the
+//! transport nor on the meaning of the bytes.
 //!
-//! What it promises: nothing is decrypted that is not authentic; a record that was lost, or that no key fits, costs that
-//! record; what waits for a key is bounded in time and size, and what is tried in vain by what was sent.
+//! Guarantees: only authentic records are decrypted. A record that was lost, or that no key fits, does not affect other records.
+//! The wait for a key is bounded in time and size, and the number of failed trials by the amount of data sent.
 
 mod decrypt;
 pub mod facts;

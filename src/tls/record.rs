@@ -1,9 +1,10 @@
-//! The record layer: a stream of bytes in, whole records out, however the stream is cut.
+//! The record layer: splits a stream of bytes into complete records, however the stream is segmented.
 //!
-//! A record that lies whole in the input is borrowed from it; one that spans inputs is copied as its bytes arrive, and never
-//! more than the protocol allows. A hole inside a record costs that record, for its header tells where the next begins.
-//! Behind a hole over a header, a boundary is searched, and believed where a whole record stands with another header, or the
-//! end of what has come, behind it: by chance a header stands at one of 60 million places.
+//! A record that lies completely in the input borrows from it. A record that spans several inputs is copied as its bytes arrive,
+//! up to the size that the protocol allows. A hole inside a record loses only that record, because its header determines where
+//! the next one begins. After a hole over a header, a boundary has to be searched for. It is accepted where a complete record is
+//! followed by another header, or by the end of the data: a random position looks like a header with a probability of one in 60
+//! million.
 //!
 //! Sources: RFC 8446, sections 5.1 and 5.2; RFC 5246, section 6.2.
 
@@ -12,13 +13,13 @@ use bytes::{Buf, BytesMut};
 /// The size of a record's header, in bytes: content type, version, length.
 pub(super) const HEADER: usize = 5;
 
-/// The longest payload, in bytes: "The length MUST NOT exceed 2^14 + 2048" (TLS 1.2; 1.3 has 2^14 + 256).
+/// The maximum payload size in bytes: "The length MUST NOT exceed 2^14 + 2048" (TLS 1.2; 1.3 has 2^14 + 256).
 pub(super) const MAX_CIPHERTEXT: usize = (1 << 14) + 2048;
 
-/// The least that an encrypted record has, in bytes: its header, one byte, and the shortest tag.
+/// The minimum size of an encrypted record in bytes: its header, one byte, and the shortest tag.
 pub(super) const MIN_ENCRYPTED: u64 = (HEADER + 1 + 8) as u64;
 
-/// How much of a buffer an idle direction keeps, in bytes.
+/// The capacity, in bytes, of the buffer that an idle direction keeps.
 const KEPT_CAPACITY: usize = 4096;
 
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -26,29 +27,29 @@ pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 
-/// One record, as it is on the wire.
+/// A record as it is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TlsRecord<'a> {
-    /// Where it begins, in bytes from the beginning of its direction.
+    /// The offset of its first byte in its direction.
     pub(super) start: u64,
-    /// The content type, as far as it is told in clear.
+    /// The content type. In an encrypted TLS 1.3 record it is always application data.
     pub(super) kind: u8,
     pub(super) version: [u8; 2],
     pub(super) payload: &'a [u8],
 }
 
 impl TlsRecord<'_> {
-    /// Where the next one begins.
+    /// Returns the offset of the next record.
     pub(super) const fn end(&self) -> u64 {
         self.start + self.len()
     }
 
-    /// Its size on the wire, in bytes.
+    /// Returns the size on the wire in bytes.
     pub(super) const fn len(&self) -> u64 {
         (HEADER + self.payload.len()) as u64
     }
 
-    /// The header, again.
+    /// Returns the bytes of the header.
     pub(super) fn header(&self) -> [u8; HEADER] {
         let [major, minor] = self.version;
         let [high, low] = u16::try_from(self.payload.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -56,20 +57,20 @@ impl TlsRecord<'_> {
     }
 }
 
-/// What the bytes at a place may be.
+/// The result of parsing a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HeaderCandidate {
-    /// Too few to tell.
+    /// Too few bytes to decide.
     Short,
-    /// None.
+    /// Not a header.
     None,
-    /// The header of a record of so many bytes in all.
+    /// The header of a record with this total size.
     Of(usize),
 }
 
 impl HeaderCandidate {
     fn at(bytes: &[u8]) -> Self {
-        // The version of TLS 1.2 stands for 1.3, too; the first record of a client may have that of 1.0.
+        // TLS 1.3 records have the version of TLS 1.2; a client's first record may have that of TLS 1.0.
         match *bytes {
             [20..=23, 3, 1..=3, high, low, ..] => match usize::from(u16::from_be_bytes([high, low])) {
                 len @ 1..=MAX_CIPHERTEXT => Self::Of(HEADER + len),
@@ -81,7 +82,7 @@ impl HeaderCandidate {
     }
 }
 
-/// Whether a record begins here. Nothing where too little has come to tell.
+/// Returns whether a record begins here; `None` if there are too few bytes to decide.
 fn is_believable(bytes: &[u8]) -> Option<bool> {
     match HeaderCandidate::at(bytes) {
         HeaderCandidate::Short => None,
@@ -92,56 +93,56 @@ fn is_believable(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Cuts one direction of one connection into records.
+/// Splits one direction of a connection into records.
 #[derive(Debug)]
 pub(super) struct Records {
-    /// What has come of records that were not handed out.
+    /// Bytes of records that were not returned yet.
     carry: BytesMut,
-    /// How much at the front of `carry` belongs to the record that was handed out last.
+    /// How many bytes at the front of `carry` belong to the record that was returned last.
     handed_out: usize,
-    /// How many bytes were taken in, with those of holes.
+    /// The number of bytes consumed, including holes.
     offset: u64,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// `carry` begins at a boundary.
+    /// `carry` begins at a record boundary.
     Boundary,
-    /// So many bytes belong to a record that lacks others.
+    /// The next `left` bytes belong to a record with a hole.
     Damaged { left: u64 },
     /// No boundary is known.
     Searching,
 }
 
 impl Records {
-    /// The beginning of a stream.
+    /// Creates the state at the beginning of a stream.
     pub(super) fn new() -> Self {
         Self { carry: BytesMut::new(), handed_out: 0, offset: 0, state: State::Boundary }
     }
 
-    /// A stream whose beginning was not seen.
+    /// Creates the state of a stream whose beginning was not captured.
     pub(super) fn midstream() -> Self {
         Self { state: State::Searching, ..Self::new() }
     }
 
-    /// How many bytes were taken in, with those of holes.
+    /// Returns the number of bytes consumed, including holes.
     pub(super) const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Whether no boundary is known.
+    /// Returns whether no boundary is known.
     pub(super) fn is_searching(&self) -> bool {
         self.state == State::Searching
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub(super) fn held(&self) -> usize {
         self.carry.capacity()
     }
 
-    /// Takes bytes from the front of `input`; says how many, and the record that they complete. To be called again with the
-    /// rest until it gives none.
+    /// Consumes bytes from the front of `input`. Returns their number, and the record that they complete. Call this again with
+    /// the rest until it returns no record.
     pub(super) fn next<'a>(&'a mut self, input: &'a [u8]) -> (usize, Option<TlsRecord<'a>>) {
         self.drop_handed_out();
         let mut used = 0;
@@ -207,7 +208,7 @@ impl Records {
         self.offset += bytes.len() as u64;
     }
 
-    /// Looks for a boundary in what is carried, and drops what is before it, or before where it may be.
+    /// Searches for a boundary in the carried bytes, and discards the bytes before it, or before the first possible one.
     fn search(&mut self) -> bool {
         let mut rest = &*self.carry;
         let found = loop {
@@ -224,7 +225,7 @@ impl Records {
         found
     }
 
-    /// Tells that so many bytes of the stream were lost here.
+    /// Records that bytes of the stream were lost here.
     pub(super) fn gap(&mut self, bytes: u64) {
         self.drop_handed_out();
         let left = match (self.state, HeaderCandidate::at(&self.carry)) {
@@ -241,7 +242,7 @@ impl Records {
         self.carry = BytesMut::new();
     }
 
-    /// Where no record was handed out, gives back what is held.
+    /// Frees the buffer if no record was returned from it.
     pub(super) fn release(&mut self) {
         self.drop_handed_out();
         self.carry = BytesMut::from(&*self.carry);
@@ -276,7 +277,7 @@ mod tests {
         [&[kind, 3, 3, high, low][..], &vec![kind; len]].concat()
     }
 
-    /// The start and length of each record that pieces give.
+    /// Returns the start and length of each record in the pieces.
     fn cut<'a>(records: &mut Records, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(u64, usize)> {
         let mut found = Vec::new();
         for mut piece in pieces {
@@ -303,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_inside_a_record_costs_that_record() {
+    fn a_hole_inside_a_record_loses_only_that_record() {
         let stream = [wire(23, 100), wire(23, 200), wire(23, 50)].concat();
-        // Behind the header of the second, which is at 105.
+        // From after the header of the second record, which begins at 105.
         for from in 110..310 {
             for to in from + 1..=310 {
                 let mut records = Records::new();
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_is_found_behind_a_lost_header() {
+    fn a_boundary_is_found_after_a_lost_header() {
         let stream = [wire(23, 100), wire(23, 200), wire(23, 50), wire(23, 60)].concat();
         for (from, to) in [(105, 106), (107, 150), (50, 107), (0, 120), (309, 310)] {
             for size in [1, 50, 1000] {

@@ -1,4 +1,4 @@
-//! From the secrets of a key log to the keys of records.
+//! Key derivation: from the secrets of a key log to the keys of records.
 //!
 //! Sources: RFC 8446, sections 7.1 to 7.3 (TLS 1.3); RFC 5246, sections 5 and 6.3 (TLS 1.2).
 
@@ -12,14 +12,14 @@ use super::keylog::ClientRandom;
 use super::suite::{Hash, Mode, Suite};
 use crate::direction::{Direction, PerDirection};
 
-/// What the records of one direction are protected with.
+/// The keys that protect the records of one direction.
 #[derive(Clone, Copy)]
 pub(super) struct RecordKeys {
-    /// As many bytes as the cipher's key has count.
+    /// Only the first bytes, up to the cipher's key size, are used.
     pub(super) key: [u8; 32],
-    /// The part of the nonce that is not sent: 12 bytes, or the first 4.
+    /// The implicit part of the nonce: 12 bytes, or the first 4.
     pub(super) iv: [u8; 12],
-    /// The key of the MAC beside CBC.
+    /// The MAC key of a CBC suite.
     pub(super) mac: [u8; 48],
 }
 
@@ -49,14 +49,14 @@ impl fmt::Debug for TrafficSecret {
 }
 
 impl TrafficSecret {
-    /// A secret as the key log has it, where it is of the hash's size.
+    /// Creates a traffic secret from a key log's, if it has the size of the hash.
     pub(super) fn new(hash: Hash, secret: &[u8]) -> Option<Self> {
         let mut bytes = [0; 48];
         bytes.get_mut(..secret.len())?.copy_from_slice(secret);
         (secret.len() == hash.size()).then_some(Self { bytes, len: secret.len() })
     }
 
-    /// The keys that it stands for.
+    /// Derives the record keys.
     pub(super) fn keys(&self, suite: Suite) -> Option<RecordKeys> {
         let mut keys = RecordKeys::default();
         self.expand(suite.hash, b"key", keys.key.get_mut(..suite.algorithm.key_size())?)?;
@@ -64,7 +64,7 @@ impl TrafficSecret {
         Some(keys)
     }
 
-    /// The secret behind a KeyUpdate.
+    /// Derives the secret that follows a KeyUpdate.
     pub(super) fn updated(&self, hash: Hash) -> Option<Self> {
         let mut next = Self { bytes: [0; 48], len: self.len };
         self.expand(hash, b"traffic upd", next.bytes.get_mut(..self.len)?)?;
@@ -86,7 +86,7 @@ impl TrafficSecret {
     }
 }
 
-/// The keys of both directions, from the master secret of TLS 1.2.
+/// Derives the keys of both directions from a TLS 1.2 master secret.
 pub(super) fn key_block(
     suite: Suite,
     master: &[u8],
@@ -99,7 +99,7 @@ pub(super) fn key_block(
         Mode::Cbc(mac) => (mac.size(), 0),
         Mode::Aead { explicit_nonce, .. } => (0, 12 - explicit_nonce as usize),
     };
-    // The most is that of AES-256-CBC with SHA-384: 2 × (48 + 32).
+    // The maximum is that of AES-256-CBC with SHA-384: 2 × (48 + 32).
     let mut block = [0; 160];
     let block = block.get_mut(..2 * (mac + key + iv))?;
     let seed = [b"key expansion".as_slice(), server_random, client_random];

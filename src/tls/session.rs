@@ -1,5 +1,5 @@
-//! One TLS session, observed in both directions: bytes in, in an order in which they can have happened; plaintext
-//! out, as far as there are keys.
+//! One TLS session, observed in both directions: bytes in, in a causally consistent order; plaintext out, as far as keys are
+//! known.
 //!
 //! ```text
 //!   TLS 1.3   Clear --ServerHello--> Handshake --Finished--> Application --KeyUpdate--> Application
@@ -7,10 +7,10 @@
 //!   TLS 1.2   Clear --ChangeCipherSpec--> Tls12 --ChangeCipherSpec (renegotiation)--> Tls12
 //! ```
 //!
-//! Each direction goes its own way through these. A record whose key is not there yet is held, with all that comes behind it
-//! in either direction, as long as more keys may come; a record that no key fits is lost, and nothing else. Records of TLS 1.3 can be
-//! decrypted without the handshake: the tag tells the number of the first, and the suite. Those of TLS 1.2 cannot, for their
-//! keys depend on the ServerHello.
+//! Each direction moves through these stages independently. A record whose key is not known yet is held, together with everything
+//! after it in both directions, as long as more keys may arrive. A record that no key fits is lost, and nothing else. TLS 1.3
+//! records can be decrypted without the handshake: the sequence number of the first record, and the suite, are found by trial
+//! with the authentication tag. TLS 1.2 records cannot, because their keys depend on the ServerHello.
 
 use std::collections::VecDeque;
 
@@ -26,98 +26,99 @@ use crate::direction::{Direction, PerDirection};
 use crate::packet::Origin;
 use crate::time::Timestamp;
 
-/// How many bytes of records wait for their keys.
+/// The maximum number of bytes of records held for keys.
 pub const MAX_HELD: usize = 1 << 20;
 
-/// How long they wait, in microseconds of capture time: key logs are written in the handshake, but may come over a network.
+/// The maximum time that records are held, in microseconds of capture time. Key logs are written during the handshake, but may
+/// arrive over a network.
 pub const MAX_WAIT: u64 = 10_000_000;
 
-/// What decryption needs beside the session: the keys, and a place to decrypt to.
+/// What decryption needs besides the session: the keys, and an output buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
-    /// The keys that are known.
+    /// The known keys.
     pub keys: Keys,
     scratch: Scratch,
 }
 
 impl Tools {
-    /// Tools with these keys.
+    /// Creates tools with these keys.
     pub fn new(keys: Keys) -> Self {
         Self { keys, scratch: Scratch::default() }
     }
 }
 
-/// What a session gives of a direction, in order.
+/// An event of one direction of a session, in order.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Something is decrypted for the first time; what is known of the session.
+    /// The first record was decrypted; the metadata of the session.
     Begins(&'a Facts),
     /// Plaintext.
     Data(&'a [u8]),
-    /// Plaintext is missing here.
+    /// Plaintext is missing.
     Gap {
-        /// How many bytes, where that can be told.
+        /// The number of missing bytes, if known.
         bytes: Option<u64>,
-        /// How many bytes of records were captured there all the same.
+        /// How many bytes of captured records the gap contains.
         skipped: u64,
     },
 }
 
-/// Where events go, with the packet that completed each.
+/// The receiver of events, each with the packet that completed it.
 pub type Sink<'a> = &'a mut dyn FnMut(Direction, Event<'_>, Origin);
 
-/// Why a session cannot be read.
+/// Why a session cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// There is no key for the session that this names.
+    /// No key is known for the session with this client random.
     NoKey(ClientRandom),
-    /// There is a key, but none of its records is authentic under it.
+    /// A key is known, but no record is authentic under it.
     WrongKey(ClientRandom),
-    /// The ClientHello, which names the session, was not captured.
+    /// The ClientHello, which identifies the session, was not captured.
     NoClientHello,
-    /// The ServerHello, without which keys of TLS 1.2 are not known, was not captured.
+    /// The ServerHello, on which TLS 1.2 keys depend, was not captured.
     NoServerHello,
-    /// It has a version or a cipher suite that is not decrypted here.
+    /// The version or the cipher suite is not supported.
     Unsupported,
 }
 
-/// What one direction has brought.
+/// Statistics of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// Their bytes, and those that belong to none.
+    /// The number of bytes, including those outside of records.
     pub bytes: u64,
 }
 
-/// What waits for a key.
+/// An item that waits for a key.
 #[derive(Debug)]
 enum Held {
     TlsRecord { direction: Direction, origin: Origin, start: u64, kind: u8, version: [u8; 2], payload: Box<[u8]> },
     Gap { direction: Direction, bytes: u64 },
 }
 
-/// How the sides agreed to go on.
+/// The negotiated version and parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreed {
-    /// Not yet.
+    /// None yet.
     Nothing,
     /// TLS 1.3.
     Tls13(Suite),
     /// TLS 1.2, from the next ChangeCipherSpec on.
     Tls12(Parameters),
-    /// What is not decrypted here.
+    /// An unsupported version or suite.
     Unsupported,
 }
 
-/// What became of an encrypted record.
+/// The result of decrypting a record.
 enum Unsealed {
-    /// It was decrypted; so many bytes are in the scratch.
+    /// Decrypted into the scratch buffer.
     Opened(Opened),
-    /// It has to wait for a key.
+    /// The record has to wait for a key.
     Waits,
-    /// It was not.
-    Not,
+    /// The record cannot be decrypted.
+    Failed,
 }
 
 /// One TLS session.
@@ -127,28 +128,28 @@ pub struct TlsSession {
     counts: PerDirection<Counts>,
     facts: Facts,
     agreed: Agreed,
-    /// The session ID that the client wants to resume.
+    /// The session ID that the client offers to resume.
     offered_id: Box<[u8]>,
-    /// The secrets of the client random, and how many keys there were when they were looked for.
+    /// The secrets of the session, and the keys' generation at the last lookup.
     secrets: Option<Secrets>,
     looked_at: Option<u64>,
     held: VecDeque<Held>,
     held_bytes: usize,
     held_since: Option<Timestamp>,
-    /// Whether what came next waited for too long.
+    /// Whether the held records waited for too long.
     has_given_up: bool,
-    /// Whether it was searched for the number of the first record behind those that were given up.
+    /// Whether the sequence number of the first record after those given up was searched for.
     has_searched: bool,
-    /// Whether it is known what becomes of early data.
+    /// Whether it is known if early data is accepted.
     knows_early_data: bool,
-    /// Whether plaintext was given.
+    /// Whether plaintext was emitted.
     has_begun: bool,
     obstacle: Option<Obstacle>,
     budget: Budget,
 }
 
 impl TlsSession {
-    /// A session that begins with the next byte of each direction, or that has begun before.
+    /// Creates a session whose directions begin with the next byte, or have begun before the capture.
     pub fn new(is_midstream: PerDirection<bool>) -> Self {
         Self {
             sides: PerDirection::new(|direction| Side::new(direction, *is_midstream.get(direction))),
@@ -170,11 +171,11 @@ impl TlsSession {
         }
     }
 
-    /// Takes the next bytes of a direction.
+    /// Processes the next bytes of a direction.
     pub fn push(&mut self, direction: Direction, mut bytes: &[u8], origin: Origin, tools: &mut Tools, sink: Sink<'_>) {
         self.counts.get_mut(direction).bytes += bytes.len() as u64;
         self.budget.earn(bytes.len() as u64);
-        // A record may be borrowed from what carries it, which is taken out as long as it is looked at.
+        // A record may borrow from `records`, which is therefore moved out while the record is processed.
         let mut records = std::mem::replace(&mut self.sides.get_mut(direction).records, Records::new());
         loop {
             let (used, record) = records.next(bytes);
@@ -189,7 +190,7 @@ impl TlsSession {
         }
     }
 
-    /// Tells that so many bytes of a direction were lost here.
+    /// Records that bytes of a direction were lost here.
     pub fn gap(&mut self, direction: Direction, bytes: u64) {
         let side = self.sides.get_mut(direction);
         side.records.gap(bytes);
@@ -200,10 +201,10 @@ impl TlsSession {
         }
     }
 
-    /// Tells that keys may have come: what waits for them is decrypted as far as they go.
+    /// Decrypts held records as far as possible after keys may have arrived.
     pub fn resume(&mut self, tools: &mut Tools, sink: Sink<'_>) {
         loop {
-            // Early data waits for the server's first word behind its hello, which says whether it is taken.
+            // Early data waits for the server's first message after its hello, which shows whether it is accepted.
             let of_server = |held: &Held| matches!(held, Held::TlsRecord { direction: Direction::Backend, .. });
             let next = match self.held.front() {
                 Some(Held::TlsRecord { direction, .. }) if self.may_be_early(*direction) => {
@@ -229,7 +230,7 @@ impl TlsSession {
         self.held = VecDeque::new();
     }
 
-    /// Waits no longer for keys: what waits for them is decrypted as far as possible, and the rest is not.
+    /// Stops waiting for keys: decrypts held records as far as possible, and drops the rest.
     pub fn give_up(&mut self, tools: &mut Tools, sink: Sink<'_>) {
         self.settle_early_data(false);
         if !self.held.is_empty() {
@@ -238,7 +239,7 @@ impl TlsSession {
         }
     }
 
-    /// Tells that nothing more comes of the session.
+    /// Records the end of the session.
     pub fn end(&mut self, origin: Origin, tools: &mut Tools, sink: Sink<'_>) {
         self.give_up(tools, sink);
         for direction in Direction::BOTH {
@@ -254,38 +255,38 @@ impl TlsSession {
         }
     }
 
-    /// Since when records wait for their keys.
+    /// Returns since when records have been held.
     pub const fn waits_since(&self) -> Option<Timestamp> {
         self.held_since
     }
 
-    /// What is known of the session.
+    /// Returns the metadata of the session.
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// What a direction has brought.
+    /// Returns the statistics of a direction.
     pub fn counts(&self, direction: Direction) -> Counts {
         *self.counts.get(direction)
     }
 
-    /// Whether something of a direction was decrypted.
+    /// Returns whether data of a direction was decrypted.
     pub fn has_opened(&self, direction: Direction) -> bool {
         self.sides.get(direction).has_opened()
     }
 
-    /// Whether a direction has records that were not decrypted, and none that were.
+    /// Returns whether a direction has encrypted records, none of which was decrypted.
     pub fn lacks(&self, direction: Direction) -> bool {
         let side = self.sides.get(direction);
         !side.has_opened() && side.left() > 0
     }
 
-    /// Why records are not decrypted.
+    /// Returns why records are not decrypted.
     pub const fn obstacle(&self) -> Option<Obstacle> {
         self.obstacle
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes held.
     pub fn held(&self) -> usize {
         let side = |side: &Side| side.records.held() + side.messages.held();
         self.held_bytes
@@ -295,7 +296,7 @@ impl TlsSession {
             + side(&self.sides.backend)
     }
 
-    /// Gives back what is held: the memory is needed for others.
+    /// Frees held data, in order to use the memory for other connections.
     pub fn release(&mut self, tools: &mut Tools, sink: Sink<'_>) {
         self.give_up(tools, sink);
         self.sides.frontend.records.release();
@@ -315,7 +316,7 @@ impl TlsSession {
             if side.lost_before(record) > 0 {
                 side.messages.clear();
             }
-            side.understand(record);
+            side.mark_processed(record);
             self.content(direction, record.kind, record.payload, origin, sink);
         } else if self.may_be_early(direction)
             || !self.held.is_empty()
@@ -332,7 +333,7 @@ impl TlsSession {
         }
     }
 
-    /// Whether what the client sends may be early data of which it is not known whether the server takes it.
+    /// Returns whether the client's data may be early data that the server has neither accepted nor rejected yet.
     fn may_be_early(&self, direction: Direction) -> bool {
         let is_first = match self.agreed {
             Agreed::Nothing => !self.facts.is_retried,
@@ -341,7 +342,7 @@ impl TlsSession {
         direction == Direction::Frontend && self.facts.offers_early_data && !self.knows_early_data && is_first
     }
 
-    /// The server takes early data; or it does not, so that the client sends it again.
+    /// Records whether the server accepts early data. If it does not, the client sends it again.
     fn settle_early_data(&mut self, is_accepted: bool) {
         if self.facts.offers_early_data && !std::mem::replace(&mut self.knows_early_data, true) && !is_accepted {
             let client = &mut self.sides.frontend;
@@ -351,7 +352,7 @@ impl TlsSession {
         }
     }
 
-    /// Takes an encrypted record. Says whether it is done with; else it waits.
+    /// Processes an encrypted record. Returns `false` if it has to wait for a key.
     fn sealed(
         &mut self,
         direction: Direction,
@@ -363,9 +364,9 @@ impl TlsSession {
         let opened = match self.unseal(direction, record, tools) {
             Unsealed::Opened(opened) => opened,
             Unsealed::Waits => return false,
-            Unsealed::Not => {
+            Unsealed::Failed => {
                 if direction == Direction::Backend {
-                    // What the server says of early data cannot be read.
+                    // The server's answer to early data cannot be decrypted.
                     self.settle_early_data(false);
                 }
                 return true;
@@ -377,7 +378,7 @@ impl TlsSession {
         }
         let plaintext = tools.scratch.get(opened.len);
         let side = self.sides.get_mut(direction);
-        side.understand(record);
+        side.mark_processed(record);
         if matches!(self.agreed, Agreed::Tls13(_)) {
             // "struct { opaque content[]; ContentType type; uint8 zeros[]; } TLSInnerPlaintext"
             let Some(end) = plaintext.iter().rposition(|byte| *byte != 0) else { return true };
@@ -398,13 +399,13 @@ impl TlsSession {
         let lacks_server_hello = self.sides.backend.lacks_beginning();
         let side = self.sides.get_mut(direction);
         if let (Agreed::Tls12(parameters), Stage::Clear) = (self.agreed, side.stage()) {
-            // Its ChangeCipherSpec was lost.
+            // The ChangeCipherSpec was lost.
             side.enter(Stage::Tls12(parameters));
         }
         let result = match (self.agreed, side.stage(), &self.secrets) {
             (Agreed::Unsupported, ..) => {
                 self.obstacle.get_or_insert(Obstacle::Unsupported);
-                return Unsealed::Not;
+                return Unsealed::Failed;
             }
             (_, Stage::Tls12(parameters), secrets) => {
                 side.open_tls12(&parameters, secrets.as_ref(), record, &mut self.budget, &mut tools.scratch)
@@ -413,8 +414,8 @@ impl TlsSession {
             (Agreed::Tls13(suite), _, Some(secrets)) => {
                 side.open_tls13(suite, secrets, record, &mut self.budget, &mut tools.scratch)
             }
-            // It cannot be before the ServerHello.
-            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => return Unsealed::Not,
+            // There is no encryption before the ServerHello.
+            (Agreed::Nothing | Agreed::Tls12(_), ..) if !lacks_server_hello => return Unsealed::Failed,
             (Agreed::Nothing | Agreed::Tls12(_), _, Some(secrets)) => {
                 let found = side.open_unknown(secrets, record, &mut self.budget, &mut tools.scratch);
                 if let Ok((suite, _)) = found {
@@ -428,7 +429,7 @@ impl TlsSession {
                 self.obstacle = None;
                 Unsealed::Opened(opened)
             }
-            Err(Unopened::Failed) => Unsealed::Not,
+            Err(Unopened::Failed) => Unsealed::Failed,
             Err(Unopened::NoKey) => {
                 let may_come = tools.keys.are_expected() && self.facts.client_random.is_some();
                 if may_come && !self.has_given_up {
@@ -439,12 +440,12 @@ impl TlsSession {
                     Some(_) if self.secrets.is_some() && self.agreed == Agreed::Nothing => Obstacle::NoServerHello,
                     Some(client_random) => Obstacle::NoKey(client_random),
                 });
-                Unsealed::Not
+                Unsealed::Failed
             }
         }
     }
 
-    /// Looks for the session's secrets, where something may have come since it was looked for them last.
+    /// Looks up the session's secrets, if keys were added since the last lookup.
     fn look_up(&mut self, keys: &Keys) {
         let generation = keys.generation();
         if self.looked_at == Some(generation) {
@@ -455,7 +456,7 @@ impl TlsSession {
             Some(client_random) => {
                 self.secrets = keys.find(client_random).or(self.secrets.take());
                 if self.secrets.is_some() && self.has_given_up && !std::mem::replace(&mut self.has_searched, true) {
-                    // How many records were given up is to be found out.
+                    // The number of records given up has to be found by trial.
                     self.budget.grant_search();
                 }
             }
@@ -469,7 +470,7 @@ impl TlsSession {
         }
     }
 
-    /// The suite was found by trial, with a record of one direction; the other one's keys go on from where it is.
+    /// Records the suite that a trial with a record of one direction has found. The other direction's keys continue at its stage.
     fn agree_on_tls13(&mut self, other: Direction, suite: Suite) {
         self.agreed = Agreed::Tls13(suite);
         self.facts.version = Some(Version::TLS13);
@@ -479,7 +480,7 @@ impl TlsSession {
         self.budget.grant_search();
     }
 
-    /// Takes content, which was in clear or was decrypted.
+    /// Processes content that was sent in the clear or was decrypted.
     fn content(&mut self, direction: Direction, kind: u8, mut content: &[u8], origin: Origin, sink: Sink<'_>) {
         match kind {
             APPLICATION_DATA if content.is_empty() => {}
@@ -498,7 +499,7 @@ impl TlsSession {
             CHANGE_CIPHER_SPEC => match self.agreed {
                 Agreed::Tls12(parameters) => self.enter(direction, Stage::Tls12(parameters)),
                 Agreed::Unsupported => self.enter(direction, Stage::Unsupported),
-                // In TLS 1.3 it means nothing.
+                // It has no meaning in TLS 1.3.
                 Agreed::Tls13(_) | Agreed::Nothing => {}
             },
             _ => {}
@@ -551,7 +552,7 @@ impl TlsSession {
             return;
         }
         self.offered_id = hello.session_id.into();
-        // The answer to a HelloRetryRequest is the same hello with another share. Another one begins a session anew.
+        // A ClientHello that answers a HelloRetryRequest differs only in its key share. Any other one begins a new session.
         if self.facts.client_random != Some(hello.random) {
             if self.facts.client_random.is_some() {
                 self.facts.renegotiations += 1;
@@ -573,7 +574,7 @@ impl TlsSession {
         }
         let is_echo = !hello.session_id.is_empty() && *hello.session_id == *self.offered_id;
         let is_tls13 = hello.version == Version::TLS13;
-        self.facts.server_hello(hello, if is_tls13 { hello.takes_psk } else { is_echo });
+        self.facts.server_hello(hello, if is_tls13 { hello.accepts_psk } else { is_echo });
         let suite = Suite::by_id(hello.suite).filter(|suite| suite.is_tls13 == is_tls13);
         self.agreed = match (suite, self.facts.client_random, hello.version) {
             (Some(suite), _, Version::TLS13) => Agreed::Tls13(suite),

@@ -1,8 +1,9 @@
-//! One direction of a session: which key protects its records, and which number the next one has.
+//! One direction of a session: the key of its records, and their sequence numbers.
 //!
-//! Records are not numbered on the wire; both sides count. Where some were lost, the number is found again: the next numbers
-//! are tried, as many as the lost bytes have room for, and the tag says which is right. So are the keys that may have come
-//! since. What that may cost is bounded by what the connection has sent.
+//! Sequence numbers are not sent; both sides count records. After records were lost, the number is found by trial: up to as many
+//! numbers as lost records may fit into the lost bytes are tried, and the authentication tag shows which one is right. Keys that
+//! may have come into use are tried in the same way. The cost of trials is bounded by the amount of data that the connection has
+//! sent.
 
 use super::decrypt::{Opener, Scratch};
 use super::handshake::Messages;
@@ -12,22 +13,22 @@ use super::schedule::{TrafficSecret, key_block};
 use super::suite::Suite;
 use crate::direction::Direction;
 
-/// What a connection may be tried for before it has sent anything, in bytes of trial decryption.
+/// The initial budget of a connection, in bytes of trial decryption.
 const INITIAL_BUDGET: u64 = 1 << 20;
 
-/// What it may save up: enough for the widest hole between full records.
+/// The maximum budget: enough for the widest hole between full records.
 const MAX_BUDGET: u64 = 16 << 20;
 
-/// How many records of an encrypted handshake are looked for behind a hole: a flight has a few messages.
+/// How many numbers are tried after a hole in an encrypted handshake, whose flights have few messages.
 const MAX_HANDSHAKE_RECORDS: u64 = 32;
 
-/// What one trial costs beside the record's bytes, in bytes.
+/// The cost of a trial in addition to the bytes of the record, in bytes.
 const TRIAL: u64 = 256;
 
-/// The largest plaintext of a record, in bytes.
+/// The maximum plaintext size of a record in bytes.
 const MAX_PLAINTEXT: u64 = 1 << 14;
 
-/// How much trial decryption a connection has earned, in bytes: twice what it sends.
+/// The budget for trial decryption, in bytes: it grows by twice the bytes that a connection sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget(u64);
 
@@ -42,12 +43,12 @@ impl Budget {
         self.0 = self.0.saturating_add(2 * bytes).min(MAX_BUDGET);
     }
 
-    /// Adds what a connection may be searched for once, that began before the capture.
+    /// Grants the budget for one search on a connection that began before the capture.
     pub(super) fn grant_search(&mut self) {
         self.0 = MAX_BUDGET;
     }
 
-    /// Whether a trial of a record can be paid for. To make a key for it costs more than the trial, so this is asked first.
+    /// Returns whether the budget suffices for a trial. Derivation of a key costs more than the trial, so this is checked first.
     const fn affords(&self, record: &TlsRecord<'_>) -> bool {
         self.0 >= record.len() + TRIAL
     }
@@ -61,7 +62,7 @@ impl Budget {
     }
 }
 
-/// What a session of TLS 1.2 derives its keys from.
+/// The parameters from which TLS 1.2 keys are derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parameters {
     pub(super) client_random: ClientRandom,
@@ -70,25 +71,25 @@ pub(super) struct Parameters {
     pub(super) encrypts_then_macs: bool,
 }
 
-/// How far the keys of a direction have come.
+/// The stage of a direction's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing is encrypted.
+    /// Unencrypted.
     Clear,
-    /// TLS 1.3: what is sent before the server's first word.
+    /// TLS 1.3: early data, sent before the server's first message.
     Early,
-    /// TLS 1.3: the handshake.
+    /// TLS 1.3: handshake messages.
     Handshake,
-    /// TLS 1.3: what the session is for.
+    /// TLS 1.3: application data.
     Application,
-    /// TLS 1.2, since ChangeCipherSpec.
+    /// TLS 1.2, after ChangeCipherSpec.
     Tls12(Parameters),
-    /// What is not decrypted here, since ChangeCipherSpec.
+    /// An unsupported version or suite, after ChangeCipherSpec.
     Unsupported,
 }
 
 impl Stage {
-    /// The stages of TLS 1.3 from one on.
+    /// Iterates over the stages of TLS 1.3 from this one on.
     fn and_later(self) -> impl Iterator<Item = Self> {
         [Self::Early, Self::Handshake, Self::Application].into_iter().skip_while(move |stage| *stage != self)
     }
@@ -104,7 +105,7 @@ impl Stage {
         })
     }
 
-    /// Whether what is sent is, or can be, what the session is for.
+    /// Returns whether application data is, or may be, sent in this stage.
     const fn has_data(self) -> bool {
         matches!(self, Self::Early | Self::Application | Self::Tls12(_))
     }
@@ -114,7 +115,7 @@ impl Stage {
 #[derive(Debug)]
 struct Key {
     opener: Opener,
-    /// Where the next one comes from (TLS 1.3).
+    /// The secret from which the next key is derived (TLS 1.3).
     secret: Option<TrafficSecret>,
 }
 
@@ -131,30 +132,30 @@ impl Key {
     }
 }
 
-/// What a record was found to be.
+/// The result of a successful decryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opened {
-    /// How many bytes of plaintext are in the scratch.
+    /// The number of plaintext bytes in the scratch buffer.
     pub(super) len: usize,
-    /// What is missing before them.
+    /// The plaintext missing before them.
     pub(super) before: Option<Missing>,
 }
 
-/// Plaintext that is missing.
+/// Missing plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// How many bytes, where that can be told.
+    /// The number of missing bytes, if known.
     pub(super) bytes: Option<u64>,
-    /// How many bytes of records were captured there all the same.
+    /// How many bytes of captured records the gap contains.
     pub(super) skipped: u64,
 }
 
 /// Why a record was not decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unopened {
-    /// There is no key for it.
+    /// No key is known.
     NoKey,
-    /// No key that there is fits.
+    /// The record is not authentic under any known key.
     Failed,
 }
 
@@ -166,15 +167,15 @@ pub(super) struct Side {
     pub(super) messages: Messages,
     stage: Stage,
     key: Option<Key>,
-    /// The number of the next record under the key.
+    /// The sequence number of the next record.
     number: u64,
-    /// How far everything was understood, in bytes from the beginning of the direction.
-    understood: u64,
-    /// How many bytes behind that were not captured.
+    /// The offset up to which everything was processed.
+    processed_until: u64,
+    /// The number of bytes after `processed_until` that were not captured.
     gaps: u64,
-    /// Whether the first record of it that was seen is one of any number.
+    /// Whether the sequence number of the first captured record is unknown.
     is_midstream: bool,
-    /// Whether it hides the sizes of plaintexts.
+    /// Whether it pads plaintexts to hide their sizes.
     pads: bool,
     /// Whether a record was decrypted.
     has_opened: bool,
@@ -189,7 +190,7 @@ impl Side {
             stage: Stage::Clear,
             key: None,
             number: 0,
-            understood: 0,
+            processed_until: 0,
             gaps: 0,
             is_midstream,
             pads: false,
@@ -205,19 +206,19 @@ impl Side {
         self.has_opened
     }
 
-    /// Whether its beginning, or some of its bytes before its keys, are not known.
+    /// Returns whether the beginning of the direction, or bytes before its first key, were not captured.
     pub(super) const fn lacks_beginning(&self) -> bool {
         self.is_midstream || self.gaps > 0 && matches!(self.stage, Stage::Clear)
     }
 
-    /// Goes on to another key, which comes with the next record.
+    /// Advances to another stage: the next record has a new key.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.key = None;
         self.number = 0;
     }
 
-    /// Goes on behind a KeyUpdate.
+    /// Advances to the key that follows a KeyUpdate.
     pub(super) fn update(&mut self, suite: Suite) {
         if let Some(next) = self.updated(suite) {
             self.key = Some(next);
@@ -229,33 +230,33 @@ impl Side {
         Key::tls13(suite, self.key.as_ref()?.secret?.updated(suite.hash)?)
     }
 
-    /// Tells that bytes were lost, behind all records that were given so far.
+    /// Records that bytes were lost after all records so far.
     pub(super) const fn gap(&mut self, bytes: u64) {
         self.gaps += bytes;
     }
 
-    /// Tells that everything up to the end of a record was understood.
-    pub(super) fn understand(&mut self, record: &TlsRecord<'_>) {
-        self.understood = record.end();
+    /// Records that everything up to the end of a record was processed.
+    pub(super) fn mark_processed(&mut self, record: &TlsRecord<'_>) {
+        self.processed_until = record.end();
         self.gaps = 0;
     }
 
-    /// Whether something is missing, or was not understood, before a record.
+    /// Returns how many bytes before a record were lost or not processed.
     pub(super) const fn lost_before(&self, record: &TlsRecord<'_>) -> u64 {
-        record.start.saturating_sub(self.understood)
+        record.start.saturating_sub(self.processed_until)
     }
 
-    /// Tells that the plaintext of a record was padded.
+    /// Records that the plaintext of a record was padded.
     pub(super) fn note_padding(&mut self) {
         self.pads = true;
     }
 
-    /// What was captured behind all that was understood.
+    /// Returns the number of captured bytes after everything that was processed.
     pub(super) fn left(&self) -> u64 {
-        (self.records.offset() - self.understood).saturating_sub(self.gaps)
+        (self.records.offset() - self.processed_until).saturating_sub(self.gaps)
     }
 
-    /// Whether what is not understood may have been data.
+    /// Returns whether unprocessed bytes may have been application data.
     pub(super) const fn may_lack_data(&self) -> bool {
         self.has_opened && self.stage.has_data()
     }
@@ -278,7 +279,7 @@ impl Side {
             let number = self.number;
             let mut found = key.opener.open(number, record, scratch).map(|plain| (number, plain.len()));
             if found.is_none() && most > 0 {
-                // What lacks much of a handshake lacks its end: the search goes on with the next key.
+                // If many handshake records are missing, so is the end of the handshake: the search goes on with the next key.
                 let most = if self.stage == Stage::Handshake { most.min(MAX_HANDSHAKE_RECORDS) } else { most };
                 let next = number + 1..number.saturating_add(most).saturating_add(1);
                 found = try_numbers(&key.opener, next, record, budget, scratch);
@@ -287,8 +288,8 @@ impl Side {
                 return Ok(self.opened(record, found, len));
             }
         }
-        // Another key: where records with the word of it were lost; where what comes before the server's first word is not
-        // accepted, and goes over to the handshake without a word; and where the key log has no key for what came before.
+        // Try another key: records with a KeyUpdate or Finished may be lost; rejected early data is followed by handshake records
+        // without an EndOfEarlyData; and the key log may lack the key of the stage before.
         let later = self.stage.and_later().skip(1).filter_map(|stage| Some((stage, secret_of(stage)?)));
         let mut has_later = false;
         let mut found = None;
@@ -345,7 +346,7 @@ impl Side {
         Ok(self.opened(record, found, len))
     }
 
-    /// Decrypts a record of a session of TLS 1.3 of which neither the suite nor the number of the record is known.
+    /// Decrypts a record of a TLS 1.3 session of which neither the suite nor the record's sequence number is known.
     pub(super) fn open_unknown(
         &mut self,
         secrets: &Secrets,
@@ -379,15 +380,15 @@ impl Side {
         Err(Unopened::Failed)
     }
 
-    /// How many records may be missing before one.
+    /// Returns the maximum number of records that may be missing before a record.
     const fn most_lost(&self, record: &TlsRecord<'_>) -> u64 {
         if self.is_midstream && !self.has_opened { u64::MAX } else { self.lost_before(record) / MIN_ENCRYPTED }
     }
 
-    /// Notes that a record was decrypted with the key in use.
+    /// Records that a record was decrypted with the key in use.
     fn opened(&mut self, record: &TlsRecord<'_>, number: u64, len: usize) -> Opened {
         let skipped = number - self.number;
-        // The first under a key is the handshake's last word (TLS 1.2) or may be a ticket; its size is that of no data.
+        // The first record under a key is Finished (TLS 1.2), or may be a session ticket: its size is not that of data.
         let counts_data = self.number > 0 && !self.pads;
         let bytes = self.missing_bytes(record, skipped).filter(|_| counts_data);
         let lacks_data = match self.stage {
@@ -397,7 +398,7 @@ impl Side {
         self.note(record, number, len, lacks_data.then_some(bytes))
     }
 
-    /// Notes that a record was decrypted with another key.
+    /// Records that a record was decrypted with another key.
     fn opened_with(&mut self, stage: Stage, key: Key, record: &TlsRecord<'_>, number: u64, len: usize) -> Opened {
         let was_data = match self.stage {
             Stage::Early => self.lost_before(record) > 0,
@@ -413,7 +414,7 @@ impl Side {
         if lost > 0 {
             self.messages.clear();
         }
-        // Of a direction whose beginning was not seen, nothing is known to be missing but what was not decrypted.
+        // If the beginning of the direction was not captured, only records that were not decrypted are known to be missing.
         let is_known = self.has_opened || !self.is_midstream;
         let skipped = lost.saturating_sub(self.gaps);
         let before = lacks.filter(|_| is_known || skipped > 0).map(|bytes| Missing { bytes, skipped });
@@ -422,20 +423,20 @@ impl Side {
         Opened { len, before }
     }
 
-    /// How much plaintext so many lost records had.
+    /// Returns the plaintext size of lost records.
     fn missing_bytes(&self, record: &TlsRecord<'_>, records: u64) -> Option<u64> {
         let expansion = self.key.as_ref()?.opener.expansion()? + HEADER as u64;
         let bytes = self.lost_before(record).checked_sub(records.checked_mul(expansion)?)?;
         (bytes <= records * MAX_PLAINTEXT).then_some(bytes)
     }
 
-    /// Whether a record is encrypted, as far as its type tells.
+    /// Returns whether a record is encrypted, as far as its type shows.
     pub(super) const fn is_sealed(&self, record: &TlsRecord<'_>) -> bool {
         record.kind == APPLICATION_DATA || matches!(self.stage, Stage::Tls12(_) | Stage::Unsupported)
     }
 }
 
-/// Tries numbers in order; gives the one that fits, and the size of the plaintext.
+/// Tries sequence numbers in order. Returns the one that fits, and the size of the plaintext.
 fn try_numbers(
     opener: &Opener,
     mut numbers: std::ops::Range<u64>,
@@ -470,7 +471,7 @@ mod tests {
             side.enter(Stage::Handshake);
             let (mut sent, mut spent) = (0, 0);
             for number in 1..=records {
-                // Behind a hole in which any number of records may have been.
+                // After a hole that may contain any number of records.
                 let record =
                     TlsRecord { start: number << 30, kind: APPLICATION_DATA, version: [3, 3], payload: &payload };
                 sent += record.len();

@@ -1,9 +1,9 @@
-//! Cipher suites: what protects the records of a session.
+//! Cipher suites: the algorithms that protect the records of a session.
 //!
 //! Sources: RFC 8446, appendix B.4; for TLS 1.2 RFC 5246 (CBC), RFC 5288 and 5289 (GCM), RFC 6655 and 7251 (CCM), RFC 7905
 //! (ChaCha20-Poly1305).
 //!
-//! To add one: its row in `suite/table.rs`; and where its algorithm is new, the compiler asks for the rest.
+//! To add a suite, add its row in `suite/table.rs`; if its algorithm is new, the compiler asks for the rest.
 
 use self::table::SUITES;
 
@@ -16,11 +16,11 @@ pub(super) struct Suite {
     pub(super) id: u16,
     pub(super) algorithm: Algorithm,
     pub(super) hash: Hash,
-    /// Whether it is of TLS 1.3, whose suites and those before it have nothing in common.
+    /// Whether it is a suite of TLS 1.3, which has none in common with earlier versions.
     pub(super) is_tls13: bool,
 }
 
-/// What encrypts records.
+/// The algorithm that encrypts records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Aes128Gcm,
@@ -35,7 +35,7 @@ pub(super) enum Algorithm {
     Aes256Cbc(Mac),
 }
 
-/// What authenticates records beside CBC.
+/// The algorithm that authenticates records of a CBC suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mac {
     Sha1,
@@ -51,21 +51,21 @@ pub(super) enum Hash {
 }
 
 impl Suite {
-    /// The suite with a number; nothing where it is unknown, or too old to be decrypted here.
+    /// Returns the suite with a number; `None` if it is unknown, or too old to be supported.
     pub(super) fn by_id(id: u16) -> Option<Self> {
         let (_, protection) = find(id)?;
         let (algorithm, hash, is_tls13) = protection?;
         Some(Self { id, algorithm, hash, is_tls13 })
     }
 
-    /// The suites of TLS 1.3 whose secrets have so many bytes.
+    /// Returns the TLS 1.3 suites whose secrets have `len` bytes.
     pub(super) fn with_secrets_of(len: usize) -> impl Iterator<Item = Self> {
         let all = [0x1301, 0x1302, 0x1303, 0x1304, 0x1305].into_iter().filter_map(Self::by_id);
         all.filter(move |suite| suite.hash.size() == len)
     }
 }
 
-/// The name of a suite in IANA's registry.
+/// Returns the name of a suite in IANA's registry.
 pub fn name(id: u16) -> Option<&'static str> {
     find(id).map(|(name, _)| name)
 }
@@ -80,14 +80,14 @@ fn find(id: u16) -> Option<Row> {
 /// How an algorithm protects a record, with sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Authenticated encryption with a tag. In TLS 1.2, the record has a part of its nonce or none.
+    /// Authenticated encryption with a tag. In TLS 1.2, a record may contain a part of its nonce.
     Aead { tag: u64, explicit_nonce: u64 },
     /// An IV in the record, padding, and a MAC.
     Cbc(Mac),
 }
 
 impl Algorithm {
-    /// The size of its key, in bytes, and how it protects a record.
+    /// Returns the key size, in bytes, and how it protects a record.
     const fn parts(self) -> (usize, Mode) {
         match self {
             // RFC 5288, section 3.
@@ -106,20 +106,20 @@ impl Algorithm {
         }
     }
 
-    /// The size of its key, in bytes.
+    /// Returns the key size in bytes.
     pub(super) const fn key_size(self) -> usize {
         self.parts().0
     }
 
-    /// How it protects a record.
+    /// Returns how it protects a record.
     pub(super) const fn mode(self) -> Mode {
         self.parts().1
     }
 
-    /// The size of what a record has beside its plaintext and header, in bytes, where that does not depend on the plaintext.
+    /// Returns the size of a record minus its plaintext and header, in bytes, if that does not depend on the plaintext.
     pub(super) const fn expansion(self, is_tls13: bool) -> Option<u64> {
         match self.mode() {
-            // The byte that tells the content's type.
+            // One more byte for the content type.
             Mode::Aead { tag, .. } if is_tls13 => Some(tag + 1),
             Mode::Aead { tag, explicit_nonce } => Some(tag + explicit_nonce),
             Mode::Cbc(_) => None,
@@ -128,7 +128,7 @@ impl Algorithm {
 }
 
 impl Mac {
-    /// The size of its key and of its output, in bytes.
+    /// Returns the size of its key and of its output, in bytes.
     pub(super) const fn size(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -139,7 +139,7 @@ impl Mac {
 }
 
 impl Hash {
-    /// The size of its output, in bytes.
+    /// Returns the size of its output in bytes.
     pub(super) const fn size(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order_and_names_tell_the_same() {
+    fn the_table_is_sorted_and_names_match_the_algorithms() {
         assert!(SUITES.is_sorted_by(|(one, ..), (next, ..)| one < next));
         for (id, name, protection) in SUITES {
             let Some((algorithm, hash, is_tls13)) = *protection else { continue };
@@ -204,7 +204,7 @@ mod tests {
                 (Mode::Aead { .. }, Hash::Sha256) => "SHA256",
                 (Mode::Aead { .. }, Hash::Sha384) => "SHA384",
             };
-            // Those of CCM leave out their hash, which is SHA-256, but for those of TLS 1.3.
+            // Names of CCM suites omit the hash, which is SHA-256, except in TLS 1.3.
             let is_ccm = cipher.contains("CCM") && (name.ends_with(cipher) || name.ends_with("_CCM_8_SHA256"));
             let is_named = name.strip_suffix(ending).is_some_and(|rest| rest.ends_with(&format!("{cipher}_")));
             assert!(is_named || is_ccm, "{id:#06x} {name}: {algorithm:?} {hash:?}");

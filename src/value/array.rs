@@ -1,4 +1,4 @@
-//! Arrays ("Array Input and Output Syntax"), of up to six dimensions.
+//! Arrays ("Array Input and Output Syntax") of up to six dimensions.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -11,34 +11,34 @@ use super::types::Kind;
 use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
-/// How many dimensions an array of PostgreSQL has at the most.
+/// The maximum number of dimensions of an array.
 const MOST_DIMENSIONS: usize = 6;
-/// The type `box`, whose text has commas in it: its arrays have semicolons.
+/// The type `box`, whose text contains commas; its arrays use semicolons.
 const BOX: u32 = 603;
 
-/// An array, checked.
+/// A validated array.
 #[derive(Debug)]
 pub(super) struct Array<'a> {
     element: Kind,
-    /// The first index of each dimension, where one of them is not 1.
+    /// The lower bound of each dimension, if any of them is not 1.
     lower_bounds: Option<Vec<i32>>,
     values: Values<'a>,
-    /// That of the elements.
+    /// The scope of the elements.
     scope: Scope<'a>,
 }
 
 #[derive(Debug)]
 enum Values<'a> {
-    /// What begins with a brace.
+    /// Text that begins with a brace.
     Text { text: Cow<'a, str>, start: usize, delimiter: char },
-    /// Numbers with spaces between.
+    /// Numbers separated by spaces.
     Vector(Cow<'a, str>),
-    /// Elements one behind the other, and how many there are in each dimension.
+    /// Consecutive elements, and the size of each dimension.
     Binary { reader: Reader<'a>, sizes: Vec<u32> },
 }
 
 impl<'a> Array<'a> {
-    /// Reads `{1,NULL,3}`, `{{a,b},{"c d",e}}`, `[0:1]={1,2}`.
+    /// Parses `{1,NULL,3}`, `{{a,b},{"c d",e}}`, `[0:1]={1,2}`.
     pub(super) fn from_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let delimiter = if element == BOX { ';' } else { ',' };
         let parts = || {
@@ -60,7 +60,7 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// Reads `1 2 3`, of `int2vector` and `oidvector`.
+    /// Parses `1 2 3`, of `int2vector` and `oidvector`.
     pub(super) fn from_vector_text(element: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         match scope.below(1).filter(|_| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b' '))) {
             Some(scope) => {
@@ -71,8 +71,8 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// Reads the number of dimensions, a flag that is of no use, the type of the elements; size and first index of each
-    /// dimension; elements.
+    /// Parses the number of dimensions, an unused flag, and the type of the elements; then the size and lower bound of each
+    /// dimension; then the elements.
     pub(super) fn from_binary(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let dimensions = usize::try_from(reader.i32("number of dimensions").ok()?).ok()?;
@@ -85,13 +85,13 @@ impl<'a> Array<'a> {
         let mut lower_bounds = Vec::with_capacity(dimensions);
         let mut count = usize::from(dimensions > 0);
         for _ in 0..dimensions {
-            // Only vectors have a dimension of nothing; among others it would make much of a few bytes.
+            // Only vectors have an empty dimension; in other arrays, it would let a few bytes claim many elements.
             let size = reader.u32("size of a dimension").ok().filter(|size| *size > 0 || dimensions == 1)?;
             count = count.checked_mul(usize::try_from(size).ok()?)?;
             sizes.push(size);
             lower_bounds.push(reader.i32("lower bound").ok()?);
         }
-        // The indices of a vector always begin at 0, and its text does not say so.
+        // The indices of a vector always begin at 0, and its text does not contain lower bounds.
         let has_bounds = !matches!(kind, Kind::Vector(_)) && lower_bounds.iter().any(|bound| *bound != 1);
         let lower_bounds = has_bounds.then_some(lower_bounds);
         let scope = scope.below(dimensions.max(1) + usize::from(has_bounds))?;
@@ -117,7 +117,7 @@ impl Serialize for Array<'_> {
     }
 }
 
-/// The elements of an array, in arrays.
+/// The elements of an array, as nested JSON arrays.
 struct Nested<'a>(&'a Array<'a>);
 
 impl Serialize for Nested<'_> {
@@ -140,9 +140,9 @@ impl Serialize for Nested<'_> {
     }
 }
 
-/// What is behind an opening brace.
+/// The text after an opening brace.
 struct TextLevel<'a, 't> {
-    /// Moves on while elements are written.
+    /// Advances as elements are written.
     rest: &'t Cell<&'t str>,
     delimiter: char,
     element: Kind,
@@ -173,9 +173,9 @@ impl Serialize for TextLevel<'_, '_> {
     }
 }
 
-/// A dimension, and those below it.
+/// A dimension, and those nested in it.
 struct BinaryLevel<'a, 't> {
-    /// Moves on while elements are written.
+    /// Advances as elements are written.
     reader: &'t RefCell<Reader<'a>>,
     sizes: &'t [u32],
     element: Kind,
@@ -199,7 +199,7 @@ impl Serialize for BinaryLevel<'_, '_> {
     }
 }
 
-/// The first index of each dimension, where `[first:last]…=` tells them, and what is behind that.
+/// Parses lower bounds from `[first:last]…=`, if present. Returns them and the rest of the text.
 fn lower_bounds(text: &str) -> Option<(Option<Vec<i32>>, &str)> {
     if !text.starts_with('[') {
         return Some((None, text));
@@ -217,7 +217,7 @@ fn lower_bounds(text: &str) -> Option<(Option<Vec<i32>>, &str)> {
     Some((Some(lower), values))
 }
 
-/// How many dimensions the text of an array has; nothing where it is none.
+/// Returns the number of dimensions of an array in text format; `None` if it is invalid.
 fn dimensions(text: &str, delimiter: char) -> Option<usize> {
     if text == "{}" {
         return Some(1);
@@ -225,7 +225,7 @@ fn dimensions(text: &str, delimiter: char) -> Option<usize> {
     let (mut depth, mut deepest) = (0, 0);
     let mut rest = text;
     loop {
-        // An element, or the beginning of a dimension.
+        // An element, or the beginning of a nested dimension.
         while let Some(inner) = rest.strip_prefix('{') {
             depth += 1;
             deepest = deepest.max(depth);
@@ -246,7 +246,7 @@ fn dimensions(text: &str, delimiter: char) -> Option<usize> {
     }
 }
 
-/// An element, which may be NULL, and the rest behind it.
+/// Parses an element, which may be NULL, and returns it with the rest of the text.
 fn element(text: &str, delimiter: char) -> Option<(Option<Cow<'_, str>>, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         let (text, rest) = quoted_element(quoted)?;
@@ -260,7 +260,7 @@ fn element(text: &str, delimiter: char) -> Option<(Option<Cow<'_, str>>, &str)> 
     is_element.then(|| ((!is_null).then_some(plain.into()), rest))
 }
 
-/// What is in quotes, of which the first was read.
+/// Parses a quoted element after its opening quote.
 fn quoted_element(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut unquoted = String::new();
     let mut rest = text;

@@ -1,6 +1,6 @@
-//! Binary strings in text format ("Binary Data Types"): of either `bytea_output`.
+//! Binary strings in text format ("Binary Data Types"), with either setting of `bytea_output`.
 
-/// The bytes of `\x…` or of the escape format.
+/// Decodes the hex format `\x…` or the escape format.
 pub(super) fn from_text(text: &str) -> Option<Vec<u8>> {
     match text.strip_prefix("\\x") {
         Some(digits) => hex(digits),
@@ -17,7 +17,7 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|[high, low]| u8::try_from(value(*high)? << 4 | value(*low)?).ok()).collect()
 }
 
-/// The escape format: a backslash is doubled, other bytes may be `\` and three octal digits.
+/// Decodes the escape format: a backslash is doubled, and other bytes may be `\` and three octal digits.
 fn escaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut parts = text.split('\\');

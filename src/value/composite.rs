@@ -1,4 +1,4 @@
-//! Composite values, and the parts of text that they and ranges are made of.
+//! Composite values, and the text syntax that they share with ranges.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::types::Kind;
 use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
-/// A composite value, checked.
+/// A validated composite value.
 #[derive(Debug)]
 pub(super) struct Composite<'a> {
     fields: Fields<'a>,
@@ -23,7 +23,7 @@ enum Fields<'a> {
 }
 
 impl<'a> Composite<'a> {
-    /// Reads `(1,"two words",)`, in which nothing tells the types of the fields.
+    /// Parses `(1,"two words",)`, which does not contain the types of the fields.
     pub(super) fn from_text(text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let is_record = || {
             let mut rest = Some(text.strip_prefix('(')?);
@@ -38,7 +38,7 @@ impl<'a> Composite<'a> {
         }
     }
 
-    /// Reads a count, and for each field its type, its length, and so many bytes.
+    /// Parses a count, and for each field its type, its length, and its bytes.
     pub(super) fn from_binary(bytes: &'a [u8], scope: Scope<'a>) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let count = reader.u32("number of fields").ok()?;
@@ -72,7 +72,7 @@ impl Serialize for Composite<'_> {
     }
 }
 
-/// A field, which is NULL where nothing is there, and what is left behind the comma.
+/// Parses a field, which is NULL if it is empty. Returns it, and the text after the comma that follows, if there is one.
 fn text_field(text: &str) -> Option<(Option<Cow<'_, str>>, Option<&str>)> {
     let (field, rest) = quotable(text, &[',', ')'])?;
     match rest.strip_prefix(',') {
@@ -85,7 +85,7 @@ fn binary_field<'a>(reader: &mut Reader<'a>) -> Option<(u32, Option<&'a [u8]>)> 
     Some((reader.u32("type of a field").ok()?, value(reader)?))
 }
 
-/// A length and so many bytes; -1 is NULL.
+/// Parses a length and that many bytes; -1 is NULL.
 pub(super) fn value<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
     match reader.i32("length of a value").ok()? {
         -1 => Some(None),
@@ -93,9 +93,9 @@ pub(super) fn value<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
     }
 }
 
-/// Text up to one of the characters that may end it, and the rest, with that character. Inside double quotes nothing ends
-/// it; a backslash stands before any character that means itself; a quote may be doubled inside quotes. Nothing at all, not
-/// even quotes, is no text.
+/// Parses text up to one of the characters in `ends`. Returns it and the rest, from that character on. Inside double quotes, no
+/// character ends the text; a backslash escapes any character; a quote may be doubled inside quotes. Empty text without quotes is
+/// `None`.
 pub(super) fn quotable<'a>(text: &'a str, ends: &[char]) -> Option<(Option<Cow<'a, str>>, &'a str)> {
     let is_special = |c: char| matches!(c, '"' | '\\') || ends.contains(&c);
     let (plain, mut rest) = text.split_at_checked(text.find(is_special)?)?;

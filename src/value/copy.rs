@@ -1,9 +1,9 @@
-//! Data of a COPY as rows ("File Formats", in the reference of COPY): text, CSV, binary.
+//! Splitting of COPY data into rows ("File Formats", in the reference of COPY): text, CSV, binary.
 //!
-//! [`Splitter`] promises that every row is handed out once it is whole, however the data is cut into messages: a server
-//! sends a row a message, a client cuts where it likes. A row that lies in one message is not copied, and what is kept of
-//! others is bounded. What is no row is given as it is, or counted. It neither knows what types the columns have, nor whether
-//! a row has the right number of them.
+//! [`Splitter`] yields every row once it is complete, however the data is divided into messages: a server sends one row in each
+//! message, a client divides the data anywhere. A row that lies in one message is not copied; of other rows, a limited number of
+//! bytes is kept. Bytes outside of rows are returned unchanged, or counted. The splitter knows neither the types of the columns
+//! nor their number.
 
 mod fields;
 mod scan;
@@ -22,10 +22,10 @@ use crate::encoding::Encoding;
 use crate::hex::{Bytea, Hex};
 use crate::sql::statement::{CopyFormat, CopyOptions};
 
-/// A buffer larger than this is not kept for the next row.
+/// A larger buffer is freed after the row.
 const SMALL: usize = 64 * 1024;
 
-/// A row: its bytes, without the end of the line.
+/// The bytes of a row, without line terminator.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyRow<'a> {
     bytes: &'a [u8],
@@ -34,17 +34,17 @@ pub struct CopyRow<'a> {
 }
 
 impl<'a> CopyRow<'a> {
-    /// The fields, unescaped, in the text format of their types or in the binary one.
+    /// Iterates over the fields, unescaped, in the text or binary format of their types.
     pub fn fields(&self) -> CopyFields<'a> {
         CopyFields::new(self.bytes, self.options, self.encoding)
     }
 
-    /// The row as it is on the wire.
+    /// Returns the row as it is on the wire.
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The row as JSON, in one line and without white space, where it is in that format and is what it should be.
+    /// Returns the row as JSON, in one line and without white space, if the format is JSON and the row is valid.
     pub fn json(&self) -> Option<Cow<'a, str>> {
         if self.options.format != CopyFormat::Json {
             return None;
@@ -53,10 +53,10 @@ impl<'a> CopyRow<'a> {
     }
 }
 
-/// A field of a row, written as what a value of an unknown type is.
+/// A field of a row. Written like a value of unknown type.
 #[derive(Clone, Debug)]
 pub struct CopyField<'a> {
-    /// What is in it; nothing where it is NULL.
+    /// The content; `None` if the field is NULL.
     pub bytes: Option<Cow<'a, [u8]>>,
     form: Form,
 }
@@ -68,12 +68,12 @@ enum Form {
 }
 
 impl CopyField<'_> {
-    /// Whether it is text, as far as it is valid in its encoding.
+    /// Returns whether the field is in a text format. The text may be invalid in its encoding.
     pub const fn is_text(&self) -> bool {
         matches!(self.form, Form::Text(_))
     }
 
-    /// Its text; nothing where it is NULL, binary, or not valid in its encoding.
+    /// Returns the text; `None` if the field is NULL, binary, or not valid in its encoding.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         match self.form {
             Form::Text(encoding) => encoding.decode(self.bytes.as_deref()?),
@@ -95,7 +95,7 @@ impl Serialize for CopyField<'_> {
     }
 }
 
-/// Cuts the data of one COPY into rows.
+/// Splits the data of one COPY into rows.
 ///
 /// ```
 /// use pgdissect::sql::statement::{CopyFormat, CopyOptions};
@@ -113,57 +113,57 @@ impl Serialize for CopyField<'_> {
 /// ```
 #[derive(Debug)]
 pub struct Splitter {
-    /// Tells it, and its snapshots, from all others.
+    /// Distinguishes the splitter and its snapshots from all others.
     id: u64,
     options: CopyOptions<'static>,
     encoding: Encoding,
     longest: u64,
-    /// Whether a line of its own can be the mark of the end.
+    /// Whether the end-of-data marker may be on a line of its own.
     has_mark: bool,
-    /// Before the data that was pushed last.
+    /// The state before the last data.
     before: State,
-    /// Behind it.
+    /// The state after the last data.
     state: State,
-    /// Whether that was the end.
+    /// Whether the end of the COPY was reached.
     is_end: bool,
-    /// Whether it was one row, and nothing else.
+    /// Whether the last data was one row, and nothing else.
     is_row: bool,
-    /// How many bytes that ended in it are in no row, for these were too long.
+    /// The number of bytes of rows that ended in the last data but were too long to be kept.
     too_long: u64,
-    /// How many, for something before them was lost.
+    /// The number of bytes of the last data before the first row after a loss.
     lost: u64,
-    /// Where in it begins what is in no row, and whether all of `whole` is in none either.
+    /// The start of the bytes of the last data that are outside of rows, and whether all of `whole` is outside as well.
     rest: Option<(usize, bool)>,
-    /// What of that data did not begin in it, and is whole now.
+    /// The bytes of a row that began in earlier data and ended in the last.
     whole: Vec<u8>,
-    /// The beginning of a row.
+    /// The beginning of an incomplete row.
     carry: Vec<u8>,
 }
 
-/// What is remembered from one piece of data to the next.
+/// The state between two pieces of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     scanner: Scanner,
-    /// How many lines of the header are left, with the one that begins, or has begun.
+    /// The number of remaining header lines, including the one that is in progress.
     header_lines: u32,
-    /// How many bytes of a row there were.
+    /// The number of bytes of an incomplete row.
     unfinished: u64,
-    /// Whether they are not kept.
+    /// Whether these bytes are not kept.
     is_dropped: bool,
 }
 
-/// How many splitters there were.
+/// The number of splitters created.
 static SPLITTERS: AtomicU64 = AtomicU64::new(0);
 
 impl Splitter {
-    /// A splitter that keeps `longest` bytes of an unfinished row at the most.
+    /// Creates a splitter that keeps at most `longest` bytes of an incomplete row.
     pub fn new(options: CopyOptions<'static>, settings: &Settings, longest: usize) -> Self {
         let named = |name: &[u8]| Encoding::named(std::str::from_utf8(name).unwrap_or_default());
         let encoding = options.encoding.as_deref().map_or(settings.encoding, named);
         let has_lines = matches!(options.format, CopyFormat::Text | CopyFormat::Csv);
         let header_lines = if has_lines { options.header_lines } else { 0 };
-        // "\." alone on a line is a row of CSV from PostgreSQL 18 on. Where it is not known whose the server is, clients of
-        // before are those that send it.
+        // From PostgreSQL 18 on, "\." alone on a line of CSV is a row. If the server's version is not known, it is assumed to be
+        // the marker, which only older clients send.
         let is_before_18 = settings.server_major.is_none_or(|major| major < 18);
         let has_mark = has_lines && (options.format == CopyFormat::Text || is_before_18);
         let scanner = Scanner::new(&options, encoding);
@@ -187,13 +187,12 @@ impl Splitter {
         }
     }
 
-    /// What [`Splitter::split`] needs of it now, for the data that was pushed last.
+    /// Returns a copy with the state that [`Splitter::split`] needs for the last data.
     pub(crate) fn snapshot(&self) -> Self {
         Self { options: self.options.clone(), whole: self.whole.clone(), carry: Vec::new(), ..*self }
     }
 
-    /// Whether a snapshot that was taken before serves as well as one that is taken now: it does while nothing has been carried
-    /// from one piece to the next.
+    /// Returns whether an earlier snapshot is equivalent to a new one, which is the case while no row spans two messages.
     pub(crate) fn splits_like(&self, snapshot: &Self) -> bool {
         let is_plain = |splitter: &Self| splitter.whole.is_empty() && splitter.rest.is_none();
         is_plain(self)
@@ -203,13 +202,13 @@ impl Splitter {
             && (self.state.unfinished, self.id) == (snapshot.state.unfinished, snapshot.id)
     }
 
-    /// Takes the data of a message.
+    /// Processes the data of a message.
     pub fn push(&mut self, data: &[u8]) {
         self.take(data, false);
     }
 
-    /// Takes the data of a message, if that is one row and nothing else. [`Splitter::split`] finds in it what it finds in any
-    /// other that was taken so, right behind it.
+    /// Processes the data of a message and returns `true`, if it is one row and nothing else. Until the next change of state,
+    /// [`Splitter::split`] can then be called with any data processed in this way.
     pub fn push_row(&mut self, data: &[u8]) -> bool {
         let State { scanner, header_lines, unfinished, .. } = &self.state;
         let is_row = *header_lines == 0 && *unfinished == 0 && scanner.is_row(data);
@@ -219,41 +218,41 @@ impl Splitter {
         is_row
     }
 
-    /// Takes the end of the data: the last row needs no end of a line.
+    /// Processes the end of the data: the last row needs no line terminator.
     pub fn finish(&mut self) {
         self.take(&[], true);
     }
 
-    /// What was found in the data that was pushed last, which is to be given again; or at the end, for no data.
+    /// Returns what was found in the last data, which has to be passed again; at the end of the COPY, pass no data.
     pub const fn split<'a>(&'a self, data: &'a [u8]) -> Split<'a> {
         Split { splitter: self, data }
     }
 
-    /// Something was lost, and what is pushed next begins a row: "Messages sent from the backend will always correspond to
+    /// Records a loss after which the next data begins with a row: "Messages sent from the backend will always correspond to
     /// single data rows" (CopyData).
     pub fn restart(&mut self) {
         self.lose();
         self.state.scanner.restart();
     }
 
-    /// Something was lost. The next line of the text format begins a row; in the other formats nothing tells where one does.
+    /// Records a loss. In the text format, the next line begins a row; in other formats, row boundaries are no longer known.
     pub fn resume(&mut self) {
         self.lose();
         self.state.scanner.resume();
     }
 
-    /// Gives up the beginning of a row, for the memory is needed for others.
+    /// Discards the beginning of an incomplete row to free memory.
     pub fn release(&mut self) {
         self.state.is_dropped = self.state.unfinished > 0;
         (self.whole, self.carry) = (Vec::new(), Vec::new());
     }
 
-    /// Whether no rows come any more: all data is [`Split::rest`].
+    /// Returns whether no more rows can follow: all data is [`Split::rest`].
     pub const fn is_over(&self) -> bool {
         matches!(self.state.scanner, Scanner::Over)
     }
 
-    /// How many bytes it keeps of rows.
+    /// Returns the number of bytes kept.
     pub const fn held(&self) -> usize {
         self.whole.capacity() + self.carry.capacity()
     }
@@ -306,7 +305,7 @@ impl Splitter {
         self.state = walk.state;
     }
 
-    /// What is carried has ended.
+    /// Completes the carried row.
     fn end(&mut self) {
         std::mem::swap(&mut self.whole, &mut self.carry);
         self.carry.clear();
@@ -325,7 +324,7 @@ impl Splitter {
     }
 }
 
-/// What was found in the data of one message.
+/// The rows and other bytes found in the data of one message.
 #[derive(Clone, Copy, Debug)]
 pub struct Split<'a> {
     splitter: &'a Splitter,
@@ -333,17 +332,17 @@ pub struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    /// What splits it.
+    /// Returns the splitter.
     pub(crate) const fn splitter(self) -> &'a Splitter {
         self.splitter
     }
 
-    /// How its text is to be read.
+    /// Returns the encoding of the text.
     pub(crate) const fn encoding(self) -> Encoding {
         self.splitter.encoding
     }
 
-    /// The names of the columns, where they end in it: of several lines before the first row, the last.
+    /// Returns the column names, if the header ends in this data; with several header lines, the last one.
     pub fn header(self) -> Option<CopyRow<'a>> {
         if self.splitter.before.header_lines == 0 {
             return None;
@@ -352,24 +351,24 @@ impl<'a> Split<'a> {
         header.find(|(_, header_lines)| *header_lines == 1).map(|(row, _)| row)
     }
 
-    /// Whether the line before the first row is the only one, and has the names of the columns.
+    /// Returns whether there is one header line, with the column names.
     pub(crate) const fn has_names(self) -> bool {
         self.splitter.options.header_lines == 1
     }
 
-    /// The row, where it is one and nothing else.
+    /// Returns the row, if the data is one row and nothing else.
     pub(crate) fn row(self) -> Option<CopyRow<'a>> {
         let Self { splitter: Splitter { options, encoding, is_row, .. }, data } = self;
         let (_, bytes) = data.split_last().filter(|_| *is_row)?;
         Some(CopyRow { bytes, options, encoding: *encoding })
     }
 
-    /// The rows that end in it. They are looked for again, so that nothing has to be kept of a message with many of them.
+    /// Iterates over the rows that end in the data. They are searched again, so that no list of rows has to be kept.
     pub fn rows(self) -> impl Iterator<Item = CopyRow<'a>> + use<'a> {
         self.lines().filter(|(_, header_lines)| *header_lines == 0).map(|(row, _)| row)
     }
 
-    /// Its lines, each with how many of the header were left with it.
+    /// Iterates over the lines, each with the number of header lines that remained before it.
     fn lines(self) -> impl Iterator<Item = (CopyRow<'a>, u32)> + use<'a> {
         let Self { splitter: Splitter { options, encoding, whole, is_row, .. }, data } = self;
         let row = |bytes| CopyRow { bytes, options, encoding: *encoding };
@@ -394,40 +393,40 @@ impl<'a> Split<'a> {
         })
     }
 
-    /// What is in no row: all that comes behind the mark of the end, or behind what cannot be read, and the message that has
-    /// that, from there on.
+    /// Returns the bytes outside of rows: all data after the end-of-data marker or after data that cannot be parsed, and the part
+    /// of the message from there on.
     pub fn rest(self) -> Option<Cow<'a, [u8]>> {
         let (at, is_carried) = self.splitter.rest?;
         let rest = self.data.get(at..).unwrap_or_default();
         Some(if is_carried { [&self.splitter.whole, rest].concat().into() } else { rest.into() })
     }
 
-    /// How many bytes of rows end in it that were too long to be kept.
+    /// Returns the number of bytes of rows that end in the data but were too long to be kept.
     pub const fn too_long(self) -> u64 {
         self.splitter.too_long
     }
 
-    /// How many bytes it has between something that was lost and the next row.
+    /// Returns the number of bytes between a loss and the next row.
     pub const fn lost(self) -> u64 {
         self.splitter.lost
     }
 
-    /// How many bytes there are of a row that goes on in the next message.
+    /// Returns the number of bytes of a row that continues in the next message.
     pub const fn unfinished(self) -> u64 {
         self.splitter.state.unfinished
     }
 
-    /// Whether each row is a value of JSON.
+    /// Returns whether the format is JSON.
     pub fn is_json(self) -> bool {
         self.splitter.options.format == CopyFormat::Json
     }
 
-    /// Whether it is in the binary format.
+    /// Returns whether the format is binary.
     pub fn is_binary(self) -> bool {
         self.splitter.options.format == CopyFormat::Binary
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether nothing was found.
     pub fn is_empty(self) -> bool {
         self.too_long() == 0
             && self.lost() == 0
@@ -437,26 +436,26 @@ impl<'a> Split<'a> {
     }
 }
 
-/// The way through the data of a message, row by row.
+/// A pass over the data of a message, row by row.
 struct Walk<'a> {
     state: State,
     rest: &'a [u8],
-    /// Whether nothing follows it.
+    /// Whether no data follows.
     is_end: bool,
     longest: u64,
     has_mark: bool,
 }
 
-/// A piece of the data.
+/// A part of the data.
 struct CopyStep<'a> {
-    /// Of one row, or of something else.
+    /// The bytes of one row, or of something outside of rows.
     piece: &'a [u8],
-    /// How many bytes of the same were in earlier messages.
+    /// The number of its bytes in earlier messages.
     carried: u64,
-    /// Whether they, or it, are too many to be kept.
+    /// Whether it is too long to be kept.
     is_dropped: bool,
     header_lines: u32,
-    /// What ends with it; nothing where it goes on in the next message.
+    /// What ends with it; `None` if it continues in the next message.
     end: Option<End>,
 }
 
@@ -473,7 +472,7 @@ impl<'a> Walk<'a> {
         let (piece, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         let mut step = CopyStep { piece, carried: *carried, is_dropped: *is_dropped, header_lines: *header_lines, end };
-        // A row that is whole where it lies need not be kept.
+        // A row that is complete in this message need not be kept.
         let is_to_be_kept = end.is_none() || step.carried > 0 && end == Some(End::Row);
         step.is_dropped |= is_to_be_kept && step.len() > self.longest;
         if end.is_some() {
@@ -489,17 +488,17 @@ impl<'a> Walk<'a> {
         Some(step)
     }
 
-    /// Whether a row that ends with a step is the mark of the end, which older clients send.
+    /// Returns whether a row is the end-of-data marker of older clients.
     fn is_mark(&self, step: &CopyStep<'_>, whole: &[u8]) -> bool {
         let line = step.bytes(whole);
         let row = self.state.scanner.without_end(line);
-        // In CSV, nothing but the end of its line makes it one.
+        // In CSV it is only the marker if its line is terminated.
         self.has_mark && row == MARK && (row.len() < line.len() || !self.state.scanner.has_quotes())
     }
 }
 
 impl<'a> CopyStep<'a> {
-    /// All of it, where what was carried is put together.
+    /// Returns all of its bytes, including those of earlier messages.
     const fn bytes(&self, whole: &'a [u8]) -> &'a [u8] {
         if self.carried == 0 { self.piece } else { whole }
     }

@@ -1,4 +1,4 @@
-//! Dates and times: what they are, their binary form, and ISO 8601.
+//! Dates and times: their representation, binary format, and ISO 8601.
 
 use super::short::Short;
 use super::types::Kind;
@@ -6,19 +6,19 @@ use crate::reader::Reader;
 
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const DAY: i64 = 86_400 * SECOND;
-/// The largest offset from UTC that PostgreSQL takes is a second less, in seconds.
+/// An upper bound on the offset from UTC, in seconds; the largest that PostgreSQL accepts is one second less.
 pub(super) const OFFSETS: i32 = 16 * 3600;
 
-/// A date or a time. Days and microseconds are counted from 2000-01-01, in the proleptic Gregorian calendar; the least and
-/// the largest number are the infinities.
+/// A date or a time. Days and microseconds are counted from 2000-01-01, in the proleptic Gregorian calendar; the minimum and
+/// maximum numbers are the infinities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     Date(i32),
-    /// Microseconds from midnight, up to 24:00:00.
+    /// Microseconds since midnight, up to 24:00:00.
     Time(i64),
-    /// The same, and the offset from UTC in seconds, positive to the east.
+    /// Microseconds since midnight, and the offset from UTC in seconds, positive to the east.
     Timetz(i64, i32),
-    /// In no time zone.
+    /// Without time zone.
     Timestamp(i64),
     /// In UTC.
     Timestamptz(i64),
@@ -51,7 +51,7 @@ fn time(micros: i64) -> Option<i64> {
 }
 
 impl Moment {
-    /// The moment in ISO 8601.
+    /// Formats the moment as ISO 8601.
     pub(super) fn to_short(self) -> Short {
         let mut text = Short::new();
         match self {
@@ -91,7 +91,7 @@ fn push_timestamp(text: &mut Short, micros: i64) {
 
 fn push_date(text: &mut Short, days: i64) {
     let (year, month, day) = civil_from_days(days);
-    // "Expanded representations" have a sign, and as many digits as was agreed upon: six, as in ECMAScript, or more.
+    // "Expanded representations" have a sign, and an agreed number of digits: six, as in ECMAScript, or more.
     let width = match year {
         0..=9999 => 4,
         _ => {
@@ -117,7 +117,7 @@ fn push_time(text: &mut Short, micros: u64) {
     push_fraction(text, micros % second);
 }
 
-/// Appends the fraction of a second, as long as it has to be.
+/// Appends the fraction of a second, without trailing zeros.
 pub(super) fn push_fraction(text: &mut Short, mut micros: u64) {
     if micros == 0 {
         return;
@@ -131,12 +131,12 @@ pub(super) fn push_fraction(text: &mut Short, mut micros: u64) {
     text.push_number(micros, digits);
 }
 
-/// The days from 0000-03-01 to 2000-01-01. A year that begins in March has its leap day last.
+/// The days from 0000-03-01 to 2000-01-01. In a year that begins in March, the leap day is the last.
 const EPOCH: i64 = 730_425;
-/// The days of 400 years, after which the calendar repeats itself.
+/// The days of 400 years, the period of the calendar.
 const CYCLE: i64 = 146_097;
 
-/// Year (0 is 1 BC), month and day.
+/// Returns year (0 is 1 BC), month and day.
 pub(super) const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + EPOCH;
     let (cycle, day) = (days.div_euclid(CYCLE), days.rem_euclid(CYCLE));
@@ -148,9 +148,9 @@ pub(super) const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (cycle * 400 + year + next_year, month, day_of_month)
 }
 
-/// The days from 2000-01-01 to a date; nothing where the calendar has no such date.
+/// Returns the days from 2000-01-01 to a date; `None` if the calendar has no such date.
 pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
-    // No type has so many years; and none of the numbers below overflow.
+    // No type has years beyond these, and none of the calculations below overflows.
     if !(-10_000_000..10_000_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }

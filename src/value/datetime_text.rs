@@ -1,8 +1,8 @@
-//! Dates and times in text format: in every `DateStyle`, and as clients write ISO 8601.
+//! Dates and times in text format: in every `DateStyle`, and in the ISO 8601 variants that clients write.
 //!
-//! The style shows in the form: `2024-07-02` (ISO), `07/02/2024` (SQL), `07-02-2024` (the dates of the style Postgres),
-//! `02.07.2024` (German), `Tue Jul 02 03:04:05 2024` (the timestamps of the style Postgres). Where the form leaves open
-//! which number is the month, the session's setting says it, and without it the text is not understood.
+//! The style is determined from the form: `2024-07-02` (ISO), `07/02/2024` (SQL), `07-02-2024` (dates of the style Postgres),
+//! `02.07.2024` (German), `Tue Jul 02 03:04:05 2024` (timestamps of the style Postgres). If the form does not show which number
+//! is the month, the session's setting determines it; without the setting, the text is not decoded.
 
 use jiff::civil;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
@@ -10,7 +10,7 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use super::datetime::{DAY, OFFSETS, SECOND, civil_from_days, days_from_civil};
 use super::settings::{DateOrder, Settings};
 
-/// `date`: days from 2000-01-01.
+/// Parses a `date`: days from 2000-01-01.
 pub(super) fn date(text: &str, settings: &Settings) -> Option<i32> {
     let text = text.trim_ascii();
     if let Some(is_positive) = infinity(text) {
@@ -21,12 +21,12 @@ pub(super) fn date(text: &str, settings: &Settings) -> Option<i32> {
     Some(days).filter(|days| !matches!(*days, i32::MIN | i32::MAX))
 }
 
-/// `time`: microseconds from midnight.
+/// Parses a `time`: microseconds since midnight.
 pub(super) fn time(text: &str) -> Option<i64> {
     clock(text.trim_ascii())
 }
 
-/// `timetz`: microseconds from midnight, and the offset in seconds to the east.
+/// Parses a `timetz`: microseconds since midnight, and the offset in seconds, positive to the east.
 pub(super) fn timetz(text: &str) -> Option<(i64, i32)> {
     let (time, zone) = time_and_zone(text.trim_ascii());
     match self::zone(zone)? {
@@ -35,7 +35,7 @@ pub(super) fn timetz(text: &str) -> Option<(i64, i32)> {
     }
 }
 
-/// `timestamp`: microseconds from 2000-01-01.
+/// Parses a `timestamp`: microseconds from 2000-01-01.
 pub(super) fn timestamp(text: &str, settings: &Settings) -> Option<i64> {
     match local(text.trim_ascii(), settings)? {
         (micros, Zone::None) => Some(micros),
@@ -43,7 +43,7 @@ pub(super) fn timestamp(text: &str, settings: &Settings) -> Option<i64> {
     }
 }
 
-/// `timestamptz`: microseconds from 2000-01-01 in UTC.
+/// Parses a `timestamptz`: microseconds from 2000-01-01 in UTC.
 pub(super) fn timestamptz(text: &str, settings: &Settings) -> Option<i64> {
     let (local, zone) = local(text.trim_ascii(), settings)?;
     let east = match zone {
@@ -56,16 +56,16 @@ pub(super) fn timestamptz(text: &str, settings: &Settings) -> Option<i64> {
     local.checked_sub(i64::from(east) * SECOND)
 }
 
-/// What stands behind a time.
+/// The time zone after a time.
 enum Zone<'a> {
     None,
-    /// An offset in seconds to the east.
+    /// An offset in seconds, positive to the east.
     East(i32),
-    /// The abbreviation of a zone, such as CEST.
+    /// A time zone abbreviation, such as CEST.
     Name(&'a str),
 }
 
-/// A date and a time as they stand there, and their zone.
+/// Parses a local date and time, and the time zone.
 fn local<'a>(text: &'a str, settings: &Settings) -> Option<(i64, Zone<'a>)> {
     if let Some(is_positive) = infinity(text) {
         return Some((if is_positive { i64::MAX } else { i64::MIN }, Zone::None));
@@ -88,7 +88,7 @@ fn local<'a>(text: &'a str, settings: &Settings) -> Option<(i64, Zone<'a>)> {
     Some((micros, self::zone(zone)?)).filter(|(micros, _)| !matches!(*micros, i64::MIN | i64::MAX))
 }
 
-/// Whether the text is the positive or the negative infinity.
+/// Returns whether the text is positive infinity; `Some(false)` for negative infinity.
 pub(super) fn infinity(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("infinity") {
         Some(true)
@@ -99,12 +99,12 @@ pub(super) fn infinity(text: &str) -> Option<bool> {
     }
 }
 
-/// The text before `BC`, and whether that is there.
+/// Splits off the suffix `BC`. Returns the text before it, and whether it was there.
 fn era(text: &str) -> (&str, bool) {
     text.strip_suffix(" BC").map_or((text, false), |text| (text, true))
 }
 
-/// What follows the name of a weekday.
+/// Returns the text after the name of a weekday.
 fn weekday(text: &str) -> Option<&str> {
     let (word, rest) = text.split_once(' ')?;
     ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"].contains(&word).then_some(rest)
@@ -115,13 +115,13 @@ fn month(word: &str) -> Option<i64> {
     (1..).zip(MONTHS).find(|(_, name)| *name == word).map(|(number, _)| number)
 }
 
-/// A year of four digits or more: fewer may be those of a century. The year before 1 is 0, in the numbers of ISO 8601.
+/// Parses a year of four digits or more; fewer digits may leave out the century. The year before 1 is 0, as in ISO 8601.
 fn year(digits: &str, is_bc: bool) -> Option<i64> {
     let year = number(digits).filter(|year| digits.len() >= 4 && *year > 0)?;
     Some(if is_bc { 1 - year } else { year })
 }
 
-/// A date in numbers.
+/// Parses a numeric date.
 fn numeric_date(text: &str, is_bc: bool, settings: &Settings) -> Option<i64> {
     let separator = text.chars().find(|c| !c.is_ascii_digit()).filter(|c| matches!(c, '-' | '/' | '.'))?;
     let mut parts = text.splitn(3, separator);
@@ -137,13 +137,13 @@ fn numeric_date(text: &str, is_bc: bool, settings: &Settings) -> Option<i64> {
     days_from_civil(year(third, is_bc)?, number(month)?, number(day)?)
 }
 
-/// Digits, and nothing else, few enough to be a number.
+/// Parses a text of digits only, if it is short enough for a number.
 fn number(digits: &str) -> Option<i64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| is_number)
 }
 
-/// `hours:minutes`, with seconds and their fraction where there are any.
+/// Parses `hours:minutes`, with optional seconds and their fraction.
 fn clock(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, ':');
     let hours = number(parts.next()?).filter(|hours| *hours <= 24)?;
@@ -152,7 +152,7 @@ fn clock(text: &str) -> Option<i64> {
     Some((hours * 60 + minutes) * 60 * SECOND + micros).filter(|time| *time <= DAY)
 }
 
-/// Seconds with up to six decimals, as microseconds.
+/// Parses seconds with up to six decimals, as microseconds.
 pub(super) fn micros(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.').map_or((text, None), |(seconds, rest)| (seconds, Some(rest)));
     let fraction = match fraction {
@@ -165,13 +165,13 @@ pub(super) fn micros(text: &str) -> Option<i64> {
     number(seconds)?.checked_mul(SECOND)?.checked_add(fraction)
 }
 
-/// A time, and what stands behind it.
+/// Splits a text into a time and what follows it.
 fn time_and_zone(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !matches!(c, '0'..='9' | ':' | '.')).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// `Z`, `+02`, `-0330`, `+00:53:28`, ` CEST`.
+/// Parses `Z`, `+02`, `-0330`, `+00:53:28`, ` CEST`.
 fn zone(text: &str) -> Option<Zone<'_>> {
     let text = text.trim_ascii();
     let (sign, digits) = match text.split_at_checked(1) {
@@ -193,7 +193,8 @@ fn zone(text: &str) -> Option<Zone<'_>> {
     (east < OFFSETS).then_some(Zone::East(sign * east))
 }
 
-/// The offset in seconds to the east that a time zone has at a local time: the one of that abbreviation, or the only one.
+/// Returns the offset in seconds, positive to the east, of a time zone at a local time: the one with this abbreviation, or the
+/// only one.
 fn offset(local: i64, abbreviation: Option<&str>, zone: &TimeZone) -> Option<i32> {
     let time = datetime(local)?;
     let offset_is_right = |offset: &Offset| {
@@ -211,8 +212,8 @@ fn offset(local: i64, abbreviation: Option<&str>, zone: &TimeZone) -> Option<i32
     right.next().is_none().then(|| offset.seconds())
 }
 
-/// A time in the years that the database of time zones has. The calendar repeats itself every 400 years, and with it
-/// what holds for the future.
+/// Converts a time to a year within the time zone database. The calendar has a period of 400 years, and the rules for the future
+/// repeat with it.
 fn datetime(local: i64) -> Option<civil::DateTime> {
     let (year, month, day) = civil_from_days(local.div_euclid(DAY));
     let year = if year > 9_600 { 9_200 + year % 400 } else { year };

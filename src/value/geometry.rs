@@ -1,4 +1,4 @@
-//! Geometric types, as PostgreSQL writes them ("Geometric Types").
+//! Geometric types, in PostgreSQL's text format ("Geometric Types").
 
 use std::fmt::{self, Write};
 
@@ -6,7 +6,7 @@ use super::number::{float, not_finite};
 use super::types::Kind;
 use crate::reader::Reader;
 
-/// A shape; nothing where the bytes are no such shape.
+/// Decodes a shape; `None` if the bytes are invalid.
 pub(super) fn shape(kind: Kind, bytes: &[u8]) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let mut float = || reader.u64("coordinate").ok().map(|bits| Float(f64::from_bits(bits)));
@@ -27,8 +27,8 @@ pub(super) fn shape(kind: Kind, bytes: &[u8]) -> Option<String> {
     reader.is_empty().then_some(shown)
 }
 
-/// A shape in text format, with its numbers written as those of the binary format are: of two shortest forms, servers may
-/// have the other one.
+/// Normalizes the numbers of a shape in text format to the form used for the binary format: of two shortest decimal forms of a
+/// double, servers may write the other one.
 pub(super) fn from_text(text: &str) -> Option<String> {
     let is_sign = |c: char| "()[]{}<>,".contains(c);
     let mut shown = String::with_capacity(text.len());
@@ -56,7 +56,7 @@ fn points(reader: &mut Reader<'_>) -> Option<String> {
     Some(shown)
 }
 
-/// A double as PostgreSQL 12 and later write it: the fewest digits, in fixed notation where that is short.
+/// Formats a double like PostgreSQL 12 and later: with the fewest digits, in fixed notation if that is short.
 struct Float(f64);
 
 impl fmt::Display for Float {

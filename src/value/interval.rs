@@ -1,4 +1,4 @@
-//! Intervals: from binary format and every `IntervalStyle` to an ISO 8601 duration.
+//! Intervals: conversion from the binary format, and from every `IntervalStyle`, to ISO 8601 durations.
 
 use super::datetime::{SECOND, push_fraction};
 use super::datetime_text::{infinity, micros};
@@ -6,9 +6,9 @@ use super::settings::{IntervalStyle, Settings};
 use super::short::Short;
 use crate::reader::Reader;
 
-/// An interval: three parts, none of which can be turned into another, each with its own sign.
+/// An interval: three parts that cannot be converted into each other, each with its own sign.
 ///
-/// The least and the largest of all parts are the infinities, since PostgreSQL 17.
+/// Since PostgreSQL 17, the minimum and the maximum of all parts are the infinities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interval {
     months: i32,
@@ -31,7 +31,7 @@ impl Interval {
 }
 
 impl Interval {
-    /// The interval as an ISO 8601 duration, as the style iso_8601 has it.
+    /// Formats the interval as an ISO 8601 duration, like the style iso_8601.
     pub(super) fn to_short(self) -> Short {
         let mut text = Short::new();
         match self {
@@ -74,9 +74,9 @@ fn push_signed(text: &mut Short, is_negative: bool, value: u64) {
     text.push_number(value, 1);
 }
 
-/// An interval in text format.
+/// Parses an interval in text format.
 ///
-/// The style shows in the form: `1 year 2 mons -3 days +04:05:06` (postgres), `@ 1 year 3 days 4 hours ago`
+/// The style is determined from the form: `1 year 2 mons -3 days +04:05:06` (postgres), `@ 1 year 3 days 4 hours ago`
 /// (postgres_verbose), `+1-2 -3 +4:05:06` (sql_standard), `P1Y2M-3DT4H5M6S` (iso_8601).
 pub(super) fn from_text(text: &str, settings: &Settings) -> Option<Interval> {
     let text = text.trim_ascii();
@@ -92,8 +92,8 @@ pub(super) fn from_text(text: &str, settings: &Settings) -> Option<Interval> {
     sum?.interval()
 }
 
-/// The parts of an interval while they are added up: none of them can overflow with what fits in a text of parts that
-/// each fit in 64 bits.
+/// The sums of an interval's parts. They cannot overflow, because each summand fits in 64 bits, and a text cannot have enough of
+/// them.
 #[derive(Default)]
 struct Sum {
     months: i128,
@@ -111,7 +111,7 @@ impl Sum {
     }
 }
 
-/// `1Y2M-3DT4H5M6.7S`.
+/// Parses `1Y2M-3DT4H5M6.7S`.
 fn designated(parts: &str) -> Option<Sum> {
     let mut sum = Sum::default();
     let (date, time) = parts.split_once('T').map_or((parts, None), |(date, time)| (date, Some(time)));
@@ -139,7 +139,7 @@ fn designated(parts: &str) -> Option<Sum> {
     Some(sum)
 }
 
-/// The other styles.
+/// Parses the other styles.
 fn words(text: &str, settings: &Settings) -> Option<Sum> {
     let (text, is_ago) = text.strip_suffix(" ago").map_or((text, false), |text| (text, true));
     let mut sum = Sum::default();
@@ -151,7 +151,7 @@ fn words(text: &str, settings: &Settings) -> Option<Sum> {
             let is_signed = word.starts_with(['+', '-']);
             let mut time = clock(word)?;
             if negative_days && !is_signed {
-                // The style sql_standard has one sign for all, where it is the same.
+                // In the style sql_standard, a single sign applies to all parts, if all have the same.
                 match settings.interval_style? {
                     IntervalStyle::SqlStandard => time = -time,
                     IntervalStyle::Other => {}
@@ -164,7 +164,7 @@ fn words(text: &str, settings: &Settings) -> Option<Sum> {
         match next.filter(|next| next.starts_with(|c: char| c.is_ascii_alphabetic())) {
             Some(unit) => {
                 words.next();
-                // In that style, a sign at the beginning would hold for what has none.
+                // In that style, a sign at the beginning would also apply to parts without a sign.
                 if word.starts_with('-') && settings.interval_style == Some(IntervalStyle::SqlStandard) {
                     return None;
                 }
@@ -172,7 +172,7 @@ fn words(text: &str, settings: &Settings) -> Option<Sum> {
             }
             None => match word.rfind('-').filter(|at| *at > 0) {
                 Some(hyphen) => sum.months += years_and_months(word, hyphen)?,
-                // A number without a unit: days before a time, or nothing at all.
+                // A number without a unit: days before a time, otherwise invalid.
                 None if next.is_some_and(|next| next.contains(':')) => {
                     sum.days += whole(word)?;
                     negative_days = word.starts_with('-');
@@ -187,7 +187,7 @@ fn words(text: &str, settings: &Settings) -> Option<Sum> {
     Some(sum)
 }
 
-/// Adds `-3 days`.
+/// Adds a part such as `-3 days`.
 fn add(sum: &mut Sum, value: &str, unit: &str) -> Option<()> {
     match unit.strip_suffix('s').unwrap_or(unit) {
         "year" => sum.months += 12 * whole(value)?,
@@ -202,14 +202,14 @@ fn add(sum: &mut Sum, value: &str, unit: &str) -> Option<()> {
     Some(())
 }
 
-/// The months of `+1-2`, whose sign holds for both.
+/// Parses the months of `+1-2`, whose sign applies to both numbers.
 fn years_and_months(word: &str, hyphen: usize) -> Option<i128> {
     let (years, months) = (word.get(..hyphen)?, word.get(hyphen + 1..)?);
     let (sign, years) = signed(years);
     Some(sign * (12 * digits(years)? + digits(months)?))
 }
 
-/// The microseconds of `-2562047788:00:54.775808`.
+/// Parses the microseconds of `-2562047788:00:54.775808`.
 fn clock(word: &str) -> Option<i128> {
     let (sign, word) = signed(word);
     let mut parts = word.splitn(3, ':');

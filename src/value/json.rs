@@ -1,4 +1,4 @@
-//! JSON inside JSON.
+//! JSON values embedded in JSON lines.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess
 
 use super::{LEVELS, Scope, ValueContent};
 
-/// The text as JSON, where it can be a part of a line; else as a string.
+/// Returns the text as JSON if it can be embedded in a line, otherwise as a string.
 pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> ValueContent<'a> {
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let check = Check { levels: scope.levels }.deserialize(&mut deserializer);
@@ -17,7 +17,7 @@ pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> ValueContent<'a>
     }
 }
 
-/// The text of an object as JSON that can be a part of a line.
+/// Returns the text of an object as JSON that can be embedded in a line.
 pub(super) fn object(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let check = Check { levels: LEVELS }.deserialize(&mut deserializer);
@@ -25,8 +25,8 @@ pub(super) fn object(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     text.starts_with('{').then(|| compact(text))
 }
 
-/// JSON without white space between its tokens, and without a control character: a line feed would end the line that it
-/// is a part of, and others could act on a terminal.
+/// Removes white space between tokens and escapes control characters: a line feed would end the line, and others could affect a
+/// terminal.
 fn compact(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(|c: char| c == ' ' || c.is_control()) {
         return text;
@@ -38,7 +38,7 @@ fn compact(text: Cow<'_, str>) -> Cow<'_, str> {
         match character {
             '"' if !is_escape => is_string = !is_string,
             ' ' | '\t' | '\n' | '\r' if !is_string => continue,
-            // Those below U+0020 are not valid in a string.
+            // Those below U+0020 are invalid in a string.
             '\u{7f}'..='\u{9f}' => {
                 compact.push_str(&format!("\\u{:04x}", u32::from(character)));
                 continue;
@@ -51,8 +51,8 @@ fn compact(text: Cow<'_, str>) -> Cow<'_, str> {
     compact.into()
 }
 
-/// Reads a value to its end and keeps nothing. A surrogate without its partner, a number beyond the range of a double,
-/// and a value of too many levels are errors.
+/// Validates a value without storing it. An unpaired surrogate, a number out of the range of a double, and too many levels are
+/// errors.
 #[derive(Clone, Copy)]
 struct Check {
     levels: u8,

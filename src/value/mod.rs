@@ -1,53 +1,53 @@
-//! Values by their type: from text or binary format to JSON.
+//! Decoding of values by their type, from text or binary format to JSON.
 //!
-//! [`TypedValue`] promises that a value of a stock type is written the same, in whichever format it travelled, whatever
-//! the session's `DateStyle`, `IntervalStyle`, `bytea_output` and `client_encoding` are; and that nothing is lost or made
-//! up: what cannot be read as its type says is the string that it is in text format, and `"\\x…"` in binary format.
-//! Knows nothing of messages and sessions.
+//! [`TypedValue`] writes a value of a stock type in the same way for both formats, and for all settings of the session's
+//! `DateStyle`, `IntervalStyle`, `bytea_output` and `client_encoding`. No information is lost or invented: a value that cannot be
+//! decoded as its type is written as a string in text format, and as `"\\x…"` in binary format. This module does not depend on
+//! messages and sessions.
 //!
 //! | type | JSON |
 //! | --- | --- |
 //! | `bool` | boolean |
 //! | `int2`, `int4`, `int8`, `oid`, `xid`, `xid8`, `cid` | number |
-//! | `float4`, `float8` | number of the fewest digits that tell it from others; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | `float4`, `float8` | number with the fewest digits that identify it; `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | `numeric` | string with every digit of its scale |
-//! | `money` | `{"minor_units": 123456}` for `$1,234.56`: how many decimals a currency has is not on the wire |
-//! | `json`, `jsonb` | itself, less white space between tokens; else a string (see below) |
+//! | `money` | `{"minor_units": 123456}` for `$1,234.56`: the number of decimals of the currency is not on the wire |
+//! | `json`, `jsonb` | itself, without white space between tokens; otherwise a string (see below) |
 //! | `bytea` | `"\\x…"` |
-//! | `date`, `time`, `timestamp` | ISO 8601: `"2024-02-29T13:37:00.5"`, `"infinity"`; years before 0 and beyond 9999 with a sign and six digits at least, 1 BC being 0 |
+//! | `date`, `time`, `timestamp` | ISO 8601: `"2024-02-29T13:37:00.5"`, `"infinity"`; years before 0 and after 9999 with a sign and at least six digits, 1 BC being 0 |
 //! | `timetz` | ISO 8601 with its offset |
 //! | `timestamptz` | ISO 8601 in UTC: `"2024-02-29T12:37:00.5Z"` |
 //! | `interval` | ISO 8601 duration, each part with its own sign: `"P1Y2M-3DT4H"` |
-//! | array | array of arrays …; `{"lower_bounds": [0], "values": […]}` where an index does not begin at 1 |
+//! | array | array of arrays …; `{"lower_bounds": [0], "values": […]}` if an index does not begin at 1 |
 //! | `int2vector`, `oidvector` | array |
-//! | range | `{"lower": 1, "upper": 10, "bounds": "[)"}`, null where it has no bound; `{"empty": true}` |
+//! | range | `{"lower": 1, "upper": 10, "bounds": "[)"}`, with null for no bound; `{"empty": true}` |
 //! | multirange | array of ranges |
 //! | composite, `record` | array |
-//! | `regclass` and its kin | number where the ID is on the wire, name where the name is |
-//! | other stock types | string, as PostgreSQL writes them |
+//! | `regclass` and similar | number if the ID is on the wire, name if the name is |
+//! | other stock types | string in PostgreSQL's text format |
 //! | any other type | string in text format, `"\\x…"` in binary format |
 //!
-//! Text that is not valid in the client's encoding is `{"hex": "…"}`. So is text with characters beyond ASCII in EUC_TW,
-//! EUC_JIS_2004, SHIFT_JIS_2004, JOHAB and MULE_INTERNAL, which are not read.
+//! Text that is not valid in the client's encoding is `{"hex": "…"}`. So is non-ASCII text in EUC_TW, EUC_JIS_2004,
+//! SHIFT_JIS_2004, JOHAB and MULE_INTERNAL, which are not supported.
 //!
-//! In a line, an integer beyond ±(2^53 − 1) is a string: the writer of lines sees to that, for values as for all numbers. Not so
-//! inside `json` and `jsonb`, whose numbers are their sender's.
+//! In a line, an integer beyond ±(2^53 − 1) is written as a string, like all numbers. This does not apply inside `json` and
+//! `jsonb`, whose numbers are written as they were sent.
 //!
-//! JSON is a string where common readers would refuse or change it: nested more deeply than a line should be, a surrogate
-//! without its partner, a number beyond the range of a double. Keys that come twice stay, for they are the value.
+//! JSON is written as a string if common parsers would reject or change it: if it is nested too deeply for a line, has an
+//! unpaired surrogate, or a number out of the range of a double. Duplicate keys are kept, because they are part of the value.
 //!
-//! What cannot be the same in both formats, for the wire does not tell enough:
+//! The two formats differ in these cases, because the wire lacks information:
 //!
-//! - An object of a `reg…` type is a name in text and an ID in binary format.
-//! - The fields of a composite are strings in text format, and of their types in binary format. So are the elements of
-//!   `anyarray`.
-//! - `()` is in text format a composite of one NULL, or of no field at all.
-//! - `money` in text format stays as it is unless it has two decimals, as nearly all currencies have.
-//! - Floats in text format have lost digits where `extra_float_digits` is 0 or less.
-//! - A time of day with the abbreviation of a zone stays as it is where the session's `TimeZone` is not known, or does
-//!   not have that abbreviation.
-//! - A `numeric` in binary format of which more than 400 digits are zeros that are not on the wire is `"\\x…"`: eight
-//!   bytes can stand for 147,000 digits.
+//! - An object of a `reg…` type is a name in text format and an ID in binary format.
+//! - The fields of a composite are strings in text format, and values of their types in binary format. The same applies to the
+//!   elements of `anyarray`.
+//! - `()` in text format is a composite of one NULL, or of no fields.
+//! - `money` in text format is written as it is unless it has two decimals, as in nearly all currencies.
+//! - Floats in text format have lost digits if `extra_float_digits` is 0 or less.
+//! - A time with a time zone abbreviation is written as it is if the session's `TimeZone` is not known, or does not have that
+//!   abbreviation.
+//! - A `numeric` in binary format with more than 400 zeros that are not on the wire is `"\\x…"`: eight bytes can represent
+//!   147,000 digits.
 
 mod array;
 mod bytea;
@@ -86,22 +86,22 @@ use self::types::Kind;
 use crate::encoding::Encoding;
 use crate::hex::{Bytea, Hex};
 
-/// The name of a type in the catalog `pg_type`, such as `int4`, or `_int4` for its array; nothing for a type that is not
-/// in every stock PostgreSQL.
+/// Returns the name of a type in the catalog `pg_type`, such as `int4`, or `_int4` for its array; `None` for a type that is not
+/// part of every PostgreSQL installation.
 pub fn type_name(oid: u32) -> Option<&'static str> {
     types::stock(oid).map(|(name, _)| name)
 }
 
-/// The format that a value has on the wire ("Formats and Format Codes").
+/// The format of a value on the wire ("Formats and Format Codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As PostgreSQL writes it for people, in the client's encoding.
+    /// The format of the type's output function, in the client's encoding.
     Text,
-    /// As the type's send function writes it.
+    /// The format of the type's send function.
     Binary,
 }
 
-/// A value that is not NULL, with what it takes to read it.
+/// A value that is not NULL, with everything needed to decode it.
 ///
 /// ```
 /// use pgdissect::value::{Format, Settings, TypedValue};
@@ -121,20 +121,20 @@ pub struct TypedValue<'a> {
     pub type_oid: u32,
     /// Its format.
     pub format: Format,
-    /// What is on the wire.
+    /// The bytes on the wire.
     pub bytes: &'a [u8],
-    /// What its session says about how values are written.
+    /// The session's settings for values.
     pub settings: &'a Settings,
-    /// The `client_encoding` with which it was sent; that of `settings` may be a later one.
+    /// The `client_encoding` at the time when it was sent; that of `settings` may be a later one.
     pub encoding: Encoding,
 }
 
-/// A value as it is shown to a person.
+/// A value in the form shown to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown<'a> {
-    /// A number, a boolean, or JSON that holds several values: stands without quotes.
+    /// A number, a boolean, or JSON of several values, shown without quotes.
     Plain(String),
-    /// Text; in quotes, it cannot be taken for something else.
+    /// Text, which is unambiguous in quotes.
     Text(Cow<'a, str>),
     /// Text that is not valid in the client's encoding.
     Undecodable(&'a [u8]),
@@ -142,19 +142,19 @@ pub enum Shown<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
-/// How values of a type become JSON, as far as no more than a look at their bytes tells it.
+/// How values of a type are written as JSON, if that can be decided from their bytes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// They are the text of a string, in the client's encoding.
+    /// The text of a string, in the client's encoding.
     Text,
-    /// They are an integer as JSON has it, where they have no more than so many digits.
+    /// An integer in JSON's form, if it has at most this many digits.
     Integer(usize),
-    /// It takes more than a look.
+    /// The value has to be decoded.
     Other,
 }
 
 impl Look {
-    /// At values of a type, by its object ID, in a format.
+    /// Returns how values of a type are written, given its object ID and a format.
     #[inline]
     pub(crate) fn of(type_oid: u32, format: Format) -> Self {
         if format != Format::Text {
@@ -169,7 +169,7 @@ impl Look {
         }
     }
 
-    /// Whether bytes are an integer as JSON has it.
+    /// Returns whether bytes are an integer in JSON's form.
     #[inline]
     pub(crate) fn is_integer(self, bytes: &[u8]) -> bool {
         matches!(self, Self::Integer(digits) if number::is_canonical(bytes, digits))
@@ -177,7 +177,7 @@ impl Look {
 }
 
 impl<'a> TypedValue<'a> {
-    /// The value for a person to read.
+    /// Returns the value in the form shown to people.
     pub fn shown(&self) -> Shown<'a> {
         match self.content() {
             ValueContent::Text(text) if self.is_numeric() && number::is_plain(&text) => Shown::Plain(text.into_owned()),
@@ -216,28 +216,28 @@ impl Serialize for TypedValue<'_> {
     }
 }
 
-/// How deeply arrays and objects may be nested in a value. Readers of JSON have limits, too: that of serde_json is 128,
-/// and there are some levels around a value.
+/// The maximum nesting depth of arrays and objects in a value. JSON parsers have limits, too: that of serde_json is 128, and a
+/// value is itself nested in a line.
 const LEVELS: u8 = 100;
 
-/// What is known where a value is read.
+/// The context in which a value is decoded.
 #[derive(Clone, Copy, Debug)]
 struct Scope<'a> {
     settings: &'a Settings,
     encoding: Encoding,
-    /// How many levels of arrays and objects may still follow.
+    /// The number of levels of arrays and objects that may still follow.
     levels: u8,
 }
 
 impl Scope<'_> {
-    /// The scope of values that are so many levels below; nothing where that is too deep.
+    /// Returns the scope of values `levels` levels deeper; `None` if that is too deep.
     fn below(self, levels: usize) -> Option<Self> {
         let levels = self.levels.checked_sub(u8::try_from(levels).ok()?)?;
         Some(Self { levels, ..self })
     }
 }
 
-/// What a value is.
+/// A decoded value.
 #[derive(Debug)]
 enum ValueContent<'a> {
     Text(Cow<'a, str>),
@@ -254,7 +254,7 @@ enum ValueContent<'a> {
     Uuid(system::Uuid),
     Moment(Moment),
     Interval(Interval),
-    /// JSON that is valid and compact.
+    /// Valid and compact JSON.
     Json(Cow<'a, str>),
     Array(Array<'a>),
     Range(Range<'a>),
@@ -262,7 +262,7 @@ enum ValueContent<'a> {
     Composite(Composite<'a>),
 }
 
-/// Reads the text format.
+/// Decodes the text format.
 fn text<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a> {
     if let (Kind::Char, [byte]) = (kind, bytes) {
         return ValueContent::Text(system::char(*byte));
@@ -273,7 +273,7 @@ fn text<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a> {
     }
 }
 
-/// Reads the text format, of text in UTF-8.
+/// Decodes the text format, given as UTF-8.
 fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
     let settings = scope.settings;
     let content = match kind {
@@ -284,7 +284,7 @@ fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent
         Kind::Oid => number::int::<u32>(&text).map(|int| ValueContent::Unsigned(int.into())),
         Kind::Xid8 => number::int(&text).map(ValueContent::Unsigned),
         Kind::Reg if text == "-" => Some(ValueContent::Unsigned(0)),
-        // The number of an object that there is none of. A name of digits would be in quotes.
+        // The ID of an object that does not exist. A name that consists of digits would be quoted.
         Kind::Reg | Kind::RegOperator => number::int::<u32>(&text).map(|int| ValueContent::Unsigned(int.into())),
         Kind::Float4 => number::float(&text).map(ValueContent::Float4),
         Kind::Float8 => number::float(&text).map(ValueContent::Float8),
@@ -313,13 +313,13 @@ fn decoded<'a>(kind: Kind, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent
         Kind::Range(of) => return Range::from_text(of, text, scope),
         Kind::Multirange(of) => return Multirange::from_text(of, text, scope),
         Kind::Record => return Composite::from_text(text, scope),
-        // What is a string in JSON is a string as it is, and the binary format is written like it.
+        // Types that are strings in JSON are written unchanged; the binary format is converted to the same form.
         _ => None,
     };
     content.unwrap_or(ValueContent::Text(text))
 }
 
-/// Reads the binary format.
+/// Decodes the binary format.
 fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a> {
     let string = |text: Option<String>| text.map(|text| ValueContent::Text(text.into()));
     let content = match kind {
@@ -345,7 +345,7 @@ fn binary<'a>(kind: Kind, bytes: &'a [u8], scope: Scope<'a>) -> ValueContent<'a>
         Kind::Interval => Interval::from_binary(bytes).map(ValueContent::Interval),
         Kind::Bytea => Some(ValueContent::Bytes(bytes.into())),
         Kind::Json => return text(kind, bytes, scope),
-        // "The first byte is a version number", and so far there is one version.
+        // "The first byte is a version number", and so far there is only version 1.
         Kind::Jsonb | Kind::Jsonpath => bytes.strip_prefix(&[1]).map(|bytes| text(kind, bytes, scope)),
         Kind::Xml => scope.encoding.decode(bytes).map(|text| ValueContent::Text(system::xml_as_text(text))),
         Kind::Inet => string(network::address(bytes, false)),
@@ -399,7 +399,7 @@ impl Serialize for ValueContent<'_> {
     }
 }
 
-/// Writes JSON as it is.
+/// Writes JSON unchanged.
 pub(crate) fn verbatim<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
     match serde_json::from_str::<&RawValue>(json) {
         Ok(json) => json.serialize(serializer),
@@ -407,7 +407,7 @@ pub(crate) fn verbatim<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok
     }
 }
 
-/// A value inside another: an element, a bound, a field.
+/// A value inside another: an element, a bound, or a field.
 #[derive(Clone, Debug)]
 struct Part<'a> {
     kind: Kind,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::reader::Reader;
 
-/// `inet`, or `cidr`, which always has its prefix length.
+/// Decodes an `inet`, or a `cidr`, which always has its prefix length.
 pub(super) fn address(bytes: &[u8], is_cidr: bool) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let family = reader.u8("family").ok()?;
@@ -28,8 +28,7 @@ pub(super) fn address(bytes: &[u8], is_cidr: bool) -> Option<String> {
     }
 }
 
-/// An IPv6 address as PostgreSQL writes it: the end is that of IPv4 also where 96 zero bits and
-/// no more are before it.
+/// Formats an IPv6 address like PostgreSQL: the end is written like IPv4 also after exactly 96 zero bits.
 fn ipv6(address: Ipv6Addr) -> String {
     let value = u128::from(address);
     match u32::try_from(value) {
@@ -38,7 +37,7 @@ fn ipv6(address: Ipv6Addr) -> String {
     }
 }
 
-/// `macaddr` and `macaddr8`.
+/// Decodes a `macaddr` or `macaddr8`.
 pub(super) fn hardware_address(bytes: &[u8]) -> Option<String> {
     if !matches!(bytes.len(), 6 | 8) {
         return None;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::digits;
 use crate::reader::Reader;
 
-/// A boolean as a server writes it, `t` or `f`, or as it takes it from clients ("Boolean Type").
+/// Parses a boolean: `t` or `f` from a server, or any form that a server accepts from clients ("Boolean Type").
 pub(super) fn bool(text: &str) -> Option<bool> {
     match text {
         "t" => return Some(true),
@@ -14,7 +14,7 @@ pub(super) fn bool(text: &str) -> Option<bool> {
         _ => {}
     }
     let text = text.trim_ascii();
-    // "Unique prefixes of these strings are also accepted", in any case; `o` is none.
+    // "Unique prefixes of these strings are also accepted", in any case; `o` is ambiguous.
     let is = |word: &str, least: usize| {
         text.len() >= least && word.get(..text.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(text))
     };
@@ -27,7 +27,7 @@ pub(super) fn bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Any byte but zero is true to a server.
+/// Decodes a boolean. Servers accept any nonzero byte as true.
 pub(super) const fn bool_from_binary(bytes: &[u8]) -> Option<bool> {
     match bytes {
         [byte] => Some(*byte != 0),
@@ -35,12 +35,13 @@ pub(super) const fn bool_from_binary(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// A decimal integer in the range of its type.
+/// Parses a decimal integer in the range of its type.
 pub(super) fn int<T: FromStr>(text: &str) -> Option<T> {
     text.trim_ascii().parse().ok()
 }
 
-/// Whether it is an integer as JSON has it, of so many digits at the most: no sign but a minus, no zero before others.
+/// Returns whether a text is an integer in JSON's form, of at most `most` digits: no sign other than a minus, and no leading
+/// zeros.
 #[inline]
 pub(super) fn is_canonical(text: &[u8], most: usize) -> bool {
     let (is_negative, digits) = match text {
@@ -55,7 +56,7 @@ pub(super) fn is_canonical(text: &[u8], most: usize) -> bool {
     (1..=most).contains(&digits.len()) && !has_zero && are_digits()
 }
 
-/// A floating-point number: what a type of fewer digits cannot hold is none.
+/// Parses a floating-point number, unless it is out of the type's range.
 pub(super) fn float<T: FromStr + Into<f64> + Copy>(text: &str) -> Option<T> {
     let text = text.trim_ascii();
     let number: T = text.parse().ok()?;
@@ -65,7 +66,7 @@ pub(super) fn float<T: FromStr + Into<f64> + Copy>(text: &str) -> Option<T> {
     (is_word || (value.is_finite() && (value != 0.0 || is_zero()))).then_some(number)
 }
 
-/// What JSON has no number for.
+/// Returns the name of a number that JSON cannot represent.
 pub(super) const fn not_finite(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
@@ -76,11 +77,11 @@ pub(super) const fn not_finite(value: f64) -> &'static str {
     }
 }
 
-/// The amount in the smallest unit of its currency, of text that has two decimals, in whatever way its locale writes
-/// thousands, decimals, the currency and the sign.
+/// Parses an amount of money with two decimals, in the smallest unit of its currency, whatever thousands separator, decimal
+/// separator, currency symbol and sign its locale uses.
 ///
-/// All digits of an amount are those of the integer that the server holds, if all decimals are there. A server writes
-/// them all; a client might write `$5`, and must not be understood as five cents.
+/// The digits of an amount are those of the integer that the server stores, if all decimals are present. A server always writes
+/// them; a client might write `$5`, which must not be interpreted as five cents.
 pub(super) fn money(text: &str) -> Option<i64> {
     let (_, decimals) = text.rsplit_once(['.', ','])?;
     let decimals = decimals.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -93,7 +94,7 @@ pub(super) fn money(text: &str) -> Option<i64> {
     i64::try_from(if is_negative { -amount } else { amount }).ok()
 }
 
-/// Whether it is a decimal number as PostgreSQL writes them.
+/// Returns whether a text is a decimal number in PostgreSQL's form.
 pub(super) fn is_plain(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'))
@@ -104,17 +105,17 @@ pub(super) fn is_plain(text: &str) -> bool {
 pub(super) enum Numeric<'a> {
     Finite {
         is_negative: bool,
-        /// The power of 10,000 that the first group is multiplied by.
+        /// The power of 10,000 by which the first group is multiplied.
         weight: i16,
-        /// How many decimals are written.
+        /// The number of decimals.
         scale: u16,
-        /// The groups, big endian.
+        /// The groups, in big-endian byte order.
         groups: &'a [u8],
     },
     Special(&'static str),
 }
 
-/// How many zeros that are not on the wire a number may be written with: enough for each double as a numeric.
+/// The maximum number of written zeros that are not on the wire: enough to represent any double as a numeric.
 const MOST_ZEROS: usize = 400;
 
 impl<'a> Numeric<'a> {
@@ -154,7 +155,7 @@ impl fmt::Display for Numeric<'_> {
             Self::Special(word) => return f.write_str(word),
             Self::Finite { is_negative, weight, scale, groups } => (*is_negative, i32::from(*weight), *scale, *groups),
         };
-        // The group that is multiplied by a power of 10,000.
+        // The group that is multiplied by this power of 10,000.
         let group = |power: i32| -> u16 {
             let index = usize::try_from(weight - power).ok();
             let pair = index.and_then(|index| groups.as_chunks::<2>().0.get(index));

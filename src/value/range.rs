@@ -17,12 +17,12 @@ pub(super) enum Range<'a> {
     Bounds {
         lower: Part<'a>,
         upper: Part<'a>,
-        /// Brackets and parentheses, as in `[)`.
+        /// The kinds of both bounds, such as `[)`.
         bounds: &'static str,
     },
 }
 
-// The bits of the first byte of the binary format.
+// The bits of the first byte in binary format.
 const EMPTY: u8 = 0x01;
 const INCLUDES_LOWER: u8 = 0x02;
 const INCLUDES_UPPER: u8 = 0x04;
@@ -39,7 +39,7 @@ const fn bounds(includes_lower: bool, includes_upper: bool) -> &'static str {
 }
 
 impl<'a> Range<'a> {
-    /// Reads `[1,10)`, `(,5]`, `empty`.
+    /// Parses `[1,10)`, `(,5]`, `empty`.
     pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         if text == "empty" {
             return ValueContent::Range(Self::Empty);
@@ -51,7 +51,7 @@ impl<'a> Range<'a> {
         }
     }
 
-    /// Reads flags, and the bounds that there are, each with its length.
+    /// Parses flags, and the bounds that are present, each with its length.
     pub(super) fn from_binary(of: u32, bytes: &'a [u8], scope: Scope<'a>) -> Option<Self> {
         let scope = scope.below(1)?;
         let mut reader = Reader::new(bytes);
@@ -92,7 +92,7 @@ impl Serialize for Range<'_> {
     }
 }
 
-/// A range as its text has it.
+/// A range in text format.
 struct TextRange<'a> {
     lower: Option<Cow<'a, str>>,
     upper: Option<Cow<'a, str>>,
@@ -100,7 +100,7 @@ struct TextRange<'a> {
 }
 
 impl<'a> TextRange<'a> {
-    /// Reads a range that is not empty, and gives what is behind it.
+    /// Parses a range that is not empty, and returns it with the rest of the text.
     fn read(text: &'a str) -> Option<(Self, &'a str)> {
         let (open, rest) = text.split_at_checked(1)?;
         let includes_lower = match open {
@@ -130,7 +130,7 @@ impl<'a> TextRange<'a> {
     }
 }
 
-/// Ranges in order, checked.
+/// A validated multirange.
 #[derive(Debug)]
 pub(super) struct Multirange<'a> {
     of: u32,
@@ -145,7 +145,7 @@ enum Ranges<'a> {
 }
 
 impl<'a> Multirange<'a> {
-    /// Reads `{[1,3),[5,8)}`.
+    /// Parses `{[1,3),[5,8)}`.
     pub(super) fn from_text(of: u32, text: Cow<'a, str>, scope: Scope<'a>) -> ValueContent<'a> {
         let check = || {
             let mut rest = text.strip_prefix('{')?;
@@ -160,7 +160,7 @@ impl<'a> Multirange<'a> {
         }
     }
 
-    /// Reads a count, and ranges, each with its length.
+    /// Parses a count and the ranges, each with its length.
     pub(super) fn from_binary(of: u32, bytes: &'a [u8], scope: Scope<'a>) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let count = reader.u32("number of ranges").ok()?;
@@ -176,7 +176,7 @@ impl<'a> Multirange<'a> {
 impl Serialize for Multirange<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut ranges = serializer.serialize_seq(None)?;
-        // A bound is below the range, and the range below this.
+        // A bound is one level below the range, and the range one below the multirange.
         let below = self.scope.below(1).unwrap_or(self.scope);
         match &self.ranges {
             Ranges::Text(text) => {
@@ -197,7 +197,7 @@ impl Serialize for Multirange<'_> {
     }
 }
 
-/// A range of a multirange, and what is behind it and its comma.
+/// Parses a range of a multirange, and the comma after it. Returns it with the rest of the text.
 fn next_range(text: &str) -> Option<(TextRange<'_>, &str)> {
     let (range, rest) = TextRange::read(text)?;
     match rest.strip_prefix(',') {

@@ -1,7 +1,6 @@
-//! Short texts of digits, made without an allocation and without the machinery of formatting, which takes several times as
-//! long.
+//! Short ASCII texts, built without allocation and without `core::fmt`, which would take several times as long.
 
-/// A text of ASCII, of up to 64 bytes: the longest is an interval, of 56.
+/// An ASCII text of up to 64 bytes. The longest is an interval, of 56 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Short {
     bytes: [u8; 64],
@@ -29,7 +28,7 @@ impl Short {
         text.bytes().for_each(|byte| self.push(byte));
     }
 
-    /// Appends a decimal number, with zeros before it where it has fewer digits than `width`.
+    /// Appends a decimal number, padded with zeros to `width` digits.
     pub(super) fn push_number(&mut self, number: u64, width: u32) {
         let digits = number.checked_ilog10().map_or(1, |power| power + 1).max(width);
         let mut power = 10_u64.pow(digits.clamp(1, 20) - 1);

@@ -1,4 +1,4 @@
-//! Small types, each written as PostgreSQL writes it: bit strings, UUIDs, and those of the system's own columns.
+//! Types that are written in PostgreSQL's text format: bit strings, UUIDs, and types of system columns.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::short::Short;
 use crate::reader::Reader;
 
-/// The one-byte type `"char"`, as PostgreSQL 16 and later write it: in octal beyond ASCII; nothing for a zero byte.
+/// Formats the one-byte type `"char"` like PostgreSQL 16 and later: non-ASCII bytes in octal, and a zero byte as an empty text.
 pub(super) fn char<'a>(byte: u8) -> Cow<'a, str> {
     match byte {
         0 => "".into(),
@@ -20,8 +20,8 @@ pub(super) fn char<'a>(byte: u8) -> Cow<'a, str> {
 pub(super) struct Uuid(pub(super) [u8; 16]);
 
 impl Uuid {
-    /// Digits in any case; hyphens behind any group of four, and braces around all, as clients may write them ("UUID
-    /// Type").
+    /// Parses hex digits in any case, with optional hyphens after any group of four, and optional braces, as clients may write
+    /// them ("UUID Type").
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let text = text.strip_prefix('{').map_or(Some(text), |text| text.strip_suffix('}'))?;
         let mut value = 0_u128;
@@ -48,7 +48,7 @@ impl Uuid {
     }
 }
 
-/// `bit` and `varbit`: how many bits, and the bits.
+/// Decodes `bit` and `varbit`: the number of bits, and the bits.
 pub(super) fn bits(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let count = usize::try_from(reader.i32("number of bits").ok()?).ok()?;
@@ -60,28 +60,28 @@ pub(super) fn bits(bytes: &[u8]) -> Option<String> {
     Some(bits.take(count).map(|bit| if bit == 0 { '0' } else { '1' }).collect())
 }
 
-/// `tid`: block and item.
+/// Decodes `tid`: block and item.
 pub(super) fn tid(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let (block, item) = (reader.u32("block").ok()?, reader.u16("item").ok()?);
     reader.is_empty().then(|| format!("({block},{item})"))
 }
 
-/// `pg_lsn`.
+/// Decodes `pg_lsn`.
 pub(super) fn lsn(bytes: &[u8]) -> Option<String> {
     let position = u64::from_be_bytes(bytes.try_into().ok()?);
     Some(format!("{:X}/{:X}", position >> 32, position & 0xffff_ffff))
 }
 
-/// `pg_lsn`, of text that may have leading zeros: what a server writes depends on its version.
+/// Normalizes a `pg_lsn` in text format, which may have leading zeros, depending on the server's version.
 pub(super) fn lsn_from_text(text: &str) -> Option<String> {
     let (high, low) = text.split_once('/')?;
     let part = |digits: &str| u32::from_str_radix(digits, 16).ok();
     Some(format!("{:X}/{:X}", part(high)?, part(low)?))
 }
 
-/// `pg_snapshot` and `txid_snapshot`: the first transaction in progress, the first that had not begun, and which of those
-/// between were in progress.
+/// Decodes `pg_snapshot` and `txid_snapshot`: the first transaction in progress, the first that had not begun, and those between
+/// them that were in progress.
 pub(super) fn snapshot(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let count = reader.u32("number of transactions").ok()?;
@@ -93,12 +93,12 @@ pub(super) fn snapshot(bytes: &[u8]) -> Option<String> {
     reader.is_empty().then_some(shown)
 }
 
-/// `xml` of binary format as it would be in text format.
+/// Converts `xml` in binary format to its text format.
 ///
-/// A declaration in binary format tells the encoding, for there it is not that of everything else. In text format it
-/// does not, and is left out altogether where it would only say version 1.0.
+/// In binary format, the XML declaration contains the encoding, which may differ from the client's. In text format it does not,
+/// and is omitted if it would only contain version 1.0.
 pub(super) fn xml_as_text(text: Cow<'_, str>) -> Cow<'_, str> {
-    // A line feed behind a declaration that is left out would begin the value with an empty line.
+    // A line feed after an omitted declaration would leave an empty first line.
     let without = || {
         let (declaration, rest) = text.strip_prefix("<?xml ")?.split_once("?>")?;
         let (before, encoding) = declaration.split_once(" encoding=\"")?;

@@ -1,5 +1,5 @@
-//! What one format alone shows, and what is not understood. That both formats agree is for `tests/integration/oracles/values.rs`,
-//! on values of real servers.
+//! Tests of features of one format, and of values that cannot be decoded. `tests/integration/oracles/values.rs` tests that both
+//! formats agree, with values of real servers.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn types_are_named_as_in_the_catalog() {
     assert_eq!(type_name(23), Some("int4"));
     assert_eq!(type_name(1009), Some("_text"));
     assert_eq!(type_name(6157), Some("_int8multirange"));
-    // Those of initdb are other types on other servers.
+    // Those assigned by initdb differ between servers.
     assert_eq!((10_000..100_000).find_map(type_name), None);
 }
 
@@ -79,10 +79,10 @@ fn what_clients_write_is_understood_as_a_server_would_or_stays_text() {
     );
     for text in [
         "2024-03-31 02:30",           // no such time
-        "2024-10-27 02:30",           // twice
+        "2024-10-27 02:30",           // ambiguous
         "2024-07-02 03:04 CET",       // not at that time
         "2024-07-02 03:04 PST",       // not in that zone
-        "2024-07-02 03:04 America/X", // no abbreviation
+        "2024-07-02 03:04 America/X", // not an abbreviation
         "2024-02-30",
         "2024-07-02 24:01",
         "2024-07-02 03:04:05.1234567",
@@ -95,7 +95,7 @@ fn what_clients_write_is_understood_as_a_server_would_or_stays_text() {
 }
 
 #[test]
-fn what_only_a_setting_tells_is_not_guessed() {
+fn what_depends_on_a_setting_is_not_guessed() {
     assert_text("date", &[], &[("07/02/2024", r#""07/02/2024""#), ("02.07.2024", r#""2024-07-02""#)]);
     assert_text("date", &[("datestyle", "sql, dmy")], &[("07/02/2024", r#""2024-02-07""#)]);
     assert_text("date", &[("DateStyle", "Postgres, MDY")], &[("07-02-2024 BC", r#""-002023-07-02""#)]);
@@ -140,7 +140,7 @@ fn json_is_itself_unless_a_reader_would_refuse_it() {
 }
 
 #[test]
-fn arrays_say_where_their_indices_begin() {
+fn arrays_have_their_lower_bounds() {
     assert_text("_int4", &[], &[("[0:1][-2:-2]={{1},{NULL}}", r#"{"lower_bounds":[0,-2],"values":[[1],[null]]}"#)]);
     assert_text("_int4", &[], &[("{ 1 , 2 }", "[1,2]"), ("{}", "[]"), ("{x,1}", r#"["x",1]"#)]);
     assert_text("_text", &[], &[(r#"{NULL,"NULL","","a\"b\\"}"#, r#"[null,"NULL","","a\"b\\"]"#)]);
@@ -153,11 +153,11 @@ fn arrays_say_where_their_indices_begin() {
 }
 
 #[test]
-fn an_element_that_does_not_parse_costs_itself() {
+fn an_element_that_does_not_parse_affects_only_itself() {
     let array = b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x03\0\0\0\x01\0\0\0\x04\0\0\0\x07\0\0\0\x01\xff\xff\xff\xff\xff";
     let settings = Settings::default();
     assert_eq!(json("_int4", Format::Binary, array, &settings), r#"[7,"\\xff",null]"#);
-    // More elements than there are bytes.
+    // The array claims more elements than there are bytes.
     let array = b"\0\0\0\x02\0\0\0\0\0\0\0\x17\x7f\xff\xff\xff\0\0\0\x01\x7f\xff\xff\xff\0\0\0\x01";
     assert!(json("_int4", Format::Binary, array, &settings).starts_with(r#""\\x"#));
 }

@@ -1,11 +1,11 @@
-//! Text search types, as PostgreSQL writes them ("Text Search Types").
+//! Text search types, in PostgreSQL's text format ("Text Search Types").
 
 use std::fmt::Write;
 
 use crate::encoding::Encoding;
 use crate::reader::Reader;
 
-/// `tsvector`: lexemes, each with positions and their weights.
+/// Decodes a `tsvector`: lexemes, each with positions and their weights.
 pub(super) fn vector(bytes: &[u8], encoding: Encoding) -> Option<String> {
     let mut reader = Reader::new(bytes);
     let count = reader.u32("number of lexemes").ok()?;
@@ -29,7 +29,7 @@ pub(super) fn vector(bytes: &[u8], encoding: Encoding) -> Option<String> {
     reader.is_empty().then_some(shown)
 }
 
-/// A lexeme in quotes.
+/// Writes a lexeme in quotes.
 fn write_lexeme(shown: &mut String, lexeme: &[u8], encoding: Encoding) -> Option<()> {
     shown.push('\'');
     for character in encoding.decode(lexeme)?.chars() {
@@ -53,12 +53,12 @@ enum Operator {
     Not,
     And,
     Or,
-    /// Followed by, at a distance.
+    /// Followed by, at this distance.
     Phrase(i16),
 }
 
 impl Operator {
-    /// What binds more tightly has more.
+    /// Returns the priority: the tighter an operator binds, the higher it is.
     const fn priority(self) -> u8 {
         match self {
             Self::Or => 1,
@@ -69,9 +69,9 @@ impl Operator {
     }
 }
 
-/// `tsquery`: items in prefix notation, of which the right operand comes before the left; shown in infix notation.
+/// Decodes a `tsquery`: items in prefix notation, with the right operand before the left. Returns it in infix notation.
 ///
-/// Without recursion, for a query of a thousand words may be a thousand levels deep.
+/// Not recursive, because a query of a thousand words may be a thousand levels deep.
 pub(super) fn query(bytes: &[u8], encoding: Encoding) -> Option<String> {
     let items = items(bytes)?;
     if items.is_empty() {
@@ -82,7 +82,7 @@ pub(super) fn query(bytes: &[u8], encoding: Encoding) -> Option<String> {
         return None;
     }
     enum Work {
-        /// What begins at an index, below an operator of a priority; `true` where it is the right operand of a phrase.
+        /// Show the item at an index, below an operator of a priority; `true` for the right operand of a phrase operator.
         Show(usize, u8, bool),
         Write(&'static str),
         WritePhrase(i16),
@@ -133,7 +133,7 @@ pub(super) fn query(bytes: &[u8], encoding: Encoding) -> Option<String> {
     Some(shown)
 }
 
-/// Weights that a lexeme must have, and whether it may go on.
+/// Writes the weights to which a lexeme is restricted, and whether it is a prefix.
 fn write_marks(shown: &mut String, weights: u8, is_prefix: bool) {
     if weights != 0 || is_prefix {
         shown.push(':');
@@ -172,7 +172,7 @@ fn items(bytes: &[u8]) -> Option<Vec<Item<'_>>> {
     reader.is_empty().then_some(items)
 }
 
-/// For each item the index behind all that belongs to it.
+/// Returns for each item the index after its last operand.
 fn ends(items: &[Item<'_>]) -> Option<Vec<usize>> {
     let mut ends = vec![0; items.len()];
     for (index, item) in items.iter().enumerate().rev() {

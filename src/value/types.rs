@@ -1,15 +1,15 @@
-//! The types of a stock PostgreSQL by object ID: their names, and how their values are read.
+//! The stock types of PostgreSQL by object ID: their names, and how their values are decoded.
 //!
-//! Only IDs below 10,000 are fixed: `initdb` and every `CREATE TYPE` assign others as they come ("OID Assignment", in the
-//! documentation of the system catalogs). So an enum, a domain's array or the type of an extension is not in here.
+//! Only IDs below 10,000 are fixed: `initdb` and `CREATE TYPE` assign others dynamically ("OID Assignment", in the documentation
+//! of the system catalogs). So enums, arrays of domains, and types of extensions are not included.
 
-/// How the values of a type are read.
+/// How the values of a type are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Text is a string; of the binary form nothing is known.
+    /// Text is a string; the binary format is not known.
     Opaque,
     Text,
-    /// The one-byte type that is written `"char"`.
+    /// The one-byte type written `"char"`.
     Char,
     Bool,
     Int2,
@@ -21,9 +21,9 @@ pub(super) enum Kind {
     Float8,
     Numeric,
     Money,
-    /// An object by its name, in text, or by its ID.
+    /// An object, by its name in text format, or by its ID.
     Reg,
-    /// As `Reg`, where `-` is a name: of an operator.
+    /// Like `Reg`, but `-` is a name: of an operator.
     RegOperator,
     Bytea,
     Json,
@@ -53,20 +53,20 @@ pub(super) enum Kind {
     Circle,
     Tsvector,
     Tsquery,
-    /// Of elements of a type; of type 0 where only the binary form tells.
+    /// An array with elements of this type; 0 if only the binary format contains the type.
     Array(u32),
-    /// An array that is always of one dimension and written as `1 2 3`.
+    /// An array of one dimension, written as `1 2 3`.
     Vector(u32),
     Range(u32),
-    /// Of ranges over a type.
+    /// A multirange with ranges over this type.
     Multirange(u32),
     Record,
 }
 
-/// A row for each type: its ID, its name, how it is read, and the ID of its array type where it has one.
+/// Defines a row for each type: its ID, its name, its kind, and the ID of its array type, if it has one.
 macro_rules! stock_types {
     ($($oid:literal $name:literal $kind:ident $(($of:literal))? $(, $array:literal)?;)*) => {
-        /// The name of a type in `pg_type`, and how its values are read.
+        /// Returns the name of a type in `pg_type`, and how its values are decoded.
         pub(super) const fn stock(oid: u32) -> Option<(&'static str, Kind)> {
             match oid {
                 $(
@@ -201,7 +201,7 @@ stock_types! {
 }
 
 impl Kind {
-    /// How the values of a type are read.
+    /// Returns how the values of a type are decoded.
     #[inline]
     pub(super) fn of(oid: u32) -> Self {
         match KINDS.get(oid as usize) {
@@ -218,7 +218,7 @@ impl Kind {
     }
 }
 
-/// Those of the types that most values have, by object ID: this is asked for each value.
+/// The kinds of the most frequent types, indexed by object ID, because this is looked up for each value.
 static KINDS: [Kind; 4096] = {
     let mut kinds = [Kind::Opaque; 4096];
     let mut rest = kinds.as_mut_slice();

@@ -1,4 +1,5 @@
-//! A capture file of any bytes, through everything: it ends, the lines keep the contract, and the counters agree.
+//! Arbitrary bytes as a capture file, through the whole engine: it terminates, the lines keep the contract, and the counters
+//! agree.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,16 +17,16 @@ use pgdissect::redaction::Redaction;
 
 use super::{every_way, lines};
 
-/// More packets than any file of the sizes that are tried here may have, but for one that is compressed.
+/// More packets than any uncompressed file of the sizes tried here can have.
 const PACKETS: u64 = 20_000;
 
-/// What the lines told.
+/// The state of the checked lines.
 #[derive(Default)]
 struct Checked {
     /// The last message of each connection.
     last_seq: HashMap<u64, u64>,
     losses: u64,
-    /// Writes them in its own way, which must give the same.
+    /// A second writer, whose lines must be the same.
     writer: json::LineWriter,
 }
 
@@ -74,7 +75,7 @@ impl Sink for Checked {
     }
 }
 
-/// The same, as arguments of the command; memory is not limited, for the long way needs more of it.
+/// The same settings as arguments of the command. Memory is not limited, because the general paths need more of it.
 fn in_every_way(settings: u8, file: &[u8]) {
     let bit = |bit: u8| settings >> bit & 1 == 1;
     let redact: &[&str] = match (bit(3), bit(7)) {
@@ -95,7 +96,7 @@ fn in_every_way(settings: u8, file: &[u8]) {
     every_way::check(file, &[all, redact].concat());
 }
 
-/// One byte for the settings, then the file.
+/// The input is one byte for the settings, then the file.
 pub(crate) fn check(data: &[u8]) {
     let [settings, file @ ..] = data else { return };
     let bit = |bit: u8| settings >> bit & 1 == 1;

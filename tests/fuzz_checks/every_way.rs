@@ -1,5 +1,5 @@
-//! Every way gives the same lines: the short ways and the long ones, one thread and several, a file and a pipe, JSON written by
-//! hand and as serde derives it.
+//! The lines do not depend on how they are produced: with and without fast paths, with one thread or several, from a file or a
+//! pipe, with the hand-written JSON or serde's.
 
 use std::io::{self, Cursor, Read};
 use std::sync::atomic::AtomicBool;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use pgdissect::capture::file::FileSource;
 use pgdissect::cli;
 
-/// What was written, and what the user was told.
+/// The output, and the messages for the user.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) code: u8,
@@ -16,7 +16,7 @@ pub(crate) struct Written {
     pub(crate) messages: Vec<String>,
 }
 
-/// How many threads there are, and how the file comes.
+/// The number of threads, and the kind of input.
 const WAYS: [(&str, Input); 5] =
     [("1", Input::Whole), ("1", Input::Piped), ("2", Input::Whole), ("2", Input::Piped), ("4", Input::Whole)];
 
@@ -40,7 +40,7 @@ pub(crate) fn check(file: &[u8], args: &[&str]) -> Written {
     plain
 }
 
-/// Removes the one counter that may differ: how much memory it took to remember the same.
+/// Removes the only counter that may differ: the memory used for session state.
 fn without_memory(lines: &mut Vec<u8>) {
     const MEMBER: &[u8] = b",\"remembered_bytes\":";
     let last =
@@ -93,7 +93,7 @@ impl io::Write for Shared {
     }
 }
 
-/// Pieces of several lengths, with nothing there in between.
+/// Pieces of various lengths, with no data available in between.
 struct Pipe {
     file: Cursor<Vec<u8>>,
     reads: usize,

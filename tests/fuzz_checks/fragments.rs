@@ -1,6 +1,7 @@
-//! Fragments of several IP packets, in any order, at any time: what comes out is what a byte-by-byte reassembly gives.
+//! Fragments of several IP packets, in any order, at any time: the result equals that of a byte-by-byte reassembly.
 //!
-//! Each byte of a packet follows from its place, so that without lies there is one truth, whatever the limits.
+//! Each byte of a packet is a function of its position. So unless bytes are falsified, there is a single right result, whatever
+//! the limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +17,13 @@ const SECOND: i64 = 1_000_000_000;
 /// A TCP header without options, from port 40000 to 5432.
 const TCP_HEADER: [u8; 20] = [0x9c, 0x40, 0x15, 0x38, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0];
 
-/// The byte at a place of every packet of an identification.
+/// Returns the byte at a position of every packet with this identification.
 fn truth(id: u8, at: usize) -> u8 {
     let mixed = (at as u32 ^ u32::from(id) << 24).wrapping_mul(0xcc9e_2d51);
     TCP_HEADER.get(at).copied().unwrap_or((mixed ^ mixed >> 15) as u8)
 }
 
-/// A fragment to be.
+/// A planned fragment.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     is_v6: bool,
@@ -31,14 +32,14 @@ struct Plan {
     offset: usize,
     len: usize,
     more: bool,
-    /// What its bytes differ by from the truth.
+    /// The difference between its bytes and the right ones.
     lie: u8,
-    /// How many of its bytes the snap length cut off.
+    /// The number of bytes that the snap length cuts off.
     cut: usize,
     nanos: i64,
 }
 
-/// What the fragments of a packet have in common; in IPv6 the protocol is not of it (RFC 8200, section 4.5).
+/// The fields that fragments of a packet have in common; in IPv6 without the protocol (RFC 8200, section 4.5).
 type Key = (bool, u8, Option<u8>);
 
 impl Plan {
@@ -54,7 +55,7 @@ impl Plan {
         (self.offset..self.end()).map(|at| truth(self.id, at) ^ self.lie).collect()
     }
 
-    /// The IP packet, whole.
+    /// Returns the complete IP packet.
     fn frame(&self) -> Vec<u8> {
         let more = u16::from(self.more);
         let offset = u16::try_from(self.offset).unwrap();
@@ -66,12 +67,12 @@ impl Plan {
         }
     }
 
-    /// Whether no TCP can come of it, so that it is not even counted.
+    /// Returns whether it cannot contain TCP, so that it is not even counted.
     fn is_passed_over(&self) -> bool {
         self.protocol == ICMP && !(self.is_v6 && self.offset > 0)
     }
 
-    /// Whether it can be a part of an IP packet.
+    /// Returns whether it can be part of an IP packet.
     fn is_sound(&self) -> bool {
         let max = if self.is_v6 { 65_535 } else { 65_515 };
         self.len > 0 && self.end() <= max && (!self.more || self.len.is_multiple_of(8))
@@ -100,7 +101,7 @@ fn read(u: &mut Unstructured<'_>) -> Result<(Option<usize>, usize, Vec<Plan>)> {
     let max_bytes = *u.choose(&[None, None, Some(0), Some(300), Some(3_000)])?;
     let max_datagrams = *u.choose(&[1024, 1, 3])?;
     let lies: bool = u.arbitrary()?;
-    // Where each packet is, as its sender sees it.
+    // The current position in each packet, from the sender's view.
     let mut next = [0_usize; 6];
     let mut plans = Vec::new();
     while !u.is_empty() && plans.len() < 200 {
@@ -137,7 +138,7 @@ fn read(u: &mut Unstructured<'_>) -> Result<(Option<usize>, usize, Vec<Plan>)> {
             _ => -u.int_in_range(0..=70 * SECOND)?,
         };
         let lie = if lies { u.arbitrary::<u8>()? & 1 } else { 0 };
-        // The offset has 13 bits, of eight bytes each.
+        // The offset has 13 bits, in units of eight bytes.
         let (offset, len) = (offset.min(0xfff8), len.min(65_000));
         next[stream] = if more { (offset + len) / 8 * 8 } else { 0 };
         plans.push(Plan {
@@ -218,7 +219,7 @@ fn captured(data: &[u8], wire_len: usize, nanos: i64) -> Packet<'_> {
     Packet { ts, link: LinkType::RAW, data, orig_len: u32::try_from(wire_len).unwrap() }
 }
 
-/// What is there to compare: a segment itself is not.
+/// Returns the comparable part of a result: not the segment itself.
 fn event(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl PartialEq {
     segment.map(|segment| {
         segment.map(|Segment { source, destination, seq, ack, syn, fin, rst, payload, snapped }| {
@@ -227,7 +228,7 @@ fn event(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl Part
     })
 }
 
-/// A reassembly that looks at each byte, and has no limit of bytes.
+/// A reassembly byte by byte, without a limit on bytes.
 #[derive(Default)]
 struct Naive {
     packets: BTreeMap<Key, Unfinished>,
@@ -240,7 +241,7 @@ struct Naive {
 struct Unfinished {
     begun: u64,
     due: i64,
-    /// Each byte that was sent, where it was captured.
+    /// Each byte that was sent; the inner option is `None` if it was not captured.
     bytes: Vec<Option<Option<u8>>>,
     end: Option<usize>,
     protocol: Option<u8>,
@@ -249,7 +250,7 @@ struct Unfinished {
 }
 
 impl Naive {
-    /// The whole IP packet as far as it was captured, and how long it was.
+    /// Returns the complete IP packet as far as it was captured, and its size.
     fn add(&mut self, plan: &Plan, now: i64) -> Option<(Vec<u8>, usize)> {
         self.give_up(|_, packet| packet.due <= now);
         if plan.is_passed_over() {

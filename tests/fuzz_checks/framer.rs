@@ -1,24 +1,24 @@
-//! Bytes in any cuts, with gaps between: every byte is in a frame or reported, once.
+//! Bytes split anywhere, with gaps: every byte is in a frame or reported, exactly once.
 
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::Direction;
 use pgdissect::pg::frame::{Cut, Frame};
 use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
 
-/// What comes next in a stream.
+/// The next event of a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// So many bytes that are lost.
+    /// This number of lost bytes.
     Gap(u64),
-    /// Word that nothing comes for now, so that a likely boundary is to be believed.
+    /// No data follows for now, so that a likely boundary is accepted.
     Settle,
-    /// What was known of boundaries is given up.
+    /// Boundaries are no longer known.
     Lose,
-    /// Memory is needed for others.
+    /// Memory must be freed.
     Release,
-    /// The session reads the bytes that follow otherwise.
+    /// The following bytes have another framing.
     Framing(Framing),
 }
 
@@ -52,24 +52,24 @@ fn read(u: &mut Unstructured<'_>) -> Result<(Direction, Vec<Input>, usize, usize
     Ok((direction, inputs, max_message, size))
 }
 
-/// A framer, and what became of the bytes that it was given.
+/// A framer, and counts of its input and output.
 struct Ledger {
     max_message: usize,
-    /// Bytes that were given, those of gaps with them.
+    /// The number of input bytes, including gaps.
     given: u64,
-    /// Bytes that were handed out in frames, with those that these lack, and bytes that were skipped.
+    /// The number of bytes in frames, including those missing from them, and of skipped bytes.
     found: u64,
-    /// Bytes of gaps that are in no frame.
+    /// The number of bytes of gaps outside of frames.
     lost: u64,
 }
 
 impl Ledger {
-    /// The bytes that are still in the framer.
+    /// Returns the number of bytes still in the framer.
     fn pending(&self) -> u64 {
         self.given.checked_sub(self.found + self.lost).expect("nothing is handed out twice")
     }
 
-    /// Checks a frame by itself; says how many bytes it has on the wire.
+    /// Checks a frame. Returns its size on the wire.
     fn frame(&self, frame: &Frame<'_>) -> u64 {
         assert!(frame.body.len() <= self.max_message, "no body is longer than the limit");
         let whole = u64::from(frame.len) + u64::from(frame.tag.is_some());
@@ -92,14 +92,14 @@ impl Ledger {
             Step::More => {}
             Step::Frame(frame) => self.found += self.frame(&frame),
             Step::Resumed { skipped } => self.found += skipped,
-            // Its header is searched, and reported with what is skipped.
+            // The header is searched for a boundary, and counted with the skipped bytes.
             Step::Malformed { header, .. } => assert!(matches!(header.len(), 4 | 5), "{header:?}"),
         }
         self.pending();
     }
 }
 
-/// Feeds a framer, with bytes in pieces of a size at the most, and adds up what becomes of every byte.
+/// Passes inputs to a framer, with bytes in pieces of at most `size`, and checks that every byte is accounted for.
 pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize, size: usize) {
     let mut framer = Framer::new(direction, max_message);
     let mut framing = Framing::Tagged;
@@ -117,7 +117,7 @@ pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize
                 ledger.step(framer.settle());
                 feed(&mut framer, &[], framing, &mut ledger);
             }
-            // Said of a direction at its beginning, or between two messages.
+            // This only happens at the beginning of a direction, or between two messages.
             Input::Lose if ledger.pending() > 0 && !framer.is_searching() => {}
             Input::Lose => {
                 framer.lose();
@@ -147,7 +147,7 @@ pub(crate) fn account(direction: Direction, inputs: &[Input], max_message: usize
     assert_eq!(framer.end(framing), Ended::Clean, "a stream ends once");
 }
 
-/// Gives bytes until nothing more comes of them.
+/// Passes bytes until the framer needs more.
 fn feed(framer: &mut Framer, mut piece: &[u8], framing: Framing, ledger: &mut Ledger) {
     let most = 4 * (piece.len() as u64 + ledger.pending()) + 16;
     for _ in 0..most {

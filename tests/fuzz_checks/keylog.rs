@@ -1,8 +1,9 @@
-//! Bytes as a key log, in any cuts: the same keys, whatever the cuts; every line is a secret, passed over, or counted.
+//! Arbitrary bytes as a key log, split anywhere: the keys do not depend on the splits; every line is a secret, ignored, or
+//! counted.
 
 use pgdissect::tls::keylog::{Counts, Keys, Lines};
 
-/// How many sessions are kept in these trials.
+/// The limit on the number of sessions.
 const MAX_SESSIONS: usize = 3;
 
 pub(crate) fn check(data: &[u8]) {

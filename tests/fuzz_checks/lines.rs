@@ -1,4 +1,4 @@
-//! What holds for every line that is written.
+//! Properties of every line.
 
 use pgdissect::output::text::TextStyle;
 use pgdissect::output::{json, text};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::strict;
 
-/// Writes a record in every form and checks each; gives what the JSON form says.
+/// Writes a record in every form and checks each. Returns the JSON form.
 pub(crate) fn check(record: &Record<'_>) -> Value {
     let mut out = Vec::new();
     for color in [false, true] {

@@ -1,4 +1,4 @@
-//! A body of any message, whole or cut, read with anything known beside it: each form of its line keeps the contract.
+//! A complete or truncated body of any message, decoded in any context: each form of its line keeps the contract.
 
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::Direction;
@@ -19,7 +19,7 @@ const ASKED: [Asked; 6] =
 const ENCODINGS: [&str; 6] = ["UTF8", "SJIS", "LATIN1", "GB18030", "EUC_JP", "JOHAB"];
 
 pub(crate) fn check(data: &[u8]) {
-    // An input that ends too early is none.
+    // An input that ends too early is ignored.
     let _: Result<()> = decode(&mut Unstructured::new(data));
 }
 
@@ -27,7 +27,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     let direction = *u.choose(&Direction::BOTH)?;
     let tag = u.arbitrary::<Option<u8>>()?;
     let formats = [None, Some(Format::TEXT), Some(Format::BINARY)];
-    // Of the length, so that kept inputs stay what they are.
+    // Derived from the length, so that existing seeds keep their meaning.
     let encoding = Encoding::named(ENCODINGS[u.len() % ENCODINGS.len()]);
     let context = Context {
         is_authenticated: true,
@@ -51,7 +51,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     let name = message::undecoded_name(direction, tag, &context);
     let (content, error) = match &decoded {
         Ok(message) => {
-            // What is common to all authentication messages is a name, too: their type is behind the tag.
+            // An authentication message may have the name of its group, because its type follows the type byte.
             let is_same = message.name() == name || matches!(tag, Some(b'R' | b'p')) || tag.is_none();
             assert!(is_same, "{} is called {name} where it cannot be decoded", message.name());
             (Content::Decoded(message), None)
@@ -85,7 +85,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     assert_eq!(value.get("error").is_some(), !is_decoded);
     assert!(value["type"].is_string(), "{value}");
 
-    // The same bytes as the words of a loss.
+    // The same bytes as the detail of a loss.
     let detail = String::from_utf8_lossy(body);
     lines::check(&Record::Loss(LossRecord {
         header: Header { ts, conn: 1, client: "10.0.0.1:40000", server: "[::1]:5432" },

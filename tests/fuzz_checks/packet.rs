@@ -1,12 +1,13 @@
-//! A frame of any link type: what is read of it lies inside it, and a shorter capture of it gives the same or nothing.
+//! A frame of any link type: the decoded payload lies inside it, and a truncated capture of it decodes to the same segment or
+//! none.
 
 use pgdissect::packet::{self, LinkType, NotTcp, Packet, Segment};
 use pgdissect::time::Timestamp;
 
-/// The link types, and some that are not known.
+/// The link types, and some unknown ones.
 const LINKS: [u16; 10] = [0, 1, 101, 108, 113, 228, 229, 276, 2, 65_535];
 
-/// One byte for the link type, one for how much the frame was cut, then the frame.
+/// The input is one byte for the link type, one for the truncation, then the frame.
 pub(crate) fn check(data: &[u8]) {
     let [link, cut, frame @ ..] = data else { return };
     let link = LinkType(LINKS[usize::from(*link) % LINKS.len()]);
@@ -24,7 +25,7 @@ pub(crate) fn check(data: &[u8]) {
     if let Ok(segment) = &whole {
         let (from, payload) = (frame.as_ptr_range(), segment.payload.as_ptr_range());
         assert!(from.start <= payload.start && payload.end <= from.end, "the payload lies in the frame");
-        // The length words of IP have 16 bits; that of IPv6 does not count the first header.
+        // IP length fields have 16 bits; that of IPv6 does not count the fixed header.
         assert!(segment.payload.len() as u64 + u64::from(segment.snapped) <= 65_535 + 40);
     }
     let len = frame.len() * usize::from(*cut) / 256;

@@ -1,7 +1,7 @@
-//! Segments of both directions, in any order, with any numbers: what comes out can be explained by what went in.
+//! Segments of both directions, in any order, with any numbers: the output can be explained by the input.
 //!
-//! Each byte of a direction follows from its sequence number, so that there is one truth, and it is known where any
-//! byte belongs. Where a stream begins is not asked; but one beginning must explain all that was delivered.
+//! Each byte of a direction is a function of its sequence number, so the right position of any byte is known. The start of a
+//! stream is not prescribed, but a single start must explain everything that was delivered.
 
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::{Direction, PerDirection};
@@ -10,17 +10,17 @@ use pgdissect::tcp::assembler::StreamContent;
 use pgdissect::tcp::conversation::{Accepted, Conversation, Delivery};
 use pgdissect::time::{Precision, Timestamp};
 
-/// How far ahead a segment may lie (RFC 7323, section 2.3).
+/// The maximum distance of a segment ahead of the stream (RFC 7323, section 2.3).
 const MAX_WINDOW: i64 = 1 << 30;
 
-/// The byte at a sequence number.
+/// Returns the byte at a sequence number.
 fn truth(direction: Direction, seq: u32) -> u8 {
     let salt = if direction == Direction::Frontend { 0x9e37_79b9 } else { 0x85eb_ca6b };
     let mixed = (seq ^ salt).wrapping_mul(0xcc9e_2d51);
     (mixed ^ mixed >> 15 ^ mixed >> 23) as u8
 }
 
-/// A segment to be.
+/// A planned segment.
 #[derive(Clone, Debug)]
 struct Plan {
     direction: Direction,
@@ -30,14 +30,14 @@ struct Plan {
     fin: bool,
     rst: bool,
     len: u8,
-    /// What its bytes differ by from the truth.
+    /// The difference between its bytes and the right ones.
     lie: u8,
     snapped: u32,
     micros: u64,
 }
 
 impl Plan {
-    /// The sequence number of the first byte.
+    /// Returns the sequence number of the first byte.
     fn first(&self) -> u32 {
         self.seq.wrapping_add(self.syn.into())
     }
@@ -56,7 +56,7 @@ pub(crate) fn check(data: &[u8]) {
 fn read(u: &mut Unstructured<'_>) -> Result<(usize, bool, Vec<Plan>)> {
     let max_held = *u.choose(&[1 << 20, 0, 300, 1_000, 20_000])?;
     let (begins, lies): (bool, bool) = u.arbitrary()?;
-    // Where each direction is, as its sender sees it.
+    // The current position in each direction, from the sender's view.
     let mut next: PerDirection<u32> = PerDirection { frontend: u.arbitrary()?, backend: u.arbitrary()? };
     let mut plans = Vec::new();
     while !u.is_empty() && plans.len() < 300 {
@@ -66,7 +66,7 @@ fn read(u: &mut Unstructured<'_>) -> Result<(usize, bool, Vec<Plan>)> {
         let len = u.arbitrary::<u8>()? & if flag(0) { 0xff } else { 0x0f };
         let at = *next.get(direction);
         let seq = match u.int_in_range(0..=15_u8)? {
-            // As a sender goes on; or with a hole, or from before.
+            // The next bytes in sequence; or with a hole, or a retransmission.
             0..=7 => at,
             8..=10 => at.wrapping_add(u.arbitrary::<u8>()?.into()),
             11..=13 => at.wrapping_sub(u.arbitrary::<u8>()?.into()),
@@ -101,7 +101,7 @@ fn read(u: &mut Unstructured<'_>) -> Result<(usize, bool, Vec<Plan>)> {
     Ok((max_held, begins, plans))
 }
 
-/// What happened to a direction, in order.
+/// An event in a direction.
 #[derive(Clone, Debug)]
 enum Happened {
     /// Bytes were captured, from this sequence number on.
@@ -109,7 +109,7 @@ enum Happened {
         first: u32,
         len: u64,
     },
-    /// Bytes were cut off the capture.
+    /// Bytes were cut off by the snap length.
     CutOff {
         first: u32,
         len: u64,
@@ -119,11 +119,11 @@ enum Happened {
     Missing(u64),
 }
 
-/// A conversation, and what happened to it.
+/// A conversation, and its history.
 struct Watched {
     conversation: Conversation,
     happened: PerDirection<Vec<Happened>>,
-    /// Where each direction could have begun.
+    /// The possible starts of each direction.
     beginnings: PerDirection<Vec<u32>>,
     segments: u64,
 }
@@ -155,9 +155,9 @@ impl Watched {
         });
     }
 
-    /// Asks for more until there is none.
+    /// Requests deliveries until there are none.
     fn drain(&mut self, next: impl Fn(&mut Conversation) -> Option<(Direction, Delivery, Origin)>) {
-        // Each segment parts those that are held in two at the most, and each part may have a gap before it.
+        // Each segment splits held pieces in two at most, and a gap may precede each part.
         for _ in 0..8 * self.segments * self.segments + 64 {
             let Some((direction, delivery, _)) = next(&mut self.conversation) else { return };
             self.deliver(direction, delivery);
@@ -199,12 +199,12 @@ impl Watched {
     }
 }
 
-/// Whether all that happened makes sense for a stream that begins at a sequence number.
+/// Checks that all events are consistent with a stream that starts at a sequence number.
 fn explain(direction: Direction, beginning: u32, happened: &[Happened], is_true: bool) -> Result<(), String> {
     let mut next = 0_u64;
     let mut sent: Vec<(u64, u64)> = Vec::new();
     let mut cut_off: Vec<(u64, u64)> = Vec::new();
-    // The part of a segment that is new, as offsets.
+    // The new part of a segment, as offsets.
     let range = |next: u64, first: u32, len: u64| {
         let distance = i64::from(first.wrapping_sub(beginning.wrapping_add(next as u32)) as i32);
         let start = i128::from(next) + i128::from(distance);
@@ -270,7 +270,7 @@ fn run(max_held: usize, begins: bool, plans: &[Plan]) {
         let Plan { seq, ack, syn, fin, rst, snapped, .. } = *plan;
         let segment = Segment { source, destination, seq, ack, syn, fin, rst, payload: &payload, snapped };
 
-        // As the engine does: a new connection of the same ends, and one that has ended.
+        // As in the engine: a new connection between the same endpoints, and one that has ended.
         let opens_another =
             syn && watched.segments > 0 && !watched.conversation.numbers().opened_with(direction, &segment);
         if opens_another || watched.conversation.is_finished() {

@@ -1,4 +1,4 @@
-//! Any bytes as SQL: its tokens are the text, its normal form is one, what redaction leaves has no constants.
+//! Arbitrary bytes as SQL: the tokens equal the text, the normal form is stable, and redacted text has no constants.
 
 use pgdissect::sql::lexer::{Kind, Lexer};
 use pgdissect::sql::normalize::normalize;
@@ -19,7 +19,7 @@ pub(crate) fn check(sql: &[u8]) {
     let normal = normalize(sql);
     assert_eq!(normalize(&normal.text), normal, "{}", String::from_utf8_lossy(sql));
 
-    // What redaction leaves has no strings, and says where the uncertain begins.
+    // Redacted text has no strings, and shows where the uncertain part begins.
     let redacted = redact::redact(sql).text;
     let certain = redact::certain_len(sql);
     assert!(certain <= sql.len() && (certain == sql.len() || redacted.ends_with(b"***")));

@@ -1,5 +1,5 @@
-//! Two streams as a TLS session, with a key log, holes, and keys that come late: it gives no more than it was given, holds no
-//! more than it may, and counts every byte.
+//! Two streams as a TLS session, with a key log, holes, and keys that arrive late: it returns no more than its input, holds no
+//! more than the limit, and counts every byte.
 
 use arbitrary::{Result, Unstructured};
 use pgdissect::direction::{Direction, PerDirection};
@@ -9,21 +9,22 @@ use pgdissect::tls::handshake;
 use pgdissect::tls::keylog::{Keys, Lines};
 use pgdissect::tls::session::{Event, MAX_HELD, TlsSession, Tools};
 
-/// What one session may hold beside the records that wait: a record and a handshake message each way, and what is known.
+/// The maximum memory of a session in addition to held records: a record and a handshake message in each direction, and its
+/// metadata.
 const MAX_BESIDE: usize = 300 << 10;
 
-/// What comes next.
+/// The next event.
 #[derive(Clone, Debug)]
 enum Input {
     Bytes(Direction, Vec<u8>),
     Gap(Direction, u64),
-    /// The key log is there by now.
+    /// The key log becomes available.
     Keys,
     Release,
 }
 
-/// A session, in the form that seeds have: a byte of settings, the key log with two bytes of length before it, and then for
-/// each input a byte that says what it is, and two bytes of length.
+/// Checks a session, in the format of the seeds: a byte for the settings, the key log preceded by a two-byte length, and for each
+/// input a byte for its kind and two bytes for its length.
 pub(crate) fn check(data: &[u8]) {
     let Ok((settings, log, inputs)) = read(&mut Unstructured::new(data)) else { return };
     for input in &inputs {

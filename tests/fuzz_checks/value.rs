@@ -1,12 +1,12 @@
-//! A value of any type, in either format, under any settings: written as one line of JSON that every reader takes, and not
-//! made much longer than it was.
+//! A value of any type, in either format, with any settings: written as one line of JSON that every parser accepts, and not much
+//! longer than the value.
 
 use std::sync::LazyLock;
 
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
 use serde_json::Value;
 
-/// What the second byte of an input chooses from.
+/// The settings selected by the second byte of an input.
 const SETTINGS: [&[(&str, &str)]; 8] = [
     &[],
     &[("DateStyle", "ISO, MDY"), ("TimeZone", "UTC"), ("IntervalStyle", "postgres"), ("client_encoding", "UTF8")],
@@ -18,11 +18,11 @@ const SETTINGS: [&[(&str, &str)]; 8] = [
     &[("client_encoding", "EUC_JIS_2004")],
 ];
 
-/// The types that there are, and one that is not known.
+/// All known types, and an unknown one.
 static TYPES: LazyLock<Vec<u32>> =
     LazyLock::new(|| (0..10_000).filter(|oid| *oid == 0 || type_name(*oid).is_some()).collect());
 
-/// The first byte of an input chooses a type, the second its format and the settings; the rest is the value.
+/// The first byte of an input selects a type, the second its format and the settings; the rest is the value.
 pub(crate) fn check(data: &[u8]) {
     let [oid, how, bytes @ ..] = data else { return };
     let mut settings = Settings::default();
@@ -45,7 +45,7 @@ pub(crate) fn check_value(value: &TypedValue<'_>) {
     if let Err(error) = serde_json::from_str::<Value>(&json) {
         panic!("{error}: {json}");
     }
-    // The most is made of a numeric, whose zeros are not on the wire.
+    // The longest output is that of a numeric, whose zeros are not on the wire.
     assert!(json.len() <= 50 * value.bytes.len() + 500, "{} bytes of {}: {json}", json.len(), value.bytes.len());
     let _ = value.shown();
 }

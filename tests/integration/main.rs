@@ -1,7 +1,7 @@
-//! Everything that holds for the library and for the command as a whole: real captures, libpq's own traces, the contract
-//! of the lines, the laws of segmentation, hostile input; files, pipes, exit codes, and live capture beside a real server.
+//! Tests of the library and the command as a whole: real captures, libpq's own traces, the contract of the lines, the laws of
+//! segmentation, hostile input; files, pipes, exit codes, and live capture with a real server.
 
-// A test that panics says what is wrong; clippy.toml allows it in test functions, and this in what they call.
+// Tests panic with a description of the problem. clippy.toml allows it in test functions, and this in helper functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod laws {

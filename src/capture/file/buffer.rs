@@ -1,17 +1,17 @@
-//! The bytes of a capture on their way from a reader to the packets that borrow from them.
+//! The read buffer of a capture, from which packets borrow.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// How much is read at a time: large enough to make system calls rare, small enough to stay in a core's own cache.
+/// How much is read at a time: enough to make system calls rare, and small enough to stay in a core's own cache.
 const INITIAL: usize = 256 * 1024;
 
-/// With less room than this behind the unread bytes they are moved to the front, so that reads do not become small.
+/// If there is less room than this after the unread bytes, they are moved to the front, so that reads do not become small.
 const SMALLEST_READ: usize = 64 * 1024;
 
-/// A window onto a stream of bytes.
+/// A sliding window over a stream of bytes.
 ///
-/// It grows only when it is full of bytes that have really arrived: a length that a file announces allocates nothing.
+/// It grows only when it is full of bytes that have arrived: a length field in a file never causes an allocation.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
@@ -24,23 +24,23 @@ impl Buffer {
         Self { bytes: vec![0; INITIAL], unread: 0..0, offset: 0 }
     }
 
-    /// What has arrived and was not consumed.
+    /// Returns the bytes that have arrived and were not consumed.
     #[inline]
     pub(super) fn unread(&self) -> &[u8] {
         self.get(self.unread.clone())
     }
 
-    /// Where the unread bytes begin in the buffer.
+    /// Returns the position of the unread bytes in the buffer.
     pub(super) const fn start(&self) -> usize {
         self.unread.start
     }
 
-    /// Where the unread bytes begin in the stream.
+    /// Returns the position of the unread bytes in the stream.
     pub(super) const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Steps over the first `len` unread bytes and says where they are. They stay there until the next [`fill`](Self::fill).
+    /// Consumes the first `len` unread bytes and returns their position. They stay there until the next [`fill`](Self::fill).
     #[inline]
     pub(super) fn consume(&mut self, len: usize) -> Range<usize> {
         let start = self.unread.start;
@@ -50,13 +50,13 @@ impl Buffer {
         start..end
     }
 
-    /// The bytes at a place that [`consume`](Self::consume) gave.
+    /// Returns the bytes at a position returned by [`consume`](Self::consume).
     #[inline]
     pub(super) fn get(&self, place: Range<usize>) -> &[u8] {
         self.bytes.get(place).unwrap_or_default()
     }
 
-    /// Reads once, to come nearer to having `wanted` unread bytes. 0 means the end of the stream.
+    /// Reads once, towards having `wanted` unread bytes. Returns 0 at the end of the stream.
     pub(super) fn fill(&mut self, input: &mut impl Read, wanted: usize) -> io::Result<usize> {
         self.make_room(wanted);
         let room = self.bytes.get_mut(self.unread.end..).unwrap_or_default();
@@ -78,7 +78,7 @@ impl Buffer {
         }
     }
 
-    /// Gives the bytes away, of which the first `len` unread ones are consumed, and goes on in others.
+    /// Consumes the first `len` unread bytes and swaps the buffer with `other`, in which reading continues.
     pub(super) fn swap(&mut self, len: usize, other: &mut Vec<u8>) {
         self.consume(len);
         std::mem::swap(&mut self.bytes, other);
@@ -90,7 +90,7 @@ impl Buffer {
         self.unread = 0..rest.len();
     }
 
-    /// Takes all that has arrived away, as if it had never been part of this stream.
+    /// Removes all unread bytes and returns them, as if they had never been part of this stream.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let taken = self.unread().to_vec();
         self.unread = 0..0;

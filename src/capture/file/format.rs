@@ -1,14 +1,14 @@
-//! What the two capture formats have in common: numbers in either byte order, and what may stand next in a file.
+//! Common parts of the two capture formats: byte orders, and the result of parsing the next record.
 
 use std::ops::Range;
 
 use crate::packet::LinkType;
 use crate::time::Timestamp;
 
-/// More than any capture holds in one piece, and the most that one is given memory for.
+/// The largest record that is accepted, and the most memory that one is given.
 pub(super) const LARGEST: u32 = 16 * 1024 * 1024;
 
-/// The byte order in which a file, or a section of one, was written.
+/// The byte order of a file or section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteOrder {
     Little,
@@ -40,15 +40,15 @@ impl ByteOrder {
     }
 }
 
-/// The first `N` words of four bytes. Headers of both formats are made of such words.
+/// Returns the first `N` words of four bytes. The headers of both formats consist of such words.
 #[inline]
 pub(super) fn words<const N: usize>(bytes: &[u8]) -> Option<&[[u8; 4]; N]> {
     bytes.as_chunks::<4>().0.first_chunk::<N>()
 }
 
-/// The link type of a file's or an interface's packets.
+/// Returns the link type of a file's or an interface's packets.
 ///
-/// Files number raw IP 101. But 12 and 14 are what the systems' own headers call it, and some writers put those.
+/// The number of raw IP in files is 101. But some writers use 12 or 14, its numbers in the header files of operating systems.
 pub(super) const fn link_type(number: u16) -> LinkType {
     match number {
         12 | 14 => LinkType::RAW,
@@ -56,41 +56,41 @@ pub(super) const fn link_type(number: u16) -> LinkType {
     }
 }
 
-/// What stands at the front of the unread bytes.
+/// The result of parsing the front of the unread bytes.
 #[derive(Debug)]
 pub(super) enum Next {
     /// A packet.
     Packet(PacketRecord),
-    /// A key log: so many bytes, and where in them it is.
+    /// A key log: the size of its block, and its position in the block.
     KeyLog(usize, Range<usize>),
-    /// So many bytes that tell us nothing about packets.
+    /// A block of this size that is irrelevant for packets.
     Other(usize),
-    /// So many bytes that make no sense, but whose end is known.
+    /// An invalid block of this size, and what is wrong with it.
     Bad(usize, String),
-    /// A piece that has not arrived whole.
+    /// An incomplete part of the file.
     Short(CutPart),
-    /// Bytes that make no sense, and nobody knows where sense begins again.
+    /// Invalid bytes, after which no record boundary is known, and what is wrong with them.
     Lost(String),
 }
 
-/// A packet and where it is.
+/// A packet and its position.
 #[derive(Clone, Debug)]
 pub(super) struct PacketRecord {
-    /// Bytes of the record that holds the packet.
+    /// The size of the record that contains the packet.
     pub(super) len: usize,
-    /// The packet's bytes, counted from the record's first.
+    /// The position of the packet's bytes in the record.
     pub(super) data: Range<usize>,
     pub(super) ts: Timestamp,
     pub(super) link: LinkType,
     pub(super) orig_len: u32,
 }
 
-/// What a file can be cut off in, and how many bytes of it there would be.
+/// A part of a file that may be truncated, with its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CutPart {
     FileHeader(usize),
     PacketHeader(usize),
-    /// A packet behind a header of so many bytes.
+    /// A packet after a header of `header` bytes.
     Packet {
         header: usize,
         len: usize,
@@ -100,7 +100,7 @@ pub(super) enum CutPart {
 }
 
 impl CutPart {
-    /// How many bytes are needed before one can go on.
+    /// Returns how many bytes are needed to continue.
     pub(super) const fn wanted(self) -> usize {
         match self {
             Self::FileHeader(len) | Self::PacketHeader(len) | Self::BlockHeader(len) | Self::Block(len) => len,
@@ -108,7 +108,7 @@ impl CutPart {
         }
     }
 
-    /// Says that only `had` bytes are there.
+    /// Describes the truncation: only `had` bytes are there.
     pub(super) fn cut_off(self, had: usize) -> String {
         match self {
             Self::FileHeader(len) => format!("cut off: a file header has {len} bytes, {had} are there"),

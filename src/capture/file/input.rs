@@ -1,13 +1,13 @@
-//! Bytes in, with the two kinds of compression undone.
+//! Input bytes, decompressed if necessary.
 
 use std::io::{self, Read};
 
 use super::unpack::{Gzip, Unpacked, Zstd};
 
-/// Any source of bytes. [`io::ErrorKind::WouldBlock`] means that there are none now.
+/// Any source of bytes. [`io::ErrorKind::WouldBlock`] means that there are none at the moment.
 pub(super) type Raw = Box<dyn Read + Send>;
 
-/// A compression, recognised by how its stream begins.
+/// A compression format, detected by its magic number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
@@ -17,10 +17,10 @@ pub(super) enum Compression {
 impl Compression {
     pub(super) const fn from_magic(magic: [u8; 4]) -> Option<Self> {
         match magic {
-            // The third byte is the method, and deflate is the only one there is.
+            // The third byte is the compression method; deflate is the only one.
             [0x1f, 0x8b, 8, _] => Some(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
-            // A skippable frame; pzstd begins its files with one.
+            // A skippable frame, with which files of pzstd begin.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Self::Zstd),
             _ => None,
         }
@@ -34,7 +34,7 @@ impl Compression {
     }
 }
 
-/// A capture's bytes, decompressed where need be.
+/// The bytes of a capture, decompressed if necessary.
 pub(super) enum Input {
     Plain(Raw),
     Gzip(Unpacked<Gzip>),
@@ -46,7 +46,7 @@ impl Input {
         Self::Plain(raw)
     }
 
-    /// The compression that is being undone.
+    /// Returns the compression format.
     pub(super) const fn compression(&self) -> Option<Compression> {
         match self {
             Self::Plain(_) => None,
@@ -55,7 +55,7 @@ impl Input {
         }
     }
 
-    /// From here on decompresses, beginning with `head`, which was read as if it were plain.
+    /// Switches to decompression. `head` has the bytes that were read before as uncompressed.
     pub(super) fn decompress(&mut self, compression: Compression, head: Vec<u8>) -> io::Result<()> {
         let Self::Plain(raw) = std::mem::replace(self, Self::Plain(Box::new(io::empty()))) else {
             return Err(io::Error::other("compressed twice"));

@@ -1,4 +1,4 @@
-//! Files, and pipes that may keep us waiting.
+//! Opening of files, and of pipes that may have no data yet.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -12,45 +12,44 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::input::Raw;
 
-/// How long a pipe may keep us waiting before we say that there is nothing.
-const PATIENCE_MS: u8 = 50;
+/// How long a read of a pipe waits before it reports that there is no data.
+const MAX_WAIT_MS: u8 = 50;
 
-/// Opens what a path names.
+/// Opens a path.
 pub(super) fn path(path: &Path) -> io::Result<Raw> {
-    // Without O_NONBLOCK, to open a FIFO is to wait for somebody to open its other end.
+    // Without O_NONBLOCK, opening a FIFO waits until its other end is opened.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    patient(file)
+    with_bounded_wait(file)
 }
 
-/// Opens standard input. [`std::io::Stdin`] itself would copy everything through a buffer of its own, and `poll` does
-/// not see what waits in there.
+/// Opens standard input. [`std::io::Stdin`] would copy everything through its own buffer, whose content `poll` does not see.
 pub(super) fn stdin() -> io::Result<Raw> {
-    patient(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+    with_bounded_wait(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Makes sure that a read does not wait for long, whatever has been opened.
-pub(super) fn patient(file: File) -> io::Result<Raw> {
+/// Limits how long a read may wait, whatever kind of file this is.
+pub(super) fn with_bounded_wait(file: File) -> io::Result<Raw> {
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(Errno::EISDIR.into());
     }
-    Ok(if kind.is_file() { Box::new(file) } else { Box::new(Patient { file, waits: false }) })
+    Ok(if kind.is_file() { Box::new(file) } else { Box::new(BoundedWait { file, waits: false }) })
 }
 
-/// A pipe, FIFO, socket or terminal. A read waits for at most [`PATIENCE_MS`], and not at all the first time that there is
-/// nothing, for then our owner may have something to finish before it waits.
+/// A pipe, FIFO, socket or terminal. A read waits for [`MAX_WAIT_MS`] at most. The first read without data does not wait at all,
+/// because the caller may have work to finish first.
 #[derive(Debug)]
-struct Patient {
+struct BoundedWait {
     file: File,
     waits: bool,
 }
 
-impl Read for Patient {
+impl Read for BoundedWait {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let timeout = if self.waits { PATIENCE_MS.into() } else { PollTimeout::ZERO };
+        let timeout = if self.waits { MAX_WAIT_MS.into() } else { PollTimeout::ZERO };
         let ready = match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => ready > 0,
-            // A signal: our owner wants to know.
+            // Interrupted by a signal, which the caller must be able to handle.
             Err(Errno::EINTR) => false,
             Err(errno) => return Err(errno.into()),
         };

@@ -1,4 +1,4 @@
-//! Files, and pipes that are waited for: without `poll`, nothing else can be done in the meantime.
+//! Opening of files and pipes on systems without `poll`: reads of a pipe block.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::input::Raw;
 
-/// Opens what a path names.
+/// Opens a path.
 pub(super) fn path(path: &Path) -> io::Result<Raw> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
@@ -16,7 +16,7 @@ pub(super) fn path(path: &Path) -> io::Result<Raw> {
     Ok(Box::new(file))
 }
 
-/// Opens standard input. [`std::io::Stdin`] itself would copy everything through a buffer of its own.
+/// Opens standard input. [`std::io::Stdin`] would copy everything through its own buffer.
 pub(super) fn stdin() -> io::Result<Raw> {
     Ok(Box::new(File::from(io::stdin().as_fd().try_clone_to_owned()?)))
 }

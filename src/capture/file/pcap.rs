@@ -1,18 +1,18 @@
-//! The pcap format: a header of 24 bytes, then packets, each behind a header of its own.
+//! The pcap format: a header of 24 bytes, then packets, each after a header of its own.
 
 use super::format::{ByteOrder, CutPart, LARGEST, Next, PacketRecord, link_type, words};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
-/// What libpcap takes for the largest packet (its MAXIMUM_SNAPLEN). Files that say more are believed, up to a limit.
+/// The maximum packet size of libpcap (its MAXIMUM_SNAPLEN). A larger snap length in a file header is accepted, up to a limit.
 const LARGEST_PACKET: u32 = 256 * 1024;
 
 const FILE_HEADER: usize = 24;
 const PACKET_HEADER: usize = 16;
-/// With interface, protocol and packet type behind the usual fields, as Alexey Kuznetsov's patched libpcap wrote them.
+/// With interface, protocol and packet type after the usual fields, as written by Alexey Kuznetsov's patched libpcap.
 const MODIFIED_PACKET_HEADER: usize = 24;
 
-/// What the magic number tells: how everything behind it is to be read.
+/// What the magic number determines: the layout of everything after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Magic {
     order: ByteOrder,
@@ -34,17 +34,17 @@ impl Magic {
     }
 }
 
-/// A pcap file whose header has been read.
+/// A pcap file whose header was parsed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pcap {
     magic: Magic,
     link: LinkType,
     largest_packet: u32,
-    /// What is more of a packet is not looked at.
+    /// Bytes of a packet beyond this are ignored.
     snaplen: u32,
 }
 
-/// How reading a file header ends.
+/// The result of parsing a file header.
 pub(super) enum HeaderStatus {
     Read { pcap: Pcap, len: usize },
     Short(CutPart),
@@ -64,16 +64,16 @@ impl Pcap {
         if major != 2 {
             return HeaderStatus::Unknown(format!("wanted version 2 of the pcap format, found {major}.{minor}"));
         }
-        // The upper half of the link type is for the length of the frame check sequence, and reserved.
+        // The upper half of the link type is reserved, or has the length of the frame check sequence.
         let link = link_type((order.u32(*link) & 0xffff) as u16);
         let snaplen = order.u32(*snaplen);
         let largest_packet = snaplen.clamp(LARGEST_PACKET, LARGEST);
-        // As libpcap takes them: there is no snap length of 0, and none of more than 31 bits.
+        // As in libpcap, a snap length of 0 or of more than 31 bits means no limit.
         let snaplen = if (1..=i32::MAX as u32).contains(&snaplen) { snaplen } else { u32::MAX };
         HeaderStatus::Read { pcap: Self { magic, link, largest_packet, snaplen }, len: FILE_HEADER }
     }
 
-    /// What stands at the front of `unread`.
+    /// Parses the record at the front of `unread`.
     #[inline]
     pub(super) fn next(&self, unread: &[u8]) -> Next {
         let Magic { order, precision, packet_header: header } = self.magic;
@@ -83,7 +83,7 @@ impl Pcap {
         let caplen = order.u32(*caplen);
         if caplen > self.largest_packet {
             let largest = self.largest_packet;
-            return Next::Lost(format!("a packet of {caplen} bytes was announced, the most there can be is {largest}"));
+            return Next::Lost(format!("a packet of {caplen} bytes was announced, the maximum is {largest}"));
         }
         let len = header + caplen as usize;
         if unread.len() < len {
@@ -93,11 +93,11 @@ impl Pcap {
             Precision::Micros => 1_000,
             Precision::Nanos => 1,
         };
-        // Cannot overflow: both are 32 bits wide. A fraction of more than a second is carried over.
+        // Cannot overflow, because both are 32 bits wide. A fraction of more than a second carries over.
         let nanos = i64::from(order.u32(*seconds)) * 1_000_000_000 + i64::from(order.u32(*fraction)) * nanos_per_unit;
         Next::Packet(PacketRecord {
             len,
-            // Some writers keep more than the header says. libpcap cuts it off, so tcpdump does not show it.
+            // Some writers store more than the snap length. libpcap truncates it, so tcpdump does not show it.
             data: header..header + caplen.min(self.snaplen) as usize,
             ts: Timestamp::from_nanos(nanos, precision),
             link: self.link,

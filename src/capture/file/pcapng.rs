@@ -1,21 +1,21 @@
-//! The pcapng format: blocks, of which some hold packets and others tell how these are to be read.
+//! The pcapng format: blocks, some of which contain packets, and others the information needed to interpret them.
 //!
-//! Source: draft-ietf-opsawg-pcapng. The blocks are read here rather than by a crate: it is the way of every packet, crates make a
-//! vector of options for each, and damage is to be stepped over.
+//! Source: draft-ietf-opsawg-pcapng. The blocks are parsed here rather than by a crate: this code is on the path of every packet,
+//! crates allocate a vector of options for each, and damaged blocks have to be skipped.
 
 use super::format::{ByteOrder, CutPart, LARGEST, Next, PacketRecord, link_type, words};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
-/// The types of blocks: Section Header, Interface Description, Enhanced Packet, Simple Packet, and Decryption Secrets Block
-/// (section 10.1).
+/// Block types: Section Header, Interface Description, Enhanced Packet, Simple Packet, and Decryption Secrets Block (section
+/// 10.1).
 const SHB: u32 = 0x0a0d_0d0a;
 const IDB: u32 = 1;
 const EPB: u32 = 6;
 const SPB: u32 = 3;
 const DSB: u32 = 10;
 
-/// The Packet Block, which the Enhanced Packet Block has replaced.
+/// The obsolete Packet Block, replaced by the Enhanced Packet Block.
 const PACKET_BLOCK: u32 = 2;
 
 /// The options `opt_endofopt`, `if_tsresol` and `if_tsoffset` (sections 3.5 and 4.2).
@@ -23,28 +23,29 @@ const END_OF_OPTIONS: u16 = 0;
 const TIMESTAMP_RESOLUTION: u16 = 9;
 const TIMESTAMP_OFFSET: u16 = 14;
 
-/// The kind of secrets that is a key log of TLS: the letters `TLSK`.
+/// The secrets type of a TLS key log: the letters `TLSK`.
 const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
-/// Type and length before a block's body, and the length again behind it.
+/// A block's body is preceded by type and length, and followed by the length again.
 const BLOCK_HEADER: usize = 8;
 const BLOCK_TRAILER: usize = 4;
 
-/// Interfaces of one section: as many as a Packet Block can tell apart. Each costs memory until the section ends.
+/// The maximum number of interfaces in a section: as many as a Packet Block can address. Each needs memory until the section
+/// ends.
 const MOST_INTERFACES: usize = 1 << 16;
 
-/// Whether a file begins as a pcapng file does. The type of its first block reads the same in both byte orders.
+/// Returns whether a file begins like a pcapng file. The type of its first block is the same in both byte orders.
 pub(super) const fn is_magic(magic: [u8; 4]) -> bool {
     u32::from_le_bytes(magic) == SHB
 }
 
-/// A pcapng file: the section that is being read.
+/// The state of the current section of a pcapng file.
 #[derive(Debug)]
 pub(super) struct Pcapng {
     order: ByteOrder,
-    /// By number; `None` where a description made no sense, so that those behind it keep their numbers.
+    /// The interfaces by number; `None` for an invalid description, so that later interfaces keep their numbers.
     interfaces: Vec<Option<Interface>>,
 }
 
@@ -60,14 +61,14 @@ impl Pcapng {
         Self { order: ByteOrder::Little, interfaces: Vec::new() }
     }
 
-    /// What stands at the front of `unread`. Anything but [`Next::Short`] and [`Next::Lost`] has been taken notice of,
-    /// and must be stepped over before the next call.
+    /// Parses the block at the front of `unread`. The caller must skip it before the next call, unless the result is
+    /// [`Next::Short`] or [`Next::Lost`], because its content was recorded already.
     #[inline]
     pub(super) fn next(&mut self, unread: &[u8]) -> Next {
         let Some([kind, len]) = words(unread) else { return Next::Short(CutPart::BlockHeader(BLOCK_HEADER)) };
         let kind = self.order.u32(*kind);
         if kind == SHB {
-            // The section's byte order is that of its magic number, which stands behind the length.
+            // The byte order of the section is that of its magic number, which follows the length.
             let Some([_, _, magic]) = words(unread) else { return Next::Short(CutPart::BlockHeader(BLOCK_HEADER + 4)) };
             match [ByteOrder::Little, ByteOrder::Big].into_iter().find(|order| order.u32(*magic) == BYTE_ORDER_MAGIC) {
                 Some(order) => self.order = order,
@@ -88,7 +89,7 @@ impl Pcapng {
         }
     }
 
-    /// The packet at the front of `unread`, where there is a whole one in a block for packets. No notice is taken of it.
+    /// Returns the packet at the front of `unread`, if there is a complete packet block. Changes no state.
     #[inline]
     pub(super) fn packet_at(&self, unread: &[u8]) -> Option<PacketRecord> {
         let [kind, len] = words(unread)?;
@@ -97,12 +98,12 @@ impl Pcapng {
         if let Next::Packet(record) = self.packet(kind, body, len) { Some(record) } else { None }
     }
 
-    /// The body of the block at the front of `unread`, and the length that was announced for the whole of it.
+    /// Returns the body of the block at the front of `unread`, and the block's size.
     #[inline]
     fn block<'a>(&self, len: [u8; 4], unread: &'a [u8]) -> Result<(&'a [u8], usize), Next> {
         let len = self.order.u32(len);
         if len < (BLOCK_HEADER + BLOCK_TRAILER) as u32 || len > LARGEST || !len.is_multiple_of(4) {
-            return Err(Next::Lost(format!("a block of {len} bytes was announced, which no block can have")));
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, which is not a valid block length")));
         }
         let len = len as usize;
         let Some((body, trailer)) = unread.get(BLOCK_HEADER..len).and_then(<[u8]>::split_last_chunk) else {
@@ -110,7 +111,7 @@ impl Pcapng {
         };
         let trailer = self.order.u32(*trailer);
         if trailer as usize != len {
-            return Err(Next::Lost(format!("a block of {len} bytes was announced, {trailer} bytes says its end")));
+            return Err(Next::Lost(format!("a block of {len} bytes was announced, its end has the length {trailer}")));
         }
         Ok((body, len))
     }
@@ -122,7 +123,7 @@ impl Pcapng {
             return too_short("a packet", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
         };
         let number = if kind == PACKET_BLOCK {
-            // Sixteen bits, and behind them a count of packets that were dropped.
+            // A 16-bit interface number, followed by a count of dropped packets.
             let [a, b, ..] = *interface;
             self.order.u16([a, b]).into()
         } else {
@@ -161,7 +162,7 @@ impl Pcapng {
         Next::Packet(PacketRecord {
             len,
             data: data..data + caplen,
-            // It has no time, and libpcap gives it the same none.
+            // It has no timestamp; libpcap also reports 0.
             ts: Timestamp::from_nanos(0, Precision::Micros),
             link: interface.link,
             orig_len,
@@ -196,7 +197,7 @@ impl Pcapng {
         Next::Other(len)
     }
 
-    /// The Decryption Secrets Block: what kind of secrets, their length, and they.
+    /// Parses a Decryption Secrets Block: the type of the secrets, their length, and the secrets.
     fn secrets(&self, body: &[u8], len: usize) -> Next {
         const FIXED: usize = 8;
         let Some([kind, size]) = words(body) else {
@@ -230,10 +231,10 @@ impl Pcapng {
 
 #[cold]
 fn too_short(what: &str, len: usize, least: usize) -> Next {
-    Next::Bad(len, format!("{what} in a block of {len} bytes, which takes {least} at least"))
+    Next::Bad(len, format!("{what} in a block of {len} bytes, which needs at least {least}"))
 }
 
-/// Bytes as they stand in the file.
+/// Bytes in the order of the file.
 pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 impl std::fmt::Display for Hex<'_> {
@@ -242,27 +243,27 @@ impl std::fmt::Display for Hex<'_> {
     }
 }
 
-/// How an interface counts time.
+/// The timestamp resolution and offset of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Clock {
     unit: Unit,
     precision: Precision,
-    /// Nanoseconds to add.
+    /// Nanoseconds to add to each timestamp.
     offset: i128,
 }
 
-/// What a tick is.
+/// The unit of timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
-    /// So many nanoseconds.
+    /// This many nanoseconds.
     Nanos(u64),
-    /// One of so many parts of a nanosecond; 0 for one so small that no number of ticks makes up a nanosecond.
+    /// A nanosecond divided by this number; 0 if no number of ticks amounts to a nanosecond.
     PartOfNano(u64),
     /// A second divided by this power of two.
     Binary(u8),
 }
 
-/// The first of the options, its value, and those behind it. A value is padded to a multiple of four bytes.
+/// Splits off the first option: its code, its value, and the rest. Values are padded to a multiple of four bytes.
 fn option(order: ByteOrder, options: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (code, rest) = options.split_first_chunk()?;
     let (len, rest) = rest.split_first_chunk()?;
@@ -272,7 +273,7 @@ fn option(order: ByteOrder, options: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 }
 
 impl Clock {
-    /// From an interface's options.
+    /// Parses the options of an interface.
     fn new(order: ByteOrder, mut options: &[u8]) -> Self {
         let mut resolution = 6;
         let mut offset = 0;
@@ -295,7 +296,7 @@ impl Clock {
         let exponent = resolution & 0x7f;
         let power_of_ten = |exponent: u8| 10_u64.checked_pow(exponent.into());
         let (unit, finer) = if resolution & 0x80 != 0 {
-            (Unit::Binary(exponent), exponent > 19) // 2^19 is the last below a million
+            (Unit::Binary(exponent), exponent > 19) // 2^19 is the greatest below a million
         } else if let Some(smaller) = 9_u8.checked_sub(exponent) {
             (Unit::Nanos(power_of_ten(smaller).unwrap_or(1)), exponent > 6)
         } else {
@@ -305,7 +306,7 @@ impl Clock {
         Self { unit, precision, offset: i128::from(offset_seconds) * 1_000_000_000 }
     }
 
-    /// The instant at a count of ticks; the nearest that can be told where it cannot.
+    /// Returns the instant of a timestamp; the nearest representable one if it is out of range.
     #[inline]
     fn at(&self, ticks: u64) -> Timestamp {
         let nanos = match self.unit {

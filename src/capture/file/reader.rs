@@ -1,4 +1,4 @@
-//! One capture, from its first byte to its last.
+//! Reads one capture from its first byte to its last.
 
 use std::io;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use super::pcapng::{self, Hex, Pcapng};
 use crate::capture::Error;
 use crate::packet::{Block, Packet};
 
-/// A call that finds no packet says so after this many reads, for others have work to do as well.
+/// How many reads a call may do before it returns without a packet, so that the caller can do other work.
 const READS_PER_CALL: u32 = 64;
 
-/// How the formats of other programs begin that editcap reads (Wireshark's `wiretap`).
+/// The magic numbers of other formats that editcap can convert (Wireshark's `wiretap`).
 const OTHER_FORMATS: &[(&[u8], &str)] = &[
     (b"snoop\0\0\0", "a snoop file"),
     (b"RTSS", "a file of Microsoft Network Monitor 1"),
@@ -33,7 +33,7 @@ const OTHER_FORMATS: &[(&[u8], &str)] = &[
     (b"\0\0\x02\0\x12\x05\0\x10", "a K12 file"),
 ];
 
-/// Reads a capture in any format, and any compression, from anything.
+/// Reads a capture of any format and compression from any input.
 pub(super) struct CaptureReader {
     name: PathBuf,
     input: Input,
@@ -43,25 +43,25 @@ pub(super) struct CaptureReader {
     skipped: Skipped,
 }
 
-/// What is known of the capture so far.
+/// The detected format.
 enum Format {
     Unknown,
     Pcap(Pcap),
     Pcapng(Pcapng),
-    /// It has been read to its end, or as far as it makes sense.
+    /// The capture was read to its end, or as far as it is valid.
     Over,
 }
 
-/// Why no more bytes come.
+/// Why no more bytes will arrive.
 enum Ended {
-    /// There are no more.
+    /// The end of the input.
     Cleanly,
-    /// They could not be read.
+    /// A read error.
     Failed(io::Error),
 }
 
-/// Blocks that were stepped over because they make no sense. The first is reported when it is met, the others together
-/// at the end: a file in which every packet is wrong in the same way must not be a message for each.
+/// Invalid blocks that were skipped. The first is reported at once, the others together at the end, so that a file in which every
+/// packet is invalid does not cause a message for each.
 #[derive(Default)]
 struct Skipped {
     reported: bool,
@@ -69,20 +69,20 @@ struct Skipped {
     last: u64,
 }
 
-/// What a reader has next.
+/// The result of [`CaptureReader::advance`].
 pub(super) enum Advance {
-    /// A packet; [`CaptureReader::packet`] gives it.
+    /// A packet, for [`CaptureReader::packet`].
     Packet(FoundPacket),
-    /// A key log at this place; [`CaptureReader::bytes`] gives it.
+    /// The position of a key log, for [`CaptureReader::bytes`].
     KeyLog(Range<usize>),
-    /// Nothing now.
+    /// Nothing at the moment.
     Idle,
-    /// Nothing more.
+    /// The end of the capture.
     End,
 }
 
-/// A packet and its place in the buffer, until the next call of [`CaptureReader::advance`]. Not yet a [`Packet`], for
-/// the compiler does not let go of what was borrowed on only one way out of a loop.
+/// A packet and its position in the buffer, valid until the next call of [`CaptureReader::advance`]. It is not a [`Packet`] yet,
+/// because the borrow checker would extend its borrow over the whole loop.
 pub(super) struct FoundPacket {
     record: PacketRecord,
     place: Range<usize>,
@@ -104,19 +104,19 @@ impl CaptureReader {
         &self.name
     }
 
-    /// A packet that was found by the last call of [`advance`](Self::advance).
+    /// Returns a packet found by the last call of [`advance`](Self::advance).
     #[inline]
     pub(super) fn packet(&self, found: FoundPacket) -> Packet<'_> {
         let FoundPacket { record: PacketRecord { data, ts, link, orig_len, .. }, place: Range { start, .. } } = found;
         Packet { ts, link, data: self.buffer.get(start + data.start..start + data.end), orig_len }
     }
 
-    /// What was found at a place by the last call of [`advance`](Self::advance).
+    /// Returns the bytes found by the last call of [`advance`](Self::advance).
     pub(super) fn bytes(&self, place: Range<usize>) -> &[u8] {
         self.buffer.get(place)
     }
 
-    /// Goes on to the next packet. After an error the next call goes on with what can still be read.
+    /// Advances to the next packet. After an error, the next call continues with what can still be read.
     #[inline]
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         let mut reads = READS_PER_CALL;
@@ -165,8 +165,8 @@ impl CaptureReader {
         }
     }
 
-    /// Gives packets that have arrived to a block, up to about so many bytes in it; to one that is empty, with the bytes as
-    /// they were read. Says whether to ask for more.
+    /// Moves packets that have arrived into a block, until it has about `full` bytes. If the block is empty, it takes over the
+    /// read buffer without a copy. Returns `false` if there are no more packets at the moment.
     pub(super) fn give(&mut self, block: &mut Block, full: usize) -> bool {
         if matches!(self.format, Format::Unknown | Format::Over) {
             return true;
@@ -203,7 +203,7 @@ impl CaptureReader {
         has_more
     }
 
-    /// The packet that stands at the front of `unread`, where nothing else does.
+    /// Returns the packet at the front of `unread`; `None` if there is something else.
     #[inline]
     fn packet_at(&self, unread: &[u8]) -> Option<PacketRecord> {
         match &self.format {
@@ -216,7 +216,7 @@ impl CaptureReader {
         }
     }
 
-    /// Reads once. Says whether it is worth while to look again.
+    /// Reads once. Returns whether to try parsing again.
     fn read(&mut self, wanted: usize) -> bool {
         match self.buffer.fill(&mut self.input, wanted) {
             Ok(0) => self.ended = Some(Ended::Cleanly),
@@ -230,7 +230,7 @@ impl CaptureReader {
         true
     }
 
-    /// Finds out what this is from its first bytes. Says what is missing for that, if anything is.
+    /// Detects the format from the first bytes. Returns which part of the file is still incomplete, if any.
     fn recognise(&mut self) -> Result<Option<CutPart>, Error> {
         let unread = self.buffer.unread();
         let Some(magic) = unread.first_chunk() else {
@@ -289,11 +289,11 @@ impl CaptureReader {
         format!("wanted a pcap or pcapng header{within}, found {}{advice}", Hex(found))
     }
 
-    /// The capture format of another program, where this begins like one.
+    /// Returns the name of another program's capture format that the file begins like.
     fn other_format(&self) -> Option<&'static str> {
         let unread = self.buffer.unread();
         let erf = || {
-            // It has no magic number. Each record has, behind a time: type, flags, its length, losses, the packet's length.
+            // The format has no magic number. After a time, each record has: type, flags, record length, losses, packet length.
             let record = |at: usize| {
                 let [.., kind, _, high, low, _, _, _, _] = *unread.get(at..)?.first_chunk::<16>()?;
                 let len = usize::from(u16::from_be_bytes([high, low]));
@@ -307,7 +307,7 @@ impl CaptureReader {
         known.map(|(_, name)| *name).or_else(erf)
     }
 
-    /// The bytes have ended before `piece` was there.
+    /// Handles the end of the bytes before `piece` is complete.
     #[cold]
     fn end(&mut self, piece: CutPart) -> Result<Advance, Error> {
         let had = self.buffer.unread().len();
@@ -328,18 +328,18 @@ impl CaptureReader {
         Err(self.damaged(reason))
     }
 
-    /// Whether not one byte has been had from the input itself.
+    /// Returns whether not a single byte was read from the input.
     fn is_untouched(&self) -> bool {
         matches!(self.format, Format::Unknown) && self.input.compression().is_none() && self.buffer.unread().is_empty()
     }
 
-    /// Why bytes could not be read.
+    /// Describes a read error.
     fn failure(&self, error: &io::Error) -> String {
         match self.input.compression() {
             Some(compression) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 format!("the {} stream is cut off", compression.name())
             }
-            // An error that the system has no number for is the decoder's.
+            // An error without an OS error code comes from the decoder.
             Some(compression) if error.raw_os_error().is_none() => {
                 format!("the {} stream is damaged: {error}", compression.name())
             }
@@ -358,7 +358,7 @@ impl CaptureReader {
         Err(Error::Skipped { path: self.name.clone(), offset, reason })
     }
 
-    /// Reports how much was skipped, if that was not reported yet; then the end.
+    /// Reports the number of skipped blocks that were not reported yet, then the end.
     #[cold]
     fn account(&mut self) -> Result<Advance, Error> {
         let Skipped { more, last, .. } = std::mem::take(&mut self.skipped);

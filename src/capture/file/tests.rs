@@ -21,7 +21,7 @@ const MICROS: u32 = 0xa1b2_c3d4;
 const NANOS: u32 = 0xa1b2_3c4d;
 const MODIFIED: u32 = 0xa1b2_cd34;
 
-/// A packet, owned.
+/// An owned packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Got {
     nanos: i64,
@@ -31,7 +31,7 @@ struct Got {
     orig_len: u32,
 }
 
-/// All that a source says, in order; errors by their text.
+/// Everything that a source returns, in order; errors as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     packets: Vec<Got>,
@@ -71,8 +71,8 @@ fn read(bytes: &[u8]) -> Outcome {
     drain(&mut source(io::Cursor::new(bytes.to_vec())))
 }
 
-/// Gives bytes in pieces of the given sizes, the last one again and again, with so many refusals before each. The end,
-/// as that of a pipe, is there to stay.
+/// A reader that returns its bytes in pieces of the given sizes, the last size repeatedly, with `refusals` errors `WouldBlock`
+/// before each piece. After the end, it returns 0 on every call, like a pipe.
 struct Stutter {
     bytes: VecDeque<u8>,
     sizes: Vec<usize>,
@@ -100,7 +100,7 @@ impl Read for Stutter {
     }
 }
 
-/// Bytes written in a byte order.
+/// A builder of binary data with a byte order.
 struct Bytes {
     order: ByteOrder,
     bytes: Vec<u8>,
@@ -208,7 +208,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Packets of little pattern, so that compression leaves several blocks.
+/// Creates packets with few repeated patterns, so that the compressed file has several blocks.
 fn large_pcap() -> Vec<u8> {
     let mut bytes = Bytes::new(Little).pcap(NANOS, 65_535, 1);
     let mut state = 1_u32;
@@ -241,7 +241,7 @@ fn mutations() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What a file gives is the same in whatever pieces it comes, damaged or not.
+/// Checks that the result of reading a file does not depend on how its bytes are split, even if it is damaged.
 fn same_in_pieces(file: &[u8], sizes: &[usize], refusals: u32) -> Result<(), TestCaseError> {
     let whole = read(file);
     let pieces = drain(&mut source(Stutter::new(file, sizes, refusals)));

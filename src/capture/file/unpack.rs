@@ -1,9 +1,8 @@
-//! Decompression of gzip and zstd in steps that do not depend on who reads.
+//! Decompression of gzip and zstd in steps that do not depend on the sizes of reads.
 //!
-//! What a stream gives before it is found to be damaged is the same in whatever pieces it comes, and whatever room there is for
-//! what comes out: the decoders are given their input up to the end of what they decode as one, and all that they have made
-//! is handed out before an error is. The readers of flate2 and zstd lose what they made in the call that fails, and how much
-//! that is depends on both.
+//! The output before damage is detected is the same however the input is split, and however large the output buffers are: a
+//! decoder is passed its input up to the end of one decoding unit, and all of its output is returned before an error is. The
+//! readers of flate2 and zstd lose the output of the call that fails, the amount of which depends on both.
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::ops::Range;
@@ -15,47 +14,47 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use super::input::Raw;
 
-/// How much compressed input is read at a time.
+/// The amount of compressed input read at a time.
 const PIECE: usize = 16 * 1024;
 
-/// What a zstd block gives at most (RFC 8878, section 3.1.1.2.4).
+/// The maximum size of a zstd block's output (RFC 8878, section 3.1.1.2.4).
 const ZSTD_BLOCK: usize = 128 * 1024;
 
-/// The header of a zstd block, which the decoder would like to have with the block before.
+/// The size of a zstd block header, which the decoder requests together with the block before it.
 const ZSTD_BLOCK_HEADER: usize = 3;
 
-/// More than the header of any gzip member: an extra field of 64 KiB, a name and a comment.
+/// The maximum size of a gzip header, generously: an extra field of 64 KiB, a name and a comment.
 const LONGEST_GZIP_HEADER: usize = 256 * 1024;
 
-/// The checksum and the length behind a gzip member.
+/// The size of a gzip trailer: checksum and length.
 const GZIP_TRAILER: usize = 8;
 
-/// What a decoder reads from: what had been read before it was known to be compressed, and then the rest.
+/// The compressed input: the bytes that were read before the compression was detected, then the rest.
 type Packed = BufReader<Chain<Cursor<Vec<u8>>, Raw>>;
 
-/// A compressed stream, decompressed as it is read.
+/// A compressed stream that is decompressed as it is read.
 pub(super) struct Unpacked<D> {
     packed: Packed,
     decoder: D,
-    /// What the last step has made and nobody has read yet.
+    /// The position of output of the last step that was not read yet.
     fresh: Range<usize>,
 }
 
-/// A decoder that goes step by step.
+/// A decoder that works step by step.
 pub(super) trait Steps {
-    /// Takes input from the front of what is there, which is nothing at the end. Says how much it took, and where in
-    /// [`Self::made`] is what it made of it.
+    /// Consumes input from the front of `input`, which is empty at the end of the stream. Returns the number of consumed bytes,
+    /// and the position of the output in [`Self::output`].
     fn step(&mut self, input: &[u8]) -> io::Result<(usize, Range<usize>)>;
 
-    /// Where it puts what it makes.
-    fn made(&self) -> &[u8];
+    /// Returns the output buffer.
+    fn output(&self) -> &[u8];
 
-    /// Whether the stream may end here.
+    /// Returns whether the stream may end here.
     fn may_end(&self) -> bool;
 }
 
 impl<D: Steps> Unpacked<D> {
-    /// What comes out of `raw`, which begins with `head`.
+    /// Creates a decompressor of `raw`, of which `head` was read already.
     pub(super) fn new(decoder: D, head: Vec<u8>, raw: Raw) -> Self {
         let packed = BufReader::with_capacity(PIECE, Cursor::new(head).chain(raw));
         Self { packed, decoder, fresh: 0..0 }
@@ -77,18 +76,18 @@ impl<D: Steps> Read for Unpacked<D> {
             self.packed.consume(taken);
             self.fresh = made;
         }
-        let mut fresh = self.decoder.made().get(self.fresh.clone()).unwrap_or_default();
+        let mut fresh = self.decoder.output().get(self.fresh.clone()).unwrap_or_default();
         let len = fresh.read(into)?;
         self.fresh.start += len;
         Ok(len)
     }
 }
 
-/// Frames of zstd, one behind the other.
+/// A decoder of consecutive zstd frames.
 pub(super) struct Zstd {
     decoder: Decoder<'static>,
     made: Vec<u8>,
-    /// How much input the decoder wants for its next step, with the header of the block behind; 0 between frames.
+    /// The input size that the decoder requests for its next step, including the header of the following block; 0 between frames.
     wants: usize,
 }
 
@@ -100,8 +99,8 @@ impl Zstd {
 
 impl Steps for Zstd {
     fn step(&mut self, input: &[u8]) -> io::Result<(usize, Range<usize>)> {
-        // Without the header of the block behind it, so that it makes one block and gives it. At the end of that it wants no
-        // more than the header.
+        // Without the header of the following block, the decoder decodes exactly one block and returns its output. After that it
+        // requests only the header.
         let most = if self.wants > ZSTD_BLOCK_HEADER { self.wants - ZSTD_BLOCK_HEADER } else { self.wants.max(1) };
         let mut input = InBuffer::around(input.get(..most).unwrap_or(input));
         let mut made = OutBuffer::around(&mut self.made[..]);
@@ -109,7 +108,7 @@ impl Steps for Zstd {
         Ok((input.pos(), 0..made.pos()))
     }
 
-    fn made(&self) -> &[u8] {
+    fn output(&self) -> &[u8] {
         &self.made
     }
 
@@ -118,25 +117,25 @@ impl Steps for Zstd {
     }
 }
 
-/// Members of gzip, one behind the other (RFC 1952).
+/// A decoder of consecutive gzip members (RFC 1952).
 pub(super) struct Gzip {
     part: Part,
     inflate: Box<DecompressorOxide>,
-    /// What was made last, which what comes next refers to.
+    /// The most recent output, to which later data may refer.
     window: Vec<u8>,
-    /// Where in the window it ends.
+    /// The end of the output in the window.
     at: usize,
     crc: Hasher,
-    /// How many bytes the member has given, as far as its length is told.
+    /// The size of the member's output so far, modulo 2^32 as in its trailer.
     len: u32,
 }
 
-/// What is read of a member.
+/// The part of a member that is being read.
 enum Part {
-    /// Its header, as far as it has come.
+    /// The received bytes of an incomplete header.
     Header(Vec<u8>),
     Data,
-    /// What is behind the data, as far as it has come.
+    /// The received bytes of an incomplete trailer.
     Trailer(Vec<u8>),
 }
 
@@ -163,14 +162,14 @@ impl Gzip {
         match status {
             TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => {}
             TINFLStatus::Done => self.part = Part::Trailer(Vec::new()),
-            // What was made before is given first; the decoder stays where it failed.
+            // Output produced before the error is returned first; the decoder stays in its failed state.
             _ if made.is_empty() => return Err(invalid("corrupt deflate stream")),
             _ => {}
         }
         Ok((taken, made))
     }
 
-    /// Ends a member, if what it has given is what it says.
+    /// Ends a member and verifies its checksum and length.
     fn end_member(&mut self, trailer: [u8; GZIP_TRAILER]) -> io::Result<()> {
         let told = |word: Option<&[u8; 4]>| word.map_or(0, |word| u32::from_le_bytes(*word));
         let (crc, len) = (told(trailer.first_chunk()), told(trailer.last_chunk()));
@@ -211,7 +210,7 @@ impl Steps for Gzip {
         Ok((taken, 0..0))
     }
 
-    fn made(&self) -> &[u8] {
+    fn output(&self) -> &[u8] {
         &self.window
     }
 
@@ -220,7 +219,7 @@ impl Steps for Gzip {
     }
 }
 
-/// How long the header of a gzip member is that begins with these bytes; nothing where it goes on.
+/// Returns the size of the gzip header at the front of these bytes; `None` if it is incomplete.
 fn header_len(header: &[u8]) -> io::Result<Option<usize>> {
     const FHCRC: u8 = 1 << 1;
     const FEXTRA: u8 = 1 << 2;

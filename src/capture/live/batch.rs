@@ -1,8 +1,8 @@
-//! Packets on their way from the thread that takes them out of the kernel to the one that reads them.
+//! Transfer of packets from the capture thread to the thread that processes them.
 //!
-//! Packets travel in batches, each one a block of bytes and a list of headers, over a bounded channel; used batches come
-//! back over a second one. So a packet costs one copy and no allocation, the memory is bounded, and a reader that is held
-//! up for a moment (by a slow terminal, a full pipe) does not make the kernel drop packets at once.
+//! Packets are sent in batches, each with a block of bytes and a list of headers, over a bounded channel; used batches are
+//! returned over a second one. So a packet costs one copy and no allocation, the memory is bounded, and a consumer that is
+//! delayed for a moment, by a slow terminal or a full pipe, does not make the kernel drop packets at once.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 
 use crate::time::Timestamp;
 
-/// How large the batches are, and how many.
+/// The size and number of batches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// A batch with as many bytes is full.
+    /// A batch with this many bytes is full.
     pub(super) bytes: usize,
-    /// The longest packet there can be. Every batch has room for one beyond `bytes`, so that none ever grows.
+    /// The maximum packet size. Every batch has room for one packet beyond `bytes`, so that no batch ever grows.
     pub(super) longest: usize,
-    /// A batch with as many packets is full.
+    /// A batch with this many packets is full.
     pub(super) packets: usize,
-    /// How many batches there are at most, full, in use and empty.
+    /// The maximum number of batches: full, in use and empty.
     pub(super) batches: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Limits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PacketHeader {
     pub(super) ts: Timestamp,
-    /// Its length on the wire.
+    /// The length on the wire.
     pub(super) orig_len: u32,
     start: usize,
     end: usize,
@@ -40,7 +40,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// The memory is reserved here, but becomes real only when it is written to.
+    /// Returns the memory is reserved here; the system allocates it when it is first written.
     fn new(limits: &Limits) -> Self {
         Self {
             headers: Vec::with_capacity(limits.packets),
@@ -54,14 +54,13 @@ impl Batch {
     }
 }
 
-/// The other end is gone.
+/// The other end of the channel was dropped.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(super) struct Disconnected;
 
-/// Both ends of a way for packets.
+/// Creates the two ends of a channel for packets.
 pub(super) fn channel(limits: Limits) -> (Producer, Consumer) {
-    // Each channel has room for every batch there is, so that handing one over never waits: the only wait is for an
-    // empty batch.
+    // Each channel has room for all batches, so sending never blocks: the producer only waits for an empty batch.
     let (full_in, full_out) = bounded(limits.batches);
     let (used_in, used_out) = bounded(limits.batches);
     let producer = Producer { limits, full: full_in, used: used_out, spare: Vec::new(), made: 0, filling: None };
@@ -69,121 +68,120 @@ pub(super) fn channel(limits: Limits) -> (Producer, Consumer) {
     (producer, consumer)
 }
 
-/// The end that takes packets in.
+/// The end that sends packets.
 #[derive(Debug)]
 pub(super) struct Producer {
     limits: Limits,
     full: Sender<Batch>,
     used: Receiver<Batch>,
-    /// Batches that came back while none was needed.
+    /// Returned batches that are not needed yet.
     spare: Vec<Batch>,
     made: usize,
     filling: Option<Batch>,
 }
 
 impl Producer {
-    /// Sees to it that there is room for a packet. Where every batch is full, waits for as long as `patience` for one to
-    /// come back, and says whether one did.
-    pub(super) fn ready(&mut self, patience: Duration) -> Result<bool, Gone> {
+    /// Makes room for a packet. If every batch is full, waits up to `max_wait` for one to be returned. Returns whether there is
+    /// room.
+    pub(super) fn ready(&mut self, max_wait: Duration) -> Result<bool, Disconnected> {
         if self.filling.is_none() {
-            self.filling = self.empty_batch(patience)?;
+            self.filling = self.empty_batch(max_wait)?;
         }
         Ok(self.filling.is_some())
     }
 
-    fn empty_batch(&mut self, patience: Duration) -> Result<Option<Batch>, Gone> {
+    fn empty_batch(&mut self, max_wait: Duration) -> Result<Option<Batch>, Disconnected> {
         if let Some(batch) = self.spare.pop() {
             return Ok(Some(batch));
         }
         match self.used.try_recv() {
             Ok(batch) => return Ok(Some(batch)),
-            Err(TryRecvError::Disconnected) => return Err(Gone),
+            Err(TryRecvError::Disconnected) => return Err(Disconnected),
             Err(TryRecvError::Empty) => {}
         }
         if self.made < self.limits.batches {
             self.made += 1;
             return Ok(Some(Batch::new(&self.limits)));
         }
-        match self.used.recv_timeout(patience) {
+        match self.used.recv_timeout(max_wait) {
             Ok(batch) => Ok(Some(batch)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(Gone),
+            Err(RecvTimeoutError::Disconnected) => Err(Disconnected),
         }
     }
 
-    /// Takes in a packet, which needs [`Producer::ready`] to have said so before. A batch that becomes full is handed
-    /// over.
-    pub(super) fn push(&mut self, ts: Timestamp, orig_len: u32, data: &[u8]) -> Result<(), Gone> {
+    /// Adds a packet, after [`Producer::ready`] has returned `true`. A batch that becomes full is sent.
+    pub(super) fn push(&mut self, ts: Timestamp, orig_len: u32, data: &[u8]) -> Result<(), Disconnected> {
         let Some(batch) = &mut self.filling else { return Ok(()) };
         let start = batch.bytes.len();
         batch.bytes.extend_from_slice(data);
         let end = batch.bytes.len();
         batch.headers.push(PacketHeader { ts, orig_len, start, end });
-        if end >= self.limits.bytes || batch.headers.len() >= self.limits.packets { self.hand_over() } else { Ok(()) }
+        if end >= self.limits.bytes || batch.headers.len() >= self.limits.packets { self.send_batch() } else { Ok(()) }
     }
 
-    /// There are no more packets for the moment: hands over those there are, unless the consumer has enough to do.
+    /// Called when there are no more packets at the moment: sends the packets so far, unless the consumer has enough to do.
     ///
-    /// In light traffic the kernel hands out packets by ones and twos. If each handful went out as a batch of its own, a
-    /// consumer that is held up would soon have all batches, nearly empty.
-    pub(super) fn pause(&mut self) -> Result<(), Gone> {
+    /// In light traffic, the kernel delivers packets by ones and twos. If each were sent as a batch of its own, a delayed
+    /// consumer would soon hold all batches, nearly empty.
+    pub(super) fn pause(&mut self) -> Result<(), Disconnected> {
         const ENOUGH: usize = 2;
         match self.used.try_recv() {
             Ok(batch) => self.spare.push(batch),
-            Err(TryRecvError::Disconnected) => return Err(Gone),
+            Err(TryRecvError::Disconnected) => return Err(Disconnected),
             Err(TryRecvError::Empty) => {}
         }
-        if self.full.len() < ENOUGH { self.hand_over() } else { Ok(()) }
+        if self.full.len() < ENOUGH { self.send_batch() } else { Ok(()) }
     }
 
-    /// Whether packets wait here for the consumer to have less to do.
+    /// Returns whether packets were kept back until the consumer has less to do.
     pub(super) fn holds_packets(&self) -> bool {
         self.filling.as_ref().is_some_and(|batch| !batch.headers.is_empty())
     }
 
-    /// Hands over the packets there are.
-    pub(super) fn hand_over(&mut self) -> Result<(), Gone> {
+    /// Sends the packets so far.
+    pub(super) fn send_batch(&mut self) -> Result<(), Disconnected> {
         match self.filling.take_if(|batch| !batch.headers.is_empty()) {
-            Some(batch) => self.full.send(batch).map_err(|_| Gone),
+            Some(batch) => self.full.send(batch).map_err(|_| Disconnected),
             None => Ok(()),
         }
     }
 }
 
-/// What a [`Consumer`] has.
+/// The result of [`Consumer::advance`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
-    /// A packet; [`Consumer::bytes`] has its bytes.
+    /// A packet, whose bytes [`Consumer::bytes`] returns.
     Packet(PacketHeader),
-    /// Nothing for the moment.
+    /// Nothing at the moment.
     Idle,
-    /// Nothing ever again: the producer is gone.
+    /// The producer was dropped, and no packets are left.
     End,
 }
 
-/// The end that gives packets out.
+/// The end that receives packets.
 #[derive(Debug)]
 pub(super) struct Consumer {
     full: Receiver<Batch>,
     used: Sender<Batch>,
     current: Batch,
-    /// The next packet of the current batch.
+    /// The index of the next packet in the current batch.
     next: usize,
-    /// The last word was that there is nothing, so this time it may take a moment.
+    /// Whether the last result was [`Next::Idle`], so that the next call may wait.
     waits: bool,
 }
 
 impl Consumer {
-    /// The next packet. Where there is none, says so at once the first time, for the owner to do what it has put off, and
-    /// from then on waits for as long as `patience` first.
-    pub(super) fn advance(&mut self, patience: Duration) -> Next {
+    /// Returns the next packet. If there is none, the first call returns [`Next::Idle`] at once, so that the caller can do
+    /// deferred work; the following calls wait up to `max_wait` first.
+    pub(super) fn advance(&mut self, max_wait: Duration) -> Next {
         loop {
             if let Some(header) = self.current.headers.get(self.next) {
                 self.next += 1;
                 return Next::Packet(*header);
             }
             let batch = if self.waits {
-                self.full.recv_timeout(patience).map_err(|error| error == RecvTimeoutError::Disconnected)
+                self.full.recv_timeout(max_wait).map_err(|error| error == RecvTimeoutError::Disconnected)
             } else {
                 self.full.try_recv().map_err(|error| error == TryRecvError::Disconnected)
             };
@@ -202,15 +200,15 @@ impl Consumer {
         let mut used = std::mem::replace(&mut self.current, batch);
         self.next = 0;
         self.waits = false;
-        // The placeholder that stood for the first batch is not worth sending back.
+        // The placeholder for the first batch has no buffer worth returning.
         if used.bytes.capacity() > 0 {
             used.clear();
-            // A producer that is gone needs no batches; the packets that it left are given out all the same.
+            // A dropped producer needs no batches; the packets that it sent are still returned.
             let _ = self.used.try_send(used);
         }
     }
 
-    /// The bytes of the packet that [`Consumer::advance`] gave last.
+    /// Returns the bytes of the packet that [`Consumer::advance`] returned last.
     pub(super) fn bytes(&self, header: &PacketHeader) -> &[u8] {
         self.current.bytes.get(header.start..header.end).unwrap_or_default()
     }
@@ -233,7 +231,7 @@ mod tests {
         producer.push(at(number), number, &vec![number as u8; len]).unwrap();
     }
 
-    /// The packets that are there now, each checked for its own time, length and bytes.
+    /// Returns the numbers of the available packets, after checking the time, length and bytes of each.
     fn take(consumer: &mut Consumer) -> Vec<u32> {
         let mut numbers = Vec::new();
         while let Next::Packet(header) = consumer.advance(MOMENT) {
@@ -288,7 +286,7 @@ mod tests {
                 pushed += 1;
                 assert!(producer.filling.as_ref().is_none_or(|batch| batch.bytes.capacity() == capacity));
             }
-            // All batches full, two packets in each; from the second round on the consumer still holds one.
+            // All batches are full, with two packets each; from the second round on, the consumer still holds one.
             assert_eq!(pushed, if round == 0 { 8 } else { 6 });
             assert_eq!(take(&mut consumer).len(), pushed as usize);
         }
@@ -310,17 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn idle_is_said_at_once_and_then_after_a_while() {
+    fn idle_is_returned_at_once_and_then_after_a_while() {
         let (mut producer, mut consumer) = channel(LIMITS);
-        let patience = Duration::from_millis(30);
+        let max_wait = Duration::from_millis(30);
         for _ in 0..2 {
             let start = std::time::Instant::now();
             assert!(matches!(consumer.advance(Duration::from_secs(60)), Next::Idle));
-            assert!(matches!(consumer.advance(patience), Next::Idle));
-            assert!(start.elapsed() >= patience);
+            assert!(matches!(consumer.advance(max_wait), Next::Idle));
+            assert!(start.elapsed() >= max_wait);
             push(&mut producer, 3, 1);
             producer.pause().unwrap();
-            assert!(matches!(consumer.advance(patience), Next::Packet(_)));
+            assert!(matches!(consumer.advance(max_wait), Next::Packet(_)));
         }
     }
 
@@ -330,7 +328,7 @@ mod tests {
         for number in 0..25 {
             push(&mut producer, number, 1);
         }
-        producer.hand_over().unwrap();
+        producer.send_batch().unwrap();
         drop(producer);
         assert_eq!(take(&mut consumer).len(), 25);
         assert!(matches!(consumer.advance(MOMENT), Next::End));
@@ -338,12 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_notices_that_nobody_reads() {
+    fn a_producer_detects_that_the_consumer_is_gone() {
         let (mut producer, consumer) = channel(LIMITS);
         push(&mut producer, 0, 1);
         drop(consumer);
         assert!(producer.pause().is_err());
-        assert!(producer.hand_over().is_err());
+        assert!(producer.send_batch().is_err());
         assert!(producer.ready(MOMENT).is_err());
     }
 
@@ -359,7 +357,7 @@ mod tests {
                     producer.pause().unwrap();
                 }
             }
-            producer.hand_over().unwrap();
+            producer.send_batch().unwrap();
         });
         let mut expected = 0;
         loop {

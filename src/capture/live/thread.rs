@@ -1,4 +1,4 @@
-//! The thread that takes packets out of the kernel's buffer, and does nothing else.
+//! The thread that copies packets out of the kernel's buffer, and does nothing else.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pcap::{Active, Capture};
 
 use super::BLOCK_TIMEOUT;
-use super::batch::{Gone, Producer};
+use super::batch::{Disconnected, Producer};
 use crate::capture::{Error, KernelCounters, filter};
 use crate::time::{Precision, Timestamp};
 
-/// How long the capture thread waits for the kernel before it looks whether it should stop.
+/// How long the capture thread waits for the kernel before it checks whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// How often the kernel is asked for its counters. libpcap reads files under /sys for it.
+/// How often the kernel's counters are read. libpcap reads files in /sys for them.
 const COUNTERS_EVERY: Duration = Duration::from_millis(500);
 
-/// After how many packets in a row to look whether that time has come.
+/// After how many consecutive packets to check whether the counters are due.
 const PACKETS_PER_LOOK: u64 = 4096;
 
-/// What the kernel counted, as the capture thread saw it last.
+/// The kernel's counters as the capture thread last read them.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     received: AtomicU64,
@@ -41,7 +41,7 @@ impl Counters {
     }
 }
 
-/// libpcap's counters when they were last read. They have 32 bits and wrap around within hours on a busy link.
+/// libpcap's counters at the last read. They have 32 bits, and wrap around within hours on a busy link.
 #[derive(Debug, Default)]
 struct Counted {
     at: Option<Instant>,
@@ -50,7 +50,7 @@ struct Counted {
     interface_dropped: u32,
 }
 
-/// The thread that takes packets out of the kernel.
+/// The capture thread.
 pub(super) struct CaptureThread {
     capture: Capture<Active>,
     interface: String,
@@ -61,12 +61,12 @@ pub(super) struct CaptureThread {
     counted: Counted,
 }
 
-/// When a capture that was told to stop is complete.
+/// When a capture that was asked to stop is complete.
 struct Ending {
-    /// Packets after this time are not wanted.
+    /// Packets after this time are discarded.
     at: Timestamp,
-    /// By now the kernel has handed over every block that holds packets from before. It takes one or two timeouts,
-    /// depending on when in one the packet came, and a kernel with coarse timers rounds them up.
+    /// By this time, the kernel has delivered every block with packets from before the stop. It needs one or two timeouts,
+    /// depending on when a packet arrived, and a kernel with coarse timers rounds them up.
     drained: Instant,
 }
 
@@ -89,12 +89,13 @@ impl CaptureThread {
         Self { capture, interface, producer, stop, packets: 0, counters, counted: Counted::default() }
     }
 
-    /// Captures until told to stop, or until nobody reads the packets any more.
+    /// Captures until asked to stop, or until the consumer is dropped.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let result = self.capture_until_stopped();
-        // All of this happens before the producer goes, which is what ends the consumer. If that is gone, nobody asks.
+        // All of this has to happen before the producer is dropped, which ends the consumer. Errors do not matter if the consumer
+        // is gone.
         self.read_counters();
-        let _ = self.producer.hand_over();
+        let _ = self.producer.send_batch();
         result.or_else(|reason| match reason {
             Stopped::Unread => Ok(()),
             Stopped::Failed(error) => Err(error),
@@ -108,12 +109,12 @@ impl CaptureThread {
                 ending = Some(Ending::now());
             }
             if !self.producer.ready(STOP_CHECK)? {
-                // The kernel's buffer fills up now, and then drops, and counts what it drops.
+                // Meanwhile the kernel's buffer fills up; then the kernel drops packets, and counts them.
                 self.read_counters_sometimes();
                 continue;
             }
             match self.read_packet(ending.as_ref())? {
-                // A thread that can only just keep up finds the buffer never empty, and then drops matter most.
+                // If the thread can barely keep up, the buffer is never empty. This is when drops matter most.
                 Read::Packet if self.packets.is_multiple_of(PACKETS_PER_LOOK) => self.read_counters_sometimes(),
                 Read::Packet => {}
                 Read::Nothing => {
@@ -129,9 +130,9 @@ impl CaptureThread {
         }
     }
 
-    /// Takes one packet, where there is one.
+    /// Reads one packet, if there is one.
     ///
-    /// `dispatch` with a count of one does what `next_packet` does, without the copy that libpcap makes for the latter.
+    /// `dispatch` with a count of one avoids the copy that libpcap makes for `next_packet`.
     fn read_packet(&mut self, ending: Option<&Ending>) -> Result<Read, Stopped> {
         let Self { capture, producer, packets, .. } = self;
         let mut read = Ok(Read::Nothing);
@@ -150,14 +151,14 @@ impl CaptureThread {
         }
     }
 
-    /// Waits until the kernel hands over a block.
+    /// Waits until the kernel delivers a block.
     fn wait(&self, ending: bool) -> Result<(), Stopped> {
         let hurry = ending || self.producer.holds_packets();
         let timeout =
             PollTimeout::try_from(if hurry { BLOCK_TIMEOUT } else { STOP_CHECK }).unwrap_or(PollTimeout::ZERO);
         let mut fds = [PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
-            // A condition of the interface ends the poll as well; the next read finds out what it is.
+            // An error condition of the interface ends the poll as well; the next read returns it.
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => {
                 Err(Stopped::Failed(Error::Live(format!("{}: cannot wait for packets: {error}", self.interface))))
@@ -173,7 +174,7 @@ impl CaptureThread {
         } else if reason.contains("went down") || reason.contains("is down") {
             format!("the interface {interface} went down; {packets} packets were captured until then")
         } else {
-            format!("{interface}: the capture broke off: {reason}; {packets} packets were captured until then")
+            format!("{interface}: the capture was interrupted: {reason}; {packets} packets were captured until then")
         })
     }
 
@@ -184,7 +185,7 @@ impl CaptureThread {
     }
 
     fn read_counters(&mut self) {
-        // Statistics that cannot be had are no reason to end a capture; the last ones stand.
+        // Missing statistics are no reason to end a capture; the last ones remain.
         let Ok(now) = self.capture.stats() else { return };
         let add = |to: &AtomicU64, now: u32, before: u32| {
             to.fetch_add(now.wrapping_sub(before).into(), Relaxed);
@@ -201,23 +202,23 @@ impl CaptureThread {
     }
 }
 
-/// What a look into the kernel's buffer found.
+/// The result of reading from the kernel's buffer.
 enum Read {
     Packet,
     Nothing,
-    /// A packet from after the end.
+    /// A packet from after the stop.
     TooLate,
 }
 
-/// Why a capture ended other than by being told to.
+/// Why a capture ended without being asked to stop.
 enum Stopped {
-    /// Nobody reads the packets.
+    /// The consumer was dropped.
     Unread,
     Failed(Error),
 }
 
-impl From<Gone> for Stopped {
-    fn from(_: Gone) -> Self {
+impl From<Disconnected> for Stopped {
+    fn from(_: Disconnected) -> Self {
         Self::Unread
     }
 }

@@ -1,4 +1,4 @@
-//! Where lines go: chosen, written into one buffer, and handed on in large pieces; by this thread, or by others.
+//! Writing of lines: selected, formatted into one buffer, and written in large pieces, by this thread or by others.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -22,58 +22,58 @@ mod output;
 mod shard;
 mod worker_pool;
 
-/// How much is gathered before it is handed on.
+/// The size at which the buffer is written.
 const BUFFER: usize = 64 * 1024;
 
-/// How much of a buffer is kept: one very long line must not cost its memory for ever.
+/// The capacity of the buffer that is kept, so that one very long line does not use memory forever.
 const KEPT: usize = 1024 * 1024;
 
-/// How long a line may wait for others, when they come one after the other without a pause.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long lines may be buffered while more lines arrive without a pause.
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
-/// Writes the lines that were asked for.
+/// Writes the selected lines.
 pub(crate) struct Writer {
     selection: Selection,
     form: Box<dyn Form>,
     mode: Mode,
-    /// What makes the lines of packets that are dissected side by side; nothing where that is not done.
+    /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
-    /// How many packets are worth the threads that dissect them side by side.
+    /// The minimum number of packets for which parallel dissection is worthwhile.
     least_in_parallel: usize,
     flushed: Instant,
 }
 
-/// Who makes lines of records.
+/// Which threads format records as lines.
 enum Mode {
     /// This thread.
     Direct {
         out: Output,
         buffer: Vec<u8>,
-        /// The first error of `out`: nothing is written behind it.
+        /// The first error of `out`: nothing is written after it.
         error: Option<io::Error>,
     },
-    /// Others.
+    /// Worker threads.
     Pooled(Box<WorkerPool>),
 }
 
-/// Which records were asked for.
+/// The selected records.
 #[derive(Clone)]
 struct Selection {
     messages: bool,
     losses: bool,
     stats: bool,
-    /// The types of messages to write; all where there are none.
+    /// The types of messages to write; all if empty.
     types: Vec<String>,
-    /// Whether only requests are written that have failed.
+    /// Whether only failed requests are written.
     only_errors: bool,
-    /// How many microseconds a request must have taken to be written.
+    /// The minimum duration of requests to write, in microseconds.
     min_us: Option<u128>,
-    /// How many messages may still be written; without messages, how many lines of queries and sessions.
+    /// The number of messages that may still be written; if none are selected, of lines for queries and sessions.
     left: u64,
 }
 
 impl Writer {
-    /// A writer to `out`, which messages call `name`, with so many threads beside this one.
+    /// Creates a writer to `out`, named `name` in messages, with this number of additional threads.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Writer {
             lines: ShardLines::default(),
             error: None,
         };
-        // Which messages are the first so many is only known when those before them are counted.
+        // To limit the number of messages, they have to be counted in order.
         let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
@@ -122,19 +122,19 @@ impl Writer {
         })
     }
 
-    /// Whether all messages that were asked for were written.
+    /// Returns whether the requested number of messages was written.
     pub(crate) const fn is_done(&self) -> bool {
         self.selection.left == 0
     }
 
-    /// Writes counters, where they were asked for.
+    /// Writes counters, if they are selected.
     pub(crate) fn stats(&mut self, stats: &StatsRecord) {
         if self.selection.stats {
             self.write(&Record::Stats(stats.clone()));
         }
     }
 
-    /// Has packets dissected side by side, where it is worth while. Says how many that were, which may be none.
+    /// Dissects packets of a block in parallel, if that is worthwhile. Returns the number of packets processed, which may be 0.
     pub(crate) fn in_parallel(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
         let Mode::Pooled(pool) = &mut self.mode else { return 0 };
         let taken = dissector.in_parallel(block, next, self.least_in_parallel, pool.threads(), &mut self.shards);
@@ -151,32 +151,32 @@ impl Writer {
         taken
     }
 
-    /// Whether packets may be dissected side by side.
+    /// Returns whether packets may be dissected in parallel.
     pub(crate) const fn has_shards(&self) -> bool {
         !self.shards.is_empty()
     }
 
-    /// Hands on what was written.
+    /// Writes and flushes the buffered lines.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
         match &mut self.mode {
             Mode::Direct { out, buffer, error } => {
-                hand_on(out, buffer, error);
+                write_buffer(out, buffer, error);
                 error.take().map_or_else(|| out.flush(), Err)
             }
             Mode::Pooled(pool) => {
-                pool.hand_on();
+                pool.send_batch();
                 pool.check()
             }
         }
     }
 
-    /// Hands on what has waited long enough.
+    /// Flushes lines that were buffered for long enough.
     pub(crate) fn flush_if_older(&mut self, now: Instant) -> io::Result<()> {
-        if now - self.flushed >= PATIENCE { self.flush() } else { Ok(()) }
+        if now - self.flushed >= MAX_DELAY { self.flush() } else { Ok(()) }
     }
 
-    /// The error that stopped the writing, where there was one.
+    /// Returns the error that stopped the output, if any.
     pub(crate) fn check(&mut self) -> io::Result<()> {
         match &mut self.mode {
             Mode::Direct { error, .. } => error.take().map_or(Ok(()), Err),
@@ -184,8 +184,8 @@ impl Writer {
         }
     }
 
-    /// Writes everything that was asked for so far, and what comes behind in this thread. Returns how many messages other
-    /// threads could not decode.
+    /// Waits until all lines so far are written. Returns how many messages, of those passed undecoded, could not be decoded.
+    /// Further lines are written by this thread.
     pub(crate) fn settle(&mut self) -> io::Result<u64> {
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
@@ -201,7 +201,7 @@ impl Writer {
         self.make(|form, lines| form.record(lines, record));
     }
 
-    /// Makes lines in this thread.
+    /// Formats lines in this thread.
     fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) {
         let Self { mode, form, .. } = self;
         match mode {
@@ -209,7 +209,7 @@ impl Writer {
                 if error.is_none() {
                     *error = make(&mut **form, buffer).err();
                     if buffer.len() >= BUFFER {
-                        hand_on(out, buffer, error);
+                        write_buffer(out, buffer, error);
                     }
                 }
             }
@@ -223,7 +223,7 @@ impl Writer {
         }
     }
 
-    /// [`Sink::message`], of one that is selected.
+    /// Handles a selected message as [`Sink::message`].
     fn selected<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes(event) => pool.fill(|batch| batch.message(event, decoded.is_none())),
@@ -232,8 +232,8 @@ impl Writer {
     }
 }
 
-/// Hands on what is gathered.
-fn hand_on(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
+/// Writes the buffered lines.
+fn write_buffer(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::Error>) {
     if error.is_none()
         && let Err(failed) = out.write(buffer)
     {
@@ -254,7 +254,7 @@ impl Selection {
         }
     }
 
-    /// Whether a line of a query or a session is wanted. They count where messages do not.
+    /// Returns whether a line of a query or session is selected. Counts it if messages are not selected.
     const fn wants_other(&mut self) -> bool {
         let wanted = self.left > 0;
         self.left -= (wanted && !self.messages) as u64;
@@ -267,7 +267,7 @@ impl Selection {
         wanted
     }
 
-    /// How many of these are wanted: the first so many.
+    /// Returns how many messages of a run are selected: the first ones, up to the limit.
     fn wants_of(&mut self, data: &MessageRun<'_>) -> u64 {
         let are_wanted = self.messages && (self.types.is_empty() || self.has_type(data.first.name(None)));
         let wanted = if are_wanted { data.count.min(self.left) } else { 0 };
@@ -279,7 +279,7 @@ impl Selection {
         self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     }
 
-    /// Whether a request is among those that were asked for.
+    /// Returns whether a request is selected.
     fn selects(&self, query: &QueryRecord<'_>) -> bool {
         let has_failed = matches!(query.outcome, Outcome::Error | Outcome::Canceled | Outcome::Aborted);
         (!self.only_errors || has_failed)

@@ -1,8 +1,8 @@
-//! The end of the way: a file, a pipe, a terminal.
+//! The output: a file, a pipe, or a terminal.
 
 use std::io::{self, IoSlice, Write};
 
-/// Where lines go, and what messages call it.
+/// The output and its name in messages.
 pub(crate) struct Output {
     to: Box<dyn Write + Send>,
     name: String,
@@ -17,7 +17,7 @@ impl Output {
         self.to.write_all(lines).map_err(|error| self.explain(&error))
     }
 
-    /// Writes pieces, one behind the other.
+    /// Writes several slices, one after the other.
     pub(super) fn write_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
         while !pieces.is_empty() {
             match self.to.write_vectored(pieces) {
@@ -34,7 +34,7 @@ impl Output {
         self.to.flush().map_err(|error| self.explain(&error))
     }
 
-    /// Says whose error it is. The kind stays, for a broken pipe is none.
+    /// Adds the name of the output to an error. The kind is kept, because a broken pipe is not an error.
     fn explain(&self, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("{}: cannot be written: {error}", self.name))
     }

@@ -1,5 +1,5 @@
-//! Lines of packets that are dissected side by side: made in the thread that dissects, and put in the order of the packets
-//! when they are written.
+//! Lines of packets dissected in parallel: formatted in the dissecting thread, and merged in the order of packets when they are
+//! written.
 
 use std::io::{self, IoSlice};
 
@@ -11,10 +11,10 @@ use crate::record::{MessageEvent, MessageRun, Record};
 use super::Selection;
 use super::output::Output;
 
-/// How many pieces are written at once: what a system call takes.
+/// The number of slices written at once: the limit of a system call.
 const PIECES: usize = 1_024;
 
-/// Makes the lines of one thread; apart from what other threads write to.
+/// Formats the lines of one thread. Aligned so that threads do not share its cache lines.
 #[repr(align(128))]
 pub(super) struct ShardWriter {
     pub(super) selection: Selection,
@@ -23,7 +23,7 @@ pub(super) struct ShardWriter {
     pub(super) error: Option<io::Error>,
 }
 
-/// Lines, and how far those of each packet go that has some, in order.
+/// Lines, and for each packet with lines, in order, where they end.
 #[derive(Default)]
 pub(super) struct ShardLines {
     lines: Vec<u8>,
@@ -78,7 +78,7 @@ impl ShardLines {
 pub(super) fn merge(shards: &[ShardLines], out: &mut Output) -> io::Result<()> {
     let packets = || shards.iter().flat_map(|shard| &shard.ends).map(|(packet, _)| *packet);
     let (Some(first), Some(last)) = (packets().min(), packets().max()) else { return Ok(()) };
-    // Whose the lines of each packet are: a packet has those of one connection, in one shard.
+    // The shard and range of each packet's lines: a packet has lines of one connection, and so of one shard.
     let mut places = vec![(0, 0, 0); (last - first) as usize + 1];
     for (shard, ShardLines { ends, .. }) in shards.iter().enumerate() {
         let mut start = 0;

@@ -1,4 +1,4 @@
-//! Lines that other threads make of records, and write in the order of the records.
+//! Formatting of records as lines by worker threads, written in the order of records.
 //!
 //! ```text
 //!                       +--> worker: lines of a batch --+
@@ -6,11 +6,11 @@
 //!                       +--> worker: lines of a batch --+
 //! ```
 //!
-//! A batch goes to whichever worker is free, and a receiver of its lines to the writer, which waits for one after the other. So the
-//! bytes are the same however many workers there are. The number of batches is bounded: where as many wait, the one who fills
-//! them makes lines as well.
+//! A batch is sent to any free worker, and a receiver for its lines to the writer, which waits for the batches in order. So the
+//! output does not depend on the number of workers. The number of batches is limited: if all are in use, the thread that fills
+//! them formats lines as well.
 //!
-//! Lines that were made where packets were dissected, side by side, take their place in the order of batches.
+//! Lines of packets dissected in parallel take their place in the order of batches.
 
 use std::cell::Cell;
 use std::io;
@@ -26,73 +26,73 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use super::output::Output;
 use super::shard::{self, ShardLines};
 
-/// A batch with as many records is full; or with as many bytes: what a core's own cache holds, with the lines made of it.
+/// A batch with this many records is full, or with this many bytes: it fits into a core's own cache, together with its lines.
 const FULL_RECORDS: usize = 1_024;
 const FULL_BYTES: usize = 128 * 1024;
 
-/// How many batches there may be for each worker: one that it works on, and one that waits.
+/// The number of batches for each worker: one in progress and one that waits.
 const BATCHES_EACH: usize = 2;
 
-/// How many sets of shards' lines there are: one that is filled, and one that is written. More would be in no cache.
+/// The number of sets of shards' lines: one being filled, and one being written. More would not fit into a cache.
 const SETS: usize = 2;
 
-/// The threads, and the way to them.
+/// The threads, and the channels to them.
 pub(super) struct WorkerPool {
     batch: Batch,
     threads: ThreadPool,
-    /// Makes lines of what the threads have no time for.
+    /// Formats batches for which no thread is free.
     own: Worker,
-    /// Batches that wait for a thread: there are as many jobs of the pool.
+    /// Batches that wait for a thread. For each there is a job of the pool.
     work: Sender<Job>,
     jobs: Receiver<Job>,
-    /// One for each thread of the pool, while that makes no lines.
+    /// The workers that format no batch: one for each thread of the pool.
     idle: Receiver<Worker>,
     idle_again: Sender<Worker>,
     order: Option<Sender<Chunk>>,
     used: Receiver<Batch>,
     used_lines: Receiver<Vec<ShardLines>>,
-    /// How many of them there are.
+    /// The number of sets in use.
     sets: usize,
     writer: Option<JoinHandle<Output>>,
     state: Arc<State>,
 }
 
-/// A batch, and where its lines are waited for.
+/// A batch, and the channel for its lines.
 struct Job {
     batch: Batch,
     lines: Sender<Vec<u8>>,
 }
 
-/// Makes lines of batches.
+/// Formats the lines of batches.
 struct Worker {
-    /// Buffers to be used again.
+    /// Empty buffers to reuse.
     spare: Receiver<Vec<u8>>,
-    /// Where batches go to be used again.
+    /// Returns batches for reuse.
     used: Sender<Batch>,
     form: Box<dyn Form>,
     state: Arc<State>,
 }
 
-/// What the writer is to write next.
+/// An item to write, in order.
 enum Chunk {
-    /// The lines that come here.
+    /// The lines that this channel will receive.
     Batch(Receiver<Vec<u8>>),
-    /// These, in the order of their packets.
+    /// These lines, merged in the order of their packets.
     Merged(Vec<ShardLines>),
 }
 
-/// What the threads report.
+/// State shared by the threads.
 #[derive(Default)]
 struct State {
     has_failed: AtomicBool,
-    /// The first error of the output: nothing is written behind it.
+    /// The first error of the output: nothing is written after it.
     error: Mutex<Option<io::Error>>,
-    /// Messages that could not be decoded, of those that nobody had decoded before.
+    /// The number of messages that could not be decoded, of those that were passed undecoded.
     undecoded: AtomicU64,
 }
 
 impl WorkerPool {
-    /// Threads that write lines in a form to `out`: the writer, and so many workers.
+    /// Starts the threads that write lines in a form to `out`: the writer, and this number of workers.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl WorkerPool {
     pub(super) fn new(form: &dyn Form, out: Output, workers: usize) -> io::Result<Self> {
         let batches = BATCHES_EACH * workers;
         let (work, jobs) = bounded::<Job>(batches);
-        // There is room as well for what is made while as many wait; and for the buffers of all.
+        // Includes room for batches formatted by this thread while all workers are busy, and for all buffers.
         let queued = 2 * batches;
         let (order, chunks) = bounded::<Chunk>(queued);
         let (spare_in, spare) = bounded::<Vec<u8>>(queued);
@@ -141,34 +141,34 @@ impl WorkerPool {
         })
     }
 
-    /// The threads, for other work.
+    /// Returns the threads, for other work.
     pub(super) const fn threads(&self) -> &ThreadPool {
         &self.threads
     }
 
-    /// Puts something into the batch, and hands that over where it is full.
+    /// Adds something to the batch, and sends it if it is full.
     pub(super) fn fill(&mut self, fill: impl FnOnce(&mut Batch)) {
         fill(&mut self.batch);
         if self.batch.len() >= FULL_RECORDS || self.batch.bytes() >= FULL_BYTES {
-            self.hand_on();
+            self.send_batch();
         }
     }
 
-    /// Hands the batch over.
-    pub(super) fn hand_on(&mut self) {
+    /// Sends the batch.
+    pub(super) fn send_batch(&mut self) {
         if self.batch.is_empty() {
             return;
         }
         let batch = std::mem::replace(&mut self.batch, self.used.try_recv().unwrap_or_default());
         let (lines, chunk) = bounded(1);
-        // Where the writer is gone, `check` returns the error that ended it.
+        // If the writer has ended, `check` returns the error that ended it.
         let Some(order) = &self.order else { return };
         let _ = order.send(Chunk::Batch(chunk));
         match self.work.try_send(Job { batch, lines }) {
             Ok(()) => {
                 let (jobs, idle, idle_again) = (self.jobs.clone(), self.idle.clone(), self.idle_again.clone());
                 self.threads.spawn(move || {
-                    // There is a job for each that is spawned, and a worker for each thread.
+                    // Each spawned closure finds a job, and each thread a worker.
                     let (Ok(job), Ok(mut worker)) = (jobs.try_recv(), idle.try_recv()) else { return };
                     worker.make(job);
                     let _ = idle_again.try_send(worker);
@@ -178,9 +178,9 @@ impl WorkerPool {
         }
     }
 
-    /// Puts lines that were made elsewhere behind all others, and gives a set to be filled next.
+    /// Appends lines that were formatted elsewhere after all others, and returns an empty set.
     pub(super) fn merge(&mut self, lines: Vec<ShardLines>) -> Vec<ShardLines> {
-        self.hand_on();
+        self.send_batch();
         if let Some(order) = &self.order {
             let _ = order.send(Chunk::Merged(lines));
         }
@@ -188,7 +188,7 @@ impl WorkerPool {
             self.sets += 1;
             return Vec::new();
         }
-        // Where the writer is gone, the error that ended it is told by `check`.
+        // If the writer has ended, `check` returns the error that ended it.
         self.used_lines.recv().unwrap_or_default()
     }
 
@@ -197,7 +197,7 @@ impl WorkerPool {
         self.state.fail(error);
     }
 
-    /// The error that stopped the writing, where there was one.
+    /// Returns the error that stopped the output, if any.
     pub(super) fn check(&self) -> io::Result<()> {
         if !self.state.has_failed.load(Ordering::Acquire) {
             return Ok(());
@@ -205,16 +205,16 @@ impl WorkerPool {
         self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
-    /// Waits until everything is written, and returns where to.
+    /// Waits until everything is written, and returns the output.
     pub(super) fn finish(&mut self) -> io::Result<Output> {
-        self.hand_on();
+        self.send_batch();
         self.order = None;
         let out = self.writer.take().and_then(|writer| writer.join().ok());
         self.check()?;
         out.ok_or_else(|| io::Error::other("the thread that writes lines panicked"))
     }
 
-    /// How many messages could not be decoded by the threads. All is known when it is finished.
+    /// Returns how many messages the threads could not decode. The number is final after [`Self::finish`].
     pub(super) fn undecoded(&self) -> u64 {
         self.state.undecoded.load(Ordering::Relaxed)
     }
@@ -228,7 +228,7 @@ impl State {
 }
 
 impl Worker {
-    /// Makes the lines of a batch, and sends them to the writer; none, where that fails.
+    /// Formats the lines of a batch, and sends them to the writer; none, if that fails.
     fn make(&mut self, job: Job) {
         let Job { mut batch, lines: reply } = job;
         let mut lines = self.spare.try_recv().unwrap_or_default();
@@ -253,7 +253,7 @@ fn write(
     for chunk in chunks {
         let written = match chunk {
             Chunk::Batch(lines) => {
-                // A worker that failed has recorded why.
+                // A worker that failed has recorded its error.
                 let Ok(mut lines) = lines.recv() else { break };
                 let written = out.write(&lines);
                 lines.clear();
@@ -268,7 +268,7 @@ fn write(
                 written
             }
         };
-        // Lines are for people and pipes: what is written is seen, unless more is right behind it.
+        // Lines should be visible immediately, unless more follow at once.
         let seen = written.and_then(|()| if chunks.is_empty() { out.flush() } else { Ok(()) });
         if let Err(error) = seen {
             state.fail(error);

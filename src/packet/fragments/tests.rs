@@ -8,7 +8,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
 }
 
-/// The part `from..to` of what a packet carries, as a fragment.
+/// Returns the bytes `from..to` of a payload as a fragment.
 fn part(v6: bool, id: u16, whole: &[u8], from: usize, to: usize) -> Vec<u8> {
     let offset = u16::try_from(from).unwrap();
     let more = to < whole.len();
@@ -29,7 +29,7 @@ fn add(defragmenter: &mut Defragmenter, bytes: &[u8]) -> Option<Datagram> {
     add_at(defragmenter, bytes, 0)
 }
 
-/// Every order of `0..n`.
+/// Returns all permutations of `0..n`.
 fn orders(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
@@ -42,7 +42,7 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
 #[test]
 fn fragments_come_in_any_order_twice_and_overlapping() {
     let whole = tcp(&payload(100));
-    // The whole has 120 bytes. Some parts overlap, one is within another.
+    // The packet has 120 bytes. Some fragments overlap, and one lies within another.
     let cuts = [
         vec![(0, 40), (40, 80), (80, 120)],
         vec![(0, 8), (8, 64), (64, 112), (112, 120)],
@@ -88,7 +88,7 @@ fn a_whole_packet_may_be_as_long_as_ip_has_it() {
 }
 
 #[test]
-fn packets_are_told_apart() {
+fn packets_are_distinguished() {
     let (one, two) = (tcp(&payload(100)), tcp(&[7; 100]));
     let mut defragmenter = Defragmenter::default();
     assert!(add(&mut defragmenter, &part(false, 1, &one, 0, 64)).is_none());
@@ -109,7 +109,7 @@ fn what_contradicts_begins_a_new_packet() {
     assert_eq!(defragmenter.lost(), 1);
     let made = add(&mut defragmenter, &part(false, 1, &new, 64, 120)).unwrap();
     assert_eq!(made.segment().unwrap().payload, [7; 100]);
-    // The identification again, for a longer packet, soon after.
+    // The same identification for a longer packet, soon after.
     let longer = tcp(&[7; 200]);
     assert!(add(&mut defragmenter, &part(false, 1, &longer, 0, 64)).is_none(), "as a duplicate");
     assert!(add(&mut defragmenter, &part(false, 1, &longer, 64, 220)).is_none());
@@ -208,7 +208,7 @@ fn fragments_are_found_in_tunnels_and_tunnels_in_fragments() {
     let vxlan = |inner: &[u8]| udp(4789, &[&[8, 0, 0, 0, 0, 0, 5, 0], &ethernet(IPV4, inner)[..]].concat());
     let mut defragmenter = Defragmenter::default();
     assert!(add(&mut defragmenter, &ipv4(UDP, &vxlan(&part(false, 5, &whole, 64, 120)))).is_none());
-    // The other half, in a packet that is in fragments itself.
+    // The other half, in a packet that is fragmented itself.
     let outer = vxlan(&part(false, 5, &whole, 0, 64));
     assert!(add(&mut defragmenter, &ipv4_fragment(5, MORE_V4, UDP, &outer[..56])).is_none());
     let made = add(&mut defragmenter, &ipv4_fragment(5, 7, UDP, &outer[56..])).unwrap();

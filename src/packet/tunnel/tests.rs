@@ -29,7 +29,7 @@ fn over_gre(header: &[u8], payload: &[u8]) -> Vec<u8> {
 
 const VXLAN: &[u8] = &[8, 0, 0, 0, 0, 0, 5, 0];
 
-/// A frame of every kind, all around the same segment.
+/// Returns a frame of each tunnel type around the same segment.
 fn tunnels() -> Vec<(&'static str, Vec<u8>)> {
     let tagged = with(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0], &inner4());
     vec![
@@ -89,7 +89,7 @@ fn every_tunnel_is_looked_into() {
 }
 
 #[test]
-fn padding_behind_the_inner_packet_is_not_payload() {
+fn padding_after_the_inner_packet_is_not_payload() {
     for (what, mut frame) in tunnels() {
         frame.extend([0; 9]);
         let segment = decoded(&frame).unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A frame that is kept: its tag, its length word, its body, and what is missing.
+/// An owned frame: its type byte, length word, body, number of missing bytes, and why they are missing.
 type OwnedFrame = (Option<u8>, u32, Vec<u8>, u64, Option<Cut>);
 
 fn kept(frame: &Frame<'_>) -> OwnedFrame {
@@ -48,8 +48,8 @@ fn a_frame_is_the_same_at_whatever_prefix_the_input_is_cut() {
 }
 
 #[test]
-fn frames_taken_whole_are_those_that_are_said_one_by_one() {
-    // What is in the first body reads like frames.
+fn whole_frames_are_the_same_as_single_ones() {
+    // The first body contains what looks like frames.
     let within = [message(b'S', b""), message(b'H', b"")].concat();
     let stream = [message(b'Q', &within), message(b'S', b""), message(b'D', b"S\0"), message(b'X', b"")].concat();
     for limit in [0, 1, 9, 100] {
@@ -72,13 +72,13 @@ fn frames_taken_whole_are_those_that_are_said_one_by_one() {
             }
         }
         let mut contested = Framer::new(Direction::Frontend, limit);
-        contested.contest_fed();
+        contested.contest_input();
         assert!(contested.whole(&stream).is_none());
     }
 }
 
 #[test]
-fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
+fn frames_are_consumed_together_while_they_are_alike_whole_and_accepted() {
     let rows = [message(b'D', b"one"), message(b'D', b"two"), message(b'D', b"three")].concat();
     let stream = [rows.clone(), message(b'C', b"SELECT 3\0"), message(b'D', b"four")].concat();
     let mut whole = WholeFrames::new(Direction::Backend, &stream);
@@ -95,12 +95,12 @@ fn frames_are_taken_out_together_as_far_as_they_are_alike_whole_and_wanted() {
     let sync = message(b'S', b"");
     let mut whole = Framer::new(Direction::Frontend, 100).whole(&sync).unwrap();
     assert!(!whole.pass(b"H\0\0\0\x04") && whole.pass(&sync) && whole.rest().is_empty() && !whole.pass(&sync));
-    // What is larger than it may be is not passed, for it is cut.
+    // A frame over the limit is cut, and so not passed over.
     assert!(!Framer::new(Direction::Frontend, 0).whole(&sync).unwrap().pass(&sync));
 }
 
 #[test]
-fn a_gap_inside_a_body_costs_only_that_body() {
+fn a_gap_inside_a_body_affects_only_that_body() {
     let first = message(b'Q', b"0123456789");
     let second = message(b'S', b"");
     for from in 5..first.len() {
@@ -120,7 +120,8 @@ fn a_gap_inside_a_body_costs_only_that_body() {
     }
 }
 
-/// The holes of the only frame that comes of a stream of which only some bytes are there, and what is behind each.
+/// Returns the only frame of a stream of which only some bytes arrive, its number of lost bytes, and its holes with the bytes
+/// after each.
 fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (OwnedFrame, u64, Vec<(Hole, Vec<u8>)>) {
     let mut framer = Framer::new(Direction::Frontend, max_message);
     let mut found = None;
@@ -137,7 +138,7 @@ fn holes(stream: &[u8], is_there: &[bool], max_message: usize) -> (OwnedFrame, u
 }
 
 #[test]
-fn what_is_behind_a_hole_is_kept_in_its_place() {
+fn bytes_after_a_hole_are_kept_in_their_place() {
     let stream = message(b'Q', b"0123456789");
     for pattern in 0..1_u32 << 10 {
         let is_there: Vec<bool> = (0..15).map(|at| at < 5 || pattern & (1 << (at - 5)) != 0).collect();
@@ -171,7 +172,7 @@ fn a_frame_with_holes_keeps_no_more_than_the_limit_and_no_more_holes_than_are_no
 }
 
 #[test]
-fn a_frame_that_gives_back_its_memory_ends_where_it_ends() {
+fn a_frame_whose_memory_was_freed_has_the_right_end() {
     let body = vec![b'x'; 10_000];
     let stream = [message(b'Q', &body), message(b'S', b"")].concat();
     let mut framer = Framer::new(Direction::Frontend, 1 << 20);
@@ -195,12 +196,12 @@ fn only_frames_with_bytes_that_came_with_other_content_are_contested() {
             let mut contested = Vec::new();
             for (index, mut input) in [&stream[..from], &stream[from..to], &stream[to..]].into_iter().enumerate() {
                 if index == 1 {
-                    framer.contest_fed();
+                    framer.contest_input();
                 }
                 while let Step::Frame(frame) = framer.next(&mut input, Framing::Tagged) {
                     contested.push(frame.is_contested);
                 }
-                framer.contest_ends();
+                framer.end_contest();
             }
             let expected =
                 [0..9, 9..18, 18..23].map(|frame: std::ops::Range<usize>| from < frame.end && to > frame.start);
@@ -220,7 +221,7 @@ fn a_gap_over_a_header_ends_what_is_known_of_boundaries() {
         let Ended::Unresolved { bytes } = framer.end(Framing::Tagged) else { continue };
         assert!(bytes <= before.len() as u64);
     }
-    // One that goes beyond the end of the body gives the message, and then searches.
+    // A gap beyond the end of the body completes the message and starts a search.
     let mut framer = Framer::new(Direction::Frontend, 100);
     feed(&mut framer, b"Q\0\0\0\x08ab", Framing::Tagged, &mut Vec::new());
     let Step::Frame(frame) = framer.gap(3, Framing::Tagged) else { panic!("no frame") };
@@ -233,7 +234,7 @@ fn a_gap_over_a_header_ends_what_is_known_of_boundaries() {
 }
 
 #[test]
-fn the_end_of_a_stream_gives_what_there_is() {
+fn the_end_of_a_stream_returns_the_rest() {
     let mut framer = Framer::new(Direction::Frontend, 100);
     feed(&mut framer, b"Q\0\0\0\x08ab", Framing::Tagged, &mut Vec::new());
     let Ended::Frame(frame) = framer.end(Framing::Tagged) else { panic!("no frame") };
@@ -244,7 +245,7 @@ fn the_end_of_a_stream_gives_what_there_is() {
 }
 
 #[test]
-fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
+fn a_search_continues_after_an_invalid_header_however_the_input_is_split() {
     let stream = [&b"Q\0\0\0\x01"[..], &message(b'S', b""), &message(b'H', b""), &message(b'X', b"")].concat();
     for size in 1..=stream.len() {
         let mut framer = Framer::new(Direction::Frontend, 100);
@@ -269,7 +270,7 @@ fn a_search_goes_on_behind_a_header_that_cannot_be_however_the_input_is_cut() {
 #[test]
 fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_ended() {
     let forged = message(b'Q', b"DROP TABLE invented\0");
-    // The length word is 0xc403: of that, all but the last byte came.
+    // The length word is 0xc403; all of it but the last byte arrived.
     let long = message(b'd', &forged.repeat(3_000)[..0xc403 - 4]);
     let genuine = [message(b'c', b""), message(b'Q', b"SELECT 1\0"), message(b'S', b"")];
     let stream = [&long[..], &genuine.concat()].concat();
@@ -296,7 +297,7 @@ fn a_message_whose_header_is_known_in_part_is_not_searched_before_it_can_have_en
 }
 
 #[test]
-fn what_is_behind_a_guess_says_so_until_it_is_confirmed() {
+fn frames_after_a_guessed_boundary_are_marked_until_it_is_confirmed() {
     let stream = [message(b'Q', b"SELECT 1\0"), message(b'S', b"")].concat();
     let mut framer = Framer::new(Direction::Frontend, 100);
     let tell = |framer: &mut Framer| {

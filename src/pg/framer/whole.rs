@@ -1,9 +1,9 @@
-//! Frames that lie whole, one behind the other, where nothing has to be carried from one segment to the next.
+//! Complete frames at the front of an input, for which nothing has to be carried from one segment to the next.
 
 use super::{Framing, Parsed, parse_header};
 use crate::direction::Direction;
 
-/// Frames that lie whole in an input.
+/// An iterator over the complete frames at the front of an input.
 #[derive(Clone, Copy, Debug)]
 pub struct WholeFrames<'i> {
     direction: Direction,
@@ -12,27 +12,27 @@ pub struct WholeFrames<'i> {
 }
 
 impl<'i> WholeFrames<'i> {
-    /// Those of a direction, of any size, in bytes.
+    /// Returns the frames of a direction, of any size.
     pub const fn new(direction: Direction, bytes: &'i [u8]) -> Self {
         Self::up_to(usize::MAX, direction, bytes)
     }
 
-    /// Those whose bodies have no more than so many bytes.
+    /// Returns the frames whose bodies have at most `max_body` bytes.
     pub(super) const fn up_to(max_body: usize, direction: Direction, bytes: &'i [u8]) -> Self {
         Self { direction, max_body, rest: bytes }
     }
 
-    /// What is behind the frames that were taken out.
+    /// Returns the bytes after the consumed frames.
     pub const fn rest(&self) -> &'i [u8] {
         self.rest
     }
 
-    /// The type byte of the next, if there is one.
+    /// Returns the type byte of the next frame.
     pub fn next_tag(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
-    /// Takes out frames that are these bytes. Says whether they were there, and none was as large as may be.
+    /// Consumes frames that equal these bytes. Returns `false` if others follow, or if one of them may exceed the limit.
     #[inline(always)]
     pub fn pass(&mut self, bytes: &[u8]) -> bool {
         let rest = self.rest.strip_prefix(bytes).filter(|_| bytes.len() <= self.max_body);
@@ -40,14 +40,15 @@ impl<'i> WholeFrames<'i> {
         rest.is_some()
     }
 
-    /// Takes out the next ones, as long as they have a type byte, and `takes` their bodies. Says how many these are.
+    /// Consumes consecutive frames with this type byte while `accepts` returns `true` for their bodies. Returns them and their
+    /// number.
     #[inline(always)]
-    pub fn run(&mut self, tag: u8, mut takes: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {
+    pub fn run(&mut self, tag: u8, mut accepts: impl FnMut(&'i [u8]) -> bool) -> (Self, u64) {
         let (start, mut count) = (*self, 0);
         let mut next = start;
         while let Some((next_tag, _, body)) = next.next()
             && next_tag == tag
-            && takes(body)
+            && accepts(body)
         {
             self.rest = next.rest;
             count += 1;

@@ -53,7 +53,7 @@ fn comments_and_spacing_are_folded() {
 }
 
 #[test]
-fn numbers_that_are_no_data_stay() {
+fn numbers_that_are_not_data_stay() {
     for sql in [
         "SELECT a::varchar(10), b::pg_catalog.numeric FROM t ORDER BY 2 DESC, 1",
         "SELECT count(*) FROM t GROUP BY 1, 2 HAVING a ORDER BY 1",
@@ -101,7 +101,7 @@ fn lists_of_any_length_are_one() {
 }
 
 #[test]
-fn what_is_no_sql_has_both_too() {
+fn text_other_than_sql_has_both_too() {
     for (sql, expected) in [
         ("SELECT 'cut", "SELECT $1"),
         ("SELECT a /* cut", "SELECT a"),
@@ -114,7 +114,7 @@ fn what_is_no_sql_has_both_too() {
 }
 
 #[test]
-fn any_depth_is_taken() {
+fn any_depth_is_accepted() {
     for depth in [DEEPEST - 1, DEEPEST, DEEPEST + 1, 100_000] {
         let sql = format!("SELECT {}1, 2{}, 3", "(".repeat(depth), ")".repeat(depth));
         assert!(normal(&sql).ends_with(", $3"));
@@ -136,7 +136,7 @@ fn fingerprints_stay_the_same_across_releases() {
 }
 
 #[test]
-fn texts_that_are_made_to_take_long_do_not() {
+fn hostile_texts_take_linear_time() {
     for unit in ["-/**/", "+-", "- ", "$x", "'a'\n", "VALUES (1),", "U&'x' UESCAPE ", "/*", "ORDER BY 1,", "$a$"] {
         let sql = unit.repeat(200_000);
         assert_eq!(normal(&normal(&sql)), normal(&sql));

@@ -1,4 +1,4 @@
-//! What joins a name and a value: what sets it, and what compares it.
+//! Operators between a name and a value: assignments and comparisons.
 
 use super::constant::Extent;
 use super::hints::LONGEST_NAME;
@@ -6,22 +6,22 @@ use super::setting::strip_last_word;
 use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Lexer, is_word};
 
-/// What joins a name and its value.
+/// What is between a name and its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Joint {
     /// Nothing, or AS.
     None,
     /// `=`, `:=`, `=>`, TO, IS DISTINCT FROM.
     Assigns,
-    /// BETWEEN: there is another value behind AND.
+    /// BETWEEN: another value follows AND.
     Between,
 }
 
-/// The operators that compare texts, but for `=`.
+/// The operators that compare texts, except `=`.
 const COMPARISONS: [&[u8]; 15] =
     [b"<>", b"!=", b"<", b"<=", b">", b">=", b"~", b"~*", b"!~", b"!~*", b"~~", b"~~*", b"!~~", b"!~~*", b"^@"];
 
-/// No operator of these is longer.
+/// The length of the longest of these operators.
 const LONGEST_OPERATOR: usize = 4;
 
 const fn is_comparison(byte: u8) -> bool {
@@ -29,7 +29,7 @@ const fn is_comparison(byte: u8) -> bool {
 }
 
 impl<'a> Around<'a> {
-    /// What joins a name that ends at a byte with its value, and where that is. Nothing where it takes too long.
+    /// Returns what follows a name that ends at a byte, and the start of its value; `None` if it takes too long.
     pub(super) fn joint(&mut self, end: usize) -> Option<(Joint, usize)> {
         let at = self.skip_blank(end)?;
         for operator in [&b"=>"[..], b":=", b"="] {
@@ -40,7 +40,7 @@ impl<'a> Around<'a> {
         if let Some(at) = self.behind_word(at, "to") {
             return Some((Joint::Assigns, self.skip_blank(at)?));
         }
-        // FROM alone joins nothing: SELECT password FROM ….
+        // FROM alone is not a comparison: SELECT password FROM ….
         let mut behind = at;
         for (word, is_needed) in [("is", true), ("not", false), ("distinct", true), ("from", true)] {
             match self.behind_word(behind, word) {
@@ -52,10 +52,10 @@ impl<'a> Around<'a> {
         Some((Joint::Assigns, behind))
     }
 
-    /// Where the value is that something is compared with, and what joins them: `<> 'x'`, `IN ('x')`, `::text = 'x'`,
+    /// Returns the start of the value with which something is compared, and the operator: `<> 'x'`, `IN ('x')`, `::text = 'x'`,
     /// `lower(password) LIKE 'x'`.
     pub(super) fn compared(&mut self, end: usize) -> Option<Option<(Joint, usize)>> {
-        /// More than calls have in calls.
+        /// More than occur in nested calls in practice.
         const MOST: usize = 4;
         let mut at = self.behind_casts(end)?;
         let mut is_behind = at > self.blanks(end);
@@ -95,13 +95,13 @@ impl<'a> Around<'a> {
         Some(None)
     }
 
-    /// Takes the other value of BETWEEN, whose first one begins at a byte.
+    /// Finds the second value of BETWEEN, whose first one begins at a byte.
     pub(super) fn upper_bound(&mut self, lower: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
-        /// More tokens than a bound has.
+        /// An upper bound on the number of tokens of a bound.
         const LONGEST: usize = 64;
         let mut depth = 0_usize;
         for token in Lexer::new(self.sql).starting_at(lower).take(LONGEST) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if token.is("(") {
                 depth += 1;
             } else if token.is(")") {
@@ -115,7 +115,7 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// Where the subscripts of a name end that ends at a byte: `password[1]`.
+    /// Returns the end of the subscripts after a name: `password[1]`.
     pub(super) fn behind_subscripts(&self, end: usize) -> usize {
         let mut end = end;
         loop {
@@ -129,7 +129,7 @@ impl<'a> Around<'a> {
         end
     }
 
-    /// Where casts end: `::varchar(20)`.
+    /// Returns the end of casts: `::varchar(20)`.
     pub(super) fn behind_casts(&mut self, end: usize) -> Option<usize> {
         let mut at = self.skip_blank(end)?;
         while self.sql.get(at..at + 2) == Some(b"::") {
@@ -146,7 +146,7 @@ impl<'a> Around<'a> {
         Some(at)
     }
 
-    /// Takes what is before a name: `'x' = password`, `$1 AS password`, `crypt('x', password) = password`, `'x' IN (password)`.
+    /// Finds the value before a name: `'x' = password`, `$1 AS password`, `crypt('x', password) = password`, `'x' IN (password)`.
     pub(super) fn before(&mut self, name: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
         let Some(operand) = self.operand_before(name) else { return Some(()) };
         let operand = without_casts(operand);
@@ -167,7 +167,7 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// The text before a name, and what compares it with something, or gives it to that.
+    /// Returns the text before a name and the operator or AS between them.
     fn operand_before(&mut self, name: usize) -> Option<&'a [u8]> {
         let is_in = |list: &'a [u8]| {
             let before = strip_last_word(list, "in")?.trim_ascii_end();
@@ -206,7 +206,7 @@ impl<'a> Around<'a> {
             .or_else(|| without(distinct(before)?, "is"))
     }
 
-    /// Whether a name is that of a table or a view that is made: what is behind it in parentheses is what it has.
+    /// Returns whether a name is that of a table or view being created: the parentheses after it contain its columns.
     pub(super) fn is_defined(&self, name: usize) -> bool {
         let before = self.sql.get(..name).unwrap_or_default().trim_ascii_end();
         ["table", "exists", "view", "into", "constraint", "index", "type"]
@@ -215,9 +215,9 @@ impl<'a> Around<'a> {
     }
 }
 
-/// A text without the types at its end that its value is cast to.
+/// Returns a text without the casts at its end.
 fn without_casts(text: &[u8]) -> &[u8] {
-    /// More casts than anyone writes in a row.
+    /// More casts than occur in a row in practice.
     const MOST: usize = 4;
     let mut text = text;
     for _ in 0..MOST {

@@ -9,9 +9,9 @@ use crate::sql::literal::percent_decoded;
 use crate::sql::names::{is_connection_key, is_secret_name};
 
 impl<'a> Around<'a> {
-    /// Takes what becomes the password of a connection string that is put together: `'host=h password=' || 'x'`. Says whether
-    /// it is one. Nothing where that takes too long.
-    pub(super) fn put_together(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<bool> {
+    /// Finds the value that is appended to a connection string as its password: `'host=h password=' || 'x'`. Returns whether
+    /// there is one; `None` if it takes too long.
+    pub(super) fn concatenated(&mut self, hint: Hint, found: &mut FoundSecrets<'a>) -> Option<bool> {
         if self.byte(hint.end) != Some(b'=') || is_path(hint.word(self.sql)) {
             return Some(false);
         }
@@ -39,7 +39,7 @@ impl<'a> Around<'a> {
         Some(false)
     }
 
-    /// The value behind `password=` in a connection string.
+    /// Returns the value after `password=` in a connection string.
     pub(super) fn assigned(&mut self, hint: Hint) -> Option<Secret<'a>> {
         let word = hint.end;
         let is_in_uri = matches!(self.byte(hint.start.checked_sub(1)?), Some(b'?' | b'&'));
@@ -48,7 +48,7 @@ impl<'a> Around<'a> {
             return None;
         }
         let string = self.strings.around(word);
-        // An argument of a command, or a variable of its environment.
+        // An argument of a shell command, or an environment variable.
         let is_in_command = || {
             let word = hint.word(self.sql);
             string.is_some()
@@ -72,7 +72,7 @@ impl<'a> Around<'a> {
         }
         let mut end = end.min(limit).max(start);
         if end > start && string.is_some_and(is_connection_string) && self.is_password(hint) {
-            // A password that should have been quoted goes on behind a space.
+            // A password that should have been quoted continues after a space.
             while let Some(next) = self.unknown_word(end, limit) {
                 end = next;
             }
@@ -80,7 +80,7 @@ impl<'a> Around<'a> {
         Some(Secret { place: start..end, quote: b"", is_rest: false })
     }
 
-    /// Where the next word of a connection string ends, where that is none that sets anything.
+    /// Returns the end of the next word of a connection string, if it is not a keyword with a value.
     fn unknown_word(&self, from: usize, limit: usize) -> Option<usize> {
         let start = self.blanks(from);
         let rest = self.sql.get(start..limit).filter(|_| start > from)?;
@@ -90,18 +90,18 @@ impl<'a> Around<'a> {
         (len > 0 && !key.is_some_and(is_connection_key)).then_some(start + len)
     }
 
-    /// The password in `postgresql://user:password@host`. It may have in it what should have been written otherwise, up to the
-    /// last `@`.
+    /// Returns the password in `postgresql://user:password@host`. It may contain characters that should have been encoded, up to
+    /// the last `@`.
     pub(super) fn in_authority(&mut self, start: usize) -> Option<Secret<'a>> {
-        /// No URI is longer that has blanks in its password.
+        /// The maximum length of a URI with blanks in its password.
         const LONGEST: usize = 256;
         let rest = self.sql.get(start..)?;
         let is_end = |b: &u8| is_blank(*b) || matches!(b, b'\'' | b'"');
         let len = rest.iter().position(is_end).unwrap_or(rest.len());
         let uri = rest.get(..len)?;
         // URIs in URIs.
-        match self.patience.checked_sub(len) {
-            Some(patience) => self.patience = patience,
+        match self.budget.checked_sub(len) {
+            Some(budget) => self.budget = budget,
             None => return Some(self.rest(start)),
         }
         self.in_coded_keys(uri, start);
@@ -117,7 +117,7 @@ impl<'a> Around<'a> {
             return None;
         }
         let is_whole = memchr::memchr3(b'/', b'?', b'#', behind).is_some();
-        // It may have been cut off.
+        // It may be truncated.
         if len == rest.len() && !(is_port && is_whole) {
             return secret(behind.len());
         }
@@ -131,7 +131,7 @@ impl<'a> Around<'a> {
 }
 
 impl Around<'_> {
-    /// Takes what keys of a URI set to secrets that have codes of bytes in them: `?pass%77ord=x`. Others are hints.
+    /// Finds the values of percent-encoded keys of a URI that denote secrets: `?pass%77ord=x`. Other keys are hints.
     fn in_coded_keys(&mut self, uri: &[u8], start: usize) {
         let Some(query) = memchr::memchr(b'?', uri) else { return };
         let mut at = query + 1;
@@ -149,12 +149,12 @@ impl Around<'_> {
     }
 }
 
-/// Whether a key of a connection string is the path of a file.
+/// Returns whether a key of a connection string denotes a file path.
 fn is_path(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"sslkey")
 }
 
-/// Whether a string begins as connection strings do: `host=…`.
+/// Returns whether a string begins like a connection string: `host=…`.
 pub(super) fn is_connection_string(token: Token<'_>) -> bool {
     let quote = match dollar_quote(token) {
         Some(delimiter) => delimiter.len(),

@@ -1,21 +1,21 @@
-//! Constants: where they end, however deep they are quoted.
+//! Constants: where they end, at any level of quoting.
 
 use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Kind, Lexer, Token, is_blank};
 
-/// How far constants are secrets.
+/// The part of an expression in which all constants are secrets.
 #[derive(Clone, Copy)]
 pub(super) enum Extent {
-    /// To the parenthesis that closes.
+    /// Up to the closing parenthesis.
     Parenthesis,
-    /// To the END of CASE, but for its conditions.
+    /// Up to the END of CASE, except for its conditions.
     Case,
-    /// To the end of the statement; or, where one is given, in this argument behind the first alone.
+    /// Up to the end of the statement; if an index is given, only in the argument with this index after the first.
     Statement(Option<usize>),
 }
 
 impl<'a> Around<'a> {
-    /// The string constant behind a word.
+    /// Returns the string constant after a word.
     pub(super) fn constant(&mut self, word: usize) -> Option<Secret<'a>> {
         let Some(mut at) = self.skip_blank(word) else { return Some(self.rest(word)) };
         if let Some(behind) = self.behind_word(at, "as") {
@@ -23,7 +23,8 @@ impl<'a> Around<'a> {
         }
         let rest = self.sql.get(at..).unwrap_or_default();
         let string = self.strings.around(at);
-        // The word ends a string: WHERE name = 'password'. Where it does not lex, it may seem so: can't ALTER … PASSWORD 'x'.
+        // The word ends a string: WHERE name = 'password'. It may also look so if the text cannot be lexed: can't ALTER …
+        // PASSWORD 'x'.
         let ends_string = rest.first() == Some(&b'\'') && string.is_some_and(|token| token.end() == at + 1);
         if ends_string && (at == word || self.lexes()) {
             return None;
@@ -44,18 +45,18 @@ impl<'a> Around<'a> {
         let read = |lexer: Lexer<'a>| lexer.starting_at(at).next().filter(|token| token.kind == Kind::Text);
         let token = read(Lexer::new(self.sql))?;
         let mut end = token.end();
-        // What continues a constant is looked for behind comments.
+        // The continuation of a constant may follow comments.
         if self.skip_blank(end).is_none() {
             return Some(self.rest(at));
         }
         if memchr::memmem::find(token.text, b"\\'").is_some() {
-            // Where standard_conforming_strings is off, it may be longer.
+            // If standard_conforming_strings is off, it may be longer.
             end = end.max(read(Lexer::with_backslashes(self.sql))?.end());
         }
         secret(at..end, b"'")
     }
 
-    /// A constant in a constant, whose quotes are doubled: `EXECUTE 'ALTER ROLE u PASSWORD ''x'''`.
+    /// Returns a constant nested in a constant, with doubled quotes: `EXECUTE 'ALTER ROLE u PASSWORD ''x'''`.
     fn nested(&self, at: usize, quotes: usize) -> Secret<'a> {
         let quote = self.sql.get(at..at + quotes).unwrap_or_default();
         let mut end = at + quotes;
@@ -65,16 +66,16 @@ impl<'a> Around<'a> {
             let unpaired = run % (2 * quotes);
             end += run;
             if unpaired > 0 {
-                // Its own quotes come first; what is left ends the constant around it.
+                // Its own quotes come first; the remaining ones end the enclosing constant.
                 return Secret { place: at..end - unpaired.saturating_sub(quotes), quote, is_rest: false };
             }
         }
         Secret { place: at..self.sql.len(), quote, is_rest: false }
     }
 
-    /// A constant, and those that are joined to it, or stand right behind it by mistake.
+    /// Adds a constant, and those concatenated with it, or written right after it by mistake.
     pub(super) fn joined(&mut self, secret: Secret<'a>, found: &mut FoundSecrets<'a>) -> Option<()> {
-        /// More than anyone writes in a row.
+        /// More than occur in a row in practice.
         const LONGEST: usize = 4;
         let mut next = Some(secret);
         for _ in 0..LONGEST {
@@ -90,7 +91,7 @@ impl<'a> Around<'a> {
                 return self.chain(at, found);
             }
             if at == end || at > self.skip_blank(end)? {
-                // Quotes right behind it are those of a string around it.
+                // Quotes right after it belong to an enclosing string.
                 break;
             }
             next = self.constant(at);
@@ -98,9 +99,9 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// What is joined to what ends at a byte: `|| 'x'`.
+    /// Finds what is concatenated with an operand that ends at a byte: `|| 'x'`.
     pub(super) fn chain(&mut self, end: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
-        /// More than anyone writes.
+        /// More than occur in practice.
         const LONGEST: usize = 16;
         let mut end = end;
         for _ in 0..LONGEST {
@@ -126,8 +127,8 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// Takes the constants of a part of an expression that is none itself: a call, something in parentheses, CASE, `text 'x'`.
-    /// Says where it ends, where it is one of these.
+    /// Finds the constants in an operand that is not a constant itself: a call, parentheses, CASE, `text 'x'`. Returns its end,
+    /// if there is one.
     pub(super) fn operand(&mut self, at: usize, found: &mut FoundSecrets<'a>) -> Option<Option<usize>> {
         if self.byte(at) == Some(b'(') {
             return self.constants(at, Extent::Parenthesis, found).map(Some);
@@ -142,7 +143,7 @@ impl<'a> Around<'a> {
         let next = self.blanks(end);
         match self.byte(next) {
             Some(b'(' | b'[') => self.constants(next, Extent::Parenthesis, found).map(Some),
-            // In a string, it may be the quote that ends it.
+            // In a string, this may be its closing quote.
             Some(b'\'') if next > end && self.strings.around(next).is_none() => {
                 let Some(secret) = self.constant(next) else { return Some(None) };
                 let secret = self.certain(secret);
@@ -154,8 +155,8 @@ impl<'a> Around<'a> {
         }
     }
 
-    /// All constants and parameters from a byte on, but for those by which a query in parentheses chooses its rows. Says where
-    /// they end.
+    /// Finds all constants and parameters from a byte on, except those in conditions of subqueries. Returns where the expression
+    /// ends.
     pub(super) fn constants(&mut self, from: usize, extent: Extent, found: &mut FoundSecrets<'a>) -> Option<usize> {
         let (to_semicolon, argument) = match extent {
             Extent::Parenthesis | Extent::Case => (false, None),
@@ -168,7 +169,7 @@ impl<'a> Around<'a> {
         let mut is_opened = false;
         let mut salt = Salt::default();
         for token in Lexer::new(self.sql).starting_at(from) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if salt.has(&token, depth) {
             } else if token.kind == Kind::Word {
                 queries.word(&token, depth, is_opened);
@@ -218,10 +219,10 @@ impl<'a> Around<'a> {
     }
 }
 
-/// The queries in parentheses that a walk is in. What they give is in their columns; what is behind FROM only chooses it.
+/// The subqueries around the current position. Their results are in their columns; what follows FROM only selects rows.
 #[derive(Default)]
 struct Queries {
-    /// How deep each is, and whether its FROM has come.
+    /// The nesting depth of each, and whether its FROM was passed.
     open: Vec<(usize, bool)>,
 }
 
@@ -254,15 +255,15 @@ impl Queries {
     }
 }
 
-/// The call that makes a salt: what it is made by is no secret.
+/// The call that generates a salt; its arguments are not secret.
 #[derive(Default)]
 pub(super) struct Salt {
-    /// How deep it is.
+    /// Its nesting depth.
     call: Option<usize>,
 }
 
 impl Salt {
-    /// Whether a token that is so deep is its name; from there on, until it is closed, a walk is in it.
+    /// Returns whether a token at this depth belongs to the call: from its name to its closing parenthesis.
     pub(super) fn has(&mut self, token: &Token<'_>, depth: usize) -> bool {
         let is_name = token.is_word("gen_salt");
         if is_name {

@@ -1,20 +1,20 @@
-//! The words behind which secrets are looked for.
+//! Hints: words near which secrets are searched for.
 
 use crate::sql::lexer::is_word;
 use crate::sql::names::{is_secret_name, is_secret_word};
 
-/// A word behind which a secret may follow.
+/// A word after which a secret may follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hint {
     pub(super) kind: HintKind,
     pub(super) start: usize,
-    /// The first byte behind the word.
+    /// The offset after the word.
     pub(super) end: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HintKind {
-    /// It is named like a secret.
+    /// The name of a secret.
     Name,
     Connection,
     Uri,
@@ -30,10 +30,10 @@ impl Hint {
     }
 }
 
-/// No name is longer than this (NAMEDATALEN), but for those of several parts.
+/// The maximum length of an unqualified name (NAMEDATALEN).
 pub(super) const LONGEST_NAME: usize = 64;
 
-/// The hints from a byte on, in order.
+/// Iterates over the hints from a byte on.
 pub(super) fn hints(sql: &[u8], from: usize) -> impl Iterator<Item = Hint> {
     let mut from = from;
     let mut has_subscription = false;
@@ -80,7 +80,7 @@ pub(super) fn hints(sql: &[u8], from: usize) -> impl Iterator<Item = Hint> {
     })
 }
 
-/// The name that a word is in, where it is one.
+/// Returns the name that contains a word, if it is the name of a secret.
 fn name_around(sql: &[u8], start: usize, at: usize) -> Option<Hint> {
     let is_letter = |b: &&u8| is_word(**b) && **b != b'$';
     let before = sql.get(..start)?.iter().rev().take(LONGEST_NAME).take_while(is_letter).count();
@@ -92,11 +92,11 @@ fn name_around(sql: &[u8], start: usize, at: usize) -> Option<Hint> {
     is_secret_name(hint.word(sql)).then_some(hint)
 }
 
-/// How many pairs are compared at once: as many bytes as every x86-64 and ARM processor has in a vector.
+/// How many pairs are compared at once: the size of a vector on all x86-64 and ARM processors.
 const AT_ONCE: usize = 16;
 
-/// Where the next of the pairs of letters is that all hints have, and seldom anything else; with those of `CONNECTION`, which many
-/// a text has, or without.
+/// Returns the offset of the next pair of letters that occurs in a hint and rarely elsewhere. The pairs of `CONNECTION`, which
+/// many texts contain, are optional.
 fn next_pair<const CONNECTION: bool>(sql: &[u8], from: usize) -> Option<usize> {
     let (first, second) = (sql.get(from..)?, sql.get(from + 1..)?);
     let mut base = 0;
@@ -106,7 +106,7 @@ fn next_pair<const CONNECTION: bool>(sql: &[u8], from: usize) -> Option<usize> {
         }
         base += AT_ONCE;
     }
-    // The last vector may lie over the one before.
+    // The last vector may overlap the one before.
     if let Some(last) = second.len().checked_sub(AT_ONCE).filter(|last| base > *last)
         && let (Some(a), Some(b)) = (vector(first, last), vector(second, last))
         && !has_pair::<CONNECTION>(a, b)
@@ -121,7 +121,7 @@ fn vector(bytes: &[u8], at: usize) -> Option<&[u8; AT_ONCE]> {
     bytes.get(at..)?.first_chunk()
 }
 
-/// Without a branch for each, so that all are compared at once.
+/// Without branches, so that all pairs are compared at once.
 fn has_pair<const CONNECTION: bool>(first: &[u8; AT_ONCE], second: &[u8; AT_ONCE]) -> bool {
     first.iter().zip(second).fold(false, |any, (a, b)| any | is_pair::<CONNECTION>(*a, *b))
 }

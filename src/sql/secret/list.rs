@@ -1,5 +1,5 @@
-//! Values by their place in a list, where a column of the list is named like a secret: of INSERT, of rows that are set or
-//! compared, of VALUES that a name is given to.
+//! Values found by their position in a list in which the name of a column indicates a secret: of INSERT, of rows in assignments
+//! and comparisons, and of VALUES with column names.
 
 use super::constant::Salt;
 use super::hints::{Hint, LONGEST_NAME};
@@ -8,31 +8,31 @@ use super::{Around, FoundSecrets, Secret};
 use crate::sql::lexer::{Kind, Lexer, Token, is_blank, is_word};
 use crate::sql::names::is_secret_word;
 
-/// More columns than a table has.
+/// The maximum number of columns of a table.
 const MOST_COLUMNS: usize = 1_664;
 
-/// The lists that were looked at. Hints come in order, so that each byte before one is looked at once.
+/// The lists read so far. Hints are processed in order, so each byte before one is read once.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// Where the last walk to the parenthesis that opens a list began, and where that is, if there is one.
+    /// The start of the last search for the opening parenthesis of a list, and its result.
     opened: (usize, Option<usize>),
-    /// The list that was read last ends here.
+    /// The end of the list that was read last.
     end: usize,
-    /// How many bytes were read of lists and their values.
+    /// The number of bytes read of lists and their values.
     read: usize,
 }
 
-/// What is behind a list of columns.
+/// What follows a list of columns.
 enum Behind {
     /// Rows in parentheses, from this byte on.
     Rows(usize),
-    /// A query, in parentheses or not.
+    /// A query, with or without parentheses.
     Query(usize),
 }
 
 impl<'a> Around<'a> {
-    /// Takes the values of all columns of the list that a name is in, where it is in one. Says whether it is. Nothing where
-    /// that takes too long.
+    /// Finds the values of all columns of the list that contains a name. Returns whether the name is in a list; `None` if it
+    /// takes too long.
     pub(super) fn list(&mut self, hint: Hint, name: usize, found: &mut FoundSecrets<'a>) -> Option<bool> {
         if hint.start < self.lists.end {
             return Some(true);
@@ -57,7 +57,7 @@ impl<'a> Around<'a> {
                     let word = token.text.strip_prefix(b"\"").and_then(|word| word.strip_suffix(b"\""));
                     let is_secret = is_secret_word(word.unwrap_or(token.text));
                     match columns.last_mut() {
-                        // The last part of a name is the column.
+                        // The last part of a qualified name is the column.
                         Some(last) if !is_first => *last = is_secret,
                         _ => columns.push(is_secret),
                     }
@@ -85,11 +85,11 @@ impl<'a> Around<'a> {
 
     fn read(&mut self, token: &Token<'_>) -> Option<()> {
         self.lists.read += token.text.len();
-        // A query may be in a query.
+        // Queries may be nested.
         (self.lists.read <= 4 * self.sql.len() + (1 << 16)).then_some(())
     }
 
-    /// Where the parenthesis is that opens the list that a byte is in: only names are between them.
+    /// Returns the opening parenthesis of the list that contains a byte: only names are between them.
     pub(super) fn opening(&mut self, at: usize) -> Option<usize> {
         let (walked, opened) = self.lists.opened;
         let mut found = None;
@@ -138,7 +138,7 @@ impl<'a> Around<'a> {
         Some(query)
     }
 
-    /// A query that begins at a byte, in parentheses or not.
+    /// Returns the query that begins at a byte, with or without parentheses.
     fn begins_query(&mut self, at: usize) -> Option<Option<Behind>> {
         let mut inside = at;
         while self.byte(inside) == Some(b'(') {
@@ -150,8 +150,8 @@ impl<'a> Around<'a> {
         Some(is_query.then_some(Behind::Query(at)))
     }
 
-    /// Takes the values before a list of the names that they get: `(VALUES ('a', 'x')) AS v (name, password)`. Says whether
-    /// there are some.
+    /// Finds the values before a list of their column names: `(VALUES ('a', 'x')) AS v (name, password)`. Returns whether there
+    /// are any.
     fn before_list(&mut self, list: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<bool> {
         let before = self.sql.get(..list)?.trim_ascii_end();
         let is_name = |b: &&u8| is_word(**b) || **b == b'"';
@@ -172,7 +172,7 @@ impl<'a> Around<'a> {
         self.query(values.start + 1, columns, found).map(|()| true)
     }
 
-    /// Rows in parentheses, with commas between them. Says where they end.
+    /// Processes rows in parentheses, separated by commas. Returns their end.
     fn rows(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<usize> {
         let mut at = from;
         while self.byte(at) == Some(b'(') {
@@ -186,12 +186,12 @@ impl<'a> Around<'a> {
         Some(at)
     }
 
-    /// What a query gives: the columns of SELECT, the rows of VALUES, and of others that UNION joins to them.
+    /// Processes the results of a query: the columns of SELECT, the rows of VALUES, and those of further queries joined by UNION.
     fn query(&mut self, from: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<()> {
-        // How deep in parentheses, and how deep is what was found last.
+        // The nesting depth of parentheses, and that of the last query found.
         let (mut depth, mut level) = (0_usize, 0_usize);
         let mut is_expected = true;
-        // How deep the WITH is that comes first.
+        // The nesting depth of a WITH at the beginning.
         let mut with = None;
         let mut tokens = Lexer::new(self.sql).starting_at(from);
         while let Some(token) = tokens.next() {
@@ -230,7 +230,7 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// What is behind SELECT. Says where that ends, and whether a query in parentheses gives what it gives.
+    /// Processes the columns of SELECT. Returns their end, and whether a query in parentheses provides the results instead.
     fn select(&mut self, at: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<(usize, bool)> {
         let mut at = self.skip_blank(at)?;
         if let Some(behind) = self.behind_word(at, "all") {
@@ -257,7 +257,7 @@ impl<'a> Around<'a> {
         self.columns(at, 0, columns, found).map(|end| (end, false))
     }
 
-    /// One row, whose columns are so deep in parentheses. Says where it ends.
+    /// Processes one row, whose columns are at this nesting depth. Returns its end.
     fn columns(&mut self, from: usize, deep: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<usize> {
         let (mut depth, mut column) = (0_usize, 0_usize);
         let mut salt = Salt::default();
@@ -270,7 +270,7 @@ impl<'a> Around<'a> {
             } else if token.is(")") || token.is("]") {
                 depth = match depth.checked_sub(1) {
                     Some(depth) if depth >= deep && (deep == 0 || depth > 0) => depth,
-                    // What encloses a query is not its own.
+                    // A closing parenthesis around the query does not belong to it.
                     _ if deep == 0 => return Some(token.start),
                     _ => return Some(token.end()),
                 };
@@ -292,7 +292,7 @@ impl<'a> Around<'a> {
     }
 }
 
-/// Whether a word is what the columns of SELECT end before.
+/// Returns whether a word ends the columns of SELECT.
 fn ends_columns(token: &Token<'_>) -> bool {
     const WORDS: [&str; 10] =
         ["from", "where", "returning", "on", "union", "except", "intersect", "order", "limit", "group"];

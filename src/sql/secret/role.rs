@@ -1,11 +1,11 @@
-//! What is behind PASSWORD, and no constant: a part of a statement that is put together, or a mistake.
+//! Text after PASSWORD other than a constant: part of a statement that is being assembled, or a mistake.
 
 use super::hints::{Hint, LONGEST_NAME};
 use super::strings::inside_end;
 use super::{Around, Extent, FoundSecrets, Secret};
 use crate::sql::lexer::{Token, is_blank, is_word};
 
-/// Whether the words before a hint are those of a statement that gives a role, or something like it, a password.
+/// Tracks whether the words before a hint are those of a statement that sets a password of a role or similar object.
 #[derive(Default)]
 pub(super) struct RoleStatement {
     at: usize,
@@ -21,7 +21,7 @@ enum RoleState {
 }
 
 impl RoleStatement {
-    /// Whether it is one at a byte. It is asked in order.
+    /// Returns whether there is such a statement at a byte. Must be called with increasing offsets.
     fn is_at(&mut self, sql: &[u8], at: usize) -> bool {
         let mut rest = sql.get(self.at..at).unwrap_or_default();
         while let Some(first) = rest.first() {
@@ -54,7 +54,7 @@ impl RoleStatement {
 }
 
 impl<'a> Around<'a> {
-    /// What is behind PASSWORD, and no constant.
+    /// Finds the secret after PASSWORD if it is not a constant.
     pub(super) fn password(
         &mut self,
         hint: Hint,
@@ -62,7 +62,7 @@ impl<'a> Around<'a> {
         at: usize,
         found: &mut FoundSecrets<'a>,
     ) -> Option<()> {
-        // What is in dollar quotes may be no code, but for `format`.
+        // Dollar quotes may contain something other than code, except as an argument of `format`.
         let is_place = self.sql.get(at..at + 2).is_some_and(|spec| {
             spec.first() == Some(&b'%') && spec.last().is_some_and(|b| b.is_ascii_digit() || b"sIL-".contains(b))
         });
@@ -82,14 +82,14 @@ impl<'a> Around<'a> {
         if self.behind_word(at, "null").is_some() || self.is_parameter(at) {
             return Some(());
         }
-        // It may begin like a comment.
+        // It may look like a comment.
         let begin = self.blanks(hint.end);
         let at = if begin < at { begin } else { at };
         if let Some(secret) = self.quoted_word(at) {
             found.secrets.push(self.certain(secret));
             return Some(());
         }
-        // In a string, the string ends it.
+        // In a string, it ends with the string at the latest.
         let limit = string.map_or(self.sql.len(), inside_end);
         let text = self.sql.get(at..limit).unwrap_or_default();
         let len = memchr::memchr(b';', text).unwrap_or(text.len());
@@ -101,7 +101,7 @@ impl<'a> Around<'a> {
         Some(())
     }
 
-    /// Whether a string ends behind a word with what another string, or a parameter, takes the place of.
+    /// Returns whether a string ends after a word and is continued by another string or a parameter.
     fn is_to_be_continued(&mut self, hint: Hint, string: Token<'_>) -> Option<bool> {
         let inside = self.sql.get(hint.end..inside_end(string)).unwrap_or_default();
         let before = self.sql.get(string.start..hint.start).unwrap_or_default();
@@ -120,13 +120,13 @@ impl<'a> Around<'a> {
         if rest.first() != Some(&b'%') && !rest.iter().all(|b| is_blank(*b) || *b == b'\'') {
             return Some(false);
         }
-        // What follows a comma need not have to do with it: VALUES ('Reset your password ', 'Dear …').
+        // Text after a comma need not be related: VALUES ('Reset your password ', 'Dear …').
         let next = self.skip_blank(string.end())?;
         Some(self.sql.get(next..next + 2) == Some(b"||") || self.role.is_at(self.sql, hint.start))
     }
 }
 
-/// The places for arguments of `format` in a string, as far as hints in it have come.
+/// The argument placeholders of `format` in a string, up to the current hint.
 #[derive(Default)]
 pub(super) struct FormatPlaces {
     start: usize,
@@ -136,8 +136,8 @@ pub(super) struct FormatPlaces {
 }
 
 impl FormatPlaces {
-    /// Which argument takes the place of the `%L` behind a byte: `%2$L` says it itself. Nothing where that is uncertain. It is
-    /// asked in order, so that all of it is one walk over the text.
+    /// Returns the index of the argument for the `%L` after a byte; `%2$L` contains it. Returns `None` if it is uncertain. Must
+    /// be called with increasing offsets, so that the text is read once.
     pub(super) fn argument_at(&mut self, sql: &[u8], start: usize, at: usize) -> Option<usize> {
         if self.start != start || self.at < start {
             *self = Self { start, at: start, ..Self::default() };
@@ -145,7 +145,7 @@ impl FormatPlaces {
         for pair in sql.get(self.at..at + 1).unwrap_or_default().windows(2) {
             match pair {
                 [b'%', b's' | b'I' | b'L' | b'-'] => self.count += 1,
-                // Positions that are named are no order.
+                // Explicit positions do not count in the sequence.
                 [b'$', b's' | b'I'] => self.are_numbered = true,
                 _ => {}
             }

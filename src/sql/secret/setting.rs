@@ -1,4 +1,4 @@
-//! Settings that are named like secrets: SET and `set_config`.
+//! Settings whose names indicate secrets: SET and `set_config`.
 
 use std::ops::Range;
 
@@ -6,22 +6,22 @@ use super::hints::{Hint, LONGEST_NAME};
 use super::{Around, Extent, FoundSecrets, Parameters};
 use crate::sql::lexer::{Kind, Lexer, is_word};
 
-/// The function that sets a setting.
+/// The function that changes a setting.
 const FUNCTION: &[u8] = b"set_config";
 
 /// A setting whose name is the value of a parameter: `set_config($1, $2, false)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedByParameter {
-    /// Which parameter has the name, from 0.
+    /// The parameter with the name, from 0.
     pub name: u16,
-    /// The parameters that are put into its value.
+    /// The parameters that become part of its value.
     pub value: Parameters,
 }
 
-/// The settings of a statement whose names are values of parameters, and that are set to values of others. Where they are too
-/// many, those others are secrets.
+/// Returns the settings of a statement whose names and values are those of parameters. If there are too many, the parameters with
+/// values are added to `secrets`.
 pub(super) fn named_by_parameters(sql: &[u8], secrets: &mut Parameters) -> Vec<NamedByParameter> {
-    /// The arguments of a call are no longer than this.
+    /// The maximum length of the arguments of a call.
     const LONGEST_CALL: usize = 1_024;
     const MOST: usize = 64;
     let mut settings = Vec::new();
@@ -77,7 +77,7 @@ fn named_by_parameter(call: &[u8]) -> Option<NamedByParameter> {
 }
 
 impl<'a> Around<'a> {
-    /// The name of a setting that a word is in: `app.api_token`, in quotes or not.
+    /// Returns the name of a setting that contains a word: `app.api_token`, with or without quotes.
     pub(super) fn setting_name(&self, hint: Hint) -> Range<usize> {
         let is_part = |b: &&u8| is_word(**b) || matches!(**b, b'.' | b'"');
         let before = self.sql.get(..hint.start).unwrap_or_default().iter().rev().take(2 * LONGEST_NAME);
@@ -85,7 +85,7 @@ impl<'a> Around<'a> {
         hint.start - before.take_while(is_part).count()..hint.end + behind.take_while(is_part).count()
     }
 
-    /// What is before the SET that is before a name.
+    /// Returns the text before the SET that precedes a name.
     pub(super) fn before_set(&self, start: usize) -> Option<&'a [u8]> {
         let before = self.sql.get(..start)?.trim_ascii_end();
         let without = |text, words: &[&str]| words.iter().find_map(|word| strip_last_word(text, word));
@@ -122,12 +122,12 @@ impl<'a> Around<'a> {
         quote.contains(&b'\'') && function.is_some_and(|function| function.eq_ignore_ascii_case(FUNCTION))
     }
 
-    /// Takes the new value that is an argument of the call that is open, before the name of the setting.
+    /// Finds the new value if it is an argument before the name of the setting, in the innermost open call.
     pub(super) fn new_value(&mut self, name: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
         let Some(opening) = self.strings.opened().filter(|opening| *opening < name) else { return Some(()) };
         let mut depth = 0_usize;
         for token in Lexer::new(self.sql).starting_at(opening + 1) {
-            self.patience = self.patience.checked_sub(token.text.len())?;
+            self.budget = self.budget.checked_sub(token.text.len())?;
             if token.start >= name {
                 break;
             } else if token.is("(") || token.is("[") {
@@ -146,13 +146,13 @@ impl<'a> Around<'a> {
     }
 }
 
-/// What is before a word, where a text ends with it.
+/// Returns the text before its last word, if that is `word`.
 pub(super) fn strip_last_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
     let (before, found) = text.split_at_checked(text.len().checked_sub(word.len())?)?;
     (found.eq_ignore_ascii_case(word.as_bytes()) && !before.last().is_some_and(|b| is_word(*b))).then_some(before)
 }
 
-/// Whether a statement begins behind a text, or ALTER SYSTEM is there.
+/// Returns whether a statement begins after a text, or the text ends with ALTER SYSTEM.
 pub(super) fn begins_statement(before: &[u8]) -> bool {
     let before = before.trim_ascii_end();
     matches!(before.last(), None | Some(b';' | b'$')) || strip_last_word(before, "system").is_some()

@@ -1,4 +1,4 @@
-//! The string constants that hints are in.
+//! The string constants that contain hints.
 
 use std::ops::Range;
 
@@ -7,29 +7,29 @@ use super::hints::LONGEST_NAME;
 use super::may_have;
 use crate::sql::lexer::{Kind, Lexer, Token, dollar_delimiter};
 
-/// Code in code in code.
+/// The maximum nesting depth of code in string constants.
 pub(super) const DEEPEST: usize = 4;
 
-/// The string constants that hints are in. Hints come in order, so that all of it is one walk over the text.
+/// The string constants that contain hints. Hints are processed in order, so the text is read once.
 pub(super) struct Strings<'a> {
     pub(super) tokens: Lexer<'a>,
     pub(super) current: Option<Token<'a>>,
-    /// The string constant before that.
+    /// The last string constant.
     pub(super) last: Option<Token<'a>>,
-    /// The parentheses that are open, where they are.
+    /// The offsets of the open parentheses.
     opened: Vec<usize>,
-    /// What was last in parentheses, with them.
+    /// The last parenthesized text, including the parentheses.
     pub(super) closed: Range<usize>,
-    /// Where to go on behind what is quoted by dollars.
+    /// Where to continue after a dollar-quoted constant.
     pub(super) resume: usize,
-    /// The last of those that was entered.
+    /// The last dollar-quoted constant that was entered.
     pub(super) outer: Option<Token<'a>>,
-    /// How many of those were entered.
+    /// The number of dollar-quoted constants that were entered.
     pub(super) entered: usize,
 }
 
 impl<'a> Strings<'a> {
-    /// How many constants in dollar quotes are entered: each costs a search for its end.
+    /// The maximum number of dollar-quoted constants that are entered; each costs a search for its end.
     const MOST_ENTERED: usize = 64;
 
     pub(super) fn new(sql: &'a [u8]) -> Self {
@@ -45,13 +45,13 @@ impl<'a> Strings<'a> {
         }
     }
 
-    /// The parenthesis that is open.
+    /// Returns the offset of the innermost open parenthesis.
     pub(super) fn opened(&self) -> Option<usize> {
         self.opened.last().copied()
     }
 
     fn pass(&mut self, token: &Token<'_>) {
-        /// Deeper than anyone writes.
+        /// Deeper than in practice.
         const DEEPEST: usize = 1_024;
         if token.is("(") && self.opened.len() < DEEPEST {
             self.opened.push(token.start);
@@ -60,7 +60,8 @@ impl<'a> Strings<'a> {
         }
     }
 
-    /// The string constant that a byte is inside of. Dollar quotes mostly hold code, and then what counts is inside them.
+    /// Returns the string constant that contains a byte. Dollar-quoted constants usually contain code, so their content is
+    /// searched instead.
     pub(super) fn around(&mut self, at: usize) -> Option<Token<'a>> {
         if self.resume > 0 && at >= self.resume {
             self.tokens = self.tokens.clone().starting_at(self.resume);
@@ -96,7 +97,7 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// Whether a text is tokens to its end, and what is in dollar quotes is.
+/// Returns whether a text, and the content of its dollar-quoted constants, can be lexed to the end.
 pub(super) fn lexes(sql: &[u8], depth: usize) -> bool {
     Lexer::new(sql).all(|token| {
         let is_whole = token.is_closed && token.kind != Kind::Other;
@@ -106,13 +107,13 @@ pub(super) fn lexes(sql: &[u8], depth: usize) -> bool {
     })
 }
 
-/// What a constant in dollar quotes begins with. A tag is a name: so much is looked at, and no more.
+/// Returns the opening quote of a dollar-quoted constant. A tag is a name, so only a limited length is examined.
 pub(super) fn dollar_quote(token: Token<'_>) -> Option<&[u8]> {
     let text = token.text.get(..4 * LONGEST_NAME).unwrap_or(token.text);
     if text.starts_with(b"$") { dollar_delimiter(text) } else { None }
 }
 
-/// Where the inside of a string constant ends, in the text.
+/// Returns the end of a string constant's content.
 pub(super) fn inside_end(token: Token<'_>) -> usize {
     let quote = dollar_quote(token).map_or(1, <[u8]>::len);
     if token.is_closed { token.end() - quote.min(token.text.len()) } else { token.end() }

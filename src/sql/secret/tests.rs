@@ -100,7 +100,7 @@ fn secrets_in_sql_in_sql_are_masked() {
             "DO 'BEGIN EXECUTE ''ALTER ROLE u PASSWORD ''''***''''''; END'",
         ),
         ("DO 'ALTER ROLE u PASSWORD '' x'''", "DO 'ALTER ROLE u PASSWORD ''***'''"),
-        // Messages that quote it.
+        // Messages that quote SQL.
         ("SQL statement \"ALTER ROLE u PASSWORD 'x'\"", "SQL statement \"ALTER ROLE u PASSWORD '***'\""),
         ("SQL statement \"DO 'ALTER ROLE u PASSWORD ''!x'''\"", "SQL statement \"DO 'ALTER ROLE u PASSWORD ''***'''\""),
         ("can't ALTER ROLE u PASSWORD 'x'", "can't ALTER ROLE u PASSWORD '***'"),
@@ -110,7 +110,7 @@ fn secrets_in_sql_in_sql_are_masked() {
 }
 
 #[test]
-fn what_is_no_secret_is_left_alone() {
+fn other_text_than_secrets_is_not_masked() {
     for sql in [
         "SELECT password FROM users WHERE name = 'x'",
         "SELECT password FROM (SELECT * FROM u WHERE name = 'x') s",
@@ -133,7 +133,7 @@ fn what_is_no_secret_is_left_alone() {
     }
 }
 
-/// However a text is cut, no letter of a secret is left.
+/// Checks that no letter of a secret remains, wherever a text is truncated.
 #[test]
 fn a_cut_leaves_nothing() {
     for sql in [
@@ -154,7 +154,7 @@ fn a_cut_leaves_nothing() {
 }
 
 #[test]
-fn texts_that_are_made_to_take_long_do_not() {
+fn hostile_texts_take_linear_time() {
     for unit in [
         "(password) VALUES (",
         "(a, password) = (SELECT 'x', ",
@@ -493,7 +493,7 @@ fn connection_strings_that_are_put_together_are_masked() {
 }
 
 #[test]
-fn mistakes_behind_password_are_masked() {
+fn mistakes_after_password_are_masked() {
     for (sql, expected) in [
         ("ALTER ROLE u PASSWORD $1x", "ALTER ROLE u PASSWORD ***"),
         ("ALTER ROLE u PASSWORD $1", "ALTER ROLE u PASSWORD $1"),
@@ -526,7 +526,7 @@ fn settings_that_parameters_name_are_known() {
     assert_eq!((many.settings.len(), many.parameters), (64, Parameters(2)));
 }
 
-/// Masked, and the parameters that are secrets, as the bits of a number.
+/// Checks the masked text, and the secret parameters as a bit mask.
 #[track_caller]
 fn assert_found(rows: &[(&str, &str, i64)]) {
     for (sql, expected, parameters) in rows {

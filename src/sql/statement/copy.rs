@@ -1,4 +1,4 @@
-//! What COPY says of the data that it moves (documentation, "COPY").
+//! The options of COPY that define the format of its data (documentation, "COPY").
 
 use std::borrow::Cow;
 
@@ -9,51 +9,50 @@ use super::{Name, Reader};
 /// `COPY … FROM STDIN` or `COPY … TO STDOUT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy<'a> {
-    /// The client sends the data.
+    /// Whether the client sends the data.
     pub is_from_client: bool,
-    /// The columns that are named behind the table; none where all are meant.
+    /// The column list after the table; empty for all columns.
     pub columns: Vec<Name<'a>>,
-    /// How the data is written, where all options are understood.
+    /// The format of the data, if all options are understood.
     pub options: Option<CopyOptions<'a>>,
 }
 
-/// How the data of COPY is written: with the defaults for what the statement does not say. Of the binary format, only the
-/// format matters.
+/// The format of COPY data, with default values for options that are not specified. In the binary format, only `format` matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyOptions<'a> {
     /// The format.
     pub format: CopyFormat,
-    /// What separates columns.
+    /// The column separator.
     pub delimiter: u8,
-    /// What stands for NULL.
+    /// The string that represents NULL.
     pub null: Cow<'a, [u8]>,
-    /// What stands for a column's default value.
+    /// The string that represents a column's default value.
     pub default: Option<Cow<'a, [u8]>>,
-    /// What CSV quotes with.
+    /// The quote character of CSV.
     pub quote: u8,
-    /// What stands before a quote inside quotes, in CSV.
+    /// The escape character for quotes inside quotes, in CSV.
     pub escape: u8,
-    /// How many lines are before the first row. One has the names of the columns.
+    /// The number of header lines. A single one contains the column names.
     pub header_lines: u32,
-    /// The encoding, where it is not `client_encoding`.
+    /// The encoding, if it differs from `client_encoding`.
     pub encoding: Option<Cow<'a, [u8]>>,
 }
 
 /// The formats of COPY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyFormat {
-    /// Lines of columns between tabs, with backslashes.
+    /// Lines with tab-separated columns and backslash escapes.
     Text,
     /// Comma-separated values.
     Csv,
-    /// PostgreSQL's own.
+    /// PostgreSQL's binary format.
     Binary,
-    /// Each row an object, in a message of its own (PostgreSQL 19, COPY TO alone).
+    /// A JSON object for each row, in a message of its own (PostgreSQL 19, COPY TO only).
     Json,
 }
 
 impl<'a> CopyOptions<'a> {
-    /// The defaults of a format.
+    /// Returns the defaults of a format.
     pub const fn new(format: CopyFormat) -> Self {
         let (delimiter, null): (u8, &'static [u8]) = match format {
             CopyFormat::Csv => (b',', b""),
@@ -71,7 +70,7 @@ impl<'a> CopyOptions<'a> {
         }
     }
 
-    /// The same, without the statement.
+    /// Converts the options into ones that own their data.
     pub fn into_owned(self) -> CopyOptions<'static> {
         let Self { format, delimiter, null, default, quote, escape, header_lines, encoding } = self;
         let owned = |text: Cow<'a, [u8]>| Cow::Owned(text.into_owned());
@@ -80,9 +79,9 @@ impl<'a> CopyOptions<'a> {
     }
 }
 
-/// What was said, before the defaults.
+/// The specified options, before defaults are applied.
 #[derive(Default)]
-struct Said<'a> {
+struct Specified<'a> {
     format: Option<CopyFormat>,
     delimiter: Option<u8>,
     null: Option<Cow<'a, [u8]>>,
@@ -93,11 +92,11 @@ struct Said<'a> {
     encoding: Option<Cow<'a, [u8]>>,
 }
 
-/// Reads what follows the word COPY.
+/// Parses the text after COPY.
 pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
-    let mut said = Said::default();
+    let mut specified = Specified::default();
     if reader.accept("binary") {
-        said.format = Some(CopyFormat::Binary);
+        specified.format = Some(CopyFormat::Binary);
     }
     let mut columns = Vec::new();
     if reader.parenthesized().is_none() {
@@ -114,11 +113,11 @@ pub(super) fn read<'a>(mut reader: Reader<'a>) -> Option<Copy<'a>> {
     if !reader.accept("stdin") && !reader.accept("stdout") {
         return None;
     }
-    let options = said.read(reader);
-    Some(Copy { is_from_client, columns, options: options.map(|()| said.with_defaults()) })
+    let options = specified.read(reader);
+    Some(Copy { is_from_client, columns, options: options.map(|()| specified.with_defaults()) })
 }
 
-/// Names with commas between them.
+/// Parses names separated by commas.
 fn names(list: &[u8]) -> Option<Vec<Name<'_>>> {
     let mut reader = Reader { tokens: Lexer::new(list), sql: list };
     let mut names = vec![reader.name()?];
@@ -128,8 +127,8 @@ fn names(list: &[u8]) -> Option<Vec<Name<'_>>> {
     reader.tokens.next_solid().is_none().then_some(names)
 }
 
-impl<'a> Said<'a> {
-    /// Reads all options, in any of the syntaxes that the server still takes. Nothing where one is not known.
+impl<'a> Specified<'a> {
+    /// Parses all options, in any of the syntaxes that the server still accepts. Returns `None` if one is unknown.
     fn read(&mut self, mut reader: Reader<'a>) -> Option<()> {
         reader.accept("using");
         if reader.accept("delimiters") {
@@ -153,7 +152,7 @@ impl<'a> Said<'a> {
         (reader.accept("where") || reader.tokens.next_solid().is_none()).then_some(())
     }
 
-    /// `NAME value`, between parentheses.
+    /// Parses an option in parentheses: `NAME value`.
     fn option(&mut self, reader: &mut Reader<'a>) -> Option<()> {
         let name = reader.name()?;
         match &*name {
@@ -173,7 +172,8 @@ impl<'a> Said<'a> {
             b"escape" => self.escape = Some(one_byte(&value(reader)?)?),
             b"encoding" => self.encoding = Some(value(reader)?),
             b"header" => self.header_lines = header_lines(reader)?,
-            // They do not change what is written, or it tells itself. FORCE_NULL and FORCE_NOT_NULL do: what is NULL depends on the column.
+            // These do not change the format of the data, or the data shows it. FORCE_NULL and FORCE_NOT_NULL do: which fields
+            // are NULL then depends on the column.
             b"freeze" | b"force_quote" | b"force_array" | b"on_error" | b"reject_limit" | b"log_verbosity" => {
                 skip_value(reader)?;
             }
@@ -182,7 +182,7 @@ impl<'a> Said<'a> {
         Some(())
     }
 
-    /// The options of before PostgreSQL 9.0: `CSV HEADER DELIMITER AS ';'`.
+    /// Parses the option syntax from before PostgreSQL 9.0: `CSV HEADER DELIMITER AS ';'`.
     fn old_option(&mut self, word: Token<'a>, reader: &mut Reader<'a>) -> Option<()> {
         let is = |name| word.is_word(name);
         if is("csv") {
@@ -232,20 +232,19 @@ impl<'a> Said<'a> {
     }
 }
 
-/// `AS 'x'` or `'x'`.
+/// Parses `AS 'x'` or `'x'`.
 fn text<'a>(reader: &mut Reader<'a>) -> Option<Cow<'a, [u8]>> {
     reader.accept("as");
     literal::text(&reader.tokens.next_solid()?)
 }
 
-/// A string or a word.
+/// Parses a string or a word.
 fn value<'a>(reader: &mut Reader<'a>) -> Option<Cow<'a, [u8]>> {
     let token = reader.tokens.next_solid()?;
     if token.kind == Kind::Text { literal::text(&token) } else { literal::name(&token) }
 }
 
-/// How many lines HEADER asks for: a boolean, which is true where it is not written; MATCH, a kind of header; or, from
-/// PostgreSQL 19 on, a number.
+/// Parses the number of lines for HEADER: a boolean, true if omitted; MATCH, also one line; or, from PostgreSQL 19 on, a number.
 fn header_lines(reader: &mut Reader<'_>) -> Option<u32> {
     let mut ahead = reader.clone();
     let token = ahead.tokens.next_solid()?;
@@ -261,7 +260,7 @@ fn header_lines(reader: &mut Reader<'_>) -> Option<u32> {
     }
 }
 
-/// Skips a value of any kind, where there is one.
+/// Skips a value of any kind, if there is one.
 fn skip_value(reader: &mut Reader<'_>) -> Option<()> {
     if reader.parenthesized().is_none() {
         reader.accept_if(|token| !token.is(",") && !token.is(")"));

@@ -195,7 +195,7 @@ fn a_copy_that_is_not_plain_is_one_without_options() {
 }
 
 #[test]
-fn the_columns_of_a_copy_are_those_behind_its_table() {
+fn the_columns_of_a_copy_are_those_after_its_table() {
     let columns = |sql| match of(sql) {
         Statement::Copy(copy) => copy.columns,
         other => panic!("{other:?}"),

@@ -1,5 +1,5 @@
-//! IANA's registry of TLS cipher suites: <https://www.iana.org/assignments/tls-parameters>, as of RFC 9189. Of each its number, its
-//! name, and what protects its records where that can be decrypted.
+//! IANA's registry of TLS cipher suites: <https://www.iana.org/assignments/tls-parameters>, as of RFC 9189. Each row has the
+//! number and name of a suite, and the algorithms that protect its records if it is supported.
 
 use super::Algorithm::{
     Aes128Cbc, Aes128Ccm, Aes128Ccm8, Aes128Gcm, Aes256Cbc, Aes256Ccm, Aes256Ccm8, Aes256Gcm, ChaCha20Poly1305,
@@ -7,7 +7,7 @@ use super::Algorithm::{
 use super::Hash::{self, Sha256, Sha384};
 use super::{Algorithm, Mac};
 
-/// What protects the records of a suite: its algorithm, the hash from which its keys are derived, and whether it is of TLS 1.3.
+/// The algorithms of a suite: its cipher, the hash from which its keys are derived, and whether it is a suite of TLS 1.3.
 type Protection = (Algorithm, Hash, bool);
 
 const fn tls12(algorithm: Algorithm, hash: Hash) -> Option<Protection> {
@@ -18,7 +18,7 @@ const fn tls13(algorithm: Algorithm, hash: Hash) -> Option<Protection> {
     Some((algorithm, hash, true))
 }
 
-/// By number.
+/// The suites, sorted by number.
 #[rustfmt::skip]
 pub(super) const SUITES: &[(u16, &str, Option<Protection>)] = &[
     (0x0000, "TLS_NULL_WITH_NULL_NULL", None),

@@ -11,24 +11,24 @@ use crate::reader::Reader;
 use crate::sql::statement::{CopyFormat, CopyOptions};
 use crate::value::composite;
 
-/// The fields of a row, one by one.
+/// An iterator over the fields of a row.
 #[derive(Debug)]
 pub struct CopyFields<'a>(Fields<'a>);
 
 #[derive(Debug)]
 enum Fields<'a> {
     Lines {
-        /// What is left; nothing behind the last field.
+        /// The remaining bytes; `None` after the last field.
         rest: Option<&'a [u8]>,
         options: &'a CopyOptions<'static>,
         encoding: Encoding,
         delimiter: u8,
         null: &'a [u8],
-        /// Whether nothing but a double quote or a backslash can change what a field means.
+        /// Whether double quotes and backslashes are the only special characters in a field.
         is_common: bool,
     },
     Binary(Reader<'a>),
-    /// What should be a value of JSON.
+    /// A row that should be one JSON value.
     Whole(Option<&'a [u8]>, Encoding),
 }
 
@@ -36,7 +36,7 @@ impl<'a> CopyFields<'a> {
     pub(super) fn new(bytes: &'a [u8], options: &'a CopyOptions<'static>, encoding: Encoding) -> Self {
         Self(if options.format == CopyFormat::Binary {
             let mut reader = Reader::new(bytes);
-            // The number of fields, which are the rest.
+            // The number of fields, which is that of the remaining ones.
             let _ = reader.u16("number of fields");
             Fields::Binary(reader)
         } else if options.format == CopyFormat::Json {
@@ -49,9 +49,9 @@ impl<'a> CopyFields<'a> {
         })
     }
 
-    /// The text of the next field, or nothing where it is NULL, if it ends before the first byte that is not plain. How many
-    /// are plain is what `plain` says, of what is left of the row and for the delimiter: a double quote, a backslash and the
-    /// delimiter must not be. Else [`CopyFields::next`] gives the field.
+    /// Returns the text of the next field, or `None` if it is NULL, if the field ends before the first special byte. `plain`
+    /// returns the number of plain bytes at the front of the remaining row, for this delimiter: it must not count double quotes,
+    /// backslashes and the delimiter. In other cases, [`CopyFields::next`] returns the field.
     #[inline]
     pub(crate) fn next_plain(&mut self, plain: impl FnOnce(&[u8], u8) -> usize) -> Option<Option<&'a [u8]>> {
         let Fields::Lines { rest, delimiter, null, is_common: true, .. } = &mut self.0 else { return None };
@@ -94,7 +94,7 @@ impl<'a> Iterator for CopyFields<'a> {
                 } else if bytes == &*options.null {
                     return Some(CopyField { bytes: None, form });
                 }
-                // What stands for a default value is given as it stands there.
+                // The placeholder for a default value is returned unchanged.
                 let unescaped = raw.unescaped.filter(|_| options.default.as_deref() != Some(bytes));
                 Some(CopyField { bytes: Some(unescaped.unwrap_or(Cow::Borrowed(bytes))), form })
             }
@@ -102,18 +102,18 @@ impl<'a> Iterator for CopyFields<'a> {
     }
 }
 
-/// A field as it stands there.
+/// A field as it is in the row.
 #[derive(Default)]
 struct Raw<'a> {
-    /// Up to the delimiter, or to the end of the row.
+    /// The length up to the delimiter, or to the end of the row.
     length: usize,
     has_quotes: bool,
-    /// What it means, where that is something else.
+    /// The unescaped field, if it differs.
     unescaped: Option<Cow<'a, [u8]>>,
 }
 
-/// Bytes with their positions, of which the second byte of a character is never seen alone: in some encodings it can
-/// look like a backslash.
+/// Iterates over single-byte characters with their positions. The second byte of a character is never returned alone, because in
+/// some encodings it can look like a backslash.
 fn characters(bytes: &[u8], encoding: Encoding) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -157,7 +157,7 @@ impl<'a> Raw<'a> {
         Self { length, has_quotes: false, unescaped }
     }
 
-    /// A field without quotes, or with none but those around it, which are most.
+    /// Parses a field without quotes, or with none but those around it; most fields are.
     fn plain_csv(line: &'a [u8], options: &CopyOptions<'_>) -> Option<Self> {
         let Some(inner) = line.strip_prefix(&[options.quote]) else {
             let length = memchr2(options.delimiter, options.quote, line);
@@ -177,13 +177,13 @@ impl<'a> Raw<'a> {
             return plain;
         }
         let mut in_quotes = false;
-        // From the first quote on, what is meant is not what stands there.
+        // From the first quote on, the value differs from the bytes in the row.
         let mut unescaped: Option<Vec<u8>> = None;
         let mut length = line.len();
         let mut characters = characters(line, encoding).peekable();
         while let Some((at, character)) = characters.next() {
             if in_quotes && character == [options.escape] {
-                // It stands before a quote or before itself; else it means nothing but itself.
+                // It escapes a quote or itself; otherwise it is a plain character.
                 let next = characters.next_if(|(_, next)| *next == [options.quote] || *next == [options.escape]);
                 if let Some((_, next)) = next {
                     unescaped.get_or_insert_default().extend_from_slice(next);
@@ -236,7 +236,7 @@ fn unescape(field: &[u8], encoding: Encoding) -> Vec<u8> {
     bytes
 }
 
-/// A byte by its number, of which up to `most` digits follow. Of three octal digits the lowest eight bits count.
+/// Parses the number of a byte, of up to `most` digits. Of three octal digits, the lowest eight bits count.
 fn number<'a>(
     characters: &mut Peekable<impl Iterator<Item = (usize, &'a [u8])>>,
     first: u32,

@@ -1,30 +1,30 @@
-//! Where rows end, in bytes that come in pieces.
+//! Detection of row boundaries in data that arrives in pieces.
 
 use memchr::{memchr2, memchr3};
 
 use crate::encoding::Encoding;
 use crate::sql::statement::{CopyFormat, CopyOptions};
 
-/// What ends with the bytes that were scanned.
+/// What ends with the scanned bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Row,
-    /// Something that is no row: the header and the trailer of the binary format.
+    /// Something outside of rows: the header or the trailer of the binary format.
     Nothing,
-    /// The end of a row whose beginning was lost, or a part of it.
+    /// A row whose beginning, or a part of it, was lost.
     Skipped,
-    /// What cannot be, and all that follows.
+    /// Invalid data, and everything after it.
     Rest,
 }
 
-/// What is remembered from one piece to the next.
+/// The state between two pieces of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scanner {
     Lines(Lines),
     Binary(Binary),
-    /// Values of JSON, of which each is a message.
+    /// JSON values, each in a message of its own.
     Json,
-    /// Nothing that comes is a row.
+    /// No more rows can follow.
     Over,
 }
 
@@ -34,7 +34,7 @@ impl Scanner {
             CopyFormat::Binary => Self::Binary(Binary::Signature { read: 0 }),
             CopyFormat::Json => Self::Json,
             CopyFormat::Text => Self::Lines(Lines::new(None, Some(b'\\'), encoding)),
-            // A doubled quote needs no care: it closes and opens.
+            // A doubled quote needs no special treatment: it closes and reopens.
             CopyFormat::Csv if options.escape == options.quote => {
                 Self::Lines(Lines::new(Some(options.quote), None, encoding))
             }
@@ -42,14 +42,14 @@ impl Scanner {
         }
     }
 
-    /// Whether bytes are one row and nothing else, as far as a single look says so: so it is with nearly all that a server
-    /// sends. What has begun must be empty, and is so again behind them.
+    /// Returns whether bytes are one row and nothing else, as far as a quick check shows; nearly all messages of a server are. No
+    /// row may be in progress before, and none is afterwards.
     #[inline]
     pub(super) fn is_row(&self, bytes: &[u8]) -> bool {
         matches!(self, Self::Lines(lines) if lines.is_row(bytes))
     }
 
-    /// How many bytes belong to what has begun, and what ends with them, if anything.
+    /// Returns how many bytes belong to what is in progress, and what ends with them, if anything.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
         let found = match self {
             Self::Lines(lines) => lines.scan(bytes),
@@ -63,11 +63,11 @@ impl Scanner {
         found
     }
 
-    /// What it is that has begun if nothing follows.
+    /// Returns what is in progress at the end of the data.
     pub(super) fn finish(&mut self) -> End {
         match self {
             Self::Lines(Lines { in_quotes: false, line_end, .. }) => {
-                // A line feed that is there ended no line: it is escaped.
+                // A line feed at the end of the row did not terminate it, so it is escaped.
                 if *line_end != LineEnd::MaybeCr {
                     *line_end = LineEnd::Unknown;
                 }
@@ -86,36 +86,36 @@ impl Scanner {
         }
     }
 
-    /// Goes on behind something that was lost.
+    /// Continues after a loss.
     pub(super) const fn resume(&mut self) {
         match self {
             Self::Lines(lines) if lines.quote.is_none() => {
                 lines.begin_row();
                 lines.lost = Some(None);
             }
-            // Quotes may be open, or a value.
+            // A quoted field or a value may be incomplete.
             _ => *self = Self::Over,
         }
     }
 
-    /// Whether rows may have quotes in them: those of CSV.
+    /// Returns whether rows may contain quotes, as in CSV.
     pub(super) const fn has_quotes(&self) -> bool {
         matches!(self, Self::Lines(Lines { quote: Some(_), .. }))
     }
 
-    /// The row that has ended, without the end of its line.
+    /// Returns a complete row without its line terminator.
     pub(super) fn without_end<'a>(&self, row: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Lines(lines) => lines.without_end(row),
-            // FORCE_ARRAY has something before each: a space, or a comma.
+            // FORCE_ARRAY puts a space or a comma before each row.
             Self::Json => row.strip_prefix(b",").unwrap_or(row).trim_ascii(),
             Self::Binary(_) | Self::Over => row,
         }
     }
 }
 
-/// "Messages sent from the backend will always correspond to single data rows". A value may have line feeds in it, where a
-/// column of type json has. The brackets of FORCE_ARRAY are messages of their own.
+/// Scans a message of JSON. "Messages sent from the backend will always correspond to single data rows". A value may contain line
+/// feeds from a column of type json. The brackets of FORCE_ARRAY are messages of their own.
 fn scan_json(bytes: &[u8]) -> (usize, Option<End>) {
     match bytes.split_last() {
         Some((b'\n', b"[" | b"]")) => (bytes.len(), Some(End::Nothing)),
@@ -124,15 +124,15 @@ fn scan_json(bytes: &[u8]) -> (usize, Option<End>) {
     }
 }
 
-/// A line that older clients send behind the last row.
+/// The end-of-data marker, a line that older clients send after the last row.
 pub(super) const MARK: &[u8] = b"\\.";
 
-/// Rows that end with a line.
+/// Rows that are terminated by the end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lines {
-    /// What opens and closes quotes, in CSV.
+    /// The quote character, in CSV.
     quote: Option<u8>,
-    /// What takes the meaning from the byte behind it: in text anywhere, in CSV inside quotes.
+    /// The escape character: anywhere in text, inside quotes in CSV.
     escape: Option<u8>,
     encoding: Encoding,
     line_end: LineEnd,
@@ -140,15 +140,15 @@ pub(super) struct Lines {
     is_escaped: bool,
     /// Whether the next byte is the second of a character.
     skips: bool,
-    /// Something was lost, and no end of a line was found since; with the last byte.
+    /// Set after a loss until the end of a line is found, to the last byte.
     lost: Option<Option<u8>>,
 }
 
-/// How lines end: all as the first one does, or it is an error ("File Formats").
+/// How lines are terminated: all like the first one, otherwise it is an error ("File Formats").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineEnd {
     Unknown,
-    /// It was not known, and the last byte was a carriage return: a line feed may belong to it.
+    /// Not known yet, and the last byte was a carriage return: a line feed may belong to it.
     MaybeCr,
     Lf,
     CrLf,
@@ -175,7 +175,7 @@ impl Lines {
             let Some(byte) = bytes.get(at).copied() else { break };
             if self.line_end == LineEnd::MaybeCr {
                 self.line_end = if byte == b'\n' { LineEnd::CrLf } else { LineEnd::Cr };
-                // The row ended before a byte that is none of the end of its line.
+                // The row ended before this byte, which does not belong to the line terminator.
                 return (at + usize::from(byte == b'\n'), Some(End::Row));
             }
             at += 1;
@@ -186,7 +186,7 @@ impl Lines {
         (bytes.len(), None)
     }
 
-    /// [`Scanner::is_row`], of lines that are known to end with line feeds.
+    /// Implements [`Scanner::is_row`] for lines terminated by line feeds.
     fn is_row(&self, bytes: &[u8]) -> bool {
         let Some((b'\n', row)) = bytes.split_last() else { return false };
         let Self { line_end, in_quotes, is_escaped, skips, lost, .. } = self;
@@ -194,7 +194,7 @@ impl Lines {
         is_between && self.plain(bytes) == row.len() && row != MARK
     }
 
-    /// How many of the first bytes mean nothing but themselves.
+    /// Returns how many of the first bytes have no special meaning.
     fn plain(&self, bytes: &[u8]) -> usize {
         if self.encoding.has_second_bytes() || self.is_escaped || self.line_end == LineEnd::MaybeCr {
             return 0;
@@ -207,7 +207,7 @@ impl Lines {
         special.unwrap_or(bytes.len())
     }
 
-    /// Takes a byte. Says whether the row ends with it.
+    /// Processes a byte. Returns whether the row ends with it.
     fn ends_row(&mut self, byte: u8) -> bool {
         if std::mem::take(&mut self.skips) {
             return false;
@@ -234,7 +234,8 @@ impl Lines {
         false
     }
 
-    /// Behind something that was lost: a line ends where the byte before is there, and does not escape its end.
+    /// Searches for the end of a line after a loss. It is only accepted if the byte before it was captured and does not escape
+    /// it.
     fn find_line_end(&mut self, mut last: Option<u8>, bytes: &[u8]) -> (usize, Option<End>) {
         let line_end = if self.line_end == LineEnd::Cr { b'\r' } else { b'\n' };
         for (byte, end) in bytes.iter().copied().zip(1..) {
@@ -261,13 +262,13 @@ impl Lines {
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// A header; rows, of which each has the number of its fields, and each field its length; a trailer.
+/// The binary format: a header; rows, each with its number of fields, and each field with its length; a trailer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
     Signature {
         read: usize,
     },
-    /// Flags, and the length of an extension: the header's numbers, of which the last is how much follows.
+    /// The flags and the length of the header extension. The latter determines how many bytes follow.
     Header {
         read: usize,
         number: u32,
@@ -288,7 +289,7 @@ pub(super) enum Binary {
         fields: u16,
         left: u32,
     },
-    /// Behind the trailer.
+    /// After the trailer.
     Trailer,
 }
 
@@ -309,7 +310,7 @@ impl Binary {
         (at, None)
     }
 
-    /// Takes some of the bytes, of which there is one at least.
+    /// Consumes some of the bytes, of which there must be at least one.
     fn step(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
         let Some(byte) = bytes.first().copied() else { return (0, None) };
         let with = |number: u32| number << 8 | u32::from(byte);
@@ -319,7 +320,7 @@ impl Binary {
             Self::Signature { read } if SIGNATURE.get(read) != Some(&byte) => return (1, Some(End::Rest)),
             Self::Signature { read } if read + 1 < SIGNATURE.len() => Self::Signature { read: read + 1 },
             Self::Signature { .. } => Self::Header { read: 0, number: 0 },
-            // "Bits 16–31 are reserved to denote critical file format issues": object IDs in rows, say.
+            // "Bits 16–31 are reserved to denote critical file format issues", such as object IDs in rows.
             Self::Header { read: 3, number } if with(number) >> 16 != 0 => return (1, Some(End::Rest)),
             Self::Header { read, number } if read < 7 => Self::Header { read: read + 1, number: with(number) },
             Self::Header { number, .. } => match with(number) {

@@ -4,7 +4,7 @@ use super::*;
 
 type Row = Vec<Option<Vec<u8>>>;
 
-/// What a splitter finds in pieces: rows, and the rest in words.
+/// Splits data in pieces. Returns the rows, and a description of the rest.
 fn split(
     options: &CopyOptions<'static>,
     settings: &Settings,
@@ -74,7 +74,7 @@ fn csv_has_quotes_anywhere_and_null_without_them() {
 }
 
 #[test]
-fn a_header_is_no_row() {
+fn a_header_is_not_a_row() {
     let options = CopyOptions { header_lines: 1, ..CopyOptions::new(CopyFormat::Csv) };
     let (rows, others) = split(&options, &Settings::default(), 1_000, &[b"id,\"na", b"me\"\n1,a\n"]);
     assert_eq!((rows, others), (vec![row(&[Some(b"1"), Some(b"a")])], vec![r#"header id,\"name\""#.to_owned()]));
@@ -90,7 +90,7 @@ fn binary_has_a_header_and_a_trailer() {
 }
 
 #[test]
-fn a_row_that_is_too_long_costs_only_itself() {
+fn a_row_that_is_too_long_loses_only_itself() {
     let options = CopyOptions::new(CopyFormat::Text);
     let long = [b'x'; 50];
     let (rows, others) = split(&options, &Settings::default(), 60, &[b"a\nb", &long, &long, b"\nc", b"\n"]);
@@ -172,7 +172,7 @@ fn behind_a_loss_the_next_line_of_text_begins_a_row_where_it_surely_is_one() {
     };
     assert_eq!(lost(&[b"b\nc\n"]), ["skipped 2", "row c"]);
     assert_eq!(lost(&[b"b", b"\nc\nd"]), ["skipped 1", "skipped 1", "row c"]);
-    // A backslash before it may be what was lost, or may have one before itself.
+    // A backslash before it may be what was lost, or may itself be escaped.
     assert_eq!(lost(&[b"\nb\nc\n"]), ["skipped 3", "row c"]);
     assert_eq!(lost(&[b"b\\\nb\\", b"\nb\r\nc\n"]), ["skipped 5", "skipped 4", "row c"]);
 }
@@ -198,8 +198,8 @@ fn what_is_carried_is_given_up_where_the_memory_is_needed() {
 
 proptest! {
     #[test]
-    fn any_cut_gives_the_same_rows(
-        // Bytes that mean something, and few that do not.
+    fn any_cut_results_in_the_same_rows(
+        // Mostly bytes with a special meaning.
         data in proptest::collection::vec(proptest::sample::select(b"\0\0\x01\x02\xff\xff\x95ab01x,\"\"\\\\\t\r\n\n.N".to_vec()), 0..80),
         cuts in proptest::collection::vec(0_usize..80, 0..6),
         format in proptest::sample::select(vec![CopyFormat::Text, CopyFormat::Csv, CopyFormat::Binary]),
@@ -237,7 +237,7 @@ proptest! {
             let lines: Vec<&[u8]> = data.split_inclusive(|byte| *byte == b'\n').collect();
             [split(&options, &settings, 1_000, &[&data]), split(&options, &settings, 1_000, &lines)]
         };
-        // What is fast is not done where the second byte of a character may look like ASCII.
+        // The fast path is not used if the second byte of a character may look like ASCII.
         prop_assert_eq!(in_encoding(b"UTF8"), in_encoding(b"SJIS"));
     }
 }

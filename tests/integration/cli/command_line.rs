@@ -1,4 +1,4 @@
-//! The command on files and pipes: flags, lines, messages to the user, exit codes.
+//! The command with files and pipes: flags, lines, messages to the user, exit codes.
 
 use std::fs;
 use std::process::Stdio;
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use crate::command::{Folder, Outcome, Running, parse, pgdissect, run, testdata, types};
 
-/// The capture of `formats` that most others of that folder were made from, and the port of its server.
+/// The capture of `formats` from which most others in that folder were made, and the port of its server.
 const MICRO: &str = "formats/micro.pcap";
 const PORT: &str = "-p5415";
 
-/// How many messages it holds.
+/// The number of messages in it.
 const MESSAGES: usize = 70;
 
-/// What pgdissect makes of a capture, with the server's port given.
+/// Returns the lines of a capture, with the server's port given.
 #[track_caller]
 fn lines(capture: &str) -> Vec<String> {
     let outcome = run([PORT, capture]);
@@ -22,7 +22,7 @@ fn lines(capture: &str) -> Vec<String> {
     outcome.lines
 }
 
-/// What does not depend on when, where and in which kind of packet a message was captured.
+/// Returns the parts of a line that do not depend on when, where and in which kind of packet a message was captured.
 fn essence(line: &str) -> Value {
     let mut value = parse(line);
     for field in ["ts", "client", "server", "packet", "elapsed_us"] {
@@ -31,7 +31,7 @@ fn essence(line: &str) -> Value {
     value
 }
 
-/// Where the packets of a little-endian pcap file end.
+/// Returns the ends of the packets in a little-endian pcap file.
 fn packet_ends(file: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut at = 24;
@@ -56,7 +56,7 @@ mod files {
     use super::*;
 
     #[test]
-    fn every_format_and_link_type_gives_the_same_messages() {
+    fn every_format_and_link_type_results_in_the_same_messages() {
         let wanted: Vec<_> = lines(MICRO).iter().map(|line| essence(line)).collect();
         assert_eq!(wanted.len(), MESSAGES);
         let mut tried = 0;
@@ -74,7 +74,7 @@ mod files {
     }
 
     #[test]
-    fn the_same_packets_in_another_file_give_the_same_lines() {
+    fn the_same_packets_in_another_file_result_in_the_same_lines() {
         let wanted = lines(MICRO);
         for name in ["capture.pcap.gz", "capture.pcap.zst", "micro-big-endian.pcap", "vlan.pcap", "raw.pcap"] {
             assert_eq!(lines(&format!("formats/{name}")), wanted, "{name}");
@@ -93,7 +93,7 @@ mod files {
     }
 
     #[test]
-    fn a_cut_file_gives_everything_before_the_cut() {
+    fn a_truncated_file_yields_everything_before_the_cut() {
         let outcome = run([PORT, "formats/cut.pcap"]);
         assert_says(&outcome, 1, "pgdissect: formats/cut.pcap: byte 3197: cut off");
         let whole = lines(MICRO);
@@ -103,7 +103,7 @@ mod files {
         for line in &outcome.lines[before..] {
             assert_eq!(parse(line)["event"], "loss");
         }
-        // Those that can be read are read, whatever is wrong with others.
+        // The readable ones are read, whatever is wrong with others.
         let outcome = run([PORT, "formats/cut.pcap", "-", MICRO]);
         assert_says(&outcome, 2, "standard input: not a capture file: it is empty");
         assert_says(&outcome, 2, "formats/cut.pcap: byte 3197");
@@ -161,9 +161,9 @@ mod files {
     fn a_wrong_port_gets_a_hint() {
         let outcome = run([MICRO]);
         assert!(outcome.lines.is_empty());
-        assert_says(&outcome, 0, "pgdissect: no PostgreSQL in 29 packets: -p PORT says where the server listens");
+        assert_says(&outcome, 0, "pgdissect: no PostgreSQL in 29 packets: -p PORT sets the server's port");
         assert_eq!(run(["-q", MICRO]).said, "");
-        // Where there is something, nothing is said.
+        // If there is a message, no hint is printed.
         run([PORT, "-t", "CopyFail", MICRO]).good();
     }
 }
@@ -235,7 +235,7 @@ mod choosing {
         let outcome = run([PORT, MICRO, "-c", "3"]);
         outcome.good();
         assert_eq!(outcome.lines, lines(MICRO)[..3]);
-        // Only those that are written count.
+        // Only written messages count.
         assert_eq!(types(&run([PORT, MICRO, "-c2", "-tDataRow"]).good()), ["DataRow", "DataRow"]);
         assert_eq!(run([PORT, MICRO, "-c", "1000"]).good().len(), MESSAGES);
     }
@@ -248,7 +248,7 @@ mod choosing {
         };
         let all = sql(&["-e", "query"]);
         assert_eq!(all.len(), 4);
-        // Asking for them is asking for lines of requests.
+        // The option selects lines of requests.
         assert_eq!(sql(&["--errors"]), all[1..3]);
         for time in ["200ms", "200000us", "0.2s"] {
             assert_eq!(sql(&["--min-duration", time]), all[1..2], "{time}");
@@ -320,20 +320,20 @@ mod choosing {
             let found: Vec<_> = outcome.lines.iter().map(|line| parse(line)).collect();
             assert_eq!(of(&found), of(&whole), "{filter}");
 
-            // What the other side sent is known by its acknowledgments, and missed.
+            // Data of the other side is known from its acknowledgments, and reported as missing.
             let sent = |line: &Value| line["len"].as_u64().unwrap() + u64::from(line["tag"].is_string());
             let peers = whole.iter().filter(|line| line["dir"] == peer);
             let losses: Vec<_> = found.iter().filter(|line| line["event"] == "loss").collect();
             assert_eq!(losses.len(), 1, "{filter}");
             assert_eq!((&losses[0]["dir"], &losses[0]["reason"]), (&json!(peer), &json!("missing")));
-            // Where a FIN is acknowledged together with the last bytes, it cannot be told from one more.
+            // If a FIN is acknowledged together with the last bytes, it cannot be distinguished from another byte.
             let missed = peers.map(sent).sum::<u64>();
             assert!((missed..=missed + 1).contains(&losses[0]["bytes"].as_u64().unwrap()), "{filter}");
         }
     }
 
     #[test]
-    fn a_filter_that_one_link_type_does_not_have_is_no_harm_to_others() {
+    fn a_filter_that_one_link_type_lacks_does_not_affect_others() {
         let outcome = run([PORT, "-f", "vlan", "formats/vlan.pcap", "formats/null.pcap"]);
         assert_says(&outcome, 2, r#"pgdissect: filter "vlan": no VLAN support for BSD loopback"#);
         assert_eq!(outcome.said.lines().count(), 1, "{}", outcome.said);
@@ -363,7 +363,7 @@ mod output {
     }
 
     #[test]
-    fn packets_into_a_file_that_gives_the_same_again() {
+    fn packets_written_to_a_file_result_in_the_same_lines() {
         let folder = Folder::new();
         let kept = folder.file("kept.pcap");
         for capture in
@@ -374,7 +374,7 @@ mod output {
         }
         let outcome = run([PORT, MICRO, "-w", &folder.file("no/such/folder")]);
         assert_says(&outcome, 2, "cannot be written: No such file");
-        // Only what the filter lets through is kept.
+        // Only packets that match the filter are written.
         run(["-p5415", "-q", MICRO, "-f", "src port 5415", "-w", &kept]);
         let server_only = run(["-p5415", "-estats", &kept]).good();
         assert!(server_only[0]["packets"].as_u64().is_some_and(|packets| 0 < packets && packets < 29));
@@ -401,7 +401,7 @@ mod output {
         fs::hard_link(&capture, folder.path().join("also.pcap")).unwrap();
         for args in [["-o", &capture], ["-w", &capture], ["-w", &folder.file("also.pcap")]] {
             let outcome = run([&[PORT, MICRO, capture.as_str()], &args[..]].concat());
-            assert_says(&outcome, 2, &format!("pgdissect: {capture}: is read, and would be overwritten"));
+            assert_says(&outcome, 2, &format!("pgdissect: {capture}: is an input, and would be overwritten"));
             assert_eq!(fs::read(&capture).unwrap(), read(MICRO));
         }
     }
@@ -437,7 +437,7 @@ mod output {
     }
 
     #[test]
-    fn long_messages_are_cut_where_told() {
+    fn long_messages_are_cut_at_the_limit() {
         let found = run(["-p5415", "--max-message", "64", "value-1mb/capture.pcap.gz"]).good();
         let row = found.iter().find(|line| line["type"] == "DataRow").unwrap();
         let after = found.iter().skip_while(|line| line["type"] != "DataRow").nth(1).unwrap();
@@ -518,7 +518,7 @@ mod usage {
     #[test]
     fn nothing_to_read_is_an_error() {
         let outcome = run::<&str>([]);
-        assert_says(&outcome, 2, "pgdissect: nothing to read: give a capture file");
+        assert_says(&outcome, 2, "pgdissect: nothing to read: pass a capture file");
     }
 
     #[test]
@@ -537,7 +537,7 @@ mod usage {
             &["-i", "lo", "-r", MICRO],
             &["-r", MICRO, MICRO],
             &["-w", "-", MICRO],
-            // These make sense on an interface only.
+            // These are only valid with an interface.
             &["-s", "100", MICRO],
             &["-B", "100", MICRO],
             &["-Z", "nobody", MICRO],
@@ -560,7 +560,7 @@ mod usage {
             assert_says(
                 &outcome,
                 2,
-                r#"the file "port 5432" cannot be used together; if that is a filter, it goes behind -f"#,
+                r#"the file "port 5432" cannot be used together; to use it as a filter, pass it with -f"#,
             );
         }
     }
@@ -605,7 +605,7 @@ mod pipes {
         let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "-"]));
         let (mut fed, mut got) = (0, 0);
         for (end, packet) in packet_ends(&file).into_iter().zip(1_u64..) {
-            // The last byte of a packet comes by itself: nothing must wait for one more.
+            // The last byte of a packet arrives separately: nothing must wait for another byte.
             running.feed(&file[fed..end - 1]);
             running.feed(&file[end - 1..end]);
             fed = end;
@@ -647,18 +647,18 @@ mod pipes {
     }
 
     #[test]
-    fn nobody_who_reads_is_a_quiet_end() {
+    fn a_closed_output_is_a_quiet_end() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = pgdissect([PORT, "rows-3000/capture.pcap"]).stdout(writer).output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
-        // It is noticed even before there is anything to write.
+        // This is detected even before there is anything to write.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut waiting = Running::start_into(writer, pgdissect([PORT, "-"]).stdin(Stdio::piped()));
         waiting.ends();
         assert_eq!(waiting.finish().code, Some(0));
-        // The same where only a part was read.
+        // The same if only a part was read.
         let program = env!("CARGO_BIN_EXE_pgdissect");
         let script = format!(r#"{{ "{program}" -p5415 rows-3000/capture.pcap; echo "code $?" >&2; }} | head -n 1"#);
         let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(testdata()).output().unwrap();
@@ -676,7 +676,7 @@ mod pipes {
             running.feed(&file[..half + 5]);
             let first = running.line();
             running.signal(signal);
-            // Standard input stays open until it has ended.
+            // Standard input stays open until the command has ended.
             let lines = running.lines_until(|line| line["event"] == "stats");
             let outcome = running.finish();
             assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""), "SIG{signal}");
@@ -689,7 +689,7 @@ mod pipes {
     #[test]
     fn a_signal_ends_it_before_anything_has_come() {
         let mut running = Running::start_with_pipe(&mut pgdissect(["-"]));
-        // It answers to signals only once it is under way, which nothing shows; so it gets several.
+        // It only handles signals once it has started, which is not observable, so several are sent.
         while running.is_alive() {
             running.signal("TERM");
             std::thread::sleep(std::time::Duration::from_millis(300));
@@ -704,10 +704,10 @@ mod keylogs {
     const ENCRYPTED: &str = "tls-suites/TLS_AES_256_GCM_SHA384.pcap";
     const KEYS: &str = "tls-suites/keys.log";
 
-    /// How many messages it holds; two of them are in clear.
+    /// The number of messages in it; two of them are unencrypted.
     const MESSAGES: usize = 90;
 
-    /// What it gives offline.
+    /// Returns the lines of the capture file.
     fn expected() -> Vec<String> {
         let outcome = run(["--keylog", KEYS, ENCRYPTED]);
         assert_eq!(types(&outcome.good()).len(), MESSAGES);
@@ -754,7 +754,7 @@ mod keylogs {
         running.feed(&capture[..ends[20]]);
         let mut lines: Vec<String> = (0..2).map(|_| running.line()).collect();
         assert_eq!(lines, expected[..2], "what is in clear");
-        // The log is there by now, cut off in the midst of a line.
+        // The key log now exists, and ends in the middle of a line.
         let log = fs::read_to_string(testdata().join(KEYS)).unwrap();
         let random = run(["-e", "session", ENCRYPTED]).good()[0]["tls"]["client_random"].as_str().unwrap().to_owned();
         let log: String = log.lines().filter(|line| line.contains(&random)).flat_map(|line| [line, "\n"]).collect();

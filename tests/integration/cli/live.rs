@@ -1,7 +1,7 @@
-//! Live capture on the loopback interface, beside a real server and a real client.
+//! Live capture on the loopback interface, with a real server and a real client.
 //!
-//! This needs root, a PostgreSQL server and psql. Where they are missing, that is said on standard error. The server is of
-//! this test alone: its own data, its own port, gone when the test ends, however it ends.
+//! This needs root, a PostgreSQL server and psql. If they are missing, a message is printed to standard error. The server belongs
+//! to this test alone, with its own data and port, and is stopped when the test ends in any way.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,15 +18,15 @@ use serde_json::Value;
 use crate::cli::live_tls;
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
 
-/// Says something that is seen even where the test passes; of what tests print with macros, that is not so.
+/// Prints a message that is visible even if the test passes, unlike the output of print macros.
 pub(crate) fn announce(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Whether a live test can run at all.
+/// Returns whether a live test can run.
 pub(crate) fn can_capture(test: &str) -> bool {
     let is_root = fs::read_to_string("/proc/self/status").is_ok_and(|status| user_ids(&status) == [0; 4]);
-    // Root in a container may lack the right, all the same.
+    // Root in a container may still lack the permission.
     let refused = is_root.then(|| run(["-i", "lo", "--duration", "1ms", "-q"])).filter(|tried| tried.code != Some(0));
     let reason = match refused {
         None if is_root => return true,
@@ -37,35 +37,35 @@ pub(crate) fn can_capture(test: &str) -> bool {
     false
 }
 
-/// The real, effective, saved and file system user of a process.
+/// Returns the real, effective, saved and file system user IDs of a process.
 fn user_ids(status: &str) -> Vec<u32> {
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
     ids.split_whitespace().map(|id| id.parse().unwrap()).collect()
 }
 
-/// The user and the group that a name stands for.
+/// Returns the user and group IDs of a name.
 fn account(name: &str) -> Option<(u32, u32)> {
     let accounts = fs::read_to_string("/etc/passwd").ok()?;
     let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
     Some((fields[2].parse().ok()?, fields[3].parse().ok()?))
 }
 
-/// A port that nobody listens on.
+/// Returns a port without a listener.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// A PostgreSQL server of this test alone.
+/// A PostgreSQL server for this test alone.
 pub(crate) struct Server {
     postgres: Child,
     pub(crate) port: u16,
-    /// Where its certificate and key are, where it has TLS.
+    /// The paths of its certificate and key, if it has TLS.
     pub(crate) certificate: Option<[PathBuf; 2]>,
     _folder: Folder,
 }
 
 impl Server {
-    /// Starts one, or says what is missing.
+    /// Starts a server, or describes what is missing.
     pub(crate) fn start() -> Result<Self, String> {
         let programs = Self::programs().ok_or("no PostgreSQL server under /usr/lib/postgresql")?;
         let (uid, gid) = account("postgres").or_else(|| account("nobody")).ok_or("no user for the server")?;
@@ -111,26 +111,26 @@ impl Server {
         panic!("the server does not start: {}", fs::read_to_string(&log).unwrap_or_default());
     }
 
-    /// The folder of the newest server's programs.
+    /// Returns the folder of the newest server's programs.
     fn programs() -> Option<PathBuf> {
         let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
         let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
         folders.filter(|folder| folder.join("initdb").exists() && folder.join("postgres").exists()).max()
     }
 
-    /// Its port, as an argument.
+    /// Returns its port as an argument.
     pub(crate) fn port(&self) -> String {
         format!("-p{}", self.port)
     }
 
-    /// Has a psql session of one statement with it.
+    /// Runs a psql session with one statement.
     #[track_caller]
     fn query(&self, sql: &str) {
         let output = psql(self.port, sql).stderr(Stdio::piped()).output().unwrap();
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Starts pgdissect, and comes back once it listens.
+    /// Starts pgdissect and returns once it listens.
     #[track_caller]
     pub(crate) fn listen<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
         let mut running = Running::start(pgdissect(args).arg(self.port()));
@@ -141,7 +141,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGINT is its fast way to go down. What does not obey is killed.
+        // SIGINT requests a fast shutdown. A server that ignores it is killed.
         kill("INT", self.postgres.id());
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
@@ -155,7 +155,7 @@ impl Drop for Server {
     }
 }
 
-/// A certificate of its own, and its key, where the server takes them; nothing where there is no openssl.
+/// Creates a certificate and key where the server accepts them; `None` without openssl.
 fn make_certificate(data: &Path, uid: u32, gid: u32) -> Option<[PathBuf; 2]> {
     let files = ["server.crt", "server.key"].map(|name| data.join(name));
     let mut openssl = Command::new("openssl");
@@ -170,7 +170,7 @@ fn make_certificate(data: &Path, uid: u32, gid: u32) -> Option<[PathBuf; 2]> {
     Some(files)
 }
 
-/// In clear, also where the server has TLS.
+/// Unencrypted, even if the server has TLS.
 fn psql(port: u16, sql: &str) -> Command {
     let mut command = Command::new("psql");
     command.args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-p"]).arg(port.to_string());
@@ -183,12 +183,12 @@ pub(crate) fn is_terminate(line: &Value) -> bool {
     line["type"] == "Terminate"
 }
 
-/// How often a statement was seen.
+/// Returns how often a statement was captured.
 pub(crate) fn count(lines: &[Value], sql: &str) -> usize {
     lines.iter().filter(|line| line["type"] == "Query" && line["body"]["query"] == sql).count()
 }
 
-/// Ends a capture as Ctrl-C does, and holds what it says against what it should.
+/// Ends a capture like Ctrl-C, and checks its messages.
 #[track_caller]
 pub(crate) fn interrupt(running: Running) -> Outcome {
     running.signal("INT");
@@ -208,7 +208,7 @@ fn beside_a_real_server() {
         Ok(server) => server,
         Err(missing) => return announce(&format!("SKIPPED: live::beside_a_real_server: {missing}")),
     };
-    // One after the other, for each sees everything that goes over the server's port.
+    // One after the other, because each captures all traffic on the server's port.
     for (name, step) in [
         ("messages_come_while_it_listens", messages_come_while_it_listens as fn(&Server)),
         ("any_shows_each_message_once", any_shows_each_message_once),
@@ -220,7 +220,7 @@ fn beside_a_real_server() {
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
-        ("nobody_who_reads_is_a_quiet_end", nobody_who_reads_is_a_quiet_end),
+        ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),
         ("keys_are_found_as_the_log_grows", live_tls::keys_are_found_as_the_log_grows),
         ("keys_may_come_behind_the_end_of_their_session", live_tls::keys_may_come_behind_the_end_of_their_session),
         (
@@ -287,13 +287,13 @@ fn packets_are_kept_while_it_listens(server: &Server) {
     let folder = Folder::new();
     let kept = folder.file("kept.pcap");
     let mut running = server.listen(["-i", "lo", "-w", &kept]);
-    // A capture without packets is one, too.
+    // A capture without packets is valid, too.
     let before = run([&server.port(), "-estats", &kept]).good();
     assert_eq!(before[0]["packets"], 0);
     server.query("SELECT 'kept'");
     let lines = running.lines_until(is_terminate);
 
-    // It can be read while it is written: the packets of what was shown are there, or will be at once.
+    // It can be read while it is written: it contains the packets of the lines so far, or will soon.
     let start = Instant::now();
     loop {
         let read = run([&server.port(), "-q", &kept]);
@@ -304,7 +304,7 @@ fn packets_are_kept_while_it_listens(server: &Server) {
     }
     interrupt(running);
     assert_eq!(run([&server.port(), &kept]).good(), lines);
-    // On standard input, for tcpdump gives up root and may not be let into the folder.
+    // As standard input, because tcpdump drops root privileges and may lack permission for the folder.
     let file = fs::File::open(&kept).unwrap();
     if let Ok(tcpdump) = Command::new("tcpdump").args(["-n", "-r", "-"]).stdin(file).output() {
         assert!(tcpdump.status.success(), "tcpdump: {}", String::from_utf8_lossy(&tcpdump.stderr));
@@ -341,7 +341,7 @@ fn root_is_given_up(server: &Server) {
 
 fn files_are_opened_before_root_is_given_up(server: &Server) {
     let Some((nobody, group)) = account("nobody") else { return announce("SKIPPED: -Z nobody: no user nobody") };
-    // Nobody but root is let in.
+    // Only root has access.
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let [lines, kept, keys] = ["lines.jsonl", "kept.pcap", "keys.log"].map(|name| folder.file(name));
@@ -352,8 +352,8 @@ fn files_are_opened_before_root_is_given_up(server: &Server) {
     let owner = |path: &str| fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
 
     let mut running = listen();
-    // It is read from where it is open, and may not be opened again.
-    running.says("keys.log: it cannot be opened again, if it is rotated: Permission denied");
+    // An open file is still read, but may fail to be reopened.
+    running.says("keys.log: it cannot be reopened after a rotation: Permission denied");
     server.query("SELECT 'into a folder of root'");
     let start = Instant::now();
     while count_in("Terminate") == 0 && start.elapsed() < PATIENCE {
@@ -366,12 +366,12 @@ fn files_are_opened_before_root_is_given_up(server: &Server) {
     let read = run([&server.port(), "-tQuery", &kept]).good();
     assert_eq!(count(&read, "SELECT 'into a folder of root'"), 1);
 
-    // What is there already is emptied, and stays whose it is.
+    // An existing file is truncated, and keeps its owner.
     chown(&lines, Some(0), Some(0)).unwrap();
     interrupt(listen());
     assert_eq!((count_in("Query"), owner(&lines), owner(&kept)), (0, (0, 0), (nobody, group)));
 
-    // A user that there is not leaves nothing behind.
+    // With an unknown user, no file is created.
     let other = folder.file("other.jsonl");
     let outcome = run(["-i", "lo", "-Z", "nosuchuser", "-o", &other]);
     assert_eq!((outcome.code, Path::new(&other).exists()), (Some(2), false), "{}", outcome.said);
@@ -405,8 +405,8 @@ fn a_filter_is_added_to_the_ports(server: &Server) {
     assert_eq!((lines.len(), &lines[0]["packets"]), (1, &0.into()));
 }
 
-fn nobody_who_reads_is_a_quiet_end(server: &Server) {
-    // Without a message to write: it need not try.
+fn a_closed_output_is_a_quiet_end(server: &Server) {
+    // Without any message to write, a closed pipe has to be detected without a write.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = pgdissect(["-q", "-i", "lo", &server.port(), "--duration", "1h"]);
@@ -447,11 +447,11 @@ fn without_the_right_to_capture_the_remedy_is_named() {
         return;
     }
     let Some((uid, gid)) = account("nobody") else { return announce("SKIPPED: no permission: no user nobody") };
-    // Where it was built, others may not be let in.
+    // Other users may lack access to the build folder.
     let folder = Folder::new();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("pgdissect");
-    // Not by this process: another thread's child could still have it open for writing when it is to be run.
+    // Not copied by this process, because a child of another thread could still have it open for writing when it is executed.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_pgdissect")).arg(&program).status();
     assert!(copied.unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -468,8 +468,8 @@ fn without_the_right_to_capture_the_remedy_is_named() {
 }
 
 #[test]
-fn other_traffic_on_the_port_is_no_postgresql() {
-    if !can_capture("cli::live::other_traffic_on_the_port_is_no_postgresql") {
+fn other_traffic_on_the_port_is_not_postgresql() {
+    if !can_capture("cli::live::other_traffic_on_the_port_is_not_postgresql") {
         return;
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

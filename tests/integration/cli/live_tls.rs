@@ -1,6 +1,6 @@
-//! Encrypted sessions with a real server, read as they happen, with a key log that grows: steps of `live`.
+//! Encrypted sessions with a real server, decrypted live with a growing key log: steps of `live`.
 //!
-//! `openssl s_client` does TLS as libpq does, and writes the key log. What is said inside is written here.
+//! `openssl s_client` provides TLS like libpq, and writes the key log. The messages inside are created here.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,15 +19,15 @@ pub(crate) fn keys_are_found_as_the_log_grows(server: &Server) {
     let Some(_) = certificate(server) else { return };
     let folder = Folder::new();
     let keys = folder.file("keys.log");
-    // There is no such file yet.
+    // The file does not exist yet.
     let mut running = server.listen(["-i", "lo", "--keylog", &keys]);
     let sqls = ["SELECT 'tls 1'", "SELECT 'tls 2'", "SELECT 'tls 3'", "SELECT 'tls 4'"];
-    // All at once, and in both versions.
+    // All at the same time, and in both versions.
     let clients = sqls.iter().zip(["-tls1_3", "-tls1_2"].iter().cycle());
     let clients = clients.map(|(sql, version)| Client::start(server.port, &keys, BY_REQUEST, version, sql));
     clients.collect::<Vec<_>>().into_iter().for_each(Client::finish);
     are_read(&mut running, &sqls);
-    // Another file has its name by now, as where it is rotated.
+    // Another file has its name by now, like after a rotation.
     let next = folder.file("next.log");
     Client::start(server.port, &next, BY_REQUEST, "-tls1_3", "SELECT 'tls 5'").finish();
     fs::rename(&next, &keys).unwrap();
@@ -43,14 +43,14 @@ pub(crate) fn keys_may_come_behind_the_end_of_their_session(server: &Server) {
     let mut running = server.listen(["-i", "lo", "--keylog", &followed]);
     Client::start(server.port, &written, BY_REQUEST, "-tls1_3", "SELECT 'late 1'").finish();
     Client::start(server.port, &next, BY_REQUEST, "-tls1_2", "SELECT 'late 2'").finish();
-    // Longer than a connection that was reset is listened to.
+    // Longer than segments of a reset connection are processed.
     std::thread::sleep(Duration::from_millis(1_500));
     let mut file = fs::OpenOptions::new().append(true).open(&followed).unwrap();
     for piece in fs::read(&written).unwrap().chunks(100) {
         std::thread::sleep(Duration::from_millis(5));
         file.write_all(piece).unwrap();
     }
-    // It is rotated before anybody can have seen its last line.
+    // It is rotated before its last line can have been read.
     fs::rename(&next, &followed).unwrap();
     are_read(&mut running, &["SELECT 'late 1'", "SELECT 'late 2'"]);
     interrupt(running);
@@ -61,7 +61,7 @@ pub(crate) fn a_large_result_right_behind_the_handshake_is_read(server: &Server)
     let folder = Folder::new();
     let keys = folder.file("keys.log");
     let mut running = server.listen(["-i", "lo", "-B", "65536", "--keylog", &keys]);
-    // More than may wait for a key, and at once.
+    // More than may be held for a key, at once.
     let sql = "SELECT repeat('large', 200) FROM generate_series(1, 4000)";
     Client::start(server.port, &keys, BY_REQUEST, "-tls1_3", sql).finish();
     let lines: Vec<_> = (0..2).flat_map(|_| running.lines_until(|line| line["type"] == "ReadyForQuery")).collect();
@@ -74,7 +74,7 @@ pub(crate) fn direct_negotiation_is_read_as_well(server: &Server) {
     let Some([certificate, key]) = certificate(server) else { return };
     let folder = Folder::new();
     let keys = folder.file("keys.log");
-    // A server before PostgreSQL 17 does not have it; what stands in front of one may.
+    // Servers before PostgreSQL 17 do not support it, but proxies in front of them may.
     let port = free_port();
     let mut command = Command::new("openssl");
     command.args(["s_server", "-quiet", "-alpn", "postgresql", "-naccept", "1", "-accept", &port.to_string()]);
@@ -104,7 +104,7 @@ pub(crate) fn direct_negotiation_is_read_as_well(server: &Server) {
     interrupt(running);
 }
 
-/// The server's certificate and key, where it has TLS.
+/// Returns the server's certificate and key, if it has TLS.
 fn certificate(server: &Server) -> Option<&[PathBuf; 2]> {
     if server.certificate.is_none() {
         announce("SKIPPED: encrypted sessions: no openssl");
@@ -112,10 +112,10 @@ fn certificate(server: &Server) -> Option<&[PathBuf; 2]> {
     server.certificate.as_ref()
 }
 
-/// Waits for as many sessions as there are statements: each has its own, its row, and nothing is lost.
+/// Waits for as many sessions as there are statements: each with its own statement and row, and without loss.
 #[track_caller]
 fn are_read(running: &mut Running, sqls: &[&str]) {
-    // The server is ready at the beginning, and behind the statement, which is the last that it says.
+    // The server is ready at the beginning, and after the statement, which is its last message.
     let ready = (0..2 * sqls.len()).flat_map(|_| running.lines_until(|line| line["type"] == "ReadyForQuery"));
     let lines: Vec<_> = ready.collect();
     for sql in sqls {
@@ -125,7 +125,7 @@ fn are_read(running: &mut Running, sqls: &[&str]) {
     assert!(lines.iter().all(|line| line["event"] == "message"), "nothing is lost: {lines:?}");
 }
 
-/// A process that does not outlive the test.
+/// A process that is killed on drop.
 struct Started(Child);
 
 impl Started {
@@ -141,7 +141,7 @@ impl Drop for Started {
     }
 }
 
-/// A client that begins a session, has one statement executed, and ends it.
+/// A client that starts a session, executes one statement, and ends the session.
 struct Client(Started);
 
 impl Client {
@@ -149,10 +149,10 @@ impl Client {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}"), "-keylogfile", keys, version]);
         let mut started = Started::new(command.args(how));
-        // The server takes them in turn.
+        // The server processes them in order.
         let startup = b"\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00";
         let messages = [message(b"", startup), message(b"Q", &[sql.as_bytes(), b"\0"].concat()), message(b"X", b"")];
-        // Its standard input ends here; it goes on until the server ends the session.
+        // Its standard input ends here; it continues until the server ends the session.
         started.0.stdin.take().unwrap().write_all(&messages.concat()).unwrap();
         Self(started)
     }
@@ -170,7 +170,7 @@ fn message(tag: &[u8], body: &[u8]) -> Vec<u8> {
     [tag, &len.to_be_bytes(), body].concat()
 }
 
-/// Passes on what comes, as long as anybody takes it.
+/// Forwards bytes as long as they are accepted.
 fn pump(from: &mut impl Read, to: &mut impl Write) {
     let mut buffer = [0; 4096];
     while let Ok(size @ 1..) = from.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! What nobody sends on purpose, and what somebody does: nothing panics, everything ends, every line keeps the contract.
+//! Accidental and hostile input: nothing panics, everything terminates, every line keeps the contract.
 
 use pgdissect::direction::Direction;
 use pgdissect::dissector::{Config, Records};
@@ -22,7 +22,7 @@ fn dissect_and_check(packets: &[OwnedPacket], config: Config) {
     contract::check(&captures::dissect_packets(packets, config), "hostile input");
 }
 
-/// Messages that are mostly right, and bytes that are not.
+/// Generates mostly valid messages, and invalid bytes.
 fn bytes_of(from: From) -> impl Strategy<Value = Vec<u8>> {
     let tags: &'static [u8] = match from {
         From::Client => b"BCdcfDEHFPpQSX",
@@ -58,7 +58,7 @@ fn bytes_of(from: From) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-/// A segment of any kind, near the others or anywhere.
+/// Generates a segment of any kind, near the others or anywhere.
 fn a_segment() -> impl Strategy<Value = Tcp> {
     let from = prop_oneof![Just(From::Client), Just(From::Server)];
     let number = prop_oneof![8 => 0..600_u32, 1 => any::<u32>()];
@@ -92,7 +92,7 @@ proptest! {
         let packets: Vec<_> = segments
             .iter()
             .map(|(segment, wait)| {
-                // Mostly the next moment; now and then a time in which things expire.
+                // Usually a short time; now and then one after which things expire.
                 now += if wait % 7 == 0 { *wait } else { wait % 1_000 };
                 let mut packet = segment.at(now);
                 packet.data.truncate(cut);
@@ -230,7 +230,7 @@ fn lengths_of_two_gigabytes_cost_no_memory_and_no_time() {
 
 #[test]
 fn a_list_that_is_cut_off_has_no_items_but_those_that_are_there() {
-    // Two options of two billion that are claimed, and the beginning of a third.
+    // Two of two billion claimed options, and the beginning of a third.
     let options = message(b'v', b"\0\x03\0\0\x7f\xff\xff\xff_pq_.a\0_pq_.b\0_pq_.c\0");
     let mut packets = opened(&startup());
     packets.push(Tcp::new(From::Server, 1, 1 + u32::try_from(startup().len()).unwrap(), &options).at(3));
@@ -242,7 +242,7 @@ fn a_list_that_is_cut_off_has_no_items_but_those_that_are_there() {
     }
 }
 
-/// A connection that has begun, with what the client said first.
+/// Opens a connection in which the client sends these bytes first.
 fn opened(first: &[u8]) -> Vec<OwnedPacket> {
     vec![
         Tcp::new(From::Client, 0, 0, b"").without_ack().syn().at(0),
@@ -251,7 +251,7 @@ fn opened(first: &[u8]) -> Vec<OwnedPacket> {
     ]
 }
 
-// None of these measures time; but an algorithm that is quadratic in them would not end while anyone waits.
+// None of these measures time; but a quadratic algorithm would not terminate in an acceptable time.
 
 fn feed_bytes_one_by_one(first: &[Tcp], from: From, seq: u32, byte: impl Fn(u32) -> u8, count: u32, backwards: bool) {
     let mut bench = Bench::new(captures::everything());
@@ -300,9 +300,9 @@ fn many_bytes_without_a_boundary_hold_little() {
 
 #[test]
 fn bytes_in_which_every_one_could_begin_a_message_hold_little() {
-    // "d\0\0\0" again and again: lengths that are believed, of bodies that need not be looked at.
+    // "d\0\0\0" repeatedly: plausible lengths of bodies that need not be decoded.
     feed_bytes_one_by_one(&[], From::Client, 1, |index| b"d\0\0\0"[(index % 4) as usize], 200_000, false);
-    // A row of 16,000 columns, of which each NULL could be the length of another message.
+    // A row of 16,000 columns, in which each NULL could be the length of another message.
     let row = b"D\0\0\x40\0".repeat(200_000);
     let mut bench = Bench::new(captures::everything());
     for (index, piece) in row.chunks(1_448).enumerate() {
@@ -313,7 +313,7 @@ fn bytes_in_which_every_one_could_begin_a_message_hold_little() {
 }
 
 #[test]
-fn a_flood_of_connections_that_never_begin_says_nothing() {
+fn a_flood_of_connections_that_never_begin_results_in_no_lines() {
     let mut bench = Bench::new(captures::everything());
     for index in 0..200_000_u32 {
         let port = u16::try_from(index % 60_000).unwrap();
@@ -326,7 +326,7 @@ fn a_flood_of_connections_that_never_begin_says_nothing() {
 }
 
 #[test]
-fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
+fn held_data_of_all_connections_has_a_limit_and_only_it_is_lost() {
     const MAX_HELD: usize = 1 << 20;
     let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::everything() });
     let first = startup();
@@ -341,7 +341,7 @@ fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
         bench.packet(&segment.at(at).borrow());
         assert!(bench.counters().held_bytes <= MAX_HELD as u64 + 2_048, "{} are held", bench.counters().held_bytes);
     };
-    // Every second one holds what is behind a hole, and every other one the beginning of a long message.
+    // Half of them hold data after a hole, the others the beginning of a long message.
     let ports = 1_000..1_200_u16;
     for port in ports.clone() {
         give(&mut bench, Tcp::new(From::Client, 0, 0, b"").without_ack().syn().port(port));
@@ -364,20 +364,20 @@ fn what_is_held_of_all_connections_has_a_limit_and_costs_only_what_is_held() {
     let output = bench.finish();
     contract::check(&output, "much is held");
     let said = |what: &dyn Fn(&Value) -> bool| output.values().iter().filter(|line| what(line)).count();
-    // The messages were written as far as they were kept, none was skipped, and what was behind them is there.
+    // The messages were written as far as they were kept, none was skipped, and later messages are there.
     assert_eq!(said(&|line| line["type"] == "Query" && line["len"] == 13), ports.len() / 2);
     assert_eq!(said(&|line| line["type"] == "Query" && line["len"] != 13), ports.len() / 2);
     let truncated = said(&|line| line["type"] == "Query" && line["flags"][0] == "truncated");
     assert!(truncated > 0 && truncated < ports.len() / 2, "{truncated}");
     assert_eq!(said(&|line| line["detail"] == "more is held than --max-held"), truncated);
-    assert!(said(&|line| line["detail"] == "as much is held behind them as may be") > 0);
+    assert!(said(&|line| line["detail"] == "the limit on data held after them was reached") > 0);
 }
 
 #[test]
 fn connections_that_have_hardly_begun_are_among_what_has_a_limit() {
     const MAX_HELD: usize = 1 << 20;
     let mut bench = Bench::new(Config { max_held: MAX_HELD, ..captures::config() });
-    // The beginning of a ClientHello that says that it is long.
+    // The beginning of a ClientHello with a large length.
     let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
     hello.resize(1_400, 0);
     for port in 1_000..2_000_u16 {
@@ -393,7 +393,7 @@ fn connections_that_have_hardly_begun_are_among_what_has_a_limit() {
 }
 
 #[test]
-fn resets_and_fins_with_numbers_of_elsewhere_do_not_end_what_is_said() {
+fn resets_and_fins_with_other_numbers_do_not_end_a_connection() {
     let reply = message(b'Z', b"I");
     let query = message(b'Q', b"SELECT 1\0");
     let seq = 1 + u32::try_from(startup().len()).unwrap();

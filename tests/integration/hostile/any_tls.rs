@@ -1,4 +1,4 @@
-//! What an attacker may send through TLS: what is held and what is tried stays bounded, and all of it is said.
+//! Hostile TLS traffic: memory and decryption trials stay bounded, and all of it is reported.
 
 use pgdissect::dissector::Config;
 use pgdissect::tls::keylog::{Keys, Lines};
@@ -10,12 +10,12 @@ use crate::wire::{From, Tcp};
 
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 
-/// A connection in the making, given to the engine as it is made.
+/// A connection whose packets are passed to the engine as they are generated.
 struct Connection<'a> {
     bench: &'a mut Bench,
     port: u16,
     next: [u32; 2],
-    /// The most that was held.
+    /// The maximum number of bytes held.
     most: u64,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Connection<'a> {
         connection
     }
 
-    /// One that goes on with TLS.
+    /// Creates a connection that continues with TLS.
     fn with_tls(bench: &'a mut Bench, port: u16) -> Self {
         let mut connection = Self::new(bench, port);
         connection.send(From::Client, SSL_REQUEST);
@@ -44,7 +44,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Bytes that the capture does not have.
+    /// Skips bytes that are not captured.
     fn lose(&mut self, from: From, bytes: usize) {
         let next = &mut self.next[from.index()];
         *next = next.wrapping_add(u32::try_from(bytes).unwrap());
@@ -66,13 +66,13 @@ fn client_hello(random: &[u8; 32]) -> Vec<u8> {
     record(22, &[&[1, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat())
 }
 
-/// It takes TLS 1.3 with AES-256-GCM.
+/// Selects TLS 1.3 with AES-256-GCM.
 fn server_hello() -> Vec<u8> {
     let body = [&[3, 3], &[9; 32][..], &[0, 0x13, 0x02, 0, 0, 6, 0, 43, 0, 2, 3, 4]].concat();
     record(22, &[&[2, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat())
 }
 
-/// The key log of a session, whose secrets fit nothing.
+/// Returns the key log of a session, with secrets that fit nothing.
 fn keys_of(random: &[u8; 32]) -> Keys {
     let keys = Keys::default();
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -85,7 +85,7 @@ fn keys_of(random: &[u8; 32]) -> Keys {
     keys
 }
 
-/// Bytes that look like none that were sent before.
+/// Returns pseudorandom bytes that were not sent before.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let byte = || {
@@ -138,7 +138,7 @@ fn one_session_that_waits_holds_no_more_than_its_share() {
     connection.send(From::Server, &server_hello());
     for seed in 0..300 {
         connection.send(From::Server, &record(23, &noise(16_000, seed)));
-        // The least that a record has: what it costs to keep is more than what is kept.
+        // The smallest records: the overhead of holding them exceeds their size.
         (0..200).for_each(|seed| connection.send(From::Client, &record(23, &noise(9, seed))));
     }
     assert!(connection.most < 3 << 20, "{} bytes are held", connection.most);
@@ -150,14 +150,14 @@ fn handshakes_that_do_not_end_hold_little() {
     for kind in [1, 2, 4, 11, 20] {
         let mut bench = Bench::new(captures::everything());
         let mut connection = Connection::with_tls(&mut bench, 1_000);
-        // It says that it has 16 MB; and so do all that are said to follow.
+        // A message that claims to have 16 MB; and so do all that seem to follow.
         let piece = record(22, &[&[kind, 0xff, 0xff, 0xff], &[kind; 16_000][..]].concat());
         for _ in 0..60 {
             connection.send(From::Client, &piece);
             connection.send(From::Server, &piece);
         }
         assert!(connection.most < 100_000, "{} bytes are held", connection.most);
-        // As long as may be, which does not end either.
+        // A message of the maximum size, which does not end either.
         let piece = record(22, &[&[kind, 0, 0xff, 0xf0], &[kind; 16_000][..]].concat());
         (0..4).for_each(|_| connection.send(From::Client, &piece));
         assert!(connection.most < 200_000, "{} bytes are held", connection.most);
@@ -203,7 +203,7 @@ fn records_of_absurd_lengths_hold_little() {
 
 #[test]
 fn records_that_no_key_fits_hold_little_and_are_counted() {
-    // What is behind a hole waits for what is missing, whatever it is.
+    // Any data after a hole waits for the missing bytes.
     let config = Config { max_early: 100_000, ..captures::everything() };
     let mut bench = Bench::with_keys(config, &keys_of(&[7; 32]));
     let mut connection = Connection::with_tls(&mut bench, 1_000);
@@ -212,7 +212,7 @@ fn records_that_no_key_fits_hold_little_and_are_counted() {
     let mut sent = [client_hello(&[7; 32]).len(), server_hello().len()];
     for seed in 0..600 {
         for from in [From::Client, From::Server] {
-            // With holes between, so that any number may be the next.
+            // With holes, so that any sequence number may be the next.
             if seed % 3 == 2 {
                 connection.lose(from, 60_000);
             }

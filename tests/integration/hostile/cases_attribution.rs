@@ -1,5 +1,5 @@
-//! Which reply answers which request, where that is not plain: requests sent ahead of the start-up, behind an error, or
-//! swallowed; the first request of a capture and the first behind a hole.
+//! Attribution of replies to requests in unclear cases: requests pipelined before the end of startup, after an error, or
+//! swallowed; the first request of a capture and the first after a hole.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ pub(crate) fn of<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
-/// Some fields of lines.
+/// Returns some fields of lines.
 pub(crate) fn fields<'a>(lines: impl IntoIterator<Item = &'a Value>, names: &[&str]) -> Vec<Value> {
     lines.into_iter().map(|line| names.iter().map(|name| line[*name].clone()).collect()).collect()
 }
@@ -133,7 +133,7 @@ fn a_name_that_a_do_may_have_given_to_another_statement_is_not_known() {
 }
 
 #[test]
-fn copy_data_behind_the_servers_error_is_dropped() {
+fn copy_data_after_the_servers_error_is_dropped() {
     let lines = lines("cases/copyerr.pcap");
     let copied = lines.iter().filter(|line| ["CopyData", "CopyDone"].contains(&line["type"].as_str().unwrap_or("")));
     let skipped = json!(["skipped"]);
@@ -194,14 +194,14 @@ fn a_request_speaks_of_what_its_name_stands_for_when_its_turn_comes() {
 }
 
 #[test]
-fn what_ends_a_session_behind_an_error_is_not_the_error_of_the_request() {
+fn the_end_of_a_session_after_an_error_is_not_the_error_of_the_request() {
     let lines = lines("cases/copy-parse.pcap");
     let query = of(&lines, "query").into_iter().next_back().unwrap();
     assert_eq!(fields([query], &["sql", "outcome"]), [json!(["copy cp from stdin", "error"])]);
     assert_eq!(query["error"]["message"], "unexpected message type 0x50 during COPY from stdin");
 }
 
-/// What two sides send in turn, from the handshake on.
+/// The alternating messages of two sides, from the handshake on.
 pub(crate) struct Dialogue {
     pub(crate) packets: Vec<OwnedPacket>,
     next: [u32; 2],
@@ -228,14 +228,14 @@ impl Dialogue {
         self.next[from.index()] = seq.wrapping_add(bytes.len() as u32);
     }
 
-    /// A RST, so far behind what its sender has sent.
+    /// Sends a RST, `offset` bytes after the sender's last byte.
     pub(crate) fn reset(&mut self, from: From, offset: u32) {
         let at = 100 * self.packets.len() as u64;
         let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
         self.packets.push(Tcp::new(from, seq.wrapping_add(offset), ack, b"").rst().at(at));
     }
 
-    /// A FIN.
+    /// Sends a FIN.
     pub(crate) fn finish(&mut self, from: From) {
         let at = 100 * self.packets.len() as u64;
         let [seq, ack] = [self.next[from.index()], self.next[from.peer().index()]];
@@ -250,7 +250,7 @@ impl Dialogue {
 /// AuthenticationOk, BackendKeyData, ReadyForQuery.
 const STARTED: [&[u8]; 3] = [b"R\0\0\0\x08\0\0\0\0", b"K\0\0\0\x0c\0\0\0\x01\0\0\0\x02", b"Z\0\0\0\x05I"];
 
-/// A simple query, or Parse, Bind, Describe, Execute, Sync, which asks for a number.
+/// Returns a simple query, or Parse, Bind, Describe, Execute, Sync, that asks for a number.
 fn request(number: usize, is_extended: bool) -> Vec<u8> {
     let sql = format!("SELECT {number}\0");
     if !is_extended {
@@ -276,7 +276,7 @@ fn reply(number: usize, is_extended: bool) -> Vec<u8> {
     .concat()
 }
 
-/// The first value of a row, as text.
+/// Returns the first value of a row as text.
 fn value(row: &Value) -> String {
     match &row["body"]["values"][0] {
         Value::String(text) => text.clone(),
@@ -284,7 +284,7 @@ fn value(row: &Value) -> String {
     }
 }
 
-/// No row was given to a request that did not ask for it.
+/// Checks that no row was attributed to a request that did not ask for it.
 fn rows_are_of_their_requests(lines: &[Value]) -> usize {
     let queries = of(lines, "query");
     let rows = lines.iter().filter(|line| line["type"] == "DataRow" && line.get("query").is_some());
@@ -310,7 +310,7 @@ proptest! {
         let password = if has_password { message(b'p', b"secret\0") } else { Vec::new() };
         let requests: Vec<u8> = kinds.iter().enumerate().flat_map(|(n, kind)| request(n, *kind)).collect();
         let sent = [startup(), password, requests].concat();
-        // Cut anywhere, once.
+        // Split anywhere, once.
         let (before, behind) = sent.split_at(cut.index(sent.len()));
         for piece in [before, behind].into_iter().filter(|piece| !piece.is_empty()) {
             dialogue.send(From::Client, piece);
@@ -338,7 +338,8 @@ proptest! {
         first in any::<bool>(),
         is_pipelined in any::<bool>(),
     ) {
-        // Requests of two shapes by turns: where two in a row are swallowed, nothing tells the next from the first.
+        // Alternating requests of two shapes: if two consecutive ones are swallowed, the next cannot be distinguished from the
+        // first.
         let kind = |number: usize| number.is_multiple_of(2) == first;
         let is_swallowed = |number: usize| swallowed[number] && !(number > 0 && swallowed[number - 1]);
         let mut dialogue = Dialogue::started();
@@ -370,7 +371,8 @@ proptest! {
     fn skipped_groups_have_what_they_were_sent_with(
         groups in prop::collection::vec((any::<bool>(), 0..3_usize), 1..8),
     ) {
-        // Statements of a few names, given anew in every group; some groups fail with their first message, before the rest is sent.
+        // Statements with a few names, prepared anew in every group; some groups fail at their first message, before the rest is
+        // sent.
         let mut dialogue = Dialogue::started();
         let mut expected = Vec::new();
         for (number, (fails, name)) in groups.iter().enumerate() {
@@ -397,7 +399,7 @@ proptest! {
     }
 }
 
-/// What a request line has that does not depend on what was before.
+/// The fields of a request line that do not depend on earlier requests.
 const OWN: &[&str] =
     &["protocol", "rows", "outcome", "error", "command_tags", "bytes_in", "bytes_out", "total_us", "ts"];
 
@@ -425,7 +427,7 @@ fn the_first_request_of_a_capture_is_tied_to_its_reply() {
             let started = packets[start].ts.to_string();
             let lines = captures::dissect_packets(&packets[start..], captures::everything()).values();
             let begun = |lines| of(lines, "query").into_iter().find(|query| query["started"] == started.as_str());
-            // A Bind in the midst of a pipeline is not its first request.
+            // A Bind in the middle of a pipeline is not its first request.
             let Some(same) = begun(&whole) else { continue };
             let first = begun(&lines).unwrap();
             assert_eq!(fields([first], OWN), fields([same], OWN), "{name} from packet {}", start + 1);
@@ -438,8 +440,8 @@ fn the_first_request_of_a_capture_is_tied_to_its_reply() {
 }
 
 #[test]
-fn the_first_request_behind_a_hole_is_tied_to_its_reply() {
-    // The reply to the first request, its end included, is not captured; nothing was seen yet of how the client works.
+fn the_first_request_after_a_hole_is_tied_to_its_reply() {
+    // The whole reply to the first request is not captured, and the client's behaviour is not known yet.
     let mut dialogue = Dialogue::started();
     for number in 0..40 {
         dialogue.send(From::Client, &request(number, number % 3 == 1));
@@ -456,8 +458,8 @@ fn the_first_request_behind_a_hole_is_tied_to_its_reply() {
 }
 
 #[test]
-fn a_request_that_tcp_alone_ties_says_so() {
-    // Two requests that the capture lacks are under way when the first is sent that it has: nothing tells.
+fn a_request_tied_by_tcp_alone_is_marked() {
+    // Two requests that are not captured are in progress when the first captured one is sent: this cannot be detected.
     let mut dialogue = Dialogue::started();
     let begins = dialogue.packets.len() + 1;
     dialogue.send(From::Client, &[request(1, false), request(2, false)].concat());
@@ -473,7 +475,7 @@ fn a_request_that_tcp_alone_ties_says_so() {
 
 #[test]
 fn what_tcp_does_not_tie_is_left_alone() {
-    // The client had not received all of the reply before when it sent the first request of the capture.
+    // The client had not received the complete earlier reply when it sent the first captured request.
     let mut dialogue = Dialogue::started();
     let begins = dialogue.packets.len() + 1;
     dialogue.send(From::Client, &request(1, false));
@@ -491,8 +493,8 @@ fn what_tcp_does_not_tie_is_left_alone() {
 }
 
 #[test]
-fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
-    // A pipeline of three that one Sync ends; the capture begins with the last of them, whose client had received nothing yet.
+fn a_tie_is_undone_if_later_messages_do_not_fit() {
+    // A pipeline of three with one Sync; the capture begins with the last of them, and the client had received nothing yet.
     let steps = |number: usize| {
         let mut steps = request(number, true);
         steps.truncate(steps.len() - 5);
@@ -520,7 +522,7 @@ fn what_was_tied_is_taken_back_where_what_follows_does_not_fit() {
 }
 
 #[test]
-fn a_sync_amid_the_data_of_a_copy_is_answered_only_behind_an_error() {
+fn a_sync_amid_the_data_of_a_copy_is_answered_only_after_an_error() {
     let lines = lines("cases/copy-sync.pcap");
     assert!(lines.iter().all(|line| line.get("flags").is_none_or(|flags| *flags == json!(["skipped"]))));
     let of_conn = |conn: u64| {

@@ -1,5 +1,5 @@
-//! What comes before and beside the protocol: old versions and what refuses them, forks, answers that are due while the
-//! client goes on, beginnings that are lost in part; and what is not PostgreSQL at all.
+//! Traffic before and besides the protocol: old versions and their rejection, forks, responses that are pending while the client
+//! continues, partly lost beginnings; and other protocols.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,10 +16,10 @@ use crate::wire::{From, Tcp, message, startup};
 const C: From = From::Client;
 const S: From = From::Server;
 
-/// What was said, in order.
+/// Messages with their senders, in order.
 type Talk = Vec<(From, Vec<u8>)>;
 
-/// What the library makes of a capture under `testdata`, with the keys beside it; it is found on any port as well as on its own.
+/// Dissects a capture in `testdata`, with its keys, and checks that the result is the same if its port has to be detected.
 fn read(name: &str) -> Output {
     let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
     assert_eq!(errors, [""; 0]);
@@ -34,7 +34,7 @@ fn read(name: &str) -> Output {
     output
 }
 
-/// Holds lines against the contract, and what the line of a session counts against the lines of its messages.
+/// Checks lines against the contract, and the counts of a session's line against the lines of its messages.
 fn check(output: &Output, of: &str) {
     contract::check(output, of);
     let mut messages: HashMap<u64, u64> = HashMap::new();
@@ -49,7 +49,7 @@ fn check(output: &Output, of: &str) {
     assert!(messages.is_empty(), "{of}: a connection with messages has a session");
 }
 
-/// Types of messages with their direction, and reasons of losses.
+/// Returns types of messages with their direction, and reasons of losses.
 fn said(output: &Output) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let lines = output.values().into_iter().filter(|line| line["event"] != "session" && line["event"] != "query");
@@ -62,7 +62,7 @@ fn said(output: &Output) -> Vec<String> {
         .collect()
 }
 
-/// The bodies of the messages of a type.
+/// Returns the bodies of the messages of a type.
 fn bodies(output: &Output, kind: &str) -> Vec<Value> {
     let of_kind = output.messages().into_iter().filter(|line| line["type"] == kind);
     of_kind.map(|line| line["body"].clone()).collect()
@@ -72,7 +72,7 @@ fn sessions(output: &Output) -> Vec<Value> {
     output.values().into_iter().filter(|line| line["state"] == "ended").collect()
 }
 
-/// Packets of what was said, in pieces of these sizes in turn, from SYN to FIN.
+/// Creates the packets of a conversation, in segments of these sizes in turn, from SYN to FIN.
 fn packets(talk: &Talk, sizes: &[usize]) -> Vec<OwnedPacket> {
     let mut sizes = sizes.iter().copied().cycle();
     let mut next = [101_u32, 501];
@@ -102,7 +102,7 @@ fn whole(talk: &Talk) -> Output {
     output
 }
 
-/// A startup packet: what is behind its length word.
+/// Creates a startup packet from the bytes after its length word.
 fn packet(body: &[u8]) -> Vec<u8> {
     [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat()
 }
@@ -115,7 +115,7 @@ fn ssl_request() -> Vec<u8> {
     request(5679, b"")
 }
 
-/// What a server says when it lets a client in.
+/// Returns a server's messages for a successful start.
 fn welcome() -> Vec<u8> {
     let key = message(b'K', b"\0\0\0\x07\0\0\0\x2a");
     [message(b'R', &[0; 4]), message(b'S', b"server_version\x0018.4\0"), key, message(b'Z', b"I")].concat()
@@ -136,13 +136,13 @@ fn errors_before_any_protocol_have_their_text() {
     let output = read("cases/forkerr.pcap");
     let expected = [
         "F StartupMessage",
-        "B ErrorResponse", // at once
+        "B ErrorResponse", // immediately
         "F SSLRequest",
-        "B ErrorResponse", // instead of the answer
+        "B ErrorResponse", // instead of the response
         "F SSLRequest",
         "B SSLResponse",
         "F StartupMessage",
-        "B ErrorResponse", // behind N
+        "B ErrorResponse", // after N
     ];
     assert_eq!(said(&output), expected);
     let texts = [
@@ -161,7 +161,7 @@ fn errors_before_any_protocol_have_their_text() {
 }
 
 #[test]
-fn an_error_may_come_before_the_client_has_said_anything() {
+fn an_error_may_precede_the_clients_first_message() {
     let text = b"Ecould not fork new process for connection: Cannot allocate memory\n\0";
     let error = message(b'E', b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0");
     for bytes in [&text[..], &error] {
@@ -238,7 +238,7 @@ fn what_real_servers_make_of_odd_beginnings() {
             of_conn.push(line["type"].as_str().unwrap().to_owned());
         }
         let has_tls = newest == "3.2";
-        // A server with TLS takes what comes next for a ClientHello.
+        // A server with TLS interprets the next bytes as a ClientHello.
         let behind_ssl: &[&str] = if has_tls {
             &["SSLRequest", "SSLResponse"]
         } else {
@@ -267,7 +267,7 @@ fn what_real_servers_make_of_odd_beginnings() {
         for (conn, expected) in expected {
             assert_eq!(of_conn[&conn], expected, "{name}: connection {conn}");
         }
-        // Its answer is no message of the session, though the client did not wait for it.
+        // Its response is not part of the session, although the client did not wait for it.
         assert_eq!(of_conn[&9][..3], ["SSLRequest", "StartupMessage", "SSLResponse"]);
         assert_eq!(of_conn[&10][..4], ["GSSENCRequest", "SSLRequest", "StartupMessage", "GSSENCResponse"]);
         assert_eq!(of_conn[&13][..2], ["SSLRequest", "SSLResponse"]);
@@ -302,7 +302,7 @@ fn an_answer_is_read_though_the_client_went_on_with_tls() {
     assert_eq!((&session["bytes_in"], &session["bytes_out"]), (&json!(525), &json!(1_338)));
     assert_eq!(output.counters.encrypted_bytes, 517 + 1_337);
 
-    // The same, with its keys.
+    // The same with its keys.
     let output = read("startups/early-tls.pcap");
     let expected = ["F SSLRequest", "B SSLResponse", "F StartupMessage", "B AuthenticationOk", "B BackendKeyData"];
     assert_eq!(said(&output)[..5], expected);
@@ -322,7 +322,7 @@ fn a_client_that_went_on_with_tls_may_be_refused() {
 }
 
 #[test]
-fn an_answer_that_is_lost_costs_one_byte_whatever_the_client_went_on_with() {
+fn a_lost_encryption_response_is_one_byte_whatever_the_client_sends_next() {
     let record = b"\x16\x03\x03\0\x04\x02\0\0\0".to_vec();
     let startup_follows = vec![(C, startup()), (S, welcome())];
     let tls_follows = vec![(C, client_hello()), (S, record)];
@@ -336,7 +336,7 @@ fn an_answer_that_is_lost_costs_one_byte_whatever_the_client_went_on_with() {
                 talk.extend(then.clone());
             }
             let mut sent = packets(&talk, &[]);
-            // Behind three packets of the handshake and the request.
+            // After three packets of the handshake and the request.
             sent.remove(4);
             let output = captures::dissect_packets(&sent, captures::everything());
             check(&output, "a lost answer");
@@ -375,7 +375,7 @@ fn a_capture_may_begin_or_lose_a_packet_anywhere_in_a_beginning() {
         assert_eq!(said[at..], whole[2..], "{what}");
         let session = &sessions(output)[0];
         assert_eq!(session["user"], "app", "{what}");
-        // Where no handshake was seen, it may be a value that looks like one.
+        // If no handshake was captured, it may be a value that looks like one.
         assert!(session["flags"].is_null() || session["flags"] == json!(["resynchronized"]), "{what}: {session}");
     };
     // The StartupMessage is packet 8.
@@ -386,7 +386,7 @@ fn a_capture_may_begin_or_lose_a_packet_anywhere_in_a_beginning() {
         let left = all.iter().enumerate().filter(|(index, _)| *index != lost).map(|(_, packet)| packet);
         has_startup(&captures::dissect_packets(left, captures::everything()), &format!("without {lost}"));
     }
-    // Where nothing but the StartupMessage tells that it is PostgreSQL.
+    // If only the StartupMessage shows that it is PostgreSQL.
     let auto = captures::dissect_packets(&all[7..], Config { ports: None, ..captures::everything() });
     has_startup(&auto, "on any port");
 }
@@ -408,7 +408,7 @@ fn rows_of_redshift_have_their_names_and_types() {
     );
     let rows: Vec<_> = bodies(&output, "DataRow").into_iter().map(|body| body["values"].clone()).collect();
     assert_eq!(rows, [json!([1, "x"]), json!([2, null]), json!([1]), json!([2])]);
-    // The other answer has columns as everybody's.
+    // The other response has the usual columns.
     assert_eq!(bodies(&output, "RowDescription")[1]["fields"][0]["metadata"], Value::Null);
     let (packets, _) = captures::packets(&[captures::testdata().join("cases/redshift.pcap")]);
     let named = captures::dissect_packets(&packets, Config { named_rows: true, ..captures::everything() });
@@ -464,12 +464,12 @@ fn greenplum_speaks_to_itself_in_messages_of_its_own() {
     let query = output.values().into_iter().find(|line| line["event"] == "query").unwrap();
     assert_eq!((&query["outcome"], &query["rows"], &query["flags"]), (&json!("ok"), &json!(1), &Value::Null));
     assert_eq!((output.counters.losses, output.counters.undecoded_messages), (0, 3));
-    // An unknown type with a length that no text has is a message; text is none.
+    // An unknown type with a length that text cannot have is a message; text is not.
     let text = vec![(C, startup()), (S, welcome()), (C, b"What is this?".to_vec())];
     assert!(said(&whole(&text)).contains(&"malformed".to_owned()));
 }
 
-/// A ClientHello that does not name PostgreSQL.
+/// Returns a ClientHello that does not mention PostgreSQL.
 fn client_hello() -> Vec<u8> {
     let (packets, _) = captures::packets(&[captures::testdata().join("tls-foreign/capture.pcap")]);
     let first = packets.iter().find_map(|packet| {
@@ -479,7 +479,7 @@ fn client_hello() -> Vec<u8> {
     first.expect("the client says something")
 }
 
-/// What each side of other protocols says first, and who begins.
+/// Returns the first data of each side in other protocols, with the side that begins.
 fn foreign() -> Vec<(&'static str, Talk)> {
     let kafka = |key: u8, version: u8, rest: &[u8]| {
         packet(&[&[0, key, 0, version], &b"\0\0\0\x01\0\x07rdkafka"[..], rest].concat())
@@ -551,7 +551,7 @@ fn foreign() -> Vec<(&'static str, Talk)> {
     ]
 }
 
-/// What is made of packets, where any port may be a server's, where theirs is named, and where it is both.
+/// Dissects packets with any port as a server's, with their port configured, and with both.
 fn by_ports(packets: &[OwnedPacket]) -> [Output; 4] {
     let of = |ports: Option<Vec<u16>>, other_ports| {
         captures::dissect_packets(packets, Config { ports, other_ports, ..captures::everything() })
@@ -575,7 +575,7 @@ fn assert_foreign(name: &str, packets: &[OwnedPacket]) {
 }
 
 #[test]
-fn what_is_not_postgresql_gives_no_message_wherever_it_is_cut() {
+fn other_protocols_result_in_no_message_wherever_they_are_cut() {
     for (name, talk) in foreign() {
         for sizes in [&[usize::MAX][..], &[1], &[2], &[3, 1], &[5], &[1, 100], &[7]] {
             assert_foreign(name, &packets(&talk, sizes));
@@ -589,7 +589,7 @@ fn a_request_for_encryption_does_not_make_postgresql_of_what_follows() {
     let http = (S, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
     for behind in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"\xff\xff\xff\xff", b"Q\0\0\0\x0dSELECT 1\0"] {
         assert_foreign("together", &packets(&vec![(C, [&request[..], behind].concat()), http.clone()], &[]));
-        // Where it comes alone, it is believed until the next bytes come.
+        // If it arrives alone, it is accepted until the next bytes arrive.
         for talk in [
             vec![(C, request.to_vec()), (C, behind.to_vec()), http.clone()],
             vec![(C, request.to_vec()), http.clone(), (C, behind.to_vec())],
@@ -625,7 +625,7 @@ fn what_is_not_postgresql_does_not_overlap() {
 }
 
 #[test]
-fn a_few_bytes_that_may_begin_a_startup_packet_are_no_other_protocol() {
+fn a_possible_prefix_of_a_startup_packet_is_not_another_protocol() {
     for bytes in [&b"\0\0"[..], b"\0\0\0\x08\x04\xd2\x16"] {
         let [auto, _, named, _] = by_ports(&packets(&vec![(C, bytes.to_vec())], &[]));
         assert_eq!(auto.lines, [""; 0]);
@@ -638,7 +638,7 @@ fn a_few_bytes_that_may_begin_a_startup_packet_are_no_other_protocol() {
 }
 
 #[test]
-fn what_overlaps_in_a_beginning_is_said_when_it_is_known_to_be_one() {
+fn overlaps_in_a_beginning_are_reported_once_the_protocol_is_known() {
     let talk = vec![(C, startup()), (S, welcome())];
     let sent = packets(&talk, &[12]);
     let mut forged = sent[3].clone();
@@ -667,7 +667,7 @@ fn a_named_port_is_read_from_the_middle_and_others_from_their_beginning() {
     assert_eq!(of(from, vec![1]).lines, [""; 0]);
 }
 
-/// Beginnings of every kind.
+/// Returns beginnings of every kind.
 fn beginnings() -> Vec<(String, Talk)> {
     let mut all: Vec<(String, Talk)> = Vec::new();
     for name in
@@ -694,7 +694,7 @@ fn beginnings() -> Vec<(String, Talk)> {
     all
 }
 
-/// Messages and sessions without what depends on when and in which packet they came.
+/// Returns messages and sessions without the fields that depend on time and packet numbers.
 fn essence(output: &Output) -> Vec<Value> {
     let mut lines = output.values();
     for line in &mut lines {

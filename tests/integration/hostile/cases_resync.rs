@@ -1,4 +1,4 @@
-//! What is read behind a guessed boundary says so: whoever writes values cannot write lines that look like others.
+//! Messages after an unconfirmed boundary are flagged: values cannot forge unflagged lines.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +27,7 @@ fn messages_in_a_value_whose_header_was_lost_are_flagged() {
         assert!(is_flagged(ended), "{ended}");
         let ready = lines.iter().find(|line| line["state"] == "ready").unwrap();
         assert!(!is_flagged(ready), "{ready}");
-        // Before the loss nothing was guessed.
+        // Before the loss, all boundaries are known.
         let copy = lines.iter().filter(|line| line["packet"].as_u64() < Some(7));
         assert!(copy.clone().count() > 5 && copy.clone().all(|line| !is_flagged(line)));
     }
@@ -37,7 +37,7 @@ fn messages_in_a_value_whose_header_was_lost_are_flagged() {
 }
 
 #[test]
-fn damage_of_a_compressed_capture_costs_the_same_with_any_number_of_threads() {
+fn damage_of_a_compressed_capture_has_the_same_result_with_any_number_of_threads() {
     let folder = std::env::temp_dir().join(format!("pgdissect-damaged-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("capture.pcap.zst");
@@ -64,7 +64,7 @@ fn damage_of_a_compressed_capture_costs_the_same_with_any_number_of_threads() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// A conversation in the making.
+/// A conversation that is being generated.
 struct Talk {
     packets: Vec<OwnedPacket>,
     seq: [u32; 2],
@@ -87,7 +87,7 @@ impl Talk {
         talk
     }
 
-    /// A number below `below`, the same in every run.
+    /// Returns a reproducible pseudorandom number less than `below`.
     fn below(&mut self, below: usize) -> usize {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) as usize % below
@@ -102,7 +102,7 @@ impl Talk {
         }
     }
 
-    /// A value of so many bytes at least, made of what looks like messages of a side.
+    /// Returns a value of at least `size` bytes, made of what looks like messages of a side.
     fn value(&mut self, from: From, size: usize) -> Vec<u8> {
         let forged: Vec<Vec<u8>> = match from {
             From::Client => vec![
@@ -137,7 +137,7 @@ impl Talk {
         value
     }
 
-    /// A request and its replies. With a value in it, sometimes.
+    /// Generates a request and its replies, sometimes with a value in it.
     fn request(&mut self) {
         let size = 3 * self.mss + self.below(5 * self.mss);
         match self.below(7) {
@@ -194,36 +194,36 @@ fn ready() -> Vec<u8> {
     message(b'Z', b"I")
 }
 
-/// A RowDescription of one column of text.
+/// Returns a RowDescription of one text column.
 fn column() -> Vec<u8> {
     message(b'T', b"\0\x01c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0")
 }
 
-/// Bind with a value, Describe, Execute and Sync.
+/// Returns Bind with a value, Describe, Execute and Sync.
 fn execution(value: &[u8]) -> Vec<u8> {
     execution_of(b"\0", value)
 }
 
-/// The same of a statement.
+/// Returns the same for a named statement.
 fn execution_of(statement: &[u8], value: &[u8]) -> Vec<u8> {
     let len = u32::try_from(value.len()).unwrap().to_be_bytes();
     let bind = [b"\0", statement, b"\0\0\0\x01", &len, value, b"\0\0"].concat();
     [message(b'B', &bind), message(b'D', b"P\0"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
 }
 
-/// What tells a message from others: when it ended, whose it is, its type, its length, its text.
+/// Returns what identifies a message: the time of its end, its connection, type, length and text.
 fn essence(line: &Value) -> String {
     let text = if line["tag"] == "Q" || line["tag"] == "P" { line["body"]["query"].to_string() } else { String::new() };
     format!("{} {} {} {} {text}", line["ts"], line["dir"], line["tag"], line["len"])
 }
 
-/// Holds what is made of some packets of a capture against what was sent. Says how many messages are not flagged.
+/// Checks the lines of some packets of a capture against what was sent. Returns the number of unflagged messages.
 fn nothing_is_invented<'a>(
     sent: &HashMap<String, usize>,
     packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
 ) -> Result<usize, TestCaseError> {
     let mut left = sent.clone();
-    // Of one that lacks its end, the time is another.
+    // A message that lacks its end has another time.
     let cut = |line: &str| line.split_once(' ').map_or(String::new(), |(_, rest)| rest.to_owned());
     let sent_at_any_time: HashSet<String> = sent.keys().map(|line| cut(line)).collect();
     let mut certain = 0;
@@ -285,7 +285,7 @@ fn a_capture_that_begins_anywhere_is_certain_after_a_request_and_its_replies() {
             for line in lines.iter().filter(|line| line["type"] == "ReadyForQuery") {
                 let seen = seen.entry(line["conn"].as_u64().unwrap()).or_default();
                 *seen += 1;
-                // The first may be the end of a request that is not in the capture.
+                // The first lines may belong to the end of a request that was not captured.
                 assert!(*seen <= 2 || !is_flagged(line), "{name} from {at}: {line}");
             }
             assert!(seen.values().any(|seen| *seen > 3));

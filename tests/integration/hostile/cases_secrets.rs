@@ -1,5 +1,5 @@
-//! Secrets that come again, and the `\.` of CSV: captures on which either was wrong, the values that are right, and a secret
-//! planted wherever one can be.
+//! Secrets that are repeated, and the `\.` of CSV: captures of earlier errors, the right values, and a secret planted in every
+//! possible place.
 
 use pgdissect::dissector::Config;
 use pgdissect::redaction::Redaction;
@@ -19,13 +19,13 @@ fn config(redaction: Redaction) -> Config {
     Config { redaction, ..captures::everything() }
 }
 
-/// Whether a text has a secret, as it is or in hex.
+/// Returns whether a text contains a secret, as it is or in hex.
 fn shows(lines: &str, secret: &str) -> bool {
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     lines.contains(secret) || lines.contains(&hex)
 }
 
-/// A capture shows a secret where that is asked for, and nowhere else.
+/// Checks that a secret is shown if that is configured, and not otherwise.
 #[track_caller]
 fn assert_masked(packets: &[OwnedPacket], secret: &str) -> Vec<Value> {
     assert!(shows(&written(packets, config(Redaction::Nothing)), secret));
@@ -37,7 +37,7 @@ fn assert_masked(packets: &[OwnedPacket], secret: &str) -> Vec<Value> {
     output.values()
 }
 
-/// As [`assert_masked`], and wherever messages are cut.
+/// Like [`assert_masked`], also with messages cut anywhere.
 #[track_caller]
 fn assert_masked_when_cut(packets: &[OwnedPacket], secret: &str) -> Vec<Value> {
     for max_message in (0..60).chain([70, 80, 100, 150]) {
@@ -77,7 +77,7 @@ fn redshift_token() {
     assert_eq!(token["len"], 40);
 }
 
-/// What PostgreSQL 15 and 18 quote of secrets, in errors, notices, contexts and rows.
+/// Secrets quoted by PostgreSQL 15 and 18 in errors, notices, contexts and rows.
 #[test]
 fn what_real_servers_quote() {
     for (name, port) in [("secrets-15.pcap", "5415"), ("secrets-18.pcap", "5432")] {
@@ -105,9 +105,9 @@ fn what_real_servers_quote() {
     }
 }
 
-/// What PostgreSQL 15 and 18 repeat of secrets in startup parameters, settings that parameters name, URIs, lists, payloads.
+/// Secrets repeated by PostgreSQL 15 and 18 in startup parameters, settings named by parameters, URIs, lists, and payloads.
 #[test]
-fn what_real_servers_say_again() {
+fn secrets_that_real_servers_repeat_are_masked() {
     for (name, port) in [("secrets-again-15.pcap", "5415"), ("secrets-again-18.pcap", "5432")] {
         let lines = assert_masked(&case(name), "Zq7SECRETzq");
         let shown: Vec<_> = lines.iter().map(ToString::to_string).collect();
@@ -135,14 +135,14 @@ fn what_real_servers_say_again() {
         ] {
             assert!(shown.iter().any(|line| line.contains(text)), "{port}: {text}");
         }
-        // Nor where messages have no lines.
+        // Nor if messages have no lines.
         let mut config = config(Redaction::Secrets);
         config.records.messages = false;
         assert!(!shows(&written(&case(name), config), "Zq7SECRETzq"), "{port}");
     }
 }
 
-/// `\.` alone is a row of CSV from PostgreSQL 18 on, and ends the data before; what ends it in either is as the server counts.
+/// `\.` alone is a row of CSV from PostgreSQL 18 on, and the end of data before; the rows agree with the server's count in both.
 #[test]
 fn csvdotmin() {
     let lines = captures::dissect_packets(&case("csvdotmin.pcap"), captures::everything()).values();
@@ -172,7 +172,7 @@ fn packets_of(turns: &[(From, Vec<u8>)]) -> Vec<OwnedPacket> {
     (0..).zip(&packets).map(|(at, packet)| packet.at(at)).collect()
 }
 
-/// A session with these turns behind its beginning.
+/// Creates a session with these turns after its start.
 fn session(version: &str, turns: impl IntoIterator<Item = (From, Vec<u8>)>) -> Vec<(From, Vec<u8>)> {
     let told = format!("server_version\0{version}\0");
     let begun = [
@@ -232,7 +232,7 @@ fn the_copies_of_19() {
     assert_eq!(bodies, [none.clone(), one, two, none]);
     let (bodies, _) = rows_of(plain.to_vec(), config(Redaction::Values));
     assert_eq!(bodies[1], json!({ "rows": [{ "bytes": 19 }] }));
-    // What is none is not taken for an object.
+    // An invalid object is not treated as one.
     let (bodies, _) = rows_of(out("COPY t TO STDOUT (FORMAT json)", &[b"{\"a\":\n"]).to_vec(), captures::everything());
     assert_eq!(bodies, [json!({ "rows": [["{\"a\":"]] })]);
 
@@ -263,7 +263,7 @@ fn the_types_of_19() {
     assert_eq!(of_type(&lines, "DataRow")[0]["body"]["values"], json!([5_000_000_000_u64, 5]));
 }
 
-/// OAUTHBEARER: the token is masked; why it is refused, and the dummy response to that, are no secrets.
+/// OAUTHBEARER: the token is masked; the reason for its rejection, and the dummy response to that, are not secret.
 #[test]
 fn tokens_are_masked_and_refusals_are_not() {
     let token = "n,,\x01auth=Bearer SeCrEtToKeN\x01\x01";
@@ -284,7 +284,7 @@ fn tokens_are_masked_and_refusals_are_not() {
     assert_eq!(of_type(&lines, "SASLInitialResponse")[0]["body"]["data"], "***");
 }
 
-/// SQL with `@` where a secret is, quoted.
+/// SQL with `@` in place of a quoted secret.
 const FORMS: [&str; 35] = [
     "INSERT INTO users (name, password) VALUES ('x', @), ('y', @)",
     "INSERT INTO users (password) SELECT @ FROM u WHERE name = 'x'",
@@ -323,7 +323,7 @@ const FORMS: [&str; 35] = [
     "CREATE SECRET s (TYPE s3, KEY_ID 'x', SECRET @)",
 ];
 
-/// How a secret is quoted.
+/// Quotes a secret in a style.
 fn quoted(secret: &str, style: usize) -> String {
     let doubled = secret.replace('\'', "''");
     match style {
@@ -336,7 +336,7 @@ fn quoted(secret: &str, style: usize) -> String {
     }
 }
 
-/// What a server says that repeats a secret.
+/// Returns a message of a server that repeats a secret.
 fn repeated(secret: &str, raw: &str, style: usize) -> String {
     let cut: String = secret.chars().take(10).collect();
     match style {
@@ -355,8 +355,8 @@ fn repeated(secret: &str, raw: &str, style: usize) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// Nothing of a planted secret is in any line: of the SQL, of what the server says of it at once or later, of bound values,
-    /// of rows.
+    /// No part of a planted secret is in any line: of the SQL, of the server's messages at once or later, of bound values, or of
+    /// rows.
     #[test]
     fn a_planted_secret_is_nowhere(
         core in "[a-zA-Z]{4}[0-9]{4}[a-zA-Z]{2}",
@@ -395,7 +395,7 @@ proptest! {
         }
         let turns = session("18.4", turns);
         let mut packets = packets_of(&turns);
-        // Where what tells that there was a secret is lost, nothing can know it.
+        // If the message that reveals the presence of a secret is lost, it cannot be masked.
         if let Some(lost) = loses.filter(|lost| *lost != 4 && *lost < packets.len()) {
             packets.remove(lost);
         }
@@ -405,7 +405,7 @@ proptest! {
         }
     }
 
-    /// A value that is bound where a secret is, in any format and of any type, and what the server says of it.
+    /// A value bound in place of a secret, in any format and of any type, and the server's messages about it.
     #[test]
     fn a_bound_secret_is_nowhere(
         core in "[a-zA-Z]{4}[0-9]{4}[a-zA-Z]{2}",
@@ -467,14 +467,14 @@ fn a_password_is_masked_in_what_refuses_it() {
     assert!(!written.contains("hunter2") && written.contains(r#"does not know \"***\""#), "{written}");
 }
 
-/// A StartupMessage with these parameters beside the user.
+/// Creates a StartupMessage with these parameters in addition to the user.
 fn startup_with(parameters: &[(&str, &str)]) -> Vec<u8> {
     let pairs: String = parameters.iter().map(|(name, value)| format!("{name}\0{value}\0")).collect();
     let body = [&196_608_u32.to_be_bytes()[..], b"user\0app\0", pairs.as_bytes(), b"\0"].concat();
     [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat()
 }
 
-/// What the start of a session has of secrets is masked where the server says it again: at once, and later.
+/// Secrets in the startup of a session are masked if the server repeats them, at once or later.
 #[test]
 fn secrets_of_the_start_of_a_session_are_masked_where_they_come_again() {
     let secret = "Zq7KnownOnce";
@@ -513,7 +513,7 @@ fn secrets_of_the_start_of_a_session_are_masked_where_they_come_again() {
         let refused = [(From::Client, startup_with(&parameters)), (From::Server, message(b'E', &said))];
         let refused = packets_of(&refused);
         assert_masked(&refused, secret);
-        // Also where its end is cut off.
+        // Also if its end is cut off.
         let begins = memchr::memmem::find(&startup_with(&parameters), secret.as_bytes()).unwrap() - 4;
         for max_message in begins..begins + secret.len() {
             let config = Config { max_message, ..config(Redaction::Secrets) };
@@ -522,7 +522,7 @@ fn secrets_of_the_start_of_a_session_are_masked_where_they_come_again() {
     }
 }
 
-/// What a client shows to tell who it is is masked in what refuses it.
+/// Tokens with which a client authenticates are masked in the rejection.
 #[test]
 fn tokens_are_masked_in_what_refuses_them() {
     let secret = "SeCrEtToKeN";
@@ -544,7 +544,7 @@ fn tokens_are_masked_in_what_refuses_them() {
     }
 }
 
-/// A payload is masked for all who hear it.
+/// A payload is masked for all listeners.
 #[test]
 fn payloads_of_notifications_are_masked() {
     let notified = [
@@ -557,7 +557,8 @@ fn payloads_of_notifications_are_masked() {
     assert_eq!(payloads, ["host=h password=*** port=1", r#"{"url": "postgres://u:***@h/db"}"#]);
 }
 
-/// Rows of many values that answer a request with many secrets are searched as a whole: this takes no longer than other rows.
+/// Rows of many values in reply to a request with many secrets are searched as a whole, which takes no longer than for other
+/// rows.
 #[test]
 fn rows_of_many_values_are_searched_for_many_secrets_at_once() {
     let sql: String = (0..64).map(|n| format!("ALTER ROLE u PASSWORD 'secret{n}';")).collect();
@@ -576,7 +577,7 @@ fn rows_of_many_values_are_searched_for_many_secrets_at_once() {
     assert!(masked < 10 * begun.elapsed() + std::time::Duration::from_secs(1), "{masked:?}");
 }
 
-/// Why a client gives up COPY may have a secret; the server says it again.
+/// The reason why a client aborts COPY may contain a secret, which the server repeats.
 #[test]
 fn secrets_in_the_reason_of_copyfail_are_masked() {
     let reason = b"a;password=hunter2-hunter2";

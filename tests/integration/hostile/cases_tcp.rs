@@ -1,7 +1,8 @@
-//! When connections begin and end, and by what their lines are dated: captures of single faults, and what holds for all.
+//! The beginning and end of connections, and the packets to which lines are assigned: captures of single faults, and properties
+//! of all captures.
 //!
-//! A line is dated by a packet of its own connection, whatever else a capture holds and however it is read; and a SYN that
-//! nobody answers changes nothing.
+//! A line is assigned to a packet of its own connection, whatever else a capture contains and however it is read. An unanswered
+//! SYN changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,7 +25,7 @@ fn packets_of(name: &str) -> Vec<OwnedPacket> {
     captures::packets(&[captures::testdata().join(name)]).0
 }
 
-/// All lines of a capture of a single fault; they keep the contract.
+/// Returns all lines of a capture of a single fault, after checking the contract.
 fn case(name: &str) -> Vec<Value> {
     let output = captures::dissect_packets(&packets_of(&format!("cases/{name}.pcap")), captures::everything());
     crate::laws::contract::check(&output, name);
@@ -35,7 +36,7 @@ fn lines_of<'a>(lines: &'a [Value], conn: u64, event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["conn"] == conn && line["event"] == event).collect()
 }
 
-/// The line of the end of a session.
+/// Returns the line for the end of a session.
 fn end(lines: &[Value], conn: u64) -> &Value {
     lines_of(lines, conn, "session").into_iter().find(|line| line["state"] == "ended").unwrap()
 }
@@ -49,7 +50,7 @@ fn ends(line: &Value, how: &str, packet: u64, duration_us: u64) {
 }
 
 #[test]
-fn a_session_that_is_reset_ends_with_the_rst_whatever_comes_behind() {
+fn a_session_that_is_reset_ends_with_the_rst_whatever_follows() {
     let lines = case("rst-session");
     ends(end(&lines, 1), "reset", 10, 1_799);
     let request = lines_of(&lines, 1, "query")[1];
@@ -68,13 +69,13 @@ fn a_session_with_a_hole_before_its_fins_ends_with_their_acknowledgments() {
     let lines = case("fin-after-hole");
     ends(end(&lines, 1), "terminate", 11, 999);
     assert_eq!(end(&lines, 1)["lost_bytes"], 20);
-    // Nothing of it waits for the end of the capture.
+    // Nothing waits for the end of the capture.
     let at = |wanted: &Value| lines.iter().position(|line| line == wanted).unwrap();
     assert!(at(end(&lines, 1)) < at(lines_of(&lines, 2, "query")[0]));
 }
 
 #[test]
-fn a_hole_before_a_fin_is_counted_and_a_fin_is_no_byte() {
+fn a_hole_before_a_fin_is_counted_and_a_fin_is_not_a_byte() {
     let lines = case("fin-hole-noack");
     let loss = lines_of(&lines, 1, "loss");
     assert_eq!((loss.len(), &loss[0]["bytes"], &loss[0]["packet"]), (1, &5.into(), &8.into()));
@@ -112,7 +113,8 @@ fn a_forged_syn_or_syn_ack_changes_nothing() {
     }
 }
 
-/// Both SYNs, the StartupMessage, and the server's answer to it, of a client with this port; and the next numbers.
+/// Returns both SYNs, the StartupMessage, and the server's reply to it, for a client with this port; and the next sequence
+/// numbers.
 fn opened(port: u16, client: u32, server: u32) -> (Vec<Tcp>, u32, u32) {
     let first = startup();
     let answer = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
@@ -139,11 +141,11 @@ fn dissected(segments: &[Tcp]) -> Vec<Value> {
 fn a_port_that_is_used_again_is_another_connection_where_one_of_its_syns_was_not_captured() {
     let (first, client, server) = opened(40_000, 100, 500);
     let closed = [Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()];
-    // As far on as Linux has moved its first numbers after two seconds.
+    // As far as Linux advances its initial sequence numbers in two seconds.
     let (second, ..) = opened(40_000, 31_000_000, 33_000_000);
     for is_closed in [false, true] {
         let mut lacking = vec![&[][..], &[0], &[1], &[2], &[0, 2], &[1, 2]];
-        // Behind an end, a StartupMessage tells as much.
+        // After an end, a StartupMessage is sufficient evidence.
         lacking.extend(is_closed.then_some(&[0, 1, 2][..]));
         for lacks in lacking {
             let rest =
@@ -183,7 +185,7 @@ fn a_port_that_is_used_again_is_another_connection_where_its_numbers_are_among_t
             assert_eq!((messages(1), messages(2)), (3, 3), "{client} {server} {is_closed}");
             assert_eq!(end(&lines, 1)["end_reason"], if is_closed { "fin" } else { "replaced" });
         }
-        // One that was forged changes nothing, nor does an answer to the first one that comes again behind it.
+        // A forged one changes nothing, nor does a retransmitted answer to the first SYN after it.
         let forged: Vec<_> =
             first.iter().cloned().chain([second[0].clone(), first[1].clone(), first[4].clone()]).collect();
         let lines = dissected(&forged);
@@ -192,7 +194,7 @@ fn a_port_that_is_used_again_is_another_connection_where_its_numbers_are_among_t
 }
 
 #[test]
-fn a_syn_with_rst_or_fin_is_nobodys() {
+fn a_syn_with_rst_or_fin_is_ignored() {
     let (first, client, server) = opened(40_000, 100, 500);
     for odd in [Tcp::new(C, 77, 0, b"").syn().rst(), Tcp::new(C, client, server, b"").syn().fin()] {
         let mut segments = first.clone();
@@ -203,20 +205,20 @@ fn a_syn_with_rst_or_fin_is_nobodys() {
     }
 }
 
-/// What is said of losses: `reason bytes packet`.
+/// Returns losses as `reason bytes packet`.
 fn losses(lines: &[Value]) -> Vec<String> {
     let losses = lines.iter().filter(|line| line["event"] == "loss");
     losses.map(|line| format!("{} {} {}", line["reason"].as_str().unwrap(), line["bytes"], line["packet"])).collect()
 }
 
 #[test]
-fn bytes_that_come_late_or_are_out_of_window_are_told_as_one_loss_for_each_direction() {
+fn late_or_out_of_window_bytes_are_one_loss_for_each_direction() {
     let (first, client, server) = opened(40_000, 100, 500);
     let closed = [Tcp::new(C, client, server, b"").fin(), Tcp::new(S, server, client + 1, b"").fin()];
     let late: Vec<_> = (0..50).map(|index| Tcp::new(S, server + 1 + 10 * index, client + 1, b"ten bytes.")).collect();
     let all = dissected(&[&first[..], &closed, &late].concat());
     assert_eq!(losses(&all), ["late 500 57"]);
-    // What was read already, and comes again, is no loss.
+    // A retransmission of processed data is not a loss.
     assert_eq!(losses(&dissected(&[&first[..], &closed, &first[3..]].concat())), [""; 0]);
 
     let outside: Vec<_> = (0..50).map(|_| Tcp::new(C, client.wrapping_add(1 << 31), server, b"ten bytes.")).collect();
@@ -226,10 +228,10 @@ fn bytes_that_come_late_or_are_out_of_window_are_told_as_one_loss_for_each_direc
 }
 
 #[test]
-fn a_fin_that_was_not_captured_is_no_byte() {
+fn a_fin_that_was_not_captured_is_not_a_byte() {
     let (first, client, server) = opened(40_000, 100, 500);
     let bye = u32::try_from(message(b'X', b"").len()).unwrap();
-    // The last message rode on the FIN, and both were lost.
+    // The last message was sent with the FIN, and both were lost.
     let rest = [
         Tcp::new(S, server, client + bye + 1, b""),
         Tcp::new(S, server, client + bye + 1, b"").fin(),
@@ -237,15 +239,15 @@ fn a_fin_that_was_not_captured_is_no_byte() {
     ];
     let lines = dissected(&[&first[..], &rest].concat());
     assert_eq!(losses(&lines), ["missing 5 8"]);
-    // The client has closed its side while the server was at work: what comes then waits for no byte.
+    // The client has closed its side while the server was busy: later data does not wait for a missing byte.
     let row = message(b'N', b"SNOTICE\0\0");
     let rest = [Tcp::new(S, server, client + 1, &row)];
     let lines = dissected(&[&first[..], &rest].concat());
     assert_eq!((losses(&lines), lines_of(&lines, 1, "message").len()), (vec![], 4));
-    // Where bytes before the FIN are missing, too, it is not one of them.
+    // If bytes before the FIN are missing as well, the FIN is not counted.
     let rest = [Tcp::new(C, client + 20, server, b"").fin(), Tcp::new(S, server, client + 21, &row)];
     assert_eq!(losses(&dissected(&[&first[..], &rest].concat())), ["missing 20 7"]);
-    // A RST tells as much as a FIN.
+    // A RST is equivalent to a FIN.
     let rest = [Tcp::new(C, client + 20, server, b"").rst()];
     assert_eq!(losses(&dissected(&[&first[..], &rest].concat())), ["missing 20 6"]);
 }
@@ -266,7 +268,7 @@ fn the_rows_of_a_copy_have_their_times() {
     assert!(copies > 3, "{copies} statements");
 }
 
-/// The captures whose connections are known by the frames alone, with so many packets at most.
+/// Returns the captures in which connections are identified by frames alone, with at most `most` packets.
 fn captures_of(most: usize) -> Vec<(String, Vec<OwnedPacket>)> {
     let all = captures::all().into_iter().map(|name| (packets_of(&name), name));
     let plain = all.filter(|(packets, _)| {
@@ -276,14 +278,14 @@ fn captures_of(most: usize) -> Vec<(String, Vec<OwnedPacket>)> {
     plain.map(|(packets, name)| (name, packets)).collect()
 }
 
-/// The ends of a connection, as a line has them, whichever it begins with.
+/// Returns the endpoints of a connection in a line, in a fixed order.
 fn pair(one: &str, other: &str) -> [String; 2] {
     let mut pair = [one.to_owned(), other.to_owned()];
     pair.sort();
     pair
 }
 
-/// Sees to it that no session ends later than its own last packet, and that no line goes back behind another of its connection.
+/// Checks that no session ends later than its own last packet, and that the packets of a connection's lines do not decrease.
 fn check_dates(packets: &[&OwnedPacket], what: &str) {
     let mut lasts: HashMap<[String; 2], u64> = HashMap::new();
     for (packet, number) in packets.iter().zip(1..) {
@@ -320,7 +322,7 @@ fn check_dates(packets: &[&OwnedPacket], what: &str) {
     dissector.finish(&mut sink);
 }
 
-/// How many packets may be dissected for a capture where each of its packets is left out in turn.
+/// The maximum number of packets dissected for a capture of which each packet is left out in turn.
 const MOST_WORK: usize = 20_000;
 
 #[test]
@@ -337,7 +339,7 @@ fn without_any_one_packet_no_session_ends_later_than_its_own_last_packet() {
     }
 }
 
-/// What is said of packets when time passes without one now and then.
+/// Returns the lines of packets if time passes without packets now and then.
 fn with_ticks(packets: &[OwnedPacket], ticks: &[u8]) -> Vec<String> {
     let mut bench = Bench::new(captures::everything());
     let mut ticks = ticks.iter().cycle();
@@ -354,7 +356,7 @@ fn with_ticks(packets: &[OwnedPacket], ticks: &[u8]) -> Vec<String> {
     bench.finish().lines
 }
 
-/// Some captures that are no longer than others, and what they are all about.
+/// Some short captures, and what they are about.
 const CAPTURES: &[&str] = &[
     "cases/crash-beside.pcap",
     "cases/fin-after-hole.pcap",
@@ -389,7 +391,7 @@ enum Ending {
     One(From),
 }
 
-/// One connection, packet by packet, with the time of each in microseconds.
+/// Returns the packets of one connection, with the time of each in microseconds.
 fn connection(port: u16, steps: &[(u8, u32)], ending: Ending, lost: &[bool]) -> Vec<(u64, Tcp)> {
     let (mut segments, mut client, mut server) = opened(port, 1_000 + u32::from(port), 5_000);
     let query = message(b'Q', b"SELECT 1\0");
@@ -443,7 +445,7 @@ fn a_connection() -> impl Strategy<Value = (Vec<(u8, u32)>, Ending, Vec<bool>)> 
     (steps, an_ending(), proptest::collection::vec(proptest::bool::weighted(0.2), 1..9))
 }
 
-/// The lines of each connection. Where several wait for something, it is not the same which is looked at first.
+/// Returns the lines of each connection. If several wait for something, the order in which they are processed may differ.
 fn by_client(lines: &[String]) -> BTreeMap<String, Vec<Value>> {
     let mut of_clients: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for line in lines {
@@ -454,7 +456,7 @@ fn by_client(lines: &[String]) -> BTreeMap<String, Vec<Value>> {
     of_clients
 }
 
-/// Lines without what tells a connection's place among others.
+/// Returns lines without the fields that depend on other connections.
 fn essence(lines: Vec<Value>, conn_of: &str) -> Vec<Value> {
     let own = lines.into_iter().filter(|line| line["client"].as_str().is_some_and(|client| client.ends_with(conn_of)));
     own.map(|mut line| {
@@ -465,7 +467,7 @@ fn essence(lines: Vec<Value>, conn_of: &str) -> Vec<Value> {
     .collect()
 }
 
-/// The lines of messages and requests, without the numbers of packets.
+/// Returns the lines of messages and requests, without packet numbers.
 fn messages_and_requests(packets: &[OwnedPacket]) -> Vec<Value> {
     let config = Config { ports: Some(captures::PORTS.to_vec()), ..captures::everything() };
     let mut lines = captures::dissect_packets(packets, config).values();
@@ -477,13 +479,13 @@ fn messages_and_requests(packets: &[OwnedPacket]) -> Vec<Value> {
     lines
 }
 
-/// How far the number of a forged segment lies from one that is right.
+/// Generates the distance of a forged segment's number from a right one.
 fn a_distance() -> impl Strategy<Value = u32> {
     let near = (-3_000..3_000_i32).prop_map(|distance| 0_u32.wrapping_add_signed(distance));
     prop_oneof![any::<u32>(), near, Just(0), Just(u32::MAX), Just(100_000), Just(5_000_000)]
 }
 
-/// The sequence and acknowledgment numbers of a packet's sender, or of its receiver.
+/// Returns the sequence and acknowledgment numbers of a packet's sender, or of its receiver.
 fn numbers_of(packet: &OwnedPacket, of_its_sender: bool) -> Option<(u32, u32)> {
     let segment = packet::decode(&packet.borrow()).ok()?;
     let ends = segment.seq.wrapping_add(u32::try_from(segment.payload.len()).unwrap());
@@ -491,7 +493,7 @@ fn numbers_of(packet: &OwnedPacket, of_its_sender: bool) -> Option<(u32, u32)> {
     Some(if of_its_sender { (segment.seq, ack) } else { (ack, ends) })
 }
 
-/// A segment without data that pretends to be of the same connection as a packet, in either direction.
+/// Returns a segment without data that pretends to belong to the connection of a packet, in either direction.
 fn forged(like: &OwnedPacket, from_its_sender: bool, number: (u32, u32), flags: u8) -> Option<OwnedPacket> {
     const IP: usize = 14;
     const TCP: usize = IP + 20;
@@ -572,7 +574,7 @@ proptest! {
 }
 
 #[test]
-fn a_rst_behind_which_both_sides_go_on_ends_nothing() {
+fn a_rst_after_which_both_sides_continue_ends_nothing() {
     let request = |number: usize| message(b'Q', format!("SELECT {number}\0").as_bytes());
     let reply = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
     for from in [From::Client, From::Server] {
@@ -624,7 +626,7 @@ fn what_a_sender_leaves_unsaid_at_its_end_is_not_lost() {
             assert_eq!(ended["lost_bytes"], if skipped.is_null() { json!(0) } else { skipped.clone() });
         }
     }
-    // Without its end, what is missing may only not have been captured.
+    // Without the end of the connection, the missing part may just not have been captured.
     let mut dialogue = Dialogue::started();
     dialogue.send(From::Client, half);
     let lines = dialogue.lines();
@@ -632,7 +634,7 @@ fn what_a_sender_leaves_unsaid_at_its_end_is_not_lost() {
     assert_eq!((&loss["reason"], &loss["bytes"]), (&json!("missing"), &json!(24)));
 }
 
-/// What a client and its server say in a connection of its own numbers: the startup, and some requests.
+/// Generates a connection with sequence numbers of its own: the startup, and some requests.
 fn talk(packets: &mut Vec<OwnedPacket>, user: &str, [mut seq, mut ack]: [u32; 2], is_answered: bool) {
     let parameters = format!("user\0{user}\0\0");
     let startup = [&(8 + parameters.len() as u32).to_be_bytes()[..], &[0, 3, 0, 0], parameters.as_bytes()].concat();
@@ -676,7 +678,7 @@ fn a_startup_that_is_answered_with_other_numbers_begins_another_connection() {
 }
 
 #[test]
-fn a_startup_that_nobody_answers_begins_no_other_connection() {
+fn an_unanswered_startup_begins_no_other_connection() {
     let mut packets = Vec::new();
     talk(&mut packets, "alice", [1_000, 5_000], true);
     let first = packets.clone();

@@ -1,4 +1,4 @@
-//! Requests that were swallowed and replies that came twice, where the types of the replies alone do not tell which.
+//! Swallowed requests and duplicate replies, if the types of the replies alone do not show which.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn query(sql: &str) -> Vec<u8> {
     message(b'Q', &[sql.as_bytes(), b"\0"].concat())
 }
 
-/// Parse, Bind, Describe where that is wanted, Execute, Sync.
+/// Returns Parse, Bind, optionally Describe, Execute, Sync.
 fn extended(name: &str, sql: &str, is_described: bool) -> Vec<u8> {
     let name = [name.as_bytes(), b"\0"].concat();
     let parse = message(b'P', &[&name, sql.as_bytes(), b"\0", &[0, 0]].concat());
@@ -23,7 +23,8 @@ fn error(severity: &str) -> Vec<u8> {
     message(b'E', format!("S{severity}\0V{severity}\0C22012\0Mdivision by zero\0\0").as_bytes())
 }
 
-/// Replies by their letters: `1 2 3 n Z T D E F` as they are (F is FATAL), `s` a SELECT's end, `i` an INSERT's, `u`, `b`, `c`, `r`.
+/// Returns replies by their letters: `1 2 3 n Z T D E F` as they are (F is FATAL), `s` the end of a SELECT, `i` of an INSERT,
+/// `u`, `b`, `c`, `r`.
 fn replies(letters: &str) -> Vec<u8> {
     let column = [b"n\0".as_slice(), &[0; 6], &25_u32.to_be_bytes(), &[0xff; 2], &[0xff; 4], &[0; 2]].concat();
     let reply = |letter| match letter {
@@ -42,7 +43,7 @@ fn replies(letters: &str) -> Vec<u8> {
     letters.chars().map(reply).collect::<Vec<_>>().concat()
 }
 
-/// What comes of requests, each sent when the server has answered as the letters say, or all at once.
+/// Dissects requests, each sent after the replies given by letters, or all at once.
 fn session(turns: &[(Vec<u8>, &str)], is_pipelined: bool) -> Vec<Value> {
     let mut dialogue = Dialogue::started();
     if is_pipelined {
@@ -59,19 +60,19 @@ fn session(turns: &[(Vec<u8>, &str)], is_pipelined: bool) -> Vec<Value> {
     dialogue.lines()
 }
 
-/// Of query lines: outcome, rows, what was broken.
+/// Returns fields of query lines: outcome, rows, and the violation.
 fn told(lines: &[Value]) -> Vec<Value> {
     let told = of(lines, "query").into_iter();
     told.map(|line| json!([line["outcome"], line["rows"], line["violation"]["what"]])).collect()
 }
 
-/// The numbers of queries that messages of one type have.
+/// Returns the query numbers of messages of one type.
 fn numbers(lines: &[Value], kind: &str) -> Vec<Value> {
     lines.iter().filter(|line| line["type"] == kind).map(|line| line["query"].clone()).collect()
 }
 
 #[test]
-fn a_tag_tells_which_of_several_simple_queries_was_swallowed() {
+fn a_tag_identifies_which_of_several_simple_queries_was_swallowed() {
     for is_pipelined in [false, true] {
         let lines = session(
             &[
@@ -97,14 +98,14 @@ fn a_tag_tells_which_of_several_simple_queries_was_swallowed() {
                 json!(["ok", 1, null]),
             ]
         );
-        // A rule may return rows of what only changes some, until the tag comes.
+        // A rule may return rows for a statement that only changes some, until the command tag arrives.
         assert_eq!(numbers(&lines, "RowDescription"), [json!(1), json!(2), json!(6)]);
         assert_eq!(numbers(&lines, "CommandComplete"), [json!(1), json!(3), json!(4), json!(7)]);
     }
 }
 
 #[test]
-fn what_was_taken_for_replies_to_a_swallowed_request_answers_the_one_that_the_tag_fits() {
+fn replies_attributed_to_a_swallowed_request_move_to_the_one_that_the_tag_fits() {
     for is_pipelined in [false, true] {
         for (is_described, swallowed, reply) in
             [(false, "SELECT 1", "12iZ"), (true, "SELECT 1", "12niZ"), (true, "SELECT 1 FROM t", "12niZ")]
@@ -121,7 +122,7 @@ fn what_was_taken_for_replies_to_a_swallowed_request_answers_the_one_that_the_ta
             assert_eq!(told(&lines), expected);
             assert_eq!(numbers(&lines, "CommandComplete"), [json!(2), json!(3)]);
         }
-        // Nothing but the columns tells it here.
+        // Only the columns show it here.
         let lines = session(
             &[(extended("", "DELETE FROM t", true), ""), (extended("", "SELECT 1", true), "12TDsZ")],
             is_pipelined,
@@ -162,7 +163,7 @@ fn what_may_be_a_reply_is_one() {
         (query("SELECT 'a;b'; BEGIN"), "TDsbZ"),
         (extended("", "SELECT 1 INTO t", true), "12nsZ"),
         (extended("a", "COMMIT", true), "12nrZ"),
-        // A name may have been given to another statement by a function.
+        // A function may have given the name to another statement.
         (extended("a", "SELECT 1", false), "12iZ"),
     ] {
         let lines = session(&[(request, reply), (query("SELECT 2"), "TDsZ")], false);
@@ -176,7 +177,7 @@ fn what_may_be_a_reply_is_one() {
 }
 
 #[test]
-fn what_is_said_twice_is_given_to_none_and_leaves_the_rest_as_it_is() {
+fn duplicate_replies_are_attributed_to_no_request_and_change_no_others() {
     for (request, reply, outcome, what) in [
         (query("SELECT 1"), "TDssZ", "ok", "two_endings"),
         (query("SELECT 1"), "TDsiZ", "ok", "two_endings"),
@@ -192,7 +193,7 @@ fn what_is_said_twice_is_given_to_none_and_leaves_the_rest_as_it_is() {
         (extended("", "SELECT 1", false), "EEZ", "error", "two_endings"),
     ] {
         for is_pipelined in [false, true] {
-            // What is behind looks the same.
+            // Later requests look the same.
             let lines = session(&[(request.clone(), reply), (query("SELECT 1"), "TDsZ")], is_pipelined);
             let first = json!([outcome, if outcome == "ok" { json!(1) } else { json!(null) }, what]);
             assert_eq!(told(&lines), [first, json!(["ok", 1, null])], "{reply} {is_pipelined}");
@@ -205,7 +206,7 @@ fn what_is_said_twice_is_given_to_none_and_leaves_the_rest_as_it_is() {
 }
 
 #[test]
-fn what_comes_twice_by_right_is_no_violation() {
+fn replies_that_may_repeat_are_not_a_violation() {
     for (request, reply) in [
         (query("SELECT 1/0"), "EFZ"),
         (query("SELECT 1; SELECT 2"), "TDsTDsZ"),
@@ -219,8 +220,8 @@ fn what_comes_twice_by_right_is_no_violation() {
 }
 
 #[test]
-fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot_have_it() {
-    // Two requests are always under way.
+fn a_capture_that_begins_amid_waiting_requests_attributes_no_impossible_end() {
+    // Two requests are always in progress.
     let kinds: Vec<bool> = [true, false, false, true, true, false, true, false, false, true].repeat(4);
     let (mut dialogue, mut sent) = (Dialogue::started(), 0);
     for answered in 0..kinds.len() {
@@ -241,7 +242,7 @@ fn a_capture_that_begins_amid_requests_that_wait_gives_no_end_to_one_that_cannot
 }
 
 #[test]
-fn what_a_pooler_swallows_is_told_by_what_the_sql_can_have() {
+fn requests_swallowed_by_a_pooler_are_identified_by_their_sql() {
     let (packets, _) = captures::packets(&[captures::testdata().join("cases/pgbouncer-copy.pcap")]);
     let lines = captures::dissect_packets(&packets, captures::everything()).values();
     let queries = of(&lines, "query");
@@ -257,7 +258,7 @@ fn what_a_pooler_swallows_is_told_by_what_the_sql_can_have() {
         outcomes,
         [ok, ok, no, "canceled", ok, "error", ok, ok, ok, ok, "error", "skipped", no, "error", "aborted", "aborted"]
     );
-    // Each row is of the query that asked for it.
+    // Each row belongs to the query that asked for it.
     for row in lines.iter().filter(|line| line["type"] == "DataRow") {
         let sql = queries.iter().find(|line| line["query"] == row["query"]).unwrap()["sql"].as_str().unwrap();
         let value = row["body"]["values"][0].to_string();

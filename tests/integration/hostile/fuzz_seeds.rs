@@ -1,4 +1,4 @@
-//! What the fuzz targets check (see `fuzz/`), on the inputs that are kept.
+//! Runs the checks of the fuzz targets (see `fuzz/`) on the stored inputs.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ mod tls;
 #[path = "../../fuzz_checks/value.rs"]
 pub(crate) mod value;
 
-/// Runs a check on every input that is kept for it.
+/// Runs a check on every input that is stored for it.
 fn check_seeds(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz_seeds").join(target);
     let mut seeds = 0;

@@ -1,4 +1,4 @@
-//! TCP in its less tidy forms, as packets made by hand.
+//! Unusual TCP traffic, as hand-made packets.
 
 use pgdissect::dissector::Config;
 use pgdissect::redaction::Redaction;
@@ -18,7 +18,7 @@ fn ready() -> Vec<u8> {
     message(b'Z', b"I")
 }
 
-/// Both SYNs and the StartupMessage; the numbers that follow are the client's and the server's next.
+/// Returns both SYNs and the StartupMessage, and the client's and server's next sequence numbers.
 fn opened() -> (Vec<Tcp>, u32, u32) {
     let first = startup();
     let next = 101 + u32::try_from(first.len()).unwrap();
@@ -30,19 +30,19 @@ fn opened() -> (Vec<Tcp>, u32, u32) {
     (syns, next, 501)
 }
 
-/// Packets of segments that come so many microseconds apart.
+/// Creates the packets of segments, captured `apart` microseconds apart.
 fn packets(segments: &[Tcp], apart: u64) -> Vec<OwnedPacket> {
     segments.iter().enumerate().map(|(index, segment)| segment.at(index as u64 * apart)).collect()
 }
 
-/// What is made of segments that come so many microseconds apart; every line keeps the contract.
+/// Dissects segments, captured `apart` microseconds apart, and checks the contract of every line.
 fn dissected(segments: &[Tcp], apart: u64) -> Output {
     let output = captures::dissect_packets(&packets(segments, apart), captures::config());
     crate::laws::contract::check(&output, "tcp");
     output
 }
 
-/// What is said of segments that come so many microseconds apart: types of messages, and losses as `reason bytes`.
+/// Returns the lines of segments, captured `apart` microseconds apart: types of messages, and losses as `reason bytes`.
 fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
     let output = dissected(segments, apart);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -54,7 +54,7 @@ fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
 }
 
 #[test]
-fn keep_alives_say_nothing() {
+fn keep_alives_result_in_no_lines() {
     let (mut segments, client, server) = opened();
     segments.push(Tcp::new(S, server, client, &ready()));
     for junk in [&b""[..], b"\0"] {
@@ -157,10 +157,10 @@ fn a_hole_is_given_up_with_its_size_once_it_was_acknowledged_for_long_enough() {
     let lost = u32::try_from(query().len()).unwrap();
     segments.push(Tcp::new(S, server, client + lost, &ready()));
     assert_eq!(said(&segments, 10), ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()]);
-    // The one that was late comes in time: there is no hole.
+    // The late one arrives in time: there is no hole.
     segments.push(Tcp::new(C, client, server, &query()));
     assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
-    // Long after it was given up, it is no news: by the clock alone where little comes, or once much has come.
+    // Long after it was given up, it is ignored: by time alone if few segments arrive, or once many have arrived.
     let given_up = ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()];
     let acknowledgment = Tcp::new(S, server + 6, client + lost, b"");
     segments.insert(4, acknowledgment.clone());
@@ -169,7 +169,7 @@ fn a_hole_is_given_up_with_its_size_once_it_was_acknowledged_for_long_enough() {
         segments.insert(4, acknowledgment.clone());
     }
     assert_eq!(said(&segments, 4_000), given_up);
-    // Much within a moment is no reason to give it up.
+    // Many segments within a short time are no reason to give it up.
     assert_eq!(said(&segments, 1_000), ["StartupMessage", "Query", "ReadyForQuery"]);
 }
 
@@ -189,7 +189,7 @@ fn one_side_alone_is_read() {
 }
 
 #[test]
-fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
+fn a_lost_response_to_an_encryption_request_is_inferred() {
     let ssl_request = b"\0\0\0\x08\x04\xd2\x16\x2f";
     let hello = b"\x16\x03\x01\x00\x05\x01\0\0\x01\0";
     let begun = [
@@ -209,7 +209,7 @@ fn where_the_answer_to_an_encryption_request_is_lost_what_follows_tells_it() {
 }
 
 #[test]
-fn holes_in_another_protocol_are_nobodys_loss() {
+fn holes_in_another_protocol_are_not_reported() {
     let request = b"GET / HTTP/1.1\r\n\r\n";
     let sent = 101 + u32::try_from(request.len()).unwrap();
     let segments = [
@@ -222,7 +222,7 @@ fn holes_in_another_protocol_are_nobodys_loss() {
     ];
     assert_eq!(said(&segments, 10), ["not_postgresql null"]);
 
-    // Where servers may be on any port, nothing is said of it at all; neither where its beginning was not captured.
+    // If servers may be on any port, nothing is reported about it; nor if its beginning was not captured.
     for segments in [&segments[..], &segments[..2], &segments[3..]] {
         let packets: Vec<_> = segments.iter().map(|segment| segment.at(10)).collect();
         let config = Config { ports: None, ..Config::default() };
@@ -231,7 +231,7 @@ fn holes_in_another_protocol_are_nobodys_loss() {
 }
 
 #[test]
-fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
+fn of_too_many_connections_the_one_idle_longest_is_removed() {
     let mut packets = Vec::new();
     let mut say = |port: u16, payload: &[u8], seq: u32| {
         let at = packets.len() as u64;
@@ -245,8 +245,7 @@ fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
     for port in [1, 3] {
         say(port, &query(), next);
     }
-    // One more than there is room for: not the first or third, which have spoken since, nor the newest, but the second
-    // gives way.
+    // One more than the limit: the second is removed, rather than the first or third, which have sent data since, or the newest.
     say(4, &first, 101);
     for port in [1, 3, 4] {
         say(port, &message(b'X', b""), if port == 4 { next } else { next + 14 });
@@ -264,11 +263,11 @@ fn of_too_many_connections_the_one_that_was_silent_longest_gives_way() {
 }
 
 #[test]
-fn what_is_refused_before_it_says_anything_is_no_connection() {
+fn a_connection_refused_before_any_data_is_not_counted() {
     let syn = Tcp::new(C, 100, 0, b"").without_ack().syn();
     let refused = [syn.clone(), Tcp::new(S, 0, 101, b"").rst()];
     assert_eq!(said(&refused, 10), [""; 0]);
-    // A second attempt from the same port with the same number is a new one.
+    // A second attempt from the same port with the same sequence number is a new one.
     let (opened, _, _) = opened();
     let again: Vec<_> = refused.into_iter().chain(opened).collect();
     assert_eq!(said(&again, 10), ["StartupMessage"]);
@@ -282,7 +281,7 @@ fn a_syn_that_is_sent_again_with_another_number_is_the_one_that_counts() {
     assert_eq!(said(&segments, 10), ["StartupMessage"]);
 }
 
-/// The flags of the messages, and the reports of overlaps, of segments that come one after the other.
+/// Returns the flags of the messages, and the reports of overlaps, for consecutive segments.
 fn flagged(segments: &[Tcp]) -> Vec<String> {
     let output = dissected(segments, 10);
     let flagged = |line: &Value| match line["event"].as_str().unwrap() {
@@ -293,7 +292,7 @@ fn flagged(segments: &[Tcp]) -> Vec<String> {
 }
 
 #[test]
-fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_said() {
+fn of_conflicting_segments_the_first_is_used_and_the_conflict_reported() {
     let (opened, client, server) = opened();
     let first = query();
     let other = message(b'Q', b"SELECT 2\0");
@@ -304,19 +303,19 @@ fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_
         flagged(&all)
     };
     let end = u32::try_from(first.len()).unwrap();
-    // Repeated as it was: nothing to be said.
+    // An identical retransmission is not reported.
     assert_eq!(with(&[(0, &first), (0, &first)]), ["SELECT 1 -"]);
-    // When the message has been written: said, but not of the message behind it.
+    // After the message was written: reported, but the following message is not flagged.
     let both = [&other[..], &first].concat();
     assert_eq!(with(&[(0, &first), (0, &both)]), ["SELECT 1 -", "overlap 1", "SELECT 1 -"]);
-    // While it is not whole.
+    // While it is incomplete.
     let cut = first.len() - 1;
     let forged = [(0, &first[..cut]), (0, &other[..cut]), (end - 1, &first[cut..]), (end, &first[..])];
     assert_eq!(with(&forged), ["overlap 1", "SELECT 1 overlap", "SELECT 1 -"]);
-    // While it is held behind a hole.
+    // While it is held after a hole.
     let early = [(half, &first[half as usize..]), (half, &other[half as usize..]), (0, &first[..half as usize])];
     assert_eq!(with(&early), ["overlap 1", "SELECT 1 overlap"]);
-    // Long ago: what is not known any more is not compared.
+    // Long ago: bytes that are no longer kept cannot be compared.
     let long = message(b'Q', &[&b"SELECT "[..], &[b'1'; 5_000], b"\0"].concat());
     let mut forged = long.clone();
     forged[10] = b'x';
@@ -326,7 +325,7 @@ fn of_overlapping_segments_with_other_content_the_first_is_believed_and_that_is_
 }
 
 #[test]
-fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
+fn bytes_captured_after_a_hole_in_a_message_are_shown() {
     let (mut segments, client, server) = opened();
     let row = message(b'D', b"\0\x01\0\0\0\x0a0123456789");
     let ready = ready();
@@ -348,7 +347,7 @@ fn what_was_captured_behind_a_hole_in_a_message_is_shown() {
 }
 
 #[test]
-fn a_secret_behind_a_hole_is_masked() {
+fn a_secret_after_a_hole_is_masked() {
     let (mut segments, client, server) = opened();
     let sql = message(b'Q', b"ALTER ROLE app PASSWORD 'hunter2-hunter2'\0");
     segments.push(Tcp::new(C, client, server, &sql[..20]));

@@ -1,4 +1,4 @@
-//! The contract of the lines, held against every line that the captures give.
+//! The contract of the lines, checked for every line of the captures.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::captures::{self, Output};
 use crate::strict;
 
-/// The schema with unknown fields forbidden.
+/// The schema, with unknown fields forbidden.
 static STRICT_SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let mut schema = serde_json::to_value(record::schema()).unwrap();
     close_objects(&mut schema);
@@ -25,12 +25,12 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&schema).expect("the schema is a schema")
 });
 
-/// Forbids, in each schema of an object that names its fields, those that it does not name. The fields of a line itself
-/// come together from several schemas, so that only all of them tell which are unknown.
+/// Forbids unknown fields in each schema of an object with named fields. The fields of a line itself are defined by several
+/// schemas together, so only their union determines which fields are unknown.
 fn close_objects(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            // A schema, and not the list of an object's fields: there "properties" would be the name of one.
+            // A schema, rather than the fields of an object, where "properties" would be a field name.
             if object.get("oneOf").is_some() && object.contains_key("$schema") {
                 object.insert("unevaluatedProperties".to_owned(), false.into());
             }
@@ -62,7 +62,7 @@ fn close_fields(key: &str, name: &str, schema: &mut Value) {
     }
 }
 
-/// Says what is wrong with a line.
+/// Checks a line. Describes what is wrong with it.
 pub(crate) fn check_line(line: &str) -> Result<Value, String> {
     if line.chars().any(char::is_control) {
         return Err("a control character stands raw".to_owned());
@@ -77,7 +77,7 @@ pub(crate) fn check_line(line: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Holds all lines of an output against the contract.
+/// Checks all lines of an output.
 pub(crate) fn check(output: &Output, of: &str) {
     let mut last_seq: HashMap<u64, u64> = HashMap::new();
     let mut ends: HashMap<u64, (Value, Value)> = HashMap::new();
@@ -93,7 +93,7 @@ pub(crate) fn check(output: &Output, of: &str) {
             assert_eq!(value["seq"], *seq, "{of}: messages are counted\n{line}");
         }
     }
-    // A connection has its number from its first byte on, which need not give a line at once.
+    // A connection has its number from its first byte on, which need not cause a line at once.
     assert_eq!(output.counters.connections, ends.len() as u64, "{of}: every connection that is counted has a line");
     assert!(ends.keys().all(|conn| (1..=output.counters.connections).contains(conn)), "{of}: connections are counted");
     assert_eq!(output.counters.messages, last_seq.values().sum::<u64>(), "{of}: every message has its line");
@@ -200,7 +200,7 @@ fn fields_may_be_added_without_breaking_those_who_validate() {
     assert!(SCHEMA.validate(&line).is_ok());
 }
 
-/// What is secret in a capture: texts of which no part may be written.
+/// The secrets in captures: texts that must not be written, not even in part.
 const SECRETS: &[(&str, &[&str])] = &[
     ("auth-password-ok", &["pw-clear-secret"]),
     ("auth-password-wrong", &["not-the-password"]),
@@ -237,7 +237,7 @@ fn secrets_are_never_written() {
                 let found = on_the_wire.windows(secret.len()).any(|window| window == secret.as_bytes());
                 assert!(found, "{name}: {secret} is on the wire");
             }
-            // "md5" itself is in the line's names; what follows it on the wire is the hash.
+            // "md5" itself occurs in field names; the hash follows it on the wire.
             if *secret == "md5" {
                 let is_hash = |window: &&[u8]| {
                     window.starts_with(b"md5") && window[3..].iter().all(|byte| byte.is_ascii_hexdigit())
@@ -303,14 +303,14 @@ fn messages_by_name_are_those_of_the_schema() {
     for kind in pgdissect::pg::message::Message::NAMES {
         assert!(schema.contains(&format!("\"{kind}\"")), "{kind} is in the schema");
     }
-    // What the captures do not have: other kinds of authentication.
+    // Other kinds of authentication, which do not occur in the captures.
     let without: Vec<_> =
         pgdissect::pg::message::Message::NAMES.iter().filter(|kind| !seen.contains_key(**kind)).collect();
     assert!(without.len() <= 11, "the captures lack {without:?}");
 }
 
 #[test]
-fn a_packet_without_bytes_is_counted_and_says_nothing() {
+fn a_packet_without_bytes_is_counted_and_results_in_no_lines() {
     let mut bench = captures::Bench::new(captures::everything());
     bench.packet(&Packet {
         ts: Default::default(),
@@ -322,7 +322,7 @@ fn a_packet_without_bytes_is_counted_and_says_nothing() {
     assert_eq!((output.lines.len(), output.counters.damaged_packets), (0, 1));
 }
 
-/// The JSON types that each name of a field has in the schema.
+/// Returns the JSON types in the schema for each field name.
 fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
     fn types(schema: &Value, root: &Value) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
@@ -348,7 +348,7 @@ fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
     fn walk(schema: &Value, root: &Value, found: &mut BTreeMap<String, BTreeSet<String>>) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let mut types = types(property, root);
-            // What is absent is not null; and a number that a double does not hold is a string.
+            // Absent fields are not null; and a number that a double cannot represent is a string.
             types.remove("null");
             let is_number = types.contains("number") || types.contains("integer");
             found.entry(name.clone()).or_default().extend(if is_number { ["number".to_owned()].into() } else { types });
@@ -366,12 +366,12 @@ fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_name_has_one_type_and_is_no_keyword_of_jq() {
-    // Values have the type of what they are, and are described where they are not to be written. `query` is a number, but for
-    // the text that the protocol itself calls so.
+fn a_name_has_one_type_and_is_not_a_keyword_of_jq() {
+    // Values have the JSON type of their content, and are described by an object if they are redacted. `query` is a number,
+    // except for the text to which the protocol gives this name.
     const EXEMPT: &[&str] =
         &["data", "params", "payload", "rows", "value", "values", "arguments", "parameter_values", "query"];
-    // The manual of jq 1.6, and the keywords of its grammar.
+    // From the manual of jq 1.6, and the keywords of its grammar.
     const KEYWORDS: &[&str] = &[
         "__loc__", "and", "as", "catch", "def", "elif", "else", "end", "foreach", "if", "import", "include", "label",
         "module", "or", "reduce", "then", "try",

@@ -1,4 +1,5 @@
-//! Rows of COPY data: those that the table has, however they were written and cut; none that was not sent, whatever was lost.
+//! Rows of COPY data: those of the table, however they were formatted and segmented; and only rows that were sent, whatever was
+//! lost.
 
 use std::collections::HashSet;
 
@@ -12,12 +13,12 @@ use crate::wire::{From, Tcp, message, startup};
 /// Captures in which the rows of the table are selected after each COPY.
 const SELECTED: [&str; 2] = ["copy-formats/capture.pcap", "copy-clients/capture.pcap"];
 
-/// A COPY, or a result: its rows, and for a COPY what was told beside them.
+/// A COPY, or a result: its rows, and for a COPY its other data.
 #[derive(Debug, Default, PartialEq)]
 struct Rows {
     rows: Vec<Value>,
     headers: Vec<Value>,
-    /// What is in no row.
+    /// The bytes outside of rows.
     rest: String,
 }
 
@@ -29,7 +30,7 @@ impl Rows {
     }
 }
 
-/// Each COPY of a capture, with the rows that were selected next.
+/// Returns each COPY of a capture with the rows selected after it.
 fn copies(name: &str, config: Config) -> Vec<(Rows, Vec<Value>)> {
     let (packets, _) = captures::packets(&[captures::testdata().join(name)]);
     let (mut copies, mut waiting) = (Vec::new(), Vec::new());
@@ -58,7 +59,7 @@ fn copies(name: &str, config: Config) -> Vec<(Rows, Vec<Value>)> {
     copies
 }
 
-/// The same rows with every text in hex, as the binary format of text is written.
+/// Returns the same rows with every text in hex, like text in binary format.
 fn in_binary(rows: &[Value]) -> Vec<Value> {
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let value = |value: &Value| value.as_str().map_or(Value::Null, |text| format!("\\x{}", hex(text)).into());
@@ -99,11 +100,11 @@ fn rows_have_the_names_of_their_columns_where_these_are_known() {
             named += usize::from(is_named);
         }
     }
-    // Those that have a header, or say which columns they copy.
+    // Those with a header, or with a column list in the statement.
     assert_eq!(named, 14);
 }
 
-/// The lines of messages of a connection, of what is sent in turn.
+/// Returns the message lines of a connection in which these turns are sent.
 fn dissect(turns: &[(From, Vec<u8>)], config: Config) -> Vec<Value> {
     let mut packets =
         vec![Tcp::new(From::Client, 0, 0, b"").without_ack().syn(), Tcp::new(From::Server, 0, 1, b"").syn()];
@@ -124,7 +125,7 @@ fn server(messages: &[(u8, &[u8])]) -> (From, Vec<u8>) {
     (From::Server, messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect())
 }
 
-/// A session that is ready, and what follows.
+/// Prepends the start of a session to turns.
 fn session(turns: impl IntoIterator<Item = (From, Vec<u8>)>) -> Vec<(From, Vec<u8>)> {
     let begin = [(From::Client, startup()), server(&[(b'R', &[0; 4]), (b'Z', b"I")])];
     begin.into_iter().chain(turns).collect()
@@ -134,7 +135,7 @@ const COPY_IN: (u8, &[u8]) = (b'G', &[0, 0, 1, 0, 0]);
 const COPY_OUT: (u8, &[u8]) = (b'H', &[0, 0, 1, 0, 0]);
 const DONE: &[(u8, &[u8])] = &[(b'C', b"COPY 1\0"), (b'Z', b"I")];
 
-/// The bodies of COPY data and its end, with flags where there are some.
+/// Returns the bodies of COPY data and its end, with flags if there are any.
 fn data(lines: &[Value]) -> Vec<Value> {
     let is_data =
         |line: &&Value| line["type"] == "CopyData" || line["type"] == "CopyDone" && line.get("body").is_some();
@@ -146,7 +147,7 @@ fn data(lines: &[Value]) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_no_copy_or_not_plain_is_data() {
+fn rows_are_only_split_if_the_copy_is_understood() {
     for sql in ["SELECT 1", "COPY t TO STDOUT", "COPY t FROM STDIN (FORMAT new)", "COPY t FROM STDIN BINARY"] {
         let turns = [
             client(b'Q', &[sql.as_bytes(), b"\0"].concat()),
@@ -186,7 +187,7 @@ fn each_copy_of_a_query_is_of_its_own_statement() {
         server(&[COPY_IN]),
         client(b'd', b"a;\"b\n"),
         client(b'c', b""),
-        // What has no end is completed all the same.
+        // Rows without an end are completed as well.
         server(&[(b'C', b"COPY 1\0"), (b'C', b"SELECT 1"), COPY_IN]),
         client(b'd', b"a;\"b\"\n"),
         client(b'c', b""),
@@ -199,7 +200,7 @@ fn each_copy_of_a_query_is_of_its_own_statement() {
 
 #[test]
 fn data_that_is_not_asked_for_yet_is_of_the_request_right_before_or_unknown() {
-    // A client that does not wait: the second query, and its data, come before the first has an answer.
+    // A client that pipelines: the second query and its data are sent before the reply to the first.
     let turns = [
         client(b'Q', b"COPY t FROM STDIN\0"),
         client(b'd', b"a,\nb"),
@@ -225,7 +226,7 @@ fn data_that_is_not_asked_for_yet_is_of_the_request_right_before_or_unknown() {
         json!({ "data": "d\n" }),
     ];
     assert_eq!(data(&dissect(&session(turns), Config::default())), wanted);
-    // Which of several statements data is of that comes before they are under way is not known.
+    // If data is sent before the statements are executed, it is not known to which of several it belongs.
     let turns = [
         client(b'Q', b"COPY t FROM STDIN; COPY t FROM STDIN CSV\0"),
         client(b'd', b"a\n"),
@@ -238,7 +239,7 @@ fn data_that_is_not_asked_for_yet_is_of_the_request_right_before_or_unknown() {
 }
 
 #[test]
-fn a_row_that_is_too_long_is_counted_and_costs_no_other() {
+fn a_row_that_is_too_long_is_counted_and_affects_no_other() {
     let turns = [
         client(b'Q', b"COPY t FROM STDIN\0"),
         server(&[COPY_IN]),
@@ -255,7 +256,7 @@ fn a_row_that_is_too_long_is_counted_and_costs_no_other() {
     assert_eq!((&loss["reason"], &loss["skipped"]), (&json!("limit"), &json!(121)));
 }
 
-/// A COPY of which a message is larger than what is kept of it.
+/// Returns the lines of a COPY with a message that is larger than the limit.
 fn with_a_cut_message(sql: &[u8], from: From, pieces: &[&[u8]]) -> Vec<Value> {
     let mut turns = session([client(b'Q', sql), server(&[if from == From::Client { COPY_IN } else { COPY_OUT }])]);
     turns.extend(pieces.iter().map(|piece| (from, message(b'd', piece))));
@@ -272,10 +273,10 @@ fn behind_what_is_missing_rows_go_on_where_they_surely_begin() {
     assert_eq!(text, [cut(), resumed, json!({ "rows": [["cd"]], "unfinished": 1 }), json!({ "rows": [["e"]] })]);
     let csv = with_a_cut_message(b"COPY t FROM STDIN CSV\0", From::Client, &[long, b"b\nc", b"d\ne"]);
     assert_eq!(csv, [cut(), json!({ "data": "b\nc" }), json!({ "data": "d\ne" })]);
-    // A server sends a row a message.
+    // A server sends one row in each message.
     let out = with_a_cut_message(b"COPY t TO STDOUT CSV\0", From::Server, &[long, b"b\n", b"\"d\n\"\n"]);
     assert_eq!(out, [cut(), json!({ "rows": [["b"]] }), json!({ "rows": [["d\n"]] })]);
-    // What is missing in the end is no row.
+    // A row without its end is not a row.
     let last = with_a_cut_message(b"COPY t FROM STDIN\0", From::Client, &[long]);
     assert_eq!(last, [cut()]);
 }
@@ -289,7 +290,7 @@ const LOSSY: [&str; 6] = [
     "copy-pipeline/capture.pcap",
 ];
 
-/// All rows, as they are written.
+/// Returns all rows as they are written.
 fn rows(packets: &[OwnedPacket]) -> HashSet<String> {
     let lines = captures::dissect_packets(packets, captures::config()).messages();
     let bodies = lines.iter().filter(|line| line["type"] == "CopyData" || line["type"] == "CopyDone");
@@ -302,7 +303,7 @@ proptest! {
     #[test]
     fn no_row_is_there_that_was_not_sent(
         name in proptest::sample::select(LOSSY.to_vec()),
-        // Of each packet, whether it is lost, or cut off.
+        // For each packet, whether it is lost or truncated.
         fates in proptest::collection::vec((0..20_u8, any::<proptest::sample::Index>()), 1..50),
         first in any::<proptest::sample::Index>(),
     ) {
@@ -317,7 +318,7 @@ proptest! {
             }
             *fate > 0
         });
-        // In which encoding the others are is not known where that was lost.
+        // If the message with the encoding was lost, the encoding of other rows is not known.
         for row in rows(&left).into_iter().filter(|row| row.is_ascii() && !row.contains("hex")) {
             prop_assert!(sent.contains(&row), "{}", row);
         }

@@ -1,8 +1,7 @@
-//! Law 1: however a byte stream is cut into segments, reordered, repeated or overlapped, the messages are the same.
+//! Law 1: the messages do not depend on how a byte stream is segmented, reordered, repeated or overlapped.
 //!
-//! Real connections are taken apart into what each side wrote, in the order in which it can have happened; then they are
-//! sent again over a TCP that is simulated here, with segments of any size, acknowledgments as a real receiver's, and a
-//! capture that does not see packets in the order in which they were sent.
+//! Real connections are split into the writes of each side, in a possible causal order. Then they are sent again over a simulated
+//! TCP, with segments of any size, acknowledgments as of a real receiver, and a capture that records packets out of order.
 
 use std::sync::LazyLock;
 
@@ -15,20 +14,20 @@ use serde_json::Value;
 use crate::captures::{self, OwnedPacket};
 use crate::wire::{From, Tcp};
 
-/// What one side wrote after it had received so many bytes of the other.
+/// A write of one side, made after it had received a number of bytes from the other.
 #[derive(Clone, Debug)]
 struct Write {
     from: From,
     bytes: Vec<u8>,
 }
 
-/// A connection: what was written, in an order that causes allow.
+/// A connection: its writes, in a causal order.
 #[derive(Clone, Debug)]
 struct Conversation {
     name: &'static str,
     writes: Vec<Write>,
     keys: Keys,
-    /// The messages, as they were read from the capture itself.
+    /// The messages in the original capture.
     expected: Vec<Value>,
 }
 
@@ -73,7 +72,7 @@ const STREAMS: &[&str] = &[
 static CONVERSATIONS: LazyLock<Vec<Conversation>> =
     LazyLock::new(|| STREAMS.iter().map(|name| conversation(name)).collect());
 
-/// The first connection of a capture. What was sent twice there is left out.
+/// Returns the first connection of a capture, without retransmissions.
 fn conversation(name: &'static str) -> Conversation {
     let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
     assert!(errors.is_empty());
@@ -110,7 +109,7 @@ fn conversation(name: &'static str) -> Conversation {
     Conversation { name, writes, keys, expected }
 }
 
-/// Messages without what depends on when and in which packet they came.
+/// Returns messages without the fields that depend on time and packet numbers.
 fn essence(packets: &[OwnedPacket], keys: &Keys) -> Vec<Value> {
     let config = Config { ports: Some(vec![5432, 5415]), ..captures::everything() };
     let mut lines = captures::decrypt_packets(packets, keys, config).values();
@@ -122,7 +121,7 @@ fn essence(packets: &[OwnedPacket], keys: &Keys) -> Vec<Value> {
     lines
 }
 
-/// The same, each direction by itself, without the numbers that depend on the order between the two.
+/// Returns the messages of each direction, without the numbers that depend on the order between directions.
 fn by_direction(lines: &[Value]) -> [Vec<Value>; 2] {
     ["F", "B"].map(|dir| {
         let of_dir = lines.iter().filter(|line| line["dir"] == dir);
@@ -136,26 +135,26 @@ fn by_direction(lines: &[Value]) -> [Vec<Value>; 2] {
     })
 }
 
-/// How the network, and the capture, treat segments.
+/// The behaviour of the network and the capture.
 #[derive(Clone, Debug, Default)]
 struct Network {
-    /// Sizes of segments, taken in turn; none keeps each write in one piece (of at most 60,000 bytes).
+    /// The sizes of segments, used in turn; if empty, each write is one segment (of at most 60,000 bytes).
     sizes: Vec<usize>,
-    /// First sequence numbers.
+    /// The initial sequence numbers.
     isn: [u32; 2],
-    /// For each segment in turn: how many bytes it repeats that its sender had sent before.
+    /// For each segment in turn: how many earlier bytes it retransmits.
     overlaps: Vec<usize>,
-    /// For each packet in turn: whether the capture has it twice.
+    /// For each packet in turn: whether it is captured twice.
     repeats: Vec<bool>,
-    /// For each packet in turn: by how many places the capture has it late.
+    /// For each packet in turn: by how many positions it is captured late.
     delays: Vec<usize>,
-    /// Whether late packets stay in order with the others of their direction.
+    /// Whether late packets stay in order within their direction.
     only_across: bool,
     /// Whether acknowledgments without data are sent as well.
     pure_acks: bool,
 }
 
-/// Sends writes over a network; gives the packets of the capture.
+/// Sends writes over a network. Returns the captured packets.
 fn send(writes: &[Write], network: Network) -> Vec<OwnedPacket> {
     let Network { sizes, isn, overlaps, repeats, delays, only_across, pure_acks } = network;
     let mut sent = [Vec::new(), Vec::new()];
@@ -202,11 +201,11 @@ fn send(writes: &[Write], network: Network) -> Vec<OwnedPacket> {
     all.push(Tcp::new(From::Client, client, server, b"").fin());
     all.push(Tcp::new(From::Server, server, client.wrapping_add(1), b"").fin());
     all.push(Tcp::new(From::Client, client.wrapping_add(1), server.wrapping_add(1), b""));
-    // So little time passes that no hole is given up.
+    // The time is too short for a hole to be given up.
     all.iter().enumerate().map(|(index, segment)| segment.at(index as u64 % 90_000)).collect()
 }
 
-/// Moves each packet back by so many places.
+/// Moves each packet back by a number of positions.
 fn delay(packets: Vec<Tcp>, delays: &[usize], only_across: bool) -> Vec<Tcp> {
     let mut places: Vec<(usize, usize)> = Vec::new();
     let mut last = [0, 0];
@@ -229,7 +228,7 @@ fn a_conversation() -> impl Strategy<Value = &'static Conversation> {
 
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     let size = prop_oneof![4 => 1..20_usize, 4 => 20..1_500_usize, 2 => Just(1_448), 1 => 1_500..65_536_usize];
-    // A cycle of tiny segments only would make hundreds of thousands of packets of the largest streams.
+    // Only tiny segments would result in hundreds of thousands of packets for the largest streams.
     proptest::collection::vec(size, 1..12).prop_map(|mut sizes| {
         sizes.push(5_000);
         sizes
@@ -259,7 +258,7 @@ proptest! {
     #![proptest_config(runs(1_000))]
 
     #[test]
-    fn any_segments_give_the_same_messages(
+    fn any_segments_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(), pure_acks: bool,
     ) {
         let packets = send(&conversation.writes, Network { sizes, isn, pure_acks, ..Network::default() });
@@ -267,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn repeated_and_overlapping_segments_give_the_same_messages(
+    fn repeated_and_overlapping_segments_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(), pure_acks: bool,
         overlaps in proptest::collection::vec(prop_oneof![Just(0), 1..3_000_usize], 1..7),
         repeats in proptest::collection::vec(any::<bool>(), 1..7),
@@ -277,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn segments_captured_in_another_order_give_the_same_messages(
+    fn segments_captured_in_another_order_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(),
         repeats in proptest::collection::vec(any::<bool>(), 1..7),
         delays in proptest::collection::vec(prop_oneof![3 => Just(0), 2 => 0..12_usize], 1..16),
@@ -286,7 +285,7 @@ proptest! {
         let network =
             Network { sizes, isn, repeats, delays, only_across, pure_acks, ..Network::default() };
         let actual = essence(&send(&conversation.writes, network), &conversation.keys);
-        // Segments of which neither acknowledges the other may come in either order.
+        // Segments that do not acknowledge each other may be in either order.
         for (expected, actual) in by_direction(&conversation.expected).iter().zip(by_direction(&actual)) {
             assert_same(expected, &actual)?;
         }
@@ -295,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn overlapping_segments_in_another_order_give_the_same_messages(
+    fn overlapping_segments_in_another_order_result_in_the_same_messages(
         conversation in a_conversation(), sizes in sizes(), isn in isn(),
         overlaps in proptest::collection::vec(prop_oneof![Just(0), 1..3_000_usize], 1..7),
         delays in proptest::collection::vec(prop_oneof![3 => Just(0), 2 => 0..12_usize], 1..16),
@@ -308,7 +307,7 @@ proptest! {
     }
 }
 
-/// A reply never stands before the request that it is attributed to.
+/// Checks that no reply precedes the request to which it is attributed.
 fn assert_replies_follow_requests(lines: &[Value]) -> Result<(), TestCaseError> {
     let mut last_request = 0;
     for line in lines {
@@ -332,7 +331,7 @@ fn the_conversations_are_worth_cutting() {
 }
 
 #[test]
-fn segments_of_one_byte_give_the_same_messages() {
+fn segments_of_one_byte_result_in_the_same_messages() {
     for conversation in CONVERSATIONS.iter().filter(|conversation| small(conversation, 25_000)) {
         for pure_acks in [false, true] {
             let network = Network { sizes: vec![1], pure_acks, ..Network::default() };
@@ -343,7 +342,7 @@ fn segments_of_one_byte_give_the_same_messages() {
 }
 
 #[test]
-fn a_cut_at_any_byte_gives_the_same_messages() {
+fn a_cut_at_any_byte_results_in_the_same_messages() {
     for conversation in CONVERSATIONS.iter().filter(|conversation| small(conversation, 2_500)) {
         for (index, write) in conversation.writes.iter().enumerate() {
             for at in 1..write.bytes.len() {
@@ -358,13 +357,13 @@ fn a_cut_at_any_byte_gives_the_same_messages() {
 }
 
 #[test]
-fn a_capture_that_has_each_direction_by_itself_gives_the_same_messages() {
+fn a_capture_with_one_direction_after_the_other_results_in_the_same_messages() {
     for conversation in &*CONVERSATIONS {
         let packets = send(&conversation.writes, Network::default());
         let is_client =
             |packet: &&OwnedPacket| pgdissect::packet::decode(&packet.borrow()).unwrap().source.port != 5432;
         for client_first in [true, false] {
-            // Both SYNs first: of a direction of which nothing was seen nothing is expected.
+            // Both SYNs first: without them, a direction whose packets were not captured yet would not be waited for.
             let (syns, rest) = packets.split_at(2);
             let (one, other): (Vec<_>, Vec<_>) = rest.iter().partition(|packet| is_client(packet) == client_first);
             let one: Vec<_> = syns.iter().chain(one).chain(other).cloned().collect();

@@ -1,4 +1,4 @@
-//! However packets are dissected and lines are written: the output is the same, byte for byte, times included.
+//! The output does not depend on how packets are dissected and lines written: it is the same, byte for byte, including times.
 
 use crate::captures;
 use crate::hostile::fuzz_seeds::every_way;
@@ -20,7 +20,7 @@ fn is_the_same(capture: &str, args: &[&str]) {
 }
 
 #[test]
-fn every_capture_gives_the_same_lines_in_every_way() {
+fn every_capture_has_the_same_lines_in_every_way() {
     for capture in captures::all() {
         is_the_same(&capture, &["-e", EVERYTHING]);
     }

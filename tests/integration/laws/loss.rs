@@ -1,9 +1,9 @@
-//! What is left of a capture that lost packets: every message whose bytes are all there, and none that was not sent.
+//! Messages in a capture with lost packets: every message of which all bytes are there is reported, and none that was not sent.
 //!
-//! The truth is computed here, by itself: the streams are put together from the whole capture, cut into messages by their
-//! lengths, and the bytes that the impaired capture still has are counted. It shares no code with what is tested.
+//! The expected messages are computed independently: the streams are assembled from the whole capture and split into messages by
+//! their lengths, and the bytes that remain in the impaired capture are counted. No code is shared with the tested library.
 
-#![allow(clippy::print_stdout)] // the table is for whoever asks for it
+#![allow(clippy::print_stdout)] // the table is for interactive use
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use pgdissect::record::Record;
 
 use crate::captures::{self, OwnedPacket};
 
-/// A generator of numbers that are the same in every run (SplitMix64).
+/// A generator of reproducible random numbers (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -30,18 +30,18 @@ impl Random {
     }
 }
 
-/// What an impairment leaves of each packet: so many bytes of the frame, or nothing.
+/// What an impairment keeps of each packet: this many bytes of the frame, or nothing.
 type Kept = Vec<Option<usize>>;
 
-/// A whole capture, and what is known of it.
+/// A whole capture and its expected messages.
 struct Truth {
     name: String,
     /// Packets before this one are never impaired.
     spared: usize,
     packets: Vec<OwnedPacket>,
-    /// For each packet with a payload: the stream, the offset in it, where the payload begins in the frame, its length.
+    /// For each packet with a payload: the stream, the offset in it, the offset of the payload in the frame, and its length.
     pieces: Vec<Option<(Stream, usize, usize, usize)>>,
-    /// For each stream: where its messages begin and end, their type byte (0 where there is none) and length word.
+    /// For each stream: the start and end of its messages, their type byte (0 if there is none) and length word.
     messages: HashMap<Stream, Vec<Sent>>,
 }
 
@@ -87,8 +87,8 @@ impl Truth {
         Self { name: name.to_owned(), spared: 0, packets, pieces, messages }
     }
 
-    /// The same of a capture of one connection that is encrypted with AES-GCM, whose keys are beside it. To be decrypted, a
-    /// message needs every byte of the records that it is in.
+    /// Computes the same for a capture of one connection encrypted with AES-GCM, with a key log. A message can only be decrypted
+    /// if all bytes of its records are there.
     fn of_encrypted(name: &str) -> Self {
         let mut truth = Self::of(name);
         let whole = captures::decrypt_packets(&truth.packets, &captures::keys_of(name), captures::config()).messages();
@@ -115,7 +115,7 @@ impl Truth {
         truth
     }
 
-    /// The bytes of each stream.
+    /// Returns the bytes of each stream.
     fn streams(&self) -> HashMap<Stream, Vec<u8>> {
         let mut streams: HashMap<Stream, Vec<u8>> = HashMap::new();
         for (packet, piece) in self.packets.iter().zip(&self.pieces) {
@@ -127,7 +127,7 @@ impl Truth {
         streams
     }
 
-    /// The capture with what an impairment leaves of it.
+    /// Returns the impaired capture.
     fn impaired(&self, kept: &Kept) -> Vec<OwnedPacket> {
         let left = self.packets.iter().zip(kept).filter_map(|(packet, kept)| {
             let mut packet = packet.clone();
@@ -137,7 +137,7 @@ impl Truth {
         left.collect()
     }
 
-    /// The messages of which an impairment leaves every byte.
+    /// Returns the messages of which all bytes remain.
     fn present(&self, kept: &Kept) -> HashMap<Stream, Vec<Sent>> {
         let mut there: HashMap<Stream, Vec<bool>> = HashMap::new();
         for (piece, kept) in self.pieces.iter().zip(kept) {
@@ -163,9 +163,9 @@ impl Truth {
     }
 }
 
-/// The records that have messages in them: where each begins and ends, and how many bytes of plaintext it has.
+/// Returns the start, the end, and the plaintext size of each record with messages.
 fn records(direction: &str, bytes: &[u8]) -> Vec<(usize, usize, usize)> {
-    // SSLRequest, or its answer.
+    // SSLRequest, or its response.
     let mut at = if direction == "F" { 8 } else { 1 };
     let mut records = Vec::new();
     let mut is_tls13 = true;
@@ -173,12 +173,12 @@ fn records(direction: &str, bytes: &[u8]) -> Vec<(usize, usize, usize)> {
         let len = usize::from(u16::from_be_bytes([bytes[at + 3], bytes[at + 4]]));
         let to = at + 5 + len;
         records.push((at, to, bytes[at], len));
-        // TLS 1.2 has its Finished as a handshake record behind ChangeCipherSpec, TLS 1.3 as one of data.
+        // In TLS 1.2, Finished is a handshake record after ChangeCipherSpec; in TLS 1.3 it is an application data record.
         is_tls13 &= !(bytes[at] == 22 && records.iter().any(|(_, _, kind, _)| *kind == 20));
         at = to;
     }
     let data: Vec<_> = records.into_iter().filter(|(_, _, kind, _)| *kind == 23).collect();
-    // The content's type and the tag; or a part of the nonce and the tag.
+    // Content type and tag; or explicit nonce and tag.
     let expansion = if is_tls13 { 17 } else { 24 };
     // The client's Certificate and Finished; EncryptedExtensions, and the server's CertificateRequest, Certificate,
     // CertificateVerify and Finished.
@@ -187,12 +187,12 @@ fn records(direction: &str, bytes: &[u8]) -> Vec<(usize, usize, usize)> {
         (true, _) => 5,
         (false, _) => 0,
     };
-    // The last of TLS 1.3 is the alert that it is closed.
+    // The last record of TLS 1.3 is the close_notify alert.
     let data = data.into_iter().skip(handshake).map(|(from, to, _, len)| (from, to, len - expansion));
     data.filter(|(_, _, len)| !(is_tls13 && *len == 2)).collect()
 }
 
-/// Takes so many bytes of plaintext from the front; says from where to where the records lie that they are in.
+/// Consumes `size` bytes of plaintext from the front. Returns the range of the records that contain them.
 fn take(records: &mut [(usize, usize, usize)], size: usize) -> (usize, usize) {
     let mut left = size;
     let mut place = None;
@@ -209,7 +209,7 @@ fn take(records: &mut [(usize, usize, usize)], size: usize) -> (usize, usize) {
     place.unwrap()
 }
 
-/// Cuts a stream into messages.
+/// Splits a stream into messages.
 fn cut((_, direction): Stream, bytes: &[u8]) -> Vec<Sent> {
     let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().unwrap()));
     let mut messages = Vec::new();
@@ -232,7 +232,7 @@ fn cut((_, direction): Stream, bytes: &[u8]) -> Vec<Sent> {
     messages
 }
 
-/// How much of what was there was reported.
+/// The share of the remaining messages that was reported.
 #[derive(Clone, Copy, Debug, Default)]
 struct Score {
     sent: usize,
@@ -256,7 +256,7 @@ impl Score {
     }
 }
 
-/// What was reported of a message.
+/// The checked fields of a reported message.
 struct Reported {
     tag: u8,
     len: u32,
@@ -264,7 +264,7 @@ struct Reported {
     is_decoded: bool,
 }
 
-/// Dissects what an impairment leaves, and holds it against the truth.
+/// Dissects an impaired capture, and compares the result with the expected messages.
 fn score(truth: &Truth, kept: &Kept) -> Score {
     let mut reported: HashMap<Stream, Vec<Reported>> = HashMap::new();
     let mut sink = |record: &Record<'_>| {
@@ -291,7 +291,7 @@ fn score(truth: &Truth, kept: &Kept) -> Score {
         score.present += present[stream].len();
         let mut rest = sent.iter();
         for message in reported.remove(stream).unwrap_or_default() {
-            // What is reported must be among what was sent, in its order.
+            // Every reported message must be among those sent, in the same order.
             let was_sent = rest.any(|sent| (sent.tag, sent.len) == (message.tag, message.len));
             if !was_sent || message.is_whole && !message.is_decoded {
                 score.invented += 1;
@@ -307,18 +307,18 @@ fn score(truth: &Truth, kept: &Kept) -> Score {
     score
 }
 
-/// How a capture is impaired.
+/// A kind of impairment.
 #[derive(Clone, Copy, Debug)]
 enum Impairment {
-    /// Packets are dropped, so many of a thousand.
+    /// A number of packets per thousand is dropped.
     Drops(u64),
-    /// Packets are dropped, so many of a thousand, and with each up to 20 behind it.
+    /// A number of packets per thousand is dropped, each together with up to 20 following ones.
     Bursts(u64),
-    /// Packets are cut off behind so many bytes.
+    /// Packets are truncated to this size.
     Snaplen(usize),
-    /// It begins at any packet.
+    /// The capture begins at any packet.
     Begins,
-    /// It has one direction, and of that so many packets of a thousand are dropped.
+    /// Only one direction is captured, and a number of its packets per thousand is dropped.
     OneDirection(u64),
 }
 
@@ -377,7 +377,7 @@ const TRAFFIC: &[(&str, &str)] = &[
     ("COPY", "copy-in/capture.pcap"),
 ];
 
-/// Scores impairments over all traffic; `cargo test loss -- --nocapture` prints the table.
+/// Computes scores of impairments for all traffic; `cargo test loss -- --nocapture` prints the table.
 fn measure(impairments: &[Impairment], runs: u64) -> Vec<(String, Score)> {
     let mut scores = Vec::new();
     for (traffic, name) in TRAFFIC {
@@ -439,7 +439,7 @@ fn lost_records_cost_no_message_but_those_that_were_in_them() {
     use Impairment::{Bursts, Drops, OneDirection};
     let mut tls13 = Truth::of_encrypted("tls-traffic/13.pcap");
     let mut tls12 = Truth::of_encrypted("tls-traffic/12.pcap");
-    // Without its hellos, a session of TLS 1.2 cannot be read; without ClientHello no session, unless it is the only one.
+    // Without its hellos, a TLS 1.2 session cannot be decrypted; without ClientHello, no session can, unless it is the only one.
     tls13.spared = 8;
     tls12.spared = 14;
     for (what, truth) in [("TLS 1.3", &tls13), ("TLS 1.2", &tls12)] {
@@ -463,7 +463,7 @@ fn an_encrypted_capture_may_begin_with_any_packet() {
     }
 }
 
-/// How many random cases; the variable of proptest raises it.
+/// Returns the number of random cases, which proptest's variable can raise.
 fn runs() -> u64 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20)
 }

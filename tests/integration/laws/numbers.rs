@@ -1,4 +1,4 @@
-//! Numbers are exact in every reader: an integer that a double does not hold is a string of its digits.
+//! Numbers are exact in every JSON parser: an integer that a double cannot represent is a string of its digits.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,15 +11,15 @@ use crate::command;
 use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
-/// The largest integer that is a number.
+/// The greatest integer that is written as a number.
 const MOST: i64 = 9_007_199_254_740_991;
 
-/// An integer as a line has it.
+/// Returns an integer as it is written in a line.
 fn written(number: i64) -> Value {
     if number.abs_diff(0) <= MOST as u64 { number.into() } else { number.to_string().into() }
 }
 
-/// The integers of the capture.
+/// Returns the integers in the capture.
 fn edges() -> Vec<i64> {
     let sizes = [0, 1, 999_999_999_999_999, 1_000_000_000_000_000, MOST - 1, MOST, MOST + 1, MOST + 2];
     let mut edges: Vec<i64> = sizes.into_iter().chain([100_000_000_000_000_000, i64::MAX]).collect();
@@ -29,7 +29,7 @@ fn edges() -> Vec<i64> {
     edges
 }
 
-/// Calls what takes every number in a value.
+/// Calls a function for every number in a value.
 fn each_number(value: &Value, take: &mut impl FnMut(&serde_json::Number)) {
     match value {
         Value::Number(number) => take(number),
@@ -39,7 +39,7 @@ fn each_number(value: &Value, take: &mut impl FnMut(&serde_json::Number)) {
     }
 }
 
-/// The rows of a connection, each as an array of values.
+/// Returns the rows of a connection, each as an array of values.
 fn rows(output: &Output, conn: u64) -> Vec<Value> {
     let messages = output.messages().into_iter().filter(|line| line["conn"] == conn && line["type"] == "DataRow");
     messages.map(|line| line["body"]["values"].clone()).collect()
@@ -67,7 +67,7 @@ fn integers_that_a_double_does_not_hold_are_strings() {
             [range(MOST.into(), over.clone().into())],
         ]));
         expected.push(match is_text {
-            // Nothing tells the types of its fields.
+            // The types of its fields are not known.
             true => json!([["1", MOST.to_string(), over, format!("{{{max}}}")]]),
             false => json!([[1, MOST, over, [max]]]),
         });
@@ -77,7 +77,7 @@ fn integers_that_a_double_does_not_hold_are_strings() {
         // Every double is exact as a number.
         let floats = [9_007_199_254_740_992.0, 1e300, 16_777_216.0];
         expected.push(json!(["9007199254740993", floats[0], floats[1], floats[2], u32::MAX, "FFFFFFFF/FFFFFFFF"]));
-        // These are their sender's. serde_json has the last one as a double.
+        // These numbers are the sender's. serde_json parses the last one as a double.
         expected.push(json!([{"n": 9_007_199_254_740_993_u64}, {"n": [9_007_199_254_740_993_u64, 2_f64.powi(64)]}]));
         expected.extend(edges.iter().map(|number| json!([written(*number)])));
         expected.push(json!([array]));

@@ -1,5 +1,4 @@
-//! Connections side by side: what is said of packets is the same as when they are dissected one after the other, in the same
-//! order, with the same counters, whatever the limits are.
+//! Parallel dissection: the lines, their order, and the counters are the same as without it, whatever the limits are.
 
 use std::sync::LazyLock;
 
@@ -13,7 +12,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use crate::captures::{self, Output, OwnedPacket};
 use crate::wire::{From, Tcp, message, startup};
 
-/// Lines, and to which packet they belong.
+/// Lines and the packets to which they belong.
 #[derive(Default)]
 struct Shard {
     open: Vec<String>,
@@ -33,7 +32,7 @@ impl Sink for Shard {
 /// Threads for all tests.
 static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(2).build().unwrap());
 
-/// What is made of packets that come in blocks of so many, and how many were dissected side by side.
+/// Dissects packets in blocks of this size. Returns the output, and how many packets were dissected in parallel.
 fn in_shards(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Output, usize) {
     let mut dissector = Dissector::new(config);
     let mut lines = Vec::new();
@@ -66,7 +65,7 @@ fn in_shards(packets: &[OwnedPacket], config: Config, block_len: usize) -> (Outp
     (Output { lines, counters: dissector.counters() }, in_parallel)
 }
 
-/// Says how many packets were dissected side by side.
+/// Checks that the output is the same. Returns how many packets were dissected in parallel.
 #[track_caller]
 fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> usize {
     let alone = captures::dissect_packets(packets, config.clone());
@@ -79,7 +78,7 @@ fn is_the_same(packets: &[OwnedPacket], config: &Config, block_len: usize) -> us
     in_parallel
 }
 
-/// The packets of a capture on lo, from clients whose ports are greater by so many.
+/// Returns the packets of a capture on lo, with clients' ports increased by a number.
 fn of_other_clients(packets: &[OwnedPacket], by: u16) -> Vec<OwnedPacket> {
     const PORTS: usize = 14 + 20;
     let mut packets = packets.to_vec();
@@ -95,7 +94,7 @@ fn of_other_clients(packets: &[OwnedPacket], by: u16) -> Vec<OwnedPacket> {
     packets
 }
 
-/// Packets of several captures by turns, some of each at a time.
+/// Interleaves the packets of several captures, `turn` packets at a time.
 fn by_turns(captures: &[Vec<OwnedPacket>], turn: usize) -> Vec<OwnedPacket> {
     let mut all: Vec<_> = captures.iter().map(|packets| packets.chunks(turn)).collect();
     let mut packets = Vec::new();
@@ -113,14 +112,14 @@ fn packets_of(name: &str) -> Vec<OwnedPacket> {
 }
 
 #[test]
-fn every_capture_gives_the_same_lines_side_by_side() {
+fn every_capture_has_the_same_lines_in_parallel() {
     for name in captures::all() {
         is_the_same(&packets_of(&name), &captures::everything(), 500);
     }
 }
 
 #[test]
-fn all_captures_at_the_same_time_give_the_same_lines_side_by_side() {
+fn interleaved_captures_have_the_same_lines_in_parallel() {
     let all: Vec<_> = captures::all().iter().map(|name| packets_of(name)).collect();
     is_the_same(&by_turns(&all, 40), &captures::everything(), 1_000);
 }
@@ -145,7 +144,7 @@ fn limits_do_the_same_side_by_side() {
     }
 }
 
-/// What a client says, and what its server does, in a session that is ready.
+/// Generates messages of the client or the server in a session that is ready.
 fn says(from: From) -> impl Strategy<Value = Vec<u8>> {
     let messages: Vec<Vec<u8>> = match from {
         From::Client => vec![
@@ -186,7 +185,7 @@ proptest! {
     #![proptest_config(Runs { cases: 300, failure_persistence: None, ..Runs::default() })]
 
     #[test]
-    fn whatever_sessions_say_is_the_same_side_by_side(
+    fn any_sessions_have_the_same_lines_in_parallel(
         turns in proptest::collection::vec(
             (0..4_u16, prop_oneof![Just(From::Client), Just(From::Server)], 0..40_u8).prop_flat_map(
                 |(port, from, fault)| (Just(port), Just(from), Just(fault), says(from)),
@@ -205,7 +204,7 @@ proptest! {
             let segment = Tcp::new(from, own, peer, bytes).port(40_000 + port);
             next[usize::from(port)][from.index()] += u32::try_from(bytes.len()).unwrap();
             match fault {
-                // Lost, repeated, the end.
+                // Lost, repeated, and the end.
                 0 => {}
                 1 => packets.extend([segment.clone().at(packets.len() as u64), segment.at(packets.len() as u64 + 1)]),
                 2 => packets.push(segment.fin().at(packets.len() as u64)),

@@ -1,4 +1,4 @@
-//! `--redact values`: nothing that a user would call data is in any line, in either format, whatever a capture lacks.
+//! `--redact values`: no user data is in any line, in either format, whatever is missing in a capture.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::captures::{self, OwnedPacket};
 use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
-/// Every line in both formats, those of counters too.
+/// Returns every line in both formats, including counters.
 pub(crate) fn written(packets: &[OwnedPacket], config: Config) -> String {
     let mut lines = String::new();
     let mut write = |record: &Record<'_>| {
@@ -40,7 +40,7 @@ fn planted() -> Vec<OwnedPacket> {
     captures::packets(&[captures::testdata().join("planted/capture.pcap")]).0
 }
 
-/// The forms in which a planted value may come out: as text, as the bytes of text in hex, as binary.
+/// Returns the forms in which a planted value may be written: as text, as the bytes of text in hex, as binary data.
 fn forms(value: &str) -> Vec<String> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut forms = vec![value.to_owned(), hex(value.as_bytes())];
@@ -58,9 +58,9 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
-/// Says which planted value is in the lines.
+/// Returns the planted value that the lines contain, if any.
 fn leak(lines: &str) -> Option<String> {
-    // All words have the same beginning and middle, of which a cut leaves one or the other.
+    // All words have the same beginning and middle; after a cut, one or the other remains.
     let words = ["zq", "7a71", "planted", "706c616e746564"].map(str::to_owned);
     let constants = ["7eadbee1", "2125315809", "5_836_194", "5836194", "101101011010"].map(str::to_owned);
     let planted = include_str!("../../../testdata/planted/planted.txt");
@@ -121,15 +121,15 @@ fn no_planted_value_is_written_where_packets_are_cut_or_lost() {
         assert_nothing_leaks(&packets[begin..], without_values(), "the capture begins later");
     }
     for number in 0..30_usize {
-        // Of all packets, most are lost, or few, always others.
+        // Most or few of the packets are lost, different ones each time.
         let left = packets.iter().enumerate().filter(|(index, _)| (index * index + number * 7) % (2 + number % 9) != 0);
         let left: Vec<_> = left.map(|(_, packet)| packet.clone()).collect();
         assert_nothing_leaks(&left, without_values(), "many packets are lost");
     }
 }
 
-/// A session in an encoding in which much that may be data is said: SQL, a row, an error, COPY data both ways in all formats.
-/// `word` is a name, and a part of all data.
+/// Returns a session in an encoding, with data in many places: SQL, a row, an error, COPY data in both directions and all
+/// formats. `word` is a name, and part of all data.
 fn said_in(encoding: &str, word: &[u8]) -> Vec<(From, Vec<u8>)> {
     let say = |text: &[u8]| {
         let pieces: Vec<_> = text.split(|byte| *byte == b'@').collect();
@@ -199,13 +199,13 @@ fn packets_of(turns: &[(From, Vec<u8>)]) -> Vec<OwnedPacket> {
 
 #[test]
 fn nothing_is_written_of_data_in_any_encoding_nor_of_rows_of_which_some_are_lost() {
-    // Words of one encoding; the last byte of 0x95 0x5c looks like a backslash, 0xff is no text in SJIS.
+    // Words of one encoding each; the last byte of 0x95 0x5c looks like a backslash, and 0xff is invalid in SJIS.
     for (encoding, word) in
         [("LATIN1", &b"Gr\xf6\xdfe"[..]), ("SJIS", b"\x95\\"), ("SJIS", b"\xff\x95\\"), ("UTF8", b"\xf6")]
     {
         let packets = packets_of(&said_in(encoding, word));
         let shown = written(&packets, captures::everything());
-        // What is not text in its encoding is shown in hex.
+        // Text that is not valid in its encoding is written in hex.
         let is_shown = |planted| shown.matches(planted).count();
         assert!(is_shown("planted") + is_shown("706c616e746564") > 40, "{shown}");
         for named_rows in [false, true] {
@@ -256,7 +256,7 @@ fn shapes_are_left() {
     let error = first("query", &|line| line["error"]["code"] == "23505");
     assert_eq!((&error["error"]["message"], &error["error"]["detail"]), (&"***".into(), &"***".into()));
     assert_eq!(error["error"]["constraint_name"], "t_pkey");
-    // What the client's `\\.` says is in no row.
+    // The client's `\\.` is outside of rows.
     let copy = first("CopyData", &|_| true);
     let of_unknown = |bytes: u64| serde_json::json!({ "bytes": bytes });
     assert_eq!(copy["body"]["rows"][0], serde_json::json!([of_unknown(14), of_unknown(1), of_unknown(16)]));
@@ -268,14 +268,14 @@ fn shapes_are_left() {
     assert_eq!(fail["body"]["message"], "***");
 }
 
-/// What the fields of a line are.
+/// The kinds of content of a line's fields.
 enum Sort {
     Data,
     Sql,
     Name,
 }
 
-/// What a field is, by the type of its message and its path in the line.
+/// Returns the kind of a field, given the type of its message and its path in the line.
 fn sort(kind: &str, path: &[&str]) -> Sort {
     const PEOPLE: [&str; 5] = ["message", "detail", "hint", "where", "internal_query"];
     match path {
@@ -291,7 +291,7 @@ fn sort(kind: &str, path: &[&str]) -> Sort {
     }
 }
 
-/// Gives every text in a line, and every key and number of its data, with what it is.
+/// Passes every text in a line, and every key and number of its data, to `give`, with its kind.
 fn leaves(line: &Value, give: &mut impl FnMut(Sort, &str)) {
     fn walk<'a>(kind: &str, path: &mut Vec<&'a str>, value: &'a Value, give: &mut impl FnMut(Sort, &str)) {
         match value {
@@ -319,12 +319,12 @@ fn leaves(line: &Value, give: &mut impl FnMut(Sort, &str)) {
     }
 }
 
-/// What of SQL is in no quotes but double ones, read as simply as can be: what stands there is no data.
+/// Returns the parts of SQL outside of single and dollar quotes, found in the simplest way: these are not data.
 fn unquoted(sql: &str) -> String {
     sql.split('\'').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
-/// No text of at least so many characters that is data in the default output is in the redacted one.
+/// Data of at least this length in the default output must not be in the redacted one.
 const SHORTEST: usize = 6;
 
 #[test]
@@ -335,7 +335,7 @@ fn no_data_of_any_capture_is_written() {
         let shown =
             captures::dissect_packets(&packets, Config { redaction: Redaction::Nothing, ..captures::everything() });
         let mut data = BTreeSet::new();
-        // Shapes name the types of values.
+        // Shapes contain the names of types.
         let mut names: BTreeSet<_> = (0..20_000).filter_map(value::type_name).map(str::to_owned).collect();
         for line in shown.values() {
             leaves(&line, &mut |sort, text| match sort {

@@ -1,10 +1,10 @@
-//! Each capture gives the lines that its `expected.jsonl` holds, and as lines of requests and sessions those of its
+//! The lines of each capture are those in its `expected.jsonl`, and its lines of requests and sessions those in its
 //! `queries.jsonl`.
 //!
-//! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes them anew; they are to be read before they are
-//! committed. A capture in the table of copies has none: it holds the messages of another capture, and is compared with
-//! that one. Nor has one with the log of its server beside it, which `agree` compares, or with its keys, which `tls` does, nor
-//! that of `redaction`, nor those of `cases` and `startups`, which the tests of cases read.
+//! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes these files anew; review them before they are committed. A
+//! capture in the table of copies has none: it contains the messages of another capture, and is compared with that one. Also
+//! without snapshots are captures with the server's log, which `agree` compares, those with keys, which `tls` compares, that of
+//! `redaction`, and those of `cases` and `startups`, which have tests of their own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
 
-/// Captures of the same traffic as another one, in other formats or cut into other segments.
+/// Captures of the same traffic as another one, in other formats or segmented differently.
 const COPIES: &[(&str, &[&str])] = &[
     (
         "formats/micro.pcap",
@@ -79,11 +79,11 @@ const COPIES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A snapshot of more bytes than this is a digest.
+/// A larger snapshot is replaced with a digest.
 const MAX_SNAPSHOT: usize = 150_000;
 
 #[test]
-fn captures_give_the_expected_lines() {
+fn captures_have_the_expected_lines() {
     let bless = std::env::var_os("PGDISSECT_BLESS").is_some();
     let mut failures = String::new();
     for name in captures::all() {
@@ -129,7 +129,7 @@ fn every_snapshot_has_its_capture() {
 }
 
 #[test]
-fn the_same_traffic_gives_the_same_messages_in_every_file_format_and_segmentation() {
+fn the_same_traffic_has_the_same_messages_in_every_file_format_and_segmentation() {
     for (original, copies) in COPIES {
         let expected = essence(&captures::dissect_one(original));
         assert!(expected.len() > 30, "{original} has messages");
@@ -149,7 +149,7 @@ fn rotated_files_in_a_row_are_one_capture() {
     assert_eq!(captures::dissect(&files).lines, captures::dissect_one("formats/micro.pcap").lines);
 }
 
-/// What lines say of the traffic, and not of the capture.
+/// Returns the parts of lines that depend on the traffic, not on the capture.
 fn essence(output: &Output) -> Vec<Value> {
     let mut lines = output.values();
     for line in &mut lines {
@@ -161,7 +161,7 @@ fn essence(output: &Output) -> Vec<Value> {
     lines
 }
 
-/// The snapshots of a capture: the lines of messages, and those of what they add up to. Both have those of loss.
+/// The snapshots of a capture: the lines of messages, and those of requests and sessions. Both include those of losses.
 const SNAPSHOTS: [(&str, Records); 2] = [
     ("expected", Records { messages: true, queries: false, sessions: false }),
     ("queries", Records { messages: false, queries: true, sessions: true }),
@@ -182,8 +182,7 @@ fn snapshot_path(name: &str, kind: &str) -> PathBuf {
     path.with_file_name(format!("{prefix}{kind}.jsonl"))
 }
 
-/// The lines; or, where they are too long to be read, their beginning, their end, and what tells whether the rest is the
-/// same.
+/// Returns the lines; if they are too long for review, their beginning, their end, and a hash of all.
 fn snapshot(output: &Output) -> String {
     const HEAD: usize = 120;
     const TAIL: usize = 40;
@@ -212,7 +211,7 @@ fn snapshot(output: &Output) -> String {
     digest.join("\n") + "\n"
 }
 
-/// The 64-bit FNV-1a hash, in hex: the same on every machine and in every version.
+/// Returns the 64-bit FNV-1a hash in hex, which does not depend on the machine or version.
 fn fnv1a(text: &str) -> String {
     let hash = text
         .bytes()

@@ -1,7 +1,7 @@
-//! Every capture with each of its packets lost in turn: what holds of any lines, whatever was lost.
+//! Every capture with each of its packets lost in turn: properties of all lines, whatever was lost.
 //!
-//! Of a larger capture some packets are taken, evenly. A packet is lost as if a snap length of 0 had cut it off, so that
-//! the others keep their numbers, and most lines are those of the whole capture: only what is new is looked at.
+//! Of a larger capture, evenly spaced packets are used. A packet is lost as if a snap length of 0 had truncated it, so that the
+//! others keep their numbers, and most lines are those of the whole capture: only new lines are checked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -13,19 +13,19 @@ use crate::captures::{self, Bench, OwnedPacket};
 use crate::command::parse;
 use crate::laws::contract;
 
-/// How many packets of each capture are dissected, at the most, but for once with one of them lost; the variable of
-/// proptest raises it.
+/// Returns how many packets of each capture are dissected at most, except for one run with a single lost packet. proptest's
+/// variable can raise it.
 fn most_packets() -> usize {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
 }
 
-/// Whether lines are held to [`Conn::keeps_time`].
+/// Whether [`Conn::keeps_time`] is checked.
 const LINES_KEEP_TIME: bool = true;
 
-/// The last packet of each pair of ends, by number.
+/// The number of the last packet of each pair of endpoints.
 struct LastPackets {
     of_ends: HashMap<[String; 2], u64>,
-    /// A fragment does not tell whose it is.
+    /// The last fragment, which cannot be assigned to a pair.
     of_anyone: u64,
 }
 
@@ -56,7 +56,7 @@ fn sorted(mut ends: [String; 2]) -> [String; 2] {
     ends
 }
 
-/// What is looked at of a line.
+/// The checked fields of a line.
 struct Line {
     conn: u64,
     ends: [String; 2],
@@ -70,12 +70,12 @@ struct Message {
     name: String,
     is_request: bool,
     query: Option<u64>,
-    /// How many columns a description or a row has, where all of it is there.
+    /// The number of columns of a complete description or row.
     columns: Option<usize>,
 }
 
 impl Line {
-    /// Takes from a line what is looked at.
+    /// Extracts the checked fields of a line.
     fn of(value: &Value) -> Self {
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let number = |name: &str| value[name].as_u64();
@@ -99,12 +99,12 @@ impl Line {
     }
 }
 
-/// What the lines of a connection have said so far.
+/// The state of a connection after the lines so far.
 #[derive(Default)]
 struct Conn {
     seq: u64,
     ts: String,
-    /// The client's messages of each request, and of its rows how many columns they have.
+    /// The client's messages of each request, and the number of columns of its rows.
     requests: BTreeMap<u64, Request>,
 }
 
@@ -115,7 +115,7 @@ struct Request {
 }
 
 impl Conn {
-    /// Messages are counted, and no reply is that of a request which it cannot answer.
+    /// Checks that messages are numbered consecutively, and that no reply is attributed to a request that it cannot answer.
     fn take(&mut self, message: &Message) -> Result<(), String> {
         self.seq += 1;
         if message.seq != self.seq {
@@ -127,7 +127,7 @@ impl Conn {
             messages.insert(message.name.clone());
             return Ok(());
         }
-        // A Query or a FunctionCall is a request of its own; of others, parts may be lost.
+        // Query and FunctionCall are requests of their own; of other requests, messages may be lost.
         let is = |request: &str| messages.contains(request);
         let cannot_be = match message.name.as_str() {
             "ParseComplete"
@@ -154,7 +154,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Lines do not go back in time, and are dated by packets of their own connection.
+    /// Checks that the times of lines do not decrease, and that the packets of lines belong to their connection.
     fn keeps_time(&mut self, line: &Line, last: u64) -> Result<(), String> {
         if line.ts < self.ts {
             return Err(format!("a line before it is of {}", self.ts));
@@ -186,7 +186,7 @@ fn lines_keep_the_laws_whichever_packet_is_lost() {
             let mut conns: BTreeMap<u64, Conn> = BTreeMap::new();
             for text in bench.finish().lines {
                 let read = || {
-                    // The lines of the whole capture are held to the contract by tests of their own.
+                    // The lines of the whole capture are checked for the contract elsewhere.
                     let value = if lost.is_none() { Ok(parse(&text)) } else { contract::check_line(&text) };
                     value.map(|value| Rc::new(Line::of(&value)))
                 };

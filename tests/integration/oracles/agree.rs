@@ -1,8 +1,9 @@
-//! What the servers themselves said of the same traffic: `query` lines are held against their logs and pg_stat_statements.
+//! Comparison of `query` lines with the logs and pg_stat_statements of the servers in the same runs.
 //!
-//! Every statement of a log is a line with the same SQL, parameters, error, user, database and application, in the same
-//! order in its session; and no line is without its statement, but for what servers do not log: a request that was skipped,
-//! and the empty query of the extended protocol. Nothing takes less time in the capture than in the server. What
+//! Every statement in a log has a line with the same SQL, parameters, error, user, database and application, in the same order in
+//! its session. Every line has a statement, except for requests that servers do not log: skipped ones, and empty queries of the
+//! extended protocol. No duration in the capture is shorter than the server's. The counts of pg_stat_statements equal those of
+//! the lines.
 //! pg_stat_statements counts is what the lines count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use crate::command;
 use crate::oracles::server_log::{self, Counted, Kind, Statement};
 use crate::support::server_text;
 
-/// Folders with a capture, the log and the counts of one run, and how many statements the log has.
+/// Folders with a capture, the log and the counts of one run, and the number of statements in the log.
 pub(crate) const RUNS: &[(&str, usize)] = &[
     ("client-encodings", 162),
     ("driver-asyncpg", 78),
@@ -35,10 +36,10 @@ pub(crate) const RUNS: &[(&str, usize)] = &[
     ("mixed-10000", 11_645),
 ];
 
-/// Where PgBouncer listens: what it is asked there is in the server's log as it was asked of the server.
+/// The address of PgBouncer. Requests sent to it appear in the server's log as requests of PgBouncer.
 pub(crate) const BOUNCER: &str = "127.0.0.1:6432";
 
-/// What drivers wrote in other words than the server does, in text format.
+/// Values that drivers send in another text format than the server's.
 const SPELLINGS: &[(&str, &str)] = &[("3 days 14400 seconds 5 microseconds", "3 days 04:00:00.000005")];
 
 /// A `query` line.
@@ -77,7 +78,7 @@ struct Failure {
 }
 
 impl Line {
-    /// Whether the server has nothing to log: it skipped the request, or it was an empty query of the extended protocol.
+    /// Returns whether the server does not log the request: it was skipped, or an empty query of the extended protocol.
     fn is_not_logged(&self) -> bool {
         let is_empty = || self.sql.as_deref() == Some("");
         self.outcome == "skipped" || (self.protocol == "extended" && is_empty())
@@ -88,19 +89,19 @@ impl Line {
     }
 }
 
-/// The lines of some events that a run gives, in order.
+/// Returns the lines of some events of a run, in order.
 pub(crate) fn run(folder: &str, events: &str) -> Vec<Value> {
     let path = ["capture.pcap.gz", "capture.pcap.zst"].map(|name| format!("{folder}/{name}"));
     let path = path.iter().find(|path| command::testdata().join(path).exists()).unwrap();
     command::run(["-p", "5415,5432,6432", "-e", events, path]).good()
 }
 
-/// The `query` lines of a run, in order; there is none of loss.
+/// Returns the `query` lines of a run, in order, after checking that there are no losses.
 fn lines(folder: &str) -> Vec<Line> {
     run(folder, "query,loss").into_iter().map(|line| serde_json::from_value(line).unwrap()).collect()
 }
 
-/// The statements of a log with their lines, which are compared on the way.
+/// Returns the statements of a log with their lines, after comparing them.
 #[track_caller]
 pub(crate) fn pairs(folder: &str) -> Vec<(Statement, Line)> {
     let mut ours: BTreeMap<u16, Vec<Line>> = BTreeMap::new();
@@ -138,7 +139,7 @@ fn compare(theirs: &Statement, ours: &Line) -> Result<(), String> {
         Kind::Function => same("function", &ours.function_oid.unwrap_or_default().to_string(), &theirs.sql)?,
         _ => {
             let ours = ours.sql.as_deref().unwrap_or("unknown");
-            // What SQL has prepared is logged with the PREPARE that it stands in.
+            // A statement prepared by SQL is logged with its PREPARE.
             let is_prepared = theirs.sql.strip_suffix(ours).is_some_and(|before| before.starts_with("PREPARE "));
             if !is_prepared {
                 same("SQL", ours, &theirs.sql)?;
@@ -160,14 +161,14 @@ fn compare(theirs: &Statement, ours: &Line) -> Result<(), String> {
     let outcome = match theirs.state.as_deref() {
         None => ["ok", "suspended"].contains(&&*ours.outcome),
         Some("57014") => ours.outcome == "canceled",
-        // FATAL: the server process ends with it.
+        // FATAL: the server process ends.
         Some("57P01") => ours.outcome == "aborted",
         Some(_) => ours.outcome == "error",
     };
     if !outcome {
         return Err(format!("outcome: {}", ours.outcome));
     }
-    // The log has neither the arguments of functions nor the parameters of what was not executed.
+    // The log contains neither the arguments of functions nor the parameters of statements that were not executed.
     let theirs = match theirs.kind {
         Kind::Simple | Kind::Execute | Kind::Fetch => &theirs.params,
         Kind::Function | Kind::NotExecuted => return Ok(()),
@@ -204,7 +205,7 @@ fn query_lines_are_the_statements_of_the_servers_log() {
 }
 
 #[test]
-fn nothing_takes_less_time_in_the_capture_than_in_the_server() {
+fn no_duration_is_shorter_in_the_capture_than_in_the_server() {
     let mut shares = Vec::new();
     for (folder, _) in RUNS {
         for (theirs, ours) in pairs(folder) {
@@ -223,16 +224,16 @@ fn nothing_takes_less_time_in_the_capture_than_in_the_server() {
             }
         }
     }
-    // Of a Query, which waits for no other request, what the server does not know of is the way there and back.
+    // For a Query that waits for no other request, the server does not know the time on the network.
     shares.sort_unstable();
     let last = *shares.last().unwrap();
     assert!(shares.len() > 3_000 && shares[shares.len() / 2] < 100 && last < 25_000, "{last} us at most");
 }
 
-/// Command tags of what pg_stat_statements counts no rows for.
+/// Command tags for which pg_stat_statements does not count rows.
 const WITHOUT_ROWS: &[&str] = &["MOVE", "EXPLAIN", "SHOW"];
 
-/// Where pg_stat_statements counts otherwise: calls and rows that it has more or less, and why.
+/// Differences to the counts of pg_stat_statements: its additional or missing calls and rows, and the reason.
 const EXPLAINED: &[(&str, &str, i64, i64, &str)] = &[
     (
         "driver-asyncpg",
@@ -293,7 +294,7 @@ fn count<'a>(statement: &Statement, line: &Line, counted: &'a [Counted], ours: &
     };
     let several = line.command_tags.len() > 1 || (line.error.is_some() && !line.command_tags.is_empty());
     if several {
-        // The log has one identifier for all of them: they are told by their texts.
+        // The log has one identifier for all of them, so they are distinguished by their texts.
         for (sql, tag) in statement.sql.split(';').zip(&line.command_tags) {
             let query = counted.iter().find(|counted| counted.is_of(sql.trim()));
             let query = &query.unwrap_or_else(|| panic!("{sql:?} is not counted")).query;
@@ -305,13 +306,13 @@ fn count<'a>(statement: &Statement, line: &Line, counted: &'a [Counted], ours: &
     let tag = line.command_tags.first().map_or("", |tag| tag.split(' ').next().unwrap());
     let is_counted = line.error.is_none() && statement.kind != Kind::Function && tag != "PREPARE";
     let Some(id) = statement.query_id.as_deref().filter(|_| is_counted) else {
-        // pg_stat_statements takes the identifier out of the kept plan of BEGIN and its like, when it has counted it once.
+        // pg_stat_statements removes the identifier from the cached plan of BEGIN and similar statements after counting it once.
         let without = ["", "BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE", "SAVEPOINT", "RELEASE"];
         assert!(!is_counted || without.contains(&tag), "without an identifier: {line:?}");
         return;
     };
     let query = &counted.iter().find(|counted| counted.query_id == id).unwrap().query;
-    // What is fetched in parts is one call.
+    // A statement fetched in parts is one call.
     add(query, i64::from(statement.kind != Kind::Fetch), tag, line.rows);
 }
 

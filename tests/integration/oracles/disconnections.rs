@@ -1,7 +1,8 @@
-//! `session` lines against what the servers said when the same sessions ended (`log_disconnections`).
+//! Comparison of `session` lines with the servers' log lines for the end of the same sessions (`log_disconnections`).
 //!
-//! Each disconnection of a log is a session that has ended, of the same user and database, and the other way round. A session
-//! takes no less time in the capture than in its server's process, and little more: what the process does not know of is the
+//! Each disconnection in a log corresponds to an ended session of the same user and database, and vice versa. The duration of a
+//! session in the capture is not shorter than that of its server process, and little longer: the process does not know the time
+//! on the network, and parts of its own start and end.
 //! way there and back, and its own beginning and end.
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use crate::command;
 use crate::oracles::agree::{self, BOUNCER, RUNS};
 use crate::oracles::server_log::{self, Disconnection};
 
-/// A `session` line of the end of a session.
+/// A `session` line for the end of a session.
 #[derive(Debug, Deserialize)]
 struct Ended {
     client: String,
@@ -42,7 +43,7 @@ fn sessions_are_those_of_the_servers_log() {
             let longer = (ours.duration_us / 1_000).checked_sub(milliseconds);
             excess.push(longer.unwrap_or_else(|| panic!("{folder}, port {port}: less than {milliseconds} ms")));
         }
-        // A cancel request is no session; PgBouncer's clients are not the server's, and its own sessions last.
+        // A cancel request is not a session; PgBouncer's clients are not the server's, and its own sessions do not end.
         let is_logged =
             |ours: &Ended| ours.user.is_some() && ours.server != BOUNCER && ours.end_reason != "capture_end";
         let left: Vec<_> = ours.values().filter(|ours| is_logged(ours)).collect();

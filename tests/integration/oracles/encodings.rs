@@ -1,7 +1,7 @@
-//! Text in the encoding of its client: nine sessions say the same in nine encodings, each with a word of its own.
+//! Text in client encodings: nine sessions send the same in nine encodings, each with a word of its own.
 //!
-//! In `client-encodings` what a session says is known to the byte (`run.py`), and one of them sends UTF-8: so the lines of
-//! the others must be the same but for the word. What the server understood is compared by `agree`.
+//! In `client-encodings`, the content of a session is known to the byte (`run.py`), and one of them uses UTF-8. So the lines of
+//! the others must be the same except for the word. The server's interpretation is compared by `agree`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{captures, command};
 
 const CAPTURE: [&str; 3] = ["-p", "5432", "client-encodings/capture.pcap.gz"];
 
-/// The encodings with the words, as `run.py` has them.
+/// The encodings and words in `run.py`.
 const WORDS: &[(&str, &str)] = &[
     ("LATIN1", "Größe ÿ"),
     ("WIN1251", "Цена №"),
@@ -25,11 +25,11 @@ const WORDS: &[(&str, &str)] = &[
     ("SQL_ASCII", "é表"),
 ];
 
-/// What differs between two sessions that say the same.
+/// The fields that differ between sessions with the same content.
 const OF_THE_SESSION: &[&str] =
     &["ts", "conn", "client", "packet", "len", "started", "bytes_in", "bytes_out", "process_id", "fingerprint"];
 
-/// The lines of each session, in which the word is `@`.
+/// Returns the lines of each session, with the word replaced by `@`.
 fn sessions() -> Vec<Vec<String>> {
     let outcome = command::run(CAPTURE.iter().chain(&["-e", "message,query,session,loss"]));
     let mut sessions: BTreeMap<u64, Vec<String>> = BTreeMap::new();
@@ -50,8 +50,8 @@ fn sessions() -> Vec<Vec<String>> {
     sessions.into_values().collect()
 }
 
-/// Data of a COPY that is cut inside a character, where one has several bytes; and a row in the new encoding before the
-/// server has told of that.
+/// Returns whether a line depends on its bytes: data of a COPY that is cut inside a multibyte character; and a row in the new
+/// encoding before the server has reported that.
 fn is_of_its_bytes(line: &Value, encoding: &str) -> bool {
     match line["type"].as_str() {
         Some("CopyData") => line["dir"] == "F",
@@ -61,7 +61,7 @@ fn is_of_its_bytes(line: &Value, encoding: &str) -> bool {
 }
 
 #[test]
-fn what_is_said_in_any_encoding_gives_the_same_lines() {
+fn the_same_text_in_any_encoding_has_the_same_lines() {
     let sessions = sessions();
     assert_eq!(sessions.len(), WORDS.len());
     let in_utf8 = sessions.last().unwrap();
@@ -102,7 +102,7 @@ fn lines_for_people_have_the_words_too() {
     let mut counts = [0; WORDS.len()];
     for line in &outcome.lines {
         let conn: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        // Rows and data of clients are the ones that may differ.
+        // Only rows and data of clients may differ.
         if !line.contains("DataRow ") && !line.contains("[F2B] CopyData ") {
             counts[conn - 1] += line.matches(WORDS[conn - 1].1).count();
         }
@@ -110,7 +110,7 @@ fn lines_for_people_have_the_words_too() {
     assert!(counts[0] > 70 && counts.iter().all(|count| *count == counts[0]), "{counts:?}");
 }
 
-/// The lines of a connection of these messages, the client's and the server's, from its beginning or from its midst.
+/// Returns the lines of a connection with these messages of both sides, from its beginning or from the middle.
 fn lines_of(messages: &[(From, Vec<u8>)], is_whole: bool) -> Vec<Value> {
     let mut numbers = [1, 1];
     let mut packets = Vec::new();
@@ -132,7 +132,7 @@ fn hex(bytes: &[u8]) -> Value {
 }
 
 #[test]
-fn until_the_server_has_told_the_encoding_there_is_none() {
+fn before_the_server_reports_the_encoding_it_is_unknown() {
     let body = b"\0\x03\0\0user\0na\xefve\0client_encoding\0LATIN1\0\0";
     let startup = [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat();
     let lines = lines_of(
@@ -154,7 +154,7 @@ fn until_the_server_has_told_the_encoding_there_is_none() {
 }
 
 #[test]
-fn where_the_encoding_was_never_told_what_is_not_utf8_is_not_read() {
+fn without_a_reported_encoding_only_utf8_is_decoded() {
     let query = |sql: &[u8]| (From::Client, message(b'Q', &[sql, b"\0"].concat()));
     let answer = || {
         let messages = [message(b'C', b"SELECT 0\0"), message(b'Z', b"I")];

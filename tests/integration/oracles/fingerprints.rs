@@ -1,11 +1,11 @@
-//! What our fingerprints take for one statement, and what the servers' identifiers do (`query_id`, `compute_query_id`): the
-//! same over all the runs of drivers, but for what is listed here, and why.
+//! Comparison of fingerprints with the servers' query identifiers (`query_id`, `compute_query_id`): they distinguish the same
+//! statements in all runs of drivers, except for those listed here with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oracles::agree::{RUNS, pairs};
 
-/// Statements, by the first of their normal forms, that the server takes for one and we do not, and why.
+/// Statements with one identifier of the server but several fingerprints, by the first of their normal forms, and the reason.
 const ONE_FOR_THE_SERVER: &[(&str, &[(&str, &str)])] = &[
     ("the names that columns get do not count", &[("driver-postgres-js", "SELECT $1"), ("driver-psql", "SELECT $1")]),
     (
@@ -22,7 +22,7 @@ const ONE_FOR_THE_SERVER: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// Statements that we take for one and the server does not, and why.
+/// Statements with one fingerprint but several identifiers of the server, and the reason.
 const ONE_FOR_US: &[(&str, &[(&str, &str)])] = &[
     (
         "the types of constants count",
@@ -83,7 +83,7 @@ fn statements_of_one_fingerprint_have_one_identifier_in_the_server_or_it_is_expl
         let mut by_identifier: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut by_fingerprint = by_identifier.clone();
         for (theirs, ours) in pairs(folder) {
-            // Of several in one Query the log has the last one's.
+            // For several statements in one Query, the log has the identifier of the last.
             let (1, Some(identifier), Some(fingerprint)) = (ours.command_tags.len(), theirs.query_id, ours.fingerprint)
             else {
                 continue;

@@ -1,7 +1,7 @@
-//! What libpq itself said of the messages, in the same connections: PostgreSQL's authors' own reading of the protocol.
+//! Comparison of messages with libpq's own traces of the same connections.
 //!
-//! Every message must agree with the trace in order, direction, type, length and in its fields. The differences that are
-//! known: the trace never has AuthenticationOk, nor the salt of AuthenticationMD5Password.
+//! Every message must agree with the trace in order, direction, type, length and fields. Known differences: the trace does not
+//! contain AuthenticationOk, nor the salt of AuthenticationMD5Password.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::captures::{self, OwnedPacket};
 use crate::oracles::tls;
 use crate::support::trace::{self, Cursor, Traced};
 
-/// Captures and the traces of their connections, in the order in which these appear.
+/// Captures and the traces of their connections, in order of appearance.
 const TRACED: &[(&str, &[&str])] = &[
     ("auth-md5-ok/capture.pcap", &["trace.txt"]),
     ("auth-md5-wrong/capture.pcap", &["trace.txt"]),
@@ -50,7 +50,7 @@ const TRACED: &[(&str, &[&str])] = &[
     ("tunnels/6in4.pcap", &["trace-2.txt"]),
 ];
 
-/// Traces that tell what was sent inside TLS, to which no keys were kept.
+/// Traces of connections inside TLS for which no keys were recorded.
 const ENCRYPTED: &[&str] = &["tls-direct/trace.txt", "tls-no-keys/trace.txt"];
 
 #[test]
@@ -91,8 +91,7 @@ fn messages_and_their_fields_are_those_of_libpqs_trace() {
     assert!(count > 5_000, "{count} messages were compared");
 }
 
-/// Compares a capture with the traces of its connections, in the order in which these appear. Says how many messages were
-/// compared.
+/// Compares a capture with the traces of its connections, in order of appearance. Returns the number of messages compared.
 pub(crate) fn compare_with_traces<'a>(name: &str, traces: impl ExactSizeIterator<Item = &'a str>) -> usize {
     let path = captures::testdata().join(name);
     let (packets, _) = captures::packets(std::slice::from_ref(&path));
@@ -103,7 +102,7 @@ pub(crate) fn compare_with_traces<'a>(name: &str, traces: impl ExactSizeIterator
         assert_eq!(line.event, "message", "{name}: nothing is lost in these captures");
         connections.entry(line.conn).or_default().push(line);
     }
-    // libpq traces no CancelRequest.
+    // libpq does not trace a CancelRequest.
     connections.retain(|_, lines| !lines.iter().any(|line| line.kind == "CancelRequest"));
     assert_eq!(connections.len(), traces.len(), "{name}");
     let mut count = 0;
@@ -116,7 +115,7 @@ pub(crate) fn compare_with_traces<'a>(name: &str, traces: impl ExactSizeIterator
     count
 }
 
-/// Lines in which values are as they are on the wire, which is how libpq traces them.
+/// Returns lines with values as they are on the wire, as libpq traces them.
 fn untyped(packets: &[OwnedPacket], keys: &Keys) -> Vec<String> {
     let mut lines = Vec::new();
     let mut sink = |record: &Record<'_>| {
@@ -180,7 +179,7 @@ fn compare(dir: &str, lines: &[Line], traced: &[Traced], of: &str) -> usize {
     }
 }
 
-/// The entries of an object, in order.
+/// Returns the entries of an object, in order.
 fn entries(object: &RawValue) -> Vec<(String, Value)> {
     struct Entries;
     impl<'de> serde::de::Visitor<'de> for Entries {
@@ -237,7 +236,7 @@ fn compare_fields(ours: &Line, theirs: &Traced) -> Compared {
             list(t, &body["unrecognized_options"], string)?;
         }
         "AuthenticationMD5Password" => {
-            // The trace does not have it.
+            // The trace does not contain it.
             let salt = body["salt"].as_str().unwrap();
             if salt.len() != 2 + 8 {
                 return Err(format!("a salt of four bytes, not {salt}"));
@@ -367,7 +366,7 @@ fn compare_fields(ours: &Line, theirs: &Traced) -> Compared {
     trace.end()
 }
 
-/// Fields of ErrorResponse, and their codes in the documentation.
+/// Fields of ErrorResponse and their codes in the documentation.
 const FIELDS: &[(&str, &str)] = &[
     ("severity", "S"),
     ("severity_nonlocalized", "V"),
@@ -401,7 +400,7 @@ fn number(trace: &mut Cursor<'_>, ours: &Value) -> Compared {
     trace.exactly(ours.to_string().as_bytes())
 }
 
-/// An Int16, which the trace takes for unsigned.
+/// Compares an Int16, which the trace shows as unsigned.
 fn unsigned(trace: &mut Cursor<'_>, ours: &Value) -> Compared {
     let ours = ours.as_i64().ok_or("a number")? as i16;
     number(trace, &(ours as u16).into())
@@ -429,7 +428,7 @@ fn value(trace: &mut Cursor<'_>, ours: &Value) -> Compared {
     }
 }
 
-/// Bytes of a known length, which JSON has as text or in hex.
+/// Compares bytes of known length, which are text or hex in JSON.
 fn bytes(trace: &mut Cursor<'_>, ours: &Value, len: usize) -> Compared {
     let bytes = match ours {
         Value::String(text) if text.len() == len => text.clone().into_bytes(),

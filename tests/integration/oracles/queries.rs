@@ -1,5 +1,5 @@
-//! Lines of executed requests and of sessions: against libpq's own traces, against the lines of messages, under any
-//! segmentation, and after loss.
+//! Lines of executed requests and sessions: compared with libpq's traces and with the lines of messages, with any segmentation,
+//! and after loss.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use crate::captures::{self, Output, OwnedPacket};
 use crate::support::trace;
 use crate::wire::{From, Tcp, message};
 
-/// The lines of one kind, by connection.
+/// Returns the lines of one kind, by connection.
 fn by_connection(output: &Output, event: &str) -> BTreeMap<u64, Vec<Value>> {
     let mut lines: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
     for line in output.values().into_iter().filter(|line| line["event"] == event) {
@@ -27,7 +27,7 @@ fn packets_of(name: &str) -> Vec<OwnedPacket> {
     captures::packets(&[captures::testdata().join(name)]).0
 }
 
-/// The first quoted text of a traced message that stands behind `before`.
+/// Returns the first quoted text after `before` in a traced message.
 fn quoted<'a>(fields: &'a str, before: &str) -> Option<&'a str> {
     let from = fields.find(before)? + before.len();
     fields[from..].strip_prefix('"')?.split('"').next()
@@ -71,11 +71,11 @@ fn commands_and_errors_are_those_of_libpqs_trace_in_order() {
     }
 }
 
-/// What message lines tell of the requests of a connection: their numbers in order, and the SQL of each, by names.
+/// Derives the requests of a connection from message lines: their numbers in order, and the SQL of each, resolved by names.
 fn executed(messages: &[Value]) -> Vec<(u64, Option<String>)> {
     let mut statements: HashMap<&str, &str> = HashMap::new();
     let mut portals: HashMap<&str, Option<String>> = HashMap::new();
-    // The answer tells whether a Parse was a success; those that were not are taken out before.
+    // Whether a Parse succeeded is known from its reply; failed ones are removed first.
     let failed: Vec<u64> = messages
         .iter()
         .filter(|line| line["type"] == "ErrorResponse")
@@ -174,7 +174,7 @@ fn bytes_and_parameters_are_those_of_the_messages() {
                     }
                     let empty = Value::Array(Vec::new());
                     if let Some(bound) = parameters.get(&key) {
-                        // The server may have told the types after the message was written.
+                        // The server may have reported the types after the message was written.
                         let text = |values: &Value| values.to_string().replace('"', "");
                         assert_eq!(text(line.get("params").unwrap_or(&empty)), text(bound), "{name}: {line}");
                     }
@@ -185,7 +185,7 @@ fn bytes_and_parameters_are_those_of_the_messages() {
     }
 }
 
-/// The lines of requests and sessions.
+/// Returns the lines of requests and sessions.
 fn told(output: &Output) -> Vec<&String> {
     let is_message = |line: &&String| line.starts_with("{\"event\":\"message\"");
     output.lines.iter().filter(|line| !is_message(line)).collect()
@@ -237,7 +237,7 @@ fn a_cancel_request_names_its_session_and_a_canceled_request_who_canceled_it() {
             assert_eq!(query["error"]["code"], "57014");
         }
     }
-    // Without the beginning of the session its key is not known.
+    // Without the beginning of the session, its key is not known.
     let mut packets = packets_of("cancel/capture.pcap");
     packets.drain(..8);
     let lines = captures::dissect_packets(&packets, captures::everything()).values();
@@ -262,8 +262,8 @@ fn a_statement_that_was_prepared_before_the_capture_is_named_and_not_known() {
 }
 
 #[test]
-fn a_request_that_is_found_after_it_was_answered_does_not_take_the_answers_of_the_next() {
-    // One message by itself is not believed where no boundary is known.
+fn a_request_found_after_its_reply_does_not_get_the_replies_of_the_next() {
+    // A single message is not accepted if no boundary is known.
     let answer = |row: &[u8]| {
         let column = [&b"\0\x01c\0"[..], &[0; 6], b"\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"].concat();
         let value = [&b"\0\x01"[..], &u32::try_from(row.len()).unwrap().to_be_bytes(), row].concat();
@@ -301,7 +301,7 @@ fn a_request_that_is_found_after_it_was_answered_does_not_take_the_answers_of_th
 }
 
 #[test]
-fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
+fn names_in_sql_are_those_of_the_protocol() {
     let lines = everything_of("sql-names/capture.pcap").values();
     let told = |kind: &str| -> Vec<(String, Option<String>)> {
         let of_kind = lines.iter().filter(|line| line["type"] == kind);
@@ -311,7 +311,7 @@ fn names_that_sql_gives_and_takes_are_those_of_the_protocol() {
     let expected = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
         pairs.iter().map(|(name, sql)| ((*name).to_owned(), sql.map(ToOwned::to_owned))).collect()
     };
-    // What the server says does not exist has no SQL.
+    // A statement that does not exist according to the server has no SQL.
     assert_eq!(
         told("Bind"),
         expected(&[
@@ -376,7 +376,7 @@ fn what_is_remembered_has_a_limit_and_what_is_forgotten_is_unknown() {
         for (line, whole) in output.values().iter().zip(whole.values()) {
             for field in ["sql", "params", "outcome", "rows", "command_tags"] {
                 match line.get(field) {
-                    // A number is a text where its type is not known any more.
+                    // A number is text if its type is no longer known.
                     Some(value) => {
                         assert_eq!(value.to_string().replace('"', ""), whole[field].to_string().replace('"', ""))
                     }
@@ -388,19 +388,19 @@ fn what_is_remembered_has_a_limit_and_what_is_forgotten_is_unknown() {
     }
 }
 
-/// Requests without what depends on whether all of them were seen.
+/// Returns a request without the fields that depend on earlier requests.
 fn essence(line: &Value) -> String {
     let mut line = line.clone();
-    // The number counts the requests that were seen.
+    // The number counts the captured requests.
     let depends = ["query", "packet", "conn", "started", "tx", "sql", "normalized", "fingerprint", "statement"];
     let of_session = ["flags", "user", "database", "application"];
     line.as_object_mut().unwrap().retain(|field, _| !depends.contains(&&**field) && !of_session.contains(&&**field));
-    // A number is a text where its type is not known any more.
+    // A number is text if its type is no longer known.
     line.to_string().replace('"', "")
 }
 
 #[test]
-fn after_loss_no_request_is_told_that_was_not_made() {
+fn after_loss_no_request_is_invented() {
     for name in ["pgbench-prepared/capture.pcap.gz", "pgbench-tpcb/capture.pcap.gz", "pipeline-error/capture.pcap"] {
         let packets = packets_of(name);
         let all = captures::dissect_packets(&packets, captures::everything()).values();

@@ -1,14 +1,14 @@
-//! What a server said of a run: the statements of its log, session by session, and the rows of pg_stat_statements.
+//! The server's records of a run: the statements in its log, by session, and the rows of pg_stat_statements.
 //!
-//! With `log_statement = all` a statement is logged when it begins, and its duration when it has ended; Parse and Bind are
-//! logged at their end, with their durations. What cannot be parsed, and what fails at Bind, is logged as an error alone.
+//! With `log_statement = all`, a statement is logged when it begins, and its duration when it has ended; Parse and Bind are
+//! logged at their end, with their durations. Statements that fail to parse, or fail at Bind, are only logged as errors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// A line of the log, with the fields that are kept.
+/// A line of the log, with the relevant fields.
 #[derive(Debug, Deserialize)]
 struct Line {
     port: u16,
@@ -24,45 +24,45 @@ struct Line {
     query_id: Option<String>,
 }
 
-/// What a statement is to the server.
+/// The kind of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Query.
     Simple,
     /// The first Execute of a portal.
     Execute,
-    /// One more Execute of the same portal.
+    /// Another Execute of the same portal.
     Fetch,
     /// FunctionCall.
     Function,
-    /// It failed before it was executed.
+    /// A statement that failed before it was executed.
     NotExecuted,
 }
 
-/// A statement of the log.
+/// A statement in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) kind: Kind,
-    /// The SQL; of a function call its OID.
+    /// The SQL; for a function call, the OID.
     pub(crate) sql: String,
-    /// The values of its parameters, as the server writes them as text.
+    /// The values of its parameters in the server's text format.
     pub(crate) params: Vec<Option<String>>,
     pub(crate) user: String,
     pub(crate) database: String,
-    /// As the session said it when the statement had ended.
+    /// The application name at the end of the statement.
     pub(crate) application: String,
-    /// Microseconds that it took, Parse and Bind aside; absent where it failed.
+    /// The duration in microseconds, without Parse and Bind; absent if it failed.
     pub(crate) duration_us: Option<u64>,
-    /// Microseconds that Parse and Bind took, where they came right before.
+    /// The duration of the preceding Parse and Bind in microseconds.
     pub(crate) parse_us: Option<u64>,
     pub(crate) bind_us: Option<u64>,
     /// The SQLSTATE of the error that ended it.
     pub(crate) state: Option<String>,
-    /// Its identifier in pg_stat_statements; of a Query with several statements that of the last.
+    /// The identifier in pg_stat_statements; for a Query with several statements, that of the last.
     pub(crate) query_id: Option<String>,
 }
 
-/// The statements of each session, by the client's port, in order.
+/// Returns the statements of each session, by the client's port, in order.
 pub(crate) fn sessions(folder: &Path) -> BTreeMap<u16, Vec<Statement>> {
     let mut sessions: BTreeMap<u16, Session> = BTreeMap::new();
     for line in text(folder, "server-log.jsonl").lines() {
@@ -72,18 +72,18 @@ pub(crate) fn sessions(folder: &Path) -> BTreeMap<u16, Vec<Statement>> {
     sessions.into_iter().map(|(port, session)| (port, session.statements)).collect()
 }
 
-/// What the log says when a session has ended.
+/// A log line for the end of a session.
 #[derive(Debug)]
 pub(crate) struct Disconnection {
     /// The client's port.
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) database: String,
-    /// How long its process has served it.
+    /// The duration of the session.
     pub(crate) milliseconds: u64,
 }
 
-/// The sessions of a log that have ended.
+/// Returns the ended sessions in a log.
 pub(crate) fn disconnections(folder: &Path) -> Vec<Disconnection> {
     let ended = |line: &str| {
         let Line { port, user, database, message, .. } = serde_json::from_str(line).unwrap();
@@ -100,7 +100,7 @@ pub(crate) fn disconnections(folder: &Path) -> Vec<Disconnection> {
 #[derive(Default)]
 struct Session {
     statements: Vec<Statement>,
-    /// Whether the last statement still runs.
+    /// Whether the last statement is still running.
     runs: bool,
     parse_us: Option<u64>,
     bind_us: Option<u64>,
@@ -173,7 +173,7 @@ impl Session {
 
     fn error(&mut self, line: &Line) {
         if !self.runs {
-            // Without a statement it is one of the session: that it is terminated while idle, say.
+            // An error without a statement concerns the session, such as its termination while idle.
             let Some(sql) = &line.statement else { return };
             self.begin(Kind::NotExecuted, sql, line);
         }
@@ -188,12 +188,12 @@ impl Session {
     }
 }
 
-/// The name and the SQL of `execute name: SQL`.
+/// Returns the name and the SQL of `execute name: SQL`.
 fn after<'a>(message: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
     message.strip_prefix(prefix)?.split_once(": ")
 }
 
-/// The values of `$1 = 'it''s', $2 = NULL`.
+/// Returns the values of `$1 = 'it''s', $2 = NULL`.
 fn values(mut list: &str) -> Vec<Option<String>> {
     let mut values = Vec::new();
     loop {
@@ -213,7 +213,7 @@ fn values(mut list: &str) -> Vec<Option<String>> {
     }
 }
 
-/// A literal at the beginning, and what is behind it.
+/// Returns the literal at the beginning, and the rest.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text.strip_prefix('\'')?;
@@ -236,7 +236,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// Whether this is what a statement is counted as: the same text, but for constants.
+    /// Returns whether a statement is counted in this row: the text is the same except for constants.
     pub(crate) fn is_of(&self, sql: &str) -> bool {
         let mut pattern = &*self.query;
         let mut sql = sql;
@@ -249,7 +249,7 @@ impl Counted {
     }
 }
 
-/// What is behind a constant or a parameter.
+/// Returns the text after a constant or parameter.
 fn behind_constant(sql: &str) -> Option<&str> {
     if let Some((_, rest)) = unquote(sql) {
         return Some(rest);
@@ -258,12 +258,12 @@ fn behind_constant(sql: &str) -> Option<&str> {
     (rest.len() < sql.len()).then_some(rest)
 }
 
-/// What the server counted.
+/// Returns the server's counts.
 pub(crate) fn counted(folder: &Path) -> Vec<Counted> {
     text(folder, "statements.json").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A file of the folder, which may be compressed.
+/// Reads a file of the folder, which may be compressed.
 fn text(folder: &Path, name: &str) -> String {
     let plain = folder.join(name);
     if plain.exists() {

@@ -1,5 +1,5 @@
-//! SQL text against PostgreSQL's own parser (libpg_query's fingerprints) and its own pg_stat_statements; how the two files
-//! were made is told in `testdata/sql/how-made.md`.
+//! Comparison with PostgreSQL's parser (libpg_query's fingerprints) and pg_stat_statements; `testdata/sql/how-made.md` describes
+//! how the two files were made.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::hostile::fuzz_seeds;
 
-/// Why two statements share a fingerprint here but not in libpg_query, or there but not here.
+/// Why two statements share a fingerprint here but not in libpg_query, or vice versa.
 const EXPLAINED: [(&str, &str); 7] = [
     (
         "cast",
@@ -25,7 +25,7 @@ const EXPLAINED: [(&str, &str); 7] = [
     ("constant", "here every literal is a constant; there numbers and strings of utility statements count"),
 ];
 
-/// Items of one shape are shown once wherever they are a list here; there only IN, VALUES and their like are.
+/// Items of the same shape are merged in any list here; in libpg_query only in IN, VALUES and similar.
 const ITEMS: &str = "items";
 
 fn rows(file: &'static str) -> impl Iterator<Item = Vec<String>> {
@@ -66,7 +66,7 @@ fn statements_group_as_in_libpg_query_or_it_is_explained() {
     let (mut statements, mut same) = (0, 0);
     for row in rows(GROUPS) {
         let [shape, group, why, sql] = <[String; 4]>::try_from(row).unwrap();
-        // Statements of one shape, and no others, have one fingerprint.
+        // Statements of the same shape, and no others, share a fingerprint.
         let ours = fingerprint(&sql);
         assert_eq!(*by_shape.entry(shape.clone()).or_insert(ours), ours, "{sql}");
         assert_eq!(*by_fingerprint.entry(ours).or_insert(shape.clone()), shape, "{sql}");
@@ -89,15 +89,15 @@ fn texts_are_shown_as_pg_stat_statements_shows_them() {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for row in rows(include_str!("../../../testdata/sql/shown.tsv")) {
         let [why, sql, server] = <[String; 3]>::try_from(row).unwrap();
-        // The server leaves white space and comments as they are.
+        // The server keeps white space and comments.
         let folded = folded(&server);
         let ours = shown(&sql);
         assert_eq!(folded == ours, why.is_empty(), "{why}: {ours}\n{folded}");
         match why.as_str() {
-            // PostgreSQL 15 shows each item of a list; made one, they are ours, but for the numbers of what follows.
+            // PostgreSQL 15 shows each item of a list; after merging them, the texts are the same, except for later numbers.
             "list" => assert_eq!(without_numbers(&shown(&server)), without_numbers(&ours)),
-            // An expression that GROUP BY or a window repeats, and the positions in GROUPING SETS, are shown as they are
-            // there; NFC is a constant there; UESCAPE stays there.
+            // An expression repeated in GROUP BY or a window, and positions in GROUPING SETS, are kept by the server; NFC is a
+            // constant for it; it keeps UESCAPE.
             "" | "repeated" | "positions" | "keyword" | "UESCAPE" => {}
             other => panic!("{other} is no explanation"),
         }
@@ -155,7 +155,7 @@ fn spacing_comments_case_and_values_do_not_change_a_fingerprint() {
     }
 }
 
-/// What planted values look like in SQL, and what may stand between them.
+/// Generates SQL with planted values, and text between them.
 fn pieces() -> impl Strategy<Value = Vec<String>> {
     const PLANTED: &str = "zzPLANTEDzz";
     let literal = prop_oneof![
@@ -218,7 +218,7 @@ proptest! {
         fuzz_seeds::sql::check(&sql);
     }
 
-    /// A secret in any of its places, whatever is around it, and however it is cut.
+    /// A secret in any place, in any context, with the text cut anywhere.
     #[test]
     fn planted_secrets_are_masked(before in pieces(), place in 0..8_usize, after in pieces(), cut in 0.0..1.5_f64) {
         let secret = "hUnTeR2";

@@ -1,5 +1,5 @@
-//! Encrypted sessions, read with their keys: every message is the one that libpq traced, in every suite and whatever the
-//! session does; and what is known of those that cannot be read.
+//! Encrypted sessions decrypted with their keys: every message is the one in libpq's trace, in every suite and in all kinds of
+//! sessions; and the metadata of sessions that cannot be decrypted.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use crate::captures::{self, Bench, OwnedPacket};
 use crate::oracles::libpq_trace;
 use crate::wire;
 
-/// Captures in `tls-suites`, and the suite that each is for.
+/// Captures in `tls-suites`, and the suite of each.
 const SUITES: &[(&str, &str)] = &[
     ("TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
     ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
@@ -40,7 +40,7 @@ const SUITES: &[(&str, &str)] = &[
     ("AES256-CCM8", "TLS_RSA_WITH_AES_256_CCM_8"),
 ];
 
-/// Captures in `tls-sessions`, and how many connections of each libpq traced.
+/// Captures in `tls-sessions`, and the number of connections with a libpq trace in each.
 const SESSIONS: &[(&str, usize)] = &[
     ("cancel", 1),
     ("client-certificate", 1),
@@ -62,7 +62,7 @@ const SESSIONS: &[(&str, usize)] = &[
 
 const TRAFFIC: &[&str] = &["12", "12-cbc", "13"];
 
-/// Every encrypted capture whose keys are known, and the traces of its connections.
+/// Returns every encrypted capture with known keys, and the traces of its connections.
 pub(crate) fn traced() -> impl Iterator<Item = (String, Vec<String>)> {
     let suites = SUITES.iter().map(|(name, _)| ("tls-suites", *name, 1));
     let sessions = SESSIONS.iter().map(|(name, connections)| ("tls-sessions", *name, *connections));
@@ -98,18 +98,18 @@ fn packets(name: &str) -> Vec<OwnedPacket> {
     packets
 }
 
-/// All lines of a capture, with its keys.
+/// Returns all lines of a capture, decrypted with its keys.
 fn decrypted(name: &str) -> Vec<Value> {
     captures::decrypt_packets(&packets(name), &captures::keys_of(name), captures::everything()).values()
 }
 
-/// The last line of each session.
+/// Returns the last line of each session.
 fn ended(lines: &[Value]) -> Vec<&Value> {
     lines.iter().filter(|line| line["state"] == "ended").collect()
 }
 
 #[test]
-fn the_line_of_a_session_tells_its_suite() {
+fn the_line_of_a_session_has_its_suite() {
     for (name, suite) in SUITES {
         let lines = decrypted(&format!("tls-suites/{name}.pcap"));
         let sessions = ended(&lines);
@@ -123,13 +123,13 @@ fn the_line_of_a_session_tells_its_suite() {
         assert_eq!(session["encryption"], "tls");
         let ready = lines.iter().find(|line| line["state"] == "ready").unwrap();
         assert_eq!(ready["tls"]["cipher_suite"], *suite);
-        // libpq's and the server's messages, which the trace has as well.
+        // The messages of libpq and the server, which the trace contains as well.
         assert_eq!((&session["messages"], &session["queries"], &session["errors"]), (&json!(90), &json!(5), &json!(1)));
     }
 }
 
 #[test]
-fn the_line_of_a_session_tells_what_it_did() {
+fn the_line_of_a_session_has_its_tls_events() {
     let of = |name: &str| {
         let lines = decrypted(&format!("tls-sessions/{name}.pcap"));
         ended(&lines).into_iter().cloned().collect::<Vec<_>>()
@@ -144,7 +144,7 @@ fn the_line_of_a_session_tells_what_it_did() {
     assert_eq!(only("server-name")["sni"], "db.lab.example");
     assert_eq!(only("server-name")["ja4"].as_str().unwrap().get(..4), Some("t13d"));
     assert_eq!(only("hello-retry")["hello_retry_request"], true);
-    // The client changes its key twice, and the server once, for it is asked to.
+    // The client changes its key twice, and the server once, on request.
     assert_eq!(only("key-update")["key_updates"], 3);
     assert_eq!(only("renegotiated")["renegotiations"], 1);
     assert_eq!(only("client-certificate")["client_certificate"]["subject"], "CN=app,O=Lab");
@@ -161,7 +161,7 @@ fn the_line_of_a_session_tells_what_it_did() {
 
 #[test]
 fn clients_have_the_fingerprint_that_their_hellos_make() {
-    // Computed by JA4's description from the fields that tshark shows.
+    // Computed from the fields shown by tshark, following JA4's description.
     for (name, ja4) in [
         ("tls-sessions/direct.pcap", "t13i3012pl_1d37bd780c83_ecd0401ec68b"),
         ("tls-sessions/server-name.pcap", "t13d3013pl_1d37bd780c83_ecd0401ec68b"),
@@ -184,7 +184,7 @@ fn a_cancel_request_over_tls_finds_its_session() {
 }
 
 #[test]
-fn without_keys_all_is_said_that_can_be_said() {
+fn without_keys_all_known_metadata_is_reported() {
     let config = captures::everything();
     let lines = captures::dissect_packets(&packets("tls-sessions/client-certificate-12.pcap"), config.clone()).values();
     let sessions = ended(&lines);
@@ -215,7 +215,7 @@ fn a_version_or_a_suite_that_is_not_decrypted_is_named_and_its_bytes_are_counted
         ("suite", "TLSv1.2", "TLS_RSA_WITH_CAMELLIA_256_CBC_SHA"),
     ] {
         let keys = Keys::default();
-        // It need not wait for keys.
+        // It does not have to wait for keys.
         keys.expect_more(true);
         let packets = packets(&format!("tls-unsupported/{name}.pcap"));
         let lines = captures::decrypt_packets(&packets, &keys, captures::everything()).values();
@@ -249,7 +249,7 @@ fn no_line_has_a_secret_of_the_key_log() {
     }
 }
 
-/// A key log with only some of its lines.
+/// Returns a key log with some of its lines.
 fn keys_with(log: &str, wanted: impl Fn(&str) -> bool) -> Keys {
     let keys = Keys::default();
     let wanted: String = log.lines().filter(|line| wanted(line)).flat_map(|line| [line, "\n"]).collect();
@@ -289,7 +289,7 @@ fn early_data_without_its_key_is_counted_as_lost_and_all_else_is_read() {
         lines.iter().filter(|line| line["event"] == "message").map(|line| line["type"].clone()).collect()
     };
     let mut expected = kinds(&whole);
-    // The second connection's StartupMessage was the early data.
+    // The StartupMessage of the second connection was early data.
     let startup = expected.iter().rposition(|kind| kind == "StartupMessage").unwrap();
     expected.remove(startup);
     assert_eq!(kinds(&lines), expected);
@@ -314,12 +314,12 @@ fn one_direction_is_read_where_there_are_only_its_keys() {
 
 #[test]
 fn a_key_that_comes_late_decrypts_what_was_held_in_the_right_order() {
-    // What a cancel request names can only be told of what was read before.
+    // The target of a cancel request is only known if it was decrypted before.
     for (name, _) in traced().filter(|(name, _)| !name.contains("cancel")) {
         let packets = packets(&name);
         let config = || captures::everything();
         let expected = captures::decrypt_packets(&packets, &captures::keys_of(&name), config()).lines;
-        // The key log comes behind so many packets; each of its lines by itself.
+        // The key log arrives after this many packets; each of its lines separately.
         for behind in [0, 5, 9, 12, packets.len()] {
             let keys = Keys::default();
             keys.expect_more(true);
@@ -344,7 +344,7 @@ fn a_key_that_comes_late_decrypts_what_was_held_in_the_right_order() {
 
 #[test]
 fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
-    // Also where the client answered the server's close_notify with a RST.
+    // Also if the client answers the server's close_notify with a RST.
     for (name, _) in traced().filter(|(name, _)| !name.contains("cancel")) {
         let packets = packets(&name);
         let messages = |lines: &[Value]| -> Vec<Value> {
@@ -362,7 +362,7 @@ fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
         (1..5).for_each(|seconds| bench.tick(behind(seconds)));
         Lines::default().push(log_of(&name).as_bytes(), &keys);
         bench.tick(behind(5));
-        // Nothing of it is followed any more.
+        // It is no longer followed.
         assert_eq!((bench.counters().open_connections, bench.counters().held_bytes), (0, 0), "{name}");
         let mut lines = messages(&bench.finish().values());
         lines.sort_by_key(|line| line["conn"].as_u64());
@@ -370,7 +370,7 @@ fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
     }
 }
 
-/// Lines in the order of connections: those of one stay as they are.
+/// Sorts lines by connection, keeping the order within each.
 fn sorted(lines: &[String]) -> Vec<Value> {
     let mut lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     lines.sort_by_key(|line| line["conn"].as_u64());
@@ -396,7 +396,7 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     bench.tick(later(11));
     assert_eq!(bench.counters().losses, 1, "it is said once");
     assert!(bench.counters().held_bytes < 10_000, "{}", bench.counters().held_bytes);
-    // One that comes still later is for what comes behind it.
+    // A key log that arrives even later only applies to later records.
     Lines::default().push(log_of(name).as_bytes(), &keys);
     after.iter().for_each(|packet| bench.packet(&packet.borrow()));
     let lines = bench.finish().values();
@@ -413,7 +413,7 @@ fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
         let packets = packets(&name);
         let whole = messages(&packets, &captures::keys_of(&name));
         let queries: Vec<_> = whole.iter().filter(|line| line["type"] == "Query").collect();
-        // It comes before a statement in the midst, and before the last one, which is behind the large results.
+        // Before a statement in the middle, and before the last one, which follows the large results.
         for query in [queries[30], queries[queries.len() - 1]] {
             let packet = query["packet"].as_u64().unwrap();
             let keys = Keys::default();
@@ -436,7 +436,7 @@ fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
 }
 
 #[test]
-fn keys_within_a_pcapng_file_are_taken() {
+fn keys_within_a_pcapng_file_are_used() {
     let name = "tls-suites/TLS_CHACHA20_POLY1305_SHA256";
     let expected = messages(&packets(&format!("{name}.pcap")), &captures::keys_of(&format!("{name}.pcap")));
     let mut source = FileSource::new(
@@ -462,8 +462,8 @@ fn keys_within_a_pcapng_file_are_taken() {
 }
 
 #[test]
-fn a_lost_packet_costs_the_messages_in_its_records_and_no_others() {
-    // The MACs of TLS 1.2's CBC tell the number as tags do.
+fn a_lost_packet_loses_the_messages_in_its_records_and_no_others() {
+    // The MACs of CBC suites in TLS 1.2 identify the sequence number, like tags.
     for (name, _) in SUITES {
         let name = format!("tls-suites/{name}.pcap");
         let (packets, keys) = (packets(&name), captures::keys_of(&name));
@@ -475,7 +475,7 @@ fn a_lost_packet_costs_the_messages_in_its_records_and_no_others() {
         let essence = |line: &Value| ["dir", "type", "len", "body"].map(|field| line[field].clone());
         let mut lost = 0;
         for packet in messages.iter().map(|line| line["packet"].as_u64().unwrap()).filter(|packet| *packet > ready) {
-            // A message may begin in it and end in the next: so the next one of its direction may be missing, too.
+            // A message may begin in the lost packet and end in the next, so the next one of its direction may be missing, too.
             let in_it = |line: &Value| line["packet"] == packet;
             let last = messages.iter().rposition(|line| in_it(line)).unwrap();
             let next = messages[last + 1..].iter().find(|line| line["dir"] == messages[last]["dir"]);
@@ -505,7 +505,7 @@ fn a_capture_that_begins_after_the_handshake_is_read_where_the_key_log_has_one_s
         let random = ended(&all)[0]["tls"]["client_random"].as_str().unwrap().to_owned();
         let log = log_of(&name);
         let only = || keys_with(&log, |line| line.contains(&random));
-        // From the packet on with which it is ready.
+        // From the packet with which the session is ready.
         let first = all.iter().find(|line| line["state"] == "ready").unwrap()["packet"].as_u64().unwrap() as usize;
         let expected: Vec<_> = all
             .iter()
@@ -521,7 +521,7 @@ fn a_capture_that_begins_after_the_handshake_is_read_where_the_key_log_has_one_s
         assert_eq!((&tls["decrypted"], &tls["version"]), (&json!(true), &json!("TLSv1.3")));
         assert_eq!(tls["cipher_suite"], ended(&all)[0]["tls"]["cipher_suite"], "it is found by trial");
 
-        // With the keys of others beside it, whose it is cannot be told.
+        // With keys of other sessions in the log, its session cannot be identified.
         let lines = captures::decrypt_packets(&packets[first..], &captures::keys_of(&name), config()).values();
         assert!(lines.iter().all(|line| line["event"] != "message"));
         let loss = lines.iter().find(|line| line["event"] == "loss").unwrap();

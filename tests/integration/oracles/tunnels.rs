@@ -1,4 +1,4 @@
-//! Real traffic in tunnels and in fragments: the messages are the same.
+//! Real traffic in tunnels and in fragments results in the same messages.
 
 use crate::captures::{self, OwnedPacket};
 
@@ -6,7 +6,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 
-/// Every packet of a capture of IPv4 over Ethernet, as what is made of its IP packet: one or more frames.
+/// Converts the IP packet of every frame of an IPv4-over-Ethernet capture into one or more frames.
 fn rewritten(name: &str, mut made: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Vec<OwnedPacket> {
     let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
     assert!(errors.is_empty(), "{errors:?}");
@@ -21,7 +21,7 @@ fn rewritten(name: &str, mut made: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Vec<Own
     rewritten
 }
 
-/// Lines, without the numbers of packets.
+/// Returns lines without packet numbers.
 fn lines<'a>(packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>) -> Vec<serde_json::Value> {
     let output = captures::dissect_packets(packets, captures::config());
     assert_eq!(output.counters.lost_fragments, 0);
@@ -66,7 +66,7 @@ fn vxlan(inner: &[u8]) -> Vec<u8> {
     udp(4789, &[8, 0, 0, 0, 0, 0, 5, 0], &ethernet(0x0800, inner))
 }
 
-/// An IPv4 packet's payload in fragments of so many bytes, last first or first first.
+/// Splits an IPv4 packet's payload into fragments of this size, first or last one first.
 fn in_fragments(id: u16, protocol: u8, payload: &[u8], size: usize, backwards: bool) -> Vec<Vec<u8>> {
     let mut parts: Vec<_> = payload
         .chunks(size)
@@ -83,7 +83,7 @@ fn in_fragments(id: u16, protocol: u8, payload: &[u8], size: usize, backwards: b
 }
 
 #[test]
-fn traffic_in_any_tunnel_gives_the_same_lines() {
+fn traffic_in_any_tunnel_has_the_same_lines() {
     type Tunnel = fn(&[u8]) -> Vec<u8>;
     let tunnels: [(&str, Tunnel); 8] = [
         ("VXLAN", |ip| ethernet(0x0800, &ipv4(1, 0, UDP, &vxlan(ip)))),
@@ -111,7 +111,7 @@ fn traffic_in_any_tunnel_gives_the_same_lines() {
 }
 
 #[test]
-fn traffic_in_fragments_gives_the_same_lines() {
+fn traffic_in_fragments_has_the_same_lines() {
     for name in ["tcp/base.pcap", "formats/micro.pcap"] {
         let expected = lines(&rewritten(name, |ip| vec![ethernet(0x0800, ip)]));
         for size in [8, 64, 1_480] {
@@ -128,7 +128,7 @@ fn traffic_in_fragments_gives_the_same_lines() {
                     parts.iter().map(|part| ethernet(0x0800, part)).collect()
                 });
                 assert_eq!(lines(&packets), expected, "{name}, {size} bytes, backwards: {backwards}");
-                // A capture may see every frame twice.
+                // A capture may contain every frame twice.
                 let twice = packets.iter().flat_map(|packet| [packet, packet]);
                 assert_eq!(lines(twice), expected, "{name}, {size} bytes, twice");
             }
@@ -137,7 +137,7 @@ fn traffic_in_fragments_gives_the_same_lines() {
 }
 
 #[test]
-fn a_tunnel_in_fragments_gives_the_same_lines() {
+fn a_tunnel_in_fragments_has_the_same_lines() {
     let expected = lines(&rewritten("tcp/base.pcap", |ip| vec![ethernet(0x0800, ip)]));
     let mut id = 0;
     let packets = rewritten("tcp/base.pcap", |ip| {
@@ -148,7 +148,7 @@ fn a_tunnel_in_fragments_gives_the_same_lines() {
 }
 
 #[test]
-fn a_fragment_that_never_came_is_counted_and_costs_its_segment() {
+fn a_missing_fragment_is_counted_and_loses_its_segment() {
     let mut id = 0;
     let mut packets = rewritten("tcp/base.pcap", |ip| {
         id += 1;

@@ -1,4 +1,4 @@
-//! Values of real servers: the same JSON in both formats, under all settings, and the one that the server's own casts say.
+//! Values of real servers: the same JSON in both formats, with all settings, and the same as the server's own casts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::hostile::fuzz_seeds::value::check_value;
 
-/// Client encodings of which only ASCII is read.
+/// Client encodings of which only ASCII is decoded.
 const UNREAD: [&str; 4] = ["EUC_TW", "JOHAB", "EUC_JIS_2004", "SHIFT_JIS_2004"];
 
 #[derive(Deserialize)]
@@ -24,7 +24,7 @@ enum Line {
     Value(Sample),
 }
 
-/// A value as a server sent it; see `testdata/values/how-made.md`.
+/// A value sent by a server; see `testdata/values/how-made.md`.
 #[derive(Deserialize)]
 struct Sample {
     oid: u32,
@@ -32,7 +32,7 @@ struct Sample {
     text: Option<String>,
     text_hex: Option<String>,
     binary: String,
-    /// What the server's casts say.
+    /// The result of the server's casts.
     json: Option<String>,
     #[serde(skip)]
     settings: Settings,
@@ -77,7 +77,7 @@ impl Sample {
         }
     }
 
-    /// The value in both formats, as it is written.
+    /// Returns the value as written for both formats.
     fn written(&self) -> [String; 2] {
         [(Format::Text, self.text()), (Format::Binary, bytes(&self.binary))].map(|(format, bytes)| {
             let Self { oid, settings, .. } = self;
@@ -98,11 +98,11 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 #[test]
-fn text_and_binary_format_give_the_same_json() {
+fn text_and_binary_format_have_the_same_json() {
     let mut differences = Vec::new();
     for sample in Sample::all() {
         let [text, binary] = sample.written();
-        // Text that is not read leaves nothing to compare; of other formats, parts may be.
+        // Text that is not decoded cannot be compared; in other formats, only parts may not be decoded.
         let is_unread = UNREAD.contains(&sample.encoding.as_str()) && text.starts_with(r#"{"hex":"#);
         if text != binary && !is_unread {
             let Sample { sql, settings, .. } = &sample;
@@ -114,7 +114,7 @@ fn text_and_binary_format_give_the_same_json() {
 }
 
 #[test]
-fn a_client_encoding_changes_nothing_or_is_said_not_to_be_read() {
+fn a_client_encoding_changes_nothing_or_is_not_supported() {
     let mut in_utf8 = HashMap::new();
     let (mut same, mut hex) = (0, 0);
     for sample in Sample::all() {
@@ -141,7 +141,7 @@ fn the_servers_own_casts_agree() {
         let [text, _] = sample.written();
         let said: Value = match serde_json::from_str(said) {
             Ok(said) => iso(said, type_name(sample.oid).unwrap()),
-            // What serde_json cannot read either is a string.
+            // JSON that serde_json cannot parse either is a string.
             Err(_) => said.clone().into(),
         };
         let ours: Value = serde_json::from_str(&text).unwrap();
@@ -155,7 +155,7 @@ fn the_servers_own_casts_agree() {
     assert!(compared > 1_000, "{compared}");
 }
 
-/// Whether two values are the same, where 1 and 1.0 are.
+/// Returns whether two values are the same, with 1 equal to 1.0.
 fn is_same(ours: &Value, said: &Value) -> bool {
     match (ours, said) {
         (Value::Number(ours), Value::Number(said)) => ours == said || (ours.is_f64() && ours.as_f64() == said.as_f64()),
@@ -166,7 +166,7 @@ fn is_same(ours: &Value, said: &Value) -> bool {
     }
 }
 
-/// The elements of an array, without the bounds that `to_json` leaves out.
+/// Returns the elements of an array, without the bounds, which `to_json` omits.
 fn without_bounds(value: Value) -> Value {
     match value.get("lower_bounds") {
         Some(_) => value["values"].clone(),
@@ -174,7 +174,7 @@ fn without_bounds(value: Value) -> Value {
     }
 }
 
-/// Dates and times as `to_json` has them, in strict ISO 8601.
+/// Returns dates and times in the strict ISO 8601 of `to_json`.
 fn iso(value: Value, type_name: &str) -> Value {
     let is_of_dates = ["date", "time", "ts"].iter().any(|part| type_name.trim_start_matches('_').starts_with(part));
     if !is_of_dates || type_name.contains("tsvector") || type_name.contains("tsquery") {
@@ -246,7 +246,7 @@ fn what_a_server_copies_out_is_split_into_the_rows_that_it_has() {
     for line in std::fs::read_to_string(file).unwrap().lines() {
         let copied: Copied = serde_json::from_str(line).unwrap();
         let data = copied.data.iter().map(|piece| bytes(piece)).collect::<Vec<_>>().concat();
-        // As a client might send it, too.
+        // Also in pieces, as a client might send it.
         for size in [1, 7, data.len()] {
             let mut rows: Vec<Vec<Option<String>>> = Vec::new();
             let mut splitter = Splitter::new(copied.options(), &Settings::default(), 10_000);
@@ -268,7 +268,7 @@ fn what_a_server_copies_out_is_split_into_the_rows_that_it_has() {
     assert_eq!(copies, 8);
 }
 
-/// What happens to the bytes of a value.
+/// A change to the bytes of a value.
 #[derive(Clone, Debug)]
 enum Change {
     Cut(usize),
@@ -278,7 +278,7 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    // Bytes that mean something somewhere, in text or as the first of a length.
+    // Bytes with a special meaning, in text or as the first byte of a length.
     let byte = prop_oneof![
         any::<u8>(),
         proptest::sample::select(b"\0\x01\x7f\x80\xff{}[](),;:\"'\\ +-./0129TZePNBC".to_vec())

@@ -1,4 +1,4 @@
-//! The captures under `testdata`, and what the library makes of packets.
+//! The captures in `testdata`, and dissection of packets by the library.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use serde_json::Value;
 /// The ports of the servers in the captures.
 pub(crate) const PORTS: [u16; 4] = [5415, 5432, 5416, 6432];
 
-/// What was made of some packets.
+/// The result of dissecting packets.
 pub(crate) struct Output {
     pub(crate) lines: Vec<String>,
     pub(crate) counters: Counters,
@@ -30,7 +30,7 @@ impl Output {
         self.lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
-    /// The lines of messages, in order.
+    /// Returns the lines of messages, in order.
     pub(crate) fn messages(&self) -> Vec<Value> {
         self.values().into_iter().filter(|line| line["event"] == "message").collect()
     }
@@ -72,7 +72,7 @@ impl Bench {
     }
 }
 
-/// Keeps lines, and sees to it that each way to write them gives the same.
+/// Stores lines, and checks that all ways to write them agree.
 struct Written<'a>(&'a mut Vec<String>);
 
 impl Sink for Written<'_> {
@@ -106,11 +106,11 @@ impl Sink for Written<'_> {
 }
 
 thread_local! {
-    /// One for all that a test looks at, so that what it keeps is of other lines, captures and settings.
+    /// Shared by everything in a test thread, so that its state comes from other lines, captures and settings.
     static WRITER: RefCell<json::LineWriter> = RefCell::default();
 }
 
-/// A record as it is written, without the line feed behind it.
+/// Returns a record as it is written, without the line feed.
 pub(crate) fn line(record: &Record<'_>) -> String {
     let mut out = Vec::new();
     json::write_line(&mut out, record).expect("a vector can be written to");
@@ -121,17 +121,17 @@ pub(crate) fn line(record: &Record<'_>) -> String {
     String::from_utf8(out).expect("a line is UTF-8")
 }
 
-/// The settings that the captures are read with.
+/// Returns the configuration with which the captures are dissected.
 pub(crate) fn config() -> Config {
     Config { ports: Some(PORTS.to_vec()), ..Config::default() }
 }
 
-/// The same, with every kind of line.
+/// Returns the same configuration with every kind of line.
 pub(crate) fn everything() -> Config {
     Config { records: Records::ALL, ..config() }
 }
 
-/// A packet that is kept.
+/// An owned packet.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedPacket {
     pub(crate) ts: Timestamp,
@@ -146,7 +146,7 @@ impl OwnedPacket {
     }
 }
 
-/// The packets of capture files, one after the other, and what was said of damage.
+/// Returns the packets of capture files, one after the other, and the errors about damage.
 pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
     let mut source = FileSource::new(paths.to_vec(), Arc::new(AtomicBool::new(false)));
     let (mut packets, mut errors) = (Vec::new(), Vec::new());
@@ -165,7 +165,7 @@ pub(crate) fn packets(paths: &[PathBuf]) -> (Vec<OwnedPacket>, Vec<String>) {
     }
 }
 
-/// What the library makes of packets.
+/// Dissects packets.
 pub(crate) fn dissect_packets<'a>(
     packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
     config: Config,
@@ -173,7 +173,7 @@ pub(crate) fn dissect_packets<'a>(
     decrypt_packets(packets, &Keys::default(), config)
 }
 
-/// What the library makes of packets, with the keys of TLS sessions in them; the same by the short ways and by the long ones.
+/// Dissects packets with the keys of TLS sessions, with and without fast paths, and checks that both agree.
 pub(crate) fn decrypt_packets<'a>(
     packets: impl IntoIterator<Item = &'a OwnedPacket, IntoIter: Clone>,
     keys: &Keys,
@@ -188,7 +188,7 @@ pub(crate) fn decrypt_packets<'a>(
         bench.finish()
     };
     let output = run(config.clone());
-    // The long ways need more memory to remember the same: where it is limited, they may forget more.
+    // The general paths need more memory for the same state: with a low limit, they may forget more.
     if config.max_remembered >= Config::default().max_remembered && config.max_held >= 1 << 20 {
         let plain = run(Config { fast_paths: false, ..config });
         assert_eq!(plain.lines.len(), output.lines.len(), "by the long ways");
@@ -201,7 +201,7 @@ pub(crate) fn decrypt_packets<'a>(
     output
 }
 
-/// The key log beside a capture under `testdata`; no keys where there is none.
+/// Returns the key log of a capture in `testdata`; without keys if there is none.
 pub(crate) fn keys_of(name: &str) -> Keys {
     let keys = Keys::default();
     if let Ok(log) = std::fs::read(testdata().join(name).with_file_name("keys.log")) {
@@ -211,22 +211,22 @@ pub(crate) fn keys_of(name: &str) -> Keys {
     keys
 }
 
-/// What the library makes of capture files.
+/// Dissects capture files.
 pub(crate) fn dissect(paths: &[PathBuf]) -> Output {
     dissect_packets(&packets(paths).0, config())
 }
 
-/// What the library makes of one capture under `testdata`.
+/// Dissects one capture in `testdata`.
 pub(crate) fn dissect_one(name: &str) -> Output {
     dissect(&[testdata().join(name)])
 }
 
-/// The folder of the captures.
+/// Returns the folder of captures.
 pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-/// The names of all captures, relative to the folder; without the one of many statements, which only `agree` reads.
+/// Returns the names of all captures, relative to the folder, except the one with many statements, which only `agree` reads.
 pub(crate) fn all() -> Vec<String> {
     let mut found = Vec::new();
     for folder in std::fs::read_dir(testdata()).unwrap() {

@@ -1,4 +1,4 @@
-//! The command, run as a user runs it. Whatever it does, no test waits for ever.
+//! Runs the command as a user does, always with a time limit.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,64 +10,64 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take on the slowest machine. Nothing is expected to come near it.
+/// The time limit for anything on the slowest machine. Nothing should come close to it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The command, with nothing of the caller's environment that changes what it does.
+/// Creates the command, without environment variables that change its behaviour.
 pub(crate) fn pgdissect<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgdissect"));
     command.args(args).current_dir(testdata()).stdin(Stdio::null()).env_remove("NO_COLOR");
     command
 }
 
-/// Runs it to its end, without any input. Paths are relative to `testdata`.
+/// Runs the command to its end, without any input. Paths are relative to `testdata`.
 pub(crate) fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Outcome {
     Running::start(&mut pgdissect(args)).finish()
 }
 
-/// The folder of the captures.
+/// Returns the folder of captures.
 pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-/// What a run has left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Its exit code; none where a signal ended it.
+    /// The exit code; `None` if it was ended by a signal.
     pub(crate) code: Option<i32>,
-    /// The lines on standard output, except those that were taken before the end.
+    /// The lines on standard output, except those taken before the end.
     pub(crate) lines: Vec<String>,
-    /// What it said on standard error.
+    /// The text on standard error.
     pub(crate) said: String,
 }
 
 impl Outcome {
-    /// The lines as JSON, where it ended well and had nothing to say.
+    /// Returns the lines as JSON, after checking for success without messages.
     #[track_caller]
     pub(crate) fn good(&self) -> Vec<Value> {
         assert_eq!((self.code, self.said.as_str()), (Some(0), ""));
         self.values()
     }
 
-    /// The lines as JSON.
+    /// Returns the lines as JSON.
     #[track_caller]
     pub(crate) fn values(&self) -> Vec<Value> {
         self.lines.iter().map(|line| parse(line)).collect()
     }
 }
 
-/// A line as JSON.
+/// Parses a line.
 #[track_caller]
 pub(crate) fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// The types of the messages among some lines.
+/// Returns the types of the messages among lines.
 pub(crate) fn types(lines: &[Value]) -> Vec<&str> {
     lines.iter().filter_map(|line| line["type"].as_str()).collect()
 }
 
-/// A command that runs; killed where the test does not wait for its end.
+/// A running command; killed on drop.
 pub(crate) struct Running {
     child: Child,
     stdout: Receiver<String>,
@@ -76,12 +76,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a command. Its standard input is whatever the caller made of it.
+    /// Starts a command. Its standard input is that set by the caller.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_into(Stdio::piped(), command)
     }
 
-    /// Starts a command that writes into something else than a pipe of ours.
+    /// Starts a command with another standard output than a pipe to the test.
     pub(crate) fn start_into(output: impl Into<Stdio>, command: &mut Command) -> Self {
         let mut child = command.stdout(output).stderr(Stdio::piped()).spawn().unwrap();
         // The command would keep its ends of the pipes open.
@@ -100,19 +100,19 @@ impl Running {
         self.child.id()
     }
 
-    /// Writes into its standard input, at once.
+    /// Writes to its standard input, at once.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(bytes).unwrap();
         stdin.flush().unwrap();
     }
 
-    /// Ends its standard input.
+    /// Closes its standard input.
     pub(crate) fn hang_up(&mut self) {
         self.child.stdin = None;
     }
 
-    /// The next line on standard output, which comes while the command still runs.
+    /// Returns the next line on standard output, while the command is still running.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         match self.stdout.recv_timeout(PATIENCE) {
@@ -121,7 +121,7 @@ impl Running {
         }
     }
 
-    /// The lines up to the first that is as wanted, and that one.
+    /// Returns the lines up to and including the first that `wanted` accepts.
     #[track_caller]
     pub(crate) fn lines_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut lines = Vec::new();
@@ -135,7 +135,7 @@ impl Running {
         }
     }
 
-    /// Waits until it says something on standard error.
+    /// Waits for a text on standard error.
     #[track_caller]
     pub(crate) fn says(&mut self, wanted: &str) {
         while !self.said.contains(wanted) {
@@ -157,12 +157,12 @@ impl Running {
         &self.said
     }
 
-    /// Whether it still runs.
+    /// Returns whether it is still running.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end, with its standard input as it is.
+    /// Waits for its end, with its standard input unchanged.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         let start = Instant::now();
@@ -211,7 +211,7 @@ pub(crate) fn kill(signal: &str, process: u32) {
     assert!(killed.success());
 }
 
-/// The lines of a pipe, as they come. Each ends with a line feed, the last one too.
+/// Returns the lines of a pipe as they arrive. Each must end with a line feed.
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -227,7 +227,7 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A folder that goes away with the test.
+/// A folder that is removed on drop.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
@@ -244,7 +244,7 @@ impl Folder {
         &self.0
     }
 
-    /// The path of a file in it, as an argument.
+    /// Returns the path of a file in it, as an argument.
     pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).into_os_string().into_string().unwrap()
     }

@@ -1,14 +1,14 @@
-//! Values as a server writes them as text, against what they are in JSON, or as clients write them.
+//! Comparison of values in a server's text format with JSON, and with values as clients write them.
 
 use serde_json::Value;
 
-/// Whether a value of JSON is the one that the server means, which is NULL where there is no text. A string may be the value
-/// in other words: those of the client, which the server has read before it wrote its own.
+/// Returns whether a JSON value is the one in the server's text; `None` is NULL. A string may be the same value in another form:
+/// that of the client, which the server parsed before it wrote its own.
 pub(crate) fn agrees(text: Option<&str>, value: &Value) -> bool {
     let Some(text) = text else { return value.is_null() };
     let is_json = || serde_json::from_str::<Value>(text).is_ok_and(|json| json == *value);
     match value {
-        // A jsonb of a null is one too.
+        // A jsonb null is also written as null.
         Value::Null => text == "null",
         Value::Bool(value) => text == if *value { "t" } else { "f" },
         Value::Number(number) => text.parse::<f64>().is_ok_and(|theirs| number.as_f64() == Some(theirs)),
@@ -18,7 +18,7 @@ pub(crate) fn agrees(text: Option<&str>, value: &Value) -> bool {
     }
 }
 
-/// JSON, and arrays.
+/// Compares JSON, and arrays.
 fn is_same_structure(text: &str, value: &str) -> bool {
     match serde_json::from_str::<Value>(value) {
         Ok(json @ (Value::Object(_) | Value::Array(_))) => agrees(Some(text), &json),
@@ -27,7 +27,7 @@ fn is_same_structure(text: &str, value: &str) -> bool {
     }
 }
 
-/// A boolean, a moment in UTC or an interval in one of the forms that they can have.
+/// Normalizes a boolean, an instant in UTC, or an interval.
 fn canonical(text: &str) -> String {
     match &*text.to_ascii_lowercase() {
         "t" | "true" => return "t".to_owned(),
@@ -42,11 +42,11 @@ fn canonical(text: &str) -> String {
     let Some((date, time)) = moment.split_once('T') else { return text.to_owned() };
     let time = ["Z", "+00:00", "+00"].iter().find_map(|zone| time.strip_suffix(zone)).unwrap_or(time);
     let time = if time.contains('.') { time.trim_end_matches('0').trim_end_matches('.') } else { time };
-    // A date that is sent as a moment is its midnight.
+    // A date that is sent as a timestamp is its midnight.
     if time == "00:00:00" { date.to_owned() } else { format!("{date}T{time}") }
 }
 
-/// `3 days 04:00:00.000005` as ISO 8601 has it.
+/// Converts `3 days 04:00:00.000005` to ISO 8601.
 fn interval(text: &str) -> Option<String> {
     let (days, time) = text.split_once(" days ")?;
     let mut iso = format!("P{days}DT");
@@ -76,7 +76,7 @@ fn is_array(text: &str, values: &[Value]) -> bool {
     })
 }
 
-/// The elements of `{1,"two, three",NULL,{…}}`.
+/// Returns the elements of `{1,"two, three",NULL,{…}}`.
 fn elements(array: &str) -> Option<Vec<Option<String>>> {
     let mut rest = array.strip_prefix('{')?;
     let mut elements = Vec::new();
@@ -91,7 +91,7 @@ fn elements(array: &str) -> Option<Vec<Option<String>>> {
     Some(elements)
 }
 
-/// `"an \\"element\\""`, and what is behind it.
+/// Parses `"an \\"element\\""`, and returns the rest.
 fn quoted(text: &str) -> Option<(Option<String>, &str)> {
     let mut value = String::new();
     let mut chars = text.strip_prefix('"')?.chars();
@@ -104,7 +104,7 @@ fn quoted(text: &str) -> Option<(Option<String>, &str)> {
     }
 }
 
-/// An element without quotes or an array, and what is behind it.
+/// Parses an unquoted element or an array, and returns the rest.
 fn plain(text: &str) -> Option<(Option<String>, &str)> {
     let mut depth = 0_usize;
     let mut rest = text;

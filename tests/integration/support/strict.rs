@@ -1,7 +1,7 @@
-//! A line read more strictly than serde_json does: a key that comes twice in an object is an error, and so is an integer
-//! that a double does not hold.
+//! Stricter parsing of a line than serde_json's: a duplicate key in an object is an error, and so is an integer that a double
+//! cannot represent.
 //!
-//! But inside of a value of a user, for there it is the user's: JSON may have both.
+//! Both are allowed inside a user's value, because JSON allows them.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, de};
 use serde_json::Value;
 
-/// Reads a line; says what is wrong with it.
+/// Parses a line. The error describes what is wrong with it.
 pub(crate) fn parse(line: &str) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(line);
     let value = Place::Line.deserialize(&mut deserializer)?;
@@ -17,19 +17,19 @@ pub(crate) fn parse(line: &str) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// Where something stands in a line.
+/// A position in a line.
 #[derive(Clone, Copy)]
 enum Place {
-    /// In what the contract names.
+    /// In fields of the contract.
     Line,
-    /// In the values of parameters, arguments or columns: an array, or an object by the names of columns.
+    /// In the values of parameters, arguments or columns: an array, or an object keyed by column name.
     Values,
     /// In a value.
     Value,
 }
 
 impl Place {
-    /// Where a member of an object stands.
+    /// Returns the position of a member of an object.
     fn member(self, name: &str) -> Self {
         match (self, name) {
             (Self::Line, "params" | "parameter_values" | "arguments" | "values") => Self::Values,
@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    /// Where an item of an array stands.
+    /// Returns the position of an item of an array.
     const fn item(self) -> Self {
         if let Self::Line = self { Self::Line } else { Self::Value }
     }
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Place {
 }
 
 #[test]
-fn what_readers_take_for_something_else_is_found_at_any_depth_but_in_a_value() {
+fn ambiguous_json_is_found_at_any_depth_except_in_a_value() {
     assert!(parse(r#"{"a":1,"b":{"a":[{"a":null}]}}"#).is_ok());
     assert!(parse(r#"{"params":[{"a":1,"a":[{"b":1,"b":2}]}],"body":{"values":{"j":{"a":1,"a":2}}}}"#).is_ok());
     for twice in [

@@ -1,24 +1,24 @@
-//! libpq's own account of a connection, as PQtrace writes it.
+//! libpq's record of a connection, as written by PQtrace.
 
 use std::path::Path;
 
-/// One message of a trace.
+/// A message in a trace.
 #[derive(Debug)]
 pub(crate) struct Traced {
     /// `F` or `B`.
     pub(crate) dir: String,
     pub(crate) len: u64,
     pub(crate) name: String,
-    /// The fields as they are printed, each with a space before it.
+    /// The fields as they are printed, each preceded by a space.
     pub(crate) fields: String,
 }
 
-/// Reads a trace. A text with line feeds in it takes several lines.
+/// Reads a trace. A text with line feeds spans several lines.
 pub(crate) fn read(path: &Path) -> Vec<Traced> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut messages: Vec<Traced> = Vec::new();
     for line in text.split('\n') {
-        // libpq's own remark on AuthenticationMD5Password, whose salt it does not print.
+        // libpq's remark about AuthenticationMD5Password, whose salt it does not print.
         if line.starts_with("mismatched message length") {
             continue;
         }
@@ -49,7 +49,7 @@ fn begin(line: &str) -> Option<Traced> {
     })
 }
 
-/// The fields of a traced message, to be read one by one.
+/// Reads the fields of a traced message one by one.
 #[derive(Clone)]
 pub(crate) struct Cursor<'a>(&'a [u8]);
 
@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
         Self(message.fields.as_bytes())
     }
 
-    /// Takes exactly these bytes, with a space before them.
+    /// Expects exactly these bytes, preceded by a space.
     pub(crate) fn exactly(&mut self, wanted: &[u8]) -> Result<(), String> {
         let rest = self.0.strip_prefix(b" ").and_then(|rest| rest.strip_prefix(wanted));
         let show = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
@@ -66,7 +66,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Takes a number.
+    /// Reads a number.
     pub(crate) fn number(&mut self) -> Result<i64, String> {
         let rest = self.0.strip_prefix(b" ").ok_or("wanted a number, the trace has nothing")?;
         let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
@@ -75,12 +75,12 @@ impl<'a> Cursor<'a> {
         number.ok_or_else(|| "wanted a number".to_owned())
     }
 
-    /// Takes a String, which is printed as it is.
+    /// Expects a String, which is printed as it is.
     pub(crate) fn text(&mut self, wanted: &[u8]) -> Result<(), String> {
         self.exactly(&[b"\"", wanted, b"\""].concat())
     }
 
-    /// Takes bytes, which are printed with those that are not printable in hex.
+    /// Expects bytes, of which unprintable ones are printed in hex.
     pub(crate) fn bytes(&mut self, wanted: &[u8]) -> Result<(), String> {
         let mut printed = b"'".to_vec();
         for byte in wanted {
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
         self.exactly(&printed)
     }
 
-    /// Nothing may be left.
+    /// Expects the end.
     pub(crate) fn end(&self) -> Result<(), String> {
         if self.0.is_empty() {
             Ok(())

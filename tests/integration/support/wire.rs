@@ -1,4 +1,4 @@
-//! Packets made by hand: Ethernet, IPv4, TCP.
+//! Hand-made packets: Ethernet, IPv4, TCP.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use crate::captures::OwnedPacket;
 pub(crate) const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 40_000);
 pub(crate) const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 2), 5432);
 
-/// Who sends a segment.
+/// The sender of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     Client,
@@ -33,7 +33,7 @@ impl From {
     }
 }
 
-/// A TCP segment to be.
+/// A planned TCP segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Tcp {
     pub(crate) from: From,
@@ -72,7 +72,7 @@ impl Tcp {
         Self { client_port, ..self }
     }
 
-    /// The frame, as it was captured so many microseconds after the beginning.
+    /// Returns the frame, captured `micros` microseconds after the beginning.
     pub(crate) fn at(&self, micros: u64) -> OwnedPacket {
         let client = (CLIENT.0, self.client_port);
         let (source, destination) = match self.from {
@@ -100,20 +100,20 @@ impl Tcp {
     }
 }
 
-/// So many microseconds after the beginning.
+/// Returns the time `micros` microseconds after the beginning.
 pub(crate) fn time(micros: u64) -> Timestamp {
     const BEGINNING: i64 = 1_700_000_000;
     let nanos = u32::try_from(micros % 1_000_000 * 1_000).unwrap();
     Timestamp::new(BEGINNING + i64::try_from(micros / 1_000_000).unwrap(), nanos, Precision::Micros)
 }
 
-/// A message with a tag.
+/// Creates a message with a type byte.
 pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let len = u32::try_from(body.len() + 4).unwrap();
     [&[tag], &len.to_be_bytes()[..], body].concat()
 }
 
-/// A StartupMessage of protocol 3.0.
+/// Creates a StartupMessage of protocol 3.0.
 pub(crate) fn startup() -> Vec<u8> {
     let body = b"\0\x03\0\0user\0app\0database\0shop\0\0";
     [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat()

@@ -1,4 +1,4 @@
-//! What a capture says, and where it stops to make sense.
+//! The content of both formats, and damaged files.
 
 use std::io;
 
@@ -43,13 +43,13 @@ fn a_link_type_is_what_is_left_without_the_length_of_the_frame_check_sequence() 
 fn a_pcap_packet_may_be_longer_than_the_snap_length_but_not_than_any_packet() {
     let large = vec![7; 256 * 1024];
     let file = Bytes::new(Little).pcap(MICROS, 64, 1).packet(0, 0, &large, 9).packet(0, 0, b"next", 4).bytes;
-    // As tcpdump shows it: what is beyond the snap length is stepped over.
+    // As in tcpdump, bytes beyond the snap length are skipped.
     assert_eq!(read(&file).data(), [&large[..64], b"next"]);
 
     let file = Bytes::new(Little).pcap(MICROS, 64, 1).packet(0, 0, b"a", 1).packet(0, 0, &[0; 262_145], 9).bytes;
     let outcome = read(&file);
     assert_eq!(outcome.data(), [b"a"]);
-    let wanted = "f: byte 41: a packet of 262145 bytes was announced, the most there can be is 262144; \
+    let wanted = "f: byte 41: a packet of 262145 bytes was announced, the maximum is 262144; \
                   everything before it was read";
     assert_eq!(outcome.errors, [wanted]);
 
@@ -225,10 +225,10 @@ fn a_block_whose_end_is_unknown_ends_the_file() {
     let before = || Bytes::new(Big).section().interface(1, 0, |options| options).enhanced(0, 0, b"a", 1);
     let offset = before().bytes.len();
     for (bad, wanted) in [
-        (before().u32(6).u32(8).u32(8), "a block of 8 bytes was announced, which no block can have"),
-        (before().u32(6).u32(33).raw(&[0; 40]), "a block of 33 bytes was announced, which no block can have"),
-        (before().u32(6).u32(1 << 30), "a block of 1073741824 bytes was announced, which no block can have"),
-        (before().u32(5).u32(16).u32(0).u32(20), "a block of 16 bytes was announced, 20 bytes says its end"),
+        (before().u32(6).u32(8).u32(8), "a block of 8 bytes was announced, which is not a valid block length"),
+        (before().u32(6).u32(33).raw(&[0; 40]), "a block of 33 bytes was announced, which is not a valid block length"),
+        (before().u32(6).u32(1 << 30), "a block of 1073741824 bytes was announced, which is not a valid block length"),
+        (before().u32(5).u32(16).u32(0).u32(20), "a block of 16 bytes was announced, its end has the length 20"),
         (before().u32(0x0a0d_0d0a).u32(28).raw(&[0; 24]), "a section without a byte-order magic, found 0x00000000"),
     ] {
         let outcome = read(&bad.enhanced(0, 0, b"b", 1).bytes);
@@ -237,7 +237,8 @@ fn a_block_whose_end_is_unknown_ends_the_file() {
     }
 }
 
-/// Cuts a capture everywhere. `ends` are the ends of its header and of its records; `packets` counts those up to each.
+/// Truncates a capture at every position. `ends` are the ends of its header and records; `packets` has the number of packets up
+/// to each.
 fn cut_everywhere(file: &[u8], ends: &[usize], packets: &[usize]) {
     let whole = read(file);
     assert_eq!(whole.errors, [""; 0]);
@@ -261,7 +262,7 @@ fn cut_everywhere(file: &[u8], ends: &[usize], packets: &[usize]) {
 }
 
 #[test]
-fn a_pcap_file_cut_anywhere_gives_the_packets_before_the_cut() {
+fn a_truncated_pcap_file_yields_the_packets_before_the_cut() {
     cut_everywhere(&small_pcap(), &[24, 45, 61, 377], &[0, 1, 2, 3]);
     let outcome = read(&small_pcap()[..76]);
     assert_eq!(
@@ -276,7 +277,7 @@ fn a_pcap_file_cut_anywhere_gives_the_packets_before_the_cut() {
 }
 
 #[test]
-fn a_pcapng_file_cut_anywhere_gives_the_packets_before_the_cut() {
+fn a_truncated_pcapng_file_yields_the_packets_before_the_cut() {
     for order in [Little, Big] {
         cut_everywhere(&small_pcapng(order), &[28, 48, 104, 132, 180, 528], &[0, 0, 1, 1, 2, 3]);
     }

@@ -1,4 +1,4 @@
-//! Pipes that keep us waiting.
+//! Pipes without data.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,14 +14,14 @@ fn a_pipe_is_idle_at_once_and_then_waits_a_little() {
     const LITTLE: Duration = Duration::from_millis(40);
     let pipe = || {
         let (reader, writer) = io::pipe().unwrap();
-        (source(open::patient(File::from(OwnedFd::from(reader))).unwrap()), writer)
+        (source(open::with_bounded_wait(File::from(OwnedFd::from(reader))).unwrap()), writer)
     };
     let idle = |source: &mut FileSource| {
         let began = Instant::now();
         assert!(matches!(source.next_event(), Ok(Event::Idle)));
         began.elapsed()
     };
-    // More than one attempt, for a busy machine may keep us from running at all for as long.
+    // Several attempts, because a busy machine may delay the test for as long.
     assert!((0..5).any(|_| {
         let (mut source, _writer) = pipe();
         idle(&mut source) < LITTLE

@@ -1,4 +1,4 @@
-//! Where a capture comes from: compressed, in pieces, through pipes, from several files.
+//! Sources of captures: compressed, in pieces, through pipes, and from several files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ fn compressed_streams_of_several_members_and_frames() {
             assert_eq!(read(&members), wanted, "split at {at}");
         }
     }
-    // A skippable frame in front, as pzstd writes it.
+    // A skippable frame at the beginning, as written by pzstd.
     let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4], &zstd(&plain)[..]].concat();
     assert_eq!(read(&skippable), wanted);
 }
 
 #[test]
-fn a_compressed_stream_cut_anywhere_gives_what_was_before_the_cut() {
+fn a_truncated_compressed_stream_yields_the_packets_before_the_cut() {
     let plain = small_pcap();
     let whole = read(&plain);
     for (pack, name) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -37,13 +37,13 @@ fn a_compressed_stream_cut_anywhere_gives_what_was_before_the_cut() {
             assert_eq!(outcome.errors.len(), 1, "{name} cut at {cut}: {outcome:?}");
             assert!(outcome.errors[0].contains(&format!("the {name} stream is cut off")), "cut at {cut}: {outcome:?}");
         }
-        // All data, but not the whole checksum behind it.
+        // All data, but not the whole checksum after it.
         assert_eq!(read(&packed[..packed.len() - 1]).packets, whole.packets);
     }
 }
 
 #[test]
-fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
+fn a_damaged_compressed_stream_yields_the_packets_before_the_damage() {
     let plain = large_pcap();
     let whole = read(&plain);
     for (pack, name) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -52,14 +52,14 @@ fn a_damaged_compressed_stream_gives_what_was_before_the_damage() {
         packed[middle..middle + 64].fill(0xff);
         let outcome = read(&packed);
         let [error] = &outcome.errors[..] else { panic!("{outcome:?}") };
-        // Unless the format has a checksum in between, what is made of the damaged bytes themselves may be anything.
+        // The damaged bytes themselves may decompress to anything, unless the format has a checksum in between.
         let same = outcome.packets.iter().zip(&whole.packets).take_while(|(a, b)| a == b).count();
         assert!(same > 500, "{name}: {same} {error}");
     }
 }
 
 #[test]
-fn damage_at_any_place_costs_every_reader_the_same() {
+fn damage_at_any_place_has_the_same_result_for_every_reader() {
     let plain = large_pcap();
     let mut pcapng = Bytes::new(Little).section().interface(1, 0, |options| options);
     for packet in read(&plain).packets {
@@ -83,7 +83,7 @@ fn damage_at_any_place_costs_every_reader_the_same() {
 }
 
 #[test]
-fn a_wrong_checksum_costs_nothing_but_a_word() {
+fn a_wrong_checksum_is_reported_and_loses_nothing() {
     let plain = large_pcap();
     let whole = read(&plain);
     for (pack, checksum) in [(gzip as fn(&[u8]) -> Vec<u8>, 8), (zstd, 4)] {
@@ -137,7 +137,7 @@ fn a_complete_packet_is_never_kept_back() {
 }
 
 #[test]
-fn an_unreadable_input_is_told_from_one_that_breaks_off() {
+fn an_unreadable_input_is_distinguished_from_an_interrupted_one() {
     struct Breaks(io::Cursor<Vec<u8>>);
     impl Read for Breaks {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -156,7 +156,7 @@ fn an_unreadable_input_is_told_from_one_that_breaks_off() {
     assert!(breaks(&gzip(&small_pcap())).errors[0].starts_with("f: byte 377: reading failed: "));
 }
 
-/// A directory that goes away again.
+/// A directory that is removed on drop.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
@@ -180,7 +180,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn several_files_are_one_capture_and_an_error_costs_only_its_file() {
+fn several_files_are_one_capture_and_an_error_affects_only_its_file() {
     let scratch = Scratch::new("several");
     let paths = vec![
         scratch.file("a", &small_pcap()),
