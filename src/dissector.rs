@@ -256,6 +256,8 @@ impl Dissector {
                 }
                 if segment.syn {
                     half_open.note(segment, origin.ts);
+                } else if !has_payload {
+                    half_open.acknowledge(segment, origin.ts);
                 }
                 if !has_payload {
                     return;

@@ -71,6 +71,11 @@ impl Timestamp {
         if nanos < 0 { 0 } else { (nanos / 1_000) as u64 }
     }
 
+    /// Returns the nanoseconds since `earlier`, or `None` if the capture's time went backwards.
+    pub fn nanos_since(self, earlier: Self) -> Option<u64> {
+        u64::try_from(self.nanos.saturating_sub(earlier.nanos)).ok()
+    }
+
     /// Returns the instant `micros` microseconds later.
     #[must_use]
     pub fn later(self, micros: u64) -> Self {

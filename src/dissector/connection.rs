@@ -16,6 +16,7 @@ use crate::session::opening;
 use crate::session::shared::ShardId;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::conversation::Conversation;
+use crate::tcp::round_trip::RoundTrips;
 use crate::time::Timestamp;
 use crate::tls::facts::Facts;
 use crate::tls::handshake;
@@ -162,6 +163,8 @@ pub(super) struct ConnectionInfo {
     pub(super) watch: Option<Box<Watch>>,
     /// Whether a message was found after an unconfirmed boundary.
     pub(super) is_guessed: bool,
+    /// The round-trip times between the capture point and both ends.
+    pub(super) round_trips: RoundTrips,
 }
 
 impl ConnectionInfo {
@@ -239,6 +242,7 @@ impl Connection {
                 lost_bytes: 0,
                 watch: None,
                 is_guessed: false,
+                round_trips: RoundTrips::default(),
             },
         };
         if begins_with_startup {
@@ -262,7 +266,7 @@ impl Connection {
 
     /// Creates the state of a connection that these SYNs opened, and whose first data is in `segment`.
     pub(super) fn opened(
-        OpenedBy { syns, at, syn_at }: &OpenedBy,
+        OpenedBy { syns, at, syn_at, handshake }: &OpenedBy,
         segment: &Segment<'_>,
         config: &Config,
         room: (ShardId, &Total),
@@ -271,6 +275,7 @@ impl Connection {
         let first = syns.iter().flatten().next().unwrap_or(segment);
         let mut connection = Self::new(first, config, room, origin);
         (connection.info.started, connection.info.syn_at) = (*at, *syn_at);
+        connection.info.round_trips.handshake(*handshake);
         for syn in syns.iter().flatten() {
             connection.tcp.accept(connection.direction_of(syn), syn, origin);
         }

@@ -95,6 +95,8 @@ struct Syn {
     opens: bool,
     /// The time of its first capture.
     at: Timestamp,
+    /// Whether it was sent again.
+    is_repeated: bool,
 }
 
 impl Syn {
@@ -128,10 +130,10 @@ impl Syns {
             |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
         let known = self.0.as_mut().into_iter().chain(&mut self.1).find(is_same);
         match known {
-            Some(syn) => syn.ack = syn.ack.or(ack),
+            Some(syn) => (syn.ack, syn.is_repeated) = (syn.ack.or(ack), true),
             None => {
                 let place = if self.0.is_none() { &mut self.0 } else { &mut self.1 };
-                *place = Some(Syn { seq, ack, len, opens: ack.is_none(), at });
+                *place = Some(Syn { seq, ack, len, opens: ack.is_none(), at, is_repeated: false });
             }
         }
     }
@@ -151,6 +153,8 @@ pub(super) struct HalfOpen {
     /// The SYNs of the lesser endpoint, and of the greater one.
     lesser: Syns,
     greater: Syns,
+    /// The number and the time of the first acknowledgment without SYN and data.
+    acknowledged: Option<(u32, Timestamp)>,
 }
 
 /// The SYNs that opened a connection.
@@ -162,13 +166,17 @@ pub(super) struct OpenedBy {
     pub(super) at: Timestamp,
     /// The time of the client's SYN.
     pub(super) syn_at: Option<Timestamp>,
+    /// The times of the client's SYN, the server's, and the acknowledgment of that; without those from which no round-trip time
+    /// follows.
+    pub(super) handshake: [Option<Timestamp>; 3],
 }
 
 impl HalfOpen {
     /// Creates the state of a connection that a SYN begins.
     pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Self {
         let none = Syns::default();
-        let mut half_open = Self { serial: origin.packet, at: origin.ts, lesser: none, greater: none };
+        let mut half_open =
+            Self { serial: origin.packet, at: origin.ts, lesser: none, greater: none, acknowledged: None };
         half_open.note(segment, origin.ts);
         half_open
     }
@@ -178,6 +186,11 @@ impl HalfOpen {
         self.at = at;
         let syns = if is_from_lesser(segment) { &mut self.lesser } else { &mut self.greater };
         syns.note(segment, at);
+    }
+
+    /// Records a segment without SYN and data.
+    pub(super) fn acknowledge(&mut self, segment: &Segment<'_>, at: Timestamp) {
+        self.acknowledged = self.acknowledged.or(segment.ack.map(|ack| (ack, at)));
     }
 
     /// Returns the SYNs of a segment's source, and of its destination.
@@ -236,7 +249,7 @@ impl HalfOpen {
         let (_, own, peer) = pairs
             .min_by_key(|(distance, ..)| *distance)
             .or_else(|| own.chain(peer).min_by_key(|(distance, ..)| *distance))?;
-        Some(opened_by(own, peer, segment))
+        Some(opened_by(own, peer, segment, self.acknowledged))
     }
 
     /// Returns whether a segment rejects or aborts the connection attempt.
@@ -248,7 +261,12 @@ impl HalfOpen {
 }
 
 /// Returns the SYNs of a segment's source and destination as those of a connection.
-fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> OpenedBy {
+fn opened_by(
+    own: Option<&Syn>,
+    peer: Option<&Syn>,
+    segment: &Segment<'_>,
+    acknowledged: Option<(u32, Timestamp)>,
+) -> OpenedBy {
     let (source, destination) = (segment.source, segment.destination);
     let mut both = [own.map(|syn| (syn, source, destination)), peer.map(|syn| (syn, destination, source))];
     // The client's SYN is the one without an acknowledgment; of two such, the one captured first.
@@ -258,7 +276,15 @@ fn opened_by(own: Option<&Syn>, peer: Option<&Syn>, segment: &Segment<'_>) -> Op
     let first_segment =
         first.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack.filter(|_| client.is_none())));
     let second_segment = second.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack));
+    let server = second.map(|(syn, ..)| syn).filter(|syn| client.is_some() && syn.ack.is_some());
+    let acknowledgment =
+        acknowledged.filter(|(ack, _)| server.is_some_and(|syn| !syn.is_repeated && syn.to(*ack) == 0));
     OpenedBy {
+        handshake: [
+            client.filter(|(syn, ..)| !syn.is_repeated).map(|(syn, ..)| syn.at),
+            server.map(|syn| syn.at),
+            acknowledgment.map(|(_, at)| at),
+        ],
         syns: [first_segment, second_segment],
         at: both.iter().flatten().map(|(syn, ..)| syn.at).min().unwrap_or_default(),
         syn_at: client.map(|(syn, ..)| syn.at),

@@ -48,6 +48,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if plain.is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
+        if !segment.syn {
+            let len = (segment.payload.len() as u32).wrapping_add(segment.snapped);
+            connection.info.round_trips.segment(direction, (segment.seq, len), segment.ack, origin.ts);
+        }
         // Holes whose wait ended before this segment are given up first, so that the result does not depend on when that is
         // checked.
         self.drain(connection, origin.ts);
@@ -97,6 +101,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
             *connection.last_data.get_mut(direction) = origin;
+            let len = segment.payload.len() as u32;
+            connection.info.round_trips.segment(direction, (segment.seq, len), Some(segment.ack), origin.ts);
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {

@@ -82,6 +82,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             last_row_us: execution.last_row_us(),
             total_us: (!matches!(outcome, Outcome::Incomplete | Outcome::Skipped))
                 .then(|| execution.ended.micros_since(execution.started)),
+            rtt_client_us: info.round_trips.of(Direction::Frontend),
+            rtt_server_us: info.round_trips.of(Direction::Backend),
             tx: execution.transaction,
             violation: execution.violation.as_deref().copied(),
             flags: Flags {
@@ -189,6 +191,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
             authenticate_us: facts.authenticate_us(),
             ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
+            rtt_client_us: info.round_trips.of(Direction::Frontend),
+            rtt_server_us: info.round_trips.of(Direction::Backend),
             ended,
             violation,
             flags: Flags {

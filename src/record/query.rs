@@ -88,6 +88,12 @@ pub struct QueryRecord<'a> {
     /// Microseconds from its first message to its last reply; absent where that was not seen, or never came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_us: Option<u64>,
+    /// The round-trip time between the capture point and the client, in microseconds: the shortest so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_client_us: Option<u64>,
+    /// The same of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_server_us: Option<u64>,
     /// The state of the transaction in which it began: that of the last ReadyForQuery before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tx: Option<TransactionStatus>,

@@ -75,6 +75,12 @@ pub struct SessionRecord<'a> {
     /// Microseconds from its first packet to the first ReadyForQuery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_us: Option<u64>,
+    /// The round-trip time between the capture point and the client, in microseconds: the shortest so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_client_us: Option<u64>,
+    /// The same of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_server_us: Option<u64>,
     /// What is said at the end.
     #[serde(flatten)]
     pub ended: Option<Ended>,

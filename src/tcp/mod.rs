@@ -8,4 +8,5 @@
 
 pub mod assembler;
 pub mod conversation;
+pub mod round_trip;
 pub mod seq;

@@ -36,6 +36,8 @@ impl LineWriter {
             first_row_us,
             last_row_us,
             total_us,
+            rtt_client_us,
+            rtt_server_us,
             tx,
             violation,
             flags,
@@ -109,6 +111,12 @@ impl LineWriter {
         }
         if let Some(total_us) = total_us {
             numbered(out, br#","total_us":"#, *total_us);
+        }
+        if let Some(rtt_client_us) = rtt_client_us {
+            numbered(out, br#","rtt_client_us":"#, *rtt_client_us);
+        }
+        if let Some(rtt_server_us) = rtt_server_us {
+            numbered(out, br#","rtt_server_us":"#, *rtt_server_us);
         }
         if let Some(tx) = tx {
             put(out, br#","tx":"#);
