@@ -24,7 +24,7 @@ use crate::packet::{LinkType, Packet};
 /// VLAN tags, single and double, are looked through on Ethernet. `extra` holds for what is inside the tags, too, except
 /// where it speaks of encapsulation itself (`vlan 5`): then it comes first, as in a filter written by hand, and decides
 /// alone which tags are let through.
-pub fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
+pub(crate) fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
     let mut plain = plain_filter(ports);
     if tunnels {
         plain = format!("{plain} or {}", tunnel_filter(link));
@@ -174,7 +174,7 @@ impl std::fmt::Debug for PacketFilter {
 }
 
 /// libpcap's name for a link type, such as `EN10MB` or `IEEE802_11_RADIO`; `unknown` where it has none.
-pub fn link_type_name(link: LinkType) -> String {
+pub(crate) fn link_type_name(link: LinkType) -> String {
     dlt(link).get_name().unwrap_or_else(|_| "unknown".to_owned())
 }
 

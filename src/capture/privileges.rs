@@ -12,7 +12,7 @@ use super::Error;
 
 /// A user that this process can become.
 #[derive(Clone, Debug)]
-pub struct Account(User);
+pub(crate) struct Account(User);
 
 impl Account {
     /// Finds a user by name.
@@ -20,7 +20,7 @@ impl Account {
     /// # Errors
     ///
     /// [`Error::Live`] where there is no such user, and where this process is not root.
-    pub fn named(user: &str) -> Result<Self, Error> {
+    pub(crate) fn named(user: &str) -> Result<Self, Error> {
         let account = User::from_name(user)
             .map_err(|error| failed(user, error.desc()))?
             .ok_or_else(|| failed(user, "there is no such user"))?;
@@ -32,7 +32,7 @@ impl Account {
     /// # Errors
     ///
     /// Where the system refuses.
-    pub fn create(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
         match File::create_new(path) {
             Ok(file) => {
                 // By the descriptor: the name may be another file's by now. What refuses is a file system that knows no
@@ -50,7 +50,7 @@ impl Account {
     /// # Errors
     ///
     /// [`Error::Live`] where the system refuses. The process must not go on then: it may be left with a part of root's rights.
-    pub fn drop_root(&self) -> Result<(), Error> {
+    pub(crate) fn drop_root(&self) -> Result<(), Error> {
         let User { name, uid, gid, .. } = &self.0;
         let failed = |why: &str| failed(name, why);
         let name = CString::new(name.as_str()).map_err(|_| failed("there is no such user"))?;

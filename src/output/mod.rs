@@ -5,9 +5,12 @@ use std::io;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
-pub mod batch;
-pub mod json;
-pub mod text;
+pub(crate) mod batch;
+pub(crate) mod json;
+pub(crate) mod text;
+
+pub use json::LineWriter;
+pub use text::TextStyle;
 
 /// A form of lines.
 pub trait Form {

@@ -10,13 +10,14 @@ use super::row::Format;
 use crate::encoding::Encoding;
 use crate::reader::{DecodeError, Reader};
 
-/// Something that can be read from the wire.
+/// An item of a [`List`], which can be read from the wire.
 pub trait Decode<'a>: Sized {
     /// Reads one.
     ///
     /// # Errors
     ///
     /// What was missing, and where.
+    #[doc(hidden)]
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
 }
 
@@ -38,7 +39,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     ///
     /// That of the first item that cannot be read.
     #[inline]
-    pub fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut end = start;
         let mut read = 0;
@@ -73,7 +74,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     ///
     /// There is no count, or an item that cannot be read.
     #[inline]
-    pub fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+    pub(crate) fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let count = match reader.u16(what) {
             Ok(count) => count.into(),
             Err(_) if reader.is_cut() => {

@@ -193,6 +193,7 @@ impl<'a> Message<'a> {
     ///
     /// The tag is not one of the protocol's, or the body is not what the message should have. The frame is still whole:
     /// the message after it can be read.
+    #[doc(hidden)]
     #[inline(always)]
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
         let reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };

@@ -399,7 +399,7 @@ pub struct Values<'a> {
     /// The columns that they are of, where they are to be written by name.
     pub columns: Option<List<'a, Field<'a>>>,
     /// Which of them are secrets.
-    pub secrets: Parameters,
+    pub(crate) secrets: Parameters,
     /// What is not to be written of them.
     pub redaction: Redaction,
 }

@@ -32,7 +32,7 @@ impl<'a> Text<'a> {
     /// # Errors
     ///
     /// It has no end.
-    pub fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let encoding = reader.encoding();
         reader.cstr(what).map(|bytes| Self(bytes, encoding))
     }
@@ -143,7 +143,7 @@ impl<'a> Sql<'a> {
     }
 
     /// Puts the SQL without its constants into a buffer, in place of what is there.
-    pub fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
+    pub(crate) fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
         // Where text is not what its encoding says, where a string ends in it may be uncertain.
         if self.redaction.hides_values() || self.text.1 != Encoding::UTF8 {
             let redacted = redact(self.text.0);

@@ -31,7 +31,7 @@ pub struct MessageEvent<'a> {
     /// The message as it lay in the stream.
     pub frame: &'a Frame<'a>,
     /// What its decoding depends on.
-    pub context: Context,
+    pub(crate) context: Context,
     pub query: Option<u64>,
     pub elapsed_us: Option<u64>,
     pub target: Option<u64>,
@@ -40,9 +40,9 @@ pub struct MessageEvent<'a> {
     /// The name of the statement, where the message does not have it itself.
     pub statement: Option<Text<'a>>,
     /// What its values are, where it has some.
-    pub columns: Option<Columns<'a>>,
+    pub(crate) columns: Option<Columns<'a>>,
     /// The rows of a COPY in it.
-    pub copy: Option<CopyRows<'a>>,
+    pub(crate) copy: Option<CopyRows<'a>>,
     /// What is odd about it, as far as the session knows.
     pub flags: Flags,
 }
@@ -53,7 +53,7 @@ pub struct MessageRun<'a> {
     /// The first of them.
     pub first: MessageEvent<'a>,
     /// The frames of all of them.
-    pub frames: WholeFrames<'a>,
+    pub(crate) frames: WholeFrames<'a>,
     /// How many they are.
     pub count: u64,
 }
@@ -70,7 +70,7 @@ impl MessageRun<'_> {
 
 /// What values are, as far as the session knows: those of a row, of parameters, of a function.
 #[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     /// Their formats, but for those of parameters.
     pub formats: Formats<'a>,
     /// Their types.

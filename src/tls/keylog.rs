@@ -127,7 +127,7 @@ struct Session {
 
 /// What became of a key log's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct KeyCounts {
     /// Sessions that there are secrets of.
     pub sessions: u64,
     /// Lines that are no secret, no comment, and of no label that is passed over.
@@ -148,7 +148,7 @@ struct KeyLog {
 
 /// The keys that are known: one store, however many hold it.
 ///
-/// Whoever reads key logs pushes them here, as [`Lines`]; every engine that was given a clone looks here.
+/// Whoever reads key logs pushes them here, as [`KeyLogLines`]; every engine that was given a clone looks here.
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Shared>);
 
@@ -190,22 +190,22 @@ impl Keys {
     }
 
     /// Whether more keys may come while packets do.
-    pub fn are_expected(&self) -> bool {
+    pub(crate) fn are_expected(&self) -> bool {
         self.0.are_expected.load(Ordering::Relaxed)
     }
 
     /// Tells that something waits for keys.
-    pub fn await_more(&self) {
+    pub(crate) fn await_more(&self) {
         self.0.are_awaited.store(true, Ordering::Relaxed);
     }
 
     /// Whether something has waited for keys since the last word that they were looked for.
-    pub fn are_awaited(&self) -> bool {
+    pub(crate) fn are_awaited(&self) -> bool {
         self.0.are_awaited.load(Ordering::Relaxed)
     }
 
     /// Tells that it is looked for keys now.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         self.0.are_awaited.store(false, Ordering::Relaxed);
     }
 
@@ -215,7 +215,7 @@ impl Keys {
     }
 
     /// The secrets of a session.
-    pub fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
+    pub(crate) fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
         let mut log = self.lock();
         let session = log.sessions.get_mut(client_random)?;
         session.is_claimed = true;
@@ -223,7 +223,7 @@ impl Keys {
     }
 
     /// The secrets of the only session of TLS 1.3 that no connection was seen for, where there is but one such.
-    pub fn find_only_candidate(&self) -> Option<Secrets> {
+    pub(crate) fn find_only_candidate(&self) -> Option<Secrets> {
         let mut log = self.lock();
         if log.sessions.len() > MAX_CANDIDATES {
             return None;
@@ -243,9 +243,9 @@ impl Keys {
     }
 
     /// What became of the lines so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> KeyCounts {
         let log = self.lock();
-        Counts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
+        KeyCounts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
     }
 
     fn lock(&self) -> MutexGuard<'_, KeyLog> {
@@ -284,14 +284,14 @@ impl KeyLog {
 
 /// Cuts one key log into lines: each that is read needs its own.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct KeyLogLines {
     /// The beginning of a line whose end has not come.
     partial: Vec<u8>,
     /// Whether that line is too long to be one, so that only its beginning is there.
     is_overlong: bool,
 }
 
-impl Lines {
+impl KeyLogLines {
     /// Takes the next bytes of a key log, cut anywhere.
     pub fn push(&mut self, mut bytes: &[u8], keys: &Keys) {
         let mut log = keys.lock();
@@ -425,14 +425,14 @@ mod tests {
         ]
         .concat();
         for size in [1, 2, 7, 100, text.len()] {
-            let (keys, mut lines) = (Keys::default(), Lines::default());
+            let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
             text.as_bytes().chunks(size).for_each(|piece| lines.push(piece, &keys));
             let secrets = keys.find(&random()).unwrap();
             assert_eq!(secrets.get(Label::ClientHandshakeTraffic), Some(&[0xab; 48][..]));
             assert_eq!(secrets.get(Label::ServerTraffic), Some(&[0xab; 32][..]));
             assert_eq!(secrets.get(Label::ClientRandom), Some(&[0xab; 48][..]));
             assert_eq!(secrets.get(Label::ClientTraffic), None);
-            assert_eq!(keys.counts(), Counts { sessions: 1, bad_lines: 0, forgotten: 0 });
+            assert_eq!(keys.counts(), KeyCounts { sessions: 1, bad_lines: 0, forgotten: 0 });
             assert!(keys.find(&[7; 32]).is_none());
             assert!(!format!("{keys:?}").contains("171"), "0xab");
         }
@@ -451,7 +451,7 @@ mod tests {
             "\u{0}\u{1}\u{ff}",
             &"x".repeat(100_000),
         ];
-        let (keys, mut lines) = (Keys::default(), Lines::default());
+        let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
         for bad in &bad {
             lines.push(bad.as_bytes(), &keys);
             lines.push(b"\n", &keys);
@@ -468,11 +468,11 @@ mod tests {
     #[test]
     fn of_more_sessions_than_the_limit_the_oldest_go() {
         let keys = Keys::new(10);
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         for session in 0..25_u8 {
             lines.push(line("CLIENT_RANDOM", &format!("{session:064x}"), 48).as_bytes(), &keys);
         }
-        assert_eq!(keys.counts(), Counts { sessions: 10, bad_lines: 0, forgotten: 15 });
+        assert_eq!(keys.counts(), KeyCounts { sessions: 10, bad_lines: 0, forgotten: 15 });
         let of = |session: u8| {
             let mut random = ClientRandom::default();
             random[31] = session;
@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn a_key_log_of_any_size_takes_no_more_memory_than_its_limit_has() {
         let keys = Keys::new(100);
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         for session in 0..20_000 {
             for label in Label::ALL {
                 let name = std::str::from_utf8(label.name()).unwrap();
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_connection_without_a_beginning_is_only_of_a_session_that_is_alone() {
-        let (keys, mut lines) = (Keys::default(), Lines::default());
+        let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
         lines.push(line("CLIENT_RANDOM", &"0".repeat(64), 48).as_bytes(), &keys);
         assert!(keys.find_only_candidate().is_none(), "TLS 1.2 needs the server's random, too");
         lines.push(line("CLIENT_TRAFFIC_SECRET_0", RANDOM, 32).as_bytes(), &keys);

@@ -5,13 +5,11 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records, Sink};
-use pgdissect::output::{Form as _, json};
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{self, MessageRun, Record, StatsRecord};
-use pgdissect::redaction::Redaction;
+use pgdissect::internals::json;
+use pgdissect::message::Decoded;
+use pgdissect::output::Form as _;
+use pgdissect::record::{MessageRun, StatsRecord};
+use pgdissect::{Config, Dissector, Event, FileSource, Record, Records, Redaction, Sink, Source, record};
 
 use super::{every_way, lines};
 

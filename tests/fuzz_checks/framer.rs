@@ -1,9 +1,9 @@
 //! Bytes in any cuts, with gaps between: every byte is in a frame or reported, once.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::Direction;
-use pgdissect::pg::frame::{Cut, Frame};
-use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
+use pgdissect::Direction;
+use pgdissect::internals::pg::framer::{Ended, Framer, Framing, Step};
+use pgdissect::message::{Cut, Frame};
 
 /// What comes next in a stream.
 #[derive(Clone, Debug)]

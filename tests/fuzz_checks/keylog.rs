@@ -1,6 +1,6 @@
 //! Bytes as a key log, in any cuts: the same keys, whatever the cuts; every line is a secret, passed over, or counted.
 
-use pgdissect::tls::keylog::{Counts, Keys, Lines};
+use pgdissect::{KeyCounts, KeyLogLines, Keys};
 
 /// How many sessions are kept in these trials.
 const MAX_SESSIONS: usize = 3;
@@ -14,9 +14,9 @@ pub(crate) fn check(data: &[u8]) {
     assert!(whole.bad_lines + whole.sessions + whole.forgotten <= lines, "{whole:?} of {lines} lines");
 }
 
-fn read(log: &[u8], size: usize) -> Counts {
+fn read(log: &[u8], size: usize) -> KeyCounts {
     let keys = Keys::new(MAX_SESSIONS);
-    let mut lines = Lines::default();
+    let mut lines = KeyLogLines::default();
     log.chunks(size).for_each(|piece| lines.push(piece, &keys));
     lines.finish(&keys);
     let counts = keys.counts();

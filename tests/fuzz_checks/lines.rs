@@ -1,8 +1,8 @@
 //! What holds for every line that is written.
 
-use pgdissect::output::text::TextStyle;
-use pgdissect::output::{json, text};
-use pgdissect::record::Record;
+use pgdissect::Record;
+use pgdissect::internals::{json, text};
+use pgdissect::output::TextStyle;
 use serde_json::Value;
 
 use super::strict;

@@ -1,7 +1,8 @@
 //! A frame of any link type: what is read of it lies inside it, and a shorter capture of it gives the same or nothing.
 
-use pgdissect::packet::{self, LinkType, NotTcp, Packet, Segment};
-use pgdissect::time::Timestamp;
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::{NotTcp, Segment};
+use pgdissect::{LinkType, Packet, Timestamp};
 
 /// The link types, and some that are not known.
 const LINKS: [u16; 10] = [0, 1, 101, 108, 113, 228, 229, 276, 2, 65_535];

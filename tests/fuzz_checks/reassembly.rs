@@ -4,11 +4,11 @@
 //! byte belongs. Where a stream begins is not asked; but one beginning must explain all that was delivered.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::{Direction, PerDirection};
-use pgdissect::packet::{Endpoint, Origin, Segment};
-use pgdissect::tcp::assembler::StreamContent;
-use pgdissect::tcp::conversation::{Accepted, Conversation, Delivery};
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::internals::direction::PerDirection;
+use pgdissect::internals::packet::{Endpoint, Origin, Segment};
+use pgdissect::internals::tcp::assembler::StreamContent;
+use pgdissect::internals::tcp::conversation::{Accepted, Conversation, Delivery};
+use pgdissect::{Direction, Precision, Timestamp};
 
 /// How far ahead a segment may lie (RFC 7323, section 2.3).
 const MAX_WINDOW: i64 = 1 << 30;

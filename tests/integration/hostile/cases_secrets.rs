@@ -1,8 +1,7 @@
 //! Secrets that come again, and the `\.` of CSV: captures on which either was wrong, the values that are right, and a secret
 //! planted wherever one can be.
 
-use pgdissect::dissector::Config;
-use pgdissect::redaction::Redaction;
+use pgdissect::{Config, Redaction};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

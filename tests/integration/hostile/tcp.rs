@@ -1,7 +1,6 @@
 //! TCP in its less tidy forms, as packets made by hand.
 
-use pgdissect::dissector::Config;
-use pgdissect::redaction::Redaction;
+use pgdissect::{Config, Redaction};
 use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};

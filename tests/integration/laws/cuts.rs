@@ -6,8 +6,7 @@
 
 use std::sync::LazyLock;
 
-use pgdissect::dissector::Config;
-use pgdissect::tls::keylog::Keys;
+use pgdissect::{Config, Keys};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::Value;
@@ -81,7 +80,7 @@ fn conversation(name: &'static str) -> Conversation {
     let mut client = None;
     let mut writes: Vec<Write> = Vec::new();
     for packet in &packets {
-        let Ok(segment) = pgdissect::packet::decode(&packet.borrow()) else { continue };
+        let Ok(segment) = pgdissect::internals::packet::decode(&packet.borrow()) else { continue };
         if segment.syn && segment.ack.is_none() && client.is_none() {
             client = Some((segment.source, segment.destination));
         }
@@ -362,7 +361,7 @@ fn a_capture_that_has_each_direction_by_itself_gives_the_same_messages() {
     for conversation in &*CONVERSATIONS {
         let packets = send(&conversation.writes, Network::default());
         let is_client =
-            |packet: &&OwnedPacket| pgdissect::packet::decode(&packet.borrow()).unwrap().source.port != 5432;
+            |packet: &&OwnedPacket| pgdissect::internals::packet::decode(&packet.borrow()).unwrap().source.port != 5432;
         for client_first in [true, false] {
             // Both SYNs first: of a direction of which nothing was seen nothing is expected.
             let (syns, rest) = packets.split_at(2);

@@ -1,9 +1,8 @@
 //! Connections side by side: what is said of packets is the same as when they are dissected one after the other, in the same
 //! order, with the same counters, whatever the limits are.
 
-use pgdissect::dissector::{Config, Dissector, Sink};
-use pgdissect::packet::Block;
-use pgdissect::record::Record;
+use pgdissect::capture::Block;
+use pgdissect::{Config, Dissector, Record, Sink};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records, Sink};
-use pgdissect::output::{Form as _, json};
-use pgdissect::packet::{LinkType, Packet};
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{Counters, MessageEvent, MessageRun, Record};
-use pgdissect::time::Timestamp;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::internals::json;
+use pgdissect::message::Decoded;
+use pgdissect::output::Form as _;
+use pgdissect::record::{Counters, MessageEvent, MessageRun};
+use pgdissect::{
+    Config, Dissector, Event, FileSource, KeyLogLines, Keys, LinkType, Packet, Record, Records, Sink, Source, Timestamp,
+};
 use serde_json::Value;
 
 /// The ports of the servers in the captures.
@@ -205,7 +203,7 @@ pub(crate) fn decrypt_packets<'a>(
 pub(crate) fn keys_of(name: &str) -> Keys {
     let keys = Keys::default();
     if let Ok(log) = std::fs::read(testdata().join(name).with_file_name("keys.log")) {
-        Lines::default().push(&log, &keys);
+        KeyLogLines::default().push(&log, &keys);
         assert_eq!(keys.counts().bad_lines, 0);
     }
     keys
