@@ -14,7 +14,7 @@ pub(crate) mod filter;
 pub(crate) mod interfaces;
 #[cfg(feature = "live")]
 pub(crate) mod live;
-#[cfg(feature = "live")]
+#[cfg(feature = "cli")]
 pub(crate) mod privileges;
 pub(crate) mod read_ahead;
 #[cfg(feature = "live")]

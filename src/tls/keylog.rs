@@ -200,12 +200,12 @@ impl Keys {
     }
 
     /// Whether something has waited for keys since the last word that they were looked for.
-    pub(crate) fn are_awaited(&self) -> bool {
+    pub fn are_awaited(&self) -> bool {
         self.0.are_awaited.load(Ordering::Relaxed)
     }
 
     /// Tells that it is looked for keys now.
-    pub(crate) fn look(&self) {
+    pub fn look(&self) {
         self.0.are_awaited.store(false, Ordering::Relaxed);
     }
 
