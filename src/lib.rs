@@ -148,29 +148,20 @@ pub use tls::keylog::{KeyCounts, KeyLogLines, Keys};
 pub mod message {
     pub use crate::encoding::Encoding;
     pub use crate::hex::{Bytea, Hex};
-    pub use crate::pg::auth::{
-        GssToken, Md5Password, PasswordMessage, Sasl, SaslContinue, SaslFinal, SaslInitialResponse, SaslResponse,
-        ScramClientFinal, ScramClientFirst, ScramServerFinal, ScramServerFirst, UnknownAuthentication,
-        UnknownAuthenticationResponse,
-    };
-    pub use crate::pg::copy::{CopyData, CopyDone, CopyFail, CopyPiece, CopyResponse, CopyRows};
-    pub use crate::pg::error::Fields;
-    pub use crate::pg::extended::{Bind, Execute, ParameterDescription, Parse, Target, TargetKind};
+    pub use crate::pg::auth::*;
+    pub use crate::pg::condition::{class_name, condition_name};
+    pub use crate::pg::copy::*;
+    pub use crate::pg::error::{Fields, code};
+    pub use crate::pg::extended::*;
     pub use crate::pg::frame::{Cut, Damage, Frame, Hole};
     pub use crate::pg::list::{Decode, List, Oid};
     pub use crate::pg::message::{Decoded, Message};
-    pub use crate::pg::query::{
-        CommandComplete, FunctionCall, FunctionCallResponse, NotificationResponse, Payload, Query, ReadyForQuery,
-        TransactionStatus,
-    };
+    pub use crate::pg::query::*;
     pub use crate::pg::row::{
         ColumnMetadata, DataRow, Field, Format, Formats, FormattedValue, FormattedValues, RowDescription, Types, Value,
         Values,
     };
-    pub use crate::pg::startup::{
-        BackendKeyData, CancelRequest, EncryptionResponse, NegotiateProtocolVersion, ParameterStatus, Parameters,
-        ProtocolVersion, StartupMessage, UnknownRequest,
-    };
+    pub use crate::pg::startup::*;
     pub use crate::pg::text::{Excerpt, KeptText, Rest, Secret, Sql, Text};
     pub use crate::reader::{DecodeError, Had, Wanted};
     pub use crate::redaction::Shape;

@@ -14,6 +14,7 @@ use crate::redaction::Redaction;
 
 /// What the last authentication request asked for: it decides what a `p` message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum Asked {
     /// No request was seen.
     #[default]
@@ -234,7 +235,7 @@ impl<'a> SaslInitialResponse<'a> {
 }
 
 /// Whether a SASL mechanism is SCRAM, with channel binding or without.
-pub fn is_scram(mechanism: Text<'_>) -> bool {
+pub(crate) fn is_scram(mechanism: Text<'_>) -> bool {
     mechanism.0.starts_with(b"SCRAM-")
 }
 

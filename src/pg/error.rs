@@ -189,7 +189,7 @@ const fn name(code: u8) -> Option<&'static str> {
     })
 }
 
-/// Codes of fields.
+/// The codes of the fields of errors and notices.
 pub mod code {
     /// Severity, in the language of the server: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO, LOG.
     pub const SEVERITY: u8 = b'S';

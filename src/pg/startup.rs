@@ -18,20 +18,20 @@ use crate::sql::names::is_secret_name;
 use crate::sql::secret;
 
 /// The request codes that stand where a StartupMessage has its protocol version: major version 1234.
-pub mod code {
+pub(crate) mod code {
     /// What is major version of all of them, also of those that are not PostgreSQL's.
-    pub const MAJOR: u32 = 1234;
+    pub(crate) const MAJOR: u32 = 1234;
     /// CancelRequest.
-    pub const CANCEL: u32 = (1234 << 16) | 5678;
+    pub(crate) const CANCEL: u32 = (1234 << 16) | 5678;
     /// SSLRequest.
-    pub const SSL: u32 = (1234 << 16) | 5679;
+    pub(crate) const SSL: u32 = (1234 << 16) | 5679;
     /// GSSENCRequest.
-    pub const GSSENC: u32 = (1234 << 16) | 5680;
+    pub(crate) const GSSENC: u32 = (1234 << 16) | 5680;
 }
 
 /// What a length word of a startup packet may be: its own four bytes and those of the code at the least, and the server's
 /// MAX_STARTUP_PACKET_LENGTH at the most.
-pub const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
+pub(crate) const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
 
 /// The length word of a StartupMessage of protocol 1.0 or 2.0, always.
 const FIXED_LEN: u32 = 296;
@@ -46,7 +46,7 @@ const MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
 
 /// What bytes look like, where a startup packet is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub(crate) enum Look {
     /// They begin with one, which can be read to its end.
     Whole,
     /// They are the beginning of what can be one.
@@ -57,7 +57,7 @@ pub enum Look {
 
 /// Looks whether bytes begin with a startup packet. Other protocols begin with a length and a small number, too; so none is
 /// believed that cannot be read to its end.
-pub fn look(bytes: &[u8]) -> Look {
+pub(crate) fn look(bytes: &[u8]) -> Look {
     let Some((len, behind)) = bytes.split_first_chunk() else {
         return if bytes.iter().take(2).all(|byte| *byte == 0) { Look::Begun } else { Look::Other };
     };
