@@ -131,7 +131,7 @@ pub use capture::{Event, FileSource, Source};
 pub use direction::Direction;
 pub use dissector::{Config, Dissector, Only, Records, Sink};
 pub use message::Message;
-pub use output::LineWriter;
+pub use output::{Form, LineWriter};
 pub use packet::{LinkType, Packet};
 pub use record::{Content, LossRecord, MessageRecord, QueryRecord, Record, SessionRecord, StatsRecord, schema};
 pub use redaction::Redaction;

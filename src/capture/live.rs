@@ -76,6 +76,14 @@ impl Default for LiveOptions {
 }
 
 /// An interface that is open for capture, with its filter in place. The kernel already gathers packets.
+///
+/// ```no_run
+/// use pgdissect::capture::{Device, LiveOptions};
+///
+/// let options = LiveOptions { interface: "eth0".to_owned(), ports: vec![5432], ..LiveOptions::default() };
+/// let mut source = Device::open(&options)?.start(Default::default())?;
+/// # Ok::<(), pgdissect::capture::Error>(())
+/// ```
 pub struct Device {
     capture: Capture<Active>,
     interface: String,

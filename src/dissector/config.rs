@@ -8,26 +8,40 @@ use crate::session::facts::Identity;
 /// What a [`Dissector`](super::Dissector) looks for, which records it makes, and its limits.
 ///
 /// Limits are in bytes unless they say otherwise. None of them is a switch: 0 keeps nothing, which is allowed.
+///
+/// ```
+/// use pgdissect::{Config, Records, Redaction};
+///
+/// // Lines of requests and sessions, of servers on two ports, with no data in them.
+/// let config = Config {
+///     ports: Some(vec![5432, 6432]),
+///     records: Records { messages: false, queries: true, sessions: true },
+///     redaction: Redaction::Values,
+///     ..Config::default()
+/// };
+/// # let _ = config;
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The TCP ports of servers. `None` follows any TCP connection that begins as PostgreSQL's do. Default: 5432.
+    /// The TCP ports of servers. `None` follows any TCP connection that begins as PostgreSQL's do; an empty list names no port.
+    /// Default: 5432.
     pub ports: Option<Vec<u16>>,
     /// Whether connections on other ports are followed as well, if they begin as PostgreSQL's do. Default: no.
     pub other_ports: bool,
     /// The longest message body that is kept whole. What a longer one has beyond this is counted, in
-    /// [`missing`](crate::record::MessageRecord::missing). Default: 16 MiB.
+    /// [`missing`](crate::record::MessageRecord::missing). With 0, that is all of every body. Default: 16 MiB.
     pub max_message: usize,
     /// How much of segments that arrived early is held for one connection before the bytes missing before them are given up.
     /// With 0, every segment out of order is a loss. Default: 8 MiB.
     pub max_early: usize,
     /// How much of early segments and unfinished messages is held for all connections together. Beyond this, the connections that
-    /// were silent longest release theirs. Default: 256 MiB.
+    /// were silent longest release theirs. With 0, nothing is held from one packet to the next. Default: 256 MiB.
     pub max_held: usize,
     /// How many connections are followed at a time. Beyond this, the least recently used is given up; at least one is followed.
     /// Default: 65,536.
     pub max_connections: usize,
     /// How much is kept of prepared statements' SQL, and as much again of everything else that sessions remember. Beyond this, what
-    /// was not used for longest is forgotten. Default: 64 MiB.
+    /// was not used for longest is forgotten. With 0, the records of requests have no SQL, and the flag `limit`. Default: 64 MiB.
     pub max_remembered: usize,
     /// What is replaced by `***` or by its shape. Default: secrets.
     pub redaction: Redaction,

@@ -1,4 +1,13 @@
 //! Records to bytes: JSON lines, and text for people.
+//!
+//! ```
+//! use pgdissect::{Form, LineWriter, Record, StatsRecord};
+//!
+//! let mut lines = Vec::new();
+//! LineWriter::default().record(&mut lines, &Record::Stats(StatsRecord::default()))?;
+//! assert!(lines.starts_with(br#"{"event":"stats","packets":0,"#));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 

@@ -149,6 +149,15 @@ struct KeyLog {
 /// The keys that are known: one store, however many hold it.
 ///
 /// Whoever reads key logs pushes them here, as [`KeyLogLines`]; every engine that was given a clone looks here.
+///
+/// ```no_run
+/// use pgdissect::{Config, Dissector, KeyLogLines, Keys};
+///
+/// let keys = Keys::default();
+/// KeyLogLines::default().push(&std::fs::read("keys.log")?, &keys);
+/// let dissector = Dissector::with_keys(Config::default(), keys);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Shared>);
 
