@@ -56,8 +56,8 @@
 //!
 //! Both are on by default; without them the crate needs neither clap, nix nor libpcap.
 //!
-//! - `live`: capture on interfaces, packet filters, pipes that do not block.
-//! - `cli`: the command.
+//! - `live`: capture on interfaces, packet filters in the language of libpcap, and pipes that are polled.
+//! - `cli`: the command `pgdissect`; it needs `live`.
 //!
 //! # Layers
 //!
