@@ -9,11 +9,9 @@
 
 use std::process::{Command, ExitCode};
 
-use pgdissect::dissector::{Config, Dissector};
 use pgdissect::output::Form as _;
-use pgdissect::output::json::LineWriter;
-use pgdissect::packet::Packet;
-use pgdissect::record::{Counters, Record};
+use pgdissect::record::Counters;
+use pgdissect::{Config, Dissector, LineWriter, Packet, Record};
 
 mod made;
 

@@ -10,16 +10,16 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use pgdissect::direction::{Direction, PerDirection};
-use pgdissect::dissector::{Config, Dissector, Records};
+use pgdissect::internals::direction::PerDirection;
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::{Origin, Segment};
+use pgdissect::internals::pg::framer::{Framer, Framing, Step};
+use pgdissect::internals::pg::message::Context;
+use pgdissect::internals::tcp::conversation::{Accepted, Conversation};
+use pgdissect::message::Frame;
 use pgdissect::output::Form as _;
-use pgdissect::output::json::LineWriter;
-use pgdissect::packet::{self, Origin, Packet, Segment};
-use pgdissect::pg::frame::Frame;
-use pgdissect::pg::framer::{Framer, Framing, Step};
-use pgdissect::pg::message::{Context, Message};
-use pgdissect::record::{Content, MessageRecord, Record};
-use pgdissect::tcp::conversation::{Accepted, Conversation};
+use pgdissect::record::{Content, MessageRecord};
+use pgdissect::{Config, Direction, Dissector, LineWriter, Message, Packet, Record, Records};
 
 mod made;
 

@@ -11,12 +11,9 @@ use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use divan::Bencher;
 use divan::counter::BytesCount;
 use hkdf::Hkdf;
-use pgdissect::dissector::{Config, Dissector};
+use pgdissect::internals::packet;
 use pgdissect::output::Form as _;
-use pgdissect::output::json::LineWriter;
-use pgdissect::packet::{self, Packet};
-use pgdissect::record::Record;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::{Config, Dissector, KeyLogLines, Keys, LineWriter, Packet, Record};
 use sha2::Sha384;
 
 mod made;
@@ -100,7 +97,7 @@ impl Capture {
 
     fn dissect(&self, mut sink: impl FnMut(&Record<'_>)) {
         let keys = Keys::default();
-        Lines::default().push(Tls::key_log().as_bytes(), &keys);
+        KeyLogLines::default().push(Tls::key_log().as_bytes(), &keys);
         let mut dissector = Dissector::with_keys(Config::default(), keys);
         for (number, frame) in (1..).zip(&self.frames) {
             dissector.packet(&made::packet(number * 10_000, frame), &mut sink);

@@ -20,13 +20,20 @@ use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
-pub mod event;
-pub mod query;
-pub mod session;
+pub(crate) mod event;
+pub(crate) mod query;
+pub(crate) mod session;
 
+pub use crate::session::Encryption;
+pub use crate::session::execution::{Outcome, Protocol, Tags};
+pub use crate::session::facts::{AuthMethod, Setting};
+pub use crate::session::violation::{Breach, Violation};
 pub use event::{MessageEvent, MessageRun};
-pub use query::QueryRecord;
-pub use session::SessionRecord;
+pub use query::{Failure, QueryRecord, QuerySql};
+pub use session::{
+    Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, SessionRecord, Settings, Side,
+    State, Tls, Volume,
+};
 
 /// The largest integer that is a number in a line. Beyond it, and its negative, it is a string of its digits: readers that hold
 /// numbers as doubles (jq 1.6, JavaScript, many loaders) would change it, and say nothing. "For applications that require the

@@ -4,12 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::savefile::SavefileWriter;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records};
-use pgdissect::packet::{self, Packet};
-use pgdissect::record::Record;
+use pgdissect::internals::packet;
+use pgdissect::internals::savefile::SavefileWriter;
+use pgdissect::{Config, Dissector, Event, FileSource, Packet, Record, Records, Source};
 
 use crate::made::Take;
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use pgdissect::capture::live::DEFAULT_BUFFER_KIB;
+use pgdissect::capture::DEFAULT_BUFFER_KIB;
 use serde_json::Value;
 
 use crate::capture::{Capture, Scratch};

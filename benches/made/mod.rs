@@ -2,8 +2,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
-use pgdissect::packet::{LinkType, Packet};
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::{LinkType, Packet, Precision, Timestamp};
 
 /// The TCP payload of a full Ethernet frame with the usual options, in bytes.
 pub(crate) const SEGMENT: usize = 1448;

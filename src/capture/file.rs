@@ -34,7 +34,7 @@ const STANDARD_INPUT: &str = "standard input";
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
 ///
-/// use pgdissect::capture::{Event, Source, file::FileSource};
+/// use pgdissect::{Event, FileSource, Source};
 ///
 /// let mut source = FileSource::new(vec!["a.pcap".into(), "b.pcapng.gz".into()], Arc::new(AtomicBool::new(false)));
 /// loop {

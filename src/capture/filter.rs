@@ -24,7 +24,7 @@ use crate::packet::{LinkType, Packet};
 /// On Ethernet, single and double VLAN tags are supported. `extra` applies to the packet inside the tags, too, unless it mentions
 /// encapsulation itself (`vlan 5`). Then it comes first, as in a filter written by hand, and alone decides which tags are
 /// accepted.
-pub fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
+pub(crate) fn port_filter(ports: &[u16], tunnels: bool, extra: Option<&str>, link: LinkType) -> String {
     let mut plain = plain_filter(ports);
     if tunnels {
         plain = format!("{plain} or {}", tunnel_filter(link));
@@ -174,7 +174,7 @@ impl std::fmt::Debug for PacketFilter {
 }
 
 /// Returns libpcap's name of a link type, such as `EN10MB` or `IEEE802_11_RADIO`; `unknown` if it has none.
-pub fn link_type_name(link: LinkType) -> String {
+pub(crate) fn link_type_name(link: LinkType) -> String {
     dlt(link).get_name().unwrap_or_else(|_| "unknown".to_owned())
 }
 

@@ -44,7 +44,7 @@ const LIMITS: Limits = Limits { bytes: 512 * 1024, longest: DEFAULT_SNAPLEN as u
 
 /// The options of a live capture.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LiveOptions {
     /// The interface's name, its number in [`interfaces::list`], or `any`.
     pub interface: String,
     /// The TCP ports to capture; all if empty.
@@ -61,7 +61,7 @@ pub struct Options {
     pub promiscuous: bool,
 }
 
-impl Default for Options {
+impl Default for LiveOptions {
     fn default() -> Self {
         Self {
             interface: interfaces::ANY.to_owned(),
@@ -76,6 +76,14 @@ impl Default for Options {
 }
 
 /// An interface opened for capture, with its filter. The kernel collects packets from now on.
+///
+/// ```no_run
+/// use pgdissect::capture::{Device, LiveOptions};
+///
+/// let options = LiveOptions { interface: "eth0".to_owned(), ports: vec![5432], ..LiveOptions::default() };
+/// let mut source = Device::open(&options)?.start(Default::default())?;
+/// # Ok::<(), pgdissect::capture::Error>(())
+/// ```
 pub struct Device {
     capture: Capture<Active>,
     interface: String,
@@ -89,7 +97,7 @@ impl Device {
     /// # Errors
     ///
     /// [`Error::Live`] if the interface cannot be opened, [`Error::Filter`] if the filter is invalid.
-    pub fn open(options: &Options) -> Result<Self, Error> {
+    pub fn open(options: &LiveOptions) -> Result<Self, Error> {
         let interface = interfaces::by_name_or_number(&options.interface);
         let mut capture = activate(&interface, options).map_err(|error| explain_open(&interface, &error))?;
         prefer_sll2(&mut capture);
@@ -157,7 +165,7 @@ impl fmt::Debug for Device {
     }
 }
 
-fn activate(interface: &str, options: &Options) -> Result<Capture<Active>, pcap::Error> {
+fn activate(interface: &str, options: &LiveOptions) -> Result<Capture<Active>, pcap::Error> {
     let snaplen = if options.snaplen == 0 { DEFAULT_SNAPLEN } else { options.snaplen.min(DEFAULT_SNAPLEN) };
     let buffer = options.buffer_kib.max(1).saturating_mul(1024);
     // `any` has no promiscuous mode. libpcap only warns about it, but the binding turns a warning into an error.
@@ -258,7 +266,7 @@ mod tests {
     #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn loopback(port: u16) -> Option<Device> {
         let interface = interfaces::list().ok()?.into_iter().find(|interface| interface.state.contains(&"Loopback"))?;
-        let options = Options { interface: interface.name, ports: vec![port], ..Options::default() };
+        let options = LiveOptions { interface: interface.name, ports: vec![port], ..LiveOptions::default() };
         match Device::open(&options) {
             Ok(device) => Some(device),
             Err(error) => {
@@ -314,7 +322,8 @@ mod tests {
         let Some(device) = loopback(1) else { return };
         let interface = device.interface().to_owned();
         for bad in ["tcp prt 3", "port 1) or (udp"] {
-            let options = Options { interface: interface.clone(), filter: Some(bad.to_owned()), ..Options::default() };
+            let options =
+                LiveOptions { interface: interface.clone(), filter: Some(bad.to_owned()), ..LiveOptions::default() };
             let error = Device::open(&options).unwrap_err();
             assert_eq!(error.to_string(), format!("filter {bad:?}: can't parse filter expression: syntax error"));
         }
@@ -322,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_unknown_interface_is_named_as_such() {
-        let options = Options { interface: "nosuch0".to_owned(), ..Options::default() };
+        let options = LiveOptions { interface: "nosuch0".to_owned(), ..LiveOptions::default() };
         let error = Device::open(&options).unwrap_err();
         assert_eq!(error.to_string(), "nosuch0: no such interface; pgdissect -D lists them");
     }

@@ -5,20 +5,30 @@
 
 use std::path::PathBuf;
 
-use crate::packet::{Block, Packet};
+use crate::packet::Packet;
 
-pub mod file;
+pub(crate) mod file;
 #[cfg(feature = "live")]
-pub mod filter;
+pub(crate) mod filter;
 #[cfg(feature = "live")]
-pub mod interfaces;
+pub(crate) mod interfaces;
 #[cfg(feature = "live")]
-pub mod live;
+pub(crate) mod live;
+#[cfg(feature = "cli")]
+pub(crate) mod privileges;
+pub(crate) mod read_ahead;
 #[cfg(feature = "live")]
-pub mod privileges;
-pub mod read_ahead;
+pub(crate) mod savefile;
+
+pub use self::file::FileSource;
 #[cfg(feature = "live")]
-pub mod savefile;
+pub use self::filter::PacketFilter;
+#[cfg(feature = "live")]
+pub use self::interfaces::{Interface, list as list_interfaces};
+#[cfg(feature = "live")]
+pub use self::live::{DEFAULT_BUFFER_KIB, DEFAULT_SNAPLEN, Device, LiveOptions, LiveSource};
+pub use self::read_ahead::ReadAhead;
+pub use crate::packet::Block;
 
 /// An event of a [`Source`].
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::Error;
 
 /// A user account that this process can switch to.
 #[derive(Clone, Debug)]
-pub struct Account(User);
+pub(crate) struct Account(User);
 
 impl Account {
     /// Looks up a user by name.
@@ -20,7 +20,7 @@ impl Account {
     /// # Errors
     ///
     /// [`Error::Live`] if there is no such user, or if this process is not root.
-    pub fn named(user: &str) -> Result<Self, Error> {
+    pub(crate) fn named(user: &str) -> Result<Self, Error> {
         let account = User::from_name(user)
             .map_err(|error| failed(user, error.desc()))?
             .ok_or_else(|| failed(user, "there is no such user"))?;
@@ -32,7 +32,7 @@ impl Account {
     /// # Errors
     ///
     /// The error of the operating system.
-    pub fn create(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
         match File::create_new(path) {
             Ok(file) => {
                 // By the descriptor, because the name may refer to another file by now. Only file systems without ownership
@@ -51,7 +51,7 @@ impl Account {
     ///
     /// [`Error::Live`] if the system rejects it. The process must not continue then: it may have retained some of root's
     /// privileges.
-    pub fn drop_root(&self) -> Result<(), Error> {
+    pub(crate) fn drop_root(&self) -> Result<(), Error> {
         let User { name, uid, gid, .. } = &self.0;
         let failed = |why: &str| failed(name, why);
         let name = CString::new(name.as_str()).map_err(|_| failed("there is no such user"))?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::tls::keylog::{Keys, Lines};
+use crate::tls::keylog::{KeyLogLines, Keys};
 use anyhow::Context;
 use nix::fcntl::OFlag;
 
@@ -39,7 +39,7 @@ struct KeyLog {
     /// `None` while the file does not exist.
     file: Option<File>,
     read: u64,
-    lines: Lines,
+    lines: KeyLogLines,
     /// Whether an error was reported.
     is_reported: bool,
 }
@@ -55,7 +55,7 @@ impl KeyLogs {
                 Err(error) if are_followed && error.kind() == ErrorKind::NotFound => None,
                 opened => Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?),
             };
-            files.push(KeyLog { path: path.clone(), file, read: 0, lines: Lines::default(), is_reported: false });
+            files.push(KeyLog { path: path.clone(), file, read: 0, lines: KeyLogLines::default(), is_reported: false });
         }
         Ok(Self { keys, files, are_followed, looked_at: Instant::now(), buffer: Vec::new() })
     }
@@ -113,7 +113,7 @@ impl KeyLogs {
 
     /// Adds the keys of a key log embedded in a capture.
     pub(crate) fn take(&self, bytes: &[u8]) {
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         lines.push(bytes, &self.keys);
         lines.finish(&self.keys);
     }
@@ -145,7 +145,13 @@ fn open(path: &Path, is_followed: bool) -> std::io::Result<File> {
 }
 
 /// Reads lines from a file to its current end, or about `most` bytes. Returns the number of bytes.
-fn take(file: &mut File, lines: &mut Lines, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<u64> {
+fn take(
+    file: &mut File,
+    lines: &mut KeyLogLines,
+    keys: &Keys,
+    buffer: &mut Vec<u8>,
+    most: u64,
+) -> std::io::Result<u64> {
     buffer.resize(PIECE, 0);
     let mut taken = 0;
     while taken < most {

@@ -86,7 +86,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 /// Captures on an interface.
 pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
-    let device = Device::open(&live::Options {
+    let device = Device::open(&live::LiveOptions {
         interface: interface.to_owned(),
         ports: args.port.only().to_vec(),
         filter: args.filter.clone(),

@@ -8,9 +8,23 @@ use crate::session::facts::Identity;
 /// What a [`Dissector`](super::Dissector) follows, which records it emits, and its limits.
 ///
 /// Limits are in bytes unless stated otherwise. A limit of 0 is allowed, and keeps nothing.
+///
+/// ```
+/// use pgdissect::{Config, Records, Redaction};
+///
+/// // Lines of requests and sessions, of servers on two ports, with no data in them.
+/// let config = Config {
+///     ports: Some(vec![5432, 6432]),
+///     records: Records { messages: false, queries: true, sessions: true },
+///     redaction: Redaction::Values,
+///     ..Config::default()
+/// };
+/// # let _ = config;
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The TCP ports of servers. `None` follows any TCP connection that begins as PostgreSQL's do. Default: 5432.
+    /// The TCP ports of servers. `None` follows any TCP connection that begins as PostgreSQL's do; an empty list names no port.
+    /// Default: 5432.
     pub ports: Option<Vec<u16>>,
     /// Whether connections on other ports are followed as well, if they begin as PostgreSQL's do. Default: no.
     pub other_ports: bool,

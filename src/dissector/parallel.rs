@@ -147,6 +147,7 @@ struct ShardRun<'a> {
 
 impl Dissector {
     /// Returns whether a call of [`Self::in_parallel`] may be worthwhile.
+    #[doc(hidden)]
     pub const fn may_run_parallel(&self) -> bool {
         self.common.config.fast_paths && self.common.counters.packets >= self.parallel.from
     }
@@ -155,6 +156,7 @@ impl Dissector {
     /// current one. Each sink receives all records of some connections, then those of others. Returns the number of packets
     /// processed, with the same effects as [`Self::packet`]. If it is 0, because too few packets can be processed in parallel,
     /// [`Self::packet`] has to process the next ones.
+    #[doc(hidden)]
     pub fn in_parallel<S: Sink + Send>(
         &mut self,
         block: &Block,

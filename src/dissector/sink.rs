@@ -9,8 +9,8 @@ use crate::record::{MessageEvent, MessageRun, Record};
 /// [`message`](Self::message) and [`data`](Self::data), which are called before a message is decoded.
 ///
 /// ```
-/// use pgdissect::dissector::Sink;
-/// use pgdissect::record::{Reason, Record};
+/// use pgdissect::record::Reason;
+/// use pgdissect::{Record, Sink};
 ///
 /// /// Counts bytes that were not captured.
 /// #[derive(Default)]

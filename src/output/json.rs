@@ -104,7 +104,7 @@ pub struct LineWriter {
 }
 
 impl Form for LineWriter {
-    /// Writes a record as one line, the same as [`write_line`] does.
+    /// Writes a record as one line, the same as `write_line` does.
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
         let written = match record {
             Record::Message(message) => self.message_record(out, message),

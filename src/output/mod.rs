@@ -1,13 +1,25 @@
 //! Records to bytes: JSON lines, and text for people.
+//!
+//! ```
+//! use pgdissect::{Form, LineWriter, Record, StatsRecord};
+//!
+//! let mut lines = Vec::new();
+//! LineWriter::default().record(&mut lines, &Record::Stats(StatsRecord::default()))?;
+//! assert!(lines.starts_with(br#"{"event":"stats","packets":0,"#));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::{fmt, io};
 
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
-pub mod batch;
-pub mod json;
-pub mod text;
+pub(crate) mod batch;
+pub(crate) mod json;
+pub(crate) mod text;
+
+pub use json::LineWriter;
+pub use text::TextStyle;
 
 /// A form of lines.
 pub trait Form: fmt::Debug + Send {

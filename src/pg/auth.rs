@@ -14,6 +14,7 @@ use crate::redaction::Redaction;
 
 /// The kind of the last authentication request: it decides how a `p` message is interpreted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum Asked {
     /// No request was seen.
     #[default]
@@ -234,7 +235,7 @@ impl<'a> SaslInitialResponse<'a> {
 }
 
 /// Returns whether a SASL mechanism is SCRAM, with channel binding or without.
-pub fn is_scram(mechanism: Text<'_>) -> bool {
+pub(crate) fn is_scram(mechanism: Text<'_>) -> bool {
     mechanism.0.starts_with(b"SCRAM-")
 }
 

@@ -17,6 +17,7 @@ pub trait Decode<'a>: Sized {
     /// # Errors
     ///
     /// Describes what was missing, and where.
+    #[doc(hidden)]
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
 }
 
@@ -38,7 +39,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     ///
     /// The error of the first item that cannot be decoded.
     #[inline]
-    pub fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, count: usize) -> Result<Self, DecodeError> {
         let start = reader.position();
         let mut end = start;
         let mut read = 0;
@@ -73,7 +74,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
     ///
     /// The count is missing, or an item cannot be decoded.
     #[inline]
-    pub fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+    pub(crate) fn counted(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let count = match reader.u16(what) {
             Ok(count) => count.into(),
             Err(_) if reader.is_cut() => {

@@ -193,6 +193,7 @@ impl<'a> Message<'a> {
     ///
     /// The type byte is unknown, or the body does not have the documented form. The frame itself is complete, so the message
     /// after it can be decoded.
+    #[doc(hidden)]
     #[inline(always)]
     pub fn decode(direction: Direction, frame: &Frame<'a>, context: &Context) -> Result<Self, DecodeError> {
         let reader = if frame.missing == 0 { Reader::new(frame.body) } else { Reader::cut(frame.body) };

@@ -400,7 +400,7 @@ pub struct Values<'a> {
     /// The columns, if values are to be written by column name.
     pub columns: Option<List<'a, Field<'a>>>,
     /// Which of them are secrets.
-    pub secrets: Parameters,
+    pub(crate) secrets: Parameters,
     /// Which parts are not written.
     pub redaction: Redaction,
 }

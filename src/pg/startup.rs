@@ -18,20 +18,20 @@ use crate::sql::names::is_secret_name;
 use crate::sql::secret;
 
 /// The request codes used in place of a StartupMessage's protocol version. Their major version is 1234.
-pub mod code {
+pub(crate) mod code {
     /// The major version of all request codes, including those that are not PostgreSQL's.
-    pub const MAJOR: u32 = 1234;
+    pub(crate) const MAJOR: u32 = 1234;
     /// CancelRequest.
-    pub const CANCEL: u32 = (1234 << 16) | 5678;
+    pub(crate) const CANCEL: u32 = (1234 << 16) | 5678;
     /// SSLRequest.
-    pub const SSL: u32 = (1234 << 16) | 5679;
+    pub(crate) const SSL: u32 = (1234 << 16) | 5679;
     /// GSSENCRequest.
-    pub const GSSENC: u32 = (1234 << 16) | 5680;
+    pub(crate) const GSSENC: u32 = (1234 << 16) | 5680;
 }
 
 /// The valid range of a startup packet's length word: from its own four bytes and those of the code up to the server's
 /// MAX_STARTUP_PACKET_LENGTH.
-pub const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
+pub(crate) const PACKET_LEN: std::ops::RangeInclusive<u32> = 8..=10_000;
 
 /// The length word of every StartupMessage of protocol 1.0 or 2.0.
 const FIXED_LEN: u32 = 296;
@@ -46,7 +46,7 @@ const MAJORS: std::ops::RangeInclusive<u32> = 1..=9;
 
 /// The result of [`look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub(crate) enum Look {
     /// The bytes begin with a complete, valid startup packet.
     Whole,
     /// The bytes may be the beginning of a startup packet.
@@ -57,7 +57,7 @@ pub enum Look {
 
 /// Checks whether bytes begin with a startup packet. Other protocols also begin with a length and a small number, so the whole
 /// packet has to be valid.
-pub fn look(bytes: &[u8]) -> Look {
+pub(crate) fn look(bytes: &[u8]) -> Look {
     let Some((len, behind)) = bytes.split_first_chunk() else {
         return if bytes.iter().take(2).all(|byte| *byte == 0) { Look::Begun } else { Look::Other };
     };

@@ -32,7 +32,7 @@ impl<'a> Text<'a> {
     /// # Errors
     ///
     /// There is no terminating zero byte.
-    pub fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, what: &'static str) -> Result<Self, DecodeError> {
         let encoding = reader.encoding();
         reader.cstr(what).map(|bytes| Self(bytes, encoding))
     }
@@ -142,7 +142,7 @@ impl<'a> Sql<'a> {
     }
 
     /// Writes the SQL without its constants into a buffer, replacing its content.
-    pub fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
+    pub(crate) fn normalize(&self, normalized: &mut Vec<u8>) -> Form {
         // If the text is not valid in its encoding, the end of a string constant may be uncertain.
         if self.redaction.hides_values() || self.text.1 != Encoding::UTF8 {
             let redacted = redact(self.text.0);

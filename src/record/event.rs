@@ -29,7 +29,7 @@ pub struct MessageEvent<'a> {
     /// The message as it lay in the stream.
     pub frame: &'a Frame<'a>,
     /// What its decoding depends on.
-    pub context: Context,
+    pub(crate) context: Context,
     pub query: Option<u64>,
     pub elapsed_us: Option<u64>,
     pub target: Option<u64>,
@@ -38,9 +38,9 @@ pub struct MessageEvent<'a> {
     /// The name of the statement, where the message does not have it itself.
     pub statement: Option<Text<'a>>,
     /// What its values are, where it has some.
-    pub columns: Option<Columns<'a>>,
+    pub(crate) columns: Option<Columns<'a>>,
     /// The rows of a COPY in it.
-    pub copy: Option<CopyRows<'a>>,
+    pub(crate) copy: Option<CopyRows<'a>>,
     /// What is odd about it, as far as the session knows.
     pub flags: Flags,
     /// Counts the messages whose body turns out not to decode.
@@ -53,12 +53,18 @@ pub struct MessageRun<'a> {
     /// The first of them.
     pub first: MessageEvent<'a>,
     /// The frames of all of them.
-    pub frames: WholeFrames<'a>,
+    pub(crate) frames: WholeFrames<'a>,
     /// How many they are.
     pub count: u64,
 }
 
 impl MessageRun<'_> {
+    /// Returns the same run, which counts messages that cannot be decoded elsewhere.
+    #[doc(hidden)]
+    pub fn counting_in<'b>(&'b self, undecoded: &'b Cell<u64>) -> MessageRun<'b> {
+        MessageRun { first: self.first.counting_in(undecoded), ..*self }
+    }
+
     /// Gives each of them.
     pub fn for_each(&self, mut take: impl FnMut(&MessageEvent<'_>)) {
         let Self { first, frames, .. } = self;
@@ -70,7 +76,7 @@ impl MessageRun<'_> {
 
 /// What values are, as far as the session knows: those of a row, of parameters, of a function.
 #[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     /// Their formats, but for those of parameters.
     pub formats: Formats<'a>,
     /// Their types.
@@ -98,6 +104,15 @@ impl<'a> MessageEvent<'a> {
             Some(Ok(message)) => message.name(),
             _ => message::undecoded_name(self.dir, self.frame.tag, &self.context),
         }
+    }
+
+    /// Returns the same event, which counts messages that cannot be decoded elsewhere.
+    #[doc(hidden)]
+    pub fn counting_in<'b>(&self, undecoded: &'b Cell<u64>) -> MessageEvent<'b>
+    where
+        'a: 'b,
+    {
+        MessageEvent { undecoded, ..self.clone() }
     }
 
     /// Decodes the message, where that was not done yet.

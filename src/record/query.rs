@@ -159,7 +159,7 @@ inline_schema!(QuerySql<'_>, "QuerySql", SqlAndForm::json_schema);
 
 /// The fingerprint of a normal form, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint(pub normalize::Fingerprint);
+pub(crate) struct Fingerprint(pub(crate) normalize::Fingerprint);
 
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

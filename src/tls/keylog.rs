@@ -128,7 +128,7 @@ struct Session {
 
 /// Statistics on the lines of a key log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct KeyCounts {
     /// Sessions with at least one secret.
     pub sessions: u64,
     /// Invalid lines: neither a secret, a comment, nor a label that is ignored.
@@ -149,7 +149,16 @@ struct KeyLog {
 
 /// A shared store of the known keys. Clones share the same store.
 ///
-/// Whoever reads key logs adds lines with [`Lines`]; every engine that holds a clone looks keys up.
+/// Whoever reads key logs adds lines with [`KeyLogLines`]; every engine that holds a clone looks keys up.
+///
+/// ```no_run
+/// use pgdissect::{Config, Dissector, KeyLogLines, Keys};
+///
+/// let keys = Keys::default();
+/// KeyLogLines::default().push(&std::fs::read("keys.log")?, &keys);
+/// let dissector = Dissector::with_keys(Config::default(), keys);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Shared>);
 
@@ -191,12 +200,12 @@ impl Keys {
     }
 
     /// Returns whether more keys may arrive while packets are processed.
-    pub fn are_expected(&self) -> bool {
+    pub(crate) fn are_expected(&self) -> bool {
         self.0.are_expected.load(Ordering::Relaxed)
     }
 
     /// Records that a connection waits for keys.
-    pub fn await_more(&self) {
+    pub(crate) fn await_more(&self) {
         self.0.are_awaited.store(true, Ordering::Relaxed);
     }
 
@@ -216,7 +225,7 @@ impl Keys {
     }
 
     /// Returns the secrets of a session.
-    pub fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
+    pub(crate) fn find(&self, client_random: &ClientRandom) -> Option<Secrets> {
         let mut log = self.lock();
         let session = log.sessions.get_mut(client_random)?;
         session.is_claimed = true;
@@ -224,7 +233,7 @@ impl Keys {
     }
 
     /// Returns the secrets of the only TLS 1.3 session for which no connection was seen; `None` if there are several.
-    pub fn find_only_candidate(&self) -> Option<Secrets> {
+    pub(crate) fn find_only_candidate(&self) -> Option<Secrets> {
         let mut log = self.lock();
         if log.sessions.len() > MAX_CANDIDATES {
             return None;
@@ -244,9 +253,9 @@ impl Keys {
     }
 
     /// Returns the statistics on the lines so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> KeyCounts {
         let log = self.lock();
-        Counts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
+        KeyCounts { sessions: log.sessions.len() as u64, bad_lines: log.bad_lines, forgotten: log.forgotten }
     }
 
     fn lock(&self) -> MutexGuard<'_, KeyLog> {
@@ -285,14 +294,14 @@ impl KeyLog {
 
 /// Splits one key log into lines. Each key log needs its own.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct KeyLogLines {
     /// The beginning of an incomplete line.
     partial: Vec<u8>,
     /// Whether the incomplete line exceeds the maximum length; then only its beginning is kept.
     is_overlong: bool,
 }
 
-impl Lines {
+impl KeyLogLines {
     /// Consumes the next bytes of a key log, which may be split anywhere.
     pub fn push(&mut self, mut bytes: &[u8], keys: &Keys) {
         let mut log = keys.lock();
@@ -426,14 +435,14 @@ mod tests {
         ]
         .concat();
         for size in [1, 2, 7, 100, text.len()] {
-            let (keys, mut lines) = (Keys::default(), Lines::default());
+            let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
             text.as_bytes().chunks(size).for_each(|piece| lines.push(piece, &keys));
             let secrets = keys.find(&random()).unwrap();
             assert_eq!(secrets.get(Label::ClientHandshakeTraffic), Some(&[0xab; 48][..]));
             assert_eq!(secrets.get(Label::ServerTraffic), Some(&[0xab; 32][..]));
             assert_eq!(secrets.get(Label::ClientRandom), Some(&[0xab; 48][..]));
             assert_eq!(secrets.get(Label::ClientTraffic), None);
-            assert_eq!(keys.counts(), Counts { sessions: 1, bad_lines: 0, forgotten: 0 });
+            assert_eq!(keys.counts(), KeyCounts { sessions: 1, bad_lines: 0, forgotten: 0 });
             assert!(keys.find(&[7; 32]).is_none());
             assert!(!format!("{keys:?}").contains("171"), "0xab");
         }
@@ -452,7 +461,7 @@ mod tests {
             "\u{0}\u{1}\u{ff}",
             &"x".repeat(100_000),
         ];
-        let (keys, mut lines) = (Keys::default(), Lines::default());
+        let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
         for bad in &bad {
             lines.push(bad.as_bytes(), &keys);
             lines.push(b"\n", &keys);
@@ -469,11 +478,11 @@ mod tests {
     #[test]
     fn of_more_sessions_than_the_limit_the_oldest_go() {
         let keys = Keys::new(10);
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         for session in 0..25_u8 {
             lines.push(line("CLIENT_RANDOM", &format!("{session:064x}"), 48).as_bytes(), &keys);
         }
-        assert_eq!(keys.counts(), Counts { sessions: 10, bad_lines: 0, forgotten: 15 });
+        assert_eq!(keys.counts(), KeyCounts { sessions: 10, bad_lines: 0, forgotten: 15 });
         let of = |session: u8| {
             let mut random = ClientRandom::default();
             random[31] = session;
@@ -485,7 +494,7 @@ mod tests {
     #[test]
     fn a_key_log_of_any_size_uses_bounded_memory() {
         let keys = Keys::new(100);
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         for session in 0..20_000 {
             for label in Label::ALL {
                 let name = std::str::from_utf8(label.name()).unwrap();
@@ -506,7 +515,7 @@ mod tests {
 
     #[test]
     fn a_connection_without_a_beginning_is_only_of_a_session_that_is_alone() {
-        let (keys, mut lines) = (Keys::default(), Lines::default());
+        let (keys, mut lines) = (Keys::default(), KeyLogLines::default());
         lines.push(line("CLIENT_RANDOM", &"0".repeat(64), 48).as_bytes(), &keys);
         assert!(keys.find_only_candidate().is_none(), "TLS 1.2 needs the server's random, too");
         lines.push(line("CLIENT_TRAFFIC_SECRET_0", RANDOM, 32).as_bytes(), &keys);

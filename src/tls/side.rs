@@ -454,14 +454,14 @@ fn try_numbers(
 
 #[cfg(test)]
 mod tests {
-    use super::super::keylog::{Keys, Lines};
+    use super::super::keylog::{KeyLogLines, Keys};
     use super::*;
 
     #[test]
     fn records_that_no_key_fits_are_tried_no_more_often_than_what_was_sent_pays_for() {
         let (keys, random) = (Keys::default(), "07".repeat(32));
         for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0"] {
-            Lines::default().push(format!("{label} {random} {}\n", "ab".repeat(48)).as_bytes(), &keys);
+            KeyLogLines::default().push(format!("{label} {random} {}\n", "ab".repeat(48)).as_bytes(), &keys);
         }
         let (secrets, suite) = (keys.find(&[7; 32]).unwrap(), Suite::by_id(0x1302).unwrap());
         for (payload, records) in [(17, 40_000), (16_000, 1_000)] {

@@ -98,8 +98,8 @@ impl Serialize for CopyField<'_> {
 /// Splits the data of one COPY into rows.
 ///
 /// ```
-/// use pgdissect::sql::statement::{CopyFormat, CopyOptions};
-/// use pgdissect::value::copy::Splitter;
+/// use pgdissect::internals::copy::Splitter;
+/// use pgdissect::internals::sql::statement::{CopyFormat, CopyOptions};
 ///
 /// let mut rows = Vec::new();
 /// let mut splitter = Splitter::new(CopyOptions::new(CopyFormat::Csv), &Default::default(), 1024);

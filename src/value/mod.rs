@@ -52,7 +52,7 @@
 mod array;
 mod bytea;
 mod composite;
-pub mod copy;
+pub(crate) mod copy;
 mod datetime;
 mod datetime_text;
 mod geometry;

@@ -7,13 +7,11 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records, Sink};
-use pgdissect::output::{Form as _, json};
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{MessageEvent, MessageRun, Record, StatsRecord};
-use pgdissect::redaction::Redaction;
+use pgdissect::internals::json;
+use pgdissect::message::Decoded;
+use pgdissect::output::Form as _;
+use pgdissect::record::{MessageEvent, MessageRun, StatsRecord};
+use pgdissect::{Config, Dissector, Event, FileSource, Record, Records, Redaction, Sink, Source};
 
 use super::{every_way, lines};
 
@@ -50,7 +48,7 @@ impl Sink for Checked {
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         let (mut fast, mut derived, undecoded) = (Vec::new(), Vec::new(), Cell::new(0));
-        let event_of_fast = MessageEvent { undecoded: &undecoded, ..event.clone() };
+        let event_of_fast = event.counting_in(&undecoded);
         self.writer.message(&mut fast, &event_of_fast, &mut decoded.clone()).expect("a vector can be written to");
         let before = event.undecoded.get();
         let record = Record::Message(event.to_record(decoded));
@@ -62,11 +60,11 @@ impl Sink for Checked {
 
     fn data(&mut self, run: &MessageRun<'_>) {
         let (mut fast, mut one_by_one, undecoded) = (Vec::new(), Vec::new(), Cell::new(0));
-        let first = MessageEvent { undecoded: &undecoded, ..run.first.clone() };
-        self.writer.data(&mut fast, &MessageRun { first, ..*run }).expect("a vector can be written to");
+        self.writer.data(&mut fast, &run.counting_in(&undecoded)).expect("a vector can be written to");
         let before = run.first.undecoded.get();
         run.for_each(|event| {
-            let apart = MessageEvent { undecoded: &Cell::new(0), ..event.clone() };
+            let elsewhere = Cell::new(0);
+            let apart = event.counting_in(&elsewhere);
             json::write_line(&mut one_by_one, &Record::Message(apart.to_record(&mut None))).expect("as before");
             self.message(event, &mut None);
         });

@@ -5,8 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::cli;
+use pgdissect::{FileSource, cli};
 
 /// The output, and the messages for the user.
 #[derive(Debug, Default, PartialEq, Eq)]

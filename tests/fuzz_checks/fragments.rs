@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::packet::{self, Defragmenter, LinkType, NotTcp, Packet, Segment};
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::{Defragmenter, NotTcp, Segment};
+use pgdissect::{LinkType, Packet, Precision, Timestamp};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;

@@ -1,9 +1,9 @@
 //! Bytes split anywhere, with gaps: every byte is in a frame or reported, exactly once.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::Direction;
-use pgdissect::pg::frame::{Cut, Frame};
-use pgdissect::pg::framer::{Ended, Framer, Framing, Step};
+use pgdissect::Direction;
+use pgdissect::internals::pg::framer::{Ended, Framer, Framing, Step};
+use pgdissect::message::{Cut, Frame};
 
 /// The next event of a stream.
 #[derive(Clone, Debug)]

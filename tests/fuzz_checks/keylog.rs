@@ -1,7 +1,7 @@
 //! Arbitrary bytes as a key log, split anywhere: the keys do not depend on the splits; every line is a secret, ignored, or
 //! counted.
 
-use pgdissect::tls::keylog::{Counts, Keys, Lines};
+use pgdissect::{KeyCounts, KeyLogLines, Keys};
 
 /// The limit on the number of sessions.
 const MAX_SESSIONS: usize = 3;
@@ -15,9 +15,9 @@ pub(crate) fn check(data: &[u8]) {
     assert!(whole.bad_lines + whole.sessions + whole.forgotten <= lines, "{whole:?} of {lines} lines");
 }
 
-fn read(log: &[u8], size: usize) -> Counts {
+fn read(log: &[u8], size: usize) -> KeyCounts {
     let keys = Keys::new(MAX_SESSIONS);
-    let mut lines = Lines::default();
+    let mut lines = KeyLogLines::default();
     log.chunks(size).for_each(|piece| lines.push(piece, &keys));
     lines.finish(&keys);
     let counts = keys.counts();

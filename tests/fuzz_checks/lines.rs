@@ -1,8 +1,8 @@
 //! Properties of every line.
 
-use pgdissect::output::text::TextStyle;
-use pgdissect::output::{json, text};
-use pgdissect::record::Record;
+use pgdissect::Record;
+use pgdissect::internals::{json, text};
+use pgdissect::output::TextStyle;
 use serde_json::Value;
 
 use super::strict;

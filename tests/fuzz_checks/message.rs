@@ -1,15 +1,13 @@
 //! A complete or truncated body of any message, decoded in any context: each form of its line keeps the contract.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::Direction;
-use pgdissect::encoding::Encoding;
-use pgdissect::pg::auth::Asked;
-use pgdissect::pg::frame::{Cut, Frame};
-use pgdissect::pg::message::{self, Context, Message};
-use pgdissect::pg::row::{Format, Metadata};
-use pgdissect::record::{Content, Flags, Header, Holes, LossRecord, MessageRecord, Reason, Record};
-use pgdissect::redaction::Redaction;
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::internals::pg::auth::Asked;
+use pgdissect::internals::pg::message;
+use pgdissect::internals::pg::message::Context;
+use pgdissect::internals::pg::row::Metadata;
+use pgdissect::message::{Cut, Encoding, Format, Frame};
+use pgdissect::record::{Content, Flags, Header, Holes, LossRecord, MessageRecord, Reason};
+use pgdissect::{Direction, Message, Precision, Record, Redaction, Timestamp};
 
 use super::lines;
 

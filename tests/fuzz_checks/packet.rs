@@ -1,8 +1,9 @@
 //! A frame of any link type: the decoded payload lies inside it, and a truncated capture of it decodes to the same segment or
 //! none.
 
-use pgdissect::packet::{self, LinkType, NotTcp, Packet, Segment};
-use pgdissect::time::Timestamp;
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::{NotTcp, Segment};
+use pgdissect::{LinkType, Packet, Timestamp};
 
 /// The link types, and some unknown ones.
 const LINKS: [u16; 10] = [0, 1, 101, 108, 113, 228, 229, 276, 2, 65_535];

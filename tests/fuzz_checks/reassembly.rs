@@ -4,11 +4,11 @@
 //! stream is not prescribed, but a single start must explain everything that was delivered.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::{Direction, PerDirection};
-use pgdissect::packet::{Endpoint, Origin, Segment};
-use pgdissect::tcp::assembler::StreamContent;
-use pgdissect::tcp::conversation::{Accepted, Conversation, Delivery};
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::internals::direction::PerDirection;
+use pgdissect::internals::packet::{Endpoint, Origin, Segment};
+use pgdissect::internals::tcp::assembler::StreamContent;
+use pgdissect::internals::tcp::conversation::{Accepted, Conversation, Delivery};
+use pgdissect::{Direction, Precision, Timestamp};
 
 /// The maximum distance of a segment ahead of the stream (RFC 7323, section 2.3).
 const MAX_WINDOW: i64 = 1 << 30;

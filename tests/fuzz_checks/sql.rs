@@ -1,9 +1,9 @@
 //! Arbitrary bytes as SQL: the tokens equal the text, the normal form is stable, and redacted text has no constants.
 
-use pgdissect::sql::lexer::{Kind, Lexer};
-use pgdissect::sql::normalize::normalize;
-use pgdissect::sql::statement::{Statement, split};
-use pgdissect::sql::{redact, secret};
+use pgdissect::internals::sql::lexer::{Kind, Lexer};
+use pgdissect::internals::sql::normalize::normalize;
+use pgdissect::internals::sql::statement::{Statement, split};
+use pgdissect::internals::sql::{redact, secret};
 
 pub(crate) fn check(sql: &[u8]) {
     for lexer in [Lexer::new(sql), Lexer::with_backslashes(sql)] {

@@ -2,12 +2,11 @@
 //! more than the limit, and counts every byte.
 
 use arbitrary::{Result, Unstructured};
-use pgdissect::direction::{Direction, PerDirection};
-use pgdissect::packet::Origin;
-use pgdissect::time::{Precision, Timestamp};
-use pgdissect::tls::handshake;
-use pgdissect::tls::keylog::{Keys, Lines};
-use pgdissect::tls::session::{Event, MAX_HELD, TlsSession, Tools};
+use pgdissect::internals::direction::PerDirection;
+use pgdissect::internals::packet::Origin;
+use pgdissect::internals::tls::handshake;
+use pgdissect::internals::tls::session::{Event, MAX_HELD, TlsSession, Tools};
+use pgdissect::{Direction, KeyLogLines, Keys, Precision, Timestamp};
 
 /// The maximum memory of a session in addition to held records: a record and a handshake message in each direction, and its
 /// metadata.
@@ -60,7 +59,7 @@ fn follow(settings: u8, log: &[u8], inputs: &[Input]) {
     let is_midstream = PerDirection::new(|direction| settings >> (direction as u8) & 1 == 1);
     let keys = Keys::default();
     let take_keys = || {
-        let mut lines = Lines::default();
+        let mut lines = KeyLogLines::default();
         lines.push(log, &keys);
         lines.finish(&keys);
     };

@@ -1,9 +1,7 @@
 //! Accidental and hostile input: nothing panics, everything terminates, every line keeps the contract.
 
-use pgdissect::direction::Direction;
-use pgdissect::dissector::{Config, Records};
-use pgdissect::pg::framer::Framing;
-use pgdissect::redaction::Redaction;
+use pgdissect::internals::pg::framer::Framing;
+use pgdissect::{Config, Direction, Records, Redaction};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::Value;
@@ -414,10 +412,10 @@ fn time_that_goes_backwards_or_stands_at_its_ends_is_borne() {
     let mut bench = Bench::new(captures::everything());
     for (index, packet) in opened(&startup()).iter().enumerate() {
         let mut packet = packet.clone();
-        packet.ts = [time(0), pgdissect::time::Timestamp::new(i64::MIN, 0, Default::default()), time(5)][index];
+        packet.ts = [time(0), pgdissect::Timestamp::new(i64::MIN, 0, Default::default()), time(5)][index];
         bench.packet(&packet.borrow());
     }
-    bench.tick(pgdissect::time::Timestamp::new(i64::MAX, 0, Default::default()));
+    bench.tick(pgdissect::Timestamp::new(i64::MAX, 0, Default::default()));
     let output = bench.finish();
     assert_eq!(output.messages().len(), 1);
     contract::check(&output, "odd times");

@@ -1,7 +1,6 @@
 //! Hostile TLS traffic: memory and decryption trials stay bounded, and all of it is reported.
 
-use pgdissect::dissector::Config;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::{Config, KeyLogLines, Keys};
 use serde_json::Value;
 
 use crate::captures::{self, Bench};
@@ -79,7 +78,7 @@ fn keys_of(random: &[u8; 32]) -> Keys {
     for name in ["CLIENT_HANDSHAKE_TRAFFIC", "SERVER_HANDSHAKE_TRAFFIC", "CLIENT_TRAFFIC", "SERVER_TRAFFIC"] {
         let number = if name.contains("HANDSHAKE") { "" } else { "_0" };
         let line = format!("{name}_SECRET{number} {random} {}\n", "ab".repeat(48));
-        Lines::default().push(line.as_bytes(), &keys);
+        KeyLogLines::default().push(line.as_bytes(), &keys);
     }
     assert_eq!(keys.counts().bad_lines, 0);
     keys

@@ -418,7 +418,7 @@ fn the_first_request_of_a_capture_is_tied_to_its_reply() {
         let (packets, _) = captures::packets(&[captures::testdata().join(name)]);
         let whole = captures::dissect_packets(&packets, captures::everything()).values();
         let begins = |packet: &OwnedPacket| {
-            let segment = pgdissect::packet::decode(&packet.borrow()).ok()?;
+            let segment = pgdissect::internals::packet::decode(&packet.borrow()).ok()?;
             let is_client = captures::PORTS.contains(&segment.destination.port);
             (is_client && matches!(segment.payload.first(), Some(b'Q' | b'B'))).then_some(())
         };

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgdissect::dissector::Config;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::{Config, KeyLogLines, Keys};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ fn read(name: &str) -> Output {
     assert_eq!(errors, [""; 0]);
     let keys = Keys::default();
     if let Ok(log) = std::fs::read(captures::testdata().join(name).with_extension("keys.log")) {
-        Lines::default().push(&log, &keys);
+        KeyLogLines::default().push(&log, &keys);
     }
     let output = captures::decrypt_packets(&packets, &keys, captures::everything());
     check(&output, name);
@@ -473,7 +472,7 @@ fn greenplum_speaks_to_itself_in_messages_of_its_own() {
 fn client_hello() -> Vec<u8> {
     let (packets, _) = captures::packets(&[captures::testdata().join("tls-foreign/capture.pcap")]);
     let first = packets.iter().find_map(|packet| {
-        let segment = pgdissect::packet::decode(&packet.borrow()).ok()?;
+        let segment = pgdissect::internals::packet::decode(&packet.borrow()).ok()?;
         (!segment.payload.is_empty()).then(|| segment.payload.to_vec())
     });
     first.expect("the client says something")
@@ -677,7 +676,7 @@ fn beginnings() -> Vec<(String, Talk)> {
         let mut talks: BTreeMap<u16, Talk> = BTreeMap::new();
         let mut next: HashMap<(u16, bool), u32> = HashMap::new();
         for packet in &packets {
-            let segment = pgdissect::packet::decode(&packet.borrow()).unwrap();
+            let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
             let is_server = matches!(segment.source.port, 5415 | 5432);
             let (port, from) = if is_server { (segment.destination.port, S) } else { (segment.source.port, C) };
             let next = next.entry((port, is_server)).or_insert(segment.seq);

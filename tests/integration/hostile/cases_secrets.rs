@@ -1,8 +1,7 @@
 //! Secrets that are repeated, and the `\.` of CSV: captures of earlier errors, the right values, and a secret planted in every
 //! possible place.
 
-use pgdissect::dissector::Config;
-use pgdissect::redaction::Redaction;
+use pgdissect::{Config, Redaction};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

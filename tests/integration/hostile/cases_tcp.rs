@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgdissect::dissector::{Config, Dissector};
-use pgdissect::packet::{self, NotTcp};
-use pgdissect::record::Record;
-use pgdissect::time::Timestamp;
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::NotTcp;
+use pgdissect::{Config, Dissector, Record, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::{Value, json};

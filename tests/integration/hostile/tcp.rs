@@ -1,7 +1,6 @@
 //! Unusual TCP traffic, as hand-made packets.
 
-use pgdissect::dissector::Config;
-use pgdissect::redaction::Redaction;
+use pgdissect::{Config, Redaction};
 use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};

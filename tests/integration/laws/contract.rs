@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use pgdissect::dissector::Config;
-use pgdissect::packet::Packet;
-use pgdissect::record::{self, KernelStats, Record, StatsRecord};
-use pgdissect::redaction::Redaction;
+use pgdissect::record::{KernelStats, StatsRecord};
+use pgdissect::{Config, Packet, Record, Redaction, record};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};
@@ -300,24 +298,18 @@ fn messages_by_name_are_those_of_the_schema() {
             *seen.entry(message["type"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
-    for kind in pgdissect::pg::message::Message::NAMES {
+    for kind in pgdissect::Message::NAMES {
         assert!(schema.contains(&format!("\"{kind}\"")), "{kind} is in the schema");
     }
-    // Other kinds of authentication, which do not occur in the captures.
-    let without: Vec<_> =
-        pgdissect::pg::message::Message::NAMES.iter().filter(|kind| !seen.contains_key(**kind)).collect();
+    // What the captures do not have: other kinds of authentication.
+    let without: Vec<_> = pgdissect::Message::NAMES.iter().filter(|kind| !seen.contains_key(**kind)).collect();
     assert!(without.len() <= 11, "the captures lack {without:?}");
 }
 
 #[test]
 fn a_packet_without_bytes_is_counted_and_results_in_no_lines() {
     let mut bench = captures::Bench::new(captures::everything());
-    bench.packet(&Packet {
-        ts: Default::default(),
-        link: pgdissect::packet::LinkType::ETHERNET,
-        data: &[],
-        orig_len: 0,
-    });
+    bench.packet(&Packet { ts: Default::default(), link: pgdissect::LinkType::ETHERNET, data: &[], orig_len: 0 });
     let output = bench.finish();
     assert_eq!((output.lines.len(), output.counters.damaged_packets), (0, 1));
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use pgdissect::dissector::Config;
+use pgdissect::Config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

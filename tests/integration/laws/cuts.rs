@@ -5,8 +5,7 @@
 
 use std::sync::LazyLock;
 
-use pgdissect::dissector::Config;
-use pgdissect::tls::keylog::Keys;
+use pgdissect::{Config, Keys};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use serde_json::Value;
@@ -80,7 +79,7 @@ fn conversation(name: &'static str) -> Conversation {
     let mut client = None;
     let mut writes: Vec<Write> = Vec::new();
     for packet in &packets {
-        let Ok(segment) = pgdissect::packet::decode(&packet.borrow()) else { continue };
+        let Ok(segment) = pgdissect::internals::packet::decode(&packet.borrow()) else { continue };
         if segment.syn && segment.ack.is_none() && client.is_none() {
             client = Some((segment.source, segment.destination));
         }
@@ -361,7 +360,7 @@ fn a_capture_with_one_direction_after_the_other_results_in_the_same_messages() {
     for conversation in &*CONVERSATIONS {
         let packets = send(&conversation.writes, Network::default());
         let is_client =
-            |packet: &&OwnedPacket| pgdissect::packet::decode(&packet.borrow()).unwrap().source.port != 5432;
+            |packet: &&OwnedPacket| pgdissect::internals::packet::decode(&packet.borrow()).unwrap().source.port != 5432;
         for client_first in [true, false] {
             // Both SYNs first: without them, a direction whose packets were not captured yet would not be waited for.
             let (syns, rest) = packets.split_at(2);

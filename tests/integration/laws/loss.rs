@@ -7,9 +7,7 @@
 
 use std::collections::HashMap;
 
-use pgdissect::direction::Direction;
-use pgdissect::dissector::Dissector;
-use pgdissect::record::Record;
+use pgdissect::{Direction, Dissector, Record};
 
 use crate::captures::{self, OwnedPacket};
 
@@ -64,7 +62,7 @@ impl Truth {
         let mut bytes: HashMap<Stream, Vec<u8>> = HashMap::new();
         let mut pieces = Vec::new();
         for packet in &packets {
-            let segment = pgdissect::packet::decode(&packet.borrow()).expect("every packet is TCP");
+            let segment = pgdissect::internals::packet::decode(&packet.borrow()).expect("every packet is TCP");
             let is_client = captures::PORTS.contains(&segment.destination.port);
             let stream = if is_client { (segment.source.port, "F") } else { (segment.destination.port, "B") };
             if segment.syn {
@@ -358,7 +356,7 @@ impl Impairment {
                 let direction = if random.chance(500) { "F" } else { "B" };
                 let mut kept = Vec::new();
                 for (packet, piece) in truth.packets.iter().zip(&truth.pieces) {
-                    let segment = pgdissect::packet::decode(&packet.borrow()).unwrap();
+                    let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
                     let from_client = captures::PORTS.contains(&segment.destination.port);
                     let is_seen = from_client == (direction == "F") && !(piece.is_some() && random.chance(rate));
                     kept.push(is_seen.then_some(packet.data.len()));

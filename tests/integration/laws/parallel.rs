@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use pgdissect::dissector::{Config, Dissector, Sink};
-use pgdissect::packet::Block;
-use pgdissect::record::Record;
+use pgdissect::capture::Block;
+use pgdissect::{Config, Dissector, Record, Sink};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};

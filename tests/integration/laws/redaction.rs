@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pgdissect::dissector::{Config, Dissector};
-use pgdissect::output::text::{self, TextStyle};
-use pgdissect::record::{Record, StatsRecord};
-use pgdissect::redaction::Redaction;
-use pgdissect::value;
+use pgdissect::internals::text;
+use pgdissect::output::TextStyle;
+use pgdissect::record::StatsRecord;
+use pgdissect::{Config, Dissector, Record, Redaction, value};
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use pgdissect::dissector::{Config, Records};
+use pgdissect::{Config, Records};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Output};

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use pgdissect::packet::{self, NotTcp};
+use pgdissect::internals::packet;
+use pgdissect::internals::packet::NotTcp;
 use serde_json::Value;
 
 use crate::captures::{self, Bench, OwnedPacket};

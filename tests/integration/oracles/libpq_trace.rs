@@ -5,11 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use pgdissect::dissector::{Config, Dissector};
-use pgdissect::pg::message::Message;
-use pgdissect::record::{Content, MessageRecord, Record};
-use pgdissect::redaction::Redaction;
-use pgdissect::tls::keylog::Keys;
+use pgdissect::record::{Content, MessageRecord};
+use pgdissect::{Config, Dissector, Keys, Message, Record, Redaction};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

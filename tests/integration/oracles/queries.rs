@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgdissect::dissector::{Config, Only, Records};
+use pgdissect::{Config, Only, Records};
 use serde_json::Value;
 
 use crate::captures::{self, Output, OwnedPacket};

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use pgdissect::sql::lexer::Lexer;
-use pgdissect::sql::normalize::{Fingerprint, normalize};
-use pgdissect::sql::{redact, secret};
+use pgdissect::internals::sql::lexer::Lexer;
+use pgdissect::internals::sql::normalize::{Fingerprint, normalize};
+use pgdissect::internals::sql::{redact, secret};
 use proptest::prelude::*;
 
 use crate::hostile::fuzz_seeds;
@@ -143,10 +143,10 @@ fn spacing_comments_case_and_values_do_not_change_a_fingerprint() {
         for token in Lexer::new(sql.as_bytes()) {
             let text = std::str::from_utf8(token.text).unwrap();
             match token.kind {
-                pgdissect::sql::lexer::Kind::Blank => other.push_str(" \n\t"),
-                pgdissect::sql::lexer::Kind::Word => other.push_str(&text.to_ascii_uppercase()),
-                pgdissect::sql::lexer::Kind::Comment => other.push_str("-- other\n"),
-                pgdissect::sql::lexer::Kind::Text => other.push_str("'another value'"),
+                pgdissect::internals::sql::lexer::Kind::Blank => other.push_str(" \n\t"),
+                pgdissect::internals::sql::lexer::Kind::Word => other.push_str(&text.to_ascii_uppercase()),
+                pgdissect::internals::sql::lexer::Kind::Comment => other.push_str("-- other\n"),
+                pgdissect::internals::sql::lexer::Kind::Text => other.push_str("'another value'"),
                 _ => other.push_str(text),
             }
         }

@@ -4,12 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Records};
-use pgdissect::redaction::Redaction;
-use pgdissect::time::Timestamp;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::{Config, Event, FileSource, KeyLogLines, Keys, Records, Redaction, Source, Timestamp};
 use serde_json::{Value, json};
 
 use crate::captures::{self, Bench, OwnedPacket};
@@ -253,7 +248,7 @@ fn no_line_has_a_secret_of_the_key_log() {
 fn keys_with(log: &str, wanted: impl Fn(&str) -> bool) -> Keys {
     let keys = Keys::default();
     let wanted: String = log.lines().filter(|line| wanted(line)).flat_map(|line| [line, "\n"]).collect();
-    Lines::default().push(wanted.as_bytes(), &keys);
+    KeyLogLines::default().push(wanted.as_bytes(), &keys);
     keys
 }
 
@@ -326,7 +321,7 @@ fn a_key_that_comes_late_decrypts_what_was_held_in_the_right_order() {
             let mut bench = Bench::with_keys(config(), &keys);
             let (before, after) = packets.split_at(behind.min(packets.len()));
             before.iter().for_each(|packet| bench.packet(&packet.borrow()));
-            let mut lines = Lines::default();
+            let mut lines = KeyLogLines::default();
             let log = log_of(&name);
             for line in log.lines() {
                 lines.push(format!("{line}\n").as_bytes(), &keys);
@@ -360,7 +355,7 @@ fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
         let last = packets.last().unwrap().ts;
         let behind = |seconds: i64| Timestamp::from_nanos(last.as_nanos() + seconds * 1_000_000_000, last.precision());
         (1..5).for_each(|seconds| bench.tick(behind(seconds)));
-        Lines::default().push(log_of(&name).as_bytes(), &keys);
+        KeyLogLines::default().push(log_of(&name).as_bytes(), &keys);
         bench.tick(behind(5));
         // It is no longer followed.
         assert_eq!((bench.counters().open_connections, bench.counters().held_bytes), (0, 0), "{name}");
@@ -397,7 +392,7 @@ fn what_waits_for_a_key_is_given_up_after_a_time() {
     assert_eq!(bench.counters().losses, 1, "it is said once");
     assert!(bench.counters().held_bytes < 10_000, "{}", bench.counters().held_bytes);
     // A key log that arrives even later only applies to later records.
-    Lines::default().push(log_of(name).as_bytes(), &keys);
+    KeyLogLines::default().push(log_of(name).as_bytes(), &keys);
     after.iter().for_each(|packet| bench.packet(&packet.borrow()));
     let lines = bench.finish().values();
     let last = lines.iter().rfind(|line| line["event"] == "message").unwrap();
@@ -423,7 +418,7 @@ fn a_key_that_comes_when_much_was_given_up_is_good_for_all_that_follows() {
             before.iter().for_each(|packet| bench.packet(&packet.borrow()));
             let last = before.last().unwrap().ts;
             bench.tick(Timestamp::from_nanos(last.as_nanos() + 11_000_000_000, last.precision()));
-            Lines::default().push(log_of(&name).as_bytes(), &keys);
+            KeyLogLines::default().push(log_of(&name).as_bytes(), &keys);
             after.iter().for_each(|packet| bench.packet(&packet.borrow()));
             let behind = |lines: &[Value]| -> Vec<_> {
                 let is_behind = |line: &Value| line["event"] == "message" && line["packet"].as_u64() >= Some(packet);
@@ -450,7 +445,7 @@ fn keys_within_a_pcapng_file_are_used() {
         match source.next_event().unwrap() {
             Event::KeyLog(log) => {
                 key_logs += 1;
-                Lines::default().push(log, &keys);
+                KeyLogLines::default().push(log, &keys);
             }
             Event::Packet(packet) => bench.packet(&packet),
             Event::Idle => {}

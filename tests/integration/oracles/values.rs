@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use pgdissect::sql::statement::{CopyFormat, CopyOptions};
-use pgdissect::value::copy::Splitter;
+use pgdissect::internals::copy::Splitter;
+use pgdissect::internals::sql::statement::{CopyFormat, CopyOptions};
 use pgdissect::value::{Format, Settings, TypedValue, type_name};
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pgdissect::capture::file::FileSource;
-use pgdissect::capture::{Event, Source};
-use pgdissect::dissector::{Config, Dissector, Records, Sink};
-use pgdissect::output::{Form as _, json};
-use pgdissect::packet::{LinkType, Packet};
-use pgdissect::pg::message::Decoded;
-use pgdissect::record::{Counters, MessageEvent, MessageRun, Record};
-use pgdissect::time::Timestamp;
-use pgdissect::tls::keylog::{Keys, Lines};
+use pgdissect::internals::json;
+use pgdissect::message::Decoded;
+use pgdissect::output::Form as _;
+use pgdissect::record::{Counters, MessageEvent, MessageRun};
+use pgdissect::{
+    Config, Dissector, Event, FileSource, KeyLogLines, Keys, LinkType, Packet, Record, Records, Sink, Source, Timestamp,
+};
 use serde_json::Value;
 
 /// The ports of the servers in the captures.
@@ -82,7 +80,7 @@ impl Sink for Written<'_> {
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         let (mut fast, undecoded) = (Vec::new(), Cell::new(0));
-        let event_of_fast = MessageEvent { undecoded: &undecoded, ..event.clone() };
+        let event_of_fast = event.counting_in(&undecoded);
         let write = |writer: &mut json::LineWriter| writer.message(&mut fast, &event_of_fast, &mut decoded.clone());
         WRITER.with_borrow_mut(write).expect("a vector can be written to");
         let before = event.undecoded.get();
@@ -93,8 +91,7 @@ impl Sink for Written<'_> {
 
     fn data(&mut self, run: &MessageRun<'_>) {
         let (mut fast, undecoded) = (Vec::new(), Cell::new(0));
-        let first = MessageEvent { undecoded: &undecoded, ..run.first.clone() };
-        let run_of_fast = MessageRun { first, ..*run };
+        let run_of_fast = run.counting_in(&undecoded);
         WRITER.with_borrow_mut(|writer| writer.data(&mut fast, &run_of_fast)).expect("a vector can be written to");
         let (counted, before) = (run.first.undecoded.get(), self.0.len());
         run.for_each(|event| self.message(event, &mut None));
@@ -205,7 +202,7 @@ pub(crate) fn decrypt_packets<'a>(
 pub(crate) fn keys_of(name: &str) -> Keys {
     let keys = Keys::default();
     if let Ok(log) = std::fs::read(testdata().join(name).with_file_name("keys.log")) {
-        Lines::default().push(&log, &keys);
+        KeyLogLines::default().push(&log, &keys);
         assert_eq!(keys.counts().bad_lines, 0);
     }
     keys

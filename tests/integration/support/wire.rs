@@ -2,8 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use pgdissect::packet::{LinkType, Packet};
-use pgdissect::time::{Precision, Timestamp};
+use pgdissect::{LinkType, Packet, Precision, Timestamp};
 
 use crate::captures::OwnedPacket;
 
@@ -124,7 +123,7 @@ fn packets_made_by_hand_are_read_as_they_were_meant() {
     let made = Tcp::new(From::Server, 7, 9, b"payload").fin().at(1_500_000);
     let Packet { ts, .. } = made.borrow();
     assert_eq!(ts.to_string(), "2023-11-14T22:13:21.500000Z");
-    let segment = pgdissect::packet::decode(&made.borrow()).unwrap();
+    let segment = pgdissect::internals::packet::decode(&made.borrow()).unwrap();
     assert_eq!((segment.source.port, segment.destination.port), (5432, 40_000));
     assert_eq!((segment.seq, segment.ack, segment.payload), (7, Some(9), &b"payload"[..]));
     assert_eq!((segment.syn, segment.fin, segment.rst, segment.snapped), (false, true, false, 0));
