@@ -27,7 +27,6 @@ use crate::pg::frame::Frame;
 use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::message_table::{backend, frontend};
-use crate::pg::query::Query;
 use crate::pg::row::Format;
 use crate::pg::startup::{self, StartupMessage};
 use crate::redaction::Redaction;
@@ -46,6 +45,7 @@ mod name_commands;
 mod names;
 pub mod observation;
 pub mod opening;
+mod pipeline;
 pub mod pool;
 mod request;
 pub mod request_queue;
@@ -59,7 +59,7 @@ use budget::{Budget, Total};
 use cancel::CancelKey;
 use copy::Copying;
 use dialogue::Dialogue;
-use exchange::Replies;
+use exchange::{EndedExchange, OpenExchange, Replies, Requests};
 use facts::Facts;
 use observation::{Annotation, Observation, Subject};
 use secrets::Secrets;
@@ -302,7 +302,7 @@ impl Session {
 
     /// Bytes were lost: what depended on them is not known any more.
     pub fn lose(&mut self, direction: Direction) {
-        self.dialogue.lose(direction == Direction::Frontend);
+        self.dialogue.pipeline().lose(direction == Direction::Frontend);
         self.facts.lose();
         self.copying.end();
         (self.is_starting, self.awaits_question, self.startup_at) = (false, false, None);
@@ -389,7 +389,7 @@ impl Session {
                 if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
                     self.copying.request();
                 }
-                self.dialogue.request(tag, observation, shared, annotation);
+                self.dialogue.pipeline().request(tag, observation, shared, annotation);
                 if annotation.has_secrets || tag == frontend::COPY_FAIL {
                     self.learn(observation.message, observation.is_cut, annotation);
                 }
@@ -435,15 +435,20 @@ impl Session {
         match message {
             Some(Message::Query(query)) => secrets.learn(query.query.text, is_cut),
             Some(Message::Parse(parse)) => secrets.learn(parse.query.text, is_cut),
-            Some(Message::Bind(bind)) => {
-                let mut are_secrets = annotation.subject.secret_parameters();
-                for value in bind.parameter_values.list.iter() {
-                    if let (true, Some(value)) = (are_secrets.shift(), value.0) {
-                        secrets.learn_value(value);
-                    }
-                }
-            }
+            Some(Message::Bind(bind)) => self.learn_values(bind, annotation),
             _ => {}
+        }
+    }
+
+    /// Remembers the values of parameters that are secrets.
+    #[cold]
+    fn learn_values(&mut self, bind: &Bind<'_>, annotation: &Annotation) {
+        let secrets = self.secrets.get_or_insert_default();
+        let mut are_secrets = annotation.subject.secret_parameters();
+        for value in bind.parameter_values.list.iter() {
+            if let (true, Some(value)) = (are_secrets.shift(), value.0) {
+                secrets.learn_value(value);
+            }
         }
     }
 
@@ -471,64 +476,57 @@ impl Session {
         }
     }
 
-    /// Whether any number of DataRow or CopyData messages of the server's, by their tag, do no more than to go on with the request
-    /// that is being answered.
-    #[inline(always)]
-    pub fn goes_on_with_data(&self, tag: u8) -> bool {
-        self.dialogue.goes_on_with_data(tag)
-    }
-
     /// Whether rows that come now may repeat a secret.
-    pub fn masks_rows(&self) -> bool {
+    #[inline(always)]
+    fn masks_rows(&self) -> bool {
         self.secrets.as_ref().is_some_and(|secrets| secrets.is_current())
     }
 
-    /// Takes Bind, Describe of its portal where that `is_described`, Execute and Sync, as [`Dialogue::execute`] does.
-    pub fn execute(
+    /// Whether any number of DataRow or CopyData messages of the server's, by their tag, do no more than to continue the reply to
+    /// the request that is being answered, and need not be looked at one by one.
+    #[inline(always)]
+    pub fn goes_on_with_data(&self, tag: u8) -> bool {
+        !(tag == backend::DATA_ROW && self.masks_rows()) && self.dialogue.goes_on_with_data(tag)
+    }
+
+    /// Observes requests that come together, as an exchange. Returns false, and nothing was observed, where they have to be
+    /// observed one by one.
+    pub fn begin_exchange(
         &mut self,
-        bind: &Bind<'_>,
-        is_described: bool,
+        requests: &Requests<'_, '_>,
         observation: &Observation<'_, '_>,
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) -> bool {
-        let is_taken = self.dialogue.execute(bind, is_described, observation, shared, annotation);
-        if is_taken && self.dialogue.has_exchanged_secrets() {
-            annotation.subject = self.dialogue.exchanged();
-            self.learn(Some(&Message::Bind(bind.clone())), false, annotation);
+        if !self.dialogue.begin_exchange(requests, observation, shared, annotation) {
+            return false;
         }
-        is_taken && self.has_taken(observation)
-    }
-
-    /// Takes a simple query, as [`Dialogue::query`] does.
-    pub fn query(
-        &mut self,
-        query: &Query<'_>,
-        observation: &Observation<'_, '_>,
-        shared: &mut Shared,
-        annotation: &mut Annotation,
-    ) -> bool {
-        self.dialogue.query(query, observation, shared, annotation) && self.has_taken(observation)
-    }
-
-    /// Requests were taken at once.
-    fn has_taken(&mut self, observation: &Observation<'_, '_>) -> bool {
+        if let (true, Requests::Execution { bind, .. }) = (annotation.has_secrets, requests) {
+            self.learn_values(bind, annotation);
+        }
         self.facts.observe(Direction::Frontend, observation);
         self.copying.request();
         true
     }
 
-    /// Takes replies as [`Dialogue::executed_at_once`] does. What is `observation` of them has the last as its message.
-    pub fn executed_at_once(
+    /// The exchange that is under way, where its replies need not be looked at one by one.
+    pub fn exchange(&self) -> Option<OpenExchange<'_>> {
+        if self.masks_rows() { None } else { self.dialogue.exchange() }
+    }
+
+    /// Observes replies that come together, where they are all of those to the [exchange](Self::exchange), which ends then. Returns
+    /// `None`, and nothing was observed, where they have to be observed one by one.
+    pub fn end_exchange(
         &mut self,
         replies: &Replies<'_, '_>,
         observation: &Observation<'_, '_>,
         shared: &mut Shared,
         annotation: &mut Annotation,
-    ) {
-        annotation.is_ready = self.facts.observe(Direction::Backend, observation);
+    ) -> Option<EndedExchange> {
+        let ended = self.dialogue.end_exchange(replies, observation, shared, annotation)?;
+        self.facts.observe(Direction::Backend, observation);
         self.copying.end();
-        self.dialogue.executed_at_once(replies, observation, shared, annotation);
+        Some(ended)
     }
 
     fn begin_copy(
@@ -541,7 +539,7 @@ impl Session {
         if self.copying.begin(from, copy.format)
             && !observation.is_cut
             && let Some(longest) = shared.longest_copy_row
-            && self.dialogue.begins_copy(from)
+            && self.dialogue.pipeline().begins_copy(from)
             && let Some(sql) = self.dialogue.executed(shared)
         {
             self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
@@ -631,7 +629,7 @@ impl Session {
             {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), observation.conn);
-                self.dialogue.set_cancel_key(key);
+                self.dialogue.pipeline().cancel_key = Some(key);
             }
             Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, observation, shared),
             Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, observation, shared),
@@ -668,12 +666,12 @@ impl Session {
             // Until the session is ready, everything answers the client's last startup message. Requests that were sent ahead wait.
             if tag == backend::READY_FOR_QUERY {
                 (self.is_starting, self.startup_at) = (false, None);
-                self.dialogue.be_ready(observation);
+                self.dialogue.pipeline().begin(observation);
                 self.end_request_with_secrets();
             }
             return;
         }
-        self.dialogue.reply(tag, observation, shared, annotation);
+        self.dialogue.pipeline().reply(tag, observation, shared, annotation);
         if tag == backend::READY_FOR_QUERY {
             self.end_request_with_secrets();
         }

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 
 use super::answers::Answers;
-use super::dialogue::Dialogue;
 use super::execution::Executions;
 use super::names::Known;
+use super::pipeline::Pipeline;
 use super::request::RequestTarget;
 use super::request_queue::{Expected, Request};
 use super::shared::Shared;
 use super::statements::{Kept, Portal, Statements};
 
-impl Dialogue {
+impl Pipeline {
     /// Has the request whose turn it is speak of what its name stands for, where that may not be what it was sent with.
     #[inline(always)]
     pub(super) fn revise(&mut self, shared: &mut Shared) {

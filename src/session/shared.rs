@@ -28,7 +28,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Takes back a request that was told of.
+    /// Whether there are message lines.
+    pub(super) const fn wants_messages(&self) -> bool {
+        self.longest_copy_row.is_some()
+    }
+
+    /// Keeps the buffers of a request that was reported, to be used again.
     pub fn recycle(&mut self, execution: Box<Execution>) {
         recycle(execution, &mut self.spare);
     }
