@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::budget::Share;
-use super::execution::{Execution, Protocol};
+use super::execution::{Execution, Outcome, Protocol};
 use super::name_commands;
 use super::names::{Known, Names};
 use super::observation::{Annotation, Observation, Subject};
+use super::pipeline::Pipeline;
 use super::request_queue::{QueuePlace, Request, RequestQueue};
+use super::settle::settle;
+use super::shared::Shared;
 use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
+use crate::pg::message_table::frontend;
 use crate::pg::query::FunctionCall;
 use crate::pg::text::KeptText;
 use crate::sql::secret;
@@ -37,21 +41,129 @@ pub(super) struct Sql {
     _share: Share,
 }
 
+impl Pipeline {
+    /// Takes a message of the frontend.
+    #[inline(always)]
+    pub(super) fn request(
+        &mut self,
+        tag: u8,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
+        self.statements.guess(observation.is_guessed);
+        let request = match (tag, observation.named()) {
+            (frontend::PARSE, _) => Request::Parse,
+            (frontend::BIND, _) => Request::Bind,
+            (frontend::DESCRIBE, Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
+                Request::DescribeStatement
+            }
+            (frontend::DESCRIBE, described) => {
+                if described.is_none() {
+                    // It may be of a statement.
+                    self.request_queue.doubt();
+                }
+                Request::DescribePortal
+            }
+            (frontend::EXECUTE, _) => Request::Execute,
+            (frontend::CLOSE, _) => Request::Close,
+            (frontend::SYNC, _) => Request::Sync,
+            (frontend::QUERY, _) => Request::Query,
+            (frontend::FUNCTION_CALL, _) => Request::FunctionCall,
+            (frontend::COPY_DONE | frontend::COPY_FAIL, _) => Request::CopyEnd,
+            (frontend::COPY_DATA | frontend::FLUSH, _) => {
+                annotation.query = self.request_queue.last_query();
+                annotation.is_skipped = tag == frontend::COPY_DATA && self.request_queue.drops_copy_data();
+                if tag == frontend::COPY_DATA {
+                    self.request_queue.copy_data();
+                } else if observation.size != 5 {
+                    // The server answers it with an error.
+                    self.request_queue.doubt();
+                }
+                if let Some(execution) = annotation.query.and_then(|query| self.executions.get(query)) {
+                    execution.bytes_in += observation.size;
+                    execution.is_guessed |= observation.is_guessed;
+                }
+                return;
+            }
+            (frontend::TERMINATE, _) => return,
+            _ => {
+                // Nobody knows what answers it.
+                self.request_queue.doubt();
+                return;
+            }
+        };
+        let Self { request_queue, statements, executions, .. } = self;
+        let is_dropped = request == Request::CopyEnd && request_queue.drops_copy_data();
+        let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+        let (query, place) = request_queue.request(request, observation.at, settle);
+        annotation.query = query;
+        let is_skipped = matches!(place, QueuePlace::Skipped(_));
+        annotation.is_skipped = is_skipped || is_dropped;
+        if request == Request::Sync {
+            statements.end_skipped();
+        }
+        self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
+
+        let execution = match query {
+            Some(number) if shared.wants_queries => {
+                if matches!(request, Request::Sync | Request::CopyEnd) {
+                    executions.get(number)
+                } else {
+                    let mut execution = executions.begin(number, observation.at, observation.packet, &mut shared.spare);
+                    if let Some(execution) = &mut execution {
+                        execution.is_uncertain |= request_queue.is_uncertain();
+                        execution.is_truncated |= observation.is_cut;
+                        execution.is_limited |= place == QueuePlace::TooMany;
+                    }
+                    execution
+                }
+            }
+            _ => None,
+        };
+        let mut taken = Taken { request_queue, statements, kept: &mut shared.kept, execution, place, annotation };
+        taken.request(request, observation, shared.wants_queries);
+        let Taken { execution, .. } = taken;
+        if let Some(execution) = execution {
+            execution.bytes_in += observation.size;
+            execution.is_guessed |= observation.is_guessed;
+            if is_skipped && execution.is_executed && execution.outcome.is_none() {
+                execution.end(Outcome::Skipped, observation.at, observation.packet);
+            }
+        }
+        if place == QueuePlace::TooMany {
+            statements.forget(&mut shared.kept);
+        }
+        if observation.is_late {
+            self.miss(observation, shared);
+        }
+    }
+
+    /// What waits was answered before it was found: its replies cannot be told from others.
+    #[cold]
+    fn miss(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared) {
+        let Self { request_queue, statements, executions, .. } = self;
+        executions.lose();
+        request_queue
+            .miss(&mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation));
+    }
+}
+
 /// A request that has its place in the queue.
-pub(super) struct Taken<'a> {
-    pub(super) request_queue: &'a mut RequestQueue<RequestTarget>,
-    pub(super) statements: &'a mut Statements,
-    pub(super) kept: &'a mut Kept,
+struct Taken<'a> {
+    request_queue: &'a mut RequestQueue<RequestTarget>,
+    statements: &'a mut Statements,
+    kept: &'a mut Kept,
     /// What it executes, where that is wanted.
-    pub(super) execution: Option<&'a mut Execution>,
-    pub(super) place: QueuePlace,
-    pub(super) annotation: &'a mut Annotation,
+    execution: Option<&'a mut Execution>,
+    place: QueuePlace,
+    annotation: &'a mut Annotation,
 }
 
 impl Taken<'_> {
     /// Takes what it says of names, and what it executes.
     #[inline]
-    pub(super) fn request(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
+    fn request(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
         match (request, observation.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut),
             (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
