@@ -173,7 +173,7 @@ impl Dialogue {
         self.pipeline().statements.forget(&mut shared.kept);
     }
 
-    /// Gives up the requests that are under way, for the memory is needed for others.
+    /// Drops the requests that are under way, for the memory is needed for others.
     pub fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
         self.pipeline().give_up(origin, shared);
     }
@@ -188,7 +188,7 @@ impl Dialogue {
         }
     }
 
-    /// The next of the requests that are left when the connection ends, with the outcome of those that have none.
+    /// The next of the requests that are left when the connection ends, with this outcome where it has none.
     pub fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
         self.pipeline().next_left(outcome, end, shared)
     }

@@ -266,7 +266,7 @@ impl Exchange {
         EndedExchange { exchange: self, is_of_last_row }
     }
 
-    /// Has its requests wait one by one: something else comes than all of their replies.
+    /// Puts its requests into the pipeline, one by one: something else comes than all of their replies.
     #[cold]
     pub(super) fn split(self, pipeline: &mut Pipeline) {
         let portal = self.portal().cloned();

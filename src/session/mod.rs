@@ -1,6 +1,6 @@
 //! What messages mean to each other: the phase that a connection is in, and which request a reply answers.
 //!
-//! A [`Session`] is told every message of both directions, in order, and says what is known of each. It holds no bytes of
+//! A [`Session`] observes every message of both directions, in order, and annotates each with what is known of it. It holds no bytes of
 //! the stream but those of a connection that is not recognized yet.
 
 use crate::direction::Direction;
@@ -59,7 +59,7 @@ const MAX_REMEMBERED: usize = 8 << 20;
 pub struct Session {
     phase: Phase,
     encryption: Option<Encryption>,
-    /// The answers that are owed, in order. A server takes a request of each kind once.
+    /// The answers that are owed, in order. A server accepts a request of each kind once.
     owed: [Option<Owed>; 2],
     /// Whether the server has shown that the client is authenticated.
     is_authenticated: bool,
@@ -68,7 +68,7 @@ pub struct Session {
     asked: Asked,
     /// Whether the session is being started: the ReadyForQuery that ends that belongs to no request.
     is_starting: bool,
-    /// Whether the server has not said yet how the client is to show who it is.
+    /// Whether the server has not asked the client to authenticate itself yet.
     awaits_question: bool,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
@@ -124,7 +124,7 @@ impl Session {
         };
         if direction == Direction::Backend {
             self.asked = Asked::Unknown;
-            // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
+            // The answer may be what was lost. What the client sends next shows it: TLS, or a startup packet.
             self.owed = [None; 2];
             // Text is believed only behind a boundary that is certain.
             self.is_authenticated = true;
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
+    /// Observes a message, or the tag of one that could not be decoded, and annotates it with what it means here.
     #[inline(always)]
     pub fn observe(
         &mut self,
@@ -285,8 +285,8 @@ impl Session {
         self.copying.data(from, copy.data, observation.is_cut, self.dialogue.budget());
     }
 
-    /// Takes the data of a CopyData, if it is a row and nothing else. Any number of such may then be observed as one message
-    /// that was not decoded.
+    /// Reads the data of a CopyData as a row. Returns false, and nothing was read, where it is not a row and nothing else. Any
+    /// number of rows may then be observed as one message that was not decoded.
     #[inline(always)]
     pub fn takes_row(&mut self, from: Direction, data: &[u8]) -> bool {
         self.copying.row(from, data, self.facts.encoding())
@@ -308,7 +308,7 @@ impl Session {
         self.dialogue.held() + self.copying.held()
     }
 
-    /// Gives up the beginning of a row of COPY data, for the memory is needed for others.
+    /// Drops the beginning of a row of COPY data, for the memory is needed for others.
     pub fn release_copy(&mut self) {
         self.copying.release();
     }
@@ -341,7 +341,7 @@ impl Session {
             }
             Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, observation, shared),
             Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, observation, shared),
-            // Replication: "each CopyData … contains" binary messages, whatever the format says.
+            // Replication: "each CopyData … contains" binary messages, whatever the format is.
             Some(Message::CopyBothResponse(_)) => {
                 self.copying.begin(Direction::Backend, Format::BINARY);
             }
@@ -356,7 +356,7 @@ impl Session {
                 self.is_authenticated = true;
                 self.copying.end();
             }
-            // Only a session that is not ready yet is told these, though the beginning of the capture may be behind its own.
+            // Only a session that is not ready yet has these, though its beginning may be before that of the capture.
             backend::AUTHENTICATION | backend::BACKEND_KEY_DATA => self.is_starting |= !self.has_been_ready,
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE => {
                 self.copying.end();
@@ -390,7 +390,7 @@ impl Session {
         &self.dialogue
     }
 
-    /// Requests and replies, to take out what is over.
+    /// Requests and replies, to report what is over.
     pub const fn dialogue_mut(&mut self) -> &mut Dialogue {
         &mut self.dialogue
     }
@@ -400,7 +400,7 @@ impl Session {
         &self.facts
     }
 
-    /// Who the session is, and what became of it, to be told of the end.
+    /// Who the session is, and what became of it, to record its end.
     pub const fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
     }

@@ -38,15 +38,15 @@ pub enum Encryption {
 /// What a direction's next bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The first of a connection that is not recognized yet.
+    /// The first bytes of a connection that is not recognized yet.
     Opening,
     /// Messages.
     Messages(Framing),
     /// Encrypted.
     Encrypted,
-    /// Of a protocol that is PostgreSQL's, and not read: they are counted.
+    /// Bytes of a protocol that is PostgreSQL's, and not read: they are counted.
     Unread,
-    /// Of a connection that is not PostgreSQL's.
+    /// Bytes of a connection that is not PostgreSQL's.
     Foreign,
 }
 
@@ -128,7 +128,7 @@ impl Session {
         !self.has_begun && matches!(self.phase, Phase::Regular | Phase::Startup)
     }
 
-    /// The client begins with a startup packet, though it was taken for one in the middle of its session.
+    /// The client begins with a startup packet, though it seemed to be in the middle of its session.
     pub fn begin(&mut self) {
         self.phase = Phase::Startup;
         self.is_authenticated = false;
@@ -218,17 +218,17 @@ impl Session {
         self.has_begun |= !matches!(self.phase, Phase::Startup);
     }
 
-    /// Whether what the client sends to show who it is may come before the server has said how it is to do that.
+    /// Whether the client may authenticate itself before the server has asked for that.
     pub const fn awaits_question(&self) -> bool {
         self.awaits_question
     }
 
-    /// Gives up to know what the client was asked before it showed who it is.
+    /// What the client was asked before it authenticated itself will not be known.
     pub const fn miss_question(&mut self) {
         self.awaits_question = false;
     }
 
-    /// Takes what the server asks the client for, from a message of the startup. Says whether that is known by now.
+    /// Learns what the server asks the client for from a message of the startup. Returns whether that is known by now.
     pub fn hear(&mut self, message: Option<&Message<'_>>) -> bool {
         match message {
             Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {

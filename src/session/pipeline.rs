@@ -27,7 +27,7 @@ pub(super) struct Pipeline {
     pub(super) request_queue: RequestQueue<RequestTarget>,
     pub(super) statements: Statements,
     pub(super) executions: Executions,
-    /// The columns of the rows that come now, as the RowDescription right before them says.
+    /// The columns of the rows that come now, from the RowDescription right before them.
     pub(super) run: Option<Arc<Row>>,
     /// A ParameterDescription was the last message: the RowDescription behind it is of a statement, not of rows.
     pub(super) describes_statement: bool,
@@ -39,19 +39,19 @@ pub(super) struct Pipeline {
     pub(super) cancel_key: Option<CancelKey>,
     /// The last request that was sent before it was known that a name stands for something else than it was sent with; 0 for none.
     pub(super) stale_up_to: u64,
-    /// The last of them that speaks of what its name stands for.
+    /// The last of them whose name was resolved again.
     pub(super) revised: u64,
     /// How the other side broke the protocol first.
     pub(super) violation: Option<Violation>,
 }
 
 impl Pipeline {
-    /// Of a session that is about to begin.
+    /// The pipeline of a session that is about to begin.
     pub(super) fn new(budget: Budget) -> Self {
         Self::with(RequestQueue::default(), Statements::new(true, budget))
     }
 
-    /// Of a session that began before the capture.
+    /// The pipeline of a session that began before the capture.
     pub(super) fn midstream(budget: Budget) -> Self {
         Self::with(RequestQueue::midstream(), Statements::new(false, budget))
     }
@@ -81,7 +81,7 @@ impl Pipeline {
         self.transaction = None;
         self.statements.end_skipped();
         if requests {
-            // One of those that were not seen may have given any name another meaning.
+            // One of those that were not seen may have changed what any name stands for.
             self.statements.prepared.forget();
             self.statements.portals.forget();
         }
@@ -98,7 +98,7 @@ impl Pipeline {
         self.request_queue.held() + self.request_queue.len() * size_of::<Portal>() + self.executions.held()
     }
 
-    /// Gives up the requests that are under way, for the memory is needed for others.
+    /// Drops the requests that are under way, for the memory is needed for others.
     pub(super) fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
         let Self { request_queue, statements, executions, .. } = self;
         let observation = &Observation { at: origin.ts, packet: origin.packet, ..Observation::default() };
@@ -166,14 +166,14 @@ impl Pipeline {
         }
     }
 
-    /// The next request that is over, to be told of and given back to what is shared.
+    /// The next request that is over.
     pub(super) fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
         let nothing_waits = self.request_queue.is_empty();
         let over = self.executions.next_over(self.request_queue.first_open(), nothing_waits, &mut shared.spare)?;
         Some(finished(over))
     }
 
-    /// The next of those that are left when the connection ends, with the outcome of those that have none.
+    /// The next of the requests that are left when the connection ends, with this outcome where it has none.
     pub(super) fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
         let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
         if over.outcome.is_none() && outcome == Outcome::Aborted && !self.request_queue.is_uncertain() {

@@ -1,4 +1,4 @@
-//! A reply, and what it says of the request that it answers.
+//! Replies: which request one answers, and what that shows of names and of what is executed.
 
 use super::answers::Answers;
 use super::execution::{Execution, Outcome};
@@ -18,7 +18,7 @@ use crate::pg::query::CommandComplete;
 use crate::sql::statement;
 
 impl Pipeline {
-    /// Takes a message of the backend.
+    /// Observes a message of the backend.
     #[inline(always)]
     pub(super) fn reply(
         &mut self,
@@ -35,9 +35,9 @@ impl Pipeline {
         match (tag, observation.whole()) {
             (backend::ROW_DESCRIPTION | backend::PARAMETER_DESCRIPTION, Some(message)) => self.describe(message),
             (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
-                self.take_effects(Some(complete), shared)
+                self.apply_effects(Some(complete), shared)
             }
-            (backend::COMMAND_COMPLETE, _) => self.take_effects(None, shared),
+            (backend::COMMAND_COMPLETE, _) => self.apply_effects(None, shared),
             _ => {}
         }
         let head = self.request_queue.head().map(|head| head.request);
@@ -53,7 +53,7 @@ impl Pipeline {
             if attribution.elapsed_us.is_some() {
                 execution.replied(observation.at, observation.packet, self.transaction);
             }
-            take_reply(execution, head, tag, &attribution, observation);
+            record_reply(execution, head, tag, &attribution, observation);
             if tag == backend::ERROR_RESPONSE
                 && execution.outcome == Some(Outcome::Canceled)
                 && let Some(key) = &self.cancel_key
@@ -62,7 +62,7 @@ impl Pipeline {
             }
         }
         if tag == backend::READY_FOR_QUERY {
-            self.take_misfit(tag, observation);
+            self.record_misfit(tag, observation);
             self.be_ready(status(observation));
         }
         (annotation.query, annotation.elapsed_us) = (attribution.query, attribution.elapsed_us);
@@ -70,7 +70,7 @@ impl Pipeline {
         self.revise(shared);
     }
 
-    /// Finds the request that a reply answers. False where it answers none.
+    /// Finds the request that a reply answers. Returns false where it answers none.
     #[inline(always)]
     fn align(&mut self, tag: u8, kind: Answers, observation: &Observation<'_, '_>, shared: &mut Shared) -> bool {
         if self.request_queue.is_tying() {
@@ -88,13 +88,13 @@ impl Pipeline {
         if self.request_queue.take_renamed() {
             self.rename();
         }
-        self.take_misfit(tag, observation);
+        self.record_misfit(tag, observation);
         self.revise(shared);
         answers
     }
 
-    /// The name that is executed stands for something else than what was last seen to be given to it, and others may, too: SQL
-    /// that a function or a DO executes has names of its own.
+    /// The name that is executed stands for something else than was seen, and others may, too: SQL that a function or a DO executes
+    /// can change what names stand for.
     #[cold]
     fn rename(&mut self) {
         self.statements.prepared.doubt();
@@ -116,9 +116,9 @@ impl Pipeline {
         }
     }
 
-    /// Takes note of how the protocol was broken, for the session and for the requests that are hit.
+    /// Records how the protocol was broken, for the session and for the requests that are hit.
     #[inline(always)]
-    fn take_misfit(&mut self, tag: u8, observation: &Observation<'_, '_>) {
+    fn record_misfit(&mut self, tag: u8, observation: &Observation<'_, '_>) {
         if let Some(misfit) = self.request_queue.take_misfit() {
             self.violate(misfit, tag, observation);
         }
@@ -133,15 +133,15 @@ impl Pipeline {
             if let Some(execution) = self.executions.get(query) {
                 execution.violation.get_or_insert_with(|| Box::new(violation));
                 if execution.outcome == Some(Outcome::Incomplete) {
-                    // What was taken for its replies answers another.
+                    // What was attributed to it answers another.
                     execution.forget_replies();
                 }
             }
         }
     }
 
-    /// Takes what the statement that is completed has done to names.
-    fn take_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
+    /// Applies what the statement that is completed has done to names.
+    fn apply_effects(&mut self, complete: Option<&CommandComplete<'_>>, shared: &mut Shared) {
         if let Some(complete) = complete {
             let tag = complete.command_tag.0;
             // What they do may push the text out.
@@ -160,7 +160,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes note of the columns that the rows have which follow.
+    /// Keeps the columns of the rows that follow.
     #[inline(always)]
     fn follow_run(&mut self, tag: u8, message: Option<&Message<'_>>) {
         match (tag, message) {
@@ -177,7 +177,7 @@ impl Pipeline {
         self.describes_statement = tag == backend::PARAMETER_DESCRIPTION;
     }
 
-    /// Takes what the backend says of columns and parameters.
+    /// Keeps the columns and the types of parameters that the backend describes.
     fn describe(&mut self, message: &Message<'_>) {
         let Some(head) = self.request_queue.head() else { return };
         match (message, head.request, &head.target) {
@@ -195,9 +195,9 @@ impl Pipeline {
     }
 }
 
-/// Takes what a reply says of the request that it answers.
+/// Records a reply in the execution that it answers.
 #[inline(always)]
-fn take_reply(
+fn record_reply(
     execution: &mut Execution,
     head: Option<Request>,
     tag: u8,
@@ -238,7 +238,7 @@ fn take_reply(
     }
 }
 
-/// How severe an error is, in English where the server says that.
+/// How severe an error is, in English where the server sends that.
 fn severity<'a>(fields: &Fields<'a>) -> Option<&'a [u8]> {
     let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
     severity.map(|severity| severity.0)
@@ -254,7 +254,7 @@ fn ends_session(message: Option<&Message<'_>>) -> Option<bool> {
     })
 }
 
-/// The outcome that an error tells.
+/// The outcome of a request that is answered with an error.
 fn outcome_of(fields: &Fields<'_>) -> Outcome {
     match (severity(fields), fields.get(code::CODE).map(|code| code.0)) {
         (Some(b"FATAL" | b"PANIC"), _) => Outcome::Aborted,

@@ -1,4 +1,4 @@
-//! A request, and what it says of names.
+//! Requests: how one is queued, what it does to names, and what it executes.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) struct Sql {
 }
 
 impl Pipeline {
-    /// Takes a message of the frontend.
+    /// Observes a message of the frontend.
     #[inline(always)]
     pub(super) fn request(
         &mut self,
@@ -88,7 +88,7 @@ impl Pipeline {
             }
             (frontend::TERMINATE, _) => return,
             _ => {
-                // Nobody knows what answers it.
+                // What answers it is unknown.
                 self.request_queue.doubt();
                 return;
             }
@@ -121,9 +121,9 @@ impl Pipeline {
             }
             _ => None,
         };
-        let mut taken = Taken { request_queue, statements, kept: &mut shared.kept, execution, place, annotation };
-        taken.request(request, observation, shared.wants_queries);
-        let Taken { execution, .. } = taken;
+        let mut queued = Queued { request_queue, statements, kept: &mut shared.kept, execution, place, annotation };
+        queued.record(request, observation, shared.wants_queries);
+        let Queued { execution, .. } = queued;
         if let Some(execution) = execution {
             execution.bytes_in += observation.size;
             execution.is_guessed |= observation.is_guessed;
@@ -139,7 +139,7 @@ impl Pipeline {
         }
     }
 
-    /// What waits was answered before it was found: its replies cannot be told from others.
+    /// What waits was answered before it was found: its replies cannot be distinguished from others.
     #[cold]
     fn miss(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared) {
         let Self { request_queue, statements, executions, .. } = self;
@@ -150,7 +150,7 @@ impl Pipeline {
 }
 
 /// A request that has its place in the queue.
-struct Taken<'a> {
+struct Queued<'a> {
     request_queue: &'a mut RequestQueue<RequestTarget>,
     statements: &'a mut Statements,
     kept: &'a mut Kept,
@@ -160,10 +160,10 @@ struct Taken<'a> {
     annotation: &'a mut Annotation,
 }
 
-impl Taken<'_> {
-    /// Takes what it says of names, and what it executes.
+impl Queued<'_> {
+    /// Records what it does to names, and what it executes.
     #[inline]
-    fn request(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
+    fn record(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
         match (request, observation.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut),
             (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
@@ -182,7 +182,7 @@ impl Taken<'_> {
         }
     }
 
-    /// Gives a name a meaning, or takes it, as far as the requests behind this one see it.
+    /// Gives a name a meaning, or removes it, as far as the requests behind this one see it.
     fn send<T>(place: QueuePlace, names: &mut Names<T>, name: &[u8], annotation: Option<Arc<T>>) {
         match place {
             QueuePlace::Waits(id) => names.send(name, id, annotation),

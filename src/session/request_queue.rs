@@ -63,11 +63,11 @@ pub struct RequestQueue<A> {
     uncertain: bool,
     /// Replies were lost, not only requests.
     replies_lost: bool,
-    /// Where requests were given up: how many ReadyForQuery are still to come for them. Until then nothing waits here.
+    /// Where requests were dropped: how many ReadyForQuery are still to come for them. Until then nothing waits here.
     given_up: Option<u64>,
     /// What the client has shown of its ways, while nothing was uncertain.
     pacing: Pacing,
-    /// Of what was sent while it was uncertain: the request that TCP's numbers may tie to the next reply.
+    /// The request, sent while it was uncertain, that TCP's numbers may tie to the next reply.
     tie: Option<Tie>,
     /// The last request that was sent before the replies were tied to requests by TCP's numbers.
     tied_up_to: u64,
@@ -119,7 +119,7 @@ pub enum RequestOutcome {
     Failed,
     /// It was ignored, for one before it has failed.
     Skipped,
-    /// Its answer was lost, or never came, or cannot be told from others.
+    /// Its answer was lost, or never came, or cannot be distinguished from others.
     Unknown,
 }
 
@@ -132,7 +132,7 @@ pub struct Attribution {
     pub elapsed_us: Option<u64>,
     /// Whether an end of the request that this answers came before it: a ReadyForQuery alone ends nothing.
     pub has_ended: bool,
-    /// Whether TCP's numbers alone have told that it belongs there.
+    /// Whether it was attributed by TCP's numbers alone.
     pub is_tied: bool,
 }
 
@@ -199,7 +199,7 @@ impl<A: Default> RequestQueue<A> {
         Self { uncertain: true, is_complete: false, ..Self::default() }
     }
 
-    /// Takes a request. What is found out about earlier ones is given to `settle`.
+    /// Queues a request. `settle` is called with each earlier one that is settled by it.
     pub fn request(
         &mut self,
         request: Request,
@@ -246,14 +246,14 @@ impl<A: Default> RequestQueue<A> {
         self.queue.is_empty() && !self.uncertain && !self.skipping && !self.copying_in && self.given_up.is_none()
     }
 
-    /// Takes requests that come together where it [is idle](Self::is_idle): the steps of one execution, and its Sync. They do
+    /// Numbers requests that come together while it [is idle](Self::is_idle): the steps of one execution, and its Sync. They do
     /// not wait here, but where they are kept together, until they were [answered](Self::answered) or are
-    /// [put here](Self::put). Gives the number of their query, and the ordinal of the first.
+    /// [put here](Self::put). Returns the number of their query, and the ordinal of the first.
     pub fn together(&mut self, requests: &[Request]) -> (u64, u64) {
         if self.pacing == Pacing::Unknown {
             self.pacing = Pacing::TakesTurns;
         }
-        // The first step says which query it is, and a Sync ends what may belong to that.
+        // The first step decides which query it is, and a Sync ends what may belong to that.
         if let Some(first) = requests.first() {
             self.number(*first);
         }
@@ -263,7 +263,7 @@ impl<A: Default> RequestQueue<A> {
         (self.queries, first)
     }
 
-    /// Has requests wait that came together, each for its own reply.
+    /// Queues requests that came together, each for its own reply.
     pub fn put(
         &mut self,
         requests: &[Request],
@@ -286,21 +286,21 @@ impl<A: Default> RequestQueue<A> {
         (self.uncertain, self.replies_lost) = (false, false);
     }
 
-    /// Says what the request is about that was taken last.
+    /// Sets what the request is about that was queued last.
     pub fn has_target(&mut self, target: A) {
         if let Some(last) = self.queue.back_mut() {
             last.target = target;
         }
     }
 
-    /// Says what can answer the request that was taken last.
+    /// Sets what can answer the request that was queued last.
     pub fn is_answered_by(&mut self, answers: Answers) {
         if let Some(last) = self.queue.back_mut() {
             last.answers = answers;
         }
     }
 
-    /// Takes note of how the client sends the first request behind one that ReadyForQuery ends.
+    /// Records how the client sends the first request behind one that ReadyForQuery ends.
     fn begin_cycle(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         match self.queue.back() {
             None if !self.uncertain && self.pacing == Pacing::Unknown => self.pacing = Pacing::TakesTurns,
@@ -383,7 +383,7 @@ impl<A: Default> RequestQueue<A> {
         self.misfit.take()
     }
 
-    /// Takes so many requests from the front, and the ends of COPY data behind them, which have no answer of their own.
+    /// Removes so many requests from the front, and the ends of COPY data behind them, which have no answer of their own.
     fn drain(&mut self, count: usize, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         let outcome = if self.uncertain { RequestOutcome::Unknown } else { RequestOutcome::Answered };
         for _ in 0..count {
@@ -404,7 +404,7 @@ impl<A: Default> RequestQueue<A> {
         self.drain(self.queue.len(), &mut |expected, _| settle(expected, RequestOutcome::Unknown));
     }
 
-    /// Gives up all requests that wait, for they are too many: what answers them is not attributed.
+    /// Drops all requests that wait, for they are too many: what answers them is not attributed.
     pub fn give_up(&mut self, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) {
         let ready = self.queue.iter().filter(|expected| expected.request.ends_with_ready()).count() as u64;
         self.given_up = Some(self.given_up.unwrap_or_default() + ready);
@@ -424,12 +424,12 @@ impl<A: Default> RequestQueue<A> {
         self.queue.len()
     }
 
-    /// Whether the request that was taken last waits, and is the only one.
+    /// Whether the request that was queued last waits, and is the only one.
     pub fn waits_alone(&self, place: QueuePlace) -> bool {
         matches!(place, QueuePlace::Waits(_)) && self.queue.len() == 1 && !self.uncertain
     }
 
-    /// How many bytes the queue takes.
+    /// How many bytes the queue holds.
     pub fn held(&self) -> usize {
         self.queue.capacity() * size_of::<Expected<A>>()
     }

@@ -40,7 +40,7 @@ const SHORT: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     known: Vec<Known>,
-    /// What tells which of them a text may have; made when it is asked for.
+    /// A filter for those that a text may have; made when it is asked for.
     beginnings: OnceCell<Box<Beginnings>>,
     /// Whether one was sent in a request that is under way.
     is_current: bool,
@@ -59,13 +59,13 @@ struct Known {
 }
 
 impl Secrets {
-    /// Takes the secrets in SQL that was sent. What is missing of it may be one.
+    /// Learns the secrets in SQL that was sent. What is missing of it may be one.
     pub(super) fn learn(&mut self, sql: Text<'_>, is_cut: bool) {
         let kept = sql.kept();
         let text = kept.get().0;
         let found = secret::find(text);
         self.is_current = true;
-        // Of a text that is not what its encoding says, no more is known than that it has one.
+        // Of a text that is invalid in its encoding, no more is known than that it has one.
         let last = found.secrets.last().map_or(0, |secret| secret.place.end);
         self.is_uncertain |= is_cut && (last == 0 || last == text.len()) || std::str::from_utf8(text).is_err();
         self.is_uncertain |= found.secrets.len() > MOST / 4;
@@ -81,7 +81,7 @@ impl Secrets {
         }
     }
 
-    /// Takes the value of a parameter that is a secret.
+    /// Learns the value of a parameter that is a secret.
     pub(super) fn learn_value(&mut self, value: &[u8]) {
         self.is_current = true;
         self.know(value, false);
@@ -89,12 +89,12 @@ impl Secrets {
         self.know_bytes(value);
     }
 
-    /// Takes the secrets in what a client says of why it gives up COPY.
+    /// Learns the secrets in the reason that a client has for CopyFail.
     pub(super) fn learn_reason(&mut self, reason: Text<'_>) {
         self.know_parts(reason.kept().get().0);
     }
 
-    /// Takes the secrets of a StartupMessage.
+    /// Learns the secrets of a StartupMessage.
     pub(super) fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
         self.is_uncertain |= startup.parameters.secrets(|value| {
             self.is_current = true;
@@ -106,7 +106,7 @@ impl Secrets {
         });
     }
 
-    /// Takes what a client sends to show who it is, by another mechanism than SCRAM: `auth=Bearer …` between other fields in
+    /// Learns what a client sends to authenticate itself by another mechanism than SCRAM: `auth=Bearer …` between other fields in
     /// OAUTHBEARER; in PLAIN the password behind the names.
     pub(super) fn learn_response(&mut self, data: &[u8], is_cut: bool) {
         self.is_uncertain |= is_cut;
@@ -151,7 +151,7 @@ impl Secrets {
         self.know_bytes(raw);
     }
 
-    /// Takes the secrets of a connection string.
+    /// Learns the secrets of a connection string.
     fn know_parts(&mut self, value: &[u8]) {
         for part in secret::find(value).secrets {
             if let Some(part) = value.get(part.place) {
@@ -194,7 +194,7 @@ impl Secrets {
         }
     }
 
-    /// Takes what a password in a connection string falls into for one who reads that: it should not have these in it.
+    /// Learns the pieces into which whoever parses a connection string may split a password that has separators in it.
     fn know_pieces(&mut self, password: &[u8]) {
         let separates = |b: &u8| b.is_ascii_whitespace() || b"@/?#:&=".contains(b);
         if password.len() <= LONGEST && password.iter().any(separates) {
@@ -202,7 +202,7 @@ impl Secrets {
         }
     }
 
-    /// Takes the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
+    /// Learns the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
     /// not be there.
     fn know_tokens(&mut self, written: &[u8]) {
         /// More than a secret falls into.
@@ -217,7 +217,7 @@ impl Secrets {
         }
     }
 
-    /// Takes what a constant in hex stands for, as values of type bytea are written.
+    /// Learns the bytes of a constant in hex, as values of type bytea are written.
     fn know_bytes(&mut self, value: &[u8]) {
         let Some((_, digits)) = memmem::find(value, b"\\x").and_then(|at| value.split_at_checked(at + 2)) else {
             return;
@@ -235,7 +235,7 @@ impl Secrets {
             return;
         }
         if self.known.len() >= MOST {
-            // Of one request, it would be one that is needed yet.
+            // One of the same request may still be needed.
             self.is_uncertain |= self.is_current;
             self.known.remove(0);
         }

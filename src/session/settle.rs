@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::statements::Statements;
 use crate::pg::extended::TargetKind;
 
-/// A request is settled: what it says of names stands, or does not.
+/// Settles a request: what it does to names is confirmed, or taken back.
 pub(super) fn settle(
     mut expected: Expected<RequestTarget>,
     outcome: RequestOutcome,

@@ -39,9 +39,9 @@ pub const MOST_FOR_A_BYTE: usize = 2 * OVERHEAD / 5;
 pub struct Statement {
     name: KeptText<'static>,
     text: Option<TextId>,
-    /// The types of parameters, as far as Parse says them.
+    /// The types of parameters, as far as Parse declares them.
     declared: KeptList,
-    /// The types of parameters that the server has told.
+    /// The types of parameters that the server has described.
     described: OnceLock<(KeptList, Share)>,
     row: OnceLock<Arc<Row>>,
     /// The [age](Statements::age) in which the server described it first.
@@ -121,14 +121,14 @@ impl Statement {
         self.text
     }
 
-    /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
-    /// server.
+    /// The types of its parameters, as the server has described them; else as the client has declared them, 0 for those that it
+    /// left to the server.
     pub fn parameter_types(&self) -> Types<'_> {
         let described = self.described.get().or_else(|| self.same.as_ref()?.described.get());
         Types::from_oids(&described.map_or(&self.declared, |(described, _)| described).get())
     }
 
-    /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
+    /// The columns of its rows, where the server has described them. Their formats are not known before Bind.
     pub fn row(&self) -> Option<&RowShape> {
         self.row.get().or_else(|| self.same.as_ref()?.row.get()).map(|row| &row.shape)
     }
@@ -195,7 +195,7 @@ pub struct Statements {
     age: u64,
     /// The columns that were described last.
     last_row: Option<Arc<Row>>,
-    /// The message that is taken now was found behind a boundary that is a guess.
+    /// The message that is observed now was found behind a boundary that is a guess.
     is_guessed: bool,
     /// What a name stands for may have changed, in another way than the requests that wait were sent with.
     pub(super) is_stale: bool,
@@ -218,7 +218,7 @@ impl Statements {
         }
     }
 
-    /// Tells whether the message that is taken next was found behind a boundary that is a guess.
+    /// Sets whether the message that is observed next was found behind a boundary that is a guess.
     pub(super) const fn guess(&mut self, is_guessed: bool) {
         self.is_guessed = is_guessed;
     }
@@ -396,7 +396,7 @@ impl Statements {
         self.portals.forget();
     }
 
-    /// SQL has prepared a statement: PREPARE.
+    /// Adds a statement that SQL has prepared: PREPARE.
     pub(super) fn prepare(&mut self, kept: &mut Kept, name: Text<'_>, sql: Text<'_>) {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
@@ -407,7 +407,7 @@ impl Statements {
         self.make_room(kept);
     }
 
-    /// SQL has made a cursor, which is a portal: DECLARE.
+    /// Adds a cursor that SQL has declared, which is a portal: DECLARE.
     pub(super) fn declare(&mut self, kept: &mut Kept, name: Text<'_>, is_held: bool, sql: Text<'_>) {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
@@ -426,7 +426,7 @@ impl Statements {
         self.make_room(kept);
     }
 
-    /// What types statements have that are parsed from here on is to be told anew.
+    /// The types of statements that are parsed from here on may differ from those before.
     pub(super) const fn grow_old(&mut self) {
         self.age += 1;
     }

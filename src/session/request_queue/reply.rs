@@ -7,7 +7,8 @@ use crate::session::answers::Answers;
 use crate::time::Timestamp;
 
 impl<A: Default> RequestQueue<A> {
-    /// Takes a backend message, by its tag, for which the queue is [aligned](Self::align). What it settles is given to `settle`.
+    /// Attributes a backend message, by its tag, for which the queue is [aligned](Self::align). `settle` is called with each request
+    /// that it settles.
     #[inline(always)]
     pub fn reply(
         &mut self,

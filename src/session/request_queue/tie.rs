@@ -55,8 +55,8 @@ impl<A: Default> RequestQueue<A> {
         }
     }
 
-    /// Takes the numbers of a segment of the server's: where the message has that it begins with, if it begins with one, and what it
-    /// acknowledges.
+    /// Compares the numbers of a segment of the server's with those of the tie: the number of the message that it begins with, if it
+    /// begins with one, and what it acknowledges.
     pub const fn meet(&mut self, begins_at: Option<u32>, ack: u32) {
         if let Some(tie) = &mut self.tie
             && !tie.is_met
@@ -76,7 +76,7 @@ impl<A: Default> RequestQueue<A> {
         self.tie = None;
     }
 
-    /// Tells whether the requests that come next may be [tied](Self::tie) to replies.
+    /// Sets whether the requests that come next may be [tied](Self::tie) to replies.
     pub const fn may_tie(&mut self, may_tie: bool) {
         self.may_tie = may_tie;
     }
@@ -86,8 +86,8 @@ impl<A: Default> RequestQueue<A> {
         self.tie.is_some()
     }
 
-    /// Takes the first backend message, of so many bytes, behind a request that may be tied to it. If it is, that is the head from
-    /// now on: gives the bytes of what came before its reply and with it.
+    /// Resolves the tie with the first backend message, of so many bytes, behind a request that may be tied to it. If the request is,
+    /// it is the head from now on. Returns the bytes of what came with its reply, and before that.
     #[cold]
     pub fn resolve_tie(
         &mut self,

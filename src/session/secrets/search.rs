@@ -1,4 +1,4 @@
-//! Where secrets are in what the server says.
+//! Where secrets are in what the server sends.
 
 use memchr::memmem;
 

@@ -1,4 +1,4 @@
-//! What the server says of statements and portals: their columns, and the types of their parameters.
+//! What the server describes of statements and portals: their columns, and the types of their parameters.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::row::RowDescription;
 
 impl Statements {
-    /// Takes the columns of rows, where there is room for them.
+    /// Keeps the columns of rows, where there is room for them.
     pub fn describe_rows(&mut self, description: &RowDescription<'_>) -> Option<Arc<Row>> {
         if let Some(last) = &self.last_row
             && last.shape.is(description)
@@ -28,7 +28,7 @@ impl Statements {
         Some(row)
     }
 
-    /// Takes the columns of a statement's rows. Where they are not what they were, its name stands for another by now, and
+    /// Keeps the columns of a statement's rows. Where they are not what they were, its name stands for another by now, and
     /// others may, too.
     pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
         if statement.row.get().is_some_and(|row| !row.shape.is(description)) {
@@ -45,7 +45,7 @@ impl Statements {
         }
     }
 
-    /// Takes the columns of a portal's rows.
+    /// Keeps the columns of a portal's rows.
     pub fn describe_portal(&mut self, portal: &Portal, description: &RowDescription<'_>) {
         if portal.row.get().is_none()
             && let Some(row) = self.describe_rows(description)
@@ -64,7 +64,7 @@ impl Statements {
         self.last_row.as_deref()
     }
 
-    /// Takes the columns of a portal's rows, which are those that were described last.
+    /// Keeps the columns that were described last as those of a portal's rows.
     pub(in crate::session) fn describe_portal_again(&self, portal: &Portal) {
         if let Some(last) = &self.last_row {
             // It may be known already.
@@ -72,7 +72,7 @@ impl Statements {
         }
     }
 
-    /// Takes the types of a statement's parameters.
+    /// Keeps the types of a statement's parameters.
     pub fn describe_parameters(&self, statement: &Statement, types: &List<'_, Oid>) {
         statement.described_in.get_or_init(|| self.age);
         if statement.described.get().is_none()

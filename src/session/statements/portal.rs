@@ -1,4 +1,4 @@
-//! Portals.
+//! Portals: statements with values for their parameters.
 
 use std::sync::{Arc, OnceLock};
 
@@ -109,7 +109,7 @@ impl Portal {
         self.parameters.size()
     }
 
-    /// The columns of its rows, where the server has told them.
+    /// The columns of its rows, where the server has described them.
     pub fn row(&self) -> Option<&RowShape> {
         self.row.get().map(|row| &row.shape).or_else(|| self.statement.as_ref()?.row())
     }
