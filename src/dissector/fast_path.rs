@@ -50,7 +50,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 }
                 (Direction::Backend, backend::DATA_ROW) => whole.run(backend::DATA_ROW, |_| true),
                 (_, backend::COPY_DATA) if self.config.records.messages => {
-                    whole.run(backend::COPY_DATA, |row| session.takes_row(direction, row))
+                    whole.run(backend::COPY_DATA, |row| session.observe_copy_row(direction, row))
                 }
                 (_, backend::COPY_DATA) => whole.run(backend::COPY_DATA, |_| true),
                 _ => (whole, 0),

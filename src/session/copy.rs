@@ -110,7 +110,7 @@ impl Copying {
         }
         rows.splitter.push(bytes);
         rows.is_cut = is_cut;
-        rows.take_header(bytes, budget);
+        rows.read_header(bytes, budget);
     }
 
     /// Reads a piece of the data, all of it there, as a row. Returns false, and nothing was read, where it is not a row and nothing
@@ -196,7 +196,7 @@ impl RowSplitter {
     }
 
     /// Reads the names of the columns from the header, where the statement has none.
-    fn take_header(&mut self, data: &[u8], budget: &Budget) {
+    fn read_header(&mut self, data: &[u8], budget: &Budget) {
         let Some(header) = self.splitter.split(data).header().filter(|_| self.keys.is_empty()) else { return };
         if !self.splitter.split(data).has_names() {
             return;

@@ -40,12 +40,12 @@ pub struct Dialogue {
 
 impl Dialogue {
     /// The dialogue of a session that is about to begin.
-    pub fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self { pipeline: Pipeline::new(budget), exchange: None }
     }
 
     /// The dialogue of a session that began before the capture.
-    pub fn midstream(budget: Budget) -> Self {
+    pub(super) fn midstream(budget: Budget) -> Self {
         Self { pipeline: Pipeline::midstream(budget), exchange: None }
     }
 
@@ -96,7 +96,7 @@ impl Dialogue {
 
     /// The columns that were described last.
     pub(super) fn last_row(&self) -> Option<&Row> {
-        self.pipeline.statements.last()
+        self.pipeline.statements.last_row()
     }
 
     /// Whether any number of messages with this tag only continue the reply to the request that is being answered.
@@ -127,7 +127,7 @@ impl Dialogue {
     }
 
     /// The room that the connection has for what it remembers.
-    pub const fn budget(&self) -> &Budget {
+    pub(super) const fn budget(&self) -> &Budget {
         self.pipeline.statements.budget()
     }
 
@@ -147,7 +147,7 @@ impl Dialogue {
     }
 
     /// Whether requests wait for replies.
-    pub fn has_pending(&self) -> bool {
+    pub(super) fn has_pending(&self) -> bool {
         self.exchange.is_some() || !self.pipeline.request_queue.is_empty()
     }
 

@@ -195,7 +195,7 @@ impl Session {
                 self.has_begun = true;
                 match tag {
                     frontend::COPY_DONE => self.copying.done(Direction::Frontend),
-                    frontend::COPY_DATA => self.take_data(Direction::Frontend, observation, shared),
+                    frontend::COPY_DATA => self.observe_copy_data(Direction::Frontend, observation, shared),
                     _ => {}
                 }
                 if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
@@ -273,7 +273,7 @@ impl Session {
         }
     }
 
-    fn take_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
+    fn observe_copy_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
         let Some(Message::CopyData(copy)) = observation.message else { return };
         if from == Direction::Frontend
             && self.copying.may_begin()
@@ -288,7 +288,7 @@ impl Session {
     /// Reads the data of a CopyData as a row. Returns false, and nothing was read, where it is not a row and nothing else. Any
     /// number of rows may then be observed as one message that was not decoded.
     #[inline(always)]
-    pub fn takes_row(&mut self, from: Direction, data: &[u8]) -> bool {
+    pub fn observe_copy_row(&mut self, from: Direction, data: &[u8]) -> bool {
         self.copying.row(from, data, self.facts.encoding())
     }
 
@@ -367,7 +367,7 @@ impl Session {
                 }
             }
             backend::COPY_DONE => self.copying.done(Direction::Backend),
-            backend::COPY_DATA => self.take_data(Direction::Backend, observation, shared),
+            backend::COPY_DATA => self.observe_copy_data(Direction::Backend, observation, shared),
             _ => {}
         }
         if self.is_starting {

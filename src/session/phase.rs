@@ -60,9 +60,9 @@ pub(super) enum Phase {
     Regular,
     /// Nothing to be read unless it is decrypted; then it begins with a startup packet, or anywhere.
     Encrypted { begins: bool },
-    /// The client speaks protocol 2.0. What refuses it is read, and nothing else.
+    /// The client uses protocol 2.0. What refuses it is read, and nothing else.
     Refused,
-    /// The server speaks it, too.
+    /// The server uses it, too.
     Unread,
     /// Not PostgreSQL.
     Foreign,
@@ -135,7 +135,7 @@ impl Session {
         self.dialogue = Dialogue::new(self.dialogue.budget().clone());
     }
 
-    /// Whether the client speaks what is not read beyond its startup, unless it is refused.
+    /// Whether the client uses a protocol that is not read beyond its startup, unless it is refused.
     pub const fn is_refused(&self) -> bool {
         matches!(self.phase, Phase::Refused)
     }

@@ -191,15 +191,15 @@ impl Queued<'_> {
         }
     }
 
-    fn has_target(&mut self, target: RequestTarget) {
+    fn set_target(&mut self, target: RequestTarget) {
         if matches!(self.place, QueuePlace::Waits(_)) {
-            self.request_queue.has_target(target);
+            self.request_queue.set_target(target);
         }
     }
 
-    fn is_answered_by(&mut self, answers: Answers) {
+    fn set_answers(&mut self, answers: Answers) {
         if matches!(self.place, QueuePlace::Waits(_)) {
-            self.request_queue.is_answered_by(answers);
+            self.request_queue.set_answers(answers);
         }
     }
 
@@ -212,7 +212,7 @@ impl Queued<'_> {
         if let Some(execution) = &mut self.execution {
             execution.statement = Some(Arc::clone(&statement));
         }
-        self.has_target(RequestTarget::Statement(statement));
+        self.set_target(RequestTarget::Statement(statement));
     }
 
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
@@ -225,7 +225,7 @@ impl Queued<'_> {
             execution.is_midstream |= portal.is_statement_unknown();
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.has_target(RequestTarget::Portal(portal));
+        self.set_target(RequestTarget::Portal(portal));
     }
 
     fn describe_statement(&mut self, target: &Target<'_>) {
@@ -235,16 +235,16 @@ impl Queued<'_> {
         if let Some(execution) = &mut self.execution {
             execution.statement.get_or_insert_with(|| Arc::clone(&statement));
         }
-        self.is_answered_by(statement.answers());
-        self.has_target(RequestTarget::Statement(statement));
+        self.set_answers(statement.answers());
+        self.set_target(RequestTarget::Statement(statement));
     }
 
     fn describe_portal(&mut self, target: &Target<'_>) {
         let portal = self.statements.portals.get(&target.name.kept()).cloned();
         self.annotation.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
-            self.is_answered_by(portal.answers());
-            self.has_target(RequestTarget::Portal(portal));
+            self.set_answers(portal.answers());
+            self.set_target(RequestTarget::Portal(portal));
         }
     }
 
@@ -257,8 +257,8 @@ impl Queued<'_> {
             execution.portal = portal.clone().get();
         }
         if let Known::As(portal) = portal {
-            self.is_answered_by(portal.answers());
-            self.has_target(RequestTarget::Portal(portal));
+            self.set_answers(portal.answers());
+            self.set_target(RequestTarget::Portal(portal));
         }
     }
 
@@ -275,7 +275,7 @@ impl Queued<'_> {
             TargetKind::Statement => Self::send(self.place, &mut self.statements.prepared, name.get().0, None),
             TargetKind::Portal => Self::send(self.place, &mut self.statements.portals, name.get().0, None),
         }
-        self.has_target(RequestTarget::Name(target.kind, name.into_owned().into()));
+        self.set_target(RequestTarget::Name(target.kind, name.into_owned().into()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
@@ -292,12 +292,12 @@ impl Queued<'_> {
             }
         }
         if let Some(sql) = sql.filter(|_| !is_cut) {
-            self.is_answered_by(Answers::to_query(sql.0));
+            self.set_answers(Answers::to_query(sql.0));
         }
         if let Some(sql) = sql.filter(|sql| !is_cut && name_commands::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())
         {
-            self.has_target(RequestTarget::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
+            self.set_target(RequestTarget::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
         }
     }
 
@@ -308,6 +308,6 @@ impl Queued<'_> {
             execution.function = Some(call.function_oid);
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.has_target(RequestTarget::Portal(portal));
+        self.set_target(RequestTarget::Portal(portal));
     }
 }

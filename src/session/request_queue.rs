@@ -287,14 +287,14 @@ impl<A: Default> RequestQueue<A> {
     }
 
     /// Sets what the request is about that was queued last.
-    pub fn has_target(&mut self, target: A) {
+    pub fn set_target(&mut self, target: A) {
         if let Some(last) = self.queue.back_mut() {
             last.target = target;
         }
     }
 
     /// Sets what can answer the request that was queued last.
-    pub fn is_answered_by(&mut self, answers: Answers) {
+    pub fn set_answers(&mut self, answers: Answers) {
         if let Some(last) = self.queue.back_mut() {
             last.answers = answers;
         }

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::statements::Statements;
 use crate::pg::extended::TargetKind;
 
-/// Settles a request: what it does to names is confirmed, or taken back.
+/// Settles a request: what it does to names is confirmed or removed.
 pub(super) fn settle(
     mut expected: Expected<RequestTarget>,
     outcome: RequestOutcome,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Portal, Row, Statement, Statements};
-use crate::encoding::Encoding;
 use crate::pg::list::{KeptList, List, Oid};
 use crate::pg::row::RowDescription;
 
@@ -54,13 +53,8 @@ impl Statements {
         }
     }
 
-    /// Whether the body of a RowDescription, in this encoding, says what the last one did.
-    pub fn describes_again(&self, body: &[u8], encoding: Encoding) -> bool {
-        self.last_row.as_ref().is_some_and(|last| last.shape.is_body(body, encoding))
-    }
-
     /// The columns that were described last.
-    pub(in crate::session) fn last(&self) -> Option<&Row> {
+    pub(in crate::session) fn last_row(&self) -> Option<&Row> {
         self.last_row.as_deref()
     }
 
