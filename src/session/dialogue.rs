@@ -8,7 +8,7 @@
 //!              and its requests wait in the pipeline, as if they had come one by one
 //! ```
 //!
-//! Nothing outside of this file can reach the pipeline while an exchange is under way: [`Dialogue::pipeline`] splits that first.
+//! Nothing outside of this file can reach the pipeline while an exchange is under way: `Dialogue::pipeline` splits that first.
 
 use super::answers::Answers;
 use super::budget::Budget;
