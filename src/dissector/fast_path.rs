@@ -1,7 +1,7 @@
 //! Messages that lie together in a segment: data, executions, simple queries, and the replies to both.
 //!
-//! They are taken at once, with the same result as one by one. Of all that captures are full of most comes so, and what has to
-//! be found out about each is the same for all.
+//! They are observed together, with the same result as one by one. Most of what captures are full of comes so, and what has to be
+//! found out about each is the same for all.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
 use crate::record::{Flags, MessageEvent, MessageRun};
 use crate::session::Session;
-use crate::session::exchange::{Described, Replies, Waiting};
+use crate::session::exchange::{DescribedColumns, Replies, Requests};
 use crate::session::observation::{Annotation, Observation};
 
 /// Describe of the unnamed portal: on the wire, and as a frame.
@@ -34,9 +34,9 @@ const EXECUTE: (&[u8], &Frame<'static>) =
 const SYNC: (&[u8], &Frame<'static>) = (b"S\0\0\0\x04", &Frame::whole(Some(frontend::SYNC), 4, b""));
 
 impl<S: Sink> ConnectionDissector<'_, S> {
-    /// Takes frames that lie whole in the input, of a session that is ready. Says what is left of the input.
+    /// Dissects frames that lie whole in the input, of a session that is ready. Returns what is left of the input.
     ///
-    /// Data, of which there is most, is taken as it comes: all that is together, at once.
+    /// Data, of which there is most, is observed as it comes: all that is together, at once.
     pub(super) fn whole_frames<'i>(
         &mut self,
         session: &mut Session,
@@ -47,13 +47,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> &'i [u8] {
         while let Some(tag) = whole.next_tag() {
             let (data, count) = match (direction, tag) {
-                (Direction::Backend, backend::DATA_ROW) if session.masks_rows() => (whole, 0),
                 (Direction::Backend, backend::DATA_ROW | backend::COPY_DATA) if !session.goes_on_with_data(tag) => {
                     (whole, 0)
                 }
                 (Direction::Backend, backend::DATA_ROW) => whole.run(backend::DATA_ROW, |_| true),
                 (_, backend::COPY_DATA) if self.config.records.messages => {
-                    whole.run(backend::COPY_DATA, |row| session.takes_row(direction, row))
+                    whole.run(backend::COPY_DATA, |row| session.observe_copy_row(direction, row))
                 }
                 (_, backend::COPY_DATA) => whole.run(backend::COPY_DATA, |_| true),
                 _ => (whole, 0),
@@ -63,10 +62,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 continue;
             }
             let behind = match (direction, tag) {
-                (Direction::Frontend, frontend::BIND) => self.execution(session, info, whole, origin),
-                (Direction::Frontend, frontend::QUERY) => self.query(session, info, whole, origin),
+                (Direction::Frontend, frontend::BIND) => self.bind_and_execute(session, info, whole, origin),
+                (Direction::Frontend, frontend::QUERY) => self.simple_query(session, info, whole, origin),
                 (Direction::Backend, backend::BIND_COMPLETE | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE) => {
-                    self.executed(session, info, whole, origin)
+                    self.exchange_replies(session, info, whole, origin)
                 }
                 _ => None,
             };
@@ -80,7 +79,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         whole.rest()
     }
 
-    /// Takes so many messages of data that are together, of which their session has to know no more than that. They end no
+    /// Dissects so many messages of data that are together, of which their session has to know no more than that. They end no
     /// request.
     fn data(
         &mut self,
@@ -128,9 +127,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.sink.data(&data);
     }
 
-    /// Takes Bind, Describe, Execute and Sync, or these without Describe, if they are what comes next, and nothing else is
-    /// under way. Says what is behind them.
-    fn execution<'i>(
+    /// Dissects Bind, Describe, Execute and Sync, or these without Describe, if they come next and begin an exchange. Returns what
+    /// is behind them.
+    fn bind_and_execute<'i>(
         &mut self,
         session: &mut Session,
         info: &mut ConnectionInfo,
@@ -153,13 +152,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let count = 3 + u64::from(is_described);
         let observation = Observation { count, size, ..observation(info, &bind, None, origin) };
         let mut annotation = Annotation::default();
-        if !session.execute(&message, is_described, &observation, self.shared, &mut annotation) {
+        let requests = Requests::Execution { bind: &message, is_described };
+        if !session.begin_exchange(&requests, &observation, self.shared, &mut annotation) {
             return None;
         }
         info.seq += 1;
         self.counters.messages += count;
         if self.config.records.messages && info.is_wanted {
-            annotation.subject = session.dialogue().exchanged();
             let first = message_event(
                 self.config,
                 self.shared,
@@ -191,8 +190,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         Some(behind)
     }
 
-    /// Takes a simple query, if nothing else is under way. Says what is behind it.
-    fn query<'i>(
+    /// Dissects a simple query, if it begins an exchange. Returns what is behind it.
+    fn simple_query<'i>(
         &mut self,
         session: &mut Session,
         info: &mut ConnectionInfo,
@@ -206,7 +205,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let message = Message::decode_as(query.body, &context, |body| Query::decode(body, context.redaction))?;
         let observation = observation(info, &query, None, origin);
         let mut annotation = Annotation::default();
-        if !session.query(&message, &observation, self.shared, &mut annotation) {
+        if !session.begin_exchange(&Requests::Query(&message), &observation, self.shared, &mut annotation) {
             return None;
         }
         info.seq += 1;
@@ -230,9 +229,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         Some(behind)
     }
 
-    /// Takes the replies to [`Self::execution`], or to a simple query of one statement, if they are what comes next, and nothing
-    /// else waits for replies. Says what is behind them.
-    fn executed<'i>(
+    /// Dissects the replies to an exchange, if they come next, all of them. Returns what is behind them.
+    fn exchange_replies<'i>(
         &mut self,
         session: &mut Session,
         info: &mut ConnectionInfo,
@@ -241,55 +239,44 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) -> Option<WholeFrames<'i>> {
         let direction = Direction::Backend;
         let mut behind = whole;
-        let bare = |tag, frames: &mut WholeFrames<'i>| of_type(tag, frames).filter(|(_, body)| body.is_empty());
-        let waiting = session.dialogue().waits().filter(|_| !session.masks_rows())?;
-        let bound = match waiting {
-            Waiting::Execution { .. } => Some(bare(backend::BIND_COMPLETE, &mut behind)?),
-            Waiting::Query => None,
+        let exchange = session.exchange()?;
+        let bound = match behind.next_tag()? {
+            backend::BIND_COMPLETE => Some(bare(backend::BIND_COMPLETE, &mut behind)?),
+            _ => None,
         };
-        let described = match (waiting, behind.next_tag()) {
-            (Waiting::Execution { is_described: true } | Waiting::Query, Some(backend::ROW_DESCRIPTION)) => {
-                Some((backend::ROW_DESCRIPTION, of_type(backend::ROW_DESCRIPTION, &mut behind)?))
-            }
-            (Waiting::Execution { is_described: true }, _) => {
-                Some((backend::NO_DATA, bare(backend::NO_DATA, &mut behind)?))
-            }
+        let described = match behind.next_tag()? {
+            tag @ backend::ROW_DESCRIPTION => Some((tag, of_type(tag, &mut behind)?)),
+            tag @ backend::NO_DATA => Some((tag, bare(tag, &mut behind)?)),
             _ => None,
         };
         let (rows, row_count) = behind.run(backend::DATA_ROW, |_| true);
-        if waiting == Waiting::Query && described.is_none() && row_count > 0 {
-            return None;
-        }
         let complete = of_type(backend::COMMAND_COMPLETE, &mut behind)?;
         let ready = of_type(backend::READY_FOR_QUERY, &mut behind)?;
         let context = session.context(self.config.redaction);
-        let mut of_rows = None;
-        let row = match described {
-            Some((backend::ROW_DESCRIPTION, (_, body))) => {
-                if session.dialogue().statements().describes_again(body, context.encoding) {
-                    Some(Described::Again)
-                } else {
-                    of_rows = Some(decode_columns(body, &context));
-                    let Some(Ok(Message::RowDescription(row))) = &of_rows else { return None };
-                    Some(Described::Row(row))
-                }
+        let mut decoded_columns = None;
+        let columns = match described {
+            Some((backend::ROW_DESCRIPTION, (_, body))) if exchange.repeats_columns(body, context.encoding) => {
+                Some(DescribedColumns::Again)
             }
-            _ => None,
+            Some((backend::ROW_DESCRIPTION, (_, body))) => {
+                decoded_columns = Some(decode_columns(body, &context));
+                let Some(Ok(Message::RowDescription(row))) = &decoded_columns else { return None };
+                Some(DescribedColumns::Row(row))
+            }
+            Some(_) => Some(DescribedColumns::NoData),
+            None => None,
         };
         let completed = Message::decode_as(complete.1, &context, CommandComplete::decode)?;
-        let has_columns = described.map(|(tag, _)| tag == backend::ROW_DESCRIPTION);
-        if !session.dialogue().is_answered_by(has_columns, row_count > 0, completed.command_tag.0) {
-            return None;
-        }
         let status = Message::decode_as(ready.1, &context, ReadyForQuery::decode)?;
         let last = Message::ReadyForQuery(status);
-        let replies = Replies { row, rows: row_count, complete: &completed, ready: status };
+        let replies =
+            Replies { is_bound: bound.is_some(), columns, rows: row_count, complete: &completed, ready: status };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
         let ready = frame(backend::READY_FOR_QUERY, ready);
         let observation = Observation { count, size, ..observation(info, &ready, Some(&last), origin) };
         let mut annotation = Annotation::default();
-        session.executed_at_once(&replies, &observation, self.shared, &mut annotation);
+        let ended = session.end_exchange(&replies, &observation, self.shared, &mut annotation)?;
         self.counters.messages += count;
         if self.config.records.messages && info.is_wanted {
             let bound = bound.map(|bound| frame(backend::BIND_COMPLETE, bound));
@@ -315,12 +302,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             if let Some(frame) = &described {
                 next = MessageEvent { seq: next.seq + 1, frame, ..next };
-                self.sink.message(&next, &mut of_rows);
+                self.sink.message(&next, &mut decoded_columns);
             }
             if let Some((tag, len, body)) = { rows }.next() {
                 let frame = &frame(tag, (len, body));
-                let of = session.dialogue().exchanged_rows();
-                let columns = columns_of_row(session, of.shape(), of.formats(), self.config.named_rows);
+                let source = ended.rows(session.dialogue());
+                let columns = columns_of_row(session, source.shape(), source.formats(), self.config.named_rows);
                 let first = MessageEvent { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
                 let data = MessageRun { first, frames: rows, count: row_count };
                 self.sink.data(&data);
@@ -330,15 +317,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             self.sink.message(&MessageEvent { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
         }
         info.seq += count;
-        if let Some(execution) = session.dialogue().exchange_executed() {
+        if let Some(execution) = ended.execution() {
             self.report_query(session, info, execution);
         }
-        session.dialogue_mut().end_exchange(self.shared);
+        ended.recycle(self.shared);
         Some(behind)
     }
 }
 
-/// Decodes a RowDescription: few are not as the one before.
+/// Decodes a RowDescription: few differ from the one before.
 #[cold]
 fn decode_columns<'i>(body: &'i [u8], context: &Context) -> Decoded<'i> {
     Message::decode(Direction::Backend, &frame(backend::ROW_DESCRIPTION, (0, body)), context)
@@ -354,4 +341,10 @@ const fn frame<'i>(tag: u8, (len, body): (u32, &'i [u8])) -> Frame<'i> {
 #[inline(always)]
 fn of_type<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<(u32, &'i [u8])> {
     frames.next().filter(|(next, ..)| *next == tag).map(|(_, len, body)| (len, body))
+}
+
+/// The same, if its body is empty.
+#[inline(always)]
+fn bare<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<(u32, &'i [u8])> {
+    of_type(tag, frames).filter(|(_, body)| body.is_empty())
 }

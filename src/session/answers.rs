@@ -1,6 +1,6 @@
 //! What replies SQL can have, as far as its first words tell.
 //!
-//! Where requests of the same shape wait, and one of them was swallowed, this tells which: `INSERT 0 1` answers no SELECT. What is
+//! Where requests of the same shape wait, and one of them was swallowed, this shows which: `INSERT 0 1` answers no SELECT. What is
 //! not certain is allowed: servers other than PostgreSQL's have tags of their own, and EXECUTE has that of what it executes.
 
 use memchr::{memchr, memchr_iter, memchr2_iter};
@@ -107,7 +107,7 @@ impl Answers {
         if backslashes.any(|at| is_behind_high_byte(sql, at)) {
             return Self::ANY;
         }
-        // What it is in '…', standard_conforming_strings says.
+        // What it is in '…' depends on standard_conforming_strings.
         Self::of_tokens(Lexer::new(sql)).and(Self::of_tokens(Lexer::with_backslashes(sql)))
     }
 

@@ -79,7 +79,7 @@ impl Budget {
         self.0.own.used()
     }
 
-    /// Takes so many bytes, where there is room for them.
+    /// Reserves so many bytes, where there is room for them.
     pub fn take(&self, bytes: usize) -> Option<Share> {
         if !self.0.own.take(bytes) {
             return None;
@@ -91,7 +91,7 @@ impl Budget {
         Some(Share { of: Some(self.clone()), bytes })
     }
 
-    /// Takes so many bytes in place of those that are held, which may be of another connection. Says whether there was room;
+    /// Reserves so many bytes in place of those that are held, which may be of another connection. Returns whether there was room;
     /// where not, nothing is held any more.
     pub fn take_again(&self, held: &mut Option<Share>, bytes: usize) -> bool {
         let is_same =
@@ -104,7 +104,7 @@ impl Budget {
     }
 }
 
-/// Bytes that were taken from a [`Budget`].
+/// Bytes that are reserved of a [`Budget`].
 #[derive(Debug, Default)]
 pub struct Share {
     of: Option<Budget>,

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::time::Timestamp;
 
-/// What BackendKeyData tells, and CancelRequest repeats.
+/// What BackendKeyData has, and CancelRequest repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelKey {
     process_id: i32,
@@ -41,7 +41,7 @@ struct Requested {
 }
 
 impl Cancels {
-    /// A session has its key. A server gives the same again only when the session that had it is over.
+    /// A session has its key. A server uses the same again only when the session that had it is over.
     pub fn begin(&self, key: CancelKey, conn: u64) {
         self.by_key().insert(key, Target { conn, requested: None });
     }

@@ -1,7 +1,7 @@
 //! The COPY that is under way, and the rows in its data.
 //!
-//! Its statement says how rows are written. So there are none where that was not seen, nor where bytes were lost and it
-//! cannot be told any more where a row begins.
+//! Its statement determines how rows are written. So there are none where that was not seen, nor where bytes were lost and it
+//! is not known any more where a row begins.
 
 use super::budget::{Budget, Share};
 use crate::direction::Direction;
@@ -36,13 +36,13 @@ struct RowSplitter {
     splitter: Splitter,
     /// The names of the columns, all different; none where they are not known.
     keys: Vec<String>,
-    /// They are what the header says: data, for a client may write anything there.
+    /// They are from the header: data, for a client may write anything there.
     is_named_by_data: bool,
     /// Bytes of the last message are missing.
     is_cut: bool,
     /// CopyDone has come.
     is_done: bool,
-    /// The room that it takes, and its keys, but for what the splitter keeps of rows.
+    /// The room for it and its keys, but for what the splitter keeps of rows.
     _shares: [Share; 2],
 }
 
@@ -57,7 +57,7 @@ impl Copying {
         self.is_torn
     }
 
-    /// A COPY begins. Says whether its rows can be told, once its statement is known: the client may not wait with its data.
+    /// A COPY begins. Returns whether its rows can be split, once its statement is known: the client may not wait with its data.
     pub(super) fn begin(&mut self, from: Direction, format: Format) -> bool {
         self.format = Some(format);
         if from == Direction::Frontend && self.has_data {
@@ -97,7 +97,7 @@ impl Copying {
         (self.format, self.is_torn, self.rows) = (None, false, None);
     }
 
-    /// Takes a piece of the data.
+    /// Observes a piece of the data.
     pub(super) fn data(&mut self, from: Direction, data: CopyPiece<'_>, is_cut: bool, budget: &Budget) {
         let CopyPiece { bytes, encoding, .. } = data;
         self.has_data |= from == Direction::Frontend;
@@ -110,11 +110,11 @@ impl Copying {
         }
         rows.splitter.push(bytes);
         rows.is_cut = is_cut;
-        rows.take_header(bytes, budget);
+        rows.read_header(bytes, budget);
     }
 
-    /// Takes a piece of the data, all of it there, if it is a row and nothing else, and nothing is known behind it that was not
-    /// before. Text is in this encoding.
+    /// Reads a piece of the data, all of it there, as a row. Returns false, and nothing was read, where it is not a row and nothing
+    /// else, or more is known behind it than before. Text is in this encoding.
     pub(super) fn row(&mut self, from: Direction, bytes: &[u8], encoding: Encoding) -> bool {
         let rows = self.rows.as_mut().filter(|rows| rows.from == from && !rows.is_done && !rows.is_cut);
         let is_row = !encoding.is_misread_when_cut() && rows.is_some_and(|rows| rows.splitter.push_row(bytes));
@@ -122,7 +122,7 @@ impl Copying {
         is_row
     }
 
-    /// Takes CopyDone.
+    /// Observes CopyDone.
     pub(super) fn done(&mut self, from: Direction) {
         if let Some(rows) = self.rows.as_mut().filter(|rows| rows.from == from && !rows.is_done) {
             rows.recover();
@@ -131,7 +131,7 @@ impl Copying {
         }
     }
 
-    /// The rows in the data that was taken last; or, for no data, what CopyDone has left.
+    /// The rows in the data that was observed last; or, for no data, what CopyDone has left.
     pub(super) fn rows<'a>(
         &'a self,
         from: Direction,
@@ -151,7 +151,7 @@ impl Copying {
         self.rows.as_ref().map_or(0, |rows| rows.splitter.held())
     }
 
-    /// Gives them up.
+    /// Drops them.
     pub(super) fn release(&mut self) {
         if let Some(rows) = &mut self.rows {
             rows.splitter.release();
@@ -160,7 +160,7 @@ impl Copying {
 }
 
 impl RowSplitter {
-    /// Nothing where the statement is none that says how rows are written.
+    /// `None` where the statement is none that determines how rows are written.
     fn of(from: Direction, sql: Text<'_>, settings: &Settings, longest: usize, budget: &Budget) -> Option<Self> {
         let Statement::Copy(copy) = Statement::of(sql.0) else { return None };
         let is_from_client = from == Direction::Frontend;
@@ -195,8 +195,8 @@ impl RowSplitter {
         }
     }
 
-    /// Takes the names of the columns from the header, where the statement has none.
-    fn take_header(&mut self, data: &[u8], budget: &Budget) {
+    /// Reads the names of the columns from the header, where the statement has none.
+    fn read_header(&mut self, data: &[u8], budget: &Budget) {
         let Some(header) = self.splitter.split(data).header().filter(|_| self.keys.is_empty()) else { return };
         if !self.splitter.split(data).has_names() {
             return;

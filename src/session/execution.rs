@@ -53,7 +53,7 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// How many requests of a connection are followed at a time; of more, the first one is given up.
+/// How many requests of a connection are followed at a time; of more, the first one is dropped.
 const MAX_OPEN: usize = 65_536;
 
 /// How many bytes of command tags are kept: those of some thousand statements in one Query.
@@ -62,7 +62,7 @@ const MAX_TAGS: usize = 64 * 1024;
 /// How many are kept to be used again.
 const MAX_SPARE: usize = 64;
 
-/// Room for SQL is taken in multiples of this many bytes.
+/// Room for SQL is reserved in multiples of this many bytes.
 const ROOM: usize = 256;
 
 /// A buffer larger than this is not kept to be used again.
@@ -276,12 +276,12 @@ impl Execution {
         self.portal.as_ref()?.parameters(redaction)
     }
 
-    /// What the server said of its statements.
+    /// The command tags of its statements.
     pub fn tags(&self) -> Tags<'_> {
         Tags(&self.tags)
     }
 
-    /// How many rows it returned or changed, as the server said; else how many were seen.
+    /// How many rows it returned or changed, by its command tags; else how many were seen.
     pub fn rows(&self) -> Option<u64> {
         self.tagged_rows.or_else(|| (self.seen_rows > 0).then_some(self.seen_rows))
     }
@@ -335,7 +335,7 @@ impl Execution {
         self.packet = packet;
     }
 
-    /// What was taken for its replies may be those of another.
+    /// What was attributed to it may answer another.
     pub(super) fn forget_replies(&mut self) {
         self.tags.clear();
         self.error.clear();
@@ -347,7 +347,7 @@ impl Execution {
         }
     }
 
-    /// Takes note of a reply. The first one tells that the server has begun with it.
+    /// Records that a reply came. The first one shows that the server has begun with it.
     pub(super) fn replied(&mut self, at: Timestamp, packet: u64, transaction: Option<TransactionStatus>) {
         if !self.has_reply {
             self.has_reply = true;
@@ -358,8 +358,8 @@ impl Execution {
         }
     }
 
-    /// Whether there is something to say of it: it was to be executed, or has failed before that.
-    const fn is_told(&self) -> bool {
+    /// Whether it is reported: it was to be executed, or has failed before that.
+    const fn is_reported(&self) -> bool {
         self.is_executed || self.outcome.is_some()
     }
 }
@@ -405,8 +405,8 @@ impl Executions {
         self.open.get_mut(index).map(|found| &mut **found)
     }
 
-    /// Takes out the next one that is over and of which there is something to say: those before `first_open`, and the one
-    /// that has its outcome already where nothing else waits.
+    /// Removes the next one that is over and is to be reported: those before `first_open` are over, and the one that has its
+    /// outcome already where nothing else waits.
     pub(super) fn next_over(
         &mut self,
         first_open: u64,
@@ -422,7 +422,7 @@ impl Executions {
             }
             let mut execution = self.open.pop_front()?;
             execution.is_limited |= !is_over;
-            if execution.is_told() {
+            if execution.is_reported() {
                 return Some(execution);
             }
             recycle(execution, spare);
@@ -434,7 +434,7 @@ impl Executions {
         self.open.capacity() * size_of::<Box<Execution>>() + self.open.len() * size_of::<Execution>()
     }
 
-    /// What was taken for the replies to those that are under way may be those of others.
+    /// What was attributed to those that are under way may answer others.
     #[cold]
     pub(super) fn refute(&mut self) {
         for execution in self.open.iter_mut().filter(|execution| execution.is_uncertain) {
@@ -450,7 +450,7 @@ impl Executions {
     }
 }
 
-/// Keeps the buffers of one that was told of.
+/// Keeps the buffers of one that was reported.
 pub(super) fn recycle(mut execution: Box<Execution>, spare: &mut Spare) {
     (execution.portal, execution.statement) = (None, None);
     let is_small = execution.sql.capacity() <= SMALL && execution.tags.capacity() <= SMALL;

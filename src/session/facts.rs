@@ -113,19 +113,19 @@ pub struct Facts {
     pub errors: u64,
     /// Whether bytes were lost.
     has_lost: bool,
-    /// Whether the client said that it goes.
+    /// Whether the client has sent Terminate.
     pub has_terminated: bool,
-    /// Whether the server said that it ends the session.
+    /// Whether the server has sent an error that ends the session.
     pub has_failed: bool,
 }
 
 impl Facts {
-    /// Takes note of a message whose header cannot be. Its bytes are counted where they are skipped.
+    /// Counts a message whose header is impossible. Its bytes are counted where they are skipped.
     pub const fn undecodable(&mut self, direction: Direction) {
         *self.messages.get_mut(direction) += 1;
     }
 
-    /// Takes a message. Says whether the session has just become ready.
+    /// Observes a message. Returns whether the session has just become ready.
     #[inline(always)]
     pub fn observe(&mut self, direction: Direction, observation: &Observation<'_, '_>) -> bool {
         *self.messages.get_mut(direction) += observation.count;
@@ -293,7 +293,7 @@ impl Facts {
         self.parameters.iter().find(|setting| *setting.name == *name).map(|setting| setting.value.get())
     }
 
-    /// The encoding of what is sent now. Until the server has told it, a session that begins has none.
+    /// The encoding of what is sent now. Until the server has reported it, a session that begins has none.
     pub fn encoding(&self) -> Encoding {
         let is_beginning = self.startup_at.is_some() && self.ready_at.is_none();
         if is_beginning && self.parameter(b"client_encoding").is_none() {

@@ -111,7 +111,7 @@ impl Interner {
         slot.secrets.as_deref()
     }
 
-    /// Tells that a text was used.
+    /// Marks a text as used.
     pub fn touch(&mut self, id: TextId) {
         if let Some(slot) = self.slots.get_mut(id.slot as usize) {
             slot.used = true;
@@ -128,7 +128,7 @@ impl Interner {
         self.forgotten
     }
 
-    /// Gives up the next text that was not used since the hand passed it last.
+    /// Forgets the next text that was not used since the hand passed it last.
     pub fn forget_one(&mut self) {
         loop {
             let at = self.clock_hand;

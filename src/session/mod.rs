@@ -1,35 +1,14 @@
 //! What messages mean to each other: the phase that a connection is in, and which request a reply answers.
 //!
-//! A [`Session`] is told every message of both directions, in order, and says what is known of each. It holds no bytes of
+//! A [`Session`] observes every message of both directions, in order, and annotates each with what is known of it. It holds no bytes of
 //! the stream but those of a connection that is not recognized yet.
-//!
-//! ```text
-//!   Opening --first bytes--> Startup --StartupMessage--> Regular <-- midstream
-//!      |                     |    ^              |
-//!      |                     |    |              +-- of protocol 2.0: Refused
-//!      |                     |    +-- N: the client goes on in clear
-//!      |                     +-- S, G, or TLS before the answer: Encrypted
-//!      +-- TLS with ALPN: Encrypted
-//!      +-- something else: Foreign
-//! ```
-//!
-//! A client may go on before the server has answered its request for encryption: which answers are owed is known apart from
-//! the phase.
-
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use crate::direction::Direction;
-use crate::pg::auth::{self, Asked, SaslInitialResponse, SaslResponse, UnknownAuthenticationResponse};
+use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
-use crate::pg::extended::Bind;
-use crate::pg::frame::Frame;
-use crate::pg::framer::Framing;
 use crate::pg::message::{Context, Message};
 use crate::pg::message_table::{backend, frontend};
-use crate::pg::query::Query;
 use crate::pg::row::Format;
-use crate::pg::startup::{self, StartupMessage};
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
@@ -42,15 +21,20 @@ pub mod exchange;
 pub mod execution;
 pub mod facts;
 pub mod interner;
+mod masking;
 mod name_commands;
 mod names;
 pub mod observation;
 pub mod opening;
+mod phase;
+mod pipeline;
 pub mod pool;
+mod reply;
 mod request;
 pub mod request_queue;
 mod revision;
 mod secrets;
+mod settle;
 pub mod shared;
 pub mod statements;
 pub mod violation;
@@ -59,73 +43,23 @@ use budget::{Budget, Total};
 use cancel::CancelKey;
 use copy::Copying;
 use dialogue::Dialogue;
-use exchange::Replies;
+use exchange::{EndedExchange, OpenExchange, Replies, Requests};
 use facts::Facts;
 use observation::{Annotation, Observation, Subject};
+pub use phase::{Encryption, Route};
+use phase::{Owed, Phase};
 use secrets::Secrets;
 use shared::Shared;
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
 
-/// How a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Encryption {
-    /// TLS.
-    Tls,
-    /// GSSAPI.
-    Gssapi,
-}
-
-/// What a direction's next bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// The first of a connection that is not recognized yet.
-    Opening,
-    /// Messages.
-    Messages(Framing),
-    /// Encrypted.
-    Encrypted,
-    /// Of a protocol that is PostgreSQL's, and not read: they are counted.
-    Unread,
-    /// Of a connection that is not PostgreSQL's.
-    Foreign,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing was recognized.
-    Opening,
-    /// The client sends startup packets.
-    Startup,
-    /// Tagged messages in both directions.
-    Regular,
-    /// Nothing to be read unless it is decrypted; then it begins with a startup packet, or anywhere.
-    Encrypted { begins: bool },
-    /// The client speaks protocol 2.0. What refuses it is read, and nothing else.
-    Refused,
-    /// The server speaks it, too.
-    Unread,
-    /// Not PostgreSQL.
-    Foreign,
-}
-
-/// A one-byte answer that the server owes to a request for encryption.
-#[derive(Clone, Copy, Debug)]
-struct Owed {
-    encryption: Encryption,
-    /// Whether the request was encrypted itself.
-    is_encrypted: bool,
-}
-
 /// One connection's session.
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
     encryption: Option<Encryption>,
-    /// The answers that are owed, in order. A server takes a request of each kind once.
+    /// The answers that are owed, in order. A server accepts a request of each kind once.
     owed: [Option<Owed>; 2],
     /// Whether the server has shown that the client is authenticated.
     is_authenticated: bool,
@@ -134,7 +68,7 @@ pub struct Session {
     asked: Asked,
     /// Whether the session is being started: the ReadyForQuery that ends that belongs to no request.
     is_starting: bool,
-    /// Whether the server has not said yet how the client is to show who it is.
+    /// Whether the server has not asked the client to authenticate itself yet.
     awaits_question: bool,
     /// When the client's last message of the startup was sent, until ReadyForQuery.
     startup_at: Option<Timestamp>,
@@ -178,131 +112,9 @@ impl Session {
         }
     }
 
-    /// What a direction's next bytes are.
-    pub fn route(&self, direction: Direction) -> Route {
-        match (self.phase, direction) {
-            (Phase::Opening, _) => Route::Opening,
-            (Phase::Foreign, _) => Route::Foreign,
-            (Phase::Unread, _) => Route::Unread,
-            (_, Direction::Backend) if self.owes_answer() => Route::Messages(Framing::EncryptionAnswer),
-            (Phase::Encrypted { .. }, _) => Route::Encrypted,
-            (Phase::Startup, Direction::Frontend) => Route::Messages(Framing::Startup),
-            (Phase::Refused, Direction::Frontend) => Route::Unread,
-            (_, Direction::Backend) if !self.is_authenticated => Route::Messages(Framing::Handshake),
-            (Phase::Startup | Phase::Refused | Phase::Regular, _) => Route::Messages(Framing::Tagged),
-        }
-    }
-
-    /// Whether the server owes the answer to a request for encryption.
-    pub const fn owes_answer(&self) -> bool {
-        self.owed[0].is_some()
-    }
-
-    /// Whether it owes the answer to one that was sent in clear. Then it answers in clear, whatever the client went on with.
-    pub fn owes_answer_in_clear(&self) -> bool {
-        self.owed[0].is_some_and(|owed| !owed.is_encrypted)
-    }
-
-    /// The answer that was owed is lost.
-    pub const fn lose_answer(&mut self) {
-        self.owed = [self.owed[1], None];
-    }
-
-    /// The server does not accept what it owes an answer to. Where the client went on as if it did, what comes now is in clear.
-    fn refuse_encryption(&mut self) {
-        if self.owes_answer_in_clear() && matches!(self.phase, Phase::Encrypted { .. }) {
-            self.encryption = None;
-            self.phase = Phase::Startup;
-        }
-    }
-
-    fn owe(&mut self, encryption: Encryption) {
-        let owed = Owed { encryption, is_encrypted: self.encryption.is_some() };
-        if let Some(free) = self.owed.iter_mut().find(|owed| owed.is_none()) {
-            *free = Some(owed);
-        }
-    }
-
-    /// Whether a startup packet may be next, though it was not known that the client is at one: nothing but requests for
-    /// encryption and their answers was seen.
-    pub const fn may_begin(&self) -> bool {
-        !self.has_begun && matches!(self.phase, Phase::Regular | Phase::Startup)
-    }
-
-    /// The client begins with a startup packet, though it was taken for one in the middle of its session.
-    pub fn begin(&mut self) {
-        self.phase = Phase::Startup;
-        self.is_authenticated = false;
-        self.dialogue = Dialogue::new(self.dialogue.budget().clone());
-    }
-
-    /// Whether the client speaks what is not read beyond its startup, unless it is refused.
-    pub const fn is_refused(&self) -> bool {
-        matches!(self.phase, Phase::Refused)
-    }
-
-    /// The server does not refuse it.
-    pub const fn leave_unread(&mut self) {
-        self.phase = Phase::Unread;
-    }
-
-    /// The client's first bytes are a startup packet.
-    pub fn recognize_startup(&mut self) {
-        self.phase = Phase::Startup;
-    }
-
-    /// The server answers a request for encryption that was not seen.
-    pub fn recognize_answer(&mut self, encryption: Encryption) {
-        self.phase = Phase::Startup;
-        self.owe(encryption);
-    }
-
-    /// The connection is not PostgreSQL's.
-    pub fn recognize_foreign(&mut self) {
-        self.phase = Phase::Foreign;
-    }
-
-    /// Everything from here on is encrypted.
-    pub fn encrypt(&mut self, encryption: Encryption) {
-        if self.encryption.replace(encryption).is_some() {
-            return;
-        }
-        self.phase = Phase::Encrypted { begins: self.phase != Phase::Regular };
-    }
-
-    /// What comes from here on was decrypted.
-    pub fn decrypt(&mut self) {
-        if let Phase::Encrypted { begins } = self.phase {
-            self.phase = if begins { Phase::Startup } else { Phase::Regular };
-        }
-    }
-
-    /// Where nothing of what is encrypted was decrypted yet: whether it begins with a startup packet.
-    pub const fn begins_encrypted(&self) -> Option<bool> {
-        match self.phase {
-            Phase::Encrypted { begins } => Some(begins),
-            _ => None,
-        }
-    }
-
-    /// How the connection is encrypted.
-    pub const fn encryption(&self) -> Option<Encryption> {
-        self.encryption
-    }
-
-    /// Whether it has been ready for requests, and can be read. It stays so.
-    pub const fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Regular) && self.startup_at.is_none() && self.has_been_ready
-    }
-
-    /// Whether it is ready, and in clear.
-    pub const fn is_steady(&self) -> bool {
-        self.is_ready() && self.encryption.is_none()
-    }
-
     /// Bytes were lost: what depended on them is not known any more.
     pub fn lose(&mut self, direction: Direction) {
-        self.dialogue.lose(direction == Direction::Frontend);
+        self.dialogue.pipeline().lose(direction == Direction::Frontend);
         self.facts.lose();
         self.copying.end();
         (self.is_starting, self.awaits_question, self.startup_at) = (false, false, None);
@@ -312,7 +124,7 @@ impl Session {
         };
         if direction == Direction::Backend {
             self.asked = Asked::Unknown;
-            // The answer may be what was lost. What the client sends next tells it: TLS, or a startup packet.
+            // The answer may be what was lost. What the client sends next shows it: TLS, or a startup packet.
             self.owed = [None; 2];
             // Text is believed only behind a boundary that is certain.
             self.is_authenticated = true;
@@ -334,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Takes a message, or the tag of one that could not be decoded, and says what it means here.
+    /// Observes a message, or the tag of one that could not be decoded, and annotates it with what it means here.
     #[inline(always)]
     pub fn observe(
         &mut self,
@@ -383,13 +195,13 @@ impl Session {
                 self.has_begun = true;
                 match tag {
                     frontend::COPY_DONE => self.copying.done(Direction::Frontend),
-                    frontend::COPY_DATA => self.take_data(Direction::Frontend, observation, shared),
+                    frontend::COPY_DATA => self.observe_copy_data(Direction::Frontend, observation, shared),
                     _ => {}
                 }
                 if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
                     self.copying.request();
                 }
-                self.dialogue.request(tag, observation, shared, annotation);
+                self.dialogue.pipeline().request(tag, observation, shared, annotation);
                 if annotation.has_secrets || tag == frontend::COPY_FAIL {
                     self.learn(observation.message, observation.is_cut, annotation);
                 }
@@ -397,138 +209,51 @@ impl Session {
         }
     }
 
-    /// Remembers the secrets in a StartupMessage: what refuses it may repeat them, and what comes later.
-    #[cold]
-    fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
-        let mut has_secrets = false;
-        if startup.parameters.secrets(|_| has_secrets = true) || has_secrets {
-            self.secrets.get_or_insert_default().learn_startup(startup);
-        }
-    }
-
-    /// Remembers what a client shows to tell who it is.
-    #[cold]
-    fn learn_response(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
-        match message {
-            Some(Message::PasswordMessage(message)) => {
-                self.secrets.get_or_insert_default().learn_value(message.password.reveal());
-            }
-            Some(
-                Message::SaslInitialResponse(SaslInitialResponse { data: Some(Some(data)), .. })
-                | Message::SaslResponse(SaslResponse { data: Some(data), .. })
-                | Message::UnknownAuthenticationResponse(UnknownAuthenticationResponse { data }),
-            ) => self.secrets.get_or_insert_default().learn_response(data.reveal(), is_cut),
-            _ => {}
-        }
-    }
-
-    /// Remembers the secrets in a request.
-    #[cold]
-    fn learn(&mut self, message: Option<&Message<'_>>, is_cut: bool, annotation: &Annotation) {
-        if let Some(Message::CopyFail(fail)) = message {
-            if crate::sql::secret::may_have(fail.reason.0) {
-                self.secrets.get_or_insert_default().learn_reason(fail.reason);
-            }
-            return;
-        }
-        let secrets = self.secrets.get_or_insert_default();
-        match message {
-            Some(Message::Query(query)) => secrets.learn(query.query.text, is_cut),
-            Some(Message::Parse(parse)) => secrets.learn(parse.query.text, is_cut),
-            Some(Message::Bind(bind)) => {
-                let mut are_secrets = annotation.subject.secret_parameters();
-                for value in bind.parameter_values.list.iter() {
-                    if let (true, Some(value)) = (are_secrets.shift(), value.0) {
-                        secrets.learn_value(value);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The body of a message of the server without the secrets of the session, where it repeats them: errors and notices; of a
-    /// request with a secret also its rows; settings and notifications.
-    #[inline(always)]
-    pub fn masked(&self, direction: Direction, frame: &Frame<'_>, redaction: Redaction) -> Option<Vec<u8>> {
-        let secrets = self.secrets.as_deref().filter(|_| redaction.hides_secrets())?;
-        if direction == Direction::Frontend {
-            return None;
-        }
-        let is_cut = frame.missing > 0 || !frame.damage.is_empty();
-        match frame.tag? {
-            backend::ERROR_RESPONSE | backend::NOTICE_RESPONSE => {
-                secrets.mask_fields(frame.body, self.facts.encoding(), is_cut)
-            }
-            backend::NOTIFICATION_RESPONSE => secrets.mask_last(frame.body, self.facts.encoding(), is_cut),
-            backend::PARAMETER_STATUS
-                if startup::may_repeat(frame.body.split(|b| *b == 0).next().unwrap_or_default()) =>
-            {
-                secrets.mask_last(frame.body, self.facts.encoding(), is_cut)
-            }
-            backend::DATA_ROW if secrets.is_current() => secrets.mask_row(frame.body, is_cut),
-            _ => None,
-        }
-    }
-
-    /// Whether any number of DataRow or CopyData messages of the server's, by their tag, do no more than to go on with the request
-    /// that is being answered.
+    /// Whether any number of DataRow or CopyData messages of the server's, by their tag, do no more than to continue the reply to
+    /// the request that is being answered, and need not be looked at one by one.
     #[inline(always)]
     pub fn goes_on_with_data(&self, tag: u8) -> bool {
-        self.dialogue.goes_on_with_data(tag)
+        !(tag == backend::DATA_ROW && self.masks_rows()) && self.dialogue.goes_on_with_data(tag)
     }
 
-    /// Whether rows that come now may repeat a secret.
-    pub fn masks_rows(&self) -> bool {
-        self.secrets.as_ref().is_some_and(|secrets| secrets.is_current())
-    }
-
-    /// Takes Bind, Describe of its portal where that `is_described`, Execute and Sync, as [`Dialogue::execute`] does.
-    pub fn execute(
+    /// Observes requests that come together, as an exchange. Returns false, and nothing was observed, where they have to be
+    /// observed one by one.
+    pub fn begin_exchange(
         &mut self,
-        bind: &Bind<'_>,
-        is_described: bool,
+        requests: &Requests<'_, '_>,
         observation: &Observation<'_, '_>,
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) -> bool {
-        let is_taken = self.dialogue.execute(bind, is_described, observation, shared, annotation);
-        if is_taken && self.dialogue.has_exchanged_secrets() {
-            annotation.subject = self.dialogue.exchanged();
-            self.learn(Some(&Message::Bind(bind.clone())), false, annotation);
+        if !self.dialogue.begin_exchange(requests, observation, shared, annotation) {
+            return false;
         }
-        is_taken && self.has_taken(observation)
-    }
-
-    /// Takes a simple query, as [`Dialogue::query`] does.
-    pub fn query(
-        &mut self,
-        query: &Query<'_>,
-        observation: &Observation<'_, '_>,
-        shared: &mut Shared,
-        annotation: &mut Annotation,
-    ) -> bool {
-        self.dialogue.query(query, observation, shared, annotation) && self.has_taken(observation)
-    }
-
-    /// Requests were taken at once.
-    fn has_taken(&mut self, observation: &Observation<'_, '_>) -> bool {
+        if let (true, Requests::Execution { bind, .. }) = (annotation.has_secrets, requests) {
+            self.learn_values(bind, annotation);
+        }
         self.facts.observe(Direction::Frontend, observation);
         self.copying.request();
         true
     }
 
-    /// Takes replies as [`Dialogue::executed_at_once`] does. What is `observation` of them has the last as its message.
-    pub fn executed_at_once(
+    /// The exchange that is under way, where its replies need not be looked at one by one.
+    pub fn exchange(&self) -> Option<OpenExchange<'_>> {
+        if self.masks_rows() { None } else { self.dialogue.exchange() }
+    }
+
+    /// Observes replies that come together, where they are all of those to the [exchange](Self::exchange), which ends then. Returns
+    /// `None`, and nothing was observed, where they have to be observed one by one.
+    pub fn end_exchange(
         &mut self,
         replies: &Replies<'_, '_>,
         observation: &Observation<'_, '_>,
         shared: &mut Shared,
         annotation: &mut Annotation,
-    ) {
-        annotation.is_ready = self.facts.observe(Direction::Backend, observation);
+    ) -> Option<EndedExchange> {
+        let ended = self.dialogue.end_exchange(replies, observation, shared, annotation)?;
+        self.facts.observe(Direction::Backend, observation);
         self.copying.end();
-        self.dialogue.executed_at_once(replies, observation, shared, annotation);
+        Some(ended)
     }
 
     fn begin_copy(
@@ -541,14 +266,14 @@ impl Session {
         if self.copying.begin(from, copy.format)
             && !observation.is_cut
             && let Some(longest) = shared.longest_copy_row
-            && self.dialogue.begins_copy(from)
+            && self.dialogue.pipeline().begins_copy(from)
             && let Some(sql) = self.dialogue.executed(shared)
         {
             self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
     }
 
-    fn take_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
+    fn observe_copy_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
         let Some(Message::CopyData(copy)) = observation.message else { return };
         if from == Direction::Frontend
             && self.copying.may_begin()
@@ -560,10 +285,10 @@ impl Session {
         self.copying.data(from, copy.data, observation.is_cut, self.dialogue.budget());
     }
 
-    /// Takes the data of a CopyData, if it is a row and nothing else. Any number of such may then be observed as one message
-    /// that was not decoded.
+    /// Reads the data of a CopyData as a row. Returns false, and nothing was read, where it is not a row and nothing else. Any
+    /// number of rows may then be observed as one message that was not decoded.
     #[inline(always)]
-    pub fn takes_row(&mut self, from: Direction, data: &[u8]) -> bool {
+    pub fn observe_copy_row(&mut self, from: Direction, data: &[u8]) -> bool {
         self.copying.row(from, data, self.facts.encoding())
     }
 
@@ -583,28 +308,9 @@ impl Session {
         self.dialogue.held() + self.copying.held()
     }
 
-    /// Gives up the beginning of a row of COPY data, for the memory is needed for others.
+    /// Drops the beginning of a row of COPY data, for the memory is needed for others.
     pub fn release_copy(&mut self) {
         self.copying.release();
-    }
-
-    fn observe_startup_packet(&mut self, message: Option<&Message<'_>>, at: Timestamp) {
-        (self.is_starting, self.startup_at) = (true, Some(at));
-        self.awaits_question = matches!(message, Some(Message::StartupMessage(_)));
-        self.phase = match message {
-            Some(Message::SslRequest) => {
-                self.owe(Encryption::Tls);
-                Phase::Startup
-            }
-            Some(Message::GssencRequest) => {
-                self.owe(Encryption::Gssapi);
-                Phase::Startup
-            }
-            Some(Message::UnknownRequest(_)) => Phase::Startup,
-            Some(Message::StartupMessage(startup)) if startup.protocol_version.major() < 3 => Phase::Refused,
-            _ => Phase::Regular,
-        };
-        self.has_begun |= !matches!(self.phase, Phase::Startup);
     }
 
     #[inline(always)]
@@ -631,11 +337,11 @@ impl Session {
             {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), observation.conn);
-                self.dialogue.set_cancel_key(key);
+                self.dialogue.pipeline().cancel_key = Some(key);
             }
             Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, observation, shared),
             Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, observation, shared),
-            // Replication: "each CopyData … contains" binary messages, whatever the format says.
+            // Replication: "each CopyData … contains" binary messages, whatever the format is.
             Some(Message::CopyBothResponse(_)) => {
                 self.copying.begin(Direction::Backend, Format::BINARY);
             }
@@ -650,7 +356,7 @@ impl Session {
                 self.is_authenticated = true;
                 self.copying.end();
             }
-            // Only a session that is not ready yet is told these, though the beginning of the capture may be behind its own.
+            // Only a session that is not ready yet has these, though its beginning may be before that of the capture.
             backend::AUTHENTICATION | backend::BACKEND_KEY_DATA => self.is_starting |= !self.has_been_ready,
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE => {
                 self.copying.end();
@@ -661,62 +367,22 @@ impl Session {
                 }
             }
             backend::COPY_DONE => self.copying.done(Direction::Backend),
-            backend::COPY_DATA => self.take_data(Direction::Backend, observation, shared),
+            backend::COPY_DATA => self.observe_copy_data(Direction::Backend, observation, shared),
             _ => {}
         }
         if self.is_starting {
             // Until the session is ready, everything answers the client's last startup message. Requests that were sent ahead wait.
             if tag == backend::READY_FOR_QUERY {
                 (self.is_starting, self.startup_at) = (false, None);
-                self.dialogue.be_ready(observation);
+                self.dialogue.pipeline().begin(observation);
                 self.end_request_with_secrets();
             }
             return;
         }
-        self.dialogue.reply(tag, observation, shared, annotation);
+        self.dialogue.pipeline().reply(tag, observation, shared, annotation);
         if tag == backend::READY_FOR_QUERY {
             self.end_request_with_secrets();
         }
-    }
-
-    fn end_request_with_secrets(&mut self) {
-        if let Some(secrets) = &mut self.secrets
-            && !self.dialogue.has_pending()
-        {
-            secrets.end_request();
-        }
-    }
-
-    /// Whether what the client sends to show who it is may come before the server has said how it is to do that.
-    pub const fn awaits_question(&self) -> bool {
-        self.awaits_question
-    }
-
-    /// Gives up to know what the client was asked before it showed who it is.
-    pub const fn miss_question(&mut self) {
-        self.awaits_question = false;
-    }
-
-    /// Takes what the server asks the client for, from a message of the startup. Says whether that is known by now.
-    pub fn hear(&mut self, message: Option<&Message<'_>>) -> bool {
-        match message {
-            Some(Message::AuthenticationCleartextPassword | Message::AuthenticationMd5Password(_)) => {
-                self.asked = Asked::Password;
-            }
-            Some(Message::AuthenticationSasl(_)) => self.asked = Asked::SaslInitial,
-            Some(Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationGssContinue(_)) => {
-                self.asked = Asked::Gss;
-            }
-            Some(Message::AuthenticationOk) => {
-                self.asked = Asked::Unknown;
-                self.is_authenticated = true;
-            }
-            // These come before the server asks.
-            Some(Message::NegotiateProtocolVersion(_) | Message::NoticeResponse(_)) => return false,
-            _ => {}
-        }
-        self.awaits_question = false;
-        true
     }
 
     /// Requests and replies.
@@ -724,7 +390,7 @@ impl Session {
         &self.dialogue
     }
 
-    /// Requests and replies, to take out what is over.
+    /// Requests and replies, to report what is over.
     pub const fn dialogue_mut(&mut self) -> &mut Dialogue {
         &mut self.dialogue
     }
@@ -734,7 +400,7 @@ impl Session {
         &self.facts
     }
 
-    /// Who the session is, and what became of it, to be told of the end.
+    /// Who the session is, and what became of it, to record its end.
     pub const fn facts_mut(&mut self) -> &mut Facts {
         &mut self.facts
     }

@@ -1,8 +1,8 @@
-//! What SQL does to names that the protocol uses too: PREPARE and DEALLOCATE to those of statements, DECLARE and CLOSE to
+//! What SQL does to names that the protocol uses, too: PREPARE and DEALLOCATE to those of statements, DECLARE and CLOSE to
 //! those of portals.
 //!
-//! The command tag says that something was done, the text of the statement to which name. Where that is not plain, what
-//! the names stand for is unknown from then on; so it is behind a DO that speaks of one of these.
+//! The command tag shows that something was done, the text of the statement to which name. Where that is not plain, what
+//! the names stand for is unknown from then on; so it is behind a DO whose code has one of these words.
 
 use super::statements::{Kept, Statements};
 use crate::pg::text::Text;
@@ -79,7 +79,7 @@ pub(super) fn only(Text(sql, encoding): Text<'_>) -> Option<Text<'_>> {
     Some(Text(sql.get(range)?, encoding))
 }
 
-/// Takes a command tag, with the text of the statement where that is known.
+/// Applies what a statement has done to names, by its command tag, and its text where that is known.
 pub(super) fn apply(tag: &[u8], sql: Option<Text<'_>>, statements: &mut Statements, kept: &mut Kept) {
     let encoding = sql.map(|sql| sql.1).unwrap_or_default();
     let text = |part| Text(part, encoding);

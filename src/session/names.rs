@@ -2,7 +2,7 @@
 //!
 //! A client may use a name before it knows whether the request that gave it a meaning has succeeded. So each name has the
 //! meaning that the server has confirmed, and those that requests without an answer will give it: the last of these is
-//! what the next request speaks of. An answer makes a meaning the confirmed one, a failure takes it back.
+//! what the next request refers to. An answer makes a meaning the confirmed one, a failure removes it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(super) struct Names<T> {
     is_complete: bool,
     /// Counts uses, to tell which name was not used for long.
     clock: u64,
-    /// What requests that the server ignores have said, until those come that it does not.
+    /// The meanings from requests that the server ignores, until those come that it does not.
     skipped: Skipped,
 }
 
@@ -106,7 +106,7 @@ impl<T> Meanings<T> {
         }
     }
 
-    /// Takes back all that requests from this one on have said.
+    /// Removes the meanings from this request on.
     fn take_back_from(&mut self, first: RequestId) {
         while self.pending.back().is_some_and(|(pending, _)| *pending >= first) {
             self.pending.pop_back();
@@ -146,7 +146,7 @@ impl<T> Names<T> {
         meanings.current().map_or(Known::Nothing, Known::As)
     }
 
-    /// What a name stands for in the request that the server takes now, when all before it is settled.
+    /// What a name stands for in the request that the server handles now, when all before it is settled.
     pub(super) fn confirmed(&self, name: &[u8]) -> Known<&Arc<T>> {
         let meanings = if name.is_empty() { Some(&self.unnamed) } else { self.named.get(name) };
         match meanings.and_then(|meanings| meanings.confirmed.as_ref()) {
@@ -156,12 +156,12 @@ impl<T> Names<T> {
         }
     }
 
-    /// The request gives the name another meaning than it was sent with.
+    /// Replaces the meaning that a request gives a name.
     pub(super) fn replace(&mut self, name: &[u8], id: RequestId, meaning: &Arc<T>) {
         self.change(name, |meanings| meanings.replace(id, meaning));
     }
 
-    /// A request was sent that gives a name a meaning, or takes it.
+    /// A request was sent that gives a name a meaning, or removes it.
     pub(super) fn send(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
         self.clock += 1;
         let used = self.clock;
@@ -176,8 +176,8 @@ impl<T> Names<T> {
         meanings.pending.push_back((id, meaning));
     }
 
-    /// A request was sent that gives a name a meaning, or takes it, and that the server ignores, as it does those behind it until
-    /// the [end](Self::end_skipped). They speak of what it means.
+    /// A request was sent that gives a name a meaning, or removes it, and that the server ignores, as it does those behind it until
+    /// the [end](Self::end_skipped). These refer to its meaning.
     pub(super) fn send_skipped(&mut self, name: &[u8], id: RequestId, meaning: Option<Arc<T>>) {
         if self.skipped.size + name.len() >= MAX_SKIPPED {
             return self.forget();
@@ -291,7 +291,7 @@ impl<T> Names<T> {
         self.is_complete = false;
     }
 
-    /// Forgets the eighth of the names that were not used for the longest time. Says how many there were.
+    /// Forgets the eighth of the names that were not used for the longest time. Returns how many there were.
     pub(super) fn forget_oldest(&mut self) -> usize {
         let mut uses: Vec<u64> = self.named.values().map(|meanings| meanings.used).collect();
         let eighth = uses.len() / 8;

@@ -65,11 +65,11 @@ pub struct Annotation {
     pub query: Option<u64>,
     /// Microseconds since the request that this answers.
     pub elapsed_us: Option<u64>,
-    /// Whether TCP's numbers alone have told which request it answers.
+    /// Whether TCP's numbers alone have shown which request it answers.
     pub is_tied: bool,
     /// Whether the server ignores it, as far as it is known by now.
     pub is_skipped: bool,
-    /// What it speaks of by a name.
+    /// What the name in it refers to.
     pub subject: Subject,
     /// The connection whose request a CancelRequest is about.
     pub target: Option<u64>,
@@ -79,7 +79,7 @@ pub struct Annotation {
     pub has_secrets: bool,
 }
 
-/// What a request speaks of.
+/// What the name in a request refers to.
 #[derive(Clone, Debug, Default)]
 pub enum Subject {
     /// Nothing, or nothing that is there.

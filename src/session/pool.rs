@@ -16,14 +16,14 @@ pub struct Pool<T> {
 }
 
 impl<T: Default> Pool<T> {
-    /// Takes something that may be used again as soon as nobody else holds it.
+    /// Puts something into the pool, to be used again as soon as nobody else holds it.
     pub fn give(&mut self, used: Arc<T>) {
         if self.spare.len() < MAX_SPARE {
             self.spare.push_back(used);
         }
     }
 
-    /// Gives one that nobody else holds, with the contents that `fill` puts in place of those that it had.
+    /// Returns one that nobody else holds, with the contents that `fill` puts in place of those that it had.
     pub fn fill(&mut self, fill: impl FnOnce(&mut T)) -> Arc<T> {
         for _ in 0..TRIES.min(self.spare.len()) {
             let Some(mut candidate) = self.spare.pop_front() else { break };
@@ -31,7 +31,7 @@ impl<T: Default> Pool<T> {
                 fill(inner);
                 return candidate;
             }
-            // Where all are held, those that were given long ago make room for others.
+            // Where all are held, the oldest make room for others.
             if self.spare.len() < MAX_SPARE / 2 {
                 self.spare.push_back(candidate);
             }

@@ -1,17 +1,21 @@
-//! A request, and what it says of names.
+//! Requests: how one is queued, what it does to names, and what it executes.
 
 use std::sync::Arc;
 
 use super::answers::Answers;
 use super::budget::Share;
-use super::execution::{Execution, Protocol};
+use super::execution::{Execution, Outcome, Protocol};
 use super::name_commands;
 use super::names::{Known, Names};
 use super::observation::{Annotation, Observation, Subject};
+use super::pipeline::Pipeline;
 use super::request_queue::{QueuePlace, Request, RequestQueue};
+use super::settle::settle;
+use super::shared::Shared;
 use super::statements::{Kept, Portal, Statement, Statements};
 use crate::pg::extended::{Bind, Execute, Parse, Target, TargetKind};
 use crate::pg::message::Message;
+use crate::pg::message_table::frontend;
 use crate::pg::query::FunctionCall;
 use crate::pg::text::KeptText;
 use crate::sql::secret;
@@ -37,21 +41,129 @@ pub(super) struct Sql {
     _share: Share,
 }
 
-/// A request that has its place in the queue.
-pub(super) struct Taken<'a> {
-    pub(super) request_queue: &'a mut RequestQueue<RequestTarget>,
-    pub(super) statements: &'a mut Statements,
-    pub(super) kept: &'a mut Kept,
-    /// What it executes, where that is wanted.
-    pub(super) execution: Option<&'a mut Execution>,
-    pub(super) place: QueuePlace,
-    pub(super) annotation: &'a mut Annotation,
+impl Pipeline {
+    /// Observes a message of the frontend.
+    #[inline(always)]
+    pub(super) fn request(
+        &mut self,
+        tag: u8,
+        observation: &Observation<'_, '_>,
+        shared: &mut Shared,
+        annotation: &mut Annotation,
+    ) {
+        self.statements.guess(observation.is_guessed);
+        let request = match (tag, observation.named()) {
+            (frontend::PARSE, _) => Request::Parse,
+            (frontend::BIND, _) => Request::Bind,
+            (frontend::DESCRIBE, Some(Message::Describe(target))) if target.kind == TargetKind::Statement => {
+                Request::DescribeStatement
+            }
+            (frontend::DESCRIBE, described) => {
+                if described.is_none() {
+                    // It may be of a statement.
+                    self.request_queue.doubt();
+                }
+                Request::DescribePortal
+            }
+            (frontend::EXECUTE, _) => Request::Execute,
+            (frontend::CLOSE, _) => Request::Close,
+            (frontend::SYNC, _) => Request::Sync,
+            (frontend::QUERY, _) => Request::Query,
+            (frontend::FUNCTION_CALL, _) => Request::FunctionCall,
+            (frontend::COPY_DONE | frontend::COPY_FAIL, _) => Request::CopyEnd,
+            (frontend::COPY_DATA | frontend::FLUSH, _) => {
+                annotation.query = self.request_queue.last_query();
+                annotation.is_skipped = tag == frontend::COPY_DATA && self.request_queue.drops_copy_data();
+                if tag == frontend::COPY_DATA {
+                    self.request_queue.copy_data();
+                } else if observation.size != 5 {
+                    // The server answers it with an error.
+                    self.request_queue.doubt();
+                }
+                if let Some(execution) = annotation.query.and_then(|query| self.executions.get(query)) {
+                    execution.bytes_in += observation.size;
+                    execution.is_guessed |= observation.is_guessed;
+                }
+                return;
+            }
+            (frontend::TERMINATE, _) => return,
+            _ => {
+                // What answers it is unknown.
+                self.request_queue.doubt();
+                return;
+            }
+        };
+        let Self { request_queue, statements, executions, .. } = self;
+        let is_dropped = request == Request::CopyEnd && request_queue.drops_copy_data();
+        let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
+        let (query, place) = request_queue.request(request, observation.at, settle);
+        annotation.query = query;
+        let is_skipped = matches!(place, QueuePlace::Skipped(_));
+        annotation.is_skipped = is_skipped || is_dropped;
+        if request == Request::Sync {
+            statements.end_skipped();
+        }
+        self.queries += u64::from(matches!(request, Request::Execute | Request::Query | Request::FunctionCall));
+
+        let execution = match query {
+            Some(number) if shared.wants_queries => {
+                if matches!(request, Request::Sync | Request::CopyEnd) {
+                    executions.get(number)
+                } else {
+                    let mut execution = executions.begin(number, observation.at, observation.packet, &mut shared.spare);
+                    if let Some(execution) = &mut execution {
+                        execution.is_uncertain |= request_queue.is_uncertain();
+                        execution.is_truncated |= observation.is_cut;
+                        execution.is_limited |= place == QueuePlace::TooMany;
+                    }
+                    execution
+                }
+            }
+            _ => None,
+        };
+        let mut queued = Queued { request_queue, statements, kept: &mut shared.kept, execution, place, annotation };
+        queued.record(request, observation, shared.wants_queries);
+        let Queued { execution, .. } = queued;
+        if let Some(execution) = execution {
+            execution.bytes_in += observation.size;
+            execution.is_guessed |= observation.is_guessed;
+            if is_skipped && execution.is_executed && execution.outcome.is_none() {
+                execution.end(Outcome::Skipped, observation.at, observation.packet);
+            }
+        }
+        if place == QueuePlace::TooMany {
+            statements.forget(&mut shared.kept);
+        }
+        if observation.is_late {
+            self.miss(observation, shared);
+        }
+    }
+
+    /// What waits was answered before it was found: its replies cannot be distinguished from others.
+    #[cold]
+    fn miss(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared) {
+        let Self { request_queue, statements, executions, .. } = self;
+        executions.lose();
+        request_queue
+            .miss(&mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation));
+    }
 }
 
-impl Taken<'_> {
-    /// Takes what it says of names, and what it executes.
+/// A request that has its place in the queue.
+struct Queued<'a> {
+    request_queue: &'a mut RequestQueue<RequestTarget>,
+    statements: &'a mut Statements,
+    kept: &'a mut Kept,
+    /// What it executes, where that is wanted.
+    execution: Option<&'a mut Execution>,
+    place: QueuePlace,
+    annotation: &'a mut Annotation,
+}
+
+impl Queued<'_> {
+    /// Records what it does to names, and what it executes.
     #[inline]
-    pub(super) fn request(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
+    fn record(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
         match (request, observation.named()) {
             (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut),
             (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
@@ -70,7 +182,7 @@ impl Taken<'_> {
         }
     }
 
-    /// Gives a name a meaning, or takes it, as far as the requests behind this one see it.
+    /// Gives a name a meaning, or removes it, as far as the requests behind this one see it.
     fn send<T>(place: QueuePlace, names: &mut Names<T>, name: &[u8], annotation: Option<Arc<T>>) {
         match place {
             QueuePlace::Waits(id) => names.send(name, id, annotation),
@@ -79,15 +191,15 @@ impl Taken<'_> {
         }
     }
 
-    fn has_target(&mut self, target: RequestTarget) {
+    fn set_target(&mut self, target: RequestTarget) {
         if matches!(self.place, QueuePlace::Waits(_)) {
-            self.request_queue.has_target(target);
+            self.request_queue.set_target(target);
         }
     }
 
-    fn is_answered_by(&mut self, answers: Answers) {
+    fn set_answers(&mut self, answers: Answers) {
         if matches!(self.place, QueuePlace::Waits(_)) {
-            self.request_queue.is_answered_by(answers);
+            self.request_queue.set_answers(answers);
         }
     }
 
@@ -100,7 +212,7 @@ impl Taken<'_> {
         if let Some(execution) = &mut self.execution {
             execution.statement = Some(Arc::clone(&statement));
         }
-        self.has_target(RequestTarget::Statement(statement));
+        self.set_target(RequestTarget::Statement(statement));
     }
 
     fn bind(&mut self, bind: &Bind<'_>, wants_values: bool) {
@@ -113,7 +225,7 @@ impl Taken<'_> {
             execution.is_midstream |= portal.is_statement_unknown();
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.has_target(RequestTarget::Portal(portal));
+        self.set_target(RequestTarget::Portal(portal));
     }
 
     fn describe_statement(&mut self, target: &Target<'_>) {
@@ -123,16 +235,16 @@ impl Taken<'_> {
         if let Some(execution) = &mut self.execution {
             execution.statement.get_or_insert_with(|| Arc::clone(&statement));
         }
-        self.is_answered_by(statement.answers());
-        self.has_target(RequestTarget::Statement(statement));
+        self.set_answers(statement.answers());
+        self.set_target(RequestTarget::Statement(statement));
     }
 
     fn describe_portal(&mut self, target: &Target<'_>) {
         let portal = self.statements.portals.get(&target.name.kept()).cloned();
         self.annotation.subject = Subject::of_portal(&portal);
         if let Known::As(portal) = portal {
-            self.is_answered_by(portal.answers());
-            self.has_target(RequestTarget::Portal(portal));
+            self.set_answers(portal.answers());
+            self.set_target(RequestTarget::Portal(portal));
         }
     }
 
@@ -145,8 +257,8 @@ impl Taken<'_> {
             execution.portal = portal.clone().get();
         }
         if let Known::As(portal) = portal {
-            self.is_answered_by(portal.answers());
-            self.has_target(RequestTarget::Portal(portal));
+            self.set_answers(portal.answers());
+            self.set_target(RequestTarget::Portal(portal));
         }
     }
 
@@ -163,7 +275,7 @@ impl Taken<'_> {
             TargetKind::Statement => Self::send(self.place, &mut self.statements.prepared, name.get().0, None),
             TargetKind::Portal => Self::send(self.place, &mut self.statements.portals, name.get().0, None),
         }
-        self.has_target(RequestTarget::Name(target.kind, name.into_owned().into()));
+        self.set_target(RequestTarget::Name(target.kind, name.into_owned().into()));
     }
 
     fn query(&mut self, message: Option<&Message<'_>>, is_cut: bool) {
@@ -180,12 +292,12 @@ impl Taken<'_> {
             }
         }
         if let Some(sql) = sql.filter(|_| !is_cut) {
-            self.is_answered_by(Answers::to_query(sql.0));
+            self.set_answers(Answers::to_query(sql.0));
         }
         if let Some(sql) = sql.filter(|sql| !is_cut && name_commands::is_needed(sql.0))
             && let Some(_share) = self.statements.budget().take(sql.0.len())
         {
-            self.has_target(RequestTarget::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
+            self.set_target(RequestTarget::Sql(Sql { text: sql.kept().into_owned(), now: 0, _share }.into()));
         }
     }
 
@@ -196,6 +308,6 @@ impl Taken<'_> {
             execution.function = Some(call.function_oid);
             execution.portal = Some(Arc::clone(&portal));
         }
-        self.has_target(RequestTarget::Portal(portal));
+        self.set_target(RequestTarget::Portal(portal));
     }
 }

@@ -1,22 +1,22 @@
-//! What requests speak of that were sent before it was known what their names stand for.
+//! What the names in requests stand for that were sent before that was known.
 //!
-//! A request that is sent ahead speaks of what its client expects a name to stand for by then. Where a Parse, Bind or Close before
-//! it has failed, or was ignored, or SQL has done something to the name, the server takes what the name stands for when the
-//! request's turn comes. That is known then, too, for all before it is answered.
+//! A request that is sent ahead refers to what its client expects a name to stand for by then. Where a Parse, Bind or Close before
+//! it has failed, or was ignored, or SQL has changed what the name stands for, the server uses what it stands for when the
+//! request's turn comes. That is known then here, too, for all before it is answered.
 
 use std::sync::Arc;
 
 use super::answers::Answers;
-use super::dialogue::Dialogue;
 use super::execution::Executions;
 use super::names::Known;
+use super::pipeline::Pipeline;
 use super::request::RequestTarget;
 use super::request_queue::{Expected, Request};
 use super::shared::Shared;
 use super::statements::{Kept, Portal, Statements};
 
-impl Dialogue {
-    /// Has the request whose turn it is speak of what its name stands for, where that may not be what it was sent with.
+impl Pipeline {
+    /// Resolves the name in the request whose turn it is again, where it may not stand for what it was sent with.
     #[inline(always)]
     pub(super) fn revise(&mut self, shared: &mut Shared) {
         if self.statements.is_stale || self.stale_up_to > 0 {
@@ -42,8 +42,8 @@ impl Dialogue {
     }
 }
 
-/// Revises what a Bind speaks of that the server ignores, if that was given to a name by a request that it has ignored, or refused,
-/// before an earlier ReadyForQuery. Of what was sent together with it, it speaks still.
+/// Resolves the name of the statement again in a Bind that the server ignores, if the Parse of that was ignored or refused before an
+/// earlier ReadyForQuery. A Bind still refers to what was sent together with it.
 #[cold]
 pub(super) fn revise_skipped(
     expected: &mut Expected<RequestTarget>,
@@ -58,7 +58,7 @@ pub(super) fn revise_skipped(
     }
 }
 
-/// Has a request speak of what its name stands for now.
+/// Resolves the name in a request again.
 fn revise(
     expected: &mut Expected<RequestTarget>,
     statements: &mut Statements,

@@ -12,14 +12,17 @@ use std::cell::OnceCell;
 
 use memchr::memmem;
 
-use crate::encoding::Encoding;
-use crate::pg::error::{self, Quotes};
 use crate::pg::startup::StartupMessage;
 use crate::pg::text::Text;
 use crate::sql::lexer::{Lexer, dollar_delimiter};
 use crate::sql::literal::{self, percent_decoded};
 use crate::sql::names::{is_connection_key, is_secret_name};
-use crate::sql::secret::{self, MASK};
+use crate::sql::secret;
+
+mod mask;
+mod search;
+
+use search::{Beginnings, Folded, hex_byte};
 
 /// How many secrets of a session are remembered; of more, the last ones.
 const MOST: usize = 64;
@@ -37,7 +40,7 @@ const SHORT: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     known: Vec<Known>,
-    /// What tells which of them a text may have; made when it is asked for.
+    /// A filter for those that a text may have; made when it is asked for.
     beginnings: OnceCell<Box<Beginnings>>,
     /// Whether one was sent in a request that is under way.
     is_current: bool,
@@ -56,13 +59,13 @@ struct Known {
 }
 
 impl Secrets {
-    /// Takes the secrets in SQL that was sent. What is missing of it may be one.
+    /// Learns the secrets in SQL that was sent. What is missing of it may be one.
     pub(super) fn learn(&mut self, sql: Text<'_>, is_cut: bool) {
         let kept = sql.kept();
         let text = kept.get().0;
         let found = secret::find(text);
         self.is_current = true;
-        // Of a text that is not what its encoding says, no more is known than that it has one.
+        // Of a text that is invalid in its encoding, no more is known than that it has one.
         let last = found.secrets.last().map_or(0, |secret| secret.place.end);
         self.is_uncertain |= is_cut && (last == 0 || last == text.len()) || std::str::from_utf8(text).is_err();
         self.is_uncertain |= found.secrets.len() > MOST / 4;
@@ -78,7 +81,7 @@ impl Secrets {
         }
     }
 
-    /// Takes the value of a parameter that is a secret.
+    /// Learns the value of a parameter that is a secret.
     pub(super) fn learn_value(&mut self, value: &[u8]) {
         self.is_current = true;
         self.know(value, false);
@@ -86,12 +89,12 @@ impl Secrets {
         self.know_bytes(value);
     }
 
-    /// Takes the secrets in what a client says of why it gives up COPY.
+    /// Learns the secrets in the reason that a client has for CopyFail.
     pub(super) fn learn_reason(&mut self, reason: Text<'_>) {
         self.know_parts(reason.kept().get().0);
     }
 
-    /// Takes the secrets of a StartupMessage.
+    /// Learns the secrets of a StartupMessage.
     pub(super) fn learn_startup(&mut self, startup: &StartupMessage<'_>) {
         self.is_uncertain |= startup.parameters.secrets(|value| {
             self.is_current = true;
@@ -103,7 +106,7 @@ impl Secrets {
         });
     }
 
-    /// Takes what a client sends to show who it is, by another mechanism than SCRAM: `auth=Bearer …` between other fields in
+    /// Learns what a client sends to authenticate itself by another mechanism than SCRAM: `auth=Bearer …` between other fields in
     /// OAUTHBEARER; in PLAIN the password behind the names.
     pub(super) fn learn_response(&mut self, data: &[u8], is_cut: bool) {
         self.is_uncertain |= is_cut;
@@ -148,7 +151,7 @@ impl Secrets {
         self.know_bytes(raw);
     }
 
-    /// Takes the secrets of a connection string.
+    /// Learns the secrets of a connection string.
     fn know_parts(&mut self, value: &[u8]) {
         for part in secret::find(value).secrets {
             if let Some(part) = value.get(part.place) {
@@ -191,7 +194,7 @@ impl Secrets {
         }
     }
 
-    /// Takes what a password in a connection string falls into for one who reads that: it should not have these in it.
+    /// Learns the pieces into which whoever parses a connection string may split a password that has separators in it.
     fn know_pieces(&mut self, password: &[u8]) {
         let separates = |b: &u8| b.is_ascii_whitespace() || b"@/?#:&=".contains(b);
         if password.len() <= LONGEST && password.iter().any(separates) {
@@ -199,7 +202,7 @@ impl Secrets {
         }
     }
 
-    /// Takes the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
+    /// Learns the tokens that a secret without quotes is to the server, up to a blank: it complains of the first one that should
     /// not be there.
     fn know_tokens(&mut self, written: &[u8]) {
         /// More than a secret falls into.
@@ -214,7 +217,7 @@ impl Secrets {
         }
     }
 
-    /// Takes what a constant in hex stands for, as values of type bytea are written.
+    /// Learns the bytes of a constant in hex, as values of type bytea are written.
     fn know_bytes(&mut self, value: &[u8]) {
         let Some((_, digits)) = memmem::find(value, b"\\x").and_then(|at| value.split_at_checked(at + 2)) else {
             return;
@@ -232,7 +235,7 @@ impl Secrets {
             return;
         }
         if self.known.len() >= MOST {
-            // Of one request, it would be one that is needed yet.
+            // One of the same request may still be needed.
             self.is_uncertain |= self.is_current;
             self.known.remove(0);
         }
@@ -254,298 +257,13 @@ impl Secrets {
             self.beginnings.take();
         }
     }
-
-    /// The body of an ErrorResponse or a NoticeResponse without the secrets that its texts repeat, where they do.
-    pub(super) fn mask_fields(&self, body: &[u8], encoding: Encoding, is_cut: bool) -> Option<Vec<u8>> {
-        let mut masked = Vec::with_capacity(body.len());
-        let mut is_masked = false;
-        let mut rest = body;
-        while let [code, behind @ ..] = rest {
-            masked.push(*code);
-            if *code == 0 {
-                masked.extend_from_slice(behind);
-                break;
-            }
-            let end = memchr::memchr(0, behind);
-            let (text, behind) = behind.split_at_checked(end.unwrap_or(behind.len()))?;
-            let shown = match error::quotes(*code) {
-                Quotes::Nothing => Cow::Borrowed(text),
-                Quotes::Anything if self.is_uncertain => Cow::Borrowed(MASK.as_bytes()),
-                _ => self.mask(text, encoding, is_cut && end.is_none()),
-            };
-            is_masked |= *shown != *text;
-            masked.extend_from_slice(&shown);
-            masked.extend_from_slice(behind.get(..1).unwrap_or_default());
-            rest = behind.get(1..).unwrap_or_default();
-        }
-        is_masked.then_some(masked)
-    }
-
-    /// The body of a ParameterStatus or a NotificationResponse without the secrets that its last string repeats, where it does.
-    pub(super) fn mask_last(&self, body: &[u8], encoding: Encoding, is_cut: bool) -> Option<Vec<u8>> {
-        let (strings, end) = body.split_at_checked(body.len() - usize::from(body.last() == Some(&0)))?;
-        let (before, text) = strings.split_at_checked(memchr::memrchr(0, strings)? + 1)?;
-        let masked = self.mask(text, encoding, is_cut && end.is_empty());
-        (*masked != *text).then(|| [before, &masked, end].concat())
-    }
-
-    /// The body of a DataRow with `***` for the values that repeat a secret, where some do. All values are searched at once: a
-    /// row may have thousands.
-    pub(super) fn mask_row(&self, body: &[u8], is_cut: bool) -> Option<Vec<u8>> {
-        let (count, rest) = body.split_first_chunk::<2>()?;
-        let shortest = self.known.iter().map(|known| known.text.len().min(PREFIX)).min()?;
-        let sizes = 4 * usize::from(u16::from_be_bytes(*count));
-        if rest.len() < sizes + shortest && !is_cut {
-            return None;
-        }
-        let mut values = Vec::with_capacity(rest.len());
-        for (_, value) in row_values(rest) {
-            values.extend_from_slice(value.unwrap_or_default());
-            values.push(SEPARATOR);
-        }
-        values.pop();
-        let places = self.places(&values, is_cut);
-        if places.is_empty() {
-            return None;
-        }
-        let mut places = places.into_iter().peekable();
-        let mut masked = count.to_vec();
-        let (mut start, mut left) = (0, rest);
-        for (size, value) in row_values(rest) {
-            let end = start + value.map_or(0, <[u8]>::len);
-            while places.next_if(|(_, last)| *last <= start).is_some() {}
-            if start < end && places.peek().is_some_and(|(first, _)| *first < end) {
-                masked.extend_from_slice(&(MASK.len() as i32).to_be_bytes());
-                masked.extend_from_slice(MASK.as_bytes());
-            } else {
-                masked.extend_from_slice(size);
-                masked.extend_from_slice(value.unwrap_or_default());
-            }
-            start = end + 1;
-            left = left.get(4 + value.map_or(0, <[u8]>::len)..).unwrap_or_default();
-        }
-        masked.extend_from_slice(left);
-        Some(masked)
-    }
-
-    /// A text without the secrets, where it has some. One that `is_cut` may end inside a secret.
-    pub(super) fn mask<'a>(&self, text: &'a [u8], encoding: Encoding, is_cut: bool) -> Cow<'a, [u8]> {
-        let kept = Text(text, encoding).kept();
-        let read = kept.get();
-        let places = self.places(read.0, is_cut);
-        let is_text = std::str::from_utf8(read.0).is_ok();
-        if read.0 != text || !is_text {
-            // In another encoding, or not in the one that it should be in.
-            let is_hidden = !places.is_empty() || !is_text && self.known.iter().any(|known| !known.text.is_ascii());
-            return if is_hidden { Cow::Borrowed(MASK.as_bytes()) } else { Cow::Borrowed(text) };
-        }
-        if places.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut masked = Vec::with_capacity(text.len());
-        let mut kept = 0;
-        for (start, end) in places {
-            masked.extend_from_slice(text.get(kept..start).unwrap_or_default());
-            masked.extend_from_slice(MASK.as_bytes());
-            kept = end;
-        }
-        masked.extend_from_slice(text.get(kept..).unwrap_or_default());
-        Cow::Owned(masked)
-    }
-
-    /// Where bytes are in hex in a text that have a secret in them, as values of type bytea are written.
-    fn places_in_hex(&self, text: &[u8]) -> Vec<(usize, usize)> {
-        // All of them are searched at once, with something between them.
-        let mut bytes = Vec::new();
-        let mut written = Vec::new();
-        let mut from = 0;
-        while let Some(found) = text.get(from..).and_then(|rest| memmem::find(rest, b"\\x")) {
-            let start = from + found + 2;
-            let len = text.get(start..).unwrap_or_default().iter().take_while(|b| b.is_ascii_hexdigit()).count();
-            from = start + len;
-            let digits = text.get(start..from).unwrap_or_default().as_chunks::<2>().0;
-            if digits.len() >= SHORT {
-                bytes.extend(digits.iter().map(hex_byte));
-                bytes.push(SEPARATOR);
-                written.push((bytes.len(), start, from));
-            }
-        }
-        if bytes.is_empty() {
-            return Vec::new();
-        }
-        let mut places = self.places(&bytes, false).into_iter().peekable();
-        let mut first = 0;
-        written.retain(|(end, ..)| {
-            while places.next_if(|(_, last)| *last <= first).is_some() {}
-            first = *end;
-            places.peek().is_some_and(|(start, _)| start < end)
-        });
-        written.into_iter().map(|(_, start, end)| (start, end)).collect()
-    }
-
-    /// Where secrets are in a text, in order and apart. Where it is several, a [`SEPARATOR`] is between them.
-    fn places(&self, text: &[u8], is_cut: bool) -> Vec<(usize, usize)> {
-        let folded = Folded::of(text);
-        let mut places = Vec::new();
-        let beginnings = self.beginnings.get_or_init(|| Beginnings::of(&self.known));
-        let begun = beginnings.that_may_be_in(&folded.bytes);
-        for (number, known) in (0..).zip(&self.known) {
-            let may_be_in = begun >> number & 1 != 0;
-            if !may_be_in && !is_cut {
-                continue;
-            }
-            // Each is found in a time that depends on the text alone.
-            let place = |start: usize, len: usize| {
-                let end = folded.end_of(start + len, text);
-                let goes_on = known.is_cut && len == known.text.len();
-                let rest = text.get(end..).filter(|_| goes_on);
-                let rest = rest.map_or(0, |rest| memchr::memchr(SEPARATOR, rest).unwrap_or(rest.len()));
-                (folded.at(start, text), end + rest)
-            };
-            for start in memmem::find_iter(&folded.bytes, &*known.text).take_while(|_| may_be_in) {
-                let end = start + known.text.len();
-                if known.text.len() >= SHORT || folded.is_word_end(start) && folded.is_word_end(end) {
-                    places.push(place(start, known.text.len()));
-                }
-            }
-            // Its beginning, and as much as is there of it.
-            let mut from = 0;
-            while may_be_in
-                && let Some(prefix) = known.text.get(..PREFIX)
-                && let Some(rest) = folded.bytes.get(from..)
-                && let Some(found) = memmem::find(rest, prefix)
-            {
-                let rest = rest.get(found..).unwrap_or_default();
-                let len = known.text.iter().zip(rest).take_while(|(a, b)| a == b).count();
-                places.push(place(from + found, len));
-                from += found + len;
-            }
-            if is_cut {
-                let ends = (1..known.text.len().min(folded.bytes.len() + 1)).rev();
-                let len =
-                    { ends }.find(|len| known.text.get(..*len).is_some_and(|start| folded.bytes.ends_with(start)));
-                if let Some(len) = len {
-                    places.push((folded.at(folded.bytes.len() - len, text), text.len()));
-                }
-            }
-        }
-        places.extend(self.places_in_hex(text));
-        places.sort_unstable();
-        let mut apart: Vec<(usize, usize)> = Vec::with_capacity(places.len());
-        for (start, end) in places {
-            match apart.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => apart.push((start, end)),
-            }
-        }
-        apart
-    }
-}
-
-/// What stands between texts that are searched as one. Texts do not have it, and where values in binary do, too much is masked.
-const SEPARATOR: u8 = 0;
-
-/// The values of a row, with their sizes; the last one may be cut.
-fn row_values(rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], Option<&[u8]>)> {
-    let mut rest = rest;
-    std::iter::from_fn(move || {
-        let (size, behind) = rest.split_first_chunk::<4>()?;
-        let Ok(len) = usize::try_from(i32::from_be_bytes(*size)) else {
-            rest = behind;
-            return Some((size, None));
-        };
-        let (value, behind) = behind.split_at_checked(len).unwrap_or((behind, b""));
-        rest = behind;
-        Some((size, Some(value)))
-    })
-}
-
-/// The first bytes of all secrets that are known: for each byte a bit for each secret that has it there, or ends before.
-#[derive(Debug)]
-struct Beginnings([[u64; 256]; 4]);
-
-impl Beginnings {
-    fn of(known: &[Known]) -> Box<Self> {
-        let mut beginnings = Box::new(Self([[0; 256]; 4]));
-        for (number, known) in (0..MOST).zip(known) {
-            for (at, table) in beginnings.0.iter_mut().enumerate() {
-                match known.text.get(at) {
-                    Some(byte) => {
-                        if let Some(secrets) = table.get_mut(usize::from(*byte)) {
-                            *secrets |= 1 << number;
-                        }
-                    }
-                    None => table.iter_mut().for_each(|secrets| *secrets |= 1 << number),
-                }
-            }
-        }
-        beginnings
-    }
-
-    /// Which secrets may be in bytes: a bit for each.
-    fn that_may_be_in(&self, bytes: &[u8]) -> u64 {
-        let Self([first, second, third, fourth]) = self;
-        let with = |table: &[u64; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or_default();
-        let all = bytes.windows(4).fold(0, |any, bytes| match bytes {
-            [a, b, c, d] => any | with(first, *a) & with(second, *b) & with(third, *c) & with(fourth, *d),
-            _ => any,
-        });
-        // What the end cuts off is as it should be.
-        let last = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
-        (0..last.len()).fold(all, |any, at| {
-            let begun = last.get(at..).unwrap_or_default().iter().zip(&self.0);
-            any | begun.fold(u64::MAX, |all, (byte, table)| all & with(table, *byte))
-        })
-    }
-}
-
-/// A text without quotes and backslashes, in small letters, and where its bytes were.
-struct Folded {
-    bytes: Vec<u8>,
-    places: Vec<u32>,
-}
-
-impl Folded {
-    fn of(text: &[u8]) -> Self {
-        let mut folded = Self { bytes: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
-        for (at, byte) in (0..).zip(text) {
-            if !matches!(byte, b'\'' | b'"' | b'\\') {
-                folded.bytes.push(byte.to_ascii_lowercase());
-                folded.places.push(at);
-            }
-        }
-        folded
-    }
-
-    fn at(&self, index: usize, text: &[u8]) -> usize {
-        self.places.get(index).map_or(text.len(), |at| *at as usize)
-    }
-
-    /// Where what ends before an index ends in the text.
-    fn end_of(&self, index: usize, text: &[u8]) -> usize {
-        index.checked_sub(1).and_then(|last| self.places.get(last)).map_or(text.len(), |last| *last as usize + 1)
-    }
-
-    /// Whether no word goes on at an index.
-    fn is_word_end(&self, index: usize) -> bool {
-        let is_letter = |at: usize| self.bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-        let are_apart = match (index.checked_sub(1).and_then(|at| self.places.get(at)), self.places.get(index)) {
-            (Some(before), Some(behind)) => behind - before > 1,
-            _ => true,
-        };
-        are_apart || !index.checked_sub(1).is_some_and(is_letter) || !is_letter(index)
-    }
-}
-
-/// The byte that two digits stand for.
-fn hex_byte([high, low]: &[u8; 2]) -> u8 {
-    let digit = |b: u8| char::from(b).to_digit(16).unwrap_or_default() as u8;
-    digit(*high) << 4 | digit(*low)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::Encoding;
+    use crate::sql::secret::MASK;
 
     fn masked(sql: &str, text: &str) -> String {
         let mut secrets = Secrets::default();

@@ -19,16 +19,21 @@ pub struct Shared {
     pub kept: Kept,
     /// Keys of sessions, of all homes.
     pub cancels: Cancels,
-    /// What TLS is decrypted with; taken out while it is in use.
+    /// What TLS is decrypted with; `None` while it is in use.
     pub tls: Option<Box<Tools>>,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
-    /// How many bytes are kept of a row of COPY data that is not whole; nothing where nobody is told of rows.
+    /// How many bytes are kept of a row of COPY data that is not whole; `None` where no message lines are wanted.
     pub(super) longest_copy_row: Option<usize>,
 }
 
 impl Shared {
-    /// Takes back a request that was told of.
+    /// Whether there are message lines.
+    pub(super) const fn wants_messages(&self) -> bool {
+        self.longest_copy_row.is_some()
+    }
+
+    /// Keeps the buffers of a request that was reported, to be used again.
     pub fn recycle(&mut self, execution: Box<Execution>) {
         recycle(execution, &mut self.spare);
     }
@@ -41,7 +46,7 @@ pub const HOMES: usize = 8;
 /// changes while they are dissected, but for room, of which there is enough, and keys, which only beginnings and ends of
 /// connections change.
 ///
-/// How many homes there are does not depend on how many threads there are, and so neither does what is said of a capture.
+/// How many homes there are does not depend on how many threads there are, and so neither does the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardId(u8);
 

@@ -10,15 +10,18 @@ use super::budget::{Budget, Share};
 use super::interner::{Interner, TextId};
 use super::names::{Known, Names};
 use super::pool::Pool;
-use crate::encoding::Encoding;
 use crate::pg::extended::{Bind, Parse};
-use crate::pg::list::{KeptList, List, Oid};
+use crate::pg::list::KeptList;
 use crate::pg::query::FunctionCall;
-use crate::pg::row::{Formats, RowDescription, RowShape, Types, Values};
+use crate::pg::row::{RowShape, Types};
 use crate::pg::text::{KeptText, Text};
-use crate::redaction::Redaction;
 use crate::sql::names::is_secret_name;
 use crate::sql::secret::{self, NamedByParameter, Parameters, StatementSecrets};
+
+mod describe;
+mod portal;
+
+pub use portal::Portal;
 
 /// How many named statements, or portals, of a connection are remembered. Of more, those that were not used for the
 /// longest time are forgotten: they are unknown then.
@@ -36,9 +39,9 @@ pub const MOST_FOR_A_BYTE: usize = 2 * OVERHEAD / 5;
 pub struct Statement {
     name: KeptText<'static>,
     text: Option<TextId>,
-    /// The types of parameters, as far as Parse says them.
+    /// The types of parameters, as far as Parse declares them.
     declared: KeptList,
-    /// The types of parameters that the server has told.
+    /// The types of parameters that the server has described.
     described: OnceLock<(KeptList, Share)>,
     row: OnceLock<Arc<Row>>,
     /// The [age](Statements::age) in which the server described it first.
@@ -118,14 +121,14 @@ impl Statement {
         self.text
     }
 
-    /// The types of its parameters, as the server has told them; else as the client has, 0 for those that it left to the
-    /// server.
+    /// The types of its parameters, as the server has described them; else as the client has declared them, 0 for those that it
+    /// left to the server.
     pub fn parameter_types(&self) -> Types<'_> {
         let described = self.described.get().or_else(|| self.same.as_ref()?.described.get());
         Types::from_oids(&described.map_or(&self.declared, |(described, _)| described).get())
     }
 
-    /// The columns of its rows, where the server has told them. Their formats are not known before Bind.
+    /// The columns of its rows, where the server has described them. Their formats are not known before Bind.
     pub fn row(&self) -> Option<&RowShape> {
         self.row.get().or_else(|| self.same.as_ref()?.row.get()).map(|row| &row.shape)
     }
@@ -155,109 +158,6 @@ fn secrets<'a>(
     let may_have_had = || is_cut && secret::may_have_had(sql.0);
     let cut = || may_have_had().then(|| StatementSecrets { are_in_sql: true, ..StatementSecrets::default() });
     found.or_else(cut).map(Cow::Owned)
-}
-
-/// A portal: a statement with values for its parameters.
-#[derive(Debug, Default)]
-pub struct Portal {
-    name: KeptText<'static>,
-    statement_name: KeptText<'static>,
-    /// DECLARE has made it, so that its statement has no name, and whether its rows are binary is not known.
-    is_declared: bool,
-    /// It outlives its transaction.
-    is_held: bool,
-    statement: Option<Arc<Statement>>,
-    is_statement_unknown: bool,
-    secret_parameters: Parameters,
-    /// Its Bind, or the Parse of its statement, was found behind a boundary that is a guess.
-    is_guessed: bool,
-    parameters: KeptList,
-    parameter_formats: KeptList,
-    has_parameters: bool,
-    result_formats: KeptList,
-    row: OnceLock<Arc<Row>>,
-    share: Option<Share>,
-}
-
-impl Portal {
-    /// Its name; empty for the unnamed one.
-    pub fn name(&self) -> Text<'_> {
-        self.name.get()
-    }
-
-    /// The name of the statement that it was made of.
-    pub fn statement_name(&self) -> Option<Text<'_>> {
-        (!self.is_declared).then(|| self.statement_name.get())
-    }
-
-    /// The statement that it was made of, where it is known.
-    pub fn statement(&self) -> Option<&Arc<Statement>> {
-        self.statement.as_ref()
-    }
-
-    /// What its SQL can be answered by, as far as that is known.
-    pub fn answers(&self) -> Answers {
-        self.statement.as_ref().map_or(Answers::ANY, |statement| statement.answers())
-    }
-
-    /// Whether its statement is this one.
-    pub(super) fn is_of(&self, statement: &Known<Arc<Statement>>) -> bool {
-        match (&self.statement, statement) {
-            (Some(had), Known::As(statement)) => Arc::ptr_eq(had, statement),
-            (None, Known::Nothing) => !self.is_statement_unknown,
-            (None, Known::Unknown) => self.is_statement_unknown,
-            _ => false,
-        }
-    }
-
-    /// Whether its statement was prepared before the capture began, or is not known for another reason of the kind.
-    pub const fn is_statement_unknown(&self) -> bool {
-        self.is_statement_unknown
-    }
-
-    /// Whether its Bind, or the Parse of its statement, was found behind a boundary that was a guess.
-    pub const fn is_guessed(&self) -> bool {
-        self.is_guessed
-    }
-
-    /// The values of its parameters; none where there was no room to keep them.
-    pub fn parameters(&self, redaction: Redaction) -> Option<Values<'_>> {
-        if !self.has_parameters {
-            return None;
-        }
-        let formats = Formats::from_codes(self.parameter_formats.get());
-        let values = Values::new(self.parameters.get(), formats, redaction);
-        Some(Values { types: self.parameter_types(), secrets: self.secret_parameters(), ..values })
-    }
-
-    /// Which of its parameters are secrets, as far as it is known.
-    pub const fn secret_parameters(&self) -> Parameters {
-        self.secret_parameters
-    }
-
-    /// The types of its parameters, as far as they are known.
-    pub fn parameter_types(&self) -> Types<'_> {
-        self.statement.as_ref().map_or(Types::default(), |statement| statement.parameter_types())
-    }
-
-    /// The formats of its rows.
-    pub fn row_formats(&self) -> Formats<'_> {
-        match self.row.get() {
-            Some(row) => row.shape.formats(),
-            None if self.is_declared => Formats::Unknown,
-            None => Formats::from_codes(self.result_formats.get()),
-        }
-    }
-
-    /// How many bytes its values take.
-    pub fn size(&self) -> usize {
-        self.parameters.size()
-    }
-
-    /// The columns of its rows, where the server has told them.
-    pub fn row(&self) -> Option<&RowShape> {
-        self.row.get().map(|row| &row.shape).or_else(|| self.statement.as_ref()?.row())
-    }
 }
 
 /// The columns of rows.
@@ -295,7 +195,7 @@ pub struct Statements {
     age: u64,
     /// The columns that were described last.
     last_row: Option<Arc<Row>>,
-    /// The message that is taken now was found behind a boundary that is a guess.
+    /// The message that is observed now was found behind a boundary that is a guess.
     is_guessed: bool,
     /// What a name stands for may have changed, in another way than the requests that wait were sent with.
     pub(super) is_stale: bool,
@@ -318,7 +218,7 @@ impl Statements {
         }
     }
 
-    /// Tells whether the message that is taken next was found behind a boundary that is a guess.
+    /// Sets whether the message that is observed next was found behind a boundary that is a guess.
     pub(super) const fn guess(&mut self, is_guessed: bool) {
         self.is_guessed = is_guessed;
     }
@@ -496,84 +396,7 @@ impl Statements {
         self.portals.forget();
     }
 
-    /// Takes the columns of rows, where there is room for them.
-    pub fn describe_rows(&mut self, description: &RowDescription<'_>) -> Option<Arc<Row>> {
-        if let Some(last) = &self.last_row
-            && last.shape.is(description)
-        {
-            return Some(Arc::clone(last));
-        }
-        // The room that the last ones had is free for these.
-        let mut row = self.last_row.take().unwrap_or_default();
-        if Arc::get_mut(&mut row).is_none() {
-            row = Arc::default();
-        }
-        let inner = Arc::get_mut(&mut row)?;
-        inner.share = None;
-        inner.share = Some(self.room(2 * description.fields.as_bytes().len())?);
-        inner.shape.keep(description);
-        self.last_row = Some(Arc::clone(&row));
-        Some(row)
-    }
-
-    /// Takes the columns of a statement's rows. Where they are not what they were, its name stands for another by now, and
-    /// others may, too.
-    pub fn describe_statement(&mut self, statement: &Statement, description: &RowDescription<'_>) {
-        if statement.row.get().is_some_and(|row| !row.shape.is(description)) {
-            self.prepared.doubt();
-            self.is_stale = true;
-            return;
-        }
-        statement.described_in.get_or_init(|| self.age);
-        if statement.row.get().is_none()
-            && let Some(row) = self.describe_rows(description)
-        {
-            // It was just seen to be empty.
-            let _ = statement.row.set(row);
-        }
-    }
-
-    /// Takes the columns of a portal's rows.
-    pub fn describe_portal(&mut self, portal: &Portal, description: &RowDescription<'_>) {
-        if portal.row.get().is_none()
-            && let Some(row) = self.describe_rows(description)
-        {
-            let _ = portal.row.set(row);
-        }
-    }
-
-    /// Whether the body of a RowDescription, in this encoding, says what the last one did.
-    pub fn describes_again(&self, body: &[u8], encoding: Encoding) -> bool {
-        self.last_row.as_ref().is_some_and(|last| last.shape.is_body(body, encoding))
-    }
-
-    /// The columns that were described last.
-    pub(super) fn last(&self) -> Option<&Row> {
-        self.last_row.as_deref()
-    }
-
-    /// Takes the columns of a portal's rows, which are those that were described last.
-    pub(super) fn describe_portal_again(&self, portal: &Portal) {
-        if let Some(last) = &self.last_row {
-            // It may be known already.
-            let _ = portal.row.set(Arc::clone(last));
-        }
-    }
-
-    /// Takes the types of a statement's parameters.
-    pub fn describe_parameters(&self, statement: &Statement, types: &List<'_, Oid>) {
-        statement.described_in.get_or_init(|| self.age);
-        if statement.described.get().is_none()
-            && !statement.declared.is(types)
-            && let Some(share) = self.room(types.as_bytes().len())
-        {
-            let mut described = KeptList::default();
-            described.keep(types);
-            let _ = statement.described.set((described, share));
-        }
-    }
-
-    /// SQL has prepared a statement: PREPARE.
+    /// Adds a statement that SQL has prepared: PREPARE.
     pub(super) fn prepare(&mut self, kept: &mut Kept, name: Text<'_>, sql: Text<'_>) {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
@@ -584,7 +407,7 @@ impl Statements {
         self.make_room(kept);
     }
 
-    /// SQL has made a cursor, which is a portal: DECLARE.
+    /// Adds a cursor that SQL has declared, which is a portal: DECLARE.
     pub(super) fn declare(&mut self, kept: &mut Kept, name: Text<'_>, is_held: bool, sql: Text<'_>) {
         let name = name.kept().into_owned();
         let share = self.room(name.len());
@@ -603,7 +426,7 @@ impl Statements {
         self.make_room(kept);
     }
 
-    /// What types statements have that are parsed from here on is to be told anew.
+    /// The types of statements that are parsed from here on may differ from those before.
     pub(super) const fn grow_old(&mut self) {
         self.age += 1;
     }

@@ -1,5 +1,5 @@
 //! Which request a reply answers where it cannot answer the one whose turn it is: a server, or a pooler before it, has swallowed
-//! requests, or has said something twice.
+//! requests, or has sent a reply twice.
 
 use std::fmt;
 
@@ -101,7 +101,7 @@ impl<A: Default> RequestQueue<A> {
         }
     }
 
-    /// Finds the request that a reply answers which is not the head's. A server or a pooler that swallows requests mostly swallows
+    /// Finds the request that a reply answers that does not answer the head. A server or a pooler that swallows requests mostly swallows
     /// all that ReadyForQuery ends together.
     #[cold]
     fn realign(&mut self, tag: u8, kind: Answers, settle: &mut impl FnMut(Expected<A>, RequestOutcome)) -> bool {
@@ -140,10 +140,10 @@ impl<A: Default> RequestQueue<A> {
         let hit = self.queue.iter().take(count.max(1)).filter_map(|expected| expected.query);
         let queries = hit.clone().next().zip(hit.last());
         self.misfit = Some(Misfit { what, wanted, queries });
-        // What is said twice leaves the rest as it is.
+        // A reply that is sent twice leaves the rest as it is.
         self.is_astray = found.is_none() && what != Breach::TwoEndings && !self.repeats(tag, kind);
         self.drain(count, &mut |expected, _| settle(expected, RequestOutcome::Unknown));
-        // What was taken for replies to those before answers these.
+        // What was attributed to those before answers these.
         self.drain(answered, settle);
         found.is_some()
     }
@@ -194,7 +194,7 @@ impl<A: Default> RequestQueue<A> {
                 Some((first, self.answered_by(first, shape, (tag, kind))?))
             })
         };
-        // What is said twice is more likely than that nothing but a ReadyForQuery was swallowed.
+        // That a reply was sent twice is more likely than that nothing but a ReadyForQuery was swallowed.
         let is_said_twice = self.repeats(tag, kind) || is_ending(tag) && self.has_all_ends();
         within().or_else(of_shape).or_else(|| if is_said_twice { None } else { beyond() })
     }
@@ -239,8 +239,8 @@ impl<A: Default> RequestQueue<A> {
         }
     }
 
-    /// Takes an error that ends no session. False where one came before, for what the next ReadyForQuery ends: then it answers
-    /// nothing.
+    /// Whether an error that ends no session answers something. It does not where one came before, for what the next ReadyForQuery
+    /// ends.
     #[inline(always)]
     pub fn may_fail(&mut self) -> bool {
         self.failed.is_none() || self.fails_again()
@@ -256,7 +256,7 @@ impl<A: Default> RequestQueue<A> {
         false
     }
 
-    /// Whether a reply showed that a name stands for something else than what it was given to, since this was asked last.
+    /// Whether a reply showed that a name stands for something else than is known, since this was asked last.
     pub const fn take_renamed(&mut self) -> bool {
         std::mem::replace(&mut self.is_renamed, false)
     }

@@ -15,7 +15,7 @@ impl Exchange {
         Self { request_queue: RequestQueue::default(), now: 0 }
     }
 
-    /// Sends requests; gives their numbers.
+    /// Sends requests, and returns their numbers.
     fn send(&mut self, requests: &[Request]) -> Vec<Option<u64>> {
         let mut numbers = Vec::new();
         for request in requests {
@@ -25,7 +25,7 @@ impl Exchange {
         numbers
     }
 
-    /// Takes replies, by their tags; gives the numbers of what they belong to.
+    /// Sends replies, by their tags, and returns the numbers of what they belong to.
     fn replies(&mut self, tags: &[u8]) -> Vec<Option<u64>> {
         let mut numbers = Vec::new();
         for tag in tags {
