@@ -3,10 +3,8 @@
 //! They are observed together, with the same result as one by one. Most of what captures are full of comes so, and what has to be
 //! found out about each is the same for all.
 
-use std::cell::Cell;
-
 use super::connection::ConnectionInfo;
-use super::messages::{columns_of_row, message_event, observation};
+use super::messages::{columns_of_row, observation};
 use super::stream::ConnectionDissector;
 use super::{Config, Sink};
 use crate::direction::Direction;
@@ -109,22 +107,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             None
         };
         let context = session.context(redaction);
-        let mut first = message_event(
-            self.config,
-            self.shared,
-            Cell::from_mut(&mut self.counters.undecoded_messages),
-            session,
-            info,
-            direction,
-            &frame,
-            context,
-            copy,
-            &annotation,
-            origin,
-        );
+        let (events, sink) = self.events();
+        let mut first = events.of(session, info, direction, &frame, context, copy, &annotation, origin);
         first.seq = seq;
         let data = MessageRun { first, frames, count };
-        self.sink.data(&data);
+        sink.data(&data);
     }
 
     /// Dissects Bind, Describe, Execute and Sync, or these without Describe, if they come next and begin an exchange. Returns what
@@ -159,32 +146,21 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         info.seq += 1;
         self.counters.messages += count;
         if self.config.records.messages && info.is_wanted {
-            let first = message_event(
-                self.config,
-                self.shared,
-                Cell::from_mut(&mut self.counters.undecoded_messages),
-                session,
-                info,
-                direction,
-                &bind,
-                context,
-                None,
-                &annotation,
-                origin,
-            );
-            self.sink.message(&first, &mut Some(Ok(Message::Bind(message))));
+            let (events, sink) = self.events();
+            let first = events.of(session, info, direction, &bind, context, None, &annotation, origin);
+            sink.message(&first, &mut Some(Ok(Message::Bind(message))));
             let mut next = MessageEvent { columns: None, ..first };
             let name = Text(b"", context.encoding);
             if is_described {
                 next = MessageEvent { seq: next.seq + 1, frame: DESCRIBE.1, ..next };
                 let describe = Message::Describe(Target { kind: TargetKind::Portal, name });
-                self.sink.message(&next, &mut Some(Ok(describe)));
+                sink.message(&next, &mut Some(Ok(describe)));
             }
             next = MessageEvent { seq: next.seq + 1, frame: EXECUTE.1, ..next };
-            self.sink.message(&next, &mut Some(Ok(Message::Execute(Execute { portal: name, max_rows: 0 }))));
+            sink.message(&next, &mut Some(Ok(Message::Execute(Execute { portal: name, max_rows: 0 }))));
             let (sql, statement, flags) = (None, None, Flags::default());
             let last = MessageEvent { seq: next.seq + 1, frame: SYNC.1, sql, statement, flags, ..next };
-            self.sink.message(&last, &mut None);
+            sink.message(&last, &mut None);
         }
         info.seq += count - 1;
         Some(behind)
@@ -211,20 +187,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         info.seq += 1;
         self.counters.messages += 1;
         if self.config.records.messages && info.is_wanted {
-            let event = message_event(
-                self.config,
-                self.shared,
-                Cell::from_mut(&mut self.counters.undecoded_messages),
-                session,
-                info,
-                direction,
-                &query,
-                context,
-                None,
-                &annotation,
-                origin,
-            );
-            self.sink.message(&event, &mut Some(Ok(Message::Query(message))));
+            let (events, sink) = self.events();
+            let event = events.of(session, info, direction, &query, context, None, &annotation, origin);
+            sink.message(&event, &mut Some(Ok(Message::Query(message))));
         }
         Some(behind)
     }
@@ -283,38 +248,28 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let described = described.map(|(tag, described)| frame(tag, described));
             let complete = frame(backend::COMMAND_COMPLETE, complete);
             // It has the number of the message before them.
-            let mut next = message_event(
-                self.config,
-                self.shared,
-                Cell::from_mut(&mut self.counters.undecoded_messages),
-                session,
-                info,
-                direction,
-                &ready,
-                context,
-                None,
-                &annotation,
-                origin,
-            );
+            let named_rows = self.config.named_rows;
+            let (events, sink) = self.events();
+            let mut next = events.of(session, info, direction, &ready, context, None, &annotation, origin);
             if let Some(frame) = &bound {
                 next = MessageEvent { seq: next.seq + 1, frame, ..next };
-                self.sink.message(&next, &mut None);
+                sink.message(&next, &mut None);
             }
             if let Some(frame) = &described {
                 next = MessageEvent { seq: next.seq + 1, frame, ..next };
-                self.sink.message(&next, &mut decoded_columns);
+                sink.message(&next, &mut decoded_columns);
             }
             if let Some((tag, len, body)) = { rows }.next() {
                 let frame = &frame(tag, (len, body));
                 let source = ended.rows(session.dialogue());
-                let columns = columns_of_row(session, source.shape(), source.formats(), self.config.named_rows);
+                let columns = columns_of_row(session, source.shape(), source.formats(), named_rows);
                 let first = MessageEvent { seq: next.seq + 1, frame, columns: Some(columns), ..next.clone() };
                 let data = MessageRun { first, frames: rows, count: row_count };
-                self.sink.data(&data);
+                sink.data(&data);
             }
             next = MessageEvent { seq: next.seq + row_count + 1, frame: &complete, ..next };
-            self.sink.message(&next, &mut Some(Ok(Message::CommandComplete(completed))));
-            self.sink.message(&MessageEvent { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
+            sink.message(&next, &mut Some(Ok(Message::CommandComplete(completed))));
+            sink.message(&MessageEvent { seq: next.seq + 1, frame: &ready, ..next }, &mut Some(Ok(last)));
         }
         info.seq += count;
         if let Some(execution) = ended.execution() {

@@ -106,20 +106,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
         if info.is_wanted {
-            let event = message_event(
-                self.config,
-                self.shared,
-                Cell::from_mut(&mut self.counters.undecoded_messages),
-                session,
-                info,
-                direction,
-                frame,
-                context,
-                copy,
-                &annotation,
-                origin,
-            );
-            self.sink.message(&event, &mut decoded);
+            let (events, sink) = self.events();
+            let event = events.of(session, info, direction, frame, context, copy, &annotation, origin);
+            sink.message(&event, &mut decoded);
         }
         if too_long > 0 {
             let detail = Some("a row of COPY data is longer than may be kept: see --max-message, --max-held");
@@ -226,70 +215,77 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 }
 
-/// A message as its session looks at it.
+/// Returns a message as its session looks at it.
 #[inline(always)]
 pub(super) fn observation<'a, 'm>(
     info: &ConnectionInfo,
-    frame: &Frame<'_>,
+    frame: &'a Frame<'a>,
     message: Option<&'a Message<'m>>,
     origin: Origin,
 ) -> Observation<'a, 'm> {
-    Observation {
-        tag: frame.tag,
-        message,
-        at: origin.ts,
-        packet: origin.packet,
-        conn: info.conn,
-        count: 1,
-        size: u64::from(frame.len) + u64::from(frame.tag.is_some()),
-        is_cut: frame.missing > 0 || !frame.damage.is_empty(),
-        is_late: frame.is_late,
-        is_guessed: frame.is_guessed,
-        body_len: frame.body.len(),
+    let size = u64::from(frame.len) + u64::from(frame.tag.is_some());
+    Observation { frame, message, origin, conn: info.conn, count: 1, size }
+}
+
+/// What events are made of, besides what a session knows of its message.
+#[derive(Clone, Copy)]
+pub(super) struct Events<'a> {
+    config: &'a Config,
+    shared: &'a Shared,
+    undecoded: &'a Cell<u64>,
+}
+
+impl<S: Sink> ConnectionDissector<'_, S> {
+    /// Returns what events are made of, and where they go.
+    #[inline(always)]
+    pub(super) fn events(&mut self) -> (Events<'_>, &mut S) {
+        let Self { config, counters, shared, sink } = self;
+        (Events { config, shared, undecoded: Cell::from_mut(&mut counters.undecoded_messages) }, sink)
     }
 }
 
-/// A message, and what its session knows of it.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
-pub(super) fn message_event<'a>(
-    config: &Config,
-    shared: &'a Shared,
-    undecoded: &'a Cell<u64>,
-    session: &'a Session,
-    info: &'a ConnectionInfo,
-    direction: Direction,
-    frame: &'a Frame<'a>,
-    context: Context,
-    copy: Option<CopyRows<'a>>,
-    annotation: &'a Annotation,
-    origin: Origin,
-) -> MessageEvent<'a> {
-    let statement = annotation.subject.statement();
-    let sql = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
-    MessageEvent {
-        header: info.header(origin.ts),
-        dir: direction,
-        seq: info.seq,
-        packet: origin.packet,
-        frame,
-        context,
-        query: annotation.query,
-        elapsed_us: annotation.elapsed_us,
-        target: annotation.target,
-        sql,
-        statement: annotation.subject.statement_name(),
-        columns: columns(session, direction, frame.tag, annotation, config.named_rows),
-        copy,
-        flags: Flags {
-            midstream: annotation.subject.is_unknown(),
-            skipped: annotation.is_skipped,
-            uncertain: annotation.is_tied,
-            limit: statement.is_some() && sql.is_none(),
-            resynchronized: frame.is_guessed || annotation.subject.is_guessed(),
-            ..Flags::default()
-        },
-        undecoded,
+impl<'a> Events<'a> {
+    /// Returns the event of a message, with what its session knows of it.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a message comes together here")]
+    pub(super) fn of(
+        self,
+        session: &'a Session,
+        info: &'a ConnectionInfo,
+        direction: Direction,
+        frame: &'a Frame<'a>,
+        context: Context,
+        copy: Option<CopyRows<'a>>,
+        annotation: &'a Annotation,
+        origin: Origin,
+    ) -> MessageEvent<'a> {
+        let Self { config, shared, undecoded } = self;
+        let statement = annotation.subject.statement();
+        let sql = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
+        MessageEvent {
+            header: info.header(origin.ts),
+            dir: direction,
+            seq: info.seq,
+            packet: origin.packet,
+            frame,
+            context,
+            query: annotation.query,
+            elapsed_us: annotation.elapsed_us,
+            target: annotation.target,
+            sql,
+            statement: annotation.subject.statement_name(),
+            columns: columns(session, direction, frame.tag, annotation, config.named_rows),
+            copy,
+            flags: Flags {
+                midstream: annotation.subject.is_unknown(),
+                skipped: annotation.is_skipped,
+                uncertain: annotation.is_tied,
+                limit: statement.is_some() && sql.is_none(),
+                resynchronized: frame.is_guessed || annotation.subject.is_guessed(),
+                ..Flags::default()
+            },
+            undecoded,
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Exchange {
                 Some(exchange)
             }
             Requests::Execution { bind, is_described } => {
-                pipeline.statements.guess(observation.is_guessed);
+                pipeline.statements.guess(observation.is_guessed());
                 let portal = pipeline.statements.bind(&mut shared.kept, bind, shared.wants_queries);
                 annotation.has_secrets = !portal.secret_parameters().is_empty();
                 if annotation.has_secrets || shared.wants_messages() {
@@ -173,13 +173,14 @@ impl Exchange {
     ) -> Self {
         let numbers = pipeline.request_queue.together(kind.requests());
         let execution = shared.wants_queries.then(|| {
-            let mut execution = Execution::begun(numbers.0, observation.at, observation.packet, &mut shared.spare);
+            let mut execution =
+                Execution::begun(numbers.0, observation.origin.ts, observation.origin.packet, &mut shared.spare);
             execution.bytes_in = observation.size;
             execution
         });
         pipeline.queries += 1;
         annotation.query = Some(numbers.0);
-        Self { kind, at: observation.at, numbers, execution, portal: None, answers }
+        Self { kind, at: observation.origin.ts, numbers, execution, portal: None, answers }
     }
 
     fn portal(&self) -> Option<&Arc<Portal>> {
@@ -220,7 +221,7 @@ impl Exchange {
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) -> EndedExchange {
-        let elapsed_us = observation.at.micros_since(self.at);
+        let elapsed_us = observation.origin.ts.micros_since(self.at);
         let statements = &mut pipeline.statements;
         let is_of_last_row = match replies.columns {
             Some(DescribedColumns::Row(row)) => statements.describe_rows(row).is_some(),
@@ -250,15 +251,15 @@ impl Exchange {
         pipeline.request_queue.answered();
         if let Some(execution) = &mut self.execution {
             execution.bytes_out += observation.size;
-            execution.replied(observation.at, observation.packet, pipeline.transaction);
+            execution.replied(observation.origin.ts, observation.origin.packet, pipeline.transaction);
             if self.kind != Kind::Query {
                 execution.bind_us = Some(elapsed_us);
             }
             if replies.rows > 0 {
-                execution.add_rows(replies.rows, observation.at);
+                execution.add_rows(replies.rows, observation.origin.ts);
             }
             execution.add_tag(tag, replies.complete.rows);
-            execution.end(Outcome::Ok, observation.at, observation.packet);
+            execution.end(Outcome::Ok, observation.origin.ts, observation.origin.packet);
         }
         pipeline.be_ready(Some(replies.ready.transaction_status));
         (pipeline.run, pipeline.describes_statement) = (None, false);

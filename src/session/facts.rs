@@ -141,13 +141,13 @@ impl Facts {
 
     #[inline(always)]
     fn observe_frontend(&mut self, observation: &Observation<'_, '_>) {
-        self.end_idle(observation.at);
-        self.first_at.get_or_insert(observation.at);
+        self.end_idle(observation.origin.ts);
+        self.first_at.get_or_insert(observation.origin.ts);
         match observation.message {
             Some(Message::StartupMessage(startup)) => {
-                self.startup_at = Some(observation.at);
-                self.is_guessed = observation.is_guessed;
-                self.begin(startup, observation.is_cut);
+                self.startup_at = Some(observation.origin.ts);
+                self.is_guessed = observation.is_guessed();
+                self.begin(startup, observation.is_cut());
             }
             Some(Message::Terminate) => self.has_terminated = true,
             Some(Message::SaslInitialResponse(response)) => {
@@ -187,7 +187,7 @@ impl Facts {
     fn observe_backend(&mut self, observation: &Observation<'_, '_>) -> bool {
         match observation.message {
             Some(Message::AuthenticationOk) => {
-                self.authenticated_at = Some(observation.at);
+                self.authenticated_at = Some(observation.origin.ts);
                 if self.startup_at.is_some() && !self.has_lost {
                     self.auth_method.get_or_insert(AuthMethod::None);
                 }
@@ -202,17 +202,17 @@ impl Facts {
                 | Message::AuthenticationScmCredential
                 | Message::UnknownAuthentication(_),
             ) => self.auth_method = Some(AuthMethod::Other),
-            Some(Message::BackendKeyData(key)) if !observation.is_cut => self.process_id = Some(key.process_id),
+            Some(Message::BackendKeyData(key)) if !observation.is_cut() => self.process_id = Some(key.process_id),
             Some(Message::NegotiateProtocolVersion(negotiated)) => {
                 let newest = negotiated.newest_protocol_version;
                 self.protocol_version =
                     Some(self.protocol_version.map_or(newest, |asked| ProtocolVersion(asked.0.min(newest.0))));
             }
             // Whether it was changed is not known. What a StartupMessage begins is another matter: see `confirm`.
-            Some(Message::ParameterStatus(status)) if observation.is_guessed && !self.is_guessed => {
+            Some(Message::ParameterStatus(status)) if observation.is_guessed() && !self.is_guessed => {
                 self.forget(status.name)
             }
-            Some(Message::ParameterStatus(status)) if !observation.is_cut => {
+            Some(Message::ParameterStatus(status)) if !observation.is_cut() => {
                 self.settings.parameter(status.name.0, status.value.0);
                 self.set(status.name, status.value);
             }
@@ -226,9 +226,9 @@ impl Facts {
             Some(Message::ReadyForQuery(ready)) => {
                 let is_open =
                     matches!(ready.transaction_status, TransactionStatus::IN_TRANSACTION | TransactionStatus::FAILED);
-                self.idle_since = is_open.then_some(observation.at);
+                self.idle_since = is_open.then_some(observation.origin.ts);
                 if self.ready_at.is_none() && self.startup_at.is_some() {
-                    self.ready_at = Some(observation.at);
+                    self.ready_at = Some(observation.origin.ts);
                     return true;
                 }
             }

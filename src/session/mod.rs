@@ -169,23 +169,23 @@ impl Session {
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) {
-        match observation.tag {
+        match observation.tag() {
             None => {
-                self.observe_startup_packet(observation.message, observation.at);
+                self.observe_startup_packet(observation.message, observation.origin.ts);
                 if let Some(Message::StartupMessage(startup)) = observation.message {
                     self.learn_startup(startup);
                 }
                 let Some(Message::CancelRequest(cancel)) = observation.whole() else { return };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
-                annotation.target = shared.cancels.request(&key, observation.conn, observation.at);
+                annotation.target = shared.cancels.request(&key, observation.conn, observation.origin.ts);
                 if annotation.target.is_none() {
                     annotation.subject = Subject::Unknown;
                 }
             }
             Some(frontend::PASSWORD_MESSAGE) if !self.has_been_ready => {
                 self.has_begun = true;
-                (self.is_starting, self.startup_at) = (true, Some(observation.at));
-                self.learn_response(observation.message, observation.is_cut);
+                (self.is_starting, self.startup_at) = (true, Some(observation.origin.ts));
+                self.learn_response(observation.message, observation.is_cut());
                 if let Some(Message::SaslInitialResponse(response)) = observation.message {
                     let scram = auth::is_scram(response.mechanism);
                     self.asked = if scram { Asked::ScramContinue } else { Asked::SaslContinue };
@@ -203,7 +203,7 @@ impl Session {
                 }
                 self.dialogue.pipeline().request(tag, observation, shared, annotation);
                 if annotation.has_secrets || tag == frontend::COPY_FAIL {
-                    self.learn(observation.message, observation.is_cut, annotation);
+                    self.learn(observation.message, observation.is_cut(), annotation);
                 }
             }
         }
@@ -264,7 +264,7 @@ impl Session {
         shared: &Shared,
     ) {
         if self.copying.begin(from, copy.format)
-            && !observation.is_cut
+            && !observation.is_cut()
             && let Some(longest) = shared.longest_copy_row
             && self.dialogue.pipeline().begins_copy(from)
             && let Some(sql) = self.dialogue.executed(shared)
@@ -282,7 +282,7 @@ impl Session {
         {
             self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
-        self.copying.data(from, copy.data, observation.is_cut, self.dialogue.budget());
+        self.copying.data(from, copy.data, observation.is_cut(), self.dialogue.budget());
     }
 
     /// Reads the data of a CopyData as a row. Returns false, and nothing was read, where it is not a row and nothing else. Any
@@ -315,8 +315,8 @@ impl Session {
 
     #[inline(always)]
     fn observe_backend(&mut self, observation: &Observation<'_, '_>, shared: &mut Shared, annotation: &mut Annotation) {
-        let startup_elapsed = self.startup_at.map(|asked_at| observation.at.micros_since(asked_at));
-        if self.is_starting || observation.tag == Some(backend::AUTHENTICATION) {
+        let startup_elapsed = self.startup_at.map(|asked_at| observation.origin.ts.micros_since(asked_at));
+        if self.is_starting || observation.tag() == Some(backend::AUTHENTICATION) {
             self.hear(observation.message);
         }
         match observation.message {
@@ -331,9 +331,9 @@ impl Session {
             }
             // Once, before the session is ready.
             Some(Message::BackendKeyData(key))
-                if !observation.is_cut
+                if !observation.is_cut()
                     && !self.has_been_ready
-                    && (!observation.is_guessed || self.startup_at.is_some()) =>
+                    && (!observation.is_guessed() || self.startup_at.is_some()) =>
             {
                 let key = CancelKey::new(key.process_id, key.secret_key.reveal());
                 shared.cancels.begin(key.clone(), observation.conn);
@@ -348,7 +348,7 @@ impl Session {
             _ => {}
         }
         annotation.elapsed_us = startup_elapsed;
-        let Some(tag) = observation.tag else { return };
+        let Some(tag) = observation.tag() else { return };
         self.has_begun = true;
         match tag {
             backend::READY_FOR_QUERY => {

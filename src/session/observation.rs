@@ -4,44 +4,65 @@ use std::sync::Arc;
 
 use super::names::Known;
 use super::statements::{Portal, Statement};
+use crate::packet::Origin;
+use crate::pg::frame::Frame;
 use crate::pg::message::Message;
 use crate::pg::row::Types;
 use crate::pg::text::Text;
 use crate::sql::secret::Parameters;
-use crate::time::Timestamp;
 
 /// A message, as the session looks at it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Observation<'a, 'm> {
-    /// The type byte.
-    pub tag: Option<u8>,
+    /// The message as it lay in the stream.
+    pub frame: &'a Frame<'a>,
     /// The message, where it could be decoded, and was.
     pub message: Option<&'a Message<'m>>,
-    /// When it was captured.
-    pub at: Timestamp,
     /// The packet in which it ended.
-    pub packet: u64,
+    pub origin: Origin,
     /// The number of its connection.
     pub conn: u64,
     /// How many messages these are: 1, or a run of data, all alike but for their bodies.
     pub count: u64,
     /// Its bytes on the wire.
     pub size: u64,
-    /// Whether bytes of its body are missing.
-    pub is_cut: bool,
-    /// Whether it is a request that was answered, as far as it was, before it was found.
-    pub is_late: bool,
-    /// Whether it was found behind a boundary that is a guess.
-    pub is_guessed: bool,
-    /// How many bytes of its body are there, before the first that are missing.
-    pub body_len: usize,
 }
 
 impl<'a, 'm> Observation<'a, 'm> {
-    /// The message, where nothing of it is missing.
+    /// Returns that of no message, at a time.
+    pub const fn nothing(origin: Origin) -> Self {
+        const NOTHING: &Frame<'static> = &Frame::whole(None, 0, b"");
+        Self { frame: NOTHING, message: None, origin, conn: 0, count: 0, size: 0 }
+    }
+
+    /// Returns the type byte.
+    #[inline(always)]
+    pub const fn tag(&self) -> Option<u8> {
+        self.frame.tag
+    }
+
+    /// Returns whether bytes of its body are missing.
+    #[inline(always)]
+    pub fn is_cut(&self) -> bool {
+        self.frame.missing > 0 || !self.frame.damage.is_empty()
+    }
+
+    /// Returns whether it is a request that was answered, as far as it was, before it was found.
+    #[inline(always)]
+    pub const fn is_late(&self) -> bool {
+        self.frame.is_late
+    }
+
+    /// Returns whether it was found behind a boundary that is a guess.
+    #[inline(always)]
+    pub const fn is_guessed(&self) -> bool {
+        self.frame.is_guessed
+    }
+
+    /// Returns the message, if no part of it is missing.
     #[inline(always)]
     pub fn whole(&self) -> Option<&'a Message<'m>> {
-        self.message.filter(|_| !self.is_cut)
+        self.message.filter(|_| !self.is_cut())
     }
 
     /// The message, where the names in it are whole: half a name is another one.
@@ -54,7 +75,7 @@ impl<'a, 'm> Observation<'a, 'm> {
             Message::Execute(execute) => execute.portal.0.len() + 1,
             _ => 0,
         };
-        self.message.filter(|message| !self.is_cut || names_len(message) <= self.body_len)
+        self.message.filter(|message| !self.is_cut() || names_len(message) <= self.frame.body.len())
     }
 }
 

@@ -101,7 +101,7 @@ impl Pipeline {
     /// Drops the requests that are under way, for the memory is needed for others.
     pub(super) fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
         let Self { request_queue, statements, executions, .. } = self;
-        let observation = &Observation { at: origin.ts, packet: origin.packet, ..Observation::default() };
+        let observation = &Observation::nothing(origin);
         request_queue
             .give_up(&mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation));
         self.executions.lose();

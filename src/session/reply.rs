@@ -45,13 +45,13 @@ impl Pipeline {
             let Self { request_queue, statements, executions, .. } = self;
             let settle =
                 &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
-            request_queue.reply(tag, kind, observation.at, settle)
+            request_queue.reply(tag, kind, observation.origin.ts, settle)
         };
         if let Some(execution) = attribution.query.and_then(|query| self.executions.get(query)) {
             execution.bytes_out += observation.size;
-            execution.is_guessed |= observation.is_guessed;
+            execution.is_guessed |= observation.is_guessed();
             if attribution.elapsed_us.is_some() {
-                execution.replied(observation.at, observation.packet, self.transaction);
+                execution.replied(observation.origin.ts, observation.origin.packet, self.transaction);
             }
             record_reply(execution, head, tag, &attribution, observation);
             if tag == backend::ERROR_RESPONSE
@@ -126,7 +126,7 @@ impl Pipeline {
 
     #[cold]
     fn violate(&mut self, misfit: Misfit, tag: u8, observation: &Observation<'_, '_>) {
-        let violation = Violation::new(misfit.what, misfit.wanted, tag, observation.packet);
+        let violation = Violation::new(misfit.what, misfit.wanted, tag, observation.origin.packet);
         self.violation.get_or_insert(violation);
         let (first, last) = misfit.queries.unwrap_or((1, 0));
         for query in first..=last {
@@ -204,8 +204,8 @@ fn record_reply(
     attribution: &Attribution,
     observation: &Observation<'_, '_>,
 ) {
-    let (at, packet, elapsed_us) = (observation.at, observation.packet, attribution.elapsed_us);
-    execution.is_truncated |= observation.is_cut && tag != backend::DATA_ROW;
+    let (at, packet, elapsed_us) = (observation.origin.ts, observation.origin.packet, attribution.elapsed_us);
+    execution.is_truncated |= observation.is_cut() && tag != backend::DATA_ROW;
     match (tag, observation.message) {
         (backend::PARSE_COMPLETE, _) => execution.parse_us = elapsed_us,
         (backend::BIND_COMPLETE, _) => execution.bind_us = elapsed_us,
@@ -214,7 +214,7 @@ fn record_reply(
         (backend::COPY_DATA, _) => execution.add_rows(0, at),
         (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
-            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut));
+            execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut()));
         }
         // What ends the session behind the error that failed the request only follows from it.
         (backend::ERROR_RESPONSE, message)

@@ -51,7 +51,7 @@ impl Pipeline {
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) {
-        self.statements.guess(observation.is_guessed);
+        self.statements.guess(observation.is_guessed());
         let request = match (tag, observation.named()) {
             (frontend::PARSE, _) => Request::Parse,
             (frontend::BIND, _) => Request::Bind,
@@ -82,7 +82,7 @@ impl Pipeline {
                 }
                 if let Some(execution) = annotation.query.and_then(|query| self.executions.get(query)) {
                     execution.bytes_in += observation.size;
-                    execution.is_guessed |= observation.is_guessed;
+                    execution.is_guessed |= observation.is_guessed();
                 }
                 return;
             }
@@ -96,7 +96,7 @@ impl Pipeline {
         let Self { request_queue, statements, executions, .. } = self;
         let is_dropped = request == Request::CopyEnd && request_queue.drops_copy_data();
         let settle = &mut |expected, outcome| settle(expected, outcome, statements, executions, shared, observation);
-        let (query, place) = request_queue.request(request, observation.at, settle);
+        let (query, place) = request_queue.request(request, observation.origin.ts, settle);
         annotation.query = query;
         let is_skipped = matches!(place, QueuePlace::Skipped(_));
         annotation.is_skipped = is_skipped || is_dropped;
@@ -110,10 +110,11 @@ impl Pipeline {
                 if matches!(request, Request::Sync | Request::CopyEnd) {
                     executions.get(number)
                 } else {
-                    let mut execution = executions.begin(number, observation.at, observation.packet, &mut shared.spare);
+                    let mut execution =
+                        executions.begin(number, observation.origin.ts, observation.origin.packet, &mut shared.spare);
                     if let Some(execution) = &mut execution {
                         execution.is_uncertain |= request_queue.is_uncertain();
-                        execution.is_truncated |= observation.is_cut;
+                        execution.is_truncated |= observation.is_cut();
                         execution.is_limited |= place == QueuePlace::TooMany;
                     }
                     execution
@@ -126,15 +127,15 @@ impl Pipeline {
         let Queued { execution, .. } = queued;
         if let Some(execution) = execution {
             execution.bytes_in += observation.size;
-            execution.is_guessed |= observation.is_guessed;
+            execution.is_guessed |= observation.is_guessed();
             if is_skipped && execution.is_executed && execution.outcome.is_none() {
-                execution.end(Outcome::Skipped, observation.at, observation.packet);
+                execution.end(Outcome::Skipped, observation.origin.ts, observation.origin.packet);
             }
         }
         if place == QueuePlace::TooMany {
             statements.forget(&mut shared.kept);
         }
-        if observation.is_late {
+        if observation.is_late() {
             self.miss(observation, shared);
         }
     }
@@ -165,13 +166,13 @@ impl Queued<'_> {
     #[inline]
     fn record(&mut self, request: Request, observation: &Observation<'_, '_>, wants_values: bool) {
         match (request, observation.named()) {
-            (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut),
+            (Request::Parse, Some(Message::Parse(parse))) => self.parse(parse, observation.is_cut()),
             (Request::Bind, Some(Message::Bind(bind))) => self.bind(bind, wants_values),
             (Request::DescribeStatement, Some(Message::Describe(target))) => self.describe_statement(target),
             (Request::DescribePortal, Some(Message::Describe(target))) => self.describe_portal(target),
             (Request::Execute, Some(Message::Execute(execute))) => self.execute(execute),
             (Request::Close, Some(Message::Close(target))) => self.close(target),
-            (Request::Query, message) => self.query(message, observation.is_cut),
+            (Request::Query, message) => self.query(message, observation.is_cut()),
             (Request::FunctionCall, Some(Message::FunctionCall(call))) => self.call(call, wants_values),
             // It could not be decoded, and may have been about any of them.
             (Request::Parse, _) => self.statements.prepared.forget(),

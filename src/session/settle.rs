@@ -29,7 +29,7 @@ pub(super) fn settle(
         && let Some(execution) = expected.query.and_then(|query| executions.get(query))
         && execution.outcome.is_none()
     {
-        execution.end(outcome, observation.at, observation.packet);
+        execution.end(outcome, observation.origin.ts, observation.origin.packet);
     }
     if outcome == RequestOutcome::Skipped && expected.request == Request::Bind {
         revise_skipped(&mut expected, statements, executions, &mut shared.kept);
