@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the captures that the kit measures, of a real server, as on a network: MTU 1500, no offloading.
+# Creates the captures for the kit, with a real server, and packets as on a network: MTU 1500, no offloading.
 #
 #   benches/corpora.sh [DIR]
 #
-# As root, for it captures on lo, and sets lo for as long as that takes. The server is one that listens on a loopback
-# address; PGHOST, PGPORT, PGUSER and the like say which. There must be no database pgdissect_bench: it is created and
-# dropped. What is in DIR already is kept.
+# Must run as root, because it captures on lo, and changes the settings of lo in the meantime. The server must listen on a
+# loopback address; PGHOST, PGPORT, PGUSER and similar variables select it. There must be no database pgdissect_bench: it
+# is created and dropped. Existing captures in DIR are kept.
 set -eu
 
 dir=${1:-target/bench}
@@ -56,7 +56,7 @@ capture() {
     sleep 0.1
   done
   "$@" >/dev/null
-  # tcpdump has a packet at the latest a second after the kernel has it.
+  # The kernel delivers a packet to tcpdump within a second.
   sleep 2
   kill -INT "$tcpdump"
   wait "$tcpdump" || true
@@ -78,7 +78,7 @@ pgbench -q -i -s 10 2>/dev/null
 ip link set lo mtu 1500
 ethtool -K lo tso off gso off gro off
 
-# Of a transaction, five messages, nine, and 57: about 850,000, 2,150,000 and 2,130,000 in all.
+# A transaction has five, nine, and 57 messages: about 850,000, 2,150,000 and 2,130,000 in total.
 capture simple pgbench -n -S -M simple -c 4 -j 2 -t 42400
 capture prepared pgbench -n -S -M prepared -c 4 -j 2 -t 59700
 capture tpcb pgbench -n -M prepared -c 4 -j 2 -t 9350

@@ -133,8 +133,8 @@ impl<'a> Reader<'a> {
     /// Reads an Int32 and that many bytes; `None` if not all of them are there.
     #[inline]
     pub fn sized(&mut self) -> Option<&'a [u8]> {
-        let (len, behind) = self.peek_rest().split_first_chunk()?;
-        let bytes = behind.get(..u32::from_be_bytes(*len) as usize)?;
+        let (len, after) = self.peek_rest().split_first_chunk()?;
+        let bytes = after.get(..u32::from_be_bytes(*len) as usize)?;
         self.at += size_of::<u32>() + bytes.len();
         Some(bytes)
     }

@@ -64,7 +64,7 @@ impl KeyLogs {
     pub(crate) fn read(&mut self) -> anyhow::Result<()> {
         for log in &mut self.files {
             if let Some(file) = &mut log.file {
-                log.read += take(file, &mut log.lines, &self.keys, &mut self.buffer, u64::MAX)
+                log.read += read_lines(file, &mut log.lines, &self.keys, &mut self.buffer, u64::MAX)
                     .with_context(|| format!("{}: cannot be read", log.path.display()))?;
             }
             if !self.are_followed {
@@ -112,7 +112,7 @@ impl KeyLogs {
     }
 
     /// Adds the keys of a key log embedded in a capture.
-    pub(crate) fn take(&self, bytes: &[u8]) {
+    pub(crate) fn add_embedded(&self, bytes: &[u8]) {
         let mut lines = KeyLogLines::default();
         lines.push(bytes, &self.keys);
         lines.finish(&self.keys);
@@ -120,19 +120,19 @@ impl KeyLogs {
 }
 
 impl KeyLog {
-    /// Reads new lines, up to about `most` bytes, because more packets may be waiting.
-    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, most: u64) -> std::io::Result<()> {
+    /// Reads new lines, up to about `limit` bytes, because more packets may be waiting.
+    fn read(&mut self, keys: &Keys, buffer: &mut Vec<u8>, limit: u64) -> std::io::Result<()> {
         if let Some(file) = &mut self.file {
             // The rest of a file that was renamed is read first.
-            let taken = take(file, &mut self.lines, keys, buffer, most)?;
-            self.read += taken;
-            if taken >= most || !is_another(file, self.read, &self.path) {
+            let count_read = read_lines(file, &mut self.lines, keys, buffer, limit)?;
+            self.read += count_read;
+            if count_read >= limit || !is_another(file, self.read, &self.path) {
                 return Ok(());
             }
         }
         let mut file = open(&self.path, true)?;
         self.lines.finish(keys);
-        self.read = take(&mut file, &mut self.lines, keys, buffer, most)?;
+        self.read = read_lines(&mut file, &mut self.lines, keys, buffer, limit)?;
         self.file = Some(file);
         Ok(())
     }
@@ -144,21 +144,21 @@ fn open(path: &Path, is_followed: bool) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Reads lines from a file to its current end, or about `most` bytes. Returns the number of bytes.
-fn take(
+/// Reads lines from a file to its current end, or about `limit` bytes. Returns the number of bytes.
+fn read_lines(
     file: &mut File,
     lines: &mut KeyLogLines,
     keys: &Keys,
     buffer: &mut Vec<u8>,
-    most: u64,
+    limit: u64,
 ) -> std::io::Result<u64> {
     buffer.resize(PIECE, 0);
-    let mut taken = 0;
-    while taken < most {
+    let mut count_read = 0;
+    while count_read < limit {
         match file.read(buffer) {
             Ok(0) => break,
             Ok(count) => {
-                taken += count as u64;
+                count_read += count as u64;
                 lines.push(buffer.get(..count).unwrap_or_default(), keys);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -166,7 +166,7 @@ fn take(
             Err(error) => return Err(error),
         }
     }
-    Ok(taken)
+    Ok(count_read)
 }
 
 /// Returns whether the path now names another file, or this one was truncated.

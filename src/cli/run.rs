@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
                         self.keys.follow(Instant::now(), self.notify);
                     }
                 }
-                Ok(Event::KeyLog(bytes)) => self.keys.take(bytes),
+                Ok(Event::KeyLog(bytes)) => self.keys.add_embedded(bytes),
                 Ok(Event::Idle) => {
                     self.keys.follow(Instant::now(), self.notify);
                     if self.is_live {

@@ -328,8 +328,8 @@ impl Connection {
 
     /// Defers the report of a loss. The number of deferred losses is limited.
     pub(super) fn defer_loss(&mut self, deferred: DeferredLoss) {
-        const MOST: usize = 8;
-        let is_full = self.deferred_losses.len() >= MOST;
+        const MAX: usize = 8;
+        let is_full = self.deferred_losses.len() >= MAX;
         let mut before = self.deferred_losses.iter_mut().rev();
         match before.find(|before| is_full && before.dir == deferred.dir && before.reason == deferred.reason) {
             Some(before) => {

@@ -293,9 +293,9 @@ impl Partial {
             || !fragment.more && last > fragment.end()
             || self.overlapping(fragment.offset, fragment.end()).any(|(start, piece)| {
                 let from = start.max(fragment.offset);
-                let theirs = fragment.payload.get(from - fragment.offset..).unwrap_or_default();
+                let stored = fragment.payload.get(from - fragment.offset..).unwrap_or_default();
                 let ours = piece.bytes.get(from - start..).unwrap_or_default();
-                theirs.iter().zip(ours).any(|(theirs, ours)| theirs != ours)
+                stored.iter().zip(ours).any(|(stored, ours)| stored != ours)
             })
     }
 

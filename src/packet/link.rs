@@ -134,14 +134,14 @@ fn fddi(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
 fn nflog(r: &mut Reader<'_>) -> Result<EtherType, NotTcp> {
     const HEADER: u16 = 4;
     const PAYLOAD: u16 = 9;
-    const MOST_ATTRIBUTES: u32 = 64;
+    const MAX_ATTRIBUTES: u32 = 64;
     let damaged = |_| NotTcp::Damaged;
     let _family = r.u8("address family").map_err(damaged)?;
     if r.u8("version").map_err(damaged)? != 0 {
         return Err(NotTcp::Other);
     }
     r.u16("group").map_err(damaged)?;
-    for _ in 0..MOST_ATTRIBUTES {
+    for _ in 0..MAX_ATTRIBUTES {
         let (len, kind) = (r.u16("length").map_err(damaged)?, r.u16("type").map_err(damaged)?);
         // There are fewer than 256 attribute types, and none is 0, which shows the byte order.
         let (len, kind) = if kind >> 8 == 0 { (len, kind) } else { (len.swap_bytes(), kind.swap_bytes()) };

@@ -58,7 +58,7 @@ pub(crate) enum Look {
 /// Checks whether bytes begin with a startup packet. Other protocols also begin with a length and a small number, so the whole
 /// packet has to be valid.
 pub(crate) fn look(bytes: &[u8]) -> Look {
-    let Some((len, behind)) = bytes.split_first_chunk() else {
+    let Some((len, after)) = bytes.split_first_chunk() else {
         return if bytes.iter().take(2).all(|byte| *byte == 0) { Look::Begun } else { Look::Other };
     };
     let len = u32::from_be_bytes(*len);
@@ -66,7 +66,7 @@ pub(crate) fn look(bytes: &[u8]) -> Look {
         return Look::Other;
     }
     let size = len as usize - 4;
-    let (body, is_whole) = behind.get(..size).map_or((behind, false), |body| (body, true));
+    let (body, is_whole) = after.get(..size).map_or((after, false), |body| (body, true));
     let mut reader = Reader::new(body);
     let Ok(code) = reader.u32("code") else { return Look::Begun };
     let version = ProtocolVersion(code);

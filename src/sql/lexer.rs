@@ -345,7 +345,7 @@ const CLASSES: [Class; 256] = {
     let mut classes = [Class::Other; 256];
     let mut rest = classes.as_mut_slice();
     let mut byte = 0_u8;
-    while let Some((class, behind)) = rest.split_first_mut() {
+    while let Some((class, after)) = rest.split_first_mut() {
         *class = match byte {
             // Includes the vertical tab, as in PostgreSQL 16.
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Class::Blank,
@@ -356,7 +356,7 @@ const CLASSES: [Class; 256] = {
             b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' => Class::Operator,
             _ => Class::Other,
         };
-        rest = behind;
+        rest = after;
         byte = byte.wrapping_add(1);
     }
     classes

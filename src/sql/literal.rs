@@ -45,21 +45,21 @@ pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_unicode = matches!(written, [b'u' | b'U', b'&', ..]);
     let mut value = Vec::with_capacity(written.len());
     let mut rest = written.get(first + 1..)?;
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
+    while let [byte, after @ ..] = rest {
+        rest = after;
         match byte {
-            b'\'' => match behind {
-                [b'\'', behind @ ..] => {
+            b'\'' => match after {
+                [b'\'', after @ ..] => {
                     value.push(b'\'');
-                    rest = behind;
+                    rest = after;
                 }
                 // Another part may follow.
-                _ => match memchr::memchr(b'\'', behind) {
-                    Some(next) => rest = behind.get(next + 1..)?,
+                _ => match memchr::memchr(b'\'', after) {
+                    Some(next) => rest = after.get(next + 1..)?,
                     None => break,
                 },
             },
-            b'\\' => rest = unescape_one(behind, is_unicode, &mut value),
+            b'\\' => rest = unescape_one(after, is_unicode, &mut value),
             other => value.push(*other),
         }
     }
@@ -67,15 +67,15 @@ pub fn loose_value(written: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 /// Decodes the escape after a backslash: that of `U&'…'` if `is_unicode`, otherwise of `E'…'`. Returns the text after it.
-fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> &'a [u8] {
+fn unescape_one<'a>(after: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> &'a [u8] {
     let coded = |from: usize, most: usize, radix: u32| {
-        let digits = behind.get(from..).unwrap_or_default();
+        let digits = after.get(from..).unwrap_or_default();
         let len = digits.iter().take(most).take_while(|b| char::from(**b).is_digit(radix)).count();
         let number =
             std::str::from_utf8(digits.get(..len)?).ok().and_then(|digits| u32::from_str_radix(digits, radix).ok());
-        Some((number?, behind.get(from + len..)?))
+        Some((number?, after.get(from + len..)?))
     };
-    let (code, is_character) = match behind.first() {
+    let (code, is_character) = match after.first() {
         Some(b'+') if is_unicode => (coded(1, 6, 16), true),
         Some(b) if is_unicode && b.is_ascii_hexdigit() => (coded(0, 4, 16), true),
         Some(b'u') => (coded(1, 4, 16), true),
@@ -84,14 +84,14 @@ fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> 
         Some(b'0'..=b'7') => (coded(0, 3, 8), false),
         _ => (None, false),
     };
-    if let Some((number, behind)) = code {
+    if let Some((number, after)) = code {
         match char::from_u32(number).filter(|_| is_character) {
             Some(character) => value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             None => value.push(number as u8),
         }
-        return behind;
+        return after;
     }
-    let Some((first, behind)) = behind.split_first() else { return behind };
+    let Some((first, after)) = after.split_first() else { return after };
     value.push(match first {
         b'b' => 0x08,
         b'f' => 0x0c,
@@ -100,7 +100,7 @@ fn unescape_one<'a>(behind: &'a [u8], is_unicode: bool, value: &mut Vec<u8>) -> 
         b't' => b'\t',
         other => *other,
     });
-    behind
+    after
 }
 
 /// Returns a constant or a name without its prefix and quotes.
@@ -123,15 +123,15 @@ pub fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        match behind {
-            [high, low, behind @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
+    while let [first, after @ ..] = rest {
+        match after {
+            [high, low, after @ ..] if *first == b'%' && digit(high).is_some() && digit(low).is_some() => {
                 decoded.push(digit(high)? << 4 | digit(low)?);
-                rest = behind;
+                rest = after;
             }
             _ => {
                 decoded.push(*first);
-                rest = behind;
+                rest = after;
             }
         }
     }

@@ -76,11 +76,11 @@ pub fn is_secret_name(name: &[u8]) -> bool {
 /// Returns whether `key` ends a word of a name: `api_key`, `apikey`, `apiKeyId`; not `keyword`.
 fn has_key(name: &[u8], lower: &[u8]) -> bool {
     memchr::memmem::find_iter(lower, b"key").any(|at| {
-        let behind = match lower.get(at + 3) {
+        let after = match lower.get(at + 3) {
             Some(b's') => name.get(at + 4),
             _ => name.get(at + 3),
         };
-        behind.is_none_or(|b| !b.is_ascii_lowercase() && b.is_ascii())
+        after.is_none_or(|b| !b.is_ascii_lowercase() && b.is_ascii())
             && !lower.get(..at + 3).unwrap_or_default().ends_with(b"monkey")
     })
 }

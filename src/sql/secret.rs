@@ -160,8 +160,8 @@ pub fn find(sql: &[u8]) -> FoundSecrets<'_> {
     let Some(blanked) = without_comments(sql, 0) else { return find_in(sql, |_| true) };
     // Comments may hide the structure of a list.
     let is_listed = |hint: &Hint| {
-        let behind = sql.get(hint.end..).unwrap_or_default().trim_ascii_start();
-        matches!(behind.first(), Some(b',' | b')')) && blanked.get(hint.start).is_some_and(|b| !is_blank(*b))
+        let after = sql.get(hint.end..).unwrap_or_default().trim_ascii_start();
+        matches!(after.first(), Some(b',' | b')')) && blanked.get(hint.start).is_some_and(|b| !is_blank(*b))
     };
     let mut found = find_in(sql, |hint| !is_listed(hint));
     let others = find_in(&blanked, |_| true);
@@ -329,7 +329,7 @@ impl<'a> Around<'a> {
             self.new_value(name.start, found)?;
             if self.byte(at) == Some(b',') {
                 at = self.skip_blank(at + 1)?;
-                at = self.behind_word(at, "new_value").and_then(|at| self.joint(at)).map_or(at, |(_, at)| at);
+                at = self.after_word(at, "new_value").and_then(|at| self.joint(at)).map_or(at, |(_, at)| at);
                 return self.value(at, u8::MAX, found);
             }
         }
@@ -339,15 +339,15 @@ impl<'a> Around<'a> {
             }
             self.before(name.start, found)?;
         }
-        let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
-        let behind = self.behind_subscripts(behind);
+        let after = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
+        let after = self.after_subscripts(after);
         // In UPDATE … SET, a name without a dot is that of a column.
         let is_set = self.before_set(name.start).is_some_and(|before| {
             is_strong || self.sql.get(name.clone()).is_some_and(|name| name.contains(&b'.')) || begins_statement(before)
         });
-        let (joint, at) = self.joint(if is_set { self.behind_subscripts(name.end) } else { behind })?;
+        let (joint, at) = self.joint(if is_set { self.after_subscripts(name.end) } else { after })?;
         let (joint, at) = match (joint, is_strong && string.is_none()) {
-            (Joint::None, true) => self.compared(behind)?.unwrap_or((joint, at)),
+            (Joint::None, true) => self.compared(after)?.unwrap_or((joint, at)),
             _ => (joint, at),
         };
         if joint != Joint::None {
@@ -362,13 +362,13 @@ impl<'a> Around<'a> {
             return Some(());
         }
         // SET without `=` or TO between name and value.
-        if is_set && self.byte(at).is_some_and(is_word) && self.behind_word(at, "from").is_none() {
+        if is_set && self.byte(at).is_some_and(is_word) && self.after_word(at, "from").is_none() {
             let text = self.sql.get(at..).unwrap_or_default();
             let end = at + memchr::memchr(b';', text).unwrap_or(text.len());
             found.secrets.push(Secret { place: at..end, quote: b"", is_rest: true });
             return Some(());
         }
-        if is_strong && let Some(secret) = self.constant(behind) {
+        if is_strong && let Some(secret) = self.constant(after) {
             return self.joined(secret, found);
         }
         if is_strong && self.byte(at) == Some(b'(') {
@@ -382,7 +382,7 @@ impl<'a> Around<'a> {
         if self.byte(at) == Some(b'$') && is_strong {
             self.parameter(at, found);
         }
-        if is_strong && let Some(at) = self.behind_type(at)? {
+        if is_strong && let Some(at) = self.after_type(at)? {
             return self.value(at, 0, found);
         }
         if is_password {
@@ -395,9 +395,9 @@ impl<'a> Around<'a> {
     /// comma.
     fn other_values(&mut self, first: usize, found: &mut FoundSecrets<'a>) -> Option<()> {
         /// More than occur in practice.
-        const MOST: usize = 16;
+        const MAX: usize = 16;
         let mut end = found.secrets.last().filter(|last| last.place.start >= first).map(|last| last.place.end);
-        for _ in 0..MOST {
+        for _ in 0..MAX {
             let Some(comma) = end.map(|end| self.skip_blank(end)) else { break };
             let comma = comma?;
             if self.byte(comma) != Some(b',') {
@@ -421,7 +421,7 @@ impl<'a> Around<'a> {
 
     /// Returns the start of the value after the type of a variable or column, which begins at `at`: `password text := 'x'`.
     /// Returns `None` if it takes too long.
-    fn behind_type(&mut self, at: usize) -> Option<Option<usize>> {
+    fn after_type(&mut self, at: usize) -> Option<Option<usize>> {
         /// An upper bound on the number of tokens of a type, with CONSTANT and NOT NULL.
         const LONGEST: usize = 16;
         let mut at = at;
@@ -528,7 +528,7 @@ impl<'a> Around<'a> {
     }
 
     /// Returns the end of a word that begins at a byte.
-    fn behind_word(&self, at: usize, word: &str) -> Option<usize> {
+    fn after_word(&self, at: usize, word: &str) -> Option<usize> {
         let end = at + word.len();
         let is_it = self.sql.get(at..end)?.eq_ignore_ascii_case(word.as_bytes());
         (is_it && !self.byte(end).is_some_and(is_word)).then_some(end)
@@ -550,9 +550,9 @@ impl<'a> Around<'a> {
         let mut end = self.blanks(at);
         while matches!(self.sql.get(end..end + 2), Some(b"--" | b"/*")) {
             let comment = Lexer::new(self.sql).starting_at(end).next()?;
-            let behind = self.blanks(comment.end());
-            self.budget = self.budget.checked_sub(behind - end)?;
-            end = behind;
+            let after = self.blanks(comment.end());
+            self.budget = self.budget.checked_sub(after - end)?;
+            end = after;
         }
         Some(end)
     }

@@ -12,7 +12,7 @@ use super::{Part, Scope, ValueContent};
 use crate::reader::Reader;
 
 /// The maximum number of dimensions of an array.
-const MOST_DIMENSIONS: usize = 6;
+const MAX_DIMENSIONS: usize = 6;
 /// The type `box`, whose text contains commas; its arrays use semicolons.
 const BOX: u32 = 603;
 
@@ -78,7 +78,7 @@ impl<'a> Array<'a> {
         let dimensions = usize::try_from(reader.i32("number of dimensions").ok()?).ok()?;
         let _ = reader.i32("has NULLs").ok()?;
         let element = Kind::of(reader.u32("type of the elements").ok()?);
-        if dimensions > MOST_DIMENSIONS {
+        if dimensions > MAX_DIMENSIONS {
             return None;
         }
         let mut sizes = Vec::with_capacity(dimensions);
@@ -209,7 +209,7 @@ fn lower_bounds(text: &str) -> Option<(Option<Vec<i32>>, &str)> {
     for bounds in bounds.strip_suffix(']')?.split(']') {
         let (first, last) = bounds.strip_prefix('[')?.split_once(':')?;
         let (first, last) = (first.parse::<i32>().ok()?, last.parse::<i32>().ok()?);
-        if first > last || lower.len() == MOST_DIMENSIONS {
+        if first > last || lower.len() == MAX_DIMENSIONS {
             return None;
         }
         lower.push(first);
@@ -231,7 +231,7 @@ fn dimensions(text: &str, delimiter: char) -> Option<usize> {
             deepest = deepest.max(depth);
             rest = inner.trim_ascii_start();
         }
-        if depth == 0 || depth > MOST_DIMENSIONS {
+        if depth == 0 || depth > MAX_DIMENSIONS {
             return None;
         }
         rest = element(rest, delimiter)?.1.trim_ascii_start();

@@ -116,7 +116,7 @@ pub(super) enum Numeric<'a> {
 }
 
 /// The maximum number of written zeros that are not on the wire: enough to represent any double as a numeric.
-const MOST_ZEROS: usize = 400;
+const MAX_ZEROS: usize = 400;
 
 impl<'a> Numeric<'a> {
     pub(super) fn from_binary(bytes: &'a [u8]) -> Option<Self> {
@@ -142,7 +142,7 @@ impl<'a> Numeric<'a> {
             return None;
         }
         let whole = usize::try_from(i32::from(weight) + 1).unwrap_or(0);
-        if 4 * whole + usize::from(scale) > 4 * pairs.len() + MOST_ZEROS {
+        if 4 * whole + usize::from(scale) > 4 * pairs.len() + MAX_ZEROS {
             return None;
         }
         Some(Self::Finite { is_negative, weight, scale, groups })

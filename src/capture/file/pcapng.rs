@@ -34,7 +34,7 @@ const BLOCK_TRAILER: usize = 4;
 
 /// The maximum number of interfaces in a section: as many as a Packet Block can address. Each needs memory until the section
 /// ends.
-const MOST_INTERFACES: usize = 1 << 16;
+const MAX_INTERFACES: usize = 1 << 16;
 
 /// Returns whether a file begins like a pcapng file. The type of its first block is the same in both byte orders.
 pub(super) const fn is_magic(magic: [u8; 4]) -> bool {
@@ -181,8 +181,8 @@ impl Pcapng {
 
     fn interface(&mut self, body: &[u8], len: usize) -> Next {
         const FIXED: usize = 8;
-        if self.interfaces.len() == MOST_INTERFACES {
-            return Next::Bad(len, format!("more than {MOST_INTERFACES} interfaces in a section"));
+        if self.interfaces.len() == MAX_INTERFACES {
+            return Next::Bad(len, format!("more than {MAX_INTERFACES} interfaces in a section"));
         }
         let (Some([link, snaplen]), Some(options)) = (words(body), body.get(FIXED..)) else {
             self.interfaces.push(None);

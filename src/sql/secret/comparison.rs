@@ -37,38 +37,38 @@ impl<'a> Around<'a> {
                 return Some((Joint::Assigns, self.skip_blank(at + operator.len())?));
             }
         }
-        if let Some(at) = self.behind_word(at, "to") {
+        if let Some(at) = self.after_word(at, "to") {
             return Some((Joint::Assigns, self.skip_blank(at)?));
         }
         // FROM alone is not a comparison: SELECT password FROM ….
-        let mut behind = at;
+        let mut after = at;
         for (word, is_needed) in [("is", true), ("not", false), ("distinct", true), ("from", true)] {
-            match self.behind_word(behind, word) {
-                Some(end) => behind = self.skip_blank(end)?,
+            match self.after_word(after, word) {
+                Some(end) => after = self.skip_blank(end)?,
                 None if is_needed => return Some((Joint::None, at)),
                 None => {}
             }
         }
-        Some((Joint::Assigns, behind))
+        Some((Joint::Assigns, after))
     }
 
     /// Returns the start of the value with which something is compared, and the operator: `<> 'x'`, `IN ('x')`, `::text = 'x'`,
     /// `lower(password) LIKE 'x'`.
     pub(super) fn compared(&mut self, end: usize) -> Option<Option<(Joint, usize)>> {
         /// More than occur in nested calls in practice.
-        const MOST: usize = 4;
-        let mut at = self.behind_casts(end)?;
+        const MAX: usize = 4;
+        let mut at = self.after_casts(end)?;
         let mut is_behind = at > self.blanks(end);
-        for _ in 0..MOST {
-            let name = match self.behind_word(at, "collate") {
-                Some(behind) => self.skip_blank(behind)?,
+        for _ in 0..MAX {
+            let name = match self.after_word(at, "collate") {
+                Some(after) => self.skip_blank(after)?,
                 None if self.byte(at) == Some(b')') => at + 1,
                 None => break,
             };
             let is_name = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'"');
             let len = self.sql.get(name..)?.iter().take(LONGEST_NAME).take_while(is_name).count();
             let len = if self.byte(at) == Some(b')') { 0 } else { len };
-            at = self.behind_casts(name + len)?;
+            at = self.after_casts(name + len)?;
             is_behind = true;
         }
         let rest = self.sql.get(at..).unwrap_or_default();
@@ -77,8 +77,8 @@ impl<'a> Around<'a> {
         if COMPARISONS.contains(&operator) || is_behind && operator == b"=" {
             return Some(Some((Joint::Assigns, self.skip_blank(at + len)?)));
         }
-        let not = self.behind_word(at, "not");
-        at = not.map_or(Some(at), |behind| self.skip_blank(behind))?;
+        let not = self.after_word(at, "not");
+        at = not.map_or(Some(at), |after| self.skip_blank(after))?;
         for (operator, second, joint) in [
             ("in", "", Joint::Assigns),
             ("like", "", Joint::Assigns),
@@ -86,10 +86,10 @@ impl<'a> Around<'a> {
             ("similar", "to", Joint::Assigns),
             ("between", "symmetric", Joint::Between),
         ] {
-            if let Some(behind) = self.behind_word(at, operator) {
-                let behind = self.skip_blank(behind)?;
-                let second = self.behind_word(behind, second).filter(|_| !second.is_empty());
-                return Some(Some((joint, self.skip_blank(second.unwrap_or(behind))?)));
+            if let Some(after) = self.after_word(at, operator) {
+                let after = self.skip_blank(after)?;
+                let second = self.after_word(after, second).filter(|_| !second.is_empty());
+                return Some(Some((joint, self.skip_blank(second.unwrap_or(after))?)));
             }
         }
         Some(None)
@@ -116,7 +116,7 @@ impl<'a> Around<'a> {
     }
 
     /// Returns the end of the subscripts after a name: `password[1]`.
-    pub(super) fn behind_subscripts(&self, end: usize) -> usize {
+    pub(super) fn after_subscripts(&self, end: usize) -> usize {
         let mut end = end;
         loop {
             let start = self.blanks(end);
@@ -130,7 +130,7 @@ impl<'a> Around<'a> {
     }
 
     /// Returns the end of casts: `::varchar(20)`.
-    pub(super) fn behind_casts(&mut self, end: usize) -> Option<usize> {
+    pub(super) fn after_casts(&mut self, end: usize) -> Option<usize> {
         let mut at = self.skip_blank(end)?;
         while self.sql.get(at..at + 2) == Some(b"::") {
             let start = self.skip_blank(at + 2)?;
@@ -218,9 +218,9 @@ impl<'a> Around<'a> {
 /// Returns a text without the casts at its end.
 fn without_casts(text: &[u8]) -> &[u8] {
     /// More casts than occur in a row in practice.
-    const MOST: usize = 4;
+    const MAX: usize = 4;
     let mut text = text;
-    for _ in 0..MOST {
+    for _ in 0..MAX {
         let is_type = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'"' | b'[' | b']' | b'(' | b')');
         let len = text.iter().rev().take(LONGEST_NAME).take_while(is_type).count();
         let before = text.get(..text.len() - len).unwrap_or_default().trim_ascii_end();

@@ -106,20 +106,20 @@ impl<'a> Around<'a> {
         }
         self.in_coded_keys(uri, start);
         let password = memchr::memchr2(b':', b'/', uri).filter(|at| uri.get(*at) == Some(&b':'))? + 1;
-        let behind = uri.get(password..)?;
-        let digits = behind.iter().take_while(|b| b.is_ascii_digit()).count();
-        let is_port = digits > 0 && behind.get(digits).is_none_or(|b| b"/?,:".contains(b));
+        let after = uri.get(password..)?;
+        let digits = after.iter().take_while(|b| b.is_ascii_digit()).count();
+        let is_port = digits > 0 && after.get(digits).is_none_or(|b| b"/?,:".contains(b));
         let secret = |len| Some(Secret { place: start + password..start + password + len, quote: b"", is_rest: false });
-        if let Some(end) = memchr::memrchr(b'@', behind) {
+        if let Some(end) = memchr::memrchr(b'@', after) {
             return secret(end);
         }
         if memchr::memchr(b'@', uri).is_some() {
             return None;
         }
-        let is_whole = memchr::memchr3(b'/', b'?', b'#', behind).is_some();
+        let is_whole = memchr::memchr3(b'/', b'?', b'#', after).is_some();
         // It may be truncated.
         if len == rest.len() && !(is_port && is_whole) {
-            return secret(behind.len());
+            return secret(after.len());
         }
         let string = self.strings.around(start).filter(|_| !is_port)?;
         let rest = self.sql.get(start + password..inside_end(string))?;

@@ -18,8 +18,8 @@ impl<'a> Around<'a> {
     /// Returns the string constant after a word.
     pub(super) fn constant(&mut self, word: usize) -> Option<Secret<'a>> {
         let Some(mut at) = self.skip_blank(word) else { return Some(self.rest(word)) };
-        if let Some(behind) = self.behind_word(at, "as") {
-            at = self.skip_blank(behind)?;
+        if let Some(after) = self.after_word(at, "as") {
+            at = self.skip_blank(after)?;
         }
         let rest = self.sql.get(at..).unwrap_or_default();
         let string = self.strings.around(at);
@@ -86,7 +86,7 @@ impl<'a> Around<'a> {
             if end >= self.sql.len() {
                 break;
             }
-            let at = self.behind_casts(end)?;
+            let at = self.after_casts(end)?;
             if self.sql.get(at..at + 2) == Some(b"||") {
                 return self.chain(at, found);
             }
@@ -105,7 +105,7 @@ impl<'a> Around<'a> {
         const LONGEST: usize = 16;
         let mut end = end;
         for _ in 0..LONGEST {
-            let at = self.behind_casts(end)?;
+            let at = self.after_casts(end)?;
             if self.sql.get(at..at + 2) != Some(b"||") {
                 break;
             }
@@ -137,7 +137,7 @@ impl<'a> Around<'a> {
         if end == at {
             return Some(None);
         }
-        if self.behind_word(at, "case").is_some() {
+        if self.after_word(at, "case").is_some() {
             return self.constants(at, Extent::Case, found).map(Some);
         }
         let next = self.blanks(end);

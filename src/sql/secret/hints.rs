@@ -84,11 +84,11 @@ pub(super) fn hints(sql: &[u8], from: usize) -> impl Iterator<Item = Hint> {
 fn name_around(sql: &[u8], start: usize, at: usize) -> Option<Hint> {
     let is_letter = |b: &&u8| is_word(**b) && **b != b'$';
     let before = sql.get(..start)?.iter().rev().take(LONGEST_NAME).take_while(is_letter).count();
-    let behind = sql.get(at..)?.iter().take(LONGEST_NAME).take_while(is_letter).count();
-    if before.max(behind) == LONGEST_NAME {
+    let after = sql.get(at..)?.iter().take(LONGEST_NAME).take_while(is_letter).count();
+    if before.max(after) == LONGEST_NAME {
         return None;
     }
-    let hint = Hint { kind: HintKind::Name, start: start - before, end: at + behind };
+    let hint = Hint { kind: HintKind::Name, start: start - before, end: at + after };
     is_secret_name(hint.word(sql)).then_some(hint)
 }
 

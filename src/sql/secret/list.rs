@@ -9,7 +9,7 @@ use crate::sql::lexer::{Kind, Lexer, Token, is_blank, is_word};
 use crate::sql::names::is_secret_word;
 
 /// The maximum number of columns of a table.
-const MOST_COLUMNS: usize = 1_664;
+const MAX_COLUMNS: usize = 1_664;
 
 /// The lists read so far. Hints are processed in order, so each byte before one is read once.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Lists {
 }
 
 /// What follows a list of columns.
-enum Behind {
+enum ListContent {
     /// Rows in parentheses, from this byte on.
     Rows(usize),
     /// A query, with or without parentheses.
@@ -37,8 +37,8 @@ impl<'a> Around<'a> {
         if hint.start < self.lists.end {
             return Some(true);
         }
-        let behind = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
-        let next = self.byte(self.blanks(self.behind_subscripts(behind)));
+        let after = if self.byte(hint.end) == Some(b'"') { hint.end + 1 } else { hint.end };
+        let next = self.byte(self.blanks(self.after_subscripts(after)));
         let before = self.sql.get(..name).unwrap_or_default().trim_ascii_end().last().copied();
         if !matches!(next, Some(b',' | b')')) || !matches!(before, Some(b',' | b'(')) {
             return Some(false);
@@ -63,7 +63,7 @@ impl<'a> Around<'a> {
                     }
                     is_first = false;
                 }
-                _ if token.is(",") && columns.len() < MOST_COLUMNS => is_first = true,
+                _ if token.is(",") && columns.len() < MAX_COLUMNS => is_first = true,
                 _ if token.is(".") => {}
                 _ if token.is(")") => {
                     end = Some(token.end());
@@ -73,9 +73,9 @@ impl<'a> Around<'a> {
             }
         }
         let Some(end) = end else { return Some(false) };
-        match self.behind_list(end)? {
-            Some(Behind::Rows(at)) => self.rows(at, &columns, found).map(|_| ())?,
-            Some(Behind::Query(at)) => self.query(at, &columns, found)?,
+        match self.after_list(end)? {
+            Some(ListContent::Rows(at)) => self.rows(at, &columns, found).map(|_| ())?,
+            Some(ListContent::Query(at)) => self.query(at, &columns, found)?,
             None if self.before_list(start, &columns, found)? => {}
             None => return Some(false),
         }
@@ -110,44 +110,43 @@ impl<'a> Around<'a> {
         found
     }
 
-    fn behind_list(&mut self, end: usize) -> Option<Option<Behind>> {
+    fn after_list(&mut self, end: usize) -> Option<Option<ListContent>> {
         let mut at = self.skip_blank(end)?;
         if self.byte(at) == Some(b'=') {
             at = self.skip_blank(at + 1)?;
-            at = match self.behind_word(at, "row") {
-                Some(behind) => self.skip_blank(behind)?,
+            at = match self.after_word(at, "row") {
+                Some(after) => self.skip_blank(after)?,
                 None => at,
             };
             if self.byte(at) != Some(b'(') {
                 return Some(None);
             }
-            return Some(self.begins_query(at)?.or(Some(Behind::Rows(at))));
+            return Some(self.begins_query(at)?.or(Some(ListContent::Rows(at))));
         }
         let mut is_in = false;
         for word in ["overriding", "system", "user", "value", "not", "in", "as", "materialized"] {
-            if let Some(behind) = self.behind_word(at, word) {
-                at = self.skip_blank(behind)?;
+            if let Some(after) = self.after_word(at, word) {
+                at = self.skip_blank(after)?;
                 is_in |= word == "in";
             }
         }
         let query = self.begins_query(at)?;
         if query.is_none() && is_in && self.byte(at) == Some(b'(') {
             let inside = self.skip_blank(at + 1)?;
-            return Some((self.byte(inside) == Some(b'(')).then_some(Behind::Rows(inside)));
+            return Some((self.byte(inside) == Some(b'(')).then_some(ListContent::Rows(inside)));
         }
         Some(query)
     }
 
     /// Returns the query that begins at a byte, with or without parentheses.
-    fn begins_query(&mut self, at: usize) -> Option<Option<Behind>> {
+    fn begins_query(&mut self, at: usize) -> Option<Option<ListContent>> {
         let mut inside = at;
         while self.byte(inside) == Some(b'(') {
             self.lists.read += 1;
             inside = self.skip_blank(inside + 1)?;
         }
-        let is_query =
-            ["values", "select", "with", "table"].iter().any(|word| self.behind_word(inside, word).is_some());
-        Some(is_query.then_some(Behind::Query(at)))
+        let is_query = ["values", "select", "with", "table"].iter().any(|word| self.after_word(inside, word).is_some());
+        Some(is_query.then_some(ListContent::Query(at)))
     }
 
     /// Finds the values before a list of their column names: `(VALUES ('a', 'x')) AS v (name, password)`. Returns whether there
@@ -233,23 +232,23 @@ impl<'a> Around<'a> {
     /// Processes the columns of SELECT. Returns their end, and whether a query in parentheses provides the results instead.
     fn select(&mut self, at: usize, columns: &[bool], found: &mut FoundSecrets<'a>) -> Option<(usize, bool)> {
         let mut at = self.skip_blank(at)?;
-        if let Some(behind) = self.behind_word(at, "all") {
-            at = self.skip_blank(behind)?;
-        } else if let Some(behind) = self.behind_word(at, "distinct") {
-            at = self.skip_blank(behind)?;
-            if let Some(behind) = self.behind_word(at, "on") {
-                let opening = self.skip_blank(behind)?;
+        if let Some(after) = self.after_word(at, "all") {
+            at = self.skip_blank(after)?;
+        } else if let Some(after) = self.after_word(at, "distinct") {
+            at = self.skip_blank(after)?;
+            if let Some(after) = self.after_word(at, "on") {
+                let opening = self.skip_blank(after)?;
                 // None of these is a column.
                 at = self.columns(opening, 1, &[], found)?;
             }
         }
         if self.byte(at) == Some(b'*')
             && let from = self.skip_blank(at + 1)?
-            && let Some(behind) = self.behind_word(from, "from")
+            && let Some(after) = self.after_word(from, "from")
         {
-            let source = self.skip_blank(behind)?;
-            if let Some(behind) = self.behind_word(source, "unnest") {
-                let opening = self.skip_blank(behind)?;
+            let source = self.skip_blank(after)?;
+            if let Some(after) = self.after_word(source, "unnest") {
+                let opening = self.skip_blank(after)?;
                 return self.columns(opening, 1, columns, found).map(|end| (end, false));
             }
             return Some((source, self.byte(source) == Some(b'(')));

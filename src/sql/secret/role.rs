@@ -79,7 +79,7 @@ impl<'a> Around<'a> {
         if !self.role.is_at(self.sql, hint.start) || self.byte(at).is_some_and(|b| b";,)".contains(&b)) {
             return Some(());
         }
-        if self.behind_word(at, "null").is_some() || self.is_parameter(at) {
+        if self.after_word(at, "null").is_some() || self.is_parameter(at) {
             return Some(());
         }
         // It may look like a comment.

@@ -23,7 +23,7 @@ pub struct NamedByParameter {
 pub(super) fn named_by_parameters(sql: &[u8], secrets: &mut Parameters) -> Vec<NamedByParameter> {
     /// The maximum length of the arguments of a call.
     const LONGEST_CALL: usize = 1_024;
-    const MOST: usize = 64;
+    const MAX: usize = 64;
     let mut settings = Vec::new();
     if memchr::memchr(b'$', sql).is_none() {
         return settings;
@@ -35,7 +35,7 @@ pub(super) fn named_by_parameters(sql: &[u8], secrets: &mut Parameters) -> Vec<N
             let call = sql.get(end..).unwrap_or_default();
             let call = call.strip_prefix(b"\"").unwrap_or(call);
             match named_by_parameter(call.get(..LONGEST_CALL).unwrap_or(call)) {
-                Some(setting) if settings.len() < MOST => settings.push(setting),
+                Some(setting) if settings.len() < MAX => settings.push(setting),
                 Some(setting) => *secrets = secrets.with(setting.value),
                 None => {}
             }
@@ -81,8 +81,8 @@ impl<'a> Around<'a> {
     pub(super) fn setting_name(&self, hint: Hint) -> Range<usize> {
         let is_part = |b: &&u8| is_word(**b) || matches!(**b, b'.' | b'"');
         let before = self.sql.get(..hint.start).unwrap_or_default().iter().rev().take(2 * LONGEST_NAME);
-        let behind = self.sql.get(hint.end..).unwrap_or_default().iter().take(2 * LONGEST_NAME);
-        hint.start - before.take_while(is_part).count()..hint.end + behind.take_while(is_part).count()
+        let after = self.sql.get(hint.end..).unwrap_or_default().iter().take(2 * LONGEST_NAME);
+        hint.start - before.take_while(is_part).count()..hint.end + after.take_while(is_part).count()
     }
 
     /// Returns the text before the SET that precedes a name.

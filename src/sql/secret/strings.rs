@@ -30,7 +30,7 @@ pub(super) struct Strings<'a> {
 
 impl<'a> Strings<'a> {
     /// The maximum number of dollar-quoted constants that are entered; each costs a search for its end.
-    const MOST_ENTERED: usize = 64;
+    const MAX_ENTERED: usize = 64;
 
     pub(super) fn new(sql: &'a [u8]) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl<'a> Strings<'a> {
                     let Some(delimiter) = delimiter.filter(|_| is_inside && !is_connection_string(token)) else {
                         return self.current.filter(|_| is_inside);
                     };
-                    if self.entered >= Self::MOST_ENTERED {
+                    if self.entered >= Self::MAX_ENTERED {
                         return None;
                     }
                     self.entered += 1;

@@ -253,7 +253,7 @@ mod choosing {
         for time in ["200ms", "200000us", "0.2s"] {
             assert_eq!(sql(&["--min-duration", time]), all[1..2], "{time}");
         }
-        assert_says(&run([PORT, CANCEL, "--min-duration", "200"]), 2, "For milliseconds write 200ms");
+        assert_says(&run([PORT, CANCEL, "--min-duration", "200"]), 2, "for milliseconds write 200ms");
     }
 
     #[test]

@@ -21,8 +21,8 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     fn new(bench: &'a mut Bench, port: u16) -> Self {
         let mut connection = Self { bench, port, next: [0; 2], most: 0 };
-        connection.give(Tcp::new(From::Client, 0, 0, b"").without_ack().syn());
-        connection.give(Tcp::new(From::Server, 0, 1, b"").syn());
+        connection.capture(Tcp::new(From::Client, 0, 0, b"").without_ack().syn());
+        connection.capture(Tcp::new(From::Server, 0, 1, b"").syn());
         connection.next = [1; 2];
         connection
     }
@@ -38,7 +38,7 @@ impl<'a> Connection<'a> {
     fn send(&mut self, from: From, bytes: &[u8]) {
         for piece in bytes.chunks(1_400) {
             let [seq, ack] = [from, from.peer()].map(|end| self.next[end.index()]);
-            self.give(Tcp::new(from, seq, ack, piece));
+            self.capture(Tcp::new(from, seq, ack, piece));
             self.lose(from, piece.len());
         }
     }
@@ -49,7 +49,7 @@ impl<'a> Connection<'a> {
         *next = next.wrapping_add(u32::try_from(bytes).unwrap());
     }
 
-    fn give(&mut self, segment: Tcp) {
+    fn capture(&mut self, segment: Tcp) {
         let micros = self.bench.counters().packets * 10;
         self.bench.packet(&segment.port(self.port).at(micros).borrow());
         self.most = self.most.max(self.bench.counters().held_bytes);

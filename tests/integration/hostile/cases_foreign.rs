@@ -49,7 +49,7 @@ fn check(output: &Output, of: &str) {
 }
 
 /// Returns types of messages with their direction, and reasons of losses.
-fn said(output: &Output) -> Vec<String> {
+fn events(output: &Output) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let lines = output.values().into_iter().filter(|line| line["event"] != "session" && line["event"] != "query");
     lines
@@ -143,7 +143,7 @@ fn errors_before_any_protocol_have_their_text() {
         "F StartupMessage",
         "B ErrorResponse", // after N
     ];
-    assert_eq!(said(&output), expected);
+    assert_eq!(events(&output), expected);
     let texts = [
         "could not fork new process for connection: Resource temporarily unavailable\n",
         "could not fork new process for connection: Cannot allocate memory\n",
@@ -169,7 +169,7 @@ fn an_error_may_precede_the_clients_first_message() {
                 let config = Config { ports: (!auto).then(|| vec![5432]), ..captures::everything() };
                 let output = captures::dissect_packets(&packets(&vec![(S, bytes.to_vec())], &[size]), config);
                 check(&output, "an error alone");
-                assert_eq!(said(&output), ["B ErrorResponse"], "{size}");
+                assert_eq!(events(&output), ["B ErrorResponse"], "{size}");
                 assert_eq!(sessions(&output)[0]["end_reason"], "fatal");
             }
         }
@@ -185,13 +185,13 @@ fn an_error_that_its_server_does_not_end_is_given_as_far_as_it_goes() {
         (&error["body"]["message"], &error["flags"]),
         (&json!("could not fork new proc"), &json!(["truncated"]))
     );
-    assert_eq!(said(&output).last().unwrap(), "malformed");
+    assert_eq!(events(&output).last().unwrap(), "malformed");
 }
 
 #[test]
 fn old_and_new_versions_are_messages_and_so_is_what_refuses_them() {
     let output = read("cases/v2only.pcap");
-    assert_eq!(said(&output), ["F StartupMessage", "B ErrorResponse"]);
+    assert_eq!(events(&output), ["F StartupMessage", "B ErrorResponse"]);
     let body = json!({ "protocol_version": "2.0", "parameters": { "database": "shop", "user": "app" } });
     assert_eq!(bodies(&output, "StartupMessage"), [body]);
     let text = "FATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.0\n";
@@ -204,7 +204,7 @@ fn old_and_new_versions_are_messages_and_so_is_what_refuses_them() {
     );
 
     let output = read("cases/v4only.pcap");
-    assert_eq!(said(&output), ["F StartupMessage", "B ErrorResponse"]);
+    assert_eq!(events(&output), ["F StartupMessage", "B ErrorResponse"]);
     assert_eq!(bodies(&output, "StartupMessage")[0]["protocol_version"], "4.0");
     let error = &bodies(&output, "ErrorResponse")[0];
     assert_eq!(error["message"], "unsupported frontend protocol 4.0: server supports 3.0 to 3.0");
@@ -219,7 +219,7 @@ fn of_a_server_that_speaks_protocol_2_all_is_counted() {
     let replies = b"R\0\0\0\0K\0\0\0\x01\0\0\0\x02Z";
     let output =
         whole(&vec![(C, packet(&body)), (S, replies.to_vec()), (C, b"Qselect 1\0".to_vec()), (S, b"Eno\n\0".to_vec())]);
-    assert_eq!(said(&output), ["F StartupMessage", "not_postgresql", "not_postgresql"]);
+    assert_eq!(events(&output), ["F StartupMessage", "not_postgresql", "not_postgresql"]);
     let lines = output.values();
     let skipped: Vec<_> = lines.iter().filter(|line| line["event"] == "loss").map(|line| &line["skipped"]).collect();
     assert_eq!(skipped, [10, 20]);
@@ -293,7 +293,7 @@ fn what_real_servers_make_of_odd_beginnings() {
 #[test]
 fn an_answer_is_read_though_the_client_went_on_with_tls() {
     let output = read("cases/pipetls18.pcap");
-    assert_eq!(said(&output)[..2], ["F SSLRequest", "B SSLResponse"]);
+    assert_eq!(events(&output)[..2], ["F SSLRequest", "B SSLResponse"]);
     let response = &output.messages()[1];
     assert_eq!((&response["body"], &response["packet"]), (&json!({ "accepted": true }), &json!(6)));
     let session = &sessions(&output)[0];
@@ -304,7 +304,7 @@ fn an_answer_is_read_though_the_client_went_on_with_tls() {
     // The same with its keys.
     let output = read("startups/early-tls.pcap");
     let expected = ["F SSLRequest", "B SSLResponse", "F StartupMessage", "B AuthenticationOk", "B BackendKeyData"];
-    assert_eq!(said(&output)[..5], expected);
+    assert_eq!(events(&output)[..5], expected);
     assert_eq!(bodies(&output, "Query"), [json!({ "query": "SELECT 'early'" })]);
 }
 
@@ -315,7 +315,7 @@ fn a_client_that_went_on_with_tls_may_be_refused() {
         let error = message(b'E', b"SFATAL\0VFATAL\0C08P01\0Mreceived unencrypted data after SSL request\0\0");
         let output = whole(&vec![(C, first), (S, refusal.to_vec()), (S, error)]);
         let answer = if refusal == b"N" { "B SSLResponse" } else { "B ErrorResponse" };
-        assert_eq!(said(&output), ["F SSLRequest", answer, "B ErrorResponse", "undecryptable"]);
+        assert_eq!(events(&output), ["F SSLRequest", answer, "B ErrorResponse", "undecryptable"]);
         assert_eq!(sessions(&output)[0]["encryption"], Value::Null);
     }
 }
@@ -339,7 +339,7 @@ fn a_lost_encryption_response_is_one_byte_whatever_the_client_sends_next() {
             sent.remove(4);
             let output = captures::dissect_packets(&sent, captures::everything());
             check(&output, "a lost answer");
-            let said = said(&output);
+            let said = events(&output);
             let missing = output.values().into_iter().find(|line| line["reason"] == "missing").unwrap();
             assert_eq!((&missing["bytes"], &missing["within"]), (&json!(1), &Value::Null), "{said:?}");
             assert!(
@@ -366,10 +366,10 @@ fn a_lost_encryption_response_is_one_byte_whatever_the_client_sends_next() {
 fn a_capture_may_begin_or_lose_a_packet_anywhere_in_a_beginning() {
     let name = "psql-prefer/capture.pcap";
     let (all, _) = captures::packets(&[captures::testdata().join(name)]);
-    let whole: Vec<_> = said(&captures::dissect_packets(&all, captures::everything()));
+    let whole: Vec<_> = events(&captures::dissect_packets(&all, captures::everything()));
     let has_startup = |output: &Output, what: &str| {
         check(output, what);
-        let said = said(output);
+        let said = events(output);
         let at = said.iter().position(|line| line == "F StartupMessage").unwrap_or_else(|| panic!("{what}: {said:?}"));
         assert_eq!(said[at..], whole[2..], "{what}");
         let session = &sessions(output)[0];
@@ -458,14 +458,14 @@ fn greenplum_speaks_to_itself_in_messages_of_its_own() {
         "B CommandComplete",
         "B ReadyForQuery",
     ];
-    assert_eq!(said(&output), expected);
+    assert_eq!(events(&output), expected);
     assert_eq!(bodies(&output, "DataRow"), [json!({ "values": [1] })], "an unknown message changes no columns");
     let query = output.values().into_iter().find(|line| line["event"] == "query").unwrap();
     assert_eq!((&query["outcome"], &query["rows"], &query["flags"]), (&json!("ok"), &json!(1), &Value::Null));
     assert_eq!((output.counters.losses, output.counters.undecoded_messages), (0, 3));
     // An unknown type with a length that text cannot have is a message; text is not.
     let text = vec![(C, startup()), (S, welcome()), (C, b"What is this?".to_vec())];
-    assert!(said(&whole(&text)).contains(&"malformed".to_owned()));
+    assert!(events(&whole(&text)).contains(&"malformed".to_owned()));
 }
 
 /// Returns a ClientHello that does not mention PostgreSQL.
@@ -568,7 +568,7 @@ fn assert_foreign(name: &str, packets: &[OwnedPacket]) {
     }
     for told in [named, both] {
         check(&told, name);
-        assert_eq!(said(&told), ["not_postgresql"], "{name}");
+        assert_eq!(events(&told), ["not_postgresql"], "{name}");
         assert_eq!((told.counters.connections, told.counters.messages), (1, 0), "{name}");
     }
 }
@@ -630,7 +630,7 @@ fn a_possible_prefix_of_a_startup_packet_is_not_another_protocol() {
         assert_eq!(auto.lines, [""; 0]);
         check(&named, "a few bytes");
         assert_eq!(
-            (said(&named), &sessions(&named)[0]["lost_bytes"]),
+            (events(&named), &sessions(&named)[0]["lost_bytes"]),
             (vec!["missing".to_owned()], &json!(bytes.len()))
         );
     }
@@ -645,7 +645,7 @@ fn overlaps_in_a_beginning_are_reported_once_the_protocol_is_known() {
     let repeated: Vec<_> = [&sent[..=3], &[forged], &sent[4..]].concat();
     for output in by_ports(&repeated) {
         check(&output, "a contested beginning");
-        assert_eq!(said(&output)[..2], ["overlap", "F StartupMessage"]);
+        assert_eq!(events(&output)[..2], ["overlap", "F StartupMessage"]);
         assert_eq!(output.messages()[0]["flags"], json!(["overlap"]));
         assert_eq!(output.counters.contested_bytes, 1);
     }

@@ -79,11 +79,11 @@ impl Talk {
         talk.packets.push(Tcp::new(From::Client, 999, 0, b"").syn().without_ack().at(1));
         talk.packets.push(Tcp::new(From::Server, 1_999_999, 1_000, b"").syn().at(2));
         talk.clock = 2;
-        talk.say(From::Client, &startup());
+        talk.send(From::Client, &startup());
         let ready = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
-        talk.say(From::Server, &ready);
-        talk.say(From::Client, &[message(b'P', b"known\0SELECT $1\0\0\0"), message(b'S', b"")].concat());
-        talk.say(From::Server, &[message(b'1', b""), message(b'Z', b"I")].concat());
+        talk.send(From::Server, &ready);
+        talk.send(From::Client, &[message(b'P', b"known\0SELECT $1\0\0\0"), message(b'S', b"")].concat());
+        talk.send(From::Server, &[message(b'1', b""), message(b'Z', b"I")].concat());
         talk
     }
 
@@ -93,7 +93,7 @@ impl Talk {
         (self.random >> 33) as usize % below
     }
 
-    fn say(&mut self, from: From, bytes: &[u8]) {
+    fn send(&mut self, from: From, bytes: &[u8]) {
         for piece in bytes.chunks(self.mss) {
             self.clock += 10;
             let (seq, ack) = (self.seq[from.index()], self.seq[from.peer().index()]);
@@ -143,48 +143,48 @@ impl Talk {
         match self.below(7) {
             0 => {
                 let value = self.value(From::Client, size);
-                self.say(From::Client, &execution(&value));
+                self.send(From::Client, &execution(&value));
                 let replies =
                     [message(b'2', b""), message(b'n', b""), message(b'C', b"INSERT 0 1\0"), ready()].concat();
-                self.say(From::Server, &replies);
+                self.send(From::Server, &replies);
             }
             1 => {
-                self.say(From::Client, &message(b'Q', b"COPY t FROM STDIN\0"));
-                self.say(From::Server, &message(b'G', b"\0\0\x01\0\0"));
+                self.send(From::Client, &message(b'Q', b"COPY t FROM STDIN\0"));
+                self.send(From::Server, &message(b'G', b"\0\0\x01\0\0"));
                 let value = self.value(From::Client, size);
                 let data = [message(b'd', &value), message(b'd', b"row\n"), message(b'c', b"")].concat();
-                self.say(From::Client, &data);
-                self.say(From::Server, &[message(b'C', b"COPY 2\0"), ready()].concat());
+                self.send(From::Client, &data);
+                self.send(From::Server, &[message(b'C', b"COPY 2\0"), ready()].concat());
             }
             2 => {
                 let value = self.value(From::Server, size);
                 let row = [&b"\0\x01"[..], &u32::try_from(value.len()).unwrap().to_be_bytes(), &value].concat();
-                self.say(From::Client, &message(b'Q', b"SELECT value FROM t\0"));
+                self.send(From::Client, &message(b'Q', b"SELECT value FROM t\0"));
                 let row = [column(), message(b'D', &row), message(b'C', b"SELECT 1\0"), ready()].concat();
-                self.say(From::Server, &row);
+                self.send(From::Server, &row);
             }
             3 => {
                 let value = self.value(From::Client, size);
-                self.say(From::Client, &message(b'Q', &[b"SELECT '", &value[..], b"'\0"].concat()));
-                self.say(From::Server, &[message(b'E', b"SERROR\0C42601\0Mno\0\0"), ready()].concat());
+                self.send(From::Client, &message(b'Q', &[b"SELECT '", &value[..], b"'\0"].concat()));
+                self.send(From::Server, &[message(b'E', b"SERROR\0C42601\0Mno\0\0"), ready()].concat());
             }
             4 => {
-                self.say(From::Client, &execution_of(b"known\0", b"1"));
+                self.send(From::Client, &execution_of(b"known\0", b"1"));
                 let row = message(b'D', b"\0\x01\0\0\0\x011");
                 let replies = [message(b'2', b""), column(), row, message(b'C', b"SELECT 1\0"), ready()];
-                self.say(From::Server, &replies.concat());
+                self.send(From::Server, &replies.concat());
             }
             5 => {
-                self.say(From::Client, &message(b'Q', b"SELECT 1\0"));
+                self.send(From::Client, &message(b'Q', b"SELECT 1\0"));
                 let row = message(b'D', b"\0\x01\0\0\0\x011");
-                self.say(From::Server, &[column(), row, message(b'C', b"SELECT 1\0"), ready()].concat());
+                self.send(From::Server, &[column(), row, message(b'C', b"SELECT 1\0"), ready()].concat());
             }
             _ => {
-                self.say(From::Client, &[message(b'P', b"\0SELECT $1\0\0\0"), execution(b"1")].concat());
+                self.send(From::Client, &[message(b'P', b"\0SELECT $1\0\0\0"), execution(b"1")].concat());
                 let row = message(b'D', b"\0\x01\0\0\0\x011");
                 let replies =
                     [message(b'1', b""), message(b'2', b""), column(), row, message(b'C', b"SELECT 1\0"), ready()];
-                self.say(From::Server, &replies.concat());
+                self.send(From::Server, &replies.concat());
             }
         }
     }

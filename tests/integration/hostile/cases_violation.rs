@@ -61,7 +61,7 @@ fn session(turns: &[(Vec<u8>, &str)], is_pipelined: bool) -> Vec<Value> {
 }
 
 /// Returns fields of query lines: outcome, rows, and the violation.
-fn told(lines: &[Value]) -> Vec<Value> {
+fn summary(lines: &[Value]) -> Vec<Value> {
     let told = of(lines, "query").into_iter();
     told.map(|line| json!([line["outcome"], line["rows"], line["violation"]["what"]])).collect()
 }
@@ -87,7 +87,7 @@ fn a_tag_identifies_which_of_several_simple_queries_was_swallowed() {
             is_pipelined,
         );
         assert_eq!(
-            told(&lines),
+            summary(&lines),
             [
                 json!(["ok", 1, null]),
                 json!(["incomplete", null, "no_ending"]),
@@ -119,7 +119,7 @@ fn replies_attributed_to_a_swallowed_request_move_to_the_one_that_the_tag_fits()
                 is_pipelined,
             );
             let expected = [json!(["incomplete", null, "no_ending"]), json!(["ok", 1, null]), json!(["ok", 1, null])];
-            assert_eq!(told(&lines), expected);
+            assert_eq!(summary(&lines), expected);
             assert_eq!(numbers(&lines, "CommandComplete"), [json!(2), json!(3)]);
         }
         // Only the columns show it here.
@@ -127,7 +127,7 @@ fn replies_attributed_to_a_swallowed_request_move_to_the_one_that_the_tag_fits()
             &[(extended("", "DELETE FROM t", true), ""), (extended("", "SELECT 1", true), "12TDsZ")],
             is_pipelined,
         );
-        assert_eq!(told(&lines), [json!(["incomplete", null, "no_ending"]), json!(["ok", 1, null])]);
+        assert_eq!(summary(&lines), [json!(["incomplete", null, "no_ending"]), json!(["ok", 1, null])]);
         assert_eq!((numbers(&lines, "RowDescription"), numbers(&lines, "DataRow")), (vec![json!(2)], vec![json!(2)]));
     }
 }
@@ -143,7 +143,7 @@ fn a_tag_that_no_sql_can_have_that_waits_is_given_to_none() {
         (extended("", "COMMIT", true), "12TsZ"),
     ] {
         let lines = session(&[(request, reply), (query("SELECT 2"), "TDsZ")], false);
-        assert_eq!(told(&lines), [json!(["incomplete", null, "wrong_reply"]), json!(["ok", 1, null])], "{reply}");
+        assert_eq!(summary(&lines), [json!(["incomplete", null, "wrong_reply"]), json!(["ok", 1, null])], "{reply}");
     }
 }
 
@@ -196,12 +196,12 @@ fn duplicate_replies_are_attributed_to_no_request_and_change_no_others() {
             // Later requests look the same.
             let lines = session(&[(request.clone(), reply), (query("SELECT 1"), "TDsZ")], is_pipelined);
             let first = json!([outcome, if outcome == "ok" { json!(1) } else { json!(null) }, what]);
-            assert_eq!(told(&lines), [first, json!(["ok", 1, null])], "{reply} {is_pipelined}");
+            assert_eq!(summary(&lines), [first, json!(["ok", 1, null])], "{reply} {is_pipelined}");
             let ended = lines.iter().find(|line| line["state"] == "ended").unwrap();
             assert_eq!(ended["violation"]["what"], what);
         }
         let twice = [(request.clone(), reply), (request, &reply.replace("ss", "s"))];
-        assert_eq!(told(&session(&twice, true))[0][0], outcome);
+        assert_eq!(summary(&session(&twice, true))[0][0], outcome);
     }
 }
 

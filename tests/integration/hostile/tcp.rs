@@ -42,7 +42,7 @@ fn dissected(segments: &[Tcp], apart: u64) -> Output {
 }
 
 /// Returns the lines of segments, captured `apart` microseconds apart: types of messages, and losses as `reason bytes`.
-fn said(segments: &[Tcp], apart: u64) -> Vec<String> {
+fn events(segments: &[Tcp], apart: u64) -> Vec<String> {
     let output = dissected(segments, apart);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let line = |line: &Value| match line["event"].as_str().unwrap() {
@@ -61,7 +61,7 @@ fn keep_alives_result_in_no_lines() {
         segments.push(Tcp::new(S, server + 5, client, junk));
     }
     segments.push(Tcp::new(C, client, server + 6, &query()));
-    assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery", "Query"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "ReadyForQuery", "Query"]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn data_on_the_syn_is_read() {
         Tcp::new(S, 500, next, b"").syn(),
         Tcp::new(C, next, 501, &query()),
     ];
-    assert_eq!(said(&segments, 10), ["StartupMessage", "Query"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "Query"]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn both_ends_may_open_the_connection_at_the_same_time() {
         let mut segments: Vec<_> = order.iter().map(|index| syns[*index].clone()).collect();
         segments.push(usual[2].clone());
         segments.push(Tcp::new(S, server, client, &ready()));
-        assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery"], "{order:?}");
+        assert_eq!(events(&segments, 10), ["StartupMessage", "ReadyForQuery"], "{order:?}");
     }
 }
 
@@ -102,7 +102,7 @@ fn a_fin_may_come_twice_and_before_the_data() {
     segments.push(Tcp::new(C, client, server, &terminate).fin());
     segments.push(Tcp::new(S, server, client + 6, b"").fin());
     segments.push(Tcp::new(S, server, client + 6, b"").fin());
-    assert_eq!(said(&segments, 10), ["StartupMessage", "Terminate"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "Terminate"]);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn what_comes_again_after_the_end_opens_no_other_connection() {
     segments.push(Tcp::new(S, server, behind, &ready()).fin());
     segments.push(Tcp::new(C, client, server, &query()).fin());
     segments.push(segments[0].clone());
-    assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
     // As long as a host may remember the connection.
-    assert_eq!(said(&segments, 10_000_000), ["StartupMessage", "Query", "ReadyForQuery"]);
+    assert_eq!(events(&segments, 10_000_000), ["StartupMessage", "Query", "ReadyForQuery"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_was_on_its_way_when_a_connection_was_reset_is_read() {
     let (mut segments, client, server) = opened();
     segments.push(Tcp::new(C, client, server, b"words of the reset").rst());
     segments.push(Tcp::new(S, server, client, &ready()));
-    assert_eq!(said(&segments, 10), ["StartupMessage", "ReadyForQuery"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "ReadyForQuery"]);
 }
 
 #[test]
@@ -155,28 +155,28 @@ fn a_hole_is_given_up_with_its_size_once_it_was_acknowledged_for_long_enough() {
     let (mut segments, client, server) = opened();
     let lost = u32::try_from(query().len()).unwrap();
     segments.push(Tcp::new(S, server, client + lost, &ready()));
-    assert_eq!(said(&segments, 10), ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()]);
+    assert_eq!(events(&segments, 10), ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()]);
     // The late one arrives in time: there is no hole.
     segments.push(Tcp::new(C, client, server, &query()));
-    assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "Query", "ReadyForQuery"]);
     // Long after it was given up, it is ignored: by time alone if few segments arrive, or once many have arrived.
     let given_up = ["StartupMessage".to_owned(), format!("missing {lost}"), "ReadyForQuery".into()];
     let acknowledgment = Tcp::new(S, server + 6, client + lost, b"");
     segments.insert(4, acknowledgment.clone());
-    assert_eq!(said(&segments, 4_000_000), given_up);
+    assert_eq!(events(&segments, 4_000_000), given_up);
     for _ in 0..40 {
         segments.insert(4, acknowledgment.clone());
     }
-    assert_eq!(said(&segments, 4_000), given_up);
+    assert_eq!(events(&segments, 4_000), given_up);
     // Many segments within a short time are no reason to give it up.
-    assert_eq!(said(&segments, 1_000), ["StartupMessage", "Query", "ReadyForQuery"]);
+    assert_eq!(events(&segments, 1_000), ["StartupMessage", "Query", "ReadyForQuery"]);
 }
 
 #[test]
 fn a_byte_of_the_peer_that_was_only_acknowledged_is_missed_at_the_end() {
     let (mut segments, client, server) = opened();
     segments.push(Tcp::new(C, client, server + 6, b""));
-    assert_eq!(said(&segments, 10), ["StartupMessage", "missing 6"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage", "missing 6"]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn one_side_alone_is_read() {
     let (mut segments, client, server) = opened();
     segments.push(Tcp::new(C, client, server + 6, &query()));
     segments.retain(|segment| segment.from == C);
-    assert_eq!(said(&segments, 10), ["StartupMessage", "Query", "missing 6"], "and what it acknowledged is missed");
+    assert_eq!(events(&segments, 10), ["StartupMessage", "Query", "missing 6"], "and what it acknowledged is missed");
 }
 
 #[test]
@@ -198,13 +198,13 @@ fn a_lost_response_to_an_encryption_request_is_inferred() {
     ];
     // `S` was lost, and TLS follows.
     let tls = [&begun[..], &[Tcp::new(C, 109, 502, hello), Tcp::new(S, 502, 119, hello)]].concat();
-    let lines = said(&tls, 200_000);
+    let lines = events(&tls, 200_000);
     assert_eq!(lines[..2], ["SSLRequest", "missing 1"]);
     assert!(lines[2..].iter().all(|line| line.starts_with("undecryptable")), "{lines:?}");
     // `N` was lost, and the StartupMessage follows.
     let next = 109 + u32::try_from(startup().len()).unwrap();
     let clear = [&begun[..], &[Tcp::new(C, 109, 502, &startup()), Tcp::new(S, 502, next, &ready())]].concat();
-    assert_eq!(said(&clear, 200_000), ["SSLRequest", "missing 1", "StartupMessage", "ReadyForQuery"]);
+    assert_eq!(events(&clear, 200_000), ["SSLRequest", "missing 1", "StartupMessage", "ReadyForQuery"]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn holes_in_another_protocol_are_not_reported() {
         Tcp::new(C, sent, 1_521, b"").fin(),
         Tcp::new(S, 1_521, sent + 1, b"").fin(),
     ];
-    assert_eq!(said(&segments, 10), ["not_postgresql null"]);
+    assert_eq!(events(&segments, 10), ["not_postgresql null"]);
 
     // If servers may be on any port, nothing is reported about it; nor if its beginning was not captured.
     for segments in [&segments[..], &segments[..2], &segments[3..]] {
@@ -265,11 +265,11 @@ fn of_too_many_connections_the_one_idle_longest_is_removed() {
 fn a_connection_refused_before_any_data_is_not_counted() {
     let syn = Tcp::new(C, 100, 0, b"").without_ack().syn();
     let refused = [syn.clone(), Tcp::new(S, 0, 101, b"").rst()];
-    assert_eq!(said(&refused, 10), [""; 0]);
+    assert_eq!(events(&refused, 10), [""; 0]);
     // A second attempt from the same port with the same sequence number is a new one.
     let (opened, _, _) = opened();
     let again: Vec<_> = refused.into_iter().chain(opened).collect();
-    assert_eq!(said(&again, 10), ["StartupMessage"]);
+    assert_eq!(events(&again, 10), ["StartupMessage"]);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_syn_that_is_sent_again_with_another_number_is_the_one_that_counts() {
     let (opened, _, _) = opened();
     let stale = Tcp::new(C, 77_000, 0, b"").without_ack().syn();
     let segments: Vec<_> = [stale].into_iter().chain(opened).collect();
-    assert_eq!(said(&segments, 10), ["StartupMessage"]);
+    assert_eq!(events(&segments, 10), ["StartupMessage"]);
 }
 
 /// Returns the flags of the messages, and the reports of overlaps, for consecutive segments.

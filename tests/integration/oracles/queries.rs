@@ -186,7 +186,7 @@ fn bytes_and_parameters_are_those_of_the_messages() {
 }
 
 /// Returns the lines of requests and sessions.
-fn told(output: &Output) -> Vec<&String> {
+fn summary_lines(output: &Output) -> Vec<&String> {
     let is_message = |line: &&String| line.starts_with("{\"event\":\"message\"");
     output.lines.iter().filter(|line| !is_message(line)).collect()
 }
@@ -200,7 +200,7 @@ fn what_is_not_asked_for_changes_nothing_in_what_is() {
             let records = Records { messages, queries, sessions };
             captures::dissect_packets(&packets, Config { records, ..captures::config() })
         };
-        assert_eq!(told(&all), told(&with(false, true, true)), "{name}");
+        assert_eq!(summary_lines(&all), summary_lines(&with(false, true, true)), "{name}");
         let without = |event: &str| -> Vec<String> {
             let prefix = format!("{{\"event\":\"{event}\"");
             all.lines.iter().filter(|line| !line.starts_with(&prefix)).cloned().collect()
@@ -303,7 +303,7 @@ fn a_request_found_after_its_reply_does_not_get_the_replies_of_the_next() {
 #[test]
 fn names_in_sql_are_those_of_the_protocol() {
     let lines = everything_of("sql-names/capture.pcap").values();
-    let told = |kind: &str| -> Vec<(String, Option<String>)> {
+    let named = |kind: &str| -> Vec<(String, Option<String>)> {
         let of_kind = lines.iter().filter(|line| line["type"] == kind);
         let name = |line: &Value| line["statement"].as_str().or(line["body"]["name"].as_str()).unwrap().to_owned();
         of_kind.map(|line| (name(line), line["sql"].as_str().map(ToOwned::to_owned))).collect()
@@ -313,7 +313,7 @@ fn names_in_sql_are_those_of_the_protocol() {
     };
     // A statement that does not exist according to the server has no SQL.
     assert_eq!(
-        told("Bind"),
+        named("Bind"),
         expected(&[
             ("by_sql", Some("SELECT $1 + 1 AS n")),
             ("by_sql", None),
@@ -324,7 +324,7 @@ fn names_in_sql_are_those_of_the_protocol() {
             ("", Some("INSERT INTO late VALUES (1), (1)")),
         ])
     );
-    let cursors: Vec<_> = told("Describe").into_iter().filter(|(name, _)| name == "short" || name == "held").collect();
+    let cursors: Vec<_> = named("Describe").into_iter().filter(|(name, _)| name == "short" || name == "held").collect();
     assert_eq!(
         cursors,
         expected(&[
@@ -393,7 +393,7 @@ fn essence(line: &Value) -> String {
     let mut line = line.clone();
     // The number counts the captured requests.
     let depends = ["query", "packet", "conn", "started", "tx", "sql", "normalized", "fingerprint", "statement"];
-    let of_session = ["flags", "user", "database", "application"];
+    let of_session = ["flags", "user", "database", "application", "rtt_client_us", "rtt_server_us"];
     line.as_object_mut().unwrap().retain(|field, _| !depends.contains(&&**field) && !of_session.contains(&&**field));
     // A number is text if its type is no longer known.
     line.to_string().replace('"', "")

@@ -365,9 +365,13 @@ fn a_key_that_comes_seconds_after_the_end_of_its_session_decrypts_it_all() {
     }
 }
 
-/// Sorts lines by connection, keeping the order within each.
+/// Parses lines and sorts them by connection, keeping the order within each; without the round-trip times, which are those known
+/// when a line is written.
 fn sorted(lines: &[String]) -> Vec<Value> {
     let mut lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in lines.iter_mut().filter_map(Value::as_object_mut) {
+        line.retain(|field, _| !field.starts_with("rtt_"));
+    }
     lines.sort_by_key(|line| line["conn"].as_u64());
     lines
 }
@@ -520,6 +524,6 @@ fn a_capture_that_begins_after_the_handshake_is_read_where_the_key_log_has_one_s
         let lines = captures::decrypt_packets(&packets[first..], &captures::keys_of(&name), config()).values();
         assert!(lines.iter().all(|line| line["event"] != "message"));
         let loss = lines.iter().find(|line| line["event"] == "loss").unwrap();
-        assert!(loss["detail"].as_str().unwrap().contains("its beginning"), "{loss}");
+        assert!(loss["detail"].as_str().unwrap().contains("was not captured"), "{loss}");
     }
 }
