@@ -166,7 +166,7 @@ impl Dissector {
         self.report_late(None, sink);
         for mut connection in self.table.drain() {
             let mut engine = self.common.dissector(connection.shard, sink);
-            engine.end(&mut connection, Closing::CaptureEnd);
+            engine.end(&mut connection, Closing::CaptureEnd(self.now));
         }
         self.held = 0;
         self.defragmenter.clear();
@@ -288,7 +288,7 @@ impl Dissector {
         self.after_segment(pair, outcome, origin, sink);
         while let Some(mut connection) = self.table.evict() {
             let mut engine = self.common.dissector(connection.shard, sink);
-            engine.evict(&mut connection);
+            engine.evict(&mut connection, self.now);
             self.held -= connection.accounted;
         }
     }

@@ -842,9 +842,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     /// Ends a connection to make room for others.
-    pub(super) fn evict(&mut self, connection: &mut Connection) {
+    pub(super) fn evict(&mut self, connection: &mut Connection, now: Timestamp) {
         self.counters.evicted_connections += 1;
-        let origin = self.end(connection, Closing::Evicted);
+        let origin = self.end(connection, Closing::Evicted(now));
         if connection.is_counted() {
             let detail =
                 Some("more connections are open than --max-connections: this one was idle for the longest time");

@@ -15,6 +15,7 @@ use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
 use crate::session::statements::Portal;
 use crate::session::{Encryption, Route, Session};
+use crate::time::Timestamp;
 use crate::tls::session::TlsSession;
 use crate::tls::{self, facts};
 
@@ -25,10 +26,10 @@ pub(super) enum Closing {
     Observed,
     /// Another connection between the same endpoints began.
     Replaced,
-    /// It was removed to make room for others.
-    Evicted,
-    /// The capture ended.
-    CaptureEnd,
+    /// It was removed to make room for others, at this time.
+    Evicted(Timestamp),
+    /// The capture ended, with a packet of this time.
+    CaptureEnd(Timestamp),
 }
 
 impl<S: Sink> ConnectionDissector<'_, S> {
@@ -82,6 +83,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             last_row_us: execution.last_row_us(),
             total_us: (!matches!(outcome, Outcome::Incomplete | Outcome::Skipped))
                 .then(|| execution.ended.micros_since(execution.started)),
+            exec_us: execution.exec_us(),
+            server_us: info.round_trips.of(Direction::Backend).and_then(|rtt| execution.server_us(rtt)),
+            transfer_us: execution.transfer_us(),
+            age_us: execution.age_us(),
             rtt_client_us: info.round_trips.of(Direction::Frontend),
             rtt_server_us: info.round_trips.of(Direction::Backend),
             tx: execution.transaction,
@@ -118,7 +123,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if self.config.records.queries {
             let has_ended = matches!(closing, Closing::Observed | Closing::Replaced) || info.closed_by.is_some();
             let outcome = if has_ended { Outcome::Aborted } else { Outcome::Incomplete };
-            while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, self.shared) {
+            let now = match closing {
+                Closing::Evicted(now) | Closing::CaptureEnd(now) if !has_ended => now.max(origin.ts),
+                _ => origin.ts,
+            };
+            while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, now, self.shared) {
                 self.report_query(session, info, &execution);
                 self.shared.recycle(execution);
             }
@@ -130,7 +139,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let facts = session.facts();
         let (end_reason, ended_by) = match (closing, info.closed_by) {
             (Closing::Replaced, _) => (EndReason::Replaced, None),
-            (Closing::Evicted, _) => (EndReason::Evicted, None),
+            (Closing::Evicted(_), _) => (EndReason::Evicted, None),
             _ if facts.has_failed => (EndReason::Fatal, Some(Side::Server)),
             _ if facts.has_terminated => (EndReason::Terminate, Some(Side::Client)),
             (_, Some((direction, is_reset))) => {

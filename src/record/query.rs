@@ -88,6 +88,20 @@ pub struct QueryRecord<'a> {
     /// Microseconds from its first message to its last reply; absent where that was not seen, or never came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_us: Option<u64>,
+    /// Microseconds that the server can have worked on this request alone: from its last byte, or the end of the reply before it
+    /// if that was later, to the end of its own reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_us: Option<u64>,
+    /// The same until the first of its reply, less the round-trip time to the server as far as the server waited for the request;
+    /// absent where that time is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_us: Option<u64>,
+    /// Microseconds from the first to the last of its reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_us: Option<u64>,
+    /// Of a request without an end: how old it was, in microseconds, when that was last known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_us: Option<u64>,
     /// The round-trip time between the capture point and the client, in microseconds: the shortest so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_client_us: Option<u64>,

@@ -25,6 +25,7 @@ use super::violation::Violation;
 use crate::packet::Origin;
 use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
+use crate::time::Timestamp;
 
 /// How many bytes are held for a request that waits, at most: queues have room for twice as many as there are.
 pub const MOST_FOR_A_REQUEST: usize =
@@ -188,9 +189,16 @@ impl Dialogue {
         }
     }
 
-    /// The next of the requests that are left when the connection ends, with this outcome where it has none.
-    pub fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
-        self.pipeline().next_left(outcome, end, shared)
+    /// The next of the requests that are left when the connection ends, with this outcome where it has none. At `now` it was known to
+    /// have no end.
+    pub fn next_left(
+        &mut self,
+        outcome: Outcome,
+        end: Origin,
+        now: Timestamp,
+        shared: &mut Shared,
+    ) -> Option<Box<Execution>> {
+        self.pipeline().next_left(outcome, end, now, shared)
     }
 }
 

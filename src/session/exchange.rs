@@ -17,6 +17,7 @@ use super::request_queue::Request;
 use super::shared::Shared;
 use super::statements::{Portal, Row};
 use crate::encoding::Encoding;
+use crate::packet::Origin;
 use crate::pg::extended::Bind;
 use crate::pg::query::{CommandComplete, Query, ReadyForQuery, TransactionStatus};
 use crate::pg::row::{Formats, RowDescription, RowShape};
@@ -251,7 +252,8 @@ impl Exchange {
         pipeline.request_queue.answered();
         if let Some(execution) = &mut self.execution {
             execution.bytes_out += observation.size;
-            execution.replied(observation.origin.ts, observation.origin.packet, pipeline.transaction);
+            let Origin { ts, packet } = observation.origin;
+            execution.replied(ts, pipeline.replied_at, packet, pipeline.transaction);
             if self.kind != Kind::Query {
                 execution.bind_us = Some(elapsed_us);
             }
@@ -261,6 +263,7 @@ impl Exchange {
             execution.add_tag(tag, replies.complete.rows);
             execution.end(Outcome::Ok, observation.origin.ts, observation.origin.packet);
         }
+        pipeline.replied_at = observation.origin.ts;
         pipeline.be_ready(Some(replies.ready.transaction_status));
         (pipeline.run, pipeline.describes_statement) = (None, false);
         (annotation.query, annotation.elapsed_us) = (Some(self.numbers.0), Some(elapsed_us));

@@ -116,6 +116,12 @@ pub struct Execution {
     pub outcome: Option<Outcome>,
     /// When its first message was sent.
     pub started: Timestamp,
+    /// When the last of its messages was sent that the server needs to work on it.
+    sent: Timestamp,
+    /// When its first reply came, and when the reply before that was over.
+    replying: Option<(Timestamp, Timestamp)>,
+    /// When it was known to have no end yet, if none was captured.
+    pub(super) last_open: Option<Timestamp>,
     /// When its last reply came, or it was known that none will come.
     pub ended: Timestamp,
     /// The packet that ended it.
@@ -179,6 +185,9 @@ impl Execution {
             is_executed,
             outcome,
             started,
+            sent,
+            replying,
+            last_open,
             ended,
             packet,
             sql,
@@ -208,7 +217,8 @@ impl Execution {
             share: _,
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
-        (*started, *ended, *packet) = (at, at, in_packet);
+        (*started, *sent, *ended, *packet) = (at, at, at, in_packet);
+        (*replying, *last_open) = (None, None);
         sql.set(Text::default());
         tags.clear();
         error.clear();
@@ -301,6 +311,38 @@ impl Execution {
         self.last_row.map(|at| at.micros_since(self.started))
     }
 
+    /// Returns when its reply began and ended, if it has an end.
+    fn reply(&self) -> Option<(Timestamp, Timestamp, Timestamp)> {
+        let has_end = !matches!(self.outcome, None | Some(Outcome::Incomplete | Outcome::Skipped));
+        let (first, after) = self.replying.filter(|_| has_end)?;
+        Some((first, after, self.ended))
+    }
+
+    /// Returns the microseconds that the server can have worked on this request alone: from its last byte, or the end of the reply
+    /// before it if that was later, to the end of its own reply.
+    pub fn exec_us(&self) -> Option<u64> {
+        let (_, after, ended) = self.reply()?;
+        Some(ended.micros_since(self.sent.max(after)))
+    }
+
+    /// Returns the same until the first of its reply, without the round-trip time to the server as far as the server waited for the
+    /// request: it arrives half of that after it was captured, and a reply is captured half of that after it was sent.
+    pub fn server_us(&self, rtt_server_us: u64) -> Option<u64> {
+        let (first, after, _) = self.reply()?;
+        Some(first.micros_since(self.sent.later(rtt_server_us).max(after)))
+    }
+
+    /// Returns the microseconds from the first to the last of its reply.
+    pub fn transfer_us(&self) -> Option<u64> {
+        let (first, _, ended) = self.reply()?;
+        Some(ended.micros_since(first))
+    }
+
+    /// Returns how old it was, in microseconds, when it was last known to have no end.
+    pub fn age_us(&self) -> Option<u64> {
+        self.last_open.map(|at| at.micros_since(self.started))
+    }
+
     pub(super) fn add_rows(&mut self, count: u64, at: Timestamp) {
         self.seen_rows += count;
         self.first_row.get_or_insert(at);
@@ -341,14 +383,27 @@ impl Execution {
         self.error.clear();
         (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);
         (self.parse_us, self.bind_us, self.first_row, self.last_row) = (None, None, None, None);
-        (self.transaction, self.canceled_by) = (None, None);
+        (self.transaction, self.canceled_by, self.replying) = (None, None, None);
         if self.outcome.is_some() {
             self.outcome = Some(Outcome::Incomplete);
         }
     }
 
-    /// Records that a reply came. The first one shows that the server has begun with it.
-    pub(super) fn replied(&mut self, at: Timestamp, packet: u64, transaction: Option<TransactionStatus>) {
+    /// Records that a message was sent that the server needs to work on it. What it replied before is to earlier ones, such as Parse.
+    pub(super) fn send(&mut self, at: Timestamp) {
+        (self.sent, self.replying) = (at, None);
+    }
+
+    /// Records that a reply came, and when the reply to another request before it was over. The first one shows that the server
+    /// has begun with it.
+    pub(super) fn replied(
+        &mut self,
+        at: Timestamp,
+        after: Timestamp,
+        packet: u64,
+        transaction: Option<TransactionStatus>,
+    ) {
+        self.replying.get_or_insert((at, after));
         if !self.has_reply {
             self.has_reply = true;
             self.transaction = transaction;

@@ -20,6 +20,7 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
 use crate::sql::statement;
+use crate::time::Timestamp;
 
 /// The requests that wait, and what is known when one of them is answered.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Pipeline {
     pub(super) stale_up_to: u64,
     /// The last of them whose name was resolved again.
     pub(super) revised: u64,
+    /// When the last reply came.
+    pub(super) replied_at: Timestamp,
     /// How the other side broke the protocol first.
     pub(super) violation: Option<Violation>,
 }
@@ -69,6 +72,7 @@ impl Pipeline {
             cancel_key: None,
             stale_up_to: 0,
             revised: 0,
+            replied_at: Timestamp::default(),
             violation: None,
         }
     }
@@ -173,11 +177,21 @@ impl Pipeline {
         Some(finished(over))
     }
 
-    /// The next of the requests that are left when the connection ends, with this outcome where it has none.
-    pub(super) fn next_left(&mut self, outcome: Outcome, end: Origin, shared: &mut Shared) -> Option<Box<Execution>> {
+    /// The next of the requests that are left when the connection ends, with this outcome where it has none. At `now` it was known to
+    /// have no end.
+    pub(super) fn next_left(
+        &mut self,
+        outcome: Outcome,
+        end: Origin,
+        now: Timestamp,
+        shared: &mut Shared,
+    ) -> Option<Box<Execution>> {
         let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
-        if over.outcome.is_none() && outcome == Outcome::Aborted && !self.request_queue.is_uncertain() {
-            over.end(outcome, end.ts, end.packet);
+        if over.outcome.is_none() && !self.request_queue.is_uncertain() {
+            over.last_open = Some(now);
+            if outcome == Outcome::Aborted {
+                over.end(outcome, end.ts, end.packet);
+            }
         }
         Some(finished(over))
     }

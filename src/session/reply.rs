@@ -11,6 +11,7 @@ use super::settle::settle;
 use super::shared::Shared;
 use super::violation::Violation;
 use crate::direction::Direction;
+use crate::packet::Origin;
 use crate::pg::error::{Fields, code};
 use crate::pg::message::Message;
 use crate::pg::message_table::{self, backend};
@@ -51,7 +52,8 @@ impl Pipeline {
             execution.bytes_out += observation.size;
             execution.is_guessed |= observation.is_guessed();
             if attribution.elapsed_us.is_some() {
-                execution.replied(observation.origin.ts, observation.origin.packet, self.transaction);
+                let Origin { ts, packet } = observation.origin;
+                execution.replied(ts, self.replied_at, packet, self.transaction);
             }
             record_reply(execution, head, tag, &attribution, observation);
             if tag == backend::ERROR_RESPONSE
@@ -60,6 +62,9 @@ impl Pipeline {
             {
                 execution.canceled_by = shared.cancels.canceled(key, execution.started);
             }
+        }
+        if attribution.elapsed_us.is_some() {
+            self.replied_at = observation.origin.ts;
         }
         if tag == backend::READY_FOR_QUERY {
             self.record_misfit(tag, observation);

@@ -126,6 +126,9 @@ impl Pipeline {
         queued.record(request, observation, shared.wants_queries);
         let Queued { execution, .. } = queued;
         if let Some(execution) = execution {
+            if !matches!(request, Request::Sync | Request::CopyEnd) {
+                execution.send(observation.origin.ts);
+            }
             execution.bytes_in += observation.size;
             execution.is_guessed |= observation.is_guessed();
             if is_skipped && execution.is_executed && execution.outcome.is_none() {

@@ -15,6 +15,7 @@ mod laws {
     pub(crate) mod redaction;
     mod scenarios;
     mod sweep;
+    mod times;
 }
 
 mod oracles {

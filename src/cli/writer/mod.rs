@@ -283,7 +283,7 @@ impl Selection {
     fn selects(&self, query: &QueryRecord<'_>) -> bool {
         let has_failed = matches!(query.outcome, Outcome::Error | Outcome::Canceled | Outcome::Aborted);
         (!self.only_errors || has_failed)
-            && self.min_us.is_none_or(|min| query.total_us.is_some_and(|total| u128::from(total) >= min))
+            && self.min_us.is_none_or(|min| query.total_us.or(query.age_us).is_some_and(|time| u128::from(time) >= min))
     }
 }
 

@@ -36,6 +36,10 @@ impl LineWriter {
             first_row_us,
             last_row_us,
             total_us,
+            exec_us,
+            server_us,
+            transfer_us,
+            age_us,
             rtt_client_us,
             rtt_server_us,
             tx,
@@ -111,6 +115,18 @@ impl LineWriter {
         }
         if let Some(total_us) = total_us {
             numbered(out, br#","total_us":"#, *total_us);
+        }
+        if let Some(exec_us) = exec_us {
+            numbered(out, br#","exec_us":"#, *exec_us);
+        }
+        if let Some(server_us) = server_us {
+            numbered(out, br#","server_us":"#, *server_us);
+        }
+        if let Some(transfer_us) = transfer_us {
+            numbered(out, br#","transfer_us":"#, *transfer_us);
+        }
+        if let Some(age_us) = age_us {
+            numbered(out, br#","age_us":"#, *age_us);
         }
         if let Some(rtt_client_us) = rtt_client_us {
             numbered(out, br#","rtt_client_us":"#, *rtt_client_us);

@@ -1,0 +1,136 @@
+//! The times of requests: where the server, the network and the client spend them.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::captures::{self, OwnedPacket};
+use crate::wire::{From, Tcp, message, startup};
+
+/// A capture in the middle of the network: 1 ms from the client and 2 ms from the server, there and back.
+struct Wire {
+    packets: Vec<OwnedPacket>,
+    sent: [u32; 2],
+}
+
+impl Wire {
+    /// A session that is ready, 10 ms after it began.
+    fn ready() -> Self {
+        let mut wire = Self { packets: Vec::new(), sent: [1, 1] };
+        let syn = Tcp::new(From::Client, 0, 0, b"").syn();
+        wire.packets.push(syn.without_ack().at(0));
+        wire.packets.push(Tcp::new(From::Server, 0, 1, b"").syn().at(2_000));
+        wire.packets.push(Tcp::new(From::Client, 1, 1, b"").at(3_000));
+        wire.send(From::Client, 3_100, &startup());
+        let ok = message(b'R', &0_u32.to_be_bytes());
+        wire.send(From::Server, 10_000, &[ok, message(b'Z', b"I")].concat());
+        wire
+    }
+
+    fn send(&mut self, from: From, micros: u64, bytes: &[u8]) {
+        let (seq, ack) = (self.sent[from.index()], self.sent[from.peer().index()]);
+        self.packets.push(Tcp::new(from, seq, ack, bytes).at(micros));
+        self.sent[from.index()] += u32::try_from(bytes.len()).unwrap();
+    }
+
+    fn lines(&self, event: &str) -> Vec<Value> {
+        let mut lines = captures::dissect_packets(&self.packets, captures::everything()).values();
+        lines.retain(|line| line["event"] == event);
+        lines
+    }
+}
+
+fn query(sql: &str) -> Vec<u8> {
+    message(b'Q', &[sql.as_bytes(), b"\0"].concat())
+}
+
+fn complete() -> Vec<u8> {
+    [message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()
+}
+
+fn row_description() -> Vec<u8> {
+    message(b'T', b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0")
+}
+
+fn times(line: &Value) -> [&Value; 4] {
+    ["total_us", "exec_us", "server_us", "transfer_us"].map(|field| &line[field])
+}
+
+#[test]
+fn the_network_is_not_the_server() {
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT 1"));
+    let row = [row_description(), message(b'D', b"\0\x01\0\0\0\x011")].concat();
+    wire.send(From::Server, 72_000, &row);
+    wire.send(From::Server, 75_000, &complete());
+    let queries = wire.lines("query");
+    assert_eq!(times(&queries[0]), [&json!(55_000), &json!(55_000), &json!(50_000), &json!(3_000)]);
+    assert_eq!((&queries[0]["rtt_client_us"], &queries[0]["rtt_server_us"]), (&json!(1_000), &json!(2_000)));
+    let session = &wire.lines("session")[0];
+    assert_eq!((&session["rtt_client_us"], &session["rtt_server_us"]), (&json!(1_000), &json!(2_000)));
+}
+
+#[test]
+fn a_request_that_waits_for_another_costs_from_then_on() {
+    let mut wire = Wire::ready();
+    let bind = |statement: &[u8]| message(b'B', &[b"\0", statement, b"\0\0\0\0\0\0\0"].concat());
+    let execute = || message(b'E', b"\0\0\0\0\0");
+    // A pipeline of two; the second arrives at the server while it works on the first.
+    wire.send(From::Client, 20_000, &[message(b'P', b"\0SELECT 1\0\0\0"), bind(b""), execute()].concat());
+    wire.send(From::Client, 24_000, &[bind(b""), execute(), message(b'S', b"")].concat());
+    let done = || [message(b'2', b""), message(b'D', b"\0\x01\0\0\0\x011"), message(b'C', b"SELECT 1\0")].concat();
+    wire.send(From::Server, 52_000, &[message(b'1', b""), done()].concat());
+    wire.send(From::Server, 60_000, &[done(), message(b'Z', b"I")].concat());
+    let queries = wire.lines("query");
+    assert_eq!(times(&queries[0]), [&json!(32_000), &json!(32_000), &json!(30_000), &json!(0)]);
+    assert_eq!(times(&queries[1]), [&json!(36_000), &json!(8_000), &json!(8_000), &json!(0)]);
+    // A statement that is prepared first, in a round trip of its own: from the Execute on.
+    wire.send(From::Client, 100_000, &[message(b'P', b"s\0SELECT 1\0\0\0"), message(b'S', b"")].concat());
+    wire.send(From::Server, 110_000, &[message(b'1', b""), message(b'Z', b"I")].concat());
+    wire.send(From::Client, 120_000, &[bind(b"s"), execute(), message(b'S', b"")].concat());
+    wire.send(From::Server, 127_000, &[done(), message(b'Z', b"I")].concat());
+    let queries = wire.lines("query");
+    assert_eq!(times(&queries[2]), [&json!(7_000), &json!(7_000), &json!(5_000), &json!(0)]);
+}
+
+#[test]
+fn a_request_without_an_end_has_an_age() {
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT pg_sleep(600)"));
+    // The capture goes on with another connection.
+    wire.packets.push(Tcp::new(From::Client, 0, 0, b"").port(40_001).syn().without_ack().at(520_000));
+    let queries = wire.lines("query");
+    assert_eq!((&queries[0]["outcome"], &queries[0]["age_us"]), (&json!("incomplete"), &json!(500_000)));
+    assert_eq!(times(&queries[0]), [&Value::Null; 4]);
+    // One whose session was reset was as old as that.
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT pg_sleep(600)"));
+    wire.packets.push(Tcp::new(From::Client, wire.sent[0], 1, b"").rst().at(90_000));
+    let queries = wire.lines("query");
+    assert_eq!((&queries[0]["outcome"], &queries[0]["age_us"]), (&json!("aborted"), &json!(70_000)));
+}
+
+#[test]
+fn times_of_all_captures_fit_into_each_other() {
+    for name in captures::all() {
+        let mut worked: HashMap<u64, u64> = HashMap::new();
+        let (packets, _) = captures::packets(&[captures::testdata().join(&name)]);
+        let lines = captures::decrypt_packets(&packets, &captures::keys_of(&name), captures::everything()).values();
+        for line in lines {
+            let conn = line["conn"].as_u64().unwrap_or_default();
+            let time = |field: &str| line[field].as_u64();
+            if line["event"] == "query" {
+                let Some(exec) = time("exec_us") else { continue };
+                *worked.entry(conn).or_default() += exec;
+                assert!(exec <= time("total_us").unwrap(), "{name}: {line}");
+                if let Some(server) = time("server_us") {
+                    // Each is rounded down.
+                    assert!(server + time("transfer_us").unwrap() <= exec + 1, "{name}: {line}");
+                }
+            } else if line["event"] == "session" && line["state"] == "ended" {
+                let duration = time("duration_us").unwrap();
+                assert!(worked.get(&conn).is_none_or(|worked| *worked <= duration), "{name}: {line}");
+            }
+        }
+    }
+}
