@@ -3,6 +3,7 @@
 //! Packets are transferred in a fixed number of reused blocks: a packet costs one copy and no allocation, and the memory does not
 //! depend on the source. The order of events is preserved.
 
+use std::io;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -47,15 +48,20 @@ enum OtherEvent {
 
 impl ReadAhead {
     /// Starts a thread that reads a source.
-    pub fn new(source: impl Source + Send + 'static) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The system does not start a thread.
+    pub fn new(source: impl Source + Send + 'static) -> io::Result<Self> {
         let (full_in, full) = bounded(BLOCKS);
         let (used, used_out) = bounded(BLOCKS);
         for _ in 1..BLOCKS {
             // The channel has room for all blocks.
             let _ = used.try_send(Block::default());
         }
-        let thread = thread::spawn(move || read(source, &full_in, &used_out));
-        Self { full, used, current: ReadBlock::default(), key_log: Vec::new(), next: 0, thread: Some(thread) }
+        let read = move || read(source, &full_in, &used_out);
+        let thread = Some(thread::Builder::new().name("reader".to_owned()).spawn(read)?);
+        Ok(Self { full, used, current: ReadBlock::default(), key_log: Vec::new(), next: 0, thread })
     }
 }
 
@@ -158,7 +164,7 @@ mod tests {
             _ => Some(number),
         });
         let script: Vec<_> = lengths.collect();
-        let mut ahead = ReadAhead::new(Script(script.clone().into_iter(), Vec::new()));
+        let mut ahead = ReadAhead::new(Script(script.clone().into_iter(), Vec::new())).unwrap();
         for expected in script {
             match (ahead.next_event(), expected) {
                 (Ok(Event::Idle), None) | (Err(_), Some(0)) => {}
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_thread_ends_when_the_reader_is_dropped() {
-        let mut ahead = ReadAhead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new()));
+        let mut ahead = ReadAhead::new(Script(vec![Some(100_000); 1_000].into_iter(), Vec::new())).unwrap();
         assert!(matches!(ahead.next_event(), Ok(Event::Packet(_))));
         let thread = ahead.thread.take().unwrap();
         drop(ahead);

@@ -87,7 +87,7 @@ pub(crate) struct Args {
     )]
     pub(crate) stats_interval: Duration,
 
-    /// Kinds of lines to write [default: message,loss; with --errors or --min-duration: query,loss]
+    /// Kinds of lines to write [default: message,loss; with --errors: query,session,loss; with --min-duration: query,loss]
     #[arg(short, long, value_name = "EVENTS", value_delimiter = ',', help_heading = "Output")]
     pub(crate) events: Vec<Event>,
 
@@ -99,7 +99,7 @@ pub(crate) struct Args {
     )]
     pub(crate) types: Vec<String>,
 
-    /// Of requests, write only those that failed, or were canceled or aborted
+    /// Write only requests that failed, or were canceled or aborted, and sessions whose login failed or that an error ended
     #[arg(long, help_heading = "Selection")]
     pub(crate) errors: bool,
 
@@ -224,8 +224,11 @@ impl Args {
     /// Applies defaults that depend on several arguments, and checks that the arguments can be used together.
     fn checked(mut self) -> Result<Self, clap::Error> {
         if self.events.is_empty() {
-            let of_requests = self.errors || self.min_duration.is_some();
-            self.events = vec![if of_requests { Event::Query } else { Event::Message }, Event::Loss];
+            self.events = match (self.errors, self.min_duration) {
+                (true, _) => vec![Event::Query, Event::Session, Event::Loss],
+                (false, Some(_)) => vec![Event::Query, Event::Loss],
+                (false, None) => vec![Event::Message, Event::Loss],
+            };
         }
         match self.check_inputs().and_then(|()| self.check_selection()) {
             Ok(()) => Ok(self),
@@ -239,8 +242,11 @@ impl Args {
         if !self.types.is_empty() && !wants(Event::Message) {
             return Err("-t selects among messages: it requires -e message".to_owned());
         }
-        if (self.errors || self.min_duration.is_some()) && !wants(Event::Query) {
-            return Err("--errors and --min-duration select among requests: they require -e query".to_owned());
+        if self.errors && !wants(Event::Query) && !wants(Event::Session) {
+            return Err("--errors selects among requests and sessions: it requires -e query or -e session".to_owned());
+        }
+        if self.min_duration.is_some() && !wants(Event::Query) {
+            return Err("--min-duration selects among requests: it requires -e query".to_owned());
         }
         Ok(())
     }

@@ -31,6 +31,9 @@ use super::key_logs::KeyLogs;
 use super::writer::Writer;
 use super::{FAILED, PARTIAL, notify};
 
+/// The message if a thread cannot be started.
+const NO_THREADS: &str = "threads cannot be started (-j 1 needs none)";
+
 /// Processes capture files.
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let paths = [args.files.as_slice(), args.read.as_slice()].concat();
@@ -72,7 +75,11 @@ fn from_source(
     notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let run = Run::new(args, files, filter, notify)?;
-    if threads(args) > 1 { run.all(&mut ReadAhead::new(source), stop) } else { run.all(&mut source, stop) }
+    if threads(args) > 1 {
+        run.all(&mut ReadAhead::new(source).context(NO_THREADS)?, stop)
+    } else {
+        run.all(&mut source, stop)
+    }
 }
 
 /// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
@@ -218,7 +225,8 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
-            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1)?,
+            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1)
+                .context(NO_THREADS)?,
             filter,
             savefile,
             unknown_links: HashSet::new(),

@@ -14,6 +14,7 @@ use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::resync;
 use crate::session::opening::{self, Opening};
 use crate::tcp::conversation::Numbers;
+use crate::tcp::round_trip::CAPTURED_TWICE;
 use crate::time::{Precision, Timestamp};
 
 /// The maximum number of half-open connections: several times the SYN backlog of a large server.
@@ -130,7 +131,10 @@ impl Syns {
             |syn: &&mut Syn| syn.seq == seq && (ack.is_none() || syn.ack.is_none_or(|known| Some(known) == ack));
         let known = self.0.as_mut().into_iter().chain(&mut self.1).find(is_same);
         match known {
-            Some(syn) => (syn.ack, syn.is_repeated) = (syn.ack.or(ack), true),
+            Some(syn) => {
+                syn.is_repeated |= at.nanos_since(syn.at).is_none_or(|nanos| nanos >= CAPTURED_TWICE);
+                syn.ack = syn.ack.or(ack);
+            }
             None => {
                 let place = if self.0.is_none() { &mut self.0 } else { &mut self.1 };
                 *place = Some(Syn { seq, ack, len, opens: ack.is_none(), at, is_repeated: false });
@@ -276,7 +280,8 @@ fn opened_by(
     let first_segment =
         first.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack.filter(|_| client.is_none())));
     let second_segment = second.map(|(syn, source, destination)| syn.segment(source, destination, syn.ack));
-    let server = second.map(|(syn, ..)| syn).filter(|syn| client.is_some() && syn.ack.is_some());
+    // A SYN that was sent before that of the other end is no answer to it.
+    let server = both.iter().flatten().map(|(syn, ..)| syn).find(|syn| syn.ack.is_some() && !syn.opens);
     let acknowledgment =
         acknowledged.filter(|(ack, _)| server.is_some_and(|syn| !syn.is_repeated && syn.to(*ack) == 0));
     OpenedBy {

@@ -19,6 +19,7 @@ use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
 use crate::tcp::assembler::{Conflict, Counters as TcpCounters, StreamContent};
 use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
+use crate::tcp::round_trip::Sample;
 use crate::time::Timestamp;
 use crate::tls::handshake;
 
@@ -48,15 +49,16 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if plain.is_some_and(|plain| self.accept_next(connection, direction, &plain, origin)) {
             return;
         }
-        if !segment.syn {
-            let len = (segment.payload.len() as u32).wrapping_add(segment.snapped);
-            connection.info.round_trips.segment(direction, (segment.seq, len), segment.ack, origin.ts);
-        }
         // Holes whose wait ended before this segment are given up first, so that the result does not depend on when that is
         // checked.
         self.drain(connection, origin.ts);
         if connection.tcp.numbers().fit(direction, segment) {
             connection.last = origin;
+            if !segment.rst {
+                let Segment { seq, ack, syn, .. } = *segment;
+                let len = (segment.payload.len() as u32).saturating_add(segment.snapped).saturating_add(syn.into());
+                connection.info.round_trips.segment(direction, Sample { seq, len, ack, syn }, origin.ts);
+            }
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
         let accepted = connection.tcp.accept(direction, segment, origin);
@@ -101,8 +103,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let is_next = connection.tcp.accept_next(direction, segment);
         if is_next {
             *connection.last_data.get_mut(direction) = origin;
-            let len = segment.payload.len() as u32;
-            connection.info.round_trips.segment(direction, (segment.seq, len), Some(segment.ack), origin.ts);
+            let Plain { seq, ack, payload } = *segment;
+            let sample = Sample { seq, len: payload.len() as u32, ack: Some(ack), syn: false };
+            connection.info.round_trips.segment(direction, sample, origin.ts);
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {

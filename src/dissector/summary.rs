@@ -140,7 +140,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let (end_reason, ended_by) = match (closing, info.closed_by) {
             (Closing::Replaced, _) => (EndReason::Replaced, None),
             (Closing::Evicted(_), _) => (EndReason::Evicted, None),
-            _ if facts.has_failed => (EndReason::Fatal, Some(Side::Server)),
+            _ if facts.has_failed() => (EndReason::Fatal, Some(Side::Server)),
             _ if facts.has_terminated => (EndReason::Terminate, Some(Side::Client)),
             (_, Some((direction, is_reset))) => {
                 (if is_reset { EndReason::Reset } else { EndReason::Fin }, Some(side(direction)))
@@ -202,6 +202,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
             rtt_client_us: info.round_trips.of(Direction::Frontend),
             rtt_server_us: info.round_trips.of(Direction::Backend),
+            error: facts.failure(self.config.redaction).filter(|_| state == State::Ended).map(Failure::new),
             ended,
             violation,
             flags: Flags {

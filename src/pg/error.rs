@@ -135,13 +135,10 @@ pub struct KeptFields {
 }
 
 impl KeptFields {
-    /// The limit in bytes: enough for a message, its detail and context, and a quotation of some length. The rest is cut off.
-    const LONGEST: usize = 64 * 1024;
-
-    /// Copies fields, replacing those stored before.
-    pub fn keep(&mut self, fields: &Fields<'_>) {
+    /// Copies fields, replacing those stored before; at most so many bytes of them.
+    pub fn keep(&mut self, fields: &Fields<'_>, longest: usize) {
         self.clear();
-        let kept = fields.bytes.get(..Self::LONGEST).unwrap_or(fields.bytes);
+        let kept = fields.bytes.get(..longest).unwrap_or(fields.bytes);
         self.bytes.extend_from_slice(kept);
         (self.is_kept, self.encoding, self.is_version_2) = (true, fields.encoding, fields.is_version_2);
         self.cut = fields.cut || kept.len() < fields.bytes.len();

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::query::Failure;
 use super::{Flags, Header, is_zero};
 use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
@@ -81,6 +82,9 @@ pub struct SessionRecord<'a> {
     /// The same of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_server_us: Option<u64>,
+    /// Why it ended, or its login failed: the first error that ends a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure<'a>>,
     /// What is said at the end.
     #[serde(flatten)]
     pub ended: Option<Ended>,

@@ -59,6 +59,9 @@ const MAX_OPEN: usize = 65_536;
 /// How many bytes of command tags are kept: those of some thousand statements in one Query.
 const MAX_TAGS: usize = 64 * 1024;
 
+/// How many bytes of an error are kept: enough for a message, its detail and context, and a quotation of some length.
+const MAX_ERROR: usize = 64 * 1024;
+
 /// How many are kept to be used again.
 const MAX_SPARE: usize = 64;
 
@@ -362,7 +365,7 @@ impl Execution {
     }
 
     pub(super) fn keep_error(&mut self, fields: &Fields<'_>) {
-        self.error.keep(fields);
+        self.error.keep(fields, MAX_ERROR);
     }
 
     /// A message was seen that executes it.

@@ -6,12 +6,13 @@ use serde::Serialize;
 use super::observation::Observation;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
-use crate::pg::error::code;
+use crate::pg::error::{Fields, KeptFields, code};
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Metadata;
 use crate::pg::startup::{ProtocolVersion, StartupMessage};
 use crate::pg::text::{KeptText, Text};
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 use crate::value::Settings;
 
@@ -115,11 +116,24 @@ pub struct Facts {
     has_lost: bool,
     /// Whether the client has sent Terminate.
     pub has_terminated: bool,
-    /// Whether the server has sent an error that ends the session.
-    pub has_failed: bool,
+    /// The first error that ends the session, if the server has sent one.
+    failure: Option<Box<KeptFields>>,
 }
 
+/// How many bytes of the error that ends a session are kept.
+const MAX_FAILURE: usize = 1024;
+
 impl Facts {
+    /// Returns whether the server has sent an error that ends the session.
+    pub const fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Returns that error.
+    pub fn failure(&self, redaction: Redaction) -> Option<Fields<'_>> {
+        self.failure.as_ref()?.get(redaction)
+    }
+
     /// Counts a message whose header is impossible. Its bytes are counted where they are skipped.
     pub const fn undecodable(&mut self, direction: Direction) {
         *self.messages.get_mut(direction) += 1;
@@ -221,7 +235,9 @@ impl Facts {
                 let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
                 // A server that has no other words for it than those of protocol 2.0 closes the connection.
                 let is_last = fields.is_version_2() || matches!(severity, Some(Text(b"FATAL" | b"PANIC", _)));
-                self.has_failed |= is_last;
+                if is_last && self.failure.is_none() {
+                    self.failure.insert(Box::default()).keep(fields, MAX_FAILURE);
+                }
             }
             Some(Message::ReadyForQuery(ready)) => {
                 let is_open =

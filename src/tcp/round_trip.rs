@@ -1,17 +1,21 @@
 //! The round-trip times between the capture point and both ends of a connection.
 //!
 //! A segment and its acknowledgment pass the capture point one round trip to the receiver apart, and whatever time the receiver
-//! took to acknowledge. So the minimum over many is used. A receiver may delay the acknowledgment of a small segment by up to
-//! 500 ms, and most send it together with their own next data (RFC 9293, section 3.8.6.3): such a time alone shows little. A
-//! minimum is only known once something was acknowledged that is not delayed: a SYN, or two full-sized segments.
+//! took to acknowledge. So the minimum over many is used. A receiver may delay the acknowledgment of less than two full-sized
+//! segments by up to 500 ms, and most send it together with their own next data (RFC 9293, section 3.8.6.3): such a time alone
+//! shows little. A minimum is only known once something was acknowledged that is not delayed: a SYN, or two full-sized segments.
 //!
 //! A segment that is sent again has no acknowledgment of its own (Karn's algorithm: RFC 6298, section 3).
 
 use crate::direction::{Direction, PerDirection};
 use crate::time::Timestamp;
 
-/// How many bytes are acknowledged at once: two segments of an Ethernet.
-const UNDELAYED: u32 = 2 * 1_460;
+/// The size of a full-sized segment, unless larger ones are seen: that of an Ethernet.
+const FULL_SIZED: u32 = 1_460;
+
+/// A copy of a segment that follows within so many nanoseconds was captured twice, not sent twice: the shortest retransmission
+/// timeout in use is 200 ms, and tail loss probes and fast retransmissions follow acknowledgments or a round trip.
+pub const CAPTURED_TWICE: u64 = 1_000_000;
 
 /// The round-trip times of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,33 +24,51 @@ pub struct RoundTrips(PerDirection<Sent>);
 /// What one end has sent, and the other has acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sent {
-    /// The sequence number behind the data sent, and the last one acknowledged; nothing until data was sent.
+    /// The sequence number after the data sent, and the last one acknowledged; nothing until data was sent.
     numbers: Option<(u32, u32)>,
-    /// The sequence number behind a segment that was not acknowledged yet, and when it was sent.
-    timed: Option<(u32, Timestamp)>,
+    /// When the last segment was sent, if it was sent once, and whether it is a SYN.
+    last: Option<(Timestamp, bool)>,
+    /// The size of the largest segment.
+    largest: u32,
     /// The shortest time until an acknowledgment, in nanoseconds.
     min: Option<u64>,
     /// Whether one was not delayed.
     is_known: bool,
 }
 
+/// What of a segment matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Its sequence number.
+    pub seq: u32,
+    /// The size of its payload, captured or not, with 1 for a SYN.
+    pub len: u32,
+    /// What it acknowledges.
+    pub ack: Option<u32>,
+    /// Whether it is a SYN.
+    pub syn: bool,
+}
+
 impl RoundTrips {
-    /// Records a segment: its sender, the sequence number and the size of its payload, and what it acknowledges.
+    /// Records a segment that fits into its connection.
     #[inline(always)]
-    pub fn segment(&mut self, from: Direction, (seq, len): (u32, u32), ack: Option<u32>, ts: Timestamp) {
-        if len > 0 {
-            self.0.get_mut(from).send(seq, len, ts);
+    pub fn segment(&mut self, from: Direction, segment: Sample, ts: Timestamp) {
+        if segment.len > 0 {
+            self.0.get_mut(from).send(&segment, ts);
         }
-        if let Some(ack) = ack {
-            self.0.get_mut(from.opposite()).acknowledge(ack, len == 0, ts);
+        if let Some(ack) = segment.ack {
+            self.0.get_mut(from.opposite()).acknowledge(ack, segment.len == 0, ts);
         }
     }
 
     /// Records the segments that opened the connection: the client's SYN, the server's, and the acknowledgment of that, with their
     /// times. A SYN that was sent more than once must not be among them.
     pub fn handshake(&mut self, [syn, syn_ack, ack]: [Option<Timestamp>; 3]) {
-        self.0.frontend.sample(syn, syn_ack);
-        self.0.backend.sample(syn_ack, ack);
+        for (sent, from, to) in [(&mut self.0.frontend, syn, syn_ack), (&mut self.0.backend, syn_ack, ack)] {
+            if let (Some(from), Some(to)) = (from, to) {
+                sent.note(from, to, true);
+            }
+        }
     }
 
     /// Returns the round-trip time between the capture point and an end, in microseconds, if it is known.
@@ -58,44 +80,59 @@ impl RoundTrips {
 
 impl Sent {
     #[inline(always)]
-    fn send(&mut self, seq: u32, len: u32, ts: Timestamp) {
+    fn send(&mut self, segment: &Sample, ts: Timestamp) {
+        let &Sample { seq, len, syn, .. } = segment;
         let end = seq.wrapping_add(len);
-        let (next, acked) = self.numbers.unwrap_or((seq, seq));
-        if seq.wrapping_sub(next) as i32 >= 0 {
-            self.numbers = Some((end, acked));
-            self.timed.get_or_insert((end, ts));
-        } else {
-            self.timed = None;
+        self.largest = self.largest.max(len);
+        match self.numbers {
+            Some((next, acked)) if seq == next => (self.numbers, self.last) = (Some((end, acked)), Some((ts, syn))),
+            // What is missing in between was not captured: what acknowledges it shows nothing.
+            None => (self.numbers, self.last) = (Some((end, seq)), Some((ts, syn))),
+            Some((next, _)) if is_behind(next, seq) => (self.numbers, self.last) = (Some((end, seq)), Some((ts, syn))),
+            Some((next, acked)) => {
+                let is_copy = end == next
+                    && self
+                        .last
+                        .is_some_and(|(sent, _)| ts.nanos_since(sent).is_some_and(|nanos| nanos < CAPTURED_TWICE));
+                if !is_copy {
+                    self.last = None;
+                }
+                if is_behind(next, end) {
+                    self.numbers = Some((end, acked));
+                }
+            }
         }
     }
 
     #[inline(always)]
     fn acknowledge(&mut self, ack: u32, is_bare: bool, ts: Timestamp) {
         let Some((next, acked)) = self.numbers else { return };
-        let new = ack.wrapping_sub(acked);
-        if new == 0 || new as i32 <= 0 {
+        if !is_behind(acked, ack) || is_behind(next, ack) {
             return;
         }
         self.numbers = Some((next, ack));
-        if let Some((_, sent)) = self.timed.take_if(|(end, _)| ack.wrapping_sub(*end) as i32 >= 0) {
-            self.is_known |= is_bare && new >= UNDELAYED;
-            self.note(sent, ts);
+        // Of the last segment alone it is certain that it had arrived just before.
+        if ack == next
+            && let Some((sent, syn)) = self.last.take()
+        {
+            let is_undelayed = syn || is_bare && ack.wrapping_sub(acked) >= 2 * self.largest.clamp(FULL_SIZED, 1 << 20);
+            self.note(sent, ts, is_undelayed);
         }
     }
 
-    fn sample(&mut self, sent: Option<Timestamp>, acknowledged: Option<Timestamp>) {
-        if let (Some(sent), Some(acknowledged)) = (sent, acknowledged) {
-            self.is_known = true;
-            self.note(sent, acknowledged);
-        }
-    }
-
-    fn note(&mut self, sent: Timestamp, acknowledged: Timestamp) {
+    fn note(&mut self, sent: Timestamp, acknowledged: Timestamp, is_undelayed: bool) {
         // A capture may hold a segment behind its acknowledgment, and clocks may be set back.
         if let Some(nanos) = acknowledged.nanos_since(sent) {
             self.min = Some(self.min.map_or(nanos, |min| min.min(nanos)));
+            self.is_known |= is_undelayed;
         }
     }
+}
+
+/// Returns whether a sequence number is behind another.
+#[inline(always)]
+const fn is_behind(one: u32, other: u32) -> bool {
+    other.wrapping_sub(one) as i32 > 0
 }
 
 #[cfg(test)]
@@ -105,6 +142,10 @@ mod tests {
 
     const CLIENT: Direction = Direction::Frontend;
     const SERVER: Direction = Direction::Backend;
+
+    fn segment(seq: u32, len: u32, ack: u32) -> Sample {
+        Sample { seq, len, ack: Some(ack), syn: false }
+    }
 
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_nanos(micros * 1_000, Precision::Micros)
@@ -116,36 +157,37 @@ mod tests {
         trips.handshake([Some(at(0)), Some(at(700)), Some(at(1_100))]);
         assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (Some(700), Some(400)));
         // A reply that took longer changes nothing, one that was faster does.
-        trips.segment(CLIENT, (1, 10), Some(1), at(2_000));
-        trips.segment(SERVER, (1, 10), Some(11), at(9_000));
-        trips.segment(CLIENT, (11, 10), Some(11), at(9_050));
-        trips.segment(SERVER, (11, 10), Some(21), at(9_250));
+        trips.segment(CLIENT, segment(1, 10, 1), at(2_000));
+        trips.segment(SERVER, segment(1, 10, 11), at(9_000));
+        trips.segment(CLIENT, segment(11, 10, 11), at(9_050));
+        trips.segment(SERVER, segment(11, 10, 21), at(9_250));
         assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (Some(200), Some(50)));
     }
 
     #[test]
     fn an_acknowledgment_that_may_be_delayed_shows_nothing_by_itself() {
         let mut trips = RoundTrips::default();
-        trips.segment(CLIENT, (1, 10), Some(1), at(0));
-        trips.segment(SERVER, (1, 0), Some(11), at(40_000));
-        trips.segment(SERVER, (1, 10), Some(11), at(50_000));
-        trips.segment(CLIENT, (11, 0), Some(11), at(90_000));
+        trips.segment(CLIENT, segment(1, 10, 1), at(0));
+        trips.segment(SERVER, segment(1, 0, 11), at(40_000));
+        trips.segment(SERVER, segment(1, 10, 11), at(50_000));
+        trips.segment(CLIENT, segment(11, 0, 11), at(90_000));
         assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (None, None));
-        trips.segment(SERVER, (11, 1_460), Some(11), at(100_000));
-        trips.segment(SERVER, (1_471, 1_460), Some(11), at(100_010));
-        trips.segment(CLIENT, (11, 0), Some(2_931), at(105_000));
-        assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (None, Some(5_000)));
+        trips.segment(SERVER, segment(11, 1_460, 11), at(100_000));
+        trips.segment(SERVER, segment(1_471, 1_460, 11), at(100_010));
+        trips.segment(CLIENT, segment(11, 0, 2_931), at(105_000));
+        assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (None, Some(4_990)));
     }
 
     #[test]
     fn what_was_sent_again_is_not_timed() {
         let mut trips = RoundTrips::default();
-        trips.segment(SERVER, (u32::MAX - 999, 3_000), None, at(0));
-        trips.segment(SERVER, (u32::MAX - 999, 3_000), None, at(200_000));
-        trips.segment(CLIENT, (1, 0), Some(2_000), at(200_100));
+        trips.segment(SERVER, segment(u32::MAX - 999, 3_000, 1), at(0));
+        trips.segment(SERVER, segment(u32::MAX - 999, 3_000, 1), at(200_000));
+        trips.segment(CLIENT, segment(1, 0, 2_000), at(200_100));
         assert_eq!(trips.of(CLIENT), None);
-        trips.segment(SERVER, (2_000, 3_000), None, at(300_000));
-        trips.segment(CLIENT, (1, 0), Some(5_000), at(300_800));
+        trips.segment(SERVER, segment(2_000, 3_000, 1), at(300_000));
+        trips.segment(SERVER, segment(5_000, 3_000, 1), at(300_000));
+        trips.segment(CLIENT, segment(1, 0, 8_000), at(300_800));
         assert_eq!(trips.of(CLIENT), Some(800));
     }
 
@@ -154,5 +196,57 @@ mod tests {
         let mut trips = RoundTrips::default();
         trips.handshake([Some(at(500)), Some(at(400)), Some(at(900))]);
         assert_eq!((trips.of(SERVER), trips.of(CLIENT)), (None, Some(500)));
+    }
+
+    #[test]
+    fn full_sized_segments_may_be_larger_than_those_of_an_ethernet() {
+        let mut trips = RoundTrips::default();
+        trips.segment(CLIENT, segment(1, 3_000, 1), at(0));
+        trips.segment(SERVER, segment(1, 0, 3_001), at(40_000));
+        assert_eq!(trips.of(SERVER), None);
+    }
+
+    #[test]
+    fn a_pause_between_segments_is_no_time_of_the_network() {
+        let mut trips = RoundTrips::default();
+        trips.segment(CLIENT, segment(1, 100, 1), at(0));
+        trips.segment(CLIENT, segment(101, 1_460, 1), at(30_000));
+        trips.segment(CLIENT, segment(1_561, 1_460, 1), at(30_010));
+        trips.segment(SERVER, segment(1, 0, 3_021), at(30_200));
+        assert_eq!(trips.of(SERVER), Some(190));
+    }
+
+    #[test]
+    fn bytes_that_were_not_captured_are_not_timed() {
+        let mut trips = RoundTrips::default();
+        trips.segment(CLIENT, segment(1, 100, 1), at(0));
+        trips.segment(SERVER, segment(1, 0, 20_001), at(5_000_000));
+        assert_eq!(trips.of(SERVER), None);
+        trips.segment(CLIENT, segment(20_001, 100, 1), at(6_000_000));
+        trips.segment(SERVER, segment(1, 0, 20_101), at(6_040_000));
+        assert_eq!(trips.of(SERVER), None);
+    }
+
+    #[test]
+    fn a_segment_that_was_captured_twice_is_timed() {
+        let mut trips = RoundTrips::default();
+        for copy in [0, 1] {
+            trips.segment(SERVER, Sample { seq: 0, len: 1, ack: Some(1), syn: true }, at(copy));
+        }
+        for copy in [0, 1] {
+            trips.segment(CLIENT, segment(1, 0, 1), at(900 + copy));
+        }
+        assert_eq!(trips.of(CLIENT), Some(900));
+    }
+
+    #[test]
+    fn a_retransmission_with_more_bytes_is_not_timed_either() {
+        let mut trips = RoundTrips::default();
+        trips.handshake([Some(at(0)), Some(at(100_000)), Some(at(100_700))]);
+        trips.segment(CLIENT, segment(1, 1, 1), at(200_000));
+        trips.segment(CLIENT, segment(1, 1_460, 1), at(400_000));
+        trips.segment(CLIENT, segment(2, 1_459, 1), at(600_000));
+        trips.segment(SERVER, segment(1, 0, 1_461), at(600_010));
+        assert_eq!(trips.of(SERVER), Some(100_000));
     }
 }

@@ -64,7 +64,7 @@ struct Selection {
     stats: bool,
     /// The types of messages to write; all if empty.
     types: Vec<String>,
-    /// Whether only failed requests are written.
+    /// Whether only failed requests and sessions are written.
     only_errors: bool,
     /// The minimum duration of requests to write, in microseconds.
     min_us: Option<u128>,
@@ -248,7 +248,7 @@ impl Selection {
         match record {
             Record::Message(message) => self.wants_message(|| message.content.name()),
             Record::Query(query) => self.selects(query) && self.wants_other(),
-            Record::Session(_) => self.wants_other(),
+            Record::Session(session) => (!self.only_errors || session.error.is_some()) && self.wants_other(),
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
         }

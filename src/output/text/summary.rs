@@ -103,6 +103,10 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
             if record.tls.as_ref().is_some_and(|tls| !tls.decrypted) {
                 tls(line, record)?;
             }
+            if let Some(failure) = &record.error {
+                line.owe(2);
+                body::report(line, &failure.fields, Paint::RED)?;
+            }
         }
         (None, State::Ready | State::Ended) => {
             line.painted(Paint::GREEN, format_args!("ready"))?;

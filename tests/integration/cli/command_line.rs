@@ -248,12 +248,29 @@ mod choosing {
         };
         let all = sql(&["-e", "query"]);
         assert_eq!(all.len(), 4);
-        // The option selects lines of requests.
+        // The option selects lines of requests, and of sessions that have failed.
         assert_eq!(sql(&["--errors"]), all[1..3]);
         for time in ["200ms", "200000us", "0.2s"] {
             assert_eq!(sql(&["--min-duration", time]), all[1..2], "{time}");
         }
         assert_says(&run([PORT, CANCEL, "--min-duration", "200"]), 2, "for milliseconds write 200ms");
+    }
+
+    #[test]
+    fn logins_that_failed() {
+        let lines = run([PORT, "login-failure/capture.pcap", "--errors"]).good();
+        let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "session").collect();
+        assert!(!failed.is_empty());
+        for session in failed {
+            assert_eq!(
+                (&session["state"], &session["error"]["severity"]),
+                (&json!("ended"), &json!("FATAL")),
+                "{session}"
+            );
+        }
+        // Of those of requests alone, and of sessions alone.
+        assert!(run([PORT, "login-failure/capture.pcap", "--errors", "-e", "query"]).good().is_empty());
+        assert_eq!(run([PORT, "login-failure/capture.pcap", "--errors", "-e", "session"]).good(), lines);
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn damage_at_any_place_has_the_same_result_for_every_reader() {
             let mut damaged = file.clone();
             damaged[place] ^= 0xff;
             let wanted = read(&damaged);
-            let ahead = drain(&mut ReadAhead::new(source(io::Cursor::new(damaged.clone()))));
+            let ahead = drain(&mut ReadAhead::new(source(io::Cursor::new(damaged.clone()))).unwrap());
             assert!(ahead == wanted, "file {which}, byte {place}: {:?}, not {:?}", ahead.errors, wanted.errors);
             let pieces = drain(&mut source(Stutter::new(&damaged, &[1, 10_000, 777, 100_000], 1)));
             assert!(pieces == wanted, "file {which}, byte {place}: {:?}, not {:?}", pieces.errors, wanted.errors);
