@@ -29,7 +29,7 @@
 //!     let Record::Message(line) = record else { return };
 //!     match &line.content {
 //!         Content::Decoded(Message::Query(query)) => {
-//!             asked.insert((line.header.conn, line.query), query.query.text.to_str().unwrap_or_default().into_owned());
+//!             asked.insert((line.header.conn, line.query), query.query.masked().get().to_str().unwrap_or_default().into_owned());
 //!         }
 //!         Content::Decoded(Message::ReadyForQuery(_)) => {
 //!             if let Some(sql) = asked.remove(&(line.header.conn, line.query)) {
@@ -50,6 +50,42 @@
 //!
 //! assert_eq!(answered, [("SELECT * FROM pg_stat_activity LIMIT 1".to_owned(), Some(2_650))]);
 //! # Ok::<(), pgdissect::capture::Error>(())
+//! ```
+//!
+//! Requests, rather than messages, are emitted where they are asked for: here, how often each statement was executed, and for how
+//! many microseconds.
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use pgdissect::{Config, Dissector, Event, FileSource, Record, Records, Source};
+//!
+//! let mut source = FileSource::new(vec!["testdata/psql-prefer/capture.pcap".into()], Default::default());
+//! let records = Records { messages: false, queries: true, sessions: false };
+//! let mut dissector = Dissector::new(Config { ports: Some(vec![5415]), records, ..Config::default() });
+//!
+//! let mut statements: HashMap<Vec<u8>, (u64, u64)> = HashMap::new();
+//! let mut sink = |record: &Record<'_>| {
+//!     if let Record::Query(query) = record
+//!         && let Some(sql) = &query.sql
+//!     {
+//!         let (calls, micros) = statements.entry(sql.normalize().0).or_default();
+//!         *calls += 1;
+//!         *micros += query.total_us.unwrap_or(0);
+//!     }
+//! };
+//! loop {
+//!     match source.next_event() {
+//!         Ok(Event::Packet(packet)) => dissector.packet(&packet, &mut sink),
+//!         Ok(Event::KeyLog(_) | Event::Idle) => {}
+//!         Ok(Event::End) => break,
+//!         // What is readable behind the damage follows.
+//!         Err(error) => eprintln!("{error}"),
+//!     }
+//! }
+//! dissector.finish(&mut sink);
+//!
+//! assert_eq!(statements[&b"SELECT * FROM pg_stat_activity LIMIT $1"[..]], (1, 2_650));
 //! ```
 //!
 //! # Features

@@ -101,7 +101,7 @@ impl Only {
 pub struct Records {
     /// One for each message.
     pub messages: bool,
-    /// One for each session once it is ready, and one when it has ended.
+    /// One for each executed request, when it has ended.
     pub queries: bool,
     /// One for each session that is ready, and one when it has ended.
     pub sessions: bool,

@@ -9,7 +9,7 @@ use crate::packet::{Origin, Plain, Segment};
 use crate::pg::frame::{Cut, Frame};
 use crate::pg::framer::{Ended, Framer, Framing, Step};
 use crate::pg::message::{self, Message};
-use crate::pg::message_table::{backend, frontend};
+use crate::pg::message_table::{Role, backend, frontend, role_of_reply};
 use crate::pg::startup::{self, Look};
 use crate::pg::text::Excerpt;
 use crate::record::{Content, Counters, Header, LossRecord, Reason, Record};
@@ -1020,12 +1020,11 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
 /// Returns whether a server's first bytes, after its responses to requests for encryption, begin with something that no server
 /// sends before authentication.
 fn is_not_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
-    const LATER: &[u8] = b"123CDGHITVWcdnst";
     direction == Direction::Backend
         && connection.framers.backend.is_between_frames()
         && connection.session.facts().bytes.backend <= 2
         && connection.info.lost_bytes == 0
-        && bytes.first().is_some_and(|tag| LATER.contains(tag) || !tag.is_ascii_alphabetic())
+        && bytes.first().is_some_and(|tag| role_of_reply(*tag) == Some(Role::Answer) || !tag.is_ascii_alphabetic())
 }
 
 /// Returns whether a client that has only sent requests for encryption continues with something that is not PostgreSQL's

@@ -360,7 +360,8 @@ impl Batch {
 
     /// Of a request, whatever its messages depended on.
     fn source(&mut self, before: Index, header: &Header<'_>, context: Option<&Context>) -> Index {
-        let Header { conn, client, server, .. } = *header;
+        // Every field, so that a new one cannot be forgotten.
+        let Header { ts: _, conn, client, server } = *header;
         if at(&self.sources, before)
             .is_some_and(|source| source.conn == conn && context.is_none_or(|context| source.context == *context))
         {
@@ -494,29 +495,89 @@ impl Batch {
         })
     }
 
-    fn record_of(&self, query: &Query) -> Option<QueryRecord<'_>> {
-        let source = at(&self.sources, query.source)?;
-        let Subject { sql, statement } = *at(&self.subjects, query.subject)?;
+    fn record_of(&self, kept: &Query) -> Option<QueryRecord<'_>> {
+        let source = at(&self.sources, kept.source)?;
+        let Subject { sql, statement } = *at(&self.subjects, kept.subject)?;
         let text = |text: Option<KeptText>| text.map(|text| self.text(text));
-        let redaction = query.redaction;
+        // Every field, so that a new one that borrows cannot be forgotten.
+        let QueryRecord {
+            header,
+            query,
+            packet,
+            started,
+            user: _,
+            database: _,
+            application: _,
+            protocol,
+            sql: _,
+            statement: _,
+            portal: _,
+            function_oid,
+            params: _,
+            command_tags: _,
+            rows,
+            bytes_in,
+            bytes_out,
+            outcome,
+            error: _,
+            canceled_by,
+            parse_us,
+            bind_us,
+            first_row_us,
+            last_row_us,
+            total_us,
+            exec_us,
+            server_us,
+            transfer_us,
+            age_us,
+            rtt_client_us,
+            rtt_server_us,
+            tx,
+            violation,
+            flags,
+        } = kept.plain.clone();
+        let redaction = kept.redaction;
         Some(QueryRecord {
-            header: self.header(source, query.plain.header.ts),
-            user: text(query.user),
-            database: text(query.database),
-            application: text(query.application),
+            header: self.header(source, header.ts),
+            user: text(kept.user),
+            database: text(kept.database),
+            application: text(kept.application),
             sql: sql.map(|sql| QuerySql(Sql { text: self.text(sql), redaction })),
             statement: text(statement),
-            portal: text(query.portal),
-            params: query.params.as_ref().and_then(|(piece, shape, columns, redaction)| {
+            portal: text(kept.portal),
+            params: kept.params.as_ref().and_then(|(piece, shape, columns, redaction)| {
                 let Columns { formats, types, fields, secrets, settings } =
                     self.columns_of(at(&self.columns, *columns)?);
                 let settings = Some(settings);
                 let list = List::from_parts(self.get(*piece), *shape);
                 Some(Values { list, formats, types, settings, columns: fields, secrets, redaction: *redaction })
             }),
-            command_tags: Tags::from_bytes(self.get(query.command_tags)),
-            error: query.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
-            ..query.plain.clone()
+            command_tags: Tags::from_bytes(self.get(kept.command_tags)),
+            error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
+            query,
+            packet,
+            started,
+            protocol,
+            function_oid,
+            rows,
+            bytes_in,
+            bytes_out,
+            outcome,
+            canceled_by,
+            parse_us,
+            bind_us,
+            first_row_us,
+            last_row_us,
+            total_us,
+            exec_us,
+            server_us,
+            transfer_us,
+            age_us,
+            rtt_client_us,
+            rtt_server_us,
+            tx,
+            violation,
+            flags,
         })
     }
 }

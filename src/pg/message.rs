@@ -261,7 +261,7 @@ impl<'a> Message<'a> {
         Ok(if context.gssenc { Self::GssencResponse(response) } else { Self::SslResponse(response) })
     }
 
-    /// Returns the meaning of the client's response depends on the authentication request.
+    /// Decodes the client's response, whose meaning depends on the authentication request.
     #[cold]
     fn authentication_response(r: &mut Reader<'a>, context: &Context) -> Result<Self, DecodeError> {
         let redaction = context.redaction;

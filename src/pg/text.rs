@@ -109,8 +109,9 @@ impl Deref for KeptText<'_> {
     }
 }
 
-/// SQL, or text that may quote it. Written like [`Text`], with secrets masked; in normalized form if values are not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// SQL, or text that may quote it. Written like [`Text`], with secrets masked; in normalized form if values are not written. So is
+/// its `Debug` form; `text` itself is not masked.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sql<'a> {
     /// The text on the wire.
     pub text: Text<'a>,
@@ -154,6 +155,12 @@ impl<'a> Sql<'a> {
         // A secret may lie outside of constants.
         let sql = if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) };
         normalize_into(&sql, normalized)
+    }
+}
+
+impl fmt::Debug for Sql<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(self.masked().get().0), f)
     }
 }
 

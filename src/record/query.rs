@@ -150,6 +150,20 @@ impl<'a> Failure<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuerySql<'a>(pub Sql<'a>);
 
+impl QuerySql<'_> {
+    /// Returns the SQL as pg_stat_statements shows it, and what all SQL of that shape shares: 16 hexadecimal digits.
+    pub fn normalize(&self) -> (Vec<u8>, String) {
+        let (normalized, fingerprint) = self.normal_form();
+        (normalized, fingerprint.0.to_string())
+    }
+
+    fn normal_form(&self) -> (Vec<u8>, Fingerprint) {
+        let mut normalized = Vec::new();
+        let fingerprint = Fingerprint(self.0.normalize(&mut normalized).fingerprint);
+        (normalized, fingerprint)
+    }
+}
+
 /// SQL and its normal form, as they are written.
 #[derive(Serialize, JsonSchema)]
 struct SqlAndForm<'a> {
@@ -163,8 +177,7 @@ struct SqlAndForm<'a> {
 
 impl Serialize for QuerySql<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut normalized = Vec::new();
-        let fingerprint = Fingerprint(self.0.normalize(&mut normalized).fingerprint);
+        let (normalized, fingerprint) = self.normal_form();
         SqlAndForm { sql: self.0, normalized: Text(&normalized, self.0.text.1), fingerprint }.serialize(serializer)
     }
 }

@@ -60,8 +60,8 @@ impl Suite {
 
     /// Returns the TLS 1.3 suites whose secrets have `len` bytes.
     pub(super) fn with_secrets_of(len: usize) -> impl Iterator<Item = Self> {
-        let all = [0x1301, 0x1302, 0x1303, 0x1304, 0x1305].into_iter().filter_map(Self::by_id);
-        all.filter(move |suite| suite.hash.size() == len)
+        let all = SUITES.iter().filter_map(|(id, ..)| Self::by_id(*id));
+        all.filter(move |suite| suite.is_tls13 && suite.hash.size() == len)
     }
 }
 

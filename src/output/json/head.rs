@@ -191,7 +191,8 @@ impl Connections {
     /// What is kept of a connection.
     #[inline(always)]
     pub(super) fn get(&mut self, header: &Header<'_>) -> Option<&mut CachedConnection> {
-        let Header { conn, client, server, .. } = *header;
+        // Every field, so that a new one cannot be forgotten.
+        let Header { ts: _, conn, client, server } = *header;
         match self.kept.get(conn as usize % KEPT) {
             Some(kept)
                 if kept.conn == Some(conn)
@@ -204,7 +205,8 @@ impl Connections {
 
     #[inline(never)]
     fn keep(&mut self, header: &Header<'_>) {
-        let Header { conn, client, server, .. } = *header;
+        // Every field, so that a new one cannot be forgotten.
+        let Header { ts: _, conn, client, server } = *header;
         let mut written = Vec::new();
         numbered(&mut written, br#","conn":"#, conn);
         put(&mut written, br#","client":"#);

@@ -258,7 +258,7 @@ mod choosing {
 
     #[test]
     fn logins_that_failed() {
-        let lines = run([PORT, "login-failure/capture.pcap", "--errors"]).good();
+        let lines = run([PORT, "auth-scram-wrong/capture.pcap", "--errors"]).good();
         let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "session").collect();
         assert!(!failed.is_empty());
         for session in failed {
@@ -269,8 +269,8 @@ mod choosing {
             );
         }
         // Of those of requests alone, and of sessions alone.
-        assert!(run([PORT, "login-failure/capture.pcap", "--errors", "-e", "query"]).good().is_empty());
-        assert_eq!(run([PORT, "login-failure/capture.pcap", "--errors", "-e", "session"]).good(), lines);
+        assert!(run([PORT, "auth-scram-wrong/capture.pcap", "--errors", "-e", "query"]).good().is_empty());
+        assert_eq!(run([PORT, "auth-scram-wrong/capture.pcap", "--errors", "-e", "session"]).good(), lines);
     }
 
     #[test]
