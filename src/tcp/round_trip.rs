@@ -85,6 +85,8 @@ impl Sent {
         let end = seq.wrapping_add(len);
         self.largest = self.largest.max(len);
         match self.numbers {
+            // It may be forged.
+            Some((next, _)) if syn && end != next => {}
             Some((next, acked)) if seq == next => (self.numbers, self.last) = (Some((end, acked)), Some((ts, syn))),
             // What is missing in between was not captured: what acknowledges it shows nothing.
             None => (self.numbers, self.last) = (Some((end, seq)), Some((ts, syn))),

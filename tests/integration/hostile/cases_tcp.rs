@@ -449,7 +449,8 @@ fn by_client(lines: &[String]) -> BTreeMap<String, Vec<Value>> {
     let mut of_clients: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for line in lines {
         let mut line: Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("conn");
+        // The age of a request without an end is that at the end of the capture.
+        line.as_object_mut().unwrap().retain(|field, _| !["conn", "age_us"].contains(&field.as_str()));
         of_clients.entry(line["client"].as_str().unwrap().to_owned()).or_default().push(line);
     }
     of_clients
@@ -460,7 +461,7 @@ fn essence(lines: Vec<Value>, conn_of: &str) -> Vec<Value> {
     let own = lines.into_iter().filter(|line| line["client"].as_str().is_some_and(|client| client.ends_with(conn_of)));
     own.map(|mut line| {
         let line_fields = line.as_object_mut().unwrap();
-        line_fields.retain(|field, _| !["conn", "packet"].contains(&field.as_str()));
+        line_fields.retain(|field, _| !["conn", "packet", "age_us"].contains(&field.as_str()));
         line
     })
     .collect()
@@ -473,7 +474,10 @@ fn messages_and_requests(packets: &[OwnedPacket]) -> Vec<Value> {
     lines.retain(|line| line["event"] == "message" || line["event"] == "query");
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
-        line.retain(|field, _| field != "packet");
+        // A forged acknowledgment may be that of the last segment.
+        line.retain(|field, _| {
+            !["packet", "age_us", "server_us", "rtt_client_us", "rtt_server_us"].contains(&&**field)
+        });
     }
     lines
 }

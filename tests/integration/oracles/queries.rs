@@ -394,7 +394,10 @@ fn essence(line: &Value) -> String {
     // The number counts the captured requests.
     let depends = ["query", "packet", "conn", "started", "tx", "sql", "normalized", "fingerprint", "statement"];
     let of_session = ["flags", "user", "database", "application", "rtt_client_us", "rtt_server_us"];
-    line.as_object_mut().unwrap().retain(|field, _| !depends.contains(&&**field) && !of_session.contains(&&**field));
+    // They depend on the reply before.
+    let times = ["exec_us", "server_us", "transfer_us", "age_us"];
+    let depends = [&depends[..], &of_session, &times].concat();
+    line.as_object_mut().unwrap().retain(|field, _| !depends.contains(&&**field));
     // A number is text if its type is no longer known.
     line.to_string().replace('"', "")
 }
