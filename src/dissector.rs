@@ -10,12 +10,15 @@ use crate::time::Timestamp;
 use crate::tls::keylog::Keys;
 use crate::tls::session::MAX_WAIT;
 
+mod closing;
 mod config;
 mod connection;
 mod connection_table;
 mod fast_path;
+mod loss;
 mod messages;
 mod parallel;
+mod recognition;
 mod sink;
 mod stream;
 mod successor;
@@ -378,14 +381,14 @@ impl Dissector {
     /// Reports the late data of closed connections for which a report is due; of all, if `now` is `None`.
     fn report_late(&mut self, now: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(closed) = self.table.due_late(now) {
-            stream::report_late(closed, &mut self.common.counters, sink);
+            loss::report_late(closed, &mut self.common.counters, sink);
         }
     }
 
     /// Reports the late data of one closed connection.
     fn report_late_of(&mut self, pair: Pair, sink: &mut impl Sink) {
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
-            stream::report_late(closed, &mut self.common.counters, sink);
+            loss::report_late(closed, &mut self.common.counters, sink);
         }
     }
 

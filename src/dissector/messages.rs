@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use super::connection::ConnectionInfo;
-use super::stream::{ConnectionDissector, Loss};
+use super::loss::Loss;
+use super::stream::ConnectionDissector;
 use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;

@@ -1,33 +1,24 @@
 //! The processing of one connection: from segments to frames, messages and records.
 
-use super::connection::{Connection, ConnectionInfo, DeferredLoss, HeldAuth};
-use super::connection_table::Closed;
-use super::summary::Closing;
+use super::connection::{Connection, ConnectionInfo, HeldAuth};
+use super::loss::Loss;
+use super::recognition::{is_not_answer, is_not_handshake, is_not_startup};
 use super::{Config, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
-use crate::pg::frame::{Cut, Frame};
-use crate::pg::framer::{Ended, Framer, Framing, Step};
-use crate::pg::message::{self, Message};
-use crate::pg::message_table::{Role, backend, frontend, role_of_reply};
+use crate::pg::framer::{Framer, Framing, Step};
+use crate::pg::message::Message;
+use crate::pg::message_table::{backend, frontend};
 use crate::pg::startup::{self, Look};
-use crate::pg::text::Excerpt;
-use crate::record::{Content, Counters, Header, LossRecord, Reason, Record};
-use crate::redaction::Redaction;
-use crate::session::opening::{self, FirstReply, Opening};
+use crate::record::{Counters, Reason};
+use crate::session::opening;
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
-use crate::tcp::assembler::{Conflict, Counters as TcpCounters, StreamContent};
+use crate::tcp::assembler::StreamContent;
 use crate::tcp::conversation::{Accepted, Delivery, GivenUp};
 use crate::tcp::round_trip::Sample;
 use crate::time::Timestamp;
 use crate::tls::handshake;
-
-/// How many bytes the requests that wait for replies may hold when memory must be freed: a pipeline of some size.
-const MANY_REQUESTS: usize = 16 * 1024;
-
-/// The size of an SSLRequest, and of a GSSENCRequest.
-const ENCRYPTION_REQUEST: u64 = 8;
 
 /// The state needed to dissect one connection, besides the connection.
 pub(super) struct ConnectionDissector<'a, S> {
@@ -132,7 +123,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    fn deliver(&mut self, connection: &mut Connection, direction: Direction, delivery: &Delivery, origin: Origin) {
+    pub(super) fn deliver(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        delivery: &Delivery,
+        origin: Origin,
+    ) {
         if let Delivery::Content { .. } = delivery {
             let last_data = connection.last_data.get_mut(direction);
             *last_data = last_data.or_later(origin);
@@ -168,35 +165,6 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 });
                 self.gap(connection, direction, *bytes, Loss { detail, ..loss });
             }
-        }
-    }
-
-    /// Reports bytes that were retransmitted with different content, after everything before the offset `processed` was processed.
-    fn contest(
-        &mut self,
-        connection: &mut Connection,
-        direction: Direction,
-        conflict: Conflict,
-        processed: u64,
-        origin: Origin,
-    ) {
-        let framing = match connection.session.route(direction) {
-            Route::Foreign => return,
-            Route::Messages(framing) => Some(framing),
-            Route::Opening | Route::Encrypted | Route::Unread => None,
-        };
-        let detail = Some("a segment retransmits bytes with different content: those received first are used");
-        let (bytes, reason) = (conflict.bytes, Reason::Overlap);
-        let deferred = DeferredLoss { origin, dir: direction, bytes, offset: None, reason, skipped: None, detail };
-        if connection.session.route(direction) == Route::Opening {
-            connection.defer_loss(deferred);
-            return;
-        }
-        self.report_deferred(&mut connection.info, &deferred);
-        let framer = connection.framers.get_mut(direction);
-        let incomplete = framing.and_then(|framing| framer.incomplete(framing)).map_or(0, |(_, bytes)| bytes);
-        if conflict.delivered_until > processed.saturating_sub(incomplete) {
-            framer.contest_incomplete();
         }
     }
 
@@ -254,7 +222,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     /// Processes the next bytes of a direction.
-    fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
+    pub(super) fn feed(&mut self, connection: &mut Connection, direction: Direction, bytes: &[u8], origin: Origin) {
         if connection.tls.is_some() {
             if direction == Direction::Backend && connection.session.owes_answer_in_clear() {
                 self.feed_answer(connection, bytes, origin);
@@ -421,7 +389,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     /// Processes the data that the client sent before an authentication request, without waiting for the request any longer.
-    fn release_ahead(&mut self, connection: &mut Connection) {
+    pub(super) fn release_ahead(&mut self, connection: &mut Connection) {
         let Connection { framers, session, info, ahead, .. } = connection;
         if !ahead.is_empty() {
             self.feed_ahead(std::mem::take(ahead), &mut framers.frontend, session, info);
@@ -431,7 +399,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     /// Restarts the session at a client's startup packet, in a connection whose beginning was thought to be missing. Only data
     /// before the packet is missing.
     #[cold]
-    fn restart(&mut self, connection: &mut Connection, origin: Origin) {
+    pub(super) fn restart(&mut self, connection: &mut Connection, origin: Origin) {
         self.number(&mut connection.info);
         for direction in Direction::BOTH {
             if connection.framers.get(direction).is_searching() {
@@ -460,7 +428,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
+    pub(super) fn rest_of_search(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
         while let Route::Messages(framing) = connection.session.route(direction) {
             let Connection { framers, session, info, .. } = connection;
             let step = framers.get_mut(direction).next(&mut &[][..], framing);
@@ -471,505 +439,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
     }
 
-    /// Processes the client's first bytes.
-    fn open(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        // In the common case they are in one segment, and not copied.
-        let gathered;
-        let bytes = if connection.opening.frontend.is_empty() {
-            bytes
-        } else {
-            connection.opening.frontend.extend_from_slice(bytes);
-            gathered = std::mem::take(&mut connection.opening.frontend);
-            &gathered
-        };
-        // This is insufficient evidence if any port may be a server's.
-        let is_answered = connection.info.is_named && connection.opening.backend == b"S" && handshake::is_record(bytes);
-        match opening::of_client(bytes) {
-            _ if is_answered => {
-                self.answered(connection);
-                self.feed(connection, Direction::Frontend, bytes, origin);
-            }
-            Opening::Undecided => connection.opening.frontend = bytes.to_vec(),
-            Opening::Startup => self.open_startup(connection, bytes, origin),
-            Opening::DirectTls => {
-                self.report_deferred_losses(connection);
-                connection.session.encrypt(Encryption::Tls);
-                self.feed(connection, Direction::Frontend, bytes, origin);
-            }
-            Opening::Foreign(_) if connection.info.is_named && connection.info.search_reason.frontend.is_some() => {
-                // These are not the client's first bytes.
-                self.search_client(connection);
-                self.feed(connection, Direction::Frontend, bytes, origin);
-            }
-            Opening::Foreign(what) => self.mark_foreign(connection, what, origin),
-        }
-    }
-
-    /// Processes the client's first bytes after they were identified as a startup packet, or a prefix of one.
-    fn open_startup(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_contested = connection.deferred_losses.iter().any(|deferred| deferred.reason == Reason::Overlap);
-        if connection.opening.backend == b"N" {
-            self.answered(connection);
-        } else {
-            self.report_deferred_losses(connection);
-        }
-        connection.session.recognize_startup();
-        connection.info.search_reason.frontend = None;
-        let is_guessed = connection.framers.frontend.is_guessed();
-        connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
-        if is_guessed {
-            connection.framers.frontend.doubt();
-        }
-        if is_contested {
-            connection.framers.frontend.contest_input();
-        }
-        self.feed(connection, Direction::Frontend, bytes, origin);
-        connection.framers.frontend.end_contest();
-        self.feed_held_reply(connection, origin);
-    }
-
-    /// Processes the server's first byte as the response to a request for encryption that was not captured.
-    fn answered(&mut self, connection: &mut Connection) {
-        let Some(byte) = connection.opening.backend.first().copied() else { return };
-        let Some(encryption) = opening::of_byte(byte) else { return };
-        let origin = connection.replied;
-        connection.opening.backend.remove(0);
-        self.report_deferred_losses(connection);
-        connection.info.search_reason.frontend = None;
-        connection.framers.frontend = Framer::new(Direction::Frontend, self.config.max_message);
-        connection.session.recognize_answer(encryption);
-        self.feed_clear(connection, Direction::Backend, &[byte], origin);
-    }
-
-    /// Processes the server's bytes that were held until the protocol was known.
-    fn feed_held_reply(&mut self, connection: &mut Connection, origin: Origin) {
-        let held = std::mem::take(&mut connection.opening.backend);
-        if !held.is_empty() {
-            self.feed(connection, Direction::Backend, &held, origin);
-        }
-    }
-
-    /// Searches for a message boundary in the client's bytes, which begin in the middle of its session.
-    fn search_client(&mut self, connection: &mut Connection) {
-        self.report_deferred_losses(connection);
-        connection.session.lose(Direction::Frontend);
-        connection.search(Direction::Frontend, Reason::Missing);
-    }
-
-    /// Processes bytes of the server before any of the client. A PostgreSQL server waits for its client, unless it cannot serve
-    /// at all; so either the client's bytes were not captured, or this is another protocol.
-    fn open_from_server(&mut self, connection: &mut Connection, bytes: &[u8], origin: Origin) {
-        let is_named = connection.info.is_named;
-        if connection.framers.backend.is_searching() {
-            if is_named {
-                self.search_client(connection);
-                self.feed(connection, Direction::Backend, bytes, origin);
-            } else {
-                self.mark_foreign(connection, opening::of_server(bytes).name(), origin);
-            }
-            return;
-        }
-        let held = &mut connection.opening.backend;
-        if held.is_empty() {
-            connection.replied = origin;
-        }
-        held.extend_from_slice(bytes);
-        match opening::of_server(held) {
-            FirstReply::Undecided => {}
-            FirstReply::Error => {
-                self.report_deferred_losses(connection);
-                connection.session.recognize_startup();
-                self.feed_held_reply(connection, origin);
-            }
-            FirstReply::Answer(_) if is_named => {
-                self.answered(connection);
-                self.feed_held_reply(connection, origin);
-            }
-            FirstReply::Messages if is_named => {
-                self.search_client(connection);
-                self.feed_held_reply(connection, origin);
-            }
-            other => self.mark_foreign(connection, other.name(), origin),
-        }
-    }
-
-    /// Decides on the protocol of a connection after the last bytes of a direction: on a configured port, a prefix of a first
-    /// message suffices.
-    fn decide(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
-        if !connection.info.is_named || connection.session.route(direction) != Route::Opening {
-            return;
-        }
-        match direction {
-            Direction::Frontend if opening::begins_with_startup(&connection.opening.frontend) => {
-                let bytes = std::mem::take(&mut connection.opening.frontend);
-                self.open_startup(connection, &bytes, origin);
-            }
-            Direction::Backend if opening::is_answer(&connection.opening.backend) => self.answered(connection),
-            _ => {}
-        }
-    }
-
-    /// Reports the losses that were deferred until the protocol was known.
-    fn report_deferred_losses(&mut self, connection: &mut Connection) {
-        for deferred in std::mem::take(&mut connection.deferred_losses) {
-            self.report_deferred(&mut connection.info, &deferred);
-        }
-    }
-
-    fn report_deferred(&mut self, info: &mut ConnectionInfo, deferred: &DeferredLoss) {
-        let DeferredLoss { origin, dir, bytes, offset, reason, skipped, detail } = *deferred;
-        self.number(info);
-        self.counters.skipped_bytes += skipped.unwrap_or_default();
-        if reason == Reason::Overlap {
-            self.counters.contested_bytes += bytes;
-        }
-        let (dir, bytes) = (Some(dir), Some(bytes));
-        self.lose(info, &Loss { dir, bytes, offset, reason, skipped, detail, ..Loss::new(origin) });
-    }
-
-    fn mark_foreign(&mut self, connection: &mut Connection, what: &str, origin: Origin) {
-        connection.session.recognize_foreign();
-        connection.opening = PerDirection::default();
-        connection.deferred_losses = Vec::new();
-        if connection.info.is_named {
-            self.number(&mut connection.info);
-            let loss = Loss { reason: Reason::NotPostgresql, detail: Some(what), ..Loss::new(origin) };
-            self.lose(&mut connection.info, &loss);
-        }
-    }
-
-    /// Processes missing bytes of a direction.
-    fn gap(&mut self, connection: &mut Connection, direction: Direction, mut bytes: u64, loss: Loss<'static>) {
-        let Loss { origin, reason, detail, .. } = loss;
-        let offset = Some(connection.tcp.offset(direction).saturating_sub(bytes));
-        self.decide(connection, direction, origin);
-        match connection.session.route(direction) {
-            Route::Foreign => return,
-            Route::Opening => {
-                let held = std::mem::take(connection.opening.get_mut(direction));
-                let skipped = Some(held.len() as u64).filter(|held| *held > 0);
-                connection.defer_loss(DeferredLoss { origin, dir: direction, bytes, offset, reason, skipped, detail });
-                let is_request = bytes == ENCRYPTION_REQUEST && held.is_empty() && offset == Some(0);
-                if direction == Direction::Frontend && is_request {
-                    connection.info.search_reason.frontend = Some(reason);
-                } else {
-                    connection.search(direction, reason);
-                }
-                return;
-            }
-            Route::Messages(Framing::EncryptionAnswer) if connection.framers.backend.is_between_frames() => {
-                // The response has one byte.
-                self.number(&mut connection.info);
-                self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
-                while bytes > 0 && connection.session.owes_answer() {
-                    connection.session.lose_answer();
-                    bytes -= 1;
-                }
-                match bytes {
-                    0 => {}
-                    _ if connection.session.encryption().is_some() => self.gap_encrypted(connection, direction, bytes),
-                    _ => self.skip_gap(connection, direction, bytes, reason, origin),
-                }
-                return;
-            }
-            _ => {}
-        }
-        self.number(&mut connection.info);
-        if connection.session.encryption().is_some() {
-            self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, ..loss });
-            self.gap_encrypted(connection, direction, bytes);
-            return;
-        }
-        if connection.undecided_tls.is_some() {
-            self.gap_encrypted(connection, direction, bytes);
-        }
-        self.settle(connection, direction, origin);
-        let within = match connection.session.route(direction) {
-            Route::Messages(framing) => connection.framers.get(direction).incomplete(framing),
-            _ => None,
-        };
-        let context = connection.session.context(self.config.redaction);
-        let within = within.map(|(tag, _)| message::undecoded_name(direction, tag, &context));
-        self.lose(&mut connection.info, &Loss { bytes: Some(bytes), offset, within, ..loss });
-        self.skip_gap(connection, direction, bytes, reason, origin);
-    }
-
-    /// Skips missing bytes in a stream of messages.
-    pub(super) fn skip_gap(
-        &mut self,
-        connection: &mut Connection,
-        direction: Direction,
-        bytes: u64,
-        reason: Reason,
-        origin: Origin,
-    ) {
-        let origin = connection.info.date(origin);
-        match connection.session.route(direction) {
-            Route::Messages(framing) => {
-                let Connection { framers, session, info, .. } = connection;
-                if let Some(watch) = &mut info.watch {
-                    watch.doubt();
-                }
-                let step = framers.get_mut(direction).gap(bytes, framing);
-                self.step(session, info, direction, &step, origin);
-                if framers.get(direction).is_searching() {
-                    session.lose(direction);
-                    connection.search(direction, reason);
-                }
-            }
-            Route::Opening => {
-                connection.session.lose(direction);
-                connection.opening = PerDirection::default();
-                connection.search(direction, reason);
-            }
-            Route::Encrypted | Route::Unread | Route::Foreign => {}
-        }
-    }
-
-    /// Processes a framer's result.
-    fn step(
-        &mut self,
-        session: &mut Session,
-        info: &mut ConnectionInfo,
-        direction: Direction,
-        step: &Step<'_>,
-        origin: Origin,
-    ) {
-        match step {
-            Step::More => {}
-            Step::Frame(frame) => self.frame(session, info, direction, frame, origin),
-            &Step::Malformed { tag, len, header, error, is_guessed } => {
-                let name = message::undecoded_name(direction, tag, &session.context(self.config.redaction));
-                // A header is too short to contain a secret.
-                let hides_values = self.config.redaction.hides_values();
-                let body = if hides_values { Excerpt::Masked } else { Excerpt::new(header, Redaction::Nothing) };
-                let content = Content::Undecoded { name, body };
-                session.facts_mut().undecodable(direction);
-                self.malformed(info, direction, (tag, len, is_guessed), content, error, origin);
-                if let Some(watch) = &mut info.watch {
-                    watch.doubt();
-                }
-                session.lose(direction);
-                *info.search_reason.get_mut(direction) = Some(Reason::Malformed);
-            }
-            &Step::Resumed { skipped } => {
-                if direction == Direction::Backend && skipped > 0 {
-                    session.dialogue_mut().untie();
-                }
-                let reason = info.search_reason.get_mut(direction).take().unwrap_or(Reason::Malformed);
-                self.counters.skipped_bytes += skipped;
-                if let Some(watch) = info.watch.as_mut().filter(|_| skipped > 0) {
-                    watch.doubt();
-                }
-                if skipped > 0 || reason == Reason::Midstream {
-                    let loss = Loss { dir: Some(direction), reason, skipped: Some(skipped), ..Loss::new(origin) };
-                    self.lose(info, &loss);
-                }
-            }
-        }
-    }
-
-    pub(super) fn lose(&mut self, info: &mut ConnectionInfo, loss: &Loss<'_>) {
-        self.counters.losses += 1;
-        if matches!(loss.reason, Reason::Missing | Reason::Snaplen) {
-            self.counters.missing_bytes += loss.bytes.unwrap_or_default();
-        }
-        if loss.reason != Reason::Undecryptable {
-            info.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
-        }
-        if info.is_unwanted {
-            return;
-        }
-        let origin = info.date(loss.origin);
-        self.sink.record(&Record::Loss(LossRecord {
-            header: info.header(origin.ts),
-            dir: loss.dir,
-            packet: origin.packet,
-            bytes: loss.bytes,
-            offset: loss.offset,
-            within: loss.within,
-            reason: loss.reason,
-            skipped: loss.skipped,
-            detail: loss.detail,
-        }));
-    }
-
     /// Assigns a number to a connection that has none yet.
     pub(super) fn number(&mut self, info: &mut ConnectionInfo) {
         if info.conn == 0 {
             self.counters.connections += 1;
             info.conn = self.counters.connections;
-        }
-    }
-
-    /// Frees memory that a connection holds.
-    pub(super) fn release(&mut self, connection: &mut Connection) {
-        let origin = connection.last();
-        while let Some((direction, delivery, origin)) = connection.tcp.pop_to_free_memory() {
-            self.deliver(connection, direction, &delivery, origin);
-        }
-        connection.tcp.forget_recent();
-        self.release_ahead(connection);
-        self.release_encrypted(connection, origin);
-        let opening = std::mem::take(&mut connection.opening);
-        if !opening.frontend.is_empty() || !opening.backend.is_empty() {
-            // Without its first bytes, the protocol cannot be identified.
-            connection.session.recognize_foreign();
-            connection.deferred_losses = Vec::new();
-            for (dir, bytes) in [(Direction::Frontend, opening.frontend), (Direction::Backend, opening.backend)] {
-                if bytes.is_empty() || !connection.info.is_named {
-                    continue;
-                }
-                let skipped = bytes.len() as u64;
-                self.counters.skipped_bytes += skipped;
-                let (dir, skipped) = (Some(dir), Some(skipped));
-                let detail = Some("more is held than --max-held: the connection is not followed");
-                self.number(&mut connection.info);
-                let loss = Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) };
-                self.lose(&mut connection.info, &loss);
-            }
-        }
-        for direction in Direction::BOTH {
-            if let Route::Messages(framing) = connection.session.route(direction) {
-                connection.framers.get_mut(direction).release(framing);
-            }
-        }
-        let Connection { session, info, .. } = connection;
-        session.release_copy();
-        if session.dialogue().held() > MANY_REQUESTS {
-            session.dialogue_mut().give_up(origin, self.shared);
-            self.report_queries(session, info);
-            let detail = Some("more is held than --max-held: the requests that wait for replies are given up");
-            self.lose(info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
-        }
-    }
-
-    /// Ends a connection to make room for others.
-    pub(super) fn evict(&mut self, connection: &mut Connection, now: Timestamp) {
-        self.counters.evicted_connections += 1;
-        let origin = self.end(connection, Closing::Evicted(now));
-        if connection.is_counted() {
-            let detail =
-                Some("more connections are open than --max-connections: this one was idle for the longest time");
-            self.lose(&mut connection.info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
-        }
-    }
-
-    /// Ends a connection, after its last segment. Returns the packet that ended it, which is one of its own, whenever the end is
-    /// detected.
-    pub(super) fn end(&mut self, connection: &mut Connection, closing: Closing) -> Origin {
-        let origin = connection.ended.unwrap_or_else(|| connection.last());
-        while let Some((direction, delivery, origin)) = connection.tcp.pop_at_end(origin) {
-            self.deliver(connection, direction, &delivery, origin);
-        }
-        self.end_encrypted(connection);
-        for direction in Direction::BOTH {
-            self.decide(connection, direction, *connection.last_data.get(direction));
-        }
-        for direction in Direction::BOTH {
-            self.end_direction(connection, direction, *connection.last_data.get(direction));
-        }
-        self.report_undecrypted(connection, origin);
-        for direction in Direction::BOTH {
-            let mut counters = connection.tcp.counters(direction);
-            if let Some(successor) = connection.successor.take_if(|_| direction == Direction::Frontend) {
-                // The server did not answer it.
-                counters.out_of_window += successor.len();
-            }
-            self.counters.retransmitted_bytes += counters.retransmitted;
-            self.counters.out_of_window_bytes += counters.out_of_window;
-            self.counters.late_bytes += counters.before_start;
-            if connection.is_counted() {
-                self.report_unread(&mut connection.info, direction, counters, origin);
-            }
-        }
-        let origin = connection.info.date(origin);
-        self.report_end(connection, closing, origin);
-        origin
-    }
-
-    /// Reports captured bytes that were not processed.
-    fn report_unread(
-        &mut self,
-        info: &mut ConnectionInfo,
-        direction: Direction,
-        counters: TcpCounters,
-        origin: Origin,
-    ) {
-        let before = "they precede the first captured byte, and arrived after it was processed";
-        let outside = "their sequence numbers are not this connection's";
-        let unread =
-            [(counters.before_start, Reason::Late, before), (counters.out_of_window, Reason::OutOfWindow, outside)];
-        for (bytes, reason, detail) in unread.into_iter().filter(|(bytes, ..)| *bytes > 0) {
-            let (dir, bytes, detail) = (Some(direction), Some(bytes), Some(detail));
-            self.lose(info, &Loss { dir, bytes, reason, detail, ..Loss::new(origin) });
-        }
-    }
-
-    fn end_direction(&mut self, connection: &mut Connection, direction: Direction, origin: Origin) {
-        self.settle(connection, direction, origin);
-        let origin = connection.info.date(origin);
-        let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
-        let is_all_sent = connection.tls.is_none() && connection.tcp.has_sent_all(direction);
-        match connection.session.route(direction) {
-            Route::Messages(framing) => {
-                let Connection { framers, session, info, .. } = connection;
-                match framers.get_mut(direction).end(framing) {
-                    Ended::Clean => {}
-                    Ended::Frame(frame) if is_all_sent && frame.cut == Some(Cut::End) => {
-                        self.frame(session, info, direction, &Frame { cut: Some(Cut::Sender), ..frame }, origin);
-                    }
-                    Ended::Leftover { bytes } if is_all_sent => {
-                        self.counters.skipped_bytes += bytes;
-                        let (reason, detail) =
-                            (Reason::Malformed, "its sender closed the connection inside the header of a message");
-                        self.lose(info, &Loss { skipped: Some(bytes), reason, detail: Some(detail), ..loss });
-                    }
-                    Ended::Frame(frame) => self.frame(session, info, direction, &frame, origin),
-                    Ended::Leftover { bytes } => {
-                        self.counters.skipped_bytes += bytes;
-                        let detail = Some("the stream ended inside the header of a message");
-                        self.lose(info, &Loss { skipped: Some(bytes), detail, ..loss });
-                    }
-                    Ended::Unresolved { bytes } => {
-                        self.counters.skipped_bytes += bytes;
-                        let reason = info.search_reason.get(direction).unwrap_or(Reason::Malformed);
-                        let detail = Some("no message boundary was found");
-                        self.lose(info, &Loss { reason, skipped: Some(bytes), detail, ..loss });
-                    }
-                }
-            }
-            Route::Opening if connection.info.is_named => {
-                let PerDirection { frontend, backend } = &connection.opening;
-                // The client's first bytes may be a prefix of a startup packet.
-                let may_begin = !frontend.is_empty() && startup::look(frontend) == Look::Begun;
-                let is_nothing = frontend.is_empty() && backend.is_empty();
-                let is_other = !may_begin && !is_nothing;
-                let bytes = connection.opening.get(direction).len() as u64;
-                if is_other {
-                    connection.deferred_losses = Vec::new();
-                }
-                self.report_deferred_losses(connection);
-                if bytes > 0 {
-                    self.number(&mut connection.info);
-                    let reason = if is_other { Reason::NotPostgresql } else { Reason::Missing };
-                    let detail = Some("too few bytes to identify the protocol");
-                    self.lose(&mut connection.info, &Loss { skipped: Some(bytes), reason, detail, ..loss });
-                    if is_other {
-                        connection.session.recognize_foreign();
-                    }
-                }
-            }
-            Route::Unread => {
-                let bytes = std::mem::take(connection.info.unread.get_mut(direction));
-                if bytes > 0 {
-                    self.counters.skipped_bytes += bytes;
-                    let detail = Some("protocol 2.0 is not decoded beyond its startup");
-                    let loss = Loss { skipped: Some(bytes), reason: Reason::NotPostgresql, detail, ..loss };
-                    self.lose(&mut connection.info, &loss);
-                }
-            }
-            Route::Opening | Route::Encrypted | Route::Foreign => {}
         }
     }
 }
@@ -991,84 +465,4 @@ fn hold_ahead(connection: &mut Connection, bytes: &[u8], origin: Origin) -> bool
         && bytes.first() == Some(&frontend::PASSWORD_MESSAGE)
         && framers.frontend.is_at_boundary();
     (begins || !ahead.is_empty()) && ahead.keep(bytes, origin)
-}
-
-/// Reports the data received after the end of a connection, as one loss for each direction.
-pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
-    let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
-    let (client, server) = (closed.client.to_string(), closed.server.to_string());
-    for direction in Direction::BOTH {
-        let bytes = *late.get(direction);
-        if bytes == 0 {
-            continue;
-        }
-        counters.losses += 1;
-        sink.record(&Record::Loss(LossRecord {
-            header: Header { ts: closed.last.ts, conn, client: &client, server: &server },
-            dir: Some(direction),
-            packet: closed.last.packet,
-            bytes: Some(bytes),
-            offset: None,
-            within: None,
-            reason: Reason::Late,
-            skipped: None,
-            detail: Some("they arrived after the end of the connection"),
-        }));
-    }
-}
-
-/// Returns whether a server's first bytes, after its responses to requests for encryption, begin with something that no server
-/// sends before authentication.
-fn is_not_handshake(connection: &Connection, direction: Direction, bytes: &[u8]) -> bool {
-    direction == Direction::Backend
-        && connection.framers.backend.is_between_frames()
-        && connection.session.facts().bytes.backend <= 2
-        && connection.info.lost_bytes == 0
-        && bytes.first().is_some_and(|tag| role_of_reply(*tag) == Some(Role::Answer) || !tag.is_ascii_alphabetic())
-}
-
-/// Returns whether a client that has only sent requests for encryption continues with something that is not PostgreSQL's
-/// protocol.
-fn is_not_startup(connection: &Connection, bytes: &[u8]) -> bool {
-    connection.session.facts().bytes.frontend > 0
-        && connection.session.may_begin()
-        && connection.info.lost_bytes == 0
-        && connection.framers.frontend.is_between_frames()
-        && opening::is_of_none(bytes)
-}
-
-/// Returns whether the first byte of a server is no valid response to a request for encryption.
-fn is_not_answer(connection: &Connection, bytes: &[u8]) -> bool {
-    connection.session.facts().bytes.backend == 0
-        && connection.info.lost_bytes == 0
-        && connection.framers.backend.is_between_frames()
-        && bytes.first().is_some_and(|byte| *byte != backend::ERROR_RESPONSE && opening::of_byte(*byte).is_none())
-}
-
-/// The data of a loss record.
-#[derive(Clone, Copy)]
-pub(super) struct Loss<'a> {
-    pub(super) origin: Origin,
-    pub(super) dir: Option<Direction>,
-    pub(super) bytes: Option<u64>,
-    pub(super) offset: Option<u64>,
-    pub(super) within: Option<&'static str>,
-    pub(super) reason: Reason,
-    pub(super) skipped: Option<u64>,
-    pub(super) detail: Option<&'a str>,
-}
-
-impl Loss<'_> {
-    pub(super) const fn new(origin: Origin) -> Self {
-        Self {
-            origin,
-            dir: None,
-            bytes: None,
-            offset: None,
-            within: None,
-            reason: Reason::Missing,
-            skipped: None,
-            detail: None,
-        }
-    }
 }

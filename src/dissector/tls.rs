@@ -2,7 +2,8 @@
 
 use super::Sink;
 use super::connection::Connection;
-use super::stream::{ConnectionDissector, Loss};
+use super::loss::Loss;
+use super::stream::ConnectionDissector;
 use crate::direction::{Direction, PerDirection};
 use crate::hex::Hex;
 use crate::packet::Origin;
