@@ -20,6 +20,7 @@ use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
 use crate::time::Timestamp;
 
+mod community_id;
 pub(crate) mod event;
 pub(crate) mod query;
 pub(crate) mod session;
@@ -28,6 +29,7 @@ pub use crate::session::Encryption;
 pub use crate::session::execution::{Outcome, Protocol, Tags};
 pub use crate::session::facts::{AuthMethod, Setting};
 pub use crate::session::violation::{Breach, Violation};
+pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
 pub use query::{Failure, QueryRecord, QuerySql};
 pub use session::{

@@ -10,7 +10,7 @@ use crate::pg::framer::{Framer, Framing};
 use crate::pg::gssenc::GssPackets;
 use crate::pg::message_table::backend;
 use crate::pg::resync;
-use crate::record::{Header, Reason};
+use crate::record::{CommunityId, Header, Reason};
 use crate::session::budget::Total;
 use crate::session::opening;
 use crate::session::shared::ShardId;
@@ -127,6 +127,7 @@ pub(super) struct ConnectionInfo {
     pub(super) client: Endpoint,
     pub(super) client_text: Box<str>,
     pub(super) server_text: Box<str>,
+    pub(super) community_id: CommunityId,
     /// The number of messages so far.
     pub(super) seq: u64,
     /// The packet of the last record, or of the bytes processed last.
@@ -224,6 +225,7 @@ impl Connection {
                 client,
                 client_text: client.to_string().into(),
                 server_text: server.to_string().into(),
+                community_id: CommunityId::new(client, server),
                 seq: 0,
                 last_line: Origin::default(),
                 encrypted: PerDirection::default(),

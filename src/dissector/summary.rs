@@ -55,6 +55,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
         self.sink.record(&Record::Query(QueryRecord {
             header: info.header(origin.ts),
+            community_id: info.community_id,
             query: execution.number(),
             packet: origin.packet,
             started: execution.started,
@@ -180,6 +181,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let violation = session.dialogue().violation();
         self.sink.record(&Record::Session(SessionRecord {
             header: info.header(origin.ts),
+            community_id: info.community_id,
             packet: origin.packet,
             state,
             started: info.started,

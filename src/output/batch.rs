@@ -502,6 +502,7 @@ impl Batch {
         // Every field, so that a new one that borrows cannot be forgotten.
         let QueryRecord {
             header,
+            community_id,
             query,
             packet,
             started,
@@ -539,6 +540,7 @@ impl Batch {
         let redaction = kept.redaction;
         Some(QueryRecord {
             header: self.header(source, header.ts),
+            community_id,
             user: text(kept.user),
             database: text(kept.database),
             application: text(kept.application),

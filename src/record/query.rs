@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use super::{Flags, Header};
+use super::{CommunityId, Flags, Header};
 use crate::pg::condition::condition_name;
 use crate::pg::error::{Fields, code};
 use crate::pg::list::Oid;
@@ -23,6 +23,8 @@ pub struct QueryRecord<'a> {
     /// When its end was known: that of the group that it is of, and of the requests before it.
     #[serde(flatten)]
     pub header: Header<'a>,
+    /// The Community ID of the connection, version 1.
+    pub community_id: CommunityId,
     /// Its number on the connection: that of its messages.
     pub query: u64,
     /// Number of the captured packet with which that was so.

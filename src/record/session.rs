@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::query::Failure;
-use super::{Flags, Header, is_zero};
+use super::{CommunityId, Flags, Header, is_zero};
 use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
@@ -28,6 +28,8 @@ pub struct SessionRecord<'a> {
     /// When it was ready, or has ended.
     #[serde(flatten)]
     pub header: Header<'a>,
+    /// The Community ID of the connection, version 1.
+    pub community_id: CommunityId,
     /// Number of the captured packet with which it was ready, or has ended.
     pub packet: u64,
     /// Which of the two.

@@ -2,7 +2,7 @@
 
 use super::bodies::{list, text, transaction_status, values};
 use super::serializer::Error;
-use super::tokens::{numbered, put};
+use super::tokens::{numbered, put, unsigned};
 use super::{LineWriter, member};
 use crate::record::QueryRecord;
 use crate::session::execution::{Outcome, Protocol};
@@ -12,6 +12,7 @@ impl LineWriter {
         // Every field, so that a new one cannot be forgotten.
         let QueryRecord {
             header,
+            community_id,
             query,
             packet,
             started,
@@ -52,7 +53,10 @@ impl LineWriter {
         if let Some(kept) = &kept {
             out.extend_from_slice(&kept.written);
         }
-        numbered(out, br#","query":"#, *query);
+        put(out, br#","community_id":""#);
+        community_id.write(out);
+        put(out, br#"","query":"#);
+        unsigned(out, *query);
         numbered(out, br#","packet":"#, *packet);
         put(out, br#","started":"#);
         self.clock.write(out, *started);

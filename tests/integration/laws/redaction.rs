@@ -310,7 +310,7 @@ fn leaves(line: &Value, give: &mut impl FnMut(Sort, &str)) {
     }
     let mut path = Vec::new();
     for (field, value) in line.as_object().unwrap() {
-        if !["ts", "started", "client", "server"].contains(&field.as_str()) && !field.ends_with("_us") {
+        if !["ts", "started", "client", "server", "community_id"].contains(&field.as_str()) && !field.ends_with("_us") {
             path.push(field.as_str());
             walk(line["type"].as_str().unwrap_or_default(), &mut path, value, give);
             path.pop();

@@ -26,8 +26,19 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// The fields that differ between sessions with the same content.
-const OF_THE_SESSION: &[&str] =
-    &["ts", "conn", "client", "packet", "len", "started", "bytes_in", "bytes_out", "process_id", "fingerprint"];
+const OF_THE_SESSION: &[&str] = &[
+    "ts",
+    "conn",
+    "client",
+    "community_id",
+    "packet",
+    "len",
+    "started",
+    "bytes_in",
+    "bytes_out",
+    "process_id",
+    "fingerprint",
+];
 
 /// Returns the lines of each session, with the word replaced by `@`.
 fn sessions() -> Vec<Vec<String>> {
