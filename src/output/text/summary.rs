@@ -57,9 +57,10 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
     oddities(line, record.flags, 0)?;
     violation(line, record.violation)?;
     identity(line, record.user, record.database)?;
-    match record.total_us {
-        Some(total) => line.aside(Paint::DIM, format_args!("q{} {}", record.query, Elapsed(total))),
-        None => line.aside(Paint::DIM, format_args!("q{}", record.query)),
+    match (record.total_us, record.age_us) {
+        (Some(total), _) => line.aside(Paint::DIM, format_args!("q{} {}", record.query, Elapsed(total))),
+        (None, Some(age)) => line.aside(Paint::DIM, format_args!("q{} {} so far", record.query, Elapsed(age))),
+        (None, None) => line.aside(Paint::DIM, format_args!("q{}", record.query)),
     }
 }
 

@@ -257,6 +257,17 @@ mod choosing {
     }
 
     #[test]
+    fn requests_that_still_ran() {
+        const OPEN: &str = "cases/cut-message.pcap";
+        let lines = run([OPEN, "--min-duration", "30s"]).good();
+        let open: Vec<_> = lines.iter().filter(|line| line["event"] == "query").collect();
+        assert_eq!(open.len(), 1);
+        assert_eq!((&open[0]["outcome"], &open[0]["age_us"]), (&json!("incomplete"), &json!(30_000_800)));
+        let text = run([OPEN, "-e", "query", "--min-duration", "30s", "-F", "text"]);
+        assert!(text.lines.iter().any(|line| line.contains("+30.000800s so far")), "{:?}", text.lines);
+    }
+
+    #[test]
     fn logins_that_failed() {
         let lines = run([PORT, "auth-scram-wrong/capture.pcap", "--errors"]).good();
         let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "session").collect();
