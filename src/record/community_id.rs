@@ -19,8 +19,11 @@ const TCP: u8 = 6;
 const VERSION: &[u8] = b"1:";
 
 /// The Community ID of a connection: the hash of its ends, whichever of them is the client. Written as `1:` and the hash in base64.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CommunityId([u8; 20]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommunityId([u8; ENCODED]);
+
+/// The size of the hash in base64.
+const ENCODED: usize = 28;
 
 impl CommunityId {
     pub(crate) fn new(one: Endpoint, other: Endpoint) -> Self {
@@ -33,14 +36,16 @@ impl CommunityId {
         hash.update([TCP, 0]);
         hash.update(lesser.port.to_be_bytes());
         hash.update(greater.port.to_be_bytes());
-        Self(hash.finalize().into())
+        // It is encoded once, and written with every request.
+        let mut encoded = [0; ENCODED];
+        let _ = Base64::encode(&hash.finalize(), &mut encoded);
+        Self(encoded)
     }
 
     /// Appends the ID as it is written.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
-        let mut encoded = [0; 28];
-        out.extend_from_slice(Base64::encode(&self.0, &mut encoded).unwrap_or_default().as_bytes());
+        out.extend_from_slice(&self.0);
     }
 }
 

@@ -22,18 +22,32 @@ pub const CAPTURED_TWICE: u64 = 1_000_000;
 pub struct RoundTrips(PerDirection<Sent>);
 
 /// What one end has sent, and the other has acknowledged.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// The sequence number after the data sent, and the last one acknowledged; nothing until data was sent.
-    numbers: Option<(u32, u32)>,
-    /// When the last segment was sent, if it was sent once, and whether it is a SYN.
-    last: Option<(Timestamp, bool)>,
+    /// Whether data was sent.
+    is_seen: bool,
+    /// Whether the last segment was sent once, and whether it is a SYN.
+    is_timed: bool,
+    is_syn: bool,
+    /// Whether one of the times was not delayed.
+    is_known: bool,
+    /// The sequence number after the data sent, and the last one acknowledged.
+    next: u32,
+    acked: u32,
     /// The size of the largest segment.
     largest: u32,
+    /// When the last segment was sent.
+    sent: Timestamp,
     /// The shortest time until an acknowledgment, in nanoseconds.
-    min: Option<u64>,
-    /// Whether one was not delayed.
-    is_known: bool,
+    min: u64,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        let (is_seen, is_timed, is_syn, is_known) = (false, false, false, false);
+        let (next, acked, largest, sent, min) = (0, 0, FULL_SIZED, Timestamp::default(), u64::MAX);
+        Self { is_seen, is_timed, is_syn, is_known, next, acked, largest, sent, min }
+    }
 }
 
 /// What of a segment matters here.
@@ -74,58 +88,68 @@ impl RoundTrips {
     /// Returns the round-trip time between the capture point and an end, in microseconds, if it is known.
     pub fn of(&self, end: Direction) -> Option<u64> {
         let sent = self.0.get(end.opposite());
-        sent.min.filter(|_| sent.is_known).map(|nanos| nanos / 1_000)
+        (sent.is_known && sent.min < u64::MAX).then_some(sent.min / 1_000)
     }
 }
 
 impl Sent {
     #[inline(always)]
     fn send(&mut self, segment: &Sample, ts: Timestamp) {
-        let &Sample { seq, len, syn, .. } = segment;
-        let end = seq.wrapping_add(len);
-        self.largest = self.largest.max(len);
-        match self.numbers {
-            // It may be forged.
-            Some((next, _)) if syn && end != next => {}
-            Some((next, acked)) if seq == next => (self.numbers, self.last) = (Some((end, acked)), Some((ts, syn))),
-            // What is missing in between was not captured: what acknowledges it shows nothing.
-            None => (self.numbers, self.last) = (Some((end, seq)), Some((ts, syn))),
-            Some((next, _)) if is_behind(next, seq) => (self.numbers, self.last) = (Some((end, seq)), Some((ts, syn))),
-            Some((next, acked)) => {
-                let is_copy = end == next
-                    && self
-                        .last
-                        .is_some_and(|(sent, _)| ts.nanos_since(sent).is_some_and(|nanos| nanos < CAPTURED_TWICE));
-                if !is_copy {
-                    self.last = None;
-                }
-                if is_behind(next, end) {
-                    self.numbers = Some((end, acked));
-                }
-            }
+        if self.is_seen && segment.seq == self.next {
+            self.time(segment, ts);
+        } else {
+            self.send_out_of_order(segment, ts);
         }
     }
 
     #[inline(always)]
-    fn acknowledge(&mut self, ack: u32, is_bare: bool, ts: Timestamp) {
-        let Some((next, acked)) = self.numbers else { return };
-        if !is_behind(acked, ack) || is_behind(next, ack) {
-            return;
+    fn time(&mut self, &Sample { seq, len, syn, .. }: &Sample, ts: Timestamp) {
+        self.next = seq.wrapping_add(len);
+        self.largest = self.largest.max(len);
+        (self.sent, self.is_timed, self.is_syn) = (ts, true, syn);
+    }
+
+    #[cold]
+    fn send_out_of_order(&mut self, segment: &Sample, ts: Timestamp) {
+        let &Sample { seq, len, syn, .. } = segment;
+        let end = seq.wrapping_add(len);
+        if !self.is_seen || is_behind(self.next, seq) && !syn {
+            // What is missing in between was not captured: what acknowledges it shows nothing.
+            (self.is_seen, self.acked) = (true, seq);
+            self.time(segment, ts);
+        } else if end == self.next {
+            self.is_timed &= ts.nanos_since(self.sent).is_some_and(|nanos| nanos < CAPTURED_TWICE);
+        } else if !syn {
+            self.is_timed = false;
+            if is_behind(self.next, end) {
+                self.next = end;
+            }
         }
-        self.numbers = Some((next, ack));
+        // Another SYN amid a connection may be forged.
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self, ack: u32, is_bare: bool, ts: Timestamp) {
+        if ack != self.acked && self.is_seen && is_behind(self.acked, ack) && !is_behind(self.next, ack) {
+            self.acknowledge_new(ack, is_bare, ts);
+        }
+    }
+
+    fn acknowledge_new(&mut self, ack: u32, is_bare: bool, ts: Timestamp) {
+        let new = ack.wrapping_sub(self.acked);
+        self.acked = ack;
         // Of the last segment alone it is certain that it had arrived just before.
-        if ack == next
-            && let Some((sent, syn)) = self.last.take()
-        {
-            let is_undelayed = syn || is_bare && ack.wrapping_sub(acked) >= 2 * self.largest.clamp(FULL_SIZED, 1 << 20);
-            self.note(sent, ts, is_undelayed);
+        if ack == self.next && self.is_timed {
+            self.is_timed = false;
+            let is_undelayed = self.is_syn || is_bare && new / 2 >= self.largest;
+            self.note(self.sent, ts, is_undelayed);
         }
     }
 
     fn note(&mut self, sent: Timestamp, acknowledged: Timestamp, is_undelayed: bool) {
         // A capture may hold a segment behind its acknowledgment, and clocks may be set back.
         if let Some(nanos) = acknowledged.nanos_since(sent) {
-            self.min = Some(self.min.map_or(nanos, |min| min.min(nanos)));
+            self.min = self.min.min(nanos);
             self.is_known |= is_undelayed;
         }
     }
