@@ -48,11 +48,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 (Direction::Backend, backend::DATA_ROW | backend::COPY_DATA) if !session.goes_on_with_data(tag) => {
                     (whole, 0)
                 }
-                (Direction::Backend, backend::DATA_ROW) => whole.run(backend::DATA_ROW, |_| true),
+                (Direction::Backend, backend::DATA_ROW) => run_of::<{ backend::DATA_ROW }>(&mut whole),
                 (_, backend::COPY_DATA) if self.config.records.messages => {
                     whole.run(backend::COPY_DATA, |row| session.observe_copy_row(direction, row))
                 }
-                (_, backend::COPY_DATA) => whole.run(backend::COPY_DATA, |_| true),
+                (_, backend::COPY_DATA) => run_of::<{ backend::COPY_DATA }>(&mut whole),
                 _ => (whole, 0),
             };
             if count > 0 {
@@ -214,7 +214,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             tag @ backend::NO_DATA => Some((tag, bare(tag, &mut behind)?)),
             _ => None,
         };
-        let (rows, row_count) = behind.run(backend::DATA_ROW, |_| true);
+        let (rows, row_count) = run_of::<{ backend::DATA_ROW }>(&mut behind);
         let complete = of_type(backend::COMMAND_COMPLETE, &mut behind)?;
         let ready = of_type(backend::READY_FOR_QUERY, &mut behind)?;
         let context = session.context(self.config.redaction);
@@ -302,4 +302,10 @@ fn of_type<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<(u32, &'i [u8])>
 #[inline(always)]
 fn bare<'i>(tag: u8, frames: &mut WholeFrames<'i>) -> Option<(u32, &'i [u8])> {
     of_type(tag, frames).filter(|(_, body)| body.is_empty())
+}
+
+/// Consumes all consecutive frames of a type. A function of its own, so that its loop has the registers for itself.
+#[inline(never)]
+fn run_of<'i, const TAG: u8>(frames: &mut WholeFrames<'i>) -> (WholeFrames<'i>, u64) {
+    frames.run(TAG, |_| true)
 }
