@@ -21,7 +21,7 @@ use crate::pg::message::Context;
 use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
-use crate::record::query::{Failure, QuerySql};
+use crate::record::query::{Borrowed, Failure, QuerySql};
 use crate::record::{Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::session::execution::Tags;
@@ -286,7 +286,10 @@ impl Batch {
             (self.piece(bytes), shape)
         });
         self.queries.push(Query {
-            plain: query.without_borrowed(),
+            plain: query.with_borrowed(Borrowed {
+                header: Header { ts: query.header.ts, ..Header::default() },
+                ..Borrowed::default()
+            }),
             source: recent.source,
             user,
             database,
@@ -499,48 +502,9 @@ impl Batch {
         let source = at(&self.sources, kept.source)?;
         let Subject { sql, statement } = *at(&self.subjects, kept.subject)?;
         let text = |text: Option<KeptText>| text.map(|text| self.text(text));
-        // Every field, so that a new one that borrows cannot be forgotten.
-        let QueryRecord {
-            header,
-            community_id,
-            query,
-            packet,
-            started,
-            user: _,
-            database: _,
-            application: _,
-            protocol,
-            sql: _,
-            statement: _,
-            portal: _,
-            function_oid,
-            params: _,
-            command_tags: _,
-            rows,
-            bytes_in,
-            bytes_out,
-            outcome,
-            error: _,
-            canceled_by,
-            parse_us,
-            bind_us,
-            first_row_us,
-            last_row_us,
-            total_us,
-            exec_us,
-            server_us,
-            transfer_us,
-            age_us,
-            rtt_client_us,
-            rtt_server_us,
-            tx,
-            violation,
-            flags,
-        } = kept.plain.clone();
         let redaction = kept.redaction;
-        Some(QueryRecord {
-            header: self.header(source, header.ts),
-            community_id,
+        Some(kept.plain.with_borrowed(Borrowed {
+            header: self.header(source, kept.plain.header.ts),
             user: text(kept.user),
             database: text(kept.database),
             application: text(kept.application),
@@ -556,31 +520,7 @@ impl Batch {
             }),
             command_tags: Tags::from_bytes(self.get(kept.command_tags)),
             error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
-            query,
-            packet,
-            started,
-            protocol,
-            function_oid,
-            rows,
-            bytes_in,
-            bytes_out,
-            outcome,
-            canceled_by,
-            parse_us,
-            bind_us,
-            first_row_us,
-            last_row_us,
-            total_us,
-            exec_us,
-            server_us,
-            transfer_us,
-            age_us,
-            rtt_client_us,
-            rtt_server_us,
-            tx,
-            violation,
-            flags,
-        })
+        }))
     }
 }
 

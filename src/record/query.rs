@@ -121,20 +121,37 @@ pub struct QueryRecord<'a> {
     pub flags: Flags,
 }
 
+/// What of a request's record is borrowed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Borrowed<'a> {
+    pub(crate) header: Header<'a>,
+    pub(crate) user: Option<Text<'a>>,
+    pub(crate) database: Option<Text<'a>>,
+    pub(crate) application: Option<Text<'a>>,
+    pub(crate) sql: Option<QuerySql<'a>>,
+    pub(crate) statement: Option<Text<'a>>,
+    pub(crate) portal: Option<Text<'a>>,
+    pub(crate) params: Option<Values<'a>>,
+    pub(crate) command_tags: Tags<'a>,
+    pub(crate) error: Option<Failure<'a>>,
+}
+
 impl QueryRecord<'_> {
-    /// What of it is not borrowed.
-    pub(crate) fn without_borrowed(&self) -> QueryRecord<'static> {
+    /// Returns the record with other borrowed fields. The lifetimes are unrelated, so that none can be forgotten.
+    pub(crate) fn with_borrowed<'b>(&self, borrowed: Borrowed<'b>) -> QueryRecord<'b> {
+        let Borrowed { header, user, database, application, sql, statement, portal, params, command_tags, error } =
+            borrowed;
         QueryRecord {
-            header: Header { client: "", server: "", ..self.header },
-            user: None,
-            database: None,
-            application: None,
-            sql: None,
-            statement: None,
-            portal: None,
-            params: None,
-            command_tags: Tags::default(),
-            error: None,
+            header,
+            user,
+            database,
+            application,
+            sql,
+            statement,
+            portal,
+            params,
+            command_tags,
+            error,
             ..*self
         }
     }
