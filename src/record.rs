@@ -24,6 +24,7 @@ mod community_id;
 pub(crate) mod event;
 pub(crate) mod query;
 pub(crate) mod session;
+pub mod summary;
 
 pub use crate::session::Encryption;
 pub use crate::session::execution::{Outcome, Protocol, Tags};
@@ -36,6 +37,7 @@ pub use session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, SessionRecord, Settings, Side,
     State, Tls, Volume,
 };
+pub use summary::Summary;
 
 /// The largest integer that is a number in a line. Beyond it, and its negative, it is a string of its digits: readers that hold
 /// numbers as doubles (jq 1.6, JavaScript, many loaders) would change it, and say nothing. "For applications that require the
@@ -57,6 +59,8 @@ pub enum Record<'a> {
     Loss(LossRecord<'a>),
     /// Counters.
     Stats(StatsRecord),
+    /// What all requests and sessions add up to.
+    Summary(&'a Summary),
 }
 
 /// What every record of a connection begins with.

@@ -64,6 +64,7 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
         Record::Session(record) => summary::session(&mut line, record)?,
         Record::Loss(record) => loss(&mut line, record)?,
         Record::Stats(record) => stats(&mut line, record)?,
+        Record::Summary(_) => {}
     }
     line.end()
 }

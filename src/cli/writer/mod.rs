@@ -251,6 +251,7 @@ impl Selection {
             Record::Session(session) => (!self.only_errors || session.error.is_some()) && self.wants_other(),
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
+            Record::Summary(_) => true,
         }
     }
 
