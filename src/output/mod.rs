@@ -16,6 +16,7 @@ use crate::record::{MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
 pub(crate) mod json;
+pub mod summary;
 pub(crate) mod text;
 
 pub use json::LineWriter;
