@@ -35,6 +35,8 @@ mod example;
 mod histogram;
 mod series;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod top;
 
 pub(crate) use build::Context;
