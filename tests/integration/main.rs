@@ -25,6 +25,7 @@ mod oracles {
     mod encodings;
     mod fingerprints;
     mod libpq_trace;
+    mod pg_stat_statements;
     mod queries;
     pub(crate) mod server_log;
     mod sql;
