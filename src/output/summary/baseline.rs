@@ -13,23 +13,23 @@ pub(super) fn write(page: &mut Page<'_>, summary: &Summary, before: &Comparison,
     page.heading("Compared with the baseline")?;
     if let Some(started) = before.started {
         page.note(&format!(
-            "It began {} UTC and lasted {}. Everything is before → after.",
+            "It began {} UTC and lasted {}. All is before → after; load is execution time a second.",
             date_time(started),
             time(before.duration_us)
         ))?;
     }
     let rates = |totals: &Totals, us: u64| {
         let busy = per_second(totals.times.exec_us, us) / 1_000_000.0;
-        (format!("{}/s", rate(per_second(totals.requests, us))), time((busy * 1_000_000.0) as u64))
+        (format!("{}/s", rate(per_second(totals.requests, us))), format!("{}/s", time((busy * 1_000_000.0) as u64)))
     };
     let (requests_before, busy_before) = rates(&before.totals, before.duration_us);
     let (requests_after, busy_after) = rates(&summary.totals, summary.capture.duration_us);
     page.field("Requests", [arrow(&requests_before, &requests_after).into()])?;
-    page.field("Time a second", [arrow(&busy_before, &busy_after).into()])?;
+    page.field("Load", [arrow(&busy_before, &busy_after).into()])?;
     let (was, is) = (&before.totals.times, &summary.totals.times);
     let quantiles = [("p50", was.p50_us, is.p50_us), ("p95", was.p95_us, is.p95_us), ("p99", was.p99_us, is.p99_us)];
     let quantiles = quantiles.map(|(what, was, is)| format!("{what} {}", arrow(&time(was), &time(is))));
-    page.field("Their time", quantiles.map(Span::from))?;
+    page.field("Execution time", quantiles.map(Span::from))?;
     let failed =
         |totals: &Totals| format!("{} ({})", count(totals.errors), percent(share(totals.errors, totals.requests)));
     page.field("Errors", [arrow(&failed(&before.totals), &failed(&summary.totals)).into()])?;

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::page::{Page, Span, join, name, name_or_unknown, prose};
-use super::requests::{error, exec_time, request, where_and_when};
+use super::requests::{error, exec_time, request, whose};
 use super::statements::{Statements, count_of};
 use super::table::{Row, Table};
-use super::units::{count, counted, date_time};
+use super::units::{count, counted};
 use crate::output::text::line::Paint;
 use crate::record::summary::{ErrorSummary, Example, FailedLogin};
 
@@ -34,7 +34,8 @@ pub(super) fn errors(
         page.flow(2, head)?;
         error(page, &summary.example)?;
         let deeper = page.indent(6);
-        page.line(deeper, &[Span::painted(Paint::DIM, "first "), where_and_when(&summary.example)])?;
+        let first = std::iter::once(Span::painted(Paint::DIM, "first:")).chain(whose(page, &summary.example));
+        page.flow(6, first.collect::<Vec<_>>())?;
         for raised in summary.statements.iter().take(STATEMENTS) {
             let number = statements.number(raised.fingerprint.as_deref());
             let sql = raised.normalized.as_deref().map_or_else(|| "(its SQL is not known)".to_owned(), prose);
@@ -43,7 +44,7 @@ pub(super) fn errors(
         }
         let more = summary.statements.len().saturating_sub(STATEMENTS);
         if more > 0 {
-            page.line(deeper, &[format!("and {} more", counted(more as u64, "statement")).into()])?;
+            page.line(deeper, &[format!("and {more} more").into()])?;
         }
     }
     Ok(())
@@ -73,7 +74,7 @@ pub(super) fn logins(page: &mut Page<'_>, logins: &[FailedLogin], top: usize) ->
                 .cell(login.application.as_deref().map_or_else(String::new, name))
                 .cell(login.code.as_deref().map_or_else(String::new, name))
                 .cell(login.condition.as_deref().map_or_else(String::new, name))
-                .cell(date_time(login.ts))
+                .cell(page.moment(login.ts))
                 .text(login.message.as_deref().map_or_else(String::new, prose)),
         );
     }

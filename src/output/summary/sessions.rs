@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::page::{Page, Span, join, name_or_unknown};
+use super::page::{Page, Span, join, name_or, name_or_unknown};
 use super::table::{Row, Table};
 use super::units::{bytes, count, percent, rate, share, some_bytes, some_count, some_time, time};
 use crate::output::text::line::Paint;
@@ -71,7 +71,7 @@ fn most(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
         return Ok(());
     }
     let first = |key: fn(&Group) -> u64| groups.iter().max_by_key(|group| key(group)).filter(|group| key(group) > 0);
-    let shown = |group: &Group| name_or_unknown(group.name.as_deref()).text;
+    let shown = |group: &Group| name_or(group.name.as_deref(), "unknown");
     let most = [
         first(|group| group.bytes_out).map(|group| format!("most bytes received: {}", shown(group))),
         first(|group| group.connects).map(|group| format!("most connects: {}", shown(group))),
@@ -126,15 +126,14 @@ pub(super) fn protection(page: &mut Page<'_>, protection: &[Protection], top: us
         return Ok(());
     }
     page.heading("Protection of sessions")?;
-    let mut table =
-        Table::new("").number("sessions", 0).name("encryption", 1).name("authentication", 1).name("weak", 0);
+    let mut table = Table::new("weak").number("sessions", 0).name("encryption", 0).name("authentication", 0);
     for kind in protection.iter().take(top) {
         table.row(
             Row::default()
                 .cell(count(kind.sessions))
                 .cell(name_or_unknown(kind.encryption.as_deref()))
                 .cell(name_or_unknown(kind.auth_method.as_deref()))
-                .painted(Paint::YELLOW, join(kind.weaknesses.iter().copied().map(weakness), ", ")),
+                .text(Span::painted(Paint::YELLOW, join(kind.weaknesses.iter().copied().map(weakness), ", "))),
         );
     }
     table.write(page)
