@@ -15,7 +15,9 @@ use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
+mod cache;
 pub(crate) mod json;
+pub(crate) mod stats;
 pub mod summary;
 pub(crate) mod text;
 
