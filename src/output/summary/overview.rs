@@ -61,7 +61,9 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
     let parts = [packets, counted(counters.connections, "connection"), counted(counters.messages, "message")];
     page.field("Capture", parts.map(Span::from))?;
     let gaps = gaps(capture);
-    if gaps.is_empty() {
+    if gaps.is_empty() && counters.packets == 0 {
+        Ok(())
+    } else if gaps.is_empty() {
         page.field("Complete", [Span::painted(Paint::GREEN, "yes: nothing is missing")])
     } else {
         let lead = Span::painted(Paint::YELLOW, "no");
@@ -127,12 +129,14 @@ fn totals(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
         parts.extend(quantiles.map(|(what, us)| Span::from(format!("{what} {}", time(us)))));
         page.field("Execution time", parts)?;
     }
-    let parts = [
-        counted(totals.rows, "row"),
-        format!("{} from clients", bytes(totals.bytes_in)),
-        format!("{} to them", bytes(totals.bytes_out)),
-    ];
-    page.field("Volume", parts.map(Span::from))?;
+    if requests > 0 {
+        let parts = [
+            counted(totals.rows, "row"),
+            format!("{} from clients", bytes(totals.bytes_in)),
+            format!("{} to them", bytes(totals.bytes_out)),
+        ];
+        page.field("Volume", parts.map(Span::from))?;
+    }
     let mut parts = vec![Span::from(count(sessions))];
     if connects > 0 {
         let most = count(totals.most_connects_per_second);
@@ -165,8 +169,8 @@ fn time_split(page: &mut Page<'_>, split: &TimeSplit) -> io::Result<()> {
     let Some((most, most_us)) = parts.iter().max_by_key(|(_, us)| *us).filter(|(_, us)| *us > 0) else {
         return Ok(());
     };
-    let dominates = Span::painted(Paint::BOLD, format!("{} of it {most}", percent(share(*most_us, sum))));
-    let of = format!("of {} whose parts are known", counted(split.timed, "request"));
+    let dominates = Span::painted(Paint::BOLD, format!("mostly {most} ({})", percent(share(*most_us, sum))));
+    let of = format!("as far as known, of {}", counted(split.timed, "request"));
     page.field("Where time went", [dominates, of.into()])?;
     let label = if page.width < NARROW { 0 } else { LABEL };
     let columns = page.width.saturating_sub(label + 4 + 20).min(40);

@@ -64,9 +64,14 @@ pub(super) fn name_or_unknown(text: Option<&str>) -> Span {
     text.map_or_else(|| Span::painted(Paint::DIM, "(unknown)"), |text| name(text).into())
 }
 
-/// SQL that may be unknown.
+/// SQL without constants, on one line. No space in it means anything, unless it is in a name.
+pub(super) fn normalized(sql: &str) -> String {
+    join(prose(sql).split(' ').filter(|word| !word.is_empty()), " ")
+}
+
+/// SQL without constants that may be unknown.
 pub(super) fn sql_or_unknown(sql: Option<&str>) -> Span {
-    sql.map_or_else(|| Span::painted(Paint::DIM, "(its SQL is not known)"), |sql| prose(sql).into())
+    sql.map_or_else(|| Span::painted(Paint::DIM, "(its SQL is not known)"), |sql| normalized(sql).into())
 }
 
 /// How many columns a text takes.

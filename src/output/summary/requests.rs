@@ -16,6 +16,9 @@ use crate::record::summary::{Example, Params};
 /// How many lines the SQL of a request has.
 const SQL_LINES: usize = 3;
 
+/// What has fewer bytes is not called large.
+const LARGE: u64 = 16 * 1024;
+
 /// How many lines its parameters have.
 const PARAMS_LINES: usize = 2;
 
@@ -41,15 +44,13 @@ pub(super) fn largest(
     examples: &[Example],
     top: usize,
 ) -> io::Result<()> {
-    if examples.is_empty() {
+    let size = |example: &Example| example.bytes_in.saturating_add(example.bytes_out);
+    let mut large = examples.iter().filter(|example| size(example) >= LARGE).take(top).peekable();
+    if large.peek().is_none() {
         return Ok(());
     }
     page.heading("Largest requests and results")?;
-    for example in examples.iter().take(top) {
-        let size = bytes(example.bytes_in.saturating_add(example.bytes_out));
-        request(page, statements, example, Span::painted(Paint::BOLD, size))?;
-    }
-    Ok(())
+    large.try_for_each(|example| request(page, statements, example, Span::painted(Paint::BOLD, bytes(size(example)))))
 }
 
 pub(super) fn running(

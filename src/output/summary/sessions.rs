@@ -4,7 +4,7 @@ use std::io;
 
 use super::page::{Page, Span, join, name_or, name_or_unknown};
 use super::table::{Row, Table};
-use super::units::{bytes, count, percent, rate, share, some_bytes, some_count, some_time, time};
+use super::units::{count, percent, rate, share, some_bytes, some_count, some_time};
 use crate::output::text::line::Paint;
 use crate::record::Summary;
 use crate::record::summary::{Group, PreparedUse, Protection, Weakness};
@@ -33,8 +33,8 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
         .number("conn/s", 6)
         .number("failed", 10)
         .number("login", 7)
-        .number("p95", 11)
-        .number("max", 12)
+        .number("login p95", 11)
+        .number("login max", 12)
         .number("idle in tx", 4)
         .number("requests", 2)
         .number("errors", 9)
@@ -55,10 +55,10 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
                 .cell(some_time(group.idle_in_transaction_us))
                 .cell(count(group.requests))
                 .painted(Paint::RED, some_count(group.errors))
-                .cell(time(group.exec_us))
+                .cell(some_time(group.exec_us))
                 .cell(some_count(group.rows))
                 .cell(some_bytes(group.bytes_in))
-                .cell(bytes(group.bytes_out)),
+                .cell(some_bytes(group.bytes_out)),
         );
     }
     table.write(page)?;
@@ -88,20 +88,20 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
     page.heading("Prepared statements")?;
     let mut table = Table::new("")
         .name("application", 0)
-        .name("user", 4)
-        .number("simple", 3)
+        .name("user", 5)
+        .number("simple", 4)
         .number("extended", 2)
         .number("parsed", 1)
         .number("share", 0)
-        .number("named", 5)
-        .name("", 6);
+        .number("named", 6)
+        .name("statements", 3);
     for use_ in uses.iter().take(top) {
         let verdict = if use_.extended < FEW_EXECUTIONS {
             Span::default()
         } else if use_.share >= PREPARES_EVERY_TIME {
-            Span::painted(Paint::YELLOW, "prepares every time")
+            Span::painted(Paint::YELLOW, "parsed every time")
         } else if share(use_.parsed, use_.extended) < 10.0 {
-            Span::painted(Paint::GREEN, "uses its statements again")
+            Span::painted(Paint::GREEN, "reused")
         } else {
             Span::default()
         };

@@ -95,9 +95,10 @@ impl Table {
     /// Writes the table. Columns that are empty are left out.
     pub(super) fn write(self, page: &mut Page<'_>) -> io::Result<()> {
         let indent = page.indent(INDENT);
+        let has_texts = self.rows.iter().any(|row| !row.text.text.is_empty());
         let layout = Layout::fit(&self, page.width.saturating_sub(indent));
         let titles = self.columns.iter().map(|column| Span::painted(Paint::DIM, column.title)).collect::<Vec<_>>();
-        let text = if layout.is_beside { self.text } else { "" };
+        let text = if layout.is_beside && has_texts { self.text } else { "" };
         layout.line(page, &self.columns, &titles, Span::painted(Paint::DIM, text))?;
         for row in self.rows {
             let text = if layout.is_beside { row.text.clone() } else { Span::default() };
