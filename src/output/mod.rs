@@ -17,6 +17,7 @@ use crate::record::{MessageEvent, MessageRun, Record};
 pub(crate) mod batch;
 mod cache;
 pub(crate) mod json;
+pub(crate) mod report;
 pub(crate) mod stats;
 pub mod summary;
 pub(crate) mod text;

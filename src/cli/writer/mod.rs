@@ -8,7 +8,7 @@ use crate::dissector::{Dissector, Sink};
 use crate::output::Form;
 use crate::output::batch::Batch;
 use crate::output::json::{DerivedWriter, LineWriter};
-use crate::output::report::Report;
+use crate::output::report;
 use crate::output::stats::{Bursts, Limits, Statistics};
 use crate::output::summary::SummaryStyle;
 use crate::output::text::TextStyle;
@@ -37,6 +37,31 @@ const MAX_STATEMENT_BYTES: usize = 64 << 20;
 
 /// How long lines may be buffered while more lines arrive without a pause.
 const MAX_DELAY: Duration = Duration::from_millis(50);
+
+/// How text looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) color: bool,
+    /// How many columns a line of a summary has at most.
+    pub(crate) width: usize,
+}
+
+/// The summary as a page for a browser.
+#[derive(Debug)]
+struct Page;
+
+impl Form for Page {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Summary(summary) => report::write(out, summary),
+            _ => Ok(()),
+        }
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self)
+    }
+}
 
 /// Writes the selected lines.
 pub(crate) struct Writer {
@@ -93,16 +118,16 @@ impl Writer {
         out: Box<dyn Write + Send>,
         name: String,
         args: &Args,
-        color: bool,
+        look: Look,
         workers: usize,
     ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
             Format::Json => Box::new(LineWriter::default()),
-            Format::Text => Box::new(TextStyle { color }),
-            Format::Summary => Box::new(SummaryStyle { color, width: terminal_width(), top: args.top.into() }),
-            Format::Html => Box::new(Report),
+            Format::Text => Box::new(TextStyle { color: look.color }),
+            Format::Summary => Box::new(SummaryStyle { color: look.color, width: look.width, top: args.top.into() }),
+            Format::Html => Box::new(Page),
         };
         let out = Output::new(out, name);
         let selection = Selection {
@@ -167,6 +192,11 @@ impl Writer {
         if let Some(statistics) = &mut self.statistics {
             shards.for_each(|shard| statistics.merge(shard));
         }
+    }
+
+    /// Returns the statistics, if there are any.
+    pub(crate) fn into_statistics(self) -> Option<Statistics> {
+        self.statistics
     }
 
     /// Writes a summary.

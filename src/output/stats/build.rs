@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::callers::{Activity, Caller, CallsBy};
+use super::compare::Baseline;
 use super::statements::{Code, Statement, add_other, merge_other};
 use super::top::Top;
 use super::{IntervalCount, Statistics, add_candidate};
@@ -35,7 +36,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn duration_us(&self) -> u64 {
+    pub(super) fn duration_us(&self) -> u64 {
         match (self.started, self.stats.ts) {
             (Some(started), Some(last)) => last.micros_since(started),
             _ => 0,
@@ -67,8 +68,16 @@ fn cloned(top: &Top<Example>) -> Vec<Example> {
 }
 
 impl Statistics {
-    /// Returns what all records so far add up to.
-    pub(crate) fn summary(&self, context: &Context) -> Summary {
+    /// Returns what all records so far add up to. Begins the next interval, if there are any.
+    pub(crate) fn summary(&mut self, context: &Context, baseline: Option<&Baseline>) -> Summary {
+        let summary = self.so_far(context, baseline);
+        if let Some(interval) = &mut self.interval {
+            **interval = IntervalCount::default();
+        }
+        summary
+    }
+
+    fn so_far(&self, context: &Context, baseline: Option<&Baseline>) -> Summary {
         let top = self.limits.top;
         let duration_us = context.duration_us();
         let (statements, other_statements) = self.listed_statements();
@@ -99,7 +108,7 @@ impl Statistics {
             n_plus_one: self.candidate_records(),
             unlimited_selects: first_of(self.unlimited_selects(), top, |select| select.max_rows),
             traffic: self.series.traffic(context.stats.ts.map_or(Precision::Micros, Timestamp::precision)),
-            baseline: None,
+            baseline: baseline.map(|baseline| Box::new(self.compare(context, baseline))),
         }
     }
 
@@ -119,7 +128,7 @@ impl Statistics {
         }
     }
 
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let mut activity = Activity::default();
         self.callers.iter().for_each(|caller| activity.merge(&caller.activity));
         Totals {
@@ -374,7 +383,7 @@ impl Statistics {
         self.bursts.each(&mut |run, owner| add_candidate(&mut candidates, run, owner));
         let candidates = candidates.into_iter().filter_map(|(fingerprint, candidate)| {
             // One that was forgotten took little time.
-            let statement = self.statements.by_fingerprint(fingerprint)?;
+            let statement = self.statements.get(Some(fingerprint))?;
             Some(Candidate {
                 fingerprint: statement.name()?,
                 normalized: statement.normalized.as_deref()?.to_owned(),

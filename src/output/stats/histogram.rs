@@ -35,7 +35,7 @@ const fn part(us: u64) -> usize {
 const fn range(part: usize) -> (u64, u64) {
     let shift = (part >> PARTS).saturating_sub(1);
     let start = ((part - (shift << PARTS)) as u64) << shift;
-    (start, start + (1 << shift) - 1)
+    (start, start + ((1 << shift) - 1))
 }
 
 impl Timing {

@@ -30,13 +30,16 @@ use self::top::Top;
 mod build;
 mod bursts;
 mod callers;
+mod compare;
 mod example;
 mod histogram;
 mod series;
 mod statements;
 mod top;
 
+pub(crate) use build::Context;
 pub(crate) use bursts::Bursts;
+pub(crate) use compare::Baseline;
 
 /// The most SQLSTATEs, callers with failed logins, and statements of an error or of candidates for N+1, that are told apart.
 const MAX_KINDS: usize = 4_096;

@@ -208,8 +208,8 @@ impl Statements {
         self.statements.len()
     }
 
-    pub(super) fn by_fingerprint(&self, fingerprint: u64) -> Option<&Statement> {
-        self.statements.get(*self.by_fingerprint.get(&Some(fingerprint))? as usize)
+    pub(super) fn get(&self, fingerprint: Option<u64>) -> Option<&Statement> {
+        self.statements.get(*self.by_fingerprint.get(&fingerprint)? as usize)
     }
 
     /// Returns the statement of a request.
