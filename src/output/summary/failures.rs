@@ -93,14 +93,14 @@ pub(super) fn cancels(
     page.heading("Canceled requests")?;
     for example in cancels.iter().take(top) {
         let who = match (&example.canceled_from, example.canceled_by) {
-            (Some(from), Some(conn)) => format!("canceled from {} (conn {conn})", name(from)),
-            (Some(from), None) => format!("canceled from {}", name(from)),
-            (None, Some(conn)) => format!("canceled by conn {conn}"),
-            // By the server itself, or by a cancel request that was not captured: the message of the error tells.
-            (None, None) => "no cancel request captured".to_owned(),
+            (Some(from), Some(conn)) => format!("from {} (conn {conn})", name(from)),
+            (Some(from), None) => format!("from {}", name(from)),
+            (None, Some(conn)) => format!("by conn {conn}"),
+            // By the server itself, or by a request that was not captured: the message of the error tells.
+            (None, None) => "by no cancel request that was captured".to_owned(),
         };
         let mut example = example.clone();
-        let lead = format!("{who}, after {}", exec_time(&example));
+        let lead = format!("canceled after {} {who}", exec_time(&example));
         example.outcome = None;
         request(page, statements, &example, Span::painted(Paint::BOLD, lead))?;
     }

@@ -16,7 +16,9 @@ use crate::record::summary::{Capture, Group, Interval, TimeSplit, Totals};
 const CODES: usize = 4;
 
 pub(super) fn write(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
-    if let Some(interval) = &summary.interval {
+    // The first one is no news, and the last one may be empty.
+    let is_news = |interval: &&Interval| interval.duration_us > 0 && summary.capture.started != Some(interval.started);
+    if let Some(interval) = summary.interval.as_ref().filter(is_news) {
         page.flow(2, since(interval))?;
     }
     capture(page, &summary.capture)?;

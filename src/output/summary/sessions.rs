@@ -1,16 +1,23 @@
 //! Sessions: whose they are, how they prepare statements, and how they are protected.
 
+use std::cmp::Reverse;
 use std::io;
 
 use super::page::{Page, Span, join, name_or, name_or_unknown};
 use super::table::{Row, Table};
-use super::units::{count, percent, rate, share, some_bytes, some_count, some_time};
+use super::units::{bytes, count, counted, percent, rate, share, some_bytes, some_count, some_time, time};
 use crate::output::text::line::Paint;
 use crate::record::Summary;
 use crate::record::summary::{Group, PreparedUse, Protection, Weakness};
 
 /// From which share of Parse to Execute on an application is said to prepare every time.
 pub(super) const PREPARES_EVERY_TIME: f64 = 90.0;
+
+/// How many are named that are first in another order than that of the table.
+const FIRST: usize = 4;
+
+/// How many are named that prepare nothing.
+const NAMES: usize = 8;
 
 /// Fewer executions are not held against an application.
 pub(super) const FEW_EXECUTIONS: u64 = 10;
@@ -65,20 +72,28 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
     most(page, groups)
 }
 
-/// Says who is first by what the groups are not ordered by.
+/// Writes who is first by what the groups are not ordered by.
 fn most(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
     if groups.len() < 2 {
         return Ok(());
     }
-    let first = |key: fn(&Group) -> u64| groups.iter().max_by_key(|group| key(group)).filter(|group| key(group) > 0);
-    let shown = |group: &Group| name_or(group.name.as_deref(), "unknown");
-    let most = [
-        first(|group| group.bytes_out).map(|group| format!("most bytes received: {}", shown(group))),
-        first(|group| group.connects).map(|group| format!("most connects: {}", shown(group))),
-        first(|group| group.idle_in_transaction_us)
-            .map(|group| format!("longest idle in transaction: {}", shown(group))),
+    let orders: [(_, fn(&Group) -> u64, fn(u64) -> String); 3] = [
+        ("Most bytes received", |group| group.bytes_out, bytes),
+        ("Idle in transaction", |group| group.idle_in_transaction_us, time),
+        ("Most connects", |group| group.connects, count),
     ];
-    page.note(&join(most.into_iter().flatten(), "; "))
+    for (what, key, shown) in orders {
+        let mut first: Vec<_> = groups.iter().filter(|group| key(group) > 0).collect();
+        first.sort_by_key(|group| Reverse(key(group)));
+        let named = first.iter().take(FIRST).map(|group| {
+            let name = name_or(group.name.as_deref(), "(unknown)");
+            Span::from(format!("{name} {}", shown(key(group))))
+        });
+        if !first.is_empty() {
+            page.field(what, named)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) -> io::Result<()> {
@@ -86,6 +101,11 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
         return Ok(());
     }
     page.heading("Prepared statements")?;
+    let (extended, simple): (Vec<_>, Vec<_>) = uses.iter().partition(|use_| use_.extended > 0);
+    if extended.is_empty() {
+        let requests = simple.iter().fold(0_u64, |sum, use_| sum.saturating_add(use_.simple));
+        return page.note(&format!("None: {} with Query, which prepares nothing.", counted(requests, "request")));
+    }
     let mut table = Table::new("")
         .name("application", 0)
         .name("user", 5)
@@ -95,7 +115,7 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
         .number("share", 0)
         .number("named", 6)
         .name("statements", 3);
-    for use_ in uses.iter().take(top) {
+    for use_ in extended.into_iter().take(top) {
         let verdict = if use_.extended < FEW_EXECUTIONS {
             Span::default()
         } else if use_.share >= PREPARES_EVERY_TIME {
@@ -118,7 +138,14 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
         );
     }
     table.write(page)?;
-    page.note("simple: requests with Query; extended: with Execute; parsed: with a Parse of their own; named: of a named statement.")
+    page.note("simple: requests with Query; extended: with Execute; parsed: with a Parse of their own; named: of a named statement.")?;
+    if simple.is_empty() {
+        return Ok(());
+    }
+    let named = simple.iter().take(NAMES).map(|use_| name_or(use_.application.as_deref(), "(unknown)"));
+    let more = simple.len().saturating_sub(NAMES);
+    let more = (more > 0).then(|| format!("{more} more"));
+    page.note(&format!("Only with Query: {}.", join(named.chain(more), ", ")))
 }
 
 pub(super) fn protection(page: &mut Page<'_>, protection: &[Protection], top: usize) -> io::Result<()> {
