@@ -66,7 +66,7 @@ pub fn write(out: &mut impl io::Write, summary: &Summary, style: &SummaryStyle) 
 
     overview::title(page, summary)?;
     if let Some(comparison) = &summary.baseline {
-        baseline::write(page, summary, comparison, top)?;
+        baseline::write(page, statements, summary, comparison, top)?;
         page.heading("The capture itself")?;
     }
     overview::write(page, summary)?;

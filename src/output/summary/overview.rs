@@ -172,7 +172,7 @@ fn time_split(page: &mut Page<'_>, split: &TimeSplit) -> io::Result<()> {
         return Ok(());
     };
     let dominates = Span::painted(Paint::BOLD, format!("mostly {most} ({})", percent(share(*most_us, sum))));
-    let of = format!("as far as known, of {}", counted(split.timed, "request"));
+    let of = format!("known of {}", counted(split.timed, "request"));
     page.field("Where time went", [dominates, of.into()])?;
     let label = if page.width < NARROW { 0 } else { LABEL };
     let columns = page.width.saturating_sub(label + 4 + 20).min(40);
@@ -206,7 +206,7 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     }
     if let Some(login) = summary.failed_logins.first() {
         let who = name_or(login.user.as_deref(), "an unknown user");
-        let code = login.code.as_deref().map_or_else(String::new, |code| format!(" {}", name(code)));
+        let code = login.code.as_deref().map_or_else(String::new, |code| format!(" ({})", name(code)));
         let first = count_of(login.count, &format!("{who} from {}{code}", name(&login.client_ip)));
         let more = summary.failed_logins.len() - 1;
         let more = (more > 0).then(|| Span::from(format!("and {more} more")));
