@@ -51,6 +51,7 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
+    mod summary;
 }
 
 mod support {
