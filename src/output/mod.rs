@@ -1,4 +1,4 @@
-//! Records to bytes: JSON lines, and text for people.
+//! Records to bytes: JSON lines, text for people, and a report as a page.
 //!
 //! ```
 //! use pgdissect::{Form, LineWriter, Record, StatsRecord};
@@ -16,6 +16,8 @@ use crate::record::{MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
 pub(crate) mod json;
+#[cfg(feature = "cli")]
+pub(crate) mod report;
 pub(crate) mod text;
 
 pub use json::LineWriter;

@@ -12,7 +12,7 @@
 
 mod body;
 mod line;
-mod sanitize;
+pub(super) mod sanitize;
 mod summary;
 
 use std::fmt;

@@ -243,7 +243,7 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, quote: char, bytes: &[u8]) -> fmt::R
 
 /// Whether a character must not reach the terminal: control characters, C1 and DEL among them; what ends a line in
 /// Unicode; what turns the direction of text; the byte order mark.
-fn is_escaped(character: char) -> bool {
+pub(in crate::output) fn is_escaped(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         || character == '\u{feff}'
