@@ -119,10 +119,10 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// The lists of a comparison: the name of the section, its heading, and the statements.
-    fn differences(&self) -> Vec<(&'static str, &'static str, &'a [Difference])> {
+    /// The lists of a comparison: the name of the section, its heading, the statements, and which of both captures has calls of them.
+    fn differences(&self) -> Vec<(&'static str, &'static str, &'a [Difference], bool, bool)> {
         let Some(baseline) = &self.s.baseline else { return Vec::new() };
-        vec![
+        let lists = [
             ("explained", "What explains most of the change", &baseline.explained),
             ("appeared", "Appeared", &baseline.appeared),
             ("vanished", "Vanished", &baseline.vanished),
@@ -131,7 +131,9 @@ impl<'a> Page<'a> {
             ("more_frequent", "More frequent", &baseline.more_frequent),
             ("less_frequent", "Less frequent", &baseline.less_frequent),
             ("began_to_fail", "Began to fail", &baseline.began_to_fail),
-        ]
+        ];
+        let lists = lists.into_iter().map(|(id, heading, list)| (id, heading, list.as_slice()));
+        lists.map(|(id, heading, list)| (id, heading, list, id != "appeared", id != "vanished")).collect()
     }
 
     /// Where the time went: the name of each part, what it is, and its microseconds.

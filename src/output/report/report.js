@@ -40,7 +40,7 @@
     return text === "" || Number.isNaN(number) ? -Infinity : number;
   };
   const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b || 0 : collator.compare(a, b));
-  const isGrouped = (table) => table.tBodies.length > 1 || table.id === "statement-table";
+  const isGrouped = (table) => table.classList.contains("folding");
   const groups = (table) => (isGrouped(table) ? [...table.tBodies] : [...table.tBodies[0].rows]);
 
   const sort = (table, column, header) => {
@@ -89,7 +89,7 @@
   };
 
   for (const table of all("table.data")) {
-    if (table.classList.contains("bins")) continue;
+    if (table.matches(".bins, .plain")) continue;
     columns(table).forEach((header, index) => {
       if (header.classList.contains("x") || !header.textContent.trim()) return;
       const label = make("button", { type: "button" }, ...header.childNodes);
@@ -99,23 +99,26 @@
     if (table.id === "statement-table" || groups(table).length > 5) table.tools = addFilter(table);
   }
 
-  // Statements: the entry of each is below its row, and can be folded.
-  const statements = document.getElementById("statement-table");
+  // Statements, requests and errors: the entry of each is below its row, and can be folded.
   const fold = (body, isOpen) => {
     body.rows[1].hidden = !isOpen;
     body.querySelector(".fold").setAttribute("aria-expanded", String(isOpen));
   };
-  if (statements) {
-    for (const body of statements.tBodies) {
+  let entries = 0;
+  for (const table of all("table.folding")) {
+    for (const body of table.tBodies) {
       const [row, entry] = body.rows;
-      entry.id = `${body.id}-entry`;
+      entry.id = `entry-${++entries}`;
       const toggle = make("button", { type: "button", class: "fold", "aria-controls": entry.id, "aria-label": "Details" });
       row.cells[0].prepend(toggle);
       fold(body, false);
       row.addEventListener("click", (event) => {
-        if (String(getSelection()) === "" || event.target === toggle) fold(body, entry.hidden);
+        if (!event.target.closest("a") && (String(getSelection()) === "" || event.target === toggle)) fold(body, entry.hidden);
       });
     }
+  }
+  const statements = document.getElementById("statement-table");
+  if (statements) {
     const every = make("button", { type: "button", class: "tool" }, "Unfold all");
     every.addEventListener("click", () => {
       const isOpen = [...statements.tBodies].some((body) => body.rows[1].hidden);
@@ -129,10 +132,10 @@
   const reveal = () => {
     for (const other of all(".found")) other.classList.remove("found");
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target || !["TBODY", "TR"].includes(target.tagName)) return;
+    if (target?.tagName !== "TBODY") return;
     target.hidden = false;
     target.classList.add("found");
-    if (target.tagName === "TBODY") fold(target, true);
+    fold(target, true);
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
@@ -178,7 +181,9 @@
     if (pre.textContent.length < 20_000) [...pre.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).forEach(color);
     const label = make("button", { type: "button", class: "tool copy", "aria-label": "Copy SQL" }, "Copy");
     label.addEventListener("click", () => copy(pre, label));
-    pre.before(label);
+    const code = make("div", { class: "code" });
+    pre.replaceWith(code);
+    code.append(pre, label);
   }
 
   // The section that is read is marked in the navigation.
@@ -224,12 +229,13 @@
   const rates = (values) => values.map((value) => value / seconds);
   const gaps = (values) => values.map((value, index) => (data.timed[index] ? Math.max(value, 1) : null));
   const charts = [
-    { name: "Requests a second", kind: "bars", format: short, series: [["Requests", 0, rates(data.requests), (i) => `${exact(data.requests[i])} (${short(data.requests[i] / seconds)}/s)`]] },
-    { name: "Latency", kind: "log", format: duration, series: [
+    { name: "Requests a second", kind: "bars", height: 115, format: short, series: [["Requests", 0, rates(data.requests), (i) => `${exact(data.requests[i])} (${short(data.requests[i] / seconds)}/s)`]] },
+    { name: "Latency", kind: "log", height: 145, format: duration, series: [
       ["max", 3, gaps(data.max_us)], ["p99", 1, gaps(data.p99_us)], ["p95", 2, gaps(data.p95_us)], ["p50", 0, gaps(data.p50_us)]] },
-    { name: "Latency of all requests", kind: "heat", format: duration, series: [] },
-    { name: "Errors and connects", kind: "bars", format: short, isCount: true, series: [["Connects", 3, data.connects], ["Errors", 1, data.errors]] },
-    { name: "Bytes a second", kind: "lines", format: size, series: [
+    { name: "Latency heat map", kind: "heat", height: 150, format: duration, series: [] },
+    { name: "Errors", kind: "bars", height: 90, format: short, isCount: true, series: [["Errors", 1, data.errors]] },
+    { name: "Connects", kind: "bars", height: 90, format: short, isCount: true, series: [["Connects", 3, data.connects]] },
+    { name: "Bytes a second", kind: "lines", height: 115, format: size, series: [
       ["From clients", 4, rates(data.bytes_in), (i) => `${size(data.bytes_in[i])}`], ["To clients", 0, rates(data.bytes_out), (i) => `${size(data.bytes_out[i])}`]] },
   ];
 
@@ -285,8 +291,7 @@
 
   const render = (chart) => {
     const width = Math.max(chart.svg.clientWidth || box.clientWidth, 240);
-    const height = chart.kind === "heat" ? 150 : 130;
-    const { svg } = chart;
+    const { svg, height } = chart;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
     svg.replaceChildren();
@@ -352,7 +357,7 @@
 
   const renderCursor = (chart, x, step, height) => {
     chart.overlay.replaceChildren();
-    const items = view.at === null ? chart.series.map(([name, number]) => [name, number]) : describe(chart, view.at);
+    const items = view.at === null ? (chart.kind === "heat" ? [["the stronger, the more requests", 0]] : chart.series.map(([name, number]) => [name, number])) : describe(chart, view.at);
     chart.legend.replaceChildren(...(view.at === null ? [] : [make("span", {}, clock(view.at, true))]),
       ...items.map(([name, number, value]) => make("span", {}, make("i", { class: `c${number}` }), `${name} `, make("b", {}, value ?? ""))));
     if (view.at !== null && view.at >= view.from && view.at < view.to) {
@@ -366,7 +371,7 @@
       chart.svg.setAttribute("aria-valuetext", `${clock(view.at, true)} UTC: ${items.map(([name, , value]) => `${name} ${value}`).join(", ")}`);
     }
   };
-  const renderCursors = () => { for (const chart of charts) renderCursor(chart, chart.x, chart.step, Number(chart.svg.getAttribute("height"))); };
+  const renderCursors = () => { for (const chart of charts) renderCursor(chart, chart.x, chart.step, chart.height); };
   const renderAll = () => {
     for (const chart of charts) render(chart);
     reset.hidden = view.from === 0 && view.to === length;
