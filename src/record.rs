@@ -28,7 +28,7 @@ pub mod summary;
 
 pub use crate::session::Encryption;
 pub use crate::session::execution::{Outcome, Protocol, Tags};
-pub use crate::session::facts::{AuthMethod, Setting};
+pub use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 pub use crate::session::violation::{Breach, Violation};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};

@@ -13,7 +13,7 @@ use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 /// Show the PostgreSQL protocol messages in network packets, one JSON object per line.
 ///
 /// Reads capture files (pcap or pcapng, also .gz and .zst) or listens on an interface. Never sends a packet.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 110, after_help = EXAMPLES, disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Args {
     /// Capture files, read in order as one capture; `-` is standard input
@@ -81,7 +81,7 @@ pub(crate) struct Args {
     )]
     pub(crate) duration: Option<Duration>,
 
-    /// With -e stats: time between stats lines
+    /// With -e stats, and with a summary: time between two of them
     #[arg(
         long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", help_heading = "Live capture"
     )]
@@ -119,9 +119,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "APPLICATIONS", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) application: Vec<String>,
 
-    /// How to write a line
+    /// What to make of the records
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
     pub(crate) format: Format,
+
+    /// With a summary: the number of items of each of its lists
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000), help_heading = "Output")]
+    pub(crate) top: u16,
+
+    /// With a summary: compare with this capture, of the same workload before; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) baseline: Vec<PathBuf>,
 
     /// Write rows as objects keyed by column name, instead of arrays
     #[arg(long, help_heading = "Output")]
@@ -223,7 +231,10 @@ impl Args {
 
     /// Applies defaults that depend on several arguments, and checks that the arguments can be used together.
     fn checked(mut self) -> Result<Self, clap::Error> {
-        if self.events.is_empty() {
+        let is_summary = matches!(self.format, Format::Summary | Format::Html);
+        if self.events.is_empty() && is_summary {
+            self.events = vec![Event::Summary];
+        } else if self.events.is_empty() {
             self.events = match (self.errors, self.min_duration) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
                 (false, Some(_)) => vec![Event::Query, Event::Loss],
@@ -239,13 +250,22 @@ impl Args {
     /// Checks that options which select among lines of a kind are used with lines of that kind.
     fn check_selection(&self) -> Result<(), String> {
         let wants = |event| self.events.contains(&event);
+        if matches!(self.format, Format::Summary | Format::Html) && self.events != [Event::Summary] {
+            return Err("-F summary and -F html write no lines: -e requires -F json or -F text".to_owned());
+        }
+        if !self.baseline.is_empty() && !wants(Event::Summary) {
+            return Err("--baseline compares summaries: it requires -F summary, -F html or -e summary".to_owned());
+        }
+        if self.count.is_some() && self.events == [Event::Summary] {
+            return Err("-c limits the number of lines, and a summary has none".to_owned());
+        }
         if !self.types.is_empty() && !wants(Event::Message) {
             return Err("-t selects among messages: it requires -e message".to_owned());
         }
-        if self.errors && !wants(Event::Query) && !wants(Event::Session) {
+        if self.errors && !wants(Event::Query) && !wants(Event::Session) && !wants(Event::Summary) {
             return Err("--errors selects among requests and sessions: it requires -e query or -e session".to_owned());
         }
-        if self.min_duration.is_some() && !wants(Event::Query) {
+        if self.min_duration.is_some() && !wants(Event::Query) && !wants(Event::Summary) {
             return Err("--min-duration selects among requests: it requires -e query".to_owned());
         }
         Ok(())
@@ -276,6 +296,7 @@ Examples:
   pgdissect capture.pcap | jq -c 'select(.type==\"Query\") | .body.query'
   pgdissect -p 5432,6432 -t ErrorResponse monday.pcap.gz tuesday.pcap.gz
   sudo pgdissect -i any -F text
+  pgdissect -F summary monday.pcap.gz
   ssh db1 sudo tcpdump -i eth0 -U -w - port 5432 | pgdissect -
 
 Exit codes:
@@ -312,6 +333,8 @@ pub(crate) enum Event {
     Loss,
     /// Counters, at the end, and periodically in a live capture
     Stats,
+    /// What all requests and sessions add up to, at the end, and periodically in a live capture
+    Summary,
 }
 
 /// How lines are written.
@@ -321,6 +344,10 @@ pub(crate) enum Format {
     Json,
     /// One line of text, for people
     Text,
+    /// No lines, but what they add up to, as text: statements, errors, sessions, what is slow
+    Summary,
+    /// The same as a page for a browser
+    Html,
 }
 
 /// What is left out.

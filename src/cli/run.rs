@@ -20,6 +20,7 @@ use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Only, Records};
+use crate::output::stats::{Baseline, Context as SummaryContext};
 use crate::packet::LinkType;
 use crate::record::{KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
@@ -28,7 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::{self, Args, Color, Format};
 use super::key_logs::KeyLogs;
-use super::writer::Writer;
+use super::writer::{Look, Writer};
 use super::{FAILED, PARTIAL, notify};
 
 /// The message if a thread cannot be started.
@@ -49,8 +50,9 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     // The data of a pipe may be a capture in progress.
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     let files = Files::open(args, is_under_way, None)?;
+    let baseline = read_baseline(args, stop, &mut notify)?;
     let source = FileSource::new(paths, Arc::clone(stop));
-    from_source(args, source, stop, files, filter, &mut notify)
+    from_source(args, source, stop, files, filter, baseline, &mut notify)
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -63,7 +65,8 @@ pub(super) fn dissect(
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     let out = (out, "the output".to_owned());
     let files = Files { out: Some(out), ..Files::open(args, false, None)? };
-    from_source(args, source, &AtomicBool::new(false), files, filter, notify)
+    let baseline = read_baseline(args, &Arc::default(), notify)?;
+    from_source(args, source, &AtomicBool::new(false), files, filter, baseline, notify)
 }
 
 fn from_source(
@@ -72,14 +75,44 @@ fn from_source(
     stop: &AtomicBool,
     files: Files,
     filter: Option<PacketFilter>,
+    baseline: Option<Baseline>,
     notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
-    let run = Run::new(args, files, filter, notify)?;
+    let mut run = Run::new(args, files, filter, notify)?;
+    run.baseline = baseline;
     if threads(args) > 1 {
         run.all(&mut ReadAhead::new(source).context(NO_THREADS)?, stop)
     } else {
         run.all(&mut source, stop)
     }
+}
+
+/// Returns what the requests and sessions of the baseline add up to, if there is one.
+fn read_baseline(
+    args: &Args,
+    stop: &Arc<AtomicBool>,
+    notify: &mut dyn FnMut(&str),
+) -> anyhow::Result<Option<Baseline>> {
+    if args.baseline.is_empty() {
+        return Ok(None);
+    }
+    let mut args = args.clone();
+    (args.events, args.format) = (vec![args::Event::Summary], Format::Json);
+    (args.files, args.read) = (args.baseline.clone(), Vec::new());
+    (args.output, args.write) = (None, None);
+    let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+    let out: (Box<dyn Write + Send>, String) = (Box::new(io::sink()), "the baseline".to_owned());
+    let files = Files { out: Some(out), ..Files::open(&args, false, None)? };
+    let source = FileSource::new(args.baseline.clone(), Arc::clone(stop));
+    let mut run = Run::new(&args, files, filter, notify)?;
+    let mut source = ReadAhead::new(source).context(NO_THREADS)?;
+    run.packets(&mut source, stop)?;
+    let stats = run.end(&source)?;
+    if run.code == FAILED {
+        bail!("the baseline cannot be read");
+    }
+    let context = SummaryContext { stats, started: run.first_packet, interval_started: None };
+    Ok(run.writer.into_statistics().map(|statistics| Baseline { statistics, context }))
 }
 
 /// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
@@ -92,6 +125,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Captures on an interface.
 pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
+    let baseline = read_baseline(args, stop, &mut notify)?;
     let user = args.relinquish_privileges.as_deref().map(Account::named).transpose()?;
     let device = Device::open(&live::LiveOptions {
         interface: interface.to_owned(),
@@ -114,6 +148,10 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     let mut notify = notify;
     let mut run = Run::new(args, files, None, &mut notify)?;
     run.is_live = true;
+    run.baseline = baseline;
+    if let Some(statistics) = run.writer.statistics() {
+        statistics.count_intervals();
+    }
     if !args.quiet {
         let ports = match args.port.only() {
             [] => "on any port".to_owned(),
@@ -162,7 +200,12 @@ struct Run<'a> {
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
+    first_packet: Option<Timestamp>,
     last_packet: Option<Timestamp>,
+    /// When the interval of the next summary begins, if that is not the first.
+    last_summary: Option<Timestamp>,
+    /// The summary's baseline.
+    baseline: Option<Baseline>,
     is_live: bool,
     to_stdout: bool,
     code: u8,
@@ -189,15 +232,19 @@ impl<'a> Run<'a> {
         keys.read()?;
         let to_stdout = out.is_none();
         let (out, name) = out.unwrap_or_else(|| (Box::new(io::stdout()), "standard output".to_owned()));
-        let color = match args.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => {
-                to_stdout
-                    && io::stdout().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+        let to_terminal = to_stdout && io::stdout().is_terminal();
+        if to_terminal && args.format == Format::Html {
+            bail!("-F html writes a page for a browser: use -o report.html");
+        }
+        let look = Look {
+            color: match args.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => to_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            },
+            width: width(to_terminal),
         };
+        let wants_summary = args.events.contains(&args::Event::Summary);
         let config = Config {
             ports: Some(args.port.named.clone()),
             other_ports: args.port.auto,
@@ -216,8 +263,8 @@ impl<'a> Run<'a> {
             fast_paths: !args.no_fast_paths,
             records: Records {
                 messages: args.events.contains(&args::Event::Message),
-                queries: args.events.contains(&args::Event::Query),
-                sessions: args.events.contains(&args::Event::Session),
+                queries: args.events.contains(&args::Event::Query) || wants_summary,
+                sessions: args.events.contains(&args::Event::Session) || wants_summary,
             },
         };
         let started = Instant::now();
@@ -225,15 +272,17 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
-            writer: Writer::new(out, name, args, args.format == Format::Text && color, threads(args) - 1)
-                .context(NO_THREADS)?,
+            writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
+            baseline: None,
             filter,
             savefile,
             unknown_links: HashSet::new(),
             unsaved_links: HashSet::new(),
             started,
             stats_due: started + args.stats_interval,
+            first_packet: None,
             last_packet: None,
+            last_summary: None,
             is_live: false,
             to_stdout,
             code: 0,
@@ -270,6 +319,9 @@ impl<'a> Run<'a> {
                 let taken = source.ready().map_or(0, |(block, next)| {
                     let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
+                    if self.first_packet.is_none() && taken > 0 {
+                        self.first_packet = block.packet(next).map(|first| first.ts);
+                    }
                     self.last_packet = last.map(|last| last.ts).or(self.last_packet);
                     taken
                 });
@@ -317,6 +369,7 @@ impl<'a> Run<'a> {
                             packet.link.0
                         ));
                     }
+                    self.first_packet.get_or_insert(packet.ts);
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
                     packets += 1;
@@ -371,29 +424,55 @@ impl<'a> Run<'a> {
         }
         if self.is_live && now >= self.stats_due {
             self.stats_due = now + self.args.stats_interval;
-            self.writer.stats(&self.stats(source));
+            let stats = self.stats(source);
+            self.writer.stats(&stats);
+            // A page is written once.
+            if self.args.format != Format::Html {
+                self.summarize(stats);
+            }
         }
         Ok(())
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
-        self.keys.finish(self.notify);
-        // If the user limited the number of messages, incomplete ones are not reported as lost.
-        if !self.writer.is_done() {
-            self.dissector.finish(&mut self.writer);
-        }
-        let undecoded = self.writer.settle()?;
-        let mut stats = self.stats(source);
-        stats.counters.undecoded_messages += undecoded;
+        let stats = self.end(source)?;
         self.writer.stats(&stats);
+        self.summarize(stats.clone());
         self.writer.flush()?;
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;
         }
         if !self.args.quiet {
-            self.summarize(&stats);
+            self.report(&stats);
         }
         Ok(self.code)
+    }
+
+    /// Ends all connections and waits until the lines are written. Returns the final counters.
+    fn end(&mut self, source: &dyn Source) -> io::Result<StatsRecord> {
+        self.keys.finish(self.notify);
+        if let Some(statistics) = self.writer.statistics() {
+            statistics.at_end();
+        }
+        // If the user limited the number of messages, incomplete ones are not reported as lost.
+        if !self.writer.is_done() {
+            self.dissector.finish(&mut self.writer);
+        }
+        let undecoded = self.writer.settle()?;
+        self.writer.merge_statistics();
+        let mut stats = self.stats(source);
+        stats.counters.undecoded_messages += undecoded;
+        Ok(stats)
+    }
+
+    /// Writes a summary, if there is to be one.
+    fn summarize(&mut self, stats: StatsRecord) {
+        let Some(statistics) = self.writer.statistics() else { return };
+        let interval_started = self.is_live.then_some(self.last_summary.or(self.first_packet)).flatten();
+        self.last_summary = stats.ts;
+        let context = SummaryContext { stats, started: self.first_packet, interval_started };
+        let summary = statistics.summary(&context, self.baseline.as_ref());
+        self.writer.summary(&summary);
     }
 
     fn stats(&self, source: &dyn Source) -> StatsRecord {
@@ -405,8 +484,8 @@ impl<'a> Run<'a> {
         StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
     }
 
-    /// Prints a summary for the user at the end, to standard error.
-    fn summarize(&mut self, stats: &StatsRecord) {
+    /// Prints for the user what was captured, to standard error.
+    fn report(&mut self, stats: &StatsRecord) {
         let counters = &stats.counters;
         if let Some(kernel) = &stats.kernel {
             (self.notify)(&format!(
@@ -437,6 +516,13 @@ fn threads(args: &Args) -> usize {
     // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
+}
+
+/// Returns the number of columns for text: those of the terminal, or of COLUMNS.
+fn width(to_terminal: bool) -> usize {
+    let of_terminal = to_terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0.into());
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    of_terminal.or_else(columns).unwrap_or(100)
 }
 
 fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {

@@ -192,6 +192,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             server_version: facts.parameter(b"server_version"),
             protocol_version: facts.protocol_version,
             auth_method: facts.auth_method,
+            channel_binding: facts.channel_binding,
             encryption: session.encryption(),
             tls: tls_facts(info, tls),
             gssapi: (session.encryption() == Some(Encryption::Gssapi)).then(|| Gssapi {

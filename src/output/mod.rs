@@ -15,9 +15,12 @@ use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
+mod cache;
 pub(crate) mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod report;
+pub(crate) mod stats;
+pub mod summary;
 pub(crate) mod text;
 
 pub use json::LineWriter;

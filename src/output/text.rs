@@ -11,7 +11,7 @@
 //! its colors; what is long is cut. Programs read the JSON form, which has everything.
 
 mod body;
-mod line;
+pub(super) mod line;
 pub(super) mod sanitize;
 mod summary;
 
@@ -21,6 +21,7 @@ use std::io;
 use self::body::Count;
 use self::line::{Line, Paint};
 use super::Form;
+use super::summary::SummaryStyle;
 use crate::direction::Direction;
 use crate::pg::message::Message;
 use crate::record::{Content, Counters, Flags, Header, LossRecord, MessageRecord, Reason, Record, StatsRecord};
@@ -64,7 +65,14 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
         Record::Session(record) => summary::session(&mut line, record)?,
         Record::Loss(record) => loss(&mut line, record)?,
         Record::Stats(record) => stats(&mut line, record)?,
-        Record::Summary(_) => {}
+        // Of many lines: there is no shorter form of it that would answer anything.
+        Record::Summary(summary) => {
+            return super::summary::write(
+                out,
+                summary,
+                &SummaryStyle { color: style.color, ..SummaryStyle::default() },
+            );
+        }
     }
     line.end()
 }

@@ -239,6 +239,11 @@ pub(crate) fn is_scram(mechanism: Text<'_>) -> bool {
     mechanism.0.starts_with(b"SCRAM-")
 }
 
+/// Returns whether it is a mechanism of SCRAM with channel binding.
+pub(crate) fn is_scram_plus(mechanism: Text<'_>) -> bool {
+    is_scram(mechanism) && mechanism.0.ends_with(b"-PLUS")
+}
+
 /// SASLResponse: the client's response to a challenge.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SaslResponse<'a> {

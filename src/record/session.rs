@@ -13,7 +13,7 @@ use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, Text, inline_schema};
 use crate::session::Encryption;
-use crate::session::facts::{AuthMethod, Setting};
+use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
 use crate::tls::{keylog, suite};
@@ -57,6 +57,9 @@ pub struct SessionRecord<'a> {
     /// How the client showed who it is. `none`: it was asked for nothing (trust, ident, cert).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<AuthMethod>,
+    /// Whether SCRAM is tied to the TLS session: `used`, or `offered` by the server and not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_binding: Option<ChannelBinding>,
     /// How the connection is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::{Counters, KernelStats, Reason};
 use crate::pg::text::inline_schema;
 use crate::session::execution::Outcome;
+pub use crate::sql::audit::AuditKind;
 use crate::time::Timestamp;
 
 /// What all requests and sessions add up to, from the beginning of the capture.
@@ -573,42 +574,6 @@ pub struct AuditEntry {
     pub errors: u64,
     /// Who ran it; the first are listed.
     pub by: Vec<Caller>,
-}
-
-/// Why an audit looks for a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum AuditKind {
-    /// COPY with PROGRAM: a command of the server's system is run.
-    CopyProgram,
-    /// CREATE, ALTER or DROP of a role, user or group.
-    Role,
-    /// GRANT, REVOKE, ALTER DEFAULT PRIVILEGES, REASSIGN OWNED.
-    Privilege,
-    /// SET ROLE, SET SESSION AUTHORIZATION.
-    SetRole,
-    /// ALTER SYSTEM.
-    System,
-    /// COPY to or from a file of the server's.
-    CopyFile,
-    /// Other DDL: CREATE, ALTER, DROP, TRUNCATE and so on.
-    Ddl,
-}
-
-impl AuditKind {
-    /// The kind as it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CopyProgram => "copy_program",
-            Self::Role => "role",
-            Self::Privilege => "privilege",
-            Self::SetRole => "set_role",
-            Self::System => "system",
-            Self::CopyFile => "copy_file",
-            Self::Ddl => "ddl",
-        }
-    }
 }
 
 /// Who called a statement.

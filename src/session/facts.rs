@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::observation::Observation;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
+use crate::pg::auth::{is_scram, is_scram_plus};
 use crate::pg::error::{Fields, KeptFields, code};
 use crate::pg::message::Message;
 use crate::pg::query::TransactionStatus;
@@ -68,6 +69,18 @@ impl AuthMethod {
     }
 }
 
+/// Channel binding of SCRAM: the proof of the password is tied to the TLS session, so that nobody in between can pass it on
+/// (RFC 5802, section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ChannelBinding {
+    /// The server offers it.
+    Offered,
+    /// The client uses it.
+    Used,
+}
+
 /// A setting that the server has reported.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -92,6 +105,8 @@ pub struct Facts {
     pub protocol_version: Option<ProtocolVersion>,
     /// How the client showed, or was to show, who it is.
     pub auth_method: Option<AuthMethod>,
+    /// Whether SCRAM is bound to the TLS session.
+    pub channel_binding: Option<ChannelBinding>,
     /// The process ID of the server's process.
     pub process_id: Option<i32>,
     /// The client's first message.
@@ -165,8 +180,11 @@ impl Facts {
             }
             Some(Message::Terminate) => self.has_terminated = true,
             Some(Message::SaslInitialResponse(response)) => {
-                let is_scram = crate::pg::auth::is_scram(response.mechanism);
+                let is_scram = is_scram(response.mechanism);
                 self.auth_method = Some(if is_scram { AuthMethod::Scram } else { AuthMethod::Sasl });
+                if is_scram_plus(response.mechanism) {
+                    self.channel_binding = Some(ChannelBinding::Used);
+                }
             }
             _ => {}
         }
@@ -208,7 +226,11 @@ impl Facts {
             }
             Some(Message::AuthenticationCleartextPassword) => self.auth_method = Some(AuthMethod::Password),
             Some(Message::AuthenticationMd5Password(_)) => self.auth_method = Some(AuthMethod::Md5),
-            Some(Message::AuthenticationSasl(_)) => self.auth_method = Some(AuthMethod::Sasl),
+            Some(Message::AuthenticationSasl(sasl)) => {
+                self.auth_method = Some(AuthMethod::Sasl);
+                let is_offered = sasl.mechanisms.iter().any(is_scram_plus);
+                self.channel_binding = is_offered.then_some(ChannelBinding::Offered);
+            }
             Some(Message::AuthenticationGss) => self.auth_method = Some(AuthMethod::Gss),
             Some(Message::AuthenticationSspi) => self.auth_method = Some(AuthMethod::Sspi),
             Some(
@@ -286,6 +308,7 @@ impl Facts {
             (self.user, self.database, self.application) = (None, None, None);
             self.parameters.clear();
             (self.protocol_version, self.auth_method, self.process_id) = (None, None, None);
+            self.channel_binding = None;
             (self.startup_at, self.authenticated_at, self.ready_at) = (None, None, None);
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! - [`normalize`]: the text with `$n` in place of its constants, and a fingerprint; [`template`] detects texts with the same
 //!   normal form.
+//! - [`audit`]: what an audit looks for, and whether a query limits its rows.
 //! - [`names`]: which names are those of secrets.
 //! - [`redact`]: the normal form of the part that can be lexed with certainty, without possible data; [`secret`]: masking of
 //!   secrets.
@@ -12,6 +13,7 @@
 //!
 //! This module does not depend on packets, messages or sessions.
 
+pub mod audit;
 mod keyword;
 pub mod lexer;
 pub mod literal;

@@ -1,16 +1,20 @@
 //! Writing of lines: selected, formatted into one buffer, and written in large pieces, by this thread or by others.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dissector::{Dissector, Sink};
 use crate::output::Form;
 use crate::output::batch::Batch;
 use crate::output::json::{DerivedWriter, LineWriter};
+use crate::output::report;
+use crate::output::stats::{Bursts, Limits, Statistics};
+use crate::output::summary::SummaryStyle;
 use crate::output::text::TextStyle;
 use crate::packet::Block;
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, QueryRecord, Record, StatsRecord};
+use crate::record::{MessageEvent, MessageRun, QueryRecord, Record, StatsRecord, Summary};
 use crate::session::execution::Outcome;
 
 use self::output::Output;
@@ -28,14 +32,44 @@ const BUFFER: usize = 64 * 1024;
 /// The capacity of the buffer that is kept, so that one very long line does not use memory forever.
 const KEPT: usize = 1024 * 1024;
 
+/// The memory for the statements of a summary.
+const MAX_STATEMENT_BYTES: usize = 64 << 20;
+
 /// How long lines may be buffered while more lines arrive without a pause.
 const MAX_DELAY: Duration = Duration::from_millis(50);
+
+/// How text looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) color: bool,
+    /// How many columns a line of a summary has at most.
+    pub(crate) width: usize,
+}
+
+/// The summary as a page for a browser.
+#[derive(Debug)]
+struct Page;
+
+impl Form for Page {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Summary(summary) => report::write(out, summary),
+            _ => Ok(()),
+        }
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self)
+    }
+}
 
 /// Writes the selected lines.
 pub(crate) struct Writer {
     selection: Selection,
     form: Box<dyn Form>,
     mode: Mode,
+    /// If there is to be a summary: what the records add up to, except those of shards.
+    statistics: Option<Statistics>,
     /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
     /// The minimum number of packets for which parallel dissection is worthwhile.
@@ -60,6 +94,8 @@ enum Mode {
 #[derive(Clone)]
 struct Selection {
     messages: bool,
+    queries: bool,
+    sessions: bool,
     losses: bool,
     stats: bool,
     /// The types of messages to write; all if empty.
@@ -82,18 +118,22 @@ impl Writer {
         out: Box<dyn Write + Send>,
         name: String,
         args: &Args,
-        color: bool,
+        look: Look,
         workers: usize,
     ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
             Format::Json => Box::new(LineWriter::default()),
-            Format::Text => Box::new(TextStyle { color }),
+            Format::Text => Box::new(TextStyle { color: look.color }),
+            Format::Summary => Box::new(SummaryStyle { color: look.color, width: look.width, top: args.top.into() }),
+            Format::Html => Box::new(Page),
         };
         let out = Output::new(out, name);
         let selection = Selection {
             messages: wants(Event::Message),
+            queries: wants(Event::Query),
+            sessions: wants(Event::Session),
             losses: wants(Event::Loss),
             stats: wants(Event::Stats),
             types: args.types.clone(),
@@ -101,16 +141,22 @@ impl Writer {
             min_us: args.min_duration.map(|duration| duration.as_micros()),
             left: args.count.unwrap_or(u64::MAX),
         };
+        // To limit the number of messages, they have to be counted in order.
+        let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
+        let bursts = Arc::<Bursts>::default();
+        let statement_bytes = MAX_STATEMENT_BYTES / (shards + 1);
+        let limits = Limits { top: args.top.into(), statement_bytes };
+        let statistics = || wants(Event::Summary).then(|| Statistics::new(limits, Arc::clone(&bursts)));
         let shard = || ShardWriter {
             selection: selection.clone(),
             form: form.another(),
             lines: ShardLines::default(),
+            statistics: statistics(),
             error: None,
         };
-        // To limit the number of messages, they have to be counted in order.
-        let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
+            statistics: statistics(),
             least_in_parallel: args.least_in_parallel,
             selection,
             mode: match workers {
@@ -132,6 +178,30 @@ impl Writer {
         if self.selection.stats {
             self.write(&Record::Stats(stats.clone()));
         }
+    }
+
+    /// Returns the statistics for a summary, if there is to be one. Those of all threads are in them at the end, after
+    /// [`Self::merge_statistics`].
+    pub(crate) const fn statistics(&mut self) -> Option<&mut Statistics> {
+        self.statistics.as_mut()
+    }
+
+    /// Merges the statistics of all threads. Nothing may be dissected in parallel afterwards.
+    pub(crate) fn merge_statistics(&mut self) {
+        let shards = self.shards.iter_mut().filter_map(|shard| shard.statistics.take());
+        if let Some(statistics) = &mut self.statistics {
+            shards.for_each(|shard| statistics.merge(shard));
+        }
+    }
+
+    /// Returns the statistics, if there are any.
+    pub(crate) fn into_statistics(self) -> Option<Statistics> {
+        self.statistics
+    }
+
+    /// Writes a summary.
+    pub(crate) fn summary(&mut self, summary: &Summary) {
+        self.write(&Record::Summary(summary));
     }
 
     /// Dissects packets of a block in parallel, if that is worthwhile. Returns the number of packets processed, which may be 0.
@@ -247,8 +317,8 @@ impl Selection {
     fn wants(&mut self, record: &Record<'_>) -> bool {
         match record {
             Record::Message(message) => self.wants_message(|| message.content.name()),
-            Record::Query(query) => self.selects(query) && self.wants_other(),
-            Record::Session(session) => (!self.only_errors || session.error.is_some()) && self.wants_other(),
+            Record::Query(_) => self.queries && self.selects(record) && self.wants_other(),
+            Record::Session(_) => self.sessions && self.selects(record) && self.wants_other(),
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
             Record::Summary(_) => true,
@@ -280,16 +350,34 @@ impl Selection {
         self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a request is selected.
-    fn selects(&self, query: &QueryRecord<'_>) -> bool {
+    /// Returns whether the conditions for requests and sessions hold.
+    fn selects(&self, record: &Record<'_>) -> bool {
+        match record {
+            Record::Query(query) => self.selects_query(query),
+            Record::Session(session) => !self.only_errors || session.error.is_some(),
+            _ => true,
+        }
+    }
+
+    fn selects_query(&self, query: &QueryRecord<'_>) -> bool {
         let has_failed = matches!(query.outcome, Outcome::Error | Outcome::Canceled | Outcome::Aborted);
         (!self.only_errors || has_failed)
             && self.min_us.is_none_or(|min| query.total_us.or(query.age_us).is_some_and(|time| u128::from(time) >= min))
+    }
+
+    /// Adds a record to the statistics, if there are any, and it is selected.
+    fn count(&self, statistics: &mut Option<Statistics>, record: &Record<'_>) {
+        if let Some(statistics) = statistics
+            && self.selects(record)
+        {
+            statistics.record(record);
+        }
     }
 }
 
 impl Sink for Writer {
     fn record(&mut self, record: &Record<'_>) {
+        self.selection.count(&mut self.statistics, record);
         if self.selection.wants(record) {
             self.write(record);
         }

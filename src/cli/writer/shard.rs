@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 
 use crate::dissector::Sink;
 use crate::output::Form;
+use crate::output::stats::Statistics;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
@@ -20,6 +21,8 @@ pub(super) struct ShardWriter {
     pub(super) selection: Selection,
     pub(super) form: Box<dyn Form>,
     pub(super) lines: ShardLines,
+    /// If there is to be a summary: what the records add up to.
+    pub(super) statistics: Option<Statistics>,
     pub(super) error: Option<io::Error>,
 }
 
@@ -32,6 +35,7 @@ pub(super) struct ShardLines {
 
 impl Sink for ShardWriter {
     fn record(&mut self, record: &Record<'_>) {
+        self.selection.count(&mut self.statistics, record);
         if self.selection.wants(record) {
             self.make(|form, lines| form.record(lines, record));
         }

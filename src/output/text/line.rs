@@ -9,18 +9,23 @@ use super::TextStyle;
 const LIST: usize = 240;
 
 /// A color, or another emphasis, by its SGR parameter.
-#[derive(Clone, Copy)]
-pub(super) struct Paint(&'static str);
+#[derive(Clone, Copy, Debug)]
+pub(in crate::output) struct Paint(&'static str);
 
 impl Paint {
-    pub(super) const BOLD: Self = Self("1");
-    pub(super) const DIM: Self = Self("2");
-    pub(super) const RED: Self = Self("31");
-    pub(super) const BOLD_RED: Self = Self("1;31");
-    pub(super) const YELLOW: Self = Self("33");
-    pub(super) const BOLD_YELLOW: Self = Self("1;33");
-    pub(super) const GREEN: Self = Self("32");
-    pub(super) const CYAN: Self = Self("36");
+    pub(in crate::output) const BOLD: Self = Self("1");
+    pub(in crate::output) const DIM: Self = Self("2");
+    pub(in crate::output) const RED: Self = Self("31");
+    pub(in crate::output) const BOLD_RED: Self = Self("1;31");
+    pub(in crate::output) const YELLOW: Self = Self("33");
+    pub(in crate::output) const BOLD_YELLOW: Self = Self("1;33");
+    pub(in crate::output) const GREEN: Self = Self("32");
+    pub(in crate::output) const CYAN: Self = Self("36");
+
+    /// Returns the parameter.
+    pub(in crate::output) const fn sgr(self) -> &'static str {
+        self.0
+    }
 }
 
 /// Where a line goes.

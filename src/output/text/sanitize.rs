@@ -28,7 +28,7 @@ pub(super) const COPY: usize = 120;
 ///
 /// White space that has a line break or a tab in it becomes one space, for the indentation of SQL means nothing. A line
 /// break behind `--` is written as `\n`: the comment must not seem to go on.
-pub(super) struct Prose<'a>(pub(super) &'a [u8], pub(super) usize);
+pub(in crate::output) struct Prose<'a>(pub(in crate::output) &'a [u8], pub(in crate::output) usize);
 
 impl fmt::Display for Prose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,7 +102,7 @@ impl fmt::Display for Literal<'_> {
 }
 
 /// Data of a value or of a COPY, in its format; what reads as text where that is not known.
-pub(super) struct Data<'a> {
+pub(in crate::output) struct Data<'a> {
     pub(super) text: Text<'a>,
     pub(super) format: Option<Format>,
     /// How many characters of text are shown.
@@ -111,7 +111,7 @@ pub(super) struct Data<'a> {
 
 impl<'a> Data<'a> {
     /// A value, whose text is in UTF-8.
-    pub(super) fn value(bytes: &'a [u8], format: Format) -> Self {
+    pub(in crate::output) fn value(bytes: &'a [u8], format: Format) -> Self {
         Self { text: Text(bytes, Encoding::default()), format: Some(format), limit: VALUE }
     }
 }
@@ -149,7 +149,7 @@ impl fmt::Display for Binary<'_> {
 }
 
 /// A name: as it is where it is one plain word, else in double quotes.
-pub(super) struct Name<'a>(pub(super) Text<'a>);
+pub(in crate::output) struct Name<'a>(pub(in crate::output) Text<'a>);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

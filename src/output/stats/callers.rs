@@ -1,0 +1,288 @@
+//! Who makes requests: each combination of user, database, application and client address, and what its sessions add up to.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::histogram::Timing;
+use super::owned;
+use crate::pg::text::Text;
+use crate::record::{Header, QueryRecord, SessionRecord};
+use crate::session::execution::Protocol;
+
+/// How many callers are told apart. All others count as one, of which nothing is known.
+const MAX_CALLERS: usize = 65_536;
+
+/// The size of the cache of connections whose caller is known. A connection's place is its number modulo this.
+const RECENT: usize = 256;
+
+/// A caller, by its index. The first one is all that are not told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct CallerId(u32);
+
+/// A caller, and what its sessions and requests add up to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller {
+    pub(super) user: Option<Box<str>>,
+    pub(super) database: Option<Box<str>>,
+    pub(super) application: Option<Box<str>>,
+    pub(super) client_ip: Option<Box<str>>,
+    pub(super) activity: Activity,
+}
+
+/// What sessions and their requests add up to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Activity {
+    pub(super) sessions: u64,
+    pub(super) connects: u64,
+    pub(super) logins_failed: u64,
+    pub(super) logins: Timing,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) exec_us: u64,
+    pub(super) rows: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) idle_in_transaction_us: u64,
+    pub(super) simple: u64,
+    pub(super) extended: u64,
+    pub(super) parsed: u64,
+    pub(super) named: u64,
+}
+
+impl Activity {
+    pub(super) fn request(&mut self, record: &QueryRecord<'_>, has_failed: bool) {
+        self.requests += 1;
+        self.errors += u64::from(has_failed);
+        self.exec_us = self.exec_us.saturating_add(record.exec_us.unwrap_or_default());
+        self.rows = self.rows.saturating_add(record.rows.unwrap_or_default());
+        self.bytes_in = self.bytes_in.saturating_add(record.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(record.bytes_out);
+        if record.protocol == Protocol::Extended {
+            self.extended += 1;
+            self.parsed += u64::from(record.parse_us.is_some());
+            self.named += u64::from(record.statement.is_some_and(|name| !name.0.is_empty()));
+        } else {
+            self.simple += 1;
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        // Every field, so that a new one cannot be forgotten.
+        let Self {
+            sessions,
+            connects,
+            logins_failed,
+            logins,
+            requests,
+            errors,
+            exec_us,
+            rows,
+            bytes_in,
+            bytes_out,
+            idle_in_transaction_us,
+            simple,
+            extended,
+            parsed,
+            named,
+        } = other;
+        self.logins.merge(logins);
+        for (sum, more) in [
+            (&mut self.sessions, sessions),
+            (&mut self.connects, connects),
+            (&mut self.logins_failed, logins_failed),
+            (&mut self.requests, requests),
+            (&mut self.errors, errors),
+            (&mut self.exec_us, exec_us),
+            (&mut self.rows, rows),
+            (&mut self.bytes_in, bytes_in),
+            (&mut self.bytes_out, bytes_out),
+            (&mut self.idle_in_transaction_us, idle_in_transaction_us),
+            (&mut self.simple, simple),
+            (&mut self.extended, extended),
+            (&mut self.parsed, parsed),
+            (&mut self.named, named),
+        ] {
+            *sum = sum.saturating_add(*more);
+        }
+    }
+}
+
+/// All callers.
+#[derive(Debug)]
+pub(super) struct Callers {
+    callers: Vec<Caller>,
+    by_key: HashMap<Box<[u8]>, CallerId, RandomState>,
+    /// The callers of the last connections, with their keys, for an application may change its name.
+    recent: Vec<(Vec<u8>, CallerId)>,
+    key: Vec<u8>,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self {
+            callers: vec![Caller::default()],
+            by_key: HashMap::default(),
+            recent: vec![(Vec::new(), CallerId(0)); RECENT],
+            key: Vec::new(),
+        }
+    }
+}
+
+/// Returns the address of `address:port`.
+fn without_port(address: &str) -> &str {
+    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+    ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip)
+}
+
+type Names<'a> = [Option<Text<'a>>; 3];
+
+impl Callers {
+    /// Returns the caller of a request.
+    #[inline]
+    pub(super) fn of_request(&mut self, record: &QueryRecord<'_>) -> CallerId {
+        self.find(&record.header, [record.user, record.database, record.application])
+    }
+
+    /// Returns whose a session is.
+    pub(super) fn of_session(&mut self, record: &SessionRecord<'_>) -> CallerId {
+        self.find(&record.header, [record.user, record.database, record.application])
+    }
+
+    fn find(&mut self, header: &Header<'_>, names: Names<'_>) -> CallerId {
+        self.key.clear();
+        for name in names {
+            match name {
+                // No name of the protocol has a zero byte in it.
+                Some(name) => {
+                    self.key.push(1);
+                    self.key.extend_from_slice(name.0);
+                    self.key.push(0);
+                }
+                None => self.key.push(0),
+            }
+        }
+        let client = without_port(header.client);
+        self.key.extend_from_slice(client.as_bytes());
+        let place = header.conn as usize % RECENT;
+        if let Some((key, id)) = self.recent.get(place)
+            && *key == self.key
+        {
+            return *id;
+        }
+        let id = self.find_by_key(|| {
+            let [user, database, application] = names.map(|name| name.map(|name| owned(name).into()));
+            Caller { user, database, application, client_ip: Some(client.into()), activity: Activity::default() }
+        });
+        if let Some((key, recent)) = self.recent.get_mut(place) {
+            key.clone_from(&self.key);
+            *recent = id;
+        }
+        id
+    }
+
+    fn find_by_key(&mut self, caller: impl FnOnce() -> Caller) -> CallerId {
+        if let Some(id) = self.by_key.get(&*self.key) {
+            return *id;
+        }
+        if self.callers.len() > MAX_CALLERS {
+            return CallerId(0);
+        }
+        let id = CallerId(self.callers.len() as u32);
+        self.callers.push(caller());
+        self.by_key.insert(self.key.as_slice().into(), id);
+        id
+    }
+
+    pub(super) fn get(&self, id: CallerId) -> Option<&Caller> {
+        self.callers.get(id.0 as usize)
+    }
+
+    pub(super) fn activity(&mut self, id: CallerId) -> Option<&mut Activity> {
+        self.callers.get_mut(id.0 as usize).map(|caller| &mut caller.activity)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Caller> {
+        self.callers.iter()
+    }
+
+    /// Adds the callers of another. Returns the identifiers that they have here, by those that they had there.
+    pub(super) fn merge(&mut self, other: Self) -> Moved {
+        let mut moved = vec![CallerId(0); other.callers.len()];
+        let mut callers: Vec<_> = other.callers.into_iter().map(Some).collect();
+        // In their order, so that it does not depend on a hash where some are not told apart.
+        let mut keys: Vec<_> = other.by_key.into_iter().collect();
+        keys.sort_unstable_by_key(|(_, id)| *id);
+        for (key, old) in keys {
+            let Some(caller) = callers.get_mut(old.0 as usize).and_then(Option::take) else { continue };
+            self.key.clear();
+            self.key.extend_from_slice(&key);
+            let activity = caller.activity.clone();
+            let new = self.find_by_key(|| Caller { activity: Activity::default(), ..caller });
+            if let Some(own) = self.activity(new) {
+                own.merge(&activity);
+            }
+            if let Some(place) = moved.get_mut(old.0 as usize) {
+                *place = new;
+            }
+        }
+        let rest = callers.into_iter().flatten().next();
+        if let (Some(own), Some(rest)) = (self.activity(CallerId(0)), rest) {
+            own.merge(&rest.activity);
+        }
+        Moved(moved)
+    }
+}
+
+/// Identifiers of callers that were merged into others.
+#[derive(Debug)]
+pub(super) struct Moved(Vec<CallerId>);
+
+impl Moved {
+    pub(super) fn get(&self, id: CallerId) -> CallerId {
+        self.0.get(id.0 as usize).copied().unwrap_or(CallerId(0))
+    }
+}
+
+/// How many calls are of which caller. Of more than some, the rest are not told apart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CallsBy(Vec<(CallerId, u64)>);
+
+impl CallsBy {
+    /// How many callers of one statement are told apart.
+    const MAX: usize = 32;
+
+    #[inline]
+    pub(super) fn add(&mut self, caller: CallerId, calls: u64) {
+        let is_known = self.0.iter().any(|(id, _)| *id == caller);
+        let caller = if is_known || self.0.len() < Self::MAX { caller } else { CallerId(0) };
+        match self.0.iter_mut().find(|(id, _)| *id == caller) {
+            Some((_, count)) => *count += calls,
+            None => self.0.push((caller, calls)),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self, moved: &Moved) {
+        other.0.iter().for_each(|(caller, calls)| self.add(moved.get(*caller), *calls));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CallerId, u64)> {
+        self.0.iter().copied()
+    }
+
+    pub(super) const fn allocated(&self) -> usize {
+        self.0.capacity() * size_of::<(CallerId, u64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_port() {
+        assert_eq!(without_port("10.0.0.1:5432"), "10.0.0.1");
+        assert_eq!(without_port("[fe80::1]:5432"), "fe80::1");
+        assert_eq!(without_port("?"), "?");
+    }
+}

@@ -1,0 +1,98 @@
+//! Single requests and sessions, as they are kept.
+
+use serde_json::value::RawValue;
+
+use super::owned;
+use crate::pg::error::code;
+use crate::pg::row::Values;
+use crate::pg::text::Sql;
+use crate::record::summary::{Example, Params};
+use crate::record::{Failure, QueryRecord, SessionRecord};
+
+/// How many bytes of SQL, of the values of parameters, and of a text of an error, are kept.
+const MAX_TEXT: usize = 4_096;
+
+/// Returns the request as an example.
+pub(super) fn request(record: &QueryRecord<'_>, fingerprint: Option<&str>) -> Example {
+    let mut example = Example {
+        ts: record.header.ts,
+        started: record.started,
+        conn: record.header.conn,
+        query: Some(record.query),
+        packet: record.packet,
+        client: record.header.client.to_owned(),
+        server: record.header.server.to_owned(),
+        user: record.user.map(owned),
+        database: record.database.map(owned),
+        application: record.application.map(owned),
+        fingerprint: fingerprint.map(str::to_owned),
+        truncated: record.flags.truncated,
+        outcome: Some(record.outcome),
+        canceled_by: record.canceled_by,
+        rows: record.rows,
+        bytes_in: record.bytes_in,
+        bytes_out: record.bytes_out,
+        total_us: record.total_us,
+        exec_us: record.exec_us,
+        age_us: record.age_us,
+        ..Example::default()
+    };
+    example.sql = record.sql.map(|sql| text(&sql.0, &mut example.truncated));
+    example.params = record.params.as_ref().map(|values| params(values, &mut example.truncated));
+    failure(&mut example, record.error.as_ref());
+    example
+}
+
+/// Returns the session as an example.
+pub(super) fn session(record: &SessionRecord<'_>) -> Example {
+    let mut example = Example {
+        ts: record.header.ts,
+        started: record.started,
+        conn: record.header.conn,
+        packet: record.packet,
+        client: record.header.client.to_owned(),
+        server: record.header.server.to_owned(),
+        user: record.user.map(owned),
+        database: record.database.map(owned),
+        application: record.application.map(owned),
+        bytes_in: record.ended.as_ref().map_or(0, |ended| ended.bytes_in),
+        bytes_out: record.ended.as_ref().map_or(0, |ended| ended.bytes_out),
+        ..Example::default()
+    };
+    failure(&mut example, record.error.as_ref());
+    example
+}
+
+fn failure(example: &mut Example, failure: Option<&Failure<'_>>) {
+    let Some(Failure { condition, fields }) = failure else { return };
+    let mut field = |code| fields.get_sql(code).map(|sql| text(&sql, &mut example.truncated));
+    let severity = field(code::SEVERITY_NONLOCALIZED).or_else(|| field(code::SEVERITY));
+    let (code, message, detail) = (field(code::CODE), field(code::MESSAGE), field(code::DETAIL));
+    (example.severity, example.code, example.message, example.detail) = (severity, code, message, detail);
+    example.condition = condition.map(str::to_owned);
+}
+
+/// Returns the text as it is written, or its beginning.
+fn text(sql: &Sql<'_>, truncated: &mut bool) -> String {
+    let mut text = owned(sql.masked().get());
+    if text.len() > MAX_TEXT {
+        *truncated = true;
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+    }
+    text
+}
+
+/// Returns the values as they are written, or the first of them.
+fn params(values: &Values<'_>, truncated: &mut bool) -> Params {
+    let all: Vec<Box<RawValue>> =
+        serde_json::to_string(values).ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let count = all.len();
+    let mut len = 0;
+    let fits = |value: &Box<RawValue>| {
+        len += value.get().len();
+        len <= MAX_TEXT
+    };
+    let first: Vec<_> = all.into_iter().take_while(fits).collect();
+    *truncated |= first.len() < count;
+    Params(first)
+}

@@ -1,0 +1,521 @@
+//! What requests and sessions add up to: what the summary, the report and the screen show.
+//!
+//! [`Statistics`] receives the records of requests, sessions and losses. Several of them, one for each thread, are merged into one:
+//! all figures are sums, histograms and the first of an order, so that the result does not depend on which thread received which
+//! record; unless statements were forgotten. What depends on the order of a session's requests is in [`Bursts`], which threads
+//! share.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::pg::error::code;
+use crate::pg::text::{Bytea, Text};
+use crate::record::summary::{Example, LossReason, TimeSplit, Weakness};
+use crate::record::{
+    AuthMethod, ChannelBinding, Encryption, LossRecord, QueryRecord, Reason, Record, SessionRecord, State,
+};
+use crate::session::execution::Outcome;
+use crate::time::Timestamp;
+
+use self::bursts::{Owner, Run};
+use self::callers::{Activity, CallerId, Callers, Moved};
+use self::histogram::Timing;
+use self::series::Series;
+use self::statements::{Code, Statements, sqlstate};
+use self::top::Top;
+
+mod build;
+mod bursts;
+mod callers;
+mod compare;
+mod example;
+mod histogram;
+mod series;
+mod statements;
+mod top;
+
+pub(crate) use build::Context;
+pub(crate) use bursts::Bursts;
+pub(crate) use compare::Baseline;
+
+/// The most SQLSTATEs, callers with failed logins, and statements of an error or of candidates for N+1, that are told apart.
+const MAX_KINDS: usize = 4_096;
+
+/// The most cancel requests whose sender is remembered.
+const MAX_CANCEL_REQUESTS: usize = 16_384;
+
+/// The SQLSTATE under which those are counted that are not told apart.
+const OTHER_CODES: Code = *b"other";
+
+/// Returns the text as a string; in hex, if it is not valid.
+fn owned(text: Text<'_>) -> String {
+    text.to_str().map_or_else(|| Bytea(text.0).to_string(), std::borrow::Cow::into_owned)
+}
+
+/// The limits of what is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The number of items of each list.
+    pub(crate) top: usize,
+    /// The memory for statements, in bytes.
+    pub(crate) statement_bytes: usize,
+}
+
+/// What requests and sessions add up to.
+#[derive(Debug)]
+pub(crate) struct Statistics {
+    limits: Limits,
+    bursts: Arc<Bursts>,
+    callers: Callers,
+    statements: Statements,
+    series: Series,
+    /// Requests without an end.
+    unfinished: u64,
+    uncertain: u64,
+    midstream_sessions: u64,
+    undecrypted_sessions: u64,
+    slowest: Top<Example>,
+    largest: Top<Example>,
+    running: Top<Example>,
+    cancels: Top<Example>,
+    locks: Top<Example>,
+    errors: BTreeMap<Code, ErrorCount>,
+    failed_logins: HashMap<(CallerId, Option<Code>), FailedLogins, RandomState>,
+    candidates: HashMap<u64, CandidateCount, RandomState>,
+    protection: BTreeMap<ProtectionKey, u64>,
+    time: TimeSplit,
+    losses: BTreeMap<Reason, LossReason>,
+    /// The clients of connections that may be cancel requests, by connection.
+    cancel_requests: BTreeMap<u64, Box<str>>,
+    /// What came since the last summary.
+    interval: Option<Box<IntervalCount>>,
+    is_at_end: bool,
+}
+
+/// Requests and sessions of an interval.
+#[derive(Debug, Default)]
+struct IntervalCount {
+    activity: Activity,
+    timing: Timing,
+    unfinished: u64,
+    series: Series,
+    statements: std::collections::HashSet<u32, RandomState>,
+}
+
+/// Errors with one SQLSTATE.
+#[derive(Debug)]
+struct ErrorCount {
+    count: u64,
+    sessions: u64,
+    statements: HashMap<Option<u64>, (Option<Arc<str>>, u64), RandomState>,
+    example: Box<Example>,
+}
+
+/// Logins of one caller that failed with one SQLSTATE.
+#[derive(Debug)]
+struct FailedLogins {
+    count: u64,
+    first: Timestamp,
+    last: Box<Example>,
+}
+
+/// A candidate for N+1.
+#[derive(Clone, Debug)]
+struct CandidateCount {
+    bursts: u64,
+    calls: u64,
+    exec_us: u64,
+    /// The one with the most calls, and whose it is.
+    longest: Run,
+    owner: Arc<Owner>,
+}
+
+/// How a session is protected.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ProtectionKey {
+    encryption: Option<&'static str>,
+    auth_method: Option<&'static str>,
+    weaknesses: Vec<Weakness>,
+}
+
+impl Statistics {
+    pub(crate) fn new(limits: Limits, bursts: Arc<Bursts>) -> Self {
+        let top = || Top::new(limits.top);
+        Self {
+            limits,
+            bursts,
+            callers: Callers::default(),
+            statements: Statements::new(limits.statement_bytes),
+            series: Series::default(),
+            unfinished: 0,
+            uncertain: 0,
+            midstream_sessions: 0,
+            undecrypted_sessions: 0,
+            slowest: top(),
+            largest: top(),
+            running: top(),
+            cancels: top(),
+            locks: top(),
+            errors: BTreeMap::new(),
+            failed_logins: HashMap::default(),
+            candidates: HashMap::default(),
+            protection: BTreeMap::new(),
+            time: TimeSplit::default(),
+            losses: BTreeMap::new(),
+            cancel_requests: BTreeMap::new(),
+            interval: None,
+            is_at_end: false,
+        }
+    }
+
+    /// Counts what comes since the last summary separately, too.
+    pub(crate) fn count_intervals(&mut self) {
+        self.interval = Some(Box::default());
+    }
+
+    /// Marks the end of the capture: requests that come without an end from now on are still running.
+    pub(crate) const fn at_end(&mut self) {
+        self.is_at_end = true;
+    }
+
+    /// Adds a record.
+    pub(crate) fn record(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Query(query) => self.request(query),
+            Record::Session(session) => self.session(session),
+            Record::Loss(loss) => self.loss(loss),
+            Record::Message(_) | Record::Stats(_) | Record::Summary(_) => {}
+        }
+    }
+
+    fn request(&mut self, record: &QueryRecord<'_>) {
+        let has_failed = record.error.is_some() || matches!(record.outcome, Outcome::Error | Outcome::Canceled);
+        let has_no_end = matches!(record.outcome, Outcome::Skipped | Outcome::Incomplete | Outcome::Aborted);
+        let place = (record.header.conn, record.query);
+        let caller = self.callers.of_request(record);
+        if let Some(activity) = self.callers.activity(caller) {
+            activity.request(record, has_failed);
+        }
+        let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
+        let Some(statement) = self.statements.get_mut(id) else { return };
+        statement.call(record, caller, has_failed);
+        if let Some(span) = self.series.at(record.header.ts) {
+            span.request(record, has_failed);
+        }
+        self.unfinished += u64::from(has_no_end && !has_failed);
+        self.uncertain += u64::from(record.flags.uncertain);
+        let example = || example::request(record, statement.name().as_deref());
+        if let Some(us) = record.exec_us {
+            self.slowest.offer(us, place, example);
+        }
+        self.largest.offer(record.bytes_in.saturating_add(record.bytes_out), place, example);
+        if has_no_end && self.is_at_end && record.age_us.is_some() {
+            self.running.offer(record.age_us.unwrap_or_default(), place, example);
+        }
+        if let Some(us) = record.server_us {
+            self.time.add(record, us);
+        }
+        let candidates = &mut self.candidates;
+        let has_ended_session = record.outcome == Outcome::Aborted && record.error.is_some();
+        self.bursts.add(record, statement.fingerprint, has_ended_session, &mut |run, owner| {
+            add_candidate(candidates, run, owner)
+        });
+        if has_failed {
+            let waited = record.total_us.or(record.age_us).unwrap_or_default();
+            let code = record.error.as_ref().and_then(|error| error.fields.get(code::CODE)).and_then(sqlstate);
+            if record.outcome == Outcome::Canceled {
+                self.cancels.offer(waited, place, example);
+            }
+            if code.is_some_and(|code| matches!(&code, b"40P01" | b"55P03")) {
+                self.locks.offer(waited, place, example);
+            }
+            if let Some(code) = code {
+                let raised = Some((statement.fingerprint, statement.normalized.as_ref()));
+                let place = (record.header.ts, record.header.conn, Some(record.query));
+                add_error(&mut self.errors, code, raised, place, example);
+            }
+        }
+        if let Some(interval) = &mut self.interval {
+            interval.activity.request(record, has_failed);
+            interval.unfinished += u64::from(has_no_end && !has_failed);
+            record.exec_us.into_iter().for_each(|us| interval.timing.add(us));
+            interval.statements.insert(id);
+        }
+    }
+
+    fn session(&mut self, record: &SessionRecord<'_>) {
+        // A session has up to two lines, and is counted with the first.
+        let is_first = record.state == State::Ready || record.ready_us.is_none();
+        let is_midstream = record.flags.midstream;
+        let caller = self.callers.of_session(record);
+        let ended = record.ended.as_ref();
+        let has_failed_login = ended.is_some() && record.error.is_some() && record.ready_us.is_none() && !is_midstream;
+        let count = |activity: &mut Activity| {
+            activity.sessions += u64::from(is_first);
+            activity.connects += u64::from(is_first && !is_midstream);
+            if record.state == State::Ready {
+                record.ready_us.into_iter().for_each(|us| activity.logins.add(us));
+            }
+            activity.logins_failed += u64::from(has_failed_login);
+            activity.idle_in_transaction_us += ended.map_or(0, |ended| ended.idle_in_transaction_us);
+        };
+        self.callers.activity(caller).map(count);
+        if let Some(interval) = &mut self.interval {
+            count(&mut interval.activity);
+        }
+        let is_undecrypted = match record.encryption {
+            Some(Encryption::Tls) => record.tls.as_ref().is_some_and(|tls| !tls.decrypted),
+            Some(Encryption::Gssapi) => true,
+            None => false,
+        };
+        if is_first {
+            self.midstream_sessions += u64::from(is_midstream);
+            self.undecrypted_sessions += u64::from(is_undecrypted);
+            *self.protection.entry(protection(record, is_undecrypted)).or_default() += 1;
+            if !is_midstream {
+                for series in [Some(&mut self.series), self.interval.as_mut().map(|interval| &mut interval.series)] {
+                    series.and_then(|series| series.at(record.started)).into_iter().for_each(|span| span.connects += 1);
+                }
+            }
+        }
+        let Some(ended) = ended else { return };
+        let candidates = &mut self.candidates;
+        let is_error_counted =
+            self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));
+        self.time.idle_in_transaction_us += ended.idle_in_transaction_us;
+        if is_first && record.user.is_none() && self.cancel_requests.len() < MAX_CANCEL_REQUESTS {
+            self.cancel_requests.insert(record.header.conn, record.header.client.into());
+        }
+        let Some(error) = &record.error else { return };
+        let code = error.fields.get(code::CODE).and_then(sqlstate);
+        let example = || example::session(record);
+        if let Some(code) = code.filter(|_| !is_error_counted) {
+            let place = (record.header.ts, record.header.conn, None);
+            add_error(&mut self.errors, code, None, place, example);
+        }
+        let key = (caller, code);
+        if has_failed_login && (self.failed_logins.len() < MAX_KINDS || self.failed_logins.contains_key(&key)) {
+            let failed = FailedLogins { count: 1, first: record.header.ts, last: Box::new(example()) };
+            add_failed_login(&mut self.failed_logins, key, failed);
+        }
+    }
+
+    fn loss(&mut self, record: &LossRecord<'_>) {
+        let loss = LossReason { reason: record.reason, count: 1, missing_bytes: 0, skipped_bytes: 0 };
+        let known = self.losses.entry(record.reason).or_insert(LossReason { count: 0, ..loss });
+        known.count += 1;
+        known.missing_bytes = known.missing_bytes.saturating_add(record.bytes.unwrap_or_default());
+        known.skipped_bytes = known.skipped_bytes.saturating_add(record.skipped.unwrap_or_default());
+    }
+
+    /// Adds all that another has received.
+    pub(crate) fn merge(&mut self, other: Self) {
+        // Every field, so that a new one cannot be forgotten.
+        let Self {
+            limits: _,
+            bursts: _,
+            callers,
+            statements,
+            series,
+            unfinished,
+            uncertain,
+            midstream_sessions,
+            undecrypted_sessions,
+            slowest,
+            largest,
+            running,
+            cancels,
+            locks,
+            errors,
+            failed_logins,
+            candidates,
+            protection,
+            time,
+            losses,
+            cancel_requests,
+            interval: _,
+            is_at_end: _,
+        } = other;
+        let moved: Moved = self.callers.merge(callers);
+        self.statements.merge(statements, &moved);
+        self.series.merge(series);
+        self.unfinished += unfinished;
+        self.uncertain += uncertain;
+        self.midstream_sessions += midstream_sessions;
+        self.undecrypted_sessions += undecrypted_sessions;
+        self.slowest.merge(slowest);
+        self.largest.merge(largest);
+        self.running.merge(running);
+        self.cancels.merge(cancels);
+        self.locks.merge(locks);
+        for (code, errors) in errors {
+            match self.errors.get_mut(&code) {
+                Some(own) => own.merge(errors),
+                None => drop(self.errors.insert(code, errors)),
+            }
+        }
+        for ((caller, code), failed) in failed_logins {
+            add_failed_login(&mut self.failed_logins, (moved.get(caller), code), failed);
+        }
+        for (fingerprint, candidate) in candidates {
+            merge_candidate(&mut self.candidates, fingerprint, &candidate);
+        }
+        protection.into_iter().for_each(|(key, sessions)| *self.protection.entry(key).or_default() += sessions);
+        self.time.merge(&time);
+        for (reason, loss) in losses {
+            let known = self.losses.entry(reason).or_insert(LossReason {
+                count: 0,
+                missing_bytes: 0,
+                skipped_bytes: 0,
+                reason,
+            });
+            known.count += loss.count;
+            known.missing_bytes = known.missing_bytes.saturating_add(loss.missing_bytes);
+            known.skipped_bytes = known.skipped_bytes.saturating_add(loss.skipped_bytes);
+        }
+        self.cancel_requests.extend(cancel_requests);
+    }
+}
+
+impl TimeSplit {
+    fn add(&mut self, record: &QueryRecord<'_>, server_us: u64) {
+        let (Some(client), Some(server)) = (record.rtt_client_us, record.rtt_server_us) else { return };
+        self.merge(&Self {
+            timed: 1,
+            server_us,
+            transfer_us: record.transfer_us.unwrap_or_default(),
+            client_stall_us: 0,
+            network_us: client.saturating_add(server),
+            idle_in_transaction_us: 0,
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let Self { timed, server_us, transfer_us, client_stall_us, network_us, idle_in_transaction_us } = other;
+        self.timed += timed;
+        for (sum, more) in [
+            (&mut self.server_us, server_us),
+            (&mut self.transfer_us, transfer_us),
+            (&mut self.client_stall_us, client_stall_us),
+            (&mut self.network_us, network_us),
+            (&mut self.idle_in_transaction_us, idle_in_transaction_us),
+        ] {
+            *sum = sum.saturating_add(*more);
+        }
+    }
+}
+
+impl ErrorCount {
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sessions += other.sessions;
+        for (fingerprint, (normalized, count)) in other.statements {
+            self.raised_by(fingerprint, normalized.as_ref(), count);
+        }
+        if place_of(&other.example) < place_of(&self.example) {
+            self.example = other.example;
+        }
+    }
+
+    fn raised_by(&mut self, fingerprint: Option<u64>, normalized: Option<&Arc<str>>, times: u64) {
+        if let Some((_, count)) = self.statements.get_mut(&fingerprint) {
+            *count += times;
+        } else if self.statements.len() < MAX_KINDS {
+            self.statements.insert(fingerprint, (normalized.cloned(), times));
+        }
+    }
+}
+
+/// The order of examples.
+const fn place_of(example: &Example) -> (Timestamp, u64, Option<u64>) {
+    (example.ts, example.conn, example.query)
+}
+
+fn add_error(
+    errors: &mut BTreeMap<Code, ErrorCount>,
+    code: Code,
+    raised_by: Option<(Option<u64>, Option<&Arc<str>>)>,
+    place: (Timestamp, u64, Option<u64>),
+    example: impl Fn() -> Example,
+) {
+    let code = if errors.len() < MAX_KINDS || errors.contains_key(&code) { code } else { OTHER_CODES };
+    let new = || ErrorCount { count: 0, sessions: 0, statements: HashMap::default(), example: Box::new(example()) };
+    let error = errors.entry(code).or_insert_with(new);
+    error.count += 1;
+    match raised_by {
+        Some((fingerprint, normalized)) => error.raised_by(fingerprint, normalized, 1),
+        None => error.sessions += 1,
+    }
+    if place < place_of(&error.example) {
+        *error.example = example();
+    }
+}
+
+fn add_failed_login(
+    logins: &mut HashMap<(CallerId, Option<Code>), FailedLogins, RandomState>,
+    key: (CallerId, Option<Code>),
+    failed: FailedLogins,
+) {
+    let Some(known) = logins.get_mut(&key) else {
+        logins.insert(key, failed);
+        return;
+    };
+    known.count += failed.count;
+    known.first = known.first.min(failed.first);
+    if place_of(&known.last) < place_of(&failed.last) {
+        known.last = failed.last;
+    }
+}
+
+fn add_candidate(candidates: &mut HashMap<u64, CandidateCount, RandomState>, run: &Run, owner: &Arc<Owner>) {
+    let (bursts, owner) = (1, Arc::clone(owner));
+    let candidate = CandidateCount { bursts, calls: run.calls, exec_us: run.exec_us, longest: *run, owner };
+    merge_candidate(candidates, run.fingerprint, &candidate);
+}
+
+fn merge_candidate(
+    candidates: &mut HashMap<u64, CandidateCount, RandomState>,
+    fingerprint: u64,
+    more: &CandidateCount,
+) {
+    if candidates.len() >= MAX_KINDS && !candidates.contains_key(&fingerprint) {
+        return;
+    }
+    let none = || CandidateCount { bursts: 0, calls: 0, exec_us: 0, ..more.clone() };
+    let known = candidates.entry(fingerprint).or_insert_with(none);
+    known.bursts += more.bursts;
+    known.calls += more.calls;
+    known.exec_us = known.exec_us.saturating_add(more.exec_us);
+    let order = |run: &Run| (run.calls, Reverse((run.started, run.conn)));
+    if order(&known.longest) < order(&more.longest) {
+        (known.longest, known.owner) = (more.longest, Arc::clone(&more.owner));
+    }
+}
+
+fn protection(record: &SessionRecord<'_>, is_undecrypted: bool) -> ProtectionKey {
+    let tls = record.tls.as_ref();
+    let is_cancel = record.user.is_none() && record.auth_method.is_none();
+    let encryption = match record.encryption {
+        Some(Encryption::Tls) => Some(tls.and_then(|tls| tls.version).unwrap_or("TLS")),
+        Some(Encryption::Gssapi) => Some("GSSAPI"),
+        None if is_cancel => None,
+        None => Some("none"),
+    };
+    let mut weaknesses = Vec::new();
+    match record.auth_method {
+        Some(AuthMethod::Password) if record.encryption.is_none() => weaknesses.push(Weakness::PasswordInClear),
+        Some(AuthMethod::Md5) => weaknesses.push(Weakness::Md5),
+        _ => {}
+    }
+    if record.channel_binding == Some(ChannelBinding::Offered) {
+        weaknesses.push(Weakness::NoChannelBinding);
+    }
+    // What is in clear of a handshake that succeeds has no alert.
+    if is_undecrypted && tls.is_some_and(|tls| tls.alert.is_some()) {
+        weaknesses.push(Weakness::KeyExchangeFailed);
+    }
+    ProtectionKey { encryption, auth_method: record.auth_method.map(AuthMethod::name), weaknesses }
+}

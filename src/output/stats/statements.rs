@@ -1,0 +1,368 @@
+//! The statements, by fingerprint: found by their text, and counted.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::callers::{CallerId, CallsBy, Moved};
+use super::example;
+use super::histogram::Timing;
+use super::owned;
+use crate::output::cache::Cache;
+use crate::pg::error::code;
+use crate::pg::text::{Sql, Text};
+use crate::record::QueryRecord;
+use crate::record::summary::{Example, OtherStatements};
+use crate::sql::audit::Traits;
+use crate::sql::normalize::Fingerprint;
+use crate::sql::secret;
+use crate::sql::template::template;
+
+/// How many bytes of a normal form are kept.
+const MAX_NORMALIZED: usize = 16 * 1024;
+
+/// How many SQLSTATEs of a statement are told apart.
+const MAX_CODES: usize = 8;
+
+/// How many statements that are first by something else than their time are kept when others are forgotten.
+const KEPT_FOR_OTHER_REASONS: usize = 1_000;
+
+/// An SQLSTATE.
+pub(super) type Code = [u8; 5];
+
+/// The statement of a request, by its index. Valid until a statement is forgotten.
+pub(super) type StatementId = u32;
+
+/// A statement and its calls.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// `None` for requests without SQL.
+    pub(super) fingerprint: Option<u64>,
+    pub(super) normalized: Option<Arc<str>>,
+    pub(super) traits: Traits,
+    pub(super) calls: u64,
+    pub(super) errors: u64,
+    pub(super) timing: Timing,
+    pub(super) rows: u64,
+    pub(super) max_rows: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) callers: CallsBy,
+    pub(super) codes: Vec<(Code, u64)>,
+    /// The slowest call.
+    pub(super) example: Option<Box<Example>>,
+}
+
+impl Statement {
+    fn new(fingerprint: Option<u64>, normalized: Option<Arc<str>>) -> Self {
+        Self {
+            fingerprint,
+            traits: normalized.as_ref().map_or_else(Traits::default, |sql| Traits::of(sql.as_bytes())),
+            normalized,
+            calls: 0,
+            errors: 0,
+            timing: Timing::default(),
+            rows: 0,
+            max_rows: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            callers: CallsBy::default(),
+            codes: Vec::new(),
+            example: None,
+        }
+    }
+
+    /// The fingerprint as it is written.
+    pub(super) fn name(&self) -> Option<String> {
+        self.fingerprint.map(|hash| Fingerprint(hash).to_string())
+    }
+
+    #[inline]
+    pub(super) fn call(&mut self, record: &QueryRecord<'_>, caller: CallerId, has_failed: bool) {
+        self.calls += 1;
+        self.errors += u64::from(has_failed);
+        let rows = record.rows.unwrap_or_default();
+        self.rows = self.rows.saturating_add(rows);
+        self.max_rows = self.max_rows.max(rows);
+        self.bytes_in = self.bytes_in.saturating_add(record.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(record.bytes_out);
+        self.callers.add(caller, 1);
+        // Of those that are equal, the first, whatever the order in which connections are dissected.
+        let is_slowest = self.example.as_ref().is_none_or(|example| {
+            record.exec_us > example.exec_us
+                || record.exec_us == example.exec_us
+                    && (record.header.ts, record.header.conn) < (example.ts, example.conn)
+        });
+        if let Some(us) = record.exec_us {
+            self.timing.add(us);
+        }
+        if is_slowest {
+            self.example = Some(Box::new(example::request(record, self.name().as_deref())));
+        }
+        if let Some(code) = record.error.as_ref().and_then(|error| error.fields.get(code::CODE)).and_then(sqlstate) {
+            self.add_code(code, 1);
+        }
+    }
+
+    fn add_code(&mut self, code: Code, count: u64) {
+        if let Some((_, known)) = self.codes.iter_mut().find(|(known, _)| *known == code) {
+            *known += count;
+        } else if self.codes.len() < MAX_CODES {
+            self.codes.push((code, count));
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.rows = self.rows.saturating_add(other.rows);
+        self.max_rows = self.max_rows.max(other.max_rows);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        other.codes.iter().for_each(|(code, count)| self.add_code(*code, *count));
+        self.timing.merge(&other.timing);
+        let key = |example: &Example| (example.exec_us, Reverse((example.ts, example.conn, example.query)));
+        self.example = [self.example.take(), other.example].into_iter().flatten().max_by_key(|example| key(example));
+    }
+
+    /// Roughly the bytes that it needs in memory.
+    fn size(&self) -> usize {
+        let example = self.example.as_ref().map_or(0, |example| {
+            let params =
+                example.params.as_ref().map_or(0, |params| params.0.iter().map(|value| value.get().len() + 32).sum());
+            size_of::<Example>() + example.sql.as_ref().map_or(0, String::len) + params + 256
+        });
+        size_of::<Self>()
+            + 64
+            + self.normalized.as_ref().map_or(0, |sql| sql.len() + 16)
+            + self.timing.allocated()
+            + self.callers.allocated()
+            + example
+    }
+}
+
+/// Returns an SQLSTATE, if it is one.
+pub(super) fn sqlstate(code: Text<'_>) -> Option<Code> {
+    code.0.try_into().ok()
+}
+
+/// What a text is found by, once it came again.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    statement: StatementId,
+    manner: Sql<'static>,
+    /// For a template: whether no text of it has a secret.
+    has_no_secret: bool,
+}
+
+/// What decides beside its bytes how SQL is normalized.
+const fn manner(sql: &Sql<'_>) -> Sql<'static> {
+    Sql { text: Text(&[], sql.text.1), redaction: sql.redaction }
+}
+
+/// All statements, up to a limit of memory.
+#[derive(Debug)]
+pub(super) struct Statements {
+    statements: Vec<Statement>,
+    by_fingerprint: HashMap<Option<u64>, StatementId, RandomState>,
+    texts: Cache<Found>,
+    templates: Cache<Found>,
+    template: Vec<u8>,
+    normalized: Vec<u8>,
+    max_bytes: usize,
+    /// The number of statements at which their size is determined.
+    check_at: usize,
+    /// What was forgotten.
+    pub(super) forgotten: OtherStatements,
+    /// The longest time of one that was forgotten.
+    pub(super) forgotten_exec_us: u64,
+}
+
+impl Statements {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            statements: Vec::new(),
+            by_fingerprint: HashMap::default(),
+            texts: Cache::default(),
+            templates: Cache::default(),
+            template: Vec::new(),
+            normalized: Vec::new(),
+            max_bytes,
+            check_at: 1_024,
+            forgotten: OtherStatements::default(),
+            forgotten_exec_us: 0,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: StatementId) -> Option<&mut Statement> {
+        self.statements.get_mut(id as usize)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Statement> {
+        self.statements.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    pub(super) fn get(&self, fingerprint: Option<u64>) -> Option<&Statement> {
+        self.statements.get(*self.by_fingerprint.get(&fingerprint)? as usize)
+    }
+
+    /// Returns the statement of a request.
+    #[inline]
+    pub(super) fn find(&mut self, sql: Option<&Sql<'_>>) -> StatementId {
+        match sql {
+            Some(sql) => match self.texts.get(sql.text.0) {
+                Some(found) if found.manner == manner(sql) => found.statement,
+                _ => self.find_by_form(sql),
+            },
+            None => self.find_or_insert(None, None),
+        }
+    }
+
+    fn find_by_form(&mut self, sql: &Sql<'_>) -> StatementId {
+        let has_template = template(sql.text.0, &mut self.template);
+        let found = if has_template { self.templates.get(&self.template).copied() } else { None };
+        // What a secret is may depend on what the template leaves out.
+        let found =
+            found.filter(|found| found.manner == manner(sql) && (found.has_no_secret || !secret::may_have(sql.text.0)));
+        let found = found.unwrap_or_else(|| {
+            let form = sql.normalize(&mut self.normalized);
+            let statement = self.find_or_insert(Some(form.fingerprint.0), Some(sql));
+            let has_no_secret = !self.template.contains(&b'\'') && !sql.redaction.hides_values();
+            let found = Found { statement, manner: manner(sql), has_no_secret };
+            if has_template && !form.shows_numbers && !secret::may_have(sql.text.0) {
+                self.templates.offer(&self.template, size_of::<Found>(), || found);
+            }
+            found
+        });
+        self.texts.offer(sql.text.0, size_of::<Found>(), || found);
+        found.statement
+    }
+
+    /// Returns the statement with a fingerprint. If it is new, its normal form is that in `self.normalized`.
+    fn find_or_insert(&mut self, fingerprint: Option<u64>, sql: Option<&Sql<'_>>) -> StatementId {
+        if let Some(id) = self.by_fingerprint.get(&fingerprint) {
+            return *id;
+        }
+        let normalized = sql.map(|sql| {
+            let mut text = owned(Text(&self.normalized, sql.text.1));
+            text.truncate(text.floor_char_boundary(MAX_NORMALIZED));
+            text.into()
+        });
+        self.insert(Statement::new(fingerprint, normalized))
+    }
+
+    fn insert(&mut self, statement: Statement) -> StatementId {
+        if self.statements.len() >= self.check_at {
+            self.limit();
+        }
+        let id = self.statements.len() as StatementId;
+        self.by_fingerprint.insert(statement.fingerprint, id);
+        self.statements.push(statement);
+        id
+    }
+
+    /// Forgets statements if all need more memory than the limit: until they need half of that. Those with the longest times stay,
+    /// and some that are first by another order.
+    fn limit(&mut self) {
+        let size: usize = self.statements.iter().map(Statement::size).sum();
+        if size <= self.max_bytes {
+            // Not the size of each is known when it grows: so half of what seems to be left is filled before the next look.
+            let mean = size / self.statements.len().max(1) + 1;
+            self.check_at = self.statements.len() + (self.max_bytes - size) / mean / 2 + 64;
+            return;
+        }
+        let mut kept = HashSet::<Option<u64>, RandomState>::default();
+        let orders: [fn(&Statement) -> u64; 5] = [
+            |statement| statement.calls,
+            |statement| statement.rows,
+            |statement| statement.bytes_in.saturating_add(statement.bytes_out),
+            |statement| statement.timing.max,
+            |statement| u64::from(statement.traits.audit.is_some()),
+        ];
+        let each = KEPT_FOR_OTHER_REASONS.min(self.statements.len() / 20);
+        for order in orders {
+            self.statements.sort_unstable_by_key(|statement| (Reverse(order(statement)), statement.fingerprint));
+            kept.extend(self.statements.iter().take(each).map(|statement| statement.fingerprint));
+        }
+        self.statements.sort_unstable_by_key(|statement| (Reverse(statement.timing.sum), statement.fingerprint));
+        let mut room = self.max_bytes / 2;
+        let (mut forgotten, mut longest) = (std::mem::take(&mut self.forgotten), self.forgotten_exec_us);
+        self.statements.retain(|statement| {
+            room = room.saturating_sub(statement.size());
+            let stays = room > 0 || kept.contains(&statement.fingerprint);
+            if !stays {
+                add_other(&mut forgotten, statement);
+                longest = longest.max(statement.timing.sum);
+            }
+            stays
+        });
+        self.statements.shrink_to(2 * self.statements.len());
+        (self.forgotten, self.forgotten_exec_us) = (forgotten, longest);
+        self.check_at = self.statements.len() + self.statements.len() / 4 + 64;
+        self.texts = Cache::default();
+        self.templates = Cache::default();
+        let ids = self.statements.iter().zip(0..).map(|(statement, id)| (statement.fingerprint, id));
+        self.by_fingerprint = ids.collect();
+    }
+
+    /// Adds all statements of another, whose callers have these identifiers here.
+    pub(super) fn merge(&mut self, other: Self, moved: &Moved) {
+        self.forgotten_exec_us = self.forgotten_exec_us.max(other.forgotten_exec_us);
+        merge_other(&mut self.forgotten, &other.forgotten);
+        for mut statement in other.statements {
+            let mut callers = CallsBy::default();
+            callers.merge(&statement.callers, moved);
+            statement.callers = callers;
+            match self.by_fingerprint.get(&statement.fingerprint) {
+                Some(id) => {
+                    if let Some(own) = self.statements.get_mut(*id as usize) {
+                        statement.callers.iter().for_each(|(caller, calls)| own.callers.add(caller, calls));
+                        own.merge(statement);
+                    }
+                }
+                None => {
+                    self.insert(statement);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a statement that is not listed.
+pub(super) fn add_other(others: &mut OtherStatements, statement: &Statement) {
+    merge_other(
+        others,
+        &OtherStatements {
+            distinct_statements: 1,
+            calls: statement.calls,
+            errors: statement.errors,
+            timed: statement.timing.count,
+            exec_us: statement.timing.sum,
+            rows: statement.rows,
+            bytes_in: statement.bytes_in,
+            bytes_out: statement.bytes_out,
+        },
+    );
+}
+
+pub(super) fn merge_other(others: &mut OtherStatements, more: &OtherStatements) {
+    let OtherStatements { distinct_statements, calls, errors, timed, exec_us, rows, bytes_in, bytes_out } = more;
+    for (sum, more) in [
+        (&mut others.distinct_statements, distinct_statements),
+        (&mut others.calls, calls),
+        (&mut others.errors, errors),
+        (&mut others.timed, timed),
+        (&mut others.exec_us, exec_us),
+        (&mut others.rows, rows),
+        (&mut others.bytes_in, bytes_in),
+        (&mut others.bytes_out, bytes_out),
+    ] {
+        *sum = sum.saturating_add(*more);
+    }
+}
