@@ -49,9 +49,11 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
+    mod report;
 }
 
 mod support {
+    pub(crate) mod browser;
     pub(crate) mod captures;
     pub(crate) mod command;
     pub(crate) mod server_text;
@@ -60,4 +62,4 @@ mod support {
     pub(crate) mod wire;
 }
 
-use support::{captures, command, strict, wire};
+use support::{browser, captures, command, strict, wire};

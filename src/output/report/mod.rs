@@ -346,7 +346,14 @@ fn anchor(fingerprint: Option<&str>) -> String {
     format!("statement-{}", plain(fingerprint.unwrap_or("unknown")))
 }
 
-/// What of a text can stand in an identifier.
+/// A text as a part of an identifier: what cannot stand in one is written as its code, so that different texts stay different.
 fn plain(text: &str) -> String {
-    text.chars().filter(char::is_ascii_alphanumeric).collect()
+    let mut plain = String::new();
+    for character in text.chars() {
+        match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' => plain.push(character),
+            _ => plain.push_str(&format!("-{:x}-", u32::from(character))),
+        }
+    }
+    plain
 }

@@ -140,14 +140,6 @@
   };
   addEventListener("hashchange", reveal);
 
-  // On paper, everything that is open stays open; what a reader of paper cannot unfold is unfolded.
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = all("details.block:not([open])").filter((details) => !details.querySelector("table tbody tr:nth-child(60)"));
-    for (const details of opened) details.open = true;
-  });
-  addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
-
   // SQL: keywords, strings and comments have colors, and a button copies it.
   const KEYWORDS = new Set(("ADD ALL ALTER ANALYZE AND ANY AS ASC BEGIN BETWEEN BY CASCADE CASE CAST COALESCE COLUMN COMMIT CONFLICT CONSTRAINT COPY COUNT " +
     "CREATE CROSS DATABASE DEFAULT DELETE DESC DISTINCT DO DROP ELSE END EXCEPT EXECUTE EXISTS EXPLAIN FALSE FETCH FOR FOREIGN FROM FULL FUNCTION GRANT GROUP " +
@@ -209,7 +201,7 @@
   const box = document.getElementById("charts");
   const length = data.requests.length;
   const seconds = data.bucket_us / 1e6;
-  const short = (value) => (value === 0 ? "0" : value < 10 ? String(Number(value.toPrecision(2))) : value < 1e4 ? String(Math.round(value)) :
+  const short = (value) => (value === 0 ? "0" : value < 10 ? String(Number(value.toPrecision(2))) : value < 1e3 ? String(Math.round(value)) :
     value < 1e6 ? `${Number((value / 1e3).toPrecision(3))} k` : `${Number((value / 1e6).toPrecision(3))} M`);
   const exact = (value) => value.toLocaleString("en-US");
   const duration = (us) => (us < 1e3 ? `${Number(us.toPrecision(3))} µs` : us < 999.5e3 ? `${Number((us / 1e3).toPrecision(3))} ms` :
@@ -228,10 +220,12 @@
 
   const rates = (values) => values.map((value) => value / seconds);
   const gaps = (values) => values.map((value, index) => (data.timed[index] ? Math.max(value, 1) : null));
+  const times = (values) => (index) => (data.timed[index] ? duration(values[index]) : "none");
   const charts = [
     { name: "Requests a second", kind: "bars", height: 115, format: short, series: [["Requests", 0, rates(data.requests), (i) => `${exact(data.requests[i])} (${short(data.requests[i] / seconds)}/s)`]] },
     { name: "Latency", kind: "log", height: 145, format: duration, series: [
-      ["max", 3, gaps(data.max_us)], ["p99", 1, gaps(data.p99_us)], ["p95", 2, gaps(data.p95_us)], ["p50", 0, gaps(data.p50_us)]] },
+      ["max", 3, gaps(data.max_us), times(data.max_us)], ["p99", 1, gaps(data.p99_us), times(data.p99_us)],
+      ["p95", 2, gaps(data.p95_us), times(data.p95_us)], ["p50", 0, gaps(data.p50_us), times(data.p50_us)]] },
     { name: "Latency heat map", kind: "heat", height: 150, format: duration, series: [] },
     { name: "Errors", kind: "bars", height: 90, format: short, isCount: true, series: [["Errors", 1, data.errors]] },
     { name: "Connects", kind: "bars", height: 90, format: short, isCount: true, series: [["Connects", 3, data.connects]] },
@@ -252,7 +246,7 @@
   const LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 20;
 
   const steps = (most) => {
-    const raw = most / 3;
+    const raw = most / 4;
     const power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;
     return Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
@@ -353,7 +347,7 @@
   };
 
   const describe = (chart, index) => (chart.kind === "heat" ? [["Requests with a time", 0, exact(data.timed[index])]] :
-    chart.series.map(([name, number, values, format]) => [name, number, values[index] === null ? "none" : format ? format(index) : chart.kind === "log" ? duration(values[index]) : exact(values[index])]));
+    chart.series.map(([name, number, values, format]) => [name, number, format ? format(index) : exact(values[index])]));
 
   const renderCursor = (chart, x, step, height) => {
     chart.overlay.replaceChildren();
@@ -443,7 +437,12 @@
   };
 
   if (box && length > 0) {
-    box.append(make("div", { class: "tools" }, reset));
+    const buttons = [["Zoom in", .5], ["Zoom out", 2]].map(([label, factor]) => {
+      const zoomer = make("button", { type: "button", class: "tool" }, label);
+      zoomer.addEventListener("click", () => zoomBy(factor));
+      return zoomer;
+    });
+    box.append(make("div", { class: "tools" }, ...buttons, reset));
     for (const chart of charts) {
       if (chart.kind === "heat" && !data.rows_us.length) continue;
       chart.svg = document.createElementNS(SVG, "svg");
