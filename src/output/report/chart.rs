@@ -9,13 +9,26 @@ use serde::Serialize;
 use super::figure::Plain;
 use crate::record::summary::{Bin, Bucket, Times, Traffic};
 
-/// Steps of a factor of ten on the axis of times: each is a third longer than the one before.
-const STEPS: f64 = 8.0;
+/// Where a time is on the axis of times, in steps: two for each factor of two, as the bins of the summary are.
+fn position(micros: u64) -> f64 {
+    let value = micros as f64 + 1.0;
+    let octave = value.log2().floor();
+    2.0 * (octave + value / octave.exp2() - 1.0)
+}
 
 /// The step in which a time is.
 fn step(micros: u64) -> u32 {
-    ((micros.max(1) as f64).log10() * STEPS).ceil() as u32
+    position(micros).ceil() as u32
 }
+
+/// The longest time in a step.
+fn end(step: u32) -> u64 {
+    let octave = f64::from(step / 2).exp2();
+    (if step.is_multiple_of(2) { octave } else { 1.5 * octave }) as u64 - 1
+}
+
+/// How many steps a factor of ten has, about.
+const DECADE: u32 = 7;
 
 /// A histogram with few steps, whose bounds are among those of the summary's, so that its counts are exact.
 #[derive(Clone, Debug, Default)]
@@ -89,10 +102,8 @@ impl fmt::Display for Svg<'_> {
         let bottom = size::TOP + size::HEIGHT;
         let height = bottom + size::BOTTOM;
         // A time is at the right end of the bar of times up to it.
-        let place = |micros: u64| {
-            let step = (micros.max(1) as f64).log10() * STEPS;
-            f64::from(size::SIDE) + (step + 1.0 - f64::from(first)) * f64::from(size::BAR)
-        };
+        let place =
+            |micros: u64| f64::from(size::SIDE) + (position(micros) + 1.0 - f64::from(first)) * f64::from(size::BAR);
         write!(
             f,
             r#"<svg class="histogram" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="Histogram of times: "#
@@ -102,9 +113,9 @@ impl fmt::Display for Svg<'_> {
         }
         write!(f, r#""><path class="axis" d="M{} {bottom}.5H{}"/>"#, size::SIDE, width - size::SIDE)?;
         // Every power of ten, or every second or third where there are many.
-        let every = (last - first) / (STEPS as u32 * 6) + 1;
-        for power in (first.div_ceil(STEPS as u32)..=last / STEPS as u32).step_by(every as usize) {
-            let micros = 10_u64.saturating_pow(power);
+        let every = (last - first) / (DECADE * 6) + 1;
+        let powers = (0..20).map(|power| 10_u64.pow(power)).filter(|micros| (first..=last).contains(&step(*micros)));
+        for micros in powers.step_by(every as usize) {
             let x = place(micros);
             write!(f, r#"<path class="grid" d="M{x:.1} {}V{bottom}"/>"#, size::TOP)?;
             write!(f, r#"<text x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#, height - 4, Round(micros))?;
@@ -198,7 +209,7 @@ impl Chart {
         let all = Histogram::new(traffic.buckets.iter().flat_map(|bucket| &bucket.histogram));
         let (first, last) = all.range();
         if !all.is_empty() {
-            chart.rows_us = (first..=last).map(|step| 10_f64.powf(f64::from(step) / STEPS).round() as u64).collect();
+            chart.rows_us = (first..=last).map(end).collect();
         }
         for buckets in traffic.buckets.chunks(merged) {
             chart.push(buckets, first);
@@ -278,8 +289,12 @@ mod tests {
 
     #[test]
     fn steps_keep_counts_and_bounds_of_bins() {
-        let histogram = Histogram::new(&bins(&[(0, 1), (1, 2), (900, 5), (990, 7), (1_000, 1), (1_001, 3)]));
-        assert_eq!(histogram.bins().cloned().collect::<Vec<_>>(), bins(&[(1, 3), (1_000, 13), (1_001, 3)]));
+        let histogram = Histogram::new(&bins(&[(0, 1), (1, 2), (700, 5), (767, 7), (768, 1), (1_023, 3)]));
+        assert_eq!(histogram.bins().cloned().collect::<Vec<_>>(), bins(&[(0, 1), (1, 2), (767, 12), (1_023, 4)]));
+        for number in 0..100 {
+            assert_eq!(step(end(number)), if number == 1 { 0 } else { number }, "{number}");
+            assert!(number == 1 || step(end(number) + 1) > number, "{number}");
+        }
     }
 
     #[test]

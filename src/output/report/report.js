@@ -109,11 +109,11 @@
     for (const body of table.tBodies) {
       const [row, entry] = body.rows;
       entry.id = `entry-${++entries}`;
-      const toggle = make("button", { type: "button", class: "fold", "aria-controls": entry.id, "aria-label": "Details" });
+      const toggle = make("button", { type: "button", class: "fold", "aria-controls": entry.id, "aria-label": `Details of ${row.cells[0].textContent.trim().slice(0, 80)}` });
       row.cells[0].prepend(toggle);
       fold(body, false);
       row.addEventListener("click", (event) => {
-        if (!event.target.closest("a") && (String(getSelection()) === "" || event.target === toggle)) fold(body, entry.hidden);
+        if (!event.target.closest("a, summary") && (String(getSelection()) === "" || event.target === toggle)) fold(body, entry.hidden);
       });
     }
   }
@@ -178,13 +178,24 @@
     code.append(pre, label);
   }
 
+  // What does not scroll need not be reached with the keyboard.
+  const boxes = all(".scroll");
+  const fit = () => {
+    for (const scroller of boxes) {
+      if (scroller.scrollWidth > scroller.clientWidth) scroller.tabIndex = 0;
+      else scroller.removeAttribute("tabindex");
+    }
+  };
+  fit();
+  addEventListener("resize", fit);
+
   // The section that is read is marked in the navigation.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
   const headings = all("main h2").filter((heading) => links.has(heading.id));
   const mark = () => {
     const last = headings.filter((heading) => heading.getBoundingClientRect().top < 120).pop() ?? headings[0];
     for (const [id, link] of links) {
-      if (id === last?.id) link.setAttribute("aria-current", "true");
+      if (id === last?.id) link.setAttribute("aria-current", "location");
       else link.removeAttribute("aria-current");
     }
   };
@@ -267,8 +278,10 @@
     const plot = height - TOP - BOTTOM;
     if (chart.kind === "heat") {
       const rows = data.rows_us.length;
-      const place = (us) => TOP + plot - ((Math.log10(Math.max(us, 1)) - Math.log10(data.rows_us[0])) * 8 + 1) * plot / rows;
-      return { place, ticks: powers(data.rows_us[0], data.rows_us[rows - 1]), row: plot / rows };
+      // Two rows for each factor of two, as the summary has them.
+      const position = (us) => { const octave = Math.floor(Math.log2(us + 1)); return 2 * (octave + (us + 1) / 2 ** octave - 1); };
+      const place = (us) => TOP + plot - (position(us) - position(data.rows_us[0]) + 1) * plot / rows;
+      return { place, ticks: powers(Math.max(data.rows_us[0], 1), data.rows_us[rows - 1]), row: plot / rows };
     }
     const values = chart.series.flatMap(([, , list]) => list.slice(view.from, view.to)).filter((value) => value !== null);
     const most = values.reduce((a, b) => Math.max(a, b), 0);
@@ -342,11 +355,16 @@
     }
     chart.overlay = draw(svg, "g", {});
     renderCursor(chart, x, step, height);
-    chart.x = x;
-    chart.step = step;
+    Object.assign(chart, { x, step, rowHeight: row });
   };
 
-  const describe = (chart, index) => (chart.kind === "heat" ? [["Requests with a time", 0, exact(data.timed[index])]] :
+  const describeHeat = (chart, index) => {
+    const cells = data.heat[index];
+    const at = cells.findIndex((row, place) => place % 2 === 0 && row === chart.row);
+    const row = chart.row >= 0 && chart.row < data.rows_us.length ? [[`Up to ${duration(data.rows_us[chart.row])}`, 0, exact(at < 0 ? 0 : cells[at + 1])]] : [];
+    return [...row, ["Requests with a time", 0, exact(data.timed[index])]];
+  };
+  const describe = (chart, index) => (chart.kind === "heat" ? describeHeat(chart, index) :
     chart.series.map(([name, number, values, format]) => [name, number, format ? format(index) : exact(values[index])]));
 
   const renderCursor = (chart, x, step, height) => {
@@ -409,6 +427,7 @@
     });
     svg.addEventListener("pointermove", (event) => {
       view.at = indexAt(chart, event);
+      chart.row = Math.floor((chart.height - BOTTOM - event.clientY + svg.getBoundingClientRect().top) / chart.rowHeight);
       renderCursors();
     });
     svg.addEventListener("pointerup", () => {
@@ -420,6 +439,7 @@
     svg.addEventListener("pointerleave", () => {
       if (chart.drag) return;
       view.at = null;
+      chart.row = -1;
       renderCursors();
     });
     svg.addEventListener("dblclick", () => zoom(0, length));
