@@ -4,12 +4,13 @@
 //! borrowed from the read buffer. Of a truncated or damaged file, every packet before the damage is returned, then an error that
 //! describes what was expected and what was found.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::vec;
 
+use self::input::Raw;
 use self::reader::{Advance, CaptureReader};
 use super::{Error, Event, Source};
 use crate::packet::Block;
@@ -50,13 +51,28 @@ pub struct FileSource {
     waiting: vec::IntoIter<PathBuf>,
     current: Option<CaptureReader>,
     stop: Arc<AtomicBool>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+/// A file whose bytes are counted as they are read.
+struct Counted {
+    raw: Raw,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.raw.read(buffer)?;
+        self.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 impl FileSource {
     /// Creates a source of the packets in `paths`. Each file is opened when its turn comes; `-` is standard input. The source
     /// ends early once `stop` is set.
     pub fn new(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
-        Self { waiting: paths.into_iter(), current: None, stop }
+        Self { waiting: paths.into_iter(), current: None, stop, bytes_read: Arc::default() }
     }
 
     /// Creates a source of the packets in `input`, with a name for messages.
@@ -65,12 +81,19 @@ impl FileSource {
     /// [`Event::Idle`]. At its end it must return 0 on every call.
     pub fn from_reader(name: impl Into<PathBuf>, input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let reader = CaptureReader::new(name.into(), Box::new(input));
-        Self { waiting: Vec::new().into_iter(), current: Some(reader), stop }
+        Self { waiting: Vec::new().into_iter(), current: Some(reader), stop, bytes_read: Arc::default() }
     }
 
     /// Returns the name of the file that is being read.
     pub fn current(&self) -> Option<&Path> {
         self.current.as_ref().map(CaptureReader::name)
+    }
+
+    /// Returns the number of bytes read of the files so far, as they are on disk: compressed ones count as they are. It changes as
+    /// the source is read.
+    #[doc(hidden)]
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes_read)
     }
 
     /// Opens the next file. Returns `false` if there is none.
@@ -83,7 +106,10 @@ impl FileSource {
             (path, opened)
         };
         match opened {
-            Ok(raw) => self.current = Some(CaptureReader::new(name, raw)),
+            Ok(raw) => {
+                let counted = Counted { raw, bytes_read: Arc::clone(&self.bytes_read) };
+                self.current = Some(CaptureReader::new(name, Box::new(counted)));
+            }
             Err(reason) => return Err(Error::Open { path: name, reason }),
         }
         Ok(true)

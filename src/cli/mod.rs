@@ -12,6 +12,7 @@ use self::args::Args;
 
 mod args;
 mod key_logs;
+mod progress;
 mod run;
 mod writer;
 

@@ -25,10 +25,12 @@ use crate::packet::LinkType;
 use crate::record::{KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
 use anyhow::{Context, bail};
+use indicatif::ProgressBar;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::{self, Args, Color, Format};
 use super::key_logs::KeyLogs;
+use super::progress::Progress;
 use super::writer::{Look, Writer};
 use super::{FAILED, PARTIAL, notify};
 
@@ -51,8 +53,11 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     let files = Files::open(args, is_under_way, None)?;
     let baseline = read_baseline(args, stop, &mut notify)?;
-    let source = FileSource::new(paths, Arc::clone(stop));
-    from_source(args, source, stop, files, filter, baseline, &mut notify)
+    let source = FileSource::new(paths.clone(), Arc::clone(stop));
+    let progress = Progress::start(args, &paths, source.bytes_read(), "");
+    let bar = progress.as_ref().map(Progress::bar);
+    let notify = &mut |text: &str| print_above(bar.as_ref(), text);
+    from_source(args, source, stop, files, filter, Beside { baseline, progress }, notify)
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -66,7 +71,21 @@ pub(super) fn dissect(
     let out = (out, "the output".to_owned());
     let files = Files { out: Some(out), ..Files::open(args, false, None)? };
     let baseline = read_baseline(args, &Arc::default(), notify)?;
-    from_source(args, source, &AtomicBool::new(false), files, filter, baseline, notify)
+    from_source(args, source, &AtomicBool::new(false), files, filter, Beside { baseline, progress: None }, notify)
+}
+
+/// What there is beside the packets of a source.
+struct Beside {
+    baseline: Option<Baseline>,
+    progress: Option<Progress>,
+}
+
+/// Prints a message for the user, above a progress bar if there is one.
+fn print_above(bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.suspend(|| notify(text)),
+        None => notify(text),
+    }
 }
 
 fn from_source(
@@ -75,11 +94,11 @@ fn from_source(
     stop: &AtomicBool,
     files: Files,
     filter: Option<PacketFilter>,
-    baseline: Option<Baseline>,
+    beside: Beside,
     notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let mut run = Run::new(args, files, filter, notify)?;
-    run.baseline = baseline;
+    (run.baseline, run.progress) = (beside.baseline, beside.progress);
     if threads(args) > 1 {
         run.all(&mut ReadAhead::new(source).context(NO_THREADS)?, stop)
     } else {
@@ -104,6 +123,7 @@ fn read_baseline(
     let out: (Box<dyn Write + Send>, String) = (Box::new(io::sink()), "the baseline".to_owned());
     let files = Files { out: Some(out), ..Files::open(&args, false, None)? };
     let source = FileSource::new(args.baseline.clone(), Arc::clone(stop));
+    let _progress = Progress::start(&args, &args.files, source.bytes_read(), "baseline ");
     let mut run = Run::new(&args, files, filter, notify)?;
     let mut source = ReadAhead::new(source).context(NO_THREADS)?;
     run.packets(&mut source, stop)?;
@@ -206,6 +226,7 @@ struct Run<'a> {
     last_summary: Option<Timestamp>,
     /// The summary's baseline.
     baseline: Option<Baseline>,
+    progress: Option<Progress>,
     is_live: bool,
     to_stdout: bool,
     code: u8,
@@ -274,6 +295,7 @@ impl<'a> Run<'a> {
             keys,
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
+            progress: None,
             filter,
             savefile,
             unknown_links: HashSet::new(),
@@ -435,6 +457,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
+        self.progress = None;
         let stats = self.end(source)?;
         self.writer.stats(&stats);
         self.summarize(stats.clone());

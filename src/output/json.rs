@@ -20,6 +20,7 @@ use crate::direction::Direction;
 use crate::pg::frame::Frame;
 use crate::pg::message::{Decoded, Message};
 use crate::pg::message_table::{self, backend};
+use crate::pg::row::FormattedValue;
 use crate::pg::text::{Sql, Text};
 use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
@@ -327,6 +328,13 @@ impl LineWriter {
 }
 
 /// Writes a member of an object that is not its first.
+/// Returns a value as it is written; `None` if that fails.
+pub(crate) fn value(value: &FormattedValue<'_>) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    bodies::value(&mut out, value).ok()?;
+    Some(out)
+}
+
 fn member(out: &mut Vec<u8>, name: &'static str, value: &impl Serialize) -> Result<(), serializer::Error> {
     out.push(b',');
     field(out, name);

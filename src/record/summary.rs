@@ -215,7 +215,7 @@ pub struct StatementSummary {
     pub bytes_out: u64,
     /// How many took how long: times up to `us`, and longer than that of the item before.
     pub histogram: Vec<Bin>,
-    /// The users that called it.
+    /// The users that called it: the eight with the most calls, as of the following.
     pub users: Vec<Share>,
     /// The databases in which.
     pub databases: Vec<Share>,
@@ -387,7 +387,7 @@ pub struct ErrorSummary {
     pub count: u64,
     /// How many of them are sessions.
     pub sessions: u64,
-    /// The statements that raised it, the most frequent first.
+    /// The statements that raised it: the eight most frequent.
     pub statements: Vec<ErrorStatement>,
     /// The first of them.
     pub example: Box<Example>,
@@ -572,7 +572,7 @@ pub struct AuditEntry {
     pub calls: u64,
     /// Those that failed or were canceled.
     pub errors: u64,
-    /// Who ran it; the first are listed.
+    /// Who ran it: the eight with the most calls.
     pub by: Vec<Caller>,
 }
 

@@ -14,6 +14,7 @@ mod laws {
     mod parallel;
     pub(crate) mod redaction;
     mod scenarios;
+    mod summary;
     mod sweep;
     mod times;
 }

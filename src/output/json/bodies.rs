@@ -327,7 +327,7 @@ pub(super) fn values(out: &mut Vec<u8>, values: &Values<'_>) -> Result<(), Error
 }
 
 #[inline(always)]
-fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(), Error> {
+pub(super) fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(), Error> {
     let Some(bytes) = value.value.0 else { return bare(out, b"null") };
     let Some(typed) = value.typed().filter(|_| !value.redaction.hides_values()) else {
         return value.serialize(Serializer::new(out));

@@ -270,10 +270,14 @@ impl Statistics {
                 statements: statements
                     .into_iter()
                     .take(NAMES)
-                    .map(|(fingerprint, (normalized, count))| ErrorStatement {
-                        fingerprint: fingerprint.map(|hash| Fingerprint(hash).to_string()),
-                        normalized: normalized.as_deref().map(str::to_owned),
-                        count: *count,
+                    .map(|(fingerprint, (normalized, count))| {
+                        let statement = self.statements.get(*fingerprint);
+                        let normalized = statement.map_or(normalized, |statement| &statement.normalized);
+                        ErrorStatement {
+                            fingerprint: fingerprint.map(|hash| Fingerprint(hash).to_string()),
+                            normalized: normalized.as_deref().map(str::to_owned),
+                            count: *count,
+                        }
                     })
                     .collect(),
                 example: error.example.clone(),

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::owned;
+use crate::output::json;
 use crate::pg::error::code;
 use crate::pg::row::Values;
 use crate::pg::text::Sql;
@@ -84,15 +85,17 @@ fn text(sql: &Sql<'_>, truncated: &mut bool) -> String {
 
 /// Returns the values as they are written, or the first of them.
 fn params(values: &Values<'_>, truncated: &mut bool) -> Params {
-    let all: Vec<Box<RawValue>> =
-        serde_json::to_string(values).ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    let count = all.len();
+    let mut written = Vec::new();
     let mut len = 0;
-    let fits = |value: &Box<RawValue>| {
-        len += value.get().len();
-        len <= MAX_TEXT
-    };
-    let first: Vec<_> = all.into_iter().take_while(fits).collect();
-    *truncated |= first.len() < count;
-    Params(first)
+    for value in values.iter() {
+        let json = json::value(&value).and_then(|json| String::from_utf8(json).ok());
+        let Some(json) = json.and_then(|json| RawValue::from_string(json).ok()) else { break };
+        len += json.get().len();
+        if len > MAX_TEXT {
+            break;
+        }
+        written.push(json);
+    }
+    *truncated |= written.len() < values.list.len();
+    Params(written)
 }

@@ -74,6 +74,15 @@ impl Statement {
         }
     }
 
+    /// Of normal forms with the same fingerprint, the shortest is kept, so that it does not matter which came first.
+    fn prefer(&mut self, normalized: Arc<str>) {
+        let order = |sql: &Arc<str>| (sql.len(), Arc::clone(sql));
+        if self.normalized.as_ref().is_some_and(|known| order(&normalized) < order(known)) {
+            self.traits = Traits::of(normalized.as_bytes());
+            self.normalized = Some(normalized);
+        }
+    }
+
     /// The fingerprint as it is written.
     pub(super) fn name(&self) -> Option<String> {
         self.fingerprint.map(|hash| Fingerprint(hash).to_string())
@@ -115,6 +124,9 @@ impl Statement {
     }
 
     fn merge(&mut self, other: Self) {
+        if let Some(normalized) = other.normalized {
+            self.prefer(normalized);
+        }
         self.calls += other.calls;
         self.errors += other.errors;
         self.rows = self.rows.saturating_add(other.rows);
@@ -244,17 +256,17 @@ impl Statements {
         found.statement
     }
 
-    /// Returns the statement with a fingerprint. If it is new, its normal form is that in `self.normalized`.
+    /// Returns the statement with a fingerprint, whose normal form is that in `self.normalized`.
     fn find_or_insert(&mut self, fingerprint: Option<u64>, sql: Option<&Sql<'_>>) -> StatementId {
-        if let Some(id) = self.by_fingerprint.get(&fingerprint) {
-            return *id;
+        let known = self.by_fingerprint.get(&fingerprint).copied();
+        let Some(sql) = sql else { return known.unwrap_or_else(|| self.insert(Statement::new(fingerprint, None))) };
+        let mut text = owned(Text(&self.normalized, sql.text.1));
+        text.truncate(text.floor_char_boundary(MAX_NORMALIZED));
+        let Some(id) = known else { return self.insert(Statement::new(fingerprint, Some(text.into()))) };
+        if let Some(statement) = self.get_mut(id) {
+            statement.prefer(text.into());
         }
-        let normalized = sql.map(|sql| {
-            let mut text = owned(Text(&self.normalized, sql.text.1));
-            text.truncate(text.floor_char_boundary(MAX_NORMALIZED));
-            text.into()
-        });
-        self.insert(Statement::new(fingerprint, normalized))
+        id
     }
 
     fn insert(&mut self, statement: Statement) -> StatementId {

@@ -3,7 +3,7 @@
 use crate::captures;
 use crate::hostile::fuzz_seeds::every_way;
 
-const EVERYTHING: &str = "message,query,session,loss,stats";
+const EVERYTHING: &str = "message,query,session,loss,stats,summary";
 
 #[track_caller]
 fn is_the_same(capture: &str, args: &[&str]) {
