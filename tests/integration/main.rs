@@ -52,9 +52,11 @@ mod cli {
     pub(crate) mod live;
     mod live_tls;
     mod summary;
+    mod report;
 }
 
 mod support {
+    pub(crate) mod browser;
     pub(crate) mod captures;
     pub(crate) mod command;
     pub(crate) mod server_text;
@@ -63,4 +65,4 @@ mod support {
     pub(crate) mod wire;
 }
 
-use support::{captures, command, strict, wire};
+use support::{browser, captures, command, strict, wire};
