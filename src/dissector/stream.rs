@@ -49,6 +49,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let Segment { seq, ack, syn, .. } = *segment;
                 let len = (segment.payload.len() as u32).saturating_add(segment.snapped).saturating_add(syn.into());
                 connection.info.round_trips.segment(direction, Sample { seq, len, ack, syn }, origin.ts);
+                if direction == Direction::Frontend
+                    && !syn
+                    && let Some(ack) = ack
+                {
+                    connection.observe_window(segment.window, ack, origin.ts);
+                }
             }
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
@@ -97,6 +103,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let Plain { seq, ack, payload } = *segment;
             let sample = Sample { seq, len: payload.len() as u32, ack: Some(ack), syn: false };
             connection.info.round_trips.segment(direction, sample, origin.ts);
+            if direction == Direction::Frontend {
+                // That of a plain segment is open.
+                connection.observe_window(u16::MAX, ack, origin.ts);
+            }
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {

@@ -87,6 +87,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             exec_us: execution.exec_us(),
             server_us: info.round_trips.of(Direction::Backend).and_then(|rtt| execution.server_us(rtt)),
             transfer_us: execution.transfer_us(),
+            client_stall_us: execution.client_stall_us(info.full_since),
             age_us: execution.age_us(),
             rtt_client_us: info.round_trips.of(Direction::Frontend),
             rtt_server_us: info.round_trips.of(Direction::Backend),

@@ -202,6 +202,17 @@ impl Dialogue {
     }
 }
 
+/// What the network does while a request is under way.
+impl Dialogue {
+    /// Records that the client's receive window was full from one time to another.
+    pub fn stall(&mut self, from: Timestamp, to: Timestamp) {
+        // Nothing of the reply to an exchange has come.
+        if self.exchange.is_none() {
+            self.pipeline.executions.stall(from, to);
+        }
+    }
+}
+
 /// TCP's numbers, where it is uncertain which replies are whose: nothing is while an exchange is under way, and it stays so.
 impl Dialogue {
     /// Whether it is not known which replies are whose.

@@ -123,6 +123,8 @@ pub struct Execution {
     sent: Timestamp,
     /// When its first reply came, and when the reply before that was over.
     replying: Option<(Timestamp, Timestamp)>,
+    /// For how many nanoseconds of its reply the client's receive window was full.
+    stalled: u64,
     /// When it was known to have no end yet, if none was captured.
     pub(super) last_open: Option<Timestamp>,
     /// When its last reply came, or it was known that none will come.
@@ -190,6 +192,7 @@ impl Execution {
             started,
             sent,
             replying,
+            stalled,
             last_open,
             ended,
             packet,
@@ -221,7 +224,7 @@ impl Execution {
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
         (*started, *sent, *ended, *packet) = (at, at, at, in_packet);
-        (*replying, *last_open) = (None, None);
+        (*replying, *stalled, *last_open) = (None, 0, None);
         sql.set(Text::default());
         tags.clear();
         error.clear();
@@ -341,6 +344,14 @@ impl Execution {
         Some(ended.micros_since(first))
     }
 
+    /// Returns how many of these microseconds the client's receive window was full, if it was. It may still be, since some time.
+    pub fn client_stall_us(&self, full_since: Option<Timestamp>) -> Option<u64> {
+        let (first, _, ended) = self.reply()?;
+        let last = full_since.and_then(|since| ended.nanos_since(since.max(first)));
+        let micros = self.stalled.saturating_add(last.unwrap_or_default()) / 1_000;
+        (micros > 0).then(|| micros.min(ended.micros_since(first)))
+    }
+
     /// Returns how old it was, in microseconds, when it was last known to have no end.
     pub fn age_us(&self) -> Option<u64> {
         self.last_open.map(|at| at.micros_since(self.started))
@@ -386,7 +397,7 @@ impl Execution {
         self.error.clear();
         (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);
         (self.parse_us, self.bind_us, self.first_row, self.last_row) = (None, None, None, None);
-        (self.transaction, self.canceled_by, self.replying) = (None, None, None);
+        (self.transaction, self.canceled_by, self.replying, self.stalled) = (None, None, None, 0);
         if self.outcome.is_some() {
             self.outcome = Some(Outcome::Incomplete);
         }
@@ -394,7 +405,7 @@ impl Execution {
 
     /// Records that a message was sent that the server needs to work on it. What it replied before is to earlier ones, such as Parse.
     pub(super) fn send(&mut self, at: Timestamp) {
-        (self.sent, self.replying) = (at, None);
+        (self.sent, self.replying, self.stalled) = (at, None, 0);
     }
 
     /// Records that a reply came, and when the reply to another request before it was over. The first one shows that the server
@@ -414,6 +425,13 @@ impl Execution {
         if self.outcome.is_none() || self.protocol != Protocol::Extended {
             (self.ended, self.packet) = (at, packet);
         }
+    }
+
+    /// Records that the client's receive window was full from one time to another.
+    fn stall(&mut self, from: Timestamp, to: Timestamp) {
+        let Some((first, _)) = self.replying else { return };
+        let to = if self.outcome.is_some() && self.protocol == Protocol::Extended { to.min(self.ended) } else { to };
+        self.stalled = self.stalled.saturating_add(to.nanos_since(from.max(first)).unwrap_or_default());
     }
 
     /// Whether it is reported: it was to be executed, or has failed before that.
@@ -497,6 +515,14 @@ impl Executions {
     pub(super) fn refute(&mut self) {
         for execution in self.open.iter_mut().filter(|execution| execution.is_uncertain) {
             execution.forget_replies();
+        }
+    }
+
+    /// Records that the client's receive window was full from one time to another.
+    #[cold]
+    pub(super) fn stall(&mut self, from: Timestamp, to: Timestamp) {
+        if let Some(first) = self.open.front_mut() {
+            first.stall(from, to);
         }
     }
 

@@ -90,6 +90,12 @@ impl RoundTrips {
         let sent = self.0.get(end.opposite());
         (sent.is_known && sent.min < u64::MAX).then_some(sent.min / 1_000)
     }
+
+    /// Returns when the last of the data that a side has sent was captured, if `ack` acknowledges all of it.
+    pub fn all_sent_at(&self, from: Direction, ack: u32) -> Option<Timestamp> {
+        let sent = self.0.get(from);
+        (sent.is_seen && sent.next == ack).then_some(sent.sent)
+    }
 }
 
 impl Sent {

@@ -40,6 +40,7 @@ impl LineWriter {
             exec_us,
             server_us,
             transfer_us,
+            client_stall_us,
             age_us,
             rtt_client_us,
             rtt_server_us,
@@ -128,6 +129,9 @@ impl LineWriter {
         }
         if let Some(transfer_us) = transfer_us {
             numbered(out, br#","transfer_us":"#, *transfer_us);
+        }
+        if let Some(client_stall_us) = client_stall_us {
+            numbered(out, br#","client_stall_us":"#, *client_stall_us);
         }
         if let Some(age_us) = age_us {
             numbered(out, br#","age_us":"#, *age_us);
