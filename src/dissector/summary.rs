@@ -75,6 +75,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             rows: execution.rows(),
             bytes_in: execution.bytes_in,
             bytes_out: execution.bytes_out,
+            retransmitted: (execution.retransmitted > 0).then_some(execution.retransmitted),
             outcome,
             error: execution.error(redaction).map(Failure::new),
             canceled_by: execution.canceled_by,

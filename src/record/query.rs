@@ -67,6 +67,11 @@ pub struct QueryRecord<'a> {
     pub bytes_in: u64,
     /// Bytes of its messages from the server, up to its end.
     pub bytes_out: u64,
+    /// Bytes that either side sent again while this was the request that the server worked on, as far as both were captured; absent
+    /// where that was none. One byte by itself is not counted, because keep-alives and window probes repeat one; nor is what was
+    /// repeated within 1 ms, because it may have been captured twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmitted: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it failed.

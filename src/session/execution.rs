@@ -146,6 +146,8 @@ pub struct Execution {
     pub bytes_in: u64,
     /// Bytes of its messages that the server sent.
     pub bytes_out: u64,
+    /// Bytes that either side sent again while it was under way.
+    pub retransmitted: u64,
     error: KeptFields,
     /// Microseconds from Parse to ParseComplete.
     pub parse_us: Option<u64>,
@@ -206,6 +208,7 @@ impl Execution {
             seen_rows,
             bytes_in,
             bytes_out,
+            retransmitted,
             error,
             parse_us,
             bind_us,
@@ -229,7 +232,7 @@ impl Execution {
         tags.clear();
         error.clear();
         (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
-        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out) = (None, 0, 0, 0);
+        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out, *retransmitted) = (None, 0, 0, 0, 0);
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
@@ -428,7 +431,7 @@ impl Execution {
     }
 
     /// Records that the client's receive window was full from one time to another.
-    fn stall(&mut self, from: Timestamp, to: Timestamp) {
+    pub(super) fn stall(&mut self, from: Timestamp, to: Timestamp) {
         let Some((first, _)) = self.replying else { return };
         let to = if self.outcome.is_some() && self.protocol == Protocol::Extended { to.min(self.ended) } else { to };
         self.stalled = self.stalled.saturating_add(to.nanos_since(from.max(first)).unwrap_or_default());
@@ -518,12 +521,9 @@ impl Executions {
         }
     }
 
-    /// Records that the client's receive window was full from one time to another.
-    #[cold]
-    pub(super) fn stall(&mut self, from: Timestamp, to: Timestamp) {
-        if let Some(first) = self.open.front_mut() {
-            first.stall(from, to);
-        }
+    /// The first request that is under way: the one that the server works on.
+    pub(super) fn first(&mut self) -> Option<&mut Execution> {
+        self.open.front_mut().map(|first| &mut **first)
     }
 
     /// Bytes were lost: what is under way may have ended.

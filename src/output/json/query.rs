@@ -29,6 +29,7 @@ impl LineWriter {
             rows,
             bytes_in,
             bytes_out,
+            retransmitted,
             outcome,
             error,
             canceled_by,
@@ -96,6 +97,9 @@ impl LineWriter {
         }
         numbered(out, br#","bytes_in":"#, *bytes_in);
         numbered(out, br#","bytes_out":"#, *bytes_out);
+        if let Some(retransmitted) = retransmitted {
+            numbered(out, br#","retransmitted":"#, *retransmitted);
+        }
         match outcome {
             Outcome::Ok => put(out, br#","outcome":"ok""#),
             other => member(out, "outcome", other)?,

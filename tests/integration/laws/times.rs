@@ -144,6 +144,40 @@ fn a_client_that_never_reads_on_stalls_no_longer_than_the_reply_lasts() {
 }
 
 #[test]
+fn bytes_that_are_sent_again_are_those_of_the_request_under_way() {
+    let mut wire = Wire::ready();
+    let again = |wire: &mut Wire, micros, bytes: u32| {
+        let last = wire.packets.last().unwrap().clone();
+        let payload = &last.data[last.data.len() - usize::try_from(bytes).unwrap()..];
+        let from = if last.data[34..36] == 5432_u16.to_be_bytes() { From::Server } else { From::Client };
+        let seq = wire.sent[from.index()] - bytes;
+        wire.packets.push(Tcp::new(from, seq, wire.sent[from.peer().index()], payload).at(micros));
+    };
+    // Between requests: of none.
+    again(&mut wire, 15_000, 6);
+    wire.send(From::Client, 20_000, &query("SELECT 1"));
+    again(&mut wire, 220_000, 14);
+    // A copy by the capture, and a keep-alive.
+    again(&mut wire, 220_500, 14);
+    again(&mut wire, 225_000, 1);
+    wire.send(From::Server, 230_000, &row_description());
+    again(&mut wire, 230_900, 26);
+    again(&mut wire, 260_000, 20);
+    // All that was sent before, and more.
+    let seq = wire.sent[From::Server.index()];
+    let bytes = [row_description(), complete()].concat();
+    let sent = u32::try_from(row_description().len()).unwrap();
+    wire.packets.push(Tcp::new(From::Server, seq - sent, wire.sent[0], &bytes).at(290_000));
+    wire.sent[1] += u32::try_from(complete().len()).unwrap();
+    again(&mut wire, 300_000, 6);
+    wire.send(From::Client, 400_000, &query("SELECT 2"));
+    wire.send(From::Server, 410_000, &[row_description(), complete()].concat());
+    let queries = wire.lines("query");
+    let repeated: Vec<_> = queries.iter().map(|line| &line["retransmitted"]).collect();
+    assert_eq!(repeated, [&json!(14 + 20 + sent), &Value::Null]);
+}
+
+#[test]
 fn a_request_without_an_end_has_an_age() {
     let mut wire = Wire::ready();
     wire.send(From::Client, 20_000, &query("SELECT pg_sleep(600)"));
