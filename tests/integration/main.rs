@@ -51,8 +51,8 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
-    mod summary;
     mod report;
+    mod summary;
 }
 
 mod support {

@@ -51,6 +51,8 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
         exec_us: Some(exec_us),
         server_us: None,
         transfer_us: None,
+        client_stall_us: None,
+        retransmitted: None,
         age_us: None,
         rtt_client_us: None,
         rtt_server_us: None,
