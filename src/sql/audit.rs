@@ -42,27 +42,21 @@ impl AuditKind {
     }
 }
 
-/// What is known of the statements of a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traits {
-    /// Why an audit looks for it; the first in the order of [`AuditKind`], where there are several reasons.
-    pub audit: Option<AuditKind>,
-    /// It is one query, and nothing limits its rows.
-    pub is_unlimited_select: bool,
+impl AuditKind {
+    /// Returns why an audit looks for a text with any number of statements; the first in the order of the kinds, where there are
+    /// several reasons.
+    pub fn of(sql: &[u8]) -> Option<Self> {
+        // Of a single statement, the first words decide.
+        if memchr::memchr(b';', sql).is_none() {
+            return audit_kind(Lexer::new(sql));
+        }
+        statement::split(sql).filter_map(|range| audit_kind(Lexer::new(sql.get(range)?))).min()
+    }
 }
 
-impl Traits {
-    /// Returns what is known of a text with any number of statements.
-    pub fn of(sql: &[u8]) -> Self {
-        let mut audit = None;
-        let mut count = 0;
-        for range in statement::split(sql) {
-            let kind = audit_kind(Lexer::new(sql.get(range).unwrap_or_default()));
-            audit = [audit, kind].into_iter().flatten().min();
-            count += 1;
-        }
-        Self { audit, is_unlimited_select: count == 1 && is_unlimited_select(Lexer::new(sql)) }
-    }
+/// Returns whether a text is one query, and nothing limits its rows.
+pub fn is_unlimited_select(sql: &[u8]) -> bool {
+    statement::split(sql).count() == 1 && has_no_limit(Lexer::new(sql))
 }
 
 /// Iterates over the words that are not in parentheses.
@@ -119,7 +113,7 @@ fn copies_elsewhere(tokens: Lexer<'_>) -> Option<AuditKind> {
     }
 }
 
-fn is_unlimited_select(tokens: Lexer<'_>) -> bool {
+fn has_no_limit(tokens: Lexer<'_>) -> bool {
     let mut words = outer_words(tokens.clone());
     let mut verb = words.next();
     if verb.is_some_and(|word| word.is_word("with")) {
@@ -170,7 +164,7 @@ mod tests {
             ("INSERT INTO role SELECT 1", None),
             ("", None),
         ] {
-            assert_eq!(Traits::of(sql.as_bytes()).audit, kind, "{sql}");
+            assert_eq!(AuditKind::of(sql.as_bytes()), kind, "{sql}");
         }
     }
 
@@ -191,7 +185,7 @@ mod tests {
             ("(SELECT 1) UNION (SELECT 2)", false),
             ("", false),
         ] {
-            assert_eq!(Traits::of(sql.as_bytes()).is_unlimited_select, is_unlimited, "{sql}");
+            assert_eq!(is_unlimited_select(sql.as_bytes()), is_unlimited, "{sql}");
         }
     }
 }

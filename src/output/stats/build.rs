@@ -15,6 +15,7 @@ use crate::record::summary::{
     FailedLogin, Group, Interval, OtherStatements, PreparedUse, Protection, Share, StatementSummary, Summary, Totals,
     UnlimitedSelect,
 };
+use crate::sql::audit::is_unlimited_select;
 use crate::sql::normalize::Fingerprint;
 use crate::time::{Precision, Timestamp};
 
@@ -152,20 +153,22 @@ impl Statistics {
         let mut all: Vec<&Statement> = self.statements.iter().collect();
         let mut listed = BTreeSet::new();
         for order in orders {
-            all.sort_unstable_by_key(|statement| (Reverse(order(statement)), statement.fingerprint));
+            if self.limits.top < all.len() {
+                let place = |statement: &&Statement| (Reverse(order(statement)), statement.fingerprint);
+                all.select_nth_unstable_by_key(self.limits.top, place);
+            }
             listed.extend(all.iter().take(self.limits.top).map(|statement| statement.fingerprint));
         }
-        all.sort_unstable_by_key(|statement| (Reverse((statement.timing.sum, statement.calls)), statement.fingerprint));
         let mut others = OtherStatements::default();
         merge_other(&mut others, &self.statements.forgotten);
-        let mut all_us = others.exec_us;
-        for statement in &all {
-            all_us = all_us.saturating_add(statement.timing.sum);
-            if !listed.contains(&statement.fingerprint) {
-                add_other(&mut others, statement);
-            }
-        }
-        let listed = all.into_iter().filter(|statement| listed.contains(&statement.fingerprint));
+        let (mut listed, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|statement| listed.contains(&statement.fingerprint));
+        rest.iter().for_each(|statement| add_other(&mut others, statement));
+        let all_us = listed.iter().fold(others.exec_us, |sum, statement| sum.saturating_add(statement.timing.sum));
+        listed.sort_unstable_by_key(|statement| {
+            (Reverse((statement.timing.sum, statement.calls)), statement.fingerprint)
+        });
+        let listed = listed.into_iter();
         let summaries = listed.map(|statement| self.statement_summary(statement, all_us)).collect();
         (summaries, (others.distinct_statements > 0).then_some(others))
     }
@@ -344,7 +347,7 @@ impl Statistics {
 
     fn audit(&self) -> Vec<AuditEntry> {
         let entry = |statement: &Statement| {
-            let kind = statement.traits.audit?;
+            let kind = statement.audit?;
             let callers = statement.callers.iter().map(|(caller, calls)| {
                 let caller = self.callers.get(caller);
                 let name = |name: fn(&Caller) -> Option<&str>| caller.and_then(name).map(str::to_owned);
@@ -408,10 +411,10 @@ impl Statistics {
     }
 
     fn unlimited_selects(&self) -> Vec<UnlimitedSelect> {
-        let selects = self
-            .statements
-            .iter()
-            .filter(|statement| statement.traits.is_unlimited_select && statement.max_rows >= MANY_ROWS);
+        let selects = self.statements.iter().filter(|statement| {
+            let normalized = || statement.normalized.as_deref().unwrap_or_default().as_bytes();
+            statement.max_rows >= MANY_ROWS && is_unlimited_select(normalized())
+        });
         let selects = selects.filter_map(|statement| {
             Some(UnlimitedSelect {
                 fingerprint: statement.name()?,

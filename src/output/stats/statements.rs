@@ -15,7 +15,7 @@ use crate::pg::error::code;
 use crate::pg::text::{Sql, Text};
 use crate::record::QueryRecord;
 use crate::record::summary::{Example, OtherStatements};
-use crate::sql::audit::Traits;
+use crate::sql::audit::AuditKind;
 use crate::sql::normalize::Fingerprint;
 use crate::sql::secret;
 use crate::sql::template::template;
@@ -41,7 +41,7 @@ pub(super) struct Statement {
     /// `None` for requests without SQL.
     pub(super) fingerprint: Option<u64>,
     pub(super) normalized: Option<Arc<str>>,
-    pub(super) traits: Traits,
+    pub(super) audit: Option<AuditKind>,
     pub(super) calls: u64,
     pub(super) errors: u64,
     pub(super) timing: Timing,
@@ -59,7 +59,7 @@ impl Statement {
     fn new(fingerprint: Option<u64>, normalized: Option<Arc<str>>) -> Self {
         Self {
             fingerprint,
-            traits: normalized.as_ref().map_or_else(Traits::default, |sql| Traits::of(sql.as_bytes())),
+            audit: normalized.as_ref().and_then(|sql| AuditKind::of(sql.as_bytes())),
             normalized,
             calls: 0,
             errors: 0,
@@ -78,7 +78,7 @@ impl Statement {
     fn prefer(&mut self, normalized: Arc<str>) {
         let order = |sql: &Arc<str>| (sql.len(), Arc::clone(sql));
         if self.normalized.as_ref().is_some_and(|known| order(&normalized) < order(known)) {
-            self.traits = Traits::of(normalized.as_bytes());
+            self.audit = AuditKind::of(normalized.as_bytes());
             self.normalized = Some(normalized);
         }
     }
@@ -287,9 +287,9 @@ impl Statements {
         if size > self.max_bytes {
             size = self.forget(&sizes);
         }
-        // Not the size of each is known when it grows: so half of what seems to be left is filled before the next look.
+        // Not the size of each is known when it grows: so three quarters of what seems to be left are filled before the next look.
         let mean = size / self.statements.len().max(1) + 1;
-        self.check_at = self.statements.len() + self.max_bytes.saturating_sub(size) / mean / 2 + 64;
+        self.check_at = self.statements.len() + self.max_bytes.saturating_sub(size) / mean / 4 * 3 + 1_024;
     }
 
     /// Returns what each statement needs in memory, in bytes.
@@ -304,7 +304,7 @@ impl Statements {
             |statement| statement.rows,
             |statement| statement.bytes_in.saturating_add(statement.bytes_out),
             |statement| statement.timing.max,
-            |statement| u64::from(statement.traits.audit.is_some()),
+            |statement| u64::from(statement.audit.is_some()),
         ];
         // By their indices: a statement is large.
         let mut ordered: Vec<StatementId> = (0..self.statements.len() as StatementId).collect();
@@ -320,10 +320,13 @@ impl Statements {
                 stays.get_mut(*id as usize).into_iter().for_each(|stays| *stays = true);
             }
         }
-        ordered.sort_unstable_by_key(|id| place(id, |statement| statement.timing.sum));
+        let places = self.statements.iter().zip(0_u32..);
+        let mut places: Vec<_> =
+            places.map(|(statement, id)| (Reverse(statement.timing.sum), statement.fingerprint, id)).collect();
+        places.sort_unstable();
         let (mut size, room) = (0, self.max_bytes / 2);
-        for id in &ordered {
-            let (Some(stays), Some(own)) = (stays.get_mut(*id as usize), sizes.get(*id as usize)) else { continue };
+        for (_, _, id) in places {
+            let (Some(stays), Some(own)) = (stays.get_mut(id as usize), sizes.get(id as usize)) else { continue };
             *stays |= size + own <= room;
             size += if *stays { *own } else { 0 };
         }
