@@ -408,6 +408,13 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl Counters {
+            /// The counters by name, in their order.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
         impl AddAssign<&Self> for Counters {
             fn add_assign(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*

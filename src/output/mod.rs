@@ -1,4 +1,4 @@
-//! Records to bytes: JSON lines, and text for people.
+//! Records to bytes: JSON lines, text for people, and a report as a page.
 //!
 //! ```
 //! use pgdissect::{Form, LineWriter, Record, StatsRecord};
@@ -17,6 +17,7 @@ use crate::record::{MessageEvent, MessageRun, Record};
 pub(crate) mod batch;
 mod cache;
 pub(crate) mod json;
+#[cfg(feature = "cli")]
 pub(crate) mod report;
 pub(crate) mod stats;
 pub mod summary;

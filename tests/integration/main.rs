@@ -25,6 +25,7 @@ mod oracles {
     mod encodings;
     mod fingerprints;
     mod libpq_trace;
+    mod pg_stat_statements;
     mod queries;
     pub(crate) mod server_log;
     mod sql;
@@ -50,10 +51,12 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
+    mod report;
     mod summary;
 }
 
 mod support {
+    pub(crate) mod browser;
     pub(crate) mod captures;
     pub(crate) mod command;
     pub(crate) mod server_text;
@@ -62,4 +65,4 @@ mod support {
     pub(crate) mod wire;
 }
 
-use support::{captures, command, strict, wire};
+use support::{browser, captures, command, strict, wire};
