@@ -217,7 +217,7 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
         let how_many = count(summary.running.len() as u64);
         page.field(
             "Running at the end",
-            [Span::painted(Paint::YELLOW, how_many), format!("the oldest is {age} old").into()],
+            [Span::painted(Paint::YELLOW, how_many), format!("the oldest for {age} at least").into()],
         )?;
     }
     let of_code = |code: &str| summary.errors.iter().find(|error| error.code == code).map(|error| error.count);
