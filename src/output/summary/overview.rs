@@ -63,7 +63,7 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
     let parts = [packets, counted(counters.connections, "connection"), counted(counters.messages, "message")];
     page.field("Capture", parts.map(Span::from))?;
     let gaps = gaps(capture);
-    if gaps.is_empty() && counters.packets == 0 {
+    if gaps.is_empty() && counters.connections == 0 {
         Ok(())
     } else if gaps.is_empty() {
         page.field("Complete", [Span::painted(Paint::GREEN, "yes: nothing is missing")])
