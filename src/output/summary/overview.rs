@@ -63,7 +63,7 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
     let parts = [packets, counted(counters.connections, "connection"), counted(counters.messages, "message")];
     page.field("Capture", parts.map(Span::from))?;
     let gaps = gaps(capture);
-    if gaps.is_empty() && counters.packets == 0 {
+    if gaps.is_empty() && counters.connections == 0 {
         Ok(())
     } else if gaps.is_empty() {
         page.field("Complete", [Span::painted(Paint::GREEN, "yes: nothing is missing")])
@@ -217,7 +217,7 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
         let how_many = count(summary.running.len() as u64);
         page.field(
             "Running at the end",
-            [Span::painted(Paint::YELLOW, how_many), format!("the oldest is {age} old").into()],
+            [Span::painted(Paint::YELLOW, how_many), format!("the oldest for {age} at least").into()],
         )?;
     }
     let of_code = |code: &str| summary.errors.iter().find(|error| error.code == code).map(|error| error.count);

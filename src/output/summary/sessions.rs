@@ -19,6 +19,9 @@ const FIRST: usize = 4;
 /// How many are named that prepare nothing.
 const NAMES: usize = 8;
 
+/// An order of groups: what it is called, by which figure it is, and how that is written.
+type Order = (&'static str, fn(&Group) -> u64, fn(u64) -> String);
+
 /// Fewer executions are not held against an application.
 pub(super) const FEW_EXECUTIONS: u64 = 10;
 
@@ -77,7 +80,7 @@ fn most(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
     if groups.len() < 2 {
         return Ok(());
     }
-    let orders: [(_, fn(&Group) -> u64, fn(u64) -> String); 3] = [
+    let orders: [Order; 3] = [
         ("Most bytes received", |group| group.bytes_out, bytes),
         ("Idle in transaction", |group| group.idle_in_transaction_us, time),
         ("Most connects", |group| group.connects, count),

@@ -33,7 +33,7 @@ impl Source {
 
     fn some(&mut self) -> Option<String> {
         // Not in step with the texts, so that each field is now and then absent.
-        (self.next() % 7 != 0).then(|| self.text())
+        (!self.next().is_multiple_of(7)).then(|| self.text())
     }
 
     fn number(&mut self) -> u64 {
@@ -148,7 +148,7 @@ impl Source {
     }
 
     fn calls(&mut self) -> Option<Calls> {
-        (self.next() % 3 != 0).then(|| Calls {
+        (!self.next().is_multiple_of(3)).then(|| Calls {
             calls: self.number(),
             calls_per_second: self.float(),
             errors: self.number(),
