@@ -291,7 +291,7 @@ mod tests {
     fn steps_keep_counts_and_bounds_of_bins() {
         let histogram = Histogram::new(&bins(&[(0, 1), (1, 2), (700, 5), (767, 7), (768, 1), (1_023, 3)]));
         assert_eq!(histogram.bins().cloned().collect::<Vec<_>>(), bins(&[(0, 1), (1, 2), (767, 12), (1_023, 4)]));
-        for number in 0..100 {
+        for number in 0..80 {
             assert_eq!(step(end(number)), if number == 1 { 0 } else { number }, "{number}");
             assert!(number == 1 || step(end(number) + 1) > number, "{number}");
         }
