@@ -88,6 +88,8 @@ pub struct Segment<'a> {
     pub fin: bool,
     /// The RST flag.
     pub rst: bool,
+    /// The receive window that the sender announces, not scaled.
+    pub window: u16,
     /// The captured part of the payload.
     pub payload: &'a [u8],
     /// How many bytes of the payload the snap length cut off.
@@ -106,12 +108,12 @@ impl<'a> Segment<'a> {
     #[inline]
     pub fn plain(&self) -> Option<Plain<'a>> {
         let Self { seq, payload, .. } = *self;
-        let is_plain = !(self.syn | self.fin | self.rst) && self.snapped == 0 && !payload.is_empty();
+        let is_plain = !(self.syn | self.fin | self.rst) && self.snapped == 0 && !payload.is_empty() && self.window > 0;
         if is_plain { Some(Plain { seq, ack: self.ack?, payload }) } else { None }
     }
 }
 
-/// A segment with a complete payload and an acknowledgment, and without the flags SYN, FIN and RST.
+/// A segment with a complete payload, an acknowledgment and an open window, and without the flags SYN, FIN and RST.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a> {
     /// The sequence number.
@@ -279,6 +281,7 @@ impl<'a> Layer<'a> {
             syn: tcp.syn(),
             fin: tcp.fin(),
             rst: tcp.rst(),
+            window: tcp.window_size(),
             payload: tcp.payload(),
             snapped: u32::try_from(cut).unwrap_or(u32::MAX),
         })))

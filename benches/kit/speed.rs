@@ -26,7 +26,7 @@ const MODES: [&[&str]; 5] = [
     &["-e", "query"],
     &["-e", "message", "-t", "Query"],
     &["-e", "message", "--redact", "values"],
-    &["-e", "message", "-j", "2"],
+    &["-F", "summary"],
 ];
 
 pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {

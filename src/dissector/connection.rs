@@ -166,6 +166,8 @@ pub(super) struct ConnectionInfo {
     pub(super) is_guessed: bool,
     /// The round-trip times between the capture point and both ends.
     pub(super) round_trips: RoundTrips,
+    /// Since when the client's receive window is full, if it is.
+    pub(super) full_since: Option<Timestamp>,
 }
 
 impl ConnectionInfo {
@@ -245,6 +247,7 @@ impl Connection {
                 watch: None,
                 is_guessed: false,
                 round_trips: RoundTrips::default(),
+                full_since: None,
             },
         };
         if begins_with_startup {
@@ -374,6 +377,34 @@ impl Connection {
         } else if self.info.watch.is_some() {
             // The connection is decrypted now, and the boundaries are those of a new stream.
             self.info.watch = None;
+        }
+    }
+
+    /// Records the receive window that the client announces.
+    #[inline(always)]
+    pub(super) fn observe_window(&mut self, window: u16, ack: u32, ts: Timestamp) {
+        if window == 0 || self.info.full_since.is_some() {
+            self.observe_full_window(window, ack, ts);
+        }
+    }
+
+    #[cold]
+    fn observe_full_window(&mut self, window: u16, ack: u32, ts: Timestamp) {
+        let Self { info, session, .. } = self;
+        match info.full_since {
+            Some(since) if window > 0 => {
+                session.dialogue_mut().stall(since, ts);
+                info.full_since = None;
+            }
+            Some(_) => {}
+            // A client may delay the acknowledgment that shows it. But no window ever shrinks: since all that was sent just fills
+            // it, no more could be sent before, however soon it had been acknowledged.
+            None if window == 0 => {
+                let filled_at = info.round_trips.all_sent_at(Direction::Backend, ack);
+                let shown_at = filled_at.zip(info.round_trips.of(Direction::Frontend));
+                info.full_since = Some(shown_at.map_or(ts, |(at, round_trip)| at.later(round_trip).min(ts)));
+            }
+            None => {}
         }
     }
 

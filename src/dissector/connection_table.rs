@@ -113,8 +113,8 @@ impl Syn {
 
     /// Recreates the segment, to be passed to the connection that it opened.
     const fn segment(&self, source: Endpoint, destination: Endpoint, ack: Option<u32>) -> Segment<'static> {
-        let (syn, fin, rst, payload, snapped) = (true, false, false, &[], 0);
-        Segment { source, destination, seq: self.seq, ack, syn, fin, rst, payload, snapped }
+        let (syn, fin, rst, window, payload, snapped) = (true, false, false, u16::MAX, &[], 0);
+        Segment { source, destination, seq: self.seq, ack, syn, fin, rst, window, payload, snapped }
     }
 }
 

@@ -43,16 +43,30 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         // Holes whose wait ended before this segment are given up first, so that the result does not depend on when that is
         // checked.
         self.drain(connection, origin.ts);
+        let mut is_sent_again = false;
         if connection.tcp.numbers().fit(direction, segment) {
             connection.last = origin;
             if !segment.rst {
                 let Segment { seq, ack, syn, .. } = *segment;
                 let len = (segment.payload.len() as u32).saturating_add(segment.snapped).saturating_add(syn.into());
-                connection.info.round_trips.segment(direction, Sample { seq, len, ack, syn }, origin.ts);
+                let sample = Sample { seq, len, ack, syn };
+                // One byte may be that of a keep-alive or of a window probe (RFC 1122, section 4.2.3.6).
+                is_sent_again = connection.info.round_trips.segment(direction, sample, origin.ts) && len > 1;
+                if direction == Direction::Frontend
+                    && !syn
+                    && let Some(ack) = ack
+                {
+                    connection.observe_window(segment.window, ack, origin.ts);
+                }
             }
         }
         let was_seen = connection.tcp.is_from_start(direction).is_some();
+        let repeated = connection.tcp.counters(direction).retransmitted;
         let accepted = connection.tcp.accept(direction, segment, origin);
+        let repeated = connection.tcp.counters(direction).retransmitted - repeated;
+        if is_sent_again && repeated > 0 {
+            connection.session.dialogue_mut().retransmit(repeated);
+        }
         if segment.fin || segment.rst && connection.tcp.is_reset() {
             connection.info.closed_by.get_or_insert((direction, segment.rst));
         }
@@ -97,6 +111,10 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let Plain { seq, ack, payload } = *segment;
             let sample = Sample { seq, len: payload.len() as u32, ack: Some(ack), syn: false };
             connection.info.round_trips.segment(direction, sample, origin.ts);
+            if direction == Direction::Frontend {
+                // That of a plain segment is open.
+                connection.observe_window(u16::MAX, ack, origin.ts);
+            }
             let is_steady = connection.session.is_steady();
             let bytes = segment.payload;
             if connection.session.dialogue().is_uncertain() {

@@ -51,8 +51,8 @@ impl Successor {
     /// Recreates the segment.
     pub(super) fn segment(&self) -> Segment<'_> {
         let Self { source, destination, seq, ack, ref payload, .. } = *self;
-        let (syn, fin, rst, snapped) = (false, false, false, 0);
-        Segment { source, destination, seq, ack: Some(ack), syn, fin, rst, payload, snapped }
+        let (syn, fin, rst, window, snapped) = (false, false, false, u16::MAX, 0);
+        Segment { source, destination, seq, ack: Some(ack), syn, fin, rst, window, payload, snapped }
     }
 
     /// Returns the size of its payload.

@@ -32,6 +32,8 @@ use crate::time::Timestamp;
 pub struct TextStyle {
     /// Whether they have colors, by the escape sequences of terminals.
     pub color: bool,
+    /// How a summary looks, but for its colors.
+    pub summary: SummaryStyle,
 }
 
 impl Form for TextStyle {
@@ -52,7 +54,7 @@ mod width {
     pub(super) const TYPE: usize = "CommandComplete".len() + 1;
 }
 
-/// Writes a record as one line of text, and a line feed.
+/// Writes a record as one line of text, and a line feed; a summary as many.
 ///
 /// # Errors
 ///
@@ -67,11 +69,7 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
         Record::Stats(record) => stats(&mut line, record)?,
         // Of many lines: there is no shorter form of it that would answer anything.
         Record::Summary(summary) => {
-            return super::summary::write(
-                out,
-                summary,
-                &SummaryStyle { color: style.color, ..SummaryStyle::default() },
-            );
+            return super::summary::write(out, summary, &SummaryStyle { color: style.color, ..style.summary });
         }
     }
     line.end()

@@ -30,6 +30,7 @@ pub struct Outline {
     /// The acknowledgment number, if the ACK flag is set.
     ack: u32,
     flags: u8,
+    window: u16,
     /// The offset of the payload in the frame.
     start: usize,
     len: usize,
@@ -76,7 +77,7 @@ impl Outline {
     /// Returns the segment, with the position of its payload in the frame, if it is a [plain](super::Plain) one.
     #[inline(always)]
     pub fn plain(&self) -> Option<PlacedSegment> {
-        let is_plain = self.flags & (SYN_FIN_RST | ACK) == ACK && self.snapped == 0 && self.len > 0;
+        let is_plain = self.flags & (SYN_FIN_RST | ACK) == ACK && self.snapped == 0 && self.len > 0 && self.window > 0;
         let (true, Ok(start), Ok(len)) = (is_plain, u32::try_from(self.start), u32::try_from(self.len)) else {
             return None;
         };
@@ -85,7 +86,7 @@ impl Outline {
 
     /// Returns the segment of the same frame.
     pub fn segment<'a>(&self, packet: &Packet<'a>) -> Option<Segment<'a>> {
-        let Self { ends: Ends([first, a, b, c, d]), seq, ack, flags, start, len, snapped } = *self;
+        let Self { ends: Ends([first, a, b, c, d]), seq, ack, flags, window, start, len, snapped } = *self;
         let [.., s0, s1, d0, d1] = first.to_be_bytes();
         let address = |high: u64, low: u64| Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)).into();
         let (source, destination) = match first >> 32 {
@@ -100,6 +101,7 @@ impl Outline {
             syn: flags & 0x02 != 0,
             fin: flags & 0x01 != 0,
             rst: flags & 0x04 != 0,
+            window,
             payload: packet.data.get(start..)?.get(..len)?,
             snapped: u32::try_from(snapped).unwrap_or(u32::MAX),
         })
@@ -168,7 +170,7 @@ pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
     // A frame may be padded after the IP packet. A length of 0 is left to the general path.
     let here = length.min(ip_payload.len());
     let header = ip_payload.get(..here)?.first_chunk::<TCP_HEADER>()?;
-    let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = *header;
+    let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, ..] = *header;
     let header_len = usize::from(offset >> 4) * 4;
     let len = here.checked_sub(header_len).filter(|_| header_len >= TCP_HEADER)?;
     let [a, b, c, d] = addresses;
@@ -177,6 +179,7 @@ pub fn outline(packet: &Packet<'_>) -> Option<Outline> {
         seq: u32::from_be_bytes([q0, q1, q2, q3]),
         ack: u32::from_be_bytes([a0, a1, a2, a3]),
         flags,
+        window: u16::from_be_bytes([w0, w1]),
         start: packet.data.len() - ip_payload.len() + header_len,
         len,
         snapped: length - here,

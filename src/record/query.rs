@@ -67,6 +67,11 @@ pub struct QueryRecord<'a> {
     pub bytes_in: u64,
     /// Bytes of its messages from the server, up to its end.
     pub bytes_out: u64,
+    /// Bytes that either side sent again while this was the request that the server worked on, as far as both were captured; absent
+    /// where that was none. One byte by itself is not counted, because keep-alives and window probes repeat one; nor is what was
+    /// repeated within 1 ms, because it may have been captured twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmitted: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it failed.
@@ -101,6 +106,11 @@ pub struct QueryRecord<'a> {
     /// Microseconds from the first to the last of its reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_us: Option<u64>,
+    /// For how many of these microseconds the server could send no more, because the client's receive window was full: from when the
+    /// client had to show that, at the latest by announcing a window of 0, until it announced another. Absent where it never did. A
+    /// window that is only smaller than a segment is not counted: hosts avoid to announce one (RFC 9293, section 3.8.6.2.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_stall_us: Option<u64>,
     /// Of a request without an end: how old it was, in microseconds, when that was last known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_us: Option<u64>,

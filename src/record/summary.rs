@@ -442,7 +442,7 @@ pub struct FailedLogin {
 /// Sessions of one user, database, application or client, and their requests.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Group {
-    /// The name, or the address; absent where it is not known.
+    /// The name, or the address; absent where it is not known, or there are too many: more than 65,536 of them all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Sessions.

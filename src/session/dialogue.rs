@@ -202,6 +202,28 @@ impl Dialogue {
     }
 }
 
+/// What the network does while a request is under way.
+impl Dialogue {
+    /// Records that the client's receive window was full from one time to another.
+    pub fn stall(&mut self, from: Timestamp, to: Timestamp) {
+        // Nothing of the reply to an exchange has come.
+        if let Some(first) = self.pipeline.executions.first() {
+            first.stall(from, to);
+        }
+    }
+
+    /// Records that so many bytes were sent again.
+    pub fn retransmit(&mut self, bytes: u64) {
+        let execution = match &mut self.exchange {
+            Some(exchange) => exchange.execution(),
+            None => self.pipeline.executions.first(),
+        };
+        if let Some(execution) = execution {
+            execution.retransmitted = execution.retransmitted.saturating_add(bytes);
+        }
+    }
+}
+
 /// TCP's numbers, where it is uncertain which replies are whose: nothing is while an exchange is under way, and it stays so.
 impl Dialogue {
     /// Whether it is not known which replies are whose.

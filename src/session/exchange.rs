@@ -184,6 +184,11 @@ impl Exchange {
         Self { kind, at: observation.origin.ts, numbers, execution, portal: None, answers }
     }
 
+    /// What a query line is made of, where there are such lines.
+    pub(super) fn execution(&mut self) -> Option<&mut Execution> {
+        self.execution.as_deref_mut()
+    }
+
     fn portal(&self) -> Option<&Arc<Portal>> {
         self.portal.as_ref().or_else(|| self.execution.as_ref()?.portal.as_ref())
     }

@@ -123,6 +123,8 @@ pub struct Execution {
     sent: Timestamp,
     /// When its first reply came, and when the reply before that was over.
     replying: Option<(Timestamp, Timestamp)>,
+    /// For how many nanoseconds of its reply the client's receive window was full.
+    stalled: u64,
     /// When it was known to have no end yet, if none was captured.
     pub(super) last_open: Option<Timestamp>,
     /// When its last reply came, or it was known that none will come.
@@ -144,6 +146,8 @@ pub struct Execution {
     pub bytes_in: u64,
     /// Bytes of its messages that the server sent.
     pub bytes_out: u64,
+    /// Bytes that either side sent again while it was under way.
+    pub retransmitted: u64,
     error: KeptFields,
     /// Microseconds from Parse to ParseComplete.
     pub parse_us: Option<u64>,
@@ -190,6 +194,7 @@ impl Execution {
             started,
             sent,
             replying,
+            stalled,
             last_open,
             ended,
             packet,
@@ -203,6 +208,7 @@ impl Execution {
             seen_rows,
             bytes_in,
             bytes_out,
+            retransmitted,
             error,
             parse_us,
             bind_us,
@@ -221,12 +227,12 @@ impl Execution {
         } = self;
         (*number, *protocol, *is_executed, *outcome) = (new, Protocol::default(), false, None);
         (*started, *sent, *ended, *packet) = (at, at, at, in_packet);
-        (*replying, *last_open) = (None, None);
+        (*replying, *stalled, *last_open) = (None, 0, None);
         sql.set(Text::default());
         tags.clear();
         error.clear();
         (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
-        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out) = (None, 0, 0, 0);
+        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out, *retransmitted) = (None, 0, 0, 0, 0);
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
         (*transaction, *canceled_by, *has_reply) = (None, None, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
@@ -341,6 +347,14 @@ impl Execution {
         Some(ended.micros_since(first))
     }
 
+    /// Returns how many of these microseconds the client's receive window was full, if it was. It may still be, since some time.
+    pub fn client_stall_us(&self, full_since: Option<Timestamp>) -> Option<u64> {
+        let (first, _, ended) = self.reply()?;
+        let last = full_since.and_then(|since| ended.nanos_since(since.max(first)));
+        let micros = self.stalled.saturating_add(last.unwrap_or_default()) / 1_000;
+        (micros > 0).then(|| micros.min(ended.micros_since(first)))
+    }
+
     /// Returns how old it was, in microseconds, when it was last known to have no end.
     pub fn age_us(&self) -> Option<u64> {
         self.last_open.map(|at| at.micros_since(self.started))
@@ -386,7 +400,7 @@ impl Execution {
         self.error.clear();
         (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);
         (self.parse_us, self.bind_us, self.first_row, self.last_row) = (None, None, None, None);
-        (self.transaction, self.canceled_by, self.replying) = (None, None, None);
+        (self.transaction, self.canceled_by, self.replying, self.stalled) = (None, None, None, 0);
         if self.outcome.is_some() {
             self.outcome = Some(Outcome::Incomplete);
         }
@@ -394,7 +408,7 @@ impl Execution {
 
     /// Records that a message was sent that the server needs to work on it. What it replied before is to earlier ones, such as Parse.
     pub(super) fn send(&mut self, at: Timestamp) {
-        (self.sent, self.replying) = (at, None);
+        (self.sent, self.replying, self.stalled) = (at, None, 0);
     }
 
     /// Records that a reply came, and when the reply to another request before it was over. The first one shows that the server
@@ -414,6 +428,13 @@ impl Execution {
         if self.outcome.is_none() || self.protocol != Protocol::Extended {
             (self.ended, self.packet) = (at, packet);
         }
+    }
+
+    /// Records that the client's receive window was full from one time to another.
+    pub(super) fn stall(&mut self, from: Timestamp, to: Timestamp) {
+        let Some((first, _)) = self.replying else { return };
+        let to = if self.outcome.is_some() && self.protocol == Protocol::Extended { to.min(self.ended) } else { to };
+        self.stalled = self.stalled.saturating_add(to.nanos_since(from.max(first)).unwrap_or_default());
     }
 
     /// Whether it is reported: it was to be executed, or has failed before that.
@@ -498,6 +519,11 @@ impl Executions {
         for execution in self.open.iter_mut().filter(|execution| execution.is_uncertain) {
             execution.forget_replies();
         }
+    }
+
+    /// The first request that is under way: the one that the server works on.
+    pub(super) fn first(&mut self) -> Option<&mut Execution> {
+        self.open.front_mut().map(|first| &mut **first)
     }
 
     /// Bytes were lost: what is under way may have ended.

@@ -40,13 +40,19 @@ struct Sent {
     sent: Timestamp,
     /// The shortest time until an acknowledgment, in nanoseconds.
     min: u64,
+    /// Two sequence numbers, the earlier one first, and the times in nanoseconds at which the data from there on was sent, at least
+    /// [`CAPTURED_TWICE`] apart.
+    marks: [(u32, i64); 2],
+    /// The same of the data that was sent again last.
+    again: Option<(u32, i64)>,
 }
 
 impl Default for Sent {
     fn default() -> Self {
         let (is_seen, is_timed, is_syn, is_known) = (false, false, false, false);
         let (next, acked, largest, sent, min) = (0, 0, FULL_SIZED, Timestamp::default(), u64::MAX);
-        Self { is_seen, is_timed, is_syn, is_known, next, acked, largest, sent, min }
+        let (marks, again) = ([(0, 0); 2], None);
+        Self { is_seen, is_timed, is_syn, is_known, next, acked, largest, sent, min, marks, again }
     }
 }
 
@@ -64,15 +70,15 @@ pub struct Sample {
 }
 
 impl RoundTrips {
-    /// Records a segment that fits into its connection.
+    /// Records a segment that fits into its connection. Returns whether data from its sequence number on was sent before, and not
+    /// only [captured twice](CAPTURED_TWICE).
     #[inline(always)]
-    pub fn segment(&mut self, from: Direction, segment: Sample, ts: Timestamp) {
-        if segment.len > 0 {
-            self.0.get_mut(from).send(&segment, ts);
-        }
+    pub fn segment(&mut self, from: Direction, segment: Sample, ts: Timestamp) -> bool {
+        let is_sent_again = segment.len > 0 && self.0.get_mut(from).send(&segment, ts);
         if let Some(ack) = segment.ack {
             self.0.get_mut(from.opposite()).acknowledge(ack, segment.len == 0, ts);
         }
+        is_sent_again
     }
 
     /// Records the segments that opened the connection: the client's SYN, the server's, and the acknowledgment of that, with their
@@ -90,42 +96,75 @@ impl RoundTrips {
         let sent = self.0.get(end.opposite());
         (sent.is_known && sent.min < u64::MAX).then_some(sent.min / 1_000)
     }
+
+    /// Returns when the last of the data that a side has sent was captured, if `ack` acknowledges all of it.
+    pub fn all_sent_at(&self, from: Direction, ack: u32) -> Option<Timestamp> {
+        let sent = self.0.get(from);
+        (sent.is_seen && sent.next == ack).then_some(sent.sent)
+    }
 }
 
 impl Sent {
     #[inline(always)]
-    fn send(&mut self, segment: &Sample, ts: Timestamp) {
+    fn send(&mut self, segment: &Sample, ts: Timestamp) -> bool {
         if self.is_seen && segment.seq == self.next {
             self.time(segment, ts);
-        } else {
-            self.send_out_of_order(segment, ts);
+            return false;
         }
+        self.send_out_of_order(segment, ts)
     }
 
     #[inline(always)]
     fn time(&mut self, &Sample { seq, len, syn, .. }: &Sample, ts: Timestamp) {
         self.next = seq.wrapping_add(len);
         self.largest = self.largest.max(len);
+        let [_, last] = self.marks;
+        if ts.as_nanos().saturating_sub(last.1) >= CAPTURED_TWICE as i64 {
+            self.marks = [last, (seq, ts.as_nanos())];
+        }
         (self.sent, self.is_timed, self.is_syn) = (ts, true, syn);
     }
 
     #[cold]
-    fn send_out_of_order(&mut self, segment: &Sample, ts: Timestamp) {
+    fn send_out_of_order(&mut self, segment: &Sample, ts: Timestamp) -> bool {
         let &Sample { seq, len, syn, .. } = segment;
         let end = seq.wrapping_add(len);
         if !self.is_seen || is_behind(self.next, seq) && !syn {
+            if !self.is_seen {
+                self.marks = [(seq, ts.as_nanos()); 2];
+            }
             // What is missing in between was not captured: what acknowledges it shows nothing.
             (self.is_seen, self.acked) = (true, seq);
             self.time(segment, ts);
-        } else if end == self.next {
+            return false;
+        }
+        let is_sent_again = !syn && self.is_sent_again(seq, ts);
+        if end == self.next {
             self.is_timed &= ts.nanos_since(self.sent).is_some_and(|nanos| nanos < CAPTURED_TWICE);
         } else if !syn {
             self.is_timed = false;
             if is_behind(self.next, end) {
-                self.next = end;
+                (self.next, self.sent) = (end, ts);
             }
         }
         // Another SYN amid a connection may be forged.
+        is_sent_again
+    }
+
+    /// Returns whether the data from a sequence number on was surely sent before, rather than [captured twice](CAPTURED_TWICE).
+    fn is_sent_again(&mut self, seq: u32, ts: Timestamp) -> bool {
+        let [earlier, later] = self.marks;
+        let sent_by = match self.again {
+            Some((again, at)) if again == seq => at,
+            _ if is_behind(seq, earlier.0) => earlier.1,
+            _ if is_behind(seq, later.0) => later.1,
+            _ => self.sent.as_nanos(),
+        };
+        let is_sent_again = ts.as_nanos().saturating_sub(sent_by) >= CAPTURED_TWICE as i64;
+        if is_sent_again {
+            self.again = Some((seq, ts.as_nanos()));
+        }
+        is_sent_again
     }
 
     #[inline(always)]
@@ -263,6 +302,22 @@ mod tests {
             trips.segment(CLIENT, segment(1, 0, 1), at(900 + copy));
         }
         assert_eq!(trips.of(CLIENT), Some(900));
+    }
+
+    #[test]
+    fn a_segment_that_was_captured_twice_is_not_sent_again() {
+        let mut trips = RoundTrips::default();
+        let mut send = |number: u32, micros| {
+            let seq = (u32::MAX - 1_000).wrapping_add(100 * number);
+            trips.segment(SERVER, segment(seq, 100, 1), at(micros))
+        };
+        assert_eq!([0, 999, 1_000].map(|micros| send(0, micros)), [false, false, true]);
+        // One every 100 us, as in a transfer that goes on: what is sent again then is still found, if not at once.
+        assert!((1..40_u32).all(|number| !send(number, i64::from(number) * 100)));
+        assert!(!send(39, 3_950) && !send(30, 3_950));
+        assert!(send(19, 3_950) && send(0, 3_950));
+        // So is a copy of what was sent again.
+        assert_eq!([4_900, 5_000, 6_000].map(|micros| send(39, micros)), [true, false, true]);
     }
 
     #[test]

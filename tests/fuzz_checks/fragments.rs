@@ -223,8 +223,8 @@ fn captured(data: &[u8], wire_len: usize, nanos: i64) -> Packet<'_> {
 /// Returns the comparable part of a result: not the segment itself.
 fn event(segment: Option<std::result::Result<Segment<'_>, NotTcp>>) -> impl PartialEq {
     segment.map(|segment| {
-        segment.map(|Segment { source, destination, seq, ack, syn, fin, rst, payload, snapped }| {
-            (source, destination, seq, ack, (syn, fin, rst), payload, snapped)
+        segment.map(|Segment { source, destination, seq, ack, syn, fin, rst, window, payload, snapped }| {
+            (source, destination, seq, ack, (syn, fin, rst), window, payload, snapped)
         })
     })
 }

@@ -12,7 +12,7 @@ pub(crate) fn check(record: &Record<'_>) -> Value {
     let mut out = Vec::new();
     for color in [false, true] {
         out.clear();
-        text::write_line(&mut out, record, &TextStyle { color }).unwrap();
+        text::write_line(&mut out, record, &TextStyle { color, ..TextStyle::default() }).unwrap();
         let line = one_line(&out);
         assert!(!line.trim().is_empty(), "a line says something");
         let plain = if color { without_colors(line) } else { line.to_owned() };

@@ -268,7 +268,8 @@ fn run(max_held: usize, begins: bool, plans: &[Plan]) {
         let (source, destination) =
             if direction == Direction::Frontend { (end(40_000), end(5432)) } else { (end(5432), end(40_000)) };
         let Plan { seq, ack, syn, fin, rst, snapped, .. } = *plan;
-        let segment = Segment { source, destination, seq, ack, syn, fin, rst, payload: &payload, snapped };
+        let (window, payload) = (u16::MAX, &payload[..]);
+        let segment = Segment { source, destination, seq, ack, syn, fin, rst, window, payload, snapped };
 
         // As in the engine: a new connection between the same endpoints, and one that has ended.
         let opens_another =

@@ -25,6 +25,7 @@ mod oracles {
     mod encodings;
     mod fingerprints;
     mod libpq_trace;
+    mod pg_stat_statements;
     mod queries;
     pub(crate) mod server_log;
     mod sql;
@@ -51,6 +52,7 @@ mod cli {
     pub(crate) mod live;
     mod live_tls;
     mod report;
+    mod summary;
 }
 
 mod support {

@@ -122,11 +122,12 @@ impl Writer {
         workers: usize,
     ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
+        let summary = SummaryStyle { color: look.color, width: look.width, top: args.top.into() };
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
             Format::Json => Box::new(LineWriter::default()),
-            Format::Text => Box::new(TextStyle { color: look.color }),
-            Format::Summary => Box::new(SummaryStyle { color: look.color, width: look.width, top: args.top.into() }),
+            Format::Text => Box::new(TextStyle { color: look.color, summary }),
+            Format::Summary => Box::new(summary),
             Format::Html => Box::new(Page),
         };
         let out = Output::new(out, name);

@@ -29,6 +29,7 @@ impl LineWriter {
             rows,
             bytes_in,
             bytes_out,
+            retransmitted,
             outcome,
             error,
             canceled_by,
@@ -40,6 +41,7 @@ impl LineWriter {
             exec_us,
             server_us,
             transfer_us,
+            client_stall_us,
             age_us,
             rtt_client_us,
             rtt_server_us,
@@ -95,6 +97,9 @@ impl LineWriter {
         }
         numbered(out, br#","bytes_in":"#, *bytes_in);
         numbered(out, br#","bytes_out":"#, *bytes_out);
+        if let Some(retransmitted) = retransmitted {
+            numbered(out, br#","retransmitted":"#, *retransmitted);
+        }
         match outcome {
             Outcome::Ok => put(out, br#","outcome":"ok""#),
             other => member(out, "outcome", other)?,
@@ -128,6 +133,9 @@ impl LineWriter {
         }
         if let Some(transfer_us) = transfer_us {
             numbered(out, br#","transfer_us":"#, *transfer_us);
+        }
+        if let Some(client_stall_us) = client_stall_us {
+            numbered(out, br#","client_stall_us":"#, *client_stall_us);
         }
         if let Some(age_us) = age_us {
             numbered(out, br#","age_us":"#, *age_us);

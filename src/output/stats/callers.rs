@@ -10,7 +10,7 @@ use crate::pg::text::Text;
 use crate::record::{Header, QueryRecord, SessionRecord};
 use crate::session::execution::Protocol;
 
-/// How many callers are told apart. All others count as one, of which nothing is known.
+/// How many callers are told apart. Of others, the address of the client is not told; beyond twice as many, nothing is.
 const MAX_CALLERS: usize = 65_536;
 
 /// The size of the cache of connections whose caller is known. A connection's place is its number modulo this.
@@ -163,6 +163,7 @@ impl Callers {
             }
         }
         let client = without_port(header.client);
+        let names_end = self.key.len();
         self.key.extend_from_slice(client.as_bytes());
         let place = header.conn as usize % RECENT;
         if let Some((key, id)) = self.recent.get(place)
@@ -170,28 +171,36 @@ impl Callers {
         {
             return *id;
         }
-        let id = self.find_by_key(|| {
+        let caller = |client_ip| {
             let [user, database, application] = names.map(|name| name.map(|name| owned(name).into()));
-            Caller { user, database, application, client_ip: Some(client.into()), activity: Activity::default() }
-        });
-        if let Some((key, recent)) = self.recent.get_mut(place) {
+            Caller { user, database, application, client_ip, activity: Activity::default() }
+        };
+        if let Some((key, _)) = self.recent.get_mut(place) {
             key.clone_from(&self.key);
+        }
+        let found = self.find_by_key(MAX_CALLERS, || caller(Some(client.into())));
+        let id = found.unwrap_or_else(|| {
+            self.key.truncate(names_end);
+            self.find_by_key(2 * MAX_CALLERS, || caller(None)).unwrap_or(CallerId(0))
+        });
+        if let Some((_, recent)) = self.recent.get_mut(place) {
             *recent = id;
         }
         id
     }
 
-    fn find_by_key(&mut self, caller: impl FnOnce() -> Caller) -> CallerId {
+    /// Returns the caller with the key in `self.key`; `None` if there is none, and there are so many others.
+    fn find_by_key(&mut self, most: usize, caller: impl FnOnce() -> Caller) -> Option<CallerId> {
         if let Some(id) = self.by_key.get(&*self.key) {
-            return *id;
+            return Some(*id);
         }
-        if self.callers.len() > MAX_CALLERS {
-            return CallerId(0);
+        if self.callers.len() > most {
+            return None;
         }
         let id = CallerId(self.callers.len() as u32);
         self.callers.push(caller());
         self.by_key.insert(self.key.as_slice().into(), id);
-        id
+        Some(id)
     }
 
     pub(super) fn get(&self, id: CallerId) -> Option<&Caller> {
@@ -218,7 +227,14 @@ impl Callers {
             self.key.clear();
             self.key.extend_from_slice(&key);
             let activity = caller.activity.clone();
-            let new = self.find_by_key(|| Caller { activity: Activity::default(), ..caller });
+            // Those of both may be more than are told apart: the addresses of the rest are given up.
+            let names = Caller { client_ip: None, activity: Activity::default(), ..caller.clone() };
+            let found = self.find_by_key(MAX_CALLERS, || Caller { activity: Activity::default(), ..caller });
+            let new = found.unwrap_or_else(|| {
+                let client = key.iter().rposition(|byte| *byte == 0).map_or(0, |end| end + 1);
+                self.key.truncate(client);
+                self.find_by_key(2 * MAX_CALLERS, || names).unwrap_or(CallerId(0))
+            });
             if let Some(own) = self.activity(new) {
                 own.merge(&activity);
             }

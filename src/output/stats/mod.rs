@@ -35,6 +35,8 @@ mod example;
 mod histogram;
 mod series;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod top;
 
 pub(crate) use build::Context;
@@ -383,11 +385,12 @@ impl Statistics {
 impl TimeSplit {
     fn add(&mut self, record: &QueryRecord<'_>, server_us: u64) {
         let (Some(client), Some(server)) = (record.rtt_client_us, record.rtt_server_us) else { return };
+        let client_stall_us = record.client_stall_us.unwrap_or_default();
         self.merge(&Self {
             timed: 1,
             server_us,
-            transfer_us: record.transfer_us.unwrap_or_default(),
-            client_stall_us: 0,
+            transfer_us: record.transfer_us.unwrap_or_default().saturating_sub(client_stall_us),
+            client_stall_us,
             network_us: client.saturating_add(server),
             idle_in_transaction_us: 0,
         });

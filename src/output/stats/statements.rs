@@ -1,7 +1,7 @@
 //! The statements, by fingerprint: found by their text, and counted.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -282,14 +282,23 @@ impl Statements {
     /// Forgets statements if all need more memory than the limit: until they need half of that. Those with the longest times stay,
     /// and some that are first by another order.
     fn limit(&mut self) {
-        let size: usize = self.statements.iter().map(Statement::size).sum();
-        if size <= self.max_bytes {
-            // Not the size of each is known when it grows: so half of what seems to be left is filled before the next look.
-            let mean = size / self.statements.len().max(1) + 1;
-            self.check_at = self.statements.len() + (self.max_bytes - size) / mean / 2 + 64;
-            return;
+        let sizes = self.sizes();
+        let mut size: usize = sizes.iter().sum();
+        if size > self.max_bytes {
+            size = self.forget(&sizes);
         }
-        let mut kept = HashSet::<Option<u64>, RandomState>::default();
+        // Not the size of each is known when it grows: so half of what seems to be left is filled before the next look.
+        let mean = size / self.statements.len().max(1) + 1;
+        self.check_at = self.statements.len() + self.max_bytes.saturating_sub(size) / mean / 2 + 64;
+    }
+
+    /// Returns what each statement needs in memory, in bytes.
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.statements.iter().map(Statement::size).collect()
+    }
+
+    /// Forgets statements of these sizes, and returns the size of the others.
+    fn forget(&mut self, sizes: &[usize]) -> usize {
         let orders: [fn(&Statement) -> u64; 5] = [
             |statement| statement.calls,
             |statement| statement.rows,
@@ -297,30 +306,42 @@ impl Statements {
             |statement| statement.timing.max,
             |statement| u64::from(statement.traits.audit.is_some()),
         ];
-        let each = KEPT_FOR_OTHER_REASONS.min(self.statements.len() / 20);
+        // By their indices: a statement is large.
+        let mut ordered: Vec<StatementId> = (0..self.statements.len() as StatementId).collect();
+        let mut stays = vec![false; ordered.len()];
+        let place = |id: &StatementId, order: fn(&Statement) -> u64| {
+            let statement = self.statements.get(*id as usize);
+            (Reverse(statement.map(order)), statement.map(|statement| statement.fingerprint))
+        };
+        let each = KEPT_FOR_OTHER_REASONS.min(ordered.len() / 20);
         for order in orders {
-            self.statements.sort_unstable_by_key(|statement| (Reverse(order(statement)), statement.fingerprint));
-            kept.extend(self.statements.iter().take(each).map(|statement| statement.fingerprint));
+            ordered.select_nth_unstable_by_key(each, |id| place(id, order));
+            for id in ordered.iter().take(each) {
+                stays.get_mut(*id as usize).into_iter().for_each(|stays| *stays = true);
+            }
         }
-        self.statements.sort_unstable_by_key(|statement| (Reverse(statement.timing.sum), statement.fingerprint));
-        let mut room = self.max_bytes / 2;
-        let (mut forgotten, mut longest) = (std::mem::take(&mut self.forgotten), self.forgotten_exec_us);
+        ordered.sort_unstable_by_key(|id| place(id, |statement| statement.timing.sum));
+        let (mut size, room) = (0, self.max_bytes / 2);
+        for id in &ordered {
+            let (Some(stays), Some(own)) = (stays.get_mut(*id as usize), sizes.get(*id as usize)) else { continue };
+            *stays |= size + own <= room;
+            size += if *stays { *own } else { 0 };
+        }
+        let mut stays = stays.into_iter();
+        let (forgotten, longest) = (&mut self.forgotten, &mut self.forgotten_exec_us);
         self.statements.retain(|statement| {
-            room = room.saturating_sub(statement.size());
-            let stays = room > 0 || kept.contains(&statement.fingerprint);
+            let stays = stays.next().unwrap_or(true);
             if !stays {
-                add_other(&mut forgotten, statement);
-                longest = longest.max(statement.timing.sum);
+                add_other(forgotten, statement);
+                *longest = (*longest).max(statement.timing.sum);
             }
             stays
         });
-        self.statements.shrink_to(2 * self.statements.len());
-        (self.forgotten, self.forgotten_exec_us) = (forgotten, longest);
-        self.check_at = self.statements.len() + self.statements.len() / 4 + 64;
         self.texts = Cache::default();
         self.templates = Cache::default();
         let ids = self.statements.iter().zip(0..).map(|(statement, id)| (statement.fingerprint, id));
         self.by_fingerprint = ids.collect();
+        size
     }
 
     /// Adds all statements of another, whose callers have these identifiers here.

@@ -6,7 +6,7 @@ use crate::record::summary::Bin;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// How many columns a sparkline of a histogram has at most.
-const HISTOGRAM: usize = 24;
+const HISTOGRAM: usize = 48;
 
 /// Draws values as a line of blocks; what is 0 is a space. The highest has the highest block, and no other value is drawn as 0.
 pub(super) fn sparkline(values: &[f64]) -> String {
@@ -36,21 +36,22 @@ pub(super) fn gather<T>(items: &[T], most: usize, add: impl Fn(&[T]) -> f64) -> 
     items.chunks(items.len().div_ceil(most.max(1)).max(1)).map(add).collect()
 }
 
-/// Draws how many took how long, on a logarithmic scale from the shortest to the longest.
+/// Draws how many took how long: two columns for each power of two, as the bins are.
 pub(super) fn histogram(bins: &[Bin]) -> String {
-    let logarithm = |us: u64| (us.max(1) as f64).ln();
-    let shortest = bins.iter().map(|bin| bin.us).min().map_or(0.0, logarithm);
-    let longest = bins.iter().map(|bin| bin.us).max().map_or(0.0, logarithm);
-    // A column is at least a tenth wide, that figures close to one another are not torn apart.
-    let columns = (((longest - shortest) / 0.1).ceil() as usize).clamp(1, HISTOGRAM);
-    let mut counts = vec![0.0; columns];
+    let column = |us: u64| {
+        let end = us.saturating_add(1);
+        let power = end.ilog2();
+        2 * power as usize + usize::from(power > 0 && end >> (power - 1) == 3)
+    };
+    let columns = || bins.iter().map(|bin| column(bin.us));
+    let (Some(first), Some(last)) = (columns().min(), columns().max()) else { return String::new() };
+    let mut counts = vec![0; last - first + 1];
     for bin in bins {
-        let at = (logarithm(bin.us) - shortest) / (longest - shortest) * (columns - 1) as f64;
-        if let Some(count) = counts.get_mut(at.round() as usize) {
-            *count += bin.count as f64;
+        if let Some(count) = counts.get_mut(column(bin.us) - first) {
+            *count += bin.count as u128;
         }
     }
-    sparkline(&counts)
+    sparkline(&gather(&counts, HISTOGRAM, |counts| counts.iter().sum::<u128>() as f64))
 }
 
 #[cfg(test)]
@@ -84,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_histogram_has_the_shape_of_its_counts() {
-        let bins = [(100, 1), (1_000, 8), (10_000, 4)].map(|(us, count)| Bin { us, count });
-        let drawn = histogram(&bins);
-        assert_eq!(drawn.chars().count(), HISTOGRAM);
-        assert_eq!(drawn.split_whitespace().collect::<Vec<_>>(), ["▁", "█", "▄"]);
+        let bins = [(31, 1), (47, 8), (63, 2), (127, 4)].map(|(us, count)| Bin { us, count });
+        assert_eq!(histogram(&bins), "▁█▂ ▄");
+        let wide = [(0, 1), (u64::MAX, 1)].map(|(us, count)| Bin { us, count });
+        assert!(histogram(&wide).chars().count() <= HISTOGRAM);
         assert_eq!(histogram(&[Bin { us: 0, count: 3 }]), "█");
     }
 }

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::page::{Page, Span, join, name, name_or_unknown, prose};
-use super::requests::{error, exec_time, request, where_and_when};
+use super::requests::{error, exec_time, request, whose};
 use super::statements::{Statements, count_of};
 use super::table::{Row, Table};
-use super::units::{count, counted, date_time};
+use super::units::{count, counted};
 use crate::output::text::line::Paint;
 use crate::record::summary::{ErrorSummary, Example, FailedLogin};
 
@@ -34,7 +34,8 @@ pub(super) fn errors(
         page.flow(2, head)?;
         error(page, &summary.example)?;
         let deeper = page.indent(6);
-        page.line(deeper, &[Span::painted(Paint::DIM, "first "), where_and_when(&summary.example)])?;
+        let first = std::iter::once(Span::painted(Paint::DIM, "first:")).chain(whose(page, &summary.example));
+        page.flow(6, first.collect::<Vec<_>>())?;
         for raised in summary.statements.iter().take(STATEMENTS) {
             let number = statements.number(raised.fingerprint.as_deref());
             let sql = raised.normalized.as_deref().map_or_else(|| "(its SQL is not known)".to_owned(), prose);
@@ -43,7 +44,7 @@ pub(super) fn errors(
         }
         let more = summary.statements.len().saturating_sub(STATEMENTS);
         if more > 0 {
-            page.line(deeper, &[format!("and {} more", counted(more as u64, "statement")).into()])?;
+            page.line(deeper, &[format!("and {more} more").into()])?;
         }
     }
     Ok(())
@@ -73,7 +74,7 @@ pub(super) fn logins(page: &mut Page<'_>, logins: &[FailedLogin], top: usize) ->
                 .cell(login.application.as_deref().map_or_else(String::new, name))
                 .cell(login.code.as_deref().map_or_else(String::new, name))
                 .cell(login.condition.as_deref().map_or_else(String::new, name))
-                .cell(date_time(login.ts))
+                .cell(page.moment(login.ts))
                 .text(login.message.as_deref().map_or_else(String::new, prose)),
         );
     }
@@ -92,14 +93,14 @@ pub(super) fn cancels(
     page.heading("Canceled requests")?;
     for example in cancels.iter().take(top) {
         let who = match (&example.canceled_from, example.canceled_by) {
-            (Some(from), Some(conn)) => format!("canceled from {} (conn {conn})", name(from)),
-            (Some(from), None) => format!("canceled from {}", name(from)),
-            (None, Some(conn)) => format!("canceled by conn {conn}"),
-            // By the server itself, or by a cancel request that was not captured: the message of the error tells.
-            (None, None) => "no cancel request captured".to_owned(),
+            (Some(from), Some(conn)) => format!("from {} (conn {conn})", name(from)),
+            (Some(from), None) => format!("from {}", name(from)),
+            (None, Some(conn)) => format!("by conn {conn}"),
+            // By the server itself, or by a request that was not captured: the message of the error tells.
+            (None, None) => "by no cancel request that was captured".to_owned(),
         };
         let mut example = example.clone();
-        let lead = format!("{who}, after {}", exec_time(&example));
+        let lead = format!("canceled after {} {who}", exec_time(&example));
         example.outcome = None;
         request(page, statements, &example, Span::painted(Paint::BOLD, lead))?;
     }

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::page::{Page, Span, name, name_or_unknown, prose};
+use super::page::{Page, Span, name, name_or, prose};
 use super::statements::Statements;
 use super::table::{Row, Table};
-use super::units::{bytes, count, some_count, time, time_of_day};
+use super::units::{bytes, count, some_count, time};
 use crate::output::text::line::Paint;
 use crate::record::summary::{AuditEntry, AuditKind, Caller, Candidate, UnlimitedSelect};
 
@@ -46,7 +46,7 @@ pub(super) fn audit(page: &mut Page<'_>, entries: &[AuditEntry], top: usize) -> 
 }
 
 fn caller(caller: &Caller) -> Span {
-    let mut text = name_or_unknown(caller.user.as_deref()).text;
+    let mut text = name_or(caller.user.as_deref(), "an unknown user");
     if let Some(database) = &caller.database {
         text = format!("{text}@{}", name(database));
     }
@@ -73,10 +73,10 @@ pub(super) fn n_plus_one(
     let mut table = Table::new("statement")
         .number("", 5)
         .number("most", 0)
-        .number("calls", 1)
-        .number("bursts", 3)
-        .number("time", 2)
-        .name("application", 4)
+        .number("calls", 2)
+        .number("bursts", 4)
+        .number("time", 3)
+        .name("application", 1)
         .name("user", 7)
         .number("conn", 8)
         .name("most at", 9)
@@ -92,7 +92,7 @@ pub(super) fn n_plus_one(
                 .cell(candidate.application.as_deref().map_or_else(String::new, name))
                 .cell(candidate.user.as_deref().map_or_else(String::new, name))
                 .cell(candidate.conn.to_string())
-                .cell(time_of_day(candidate.started))
+                .cell(page.moment(candidate.started))
                 .cell(if candidate.in_transaction { "transaction" } else { "burst" })
                 .text(Span::painted(Paint::CYAN, prose(&candidate.normalized))),
         );

@@ -60,14 +60,16 @@ impl Form for SummaryStyle {
 ///
 /// Those of the writer.
 pub fn write(out: &mut impl io::Write, summary: &Summary, style: &SummaryStyle) -> io::Result<()> {
-    let page = &mut Page::new(out, style);
+    let page = &mut Page::new(out, style, summary.capture.started);
     let top = style.top;
     let statements = &Statements::new(&summary.statements, top);
 
-    overview::write(page, summary)?;
+    overview::title(page, summary)?;
     if let Some(comparison) = &summary.baseline {
-        baseline::write(page, summary, comparison, top)?;
+        baseline::write(page, statements, summary, comparison, top)?;
+        page.heading("The capture itself")?;
     }
+    overview::write(page, summary)?;
     statements.write(page, Order::Time, summary.other_statements.as_ref())?;
     for order in [Order::Calls, Order::Mean, Order::Rows, Order::Bytes] {
         statements.write(page, order, None)?;

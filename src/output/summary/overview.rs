@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chart::bar;
-use super::page::{Page, Span, join, name, name_or_unknown};
+use super::page::{LABEL, NARROW, Page, Span, name, name_or};
 use super::sessions::{FEW_EXECUTIONS, PREPARES_EVERY_TIME, weakness};
 use super::statements::count_of;
 use super::traffic;
@@ -15,22 +15,20 @@ use crate::record::summary::{Capture, Group, Interval, TimeSplit, Totals};
 /// How many SQLSTATEs are named.
 const CODES: usize = 4;
 
-/// How wide the labels are.
-const LABEL: usize = "Idle in transaction".len();
-
 pub(super) fn write(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
-    title(page, summary)?;
-    if let Some(interval) = &summary.interval {
+    // The first one is no news, and the last one may be empty.
+    let is_news = |interval: &&Interval| interval.duration_us > 0 && summary.capture.started != Some(interval.started);
+    if let Some(interval) = summary.interval.as_ref().filter(is_news) {
         page.flow(2, since(interval))?;
     }
     capture(page, &summary.capture)?;
     totals(page, summary)?;
-    traffic::requests(page, &summary.traffic, LABEL)?;
+    traffic::requests(page, &summary.traffic)?;
     time_split(page, &summary.time)?;
     stands_out(page, summary)
 }
 
-fn title(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
+pub(super) fn title(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     let mut parts = vec![Span::painted(Paint::BOLD, "pgdissect summary")];
     if let (Some(from), Some(to)) = (summary.capture.started, summary.ts) {
         let to = date_time(to);
@@ -65,10 +63,12 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
     let parts = [packets, counted(counters.connections, "connection"), counted(counters.messages, "message")];
     page.field("Capture", parts.map(Span::from))?;
     let gaps = gaps(capture);
-    if gaps.is_empty() {
-        page.field("Complete", [Span::painted(Paint::GREEN, "yes, nothing is missing")])
+    if gaps.is_empty() && counters.packets == 0 {
+        Ok(())
+    } else if gaps.is_empty() {
+        page.field("Complete", [Span::painted(Paint::GREEN, "yes: nothing is missing")])
     } else {
-        let lead = Span::painted(Paint::YELLOW, "not quite");
+        let lead = Span::painted(Paint::YELLOW, "no");
         page.field("Complete", std::iter::once(lead).chain(gaps))
     }
 }
@@ -87,9 +87,8 @@ fn gaps(capture: &Capture) -> Vec<Span> {
     }
     if counters.losses > 0 {
         let reasons = capture.loss_reasons.iter().map(|loss| count_of(loss.count, loss.reason.name()));
-        let reasons = join(reasons, ", ");
-        let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
-        gaps.push(format!("{} of loss{reasons}", counted(counters.losses, "report")).into());
+        gaps.push(format!("{} of loss", counted(counters.losses, "report")).into());
+        gaps.extend(reasons.map(Span::from));
     }
     let rare = [
         (capture.midstream_sessions, "session", "that began before it"),
@@ -130,14 +129,16 @@ fn totals(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
         let mut parts = vec![Span::from(format!("{} in all", time(times.exec_us)))];
         parts.push(format!("mean {}", time(times.mean_us)).into());
         parts.extend(quantiles.map(|(what, us)| Span::from(format!("{what} {}", time(us)))));
-        page.field("Their time", parts)?;
+        page.field("Execution time", parts)?;
     }
-    let parts = [
-        counted(totals.rows, "row"),
-        format!("{} from clients", bytes(totals.bytes_in)),
-        format!("{} to them", bytes(totals.bytes_out)),
-    ];
-    page.field("Volume", parts.map(Span::from))?;
+    if requests > 0 {
+        let parts = [
+            counted(totals.rows, "row"),
+            format!("{} from clients", bytes(totals.bytes_in)),
+            format!("{} to them", bytes(totals.bytes_out)),
+        ];
+        page.field("Volume", parts.map(Span::from))?;
+    }
     let mut parts = vec![Span::from(count(sessions))];
     if connects > 0 {
         let most = count(totals.most_connects_per_second);
@@ -154,7 +155,7 @@ fn totals(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
 /// Says how long logins took, of the application with most of them.
 fn slowest_logins(applications: &[Group]) -> Option<Span> {
     let slowest = applications.iter().max_by_key(|group| group.login_p95_us).filter(|group| group.login_p95_us > 0)?;
-    let whose = if applications.len() > 1 { format!(" ({})", shown(slowest)) } else { String::new() };
+    let whose = if applications.len() > 1 { format!(" (application {})", shown(slowest)) } else { String::new() };
     Some(format!("login p95 up to {}{whose}", time(slowest.login_p95_us)).into())
 }
 
@@ -170,10 +171,10 @@ fn time_split(page: &mut Page<'_>, split: &TimeSplit) -> io::Result<()> {
     let Some((most, most_us)) = parts.iter().max_by_key(|(_, us)| *us).filter(|(_, us)| *us > 0) else {
         return Ok(());
     };
-    let dominates = Span::painted(Paint::BOLD, format!("{} of it {most}", percent(share(*most_us, sum))));
-    let of = format!("of {} whose parts are known", counted(split.timed, "request"));
+    let dominates = Span::painted(Paint::BOLD, format!("mostly {most} ({})", percent(share(*most_us, sum))));
+    let of = format!("known of {}", counted(split.timed, "request"));
     page.field("Where time went", [dominates, of.into()])?;
-    let label = if page.width < 60 { 0 } else { LABEL };
+    let label = if page.width < NARROW { 0 } else { LABEL };
     let columns = page.width.saturating_sub(label + 4 + 20).min(40);
     for (what, us) in parts.into_iter().filter(|(_, us)| *us > 0) {
         let share = share(us, sum);
@@ -182,7 +183,7 @@ fn time_split(page: &mut Page<'_>, split: &TimeSplit) -> io::Result<()> {
         page.line(
             2,
             &[
-                Span::painted(Paint::DIM, format!("  {what:label$}  ", label = label.saturating_sub(2))),
+                Span::painted(Paint::DIM, format!("{what:label$}  ")),
                 format!("{:>6} {:>8} ", percent(share), time(us)).into(),
                 Span::painted(paint, drawn),
             ],
@@ -204,8 +205,8 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
         page.field("Errors", named.chain(more))?;
     }
     if let Some(login) = summary.failed_logins.first() {
-        let who = name_or_unknown(login.user.as_deref()).text;
-        let code = login.code.as_deref().map_or_else(String::new, |code| format!(" {}", name(code)));
+        let who = name_or(login.user.as_deref(), "an unknown user");
+        let code = login.code.as_deref().map_or_else(String::new, |code| format!(" ({})", name(code)));
         let first = count_of(login.count, &format!("{who} from {}{code}", name(&login.client_ip)));
         let more = summary.failed_logins.len() - 1;
         let more = (more > 0).then(|| Span::from(format!("and {more} more")));
@@ -258,14 +259,19 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     if let Some(most) = every_time.first() {
         let more = every_time.len() - 1;
         let more = if more > 0 { format!("and {more} more") } else { String::new() };
-        let whose = name_or_unknown(most.application.as_deref()).text;
+        let whose = name_or(most.application.as_deref(), "an unknown application");
         let times = format!("{whose} ({})", counted(most.parsed, "Parse message"));
         page.field("Prepares each time", [times.into(), more.into()])?;
     }
-    let weak = summary.protection.iter().filter(|kind| !kind.weaknesses.is_empty());
-    let weak = weak.map(|kind| {
-        let weaknesses = join(kind.weaknesses.iter().copied().map(weakness), " and ");
-        Span::painted(Paint::YELLOW, format!("{} with {weaknesses}", counted(kind.sessions, "session")))
+    let mut weaknesses = std::collections::BTreeMap::<_, u64>::new();
+    for kind in &summary.protection {
+        for weakness in &kind.weaknesses {
+            let sessions = weaknesses.entry(*weakness).or_default();
+            *sessions = sessions.saturating_add(kind.sessions);
+        }
+    }
+    let weak = weaknesses.into_iter().map(|(kind, sessions)| {
+        Span::painted(Paint::YELLOW, format!("{} in {}", weakness(kind), counted(sessions, "session")))
     });
     let weak: Vec<_> = weak.collect();
     if weak.is_empty() { Ok(()) } else { page.field("Weak protection", weak) }
@@ -280,7 +286,7 @@ fn first_by(groups: &[Group], key: fn(&Group) -> u64) -> Option<&Group> {
 }
 
 fn shown(group: &Group) -> String {
-    name_or_unknown(group.name.as_deref()).text
+    name_or(group.name.as_deref(), "unknown")
 }
 
 fn of_application(group: &Group, what: &str) -> String {

@@ -6,9 +6,11 @@ use std::io;
 use unicode_width::UnicodeWidthChar;
 
 use super::SummaryStyle;
+use super::units::{date, time_of_day};
 use crate::output::text::line::Paint;
 use crate::output::text::sanitize::{Name, Prose};
 use crate::pg::text::Text;
+use crate::time::Timestamp;
 
 /// How many characters of SQL or of a message are looked at, before it is cut to what there is room for.
 const PROSE: usize = 2_000;
@@ -52,14 +54,24 @@ pub(super) fn name(text: &str) -> String {
     Name(Text::utf8(text.as_bytes())).to_string()
 }
 
+/// A name that may be unknown, within a sentence.
+pub(super) fn name_or(text: Option<&str>, unknown: &'static str) -> String {
+    text.map_or_else(|| unknown.to_owned(), name)
+}
+
 /// A name that may be unknown.
 pub(super) fn name_or_unknown(text: Option<&str>) -> Span {
     text.map_or_else(|| Span::painted(Paint::DIM, "(unknown)"), |text| name(text).into())
 }
 
-/// SQL that may be unknown.
+/// SQL without constants, on one line. No space in it means anything, unless it is in a name.
+pub(super) fn normalized(sql: &str) -> String {
+    join(prose(sql).split(' ').filter(|word| !word.is_empty()), " ")
+}
+
+/// SQL without constants that may be unknown.
 pub(super) fn sql_or_unknown(sql: Option<&str>) -> Span {
-    sql.map_or_else(|| Span::painted(Paint::DIM, "(its SQL is not known)"), |sql| prose(sql).into())
+    sql.map_or_else(|| Span::painted(Paint::DIM, "(its SQL is not known)"), |sql| normalized(sql).into())
 }
 
 /// How many columns a text takes.
@@ -120,17 +132,31 @@ pub(super) fn wrap(text: &str, columns: usize, most_lines: usize) -> Vec<String>
     lines
 }
 
+/// How wide labels are.
+pub(super) const LABEL: usize = "Idle in transaction".len();
+
+/// A terminal that is narrower has no columns of labels.
+pub(super) const NARROW: usize = 60;
+
 /// What is written, line by line.
 pub(super) struct Page<'a> {
     out: &'a mut dyn io::Write,
     color: bool,
     /// How many columns a line has.
     pub(super) width: usize,
+    /// The date on which the capture began: times of it are written without.
+    date: String,
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(out: &'a mut dyn io::Write, style: &SummaryStyle) -> Self {
-        Self { out, color: style.color, width: style.width.max(1) }
+    pub(super) fn new(out: &'a mut dyn io::Write, style: &SummaryStyle, began: Option<Timestamp>) -> Self {
+        Self { out, color: style.color, width: style.width.max(1), date: began.map(date).unwrap_or_default() }
+    }
+
+    /// Formats when something was: the time of day, in UTC, and the date, where it is another than that of the beginning.
+    pub(super) fn moment(&self, ts: Timestamp) -> String {
+        let (date, time) = (date(ts), time_of_day(ts));
+        if date == self.date { time } else { format!("{date} {time}") }
     }
 
     /// Writes a line, cut where it is too long. Every other function writes through this one.
@@ -206,14 +232,13 @@ impl<'a> Page<'a> {
 
     /// Writes parts side by side, on as many lines as they need.
     pub(super) fn flow(&mut self, indent: usize, parts: impl IntoIterator<Item = Span>) -> io::Result<()> {
-        self.flow_behind(Vec::new(), indent, "  ", parts)
+        self.flow_behind(Vec::new(), self.indent(indent), "  ", parts)
     }
 
-    /// Writes a label, and what it stands for beside it.
+    /// Writes a label, and what it stands for: beside it, and below that.
     pub(super) fn field(&mut self, label: &str, parts: impl IntoIterator<Item = Span>) -> io::Result<()> {
-        const LABEL: usize = "Idle in transaction".len();
-        let (label, indent) = if self.width < 60 {
-            (Span::painted(Paint::DIM, format!("  {label}  ")), 4)
+        let (label, indent) = if self.width < NARROW {
+            (Span::painted(Paint::DIM, format!("  {label}  ")), self.indent(4))
         } else {
             (Span::painted(Paint::DIM, format!("  {label:LABEL$}  ")), LABEL + 4)
         };
@@ -227,7 +252,6 @@ impl<'a> Page<'a> {
         separator: &str,
         parts: impl IntoIterator<Item = Span>,
     ) -> io::Result<()> {
-        let indent = self.indent(indent);
         let mut line = begin;
         let mut column: usize = line.iter().map(Span::width).sum();
         let mut begun = line.is_empty();

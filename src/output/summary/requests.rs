@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::page::{Page, Span, join, name, prose};
 use super::statements::Statements;
-use super::units::{bad_end, bytes, counted, date_time, time, time_of_day};
+use super::units::{bad_end, bytes, counted, time};
 use crate::output::text::line::Paint;
 use crate::output::text::sanitize::Data;
 use crate::pg::row::Format;
@@ -15,6 +15,9 @@ use crate::record::summary::{Example, Params};
 
 /// How many lines the SQL of a request has.
 const SQL_LINES: usize = 3;
+
+/// What has fewer bytes is not called large.
+const LARGE: u64 = 16 * 1024;
 
 /// How many lines its parameters have.
 const PARAMS_LINES: usize = 2;
@@ -41,15 +44,13 @@ pub(super) fn largest(
     examples: &[Example],
     top: usize,
 ) -> io::Result<()> {
-    if examples.is_empty() {
+    let size = |example: &Example| example.bytes_in.saturating_add(example.bytes_out);
+    let mut large = examples.iter().filter(|example| size(example) >= LARGE).take(top).peekable();
+    if large.peek().is_none() {
         return Ok(());
     }
     page.heading("Largest requests and results")?;
-    for example in examples.iter().take(top) {
-        let size = bytes(example.bytes_in.saturating_add(example.bytes_out));
-        request(page, statements, example, Span::painted(Paint::BOLD, size))?;
-    }
-    Ok(())
+    large.try_for_each(|example| request(page, statements, example, Span::painted(Paint::BOLD, bytes(size(example)))))
 }
 
 pub(super) fn running(
@@ -93,7 +94,7 @@ pub(super) fn request(
         parts.push(format!("{} in", bytes(example.bytes_in)).into());
         parts.push(format!("{} out", bytes(example.bytes_out)).into());
     }
-    parts.extend(whose(example));
+    parts.extend(whose(page, example));
     page.flow(2, parts)?;
 
     let deeper = page.indent(6);
@@ -122,7 +123,7 @@ pub(super) fn error(page: &mut Page<'_>, example: &Example) -> io::Result<()> {
 }
 
 /// Writes which request it is, and whose.
-fn whose(example: &Example) -> Vec<Span> {
+pub(super) fn whose(page: &Page<'_>, example: &Example) -> Vec<Span> {
     let mut parts = Vec::new();
     let who = match (&example.user, &example.database) {
         (Some(user), Some(database)) => format!("{}@{}", name(user), name(database)),
@@ -138,14 +139,8 @@ fn whose(example: &Example) -> Vec<Span> {
     let query = example.query.map_or_else(String::new, |query| format!(" q{query}"));
     parts.push(Span::painted(Paint::DIM, format!("conn {}{query}", example.conn)));
     parts.push(Span::painted(Paint::DIM, format!("packet {}", example.packet)));
-    parts.push(Span::painted(Paint::DIM, time_of_day(example.started)));
+    parts.push(Span::painted(Paint::DIM, page.moment(example.started)));
     parts
-}
-
-/// Writes when a request began, on which connection, and whose it is.
-pub(super) fn where_and_when(example: &Example) -> Span {
-    let parts = whose(example).into_iter().map(|part| part.text).filter(|part| !part.is_empty());
-    Span::painted(Paint::DIM, format!("{}  {}", date_time(example.ts), join(parts, "  ")))
 }
 
 /// Writes how long the server can have worked on a request.

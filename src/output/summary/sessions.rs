@@ -1,16 +1,23 @@
 //! Sessions: whose they are, how they prepare statements, and how they are protected.
 
+use std::cmp::Reverse;
 use std::io;
 
-use super::page::{Page, Span, join, name_or_unknown};
+use super::page::{Page, Span, join, name_or, name_or_unknown};
 use super::table::{Row, Table};
-use super::units::{bytes, count, percent, rate, share, some_bytes, some_count, some_time, time};
+use super::units::{bytes, count, counted, percent, rate, share, some_bytes, some_count, some_time, time};
 use crate::output::text::line::Paint;
 use crate::record::Summary;
 use crate::record::summary::{Group, PreparedUse, Protection, Weakness};
 
 /// From which share of Parse to Execute on an application is said to prepare every time.
 pub(super) const PREPARES_EVERY_TIME: f64 = 90.0;
+
+/// How many are named that are first in another order than that of the table.
+const FIRST: usize = 4;
+
+/// How many are named that prepare nothing.
+const NAMES: usize = 8;
 
 /// Fewer executions are not held against an application.
 pub(super) const FEW_EXECUTIONS: u64 = 10;
@@ -33,8 +40,8 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
         .number("conn/s", 6)
         .number("failed", 10)
         .number("login", 7)
-        .number("p95", 11)
-        .number("max", 12)
+        .number("login p95", 11)
+        .number("login max", 12)
         .number("idle in tx", 4)
         .number("requests", 2)
         .number("errors", 9)
@@ -55,30 +62,38 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
                 .cell(some_time(group.idle_in_transaction_us))
                 .cell(count(group.requests))
                 .painted(Paint::RED, some_count(group.errors))
-                .cell(time(group.exec_us))
+                .cell(some_time(group.exec_us))
                 .cell(some_count(group.rows))
                 .cell(some_bytes(group.bytes_in))
-                .cell(bytes(group.bytes_out)),
+                .cell(some_bytes(group.bytes_out)),
         );
     }
     table.write(page)?;
     most(page, groups)
 }
 
-/// Says who is first by what the groups are not ordered by.
+/// Writes who is first by what the groups are not ordered by.
 fn most(page: &mut Page<'_>, groups: &[Group]) -> io::Result<()> {
     if groups.len() < 2 {
         return Ok(());
     }
-    let first = |key: fn(&Group) -> u64| groups.iter().max_by_key(|group| key(group)).filter(|group| key(group) > 0);
-    let shown = |group: &Group| name_or_unknown(group.name.as_deref()).text;
-    let most = [
-        first(|group| group.bytes_out).map(|group| format!("most bytes received: {}", shown(group))),
-        first(|group| group.connects).map(|group| format!("most connects: {}", shown(group))),
-        first(|group| group.idle_in_transaction_us)
-            .map(|group| format!("longest idle in transaction: {}", shown(group))),
+    let orders: [(_, fn(&Group) -> u64, fn(u64) -> String); 3] = [
+        ("Most bytes received", |group| group.bytes_out, bytes),
+        ("Idle in transaction", |group| group.idle_in_transaction_us, time),
+        ("Most connects", |group| group.connects, count),
     ];
-    page.note(&join(most.into_iter().flatten(), "; "))
+    for (what, key, shown) in orders {
+        let mut first: Vec<_> = groups.iter().filter(|group| key(group) > 0).collect();
+        first.sort_by_key(|group| Reverse(key(group)));
+        let named = first.iter().take(FIRST).map(|group| {
+            let name = name_or(group.name.as_deref(), "(unknown)");
+            Span::from(format!("{name} {}", shown(key(group))))
+        });
+        if !first.is_empty() {
+            page.field(what, named)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) -> io::Result<()> {
@@ -86,22 +101,27 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
         return Ok(());
     }
     page.heading("Prepared statements")?;
+    let (extended, simple): (Vec<_>, Vec<_>) = uses.iter().partition(|use_| use_.extended > 0);
+    if extended.is_empty() {
+        let requests = simple.iter().fold(0_u64, |sum, use_| sum.saturating_add(use_.simple));
+        return page.note(&format!("None: {} with Query, which prepares nothing.", counted(requests, "request")));
+    }
     let mut table = Table::new("")
         .name("application", 0)
-        .name("user", 4)
-        .number("simple", 3)
+        .name("user", 5)
+        .number("simple", 4)
         .number("extended", 2)
         .number("parsed", 1)
         .number("share", 0)
-        .number("named", 5)
-        .name("", 6);
-    for use_ in uses.iter().take(top) {
+        .number("named", 6)
+        .name("statements", 3);
+    for use_ in extended.into_iter().take(top) {
         let verdict = if use_.extended < FEW_EXECUTIONS {
             Span::default()
         } else if use_.share >= PREPARES_EVERY_TIME {
-            Span::painted(Paint::YELLOW, "prepares every time")
+            Span::painted(Paint::YELLOW, "parsed every time")
         } else if share(use_.parsed, use_.extended) < 10.0 {
-            Span::painted(Paint::GREEN, "uses its statements again")
+            Span::painted(Paint::GREEN, "reused")
         } else {
             Span::default()
         };
@@ -118,7 +138,14 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
         );
     }
     table.write(page)?;
-    page.note("simple: requests with Query; extended: with Execute; parsed: with a Parse of their own; named: of a named statement.")
+    page.note("simple: requests with Query; extended: with Execute; parsed: with a Parse of their own; named: of a named statement.")?;
+    if simple.is_empty() {
+        return Ok(());
+    }
+    let named = simple.iter().take(NAMES).map(|use_| name_or(use_.application.as_deref(), "(unknown)"));
+    let more = simple.len().saturating_sub(NAMES);
+    let more = (more > 0).then(|| format!("{more} more"));
+    page.note(&format!("Only with Query: {}.", join(named.chain(more), ", ")))
 }
 
 pub(super) fn protection(page: &mut Page<'_>, protection: &[Protection], top: usize) -> io::Result<()> {
@@ -126,15 +153,14 @@ pub(super) fn protection(page: &mut Page<'_>, protection: &[Protection], top: us
         return Ok(());
     }
     page.heading("Protection of sessions")?;
-    let mut table =
-        Table::new("").number("sessions", 0).name("encryption", 1).name("authentication", 1).name("weak", 0);
+    let mut table = Table::new("weak").number("sessions", 0).name("encryption", 0).name("authentication", 0);
     for kind in protection.iter().take(top) {
         table.row(
             Row::default()
                 .cell(count(kind.sessions))
                 .cell(name_or_unknown(kind.encryption.as_deref()))
                 .cell(name_or_unknown(kind.auth_method.as_deref()))
-                .painted(Paint::YELLOW, join(kind.weaknesses.iter().copied().map(weakness), ", ")),
+                .text(Span::painted(Paint::YELLOW, join(kind.weaknesses.iter().copied().map(weakness), ", "))),
         );
     }
     table.write(page)

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chart::histogram;
-use super::page::{Page, Span, join, name, prose, sql_or_unknown};
+use super::page::{Page, Span, join, name, normalized, sql_or_unknown};
 use super::table::{Row, Table};
 use super::units::{bytes, count, counted, percent, some_bytes, some_count, time};
 use crate::output::text::line::Paint;
@@ -166,7 +166,7 @@ impl<'a> Statements<'a> {
         head.push(format!("{} of the time", percent(statement.share)).into());
         page.flow(2, head)?;
         match &statement.normalized {
-            Some(sql) => page.wrapped(deeper, Some(Paint::CYAN), &prose(sql), SQL_LINES)?,
+            Some(sql) => page.wrapped(deeper, Some(Paint::CYAN), &normalized(sql), SQL_LINES)?,
             None => page.line(deeper, &[sql_or_unknown(None)])?,
         }
         let mut figures = vec![counted(statement.calls, "call").into()];
@@ -189,7 +189,7 @@ impl<'a> Statements<'a> {
             let drawn = histogram(&statement.histogram);
             page.line(
                 deeper,
-                &[format!("{} ", time(first.us)).into(), drawn.into(), format!(" {}", time(last.us)).into()],
+                &[format!("≤{} ", time(first.us)).into(), drawn.into(), format!(" ≤{}", time(last.us)).into()],
             )?;
         }
         let callers = [

@@ -11,6 +11,9 @@ const GAP: usize = 2;
 /// How many spaces are before the first one.
 const INDENT: usize = 2;
 
+/// A text that is cut has at least so many columns beside its row, or stands below it.
+const LEAST_TEXT: usize = 12;
+
 /// How many lines a text has that stands below its row.
 const LINES_BELOW: usize = 2;
 
@@ -95,9 +98,10 @@ impl Table {
     /// Writes the table. Columns that are empty are left out.
     pub(super) fn write(self, page: &mut Page<'_>) -> io::Result<()> {
         let indent = page.indent(INDENT);
+        let has_texts = self.rows.iter().any(|row| !row.text.text.is_empty());
         let layout = Layout::fit(&self, page.width.saturating_sub(indent));
         let titles = self.columns.iter().map(|column| Span::painted(Paint::DIM, column.title)).collect::<Vec<_>>();
-        let text = if layout.is_beside { self.text } else { "" };
+        let text = if layout.is_beside && has_texts { self.text } else { "" };
         layout.line(page, &self.columns, &titles, Span::painted(Paint::DIM, text))?;
         for row in self.rows {
             let text = if layout.is_beside { row.text.clone() } else { Span::default() };
@@ -143,7 +147,7 @@ impl Layout {
             *width = None;
         }
         let room = width.saturating_sub(taken(&widths) + GAP);
-        Self { is_beside: longest_text == 0 || room >= longest_text.min(width / 4), widths }
+        Self { is_beside: longest_text == 0 || room >= longest_text.min(LEAST_TEXT), widths }
     }
 
     fn line(&self, page: &mut Page<'_>, columns: &[Column], cells: &[Span], text: Span) -> io::Result<()> {
@@ -153,13 +157,17 @@ impl Layout {
             let mut cell = cell.clone();
             cell.text = cut(&cell.text, width);
             let padding = Span::from(" ".repeat(width.saturating_sub(cell.width())));
+            if !spans.is_empty() {
+                spans.push(" ".repeat(GAP).into());
+            }
             match column.align {
                 Align::Left => spans.extend([cell, padding]),
                 Align::Right => spans.extend([padding, cell]),
             }
-            spans.push(" ".repeat(GAP).as_str().into());
         }
-        spans.push(text);
+        if !text.text.is_empty() {
+            spans.extend([" ".repeat(GAP).into(), text]);
+        }
         page.line(page.indent(INDENT), &spans)
     }
 }

@@ -1,11 +1,15 @@
 mod filled;
 
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 use unicode_width::UnicodeWidthStr;
 
 use self::filled::Source;
 use super::*;
 use crate::output::text::sanitize::is_escaped;
+use crate::record::Outcome;
+use crate::record::summary::*;
+use crate::time::{Precision, Timestamp};
 
 fn written(summary: &Summary, style: SummaryStyle) -> String {
     let mut out = Vec::new();
@@ -17,18 +21,187 @@ fn at(summary: &Summary, width: usize) -> String {
     written(summary, SummaryStyle { width, ..SummaryStyle::default() })
 }
 
-/// A summary in which every field has something that is said by traffic as it mostly is.
-fn plain() -> Summary {
-    let texts = ["SELECT a FROM t WHERE id = $1", "app", "shop", "10.0.0.5:51324"].map(str::to_owned).to_vec();
-    Source::new(texts, vec![1, 20, 333, 4_444, 55_555, 666_666, 7_777_777], vec![0.5, 12.5, 99.9], 12).summary()
+/// The section with this title, without its heading.
+#[track_caller]
+fn section<'a>(text: &'a str, title: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("── {title} ")).unwrap_or_else(|| panic!("no {title} in {text}"));
+    rest.split("\n── ").next().unwrap().split_once('\n').unwrap().1.trim_end_matches('\n')
+}
+
+fn statement(sql: &str, calls: u64, exec_us: u64) -> StatementSummary {
+    StatementSummary {
+        fingerprint: Some(format!("{calls:016x}")),
+        normalized: Some(sql.to_owned()),
+        calls,
+        times: Times {
+            timed: calls,
+            exec_us,
+            mean_us: exec_us / calls,
+            p50_us: 1_110,
+            p95_us: 2_220,
+            p99_us: 3_330,
+            max_us: 4_440,
+        },
+        share: 33.3,
+        ..StatementSummary::default()
+    }
 }
 
 #[test]
-#[ignore = "to look at"]
-fn show() {
-    for width in [40, 80, 120, 200] {
-        println!("{}", at(&plain(), width));
+fn an_empty_summary_says_that_there_is_nothing() {
+    assert_eq!(
+        at(&Summary::default(), 60),
+        "pgdissect summary
+  Capture              0 packets (0 B), 0 connections,
+                       0 messages
+  Requests             0 (0/s), 0 distinct statements
+  Sessions             0
+
+── Running at the end of the capture ───────────────────────
+  None.
+
+── Errors by SQLSTATE ──────────────────────────────────────
+  None.
+
+── Failed logins ───────────────────────────────────────────
+  None.
+"
+    );
+}
+
+#[test]
+fn a_table_has_the_columns_for_which_there_is_room() {
+    let summary = Summary {
+        statements: vec![
+            StatementSummary { rows: 12_345, bytes_out: 5 << 20, ..statement("SELECT  slow\n FROM t", 2, 7_000_000) },
+            StatementSummary { errors: 3, rows: 7, ..statement("SELECT often", 70_000, 50_000) },
+        ],
+        ..Summary::default()
+    };
+    assert_eq!(
+        section(&at(&summary, 200), "Statements by total time"),
+        "      share   total  calls  errors   mean     p50     p95     p99     max   rows       out  statement
+  #1  33.3%   7.00s      2          3.50s  1.11ms  2.22ms  3.33ms  4.44ms  12.3k  5.00 MiB  SELECT slow FROM t
+  #2  33.3%  50.0ms  70.0k       3    0µs  1.11ms  2.22ms  3.33ms  4.44ms      7            SELECT often"
+    );
+    assert_eq!(
+        section(&at(&summary, 60), "Statements by calls"),
+        "      share   total  calls     p95  statement
+  #2  33.3%  50.0ms  70.0k  2.22ms  SELECT often
+  #1  33.3%   7.00s      2  2.22ms  SELECT slow FROM t"
+    );
+    // Where there is no room beside the figures, SQL is below them.
+    let narrow = "\n       total\n  #1   7.00s\n     SELECT slow\n     FROM t\n  #2  50.0ms\n     SELECT often\n";
+    assert!(at(&summary, 20).contains(narrow), "{}", at(&summary, 20));
+    let top = written(&summary, SummaryStyle { top: 1, ..SummaryStyle::default() });
+    assert_eq!(section(&top, "Statements by calls").lines().count(), 2);
+}
+
+#[test]
+fn wide_characters_keep_columns_in_line() {
+    let group = |name: &str| Group { name: Some(name.to_owned()), requests: 5, sessions: 1, ..Group::default() };
+    let summary = Summary { users: vec![group("受注管理"), group("app")], ..Summary::default() };
+    let text = at(&summary, 80);
+    let ends: Vec<_> = section(&text, "Users").lines().take(3).map(UnicodeWidthStr::width).collect();
+    assert_eq!(ends, [ends[0]; 3], "{text}");
+}
+
+#[test]
+fn a_request_has_its_parameters_and_its_error_on_lines_of_its_own() {
+    let params = ["42", "null", "\"it's\"", "\"\\u001b[2J\"", "[1,2]"];
+    let example = Example {
+        conn: 7,
+        query: Some(3),
+        client: "10.0.0.5:51324".to_owned(),
+        user: Some("app".to_owned()),
+        database: Some("shop".to_owned()),
+        sql: Some("UPDATE t\n   SET a = $1".to_owned()),
+        params: Some(Params(params.map(|json| RawValue::from_string(json.to_owned()).unwrap()).to_vec())),
+        outcome: Some(Outcome::Error),
+        severity: Some("ERROR".to_owned()),
+        code: Some("40P01".to_owned()),
+        message: Some("deadlock detected".to_owned()),
+        detail: Some("Process 1 waits.\nProcess 2 waits.".to_owned()),
+        exec_us: Some(1_002_000),
+        total_us: Some(2_000_000),
+        ..Example::default()
+    };
+    let summary = Summary { locks: vec![example], ..Summary::default() };
+    assert_eq!(
+        section(&at(&summary, 100), "Deadlocks and locks that were not available"),
+        "  victim of a deadlock, after 1.00s  (its client waited 2.00s)  app@shop  10.0.0.5:51324  conn 7 q3
+  packet 0  1970-01-01 00:00:00.000
+      UPDATE t SET a = $1
+      $1=42 $2=NULL $3='it''s' $4=E'\\u001b[2J' $5=[1,2]
+      ERROR 40P01 deadlock detected
+      DETAIL Process 1 waits. Process 2 waits."
+    );
+}
+
+#[test]
+fn what_dominates_the_time_is_named() {
+    let time = TimeSplit { timed: 9, server_us: 1_000, network_us: 3_000, ..TimeSplit::default() };
+    let text = at(&Summary { time, ..Summary::default() }, 80);
+    assert!(text.contains("Where time went      mostly network (75.0%), known of 9 requests\n"), "{text}");
+    assert!(text.contains("network               75.0%   3.00ms ██████████"), "{text}");
+    assert!(!text.contains("client stall"), "{text}");
+}
+
+#[test]
+fn a_live_summary_has_a_line_of_the_last_seconds() {
+    let at_second = |second| Timestamp::new(second, 0, Precision::Micros);
+    let totals = Totals { requests: 50, errors: 2, connects: 1, bytes_out: 2_048, ..Totals::default() };
+    let interval =
+        |started| Some(Interval { started: at_second(started), duration_us: 10_000_000, totals: totals.clone() });
+    let capture = Capture { started: Some(at_second(5)), ..Capture::default() };
+    let later = Summary { capture: capture.clone(), interval: interval(20), ..Summary::default() };
+    let line = "\n  last 10.0s:  50 requests (5/s)  2 errors  2.00 KiB out  1 new session\n";
+    assert!(at(&later, 100).contains(line), "{}", at(&later, 100));
+    let first = Summary { capture, interval: interval(5), ..Summary::default() };
+    assert!(!at(&first, 100).contains("last 10.0s"), "all is in the totals");
+}
+
+#[test]
+fn a_comparison_stands_at_the_top() {
+    let calls = |calls, p95_us| Calls {
+        calls,
+        calls_per_second: calls as f64 / 10.0,
+        times: Times { timed: calls, p95_us, ..Times::default() },
+        ..Calls::default()
+    };
+    let slower = Difference {
+        normalized: Some("SELECT slow".to_owned()),
+        before: Some(calls(100, 1_000)),
+        after: Some(calls(120, 250_000)),
+        change_us_per_second: 34_500.0,
+        slower_probability: Some(0.99),
+        confidence: Confidence::Certain,
+        ..Difference::default()
+    };
+    let vanished = Difference {
+        normalized: Some("SELECT gone".to_owned()),
+        before: Some(calls(100, 1_000)),
+        change_us_per_second: -500.0,
+        ..Difference::default()
+    };
+    let comparison = Comparison {
+        explained: vec![slower],
+        vanished: vec![vanished],
+        duration_us: 10_000_000,
+        ..Comparison::default()
+    };
+    let text = at(&Summary { baseline: Some(Box::new(comparison)), ..Summary::default() }, 100);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = section(&text, "Compared with the baseline").lines().map(words).collect();
+    for wanted in [
+        "What explains most of the change",
+        "+34.5ms/s 1.00ms → 250ms 10 → 12 certain 0µs → 0µs 100 → 120 0µs → 0µs SELECT slow",
+        "Vanished",
+        "-500µs/s 1.00ms → – 10 → – 0µs → – 100 → – 0µs → – 0µs → – SELECT gone",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted} in {lines:#?}");
     }
+    assert!(text.find("Compared").unwrap() < text.find("  Capture").unwrap());
 }
 
 /// Texts that would like to act on the terminal, or to be wider than they seem.

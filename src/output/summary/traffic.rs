@@ -3,13 +3,13 @@
 use std::io;
 
 use super::chart::{gather, sparkline};
-use super::page::{Page, Span};
+use super::page::{LABEL, NARROW, Page, Span};
 use super::units::{bytes, count, date_time, rate, time};
 use crate::output::text::line::Paint;
 use crate::record::summary::{Bucket, Traffic};
 
 /// How wide the label of a sparkline is.
-const LABEL: usize = 10;
+const NAME: usize = 10;
 
 /// How wide the figure behind a sparkline is.
 const FIGURE: usize = 14;
@@ -56,23 +56,23 @@ pub(super) fn write(page: &mut Page<'_>, traffic: &Traffic) -> io::Result<()> {
         date_time(first.started),
         date_time(last.started.later(traffic.bucket_us))
     ))?;
-    SERIES.iter().try_for_each(|series| series.write(page, traffic, columns, 2, LABEL))
+    SERIES.iter().try_for_each(|series| series.write(page, traffic, columns, 2, NAME))
 }
 
 /// Writes the requests only, where there is something to see.
-pub(super) fn requests(page: &mut Page<'_>, traffic: &Traffic, label: usize) -> io::Result<()> {
-    if traffic.buckets.len() < 2 || page.width < 60 {
+pub(super) fn requests(page: &mut Page<'_>, traffic: &Traffic) -> io::Result<()> {
+    if traffic.buckets.len() < 2 || page.width < NARROW {
         return Ok(());
     }
-    let columns = page.width.saturating_sub(2 + label + 2 + FIGURE);
-    REQUESTS_OVERVIEW.write(page, traffic, columns, 2, label)
+    let columns = page.width.saturating_sub(2 + LABEL + 2 + FIGURE);
+    REQUESTS_OVERVIEW.write(page, traffic, columns, 2, LABEL)
 }
 
 const REQUESTS_OVERVIEW: Series = Series { label: "Requests over time", ..REQUESTS };
 
 /// Returns how many columns there are for a sparkline, and how many buckets are in one of them.
 fn columns(page: &Page<'_>, traffic: &Traffic) -> (usize, usize) {
-    let columns = page.width.saturating_sub(page.indent(2) + LABEL + 2 + FIGURE).max(1);
+    let columns = page.width.saturating_sub(page.indent(2) + NAME + 2 + FIGURE).max(1);
     (columns, traffic.buckets.len().div_ceil(columns).max(1))
 }
 

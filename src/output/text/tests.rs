@@ -64,7 +64,7 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
 
 fn written(record: &Record<'_>, color: bool) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, record, &TextStyle { color }).unwrap();
+    write_line(&mut out, record, &TextStyle { color, ..TextStyle::default() }).unwrap();
     let mut line = String::from_utf8(out).unwrap();
     assert_eq!(line.pop(), Some('\n'));
     line

@@ -218,6 +218,7 @@ fn beside_a_real_server() {
         ("root_is_given_up", root_is_given_up),
         ("files_are_opened_before_root_is_given_up", files_are_opened_before_root_is_given_up),
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
+        ("a_summary_covers_the_whole_run_and_its_interval", a_summary_covers_the_whole_run_and_its_interval),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
         ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),
@@ -388,6 +389,18 @@ fn counters_come_from_the_kernel(server: &Server) {
     let packets = last["packets"].as_u64().unwrap();
     assert!(packets > 0 && last["kernel"]["received"].as_u64() >= Some(packets), "{last}");
     assert_eq!((&last["kernel"]["dropped"], &last["kernel"]["interface_dropped"]), (&0.into(), &0.into()));
+}
+
+fn a_summary_covers_the_whole_run_and_its_interval(server: &Server) {
+    let mut running = server.listen(["-i", "lo", "-e", "summary", "--stats-interval", "100ms"]);
+    server.query("SELECT 'first'");
+    running.lines_until(|line| line["totals"]["requests"] == 1);
+    server.query("SELECT 'second'");
+    let last = interrupt(running).values().pop().unwrap();
+    assert_eq!((&last["totals"]["requests"], &last["totals"]["sessions"]), (&2.into(), &2.into()));
+    assert!(last["interval"]["requests"].as_u64() < Some(2), "{last}");
+    assert_eq!(last["statements"][0]["normalized"], "SELECT $1");
+    assert!(last["capture"]["kernel"]["received"].as_u64() > Some(0), "{last}");
 }
 
 fn a_snap_length_is_a_loss(server: &Server) {

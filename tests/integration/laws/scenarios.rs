@@ -169,9 +169,11 @@ const SNAPSHOTS: [(&str, Records); 2] = [
 
 fn has_snapshot(name: &str) -> bool {
     let is_read_elsewhere = |file| captures::testdata().join(name).with_file_name(file).exists();
-    !["cases/", "startups/"].iter().any(|folder| name.starts_with(folder))
+    !["baseline/", "cases/", "startups/"].iter().any(|folder| name.starts_with(folder))
         && !COPIES.iter().any(|(_, copies)| copies.contains(&name))
-        && !["server-log.jsonl", "planted.txt", "keys.log"].into_iter().any(is_read_elsewhere)
+        && !["server-log.jsonl", "planted.txt", "keys.log", "pg_stat_statements.json"]
+            .into_iter()
+            .any(is_read_elsewhere)
 }
 
 fn snapshot_path(name: &str, kind: &str) -> PathBuf {

@@ -295,4 +295,5 @@ fn every_figure_is_what_the_lines_add_up_to() {
     for capture in captures::all() {
         check(&capture);
     }
+    check("mixed-10000/capture.pcap.zst");
 }

@@ -33,6 +33,12 @@ impl Wire {
         self.sent[from.index()] += u32::try_from(bytes.len()).unwrap();
     }
 
+    /// The client acknowledges all that was sent, and announces its receive window.
+    fn announce(&mut self, micros: u64, window: u16) {
+        let [seq, ack] = self.sent;
+        self.packets.push(Tcp::new(From::Client, seq, ack, b"").window(window).at(micros));
+    }
+
     fn lines(&self, event: &str) -> Vec<Value> {
         let mut lines = captures::dissect_packets(&self.packets, captures::everything()).values();
         lines.retain(|line| line["event"] == event);
@@ -94,6 +100,84 @@ fn a_request_that_waits_for_another_costs_from_then_on() {
 }
 
 #[test]
+fn a_client_whose_window_is_full_makes_the_server_wait() {
+    let row = || message(b'D', b"\0\x01\0\0\0\x011");
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT n FROM t"));
+    wire.send(From::Server, 30_000, &[row_description(), row()].concat());
+    // Delayed by 40 ms: 1 ms after the data, all that was sent had filled the window already.
+    wire.announce(71_000, 0);
+    wire.announce(200_000, 0);
+    wire.announce(231_000, 1);
+    wire.send(From::Server, 232_000, &row());
+    // It has not got all of that, and has room for no more of it.
+    wire.packets.push(Tcp::new(From::Client, wire.sent[0], wire.sent[1] - 5, b"").window(0).at(233_000));
+    // Nothing but its next data shows that there is room again.
+    wire.send(From::Client, 333_000, &query("SELECT 2"));
+    wire.send(From::Server, 340_000, &complete());
+    wire.send(From::Server, 350_000, &[row_description(), row(), complete()].concat());
+    // Not between two requests, nor while the server has sent nothing of its reply.
+    wire.announce(351_000, 0);
+    wire.send(From::Client, 400_000, &query("SELECT 3"));
+    wire.announce(410_000, 0);
+    wire.announce(420_000, 100);
+    wire.send(From::Server, 430_000, &[row_description(), row()].concat());
+    wire.send(From::Server, 431_000, &complete());
+    let queries = wire.lines("query");
+    let stalls: Vec<_> = queries.iter().map(|line| (&line["transfer_us"], &line["client_stall_us"])).collect();
+    let none = &Value::Null;
+    assert_eq!(stalls, [(&json!(310_000), &json!(300_000)), (&json!(0), none), (&json!(1_000), none)]);
+}
+
+#[test]
+fn a_client_that_never_reads_on_stalls_no_longer_than_the_reply_lasts() {
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT n FROM t"));
+    wire.send(From::Server, 30_000, &row_description());
+    wire.announce(31_000, 0);
+    // A server that probes the window ends its reply with that.
+    wire.send(From::Server, 90_000, &complete());
+    wire.announce(91_000, 0);
+    wire.announce(900_000, 100);
+    let queries = wire.lines("query");
+    assert_eq!((&queries[0]["transfer_us"], &queries[0]["client_stall_us"]), (&json!(60_000), &json!(59_000)));
+}
+
+#[test]
+fn bytes_that_are_sent_again_are_those_of_the_request_under_way() {
+    let mut wire = Wire::ready();
+    let again = |wire: &mut Wire, micros, bytes: u32| {
+        let last = wire.packets.last().unwrap().clone();
+        let payload = &last.data[last.data.len() - usize::try_from(bytes).unwrap()..];
+        let from = if last.data[34..36] == 5432_u16.to_be_bytes() { From::Server } else { From::Client };
+        let seq = wire.sent[from.index()] - bytes;
+        wire.packets.push(Tcp::new(from, seq, wire.sent[from.peer().index()], payload).at(micros));
+    };
+    // Between requests: of none.
+    again(&mut wire, 15_000, 6);
+    wire.send(From::Client, 20_000, &query("SELECT 1"));
+    again(&mut wire, 220_000, 14);
+    // A copy by the capture, and a keep-alive.
+    again(&mut wire, 220_500, 14);
+    again(&mut wire, 225_000, 1);
+    wire.send(From::Server, 230_000, &row_description());
+    again(&mut wire, 230_900, 26);
+    again(&mut wire, 260_000, 20);
+    // All that was sent before, and more.
+    let seq = wire.sent[From::Server.index()];
+    let bytes = [row_description(), complete()].concat();
+    let sent = u32::try_from(row_description().len()).unwrap();
+    wire.packets.push(Tcp::new(From::Server, seq - sent, wire.sent[0], &bytes).at(290_000));
+    wire.sent[1] += u32::try_from(complete().len()).unwrap();
+    again(&mut wire, 300_000, 6);
+    wire.send(From::Client, 400_000, &query("SELECT 2"));
+    wire.send(From::Server, 410_000, &[row_description(), complete()].concat());
+    let queries = wire.lines("query");
+    let repeated: Vec<_> = queries.iter().map(|line| &line["retransmitted"]).collect();
+    assert_eq!(repeated, [&json!(14 + 20 + sent), &Value::Null]);
+}
+
+#[test]
 fn a_request_without_an_end_has_an_age() {
     let mut wire = Wire::ready();
     wire.send(From::Client, 20_000, &query("SELECT pg_sleep(600)"));
@@ -123,6 +207,7 @@ fn times_of_all_captures_fit_into_each_other() {
                 let Some(exec) = time("exec_us") else { continue };
                 *worked.entry(conn).or_default() += exec;
                 assert!(exec <= time("total_us").unwrap(), "{name}: {line}");
+                assert!(time("client_stall_us") <= time("transfer_us"), "{name}: {line}");
                 if let Some(server) = time("server_us") {
                     // Each is rounded down.
                     assert!(server + time("transfer_us").unwrap() <= exec + 1, "{name}: {line}");

@@ -42,13 +42,14 @@ pub(crate) struct Tcp {
     pub(crate) syn: bool,
     pub(crate) fin: bool,
     pub(crate) rst: bool,
+    pub(crate) window: u16,
     pub(crate) payload: Vec<u8>,
 }
 
 impl Tcp {
     pub(crate) fn new(from: From, seq: u32, ack: u32, payload: &[u8]) -> Self {
-        let payload = payload.to_vec();
-        Self { from, client_port: CLIENT.1, seq, ack: Some(ack), syn: false, fin: false, rst: false, payload }
+        let (syn, fin, rst, window, payload) = (false, false, false, u16::MAX, payload.to_vec());
+        Self { from, client_port: CLIENT.1, seq, ack: Some(ack), syn, fin, rst, window, payload }
     }
 
     pub(crate) fn syn(self) -> Self {
@@ -61,6 +62,10 @@ impl Tcp {
 
     pub(crate) fn rst(self) -> Self {
         Self { rst: true, ..self }
+    }
+
+    pub(crate) fn window(self, window: u16) -> Self {
+        Self { window, ..self }
     }
 
     pub(crate) fn without_ack(self) -> Self {
@@ -92,7 +97,9 @@ impl Tcp {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let flags =
             flag(self.fin, 1) | flag(self.syn, 2) | flag(self.rst, 4) | flag(self.ack.is_some(), 16) | flag(true, 8);
-        data.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        data.extend([0x50, flags]);
+        data.extend(self.window.to_be_bytes());
+        data.extend([0; 4]);
         data.extend(&self.payload);
         let orig_len = u32::try_from(data.len()).unwrap();
         OwnedPacket { ts: time(micros), link: LinkType::ETHERNET, data, orig_len }
@@ -127,4 +134,5 @@ fn packets_made_by_hand_are_read_as_they_were_meant() {
     assert_eq!((segment.source.port, segment.destination.port), (5432, 40_000));
     assert_eq!((segment.seq, segment.ack, segment.payload), (7, Some(9), &b"payload"[..]));
     assert_eq!((segment.syn, segment.fin, segment.rst, segment.snapped), (false, true, false, 0));
+    assert_eq!(segment.window, u16::MAX);
 }

@@ -1,0 +1,153 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::build::Context;
+use super::{Bursts, Limits, Statistics};
+use crate::packet::Endpoint;
+use crate::pg::query::TransactionStatus;
+use crate::pg::text::{Sql, Text};
+use crate::record::summary::{OtherStatements, Summary};
+use crate::record::{CommunityId, Flags, Header, QueryRecord, QuerySql, Record, StatsRecord};
+use crate::redaction::Redaction;
+use crate::session::execution::{Outcome, Protocol, Tags};
+use crate::time::{Precision, Timestamp};
+
+const LIMITS: Limits = Limits { top: 10, statement_bytes: 1 << 20 };
+
+fn at(us: u64) -> Timestamp {
+    Timestamp::from_nanos(us as i64 * 1_000, Precision::Micros)
+}
+
+/// A request that the server works on for so long, and has answered at a time.
+fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) -> QueryRecord<'a> {
+    let end = Endpoint { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 5432 };
+    QueryRecord {
+        header: Header { ts: at(ended), conn, client: "10.0.0.1:40000", server: "10.0.0.2:5432" },
+        community_id: CommunityId::new(end, end),
+        query,
+        packet: query,
+        started: at(ended - exec_us),
+        user: Some(Text::utf8(b"app")),
+        database: Some(Text::utf8(b"shop")),
+        application: None,
+        protocol: Protocol::Simple,
+        sql: Some(QuerySql(Sql { text: Text::utf8(sql.as_bytes()), redaction: Redaction::Secrets })),
+        statement: None,
+        portal: None,
+        function_oid: None,
+        params: None,
+        command_tags: Tags::default(),
+        rows: Some(1),
+        bytes_in: 10,
+        bytes_out: 20,
+        outcome: Outcome::Ok,
+        error: None,
+        canceled_by: None,
+        parse_us: None,
+        bind_us: None,
+        first_row_us: None,
+        last_row_us: None,
+        total_us: Some(exec_us),
+        exec_us: Some(exec_us),
+        server_us: None,
+        transfer_us: None,
+        client_stall_us: None,
+        retransmitted: None,
+        age_us: None,
+        rtt_client_us: None,
+        rtt_server_us: None,
+        tx: Some(TransactionStatus::IDLE),
+        violation: None,
+        flags: Flags::default(),
+    }
+}
+
+fn summary(statistics: &mut Statistics) -> Summary {
+    let context = Context { stats: StatsRecord::default(), started: None, interval_started: None };
+    statistics.summary(&context, None)
+}
+
+#[test]
+fn too_many_statements_are_forgotten_and_counted_and_the_heaviest_stay() {
+    let mut statistics = Statistics::new(LIMITS, Arc::default());
+    let mut exec_us = 0;
+    for n in 0..20_000_u64 {
+        let rare = format!("SELECT column_{n} FROM t WHERE i = {n}");
+        statistics.record(&Record::Query(request(n, 1, &rare, 1_000_000 + n, n % 100)));
+        let often = format!("SELECT {n} FROM heavy_{}", n % 5);
+        statistics.record(&Record::Query(request(n, 2, &often, 1_000_000 + n, 40)));
+        exec_us += n % 100 + 40;
+    }
+    let size: usize = statistics.statements.sizes().iter().sum();
+    assert!(size <= LIMITS.statement_bytes, "{size}");
+    let summary = summary(&mut statistics);
+    assert!(summary.capture.forgotten_statements > 10_000);
+    assert!(summary.capture.forgotten_exec_us <= 99);
+    let heaviest: Vec<_> = summary.statements.iter().take(5).map(|s| (s.calls, s.times.exec_us)).collect();
+    assert_eq!(heaviest, [(4_000, 160_000); 5]);
+    let OtherStatements { calls, exec_us: others, distinct_statements, .. } = summary.other_statements.unwrap();
+    assert_eq!(calls + summary.statements.iter().map(|s| s.calls).sum::<u64>(), 40_000);
+    assert_eq!(others + summary.statements.iter().map(|s| s.times.exec_us).sum::<u64>(), exec_us);
+    assert_eq!(distinct_statements + summary.statements.len() as u64, 20_005);
+    assert_eq!((summary.totals.requests, summary.totals.times.exec_us), (40_000, exec_us));
+}
+
+#[test]
+fn of_too_many_clients_the_users_are_still_known() {
+    let mut statistics = Statistics::new(LIMITS, Arc::default());
+    let addresses: Vec<_> = (0..70_000_u32).map(|n| format!("{}:1", Ipv4Addr::from(n))).collect();
+    let (one, other) = addresses.split_at(40_000);
+    let mut second = Statistics::new(LIMITS, Arc::default());
+    for (statistics, addresses) in [(&mut statistics, one), (&mut second, other)] {
+        for (conn, client) in addresses.iter().enumerate() {
+            let mut record = request(conn as u64, 1, "SELECT 1", 1_000, 10);
+            record.header.client = client;
+            statistics.record(&Record::Query(record));
+        }
+    }
+    statistics.merge(second);
+    let summary = summary(&mut statistics);
+    let users: Vec<_> = summary.users.iter().map(|user| (user.name.as_deref(), user.requests)).collect();
+    assert_eq!(users, [(Some("app"), 70_000)]);
+    assert!(summary.clients.iter().any(|client| client.name.is_none() && client.requests > 4_000));
+}
+
+#[test]
+fn many_calls_with_different_parameters_in_a_burst_are_a_candidate() {
+    let mut statistics = Statistics::new(LIMITS, Arc::<Bursts>::default());
+    let mut call = |conn, query, sql: &str, ended, in_transaction| {
+        let mut record = request(conn, query, sql, ended, 100);
+        record.tx = Some(if in_transaction { TransactionStatus::IN_TRANSACTION } else { TransactionStatus::IDLE });
+        statistics.record(&Record::Query(record));
+    };
+    for n in 0..40 {
+        // A loop over rows, each with two statements.
+        call(1, 2 * n, &format!("SELECT * FROM child WHERE parent = {n}"), 1_000 * n + 1_000, true);
+        call(1, 2 * n + 1, &format!("SELECT * FROM other WHERE parent = {n}"), 1_000 * n + 1_500, true);
+        // The same parameters each time.
+        call(2, n, "SELECT * FROM settings WHERE i = 1", 1_000 * n + 1_000, false);
+        // A pause before each.
+        call(3, n, &format!("SELECT * FROM page WHERE i = {n}"), 200_000 * n + 1_000, false);
+        // Each in a transaction of its own.
+        call(4, 2 * n, "BEGIN", 1_000 * n + 1_000, false);
+        call(4, 2 * n + 1, &format!("SELECT * FROM single WHERE i = {n}"), 1_000 * n + 1_500, true);
+    }
+    // Too few.
+    for n in 0..9 {
+        call(5, n, &format!("SELECT * FROM few WHERE i = {n}"), 1_000 * n + 1_000, false);
+    }
+    let summary = summary(&mut statistics);
+    let candidates = summary.n_plus_one.iter().map(|found| {
+        (found.normalized.as_str(), found.bursts, found.calls, found.max_calls, found.exec_us, found.in_transaction)
+    });
+    let mut candidates: Vec<_> = candidates.collect();
+    candidates.sort_unstable();
+    assert_eq!(
+        candidates,
+        [
+            ("SELECT * FROM child WHERE parent = $1", 1, 40, 40, 4_000, true),
+            ("SELECT * FROM other WHERE parent = $1", 1, 40, 40, 4_000, true),
+        ]
+    );
+    assert_eq!(summary.n_plus_one[0].user.as_deref(), Some("app"));
+}
