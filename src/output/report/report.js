@@ -339,7 +339,7 @@
           if (!isDown) begin = left;
           d += `${isDown ? "L" : "M"}${left} ${y}`;
           // A point with no neighbour is a short line of its own.
-          if (!isDown && (i + 1 >= view.to || values[i + 1] === null)) d += "h2";
+          if (!isDown && (i + 1 >= view.to || values[i + 1] === null)) d += "m-2 0h4";
           area += isDown ? `L${left} ${y}` : `M${left} ${height - BOTTOM}L${left} ${y}`;
           isDown = true;
           if (i + 1 >= view.to || values[i + 1] === null) area += `L${left} ${height - BOTTOM}L${begin} ${height - BOTTOM}z`;
