@@ -573,7 +573,7 @@ pub struct AuditEntry {
     /// Those that failed or were canceled.
     pub errors: u64,
     /// Who ran it: the eight with the most calls.
-    pub by: Vec<Caller>,
+    pub callers: Vec<Caller>,
 }
 
 /// Who called a statement.

@@ -385,7 +385,7 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
             normalized: sql(index + 2),
             calls: 2,
             errors: index as u64 % 2,
-            by: (0..size.nested)
+            callers: (0..size.nested)
                 .map(|_| Caller {
                     user: Some(texts.name.clone()),
                     database: Some(texts.name.clone()),

@@ -345,7 +345,7 @@ impl Statistics {
     fn audit(&self) -> Vec<AuditEntry> {
         let entry = |statement: &Statement| {
             let kind = statement.traits.audit?;
-            let by = statement.callers.iter().map(|(caller, calls)| {
+            let callers = statement.callers.iter().map(|(caller, calls)| {
                 let caller = self.callers.get(caller);
                 let name = |name: fn(&Caller) -> Option<&str>| caller.and_then(name).map(str::to_owned);
                 CallerRecord {
@@ -356,21 +356,21 @@ impl Statistics {
                     calls,
                 }
             });
-            let mut by: Vec<_> = by.collect();
-            by.sort_by(|a, b| {
+            let mut callers: Vec<_> = callers.collect();
+            callers.sort_by(|a, b| {
                 let names = |caller: &CallerRecord| {
                     [&caller.user, &caller.database, &caller.application, &caller.client_ip].map(Clone::clone)
                 };
                 b.calls.cmp(&a.calls).then_with(|| names(a).cmp(&names(b)))
             });
-            by.truncate(NAMES);
+            callers.truncate(NAMES);
             Some(AuditEntry {
                 kind,
                 fingerprint: statement.name()?,
                 normalized: statement.normalized.as_deref()?.to_owned(),
                 calls: statement.calls,
                 errors: statement.errors,
-                by,
+                callers,
             })
         };
         let mut entries: Vec<_> = self.statements.iter().filter_map(entry).collect();

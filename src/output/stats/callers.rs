@@ -260,34 +260,47 @@ impl Moved {
     }
 }
 
-/// How many calls are of which caller. Of more than some, the rest are not told apart.
+/// How many calls are of which caller.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CallsBy(Vec<(CallerId, u64)>);
+pub(super) enum CallsBy {
+    #[default]
+    None,
+    /// Most statements have one.
+    One(CallerId, u64),
+    Several(HashMap<CallerId, u64, RandomState>),
+}
 
 impl CallsBy {
-    /// How many callers of one statement are told apart.
-    const MAX: usize = 32;
-
     #[inline]
     pub(super) fn add(&mut self, caller: CallerId, calls: u64) {
-        let is_known = self.0.iter().any(|(id, _)| *id == caller);
-        let caller = if is_known || self.0.len() < Self::MAX { caller } else { CallerId(0) };
-        match self.0.iter_mut().find(|(id, _)| *id == caller) {
-            Some((_, count)) => *count += calls,
-            None => self.0.push((caller, calls)),
+        match self {
+            Self::None => *self = Self::One(caller, calls),
+            Self::One(known, count) if *known == caller => *count += calls,
+            Self::One(known, count) => *self = Self::Several(HashMap::from_iter([(*known, *count), (caller, calls)])),
+            Self::Several(counts) => *counts.entry(caller).or_default() += calls,
         }
     }
 
     pub(super) fn merge(&mut self, other: &Self, moved: &Moved) {
-        other.0.iter().for_each(|(caller, calls)| self.add(moved.get(*caller), *calls));
+        other.iter().for_each(|(caller, calls)| self.add(moved.get(caller), calls));
     }
 
+    /// Iterates in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (CallerId, u64)> {
-        self.0.iter().copied()
+        let (one, several) = match self {
+            Self::None => (None, None),
+            Self::One(caller, calls) => (Some((*caller, *calls)), None),
+            Self::Several(counts) => (None, Some(counts)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(|(caller, calls)| (*caller, *calls)))
     }
 
-    pub(super) const fn allocated(&self) -> usize {
-        self.0.capacity() * size_of::<(CallerId, u64)>()
+    /// Returns roughly the bytes that it has allocated.
+    pub(super) fn allocated(&self) -> usize {
+        match self {
+            Self::None | Self::One(..) => 0,
+            Self::Several(counts) => counts.capacity() * (size_of::<(CallerId, u64)>() + 2),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Statistics`] receives the records of requests, sessions and losses. Several of them, one for each thread, are merged into one:
 //! all figures are sums, histograms and the first of an order, so that the result does not depend on which thread received which
-//! record; unless statements were forgotten. What depends on the order of a session's requests is in [`Bursts`], which threads
+//! record; unless statements were forgotten, or there are more callers than are told apart. What depends on the order of a session's requests is in [`Bursts`], which threads
 //! share.
 
 use std::cmp::Reverse;
@@ -13,16 +13,15 @@ use foldhash::fast::RandomState;
 
 use crate::pg::error::code;
 use crate::pg::text::{Bytea, Text};
-use crate::record::summary::{Example, LossReason, TimeSplit, Weakness};
-use crate::record::{
-    AuthMethod, ChannelBinding, Encryption, LossRecord, QueryRecord, Reason, Record, SessionRecord, State,
-};
+use crate::record::summary::{Example, LossReason, TimeSplit};
+use crate::record::{Encryption, LossRecord, QueryRecord, Reason, Record, SessionRecord, State};
 use crate::session::execution::Outcome;
-use crate::time::Timestamp;
 
 use self::bursts::{Owner, Run};
 use self::callers::{Activity, CallerId, Callers, Moved};
+use self::failures::{ErrorCount, FailedLogins, add_error, add_failed_login};
 use self::histogram::Timing;
+use self::protection::{ProtectionKey, protection};
 use self::series::Series;
 use self::statements::{Code, Statements, sqlstate};
 use self::top::Top;
@@ -32,7 +31,9 @@ mod bursts;
 mod callers;
 mod compare;
 mod example;
+mod failures;
 mod histogram;
+mod protection;
 mod series;
 mod statements;
 #[cfg(test)]
@@ -48,9 +49,6 @@ const MAX_KINDS: usize = 4_096;
 
 /// The most cancel requests whose sender is remembered.
 const MAX_CANCEL_REQUESTS: usize = 16_384;
-
-/// The SQLSTATE under which those are counted that are not told apart.
-const OTHER_CODES: Code = *b"other";
 
 /// Returns the text as a string; in hex, if it is not valid.
 fn owned(text: Text<'_>) -> String {
@@ -107,23 +105,6 @@ struct IntervalCount {
     statements: std::collections::HashSet<u32, RandomState>,
 }
 
-/// Errors with one SQLSTATE.
-#[derive(Debug)]
-struct ErrorCount {
-    count: u64,
-    sessions: u64,
-    statements: HashMap<Option<u64>, (Option<Arc<str>>, u64), RandomState>,
-    example: Box<Example>,
-}
-
-/// Logins of one caller that failed with one SQLSTATE.
-#[derive(Debug)]
-struct FailedLogins {
-    count: u64,
-    first: Timestamp,
-    last: Box<Example>,
-}
-
 /// A candidate for N+1.
 #[derive(Clone, Debug)]
 struct CandidateCount {
@@ -133,14 +114,6 @@ struct CandidateCount {
     /// The one with the most calls, and whose it is.
     longest: Run,
     owner: Arc<Owner>,
-}
-
-/// How a session is protected.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ProtectionKey {
-    encryption: Option<&'static str>,
-    auth_method: Option<&'static str>,
-    weaknesses: Vec<Weakness>,
 }
 
 impl Statistics {
@@ -411,68 +384,6 @@ impl TimeSplit {
     }
 }
 
-impl ErrorCount {
-    fn merge(&mut self, other: Self) {
-        self.count += other.count;
-        self.sessions += other.sessions;
-        for (fingerprint, (normalized, count)) in other.statements {
-            self.raised_by(fingerprint, normalized.as_ref(), count);
-        }
-        if place_of(&other.example) < place_of(&self.example) {
-            self.example = other.example;
-        }
-    }
-
-    fn raised_by(&mut self, fingerprint: Option<u64>, normalized: Option<&Arc<str>>, times: u64) {
-        if let Some((_, count)) = self.statements.get_mut(&fingerprint) {
-            *count += times;
-        } else if self.statements.len() < MAX_KINDS {
-            self.statements.insert(fingerprint, (normalized.cloned(), times));
-        }
-    }
-}
-
-/// The order of examples.
-const fn place_of(example: &Example) -> (Timestamp, u64, Option<u64>) {
-    (example.ts, example.conn, example.query)
-}
-
-fn add_error(
-    errors: &mut BTreeMap<Code, ErrorCount>,
-    code: Code,
-    raised_by: Option<(Option<u64>, Option<&Arc<str>>)>,
-    place: (Timestamp, u64, Option<u64>),
-    example: impl Fn() -> Example,
-) {
-    let code = if errors.len() < MAX_KINDS || errors.contains_key(&code) { code } else { OTHER_CODES };
-    let new = || ErrorCount { count: 0, sessions: 0, statements: HashMap::default(), example: Box::new(example()) };
-    let error = errors.entry(code).or_insert_with(new);
-    error.count += 1;
-    match raised_by {
-        Some((fingerprint, normalized)) => error.raised_by(fingerprint, normalized, 1),
-        None => error.sessions += 1,
-    }
-    if place < place_of(&error.example) {
-        *error.example = example();
-    }
-}
-
-fn add_failed_login(
-    logins: &mut HashMap<(CallerId, Option<Code>), FailedLogins, RandomState>,
-    key: (CallerId, Option<Code>),
-    failed: FailedLogins,
-) {
-    let Some(known) = logins.get_mut(&key) else {
-        logins.insert(key, failed);
-        return;
-    };
-    known.count += failed.count;
-    known.first = known.first.min(failed.first);
-    if place_of(&known.last) < place_of(&failed.last) {
-        known.last = failed.last;
-    }
-}
-
 fn add_candidate(candidates: &mut HashMap<u64, CandidateCount, RandomState>, run: &Run, owner: &Arc<Owner>) {
     let (bursts, owner) = (1, Arc::clone(owner));
     let candidate = CandidateCount { bursts, calls: run.calls, exec_us: run.exec_us, longest: *run, owner };
@@ -496,29 +407,4 @@ fn merge_candidate(
     if order(&known.longest) < order(&more.longest) {
         (known.longest, known.owner) = (more.longest, Arc::clone(&more.owner));
     }
-}
-
-fn protection(record: &SessionRecord<'_>, is_undecrypted: bool) -> ProtectionKey {
-    let tls = record.tls.as_ref();
-    let is_cancel = record.user.is_none() && record.auth_method.is_none();
-    let encryption = match record.encryption {
-        Some(Encryption::Tls) => Some(tls.and_then(|tls| tls.version).unwrap_or("TLS")),
-        Some(Encryption::Gssapi) => Some("GSSAPI"),
-        None if is_cancel => None,
-        None => Some("none"),
-    };
-    let mut weaknesses = Vec::new();
-    match record.auth_method {
-        Some(AuthMethod::Password) if record.encryption.is_none() => weaknesses.push(Weakness::PasswordInClear),
-        Some(AuthMethod::Md5) => weaknesses.push(Weakness::Md5),
-        _ => {}
-    }
-    if record.channel_binding == Some(ChannelBinding::Offered) {
-        weaknesses.push(Weakness::NoChannelBinding);
-    }
-    // What is in clear of a handshake that succeeds has no alert.
-    if is_undecrypted && tls.is_some_and(|tls| tls.alert.is_some()) {
-        weaknesses.push(Weakness::KeyExchangeFailed);
-    }
-    ProtectionKey { encryption, auth_method: record.auth_method.map(AuthMethod::name), weaknesses }
 }

@@ -28,8 +28,8 @@ pub(super) fn audit(page: &mut Page<'_>, entries: &[AuditEntry], top: usize) -> 
             AuditKind::CopyFile => "COPY of a file".into(),
             AuditKind::Ddl => "DDL".into(),
         };
-        let mut by: Vec<_> = entry.by.iter().take(CALLERS).map(caller).collect();
-        let more = entry.by.len().saturating_sub(CALLERS);
+        let mut by: Vec<_> = entry.callers.iter().take(CALLERS).map(caller).collect();
+        let more = entry.callers.len().saturating_sub(CALLERS);
         if more > 0 {
             by.push(format!("and {more} more").into());
         }

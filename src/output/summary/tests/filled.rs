@@ -318,7 +318,7 @@ impl Source {
                 normalized: s.text(),
                 calls: s.number(),
                 errors: s.number(),
-                by: s.many(|s| Caller {
+                callers: s.many(|s| Caller {
                     user: s.some(),
                     database: s.some(),
                     application: s.some(),
