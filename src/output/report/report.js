@@ -348,11 +348,8 @@
         draw(svg, "path", { class: `stroke c${number}`, d });
       }
     }
-    const labels = Math.min(Math.max(1, Math.floor((width - LEFT) / 110)), shown);
-    for (let label = 0; label < labels; label++) {
-      const index = view.from + Math.round(label * shown / labels);
-      draw(svg, "text", { x: x(index), y: height - 5 }, clock(index));
-    }
+    const every = Math.ceil(shown / Math.max(1, Math.floor((width - LEFT) / 110)));
+    for (let index = view.from; x(index) < width - 70; index += every) draw(svg, "text", { x: x(index), y: height - 5 }, clock(index));
     chart.overlay = draw(svg, "g", {});
     renderCursor(chart, x, step, height);
     Object.assign(chart, { x, step, rowHeight: row });
