@@ -156,8 +156,8 @@ impl fmt::Display for Plain {
         let seconds = self.0 as f64 / 1e6;
         match self.0 {
             ..1_000 => write!(f, "{} µs", self.0),
-            ..999_500 => write!(f, "{} ms", Significant(seconds * 1e3)),
-            ..59_950_000 => write!(f, "{} s", Significant(seconds)),
+            1_000..999_500 => write!(f, "{} ms", Significant(seconds * 1e3)),
+            999_500..59_950_000 => write!(f, "{} s", Significant(seconds)),
             _ => {
                 // Two units: the second is what is left of the first, rounded once.
                 let (large, small, names) = match seconds {
@@ -178,20 +178,17 @@ impl fmt::Display for Plain {
 
 impl HtmlSafe for Plain {}
 
-/// Three digits.
+/// A number, not below 0, with three digits.
 struct Significant(f64);
 
 impl fmt::Display for Significant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.abs() {
+        match self.0 {
             0.0 => f.write_str("0"),
             ..0.01 => write!(f, "{:.4}", self.0),
             ..9.995 => write!(f, "{:.2}", self.0),
             ..99.95 => write!(f, "{:.1}", self.0),
-            ..1e15 => {
-                let sign = if self.0 < 0.0 { "-" } else { "" };
-                write!(f, "{sign}{}", Count(self.0.abs().round() as u64))
-            }
+            ..1e15 => Count(self.0.round() as u64).fmt(f),
             _ => write!(f, "{:.2e}", self.0),
         }
     }
@@ -234,8 +231,12 @@ pub(super) struct Rounded {
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, unit, has_sign } = *self;
-        let sign = if has_sign && value > 0.0 { "+" } else { "" };
-        write!(f, r#"<data value="{value}">{sign}{}{unit}</data>"#, Significant(value))
+        let sign = match value {
+            ..0.0 => "−",
+            _ if has_sign && value > 0.0 => "+",
+            _ => "",
+        };
+        write!(f, r#"<data value="{value}">{sign}{}{unit}</data>"#, Significant(value.abs()))
     }
 }
 
@@ -343,6 +344,7 @@ mod tests {
         assert_eq!(percent(12.345).to_string(), r#"<data value="12.345">12.3 %</data>"#);
         assert_eq!(change(-1_500.0).to_string(), r#"<data value="-1500" title="-1500 µs/s">−1.50 ms/s</data>"#);
         assert_eq!(growth(10.0, 15.0).to_string(), r#"<data value="50">+50.0 %</data>"#);
+        assert_eq!(growth(10.0, 5.0).to_string(), r#"<data value="-50">−50.0 %</data>"#);
         assert!(growth(0.0, 15.0).to_string().contains("not known"));
         assert_eq!(maybe_time(&Some(5)).to_string(), time(5).to_string());
     }

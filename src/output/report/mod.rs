@@ -48,12 +48,14 @@ struct Limits {
     points: usize,
 }
 
-const LIMITS: [Limits; 5] = [
+const LIMITS: [Limits; 6] = [
     Limits { rows: 1_000, nested: 100, text: 8_192, points: 1_000 },
     Limits { rows: 1_000, nested: 20, text: 1_024, points: 500 },
     Limits { rows: 200, nested: 10, text: 1_024, points: 500 },
     Limits { rows: 100, nested: 5, text: 256, points: 250 },
     Limits { rows: 20, nested: 5, text: 128, points: 100 },
+    // Even where each character is written as its code, and each list is full.
+    Limits { rows: 5, nested: 2, text: 64, points: 50 },
 ];
 
 /// Writes a summary as a page of at most 3 MiB.
@@ -233,12 +235,15 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn new(summary: &'a Summary, limits: Limits) -> Self {
         let day = |ts: Timestamp| ts.as_nanos().div_euclid(86_400_000_000_000);
-        let started = summary.capture.started.map(day);
+        let buckets = &summary.traffic.buckets;
+        let ends = [buckets.first(), buckets.last()].map(|bucket| bucket.map(|bucket| bucket.started));
+        let mut days = ends.into_iter().chain([summary.capture.started, summary.ts]).flatten().map(day);
+        let first = days.next();
         Self {
             limits,
             listed: summary.statements.iter().take(limits.rows).map(|listed| listed.fingerprint.as_deref()).collect(),
             codes: summary.errors.iter().take(limits.rows).map(|error| error.code.as_str()).collect(),
-            has_dates: started.is_none() || started != summary.ts.map(day),
+            has_dates: days.any(|day| Some(day) != first),
         }
     }
 

@@ -339,7 +339,7 @@
           if (!isDown) begin = left;
           d += `${isDown ? "L" : "M"}${left} ${y}`;
           // A point with no neighbour is a short line of its own.
-          if (!isDown && (i + 1 >= view.to || values[i + 1] === null)) d += "h2";
+          if (!isDown && (i + 1 >= view.to || values[i + 1] === null)) d += "m-2 0h4";
           area += isDown ? `L${left} ${y}` : `M${left} ${height - BOTTOM}L${left} ${y}`;
           isDown = true;
           if (i + 1 >= view.to || values[i + 1] === null) area += `L${left} ${height - BOTTOM}L${begin} ${height - BOTTOM}z`;
@@ -348,11 +348,8 @@
         draw(svg, "path", { class: `stroke c${number}`, d });
       }
     }
-    const labels = Math.min(Math.max(1, Math.floor((width - LEFT) / 110)), shown);
-    for (let label = 0; label < labels; label++) {
-      const index = view.from + Math.round(label * shown / labels);
-      draw(svg, "text", { x: x(index), y: height - 5 }, clock(index));
-    }
+    const every = Math.ceil(shown / Math.max(1, Math.floor((width - LEFT) / 110)));
+    for (let index = view.from; x(index) < width - 70; index += every) draw(svg, "text", { x: x(index), y: height - 5 }, clock(index));
     chart.overlay = draw(svg, "g", {});
     renderCursor(chart, x, step, height);
     Object.assign(chart, { x, step, rowHeight: row });

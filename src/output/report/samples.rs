@@ -75,9 +75,9 @@ pub(super) fn hostile() -> Summary {
 /// More of everything than a page can hold.
 pub(super) fn extreme() -> Summary {
     let texts = Texts {
-        sql: vec!["\u{202e}".repeat(4_096), "<&>\"'".repeat(2_000), "SELECT 1".into()],
+        sql: vec!["\u{202e}".repeat(4_096), "<&>\"'".repeat(2_000)],
         name: "\u{1}".repeat(10_000),
-        message: "<".repeat(10_000),
+        message: "\u{e0001}".repeat(10_000),
         param: serde_json::to_string(&"\u{202e}".repeat(1_000)).expect("a string is JSON"),
     };
     sample(&texts, &Size { rows: 1_200, nested: 30, buckets: 2_500, scale: u64::MAX / 1_000_000 })
@@ -214,7 +214,7 @@ fn bucket(index: usize) -> Bucket {
     Bucket {
         started: at(index as i64 * SECOND),
         requests: wave,
-        errors: if slow > 1 { wave / 20 } else { u64::from(index % 17 == 0) },
+        errors: if slow > 1 { wave / 20 } else { u64::from(index.is_multiple_of(17)) },
         connects: index as u64 % 5,
         bytes_in: wave * 130,
         bytes_out: wave * 1_100 * slow,
