@@ -30,7 +30,7 @@ const SEEN: usize = 4_096;
 /// What is written of SQL: members of an object, each with a comma before it.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    /// By text: `sql`, and once they were asked for, `normalized` and `fingerprint`.
+    /// By text: `sql`, and once they were asked for, `normalized`, `fingerprint` and `tags`.
     texts: Cache<Written>,
     /// By skeleton: `normalized` and `fingerprint`.
     forms: Cache<Form>,
@@ -75,7 +75,7 @@ impl Statements {
         }
     }
 
-    /// Writes the members `sql`, `normalized` and `fingerprint`.
+    /// Writes the members `sql`, `normalized`, `fingerprint` and, where there are some, `tags`.
     pub(super) fn write_with_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
         if let Some(Written { manner: kept, sql: written, form: Some(form) }) = self.texts.get(sql.text.0)
             && *kept == manner(sql)
@@ -100,6 +100,10 @@ impl Statements {
         match found {
             Some(form) => out.extend_from_slice(&form.written),
             None => self.write_form(out, sql, has_skeleton),
+        }
+        // A text with a comment has no skeleton.
+        if !has_skeleton {
+            write_tags(out, sql);
         }
         let form = out.get(middle..).unwrap_or_default();
         self.keep(sql, out.get(start..middle).unwrap_or_default(), Some(form));
@@ -140,6 +144,19 @@ impl Statements {
 fn write_sql(out: &mut Vec<u8>, sql: &Sql<'_>) {
     put(out, br#","sql":"#);
     bodies::sql(out, sql);
+}
+
+fn write_tags(out: &mut Vec<u8>, sql: &Sql<'_>) {
+    let tags = sql.tags();
+    for (index, (key, value)) in tags.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","tags":{"# } else { b"," });
+        bodies::text(out, Text::utf8(key.as_bytes()));
+        out.push(b':');
+        bodies::text(out, Text::utf8(value.as_bytes()));
+    }
+    if !tags.is_empty() {
+        out.push(b'}');
+    }
 }
 
 /// Values by keys that come again. Where an application writes its constants into its SQL, no text comes again, and keeping
