@@ -109,8 +109,8 @@ pub struct QueryRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_us: Option<u64>,
     /// For how many of these microseconds the server could send no more, because the client's receive window was full: from when the
-    /// client had to show that, at the latest by announcing a window of 0, until it announced another. Absent where it never did. A
-    /// window that is only smaller than a segment is not counted: hosts avoid to announce one (RFC 9293, section 3.8.6.2.2).
+    /// client had to show that, at the latest by announcing a window of 0, until it announced another. That includes the time in which
+    /// the window had room for less than a segment, as far as it was full in the end. Absent where no window of 0 was announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_stall_us: Option<u64>,
     /// Of a request without an end: how old it was, in microseconds, when that was last known.

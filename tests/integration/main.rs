@@ -49,15 +49,17 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
+    mod network;
 }
 
 mod support {
     pub(crate) mod captures;
     pub(crate) mod command;
+    pub(crate) mod network;
     pub(crate) mod server_text;
     pub(crate) mod strict;
     pub(crate) mod trace;
     pub(crate) mod wire;
 }
 
-use support::{captures, command, strict, wire};
+use support::{captures, command, network, strict, wire};
