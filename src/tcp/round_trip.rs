@@ -20,6 +20,9 @@ const LEAST_FULL_SIZED: u32 = 1_220;
 /// 9293, section 3.8.6.2.1.
 const OVERRIDE_TIMEOUT: u64 = 1_000_000;
 
+/// Segments within so many nanoseconds of each other were sent in one go.
+const ONE_GO: u64 = 1_000_000;
+
 /// A copy of a segment that follows within so many nanoseconds was captured twice, not sent twice: the shortest retransmission
 /// timeout in use is 200 ms, and tail loss probes and fast retransmissions follow acknowledgments or a round trip.
 pub const CAPTURED_TWICE: u64 = 1_000_000;
@@ -46,8 +49,11 @@ struct Sent {
     /// When the last segment was sent, and its size.
     sent: Timestamp,
     len: u32,
-    /// The same of the one before.
-    before: (Timestamp, u32),
+    /// When the one before was sent, and the last full-sized one before it.
+    before: Timestamp,
+    full_before: Timestamp,
+    /// The size of the longest segment that was seen.
+    longest: u32,
     /// The shortest time until an acknowledgment, in nanoseconds.
     min: u64,
     /// Two sequence numbers, the earlier one first, and the times in nanoseconds at which the data from there on was sent, at least
@@ -61,8 +67,24 @@ impl Default for Sent {
     fn default() -> Self {
         let (is_seen, is_timed, is_syn, is_known) = (false, false, false, false);
         let (next, acked, largest, sent, min) = (0, 0, FULL_SIZED, Timestamp::default(), u64::MAX);
-        let (len, before, marks, again) = (0, (sent, 0), [(0, 0); 2], None);
-        Self { is_seen, is_timed, is_syn, is_known, next, acked, largest, sent, len, before, min, marks, again }
+        let (before, full_before, len, longest, marks, again) = (sent, sent, 0, 0, [(0, 0); 2], None);
+        Self {
+            is_seen,
+            is_timed,
+            is_syn,
+            is_known,
+            next,
+            acked,
+            largest,
+            sent,
+            len,
+            before,
+            full_before,
+            longest,
+            min,
+            marks,
+            again,
+        }
     }
 }
 
@@ -133,7 +155,10 @@ impl Sent {
         if ts.as_nanos().saturating_sub(last.1) >= CAPTURED_TWICE as i64 {
             self.marks = [last, (seq, ts.as_nanos())];
         }
-        (self.before, self.len) = ((self.sent, self.len), len);
+        if self.len >= LEAST_FULL_SIZED {
+            self.full_before = self.sent;
+        }
+        (self.before, self.len, self.longest) = (self.sent, len, self.longest.max(len));
         (self.sent, self.is_timed, self.is_syn) = (ts, true, syn);
     }
 
@@ -163,11 +188,12 @@ impl Sent {
         is_sent_again
     }
 
-    /// A sender waits before it fills a window in which there is no room for a whole segment (RFC 9293, section 3.8.6.2.1).
+    /// A sender waits before it fills a window in which there is no room for a whole segment (RFC 9293, section 3.8.6.2.1). If all
+    /// before that was sent in one go, and not only little of it, there was more to send.
     fn filled_at(&self) -> Timestamp {
-        let (at, len) = self.before;
-        let is_rest = self.len < len && len >= LEAST_FULL_SIZED;
-        if is_rest { self.sent.earlier(OVERRIDE_TIMEOUT).max(at) } else { self.sent }
+        let is_rest =
+            self.len < self.longest && self.before.nanos_since(self.full_before).is_some_and(|nanos| nanos < ONE_GO);
+        if is_rest { self.sent.earlier(OVERRIDE_TIMEOUT).max(self.before) } else { self.sent }
     }
 
     /// Returns whether the data from a sequence number on was surely sent before, rather than [captured twice](CAPTURED_TWICE).

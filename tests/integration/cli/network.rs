@@ -51,32 +51,36 @@ fn times_are_those_of_the_network_wherever_they_are_captured() {
         let connected = client.finish().said;
         let round_trip: u64 =
             connected.split("connected in ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        assert_near(round_trip, 2 * both, &format!("{client_ms} + {server_ms} ms, to connect"));
+        // The relay itself takes some time, which depends on the machine.
+        let own = round_trip.saturating_sub(2_000 * both);
+        assert!(own < 5_000 && round_trip >= 2_000 * both, "{client_ms} + {server_ms} ms: {round_trip} us to connect");
         // The last of it may still be on its way.
         std::thread::sleep(Duration::from_millis(500));
         for (capture, (_, device, to_client, to_server)) in captures.into_iter().zip(points) {
             let lines = interrupt(capture).values();
             let what = format!("{client_ms} + {server_ms} ms, at {device}");
             let last = lines.last().unwrap_or_else(|| panic!("{what}: nothing was captured"));
-            assert_near(last["rtt_client_us"].as_u64().unwrap(), 2 * to_client, &what);
-            assert_near(last["rtt_server_us"].as_u64().unwrap(), 2 * to_server, &what);
+            let round_trips = [("rtt_client_us", to_client), ("rtt_server_us", to_server)].map(|(field, hold_ms)| {
+                let (micros, set) = (last[field].as_u64().unwrap(), 2_000 * hold_ms);
+                let is_near = micros + (set / 10).max(500) >= set && micros <= set + (set / 10).max(500) + own;
+                assert!(is_near, "{what}: {field} is {micros} rather than {set}");
+                micros
+            });
+            let sum = round_trips.iter().sum::<u64>();
+            assert!(
+                sum.abs_diff(round_trip) <= (round_trip / 10).max(500),
+                "{what}: {sum} us, and {round_trip} to connect"
+            );
             // On a busy machine, some take longer.
             let of = |sql: &'static str| lines.iter().filter(move |line| line["sql"] == sql);
             let slept = of(SLEEP).map(|line| line["server_us"].as_u64().unwrap().abs_diff(50_000)).min();
             assert!(slept < Some(2_000) && slept.is_some(), "{what}: {slept:?} us from 50 ms");
             let large: Vec<&Value> = of(LARGE).collect();
             let stall = large[0]["client_stall_us"].as_u64().unwrap_or_default();
-            assert!((700_000..=1_050_000).contains(&stall), "{what}: {}", large[0]);
+            assert!((650_000..=1_050_000).contains(&stall), "{what}: {}", large[0]);
             assert!(of(SLEEP).all(|line| line.get("client_stall_us").is_none()), "{what}");
         }
     }
-}
-
-/// Asserts that a round trip in microseconds is within 10 % or half a millisecond of what was set.
-#[track_caller]
-fn assert_near(micros: u64, set_ms: u64, what: &str) {
-    let set = 1_000 * set_ms;
-    assert!(micros.abs_diff(set) <= (set / 10).max(500), "{what}: {micros} us rather than {set}");
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn client() {
         let start = Instant::now();
         (TcpStream::connect(address).unwrap(), start.elapsed().as_micros())
     };
-    let best = (0..5).map(|_| connect().1).min().unwrap();
+    let best = (0..20).map(|_| connect().1).min().unwrap();
     let (mut stream, _) = connect();
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
