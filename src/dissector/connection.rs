@@ -400,7 +400,7 @@ impl Connection {
             // A client may delay the acknowledgment that shows it. But no window ever shrinks: since all that was sent just fills
             // it, no more could be sent before, however soon it had been acknowledged.
             None if window == 0 => {
-                let filled_at = info.round_trips.all_sent_at(Direction::Backend, ack);
+                let filled_at = info.round_trips.filled_at(Direction::Backend, ack);
                 let shown_at = filled_at.zip(info.round_trips.of(Direction::Frontend));
                 info.full_since = Some(shown_at.map_or(ts, |(at, round_trip)| at.later(round_trip).min(ts)));
             }

@@ -16,6 +16,7 @@ use crate::redaction::Redaction;
 use crate::sql::normalize::{Form, normalize_into};
 use crate::sql::redact::redact;
 use crate::sql::secret;
+use crate::sql::tags::{self, Tags};
 
 /// Text from the wire, and its encoding. Written as a string if it is valid in that encoding, otherwise as `{"hex": "…"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -140,6 +141,27 @@ impl<'a> Sql<'a> {
             (Redaction::Values, bytes) => Cow::Owned(redact(&bytes).text.into_vec()),
         };
         KeptText { bytes, encoding: text.encoding }
+    }
+
+    /// Returns the tags in its comment, as they are written.
+    pub(crate) fn tags(&self) -> Tags {
+        if !tags::may_have(self.text.0) {
+            return Tags::new();
+        }
+        let text = if self.redaction.hides_values() { self.text.kept() } else { self.masked() };
+        if text.encoding != Encoding::UTF8 {
+            return Tags::new();
+        }
+        let mut tags = tags::tags(&text);
+        for (key, value) in &mut tags {
+            // Decoded, it may be a secret that could not be seen before.
+            let assignment = || format!("{key}='{}'", value.replace('\'', "''"));
+            let is_secret = || matches!(secret::mask(assignment().as_bytes()), Cow::Owned(_));
+            if self.redaction.hides_values() || self.redaction.hides_secrets() && is_secret() {
+                secret::MASK.clone_into(value);
+            }
+        }
+        tags
     }
 
     /// Writes the SQL without its constants into a buffer, replacing its content.
@@ -373,6 +395,40 @@ mod tests {
         }
         let damaged = [&sql[..], b"\xff"].concat();
         assert!(!masked(&damaged, "SJIS").contains("68756e74657232"));
+    }
+
+    #[test]
+    fn tags_show_no_more_than_is_to_be_shown() {
+        let tags = |sql: &str, redaction| {
+            let tags = Sql { text: Text::utf8(sql.as_bytes()), redaction }.tags();
+            tags.iter().map(|(key, value)| format!("{key}={value};")).collect::<String>()
+        };
+        // The name of a secret, and a connection string with one, which can only be seen once they are decoded.
+        let sql = "SELECT 1 /*route='%2Fcart',pass%77ord='hunter2',dsn='postgresql%3A%2F%2Fu%3Ahunter2%40h%2Fd'*/";
+        assert_eq!(tags(sql, Redaction::Secrets), "route=/cart;password=***;dsn=***;");
+        assert_eq!(tags(sql, Redaction::Nothing), "route=/cart;password=hunter2;dsn=postgresql://u:hunter2@h/d;");
+        assert_eq!(tags(sql, Redaction::Values), "route=***;password=***;dsn=***;");
+        assert_eq!(tags("SELECT 1 /*password='hunter2',a='1'*/", Redaction::Secrets), "password=***;a=1;");
+        assert_eq!(tags("SELECT 1 /*api_key='it\\'s',a='1'*/", Redaction::Secrets), "api_key=***;a=1;");
+    }
+
+    #[test]
+    fn comments_with_tags_do_not_count_in_the_normal_form() {
+        let form = |sql: &str, redaction| {
+            let mut normalized = Vec::new();
+            let form = Sql { text: Text::utf8(sql.as_bytes()), redaction }.normalize(&mut normalized);
+            (String::from_utf8(normalized).unwrap(), form.fingerprint)
+        };
+        for redaction in Redaction::ALL {
+            let plain = form("SELECT a FROM t WHERE b = 1", redaction);
+            for sql in [
+                "SELECT a FROM t WHERE b = 1 /*controller='cart',route='%2Fcart'*/",
+                "SELECT a FROM t WHERE b = 2; /*controller='index'*/",
+                "/*controller='cart'*/ SELECT a FROM t WHERE b = 1",
+            ] {
+                assert_eq!(form(sql, redaction), plain, "{sql}");
+            }
+        }
     }
 
     #[test]

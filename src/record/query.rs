@@ -1,5 +1,7 @@
 //! `"event":"query"`: one executed request.
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
@@ -42,7 +44,7 @@ pub struct QueryRecord<'a> {
     pub application: Option<Text<'a>>,
     /// How it was made.
     pub protocol: Protocol,
-    /// `sql`, `normalized`, `fingerprint`; absent where it was prepared before the capture began.
+    /// `sql`, `normalized`, `fingerprint`, `tags`; absent where it was prepared before the capture began.
     #[serde(flatten)]
     pub sql: Option<QuerySql<'a>>,
     /// The name of the prepared statement; empty for the unnamed one.
@@ -107,8 +109,8 @@ pub struct QueryRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_us: Option<u64>,
     /// For how many of these microseconds the server could send no more, because the client's receive window was full: from when the
-    /// client had to show that, at the latest by announcing a window of 0, until it announced another. Absent where it never did. A
-    /// window that is only smaller than a segment is not counted: hosts avoid to announce one (RFC 9293, section 3.8.6.2.2).
+    /// client had to show that, at the latest by announcing a window of 0, until it announced another. That includes the time in which
+    /// the window had room for less than a segment, as far as it was full in the end. Absent where no window of 0 was announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_stall_us: Option<u64>,
     /// Of a request without an end: how old it was, in microseconds, when that was last known.
@@ -186,6 +188,11 @@ impl QuerySql<'_> {
         (normalized, fingerprint.0.to_string())
     }
 
+    /// Returns the tags in its comment, by the convention of sqlcommenter; empty if there are none.
+    pub fn tags(&self) -> Vec<(String, String)> {
+        self.0.tags()
+    }
+
     fn normal_form(&self) -> (Vec<u8>, Fingerprint) {
         let mut normalized = Vec::new();
         let fingerprint = Fingerprint(self.0.normalize(&mut normalized).fingerprint);
@@ -202,16 +209,39 @@ struct SqlAndForm<'a> {
     normalized: Text<'a>,
     /// What all SQL of that shape shares, also under other releases: 16 hexadecimal digits.
     fingerprint: Fingerprint,
+    /// The tags in the comment at its end, or else at its beginning, by the convention of sqlcommenter: what the application says of
+    /// it, such as `route` or `traceparent`. Decoded, in the order of the comment. Absent where there is no such comment, or anything in
+    /// it is not as the convention has it. Secrets are masked, and with `--redact values` all values are.
+    #[serde(skip_serializing_if = "SqlTags::is_empty")]
+    tags: SqlTags,
 }
 
 impl Serialize for QuerySql<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (normalized, fingerprint) = self.normal_form();
-        SqlAndForm { sql: self.0, normalized: Text(&normalized, self.0.text.1), fingerprint }.serialize(serializer)
+        let (normalized, tags) = (Text(&normalized, self.0.text.1), SqlTags(self.tags()));
+        SqlAndForm { sql: self.0, normalized, fingerprint, tags }.serialize(serializer)
     }
 }
 
 inline_schema!(QuerySql<'_>, "QuerySql", SqlAndForm::json_schema);
+
+/// The tags in the comment of a text: an object.
+struct SqlTags(Vec<(String, String)>);
+
+impl SqlTags {
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for SqlTags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+inline_schema!(SqlTags, "SqlTags", BTreeMap::<String, String>::json_schema);
 
 /// The fingerprint of a normal form, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! - [`names`]: which names are those of secrets.
 //! - [`redact`]: the normal form of the part that can be lexed with certainty, without possible data; [`secret`]: masking of
 //!   secrets.
+//! - [`tags`]: what an application says of a statement in a comment.
 //! - [`statement`]: the statements of a text, and the parameters of those that change the session.
 //!
 //! This module does not depend on packets, messages or sessions.
@@ -22,4 +23,5 @@ pub mod normalize;
 pub mod redact;
 pub mod secret;
 pub mod statement;
+pub mod tags;
 pub mod template;

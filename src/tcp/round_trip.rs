@@ -13,6 +13,16 @@ use crate::time::Timestamp;
 /// The size of a full-sized segment, unless larger ones are seen: that of an Ethernet.
 const FULL_SIZED: u32 = 1_460;
 
+/// The least size of a full-sized segment: that of IPv6 with its minimum MTU (RFC 8200, section 5).
+const LEAST_FULL_SIZED: u32 = 1_220;
+
+/// How many microseconds a sender waits at most before it sends what is less than a segment into a window that has no more room: RFC
+/// 9293, section 3.8.6.2.1.
+const OVERRIDE_TIMEOUT: u64 = 1_000_000;
+
+/// Segments within so many nanoseconds of each other were sent in one go.
+const ONE_GO: u64 = 1_000_000;
+
 /// A copy of a segment that follows within so many nanoseconds was captured twice, not sent twice: the shortest retransmission
 /// timeout in use is 200 ms, and tail loss probes and fast retransmissions follow acknowledgments or a round trip.
 pub const CAPTURED_TWICE: u64 = 1_000_000;
@@ -36,8 +46,14 @@ struct Sent {
     acked: u32,
     /// The size of the largest segment.
     largest: u32,
-    /// When the last segment was sent.
+    /// When the last segment was sent, and its size.
     sent: Timestamp,
+    len: u32,
+    /// When the one before was sent, and the last full-sized one before it.
+    before: Timestamp,
+    full_before: Timestamp,
+    /// The size of the longest segment that was seen.
+    longest: u32,
     /// The shortest time until an acknowledgment, in nanoseconds.
     min: u64,
     /// Two sequence numbers, the earlier one first, and the times in nanoseconds at which the data from there on was sent, at least
@@ -51,8 +67,24 @@ impl Default for Sent {
     fn default() -> Self {
         let (is_seen, is_timed, is_syn, is_known) = (false, false, false, false);
         let (next, acked, largest, sent, min) = (0, 0, FULL_SIZED, Timestamp::default(), u64::MAX);
-        let (marks, again) = ([(0, 0); 2], None);
-        Self { is_seen, is_timed, is_syn, is_known, next, acked, largest, sent, min, marks, again }
+        let (before, full_before, len, longest, marks, again) = (sent, sent, 0, 0, [(0, 0); 2], None);
+        Self {
+            is_seen,
+            is_timed,
+            is_syn,
+            is_known,
+            next,
+            acked,
+            largest,
+            sent,
+            len,
+            before,
+            full_before,
+            longest,
+            min,
+            marks,
+            again,
+        }
     }
 }
 
@@ -97,10 +129,11 @@ impl RoundTrips {
         (sent.is_known && sent.min < u64::MAX).then_some(sent.min / 1_000)
     }
 
-    /// Returns when the last of the data that a side has sent was captured, if `ack` acknowledges all of it.
-    pub fn all_sent_at(&self, from: Direction, ack: u32) -> Option<Timestamp> {
+    /// Returns since when a side can send no more, given that what it has sent just fills the receiver's window, and `ack` acknowledges
+    /// all of that.
+    pub fn filled_at(&self, from: Direction, ack: u32) -> Option<Timestamp> {
         let sent = self.0.get(from);
-        (sent.is_seen && sent.next == ack).then_some(sent.sent)
+        (sent.is_seen && sent.next == ack).then(|| sent.filled_at())
     }
 }
 
@@ -122,6 +155,10 @@ impl Sent {
         if ts.as_nanos().saturating_sub(last.1) >= CAPTURED_TWICE as i64 {
             self.marks = [last, (seq, ts.as_nanos())];
         }
+        if self.len >= LEAST_FULL_SIZED {
+            self.full_before = self.sent;
+        }
+        (self.before, self.len, self.longest) = (self.sent, len, self.longest.max(len));
         (self.sent, self.is_timed, self.is_syn) = (ts, true, syn);
     }
 
@@ -149,6 +186,14 @@ impl Sent {
         }
         // Another SYN amid a connection may be forged.
         is_sent_again
+    }
+
+    /// A sender waits before it fills a window in which there is no room for a whole segment (RFC 9293, section 3.8.6.2.1). If all
+    /// before that was sent in one go, and not only little of it, there was more to send.
+    fn filled_at(&self) -> Timestamp {
+        let is_rest =
+            self.len < self.longest && self.before.nanos_since(self.full_before).is_some_and(|nanos| nanos < ONE_GO);
+        if is_rest { self.sent.earlier(OVERRIDE_TIMEOUT).max(self.before) } else { self.sent }
     }
 
     /// Returns whether the data from a sequence number on was surely sent before, rather than [captured twice](CAPTURED_TWICE).

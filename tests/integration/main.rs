@@ -51,6 +51,7 @@ mod cli {
     mod command_line;
     pub(crate) mod live;
     mod live_tls;
+    mod network;
     mod report;
     mod summary;
 }
@@ -59,10 +60,11 @@ mod support {
     pub(crate) mod browser;
     pub(crate) mod captures;
     pub(crate) mod command;
+    pub(crate) mod network;
     pub(crate) mod server_text;
     pub(crate) mod strict;
     pub(crate) mod trace;
     pub(crate) mod wire;
 }
 
-use support::{browser, captures, command, strict, wire};
+use support::{browser, captures, command, network, strict, wire};

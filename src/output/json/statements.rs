@@ -13,7 +13,7 @@ use crate::sql::template::template;
 /// What is written of SQL: members of an object, each with a comma before it.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    /// By text: `sql`, and once they were asked for, `normalized` and `fingerprint`.
+    /// By text: `sql`, and once they were asked for, `normalized`, `fingerprint` and `tags`.
     texts: Cache<Written>,
     /// By skeleton: `normalized` and `fingerprint`.
     forms: Cache<Form>,
@@ -58,7 +58,7 @@ impl Statements {
         }
     }
 
-    /// Writes the members `sql`, `normalized` and `fingerprint`.
+    /// Writes the members `sql`, `normalized`, `fingerprint` and, where there are some, `tags`.
     pub(super) fn write_with_form(&mut self, out: &mut Vec<u8>, sql: &Sql<'_>) {
         if let Some(Written { manner: kept, sql: written, form: Some(form) }) = self.texts.get(sql.text.0)
             && *kept == manner(sql)
@@ -83,6 +83,10 @@ impl Statements {
         match found {
             Some(form) => out.extend_from_slice(&form.written),
             None => self.write_form(out, sql, has_skeleton),
+        }
+        // A text with a comment has no skeleton.
+        if !has_skeleton {
+            write_tags(out, sql);
         }
         let form = out.get(middle..).unwrap_or_default();
         self.keep(sql, out.get(start..middle).unwrap_or_default(), Some(form));
@@ -123,4 +127,17 @@ impl Statements {
 fn write_sql(out: &mut Vec<u8>, sql: &Sql<'_>) {
     put(out, br#","sql":"#);
     bodies::sql(out, sql);
+}
+
+fn write_tags(out: &mut Vec<u8>, sql: &Sql<'_>) {
+    let tags = sql.tags();
+    for (index, (key, value)) in tags.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","tags":{"# } else { b"," });
+        bodies::text(out, Text::utf8(key.as_bytes()));
+        out.push(b':');
+        bodies::text(out, Text::utf8(value.as_bytes()));
+    }
+    if !tags.is_empty() {
+        out.push(b'}');
+    }
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::cli::live_tls;
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
+use crate::network::Namespace;
 
 /// Prints a message that is visible even if the test passes, unlike the output of print macros.
 pub(crate) fn announce(text: &str) {
@@ -67,6 +68,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server, or describes what is missing.
     pub(crate) fn start() -> Result<Self, String> {
+        Self::start_at(None)
+    }
+
+    /// Starts a server in a network namespace, with access by other hosts.
+    pub(crate) fn start_in(namespace: &Namespace) -> Result<Self, String> {
+        Self::start_at(Some(namespace))
+    }
+
+    fn start_at(namespace: Option<&Namespace>) -> Result<Self, String> {
         let programs = Self::programs().ok_or("no PostgreSQL server under /usr/lib/postgresql")?;
         let (uid, gid) = account("postgres").or_else(|| account("nobody")).ok_or("no user for the server")?;
         if !Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success()) {
@@ -86,6 +96,10 @@ impl Server {
 
         let initdb = as_its_user("initdb").args("-U postgres -A trust -E UTF8 --no-sync".split(' ')).output().unwrap();
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        if namespace.is_some() {
+            let mut access = fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf")).unwrap();
+            access.write_all(b"host all all samenet trust\n").unwrap();
+        }
         let certificate = make_certificate(&data, uid, gid);
         let ssl = if certificate.is_some() { "ssl=on" } else { "ssl=off" };
         let log = folder.path().join("log");
@@ -93,14 +107,35 @@ impl Server {
         for _ in 0..5 {
             let port = free_port();
             let mut server = as_its_user("postgres");
-            server.args(["-p", &port.to_string(), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]);
+            if let Some(namespace) = namespace {
+                // As root into the namespace, and from there on as its user.
+                let mut inside = Command::new("nsenter");
+                inside.arg(format!("--net={}", namespace.path().display()));
+                inside.args([format!("--setuid={uid}"), format!("--setgid={gid}"), "--".to_owned()]);
+                inside
+                    .arg(programs.join("postgres"))
+                    .arg("-D")
+                    .arg(&data)
+                    .current_dir(folder.path())
+                    .env("LC_ALL", "C");
+                server = inside;
+                server.stdin(Stdio::null());
+            }
+            let address = if namespace.is_some() { "*" } else { "127.0.0.1" };
+            server.args(["-p", &port.to_string(), "-k", "", "-F", "-c", &format!("listen_addresses={address}")]);
             server.args(["-c", "shared_buffers=16MB", "-c", "max_connections=20", "-c", "wal_level=minimal"]);
             server.args(["-c", "max_wal_senders=0", "-c", ssl]);
             server.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
             let mut postgres = server.spawn().unwrap();
             let start = Instant::now();
             while start.elapsed() < PATIENCE && postgres.try_wait().unwrap().is_none() {
-                if psql(port, "SELECT 1").status().unwrap().success() {
+                let mut probe = psql(port, "SELECT 1");
+                if let Some(namespace) = namespace {
+                    let (args, inside) = (probe, namespace.command("psql"));
+                    probe = inside;
+                    probe.args(args.get_args()).env("PGSSLMODE", "disable").stdout(Stdio::null()).stderr(Stdio::null());
+                }
+                if probe.status().unwrap().success() {
                     return Ok(Self { postgres, port, certificate, _folder: folder });
                 }
                 std::thread::sleep(Duration::from_millis(20));

@@ -213,6 +213,7 @@ const SECRETS: &[(&str, &[&str])] = &[
         ],
     ),
     ("auth-scram-wrong", &["p="]),
+    ("sqlcommenter", &["pw-in-a-comment"]),
 ];
 
 #[test]

@@ -280,7 +280,7 @@ fn sort(kind: &str, path: &[&str]) -> Sort {
     match path {
         ["sql" | "normalized", ..] => Sort::Sql,
         ["body", "query", ..] if matches!(kind, "Query" | "Parse") => Sort::Sql,
-        ["params", ..] | ["holes", "behind"] | ["body", "hex"] => Sort::Data,
+        ["tags", _] | ["params", ..] | ["holes", "behind"] | ["body", "hex"] => Sort::Data,
         ["body", "values" | "arguments" | "rows" | "data" | "payload" | "other_fields", ..] => Sort::Data,
         ["body", "parameter_values", ..] => Sort::Data,
         ["body", "parameters", "options"] => Sort::Data,

@@ -130,6 +130,26 @@ fn a_client_whose_window_is_full_makes_the_server_wait() {
 }
 
 #[test]
+fn a_window_with_room_for_less_than_a_segment_makes_the_server_wait_as_well() {
+    let row = |size: u8| message(b'D', &[&[0, 1, 0, 0, size, 0][..], &vec![b'x'; usize::from(size) * 256]].concat());
+    let mut wire = Wire::ready();
+    wire.send(From::Client, 20_000, &query("SELECT n FROM t"));
+    wire.send(From::Server, 30_000, &row_description());
+    wire.send(From::Server, 31_000, &row(5));
+    wire.send(From::Server, 281_000, &row(1));
+    wire.announce(282_000, 0);
+    wire.announce(532_000, 1_000);
+    // A server that sends little may have nothing else to send.
+    wire.send(From::Server, 540_000, &row(2));
+    wire.send(From::Server, 790_000, &row(1));
+    wire.announce(791_000, 0);
+    wire.announce(891_000, 1_000);
+    wire.send(From::Server, 900_000, &complete());
+    let queries = wire.lines("query");
+    assert_eq!(queries[0]["client_stall_us"], json!(500_000 + 100_000));
+}
+
+#[test]
 fn a_client_that_never_reads_on_stalls_no_longer_than_the_reply_lasts() {
     let mut wire = Wire::ready();
     wire.send(From::Client, 20_000, &query("SELECT n FROM t"));

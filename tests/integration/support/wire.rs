@@ -121,8 +121,13 @@ pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 
 /// Creates a StartupMessage of protocol 3.0.
 pub(crate) fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0app\0database\0shop\0\0";
-    [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], body].concat()
+    startup_of("app", "shop")
+}
+
+/// The same of a user and a database.
+pub(crate) fn startup_of(user: &str, database: &str) -> Vec<u8> {
+    let body = [b"\0\x03\0\0", format!("user\0{user}\0database\0{database}\0\0").as_bytes()].concat();
+    [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat()
 }
 
 #[test]
