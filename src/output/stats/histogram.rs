@@ -95,6 +95,9 @@ impl Timing {
     pub(crate) fn quantile(&self, percent: u64) -> u64 {
         let all: u64 = self.parts().map(|(_, count)| u64::from(count)).sum();
         let rank = (u128::from(all) * u128::from(percent)).div_ceil(100);
+        if rank >= all.into() {
+            return self.max;
+        }
         let mut seen = 0;
         for (part, count) in self.parts() {
             seen += u128::from(count);
