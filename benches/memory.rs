@@ -8,10 +8,12 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
+use pgdissect::internals::stats::{Context, Limits, Statistics};
 use pgdissect::output::Form as _;
 use pgdissect::record::Counters;
-use pgdissect::{Config, Dissector, LineWriter, Packet, Record};
+use pgdissect::{Config, Dissector, LineWriter, Packet, Record, Records, StatsRecord};
 
 mod made;
 
@@ -33,25 +35,73 @@ struct Traffic {
     make: fn(&mut Tap),
     /// The number of connections that share the limit, if it applies to each connection.
     live: Option<u64>,
+    /// The limit if there is a summary, but no lines.
+    summarized: Option<u64>,
 }
 
 const TRAFFIC: &[Traffic] = &[
-    Traffic { name: "1,000,000 connections, one after the other", make: one_after_the_other, live: None },
-    Traffic { name: "10,000 live connections that talk now and then", make: live, live: Some(LIVE) },
-    Traffic { name: "floods: 2,000,000 SYNs", make: syns, live: None },
-    Traffic { name: "floods: 1,000,000 connections that never end", make: never_ending, live: None },
-    Traffic { name: "floods: 2,000,000 fragments of packets never whole", make: fragments, live: None },
-    Traffic { name: "early: 128 connections, segments of 16 KiB", make: early, live: None },
-    Traffic { name: "early: 128 connections, segments of one byte", make: early_bytes, live: None },
-    Traffic { name: "early: 1 connection, each segment one byte longer", make: early_overlapping, live: None },
-    Traffic { name: "messages: 128 connections, each in one of 16 MiB", make: large_messages, live: None },
-    Traffic { name: "messages: 8,000 connections, each in one of 256 KiB", make: many_large_messages, live: None },
-    Traffic { name: "messages: one of 1 GB", make: huge_message, live: None },
-    Traffic { name: "copies: 128 connections, each in a row of 16 MiB", make: copies, live: None },
-    Traffic { name: "beginnings: 50,000 connections, half a ClientHello each", make: openings, live: None },
-    Traffic { name: "beginnings: 20,000 connections, none of a message", make: searches, live: None },
-    Traffic { name: "requests: 1,000 connections, 20,000 never answered", make: unanswered, live: None },
-    Traffic { name: "requests: 100 connections, 20,000 statements each", make: statements, live: None },
+    Traffic {
+        name: "1,000,000 connections, one after the other",
+        make: one_after_the_other,
+        live: None,
+        summarized: None,
+    },
+    Traffic { name: "10,000 live connections that talk now and then", make: live, live: Some(LIVE), summarized: None },
+    Traffic { name: "floods: 2,000,000 SYNs", make: syns, live: None, summarized: None },
+    Traffic { name: "floods: 1,000,000 connections that never end", make: never_ending, live: None, summarized: None },
+    Traffic {
+        name: "floods: 2,000,000 fragments of packets never whole",
+        make: fragments,
+        live: None,
+        summarized: None,
+    },
+    Traffic { name: "early: 128 connections, segments of 16 KiB", make: early, live: None, summarized: None },
+    Traffic { name: "early: 128 connections, segments of one byte", make: early_bytes, live: None, summarized: None },
+    Traffic {
+        name: "early: 1 connection, each segment one byte longer",
+        make: early_overlapping,
+        live: None,
+        summarized: None,
+    },
+    Traffic {
+        name: "messages: 128 connections, each in one of 16 MiB",
+        make: large_messages,
+        live: None,
+        summarized: None,
+    },
+    Traffic {
+        name: "messages: 8,000 connections, each in one of 256 KiB",
+        make: many_large_messages,
+        live: None,
+        summarized: None,
+    },
+    Traffic { name: "messages: one of 1 GB", make: huge_message, live: None, summarized: None },
+    Traffic { name: "copies: 128 connections, each in a row of 16 MiB", make: copies, live: None, summarized: None },
+    Traffic {
+        name: "beginnings: 50,000 connections, half a ClientHello each",
+        make: openings,
+        live: None,
+        summarized: None,
+    },
+    Traffic { name: "beginnings: 20,000 connections, none of a message", make: searches, live: None, summarized: None },
+    Traffic {
+        name: "requests: 1,000 connections, 20,000 never answered",
+        make: unanswered,
+        live: None,
+        summarized: None,
+    },
+    Traffic {
+        name: "requests: 100 connections, 20,000 statements each",
+        make: statements,
+        live: None,
+        summarized: None,
+    },
+    Traffic {
+        name: "summary: 100,000 sessions, 1,000,000 statements",
+        make: statements_once,
+        live: None,
+        summarized: Some(256 * MIB),
+    },
 ];
 
 const LIVE: u64 = 10_000;
@@ -61,13 +111,22 @@ fn main() -> ExitCode {
     if let [flag, name] = &args[..]
         && flag == "--of"
     {
+        let traffic = TRAFFIC.iter().find(|traffic| traffic.name == name).unwrap();
+        let records = traffic.summarized.map_or_else(Records::default, |_| Records { messages: false, ..Records::ALL });
+        let limits = Limits { top: 10, statement_bytes: 64 << 20 };
         let mut tap = Tap::new(Engine {
-            dissector: Dissector::new(Config::default()),
+            dissector: Dissector::new(Config { records, ..Config::default() }),
             writer: LineWriter::default(),
             line: Vec::new(),
+            statistics: traffic.summarized.map(|_| Statistics::new(limits, Arc::default())),
         });
         let before = memory("VmRSS:");
-        (TRAFFIC.iter().find(|traffic| traffic.name == name).unwrap().make)(&mut tap);
+        (traffic.make)(&mut tap);
+        if let Some(statistics) = &mut tap.to.statistics {
+            let stats = StatsRecord { counters: tap.to.dissector.counters(), ..StatsRecord::default() };
+            let summary = statistics.summary(&Context { stats, started: None, interval_started: None }, None);
+            assert_eq!(summary.totals.requests, 1_000_000);
+        }
         let Counters { packets, held_bytes, .. } = tap.to.dissector.counters();
         println!("{packets} {held_bytes} {} {}", memory("VmHWM:") - before, memory("VmHWM:"));
         return ExitCode::SUCCESS;
@@ -101,7 +160,7 @@ fn main() -> ExitCode {
             let (held, figure, limit) = (mib(held), shown(figure), shown(limit));
             println!("{name:<56} {packets:>12} {held:>12} {figure:>12} {limit:>12}{mark}");
         };
-        row(traffic.name, peak, LIMIT, mib);
+        row(traffic.name, peak, traffic.summarized.unwrap_or(LIMIT), mib);
         if let Some(connections) = traffic.live {
             row("  … for each of them", grown / connections, LIMIT_OF_CONNECTION, kib);
         }
@@ -129,6 +188,19 @@ fn one_after_the_other(tap: &mut Tap) {
         let mut connection = tap.open(number);
         tap.send(&mut connection, Client, &message(b'Q', b"SELECT abalance FROM pgbench_accounts WHERE aid = 1\0"));
         tap.send(&mut connection, Server, &reply());
+        tap.close(&mut connection);
+    }
+}
+
+fn statements_once(tap: &mut Tap) {
+    for number in 0..100_000 {
+        let mut connection = tap.open(number);
+        for statement in 0..10 {
+            let name = number * 10 + statement;
+            let sql = format!("SELECT column_{name}, other_{name} FROM table_{} WHERE id = {name}\0", name % 5_000);
+            tap.send(&mut connection, Client, &message(b'Q', sql.as_bytes()));
+            tap.send(&mut connection, Server, &reply());
+        }
         tap.close(&mut connection);
     }
 }
@@ -314,12 +386,16 @@ struct Engine {
     dissector: Dissector,
     writer: LineWriter,
     line: Vec<u8>,
+    statistics: Option<Statistics>,
 }
 
 impl made::Take for Engine {
     fn take(&mut self, packet: &Packet<'_>) {
-        let Self { dissector, writer, line } = self;
+        let Self { dissector, writer, line, statistics } = self;
         let mut to_nowhere = |record: &Record<'_>| {
+            if let Some(statistics) = statistics {
+                return statistics.record(record);
+            }
             line.clear();
             writer.record(line, record).unwrap();
         };

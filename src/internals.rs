@@ -20,6 +20,7 @@ layers! {
     reader: crate::reader;
     session: crate::session;
     sql: crate::sql;
+    stats: crate::output::stats;
     tcp: crate::tcp;
     text: crate::output::text;
     tls: crate::tls;

@@ -27,13 +27,13 @@ const NAMES: usize = 8;
 
 /// What a summary needs to know of the capture.
 #[derive(Clone, Debug)]
-pub(crate) struct Context {
+pub struct Context {
     /// The counters of the engine and of the kernel, and the time of the last packet.
-    pub(crate) stats: StatsRecord,
+    pub stats: StatsRecord,
     /// The time of the first packet.
-    pub(crate) started: Option<Timestamp>,
+    pub started: Option<Timestamp>,
     /// When the interval began, if the capture is live.
-    pub(crate) interval_started: Option<Timestamp>,
+    pub interval_started: Option<Timestamp>,
 }
 
 impl Context {
@@ -70,7 +70,7 @@ fn cloned(top: &Top<Example>) -> Vec<Example> {
 
 impl Statistics {
     /// Returns what all records so far add up to. Begins the next interval, if there are any.
-    pub(crate) fn summary(&mut self, context: &Context, baseline: Option<&Baseline>) -> Summary {
+    pub fn summary(&mut self, context: &Context, baseline: Option<&Baseline>) -> Summary {
         let summary = self.so_far(context, baseline);
         if let Some(interval) = &mut self.interval {
             **interval = IntervalCount::default();

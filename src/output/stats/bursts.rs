@@ -27,7 +27,7 @@ const PARTS: usize = 16;
 
 /// The bursts of all sessions. Shared by threads, because a session is not followed by the same one all the time.
 #[derive(Debug, Default)]
-pub(crate) struct Bursts([Mutex<HashMap<u64, Burst, RandomState>>; PARTS]);
+pub struct Bursts([Mutex<HashMap<u64, Burst, RandomState>>; PARTS]);
 
 /// Whose a session is.
 #[derive(Debug)]

@@ -23,9 +23,11 @@ const MORE_ERRORS: f64 = 1.0;
 
 /// An earlier capture.
 #[derive(Debug)]
-pub(crate) struct Baseline {
-    pub(crate) statistics: Statistics,
-    pub(crate) context: Context,
+pub struct Baseline {
+    /// What its requests and sessions add up to.
+    pub statistics: Statistics,
+    /// What else is known of it.
+    pub context: Context,
 }
 
 /// Whether one set of times is longer than another.

@@ -40,9 +40,9 @@ mod statements;
 mod tests;
 mod top;
 
-pub(crate) use build::Context;
-pub(crate) use bursts::Bursts;
-pub(crate) use compare::Baseline;
+pub use build::Context;
+pub use bursts::Bursts;
+pub use compare::Baseline;
 
 /// The most SQLSTATEs, callers with failed logins, and statements of an error or of candidates for N+1, that are told apart.
 const MAX_KINDS: usize = 4_096;
@@ -57,16 +57,16 @@ fn owned(text: Text<'_>) -> String {
 
 /// The limits of what is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// The number of items of each list.
-    pub(crate) top: usize,
+    pub top: usize,
     /// The memory for statements, in bytes.
-    pub(crate) statement_bytes: usize,
+    pub statement_bytes: usize,
 }
 
 /// What requests and sessions add up to.
 #[derive(Debug)]
-pub(crate) struct Statistics {
+pub struct Statistics {
     limits: Limits,
     bursts: Arc<Bursts>,
     callers: Callers,
@@ -117,7 +117,8 @@ struct CandidateCount {
 }
 
 impl Statistics {
-    pub(crate) fn new(limits: Limits, bursts: Arc<Bursts>) -> Self {
+    /// Creates statistics without any records. Those of all threads share `bursts`.
+    pub fn new(limits: Limits, bursts: Arc<Bursts>) -> Self {
         let top = || Top::new(limits.top);
         Self {
             limits,
@@ -147,17 +148,17 @@ impl Statistics {
     }
 
     /// Counts what comes since the last summary separately, too.
-    pub(crate) fn count_intervals(&mut self) {
+    pub fn count_intervals(&mut self) {
         self.interval = Some(Box::default());
     }
 
     /// Marks the end of the capture: requests that come without an end from now on are still running.
-    pub(crate) const fn at_end(&mut self) {
+    pub const fn at_end(&mut self) {
         self.is_at_end = true;
     }
 
     /// Adds a record.
-    pub(crate) fn record(&mut self, record: &Record<'_>) {
+    pub fn record(&mut self, record: &Record<'_>) {
         match record {
             Record::Query(query) => self.request(query),
             Record::Session(session) => self.session(session),
@@ -287,7 +288,7 @@ impl Statistics {
     }
 
     /// Adds all that another has received.
-    pub(crate) fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         // Every field, so that a new one cannot be forgotten.
         let Self {
             limits: _,
