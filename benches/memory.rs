@@ -124,7 +124,7 @@ fn main() -> ExitCode {
         (traffic.make)(&mut tap);
         if let Some(statistics) = &mut tap.to.statistics {
             let stats = StatsRecord { counters: tap.to.dissector.counters(), ..StatsRecord::default() };
-            let summary = statistics.summary(&Context { stats, started: None, interval_started: None }, None);
+            let summary = statistics.summary(&Context { stats, ..Context::default() }, None);
             assert_eq!(summary.totals.requests, 1_000_000);
         }
         let Counters { packets, held_bytes, .. } = tap.to.dissector.counters();

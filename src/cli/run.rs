@@ -131,7 +131,10 @@ fn read_baseline(
     if run.code == FAILED {
         bail!("the baseline cannot be read");
     }
-    let context = SummaryContext { stats, started: run.first_packet, interval_started: None };
+    if stats.counters.connections == 0 {
+        bail!("the baseline has no PostgreSQL connection; -p PORT sets the server's port, -p auto detects it");
+    }
+    let context = SummaryContext { stats, started: run.first_packet, ..SummaryContext::default() };
     Ok(run.writer.into_statistics().map(|statistics| Baseline { statistics, context }))
 }
 
@@ -168,6 +171,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     let mut notify = notify;
     let mut run = Run::new(args, files, None, &mut notify)?;
     run.is_live = true;
+    run.live_since = Some(now());
     run.baseline = baseline;
     if let Some(statistics) = run.writer.statistics() {
         statistics.count_intervals();
@@ -228,6 +232,10 @@ struct Run<'a> {
     baseline: Option<Baseline>,
     progress: Option<Progress>,
     is_live: bool,
+    /// When it began, if it is live.
+    live_since: Option<Timestamp>,
+    /// Whether a signal ended the reading of files.
+    is_interrupted: bool,
     to_stdout: bool,
     code: u8,
     /// Prints a message for the user.
@@ -306,6 +314,8 @@ impl<'a> Run<'a> {
             last_packet: None,
             last_summary: None,
             is_live: false,
+            live_since: None,
+            is_interrupted: false,
             to_stdout,
             code: 0,
             notify,
@@ -325,6 +335,7 @@ impl<'a> Run<'a> {
             stop.store(true, Ordering::Relaxed);
             while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
         }
+        self.is_interrupted = !self.is_live && stop.load(Ordering::Relaxed);
         self.finish(source)
     }
 
@@ -450,7 +461,7 @@ impl<'a> Run<'a> {
             self.writer.stats(&stats);
             // A page is written once.
             if self.args.format != Format::Html {
-                self.summarize(stats);
+                self.summarize(stats, true);
             }
         }
         Ok(())
@@ -460,7 +471,7 @@ impl<'a> Run<'a> {
         self.progress = None;
         let stats = self.end(source)?;
         self.writer.stats(&stats);
-        self.summarize(stats.clone());
+        self.summarize(stats.clone(), false);
         self.writer.flush()?;
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;
@@ -489,11 +500,19 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a summary, if there is to be one.
-    fn summarize(&mut self, stats: StatsRecord) {
+    fn summarize(&mut self, stats: StatsRecord, under_way: bool) {
         let Some(statistics) = self.writer.statistics() else { return };
-        let interval_started = self.is_live.then_some(self.last_summary.or(self.first_packet)).flatten();
-        self.last_summary = stats.ts;
-        let context = SummaryContext { stats, started: self.first_packet, interval_started };
+        let interval_started = self.last_summary.or(self.live_since);
+        self.last_summary = self.live_since.map(|_| now());
+        let context = SummaryContext {
+            stats,
+            started: self.live_since.or(self.first_packet),
+            ended: self.live_since.map(|_| now()),
+            under_way,
+            interrupted: self.is_interrupted,
+            selection: selection(self.args),
+            interval_started,
+        };
         let summary = statistics.summary(&context, self.baseline.as_ref());
         self.writer.summary(&summary);
     }
@@ -539,6 +558,17 @@ fn threads(args: &Args) -> usize {
     // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
+}
+
+/// Returns the options that leave out a part of the capture, as a user writes them.
+fn selection(args: &Args) -> Vec<String> {
+    let lists = [("--user", &args.user), ("--database", &args.database), ("--application", &args.application)];
+    let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+    let lists = lists.map(|(option, names)| format!("{option} {}", names.join(",")));
+    let errors = args.errors.then(|| "--errors".to_owned());
+    let min_duration = args.min_duration.map(|duration| format!("--min-duration {duration:?}"));
+    let filter = args.filter.as_ref().map(|filter| format!("-f {filter:?}"));
+    lists.chain(errors).chain(min_duration).chain(filter).collect()
 }
 
 /// Returns the number of columns for text: those of the terminal, or of COLUMNS.

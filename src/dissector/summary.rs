@@ -123,13 +123,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if let Some(key) = session.dialogue().cancel_key() {
             self.shared.cancels.end(key, info.conn);
         }
+        let has_ended = matches!(closing, Closing::Observed | Closing::Replaced) || info.closed_by.is_some();
+        let now = match closing {
+            Closing::Evicted(now) | Closing::CaptureEnd(now) if !has_ended => now.max(origin.ts),
+            _ => origin.ts,
+        };
         if self.config.records.queries {
-            let has_ended = matches!(closing, Closing::Observed | Closing::Replaced) || info.closed_by.is_some();
             let outcome = if has_ended { Outcome::Aborted } else { Outcome::Incomplete };
-            let now = match closing {
-                Closing::Evicted(now) | Closing::CaptureEnd(now) if !has_ended => now.max(origin.ts),
-                _ => origin.ts,
-            };
             while let Some(execution) = session.dialogue_mut().next_left(outcome, origin, now, self.shared) {
                 self.report_query(session, info, &execution);
                 self.shared.recycle(execution);
@@ -138,7 +138,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if !self.config.records.sessions || !info.is_wanted {
             return;
         }
-        session.facts_mut().end_idle(origin.ts);
+        session.facts_mut().end_idle(now);
         let facts = session.facts();
         let (end_reason, ended_by) = match (closing, info.closed_by) {
             (Closing::Replaced, _) => (EndReason::Replaced, None),

@@ -266,7 +266,8 @@ pub struct Ended {
     pub ended_by: Option<Side>,
     /// Microseconds from its first packet to its last.
     pub duration_us: u64,
-    /// Microseconds in which a transaction was open and the client asked for nothing.
+    /// Microseconds in which a transaction was open and the client asked for nothing; of a session that is still open, up to the
+    /// end of the capture.
     pub idle_in_transaction_us: u64,
     /// Messages, both directions.
     pub messages: u64,

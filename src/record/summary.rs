@@ -62,10 +62,10 @@ pub struct Summary {
     pub protection: Vec<Protection>,
     /// Statements that an audit looks for: who ran them.
     pub audit: Vec<AuditEntry>,
-    /// Candidates for N+1: one statement, called many times with different parameters by one session, in one transaction or without
-    /// a pause.
+    /// Candidates for N+1: one statement, called at least 10 times with different parameters by one session, in one transaction or
+    /// without a pause of 100 ms; by statement, user and application.
     pub n_plus_one: Vec<Candidate>,
-    /// SELECT statements without a limit that returned many rows at once.
+    /// SELECT statements without a limit that returned at least 1,000 rows at once.
     pub unlimited_selects: Vec<UnlimitedSelect>,
     /// Requests over time.
     pub traffic: Traffic,
@@ -81,8 +81,17 @@ pub struct Capture {
     /// The time of the first packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// Microseconds from the first packet to the last.
+    /// Microseconds from the first packet to the last; of a live capture, from its start to now.
     pub duration_us: u64,
+    /// Whether the capture goes on: `running` is known at its end.
+    #[serde(skip_serializing_if = "is_false")]
+    pub under_way: bool,
+    /// Whether a signal ended the reading of files before their end.
+    #[serde(skip_serializing_if = "is_false")]
+    pub interrupted: bool,
+    /// The options that leave out a part of the capture, as they were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub selection: Vec<String>,
     /// What the engine counted.
     #[serde(flatten)]
     pub counters: Counters,
@@ -105,6 +114,10 @@ pub struct Capture {
     /// was forgotten.
     #[serde(skip_serializing_if = "is_zero")]
     pub forgotten_exec_us: u64,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -151,8 +164,10 @@ pub struct Totals {
     pub requests: u64,
     /// Those that failed or were canceled.
     pub errors: u64,
-    /// Those of which no end was seen, or that were ignored after an error.
+    /// Those of which no end was seen.
     pub unfinished: u64,
+    /// Those that the server ignored, for a request before them had failed.
+    pub skipped: u64,
     /// Their times.
     #[serde(flatten)]
     pub times: Times,
@@ -164,7 +179,7 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Statements that differ in more than their constants.
     pub distinct_statements: u64,
-    /// Sessions.
+    /// Sessions, without connections that only asked for a cancel, or sent no StartupMessage.
     pub sessions: u64,
     /// Sessions that began within the capture.
     pub connects: u64,
@@ -323,7 +338,7 @@ pub struct Example {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Params>,
     /// Whether SQL or values are left out.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_false")]
     pub truncated: bool,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -618,10 +633,10 @@ pub struct Candidate {
     pub started: Timestamp,
     /// Whether that one is a transaction.
     pub in_transaction: bool,
-    /// Its user.
+    /// The user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Its application.
+    /// The application.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<String>,
 }

@@ -263,6 +263,7 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
             requests: 98_712,
             errors: 1_204,
             unfinished: 17,
+            skipped: 50,
             times: times(98_600_u64.saturating_mul(scale), 1_400),
             rows: 412_345,
             bytes_in: 13_400_000,

@@ -26,19 +26,27 @@ const MANY_ROWS: u64 = 1_000;
 const NAMES: usize = 8;
 
 /// What a summary needs to know of the capture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The counters of the engine and of the kernel, and the time of the last packet.
     pub stats: StatsRecord,
     /// The time of the first packet.
     pub started: Option<Timestamp>,
+    /// The time until which it lasts, if that is not the last packet's.
+    pub ended: Option<Timestamp>,
+    /// Whether the capture goes on.
+    pub under_way: bool,
+    /// Whether a signal ended the reading of files.
+    pub interrupted: bool,
+    /// The options that leave out a part of the capture.
+    pub selection: Vec<String>,
     /// When the interval began, if the capture is live.
     pub interval_started: Option<Timestamp>,
 }
 
 impl Context {
     pub(super) fn duration_us(&self) -> u64 {
-        match (self.started, self.stats.ts) {
+        match (self.started, self.ended.or(self.stats.ts)) {
             (Some(started), Some(last)) => last.micros_since(started),
             _ => 0,
         }
@@ -50,7 +58,7 @@ fn code_name(code: &Code) -> String {
 }
 
 fn percent(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { (part as f64 / all as f64 * 10_000.0).round() / 100.0 }
+    if all == 0 { 0.0 } else { (part as f64 / all as f64 * 1e6).round() / 1e4 }
 }
 
 /// Returns how many are a second, to three digits behind the point; 0 where no time has passed.
@@ -86,9 +94,9 @@ impl Statistics {
             ts: context.stats.ts,
             capture: self.capture(context),
             totals: self.totals(),
-            interval: context
-                .interval_started
-                .and_then(|started| self.interval.as_ref().map(|interval| interval.record(started, context.stats.ts))),
+            interval: context.interval_started.and_then(|started| {
+                self.interval.as_ref().map(|interval| interval.record(started, context.ended.or(context.stats.ts)))
+            }),
             statements,
             other_statements,
             slowest: cloned(&self.slowest),
@@ -118,6 +126,9 @@ impl Statistics {
         Capture {
             started: context.started,
             duration_us: context.duration_us(),
+            under_way: context.under_way,
+            interrupted: context.interrupted,
+            selection: context.selection.clone(),
             counters: context.stats.counters.clone(),
             kernel: context.stats.kernel,
             loss_reasons: self.losses.values().cloned().collect(),
@@ -134,6 +145,7 @@ impl Statistics {
         self.callers.iter().for_each(|caller| activity.merge(&caller.activity));
         Totals {
             unfinished: self.unfinished,
+            skipped: self.skipped,
             times: self.series.timing().times(),
             distinct_statements: self.statements.len() as u64 + self.statements.forgotten.distinct_statements,
             most_connects_per_second: self.series.most_connects_per_second(),
@@ -388,7 +400,7 @@ impl Statistics {
     fn candidate_records(&self) -> Vec<Candidate> {
         let mut candidates = self.candidates.clone();
         self.bursts.each(&mut |run, owner| add_candidate(&mut candidates, run, owner));
-        let candidates = candidates.into_iter().filter_map(|(fingerprint, candidate)| {
+        let candidates = candidates.into_iter().filter_map(|((fingerprint, owner), candidate)| {
             // One that was forgotten took little time.
             let statement = self.statements.get(Some(fingerprint))?;
             Some(Candidate {
@@ -401,12 +413,13 @@ impl Statistics {
                 conn: candidate.longest.conn,
                 started: candidate.longest.started,
                 in_transaction: candidate.longest.in_transaction,
-                user: candidate.owner.user.clone(),
-                application: candidate.owner.application.clone(),
+                user: owner.user.clone(),
+                application: owner.application.clone(),
             })
         });
         let mut candidates: Vec<_> = candidates.collect();
-        candidates.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+        candidates
+            .sort_by(|a, b| (&a.fingerprint, &a.user, &a.application).cmp(&(&b.fingerprint, &b.user, &b.application)));
         first_of(candidates, self.limits.top, |candidate| candidate.calls)
     }
 
@@ -454,6 +467,7 @@ impl IntervalCount {
             duration_us: ts.map_or(0, |ts| ts.micros_since(started)),
             totals: Totals {
                 unfinished: self.unfinished,
+                skipped: self.skipped,
                 times: self.timing.times(),
                 distinct_statements: self.statements.len() as u64,
                 most_connects_per_second: self.series.most_connects_per_second(),

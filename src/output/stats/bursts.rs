@@ -2,7 +2,7 @@
 //! pause.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::{FixedState, RandomState};
@@ -30,7 +30,7 @@ const PARTS: usize = 16;
 pub struct Bursts([Mutex<HashMap<u64, Burst, RandomState>>; PARTS]);
 
 /// Whose a session is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     pub(super) user: Option<String>,
     pub(super) application: Option<String>,
@@ -76,11 +76,7 @@ type Found<'a> = &'a mut dyn FnMut(&Run, &Arc<Owner>);
 /// Returns a hash of what differs between calls of a statement: its parameters, or its text.
 fn hash_of_params(record: &QueryRecord<'_>) -> u64 {
     match (&record.params, &record.sql) {
-        (Some(params), _) => {
-            let mut hasher = FixedState::default().build_hasher();
-            params.list.as_bytes().hash(&mut hasher);
-            hasher.finish()
-        }
+        (Some(params), _) => FixedState::default().hash_one(params.list.as_bytes()),
         (None, Some(sql)) => FixedState::default().hash_one(sql.0.text.0),
         (None, None) => 0,
     }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::owned;
+use super::{cut, owned};
 use crate::output::json;
 use crate::pg::error::code;
 use crate::pg::row::Values;
@@ -76,10 +76,7 @@ fn failure(example: &mut Example, failure: Option<&Failure<'_>>) {
 /// Returns the text as it is written, or its beginning.
 fn text(sql: &Sql<'_>, truncated: &mut bool) -> String {
     let mut text = owned(sql.masked().get());
-    if text.len() > MAX_TEXT {
-        *truncated = true;
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-    }
+    *truncated |= cut(&mut text, MAX_TEXT);
     text
 }
 

@@ -55,6 +55,16 @@ fn owned(text: Text<'_>) -> String {
     text.to_str().map_or_else(|| Bytea(text.0).to_string(), std::borrow::Cow::into_owned)
 }
 
+/// Cuts a text to at most so many bytes, between two characters. Returns whether it was longer.
+fn cut(text: &mut String, most: usize) -> bool {
+    let is_longer = text.len() > most;
+    if is_longer {
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or_default());
+    }
+    is_longer
+}
+
 /// The limits of what is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -74,6 +84,7 @@ pub struct Statistics {
     series: Series,
     /// Requests without an end.
     unfinished: u64,
+    skipped: u64,
     uncertain: u64,
     midstream_sessions: u64,
     undecrypted_sessions: u64,
@@ -84,7 +95,7 @@ pub struct Statistics {
     locks: Top<Example>,
     errors: BTreeMap<Code, ErrorCount>,
     failed_logins: HashMap<(CallerId, Option<Code>), FailedLogins, RandomState>,
-    candidates: HashMap<u64, CandidateCount, RandomState>,
+    candidates: Candidates,
     protection: BTreeMap<ProtectionKey, u64>,
     time: TimeSplit,
     losses: BTreeMap<Reason, LossReason>,
@@ -101,19 +112,22 @@ struct IntervalCount {
     activity: Activity,
     timing: Timing,
     unfinished: u64,
+    skipped: u64,
     series: Series,
     statements: std::collections::HashSet<u32, RandomState>,
 }
 
+/// Candidates for N+1, by statement and whose sessions they are of.
+type Candidates = HashMap<(u64, Arc<Owner>), CandidateCount, RandomState>;
+
 /// A candidate for N+1.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct CandidateCount {
     bursts: u64,
     calls: u64,
     exec_us: u64,
-    /// The one with the most calls, and whose it is.
+    /// The one with the most calls.
     longest: Run,
-    owner: Arc<Owner>,
 }
 
 impl Statistics {
@@ -127,6 +141,7 @@ impl Statistics {
             statements: Statements::new(limits.statement_bytes),
             series: Series::default(),
             unfinished: 0,
+            skipped: 0,
             uncertain: 0,
             midstream_sessions: 0,
             undecrypted_sessions: 0,
@@ -169,7 +184,8 @@ impl Statistics {
 
     fn request(&mut self, record: &QueryRecord<'_>) {
         let has_failed = record.error.is_some() || matches!(record.outcome, Outcome::Error | Outcome::Canceled);
-        let has_no_end = matches!(record.outcome, Outcome::Skipped | Outcome::Incomplete | Outcome::Aborted);
+        let has_no_end = matches!(record.outcome, Outcome::Incomplete | Outcome::Aborted);
+        let is_skipped = record.outcome == Outcome::Skipped;
         let place = (record.header.conn, record.query);
         let caller = self.callers.of_request(record);
         if let Some(activity) = self.callers.activity(caller) {
@@ -182,6 +198,7 @@ impl Statistics {
             span.request(record, has_failed);
         }
         self.unfinished += u64::from(has_no_end && !has_failed);
+        self.skipped += u64::from(is_skipped);
         self.uncertain += u64::from(record.flags.uncertain);
         let example = || example::request(record, statement.name().as_deref());
         if let Some(us) = record.exec_us {
@@ -217,17 +234,26 @@ impl Statistics {
         if let Some(interval) = &mut self.interval {
             interval.activity.request(record, has_failed);
             interval.unfinished += u64::from(has_no_end && !has_failed);
+            interval.skipped += u64::from(is_skipped);
             record.exec_us.into_iter().for_each(|us| interval.timing.add(us));
             interval.statements.insert(id);
         }
     }
 
     fn session(&mut self, record: &SessionRecord<'_>) {
+        let ended = record.ended.as_ref();
+        let is_midstream = record.flags.midstream;
+        // A connection that asked for a cancel, or sent no StartupMessage, is no session.
+        let is_session = is_midstream || record.protocol_version.is_some() || record.encryption.is_some();
+        if !is_session {
+            if ended.is_some() && self.cancel_requests.len() < MAX_CANCEL_REQUESTS {
+                self.cancel_requests.insert(record.header.conn, record.header.client.into());
+            }
+            return;
+        }
         // A session has up to two lines, and is counted with the first.
         let is_first = record.state == State::Ready || record.ready_us.is_none();
-        let is_midstream = record.flags.midstream;
         let caller = self.callers.of_session(record);
-        let ended = record.ended.as_ref();
         let has_failed_login = ended.is_some() && record.error.is_some() && record.ready_us.is_none() && !is_midstream;
         let count = |activity: &mut Activity| {
             activity.sessions += u64::from(is_first);
@@ -262,9 +288,6 @@ impl Statistics {
         let is_error_counted =
             self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));
         self.time.idle_in_transaction_us += ended.idle_in_transaction_us;
-        if is_first && record.user.is_none() && self.cancel_requests.len() < MAX_CANCEL_REQUESTS {
-            self.cancel_requests.insert(record.header.conn, record.header.client.into());
-        }
         let Some(error) = &record.error else { return };
         let code = error.fields.get(code::CODE).and_then(sqlstate);
         let example = || example::session(record);
@@ -297,6 +320,7 @@ impl Statistics {
             statements,
             series,
             unfinished,
+            skipped,
             uncertain,
             midstream_sessions,
             undecrypted_sessions,
@@ -319,6 +343,7 @@ impl Statistics {
         self.statements.merge(statements, &moved);
         self.series.merge(series);
         self.unfinished += unfinished;
+        self.skipped += skipped;
         self.uncertain += uncertain;
         self.midstream_sessions += midstream_sessions;
         self.undecrypted_sessions += undecrypted_sessions;
@@ -336,8 +361,8 @@ impl Statistics {
         for ((caller, code), failed) in failed_logins {
             add_failed_login(&mut self.failed_logins, (moved.get(caller), code), failed);
         }
-        for (fingerprint, candidate) in candidates {
-            merge_candidate(&mut self.candidates, fingerprint, &candidate);
+        for (key, candidate) in candidates {
+            merge_candidate(&mut self.candidates, key, &candidate);
         }
         protection.into_iter().for_each(|(key, sessions)| *self.protection.entry(key).or_default() += sessions);
         self.time.merge(&time);
@@ -385,27 +410,22 @@ impl TimeSplit {
     }
 }
 
-fn add_candidate(candidates: &mut HashMap<u64, CandidateCount, RandomState>, run: &Run, owner: &Arc<Owner>) {
-    let (bursts, owner) = (1, Arc::clone(owner));
-    let candidate = CandidateCount { bursts, calls: run.calls, exec_us: run.exec_us, longest: *run, owner };
-    merge_candidate(candidates, run.fingerprint, &candidate);
+fn add_candidate(candidates: &mut Candidates, run: &Run, owner: &Arc<Owner>) {
+    let candidate = CandidateCount { bursts: 1, calls: run.calls, exec_us: run.exec_us, longest: *run };
+    merge_candidate(candidates, (run.fingerprint, Arc::clone(owner)), &candidate);
 }
 
-fn merge_candidate(
-    candidates: &mut HashMap<u64, CandidateCount, RandomState>,
-    fingerprint: u64,
-    more: &CandidateCount,
-) {
-    if candidates.len() >= MAX_KINDS && !candidates.contains_key(&fingerprint) {
+fn merge_candidate(candidates: &mut Candidates, key: (u64, Arc<Owner>), more: &CandidateCount) {
+    if candidates.len() >= MAX_KINDS && !candidates.contains_key(&key) {
         return;
     }
-    let none = || CandidateCount { bursts: 0, calls: 0, exec_us: 0, ..more.clone() };
-    let known = candidates.entry(fingerprint).or_insert_with(none);
+    let none = CandidateCount { bursts: 0, calls: 0, exec_us: 0, ..*more };
+    let known = candidates.entry(key).or_insert(none);
     known.bursts += more.bursts;
     known.calls += more.calls;
     known.exec_us = known.exec_us.saturating_add(more.exec_us);
     let order = |run: &Run| (run.calls, Reverse((run.started, run.conn)));
     if order(&known.longest) < order(&more.longest) {
-        (known.longest, known.owner) = (more.longest, Arc::clone(&more.owner));
+        known.longest = more.longest;
     }
 }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::callers::{CallerId, CallsBy, Moved};
 use super::example;
 use super::histogram::Timing;
-use super::owned;
+use super::{cut, owned};
 use crate::output::cache::Cache;
 use crate::pg::error::code;
 use crate::pg::text::{Sql, Text};
@@ -261,7 +261,7 @@ impl Statements {
         let known = self.by_fingerprint.get(&fingerprint).copied();
         let Some(sql) = sql else { return known.unwrap_or_else(|| self.insert(Statement::new(fingerprint, None))) };
         let mut text = owned(Text(&self.normalized, sql.text.1));
-        text.truncate(text.floor_char_boundary(MAX_NORMALIZED));
+        cut(&mut text, MAX_NORMALIZED);
         let Some(id) = known else { return self.insert(Statement::new(fingerprint, Some(text.into()))) };
         if let Some(statement) = self.get_mut(id) {
             statement.prefer(text.into());

@@ -7,7 +7,7 @@ use crate::packet::Endpoint;
 use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
-use crate::record::{CommunityId, Flags, Header, QueryRecord, QuerySql, Record, StatsRecord};
+use crate::record::{CommunityId, Flags, Header, QueryRecord, QuerySql, Record};
 use crate::redaction::Redaction;
 use crate::session::execution::{Outcome, Protocol, Tags};
 use crate::time::{Precision, Timestamp};
@@ -63,8 +63,7 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
 }
 
 fn summary(statistics: &mut Statistics) -> Summary {
-    let context = Context { stats: StatsRecord::default(), started: None, interval_started: None };
-    statistics.summary(&context, None)
+    statistics.summary(&Context::default(), None)
 }
 
 #[test]

@@ -97,7 +97,10 @@ pub(super) fn cancels(
             (Some(from), None) => format!("from {}", name(from)),
             (None, Some(conn)) => format!("by conn {conn}"),
             // By the server itself, or by a request that was not captured: the message of the error tells.
-            (None, None) => "by no cancel request that was captured".to_owned(),
+            (None, None) => match example.message.as_deref() {
+                Some(message) if message.contains("timeout") => "by a timeout".to_owned(),
+                _ => "by pg_cancel_backend(), or a cancel request that was not captured".to_owned(),
+            },
         };
         let mut example = example.clone();
         let lead = format!("canceled after {} {who}", exec_time(&example));

@@ -70,12 +70,14 @@ pub fn write(out: &mut impl io::Write, summary: &Summary, style: &SummaryStyle) 
         page.heading("The capture itself")?;
     }
     overview::write(page, summary)?;
-    statements.write(page, Order::Time, summary.other_statements.as_ref())?;
+    statements.write(page, Order::Time, Some(&summary.totals))?;
     for order in [Order::Calls, Order::Mean, Order::Rows, Order::Bytes] {
         statements.write(page, order, None)?;
     }
     requests::slowest(page, statements, &summary.slowest, top)?;
-    requests::running(page, statements, &summary.running, top)?;
+    if !summary.capture.under_way {
+        requests::running(page, statements, &summary.running, top)?;
+    }
     failures::errors(page, statements, &summary.errors, top)?;
     failures::logins(page, &summary.failed_logins, top)?;
     failures::cancels(page, statements, &summary.cancels, top)?;

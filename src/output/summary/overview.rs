@@ -62,6 +62,10 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
     let packets = format!("{} ({})", counted(counters.packets, "packet"), bytes(counters.packet_bytes));
     let parts = [packets, counted(counters.connections, "connection"), counted(counters.messages, "message")];
     page.field("Capture", parts.map(Span::from))?;
+    if !capture.selection.is_empty() {
+        let selection = capture.selection.iter().map(|option| Span::painted(Paint::YELLOW, name(option)));
+        page.field("Only", selection)?;
+    }
     let gaps = gaps(capture);
     if gaps.is_empty() && counters.connections == 0 {
         Ok(())
@@ -77,6 +81,13 @@ fn capture(page: &mut Page<'_>, capture: &Capture) -> io::Result<()> {
 fn gaps(capture: &Capture) -> Vec<Span> {
     let counters = &capture.counters;
     let mut gaps = Vec::new();
+    if capture.interrupted {
+        gaps.push(Span::painted(Paint::RED, "interrupted before the end of the files"));
+    }
+    if capture.undecrypted_sessions > 0 {
+        let sessions = counted(capture.undecrypted_sessions, "session");
+        gaps.push(Span::painted(Paint::RED, format!("{sessions} encrypted and not read (see --keylog)")));
+    }
     if let Some(kernel) = capture.kernel.filter(|kernel| kernel.dropped > 0 || kernel.interface_dropped > 0) {
         let dropped = kernel.dropped.saturating_add(kernel.interface_dropped);
         let of = percent(share(dropped, kernel.received.saturating_add(kernel.interface_dropped)));
@@ -92,7 +103,6 @@ fn gaps(capture: &Capture) -> Vec<Span> {
     }
     let rare = [
         (capture.midstream_sessions, "session", "that began before it"),
-        (capture.undecrypted_sessions, "session", "not decrypted"),
         (capture.uncertain_requests, "request", "uncertain"),
         (counters.undecoded_messages, "message", "not decoded"),
         (counters.lost_fragments, "fragment", "lost"),
@@ -109,7 +119,7 @@ fn gaps(capture: &Capture) -> Vec<Span> {
 }
 
 fn totals(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
-    let Totals { requests, errors, unfinished, times, sessions, connects, .. } = summary.totals.clone();
+    let Totals { requests, errors, unfinished, skipped, times, sessions, connects, .. } = summary.totals.clone();
     let totals = &summary.totals;
     let duration = summary.capture.duration_us;
     let mut parts = vec![
@@ -122,6 +132,9 @@ fn totals(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     }
     if unfinished > 0 {
         parts.push(Span::painted(Paint::YELLOW, format!("{} unfinished", count(unfinished))));
+    }
+    if skipped > 0 {
+        parts.push(format!("{} skipped after an error", count(skipped)).into());
     }
     page.field("Requests", parts)?;
     if times.timed > 0 {
@@ -236,7 +249,8 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     }
     if let Some(client) = first_by(&summary.clients, |group| group.bytes_out) {
         let of = percent(share(client.bytes_out, summary.totals.bytes_out));
-        page.field("Receives most", [format!("{}: {} ({of})", shown(client), bytes(client.bytes_out)).into()])?;
+        let whose = name_or(client.name.as_deref(), "clients that are not told apart");
+        page.field("Receives most", [format!("{whose}: {} ({of})", bytes(client.bytes_out)).into()])?;
     }
     if let Some(most) = summary.n_plus_one.iter().max_by_key(|candidate| candidate.max_calls) {
         let within = if most.in_transaction { "one transaction" } else { "one burst" };

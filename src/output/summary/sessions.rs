@@ -5,7 +5,7 @@ use std::io;
 
 use super::page::{Page, Span, join, name_or, name_or_unknown};
 use super::table::{Row, Table};
-use super::units::{bytes, count, counted, percent, rate, share, some_bytes, some_count, some_time, time};
+use super::units::{bytes, count, percent, rate, share, some_bytes, some_count, some_time, time};
 use crate::output::text::line::Paint;
 use crate::record::Summary;
 use crate::record::summary::{Group, PreparedUse, Protection, Weakness};
@@ -42,7 +42,7 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
         .number("sessions", 3)
         .number("conn/s", 6)
         .number("failed", 10)
-        .number("login", 7)
+        .number("login mean", 7)
         .number("login p95", 11)
         .number("login max", 12)
         .number("idle in tx", 4)
@@ -55,7 +55,11 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
     for group in groups.iter().take(top) {
         table.row(
             Row::default()
-                .cell(name_or_unknown(group.name.as_deref()))
+                .cell(if what == "client" {
+                    name_or(group.name.as_deref(), "(others)").into()
+                } else {
+                    name_or_unknown(group.name.as_deref())
+                })
                 .cell(count(group.sessions))
                 .cell(if group.connects == 0 { String::new() } else { rate(group.connects_per_second) })
                 .painted(Paint::RED, some_count(group.logins_failed))
@@ -106,8 +110,7 @@ pub(super) fn prepared(page: &mut Page<'_>, uses: &[PreparedUse], top: usize) ->
     page.heading("Prepared statements")?;
     let (extended, simple): (Vec<_>, Vec<_>) = uses.iter().partition(|use_| use_.extended > 0);
     if extended.is_empty() {
-        let requests = simple.iter().fold(0_u64, |sum, use_| sum.saturating_add(use_.simple));
-        return page.note(&format!("None: {} with Query, which prepares nothing.", counted(requests, "request")));
+        return page.note("None: all requests came with Query, which prepares nothing.");
     }
     let mut table = Table::new("")
         .name("application", 0)

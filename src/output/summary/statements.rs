@@ -7,7 +7,7 @@ use super::page::{Page, Span, join, name, normalized, sql_or_unknown};
 use super::table::{Row, Table};
 use super::units::{bytes, count, counted, percent, some_bytes, some_count, time};
 use crate::output::text::line::Paint;
-use crate::record::summary::{OtherStatements, Share, StatementSummary, Times};
+use crate::record::summary::{Share, StatementSummary, Times, Totals};
 
 /// How many lines the SQL of a statement has.
 const SQL_LINES: usize = 6;
@@ -91,8 +91,8 @@ impl<'a> Statements<'a> {
         self.listed.binary_search(&at).map_or_else(|_| String::new(), |place| format!("#{}", place + 1))
     }
 
-    /// Writes the table in one order, and what the others add up to.
-    pub(super) fn write(&self, page: &mut Page<'_>, order: Order, others: Option<&OtherStatements>) -> io::Result<()> {
+    /// Writes the table in one order, and what all others add up to.
+    pub(super) fn write(&self, page: &mut Page<'_>, order: Order, totals: Option<&Totals>) -> io::Result<()> {
         let first = self.first(order);
         // One statement is the first in every order.
         if first.is_empty() || (order != Order::Time && self.statements.len() == 1) {
@@ -114,8 +114,11 @@ impl<'a> Statements<'a> {
             .number("rows", rank(Order::Rows, 7))
             .number("in", rank(Order::Bytes, 11))
             .number("out", rank(Order::Bytes, 10));
+        let (mut statements, mut calls, mut exec_us) = (0, 0_u64, 0_u64);
         for (at, statement) in first {
             let StatementSummary { times, .. } = statement;
+            (statements, calls) = (statements + 1, calls.saturating_add(statement.calls));
+            exec_us = exec_us.saturating_add(times.exec_us);
             let timed = |us| if times.timed == 0 { String::new() } else { time(us) };
             table.row(
                 Row::default()
@@ -136,9 +139,11 @@ impl<'a> Statements<'a> {
             );
         }
         table.write(page)?;
-        let Some(others) = others else { return Ok(()) };
-        let which = counted(others.distinct_statements, "other statement");
-        page.note(&format!("and {which}: {} in {}", time(others.exec_us), counted(others.calls, "call")))
+        let Some(totals) = totals.filter(|totals| totals.distinct_statements > statements) else { return Ok(()) };
+        let others = counted(totals.distinct_statements - statements, "other statement");
+        let exec_us = totals.times.exec_us.saturating_sub(exec_us);
+        let calls = counted(totals.requests.saturating_sub(calls), "call");
+        page.note(&format!("and {others}: {} in {calls}", time(exec_us)))
     }
 
     /// Writes each statement that a table lists in full.

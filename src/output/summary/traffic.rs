@@ -90,10 +90,13 @@ impl Series {
         if highest <= 0.0 {
             return Ok(());
         }
-        let neighbours = traffic.buckets.len().div_ceil(columns).max(1);
-        let seconds = traffic.bucket_us as f64 * neighbours as f64 / 1_000_000.0;
+        // Of a second, or of a bucket where these are longer: whatever the width of the terminal.
+        let neighbours = (1_000_000 / traffic.bucket_us.max(1)).max(1) as usize;
+        let of_seconds = traffic.buckets.chunks(neighbours).map(self.of);
+        let highest_second = of_seconds.fold(0.0, f64::max);
+        let seconds = traffic.bucket_us as f64 * neighbours.min(traffic.buckets.len()) as f64 / 1_000_000.0;
         let figure = if self.per_second && seconds > 0.0 {
-            format!("{}/s", (self.format)(highest / seconds))
+            format!("{}/s", (self.format)(highest_second / seconds))
         } else {
             (self.format)(highest)
         };

@@ -71,6 +71,7 @@ impl Source {
             requests: self.number(),
             errors: self.number(),
             unfinished: self.number(),
+            skipped: self.number(),
             times: self.times(),
             rows: self.number(),
             bytes_in: self.number(),
@@ -209,6 +210,9 @@ impl Source {
         Capture {
             started: Some(self.ts()),
             duration_us: self.number(),
+            under_way: false,
+            interrupted: true,
+            selection: self.many(Self::text),
             counters: Counters {
                 packets: self.number(),
                 packet_bytes: self.number(),
