@@ -256,6 +256,13 @@ impl Args {
         if !self.baseline.is_empty() && !wants(Event::Summary) {
             return Err("--baseline compares summaries: it requires -F summary, -F html or -e summary".to_owned());
         }
+        let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
+        if self.baseline.iter().any(is_stdin) && self.files.iter().chain(&self.read).any(is_stdin) {
+            return Err("standard input cannot be both the capture and its baseline".to_owned());
+        }
+        if self.output.is_some() && self.output == self.write {
+            return Err("-o and -w cannot be the same file".to_owned());
+        }
         if self.count.is_some() && self.events == [Event::Summary] {
             return Err("-c limits the number of lines, and a summary has none".to_owned());
         }

@@ -42,6 +42,11 @@ impl Progress {
         if args.quiet || shares_terminal || !io::stderr().is_terminal() {
             return None;
         }
+        // In less room there is none for a bar.
+        let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0);
+        if columns < 60 {
+            return None;
+        }
         let len = |path: &PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| file.len());
         let total = files.iter().map(len).sum::<Option<u64>>()?;
         let style = ProgressStyle::with_template(TEMPLATE).ok()?.progress_chars("━━─");

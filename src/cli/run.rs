@@ -45,14 +45,15 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     for output in [&args.output, &args.write].into_iter().flatten() {
-        if let Some(path) = paths.iter().find(|path| is_same_file(path, output)) {
+        if let Some(path) = paths.iter().chain(&args.baseline).find(|path| is_same_file(path, output)) {
             bail!("{}: is an input, and would be overwritten", path.display());
         }
     }
     // The data of a pipe may be a capture in progress.
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
-    let files = Files::open(args, is_under_way, None)?;
+    // Before the output is created, which may be there already.
     let baseline = read_baseline(args, stop, &mut notify)?;
+    let files = Files::open(args, is_under_way, None)?;
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
@@ -76,7 +77,7 @@ pub(super) fn dissect(
 
 /// What there is beside the packets of a source.
 struct Beside {
-    baseline: Option<Baseline>,
+    baseline: Option<(Baseline, u8)>,
     progress: Option<Progress>,
 }
 
@@ -98,7 +99,8 @@ fn from_source(
     notify: &mut dyn FnMut(&str),
 ) -> anyhow::Result<u8> {
     let mut run = Run::new(args, files, filter, notify)?;
-    (run.baseline, run.progress) = (beside.baseline, beside.progress);
+    run.progress = beside.progress;
+    run.set_baseline(beside.baseline);
     if threads(args) > 1 {
         run.all(&mut ReadAhead::new(source).context(NO_THREADS)?, stop)
     } else {
@@ -111,7 +113,7 @@ fn read_baseline(
     args: &Args,
     stop: &Arc<AtomicBool>,
     notify: &mut dyn FnMut(&str),
-) -> anyhow::Result<Option<Baseline>> {
+) -> anyhow::Result<Option<(Baseline, u8)>> {
     if args.baseline.is_empty() {
         return Ok(None);
     }
@@ -134,8 +136,11 @@ fn read_baseline(
     if stats.counters.connections == 0 {
         bail!("the baseline has no PostgreSQL connection; -p PORT sets the server's port, -p auto detects it");
     }
-    let context = SummaryContext { stats, started: run.first_packet, ..SummaryContext::default() };
-    Ok(run.writer.into_statistics().map(|statistics| Baseline { statistics, context }))
+    let context =
+        SummaryContext { stats, started: run.first_packet, ended: run.latest_packet, ..SummaryContext::default() };
+    let code = run.code;
+    let baseline = run.writer.into_statistics().map(|statistics| Baseline { statistics, context });
+    Ok(baseline.map(|baseline| (baseline, code)))
 }
 
 /// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
@@ -172,7 +177,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     let mut run = Run::new(args, files, None, &mut notify)?;
     run.is_live = true;
     run.live_since = Some(now());
-    run.baseline = baseline;
+    run.set_baseline(baseline);
     if let Some(statistics) = run.writer.statistics() {
         statistics.count_intervals();
     }
@@ -224,7 +229,9 @@ struct Run<'a> {
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
+    /// The earliest and the latest time of packets.
     first_packet: Option<Timestamp>,
+    latest_packet: Option<Timestamp>,
     last_packet: Option<Timestamp>,
     /// When the interval of the next summary begins, if that is not the first.
     last_summary: Option<Timestamp>,
@@ -311,6 +318,7 @@ impl<'a> Run<'a> {
             started,
             stats_due: started + args.stats_interval,
             first_packet: None,
+            latest_packet: None,
             last_packet: None,
             last_summary: None,
             is_live: false,
@@ -320,6 +328,19 @@ impl<'a> Run<'a> {
             code: 0,
             notify,
         })
+    }
+
+    /// Files may not be in the order of time.
+    fn note_time(&mut self, ts: Timestamp) {
+        self.first_packet = Some(self.first_packet.map_or(ts, |first| first.min(ts)));
+        self.latest_packet = Some(self.latest_packet.map_or(ts, |latest| latest.max(ts)));
+    }
+
+    /// Sets the baseline of the summary, and the exit code of its reading.
+    fn set_baseline(&mut self, baseline: Option<(Baseline, u8)>) {
+        if let Some((baseline, code)) = baseline {
+            (self.baseline, self.code) = (Some(baseline), self.code.max(code));
+        }
     }
 
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
@@ -352,8 +373,8 @@ impl<'a> Run<'a> {
                 let taken = source.ready().map_or(0, |(block, next)| {
                     let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
-                    if self.first_packet.is_none() && taken > 0 {
-                        self.first_packet = block.packet(next).map(|first| first.ts);
+                    for packet in [block.packet(next), last].into_iter().flatten() {
+                        self.note_time(packet.ts);
                     }
                     self.last_packet = last.map(|last| last.ts).or(self.last_packet);
                     taken
@@ -402,7 +423,7 @@ impl<'a> Run<'a> {
                             packet.link.0
                         ));
                     }
-                    self.first_packet.get_or_insert(packet.ts);
+                    self.note_time(packet.ts);
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
                     packets += 1;
@@ -507,7 +528,7 @@ impl<'a> Run<'a> {
         let context = SummaryContext {
             stats,
             started: self.live_since.or(self.first_packet),
-            ended: self.live_since.map(|_| now()),
+            ended: self.live_since.map(|_| now()).or(self.latest_packet),
             under_way,
             interrupted: self.is_interrupted,
             selection: selection(self.args),

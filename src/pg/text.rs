@@ -132,6 +132,22 @@ impl<'a> Sql<'a> {
 
     /// Returns the text as it is written.
     pub fn masked(&self) -> KeptText<'a> {
+        let mut masked = self.masked_but_for_tags();
+        if matches!(self.redaction, Redaction::Secrets)
+            && masked.encoding == Encoding::UTF8
+            && tags::may_have(&masked)
+            && let Some((comment, tags)) = tags::find(&masked)
+            && tags.iter().any(|(key, value)| is_secret_tag(key, value))
+        {
+            // Encoded, it cannot be told where in the comment the secret is.
+            let (start, end) = (comment.start, comment.end());
+            masked.bytes.to_mut().splice(start..end, [b"/*", secret::MASK.as_bytes(), b"*/"].concat());
+        }
+        masked
+    }
+
+    /// The same, with secrets that are encoded in tags.
+    fn masked_but_for_tags(&self) -> KeptText<'a> {
         let text = self.text.kept();
         let bytes = match (self.redaction, text.bytes) {
             (Redaction::Nothing, bytes) => bytes,
@@ -148,16 +164,13 @@ impl<'a> Sql<'a> {
         if !tags::may_have(self.text.0) {
             return Tags::new();
         }
-        let text = if self.redaction.hides_values() { self.text.kept() } else { self.masked() };
+        let text = if self.redaction.hides_values() { self.text.kept() } else { self.masked_but_for_tags() };
         if text.encoding != Encoding::UTF8 {
             return Tags::new();
         }
         let mut tags = tags::tags(&text);
         for (key, value) in &mut tags {
-            // Decoded, it may be a secret that could not be seen before.
-            let assignment = || format!("{key}='{}'", value.replace('\'', "''"));
-            let is_secret = || matches!(secret::mask(assignment().as_bytes()), Cow::Owned(_));
-            if self.redaction.hides_values() || self.redaction.hides_secrets() && is_secret() {
+            if self.redaction.hides_values() || self.redaction.hides_secrets() && is_secret_tag(key, value) {
                 secret::MASK.clone_into(value);
             }
         }
@@ -178,6 +191,12 @@ impl<'a> Sql<'a> {
         let sql = if self.redaction.hides_secrets() { secret::mask(self.text.0) } else { Cow::Borrowed(self.text.0) };
         normalize_into(&sql, normalized)
     }
+}
+
+/// Returns whether a tag is a secret once it is decoded, which could not be seen before.
+fn is_secret_tag(key: &str, value: &str) -> bool {
+    let assignment = format!("{key}='{}'", value.replace('\'', "''"));
+    value != secret::MASK && matches!(secret::mask(assignment.as_bytes()), Cow::Owned(_))
 }
 
 impl fmt::Debug for Sql<'_> {
@@ -408,6 +427,10 @@ mod tests {
         assert_eq!(tags(sql, Redaction::Secrets), "route=/cart;password=***;dsn=***;");
         assert_eq!(tags(sql, Redaction::Nothing), "route=/cart;password=hunter2;dsn=postgresql://u:hunter2@h/d;");
         assert_eq!(tags(sql, Redaction::Values), "route=***;password=***;dsn=***;");
+        let masked = |sql: &str| json(Sql { text: Text::utf8(sql.as_bytes()), redaction: Redaction::Secrets });
+        assert_eq!(masked(sql), r#""SELECT 1 /*****/""#);
+        assert_eq!(masked("SELECT 1 /*route='%2Fcart'*/"), r#""SELECT 1 /*route='%2Fcart'*/""#);
+        assert_eq!(masked("SELECT 1 /*password='hunter2',a='1'*/"), r#""SELECT 1 /*password='***',a='1'*/""#);
         assert_eq!(tags("SELECT 1 /*password='hunter2',a='1'*/", Redaction::Secrets), "password=***;a=1;");
         assert_eq!(tags("SELECT 1 /*api_key='it\\'s',a='1'*/", Redaction::Secrets), "api_key=***;a=1;");
     }

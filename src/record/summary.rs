@@ -238,7 +238,7 @@ pub struct StatementSummary {
     pub applications: Vec<Share>,
     /// The addresses of the clients.
     pub clients: Vec<Share>,
-    /// Its errors.
+    /// Its errors, by SQLSTATE: the 32 most frequent.
     pub error_codes: Vec<CodeCount>,
     /// The slowest call.
     #[serde(skip_serializing_if = "Option::is_none")]

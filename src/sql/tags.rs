@@ -29,12 +29,17 @@ fn ends_with_comment(sql: &[u8]) -> bool {
 
 /// Returns the tags in the comment at the end of a text, or else in the one at its beginning.
 pub fn tags(sql: &[u8]) -> Tags {
+    find(sql).map(|(_, tags)| tags).unwrap_or_default()
+}
+
+/// Returns the comment that has tags, and the tags.
+pub fn find(sql: &[u8]) -> Option<(Token<'_>, Tags)> {
     let last = if ends_with_comment(sql) { last_comment(sql) } else { None };
     let first = || {
         let comment = Lexer::new(sql).find(|token| token.kind != Kind::Blank).filter(|_| begins_with_comment(sql));
-        comment.filter(is_comment).map(|comment| comment.text)
+        comment.filter(is_comment)
     };
-    last.and_then(read).or_else(|| first().and_then(read)).unwrap_or_default()
+    [last, first()].into_iter().flatten().find_map(|comment| Some((comment, read(comment.text)?)))
 }
 
 fn is_comment(token: &Token<'_>) -> bool {
@@ -42,7 +47,7 @@ fn is_comment(token: &Token<'_>) -> bool {
 }
 
 /// Returns the comment at the end of a text, if it surely is one: a backslash may or may not escape the quote behind it.
-fn last_comment(sql: &[u8]) -> Option<&[u8]> {
+fn last_comment(sql: &[u8]) -> Option<Token<'_>> {
     let last = |lexer: Lexer<'_>| {
         lexer
             .filter(|token| token.kind != Kind::Blank && !token.is(";"))
@@ -54,7 +59,7 @@ fn last_comment(sql: &[u8]) -> Option<&[u8]> {
     if sql.contains(&b'\\') && last(Lexer::with_backslashes(sql)) != Some(start) {
         return None;
     }
-    Lexer::new(sql).starting_at(start).next().map(|comment| comment.text)
+    Lexer::new(sql).starting_at(start).next()
 }
 
 /// Returns the tags of a comment.

@@ -39,15 +39,22 @@ pub(crate) fn check(file: &[u8], args: &[&str]) -> Written {
     plain
 }
 
-/// Removes the only counter that may differ: the memory used for session state.
+/// Removes the only counter that may differ: the memory used for session state, in counters and in a summary.
 fn without_memory(lines: &mut Vec<u8>) {
     const MEMBER: &[u8] = b",\"remembered_bytes\":";
-    let last =
-        lines.split_last().map_or(0, |(_, lines)| lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1));
-    if lines[last..].starts_with(b"{\"event\":\"stats\"")
-        && let Some(at) = lines[last..].windows(MEMBER.len()).position(|window| window == MEMBER)
-    {
-        lines.truncate(last + at);
+    let mut from = 0;
+    while let Some(end) = lines[from..].iter().position(|byte| *byte == b'\n').map(|end| from + end) {
+        let line = &lines[from..end];
+        let is_counted =
+            [&b"{\"event\":\"stats\""[..], b"{\"event\":\"summary\""].iter().any(|start| line.starts_with(start));
+        let at = line.windows(MEMBER.len()).position(|window| window == MEMBER).filter(|_| is_counted);
+        from = end + 1;
+        if let Some(at) = at {
+            let start = end - line.len() + at;
+            let digits = lines[start + MEMBER.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            lines.drain(start..start + MEMBER.len() + digits);
+            from -= MEMBER.len() + digits;
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::callers::{Activity, Caller, CallsBy};
 use super::compare::Baseline;
+use super::owned;
 use super::statements::{Code, Statement, add_other, merge_other};
 use super::top::Top;
 use super::{IntervalCount, Statistics, add_candidate};
 use crate::pg::condition::condition_name;
+use crate::pg::text::Text;
 use crate::record::StatsRecord;
 use crate::record::summary::{
     AuditEntry, Caller as CallerRecord, Candidate, Capture, CodeCount, ErrorStatement, ErrorSummary, Example,
@@ -21,6 +23,9 @@ use crate::time::{Precision, Timestamp};
 
 /// The fewest rows of a SELECT without a limit that is listed.
 const MANY_ROWS: u64 = 1_000;
+
+/// How many SQLSTATEs of a statement are listed.
+const MAX_CODES: usize = 32;
 
 /// How many callers of a statement, and statements of an error, are listed.
 const NAMES: usize = 8;
@@ -54,7 +59,7 @@ impl Context {
 }
 
 fn code_name(code: &Code) -> String {
-    String::from_utf8_lossy(code).into_owned()
+    owned(Text::utf8(code))
 }
 
 fn percent(part: u64, all: u64) -> f64 {
@@ -186,8 +191,9 @@ impl Statistics {
     }
 
     fn statement_summary(&self, statement: &Statement, all_us: u64) -> StatementSummary {
-        let mut codes = statement.codes.clone();
-        codes.sort_unstable_by_key(|(code, count)| (Reverse(*count), *code));
+        let mut codes: Vec<_> = statement.codes.iter().collect();
+        codes.sort_unstable_by_key(|(code, count)| (Reverse(**count), **code));
+        codes.truncate(MAX_CODES);
         StatementSummary {
             fingerprint: statement.name(),
             normalized: statement.normalized.as_deref().map(str::to_owned),
@@ -207,8 +213,8 @@ impl Statistics {
                 .iter()
                 .map(|(code, count)| CodeCount {
                     code: code_name(code),
-                    condition: condition_name(*code).map(str::to_owned),
-                    count: *count,
+                    condition: condition_name(**code).map(str::to_owned),
+                    count: **count,
                 })
                 .collect(),
             example: statement.example.clone(),

@@ -270,10 +270,16 @@ pub(super) enum CallsBy {
     Several(HashMap<CallerId, u64, RandomState>),
 }
 
+/// The most callers of one statement that are told apart.
+const MAX_CALLERS_OF_STATEMENT: usize = 4_096;
+
 impl CallsBy {
     #[inline]
     pub(super) fn add(&mut self, caller: CallerId, calls: u64) {
         match self {
+            Self::Several(counts) if counts.len() >= MAX_CALLERS_OF_STATEMENT && !counts.contains_key(&caller) => {
+                *counts.entry(CallerId(0)).or_default() += calls;
+            }
             Self::None => *self = Self::One(caller, calls),
             Self::One(known, count) if *known == caller => *count += calls,
             Self::One(known, count) => *self = Self::Several(HashMap::from_iter([(*known, *count), (caller, calls)])),

@@ -44,6 +44,28 @@ pub(super) fn request(record: &QueryRecord<'_>, fingerprint: Option<&str>) -> Ex
     example
 }
 
+/// Returns roughly the bytes that an example needs in memory.
+pub(super) fn size(example: &Example) -> usize {
+    let texts = [
+        Some(&example.client),
+        Some(&example.server),
+        example.user.as_ref(),
+        example.database.as_ref(),
+        example.application.as_ref(),
+        example.fingerprint.as_ref(),
+        example.sql.as_ref(),
+        example.severity.as_ref(),
+        example.code.as_ref(),
+        example.condition.as_ref(),
+        example.message.as_ref(),
+        example.detail.as_ref(),
+    ];
+    let params = example.params.iter().flat_map(|params| &params.0).map(|value| value.get().len() + 32);
+    size_of::<Example>()
+        + texts.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>()
+        + params.sum::<usize>()
+}
+
 /// Returns the session as an example.
 pub(super) fn session(record: &SessionRecord<'_>) -> Example {
     let mut example = Example {

@@ -1,7 +1,7 @@
 //! The statements, by fingerprint: found by their text, and counted.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -23,8 +23,8 @@ use crate::sql::template::template;
 /// How many bytes of a normal form are kept.
 const MAX_NORMALIZED: usize = 16 * 1024;
 
-/// How many SQLSTATEs of a statement are told apart.
-const MAX_CODES: usize = 8;
+/// How many requests may come between two looks at the memory of all statements, which grows with their callers as well.
+const REQUESTS_PER_LOOK: usize = 1 << 16;
 
 /// How many statements that are first by something else than their time are kept when others are forgotten.
 const KEPT_FOR_OTHER_REASONS: usize = 1_000;
@@ -50,7 +50,7 @@ pub(super) struct Statement {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) callers: CallsBy,
-    pub(super) codes: Vec<(Code, u64)>,
+    pub(super) codes: BTreeMap<Code, u64>,
     /// The slowest call.
     pub(super) example: Option<Box<Example>>,
 }
@@ -69,7 +69,7 @@ impl Statement {
             bytes_in: 0,
             bytes_out: 0,
             callers: CallsBy::default(),
-            codes: Vec::new(),
+            codes: BTreeMap::new(),
             example: None,
         }
     }
@@ -111,15 +111,7 @@ impl Statement {
             self.example = Some(Box::new(example::request(record, self.name().as_deref())));
         }
         if let Some(code) = record.error.as_ref().and_then(|error| error.fields.get(code::CODE)).and_then(sqlstate) {
-            self.add_code(code, 1);
-        }
-    }
-
-    fn add_code(&mut self, code: Code, count: u64) {
-        if let Some((_, known)) = self.codes.iter_mut().find(|(known, _)| *known == code) {
-            *known += count;
-        } else if self.codes.len() < MAX_CODES {
-            self.codes.push((code, count));
+            *self.codes.entry(code).or_default() += 1;
         }
     }
 
@@ -133,7 +125,7 @@ impl Statement {
         self.max_rows = self.max_rows.max(other.max_rows);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        other.codes.iter().for_each(|(code, count)| self.add_code(*code, *count));
+        other.codes.iter().for_each(|(code, count)| *self.codes.entry(*code).or_default() += count);
         self.timing.merge(&other.timing);
         let key = |example: &Example| (example.exec_us, Reverse((example.ts, example.conn, example.query)));
         self.example = [self.example.take(), other.example].into_iter().flatten().max_by_key(|example| key(example));
@@ -141,17 +133,13 @@ impl Statement {
 
     /// Roughly the bytes that it needs in memory.
     fn size(&self) -> usize {
-        let example = self.example.as_ref().map_or(0, |example| {
-            let params =
-                example.params.as_ref().map_or(0, |params| params.0.iter().map(|value| value.get().len() + 32).sum());
-            size_of::<Example>() + example.sql.as_ref().map_or(0, String::len) + params + 256
-        });
         size_of::<Self>()
             + 64
             + self.normalized.as_ref().map_or(0, |sql| sql.len() + 16)
             + self.timing.allocated()
             + self.callers.allocated()
-            + example
+            + self.codes.len() * 32
+            + self.example.as_deref().map_or(0, example::size)
     }
 }
 
@@ -184,8 +172,9 @@ pub(super) struct Statements {
     template: Vec<u8>,
     normalized: Vec<u8>,
     max_bytes: usize,
-    /// The number of statements at which their size is determined.
+    /// The number of statements at which their size is determined, and the number of requests after which it is.
     check_at: usize,
+    requests_left: usize,
     /// What was forgotten.
     pub(super) forgotten: OtherStatements,
     /// The longest time of one that was forgotten.
@@ -203,6 +192,7 @@ impl Statements {
             normalized: Vec::new(),
             max_bytes,
             check_at: 1_024,
+            requests_left: REQUESTS_PER_LOOK,
             forgotten: OtherStatements::default(),
             forgotten_exec_us: 0,
         }
@@ -227,6 +217,11 @@ impl Statements {
     /// Returns the statement of a request.
     #[inline]
     pub(super) fn find(&mut self, sql: Option<&Sql<'_>>) -> StatementId {
+        self.requests_left -= 1;
+        if self.requests_left == 0 {
+            self.requests_left = REQUESTS_PER_LOOK;
+            self.limit();
+        }
         match sql {
             Some(sql) => match self.texts.get(sql.text.0) {
                 Some(found) if found.manner == manner(sql) => found.statement,

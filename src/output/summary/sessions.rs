@@ -42,7 +42,7 @@ fn group(page: &mut Page<'_>, title: &'static str, what: &'static str, groups: &
         .number("sessions", 3)
         .number("conn/s", 6)
         .number("failed", 10)
-        .number("login mean", 7)
+        .number("login", 7)
         .number("login p95", 11)
         .number("login max", 12)
         .number("idle in tx", 4)
