@@ -541,6 +541,10 @@ impl Framer {
             }
             _ => return,
         };
+        if header.total() < self.carry.len() {
+            // More was held than this frame has: it was not expected when its first bytes came, and where it ends is not certain.
+            return self.search_from(0);
+        }
         let left = header.total().saturating_sub(self.carry.len()) as u64;
         let (keeps, is_guessed) = (cut == Cut::Gap, self.is_guessed);
         self.state = State::Damaged(Damaged { header, left, lost: 0, cut, keeps, is_guessed });

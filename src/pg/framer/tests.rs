@@ -245,6 +245,22 @@ fn the_end_of_a_stream_returns_the_rest() {
 }
 
 #[test]
+fn what_was_held_for_another_kind_of_frame_is_searched() {
+    // Held as the beginning of a tagged message, and then it would be an answer of one byte.
+    let held = b"S\0\0\0\x1fALTER";
+    let framer = || {
+        let (mut framer, mut frames) = (Framer::new(Direction::Backend, 1 << 20), Vec::new());
+        feed(&mut framer, held, Framing::Tagged, &mut frames);
+        assert!(frames.is_empty());
+        framer
+    };
+    assert_eq!(framer().end(Framing::EncryptionAnswer), Ended::Unresolved { bytes: held.len() as u64 });
+    let mut lossy = framer();
+    assert!(matches!(lossy.gap(10, Framing::EncryptionAnswer), Step::More));
+    assert!(lossy.is_searching());
+}
+
+#[test]
 fn a_search_continues_after_an_invalid_header_however_the_input_is_split() {
     let stream = [&b"Q\0\0\0\x01"[..], &message(b'S', b""), &message(b'H', b""), &message(b'X', b"")].concat();
     for size in 1..=stream.len() {

@@ -450,7 +450,9 @@ fn by_client(lines: &[String]) -> BTreeMap<String, Vec<Value>> {
     for line in lines {
         let mut line: Value = serde_json::from_str(line).unwrap();
         // The age of a request without an end is that at the end of the capture.
-        line.as_object_mut().unwrap().retain(|field, _| !["conn", "age_us"].contains(&field.as_str()));
+        line.as_object_mut()
+            .unwrap()
+            .retain(|field, _| !["conn", "age_us", "idle_in_transaction_us"].contains(&field.as_str()));
         of_clients.entry(line["client"].as_str().unwrap().to_owned()).or_default().push(line);
     }
     of_clients
@@ -461,7 +463,8 @@ fn essence(lines: Vec<Value>, conn_of: &str) -> Vec<Value> {
     let own = lines.into_iter().filter(|line| line["client"].as_str().is_some_and(|client| client.ends_with(conn_of)));
     own.map(|mut line| {
         let line_fields = line.as_object_mut().unwrap();
-        line_fields.retain(|field, _| !["conn", "packet", "age_us"].contains(&field.as_str()));
+        line_fields
+            .retain(|field, _| !["conn", "packet", "age_us", "idle_in_transaction_us"].contains(&field.as_str()));
         line
     })
     .collect()
