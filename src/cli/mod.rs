@@ -1,5 +1,6 @@
 //! The command: arguments, the loop over packets, and the exit code.
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    let hang_up = (!is_hang_up_ignored()).then_some(signal_hook::consts::SIGHUP);
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM].into_iter().chain(hang_up) {
         // The first signal stops cleanly. If that is not possible, because nobody reads the output, a second one exits at once.
         signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -71,6 +73,14 @@ fn run(args: &Args) -> anyhow::Result<u8> {
         Some(interface) => run::listen(args, interface, &stop),
         None => run::read(args, &stop),
     }
+}
+
+/// Returns whether SIGHUP is ignored, as under nohup: then the command outlives its terminal. Otherwise it ends cleanly with it.
+fn is_hang_up_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
 }
 
 /// Prints a message for the user.

@@ -132,23 +132,14 @@ impl<'a> Sql<'a> {
 
     /// Returns the text as it is written.
     pub fn masked(&self) -> KeptText<'a> {
-        let mut masked = self.masked_but_for_tags();
-        if matches!(self.redaction, Redaction::Secrets)
-            && masked.encoding == Encoding::UTF8
-            && tags::may_have(&masked)
-            && let Some((comment, tags)) = tags::find(&masked)
-            && tags.iter().any(|(key, value)| is_secret_tag(key, value))
-        {
-            // Encoded, it cannot be told where in the comment the secret is.
-            let (start, end) = (comment.start, comment.end());
-            masked.bytes.to_mut().splice(start..end, [b"/*", secret::MASK.as_bytes(), b"*/"].concat());
+        let mut text = self.text.kept();
+        if matches!(self.redaction, Redaction::Secrets) {
+            mask_secret_tags(&mut text);
         }
-        masked
+        self.mask_words(text)
     }
 
-    /// The same, with secrets that are encoded in tags.
-    fn masked_but_for_tags(&self) -> KeptText<'a> {
-        let text = self.text.kept();
+    fn mask_words<'b>(&self, text: KeptText<'b>) -> KeptText<'b> {
         let bytes = match (self.redaction, text.bytes) {
             (Redaction::Nothing, bytes) => bytes,
             (Redaction::Secrets, Cow::Borrowed(bytes)) => secret::mask(bytes),
@@ -164,7 +155,8 @@ impl<'a> Sql<'a> {
         if !tags::may_have(self.text.0) {
             return Tags::new();
         }
-        let text = if self.redaction.hides_values() { self.text.kept() } else { self.masked_but_for_tags() };
+        let text = self.text.kept();
+        let text = if self.redaction.hides_values() { text } else { self.mask_words(text) };
         if text.encoding != Encoding::UTF8 {
             return Tags::new();
         }
@@ -193,10 +185,28 @@ impl<'a> Sql<'a> {
     }
 }
 
-/// Returns whether a tag is a secret once it is decoded, which could not be seen before.
+/// Masks the comment with tags, if one of them is a secret that cannot be seen before it is decoded: nor can be told where in the
+/// comment it is.
+fn mask_secret_tags(text: &mut KeptText<'_>) {
+    if text.encoding != Encoding::UTF8 || !tags::may_have(&text.bytes) {
+        return;
+    }
+    let Some((comment, tags)) = tags::find(&text.bytes) else { return };
+    let is_encoded =
+        |key: &str, value: &str| memchr::memmem::find(comment.text, assignment(key, value).as_bytes()).is_none();
+    if tags.iter().any(|(key, value)| is_secret_tag(key, value) && is_encoded(key, value)) {
+        let (start, end) = (comment.start, comment.end());
+        text.bytes.to_mut().splice(start..end, [b"/*", secret::MASK.as_bytes(), b"*/"].concat());
+    }
+}
+
+fn assignment(key: &str, value: &str) -> String {
+    format!("{key}='{}'", value.replace('\'', "''"))
+}
+
+/// Returns whether a tag is a secret.
 fn is_secret_tag(key: &str, value: &str) -> bool {
-    let assignment = format!("{key}='{}'", value.replace('\'', "''"));
-    value != secret::MASK && matches!(secret::mask(assignment.as_bytes()), Cow::Owned(_))
+    matches!(secret::mask(assignment(key, value).as_bytes()), Cow::Owned(_))
 }
 
 impl fmt::Debug for Sql<'_> {
@@ -429,6 +439,7 @@ mod tests {
         assert_eq!(tags(sql, Redaction::Values), "route=***;password=***;dsn=***;");
         let masked = |sql: &str| json(Sql { text: Text::utf8(sql.as_bytes()), redaction: Redaction::Secrets });
         assert_eq!(masked(sql), r#""SELECT 1 /*****/""#);
+        assert_eq!(masked("SELECT 1 /*api%5Fkey='hunter2Secret'*/"), r#""SELECT 1 /*****/""#);
         assert_eq!(masked("SELECT 1 /*route='%2Fcart'*/"), r#""SELECT 1 /*route='%2Fcart'*/""#);
         assert_eq!(masked("SELECT 1 /*password='hunter2',a='1'*/"), r#""SELECT 1 /*password='***',a='1'*/""#);
         assert_eq!(tags("SELECT 1 /*password='hunter2',a='1'*/", Redaction::Secrets), "password=***;a=1;");

@@ -30,8 +30,8 @@ pub(super) fn write(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
 
 pub(super) fn title(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     let mut parts = vec![Span::painted(Paint::BOLD, "pgdissect summary")];
-    if let (Some(from), Some(to)) = (summary.capture.started, summary.ts) {
-        let to = date_time(to);
+    if let Some(from) = summary.capture.started {
+        let to = date_time(from.later(summary.capture.duration_us));
         let to = to.strip_prefix(&format!("{} ", date(from))).unwrap_or(&to);
         parts.push(format!("{} to {to} UTC", date_time(from)).into());
         parts.push(format!("({})", time(summary.capture.duration_us)).into());

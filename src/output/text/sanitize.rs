@@ -242,11 +242,11 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, quote: char, bytes: &[u8]) -> fmt::R
 }
 
 /// Whether a character must not reach the terminal: control characters, C1 and DEL among them; what ends a line in
-/// Unicode; what turns the direction of text; the byte order mark.
+/// Unicode; what turns the direction of text; the byte order mark; and what cannot be seen, so that two texts look alike.
 pub(in crate::output) fn is_escaped(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || character == '\u{feff}'
+        || matches!(character, '\u{feff}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn write_char(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
