@@ -271,11 +271,11 @@ impl Statistics {
         ];
         let mut listed = BTreeSet::new();
         for order in orders {
-            groups.sort_by_key(|group| (Reverse(order(group)), group.name.clone()));
+            groups.sort_by(|a, b| order(b).cmp(&order(a)).then_with(|| a.name.cmp(&b.name)));
             listed.extend(groups.iter().take(self.limits.top).map(|group| group.name.clone()));
         }
         groups.retain(|group| listed.contains(&group.name));
-        groups.sort_by_key(|group| (Reverse((group.exec_us, group.sessions)), group.name.clone()));
+        groups.sort_by(|a, b| (b.exec_us, b.sessions, &a.name).cmp(&(a.exec_us, a.sessions, &b.name)));
         groups
     }
 

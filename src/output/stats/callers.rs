@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::histogram::Timing;
-use super::owned;
+use super::{add_each, owned};
 use crate::pg::text::Text;
 use crate::record::{Header, QueryRecord, SessionRecord};
 use crate::session::execution::Protocol;
@@ -87,7 +87,7 @@ impl Activity {
             named,
         } = other;
         self.logins.merge(logins);
-        for (sum, more) in [
+        add_each([
             (&mut self.sessions, sessions),
             (&mut self.connects, connects),
             (&mut self.logins_failed, logins_failed),
@@ -102,9 +102,7 @@ impl Activity {
             (&mut self.extended, extended),
             (&mut self.parsed, parsed),
             (&mut self.named, named),
-        ] {
-            *sum = sum.saturating_add(*more);
-        }
+        ]);
     }
 }
 

@@ -65,6 +65,13 @@ fn cut(text: &mut String, most: usize) -> bool {
     is_longer
 }
 
+/// Adds to sums, which stay at the most where they would be beyond it.
+fn add_each<const N: usize>(sums: [(&mut u64, &u64); N]) {
+    for (sum, more) in sums {
+        *sum = sum.saturating_add(*more);
+    }
+}
+
 /// The limits of what is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -303,11 +310,17 @@ impl Statistics {
     }
 
     fn loss(&mut self, record: &LossRecord<'_>) {
-        let loss = LossReason { reason: record.reason, count: 1, missing_bytes: 0, skipped_bytes: 0 };
-        let known = self.losses.entry(record.reason).or_insert(LossReason { count: 0, ..loss });
-        known.count += 1;
-        known.missing_bytes = known.missing_bytes.saturating_add(record.bytes.unwrap_or_default());
-        known.skipped_bytes = known.skipped_bytes.saturating_add(record.skipped.unwrap_or_default());
+        let (missing_bytes, skipped_bytes) = (record.bytes.unwrap_or_default(), record.skipped.unwrap_or_default());
+        self.add_loss(&LossReason { reason: record.reason, count: 1, missing_bytes, skipped_bytes });
+    }
+
+    fn add_loss(&mut self, loss: &LossReason) {
+        let LossReason { reason, count, missing_bytes, skipped_bytes } = *loss;
+        let none = LossReason { reason, count: 0, missing_bytes: 0, skipped_bytes: 0 };
+        let known = self.losses.entry(reason).or_insert(none);
+        known.count += count;
+        known.missing_bytes = known.missing_bytes.saturating_add(missing_bytes);
+        known.skipped_bytes = known.skipped_bytes.saturating_add(skipped_bytes);
     }
 
     /// Adds all that another has received.
@@ -366,17 +379,7 @@ impl Statistics {
         }
         protection.into_iter().for_each(|(key, sessions)| *self.protection.entry(key).or_default() += sessions);
         self.time.merge(&time);
-        for (reason, loss) in losses {
-            let known = self.losses.entry(reason).or_insert(LossReason {
-                count: 0,
-                missing_bytes: 0,
-                skipped_bytes: 0,
-                reason,
-            });
-            known.count += loss.count;
-            known.missing_bytes = known.missing_bytes.saturating_add(loss.missing_bytes);
-            known.skipped_bytes = known.skipped_bytes.saturating_add(loss.skipped_bytes);
-        }
+        losses.values().for_each(|loss| self.add_loss(loss));
         self.cancel_requests.extend(cancel_requests);
     }
 }
@@ -398,15 +401,13 @@ impl TimeSplit {
     fn merge(&mut self, other: &Self) {
         let Self { timed, server_us, transfer_us, client_stall_us, network_us, idle_in_transaction_us } = other;
         self.timed += timed;
-        for (sum, more) in [
+        add_each([
             (&mut self.server_us, server_us),
             (&mut self.transfer_us, transfer_us),
             (&mut self.client_stall_us, client_stall_us),
             (&mut self.network_us, network_us),
             (&mut self.idle_in_transaction_us, idle_in_transaction_us),
-        ] {
-            *sum = sum.saturating_add(*more);
-        }
+        ]);
     }
 }
 

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::callers::{CallerId, CallsBy, Moved};
 use super::example;
 use super::histogram::Timing;
-use super::{cut, owned};
+use super::{add_each, cut, owned};
 use crate::output::cache::Cache;
 use crate::pg::error::code;
 use crate::pg::text::{Sql, Text};
@@ -384,7 +384,7 @@ pub(super) fn add_other(others: &mut OtherStatements, statement: &Statement) {
 
 pub(super) fn merge_other(others: &mut OtherStatements, more: &OtherStatements) {
     let OtherStatements { distinct_statements, calls, errors, timed, exec_us, rows, bytes_in, bytes_out } = more;
-    for (sum, more) in [
+    add_each([
         (&mut others.distinct_statements, distinct_statements),
         (&mut others.calls, calls),
         (&mut others.errors, errors),
@@ -393,7 +393,5 @@ pub(super) fn merge_other(others: &mut OtherStatements, more: &OtherStatements) 
         (&mut others.rows, rows),
         (&mut others.bytes_in, bytes_in),
         (&mut others.bytes_out, bytes_out),
-    ] {
-        *sum = sum.saturating_add(*more);
-    }
+    ]);
 }
