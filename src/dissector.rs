@@ -19,6 +19,7 @@ mod loss;
 mod messages;
 mod parallel;
 mod recognition;
+mod running;
 mod sink;
 mod stream;
 mod successor;

@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 mod community_id;
 pub(crate) mod event;
 pub(crate) mod query;
+mod running;
 pub(crate) mod session;
 pub mod summary;
 
@@ -33,6 +34,7 @@ pub use crate::session::violation::{Breach, Violation};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
 pub use query::{Failure, QueryRecord, QuerySql};
+pub use running::{RunningRecord, RunningState};
 pub use session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, SessionRecord, Settings, Side,
     State, Tls, Volume,
@@ -53,6 +55,8 @@ pub enum Record<'a> {
     Message(MessageRecord<'a>),
     /// An executed request.
     Query(QueryRecord<'a>),
+    /// A request that is under way.
+    Running(RunningRecord<'a>),
     /// A connection that is ready, or has ended.
     Session(SessionRecord<'a>),
     /// Bytes that are missing, or that could not be understood.

@@ -81,11 +81,9 @@ pub(crate) struct Args {
     )]
     pub(crate) duration: Option<Duration>,
 
-    /// With -e stats, and with a summary: time between two of them
-    #[arg(
-        long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", requires = "interface", help_heading = "Live capture"
-    )]
-    pub(crate) stats_interval: Duration,
+    /// With -e running, and live with -e stats or a summary: time between two of them [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
+    pub(crate) stats_interval: Option<Duration>,
 
     /// Kinds of lines to write [default: message,loss; with --errors: query,session,loss; with --min-duration: query,loss]
     #[arg(short, long, value_name = "EVENTS", value_delimiter = ',', help_heading = "Output")]
@@ -218,6 +216,11 @@ impl Args {
         }
     }
 
+    /// Returns the time between two lines of counters, two summaries, or two looks at what is under way.
+    pub(crate) fn interval(&self) -> Duration {
+        self.stats_interval.unwrap_or(Duration::from_secs(10))
+    }
+
     /// Parses the command line. If it is invalid, prints an error and exits.
     pub(crate) fn from_command_line() -> Self {
         Self::parse().checked().unwrap_or_else(|error| error.exit())
@@ -272,8 +275,11 @@ impl Args {
         if self.errors && !wants(Event::Query) && !wants(Event::Session) && !wants(Event::Summary) {
             return Err("--errors selects among requests and sessions: it requires -e query or -e session".to_owned());
         }
-        if self.min_duration.is_some() && !wants(Event::Query) && !wants(Event::Summary) {
-            return Err("--min-duration selects among requests: it requires -e query".to_owned());
+        if self.min_duration.is_some() && ![Event::Query, Event::Running, Event::Summary].into_iter().any(wants) {
+            return Err("--min-duration selects among requests: it requires -e query or -e running".to_owned());
+        }
+        if self.stats_interval.is_some() && self.interface.is_none() && !wants(Event::Running) {
+            return Err("--stats-interval requires -i, or -e running".to_owned());
         }
         Ok(())
     }
@@ -334,6 +340,8 @@ pub(crate) enum Event {
     Message,
     /// Executed requests, after they have ended
     Query,
+    /// Requests under way, each time that --stats-interval has passed
+    Running,
     /// Sessions, once they are ready and after they have ended
     Session,
     /// Bytes that are missing or could not be decoded

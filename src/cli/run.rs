@@ -229,6 +229,8 @@ struct Run<'a> {
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
+    /// When the requests of a file that are under way are emitted next.
+    running_due: Option<Timestamp>,
     /// The earliest and the latest time of packets.
     first_packet: Option<Timestamp>,
     latest_packet: Option<Timestamp>,
@@ -299,7 +301,9 @@ impl<'a> Run<'a> {
             fast_paths: !args.no_fast_paths,
             records: Records {
                 messages: args.events.contains(&args::Event::Message),
-                queries: args.events.contains(&args::Event::Query) || wants_summary,
+                queries: args.events.contains(&args::Event::Query)
+                    || args.events.contains(&args::Event::Running)
+                    || wants_summary,
                 sessions: args.events.contains(&args::Event::Session) || wants_summary,
             },
         };
@@ -316,7 +320,8 @@ impl<'a> Run<'a> {
             unknown_links: HashSet::new(),
             unsaved_links: HashSet::new(),
             started,
-            stats_due: started + args.stats_interval,
+            stats_due: started + args.interval(),
+            running_due: None,
             first_packet: None,
             latest_packet: None,
             last_packet: None,
@@ -367,6 +372,7 @@ impl<'a> Run<'a> {
             || self.filter.is_some()
             || self.savefile.is_some()
             || self.keys.are_followed
+            || self.wants_running()
             || self.is_live;
         loop {
             if !one_by_one && self.dissector.may_run_parallel() {
@@ -424,6 +430,9 @@ impl<'a> Run<'a> {
                         ));
                     }
                     self.note_time(packet.ts);
+                    if !self.is_live && self.wants_running() {
+                        self.running_before(packet.ts);
+                    }
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
                     packets += 1;
@@ -477,7 +486,8 @@ impl<'a> Run<'a> {
             stop.store(true, Ordering::Relaxed);
         }
         if self.is_live && now >= self.stats_due {
-            self.stats_due = now + self.args.stats_interval;
+            self.stats_due = now + self.args.interval();
+            self.running(self::now());
             let stats = self.stats(source);
             self.writer.stats(&stats);
             // A page is written once.
@@ -486,6 +496,32 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    fn wants_running(&self) -> bool {
+        self.args.events.contains(&args::Event::Running)
+    }
+
+    /// Emits the requests that are under way, for lines and for a summary.
+    fn running(&mut self, now: Timestamp) {
+        if let Some(statistics) = self.writer.statistics() {
+            statistics.forget_running();
+        }
+        if self.wants_running() || self.writer.statistics().is_some() {
+            self.dissector.running(now, &mut self.writer);
+        }
+    }
+
+    /// Emits the requests of a file that were under way when the last interval before this time ended. Where nothing was captured for
+    /// several intervals, each would have the same.
+    fn running_before(&mut self, ts: Timestamp) {
+        let interval = u64::try_from(self.args.interval().as_micros()).unwrap_or(u64::MAX).max(1);
+        let due = *self.running_due.get_or_insert(ts.later(interval));
+        if ts >= due {
+            let last = due.later(ts.micros_since(due) / interval * interval);
+            self.running(last);
+            self.running_due = Some(last.later(interval));
+        }
     }
 
     fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {

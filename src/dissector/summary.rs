@@ -1,8 +1,8 @@
 //! Records that summarize messages: executed requests, and sessions.
 
-use super::Sink;
 use super::connection::{Connection, ConnectionInfo};
 use super::stream::ConnectionDissector;
+use super::{Config, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
@@ -13,6 +13,7 @@ use crate::record::session::{
 };
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
+use crate::session::shared::Shared;
 use crate::session::statements::Portal;
 use crate::session::{Encryption, Route, Session};
 use crate::time::Timestamp;
@@ -42,69 +43,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     pub(super) fn report_query(&mut self, session: &Session, info: &ConnectionInfo, execution: &Execution) {
-        if !info.is_wanted {
-            return;
+        if info.is_wanted {
+            let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
+            // It is emitted after those of earlier requests, or after its group has ended.
+            let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
+            let query = query_record(self.config, self.shared, (session, info), execution, outcome, origin);
+            self.sink.record(&Record::Query(query));
         }
-        let redaction = self.config.redaction;
-        let statement = execution.statement();
-        let prepared = statement.and_then(|statement| self.shared.kept.texts.get(statement.text()?));
-        let sql = execution.sql().or(prepared);
-        let identity = session.facts().identity();
-        let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
-        // It is emitted after those of earlier requests, or after its group has ended.
-        let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
-        self.sink.record(&Record::Query(QueryRecord {
-            header: info.header(origin.ts),
-            community_id: info.community_id,
-            query: execution.number(),
-            packet: origin.packet,
-            started: execution.started,
-            user: identity.user,
-            database: identity.database,
-            application: identity.application,
-            protocol: execution.protocol,
-            sql: sql.map(|text| QuerySql(Sql { text, redaction })),
-            statement: execution.statement_name(),
-            portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),
-            function_oid: execution.function,
-            params: execution
-                .parameters(redaction)
-                .filter(|values| !values.list.is_empty())
-                .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
-            command_tags: execution.tags(),
-            rows: execution.rows(),
-            bytes_in: execution.bytes_in,
-            bytes_out: execution.bytes_out,
-            retransmitted: (execution.retransmitted > 0).then_some(execution.retransmitted),
-            outcome,
-            error: execution.error(redaction).map(Failure::new),
-            canceled_by: execution.canceled_by,
-            parse_us: execution.parse_us,
-            bind_us: execution.bind_us,
-            first_row_us: execution.first_row_us(),
-            last_row_us: execution.last_row_us(),
-            total_us: (!matches!(outcome, Outcome::Incomplete | Outcome::Skipped))
-                .then(|| execution.ended.micros_since(execution.started)),
-            exec_us: execution.exec_us(),
-            server_us: info.round_trips.of(Direction::Backend).and_then(|rtt| execution.server_us(rtt)),
-            transfer_us: execution.transfer_us(),
-            client_stall_us: execution.client_stall_us(info.full_since),
-            age_us: execution.age_us(),
-            rtt_client_us: info.round_trips.of(Direction::Frontend),
-            rtt_server_us: info.round_trips.of(Direction::Backend),
-            tx: execution.transaction,
-            violation: execution.violation.as_deref().copied(),
-            flags: Flags {
-                truncated: execution.is_truncated,
-                midstream: execution.is_midstream,
-                uncertain: execution.is_uncertain,
-                protocol_violation: execution.violation.is_some(),
-                limit: execution.is_limited
-                    || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
-                resynchronized: execution.depends_on_guess(),
-                ..Flags::default()
-            },
-        }));
     }
 
     /// Emits the record of a session that is ready.
@@ -150,22 +95,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             }
             (_, None) => (EndReason::CaptureEnd, None),
         };
-        let bytes = |direction| {
-            let is_decrypted = tls.as_ref().is_some_and(|tls| tls.has_opened(direction));
-            facts.bytes.get(direction) + if is_decrypted { 0 } else { *info.encrypted.get(direction) }
-        };
-        let ended = Ended {
-            end_reason,
-            ended_by,
-            duration_us: origin.ts.micros_since(info.started),
-            idle_in_transaction_us: facts.idle_in_transaction_us(),
-            messages: facts.messages.frontend + facts.messages.backend,
-            queries: session.dialogue().queries(),
-            errors: facts.errors,
-            bytes_in: bytes(Direction::Frontend),
-            bytes_out: bytes(Direction::Backend),
-            lost_bytes: info.lost_bytes,
-        };
+        let ended = Ended { end_reason, ended_by, ..totals(session, info, tls.as_deref(), origin.ts) };
         self.report_session(session, info, tls.as_deref(), State::Ended, Some(ended), origin);
     }
 
@@ -178,46 +108,148 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         ended: Option<Ended>,
         origin: Origin,
     ) {
-        let facts = session.facts();
-        let identity = facts.identity();
-        let violation = session.dialogue().violation();
-        self.sink.record(&Record::Session(SessionRecord {
-            header: info.header(origin.ts),
-            community_id: info.community_id,
-            packet: origin.packet,
-            state,
-            started: info.started,
-            user: identity.user,
-            database: identity.database,
-            application: identity.application,
-            parameters: Settings(facts.parameters()),
-            server_version: facts.parameter(b"server_version"),
-            protocol_version: facts.protocol_version,
-            auth_method: facts.auth_method,
-            channel_binding: facts.channel_binding,
-            encryption: session.encryption(),
-            tls: tls_facts(info, tls),
-            gssapi: (session.encryption() == Some(Encryption::Gssapi)).then(|| Gssapi {
-                packets_in: info.gss_packets.frontend.count(),
-                packets_out: info.gss_packets.backend.count(),
-            }),
-            process_id: facts.process_id,
-            connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
-            authenticate_us: facts.authenticate_us(),
-            ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
-            rtt_client_us: info.round_trips.of(Direction::Frontend),
-            rtt_server_us: info.round_trips.of(Direction::Backend),
-            error: facts.failure(self.config.redaction).filter(|_| state == State::Ended).map(Failure::new),
-            ended,
-            violation,
-            flags: Flags {
-                midstream: info.is_midstream,
-                protocol_violation: violation.is_some(),
-                limit: facts.is_limited,
-                resynchronized: info.is_guessed,
-                ..Flags::default()
-            },
-        }));
+        let record = session_record(self.config, (session, info, tls), state, ended, origin);
+        self.sink.record(&Record::Session(record));
+    }
+}
+
+/// Returns the record of a session, as of a packet.
+pub(super) fn session_record<'a>(
+    config: &Config,
+    (session, info, tls): (&'a Session, &'a ConnectionInfo, Option<&'a TlsSession>),
+    state: State,
+    ended: Option<Ended>,
+    origin: Origin,
+) -> SessionRecord<'a> {
+    let facts = session.facts();
+    let identity = facts.identity();
+    let violation = session.dialogue().violation();
+    SessionRecord {
+        header: info.header(origin.ts),
+        community_id: info.community_id,
+        packet: origin.packet,
+        state,
+        started: info.started,
+        user: identity.user,
+        database: identity.database,
+        application: identity.application,
+        parameters: Settings(facts.parameters()),
+        server_version: facts.parameter(b"server_version"),
+        protocol_version: facts.protocol_version,
+        auth_method: facts.auth_method,
+        channel_binding: facts.channel_binding,
+        encryption: session.encryption(),
+        tls: tls_facts(info, tls),
+        gssapi: (session.encryption() == Some(Encryption::Gssapi)).then(|| Gssapi {
+            packets_in: info.gss_packets.frontend.count(),
+            packets_out: info.gss_packets.backend.count(),
+        }),
+        process_id: facts.process_id,
+        connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
+        authenticate_us: facts.authenticate_us(),
+        ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
+        rtt_client_us: info.round_trips.of(Direction::Frontend),
+        rtt_server_us: info.round_trips.of(Direction::Backend),
+        error: facts.failure(config.redaction).filter(|_| state == State::Ended).map(Failure::new),
+        ended,
+        violation,
+        flags: Flags {
+            midstream: info.is_midstream,
+            protocol_violation: violation.is_some(),
+            limit: facts.is_limited,
+            resynchronized: info.is_guessed,
+            ..Flags::default()
+        },
+    }
+}
+
+/// Returns the record of a request, as of a packet.
+#[inline(always)]
+pub(super) fn query_record<'a>(
+    config: &Config,
+    shared: &'a Shared,
+    (session, info): (&'a Session, &'a ConnectionInfo),
+    execution: &'a Execution,
+    outcome: Outcome,
+    origin: Origin,
+) -> QueryRecord<'a> {
+    let redaction = config.redaction;
+    let statement = execution.statement();
+    let prepared = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
+    let sql = execution.sql().or(prepared);
+    let identity = session.facts().identity();
+    QueryRecord {
+        header: info.header(origin.ts),
+        community_id: info.community_id,
+        query: execution.number(),
+        packet: origin.packet,
+        started: execution.started,
+        user: identity.user,
+        database: identity.database,
+        application: identity.application,
+        protocol: execution.protocol,
+        sql: sql.map(|text| QuerySql(Sql { text, redaction })),
+        statement: execution.statement_name(),
+        portal: execution.portal().map(Portal::name).filter(|name| !name.0.is_empty()),
+        function_oid: execution.function,
+        params: execution
+            .parameters(redaction)
+            .filter(|values| !values.list.is_empty())
+            .map(|values| Values { settings: Some(&session.facts().settings), ..values }),
+        command_tags: execution.tags(),
+        rows: execution.rows(),
+        bytes_in: execution.bytes_in,
+        bytes_out: execution.bytes_out,
+        retransmitted: (execution.retransmitted > 0).then_some(execution.retransmitted),
+        outcome,
+        error: execution.error(redaction).map(Failure::new),
+        canceled_by: execution.canceled_by,
+        parse_us: execution.parse_us,
+        bind_us: execution.bind_us,
+        first_row_us: execution.first_row_us(),
+        last_row_us: execution.last_row_us(),
+        total_us: (!matches!(outcome, Outcome::Incomplete | Outcome::Skipped | Outcome::Running))
+            .then(|| execution.ended.micros_since(execution.started)),
+        exec_us: execution.exec_us(),
+        server_us: info.round_trips.of(Direction::Backend).and_then(|rtt| execution.server_us(rtt)),
+        transfer_us: execution.transfer_us(),
+        client_stall_us: execution.client_stall_us(info.full_since),
+        age_us: execution.age_us(),
+        rtt_client_us: info.round_trips.of(Direction::Frontend),
+        rtt_server_us: info.round_trips.of(Direction::Backend),
+        tx: execution.transaction,
+        violation: execution.violation.as_deref().copied(),
+        flags: Flags {
+            truncated: execution.is_truncated,
+            midstream: execution.is_midstream,
+            uncertain: execution.is_uncertain,
+            protocol_violation: execution.violation.is_some(),
+            limit: execution.is_limited
+                || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
+            resynchronized: execution.depends_on_guess(),
+            ..Flags::default()
+        },
+    }
+}
+
+/// Returns what a session adds up to until now, as if it ended with the capture.
+pub(super) fn totals(session: &Session, info: &ConnectionInfo, tls: Option<&TlsSession>, now: Timestamp) -> Ended {
+    let facts = session.facts();
+    let bytes = |direction| {
+        let is_decrypted = tls.is_some_and(|tls| tls.has_opened(direction));
+        facts.bytes.get(direction) + if is_decrypted { 0 } else { *info.encrypted.get(direction) }
+    };
+    Ended {
+        end_reason: EndReason::CaptureEnd,
+        ended_by: None,
+        duration_us: now.micros_since(info.started),
+        idle_in_transaction_us: facts.idle_in_transaction_us(),
+        messages: facts.messages.frontend + facts.messages.backend,
+        queries: session.dialogue().queries(),
+        errors: facts.errors,
+        bytes_in: bytes(Direction::Frontend),
+        bytes_out: bytes(Direction::Backend),
+        lost_bytes: info.lost_bytes,
     }
 }
 

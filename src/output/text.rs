@@ -64,6 +64,7 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
     match record {
         Record::Message(record) => message(&mut line, record)?,
         Record::Query(record) => summary::query(&mut line, record)?,
+        Record::Running(record) => summary::running(&mut line, record)?,
         Record::Session(record) => summary::session(&mut line, record)?,
         Record::Loss(record) => loss(&mut line, record)?,
         Record::Stats(record) => stats(&mut line, record)?,

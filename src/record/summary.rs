@@ -36,7 +36,7 @@ pub struct Summary {
     pub slowest: Vec<Example>,
     /// The requests with the most bytes, of both directions.
     pub largest: Vec<Example>,
-    /// Requests that had no end yet when the capture ended, the oldest first.
+    /// Requests that had no end yet when the capture ended, or when the summary was made, the oldest first.
     pub running: Vec<Example>,
     /// Errors of requests and of sessions, by SQLSTATE; the most frequent first.
     pub errors: Vec<ErrorSummary>,
@@ -83,7 +83,7 @@ pub struct Capture {
     pub started: Option<Timestamp>,
     /// Microseconds from the first packet to the last; of a live capture, from its start to now.
     pub duration_us: u64,
-    /// Whether the capture goes on: `running` is known at its end.
+    /// Whether the capture goes on.
     #[serde(skip_serializing_if = "is_false")]
     pub under_way: bool,
     /// Whether a signal ended the reading of files before their end.

@@ -23,6 +23,7 @@ use super::shared::Shared;
 use super::statements::{Portal, Row};
 use super::violation::Violation;
 use crate::packet::Origin;
+use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
 use crate::time::Timestamp;
@@ -177,6 +178,22 @@ impl Dialogue {
     /// Drops the requests that are under way, for the memory is needed for others.
     pub fn give_up(&mut self, origin: Origin, shared: &mut Shared) {
         self.pipeline().give_up(origin, shared);
+    }
+
+    /// The requests that are under way, in the order in which they were sent: the server works on the first.
+    pub fn under_way(&self) -> impl Iterator<Item = &Execution> {
+        let exchange = self.exchange.as_ref().and_then(Exchange::under_way);
+        exchange.into_iter().chain(self.pipeline.executions.iter()).filter(|execution| execution.is_under_way())
+    }
+
+    /// Whether the server waits for the client's COPY data.
+    pub const fn waits_for_copy_data(&self) -> bool {
+        self.pipeline.request_queue.waits_for_copy_data()
+    }
+
+    /// The state of the transaction, as of the last ReadyForQuery.
+    pub const fn transaction(&self) -> Option<TransactionStatus> {
+        self.pipeline.transaction
     }
 
     /// The next request that is over, to be reported and [recycled](Shared::recycle).

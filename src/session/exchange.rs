@@ -189,6 +189,11 @@ impl Exchange {
         self.execution.as_deref_mut()
     }
 
+    /// The same, to be read only.
+    pub(super) fn under_way(&self) -> Option<&Execution> {
+        self.execution.as_deref()
+    }
+
     fn portal(&self) -> Option<&Arc<Portal>> {
         self.portal.as_ref().or_else(|| self.execution.as_ref()?.portal.as_ref())
     }

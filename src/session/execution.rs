@@ -51,6 +51,8 @@ pub enum Outcome {
     Aborted,
     /// How it ended was not captured.
     Incomplete,
+    /// It has not ended: only on lines of requests under way.
+    Running,
 }
 
 /// How many requests of a connection are followed at a time; of more, the first one is dropped.
@@ -437,6 +439,21 @@ impl Execution {
         self.stalled = self.stalled.saturating_add(to.nanos_since(from.max(first)).unwrap_or_default());
     }
 
+    /// When the last of its messages was sent that the server needs to work on it.
+    pub const fn sent(&self) -> Timestamp {
+        self.sent
+    }
+
+    /// Whether the server has begun to reply.
+    pub const fn is_replied(&self) -> bool {
+        self.replying.is_some()
+    }
+
+    /// Whether it is to be executed, and has no end yet.
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.is_executed && self.outcome.is_none()
+    }
+
     /// Whether it is reported: it was to be executed, or has failed before that.
     const fn is_reported(&self) -> bool {
         self.is_executed || self.outcome.is_some()
@@ -470,6 +487,11 @@ impl Executions {
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// The requests, in the order in which they were sent.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Execution> {
+        self.open.iter().map(|execution| &**execution)
     }
 
     /// A request goes on that has begun elsewhere, behind all others.

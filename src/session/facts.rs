@@ -366,6 +366,11 @@ impl Facts {
         self.idle_in_transaction_us
     }
 
+    /// Since when a transaction is open and the client asks for nothing, if that is so.
+    pub const fn idle_since(&self) -> Option<Timestamp> {
+        self.idle_since
+    }
+
     /// The session is not idle any more, or has ended.
     pub fn end_idle(&mut self, at: Timestamp) {
         if let Some(since) = self.idle_since.take() {

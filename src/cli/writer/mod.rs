@@ -95,6 +95,7 @@ enum Mode {
 struct Selection {
     messages: bool,
     queries: bool,
+    running: bool,
     sessions: bool,
     losses: bool,
     stats: bool,
@@ -134,6 +135,7 @@ impl Writer {
         let selection = Selection {
             messages: wants(Event::Message),
             queries: wants(Event::Query),
+            running: wants(Event::Running),
             sessions: wants(Event::Session),
             losses: wants(Event::Loss),
             stats: wants(Event::Stats),
@@ -319,6 +321,7 @@ impl Selection {
         match record {
             Record::Message(message) => self.wants_message(|| message.content.name()),
             Record::Query(_) => self.queries && self.selects(record) && self.wants_other(),
+            Record::Running(_) => self.running && self.selects(record) && self.wants_other(),
             Record::Session(_) => self.sessions && self.selects(record) && self.wants_other(),
             Record::Loss(_) => self.losses && self.left > 0,
             Record::Stats(_) => self.stats,
@@ -355,6 +358,7 @@ impl Selection {
     fn selects(&self, record: &Record<'_>) -> bool {
         match record {
             Record::Query(query) => self.selects_query(query),
+            Record::Running(running) => self.selects_query(&running.query),
             Record::Session(session) => !self.only_errors || session.error.is_some(),
             _ => true,
         }

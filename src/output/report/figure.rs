@@ -105,6 +105,7 @@ pub(super) fn outcome(outcome: &Outcome) -> &'static str {
         Outcome::Suspended => "suspended",
         Outcome::Aborted => "aborted",
         Outcome::Incomplete => "incomplete",
+        Outcome::Running => "running",
     }
 }
 

@@ -175,8 +175,14 @@ impl Statistics {
     }
 
     /// Marks the end of the capture: requests that come without an end from now on are still running.
-    pub const fn at_end(&mut self) {
+    pub fn at_end(&mut self) {
+        self.forget_running();
         self.is_at_end = true;
+    }
+
+    /// Forgets the requests that were under way, before those that are under way now are added.
+    pub fn forget_running(&mut self) {
+        self.running = Top::new(self.limits.top);
     }
 
     /// Adds a record.
@@ -185,6 +191,7 @@ impl Statistics {
             Record::Query(query) => self.request(query),
             Record::Session(session) => self.session(session),
             Record::Loss(loss) => self.loss(loss),
+            Record::Running(running) => self.running_now(&running.query),
             Record::Message(_) | Record::Stats(_) | Record::Summary(_) => {}
         }
     }
@@ -245,6 +252,14 @@ impl Statistics {
             record.exec_us.into_iter().for_each(|us| interval.timing.add(us));
             interval.statements.insert(id);
         }
+    }
+
+    fn running_now(&mut self, record: &QueryRecord<'_>) {
+        let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
+        let Some(statement) = self.statements.get_mut(id) else { return };
+        let place = (record.header.conn, record.query);
+        let example = || example::request(record, statement.name().as_deref());
+        self.running.offer(record.age_us.unwrap_or_default(), place, example);
     }
 
     fn session(&mut self, record: &SessionRecord<'_>) {

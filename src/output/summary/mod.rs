@@ -75,9 +75,7 @@ pub fn write(out: &mut impl io::Write, summary: &Summary, style: &SummaryStyle) 
         statements.write(page, order, None)?;
     }
     requests::slowest(page, statements, &summary.slowest, top)?;
-    if !summary.capture.under_way {
-        requests::running(page, statements, &summary.running, top)?;
-    }
+    requests::running(page, statements, summary, top)?;
     failures::errors(page, statements, &summary.errors, top)?;
     failures::logins(page, &summary.failed_logins, top)?;
     failures::cancels(page, statements, &summary.cancels, top)?;

@@ -229,7 +229,7 @@ fn stands_out(page: &mut Page<'_>, summary: &Summary) -> io::Result<()> {
     if let Some(age) = oldest {
         let how_many = count(summary.running.len() as u64);
         page.field(
-            "Running at the end",
+            if summary.capture.under_way { "Running now" } else { "Running at the end" },
             [Span::painted(Paint::YELLOW, how_many), format!("the oldest for {age} at least").into()],
         )?;
     }

@@ -11,6 +11,7 @@ use crate::output::text::line::Paint;
 use crate::output::text::sanitize::Data;
 use crate::pg::row::Format;
 use crate::record::Outcome;
+use crate::record::Summary;
 use crate::record::summary::{Example, Params};
 
 /// How many lines the SQL of a request has.
@@ -56,14 +57,15 @@ pub(super) fn largest(
 pub(super) fn running(
     page: &mut Page<'_>,
     statements: &Statements<'_>,
-    examples: &[Example],
+    summary: &Summary,
     top: usize,
 ) -> io::Result<()> {
-    page.heading("Running at the end of the capture")?;
-    if examples.is_empty() {
+    let under_way = summary.capture.under_way;
+    page.heading(if under_way { "Running now" } else { "Running at the end of the capture" })?;
+    if summary.running.is_empty() {
         return page.note("None.");
     }
-    for example in examples.iter().take(top) {
+    for example in summary.running.iter().take(top) {
         let age = example.age_us.map_or_else(|| "age unknown".to_owned(), |us| format!("≥ {}", time(us)));
         request(page, statements, example, Span::painted(Paint::BOLD_YELLOW, age))?;
     }

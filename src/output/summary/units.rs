@@ -116,7 +116,7 @@ pub(super) const fn bad_end(outcome: Option<Outcome>) -> Option<&'static str> {
         Some(Outcome::Skipped) => Some("skipped"),
         Some(Outcome::Aborted) => Some("aborted"),
         Some(Outcome::Incomplete) => Some("no end captured"),
-        Some(Outcome::Ok | Outcome::Suspended) | None => None,
+        Some(Outcome::Ok | Outcome::Suspended | Outcome::Running) | None => None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::sanitize::{Name, Prose, SQL, Word};
 use super::{Elapsed, beginning, ends, oddities, width};
 use crate::pg::text::Text;
 use crate::record::session::{EndReason, Side, State};
-use crate::record::{QueryRecord, SessionRecord};
+use crate::record::{QueryRecord, RunningRecord, RunningState, SessionRecord};
 use crate::session::execution::Outcome;
 use crate::session::violation::Violation;
 
@@ -28,8 +28,10 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
         Outcome::Suspended => (Paint::BOLD, Some("suspended")),
         Outcome::Aborted => (Paint::BOLD_RED, Some("aborted")),
         Outcome::Incomplete => (Paint::BOLD_YELLOW, Some("incomplete")),
+        Outcome::Running => (Paint::BOLD_YELLOW, None),
     };
-    line.column(paint, "QUERY", width::TYPE)?;
+    let is_running = record.outcome == Outcome::Running;
+    line.column(paint, if is_running { "RUNNING" } else { "QUERY" }, width::TYPE)?;
     match (&record.sql, record.function_oid, record.statement) {
         (Some(sql), ..) => body::sql(line, &sql.0)?,
         (None, Some(function), _) => line.item(format_args!("function={}", function.0))?,
@@ -62,6 +64,18 @@ pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result
         (None, Some(age)) => line.aside(Paint::DIM, format_args!("q{} {} so far", record.query, Elapsed(age))),
         (None, None) => line.aside(Paint::DIM, format_args!("q{}", record.query)),
     }
+}
+
+/// Writes a request that is under way: its SQL, how old it is, and what it waits for.
+pub(super) fn running(line: &mut Line<'_>, record: &RunningRecord<'_>) -> io::Result<()> {
+    query(line, &record.query)?;
+    let state = match record.state {
+        RunningState::Queued => "queued",
+        RunningState::WaitingForServer => "waiting for the server",
+        RunningState::Sending => "the server sends",
+        RunningState::WaitingForClient => "waiting for the client",
+    };
+    line.put(format_args!(", {state}"))
 }
 
 /// Writes a session: who it is, when it is ready; how it ended.

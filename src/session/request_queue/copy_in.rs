@@ -12,6 +12,11 @@ impl<A: Default> RequestQueue<A> {
         own.filter(|request| *request == Request::CopyEnd).count() > self.copies_in
     }
 
+    /// Whether the backend has asked for COPY data, and the end of that was not sent yet.
+    pub const fn waits_for_copy_data(&self) -> bool {
+        self.copying_in
+    }
+
     /// Whether the backend drops COPY data that comes now, and the end of it: none is under way any more, or yet.
     pub fn drops_copy_data(&self) -> bool {
         let has_failed = |head: &Expected<A>| {
