@@ -1,0 +1,225 @@
+//! What a screen shows, as plain data: rows that were true at one time, and can be sorted, filtered and drawn anywhere.
+
+use crate::direction::Direction;
+use crate::record::{EndReason, RunningState};
+use crate::time::Timestamp;
+
+/// Over which time statements are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// The last 10 seconds.
+    TenSeconds,
+    /// The last minute.
+    #[default]
+    Minute,
+    /// The last 5 minutes.
+    FiveMinutes,
+    /// All of the capture.
+    All,
+}
+
+/// Who a session is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// The number of the connection.
+    pub(crate) conn: u64,
+    /// The client's address and port.
+    pub(crate) client: String,
+    /// The server's address and port.
+    pub(crate) server: String,
+    pub(crate) user: Option<String>,
+    pub(crate) database: Option<String>,
+    pub(crate) application: Option<String>,
+}
+
+/// What a session does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Activity {
+    /// A request is under way.
+    Request(RunningState),
+    /// A transaction is open, and the client asks for nothing.
+    IdleInTransaction,
+    /// The client asks for nothing.
+    Idle,
+    /// The session has not been ready yet.
+    Starting,
+    /// What it does is encrypted.
+    Encrypted,
+    /// It has ended.
+    Ended(Option<EndReason>),
+}
+
+/// A request that is under way; or a session that is idle in a transaction, with its last request.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningRow {
+    pub(crate) who: Who,
+    /// The number of the request on its connection.
+    pub(crate) query: Option<u64>,
+    /// `Request` or `IdleInTransaction`.
+    pub(crate) activity: Activity,
+    /// When its first message was sent, or since when the session is idle. Its age is the time from then to [`Overview::now`].
+    pub(crate) since: Timestamp,
+    /// The SQL, with secrets masked; empty if it is not known.
+    pub(crate) sql: String,
+    /// The values of its parameters as JSON: `[1,"x",null]`; empty if there are none.
+    pub(crate) params: String,
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes_out: u64,
+    /// Whether it may have ended, or may be another's: bytes were lost, or the capture began amid it.
+    pub(crate) is_uncertain: bool,
+}
+
+/// What the requests of a statement add up to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatementRow {
+    /// 16 hexadecimal digits; `None` for requests whose SQL is not known.
+    pub(crate) fingerprint: Option<String>,
+    /// The SQL as pg_stat_statements shows it; empty if it is not known.
+    pub(crate) sql: String,
+    pub(crate) calls: u64,
+    pub(crate) errors: u64,
+    pub(crate) calls_per_second: f64,
+    /// Times that the server can have worked on them, in microseconds (`exec_us`).
+    pub(crate) total_us: u64,
+    pub(crate) mean_us: u64,
+    pub(crate) p95_us: u64,
+    pub(crate) max_us: u64,
+    pub(crate) rows: u64,
+    /// Bytes of both directions.
+    pub(crate) bytes: u64,
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionRow {
+    pub(crate) who: Who,
+    pub(crate) process_id: Option<i32>,
+    pub(crate) activity: Activity,
+    /// Since when it does that, where it is known.
+    pub(crate) since: Option<Timestamp>,
+    /// When its first packet was captured.
+    pub(crate) started: Timestamp,
+    /// Whether it began before the capture.
+    pub(crate) is_midstream: bool,
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) rtt_client_us: Option<u64>,
+    pub(crate) rtt_server_us: Option<u64>,
+    pub(crate) lost_bytes: u64,
+    pub(crate) idle_in_transaction_us: u64,
+    /// `TLSv1.3`, `GSSAPI`; empty if it is not encrypted.
+    pub(crate) encryption: String,
+}
+
+/// What kind of failure an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// A request failed.
+    Request,
+    /// A request was canceled.
+    Cancel,
+    /// A login failed.
+    Login,
+    /// An error ended a session.
+    Session,
+}
+
+/// An error.
+#[derive(Clone, Debug)]
+pub(crate) struct ErrorRow {
+    pub(crate) ts: Timestamp,
+    pub(crate) who: Who,
+    pub(crate) query: Option<u64>,
+    pub(crate) kind: ErrorKind,
+    /// Five characters; empty if it is not known.
+    pub(crate) code: String,
+    /// The condition's name, such as `unique_violation`.
+    pub(crate) condition: Option<&'static str>,
+    pub(crate) message: String,
+    /// The SQL of the request; empty if there is none.
+    pub(crate) sql: String,
+    pub(crate) params: String,
+    /// Microseconds that the client waited.
+    pub(crate) total_us: Option<u64>,
+}
+
+/// How often an SQLSTATE came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ErrorCount {
+    pub(crate) code: String,
+    pub(crate) condition: Option<&'static str>,
+    pub(crate) count: u64,
+}
+
+/// The requests of one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    /// The time that 95 % of them did not exceed.
+    pub(crate) p95_us: u64,
+}
+
+/// What is shown above every list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overview {
+    /// The time of the capture up to which everything is known; live, that of the clock.
+    pub(crate) now: Timestamp,
+    /// The time of the first packet; live, that of the start.
+    pub(crate) started: Option<Timestamp>,
+    /// Whether packets may still come.
+    pub(crate) is_under_way: bool,
+    /// Requests by second, up to the last whole second, the latest last. At most 300.
+    pub(crate) rates: Vec<Rate>,
+    pub(crate) packets: u64,
+    pub(crate) messages: u64,
+    /// Packets that the kernel dropped, live.
+    pub(crate) dropped: Option<u64>,
+    pub(crate) open_connections: u64,
+    /// How many requests are under way, and how many sessions are idle in a transaction.
+    pub(crate) running: u64,
+    pub(crate) idle_in_transaction: u64,
+    pub(crate) errors: u64,
+    /// Bytes of PostgreSQL connections that were not captured, or not understood.
+    pub(crate) lost_bytes: u64,
+    /// Sessions that began before the capture, and sessions whose content is encrypted and cannot be read.
+    pub(crate) midstream_sessions: u64,
+    pub(crate) encrypted_sessions: u64,
+    /// Messages for the user, the latest last.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The messages of a session, the oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ladder {
+    /// The messages.
+    pub(crate) steps: Vec<Step>,
+    /// How many messages before these were forgotten, to bound the memory.
+    pub(crate) forgotten: u64,
+}
+
+/// A message of a ladder; or rows that were counted only.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// The ordinal of the message on its connection; of counted rows, that of the first.
+    pub(crate) seq: u64,
+    pub(crate) ts: Timestamp,
+    pub(crate) packet: u64,
+    pub(crate) dir: Direction,
+    /// The type of the message, such as `DataRow`.
+    pub(crate) name: String,
+    /// How many messages these are: 1, or the number of counted rows.
+    pub(crate) count: u64,
+    /// The number of the request on its connection that it belongs to.
+    pub(crate) query: Option<u64>,
+    /// Bytes on the wire, with tag and length word.
+    pub(crate) bytes: u64,
+    /// Microseconds since the request that it answers.
+    pub(crate) elapsed_us: Option<u64>,
+    /// What it says, in a line of text.
+    pub(crate) text: String,
+    /// All its fields: the JSON line as `-e message` writes it; empty for rows that were counted only.
+    pub(crate) json: String,
+}
