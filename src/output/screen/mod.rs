@@ -4,3 +4,25 @@
 //! the model for rows, and sorts, filters and draws them on its own time: so a slow terminal drops frames, and never packets.
 
 pub(crate) mod view;
+
+use std::sync::Arc;
+
+use self::view::{ErrorCount, ErrorRow, Ladder, Overview, RunningRow, SessionRow, StatementRow, Window};
+
+/// Where a screen has its rows from. Each call is short, and returns rows of one moment, in no certain order.
+pub(crate) trait Data {
+    /// What is shown above every list.
+    fn overview(&self) -> Overview;
+    /// Requests under way, and sessions that are idle in a transaction.
+    fn running(&self) -> Arc<[RunningRow]>;
+    /// Statements of a window of time.
+    fn statements(&self, window: Window) -> Vec<StatementRow>;
+    /// Sessions that are open, and those that have ended lately.
+    fn sessions(&self) -> Vec<Arc<SessionRow>>;
+    /// The latest errors, the latest last.
+    fn errors(&self) -> Vec<Arc<ErrorRow>>;
+    /// How often each SQLSTATE came, in all of the capture.
+    fn error_counts(&self) -> Vec<ErrorCount>;
+    /// The messages of a session, as far as they are kept.
+    fn ladder(&self, conn: u64) -> Ladder;
+}
