@@ -204,7 +204,7 @@ impl Incoming<'_> {
 /// A ring buffer of the most recently delivered bytes.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Empty until bytes are delivered. The byte at an offset is stored at the offset modulo [`RECENT`].
+    /// As long as what was delivered at first, up to [`RECENT`]. The byte at an offset is stored at the offset modulo [`RECENT`].
     ring: Box<[u8]>,
     /// The offset after the last gap: the bytes from here on are complete.
     from: u64,
@@ -216,8 +216,8 @@ impl Recent {
         let surplus = bytes.len().saturating_sub(RECENT);
         let mut bytes = bytes.get(surplus..).unwrap_or_default();
         let mut at = ((offset + surplus as u64) % RECENT as u64) as usize;
-        if self.ring.is_empty() {
-            self.ring = vec![0; RECENT].into();
+        if self.ring.len() < RECENT {
+            self.grow(offset + surplus as u64 + bytes.len() as u64);
         }
         while let Some(room) = self.ring.get_mut(at..).filter(|_| !bytes.is_empty()) {
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
@@ -226,6 +226,18 @@ impl Recent {
             }
             bytes = later;
             at = 0;
+        }
+    }
+
+    /// Makes room for the bytes before an offset. Many connections never have more than a few, so the ring begins small; up to its
+    /// full size, offsets are places in it.
+    #[cold]
+    fn grow(&mut self, end: u64) {
+        let len = usize::try_from(end).map_or(RECENT, |end| end.next_power_of_two().clamp(64, RECENT));
+        if len > self.ring.len() {
+            let mut ring = std::mem::take(&mut self.ring).into_vec();
+            ring.resize(len, 0);
+            self.ring = ring.into();
         }
     }
 
