@@ -31,6 +31,8 @@ pub use config::{Config, Only, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 use parallel::Parallel;
+#[cfg(feature = "cli")]
+pub(crate) use running::OpenSession;
 pub use sink::Sink;
 use stream::ConnectionDissector;
 use successor::Successor;

@@ -4,22 +4,19 @@ use super::connection::Connection;
 use super::summary::{query_record, session_record, totals};
 use super::{Dissector, Sink};
 use crate::packet::Origin;
-use crate::pg::query::TransactionStatus;
 use crate::record::{Ended, Outcome, Record, RunningRecord, RunningState, SessionRecord, State};
 use crate::session::execution::Execution;
 use crate::time::Timestamp;
 
 /// A session that is open.
 #[derive(Clone, Debug)]
-pub struct OpenSession<'a> {
+pub(crate) struct OpenSession<'a> {
     /// The session, as far as it is known.
     pub session: SessionRecord<'a>,
     /// What it adds up to until now.
     pub totals: Ended,
     /// Whether it was ready for requests.
     pub is_ready: bool,
-    /// The state of its transaction, as of the last ReadyForQuery.
-    pub transaction: Option<TransactionStatus>,
     /// Since when a transaction is open and the client asks for nothing, if that is so.
     pub idle_in_transaction_since: Option<Timestamp>,
     /// When its last bytes were captured.
@@ -58,21 +55,21 @@ impl Dissector {
     }
 
     /// Calls a function with each session that is open at this time, by connection.
-    pub fn open_sessions(&mut self, now: Timestamp, mut visit: impl FnMut(&OpenSession<'_>)) {
+    #[cfg(feature = "cli")]
+    pub(crate) fn open_sessions(&mut self, now: Timestamp, mut visit: impl FnMut(&OpenSession<'_>)) {
         let Self { common, table, .. } = self;
         for connection in table.live_mut(|connection| connection.info.conn) {
             let Connection { session, info, tls, .. } = &*connection;
             if !info.is_wanted || !connection.is_counted() || connection.ended.is_some() {
                 continue;
             }
-            let (facts, dialogue) = (session.facts(), session.dialogue());
+            let facts = session.facts();
             let now = now.max(connection.active_at());
             let origin = Origin { ts: now, packet: connection.last().packet };
             visit(&OpenSession {
                 session: session_record(&common.config, (session, info, tls.as_deref()), State::Ready, None, origin),
                 totals: totals(session, info, tls.as_deref(), now),
                 is_ready: facts.ready_at.is_some() || info.is_midstream,
-                transaction: dialogue.transaction(),
                 idle_in_transaction_since: facts.idle_since(),
                 active_at: connection.active_at(),
             });

@@ -19,6 +19,8 @@ mod cache;
 pub(crate) mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod report;
+#[cfg(feature = "cli")]
+pub(crate) mod screen;
 pub(crate) mod stats;
 pub mod summary;
 pub(crate) mod text;

@@ -78,20 +78,12 @@ pub fn write_line(out: &mut impl io::Write, record: &Record<'_>, style: &TextSty
 
 fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
     beginning(line, &record.header, Some(record.dir))?;
-    match &record.content {
-        Content::Decoded(message) => {
-            line.column(body::paint(message), message.name(), width::TYPE)?;
-            body::write(line, message)?;
-            if let (Message::Execute(_), Some(sql)) = (message, &record.sql) {
-                body::sql(line, sql)?;
-            }
-        }
-        Content::Undecoded { name, body } => {
-            line.column(Paint::BOLD_RED, name, width::TYPE)?;
-            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body)?;
-        }
-    }
-    oddities(line, record.flags, record.missing)?;
+    let paint = match &record.content {
+        Content::Decoded(message) => body::paint(message),
+        Content::Undecoded { .. } => Paint::BOLD_RED,
+    };
+    line.column(paint, record.content.name(), width::TYPE)?;
+    write_fields(line, record)?;
     match (record.query, record.elapsed_us) {
         (Some(query), Some(us)) => line.aside(Paint::DIM, format_args!("q{query} {}", Elapsed(us)))?,
         (Some(query), None) => line.aside(Paint::DIM, format_args!("q{query}"))?,
@@ -102,6 +94,31 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
         ends(line, &record.header)?;
     }
     Ok(())
+}
+
+/// Writes the fields of a message, and what is odd about it.
+fn write_fields(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
+    match &record.content {
+        Content::Decoded(message) => {
+            body::write(line, message)?;
+            if let (Message::Execute(_), Some(sql)) = (message, &record.sql) {
+                body::sql(line, sql)?;
+            }
+        }
+        Content::Undecoded { body, .. } => {
+            body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body)?;
+        }
+    }
+    oddities(line, record.flags, record.missing)
+}
+
+/// Returns the fields of a message, and what is odd about it, as text without colors.
+#[cfg(feature = "cli")]
+pub(super) fn fields(record: &MessageRecord<'_>) -> String {
+    let (mut text, style) = (Vec::new(), TextStyle::default());
+    // Writing to memory cannot fail.
+    let _ = write_fields(&mut Line::new(&mut text, &style), record);
+    String::from_utf8_lossy(&text).trim().to_owned()
 }
 
 fn loss(line: &mut Line<'_>, record: &LossRecord<'_>) -> io::Result<()> {

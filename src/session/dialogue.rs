@@ -23,7 +23,6 @@ use super::shared::Shared;
 use super::statements::{Portal, Row};
 use super::violation::Violation;
 use crate::packet::Origin;
-use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
 use crate::time::Timestamp;
@@ -189,11 +188,6 @@ impl Dialogue {
     /// Whether the server waits for the client's COPY data.
     pub const fn waits_for_copy_data(&self) -> bool {
         self.pipeline.request_queue.waits_for_copy_data()
-    }
-
-    /// The state of the transaction, as of the last ReadyForQuery.
-    pub const fn transaction(&self) -> Option<TransactionStatus> {
-        self.pipeline.transaction
     }
 
     /// The next request that is over, to be reported and [recycled](Shared::recycle).

@@ -3,6 +3,9 @@
 //! The thread that dissects adds records to the [`Model`], which counts and keeps what a screen can show. The thread of the screen asks
 //! the model for rows, and sorts, filters and draws them on its own time: so a slow terminal drops frames, and never packets.
 
+mod messages;
+pub(crate) mod model;
+mod rates;
 pub(crate) mod view;
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::record::{Failure, QueryRecord, SessionRecord};
 const MAX_TEXT: usize = 4_096;
 
 /// Returns the request as an example.
-pub(super) fn request(record: &QueryRecord<'_>, fingerprint: Option<&str>) -> Example {
+pub(in crate::output) fn request(record: &QueryRecord<'_>, fingerprint: Option<&str>) -> Example {
     let mut example = Example {
         ts: record.header.ts,
         started: record.started,
@@ -67,7 +67,7 @@ pub(super) fn size(example: &Example) -> usize {
 }
 
 /// Returns the session as an example.
-pub(super) fn session(record: &SessionRecord<'_>) -> Example {
+pub(in crate::output) fn session(record: &SessionRecord<'_>) -> Example {
     let mut example = Example {
         ts: record.header.ts,
         started: record.started,

@@ -30,15 +30,16 @@ mod build;
 mod bursts;
 mod callers;
 mod compare;
-mod example;
+pub(in crate::output) mod example;
 mod failures;
-mod histogram;
+pub(in crate::output) mod histogram;
 mod protection;
 mod series;
 mod statements;
 #[cfg(test)]
 mod tests;
 mod top;
+pub(in crate::output) mod windows;
 
 pub use build::Context;
 pub use bursts::Bursts;
@@ -51,7 +52,7 @@ const MAX_KINDS: usize = 4_096;
 const MAX_CANCEL_REQUESTS: usize = 16_384;
 
 /// Returns the text as a string; in hex, if it is not valid.
-fn owned(text: Text<'_>) -> String {
+pub(super) fn owned(text: Text<'_>) -> String {
     text.to_str().map_or_else(|| Bytea(text.0).to_string(), std::borrow::Cow::into_owned)
 }
 
