@@ -235,8 +235,15 @@ impl Args {
     /// Applies defaults that depend on several arguments, and checks that the arguments can be used together.
     fn checked(mut self) -> Result<Self, clap::Error> {
         let is_summary = matches!(self.format, Format::Summary | Format::Html);
+        let writes_lines = !self.events.is_empty() || !self.types.is_empty() || self.count.is_some();
+        if self.format == Format::Top && (writes_lines || self.output.is_some()) {
+            let conflict = "-F top writes no lines: -e, -t, -c and -o require another format";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, conflict));
+        }
         if self.events.is_empty() && is_summary {
             self.events = vec![Event::Summary];
+        } else if self.events.is_empty() && self.format == Format::Top {
+            self.events = vec![Event::Message, Event::Query, Event::Running, Event::Session];
         } else if self.events.is_empty() {
             self.events = match (self.errors, self.min_duration) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
@@ -363,6 +370,8 @@ pub(crate) enum Format {
     Summary,
     /// The same as a page for a browser
     Html,
+    /// A screen: what runs now, statements, sessions and errors, and the messages of each session
+    Top,
 }
 
 /// What is left out.

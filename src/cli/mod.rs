@@ -15,6 +15,7 @@ mod args;
 mod key_logs;
 mod progress;
 mod run;
+mod screen_data;
 mod writer;
 
 /// The exit code if lines were written, but not all of the input could be read.

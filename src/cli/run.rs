@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::capture::file::FileSource;
 use crate::capture::filter::{PacketFilter, link_type_name};
@@ -240,6 +240,8 @@ struct Run<'a> {
     /// The summary's baseline.
     baseline: Option<Baseline>,
     progress: Option<Progress>,
+    /// When the screen is refreshed next, and when its sessions are.
+    screen_due: (Instant, Instant),
     is_live: bool,
     /// When it began, if it is live.
     live_since: Option<Timestamp>,
@@ -315,6 +317,7 @@ impl<'a> Run<'a> {
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
             progress: None,
+            screen_due: (started, started),
             filter,
             savefile,
             unknown_links: HashSet::new(),
@@ -373,6 +376,7 @@ impl<'a> Run<'a> {
             || self.savefile.is_some()
             || self.keys.are_followed
             || self.wants_running()
+            || self.writer.screen().is_some()
             || self.is_live;
         loop {
             if !one_by_one && self.dissector.may_run_parallel() {
@@ -430,7 +434,7 @@ impl<'a> Run<'a> {
                         ));
                     }
                     self.note_time(packet.ts);
-                    if !self.is_live && self.wants_running() {
+                    if !self.is_live && self.wants_running() && self.writer.screen().is_none() {
                         self.running_before(packet.ts);
                     }
                     self.last_packet = Some(packet.ts);
@@ -439,8 +443,8 @@ impl<'a> Run<'a> {
                     if self.writer.is_done() {
                         break;
                     }
-                    if (self.is_live || self.keys.are_followed) && packets.is_multiple_of(Self::PACKETS_PER_CLOCK_CHECK)
-                    {
+                    let is_timed = self.is_live || self.keys.are_followed || self.writer.screen().is_some();
+                    if is_timed && packets.is_multiple_of(Self::PACKETS_PER_CLOCK_CHECK) {
                         self.check_clock(source, stop)?;
                     } else if self.keys.are_awaited() {
                         self.keys.follow(Instant::now(), self.notify);
@@ -485,6 +489,10 @@ impl<'a> Run<'a> {
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
         }
+        if now >= self.screen_due.0 && self.writer.screen().is_some() {
+            self.refresh_screen(now, source);
+            return Ok(());
+        }
         if self.is_live && now >= self.stats_due {
             self.stats_due = now + self.args.interval();
             self.running(self::now());
@@ -496,6 +504,24 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Gives the screen what is under way, and counters.
+    fn refresh_screen(&mut self, now: Instant, source: &dyn Source) {
+        const REQUESTS: Duration = Duration::from_millis(250);
+        const SESSIONS: Duration = Duration::from_secs(1);
+        let Some(screen) = self.writer.screen().cloned() else { return };
+        let time = if self.is_live { self::now() } else { self.last_packet.unwrap_or_default() };
+        self.dissector.running(time, &mut self.writer);
+        let stats = self.stats(source);
+        if now >= self.screen_due.1 {
+            let mut model = screen.model();
+            model.begin_sessions();
+            self.dissector.open_sessions(time, |session| model.open_session(session));
+            self.screen_due.1 = now + SESSIONS;
+        }
+        screen.model().refresh(time, self.live_since.or(self.first_packet), &stats);
+        self.screen_due.0 = now + REQUESTS;
     }
 
     fn wants_running(&self) -> bool {

@@ -201,10 +201,13 @@ impl Incoming<'_> {
     }
 }
 
+/// The size of a ring until more was delivered. There are only two sizes, so that rings leave no holes in memory as they grow.
+const SMALL_RING: usize = 256;
+
 /// A ring buffer of the most recently delivered bytes.
 #[derive(Debug, Default)]
 struct Recent {
-    /// As long as what was delivered at first, up to [`RECENT`]. The byte at an offset is stored at the offset modulo [`RECENT`].
+    /// Empty until bytes are delivered, and small until more than [`SMALL_RING`] were. The byte at an offset is stored at the offset modulo [`RECENT`].
     ring: Box<[u8]>,
     /// The offset after the last gap: the bytes from here on are complete.
     from: u64,
@@ -233,7 +236,7 @@ impl Recent {
     /// full size, offsets are places in it.
     #[cold]
     fn grow(&mut self, end: u64) {
-        let len = usize::try_from(end).map_or(RECENT, |end| end.next_power_of_two().clamp(64, RECENT));
+        let len = if end <= SMALL_RING as u64 { SMALL_RING } else { RECENT };
         if len > self.ring.len() {
             let mut ring = std::mem::take(&mut self.ring).into_vec();
             ring.resize(len, 0);

@@ -21,6 +21,7 @@ use self::output::Output;
 use self::shard::{ShardLines, ShardWriter};
 use self::worker_pool::WorkerPool;
 use super::args::{Args, Event, Format};
+use super::screen_data::ScreenData;
 
 mod output;
 mod shard;
@@ -70,6 +71,8 @@ pub(crate) struct Writer {
     mode: Mode,
     /// If there is to be a summary: what the records add up to, except those of shards.
     statistics: Option<Statistics>,
+    /// Where the records go in place of lines, if they are for a screen.
+    screen: Option<Arc<ScreenData>>,
     /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
     /// The minimum number of packets for which parallel dissection is worthwhile.
@@ -130,6 +133,8 @@ impl Writer {
             Format::Text => Box::new(TextStyle { color: look.color, summary }),
             Format::Summary => Box::new(summary),
             Format::Html => Box::new(Page),
+            // Writes nothing: the records are those of the screen.
+            Format::Top => Box::new(Page),
         };
         let out = Output::new(out, name);
         let selection = Selection {
@@ -160,6 +165,7 @@ impl Writer {
         Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
             statistics: statistics(),
+            screen: None,
             least_in_parallel: args.least_in_parallel,
             selection,
             mode: match workers {
@@ -169,6 +175,16 @@ impl Writer {
             form,
             flushed: Instant::now(),
         })
+    }
+
+    /// Sets where the records go in place of lines.
+    pub(crate) fn set_screen(&mut self, screen: Arc<ScreenData>) {
+        self.screen = Some(screen);
+    }
+
+    /// Returns where the records go in place of lines, if they are for a screen.
+    pub(crate) const fn screen(&self) -> Option<&Arc<ScreenData>> {
+        self.screen.as_ref()
     }
 
     /// Returns whether the requested number of messages was written.
@@ -382,6 +398,12 @@ impl Selection {
 
 impl Sink for Writer {
     fn record(&mut self, record: &Record<'_>) {
+        if let Some(screen) = &self.screen {
+            if self.selection.selects(record) {
+                screen.model().record(record);
+            }
+            return;
+        }
         self.selection.count(&mut self.statistics, record);
         if self.selection.wants(record) {
             self.write(record);
@@ -389,12 +411,17 @@ impl Sink for Writer {
     }
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
-        if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+        if let Some(screen) = &self.screen {
+            screen.model().message(event, decoded);
+        } else if self.selection.wants_message(|| event.name(decoded.as_ref())) {
             self.selected(event, decoded);
         }
     }
 
     fn data(&mut self, run: &MessageRun<'_>) {
+        if let Some(screen) = &self.screen {
+            return screen.model().data(run);
+        }
         let mut left = self.selection.wants_of(run);
         if left < run.count {
             return run.for_each(|event| {

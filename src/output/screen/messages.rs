@@ -75,7 +75,7 @@ impl Messages {
                 session.data = (event.query, 0);
             }
             if session.data.1 >= MAX_DATA {
-                return session.count(event, 1, event.frame.body.len() as u64 + 5);
+                return session.count(event, event.seq, 1, event.frame.body.len() as u64 + 5);
             }
             session.data.1 += 1;
         }
@@ -91,22 +91,21 @@ impl Messages {
         }
         let kept = u64::from(MAX_DATA - session.data.1.min(MAX_DATA)).min(run.count);
         session.data.1 += kept as u32;
-        let (mut number, mut bytes) = (0, 0);
-        let mut counted = None;
-        run.for_each(|event| {
-            if number < kept {
-                session.keep(event, &mut None);
-            } else {
-                bytes += event.frame.body.len() as u64 + 5;
-                counted.get_or_insert(event.seq);
-            }
-            number += 1;
-        });
-        if let Some(seq) = counted {
-            let event = MessageEvent { seq, ..first.clone() };
-            session.count(&event, run.count - kept, bytes);
+        let mut bytes = run.frames.rest().len() as u64;
+        for (seq, (tag, len, body)) in (first.seq..).zip(run.frames).take(kept as usize) {
+            session.keep(&first.next(seq, &Frame::whole(Some(tag), len, body)), &mut None);
+            bytes = bytes.saturating_sub(u64::from(len) + 1);
+        }
+        if kept < run.count {
+            session.count(first, first.seq + kept, run.count - kept, bytes);
         }
         self.make_room(first.header.conn);
+    }
+
+    /// Returns the bytes that all messages need.
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Notes the statement of the last request of a session, whose messages are kept.
@@ -213,14 +212,14 @@ impl SessionMessages {
     }
 
     /// Counts messages of data that are not kept.
-    fn count(&mut self, event: &MessageEvent<'_>, count: u64, bytes: u64) {
-        match self.counted.back_mut().filter(|step| step.query == event.query && step.seq + step.count == event.seq) {
+    fn count(&mut self, event: &MessageEvent<'_>, seq: u64, count: u64, bytes: u64) {
+        match self.counted.back_mut().filter(|step| step.query == event.query && step.seq + step.count == seq) {
             Some(step) => {
                 step.count += count;
                 step.bytes = step.bytes.saturating_add(bytes);
             }
             None => self.counted.push_back(Step {
-                seq: event.seq,
+                seq,
                 ts: event.header.ts,
                 packet: event.packet,
                 dir: event.dir,

@@ -6,6 +6,8 @@
 mod messages;
 pub(crate) mod model;
 mod rates;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use std::sync::Arc;

@@ -165,11 +165,7 @@ impl Model {
     pub(crate) fn refresh(&mut self, now: Timestamp, started: Option<Timestamp>, stats: &StatsRecord) {
         let mut rows = std::mem::take(&mut self.next_running);
         self.overview.running = rows.len() as u64;
-        self.active.clear();
-        for row in rows.iter().rev() {
-            // Of several requests of a connection, the first is the one that is executed.
-            self.active.insert(row.who.conn, (row.activity, row.since));
-        }
+        self.active = active(&rows);
         // A session that has gone on since its last look is not idle any more.
         let is_idle = |idle: &&RunningRow| !self.active.contains_key(&idle.who.conn);
         let idle: Vec<_> = self.idle.iter().filter(is_idle).cloned().collect();
@@ -190,6 +186,7 @@ impl Model {
     pub(crate) fn begin_sessions(&mut self) {
         self.open.clear();
         self.idle.clear();
+        self.active = active(&self.next_running);
         (self.overview.midstream_sessions, self.overview.encrypted_sessions) =
             (self.ended_midstream, self.ended_encrypted);
     }
@@ -297,10 +294,22 @@ impl Model {
         codes.map(|(code, &(condition, count))| ErrorCount { code: code.clone(), condition, count }).collect()
     }
 
+    /// Returns the bytes that the messages of all sessions need.
+    #[cfg(test)]
+    pub(crate) const fn message_bytes(&self) -> usize {
+        self.messages.bytes()
+    }
+
     /// Returns the messages of a session, as far as they are kept.
     pub(crate) fn ladder(&self, conn: u64) -> Ladder {
         self.messages.ladder(conn)
     }
+}
+
+/// Returns what the connections do that have a request under way.
+fn active(rows: &[RunningRow]) -> HashMap<u64, (Activity, Timestamp), RandomState> {
+    // Of several requests of a connection, the first is the one that is executed.
+    rows.iter().rev().map(|row| (row.who.conn, (row.activity, row.since))).collect()
 }
 
 fn who(example: Example) -> Who {

@@ -1,0 +1,72 @@
+//! What the thread that dissects and the thread of the screen share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::output::screen::Data;
+use crate::output::screen::model::Model;
+use crate::output::screen::view::{
+    ErrorCount, ErrorRow, Ladder, Overview, RunningRow, SessionRow, StatementRow, Window,
+};
+use crate::time::Timestamp;
+
+/// The memory for the messages of all sessions, in bytes.
+const MAX_MESSAGE_BYTES: usize = 128 << 20;
+
+/// A model that two threads share. Each holds it for short: the one adds records, the other copies rows.
+#[derive(Debug)]
+pub(super) struct ScreenData {
+    model: Mutex<Model>,
+    /// The clock that packets are stamped by; `None` for files, whose time is that of their packets.
+    clock: Option<fn() -> Timestamp>,
+}
+
+impl ScreenData {
+    pub(super) fn new(clock: Option<fn() -> Timestamp>) -> Self {
+        Self { model: Mutex::new(Model::new(MAX_MESSAGE_BYTES)), clock }
+    }
+
+    pub(super) fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the time by which ages count: they go on while nothing is captured.
+    fn now(&self, overview: &Overview) -> Timestamp {
+        match self.clock {
+            Some(clock) if overview.is_under_way => clock(),
+            _ => overview.now,
+        }
+    }
+}
+
+impl Data for ScreenData {
+    fn overview(&self) -> Overview {
+        let overview = self.model().overview();
+        Overview { now: self.now(&overview), ..overview }
+    }
+
+    fn running(&self) -> Arc<[RunningRow]> {
+        self.model().running()
+    }
+
+    fn statements(&self, window: Window) -> Vec<StatementRow> {
+        let model = self.model();
+        let now = self.now(&model.overview());
+        model.statements(window, now)
+    }
+
+    fn sessions(&self) -> Vec<Arc<SessionRow>> {
+        self.model().sessions()
+    }
+
+    fn errors(&self) -> Vec<Arc<ErrorRow>> {
+        self.model().errors()
+    }
+
+    fn error_counts(&self) -> Vec<ErrorCount> {
+        self.model().error_counts()
+    }
+
+    fn ladder(&self, conn: u64) -> Ladder {
+        self.model().ladder(conn)
+    }
+}

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::model::Model;
+use super::view::{Activity, ErrorKind, Window};
+use crate::capture::file::FileSource;
+use crate::capture::{Event, Source};
+use crate::dissector::{Config, Dissector, Records, Sink};
+use crate::output::json;
+use crate::pg::message::Decoded;
+use crate::record::{MessageEvent, MessageRun, Record, RunningState, StatsRecord};
+use crate::time::Timestamp;
+
+/// A model, and beside it the lines of all messages and the requests by fingerprint.
+struct Beside {
+    model: Model,
+    lines: BTreeMap<u64, Vec<String>>,
+    calls: BTreeMap<String, u64>,
+    failed: u64,
+}
+
+impl Sink for Beside {
+    fn record(&mut self, record: &Record<'_>) {
+        if let Record::Query(query) = record {
+            let fingerprint = query.sql.map(|sql| sql.normalize().1).unwrap_or_default();
+            *self.calls.entry(fingerprint).or_default() += 1;
+            self.failed += u64::from(query.error.is_some());
+        }
+        self.model.record(record);
+    }
+
+    fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        let mut line = Vec::new();
+        json::write_line(&mut line, &Record::Message(event.to_record(&mut decoded.clone()))).unwrap();
+        let line = String::from_utf8(line).unwrap().trim_end().to_owned();
+        self.lines.entry(event.header.conn).or_default().push(line);
+        self.model.message(event, decoded);
+    }
+
+    fn data(&mut self, run: &MessageRun<'_>) {
+        run.for_each(|event| {
+            let mut line = Vec::new();
+            json::write_line(&mut line, &Record::Message(event.to_record(&mut None))).unwrap();
+            let line = String::from_utf8(line).unwrap().trim_end().to_owned();
+            self.lines.entry(event.header.conn).or_default().push(line);
+        });
+        self.model.data(run);
+    }
+}
+
+/// Dissects a capture of testdata, up to a time after its first packet in microseconds if one is given.
+fn dissect(path: &str, port: u16, max_bytes: usize, until: Option<u64>) -> (Beside, Dissector, Timestamp) {
+    let mut beside = Beside { model: Model::new(max_bytes), lines: BTreeMap::new(), calls: BTreeMap::new(), failed: 0 };
+    let records = Records { messages: true, queries: true, sessions: true };
+    let config = Config { ports: Some(vec![port]), records, ..Config::default() };
+    let mut dissector = Dissector::new(config);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(path);
+    let mut source = FileSource::new(vec![path], Arc::default());
+    let (mut first, mut now) = (None, Timestamp::default());
+    while let Ok(event) = source.next_event() {
+        match event {
+            Event::Packet(packet) => {
+                let first = *first.get_or_insert(packet.ts);
+                if until.is_some_and(|until| packet.ts > first.later(until)) {
+                    break;
+                }
+                now = packet.ts;
+                dissector.packet(&packet, &mut beside);
+            }
+            Event::End => break,
+            _ => {}
+        }
+    }
+    dissector.running(now, &mut beside);
+    beside.model.begin_sessions();
+    dissector.open_sessions(now, |session| beside.model.open_session(session));
+    beside.model.refresh(now, first, &StatsRecord { counters: dissector.counters(), ..StatsRecord::default() });
+    (beside, dissector, now)
+}
+
+#[test]
+fn statements_of_all_times_are_all_requests() {
+    let (mut beside, mut dissector, now) = dissect("summary/capture.pcap.gz", 5415, 1 << 30, None);
+    dissector.finish(&mut beside);
+    let rows = beside.model.statements(Window::All, now);
+    let calls: BTreeMap<String, u64> =
+        rows.iter().map(|row| (row.fingerprint.clone().unwrap_or_default(), row.calls)).collect();
+    assert!(calls.len() > 10);
+    assert_eq!(calls, beside.calls);
+    assert_eq!(rows.iter().map(|row| row.errors).sum::<u64>(), beside.failed);
+    // The capture is of some seconds.
+    let minute: u64 = beside.model.statements(Window::Minute, now).iter().map(|row| row.calls).sum();
+    assert_eq!(minute, calls.values().sum::<u64>());
+    let later = now.later(3_600_000_000);
+    assert!(beside.model.statements(Window::FiveMinutes, later).is_empty());
+}
+
+#[test]
+fn a_ladder_has_the_lines_of_its_session_and_counts_the_rows_that_it_does_not_have() {
+    for (path, port) in [("summary/capture.pcap.gz", 5415), ("rows-3000/capture.pcap", 5415)] {
+        let (beside, ..) = dissect(path, port, 1 << 30, None);
+        for (conn, lines) in &beside.lines {
+            let ladder = beside.model.ladder(*conn);
+            let shown: u64 = ladder.steps.iter().map(|step| step.count).sum();
+            assert_eq!(shown + ladder.forgotten, lines.len() as u64, "{path} {conn}");
+            let mut seq = ladder.forgotten + 1;
+            for step in &ladder.steps {
+                assert_eq!(step.seq, seq, "{path} {conn}");
+                seq += step.count;
+                if step.count == 1 && !step.json.is_empty() {
+                    assert_eq!(step.json, lines[step.seq as usize - 1]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_messages_of_all_sessions_stay_within_their_limit() {
+    let (beside, ..) = dissect("summary/capture.pcap.gz", 5415, 100_000, None);
+    assert!(beside.model.message_bytes() <= 100_000);
+    let kept = beside.lines.keys().filter(|conn| !beside.model.ladder(**conn).steps.is_empty()).count();
+    assert!(kept > 0 && kept < beside.lines.len(), "{kept}");
+}
+
+#[test]
+fn what_runs_is_what_has_no_reply_yet() {
+    let (beside, ..) = dissect("summary/capture.pcap.gz", 5415, 1 << 30, Some(300_000));
+    let running = beside.model.running();
+    let sleep = running.iter().find(|row| row.sql == "SELECT pg_sleep(60)").unwrap();
+    assert_eq!(sleep.activity, Activity::Request(RunningState::WaitingForServer));
+    assert_eq!((sleep.who.user.as_deref(), sleep.who.database.as_deref()), (Some("app"), Some("shop")));
+    let session = beside.model.sessions();
+    let session = session.iter().find(|row| row.who.conn == sleep.who.conn).unwrap();
+    assert_eq!((session.activity, session.since), (sleep.activity, Some(sleep.since)));
+    assert_eq!(
+        beside.model.overview().running,
+        running.iter().filter(|row| row.activity != Activity::IdleInTransaction).count() as u64
+    );
+}
+
+#[test]
+fn failed_logins_are_errors_of_their_kind() {
+    let (mut beside, mut dissector, _) = dissect("auth-scram-wrong/capture.pcap", 5415, 1 << 30, None);
+    dissector.finish(&mut beside);
+    let errors = beside.model.errors();
+    assert_eq!(errors.len(), 1);
+    assert_eq!((errors[0].kind, &*errors[0].code), (ErrorKind::Login, "28P01"));
+    assert_eq!(beside.model.error_counts()[0].count, 1);
+}
