@@ -13,6 +13,7 @@ mod laws {
     mod numbers;
     mod parallel;
     pub(crate) mod redaction;
+    mod running;
     mod scenarios;
     mod summary;
     mod sweep;

@@ -308,7 +308,7 @@ fn check_dates(packets: &[&OwnedPacket], what: &str) {
                 );
                 (line.header.conn, line.packet, line.header.ts)
             }
-            Record::Stats(_) | Record::Summary(_) => return,
+            Record::Running(_) | Record::Stats(_) | Record::Summary(_) => return,
         };
         assert_eq!(Some(ts), packets.get(packet as usize - 1).map(|packet| packet.ts), "{what}: packet {packet}");
         let before = told.insert(conn, packet).unwrap_or(0);
