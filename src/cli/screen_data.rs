@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::output::screen::Data;
 use crate::output::screen::model::Model;
 use crate::output::screen::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RunningRow, SessionRow, StatementRow, Window,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window,
 };
 use crate::time::Timestamp;
 
@@ -68,5 +68,9 @@ impl Data for ScreenData {
 
     fn ladder(&self, conn: u64) -> Ladder {
         self.model().ladder(conn)
+    }
+
+    fn requests(&self, statement: &StatementRow) -> Vec<RequestRow> {
+        self.model().requests(statement)
     }
 }

@@ -6,13 +6,14 @@
 mod messages;
 pub(crate) mod model;
 mod rates;
+mod requests;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
 
 use std::sync::Arc;
 
-use self::view::{ErrorCount, ErrorRow, Ladder, Overview, RunningRow, SessionRow, StatementRow, Window};
+use self::view::{ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window};
 
 /// Where a screen has its rows from. Each call is short, and returns rows of one moment, in no certain order.
 pub(crate) trait Data {
@@ -30,4 +31,6 @@ pub(crate) trait Data {
     fn error_counts(&self) -> Vec<ErrorCount>;
     /// The messages of a session, as far as they are kept.
     fn ladder(&self, conn: u64) -> Ladder;
+    /// Some requests of a statement: those under way, the latest, the slowest, and those that failed.
+    fn requests(&self, statement: &StatementRow) -> Vec<RequestRow>;
 }

@@ -7,8 +7,10 @@ use foldhash::fast::RandomState;
 
 use super::messages::Messages;
 use super::rates::Rates;
+use super::requests::Requests;
 use super::view::{
-    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RunningRow, SessionRow, StatementRow, Who, Window,
+    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Who,
+    Window,
 };
 use crate::dissector::OpenSession;
 use crate::output::stats::windows::{Key, Windows};
@@ -38,6 +40,7 @@ const MAX_NOTES: usize = 100;
 pub(crate) struct Model {
     windows: Windows,
     rates: Rates,
+    requests: Requests,
     messages: Messages,
     running: Arc<[RunningRow]>,
     /// The sessions that are open, and those of them that are idle in a transaction.
@@ -54,6 +57,8 @@ pub(crate) struct Model {
     active: HashMap<u64, (Activity, Timestamp), RandomState>,
     /// The requests under way that were emitted since the last refresh.
     next_running: Vec<RunningRow>,
+    /// The statements of requests under way: those that are published, and those that were added since.
+    keys: [Vec<Key>; 2],
 }
 
 impl Model {
@@ -62,6 +67,7 @@ impl Model {
         Self {
             windows: Windows::default(),
             rates: Rates::default(),
+            requests: Requests::default(),
             messages: Messages::new(max_message_bytes),
             running: Arc::default(),
             open: Vec::new(),
@@ -74,6 +80,7 @@ impl Model {
             ended_encrypted: 0,
             active: HashMap::default(),
             next_running: Vec::new(),
+            keys: Default::default(),
         }
     }
 
@@ -84,6 +91,8 @@ impl Model {
             Record::Running(running) => {
                 let row = running_row(&example::request(&running.query, None), running.state, &running.query);
                 self.next_running.push(row);
+                let [_, next] = &mut self.keys;
+                next.push(self.windows.statement(&running.query).0);
             }
             Record::Session(session) => self.session(session),
             Record::Message(_) | Record::Loss(_) | Record::Stats(_) | Record::Summary(_) => {}
@@ -103,9 +112,11 @@ impl Model {
     fn request(&mut self, record: &QueryRecord<'_>) {
         let has_failed = record.error.is_some() || matches!(record.outcome, Outcome::Error | Outcome::Canceled);
         self.rates.add(record, has_failed);
-        if let Some(text) = self.windows.add(record, has_failed) {
+        let (key, text) = self.windows.add(record, has_failed);
+        if let Some(text) = text {
             self.messages.note_statement(record.header.conn, record.query, text);
         }
+        self.requests.add(key, record, || request_row(example::request(record, None)));
         if has_failed {
             let kind = if record.outcome == Outcome::Canceled { ErrorKind::Cancel } else { ErrorKind::Request };
             self.error(kind, example::request(record, None), record.error.as_ref().and_then(|error| error.condition));
@@ -164,6 +175,8 @@ impl Model {
     /// Publishes the requests under way that were added since the last time, with counters, as of this time of the capture.
     pub(crate) fn refresh(&mut self, now: Timestamp, started: Option<Timestamp>, stats: &StatsRecord) {
         let mut rows = std::mem::take(&mut self.next_running);
+        let [keys, next_keys] = &mut self.keys;
+        *keys = std::mem::take(next_keys);
         self.overview.running = rows.len() as u64;
         self.active = active(&rows);
         // A session that has gone on since its last look is not idle any more.
@@ -294,6 +307,31 @@ impl Model {
         codes.map(|(code, &(condition, count))| ErrorCount { code: code.clone(), condition, count }).collect()
     }
 
+    /// Returns some requests of a statement: those under way, the latest, the slowest, and those that failed.
+    pub(crate) fn requests(&self, statement: &StatementRow) -> Vec<RequestRow> {
+        let hash = statement.fingerprint.as_ref().map(|hash| u64::from_str_radix(hash, 16));
+        let key = hash.map_or(Key::Unknown, |hash| hash.map_or(Key::Unknown, Key::Fingerprint));
+        let [keys, _] = &self.keys;
+        let running = self.running.iter().zip(keys).filter(|(_, own)| **own == key).map(|(row, _)| RequestRow {
+            who: row.who.clone(),
+            query: row.query,
+            ts: row.since,
+            total_us: None,
+            rows: row.rows.unwrap_or_default(),
+            bytes: row.bytes_out,
+            error: String::new(),
+            params: row.params.clone(),
+        });
+        // At the end of a file, those under way are among the others as well.
+        let mut rows: Vec<RequestRow> = self.requests.of(key);
+        for row in running {
+            if !rows.iter().any(|other| (other.who.conn, other.query) == (row.who.conn, row.query)) {
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
     /// Returns the bytes that the messages of all sessions need.
     #[cfg(test)]
     pub(crate) const fn message_bytes(&self) -> usize {
@@ -321,6 +359,19 @@ fn params(example: &Example) -> String {
     let Some(params) = &example.params else { return String::new() };
     let values: Vec<&str> = params.0.iter().map(|value| value.get()).collect();
     format!("[{}]", values.join(","))
+}
+
+fn request_row(example: Example) -> RequestRow {
+    RequestRow {
+        query: example.query,
+        ts: example.started,
+        total_us: example.total_us,
+        rows: example.rows.unwrap_or_default(),
+        bytes: example.bytes_in.saturating_add(example.bytes_out),
+        error: example.code.clone().unwrap_or_default(),
+        params: params(&example),
+        who: who(example),
+    }
 }
 
 fn running_row(example: &Example, state: RunningState, record: &QueryRecord<'_>) -> RunningRow {

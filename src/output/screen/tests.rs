@@ -17,6 +17,7 @@ struct Beside {
     model: Model,
     lines: BTreeMap<u64, Vec<String>>,
     calls: BTreeMap<String, u64>,
+    slowest: BTreeMap<String, Option<u64>>,
     failed: u64,
 }
 
@@ -24,6 +25,8 @@ impl Sink for Beside {
     fn record(&mut self, record: &Record<'_>) {
         if let Record::Query(query) = record {
             let fingerprint = query.sql.map(|sql| sql.normalize().1).unwrap_or_default();
+            let slowest = self.slowest.entry(fingerprint.clone()).or_default();
+            *slowest = (*slowest).max(query.total_us);
             *self.calls.entry(fingerprint).or_default() += 1;
             self.failed += u64::from(query.error.is_some());
         }
@@ -51,7 +54,13 @@ impl Sink for Beside {
 
 /// Dissects a capture of testdata, up to a time after its first packet in microseconds if one is given.
 fn dissect(path: &str, port: u16, max_bytes: usize, until: Option<u64>) -> (Beside, Dissector, Timestamp) {
-    let mut beside = Beside { model: Model::new(max_bytes), lines: BTreeMap::new(), calls: BTreeMap::new(), failed: 0 };
+    let mut beside = Beside {
+        model: Model::new(max_bytes),
+        lines: BTreeMap::new(),
+        calls: BTreeMap::new(),
+        slowest: BTreeMap::new(),
+        failed: 0,
+    };
     let records = Records { messages: true, queries: true, sessions: true };
     let config = Config { ports: Some(vec![port]), records, ..Config::default() };
     let mut dissector = Dissector::new(config);
@@ -148,4 +157,18 @@ fn failed_logins_are_errors_of_their_kind() {
     assert_eq!(errors.len(), 1);
     assert_eq!((errors[0].kind, &*errors[0].code), (ErrorKind::Login, "28P01"));
     assert_eq!(beside.model.error_counts()[0].count, 1);
+}
+
+#[test]
+fn requests_of_a_statement_are_the_slowest_the_latest_and_those_that_failed() {
+    let (mut beside, mut dissector, now) = dissect("summary/capture.pcap.gz", 5415, 1 << 30, None);
+    dissector.finish(&mut beside);
+    for statement in beside.model.statements(Window::All, now) {
+        let requests = beside.model.requests(&statement);
+        let slowest = requests.iter().map(|request| request.total_us).max().unwrap();
+        assert_eq!(slowest, beside.slowest[statement.fingerprint.as_deref().unwrap_or_default()], "{}", statement.sql);
+        assert!(requests.len() as u64 <= statement.calls && requests.len() <= 15);
+        let failed = requests.iter().filter(|request| !request.error.is_empty()).count() as u64;
+        assert_eq!(failed > 0, statement.errors > 0, "{}", statement.sql);
+    }
 }

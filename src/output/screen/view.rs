@@ -33,7 +33,7 @@ pub(crate) struct Who {
 }
 
 /// What a session does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     /// A request is under way.
     Request(RunningState),
@@ -87,6 +87,25 @@ pub(crate) struct StatementRow {
     pub(crate) rows: u64,
     /// Bytes of both directions.
     pub(crate) bytes: u64,
+}
+
+/// A request of a statement.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestRow {
+    pub(crate) who: Who,
+    /// The number of the request on its connection.
+    pub(crate) query: Option<u64>,
+    /// When its first message was sent.
+    pub(crate) ts: Timestamp,
+    /// Microseconds that the client waited; `None` while it is under way.
+    pub(crate) total_us: Option<u64>,
+    pub(crate) rows: u64,
+    /// Bytes of both directions.
+    pub(crate) bytes: u64,
+    /// The SQLSTATE, if it failed; empty if it did not.
+    pub(crate) error: String,
+    /// The values of its parameters, as in [`RunningRow`].
+    pub(crate) params: String,
 }
 
 /// A session.

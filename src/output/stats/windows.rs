@@ -57,7 +57,7 @@ impl Sums {
     }
 }
 
-/// Which statement it is.
+/// A statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// Its fingerprint.
@@ -108,11 +108,18 @@ impl Default for Windows {
 }
 
 impl Windows {
-    /// Counts a request. Returns the normal form of its SQL, if that is known.
-    pub(crate) fn add(&mut self, record: &QueryRecord<'_>, has_failed: bool) -> Option<&Arc<str>> {
+    /// Returns the statement of a request, and the normal form of its SQL, if that is known.
+    pub(crate) fn statement(&mut self, record: &QueryRecord<'_>) -> (Key, Option<&Arc<str>>) {
+        let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
+        let Some(statement) = self.statements.get_mut(id) else { return (Key::Unknown, None) };
+        (statement.fingerprint.map_or(Key::Unknown, Key::Fingerprint), statement.normalized.as_ref())
+    }
+
+    /// Counts a request. Returns its statement, and the normal form of its SQL, if that is known.
+    pub(crate) fn add(&mut self, record: &QueryRecord<'_>, has_failed: bool) -> (Key, Option<&Arc<str>>) {
         let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
         self.advance(second_of(record.header.ts));
-        let statement = self.statements.get_mut(id)?;
+        let Some(statement) = self.statements.get_mut(id) else { return (Key::Unknown, None) };
         let key = statement.fingerprint.map_or(Key::Unknown, Key::Fingerprint);
         let sums = match self.current.sums.get_mut(&key) {
             Some(sums) => sums,
@@ -126,7 +133,7 @@ impl Windows {
             }
         };
         sums.add(record, has_failed);
-        statement.normalized.as_ref()
+        (key, statement.normalized.as_ref())
     }
 
     /// Returns what the statements of the last seconds add up to, or of all if `None`; and how many seconds these are.

@@ -57,12 +57,8 @@ fn requests_under_way_are_those_that_began_before_and_ended_later() {
             };
             // When it was known that the server would skip a request is not in its line.
             let is_skipped = |line: &&&Value| line["outcome"] == "skipped";
-            let under_way: BTreeSet<_> = over
-                .iter()
-                .filter(|line| !is_skipped(line))
-                .filter(was_under_way)
-                .map(|line| request(line))
-                .collect();
+            let under_way: BTreeSet<_> =
+                over.iter().filter(|line| !is_skipped(line)).filter(was_under_way).map(|line| request(line)).collect();
             let skipped: BTreeSet<_> = over.iter().filter(is_skipped).map(|line| request(line)).collect();
             assert_eq!(&found - &skipped, under_way, "{capture} at {time}");
             compared += under_way.len();
@@ -86,7 +82,9 @@ fn states_tell_whose_turn_it_is() {
     let states = |capture: &str, sql: &str| {
         let lines = lines(capture, &[]);
         let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let of = lines.iter().filter(|line| line["event"] == "running" && line["sql"].as_str().is_some_and(|text| text.starts_with(sql)));
+        let of = lines.iter().filter(|line| {
+            line["event"] == "running" && line["sql"].as_str().is_some_and(|text| text.starts_with(sql))
+        });
         of.map(|line| line["state"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
     let set = |states: &[&str]| states.iter().map(|state| (*state).to_owned()).collect::<BTreeSet<_>>();
