@@ -420,7 +420,7 @@ fn parse_savefile(text: &str) -> Result<PathBuf, String> {
 
 /// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
 /// settings.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.get(digits.len()..).unwrap_or_default() {
         // The micro sign, and the Greek letter mu.

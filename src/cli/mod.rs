@@ -15,6 +15,7 @@ mod args;
 mod key_logs;
 mod progress;
 mod run;
+mod screen;
 mod screen_data;
 mod writer;
 

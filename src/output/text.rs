@@ -12,7 +12,7 @@
 
 mod body;
 pub(super) mod line;
-pub(super) mod sanitize;
+pub(in crate::output) mod sanitize;
 mod summary;
 
 use std::fmt;

@@ -3,10 +3,20 @@
 //! The thread that dissects adds records to the [`Model`], which counts and keeps what a screen can show. The thread of the screen asks
 //! the model for rows, and sorts, filters and draws them on its own time: so a slow terminal drops frames, and never packets.
 
+pub(crate) mod app;
+mod compare;
+mod detail;
+pub(crate) mod draw;
+pub(crate) mod filter;
+mod keys;
+mod ladder;
+mod list;
 mod messages;
 pub(crate) mod model;
+mod prompt;
 mod rates;
 mod requests;
+mod rows;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;

@@ -14,7 +14,7 @@ mod sessions;
 mod statements;
 mod table;
 mod traffic;
-mod units;
+pub(super) mod units;
 
 use std::io;
 

@@ -9,7 +9,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// Formats a count: `9,999`, `12.3k`, `1.23M`.
-pub(super) fn count(value: u64) -> String {
+pub(in crate::output) fn count(value: u64) -> String {
     match value {
         0..1_000 => value.to_string(),
         1_000..10_000 => format!("{},{:03}", value / 1_000, value % 1_000),
@@ -18,27 +18,27 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// Formats a count that is left out where it is 0.
-pub(super) fn some_count(value: u64) -> String {
+pub(in crate::output) fn some_count(value: u64) -> String {
     if value == 0 { String::new() } else { count(value) }
 }
 
 /// Formats a count of something: `1 request`, `2 requests`.
-pub(super) fn counted(value: u64, unit: &str) -> String {
+pub(in crate::output) fn counted(value: u64, unit: &str) -> String {
     format!("{} {unit}{}", count(value), if value == 1 { "" } else { "s" })
 }
 
 /// Formats bytes: `87 B`, `1.23 MiB`.
-pub(super) fn bytes(value: u64) -> String {
+pub(in crate::output) fn bytes(value: u64) -> String {
     scaled(value as f64, 1_024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
 }
 
 /// Formats bytes that are left out where there are none.
-pub(super) fn some_bytes(value: u64) -> String {
+pub(in crate::output) fn some_bytes(value: u64) -> String {
     if value == 0 { String::new() } else { bytes(value) }
 }
 
 /// Formats a time in microseconds: `87µs`, `1.23ms`, `12.3s`, `4m05s`, `3h07m`, `2d04h`.
-pub(super) fn time(us: u64) -> String {
+pub(in crate::output) fn time(us: u64) -> String {
     // What would be rounded up to the next unit is of that one.
     match us {
         0..SECOND => scaled(us as f64, 1_000.0, &["µs", "ms", "s"]),
@@ -50,18 +50,18 @@ pub(super) fn time(us: u64) -> String {
 }
 
 /// Formats a time that is left out where there is none.
-pub(super) fn some_time(us: u64) -> String {
+pub(in crate::output) fn some_time(us: u64) -> String {
     if us == 0 { String::new() } else { time(us) }
 }
 
 /// Formats a time that may be negative, with its sign.
-pub(super) fn change(us: f64) -> String {
+pub(in crate::output) fn change(us: f64) -> String {
     let sign = if us < 0.0 { "-" } else { "+" };
     format!("{sign}{}", time(us.abs() as u64))
 }
 
 /// Formats a number of something a second: `0.25`, `12.3`, `12.3k`.
-pub(super) fn rate(per_second: f64) -> String {
+pub(in crate::output) fn rate(per_second: f64) -> String {
     match per_second {
         _ if !per_second.is_finite() || per_second <= 0.0 => "0".to_owned(),
         _ if per_second < 0.005 => "<0.01".to_owned(),
@@ -70,12 +70,12 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// Returns how many a second so many are in a time.
-pub(super) fn per_second(count: u64, us: u64) -> f64 {
+pub(in crate::output) fn per_second(count: u64, us: u64) -> f64 {
     if us == 0 { 0.0 } else { count as f64 * SECOND as f64 / us as f64 }
 }
 
 /// Formats a share in percent: `38.2%`, `0.4%`, `<0.1%`.
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::output) fn percent(share: f64) -> String {
     match share {
         _ if !share.is_finite() || share <= 0.0 => "0%".to_owned(),
         _ if share < 0.05 => "<0.1%".to_owned(),
@@ -85,22 +85,22 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// Returns how many percent of a whole a part is.
-pub(super) fn share(part: u64, whole: u64) -> f64 {
+pub(in crate::output) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// Formats the date and time of day, in UTC, to the second.
-pub(super) fn date_time(ts: Timestamp) -> String {
+pub(in crate::output) fn date_time(ts: Timestamp) -> String {
     format!("{} {}", date(ts), within(ts, 11..19))
 }
 
 /// Formats the time of day, in UTC, to the millisecond.
-pub(super) fn time_of_day(ts: Timestamp) -> String {
+pub(in crate::output) fn time_of_day(ts: Timestamp) -> String {
     within(ts, 11..23)
 }
 
 /// Formats the date, in UTC.
-pub(super) fn date(ts: Timestamp) -> String {
+pub(in crate::output) fn date(ts: Timestamp) -> String {
     within(ts, 0..10)
 }
 
@@ -109,7 +109,7 @@ fn within(ts: Timestamp, range: std::ops::Range<usize>) -> String {
 }
 
 /// Returns how a request ended, where it is not as it should be.
-pub(super) const fn bad_end(outcome: Option<Outcome>) -> Option<&'static str> {
+pub(in crate::output) const fn bad_end(outcome: Option<Outcome>) -> Option<&'static str> {
     match outcome {
         Some(Outcome::Error) => Some("failed"),
         Some(Outcome::Canceled) => Some("canceled"),
