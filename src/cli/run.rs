@@ -20,6 +20,7 @@ use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Only, Records};
+use crate::output::screen::app::Settings;
 use crate::output::stats::{Baseline, Context as SummaryContext};
 use crate::packet::LinkType;
 use crate::record::{KernelStats, StatsRecord};
@@ -31,6 +32,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::args::{self, Args, Color, Format};
 use super::key_logs::KeyLogs;
 use super::progress::Progress;
+use super::screen::{Screen, conditions};
+use super::screen_data::ScreenData;
 use super::writer::{Look, Writer};
 use super::{FAILED, PARTIAL, notify};
 
@@ -57,8 +60,26 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
-    let notify = &mut |text: &str| print_above(bar.as_ref(), text);
-    from_source(args, source, stop, files, filter, Beside { baseline, progress }, notify)
+    let screen = screen(args, None);
+    let notify = &mut |text: &str| match &screen {
+        Some(screen) => screen.model().note(text),
+        None => print_above(bar.as_ref(), text),
+    };
+    let beside = Beside { baseline, progress, screen: screen.clone() };
+    let result = from_source(args, source, stop, files, filter, beside, notify);
+    print_notes(screen.as_deref());
+    result
+}
+
+/// Prints the messages for the user that came while there was a screen.
+fn print_notes(screen: Option<&ScreenData>) {
+    let notes = screen.map(|screen| screen.model().overview().notes).unwrap_or_default();
+    notes.iter().for_each(|note| notify(note));
+}
+
+/// Returns what a screen shows, if there is to be one.
+fn screen(args: &Args, clock: Option<fn() -> Timestamp>) -> Option<Arc<ScreenData>> {
+    (args.format == Format::Top).then(|| Arc::new(ScreenData::new(clock)))
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -72,13 +93,15 @@ pub(super) fn dissect(
     let out = (out, "the output".to_owned());
     let files = Files { out: Some(out), ..Files::open(args, false, None)? };
     let baseline = read_baseline(args, &Arc::default(), notify)?;
-    from_source(args, source, &AtomicBool::new(false), files, filter, Beside { baseline, progress: None }, notify)
+    let beside = Beside { baseline, progress: None, screen: None };
+    from_source(args, source, &Arc::default(), files, filter, beside, notify)
 }
 
 /// What there is beside the packets of a source.
 struct Beside {
     baseline: Option<(Baseline, u8)>,
     progress: Option<Progress>,
+    screen: Option<Arc<ScreenData>>,
 }
 
 /// Prints a message for the user, above a progress bar if there is one.
@@ -92,7 +115,7 @@ fn print_above(bar: Option<&ProgressBar>, text: &str) {
 fn from_source(
     args: &Args,
     mut source: impl Source + Send + 'static,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     files: Files,
     filter: Option<PacketFilter>,
     beside: Beside,
@@ -102,8 +125,11 @@ fn from_source(
     run.progress = beside.progress;
     run.set_baseline(beside.baseline);
     if threads(args) > 1 {
-        run.all(&mut ReadAhead::new(source).context(NO_THREADS)?, stop)
+        let mut source = ReadAhead::new(source).context(NO_THREADS)?;
+        run.start_screen(beside.screen, stop)?;
+        run.all(&mut source, stop)
     } else {
+        run.start_screen(beside.screen, stop)?;
         run.all(&mut source, stop)
     }
 }
@@ -173,8 +199,12 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
-    let mut notify = notify;
-    let mut run = Run::new(args, files, None, &mut notify)?;
+    let screen = screen(args, Some(now));
+    let notify = &mut |text: &str| match &screen {
+        Some(screen) => screen.model().note(text),
+        None => notify(text),
+    };
+    let mut run = Run::new(args, files, None, notify)?;
     run.is_live = true;
     run.live_since = Some(now());
     run.set_baseline(baseline);
@@ -189,7 +219,10 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         (run.notify)(&format!("listening on {} for PostgreSQL {ports}", device.interface()));
     }
     let mut source = device.start(Arc::clone(stop))?;
-    run.all(&mut source, stop)
+    run.start_screen(screen.clone(), stop)?;
+    let result = run.all(&mut source, stop);
+    print_notes(screen.as_deref());
+    result
 }
 
 /// The open files of a run, except its packets.
@@ -240,6 +273,8 @@ struct Run<'a> {
     /// The summary's baseline.
     baseline: Option<Baseline>,
     progress: Option<Progress>,
+    screen: Option<Screen>,
+    color: bool,
     /// When the screen is refreshed next, and when its sessions are.
     screen_due: (Instant, Instant),
     is_live: bool,
@@ -317,6 +352,8 @@ impl<'a> Run<'a> {
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
             progress: None,
+            screen: None,
+            color: look.color,
             screen_due: (started, started),
             filter,
             savefile,
@@ -351,6 +388,27 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Starts to draw the screen, if there is to be one.
+    fn start_screen(&mut self, data: Option<Arc<ScreenData>>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+        if let Some(data) = data {
+            self.writer.set_screen(Arc::clone(&data));
+            let settings = Settings { color: self.color, conditions: conditions::parse };
+            self.screen = Some(Screen::start(data, settings, None, Arc::clone(stop))?);
+        }
+        Ok(())
+    }
+
+    /// Shows all that was captured until the user ends the screen, unless a signal or the user already has.
+    fn end_screen(&mut self, screen: Screen, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
+        let is_stopped = stop.load(Ordering::Relaxed);
+        self.refresh_screen(Instant::now(), source);
+        self.end(source)?;
+        if let Some(data) = self.writer.screen() {
+            data.model().end();
+        }
+        Ok(screen.finish(!is_stopped)?)
+    }
+
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
     fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
         if let Err(error) = self.packets(source, stop) {
@@ -359,12 +417,16 @@ impl<'a> Run<'a> {
             let _ = self.writer.flush();
             return Err(error);
         }
+        let is_interrupted = stop.load(Ordering::Relaxed);
+        if let Some(screen) = self.screen.take() {
+            self.end_screen(screen, source, stop)?;
+        }
         if self.is_live {
             // The capture thread updates its counters until it ends, whatever ended the loop.
             stop.store(true, Ordering::Relaxed);
             while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
         }
-        self.is_interrupted = !self.is_live && stop.load(Ordering::Relaxed);
+        self.is_interrupted = !self.is_live && is_interrupted;
         self.finish(source)
     }
 
