@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::build::Context;
+use super::windows::{Key, Windows};
 use super::{Bursts, Limits, Statistics};
 use crate::packet::Endpoint;
 use crate::pg::query::TransactionStatus;
@@ -149,4 +150,46 @@ fn many_calls_with_different_parameters_in_a_burst_are_a_candidate() {
         ]
     );
     assert_eq!(summary.n_plus_one[0].user.as_deref(), Some("app"));
+}
+
+#[test]
+fn a_window_of_time_has_the_requests_of_its_seconds() {
+    let mut windows = Windows::default();
+    // Some requests a second, with pauses; two statements.
+    let seconds = (0..900_u64).filter(|second| !(300..320).contains(second) && second % 7 != 0);
+    let times: Vec<u64> = seconds.flat_map(|second| [second * 1_000_000 + 10, second * 1_000_000 + 700_000]).collect();
+    for (number, ended) in times.iter().enumerate() {
+        let sql = if number % 3 == 0 { "SELECT 1" } else { "UPDATE t SET a = 1" };
+        windows.add(&request(1, number as u64, sql, 1_700_000_000_000_000 + ended, 100), number % 5 == 0);
+        let now = at(1_700_000_000_000_000 + ended);
+        for last in [10, 60, 300_u64] {
+            let (sums, seconds) = windows.sums(now, Some(last as u32));
+            let found: u64 = sums.iter().map(|(_, sums)| sums.calls).sum();
+            // Slices are of a second, and of ten seconds beyond the last ten.
+            let slice = if last == 10 { 1_000_000 } else { 5_500_000 };
+            let within =
+                |length: u64| times.iter().filter(|time| **time <= *ended && **time + length >= *ended).count() as u64;
+            let (fewest, most) = (within(last * 1_000_000 - slice), within(last * 1_000_000 + slice));
+            assert!((fewest..=most).contains(&found), "{last} s before {ended}: {found}, not {fewest} to {most}");
+            assert!(seconds <= last as f64, "{seconds}");
+        }
+        let (sums, _) = windows.sums(now, None);
+        assert_eq!(sums.iter().map(|(_, sums)| sums.calls).sum::<u64>(), number as u64 + 1);
+        assert_eq!(sums.iter().map(|(_, sums)| sums.errors).sum::<u64>(), number as u64 / 5 + 1);
+    }
+    let quiet = at(1_700_000_000_000_000 + 2_000_000_000);
+    assert!(windows.sums(quiet, Some(300)).0.is_empty());
+}
+
+#[test]
+fn statements_beyond_the_limit_of_a_window_are_counted_together() {
+    let mut windows = Windows::default();
+    for number in 0..20_000_u64 {
+        let sql = format!("SELECT a{number}");
+        windows.add(&request(1, number, &sql, 1_700_000_000_000_000 + number * 1_000, 100), false);
+    }
+    let (sums, _) = windows.sums(at(1_700_000_000_000_000 + 20_000_000), None);
+    assert_eq!(sums.iter().map(|(_, sums)| sums.calls).sum::<u64>(), 20_000);
+    assert!(sums.len() <= 2 * 4_097, "{}", sums.len());
+    assert!(sums.iter().any(|(key, _)| *key == Key::Others));
 }

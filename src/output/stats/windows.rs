@@ -150,13 +150,11 @@ impl Windows {
         match from {
             None => add(&self.all),
             Some(from) => {
-                let slices = self.seconds.iter().map(|slice| (slice, 1.0));
-                for (slice, len) in self.tens.iter().map(|slice| (slice, 10.0)).chain(slices) {
-                    // Whole slices only: of one that began before the window, most is inside.
-                    if slice.second as f64 + len / 2.0 >= from {
-                        add(&slice.sums);
-                    }
-                }
+                // Whole slices: those most of which is inside. What is of ten seconds is older than all of a second.
+                let tens = self.tens.iter().filter(|slice| slice.second as f64 + 5.0 >= from);
+                let tens = tens.filter(|_| last > Some(SECONDS as u32));
+                let seconds = self.seconds.iter().filter(|slice| slice.second as f64 + 0.5 >= from);
+                tens.chain(seconds).for_each(|slice| add(&slice.sums));
                 started = started.max(from);
             }
         }
