@@ -254,6 +254,7 @@ fn beside_a_real_server() {
         ("files_are_opened_before_root_is_given_up", files_are_opened_before_root_is_given_up),
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
         ("a_summary_covers_the_whole_run_and_its_interval", a_summary_covers_the_whole_run_and_its_interval),
+        ("what_runs_is_shown_while_the_server_is_silent", what_runs_is_shown_while_the_server_is_silent),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
         ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),
@@ -436,6 +437,27 @@ fn a_summary_covers_the_whole_run_and_its_interval(server: &Server) {
     assert!(last["interval"]["requests"].as_u64() < Some(2), "{last}");
     assert_eq!(last["statements"][0]["normalized"], "SELECT $1");
     assert!(last["capture"]["kernel"]["received"].as_u64() > Some(0), "{last}");
+}
+
+fn what_runs_is_shown_while_the_server_is_silent(server: &Server) {
+    let mut running = server.listen(["-i", "lo", "-e", "running,summary", "--stats-interval", "50ms"]);
+    let mut client = psql(server.port, "SELECT pg_sleep(60)").spawn().unwrap();
+    let lines = running.lines_until(|line| line["age_us"].as_u64() > Some(500_000));
+    let lines: Vec<_> = lines.iter().filter(|line| line["event"] == "running").collect();
+    let ages: Vec<_> = lines.iter().map(|line| line["age_us"].as_u64().unwrap()).collect();
+    assert!(ages.len() > 3 && ages.is_sorted(), "nothing was captured, and its age goes on: {ages:?}");
+    for line in lines {
+        assert_eq!((&line["sql"], &line["state"]), (&"SELECT pg_sleep(60)".into(), &"waiting_for_server".into()));
+    }
+    // A summary has the same.
+    let summary = running.lines_until(|line| line["running"][0]["age_us"].as_u64() > Some(500_000)).pop().unwrap();
+    assert_eq!(summary["running"][0]["sql"], "SELECT pg_sleep(60)");
+    client.kill().unwrap();
+    client.wait().unwrap();
+    // The server notices that its client is gone when it has slept: until then the request is not over.
+    server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'");
+    running.lines_until(|line| line["event"] == "summary" && line["running"] == serde_json::json!([]));
+    interrupt(running);
 }
 
 fn a_snap_length_is_a_loss(server: &Server) {
