@@ -27,7 +27,7 @@ mod summary;
 mod tls;
 mod watch;
 
-pub use config::{Config, Only, Records};
+pub use config::{Clients, Config, Only, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 use parallel::Parallel;

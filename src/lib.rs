@@ -165,7 +165,7 @@ pub mod value;
 
 pub use capture::{Event, FileSource, Source};
 pub use direction::Direction;
-pub use dissector::{Config, Dissector, Only, Records, Sink};
+pub use dissector::{Clients, Config, Dissector, Only, Records, Sink};
 pub use message::Message;
 pub use output::{Form, LineWriter};
 pub use packet::{LinkType, Packet};

@@ -334,6 +334,7 @@ impl<'a> Run<'a> {
                 users: bytes_of(&args.user),
                 databases: bytes_of(&args.database),
                 applications: bytes_of(&args.application),
+                ..Only::default()
             },
             fast_paths: !args.no_fast_paths,
             records: Records {

@@ -69,6 +69,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             let detail =
                 Some("more connections are open than --max-connections: this one was idle for the longest time");
             self.lose(&mut connection.info, &Loss { reason: Reason::Limit, detail, ..Loss::new(origin) });
+            self.give_up_withheld(&mut connection.info);
         }
     }
 
@@ -102,6 +103,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         let origin = connection.info.date(origin);
         self.report_end(connection, closing, origin);
+        self.give_up_withheld(&mut connection.info);
         origin
     }
 

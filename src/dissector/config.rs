@@ -1,6 +1,9 @@
 //! What a dissector follows, which records it emits, and its limits.
 
-use crate::packet::Segment;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::packet::{Endpoint, Segment};
 use crate::pg::text::Text;
 use crate::redaction::Redaction;
 use crate::session::facts::Identity;
@@ -72,10 +75,18 @@ impl Config {
     }
 }
 
-/// The sessions for which records are emitted: those of one of the users, in one of the databases, with one of the application
-/// names. An empty list matches every session; an unknown name matches no other list.
+/// The sessions for which records are emitted: those of one of the connections, from one of the clients, of one of the users, in
+/// one of the databases, with one of the application names. An empty list matches every session; an unknown name matches no other
+/// list.
+///
+/// A loss of a connection is emitted once it is known that the session matches; if that never is, it is passed to
+/// [`Sink::undecided_loss`](super::Sink::undecided_loss).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Only {
+    /// Numbers of connections.
+    pub connections: Vec<u64>,
+    /// Addresses of clients.
+    pub clients: Vec<Clients>,
     /// Names of users.
     pub users: Vec<Vec<u8>>,
     /// Names of databases.
@@ -85,14 +96,61 @@ pub struct Only {
 }
 
 impl Only {
-    /// Returns whether a session matches.
-    pub(super) fn wants(&self, identity: &Identity<'_>) -> bool {
+    /// Returns whether a session matches; `None` while too little is known of it. Its number is 0 if it has none yet.
+    pub(super) fn selects(&self, conn: u64, client: Endpoint, identity: &Identity<'_>) -> Option<bool> {
         let among = |wanted: &[Vec<u8>], name: Option<Text<'_>>| {
-            wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| wanted == name.0))
+            if wanted.is_empty() { Some(true) } else { name.map(|name| wanted.iter().any(|wanted| wanted == name.0)) }
         };
-        among(&self.users, identity.user)
-            && among(&self.databases, identity.database)
-            && among(&self.applications, identity.application)
+        let is_client = self.clients.is_empty() || self.clients.iter().any(|clients| clients.contain(client));
+        let has_number = match conn {
+            _ if self.connections.is_empty() => Some(true),
+            0 => None,
+            conn => Some(self.connections.contains(&conn)),
+        };
+        let each = [
+            Some(is_client),
+            has_number,
+            among(&self.users, identity.user),
+            among(&self.databases, identity.database),
+            among(&self.applications, identity.application),
+        ];
+        if each.contains(&Some(false)) { Some(false) } else { (!each.contains(&None)).then_some(true) }
+    }
+}
+
+/// Addresses of clients: those of a network, or one, with any port or one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// The address, or one of the network.
+    pub addr: IpAddr,
+    /// The number of leading bits that all addresses of the network share: 32 or 128 for one address.
+    pub prefix: u8,
+    /// The port; `None` for any.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addr, prefix, port } = *self;
+        let is_one = u32::from(prefix) == if addr.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        match port {
+            Some(port) if is_one => Endpoint { addr, port }.fmt(f),
+            Some(port) => write!(f, "{addr}/{prefix} port {port}"),
+            None if is_one => addr.fmt(f),
+            None => write!(f, "{addr}/{prefix}"),
+        }
+    }
+}
+
+impl Clients {
+    /// Returns whether an endpoint is one of these.
+    fn contain(&self, client: Endpoint) -> bool {
+        let differing = match (self.addr, client.addr) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        differing >= self.prefix.into() && self.port.is_none_or(|port| port == client.port)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The state of one connection.
 
 use super::connection_table::{HalfOpen, OpenedBy};
+use super::loss::WithheldLoss;
 use super::successor::Successor;
 use super::watch::Watch;
 use super::{Config, Only};
@@ -12,6 +13,7 @@ use crate::pg::message_table::backend;
 use crate::pg::resync;
 use crate::record::{CommunityId, Header, Reason};
 use crate::session::budget::Total;
+use crate::session::facts::Identity;
 use crate::session::opening;
 use crate::session::shared::ShardId;
 use crate::session::{Encryption, Route, Session};
@@ -141,11 +143,10 @@ pub(super) struct ConnectionInfo {
     pub(super) is_encryption_reported: bool,
     /// Why a message boundary is searched for in a direction.
     pub(super) search_reason: PerDirection<Option<Reason>>,
-    /// Whether the session is one of those selected, as far as is known.
-    pub(super) is_wanted: bool,
-    /// Whether the session is known not to be selected. Losses are reported for all others, because they may concern selected
-    /// ones.
-    pub(super) is_unwanted: bool,
+    /// Whether the session is one of those selected, if that is known.
+    pub(super) selected: Option<bool>,
+    /// The losses until that is known.
+    pub(super) withheld: Vec<WithheldLoss>,
     /// The time of its first packet.
     pub(super) started: Timestamp,
     /// The time of the client's SYN.
@@ -175,6 +176,17 @@ impl ConnectionInfo {
     #[inline(always)]
     pub(super) fn header(&self, ts: Timestamp) -> Header<'_> {
         Header { ts, conn: self.conn, client: &self.client_text, server: &self.server_text }
+    }
+
+    /// Determines whether the session is selected, as far as is known.
+    pub(super) fn select(&mut self, only: &Only, identity: &Identity<'_>) {
+        self.selected = only.selects(self.conn, self.client, identity);
+    }
+
+    /// Returns whether records of the session are emitted.
+    #[inline(always)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.selected == Some(true)
     }
 
     /// Returns the packet to which a record is assigned: `origin`, or a later packet of the connection without which the record
@@ -235,8 +247,8 @@ impl Connection {
                 gss_packets: PerDirection::default(),
                 is_encryption_reported: false,
                 search_reason: PerDirection::default(),
-                is_wanted: config.only == Only::default(),
-                is_unwanted: false,
+                selected: None,
+                withheld: Vec::new(),
                 started: origin.ts,
                 syn_at: (segment.syn && segment.ack.is_none()).then_some(origin.ts),
                 is_midstream: !begins,
@@ -250,6 +262,7 @@ impl Connection {
                 full_since: None,
             },
         };
+        connection.info.select(&config.only, &Identity::default());
         if begins_with_startup {
             connection.tcp.begins_with(Direction::Frontend, segment);
             // An incomplete value may contain what looks like a startup packet.

@@ -344,8 +344,8 @@ pub(super) fn owner(
 #[derive(Debug)]
 pub(super) struct Closed {
     serial: u64,
-    /// The connection's number, if losses are reported for it.
-    pub(super) conn: Option<u64>,
+    /// The connection's number, if it was identified as PostgreSQL's, and whether it is selected, if that is known.
+    pub(super) reported: Option<(u64, Option<bool>)>,
     pub(super) client: Endpoint,
     pub(super) server: Endpoint,
     numbers: Numbers,
@@ -358,11 +358,11 @@ pub(super) struct Closed {
 
 impl Closed {
     pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
-        let is_reported = connection.is_counted() && !connection.info.is_unwanted;
+        let is_counted = connection.is_counted();
         let Connection { serial, tcp, info, rival, .. } = connection;
         Self {
             serial: *serial,
-            conn: is_reported.then_some(info.conn),
+            reported: is_counted.then_some((info.conn, info.selected)),
             client: info.client,
             server: if ends.0 == info.client { ends.1 } else { ends.0 },
             numbers: tcp.numbers(),
@@ -391,7 +391,7 @@ impl Closed {
     fn record_late(&mut self, segment: &Segment<'_>, origin: Origin) -> bool {
         let direction = self.direction_of(segment);
         let bytes = self.numbers.new_bytes(direction, segment);
-        if bytes == 0 || self.conn.is_none() {
+        if bytes == 0 || self.reported.is_none() {
             return false;
         }
         let is_first = !self.has_late();

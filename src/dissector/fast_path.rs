@@ -97,7 +97,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Observation { count, size: frames.rest().len() as u64, ..observation(info, &frame, None, origin) };
         let mut annotation = Annotation::default();
         session.observe(direction, &observation, self.shared, &mut annotation);
-        if !self.config.records.messages || !info.is_wanted {
+        if !self.config.records.messages || !info.is_wanted() {
             return;
         }
         let Config { named_rows, redaction, .. } = *self.config;
@@ -145,7 +145,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         info.seq += 1;
         self.counters.messages += count;
-        if self.config.records.messages && info.is_wanted {
+        if self.config.records.messages && info.is_wanted() {
             let (events, sink) = self.events();
             let first = events.of(session, info, direction, &bind, context, None, &annotation, origin);
             sink.message(&first, &mut Some(Ok(Message::Bind(message))));
@@ -186,7 +186,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         info.seq += 1;
         self.counters.messages += 1;
-        if self.config.records.messages && info.is_wanted {
+        if self.config.records.messages && info.is_wanted() {
             let (events, sink) = self.events();
             let event = events.of(session, info, direction, &query, context, None, &annotation, origin);
             sink.message(&event, &mut Some(Ok(Message::Query(message))));
@@ -243,7 +243,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let mut annotation = Annotation::default();
         let ended = session.end_exchange(&replies, &observation, self.shared, &mut annotation)?;
         self.counters.messages += count;
-        if self.config.records.messages && info.is_wanted {
+        if self.config.records.messages && info.is_wanted() {
             let bound = bound.map(|bound| frame(backend::BIND_COMPLETE, bound));
             let described = described.map(|(tag, described)| frame(tag, described));
             let complete = frame(backend::COMMAND_COMPLETE, complete);

@@ -203,27 +203,70 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if loss.reason != Reason::Undecryptable {
             info.lost_bytes += loss.bytes.unwrap_or_default() + loss.skipped.unwrap_or_default();
         }
-        if info.is_unwanted {
+        match info.selected {
+            Some(true) => {
+                let origin = info.date(loss.origin);
+                self.sink.record(&Record::Loss(loss.record(info, origin)));
+            }
+            Some(false) => {}
+            None => withhold(&mut info.withheld, loss),
+        }
+    }
+
+    /// Emits the losses of a connection that were withheld, once it is known that it is selected, and forgets them once it is known
+    /// that it is not.
+    pub(super) fn release_withheld(&mut self, info: &mut ConnectionInfo) {
+        if info.selected.is_none() {
             return;
         }
-        let origin = info.date(loss.origin);
-        self.sink.record(&Record::Loss(LossRecord {
-            header: info.header(origin.ts),
-            dir: loss.dir,
-            packet: origin.packet,
-            bytes: loss.bytes,
-            offset: loss.offset,
-            within: loss.within,
-            reason: loss.reason,
-            skipped: loss.skipped,
-            detail: loss.detail,
-        }));
+        for WithheldLoss { loss, detail } in std::mem::take(&mut info.withheld) {
+            if info.is_wanted() {
+                let origin = info.date(loss.origin);
+                let loss = Loss { detail: detail.as_deref(), ..loss };
+                self.sink.record(&Record::Loss(loss.record(info, origin)));
+            }
+        }
+    }
+
+    /// Passes the losses of a connection that are still withheld at its end to the sink.
+    pub(super) fn give_up_withheld(&mut self, info: &mut ConnectionInfo) {
+        for WithheldLoss { loss, detail } in std::mem::take(&mut info.withheld) {
+            let loss = Loss { detail: detail.as_deref(), ..loss };
+            self.sink.undecided_loss(&loss.record(info, info.dated(loss.origin)));
+        }
+    }
+}
+
+/// A loss of a connection of which it is not known yet whether it is selected.
+#[derive(Debug)]
+pub(super) struct WithheldLoss {
+    loss: Loss<'static>,
+    detail: Option<Box<str>>,
+}
+
+/// Withholds a loss. How many are withheld is limited: beyond that, those of the same kind are added up.
+fn withhold(withheld: &mut Vec<WithheldLoss>, loss: &Loss<'_>) {
+    const MAX: usize = 8;
+    let is_full = withheld.len() >= MAX;
+    let mut before = withheld.iter_mut().rev().map(|before| &mut before.loss);
+    match before.find(|before| is_full && (before.dir, before.reason) == (loss.dir, loss.reason)) {
+        Some(before) => {
+            let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+                (Some(one), Some(other)) => Some(one.saturating_add(other)),
+                (one, other) => one.or(other),
+            };
+            before.bytes = sum(before.bytes, loss.bytes);
+            before.skipped = sum(before.skipped, loss.skipped);
+        }
+        None => {
+            withheld.push(WithheldLoss { loss: Loss { detail: None, ..*loss }, detail: loss.detail.map(Into::into) });
+        }
     }
 }
 
 /// Reports the data received after the end of a connection, as one loss for each direction.
 pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &mut impl Sink) {
-    let (late, Some(conn)) = (closed.late(), closed.conn) else { return };
+    let (late, Some((conn, is_wanted))) = (closed.late(), closed.reported) else { return };
     let (client, server) = (closed.client.to_string(), closed.server.to_string());
     for direction in Direction::BOTH {
         let bytes = *late.get(direction);
@@ -231,7 +274,7 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
             continue;
         }
         counters.losses += 1;
-        sink.record(&Record::Loss(LossRecord {
+        let loss = LossRecord {
             header: Header { ts: closed.last.ts, conn, client: &client, server: &server },
             dir: Some(direction),
             packet: closed.last.packet,
@@ -241,12 +284,17 @@ pub(super) fn report_late(closed: &mut Closed, counters: &mut Counters, sink: &m
             reason: Reason::Late,
             skipped: None,
             detail: Some("they arrived after the end of the connection"),
-        }));
+        };
+        match is_wanted {
+            Some(true) => sink.record(&Record::Loss(loss)),
+            Some(false) => {}
+            None => sink.undecided_loss(&loss),
+        }
     }
 }
 
 /// The data of a loss record.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Loss<'a> {
     pub(super) origin: Origin,
     pub(super) dir: Option<Direction>,
@@ -258,7 +306,25 @@ pub(super) struct Loss<'a> {
     pub(super) detail: Option<&'a str>,
 }
 
-impl Loss<'_> {
+impl<'a> Loss<'a> {
+    /// Returns the record of a loss that is assigned to this packet.
+    fn record<'r>(&self, info: &'r ConnectionInfo, origin: Origin) -> LossRecord<'r>
+    where
+        'a: 'r,
+    {
+        LossRecord {
+            header: info.header(origin.ts),
+            dir: self.dir,
+            packet: origin.packet,
+            bytes: self.bytes,
+            offset: self.offset,
+            within: self.within,
+            reason: self.reason,
+            skipped: self.skipped,
+            detail: self.detail,
+        }
+    }
+
     pub(super) const fn new(origin: Origin) -> Self {
         Self {
             origin,

@@ -106,7 +106,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.observe(session, info, direction, frame, message, origin, &mut annotation);
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
-        if info.is_wanted {
+        if info.is_wanted() {
             let (events, sink) = self.events();
             let event = events.of(session, info, direction, frame, context, copy, &annotation, origin);
             sink.message(&event, &mut decoded);
@@ -152,8 +152,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let observation = observation(info, frame, message, origin);
         session.observe(direction, &observation, self.shared, annotation);
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
-            info.is_wanted = self.config.only.wants(&session.facts().identity());
-            info.is_unwanted = !info.is_wanted;
+            info.select(&self.config.only, &session.facts().identity());
+            self.release_withheld(info);
         }
     }
 
@@ -192,7 +192,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         info.seq += 1;
         self.counters.messages += 1;
         self.counters.undecoded_messages += 1;
-        if !self.config.records.messages || !info.is_wanted {
+        if !self.config.records.messages || !info.is_wanted() {
             return;
         }
         self.sink.record(&Record::Message(MessageRecord {

@@ -33,7 +33,7 @@ impl Dissector {
         let Self { common, table, .. } = self;
         for connection in table.live_mut(|connection| connection.info.conn) {
             let Connection { session, info, last_data, .. } = &*connection;
-            if !info.is_wanted || !connection.is_counted() || connection.ended.is_some() {
+            if !info.is_wanted() || !connection.is_counted() || connection.ended.is_some() {
                 continue;
             }
             let dialogue = session.dialogue();
@@ -60,7 +60,7 @@ impl Dissector {
         let Self { common, table, .. } = self;
         for connection in table.live_mut(|connection| connection.info.conn) {
             let Connection { session, info, tls, .. } = &*connection;
-            if !info.is_wanted || !connection.is_counted() || connection.ended.is_some() {
+            if !info.is_wanted() || !connection.is_counted() || connection.ended.is_some() {
                 continue;
             }
             let facts = session.facts();

@@ -1,7 +1,7 @@
 //! The receiver of records.
 
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, Record};
+use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord};
 
 /// Receives the records that a [`Dissector`](super::Dissector) emits. Implemented for any `FnMut(&Record)`.
 ///
@@ -45,6 +45,14 @@ pub trait Sink {
     fn data(&mut self, run: &MessageRun<'_>) {
         run.for_each(|event| self.message(event, &mut None));
     }
+
+    /// Called at the end of a connection that is not one of [`Config::only`](super::Config::only), as far as is known, in place of
+    /// its last record.
+    fn not_selected(&mut self, _session: &SessionRecord<'_>) {}
+
+    /// Called with a loss that is not emitted, because it never became known whether its connection is one of
+    /// [`Config::only`](super::Config::only).
+    fn undecided_loss(&mut self, _loss: &LossRecord<'_>) {}
 }
 
 impl<F: FnMut(&Record<'_>)> Sink for F {

@@ -11,6 +11,7 @@ use crate::pg::message::Message;
 use crate::pg::message_table::{backend, frontend};
 use crate::pg::startup::{self, Look};
 use crate::record::{Counters, Reason};
+use crate::session::facts::Identity;
 use crate::session::opening;
 use crate::session::shared::Shared;
 use crate::session::{Encryption, Route, Session};
@@ -462,6 +463,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if info.conn == 0 {
             self.counters.connections += 1;
             info.conn = self.counters.connections;
+            // Who the session is becomes known from its messages only.
+            info.select(&self.config.only, &Identity::default());
         }
     }
 }

@@ -43,7 +43,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     }
 
     pub(super) fn report_query(&mut self, session: &Session, info: &ConnectionInfo, execution: &Execution) {
-        if info.is_wanted {
+        if info.is_wanted() {
             let outcome = execution.outcome.unwrap_or(Outcome::Incomplete);
             // It is emitted after those of earlier requests, or after its group has ended.
             let origin = info.dated(Origin { packet: execution.packet, ts: execution.ended });
@@ -54,12 +54,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
 
     /// Emits the record of a session that is ready.
     pub(super) fn report_ready(&mut self, session: &Session, info: &ConnectionInfo, origin: Origin) {
-        if self.config.records.sessions && info.is_wanted {
+        if self.config.records.sessions && info.is_wanted() {
             self.report_session(session, info, None, State::Ready, None, origin);
         }
     }
 
-    /// Emits the remaining records when a connection ends, including that of the session.
+    /// Emits the remaining records when a connection ends, including that of the session, or tells the sink that it was not selected.
     pub(super) fn report_end(&mut self, connection: &mut Connection, closing: Closing, origin: Origin) {
         let Connection { session, info, tls, .. } = connection;
         if info.conn == 0 || session.route(Direction::Frontend) == Route::Foreign {
@@ -80,7 +80,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 self.shared.recycle(execution);
             }
         }
-        if !self.config.records.sessions || !info.is_wanted {
+        if info.is_wanted() && !self.config.records.sessions {
             return;
         }
         session.facts_mut().end_idle(now);
@@ -109,7 +109,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin: Origin,
     ) {
         let record = session_record(self.config, (session, info, tls), state, ended, origin);
-        self.sink.record(&Record::Session(record));
+        if info.is_wanted() {
+            self.sink.record(&Record::Session(record));
+        } else {
+            self.sink.not_selected(&record);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod laws {
     pub(crate) mod redaction;
     mod running;
     mod scenarios;
+    mod selection;
     mod summary;
     mod sweep;
     mod times;
