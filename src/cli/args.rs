@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::live;
+use crate::dissector::Clients;
 use crate::pg::message::Message;
 use crate::redaction::Redaction;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use regex::bytes::Regex;
+
+use super::select::{When, parse_clients, parse_fingerprint, parse_regex, parse_when};
 
 /// Show the PostgreSQL protocol messages in network packets, one JSON object per line.
 ///
@@ -85,7 +89,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(crate) stats_interval: Option<Duration>,
 
-    /// Kinds of lines to write [default: message,loss; with --errors: query,session,loss; with --min-duration: query,loss]
+    /// Kinds of lines to write [default: message,loss; with --errors: query,session,loss; with other options about requests: query,loss]
     #[arg(short, long, value_name = "EVENTS", value_delimiter = ',', help_heading = "Output")]
     pub(crate) events: Vec<Event>,
 
@@ -116,6 +120,36 @@ pub(crate) struct Args {
     /// Write only the lines of sessions of these applications (application_name)
     #[arg(long, value_name = "APPLICATIONS", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) application: Vec<String>,
+
+    /// Write only the lines of these connections, by their numbers (conn)
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
+    pub(crate) conn: Vec<u64>,
+
+    /// Write only the lines of sessions of these clients: an address, with a port or without, or a network, such as 10.0.0.0/8 or
+    /// [::1]:40000
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_clients, help_heading = "Selection")]
+    pub(crate) client: Vec<Clients>,
+
+    /// Write only what was at this time or later: 2026-11-27T04:10:05Z, "2026-11-27 04:10" or 04:10 (local time), 30s (after the
+    /// first packet)
+    #[arg(long, value_name = "TIME", value_parser = parse_when, allow_hyphen_values = true, help_heading = "Selection")]
+    pub(crate) since: Option<When>,
+
+    /// Write only what was at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_when, allow_hyphen_values = true, help_heading = "Selection")]
+    pub(crate) until: Option<When>,
+
+    /// Of requests, write only those that returned or changed at least this many rows
+    #[arg(long, value_name = "N", help_heading = "Selection")]
+    pub(crate) min_rows: Option<u64>,
+
+    /// Of requests, write only those whose SQL matches this regular expression; (?i) ignores case
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex, help_heading = "Selection")]
+    pub(crate) sql: Option<Regex>,
+
+    /// Of requests, write only those with these fingerprints
+    #[arg(long, value_name = "FINGERPRINTS", value_delimiter = ',', value_parser = parse_fingerprint, help_heading = "Selection")]
+    pub(crate) fingerprint: Vec<u64>,
 
     /// What to make of the records
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
@@ -221,6 +255,24 @@ impl Args {
         self.stats_interval.unwrap_or(Duration::from_secs(10))
     }
 
+    /// Returns an option that selects among requests, besides `--errors`, if one is given.
+    fn chooses_requests(&self) -> Option<&'static str> {
+        [
+            (self.min_duration.is_some(), "--min-duration"),
+            (self.min_rows.is_some(), "--min-rows"),
+            (self.sql.is_some(), "--sql"),
+            (!self.fingerprint.is_empty(), "--fingerprint"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, option)| is_given.then_some(option))
+    }
+
+    /// Returns whether an option selects among sessions.
+    pub(crate) fn chooses_sessions(&self) -> bool {
+        let names = [&self.user, &self.database, &self.application];
+        !self.conn.is_empty() || !self.client.is_empty() || names.into_iter().any(|names| !names.is_empty())
+    }
+
     /// Parses the command line. If it is invalid, prints an error and exits.
     pub(crate) fn from_command_line() -> Self {
         Self::parse().checked().unwrap_or_else(|error| error.exit())
@@ -245,10 +297,10 @@ impl Args {
         } else if self.events.is_empty() && self.format == Format::Top {
             self.events = vec![Event::Message, Event::Query, Event::Running, Event::Session];
         } else if self.events.is_empty() {
-            self.events = match (self.errors, self.min_duration) {
+            self.events = match (self.errors, self.chooses_requests().is_some()) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
-                (false, Some(_)) => vec![Event::Query, Event::Loss],
-                (false, None) => vec![Event::Message, Event::Loss],
+                (false, true) => vec![Event::Query, Event::Loss],
+                (false, false) => vec![Event::Message, Event::Loss],
             };
         }
         match self.check_inputs().and_then(|()| self.check_selection()) {
@@ -282,8 +334,15 @@ impl Args {
         if self.errors && !wants(Event::Query) && !wants(Event::Session) && !wants(Event::Summary) {
             return Err("--errors selects among requests and sessions: it requires -e query or -e session".to_owned());
         }
-        if self.min_duration.is_some() && ![Event::Query, Event::Running, Event::Summary].into_iter().any(wants) {
-            return Err("--min-duration selects among requests: it requires -e query or -e running".to_owned());
+        if let Some(option) = self.chooses_requests()
+            && ![Event::Query, Event::Running, Event::Summary].into_iter().any(wants)
+        {
+            return Err(format!("{option} selects among requests: it requires -e query or -e running"));
+        }
+        if let (Some(since), Some(until)) = (&self.since, &self.until)
+            && until.is_before(since)
+        {
+            return Err(format!("--until {until} is before --since {since}"));
         }
         if self.stats_interval.is_some() && self.interface.is_none() && !wants(Event::Running) {
             return Err("--stats-interval requires -i, or -e running".to_owned());

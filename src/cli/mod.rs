@@ -17,6 +17,7 @@ mod progress;
 mod run;
 mod screen;
 mod screen_data;
+mod select;
 mod writer;
 
 /// The exit code if lines were written, but not all of the input could be read.

@@ -147,6 +147,8 @@ fn read_baseline(
     (args.events, args.format) = (vec![args::Event::Summary], Format::Json);
     (args.files, args.read) = (args.baseline.clone(), Vec::new());
     (args.output, args.write) = (None, None);
+    // They are those of the other capture.
+    (args.conn, args.since, args.until) = (Vec::new(), None, None);
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     let out: (Box<dyn Write + Send>, String) = (Box::new(io::sink()), "the baseline".to_owned());
     let files = Files { out: Some(out), ..Files::open(&args, false, None)? };
@@ -331,10 +333,11 @@ impl<'a> Run<'a> {
             max_remembered: args.max_remembered,
             named_rows: args.named_rows,
             only: Only {
+                connections: args.conn.clone(),
+                clients: args.client.clone(),
                 users: bytes_of(&args.user),
                 databases: bytes_of(&args.database),
                 applications: bytes_of(&args.application),
-                ..Only::default()
             },
             fast_paths: !args.no_fast_paths,
             records: Records {
@@ -342,7 +345,10 @@ impl<'a> Run<'a> {
                 queries: args.events.contains(&args::Event::Query)
                     || args.events.contains(&args::Event::Running)
                     || wants_summary,
-                sessions: args.events.contains(&args::Event::Session) || wants_summary,
+                // Those of which no line is written show whether there are any that were asked for.
+                sessions: args.events.contains(&args::Event::Session)
+                    || wants_summary
+                    || !args.quiet && args.chooses_sessions(),
             },
         };
         let started = Instant::now();
@@ -378,6 +384,9 @@ impl<'a> Run<'a> {
 
     /// Files may not be in the order of time.
     fn note_time(&mut self, ts: Timestamp) {
+        if self.first_packet.is_none() {
+            self.writer.begin(self.args, ts);
+        }
         self.first_packet = Some(self.first_packet.map_or(ts, |first| first.min(ts)));
         self.latest_packet = Some(self.latest_packet.map_or(ts, |latest| latest.max(ts)));
     }
@@ -675,6 +684,10 @@ impl<'a> Run<'a> {
     /// Prints for the user what was captured, to standard error.
     fn report(&mut self, stats: &StatsRecord) {
         let counters = &stats.counters;
+        let times = self.first_packet.zip(self.latest_packet);
+        for line in self.writer.unmatched(self.args, counters.connections, times) {
+            (self.notify)(&line);
+        }
         if let Some(kernel) = &stats.kernel {
             (self.notify)(&format!(
                 "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
@@ -707,14 +720,29 @@ fn threads(args: &Args) -> usize {
 }
 
 /// Returns the options that leave out a part of the capture, as a user writes them.
-fn selection(args: &Args) -> Vec<String> {
-    let lists = [("--user", &args.user), ("--database", &args.database), ("--application", &args.application)];
-    let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
-    let lists = lists.map(|(option, names)| format!("{option} {}", names.join(",")));
-    let errors = args.errors.then(|| "--errors".to_owned());
-    let min_duration = args.min_duration.map(|duration| format!("--min-duration {duration:?}"));
-    let filter = args.filter.as_ref().map(|filter| format!("-f {filter:?}"));
-    lists.chain(errors).chain(min_duration).chain(filter).collect()
+pub(super) fn selection(args: &Args) -> Vec<String> {
+    fn list<T: ToString>(option: &'static str, values: &[T]) -> Option<(&'static str, String)> {
+        let values: Vec<_> = values.iter().map(T::to_string).collect();
+        (!values.is_empty()).then(|| (option, values.join(",")))
+    }
+    let fingerprints: Vec<_> = args.fingerprint.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
+    let options = [
+        list("--conn", &args.conn),
+        list("--client", &args.client),
+        list("--user", &args.user),
+        list("--database", &args.database),
+        list("--application", &args.application),
+        args.since.as_ref().map(|since| ("--since", since.to_string())),
+        args.until.as_ref().map(|until| ("--until", until.to_string())),
+        args.errors.then(|| ("--errors", String::new())),
+        args.min_duration.map(|duration| ("--min-duration", format!("{duration:?}"))),
+        args.min_rows.map(|rows| ("--min-rows", rows.to_string())),
+        args.sql.as_ref().map(|regex| ("--sql", format!("{:?}", regex.as_str()))),
+        list("--fingerprint", &fingerprints),
+        args.filter.as_ref().map(|filter| ("-f", format!("{filter:?}"))),
+    ];
+    let options = options.into_iter().flatten();
+    options.map(|(option, value)| format!("{option} {value}").trim_end().to_owned()).collect()
 }
 
 /// Returns the number of columns for text: those of the terminal, or of COLUMNS.
@@ -735,7 +763,7 @@ fn now() -> Timestamp {
 }
 
 /// Formats a count with a noun in the singular or plural.
-fn counted(count: u64, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 const MAX_BYTES: usize = 8 << 20;
 
 /// What takes more than this is not worth the many that it would push out.
-pub(super) const MAX_ENTRY: usize = MAX_BYTES / 8;
+pub(crate) const MAX_ENTRY: usize = MAX_BYTES / 8;
 
 /// What an entry costs beside its bytes: its place in the map, and its allocations.
 const ENTRY_COST: usize = 192;
@@ -21,7 +21,7 @@ const SEEN: usize = 4_096;
 /// Values by keys that come again. Where an application writes its constants into its SQL, no text comes again, and keeping
 /// each would cost more than it saves.
 #[derive(Debug)]
-pub(super) struct Cache<V> {
+pub(crate) struct Cache<V> {
     values: HashMap<Box<[u8]>, V, RandomState>,
     /// How many bytes are kept.
     bytes: usize,
@@ -36,12 +36,12 @@ impl<V> Default for Cache<V> {
 }
 
 impl<V> Cache<V> {
-    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         self.values.get(key)
     }
 
     /// Keeps a value of so many bytes in place of another, if its key came before.
-    pub(super) fn offer(&mut self, key: &[u8], len: usize, value: impl FnOnce() -> V) {
+    pub(crate) fn offer(&mut self, key: &[u8], len: usize, value: impl FnOnce() -> V) {
         if self.seen.is_empty() {
             self.seen.resize(SEEN, 0);
         }

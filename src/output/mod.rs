@@ -15,7 +15,7 @@ use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod report;

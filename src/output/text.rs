@@ -12,7 +12,7 @@
 
 mod body;
 pub(super) mod line;
-pub(in crate::output) mod sanitize;
+pub(crate) mod sanitize;
 mod summary;
 
 use std::fmt;

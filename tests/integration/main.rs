@@ -55,6 +55,7 @@ mod cli {
     mod live_tls;
     mod network;
     mod report;
+    mod selection;
     mod summary;
 }
 

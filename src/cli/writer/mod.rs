@@ -14,17 +14,21 @@ use crate::output::summary::SummaryStyle;
 use crate::output::text::TextStyle;
 use crate::packet::Block;
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, QueryRecord, Record, StatsRecord, Summary};
-use crate::session::execution::Outcome;
+use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord, StatsRecord, Summary};
+use crate::time::Timestamp;
 
 use self::output::Output;
+use self::selection::Selection;
 use self::shard::{ShardLines, ShardWriter};
+use self::unmatched::{Closest, Others, Seen};
 use self::worker_pool::WorkerPool;
 use super::args::{Args, Event, Format};
 use super::screen_data::ScreenData;
 
 mod output;
+mod selection;
 mod shard;
+mod unmatched;
 mod worker_pool;
 
 /// The size at which the buffer is written.
@@ -67,6 +71,7 @@ impl Form for Page {
 /// Writes the selected lines.
 pub(crate) struct Writer {
     selection: Selection,
+    others: Others,
     form: Box<dyn Form>,
     mode: Mode,
     /// If there is to be a summary: what the records add up to, except those of shards.
@@ -91,25 +96,6 @@ enum Mode {
     },
     /// Worker threads.
     Pooled(Box<WorkerPool>),
-}
-
-/// The selected records.
-#[derive(Clone)]
-struct Selection {
-    messages: bool,
-    queries: bool,
-    running: bool,
-    sessions: bool,
-    losses: bool,
-    stats: bool,
-    /// The types of messages to write; all if empty.
-    types: Vec<String>,
-    /// Whether only failed requests and sessions are written.
-    only_errors: bool,
-    /// The minimum duration of requests to write, in microseconds.
-    min_us: Option<u128>,
-    /// The number of messages that may still be written; if none are selected, of lines for queries and sessions.
-    left: u64,
 }
 
 impl Writer {
@@ -137,18 +123,6 @@ impl Writer {
             Format::Top => Box::new(Page),
         };
         let out = Output::new(out, name);
-        let selection = Selection {
-            messages: wants(Event::Message),
-            queries: wants(Event::Query),
-            running: wants(Event::Running),
-            sessions: wants(Event::Session),
-            losses: wants(Event::Loss),
-            stats: wants(Event::Stats),
-            types: args.types.clone(),
-            only_errors: args.errors,
-            min_us: args.min_duration.map(|duration| duration.as_micros()),
-            left: args.count.unwrap_or(u64::MAX),
-        };
         // To limit the number of messages, they have to be counted in order.
         let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
         let bursts = Arc::<Bursts>::default();
@@ -156,7 +130,7 @@ impl Writer {
         let limits = Limits { top: args.top.into(), statement_bytes };
         let statistics = || wants(Event::Summary).then(|| Statistics::new(limits, Arc::clone(&bursts)));
         let shard = || ShardWriter {
-            selection: selection.clone(),
+            selection: Selection::new(args),
             form: form.another(),
             lines: ShardLines::default(),
             statistics: statistics(),
@@ -167,7 +141,8 @@ impl Writer {
             statistics: statistics(),
             screen: None,
             least_in_parallel: args.least_in_parallel,
-            selection,
+            selection: Selection::new(args),
+            others: Others::default(),
             mode: match workers {
                 0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
                 workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers)?)),
@@ -190,6 +165,29 @@ impl Writer {
     /// Returns whether the requested number of messages was written.
     pub(crate) const fn is_done(&self) -> bool {
         self.selection.left == 0
+    }
+
+    /// Determines what is selected by its time, in a capture with this first packet.
+    pub(crate) fn begin(&mut self, args: &Args, first: Timestamp) {
+        let selections = self.shards.iter_mut().map(|shard| &mut shard.selection);
+        selections.chain([&mut self.selection]).for_each(|selection| selection.begin(args, first));
+    }
+
+    /// Returns what to tell a user whose options selected nothing, or left something out, a line each. `times` are the first and
+    /// the last of packets.
+    pub(crate) fn unmatched(
+        &self,
+        args: &Args,
+        connections: u64,
+        times: Option<(Timestamp, Timestamp)>,
+    ) -> Vec<String> {
+        let selections = || self.shards.iter().map(|shard| &shard.selection).chain([&self.selection]);
+        let mut closest = Closest::default();
+        selections().for_each(|selection| closest.merge(&selection.closest));
+        let seen = Seen { closest, others: &self.others, connections, times };
+        let mut lines = seen.report(args, selections().filter_map(Selection::tally));
+        lines.extend(seen.undecided());
+        lines
     }
 
     /// Writes counters, if they are selected.
@@ -332,85 +330,26 @@ fn write_buffer(out: &mut Output, buffer: &mut Vec<u8>, error: &mut Option<io::E
     buffer.shrink_to(KEPT);
 }
 
-impl Selection {
-    fn wants(&mut self, record: &Record<'_>) -> bool {
-        match record {
-            Record::Message(message) => self.wants_message(|| message.content.name()),
-            Record::Query(_) => self.queries && self.selects(record) && self.wants_other(),
-            Record::Running(_) => self.running && self.selects(record) && self.wants_other(),
-            Record::Session(_) => self.sessions && self.selects(record) && self.wants_other(),
-            Record::Loss(_) => self.losses && self.left > 0,
-            Record::Stats(_) => self.stats,
-            Record::Summary(_) => true,
-        }
-    }
-
-    /// Returns whether a line of a query or session is selected. Counts it if messages are not selected.
-    const fn wants_other(&mut self) -> bool {
-        let wanted = self.left > 0;
-        self.left -= (wanted && !self.messages) as u64;
-        wanted
-    }
-
-    fn wants_message(&mut self, name: impl FnOnce() -> &'static str) -> bool {
-        let wanted = self.messages && self.left > 0 && (self.types.is_empty() || self.has_type(name()));
-        self.left -= u64::from(wanted);
-        wanted
-    }
-
-    /// Returns how many messages of a run are selected: the first ones, up to the limit.
-    fn wants_of(&mut self, data: &MessageRun<'_>) -> u64 {
-        let are_wanted = self.messages && (self.types.is_empty() || self.has_type(data.first.name(None)));
-        let wanted = if are_wanted { data.count.min(self.left) } else { 0 };
-        self.left -= wanted;
-        wanted
-    }
-
-    fn has_type(&self, name: &str) -> bool {
-        self.types.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
-    }
-
-    /// Returns whether the conditions for requests and sessions hold.
-    fn selects(&self, record: &Record<'_>) -> bool {
-        match record {
-            Record::Query(query) => self.selects_query(query),
-            Record::Running(running) => self.selects_query(&running.query),
-            Record::Session(session) => !self.only_errors || session.error.is_some(),
-            _ => true,
-        }
-    }
-
-    fn selects_query(&self, query: &QueryRecord<'_>) -> bool {
-        let has_failed = matches!(query.outcome, Outcome::Error | Outcome::Canceled | Outcome::Aborted);
-        (!self.only_errors || has_failed)
-            && self.min_us.is_none_or(|min| query.total_us.or(query.age_us).is_some_and(|time| u128::from(time) >= min))
-    }
-
-    /// Adds a record to the statistics, if there are any, and it is selected.
-    fn count(&self, statistics: &mut Option<Statistics>, record: &Record<'_>) {
-        if let Some(statistics) = statistics
-            && self.selects(record)
-        {
-            statistics.record(record);
-        }
-    }
-}
-
 impl Sink for Writer {
     fn record(&mut self, record: &Record<'_>) {
-        if let Some(screen) = &self.screen {
-            if self.selection.selects(record) {
-                screen.model().record(record);
-            }
+        if !self.selection.selects(record) {
             return;
         }
-        self.selection.count(&mut self.statistics, record);
+        if let Some(screen) = &self.screen {
+            return screen.model().record(record);
+        }
+        if let Some(statistics) = &mut self.statistics {
+            statistics.record(record);
+        }
         if self.selection.wants(record) {
             self.write(record);
         }
     }
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        if !self.selection.is_in_time(event.header.ts) {
+            return;
+        }
         if let Some(screen) = &self.screen {
             screen.model().message(event, decoded);
         } else if self.selection.wants_message(|| event.name(decoded.as_ref())) {
@@ -420,7 +359,10 @@ impl Sink for Writer {
 
     fn data(&mut self, run: &MessageRun<'_>) {
         if let Some(screen) = &self.screen {
-            return screen.model().data(run);
+            if self.selection.is_in_time(run.first.header.ts) {
+                screen.model().data(run);
+            }
+            return;
         }
         let mut left = self.selection.wants_of(run);
         if left < run.count {
@@ -435,5 +377,13 @@ impl Sink for Writer {
             Mode::Pooled(pool) if Batch::takes_data(run) => pool.fill(|batch| batch.data(run)),
             _ => self.make(|form, lines| form.data(lines, run)),
         }
+    }
+
+    fn not_selected(&mut self, session: &SessionRecord<'_>) {
+        self.others.add(session);
+    }
+
+    fn undecided_loss(&mut self, _loss: &LossRecord<'_>) {
+        self.others.undecided_losses += 1;
     }
 }

@@ -9,8 +9,8 @@ use crate::output::stats::Statistics;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
-use super::Selection;
 use super::output::Output;
+use super::selection::Selection;
 
 /// The number of slices written at once: the limit of a system call.
 const PIECES: usize = 1_024;
@@ -35,14 +35,19 @@ pub(super) struct ShardLines {
 
 impl Sink for ShardWriter {
     fn record(&mut self, record: &Record<'_>) {
-        self.selection.count(&mut self.statistics, record);
+        if !self.selection.selects(record) {
+            return;
+        }
+        if let Some(statistics) = &mut self.statistics {
+            statistics.record(record);
+        }
         if self.selection.wants(record) {
             self.make(|form, lines| form.record(lines, record));
         }
     }
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
-        if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+        if self.selection.is_in_time(event.header.ts) && self.selection.wants_message(|| event.name(decoded.as_ref())) {
             self.make(|form, lines| form.message(lines, event, decoded));
         }
     }

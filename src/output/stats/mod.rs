@@ -36,6 +36,8 @@ pub(in crate::output) mod histogram;
 mod protection;
 mod series;
 mod statements;
+#[cfg(feature = "cli")]
+mod tally;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -44,6 +46,8 @@ pub(in crate::output) mod windows;
 pub use build::Context;
 pub use bursts::Bursts;
 pub use compare::Baseline;
+#[cfg(feature = "cli")]
+pub(crate) use tally::Tally;
 
 /// The most SQLSTATEs, callers with failed logins, and statements of an error or of candidates for N+1, that are told apart.
 const MAX_KINDS: usize = 4_096;

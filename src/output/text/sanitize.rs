@@ -28,7 +28,7 @@ pub(super) const COPY: usize = 120;
 ///
 /// White space that has a line break or a tab in it becomes one space, for the indentation of SQL means nothing. A line
 /// break behind `--` is written as `\n`: the comment must not seem to go on.
-pub(in crate::output) struct Prose<'a>(pub(in crate::output) &'a [u8], pub(in crate::output) usize);
+pub(crate) struct Prose<'a>(pub(crate) &'a [u8], pub(crate) usize);
 
 impl fmt::Display for Prose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,7 +149,7 @@ impl fmt::Display for Binary<'_> {
 }
 
 /// A name: as it is where it is one plain word, else in double quotes.
-pub(in crate::output) struct Name<'a>(pub(in crate::output) Text<'a>);
+pub(crate) struct Name<'a>(pub(crate) Text<'a>);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

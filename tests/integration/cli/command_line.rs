@@ -287,7 +287,7 @@ mod choosing {
     #[test]
     fn sessions_by_who_they_are() {
         const SIMPLE: &str = "simple-query/capture.pcap";
-        let count = |args: &[&str]| run([&[PORT, SIMPLE], args].concat()).good().len();
+        let count = |args: &[&str]| run([&[PORT, SIMPLE, "-q"], args].concat()).good().len();
         let all = count(&[]);
         assert_eq!(count(&["--user", "app", "--database", "shop,other"]), all);
         assert_eq!(count(&["--user", "nobody"]), 0);

@@ -45,3 +45,23 @@ fn whatever_is_chosen_is_the_same_in_every_way() {
         }
     }
 }
+
+/// And so is what was there where nothing is selected.
+#[test]
+fn a_selection_is_the_same_in_every_way() {
+    // Several connections of each are dissected in parallel.
+    for capture in ["driver-pgbench-prepared/capture.pcap.gz", "summary/capture.pcap.gz"] {
+        for args in [
+            &["--conn", "2,3", "--since", "40ms", "--until", "80ms"][..],
+            &["--client", "127.0.0.0/8", "--user", "app"],
+            &["--min-rows", "1", "--sql", "(?i)select"],
+            &["--fingerprint", "76632cccf9128ba5,3ecd850e44b4f083"],
+            &["--user", "nobody", "--application", "none", "--database", "none"],
+            &["--client", "10.0.0.1"],
+            &["--sql", "nothing has this"],
+            &["--min-rows", "1000000"],
+        ] {
+            is_the_same(capture, &[&["-e", EVERYTHING], args].concat());
+        }
+    }
+}
