@@ -27,13 +27,13 @@ mod summary;
 mod tls;
 mod watch;
 
-pub use config::{Clients, Config, Only, Records};
+pub use config::{Clients, Config, KnownSession, Only, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 use parallel::Parallel;
 #[cfg(feature = "cli")]
 pub(crate) use running::OpenSession;
-pub use sink::Sink;
+pub use sink::{PacketsOf, Sink};
 use stream::ConnectionDissector;
 use successor::Successor;
 use summary::Closing;
@@ -121,6 +121,16 @@ impl Dissector {
         self.common.counters.filtered_packets += 1;
     }
 
+    /// Returns the number of connections that began before the capture.
+    pub(crate) const fn midstream_connections(&self) -> u64 {
+        self.common.counters.midstream_connections
+    }
+
+    /// Returns the number of packets so far.
+    pub(crate) const fn packets(&self) -> u64 {
+        self.common.counters.packets
+    }
+
     /// Dissects a packet and emits the records that it completes.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
         self.common.counters.packets += 1;
@@ -131,8 +141,14 @@ impl Dissector {
         match &decoded {
             Err(NotTcp::Fragment) => {
                 self.common.counters.fragments += 1;
-                let Some(datagram) = self.defragmenter.add(packet) else { return };
-                self.decoded(&datagram.segment(), sink);
+                let number = self.common.counters.packets;
+                let Some(datagram) = self.defragmenter.add(packet, number) else { return };
+                let segment = datagram.segment();
+                self.decoded(&segment, sink);
+                if let Ok(Segment { source, destination, syn, .. }) = segment {
+                    let (ends, fragments) = ([source, destination], datagram.packets());
+                    sink.packets(&PacketsOf::Fragments { ends, syn, packet: number, fragments });
+                }
             }
             decoded => self.decoded(decoded, sink),
         }
@@ -143,7 +159,7 @@ impl Dissector {
             Ok(segment) => {
                 let origin = Origin { packet: self.common.counters.packets, ts: self.now };
                 // Before the segment is processed, as if it had not arrived.
-                self.close_due(sink);
+                self.close_due(origin.packet, sink);
                 self.segment(segment, origin, sink);
                 if !self.waiting.is_empty() {
                     self.resume_waiting(sink);
@@ -159,7 +175,7 @@ impl Dissector {
     pub fn tick(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.now = self.now.max(now);
         self.defragmenter.expire(self.now);
-        self.close_due(sink);
+        self.close_due(self.common.counters.packets + 1, sink);
         self.resume_waiting(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
             self.common.dissector(connection.shard, sink).drain(connection, self.now);
@@ -207,6 +223,7 @@ impl Dissector {
             let Connection { tcp, rival, successor, .. } = &mut **connection;
             if let Some(first) = successor.take_if(|first| first.is_answered_by(segment)) {
                 self.close(pair, Closing::Replaced, sink);
+                self.end_packets(pair, Some(first.origin.packet), sink);
                 self.table.remove(&pair);
                 self.segment(&first.segment(), first.origin, sink);
                 return self.segment(segment, origin, sink);
@@ -228,9 +245,10 @@ impl Dissector {
             let rival = rival.take_if(|_| owner == Owner::Other);
             let Some(rival) = rival else { return };
             self.close(pair, Closing::Replaced, sink);
-            self.table.insert_half_open(pair, *rival, origin.ts);
+            self.replace(pair, *rival, origin, sink);
         }
         let has_payload = segment.has_payload();
+        let mut has_syn = segment.syn;
         if let Some(Entry::Closed(closed)) = self.table.get_mut(&pair) {
             let begins = segment.syn && has_payload;
             match closed.owner(segment, origin) {
@@ -246,8 +264,11 @@ impl Dissector {
                     let rival = closed.rival.take().filter(|_| !begins);
                     self.report_late_of(pair, sink);
                     match rival {
-                        Some(rival) => self.table.insert_half_open(pair, *rival, origin.ts),
-                        None => self.table.remove(&pair),
+                        Some(rival) => self.replace(pair, *rival, origin, sink),
+                        None => {
+                            self.end_packets(pair, None, sink);
+                            self.table.remove(&pair);
+                        }
                     }
                 }
             }
@@ -265,12 +286,18 @@ impl Dissector {
                 } else if !has_payload {
                     half_open.acknowledge(segment, origin.ts);
                 }
+                has_syn = true;
                 if !has_payload {
                     return;
                 }
                 let room = self.common.shards.room_of(self.next_shard);
                 match half_open.opening(segment) {
-                    Some(opening) => Connection::opened(&opening, segment, &self.common.config, room, origin),
+                    Some(opening) => {
+                        let mut connection = Connection::opened(&opening, segment, &self.common.config, room, origin);
+                        connection.info.first_packet = half_open.first_packet();
+                        connection.info.known_since = half_open.known_since();
+                        connection
+                    }
                     None => Connection::new(segment, &self.common.config, room, origin),
                 }
             }
@@ -282,9 +309,18 @@ impl Dissector {
                 self.table.insert_half_open(pair, HalfOpen::new(segment, origin), origin.ts);
                 return;
             }
-            _ => Connection::new(segment, &self.common.config, self.common.shards.room_of(self.next_shard), origin),
+            _ => {
+                let room = self.common.shards.room_of(self.next_shard);
+                let mut connection = Connection::new(segment, &self.common.config, room, origin);
+                // A successor began with an earlier packet.
+                connection.info.known_since = self.common.counters.packets;
+                connection
+            }
         };
         self.next_shard = self.next_shard.next();
+        if !self.common.config.known_sessions.is_empty() {
+            self.identify(&mut connection, has_syn);
+        }
         let direction = connection.direction_of(segment);
         let mut engine = self.common.dissector(connection.shard, sink);
         let text_bytes = engine.shared.kept.texts.bytes();
@@ -296,7 +332,40 @@ impl Dissector {
             let mut engine = self.common.dissector(connection.shard, sink);
             engine.evict(&mut connection, self.now);
             self.held -= connection.accounted;
+            report_end_of_packets(connection.info.conn, origin.packet, None, sink);
         }
+    }
+
+    /// Applies what the user knows of a session that began before the capture. Once another connection has begun, or the connection
+    /// has ended, the client is another.
+    #[cold]
+    fn identify(&mut self, connection: &mut Connection, has_syn: bool) {
+        let Config { known_sessions, only, .. } = &mut self.common.config;
+        let client = connection.info.client.canonical();
+        if has_syn || !connection.info.is_midstream {
+            known_sessions.remove(&client);
+        } else if let Some(known) = known_sessions.get(&client) {
+            connection.session.facts_mut().know(&known.identity(), known.process_id);
+            connection.info.select(only, &known.identity());
+            connection.info.known = Some(Box::new(known.clone()));
+        }
+    }
+
+    /// Replaces a connection by another between the same ends, of which only SYNs were captured.
+    fn replace(&mut self, pair: Pair, mut rival: HalfOpen, origin: Origin, sink: &mut impl Sink) {
+        self.end_packets(pair, Some(rival.first_packet()), sink);
+        rival.replace(origin.packet);
+        self.table.insert_half_open(pair, rival, origin.ts);
+    }
+
+    /// Reports that packets between two ends are no longer those of the connection between them.
+    fn end_packets(&mut self, pair: Pair, next: Option<u64>, sink: &mut impl Sink) {
+        let conn = match self.table.get_mut(&pair) {
+            Some(Entry::Live(connection)) => connection.info.conn,
+            Some(Entry::Closed(closed)) => closed.number,
+            Some(Entry::HalfOpen(_)) | None => 0,
+        };
+        report_end_of_packets(conn, self.common.counters.packets, next, sink);
     }
 
     /// Does the follow-up work after a connection has processed a segment.
@@ -376,6 +445,9 @@ impl Dissector {
         let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { return };
         // A connection that has ended was not replaced by another, however soon that follows.
         let closing = if connection.ended.is_some() { Closing::Observed } else { closing };
+        if !self.common.config.known_sessions.is_empty() {
+            self.common.config.known_sessions.remove(&connection.info.client.canonical());
+        }
         self.common.dissector(connection.shard, sink).end(connection, closing);
         self.held -= connection.accounted;
         self.table.close(pair, self.now);
@@ -397,13 +469,13 @@ impl Dissector {
 
     /// Ends connections that were reset, or that lack bytes before their end, and forgets those that ended long ago.
     #[inline]
-    fn close_due(&mut self, sink: &mut impl Sink) {
+    fn close_due(&mut self, next_packet: u64, sink: &mut impl Sink) {
         if self.table.is_due(self.now) {
-            self.close_ended(sink);
+            self.close_ended(next_packet, sink);
         }
     }
 
-    fn close_ended(&mut self, sink: &mut impl Sink) {
+    fn close_ended(&mut self, next_packet: u64, sink: &mut impl Sink) {
         while let Some(pair) = self.table.due_ending(self.now) {
             let Some(Entry::Live(connection)) = self.table.get_mut(&pair) else { continue };
             let Some(ended) = connection.ended.filter(|ended| ended.ts.later(AFTER_END) <= self.now) else { continue };
@@ -421,7 +493,7 @@ impl Dissector {
             }
         }
         self.report_late(Some(self.now), sink);
-        self.table.forget_closed(self.now);
+        self.table.forget_closed(self.now, |closed| report_end_of_packets(closed.number, next_packet, None, sink));
         self.table.update_next_due();
     }
 }
@@ -471,6 +543,13 @@ fn accept(
         SegmentOutcome::Waits { serial: connection.serial }
     } else {
         SegmentOutcome::Continues
+    }
+}
+
+/// Reports that packets from `before` on are not those of a connection, if it has a number.
+fn report_end_of_packets(conn: u64, before: u64, next: Option<u64>, sink: &mut impl Sink) {
+    if conn > 0 {
+        sink.packets(&PacketsOf::End { conn, before, next });
     }
 }
 

@@ -165,10 +165,10 @@ pub mod value;
 
 pub use capture::{Event, FileSource, Source};
 pub use direction::Direction;
-pub use dissector::{Clients, Config, Dissector, Only, Records, Sink};
+pub use dissector::{Clients, Config, Dissector, KnownSession, Only, PacketsOf, Records, Sink};
 pub use message::Message;
 pub use output::{Form, LineWriter};
-pub use packet::{LinkType, Packet};
+pub use packet::{Endpoint, LinkType, Packet};
 pub use record::{Content, Header, LossRecord, MessageRecord, QueryRecord, Record, SessionRecord, StatsRecord, schema};
 pub use redaction::Redaction;
 pub use time::{Precision, Rfc3339, Timestamp};

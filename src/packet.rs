@@ -65,6 +65,13 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// Returns the endpoint with an IPv4 address in place of an IPv6 address that stands for it (`::ffff:192.0.2.1`).
+    pub(crate) const fn canonical(self) -> Self {
+        Self { addr: self.addr.to_canonical(), port: self.port }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&SocketAddr::new(self.addr, self.port), f)

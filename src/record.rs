@@ -67,6 +67,20 @@ pub enum Record<'a> {
     Summary(&'a Summary),
 }
 
+impl Record<'_> {
+    /// Returns the number of the connection that the record is about.
+    pub(crate) const fn conn(&self) -> Option<u64> {
+        match self {
+            Self::Message(message) => Some(message.header.conn),
+            Self::Query(query) => Some(query.header.conn),
+            Self::Running(running) => Some(running.query.header.conn),
+            Self::Session(session) => Some(session.header.conn),
+            Self::Loss(loss) => Some(loss.header.conn),
+            Self::Stats(_) | Self::Summary(_) => None,
+        }
+    }
+}
+
 /// What every record of a connection begins with.
 #[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub struct Header<'a> {
@@ -198,6 +212,9 @@ pub struct Flags {
     /// `resynchronized`: it, a message of it, or one that it depends on, was found behind a boundary that was guessed, and that
     /// nothing had confirmed.
     pub resynchronized: bool,
+    /// `from_file`: who the session is, or of a CancelRequest which process it names, is known from the user's file
+    /// ([`Config::known_sessions`](crate::Config::known_sessions)), and was not seen.
+    pub from_file: bool,
 }
 
 impl Flags {
@@ -210,6 +227,7 @@ impl Flags {
         protocol_violation: true,
         limit: true,
         resynchronized: true,
+        from_file: true,
     };
 
     /// The flags that are set, by name.
@@ -223,6 +241,7 @@ impl Flags {
             (self.protocol_violation, "protocol_violation"),
             (self.limit, "limit"),
             (self.resynchronized, "resynchronized"),
+            (self.from_file, "from_file"),
         ]
         .into_iter()
         .filter_map(|(set, name)| set.then_some(name))
@@ -232,9 +251,26 @@ impl Flags {
     #[inline]
     pub fn is_empty(&self) -> bool {
         // All of them, without a branch for each.
-        let Self { truncated, overlap, midstream, skipped, uncertain, protocol_violation, limit, resynchronized } =
-            *self;
-        !(truncated | overlap | midstream | skipped | uncertain | protocol_violation | limit | resynchronized)
+        let Self {
+            truncated,
+            overlap,
+            midstream,
+            skipped,
+            uncertain,
+            protocol_violation,
+            limit,
+            resynchronized,
+            from_file,
+        } = *self;
+        !(truncated
+            | overlap
+            | midstream
+            | skipped
+            | uncertain
+            | protocol_violation
+            | limit
+            | resynchronized
+            | from_file)
     }
 }
 
@@ -447,6 +483,8 @@ counters! {
     lost_fragments,
     /// PostgreSQL connections.
     connections,
+    /// Those of them that began before the capture.
+    midstream_connections,
     /// Connections that are still open.
     open_connections,
     /// Connections that were given up to make room for others.

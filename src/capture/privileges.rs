@@ -1,7 +1,7 @@
 //! Dropping root privileges, and creation of files for the unprivileged user.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::fchown;
 use std::path::Path;
@@ -27,20 +27,21 @@ impl Account {
         if geteuid().is_root() { Ok(Self(account)) } else { Err(failed(user, "only root can change its user")) }
     }
 
-    /// Creates a file that belongs to this user, or truncates an existing one and keeps its owner.
+    /// Opens a file with options that create it, so that it belongs to this user; an existing one keeps its owner, and is
+    /// truncated.
     ///
     /// # Errors
     ///
     /// The error of the operating system.
-    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
-        match File::create_new(path) {
+    pub(crate) fn create(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
+        match options.clone().create_new(true).open(path) {
             Ok(file) => {
                 // By the descriptor, because the name may refer to another file by now. Only file systems without ownership
                 // reject this; the file is open and can be written anyway.
                 let _ = fchown(&file, Some(self.0.uid.as_raw()), Some(self.0.gid.as_raw()));
                 Ok(file)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::create(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
             Err(error) => Err(error),
         }
     }

@@ -3,7 +3,8 @@
 //! The file is a classic pcap. It is not written by libpcap, because its writer does not report that the disk is full.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -27,6 +28,8 @@ pub struct SavefileWriter<W: Write = BufWriter<File>> {
     path: PathBuf,
     out: W,
     header: Option<FileHeader>,
+    /// The number of bytes written.
+    position: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +59,47 @@ impl SavefileWriter {
         // The default of 8 KiB hardly holds one jumbo frame; with 256 KiB, the cost of writing is negligible.
         Ok(Self::new(path, BufWriter::with_capacity(256 * 1024, file)))
     }
+
+    /// Inserts packets at earlier [positions](Self::position), sorted by them. The file has to be open for reading as well. If it
+    /// is a pipe or a device, the packets are appended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Save`] if they cannot be written.
+    pub(crate) fn insert(&mut self, packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+        self.flush()?;
+        let is_file = self.out.get_ref().metadata().is_ok_and(|file| file.is_file());
+        let behind = packets.partition_point(|(position, _)| is_file && *position < self.position);
+        let (within, behind) = packets.split_at(behind);
+        if let Some(FileHeader { precision, .. }) = self.header
+            && !within.is_empty()
+        {
+            let inserted = insert(self.out.get_ref(), within, precision, self.position);
+            let inserted = inserted.and_then(|()| self.out.seek(SeekFrom::End(0)));
+            self.position = self.checked(inserted)?;
+        }
+        behind.iter().try_for_each(|(_, packet)| self.write(packet))
+    }
+}
+
+/// Inserts packets into a file that ends at `end`.
+fn insert(file: &File, packets: &[(u64, Packet<'_>)], precision: Precision, mut end: u64) -> io::Result<()> {
+    let len = |packet: &Packet<'_>| 16 + packet.data.len() as u64;
+    let mut shift: u64 = packets.iter().map(|(_, packet)| len(packet)).sum();
+    for (position, packet) in packets.iter().rev() {
+        move_up(file, *position, end, shift)?;
+        end = *position;
+        shift -= len(packet);
+        let record = [&record_header(packet, precision), packet.data].concat();
+        file.write_all_at(&record, end + shift)?;
+    }
+    Ok(())
 }
 
 impl<W: Write> SavefileWriter<W> {
     /// Creates a writer to `out`, which should be buffered; `path` is its name in error messages.
     pub fn new(path: &Path, out: W) -> Self {
-        Self { path: path.to_owned(), out, header: None }
+        Self { path: path.to_owned(), out, header: None, position: 0 }
     }
 
     /// Writes the file header, so that the file is a valid capture even without packets. Later calls have no effect.
@@ -91,8 +129,19 @@ impl<W: Write> SavefileWriter<W> {
                 &u32::from(link.0).to_le_bytes(),
             ],
         );
+        self.position += header.len() as u64;
         let written = self.out.write_all(&header);
         self.checked(written)
+    }
+
+    /// Returns the position in the file at which the next packet will be written.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns whether the file accepts packets of a link type: any before the first packet, then only that of the first.
@@ -121,25 +170,8 @@ impl<W: Write> SavefileWriter<W> {
                 link_type_name(link),
             ))));
         }
-        let nanos = packet.ts.as_nanos();
-        // The format has unsigned 32-bit seconds: from 1970 to 2106.
-        let seconds = nanos.div_euclid(NANOS_PER_SECOND).clamp(0, u32::MAX.into()) as u32;
-        let fraction = nanos.rem_euclid(NANOS_PER_SECOND) as u32;
-        let fraction = match precision {
-            Precision::Micros => fraction / 1_000,
-            Precision::Nanos => fraction,
-        };
-        let captured = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
-        let mut header = [0; 16];
-        fill(
-            &mut header,
-            &[
-                &seconds.to_le_bytes(),
-                &fraction.to_le_bytes(),
-                &captured.to_le_bytes(),
-                &packet.orig_len.max(captured).to_le_bytes(),
-            ],
-        );
+        let header = record_header(packet, precision);
+        self.position += (header.len() + packet.data.len()) as u64;
         let written = self.out.write_all(&header).and_then(|()| self.out.write_all(packet.data));
         self.checked(written)
     }
@@ -166,9 +198,48 @@ impl<W: Write> SavefileWriter<W> {
         Ok(self.out)
     }
 
-    fn checked(&self, result: io::Result<()>) -> Result<(), Error> {
+    fn checked<T>(&self, result: io::Result<T>) -> Result<T, Error> {
         result.map_err(|reason| Error::Save { path: self.path.clone(), reason })
     }
+}
+
+/// Returns the header of a packet in a file of this precision.
+fn record_header(packet: &Packet<'_>, precision: Precision) -> [u8; 16] {
+    let nanos = packet.ts.as_nanos();
+    // The format has unsigned 32-bit seconds: from 1970 to 2106.
+    let seconds = nanos.div_euclid(NANOS_PER_SECOND).clamp(0, u32::MAX.into()) as u32;
+    let fraction = nanos.rem_euclid(NANOS_PER_SECOND) as u32;
+    let fraction = match precision {
+        Precision::Micros => fraction / 1_000,
+        Precision::Nanos => fraction,
+    };
+    let captured = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+    let mut header = [0; 16];
+    fill(
+        &mut header,
+        &[
+            &seconds.to_le_bytes(),
+            &fraction.to_le_bytes(),
+            &captured.to_le_bytes(),
+            &packet.orig_len.max(captured).to_le_bytes(),
+        ],
+    );
+    header
+}
+
+/// Moves the bytes of a file from `start` to `end` up by `shift`.
+fn move_up(file: &File, start: u64, mut end: u64, shift: u64) -> io::Result<()> {
+    const CHUNK: u64 = 1 << 20;
+    let mut buffer = vec![0; CHUNK.min(end.saturating_sub(start)) as usize];
+    // From the end, because the destination may overlap with what is still to be moved.
+    while end > start {
+        let from = end.saturating_sub(CHUNK).max(start);
+        let Some(chunk) = buffer.get_mut(..(end - from) as usize) else { break };
+        file.read_exact_at(chunk, from)?;
+        file.write_all_at(chunk, from + shift)?;
+        end = from;
+    }
+    Ok(())
 }
 
 /// Concatenates parts.

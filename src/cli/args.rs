@@ -49,6 +49,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) keylog: Vec<PathBuf>,
 
+    /// Read who the sessions are that began before the capture: a CSV file with header and the columns client_addr, client_port,
+    /// usename, datname, application_name and pid of pg_stat_activity
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) sessions: Option<PathBuf>,
+
     /// Bytes to capture of each packet; 0 for all
     #[arg(
         short,
@@ -174,6 +179,14 @@ pub(crate) struct Args {
     /// Write the raw packets to a pcap file as well
     #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
+
+    /// Write the packets of the connections that have a line to a pcap file, from their first to their last
+    #[arg(long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
+    pub(crate) extract: Option<PathBuf>,
+
+    /// With --extract, live or from a pipe: keep the last packets, up to this many bytes; suffixes K, M, G
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_buffer, requires = "extract", help_heading = "Limits")]
+    pub(crate) extract_buffer: usize,
 
     /// Stop after this many messages; if none are written, after this many lines of queries and sessions
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
@@ -324,6 +337,9 @@ impl Args {
         }
         if self.output.is_some() && self.output == self.write {
             return Err("-o and -w cannot be the same file".to_owned());
+        }
+        if self.extract.is_some() && (self.extract == self.output || self.extract == self.write) {
+            return Err("--extract needs a file of its own, other than those of -o and -w".to_owned());
         }
         if self.count.is_some() && self.events == [Event::Summary] {
             return Err("-c limits the number of lines, and a summary has none".to_owned());
@@ -507,6 +523,14 @@ fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(connections) if connections > 0 => Ok(connections),
         _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn parse_buffer(text: &str) -> Result<usize, String> {
+    const LEAST: usize = 64 << 10;
+    match parse_size(text)? {
+        size if size < LEAST => Err("expected at least 64K".to_owned()),
+        size => Ok(size),
     }
 }
 

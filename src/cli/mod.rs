@@ -12,12 +12,14 @@ use crate::record;
 use self::args::Args;
 
 mod args;
+mod extract;
 mod key_logs;
 mod progress;
 mod run;
 mod screen;
 mod screen_data;
 mod select;
+mod sessions;
 mod writer;
 
 /// The exit code if lines were written, but not all of the input could be read.

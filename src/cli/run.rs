@@ -1,6 +1,6 @@
 //! The loop over packets, from files or an interface.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -19,10 +19,10 @@ use crate::capture::privileges::Account;
 use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
-use crate::dissector::{Config, Dissector, Only, Records};
+use crate::dissector::{Config, Dissector, KnownSession, Only, Records};
 use crate::output::screen::app::Settings;
 use crate::output::stats::{Baseline, Context as SummaryContext};
-use crate::packet::LinkType;
+use crate::packet::{Endpoint, LinkType};
 use crate::record::{KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
 use anyhow::{Context, bail};
@@ -30,12 +30,13 @@ use indicatif::ProgressBar;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::{self, Args, Color, Format};
+use super::extract::{Extract, Owners};
 use super::key_logs::KeyLogs;
 use super::progress::Progress;
 use super::screen::{Screen, conditions};
 use super::screen_data::ScreenData;
 use super::writer::{Look, Writer};
-use super::{FAILED, PARTIAL, notify};
+use super::{FAILED, PARTIAL, notify, sessions};
 
 /// The message if a thread cannot be started.
 const NO_THREADS: &str = "threads cannot be started (-j 1 needs none)";
@@ -47,7 +48,7 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
-    for output in [&args.output, &args.write].into_iter().flatten() {
+    for output in [&args.output, &args.write, &args.extract].into_iter().flatten() {
         if let Some(path) = paths.iter().chain(&args.baseline).find(|path| is_same_file(path, output)) {
             bail!("{}: is an input, and would be overwritten", path.display());
         }
@@ -56,7 +57,16 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let is_under_way = paths.iter().any(|path| !fs::metadata(path).is_ok_and(|file| file.is_file()));
     // Before the output is created, which may be there already.
     let baseline = read_baseline(args, stop, &mut notify)?;
-    let files = Files::open(args, is_under_way, None)?;
+    let mut files = Files::open(args, is_under_way, None)?;
+    let extracted = files.extracted.take();
+    let extract = extracted.map(|file| -> anyhow::Result<_> {
+        if is_under_way {
+            return Ok(Extract::from_buffer(file, args.extract_buffer, args.port.only()));
+        }
+        let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
+        Ok(Extract::from_files(file, paths.clone(), filter))
+    });
+    let extract = extract.transpose()?;
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
@@ -65,7 +75,7 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         Some(screen) => screen.model().note(text),
         None => print_above(bar.as_ref(), text),
     };
-    let beside = Beside { baseline, progress, screen: screen.clone() };
+    let beside = Beside { baseline, progress, screen: screen.clone(), extract };
     let result = from_source(args, source, stop, files, filter, beside, notify);
     print_notes(screen.as_deref());
     result
@@ -91,9 +101,11 @@ pub(super) fn dissect(
 ) -> anyhow::Result<u8> {
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
     let out = (out, "the output".to_owned());
-    let files = Files { out: Some(out), ..Files::open(args, false, None)? };
+    let mut files = Files { out: Some(out), ..Files::open(args, false, None)? };
     let baseline = read_baseline(args, &Arc::default(), notify)?;
-    let beside = Beside { baseline, progress: None, screen: None };
+    let extracted = files.extracted.take();
+    let extract = extracted.map(|file| Extract::from_buffer(file, args.extract_buffer, args.port.only()));
+    let beside = Beside { baseline, progress: None, screen: None, extract };
     from_source(args, source, &Arc::default(), files, filter, beside, notify)
 }
 
@@ -102,6 +114,7 @@ struct Beside {
     baseline: Option<(Baseline, u8)>,
     progress: Option<Progress>,
     screen: Option<Arc<ScreenData>>,
+    extract: Option<Extract>,
 }
 
 /// Prints a message for the user, above a progress bar if there is one.
@@ -124,6 +137,7 @@ fn from_source(
     let mut run = Run::new(args, files, filter, notify)?;
     run.progress = beside.progress;
     run.set_baseline(beside.baseline);
+    run.set_extract(beside.extract);
     if threads(args) > 1 {
         let mut source = ReadAhead::new(source).context(NO_THREADS)?;
         run.start_screen(beside.screen, stop)?;
@@ -146,7 +160,7 @@ fn read_baseline(
     let mut args = args.clone();
     (args.events, args.format) = (vec![args::Event::Summary], Format::Json);
     (args.files, args.read) = (args.baseline.clone(), Vec::new());
-    (args.output, args.write) = (None, None);
+    (args.output, args.write, args.extract, args.sessions) = (None, None, None, None);
     // They are those of the other capture.
     (args.conn, args.since, args.until) = (Vec::new(), None, None);
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
@@ -201,6 +215,11 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         savefile.begin(device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
+    let extracted = files.extracted.take();
+    let mut extract = extracted.map(|file| Extract::from_buffer(file, args.extract_buffer, args.port.only()));
+    if let Some(extract) = &mut extract {
+        extract.begin(device.link_type(), Precision::Micros)?;
+    }
     let screen = screen(args, Some(now));
     let notify = &mut |text: &str| match &screen {
         Some(screen) => screen.model().note(text),
@@ -210,6 +229,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     run.is_live = true;
     run.live_since = Some(now());
     run.set_baseline(baseline);
+    run.set_extract(extract);
     if let Some(statistics) = run.writer.statistics() {
         statistics.count_intervals();
     }
@@ -229,8 +249,11 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
 
 /// The open files of a run, except its packets.
 struct Files {
+    sessions: HashMap<Endpoint, KnownSession>,
     keys: KeyLogs,
     savefile: Option<SavefileWriter>,
+    /// The file of extracted packets.
+    extracted: Option<SavefileWriter>,
     /// The output and its name; `None` for standard output.
     out: Option<(Box<dyn Write + Send>, String)>,
 }
@@ -238,16 +261,29 @@ struct Files {
 impl Files {
     /// Opens and creates the files. Created files belong to `owner`, if given.
     fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
-        let create = |path: &Path| owner.map_or_else(|| File::create(path), |owner| owner.create(path));
+        // First, so that nothing is created if it is wrong.
+        let sessions = args.sessions.as_deref().map(sessions::read).transpose()?.unwrap_or_default();
+        let open = |path: &Path, is_read: bool| {
+            let mut options = File::options();
+            options.read(is_read).write(true).truncate(true);
+            owner.map_or_else(|| options.clone().create(true).open(path), |owner| owner.create(path, &options))
+        };
+        let create = |path: &Path| open(path, false);
         let keys = KeyLogs::open(&args.keylog, is_under_way)?;
         let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
+        let extracted = args.extract.as_deref().map(|path| {
+            // Packets may be inserted, for which others are moved. Pipes and devices are only written.
+            let is_file = fs::metadata(path).map_or(true, |file| file.is_file());
+            SavefileWriter::over(path, open(path, is_file))
+        });
+        let extracted = extracted.transpose()?;
         let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
             let name = path.display().to_string();
             let file: Box<dyn Write + Send> =
                 Box::new(create(path).with_context(|| format!("{name}: cannot be created"))?);
             anyhow::Ok((file, name))
         });
-        Ok(Self { keys, savefile, out: out.transpose()? })
+        Ok(Self { sessions, keys, savefile, extracted, out: out.transpose()? })
     }
 }
 
@@ -259,6 +295,7 @@ struct Run<'a> {
     writer: Writer,
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
+    extract: Option<Extract>,
     unknown_links: HashSet<LinkType>,
     /// Link types that the savefile cannot contain.
     unsaved_links: HashSet<LinkType>,
@@ -284,6 +321,8 @@ struct Run<'a> {
     live_since: Option<Timestamp>,
     /// Whether a signal ended the reading of files.
     is_interrupted: bool,
+    /// Whether the user was told that sessions were open before a live capture.
+    has_told_sessions: bool,
     to_stdout: bool,
     code: u8,
     /// Prints a message for the user.
@@ -299,13 +338,17 @@ impl<'a> Run<'a> {
     /// so that a live capture results in the same lines as a file.
     const MAX_DELIVERY_DELAY: u64 = 200_000;
 
+    /// How long after the start of a live capture the sessions are counted that were open before: long enough that those in use have
+    /// been seen.
+    const SESSIONS_SEEN: Duration = Duration::from_secs(2);
+
     fn new(
         args: &'a Args,
         files: Files,
         filter: Option<PacketFilter>,
         notify: &'a mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let Files { mut keys, savefile, out } = files;
+        let Files { sessions: known_sessions, mut keys, savefile, extracted: _, out } = files;
         keys.read()?;
         let to_stdout = out.is_none();
         let (out, name) = out.unwrap_or_else(|| (Box::new(io::stdout()), "standard output".to_owned()));
@@ -339,6 +382,7 @@ impl<'a> Run<'a> {
                 databases: bytes_of(&args.database),
                 applications: bytes_of(&args.application),
             },
+            known_sessions,
             fast_paths: !args.no_fast_paths,
             records: Records {
                 messages: args.events.contains(&args::Event::Message),
@@ -364,6 +408,7 @@ impl<'a> Run<'a> {
             screen_due: (started, started),
             filter,
             savefile,
+            extract: None,
             unknown_links: HashSet::new(),
             unsaved_links: HashSet::new(),
             started,
@@ -376,10 +421,19 @@ impl<'a> Run<'a> {
             is_live: false,
             live_since: None,
             is_interrupted: false,
+            has_told_sessions: false,
             to_stdout,
             code: 0,
             notify,
         })
+    }
+
+    /// Sets the extraction of packets.
+    fn set_extract(&mut self, extract: Option<Extract>) {
+        if let Some(extract) = extract {
+            self.writer.set_owners(Owners::new(extract.has_buffer()));
+            self.extract = Some(extract);
+        }
     }
 
     /// Files may not be in the order of time.
@@ -389,6 +443,9 @@ impl<'a> Run<'a> {
         }
         self.first_packet = Some(self.first_packet.map_or(ts, |first| first.min(ts)));
         self.latest_packet = Some(self.latest_packet.map_or(ts, |latest| latest.max(ts)));
+        if let Some(extract) = &mut self.extract {
+            extract.note_precision(ts.precision());
+        }
     }
 
     /// Sets the baseline of the summary, and the exit code of its reading.
@@ -420,24 +477,27 @@ impl<'a> Run<'a> {
     }
 
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
-    fn all(mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<u8> {
-        if let Err(error) = self.packets(source, stop) {
+    fn all(mut self, source: &mut dyn Source, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
+        let finished = self.packets(source, stop).and_then(|()| {
+            let is_interrupted = stop.load(Ordering::Relaxed);
+            if let Some(screen) = self.screen.take() {
+                self.end_screen(screen, source, stop)?;
+            }
+            if self.is_live {
+                // The capture thread updates its counters until it ends, whatever ended the loop.
+                stop.store(true, Ordering::Relaxed);
+                while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
+            }
+            self.is_interrupted = !self.is_live && is_interrupted;
+            self.finish(source, stop)
+        });
+        if finished.is_err() {
             // If this fails, the original error is still the one to report.
             let _ = self.writer.settle();
             let _ = self.writer.flush();
-            return Err(error);
+            let _ = self.extract(stop);
         }
-        let is_interrupted = stop.load(Ordering::Relaxed);
-        if let Some(screen) = self.screen.take() {
-            self.end_screen(screen, source, stop)?;
-        }
-        if self.is_live {
-            // The capture thread updates its counters until it ends, whatever ended the loop.
-            stop.store(true, Ordering::Relaxed);
-            while !matches!(source.next_event(), Ok(Event::End) | Err(_)) {}
-        }
-        self.is_interrupted = !self.is_live && is_interrupted;
-        self.finish(source)
+        finished
     }
 
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
@@ -446,6 +506,7 @@ impl<'a> Run<'a> {
         let one_by_one = !self.writer.has_shards()
             || self.filter.is_some()
             || self.savefile.is_some()
+            || self.extract.as_ref().is_some_and(Extract::has_buffer)
             || self.keys.are_followed
             || self.wants_running()
             || self.writer.screen().is_some()
@@ -479,6 +540,7 @@ impl<'a> Run<'a> {
                             }
                             // The filter does not compile for this link type. Packets of other link types may follow.
                             Err(error) => {
+                                self.dissector.skip_packet();
                                 self.writer.flush()?;
                                 (self.notify)(&error.to_string());
                                 self.code = FAILED;
@@ -512,7 +574,11 @@ impl<'a> Run<'a> {
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
                     packets += 1;
-                    if self.writer.is_done() {
+                    if let (Some(extract), Some(owners)) = (&mut self.extract, self.writer.owners()) {
+                        extract.packet(&packet, self.dissector.packets(), owners)?;
+                    }
+                    // What is read again has to be dissected to the end, to find the rest of the connections with lines.
+                    if self.writer.is_done() && self.extract.as_ref().is_none_or(Extract::has_buffer) {
                         break;
                     }
                     let is_timed = self.is_live || self.keys.are_followed || self.writer.screen().is_some();
@@ -533,6 +599,9 @@ impl<'a> Run<'a> {
                     self.writer.flush()?;
                     if let Some(savefile) = &mut self.savefile {
                         savefile.flush()?;
+                    }
+                    if let Some(extract) = &mut self.extract {
+                        extract.flush()?;
                     }
                     self.check_clock(source, stop)?;
                     if self.to_stdout && has_no_reader(io::stdout().as_fd()) {
@@ -560,6 +629,14 @@ impl<'a> Run<'a> {
         self.writer.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
+        }
+        if self.is_live
+            && !self.has_told_sessions
+            && now - self.started >= Self::SESSIONS_SEEN
+            && self.writer.screen().is_none()
+        {
+            self.has_told_sessions = true;
+            self.report_sessions();
         }
         if now >= self.screen_due.0 && self.writer.screen().is_some() {
             self.refresh_screen(now, source);
@@ -622,7 +699,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(mut self, source: &dyn Source) -> anyhow::Result<u8> {
+    fn finish(&mut self, source: &dyn Source, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         self.progress = None;
         let stats = self.end(source)?;
         self.writer.stats(&stats);
@@ -631,10 +708,26 @@ impl<'a> Run<'a> {
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;
         }
+        self.extract(stop)?;
         if !self.args.quiet {
             self.report(&stats);
         }
         Ok(self.code)
+    }
+
+    /// Extracts the packets of connections with lines.
+    fn extract(&mut self, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+        let (Some(extract), Some(owners)) = (self.extract.take(), self.writer.owners()) else { return Ok(()) };
+        // Of what was read until a signal came, all is extracted; another signal ends the process.
+        let stop = if stop.load(Ordering::Relaxed) { Arc::default() } else { Arc::clone(stop) };
+        let report = extract.finish(self.dissector.packets(), owners, &stop)?;
+        if report.is_partial {
+            self.code = self.code.max(PARTIAL);
+        }
+        if !self.args.quiet {
+            (self.notify)(&report.text);
+        }
+        Ok(())
     }
 
     /// Ends all connections and waits until the lines are written. Returns the final counters.
@@ -681,8 +774,21 @@ impl<'a> Run<'a> {
         StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
     }
 
+    /// Prints for the user how many sessions were open before the capture, if there are any, and they are not known.
+    fn report_sessions(&mut self) {
+        let sessions = self.dissector.midstream_connections();
+        if sessions > 0 && self.args.sessions.is_none() && !self.args.quiet {
+            let (are, whose) = if sessions == 1 { ("was", "its") } else { ("were", "their") };
+            (self.notify)(&format!(
+                "{} {are} open before the capture: --sessions FILE has {whose} users, databases and applications (see README)",
+                counted(sessions, "session")
+            ));
+        }
+    }
+
     /// Prints for the user what was captured, to standard error.
     fn report(&mut self, stats: &StatsRecord) {
+        self.report_sessions();
         let counters = &stats.counters;
         let times = self.first_packet.zip(self.latest_packet);
         for line in self.writer.unmatched(self.args, counters.connections, times) {

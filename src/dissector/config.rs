@@ -1,5 +1,6 @@
 //! What a dissector follows, which records it emits, and its limits.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -54,6 +55,11 @@ pub struct Config {
     pub records: Records,
     /// The sessions for which records are emitted. Default: all.
     pub only: Only,
+    /// Who the sessions are that began before the capture, by the address and port of their clients. Default: none are known.
+    ///
+    /// It applies to connections whose beginning was not captured, until it is seen that another one has begun. Their records have
+    /// the flag [`from_file`](crate::record::Flags::from_file). What the session itself shows later is believed instead.
+    pub known_sessions: HashMap<Endpoint, KnownSession>,
     /// Whether fast paths are used. The records are the same, byte for byte; tests and fuzzing compare them.
     #[doc(hidden)]
     pub fast_paths: bool,
@@ -72,6 +78,27 @@ impl Config {
             || self.names(segment.source.port)
             || self.names(segment.destination.port);
         port_fits && (segment.syn || segment.has_payload()) && !segment.rst
+    }
+}
+
+/// Who a session is, as pg_stat_activity has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownSession {
+    /// The user.
+    pub user: Option<Vec<u8>>,
+    /// The database.
+    pub database: Option<Vec<u8>>,
+    /// The application's name.
+    pub application: Option<Vec<u8>>,
+    /// The process ID of the server's process.
+    pub process_id: Option<i32>,
+}
+
+impl KnownSession {
+    pub(super) fn identity(&self) -> Identity<'_> {
+        let Self { user, database, application, .. } = self;
+        let [user, database, application] = [user, database, application].map(|name| name.as_deref().map(Text::utf8));
+        Identity { user, database, application }
     }
 }
 
@@ -190,6 +217,7 @@ impl Default for Config {
             named_rows: false,
             records: Records::default(),
             only: Only::default(),
+            known_sessions: HashMap::new(),
             fast_paths: true,
         }
     }

@@ -4,7 +4,7 @@ use super::connection_table::{HalfOpen, OpenedBy};
 use super::loss::WithheldLoss;
 use super::successor::Successor;
 use super::watch::Watch;
-use super::{Config, Only};
+use super::{Config, KnownSession, Only};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Endpoint, Origin, Segment};
 use crate::pg::framer::{Framer, Framing};
@@ -127,6 +127,7 @@ pub(super) struct ConnectionInfo {
     /// The connection's number; 0 until it is assigned.
     pub(super) conn: u64,
     pub(super) client: Endpoint,
+    pub(super) server: Endpoint,
     pub(super) client_text: Box<str>,
     pub(super) server_text: Box<str>,
     pub(super) community_id: CommunityId,
@@ -147,6 +148,12 @@ pub(super) struct ConnectionInfo {
     pub(super) selected: Option<bool>,
     /// The losses until that is known.
     pub(super) withheld: Vec<WithheldLoss>,
+    /// Who the session is, as the user knows it.
+    pub(super) known: Option<Box<KnownSession>>,
+    /// Its first packet.
+    pub(super) first_packet: u64,
+    /// The packet since which it is the known connection between its ends.
+    pub(super) known_since: u64,
     /// The time of its first packet.
     pub(super) started: Timestamp,
     /// The time of the client's SYN.
@@ -181,6 +188,11 @@ impl ConnectionInfo {
     /// Determines whether the session is selected, as far as is known.
     pub(super) fn select(&mut self, only: &Only, identity: &Identity<'_>) {
         self.selected = only.selects(self.conn, self.client, identity);
+    }
+
+    /// Returns the process ID of the server's process, as the user knows it.
+    pub(super) fn known_process(&self) -> Option<i32> {
+        self.known.as_ref().and_then(|known| known.process_id)
     }
 
     /// Returns whether records of the session are emitted.
@@ -237,6 +249,7 @@ impl Connection {
             info: ConnectionInfo {
                 conn: 0,
                 client,
+                server,
                 client_text: client.to_string().into(),
                 server_text: server.to_string().into(),
                 community_id: CommunityId::new(client, server),
@@ -249,6 +262,9 @@ impl Connection {
                 search_reason: PerDirection::default(),
                 selected: None,
                 withheld: Vec::new(),
+                known: None,
+                first_packet: origin.packet,
+                known_since: origin.packet,
                 started: origin.ts,
                 syn_at: (segment.syn && segment.ack.is_none()).then_some(origin.ts),
                 is_midstream: !begins,

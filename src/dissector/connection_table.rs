@@ -152,6 +152,8 @@ impl Syns {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfOpen {
     serial: u64,
+    /// The packet since which there is no other connection between these ends.
+    known_since: u64,
     /// The time of the last SYN.
     at: Timestamp,
     /// The SYNs of the lesser endpoint, and of the greater one.
@@ -179,10 +181,32 @@ impl HalfOpen {
     /// Creates the state of a connection that a SYN begins.
     pub(super) fn new(segment: &Segment<'_>, origin: Origin) -> Self {
         let none = Syns::default();
-        let mut half_open =
-            Self { serial: origin.packet, at: origin.ts, lesser: none, greater: none, acknowledged: None };
+        let packet = origin.packet;
+        let mut half_open = Self {
+            serial: packet,
+            known_since: packet,
+            at: origin.ts,
+            lesser: none,
+            greater: none,
+            acknowledged: None,
+        };
         half_open.note(segment, origin.ts);
         half_open
+    }
+
+    /// Records that it replaces another connection between the same ends.
+    pub(super) const fn replace(&mut self, packet: u64) {
+        self.known_since = packet;
+    }
+
+    /// Returns its first packet.
+    pub(super) const fn first_packet(&self) -> u64 {
+        self.serial
+    }
+
+    /// Returns the packet since which there is no other connection between these ends.
+    pub(super) const fn known_since(&self) -> u64 {
+        self.known_since
     }
 
     /// Records another SYN.
@@ -344,6 +368,8 @@ pub(super) fn owner(
 #[derive(Debug)]
 pub(super) struct Closed {
     serial: u64,
+    /// The connection's number; 0 if it had none.
+    pub(super) number: u64,
     /// The connection's number, if it was identified as PostgreSQL's, and whether it is selected, if that is known.
     pub(super) reported: Option<(u64, Option<bool>)>,
     pub(super) client: Endpoint,
@@ -357,14 +383,15 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    pub(super) fn of(connection: &mut Connection, ends: Pair) -> Self {
+    pub(super) fn of(connection: &mut Connection) -> Self {
         let is_counted = connection.is_counted();
         let Connection { serial, tcp, info, rival, .. } = connection;
         Self {
             serial: *serial,
+            number: info.conn,
             reported: is_counted.then_some((info.conn, info.selected)),
             client: info.client,
-            server: if ends.0 == info.client { ends.1 } else { ends.0 },
+            server: info.server,
             numbers: tcp.numbers(),
             late: PerDirection::default(),
             last: info.last_line,
@@ -523,7 +550,7 @@ impl Table {
     pub(super) fn close(&mut self, pair: Pair, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&pair) else { return };
         let Entry::Live(connection) = entry else { return };
-        let closed = Closed::of(connection, pair);
+        let closed = Closed::of(connection);
         let serial = closed.serial;
         *entry = Entry::Closed(closed);
         self.live_count -= 1;
@@ -596,8 +623,8 @@ impl Table {
     }
 
     /// Removes closed connections whose time has passed and that have no unreported late data; and the oldest ones above the
-    /// limit.
-    pub(super) fn forget_closed(&mut self, now: Timestamp) {
+    /// limit. Calls `forgotten` for each.
+    pub(super) fn forget_closed(&mut self, now: Timestamp, mut forgotten: impl FnMut(&Closed)) {
         let now = now.max(std::mem::replace(&mut self.passed, NEVER));
         loop {
             let are_too_many = self.closed.len() > MAX_CLOSED;
@@ -610,6 +637,7 @@ impl Table {
                     self.closed.push_back(Due { at: now.later(LATE_REPORT_DELAY), ..due });
                 }
                 Some(Entry::Closed(found)) if found.serial == due.serial => {
+                    forgotten(found);
                     self.entries.remove(&due.pair);
                 }
                 _ => {}

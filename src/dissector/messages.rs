@@ -151,6 +151,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     ) {
         let observation = observation(info, frame, message, origin);
         session.observe(direction, &observation, self.shared, annotation);
+        if let Some(Message::CancelRequest(cancel)) = message
+            && annotation.target.is_none()
+            && frame.missing == 0
+        {
+            annotation.target = self.shared.cancels.known(cancel.process_id, info.server);
+            annotation.is_from_file = annotation.target.is_some();
+        }
         if matches!(message, Some(Message::StartupMessage(_) | Message::ParameterStatus(_))) {
             info.select(&self.config.only, &session.facts().identity());
             self.release_withheld(info);
@@ -283,6 +290,7 @@ impl<'a> Events<'a> {
                 uncertain: annotation.is_tied,
                 limit: statement.is_some() && sql.is_none(),
                 resynchronized: frame.is_guessed || annotation.subject.is_guessed(),
+                from_file: annotation.is_from_file,
                 ..Flags::default()
             },
             undecoded,

@@ -1,5 +1,6 @@
 //! The receiver of records.
 
+use crate::packet::Endpoint;
 use crate::pg::message::Decoded;
 use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord};
 
@@ -34,6 +35,9 @@ pub trait Sink {
     /// that their records can be put in order.
     fn end_packet(&mut self, _packet: u64) {}
 
+    /// Handles what becomes known of which packets are those of which connection. Packets are numbered from 1.
+    fn packets(&mut self, _known: &PacketsOf<'_>) {}
+
     /// Handles a message before its record is created. It is decoded already if the session needed that; an implementation that
     /// decodes it uses [`MessageEvent::decode`], which counts messages that cannot be decoded.
     #[inline(always)]
@@ -53,6 +57,55 @@ pub trait Sink {
     /// Called with a loss that is not emitted, because it never became known whether its connection is one of
     /// [`Config::only`](super::Config::only).
     fn undecided_loss(&mut self, _loss: &LossRecord<'_>) {}
+}
+
+/// What becomes known of which packets are those of which connection.
+///
+/// Between two ends, there may be several connections, one after the other. A packet between them is a connection's if it is
+/// - the first of the connection, or after that one, and has the flag SYN,
+/// - or is one of those since the connection is the known one between its ends.
+///
+/// Packets of the next connection between the same ends are excluded by the same rule.
+#[derive(Clone, Copy, Debug)]
+pub enum PacketsOf<'a> {
+    /// A connection got its number, before the first record that has it.
+    Begin {
+        /// The number of the connection.
+        conn: u64,
+        /// Both ends, the client first.
+        ends: [Endpoint; 2],
+        /// Its first packet.
+        first: u64,
+        /// The packet since which it is the known one between its ends. Later than `first` if another one was until then.
+        since: u64,
+    },
+    /// The session of a connection is ready for requests.
+    Ready {
+        /// The number of the connection.
+        conn: u64,
+        /// The packet that contained the end of the message that says so.
+        packet: u64,
+    },
+    /// Later packets between its ends are not this connection's, and no record of it follows.
+    End {
+        /// The number of the connection.
+        conn: u64,
+        /// The first packet that is not its own.
+        before: u64,
+        /// The first packet of the next connection between these ends, if there is one. It may be before that.
+        next: Option<u64>,
+    },
+    /// A packet was the last fragment of a segment.
+    Fragments {
+        /// Both ends of the segment, source first.
+        ends: [Endpoint; 2],
+        /// Whether it has the flag SYN.
+        syn: bool,
+        /// The packet that completed it.
+        packet: u64,
+        /// All packets that contained its fragments.
+        fragments: &'a [u64],
+    },
 }
 
 impl<F: FnMut(&Record<'_>)> Sink for F {

@@ -3,7 +3,7 @@
 use super::connection::{Connection, ConnectionInfo, HeldAuth};
 use super::loss::Loss;
 use super::recognition::{is_not_answer, is_not_handshake, is_not_startup};
-use super::{Config, Sink};
+use super::{Config, KnownSession, PacketsOf, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::packet::{Origin, Plain, Segment};
 use crate::pg::framer::{Framer, Framing, Step};
@@ -419,6 +419,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     /// before the packet is missing.
     #[cold]
     pub(super) fn restart(&mut self, connection: &mut Connection, origin: Origin) {
+        connection.info.is_midstream = false;
+        connection.session.facts_mut().forget_known();
+        if let Some(process_id) = connection.info.known.take().and_then(|known| known.process_id) {
+            self.shared.cancels.forget(process_id, connection.info.server, connection.info.conn);
+        }
+        connection.info.select(&self.config.only, &Identity::default());
         self.number(&mut connection.info);
         for direction in Direction::BOTH {
             if connection.framers.get(direction).is_searching() {
@@ -431,7 +437,6 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         connection.undecided_tls = None;
         connection.info.search_reason = PerDirection::default();
-        connection.info.is_midstream = false;
         connection.session.begin();
     }
 
@@ -463,8 +468,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if info.conn == 0 {
             self.counters.connections += 1;
             info.conn = self.counters.connections;
-            // Who the session is becomes known from its messages only.
-            info.select(&self.config.only, &Identity::default());
+            let ConnectionInfo { conn, client, server, first_packet: first, known_since: since, .. } = *info;
+            self.counters.midstream_connections += u64::from(info.is_midstream);
+            if let Some(process_id) = info.known_process() {
+                self.shared.cancels.know(process_id, server, conn);
+            }
+            self.sink.packets(&PacketsOf::Begin { conn, ends: [client, server], first, since });
+            // Otherwise, who the session is becomes known from its messages only.
+            let known = info.known.take();
+            let identity = known.as_deref().map(KnownSession::identity).unwrap_or_default();
+            info.select(&self.config.only, &identity);
+            info.known = known;
         }
     }
 }

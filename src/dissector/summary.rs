@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, ConnectionInfo};
 use super::stream::ConnectionDissector;
-use super::{Config, Sink};
+use super::{Config, PacketsOf, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
@@ -54,6 +54,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
 
     /// Emits the record of a session that is ready.
     pub(super) fn report_ready(&mut self, session: &Session, info: &ConnectionInfo, origin: Origin) {
+        self.sink.packets(&PacketsOf::Ready { conn: info.conn, packet: origin.packet });
         if self.config.records.sessions && info.is_wanted() {
             self.report_session(session, info, None, State::Ready, None, origin);
         }
@@ -67,6 +68,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         if let Some(key) = session.dialogue().cancel_key() {
             self.shared.cancels.end(key, info.conn);
+        }
+        if let Some(process_id) = info.known_process() {
+            self.shared.cancels.forget(process_id, info.server, info.conn);
         }
         let has_ended = matches!(closing, Closing::Observed | Closing::Replaced) || info.closed_by.is_some();
         let now = match closing {
@@ -162,6 +166,7 @@ pub(super) fn session_record<'a>(
             protocol_violation: violation.is_some(),
             limit: facts.is_limited,
             resynchronized: info.is_guessed,
+            from_file: facts.is_known(),
             ..Flags::default()
         },
     }
@@ -231,6 +236,7 @@ pub(super) fn query_record<'a>(
             limit: execution.is_limited
                 || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
             resynchronized: execution.depends_on_guess(),
+            from_file: session.facts().is_known(),
             ..Flags::default()
         },
     }

@@ -91,6 +91,8 @@ struct Partial {
     fragments: u64,
     /// The memory that counts towards the limit.
     held: usize,
+    /// The numbers of the frames with its fragments, until it is complete.
+    packets: Vec<u64>,
     done: bool,
 }
 
@@ -109,9 +111,15 @@ pub struct Datagram {
     /// The size on the wire; larger than `bytes` if the snap length truncated fragments.
     wire_len: usize,
     ts: Timestamp,
+    packets: Vec<u64>,
 }
 
 impl Datagram {
+    /// Returns the numbers of the frames with its fragments.
+    pub fn packets(&self) -> &[u64] {
+        &self.packets
+    }
+
     /// Decodes the TCP segment in the packet.
     ///
     /// # Errors
@@ -149,14 +157,15 @@ impl Defragmenter {
         }
     }
 
-    /// Adds a frame for which [`super::decode`] returned [`NotTcp::Fragment`]. Returns the packet that it completes.
-    pub fn add(&mut self, packet: &Packet<'_>) -> Option<Datagram> {
+    /// Adds a frame, whose number this is, for which [`super::decode`] returned [`NotTcp::Fragment`]. Returns the packet that it
+    /// completes.
+    pub fn add(&mut self, packet: &Packet<'_>, number: u64) -> Option<Datagram> {
         self.expire(packet.ts);
         let Ok(Innermost::Fragment(fragment)) = super::read(packet) else { return None };
-        let mut datagram = self.insert(&fragment, packet.ts)?;
+        let mut datagram = self.insert(&fragment, packet.ts, &[number])?;
         for _ in 0..MAX_NESTED {
             let Ok(Innermost::Fragment(fragment)) = super::read(&datagram.packet()) else { break };
-            datagram = self.insert(&fragment, packet.ts)?;
+            datagram = self.insert(&fragment, packet.ts, &datagram.packets)?;
         }
         Some(datagram)
     }
@@ -186,7 +195,7 @@ impl Defragmenter {
         self.held
     }
 
-    fn insert(&mut self, fragment: &Fragment<'_>, now: Timestamp) -> Option<Datagram> {
+    fn insert(&mut self, fragment: &Fragment<'_>, now: Timestamp, packets: &[u64]) -> Option<Datagram> {
         if !may_hold_tcp(fragment) {
             return None;
         }
@@ -207,7 +216,7 @@ impl Defragmenter {
             Partial::new(due)
         });
         let held_before = if partial.fragments == 0 { 0 } else { partial.held };
-        partial.insert(fragment);
+        partial.insert(fragment, packets);
         self.held += partial.held - held_before;
         let datagram = if partial.done { None } else { partial.assemble(&key, now) };
         if datagram.is_some() {
@@ -272,6 +281,7 @@ impl Partial {
             protocol: None,
             fragments: 0,
             held: PIECE,
+            packets: Vec::new(),
             done: false,
         }
     }
@@ -300,8 +310,12 @@ impl Partial {
     }
 
     /// Adds the new bytes of a fragment.
-    fn insert(&mut self, fragment: &Fragment<'_>) {
+    fn insert(&mut self, fragment: &Fragment<'_>, packets: &[u64]) {
         self.fragments += 1;
+        if !self.done {
+            self.packets.extend_from_slice(packets);
+            self.held += size_of_val(packets);
+        }
         if !fragment.more {
             self.end = Some(fragment.end());
         }
@@ -329,7 +343,7 @@ impl Partial {
     }
 
     /// Returns the packet if it is complete, up to the first byte that was not captured, with a header of its own.
-    fn assemble(&self, key: &Key, ts: Timestamp) -> Option<Datagram> {
+    fn assemble(&mut self, key: &Key, ts: Timestamp) -> Option<Datagram> {
         const TTL: u8 = 64;
         let len = self.end.filter(|end| *end == self.covered)?;
         let protocol = self.protocol?.0;
@@ -358,7 +372,7 @@ impl Partial {
                 break;
             }
         }
-        Some(Datagram { bytes, wire_len, ts })
+        Some(Datagram { bytes, wire_len, ts, packets: std::mem::take(&mut self.packets) })
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Facts {
     user: Option<KeptText<'static>>,
     database: Option<KeptText<'static>>,
     application: Option<KeptText<'static>>,
+    /// Whether the user said who it is.
+    is_known: bool,
     parameters: Vec<Setting>,
     /// How values are written.
     pub settings: Settings,
@@ -192,6 +194,7 @@ impl Facts {
 
     #[cold]
     fn begin(&mut self, startup: &StartupMessage<'_>, is_cut: bool) {
+        self.forget_known();
         self.protocol_version = Some(startup.protocol_version);
         let mut is_physical = false;
         // Of one that is cut off, the last value may be half of another.
@@ -311,6 +314,28 @@ impl Facts {
             self.channel_binding = None;
             (self.startup_at, self.authenticated_at, self.ready_at) = (None, None, None);
         }
+    }
+
+    /// Sets who the session is, as the user knows it.
+    pub fn know(&mut self, known: &Identity<'_>, process_id: Option<i32>) {
+        let kept = |name: Option<Text<'_>>| Some(name?.kept().into_owned());
+        self.user = kept(known.user);
+        self.database = kept(known.database);
+        self.application = kept(known.application);
+        self.process_id = process_id;
+        self.is_known = true;
+    }
+
+    /// Forgets what the user knew, because another session begins.
+    pub fn forget_known(&mut self) {
+        if std::mem::take(&mut self.is_known) {
+            (self.user, self.database, self.application, self.process_id) = (None, None, None, None);
+        }
+    }
+
+    /// Returns whether the user said who the session is, and the session did not.
+    pub const fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// The user, the database and the application.

@@ -94,6 +94,8 @@ pub struct Annotation {
     pub subject: Subject,
     /// The connection whose request a CancelRequest is about.
     pub target: Option<u64>,
+    /// Whether the target is known from the user only.
+    pub is_from_file: bool,
     /// Whether with it the session is ready for its first request.
     pub is_ready: bool,
     /// Whether there is, or may be, a secret in its SQL, or among its values.

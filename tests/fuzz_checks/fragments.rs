@@ -174,7 +174,7 @@ fn run(max_bytes: Option<usize>, max_datagrams: usize, plans: &[Plan]) {
             assert!(plan.offset == 0 && !plan.more, "{plan:?} is a fragment");
             continue;
         }
-        let datagram = defragmenter.add(&packet);
+        let datagram = defragmenter.add(&packet, 1);
         if !plan.is_passed_over() {
             *taken.entry(plan.key()).or_default() += 1;
         }

@@ -51,11 +51,13 @@ mod hostile {
 
 mod cli {
     mod command_line;
+    mod extract;
     pub(crate) mod live;
     mod live_tls;
     mod network;
     mod report;
     mod selection;
+    mod sessions;
     mod summary;
 }
 

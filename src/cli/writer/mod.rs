@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dissector::{Dissector, Sink};
+use crate::dissector::{Dissector, PacketsOf, Sink};
 use crate::output::Form;
 use crate::output::batch::Batch;
 use crate::output::json::{DerivedWriter, LineWriter};
@@ -23,6 +23,7 @@ use self::shard::{ShardLines, ShardWriter};
 use self::unmatched::{Closest, Others, Seen};
 use self::worker_pool::WorkerPool;
 use super::args::{Args, Event, Format};
+use super::extract::{Chosen, Owners};
 use super::screen_data::ScreenData;
 
 mod output;
@@ -78,6 +79,8 @@ pub(crate) struct Writer {
     statistics: Option<Statistics>,
     /// Where the records go in place of lines, if they are for a screen.
     screen: Option<Arc<ScreenData>>,
+    /// If packets are extracted: which connections they belong to.
+    owners: Option<Owners>,
     /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
     /// The minimum number of packets for which parallel dissection is worthwhile.
@@ -134,12 +137,14 @@ impl Writer {
             form: form.another(),
             lines: ShardLines::default(),
             statistics: statistics(),
+            chosen: args.extract.as_ref().map(|_| Chosen::default()),
             error: None,
         };
         Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
             statistics: statistics(),
             screen: None,
+            owners: None,
             least_in_parallel: args.least_in_parallel,
             selection: Selection::new(args),
             others: Others::default(),
@@ -197,6 +202,22 @@ impl Writer {
         }
     }
 
+    /// Sets where connections with lines are noted, so that their packets can be extracted.
+    pub(crate) fn set_owners(&mut self, owners: Owners) {
+        self.owners = Some(owners);
+    }
+
+    /// Returns which packets belong to connections with lines, if that was set.
+    pub(crate) const fn owners(&mut self) -> Option<&mut Owners> {
+        self.owners.as_mut()
+    }
+
+    fn choose(&mut self, conn: Option<u64>) {
+        if let (Some(owners), Some(conn)) = (&mut self.owners, conn) {
+            owners.choose(conn);
+        }
+    }
+
     /// Returns the statistics for a summary, if there is to be one. Those of all threads are in them at the end, after
     /// [`Self::merge_statistics`].
     pub(crate) const fn statistics(&mut self) -> Option<&mut Statistics> {
@@ -230,6 +251,9 @@ impl Writer {
             let mut used = pool.merge(lines).into_iter();
             for shard in &mut self.shards {
                 shard.lines = used.next().unwrap_or_default();
+                if let (Some(owners), Some(chosen)) = (&mut self.owners, &mut shard.chosen) {
+                    owners.choose_all(chosen);
+                }
                 if let Some(error) = shard.error.take() {
                     pool.fail(error);
                 }
@@ -336,13 +360,26 @@ impl Sink for Writer {
             return;
         }
         if let Some(screen) = &self.screen {
-            return screen.model().record(record);
+            screen.model().record(record);
+            // There are no lines: as with a summary, requests choose.
+            if let Record::Query(query) = record {
+                self.choose(Some(query.header.conn));
+            }
+            return;
         }
-        if let Some(statistics) = &mut self.statistics {
-            statistics.record(record);
+        let is_counted = self.selection.count(self.statistics.as_mut(), record);
+        let is_wanted = self.selection.wants(record);
+        if is_counted || is_wanted {
+            self.choose(record.conn());
         }
-        if self.selection.wants(record) {
+        if is_wanted {
             self.write(record);
+        }
+    }
+
+    fn packets(&mut self, known: &PacketsOf<'_>) {
+        if let Some(owners) = &mut self.owners {
+            owners.note(known);
         }
     }
 
@@ -353,6 +390,7 @@ impl Sink for Writer {
         if let Some(screen) = &self.screen {
             screen.model().message(event, decoded);
         } else if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+            self.choose(Some(event.header.conn));
             self.selected(event, decoded);
         }
     }
@@ -365,6 +403,9 @@ impl Sink for Writer {
             return;
         }
         let mut left = self.selection.wants_of(run);
+        if left > 0 {
+            self.choose(Some(run.first.header.conn));
+        }
         if left < run.count {
             return run.for_each(|event| {
                 if left > 0 {

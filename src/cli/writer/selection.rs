@@ -8,7 +8,7 @@ use super::super::args::{Args, Event};
 use super::super::select::When;
 use super::unmatched::Closest;
 use crate::output::cache::Cache;
-use crate::output::stats::Tally;
+use crate::output::stats::{Statistics, Tally};
 use crate::pg::text::{Sql, Text};
 use crate::record::{MessageRun, QueryRecord, Record};
 use crate::session::execution::Outcome;
@@ -65,6 +65,14 @@ impl Selection {
     /// Determines the times to write, in a capture with this first packet.
     pub(super) fn begin(&mut self, args: &Args, first: Timestamp) {
         self.times = When::range(args.since.as_ref(), args.until.as_ref(), first);
+    }
+
+    /// Adds a selected record to the statistics, if there are any. Returns whether it is one of those for which the packets of its
+    /// connection are extracted: a request, or a session that was selected for its error. Every session is counted.
+    pub(super) fn count(&self, statistics: Option<&mut Statistics>, record: &Record<'_>) -> bool {
+        let Some(statistics) = statistics else { return false };
+        statistics.record(record);
+        matches!(record, Record::Query(_)) || self.only_errors && matches!(record, Record::Session(_))
     }
 
     /// Returns whether the conditions for a record hold, whether there are lines for its kind or not.

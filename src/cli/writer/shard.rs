@@ -11,6 +11,7 @@ use crate::record::{MessageEvent, MessageRun, Record};
 
 use super::output::Output;
 use super::selection::Selection;
+use crate::cli::extract::Chosen;
 
 /// The number of slices written at once: the limit of a system call.
 const PIECES: usize = 1_024;
@@ -23,6 +24,8 @@ pub(super) struct ShardWriter {
     pub(super) lines: ShardLines,
     /// If there is to be a summary: what the records add up to.
     pub(super) statistics: Option<Statistics>,
+    /// The connections with lines, if their packets are extracted.
+    pub(super) chosen: Option<Chosen>,
     pub(super) error: Option<io::Error>,
 }
 
@@ -38,16 +41,19 @@ impl Sink for ShardWriter {
         if !self.selection.selects(record) {
             return;
         }
-        if let Some(statistics) = &mut self.statistics {
-            statistics.record(record);
+        let is_counted = self.selection.count(self.statistics.as_mut(), record);
+        let is_wanted = self.selection.wants(record);
+        if is_counted || is_wanted {
+            self.choose(record.conn());
         }
-        if self.selection.wants(record) {
+        if is_wanted {
             self.make(|form, lines| form.record(lines, record));
         }
     }
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
         if self.selection.is_in_time(event.header.ts) && self.selection.wants_message(|| event.name(decoded.as_ref())) {
+            self.choose(Some(event.header.conn));
             self.make(|form, lines| form.message(lines, event, decoded));
         }
     }
@@ -55,6 +61,7 @@ impl Sink for ShardWriter {
     fn data(&mut self, run: &MessageRun<'_>) {
         // Where only so many messages are wanted, nothing is dissected in parallel.
         if self.selection.wants_of(run) == run.count {
+            self.choose(Some(run.first.header.conn));
             self.make(|form, lines| form.data(lines, run));
         }
     }
@@ -68,6 +75,12 @@ impl Sink for ShardWriter {
 }
 
 impl ShardWriter {
+    fn choose(&mut self, conn: Option<u64>) {
+        if let (Some(chosen), Some(conn)) = (&mut self.chosen, conn) {
+            chosen.add(conn);
+        }
+    }
+
     fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) {
         if self.error.is_none() {
             self.error = make(&mut *self.form, &mut self.lines.lines).err();

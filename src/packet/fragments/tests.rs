@@ -22,7 +22,7 @@ fn part(v6: bool, id: u16, whole: &[u8], from: usize, to: usize) -> Vec<u8> {
 fn add_at(defragmenter: &mut Defragmenter, bytes: &[u8], millis: i64) -> Option<Datagram> {
     let fragment = packet(LinkType::RAW, bytes, bytes.len(), at(millis));
     assert_eq!(super::super::decode(&fragment).unwrap_err(), NotTcp::Fragment);
-    defragmenter.add(&fragment)
+    defragmenter.add(&fragment, 1)
 }
 
 fn add(defragmenter: &mut Defragmenter, bytes: &[u8]) -> Option<Datagram> {
@@ -183,7 +183,7 @@ fn what_the_snap_length_cut_is_measured() {
         let mut made = None;
         for index in order {
             let bytes = &parts[index];
-            made = defragmenter.add(&packet(LinkType::RAW, &bytes[..60], bytes.len(), at(0)));
+            made = defragmenter.add(&packet(LinkType::RAW, &bytes[..60], bytes.len(), at(0)), 1);
         }
         let made = made.unwrap();
         let segment = made.segment().unwrap();

@@ -160,7 +160,7 @@ impl Server {
 
     /// Runs a psql session with one statement.
     #[track_caller]
-    fn query(&self, sql: &str) {
+    pub(crate) fn query(&self, sql: &str) {
         let output = psql(self.port, sql).stderr(Stdio::piped()).output().unwrap();
         assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -1,0 +1,219 @@
+//! `--extract`: the packets of the connections that had a line written.
+//!
+//! Which these are is known at the end. Files are read a second time then; of a live capture and of a pipe, a [`Buffer`] has the
+//! last packets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::capture::file::FileSource;
+use crate::capture::filter::{PacketFilter, link_type_name};
+use crate::capture::savefile::SavefileWriter;
+use crate::capture::{Error, Event, Source};
+use crate::packet::{LinkType, Packet};
+use crate::time::Precision;
+
+use self::buffer::Buffer;
+use self::owners::Place;
+
+mod buffer;
+mod owners;
+
+pub(super) use self::owners::{Chosen, Owners};
+
+/// The file of the extracted packets.
+#[derive(Debug)]
+pub(super) struct Extracted {
+    savefile: SavefileWriter,
+    packets: u64,
+    /// Packets that the file cannot contain, by link type.
+    refused: Vec<(LinkType, u64)>,
+}
+
+impl Extracted {
+    fn write(&mut self, packet: &Packet<'_>) -> Result<(), Error> {
+        if self.accepts(packet) {
+            self.packets += 1;
+            self.savefile.write(packet)?;
+        }
+        Ok(())
+    }
+
+    /// Inserts packets at positions in the file.
+    fn insert(&mut self, packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+        let packets: Vec<_> = packets.iter().copied().filter(|(_, packet)| self.accepts(packet)).collect();
+        self.packets += packets.len() as u64;
+        self.savefile.insert(&packets)
+    }
+
+    fn accepts(&mut self, packet: &Packet<'_>) -> bool {
+        let accepts = self.savefile.takes(packet.link);
+        if !accepts {
+            match self.refused.iter_mut().find(|(link, _)| *link == packet.link) {
+                Some((_, packets)) => *packets += 1,
+                None => self.refused.push((packet.link, 1)),
+            }
+        }
+        accepts
+    }
+
+    /// Returns the position in the file of the next packet.
+    fn position(&self) -> u64 {
+        self.savefile.position()
+    }
+}
+
+/// Where the packets come from.
+enum Origin {
+    Files(Vec<PathBuf>, Option<PacketFilter>),
+    Buffer(Box<Buffer>),
+}
+
+/// The extraction of packets.
+pub(super) struct Extract {
+    origin: Origin,
+    /// The ports of servers; empty if it may be any.
+    ports: Vec<u16>,
+    /// The finest precision of timestamps.
+    precision: Precision,
+    out: Extracted,
+}
+
+/// What was extracted, for the user.
+pub(super) struct Report {
+    pub(super) text: String,
+    /// Whether packets are missing in the file that should be there. A buffer is known to be limited.
+    pub(super) is_partial: bool,
+}
+
+impl Extract {
+    /// Extracts from files, which are read again with the same filter.
+    pub(super) fn from_files(savefile: SavefileWriter, paths: Vec<PathBuf>, filter: Option<PacketFilter>) -> Self {
+        Self::new(savefile, Origin::Files(paths, filter), &[])
+    }
+
+    /// Extracts from a source that cannot be read again, and has servers at these ports only; at any, if none are named.
+    pub(super) fn from_buffer(savefile: SavefileWriter, max_bytes: usize, ports: &[u16]) -> Self {
+        Self::new(savefile, Origin::Buffer(Box::new(Buffer::new(max_bytes))), ports)
+    }
+
+    fn new(savefile: SavefileWriter, origin: Origin, ports: &[u16]) -> Self {
+        let out = Extracted { savefile, packets: 0, refused: Vec::new() };
+        Self { origin, ports: ports.to_vec(), precision: Precision::Micros, out }
+    }
+
+    /// Returns whether the packets are buffered.
+    pub(super) const fn has_buffer(&self) -> bool {
+        matches!(self.origin, Origin::Buffer(_))
+    }
+
+    /// Writes the header of the file.
+    pub(super) fn begin(&mut self, link: LinkType, precision: Precision) -> Result<(), Error> {
+        self.out.savefile.begin(link, precision)?;
+        self.out.savefile.flush()
+    }
+
+    /// Notes the precision of some of the packets.
+    pub(super) const fn note_precision(&mut self, precision: Precision) {
+        if let Precision::Nanos = precision {
+            self.precision = precision;
+        }
+    }
+
+    /// Buffers a packet that was dissected.
+    pub(super) fn packet(&mut self, packet: &Packet<'_>, number: u64, owners: &mut Owners) -> Result<(), Error> {
+        let Origin::Buffer(buffer) = &mut self.origin else { return Ok(()) };
+        match Place::of(packet) {
+            Some(place) if place.has_port(&self.ports) => buffer.push(packet, number, owners, &mut self.out),
+            _ => Ok(()),
+        }
+    }
+
+    /// Flushes the file, so that others can read it.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.out.savefile.flush()
+    }
+
+    /// Extracts the packets of the chosen connections that are not in the file yet, of the first `packets` ones.
+    pub(super) fn finish(mut self, packets: u64, owners: &mut Owners, stop: &Arc<AtomicBool>) -> Result<Report, Error> {
+        let mut missing = 0;
+        match self.origin {
+            Origin::Files(..) if owners.chosen() == 0 => {}
+            Origin::Files(paths, filter) => {
+                let source = FileSource::new(paths, Arc::clone(stop));
+                missing = read_again(source, filter, packets, self.precision, owners, &mut self.out)?;
+            }
+            Origin::Buffer(buffer) => buffer.finish(owners, &mut self.out)?,
+        }
+        let Extracted { savefile, packets, refused } = self.out;
+        let path = savefile.path().display().to_string();
+        savefile.finish()?;
+        let mut report = report(&path, packets, missing, &refused, owners);
+        if missing > 0 && stop.load(Ordering::Relaxed) {
+            report.text = format!("{path}: {packets} packets, then interrupted");
+        }
+        Ok(report)
+    }
+}
+
+/// Reads files again, and writes the packets of chosen connections. Returns how many packets there are no more.
+fn read_again(
+    mut source: FileSource,
+    mut filter: Option<PacketFilter>,
+    packets: u64,
+    precision: Precision,
+    owners: &Owners,
+    out: &mut Extracted,
+) -> Result<u64, Error> {
+    let mut number = 0;
+    while number < packets {
+        let packet = match source.next_event() {
+            Ok(Event::Packet(packet)) => packet,
+            // The same errors as before.
+            Ok(Event::KeyLog(_) | Event::Idle) | Err(_) => continue,
+            Ok(Event::End) => break,
+        };
+        number += 1;
+        let owner = Place::of(&packet).and_then(|place| owners.owner(&place, number));
+        if !owner.is_some_and(|conn| owners.is_chosen(conn)) {
+            continue;
+        }
+        if let Some(filter) = &mut filter
+            && !matches!(filter.matches(&packet), Ok(true))
+        {
+            continue;
+        }
+        out.savefile.begin(packet.link, packet.ts.precision().max(precision))?;
+        out.write(&packet)?;
+    }
+    Ok(packets - number)
+}
+
+fn report(path: &str, packets: u64, missing: u64, refused: &[(LinkType, u64)], owners: &Owners) -> Report {
+    let counted = |count: u64, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
+    let mut text = match owners.chosen() {
+        0 => format!("{path}: no packets, because no connection has a line"),
+        chosen => format!("{path}: {} of {}", counted(packets, "packet"), counted(chosen, "connection")),
+    };
+    let mut add = |count: u64, part: String| {
+        if count > 0 {
+            text += &part;
+        }
+    };
+    let dropped = owners.dropped;
+    add(dropped, format!("; {} no longer kept (see --extract-buffer)", are(dropped, "packet")));
+    add(missing, format!("; {} no longer in the files", are(missing, "packet")));
+    for (link, packets) in refused {
+        let name = link_type_name(*link);
+        add(*packets, format!("; {} of another link type, {} ({name})", are(*packets, "packet"), link.0));
+    }
+    add(owners.refused, format!("; without {}, which are too many", counted(owners.refused, "other connection")));
+    add(owners.lost_fragments, format!("; without {}", counted(owners.lost_fragments, "IP fragment")));
+    let is_partial = missing + owners.refused + owners.lost_fragments > 0 || !refused.is_empty();
+    Report { text, is_partial }
+}
+
+fn are(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what} was") } else { format!("{count} {what}s were") }
+}
