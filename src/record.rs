@@ -67,16 +67,24 @@ pub enum Record<'a> {
     Summary(&'a Summary),
 }
 
-impl Record<'_> {
-    /// Returns the number of the connection that the record is about.
-    pub(crate) const fn conn(&self) -> Option<u64> {
+impl<'a> Record<'a> {
+    /// Returns what a record of a connection begins with.
+    pub const fn header(&self) -> Option<&Header<'a>> {
         match self {
-            Self::Message(message) => Some(message.header.conn),
-            Self::Query(query) => Some(query.header.conn),
-            Self::Running(running) => Some(running.query.header.conn),
-            Self::Session(session) => Some(session.header.conn),
-            Self::Loss(loss) => Some(loss.header.conn),
+            Self::Message(record) => Some(&record.header),
+            Self::Query(record) => Some(&record.header),
+            Self::Running(record) => Some(&record.query.header),
+            Self::Session(record) => Some(&record.header),
+            Self::Loss(record) => Some(&record.header),
             Self::Stats(_) | Self::Summary(_) => None,
+        }
+    }
+
+    /// Returns the time of a record, as far as it has one.
+    pub fn ts(&self) -> Option<Timestamp> {
+        match self {
+            Self::Stats(stats) => stats.ts,
+            _ => self.header().map(|header| header.ts),
         }
     }
 }

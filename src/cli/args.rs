@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -94,7 +95,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(crate) stats_interval: Option<Duration>,
 
-    /// Kinds of lines to write [default: message,loss; with --errors: query,session,loss; with other options about requests: query,loss]
+    /// Kinds of lines to write [default: message,loss; with --errors, and live with -F text on a terminal: query,session,loss;
+    /// with other options about requests: query,loss]
     #[arg(short, long, value_name = "EVENTS", value_delimiter = ',', help_heading = "Output")]
     pub(crate) events: Vec<Event>,
 
@@ -224,6 +226,14 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "redact", help_heading = "Output")]
     pub(crate) show_secrets: bool,
 
+    /// On a terminal, keep lines of text whole instead of cutting them to its width
+    #[arg(long, help_heading = "Output")]
+    pub(crate) wrap: bool,
+
+    /// Write the times of text in UTC instead of local time
+    #[arg(long, help_heading = "Output")]
+    pub(crate) utc: bool,
+
     /// When to color text
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Output")]
     pub(crate) color: Color,
@@ -288,17 +298,21 @@ impl Args {
 
     /// Parses the command line. If it is invalid, prints an error and exits.
     pub(crate) fn from_command_line() -> Self {
-        Self::parse().checked().unwrap_or_else(|error| error.exit())
+        Self::parse().checked(io::stdout().is_terminal()).unwrap_or_else(|error| error.exit())
     }
 
     /// Parses the arguments after the command name.
     pub(super) fn of(args: &[&str]) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(std::iter::once(&"pgdissect").chain(args))?;
-        args.checked()
+        args.checked(false)
     }
 
     /// Applies defaults that depend on several arguments, and checks that the arguments can be used together.
-    fn checked(mut self) -> Result<Self, clap::Error> {
+    fn checked(mut self, on_terminal: bool) -> Result<Self, clap::Error> {
+        // Messages of a live capture scroll too fast to be read.
+        let on_terminal = on_terminal && self.output.as_ref().is_none_or(|path| path.as_os_str() == "-");
+        let is_watched =
+            on_terminal && self.interface.is_some() && self.format == Format::Text && self.types.is_empty();
         let is_summary = matches!(self.format, Format::Summary | Format::Html);
         let writes_lines = !self.events.is_empty() || !self.types.is_empty() || self.count.is_some();
         if self.format == Format::Top && (writes_lines || self.output.is_some()) {
@@ -313,6 +327,7 @@ impl Args {
             self.events = match (self.errors, self.chooses_requests().is_some()) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
                 (false, true) => vec![Event::Query, Event::Loss],
+                (false, false) if is_watched => vec![Event::Query, Event::Session, Event::Loss],
                 (false, false) => vec![Event::Message, Event::Loss],
             };
         }

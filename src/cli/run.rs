@@ -22,6 +22,7 @@ use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, KnownSession, Only, Records};
 use crate::output::screen::app::Settings;
 use crate::output::stats::{Baseline, Context as SummaryContext};
+use crate::output::text::Zone;
 use crate::packet::{Endpoint, LinkType};
 use crate::record::{KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
@@ -35,7 +36,7 @@ use super::key_logs::KeyLogs;
 use super::progress::Progress;
 use super::screen::{Screen, conditions};
 use super::screen_data::ScreenData;
-use super::writer::{Look, Writer};
+use super::writer::{Look, TerminalWidth, Writer};
 use super::{FAILED, PARTIAL, notify, sessions};
 
 /// The message if a thread cannot be started.
@@ -356,13 +357,17 @@ impl<'a> Run<'a> {
         if to_terminal && args.format == Format::Html {
             bail!("-F html writes a page for a browser: use -o report.html");
         }
+        let width = width(to_terminal);
+        let is_cut = to_terminal && args.format == Format::Text && !args.wrap;
         let look = Look {
+            terminal: is_cut.then(|| TerminalWidth::new(width)),
+            zone: zone(args, notify),
+            width,
             color: match args.color {
                 Color::Always => true,
                 Color::Never => false,
                 Color::Auto => to_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             },
-            width: width(to_terminal),
         };
         let wants_summary = args.events.contains(&args::Event::Summary);
         let config = Config {
@@ -856,6 +861,17 @@ fn width(to_terminal: bool) -> usize {
     let of_terminal = to_terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0.into());
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     of_terminal.or_else(columns).unwrap_or(100)
+}
+
+/// Returns the zone of times in text.
+fn zone(args: &Args, notify: &mut dyn FnMut(&str)) -> Zone {
+    if args.utc || args.format != Format::Text {
+        return Zone::UTC;
+    }
+    Zone::of_process().unwrap_or_else(|error| {
+        notify(&format!("{error}: times are in UTC"));
+        Zone::UTC
+    })
 }
 
 fn bytes_of(texts: &[String]) -> Vec<Vec<u8>> {

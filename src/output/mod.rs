@@ -26,7 +26,7 @@ pub mod summary;
 pub(crate) mod text;
 
 pub use json::LineWriter;
-pub use text::TextStyle;
+pub use text::{TextStyle, Zone};
 
 /// A form of lines.
 pub trait Form: fmt::Debug + Send {

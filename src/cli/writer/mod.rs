@@ -11,7 +11,8 @@ use crate::output::json::{DerivedWriter, LineWriter};
 use crate::output::report;
 use crate::output::stats::{Bursts, Limits, Statistics};
 use crate::output::summary::SummaryStyle;
-use crate::output::text::TextStyle;
+use crate::output::text::sequence::Sequence;
+use crate::output::text::{TextStyle, Zone};
 use crate::packet::Block;
 use crate::pg::message::Decoded;
 use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord, StatsRecord, Summary};
@@ -20,6 +21,7 @@ use crate::time::Timestamp;
 use self::output::Output;
 use self::selection::Selection;
 use self::shard::{ShardLines, ShardWriter};
+use self::text::Text;
 use self::unmatched::{Closest, Others, Seen};
 use self::worker_pool::WorkerPool;
 use super::args::{Args, Event, Format};
@@ -29,8 +31,11 @@ use super::screen_data::ScreenData;
 mod output;
 mod selection;
 mod shard;
+mod text;
 mod unmatched;
 mod worker_pool;
+
+pub(crate) use self::text::TerminalWidth;
 
 /// The size at which the buffer is written.
 const BUFFER: usize = 64 * 1024;
@@ -45,11 +50,15 @@ const MAX_STATEMENT_BYTES: usize = 64 << 20;
 const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// How text looks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Look {
     pub(crate) color: bool,
     /// How many columns a line of a summary has at most.
     pub(crate) width: usize,
+    /// How many a line of a record has, if it is cut.
+    pub(crate) terminal: Option<TerminalWidth>,
+    /// The zone of times of day.
+    pub(crate) zone: Zone,
 }
 
 /// The summary as a page for a browser.
@@ -74,6 +83,8 @@ pub(crate) struct Writer {
     selection: Selection,
     others: Others,
     form: Box<dyn Form>,
+    /// If the form is text: what depends on the lines before.
+    text: Option<Text>,
     mode: Mode,
     /// If there is to be a summary: what the records add up to, except those of shards.
     statistics: Option<Statistics>,
@@ -116,18 +127,26 @@ impl Writer {
     ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
         let summary = SummaryStyle { color: look.color, width: look.width, top: args.top.into() };
+        let mut text = None;
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
             Format::Json => Box::new(LineWriter::default()),
-            Format::Text => Box::new(TextStyle { color: look.color, summary }),
+            Format::Text => {
+                let compact = !wants(Event::Message);
+                let style = TextStyle { color: look.color, zone: look.zone, compact, summary, width: None };
+                let (form, made) = Text::new(style, look.terminal);
+                text = Some(made);
+                form
+            }
             Format::Summary => Box::new(summary),
             Format::Html => Box::new(Page),
             // Writes nothing: the records are those of the screen.
             Format::Top => Box::new(Page),
         };
         let out = Output::new(out, name);
-        // To limit the number of messages, they have to be counted in order.
-        let shards = if args.count.is_none() && workers > 0 { workers + 1 } else { 0 };
+        // To limit the number of messages, they have to be counted in order; and lines of text depend on those before.
+        let is_in_order = args.count.is_some() || text.is_some();
+        let shards = if workers > 0 && !is_in_order { workers + 1 } else { 0 };
         let bursts = Arc::<Bursts>::default();
         let statement_bytes = MAX_STATEMENT_BYTES / (shards + 1);
         let limits = Limits { top: args.top.into(), statement_bytes };
@@ -153,6 +172,7 @@ impl Writer {
                 workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers)?)),
             },
             form,
+            text,
             flushed: Instant::now(),
         })
     }
@@ -270,6 +290,9 @@ impl Writer {
     /// Writes and flushes the buffered lines.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
+        if let Some(text) = &mut self.text {
+            text.follow_terminal();
+        }
         match &mut self.mode {
             Mode::Direct { out, buffer, error } => {
                 write_buffer(out, buffer, error);
@@ -298,6 +321,9 @@ impl Writer {
     /// Waits until all lines so far are written. Returns how many messages, of those passed undecoded, could not be decoded.
     /// Further lines are written by this thread.
     pub(crate) fn settle(&mut self) -> io::Result<u64> {
+        for conn in self.text.as_ref().map_or_else(Vec::new, |text| text.sequence.connections()) {
+            self.release(conn);
+        }
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
         let undecoded = pool.undecoded();
@@ -306,6 +332,9 @@ impl Writer {
     }
 
     fn write(&mut self, record: &Record<'_>) {
+        if let Some(ts) = record.ts() {
+            self.announce(ts);
+        }
         if let (Mode::Pooled(pool), Record::Query(query)) = (&mut self.mode, record) {
             return pool.fill(|batch| batch.query(query));
         }
@@ -334,8 +363,31 @@ impl Writer {
         }
     }
 
+    /// Writes what must be known to read the time of the next line of text.
+    fn announce(&mut self, ts: Timestamp) {
+        if self.text.as_ref().is_some_and(|text| text.sequence.is_news(ts)) {
+            self.make_in_order(|sequence, lines| sequence.announce(lines, ts));
+        }
+    }
+
+    /// Writes the settings of a connection, if some are held: another message or record of it follows.
+    fn release(&mut self, conn: u64) {
+        if self.text.as_ref().is_some_and(|text| text.sequence.holds(conn)) {
+            self.make_in_order(|sequence, lines| sequence.release(lines, conn));
+        }
+    }
+
+    /// Formats lines of text that depend on those before.
+    fn make_in_order(&mut self, make: impl FnOnce(&mut Sequence, &mut Vec<u8>) -> io::Result<()>) {
+        if let Some(mut text) = self.text.take() {
+            self.make(|_, lines| make(&mut text.sequence, lines));
+            self.text = Some(text);
+        }
+    }
+
     /// Handles a selected message as [`Sink::message`].
     fn selected<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
+        self.announce(event.header.ts);
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes(event) => pool.fill(|batch| batch.message(event, decoded.is_none())),
             _ => self.make(|form, lines| form.message(lines, event, decoded)),
@@ -367,10 +419,15 @@ impl Sink for Writer {
             }
             return;
         }
+        if self.text.is_some()
+            && let Some(header) = record.header()
+        {
+            self.release(header.conn);
+        }
         let is_counted = self.selection.count(self.statistics.as_mut(), record);
         let is_wanted = self.selection.wants(record);
         if is_counted || is_wanted {
-            self.choose(record.conn());
+            self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {
             self.write(record);
@@ -388,9 +445,19 @@ impl Sink for Writer {
             return;
         }
         if let Some(screen) = &self.screen {
-            screen.model().message(event, decoded);
-        } else if self.selection.wants_message(|| event.name(decoded.as_ref())) {
+            return screen.model().message(event, decoded);
+        }
+        let is_wanted = self.selection.wants_message(|| event.name(decoded.as_ref()));
+        if is_wanted {
             self.choose(Some(event.header.conn));
+        }
+        if let Some(text) = &mut self.text {
+            if is_wanted && text.sequence.hold(event, decoded) {
+                return;
+            }
+            self.release(event.header.conn);
+        }
+        if is_wanted {
             self.selected(event, decoded);
         }
     }
@@ -402,6 +469,7 @@ impl Sink for Writer {
             }
             return;
         }
+        self.release(run.first.header.conn);
         let mut left = self.selection.wants_of(run);
         if left > 0 {
             self.choose(Some(run.first.header.conn));
@@ -413,6 +481,9 @@ impl Sink for Writer {
                     self.selected(event, &mut None);
                 }
             });
+        }
+        if run.count > 0 {
+            self.announce(run.first.header.ts);
         }
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes_data(run) => pool.fill(|batch| batch.data(run)),

@@ -44,7 +44,7 @@ impl Sink for ShardWriter {
         let is_counted = self.selection.count(self.statistics.as_mut(), record);
         let is_wanted = self.selection.wants(record);
         if is_counted || is_wanted {
-            self.choose(record.conn());
+            self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {
             self.make(|form, lines| form.record(lines, record));

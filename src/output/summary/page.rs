@@ -3,12 +3,12 @@
 use std::fmt::{Display, Write as _};
 use std::io;
 
-use unicode_width::UnicodeWidthChar;
-
 use super::SummaryStyle;
 use super::units::{date, time_of_day};
+use crate::output::text::columns::split;
+pub(super) use crate::output::text::columns::width;
 use crate::output::text::line::Paint;
-use crate::output::text::sanitize::{Name, Prose};
+use crate::output::text::sanitize::{Extent, Name, Prose};
 use crate::pg::text::Text;
 use crate::time::Timestamp;
 
@@ -51,7 +51,7 @@ pub(super) fn prose(text: &str) -> String {
 
 /// A name, in quotes where it is not one word.
 pub(super) fn name(text: &str) -> String {
-    Name(Text::utf8(text.as_bytes())).to_string()
+    Name(Text::utf8(text.as_bytes()), Extent::Excerpt).to_string()
 }
 
 /// A name that may be unknown, within a sentence.
@@ -72,28 +72,6 @@ pub(super) fn normalized(sql: &str) -> String {
 /// SQL without constants that may be unknown.
 pub(super) fn sql_or_unknown(sql: Option<&str>) -> Span {
     sql.map_or_else(|| Span::painted(Paint::DIM, "(its SQL is not known)"), |sql| normalized(sql).into())
-}
-
-/// How many columns a text takes.
-pub(super) fn width(text: &str) -> usize {
-    text.chars().map(char_width).sum()
-}
-
-/// How many columns a character takes at most: a variation selector can make the one before it wide.
-fn char_width(character: char) -> usize {
-    if character == '\u{fe0f}' { 1 } else { character.width().unwrap_or(0) }
-}
-
-/// Returns the longest beginning of a text that takes no more than so many columns, and the rest.
-fn split(text: &str, columns: usize) -> (&str, &str) {
-    let mut left = columns;
-    let end = text.char_indices().find(|(_, character)| {
-        let wide = char_width(*character);
-        let is_beyond = wide > left;
-        left = left.saturating_sub(wide);
-        is_beyond
-    });
-    end.and_then(|(at, _)| text.split_at_checked(at)).unwrap_or((text, ""))
 }
 
 /// Cuts a text to so many columns.

@@ -8,7 +8,7 @@ use super::page::{Page, Span, join, name, prose};
 use super::statements::Statements;
 use super::units::{bad_end, bytes, counted, time};
 use crate::output::text::line::Paint;
-use crate::output::text::sanitize::Data;
+use crate::output::text::sanitize::{Data, Extent};
 use crate::pg::row::Format;
 use crate::record::Outcome;
 use crate::record::Summary;
@@ -161,7 +161,7 @@ fn parameter(value: &RawValue) -> String {
         return "NULL".to_owned();
     }
     match serde_json::from_str::<String>(json) {
-        Ok(text) => Data::value(text.as_bytes(), Format::TEXT).to_string(),
+        Ok(text) => Data::value(text.as_bytes(), Format::TEXT, Extent::Excerpt).to_string(),
         Err(_) => prose(json),
     }
 }

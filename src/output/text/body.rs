@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use super::line::{Line, Paint};
-use super::sanitize::{Binary, COPY, Data, Name, PROSE, Prose, SQL, Value, Word};
+use super::sanitize::{Binary, COPY, Data, Extent, Name, PROSE, Prose, SQL, Value, Word};
 use crate::pg::auth::{SaslContinue, SaslFinal, SaslInitialResponse, SaslResponse};
 use crate::pg::copy::{CopyPiece, CopyResponse, CopyRows, RedactedField};
 use crate::pg::error::{Fields, code};
@@ -15,7 +15,7 @@ use crate::pg::list::{List, Oid};
 use crate::pg::message::Message;
 use crate::pg::query::FunctionCall;
 use crate::pg::row::{Format, RowDescription, Values};
-use crate::pg::startup::{EncryptionResponse, StartupMessage};
+use crate::pg::startup::{EncryptionResponse, ParameterStatus, StartupMessage};
 use crate::pg::text::{Excerpt, KeptText, Rest, Secret, Sql, Text};
 use crate::redaction::Redaction;
 use crate::value::copy::CopyRow;
@@ -25,6 +25,7 @@ const FIELDS: usize = 16;
 
 /// Writes the fields of a message.
 pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()> {
+    let extent = line.extent;
     match message {
         Message::StartupMessage(body) => startup(line, body),
         Message::CancelRequest(body) => key(line, body.process_id, &body.secret_key),
@@ -37,7 +38,9 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
 
         Message::AuthenticationMd5Password(body) => line.item(format_args!("salt={}", body.salt)),
         Message::AuthenticationGssContinue(body) | Message::GssResponse(body) => secret(line, "token", &body.token),
-        Message::AuthenticationSasl(body) => line.list(", ", body.mechanisms.iter().map(Name)).map(drop),
+        Message::AuthenticationSasl(body) => {
+            line.list(", ", body.mechanisms.iter().map(|name| Name(name, extent))).map(drop)
+        }
         Message::AuthenticationSaslContinue(body) => sasl_continue(line, body),
         Message::AuthenticationSaslFinal(body) => sasl_final(line, body),
         Message::UnknownAuthentication(body) => {
@@ -54,17 +57,17 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
             if body.unrecognized_options.is_empty() {
                 return Ok(());
             }
-            named_list(line, "unrecognized", body.unrecognized_options.iter().map(Name))
+            named_list(line, "unrecognized", body.unrecognized_options.iter().map(|name| Name(name, extent)))
         }
         Message::BackendKeyData(body) => key(line, body.process_id, &body.secret_key),
-        Message::ParameterStatus(body) => line.item(format_args!("{}={}", Name(body.name), Word(body.value))),
+        Message::ParameterStatus(body) => setting(line, body),
         Message::NotificationResponse(body) => {
-            line.item(format_args!("{} ", Name(body.channel)))?;
+            line.item(format_args!("{} ", Name(body.channel, extent)))?;
             match body.payload.shape() {
                 Some(shape) => line.put(format_args!("{shape}"))?,
                 None => {
                     let masked = body.payload.masked();
-                    let payload = Data { text: masked.get(), format: Some(Format::TEXT), limit: PROSE };
+                    let payload = Data { text: masked.get(), format: Some(Format::TEXT), excerpt: PROSE, extent };
                     line.put(format_args!("{payload}"))?;
                 }
             }
@@ -77,9 +80,9 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
         Message::Query(body) => sql(line, &body.query),
         Message::RowDescription(body) => row_description(line, body),
         Message::DataRow(body) => values(line, &body.values, "column"),
-        Message::CommandComplete(body) => line.item(format_args!("{}", Prose(body.command_tag.0, PROSE))),
+        Message::CommandComplete(body) => line.item(format_args!("{}", Prose(body.command_tag.0, extent.limit(PROSE)))),
         Message::FunctionCall(body) => function_call(line, body),
-        Message::FunctionCallResponse(body) => line.item(format_args!("{}", Value(body.value))),
+        Message::FunctionCallResponse(body) => line.item(format_args!("{}", Value(body.value, extent))),
 
         Message::Parse(body) => parse(line, body),
         Message::Bind(body) => bind(line, body),
@@ -98,7 +101,7 @@ pub(super) fn write(line: &mut Line<'_>, message: &Message<'_>) -> io::Result<()
             None => copy_data(line, body.data),
         },
         Message::CopyDone(body) => body.rows.as_ref().map_or(Ok(()), |rows| copy_rows(line, rows)),
-        Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), PROSE))),
+        Message::CopyFail(body) => line.item(format_args!("{}", Prose(&body.message.masked(), extent.limit(PROSE)))),
 
         Message::SslRequest
         | Message::GssencRequest
@@ -129,12 +132,18 @@ pub(super) const fn paint(message: &Message<'_>) -> Paint {
     }
 }
 
+/// Writes a setting of the session.
+pub(super) fn setting(line: &mut Line<'_>, body: &ParameterStatus<'_>) -> io::Result<()> {
+    line.item(format_args!("{}={}", Name(body.name, line.extent), Word(body.value, line.extent)))
+}
+
 fn startup(line: &mut Line<'_>, body: &StartupMessage<'_>) -> io::Result<()> {
     line.item(format_args!("{}", body.protocol_version))?;
     if body.greenplum_internal {
         line.item(format_args!("(Greenplum, internal)"))?;
     }
-    let parameters = body.parameters.iter().map(|(name, value)| Pair(name, value));
+    let extent = line.extent;
+    let parameters = body.parameters.iter().map(|(name, value)| Pair(name, value, extent));
     line.separate();
     line.list(" ", parameters).map(drop)
 }
@@ -150,15 +159,15 @@ fn encryption(line: &mut Line<'_>, body: EncryptionResponse, what: &str) -> io::
 }
 
 fn secret(line: &mut Line<'_>, name: &str, secret: &Secret<'_>) -> io::Result<()> {
-    line.item(format_args!("{name}={}", Word(Text::utf8(&secret.masked()))))
+    word(line, name, Text::utf8(&secret.masked()))
 }
 
 fn word(line: &mut Line<'_>, name: &str, text: Text<'_>) -> io::Result<()> {
-    line.item(format_args!("{name}={}", Word(text)))
+    line.item(format_args!("{name}={}", Word(text, line.extent)))
 }
 
 fn sasl_initial_response(line: &mut Line<'_>, body: &SaslInitialResponse<'_>) -> io::Result<()> {
-    line.item(format_args!("{}", Name(body.mechanism)))?;
+    line.item(format_args!("{}", Name(body.mechanism, line.extent)))?;
     if let Some(scram) = &body.scram {
         word(line, "channel_binding", scram.channel_binding)?;
         if let Some(authzid) = scram.authzid {
@@ -205,25 +214,26 @@ fn sasl_final(line: &mut Line<'_>, body: &SaslFinal<'_>) -> io::Result<()> {
 
 /// Writes an error or a notice: `ERROR 22012 division by zero`, then what helps to find the cause.
 pub(super) fn report(line: &mut Line<'_>, fields: &Fields<'_>, paint: Paint) -> io::Result<()> {
+    let extent = line.extent;
     let severity = fields.get(code::SEVERITY_NONLOCALIZED).or_else(|| fields.get(code::SEVERITY));
     // 00000 is "successful completion": a notice that has nothing more to say.
     let sqlstate = fields.get(code::CODE).filter(|code| code.0 != b"00000");
     for text in [severity, sqlstate].into_iter().flatten() {
         line.separate();
-        line.painted(paint, format_args!("{}", Word(text)))?;
+        line.painted(paint, format_args!("{}", Word(text, extent)))?;
     }
     if let Some(message) = fields.get_sql(code::MESSAGE) {
         line.separate();
-        line.painted(paint, format_args!("{}", Prose(&message.masked(), PROSE)))?;
+        line.painted(paint, format_args!("{}", Prose(&message.masked(), extent.limit(PROSE))))?;
     }
     for (name, code) in [("DETAIL", code::DETAIL), ("HINT", code::HINT), ("CONTEXT", b'W')] {
         if let Some(text) = fields.get_sql(code) {
-            line.item(format_args!("{name}: {}", Prose(&text.masked(), PROSE)))?;
+            line.item(format_args!("{name}: {}", Prose(&text.masked(), extent.limit(PROSE))))?;
         }
     }
     let places =
         [("position", b'P'), ("schema", b's'), ("table", b't'), ("column", b'c'), ("type", b'd'), ("constraint", b'n')];
-    let places = places.into_iter().filter_map(|(name, code)| Some(ErrorPlace(name, fields.get_sql(code)?)));
+    let places = places.into_iter().filter_map(|(name, code)| Some(ErrorPlace(name, fields.get_sql(code)?, extent)));
     let mut places = places.peekable();
     if places.peek().is_none() {
         return Ok(());
@@ -239,11 +249,12 @@ pub(super) fn sql(line: &mut Line<'_>, sql: &Sql<'_>) -> io::Result<()> {
     if text.trim_ascii().is_empty() {
         return line.item(format_args!("(empty)"));
     }
-    line.item(format_args!("{}", Prose(&text, SQL)))
+    line.item(format_args!("{}", Prose(&text, line.extent.limit(SQL))))
 }
 
 fn row_description(line: &mut Line<'_>, body: &RowDescription<'_>) -> io::Result<()> {
-    line.list(", ", body.fields.iter().map(|field| Name(field.name)))?;
+    let extent = line.extent;
+    line.list(", ", body.fields.iter().map(|field| Name(field.name, extent)))?;
     line.item(format_args!("({}", Count(body.fields.len() as u64, "column")))?;
     let format = common_format(body.fields.iter().map(|field| field.format));
     match format {
@@ -261,7 +272,8 @@ fn values(line: &mut Line<'_>, values: &Values<'_>, unit: &'static str) -> io::R
     if values.list.is_empty() {
         return line.item(format_args!("(no {unit}s)"));
     }
-    if line.list(", ", values.iter().map(Value))? {
+    let extent = line.extent;
+    if line.list(", ", values.iter().map(|value| Value(value, extent)))? {
         line.item(format_args!("({})", Count(values.list.len() as u64, unit)))?;
     }
     Ok(())
@@ -304,7 +316,8 @@ pub(super) fn parameters(line: &mut Line<'_>, values: &Values<'_>) -> io::Result
         return Ok(());
     }
     line.separate();
-    let parameters = (1..).zip(values.iter().map(Value));
+    let extent = line.extent;
+    let parameters = (1..).zip(values.iter().map(|value| Value(value, extent)));
     if line.list(" ", parameters.map(|(number, value)| Parameter(number, value)))? {
         line.item(format_args!("({})", Count(values.list.len() as u64, "parameter")))?;
     }
@@ -319,7 +332,7 @@ fn target(line: &mut Line<'_>, body: &Target<'_>) -> io::Result<()> {
     if body.name.0.is_empty() {
         line.item(format_args!("unnamed {kind}"))
     } else {
-        line.item(format_args!("{kind} {}", Name(body.name)))
+        line.item(format_args!("{kind} {}", Name(body.name, line.extent)))
     }
 }
 
@@ -343,17 +356,19 @@ fn copy_data(line: &mut Line<'_>, data: CopyPiece<'_>) -> io::Result<()> {
     }
     let CopyPiece { bytes, format, encoding, is_torn, .. } = data;
     let format = if is_torn { Some(Format::BINARY) } else { format };
-    line.item(format_args!("{}", Data { text: Text(bytes, encoding), format, limit: COPY }))
+    let data = Data { text: Text(bytes, encoding), format, excerpt: COPY, extent: line.extent };
+    line.item(format_args!("{data}"))
 }
 
 /// Writes rows of a COPY, each in parentheses, and what is in none.
 fn copy_rows(line: &mut Line<'_>, rows: &CopyRows<'_>) -> io::Result<()> {
     let CopyRows { split, redaction, .. } = *rows;
+    let extent = line.extent;
     if let Some(header) = split.header() {
-        line.item(format_args!("header={}", Row(header, redaction)))?;
+        line.item(format_args!("header={}", Row(header, redaction, extent)))?;
     }
     line.separate();
-    if line.list(", ", split.rows().map(|row| Row(row, redaction)))? {
+    if line.list(", ", split.rows().map(|row| Row(row, redaction, extent)))? {
         line.item(format_args!("({})", Count(split.rows().count() as u64, "row")))?;
     }
     for (bytes, what) in
@@ -374,19 +389,19 @@ fn copy_rows(line: &mut Line<'_>, rows: &CopyRows<'_>) -> io::Result<()> {
 }
 
 /// A row of a COPY: `(1, 'text', NULL)`.
-struct Row<'a>(CopyRow<'a>, Redaction);
+struct Row<'a>(CopyRow<'a>, Redaction, Extent);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(json) = self.0.json() {
             return match self.1.shape(0, self.0.as_bytes()) {
                 Some(shape) => write!(f, "{shape}"),
-                None => write!(f, "{}", Prose(json.as_bytes(), COPY)),
+                None => write!(f, "{}", Prose(json.as_bytes(), self.2.limit(COPY))),
             };
         }
         for (number, field) in self.0.fields().enumerate() {
             f.write_str(if number == 0 { "(" } else { ", " })?;
-            if number == FIELDS {
+            if number == self.2.limit(FIELDS) {
                 f.write_str("…")?;
                 break;
             }
@@ -397,9 +412,9 @@ impl fmt::Display for Row<'_> {
             }
             let field = field.0;
             match (field.text(), &field.bytes) {
-                (Some(text), _) => write!(f, "{}", Data::value(text.as_bytes(), Format::TEXT))?,
-                (None, Some(bytes)) if field.is_text() => write!(f, "{}", Data::value(bytes, Format::TEXT))?,
-                (None, Some(bytes)) => write!(f, "{}", Data::value(bytes, Format::BINARY))?,
+                (Some(text), _) => write!(f, "{}", Data::value(text.as_bytes(), Format::TEXT, self.2))?,
+                (None, Some(bytes)) if field.is_text() => write!(f, "{}", Data::value(bytes, Format::TEXT, self.2))?,
+                (None, Some(bytes)) => write!(f, "{}", Data::value(bytes, Format::BINARY, self.2))?,
                 (None, None) => f.write_str("NULL")?,
             }
         }
@@ -409,7 +424,7 @@ impl fmt::Display for Row<'_> {
 
 /// The name of a statement or of a portal, where it has one.
 fn name(line: &mut Line<'_>, what: &str, name: Text<'_>) -> io::Result<()> {
-    if name.0.is_empty() { Ok(()) } else { line.item(format_args!("{what}={}", Name(name))) }
+    if name.0.is_empty() { Ok(()) } else { line.item(format_args!("{what}={}", Name(name, line.extent))) }
 }
 
 fn types(line: &mut Line<'_>, types: List<'_, Oid>) -> io::Result<()> {
@@ -437,20 +452,20 @@ fn result_format(line: &mut Line<'_>, format: Option<Format>) -> io::Result<()> 
 }
 
 /// A name and its value.
-struct Pair<'a>(Text<'a>, KeptText<'a>);
+struct Pair<'a>(Text<'a>, KeptText<'a>, Extent);
 
 impl fmt::Display for Pair<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", Name(self.0), Word(self.1.get()))
+        write!(f, "{}={}", Name(self.0, self.2), Word(self.1.get(), self.2))
     }
 }
 
 /// Where an error is: the kind of place, and its name.
-struct ErrorPlace<'a>(&'static str, Sql<'a>);
+struct ErrorPlace<'a>(&'static str, Sql<'a>, Extent);
 
 impl fmt::Display for ErrorPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.0, Word(self.1.masked().get()))
+        write!(f, "{}={}", self.0, Word(self.1.masked().get(), self.2))
     }
 }
 
@@ -480,7 +495,7 @@ pub(super) fn undecoded(line: &mut Line<'_>, error: Option<&dyn fmt::Display>, b
         None => line.painted(Paint::RED, format_args!("not decoded:"))?,
     }
     match body {
-        Excerpt::Bytes(bytes) => line.item(format_args!("{}", Binary(bytes))),
+        Excerpt::Bytes(bytes) => line.item(format_args!("{}", Binary(bytes, line.extent))),
         Excerpt::Masked => line.item(format_args!("{}", Secret::MASK)),
     }
 }

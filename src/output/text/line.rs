@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use super::TextStyle;
+use super::columns::{self, Parts};
+use super::sanitize::Extent;
+use super::{TextStyle, Zone};
 
 /// How many bytes a list of values or of names takes on a line before it is cut.
 const LIST: usize = 240;
@@ -13,6 +15,8 @@ const LIST: usize = 240;
 pub(in crate::output) struct Paint(&'static str);
 
 impl Paint {
+    /// No emphasis.
+    pub(in crate::output) const PLAIN: Self = Self("");
     pub(in crate::output) const BOLD: Self = Self("1");
     pub(in crate::output) const DIM: Self = Self("2");
     pub(in crate::output) const RED: Self = Self("31");
@@ -33,22 +37,65 @@ impl Paint {
 /// Spaces are owed until something follows them, so that no line ends with spaces and no part has to know whether there
 /// is another behind it.
 pub(super) struct Line<'a> {
-    out: &'a mut dyn io::Write,
+    out: &'a mut Vec<u8>,
+    /// Where it begins.
+    start: usize,
     color: bool,
+    /// How many columns it has at most.
+    width: Option<usize>,
+    pub(super) zone: &'a Zone,
+    /// How much is shown of what is long.
+    pub(super) extent: Extent,
+    /// Whether there are no columns for messages.
+    pub(super) is_compact: bool,
     /// Spaces owed.
     spaces: usize,
-    /// Bytes so far.
-    written: usize,
+    /// Where its content begins, and how many spaces precede that.
+    content: Option<(usize, usize)>,
+    tail: Option<usize>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(out: &'a mut dyn io::Write, style: &TextStyle) -> Self {
-        Self { out, color: style.color, spaces: 0, written: 0 }
+    pub(super) fn new(out: &'a mut Vec<u8>, style: &'a TextStyle) -> Self {
+        Self {
+            start: out.len(),
+            out,
+            color: style.color,
+            width: style.width,
+            zone: &style.zone,
+            extent: if style.width.is_some() { Extent::Excerpt } else { Extent::Whole },
+            is_compact: style.compact,
+            spaces: 0,
+            content: None,
+            tail: None,
+        }
     }
 
-    /// Ends the line.
-    pub(super) fn end(self) -> io::Result<()> {
-        self.out.write_all(b"\n")
+    /// Begins what is cut first where the line is too long.
+    pub(super) const fn content(&mut self) {
+        self.content = Some((self.out.len(), self.spaces));
+    }
+
+    /// Ends what is cut first.
+    pub(super) fn tail(&mut self) {
+        self.tail.get_or_insert(self.out.len());
+    }
+
+    /// Ends the line, and cuts it where it is too long.
+    pub(super) fn end(self) {
+        let Self { out, start, .. } = self;
+        // No character takes more columns than it has bytes.
+        if let Some(width) = self.width
+            && out.len() - start > width
+        {
+            let line = out.split_off(start);
+            let parts = self.content.zip(self.tail).map(|((content, spaces), tail)| Parts {
+                content: (content + spaces).min(tail) - start,
+                tail: tail - start,
+            });
+            columns::fit(out, std::str::from_utf8(&line).unwrap_or_default(), parts, width);
+        }
+        out.push(b'\n');
     }
 
     /// Writes something of a known width, and owes the spaces up to the width of its column and one more.
@@ -56,6 +103,11 @@ impl<'a> Line<'a> {
         self.painted(paint, format_args!("{text}"))?;
         self.spaces += width.saturating_sub(text.len()) + 1;
         Ok(())
+    }
+
+    /// Owes the spaces before a text of so many characters that ends where its column ends.
+    pub(super) const fn align_right(&mut self, characters: usize, width: usize) {
+        self.spaces += width.saturating_sub(characters);
     }
 
     /// Leaves a column empty.
@@ -66,7 +118,7 @@ impl<'a> Line<'a> {
     /// Writes something right behind what is there.
     pub(super) fn put(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
         let spaces = std::mem::take(&mut self.spaces);
-        write!(self, "{:spaces$}{text}", "")
+        write!(self.out, "{:spaces$}{text}", "")
     }
 
     /// Owes a space before what follows, where none is owed yet.
@@ -91,16 +143,17 @@ impl<'a> Line<'a> {
         self.painted(paint, text)
     }
 
-    /// Writes items with something between them, as many as a line can hold. Says whether some had to be left out.
+    /// Writes items with something between them; of an excerpt, as many as a line can hold. Returns whether some were left out.
     pub(super) fn list<T: fmt::Display>(
         &mut self,
         separator: &str,
         items: impl IntoIterator<Item = T>,
     ) -> io::Result<bool> {
-        let start = self.written;
+        let start = self.out.len();
+        let limit = self.extent.limit(LIST);
         for (number, item) in items.into_iter().enumerate() {
             let separator = if number > 0 { separator } else { "" };
-            if self.written.saturating_sub(start) > LIST {
+            if self.out.len() - start > limit {
                 self.put(format_args!("{separator}…"))?;
                 return Ok(true);
             }
@@ -111,18 +164,10 @@ impl<'a> Line<'a> {
 
     /// Writes in a color, where colors are wanted.
     pub(super) fn painted(&mut self, paint: Paint, text: fmt::Arguments<'_>) -> io::Result<()> {
-        if self.color { self.put(format_args!("\x1b[{}m{text}\x1b[0m", paint.0)) } else { self.put(text) }
-    }
-}
-
-impl io::Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.written += written;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        if self.color && !paint.0.is_empty() {
+            self.put(format_args!("\x1b[{}m{text}\x1b[0m", paint.0))
+        } else {
+            self.put(text)
+        }
     }
 }

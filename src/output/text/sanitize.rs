@@ -24,6 +24,25 @@ const BINARY: usize = 24;
 /// How many characters of COPY data are shown: a row of a few columns.
 pub(super) const COPY: usize = 120;
 
+/// How much is shown of what is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// An excerpt, so that a line is short, or has room for what follows.
+    Excerpt,
+    /// All of it.
+    Whole,
+}
+
+impl Extent {
+    /// Returns how many are shown of which an excerpt has at most so many.
+    pub(super) const fn limit(self, excerpt: usize) -> usize {
+        match self {
+            Self::Excerpt => excerpt,
+            Self::Whole => usize::MAX,
+        }
+    }
+}
+
 /// Text that people write and read: SQL, messages of errors.
 ///
 /// White space that has a line break or a tab in it becomes one space, for the indentation of SQL means nothing. A line
@@ -69,20 +88,24 @@ impl fmt::Display for Prose<'_> {
 ///
 /// Only the plainest numbers stand without quotes, `007` does not: whether something is a number is for its type to say,
 /// which this form does not know.
-pub(super) struct Value<'a>(pub(super) FormattedValue<'a>);
+pub(super) struct Value<'a>(pub(super) FormattedValue<'a>, pub(super) Extent);
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = self.0.value.0 else { return f.write_str("NULL") };
+        let limit = self.1.limit(VALUE);
         if let Some(shape) = self.0.shape() {
             return shape.fmt(f);
         }
         match self.0.typed().filter(|typed| typed.type_oid != 0).map(|typed| typed.shown()) {
-            Some(Shown::Plain(plain)) => Prose(plain.as_bytes(), VALUE).fmt(f),
-            Some(Shown::Text(text)) => Literal { text: text.as_bytes(), len: bytes.len() }.fmt(f),
-            Some(Shown::Undecodable(bytes)) => Literal { text: bytes, len: bytes.len() }.fmt(f),
-            Some(Shown::Bytes(bytes)) => Binary(&bytes).fmt(f),
-            None => Data { text: Text(bytes, self.0.encoding), format: self.0.format, limit: VALUE }.fmt(f),
+            Some(Shown::Plain(plain)) => Prose(plain.as_bytes(), limit).fmt(f),
+            Some(Shown::Text(text)) => Literal { text: text.as_bytes(), len: bytes.len(), limit }.fmt(f),
+            Some(Shown::Undecodable(bytes)) => Literal { text: bytes, len: bytes.len(), limit }.fmt(f),
+            Some(Shown::Bytes(bytes)) => Binary(&bytes, self.1).fmt(f),
+            None => {
+                let text = Text(bytes, self.0.encoding);
+                Data { text, format: self.0.format, excerpt: VALUE, extent: self.1 }.fmt(f)
+            }
         }
     }
 }
@@ -91,11 +114,13 @@ impl fmt::Display for Value<'_> {
 struct Literal<'a> {
     text: &'a [u8],
     len: usize,
+    /// How many characters are shown.
+    limit: usize,
 }
 
 impl fmt::Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, cut) = beginning(self.text, VALUE);
+        let (shown, cut) = beginning(self.text, self.limit);
         write_literal(f, shown)?;
         if cut { write!(f, "… ({} bytes)", self.len) } else { Ok(()) }
     }
@@ -105,14 +130,15 @@ impl fmt::Display for Literal<'_> {
 pub(in crate::output) struct Data<'a> {
     pub(super) text: Text<'a>,
     pub(super) format: Option<Format>,
-    /// How many characters of text are shown.
-    pub(super) limit: usize,
+    /// How many characters of text an excerpt has.
+    pub(super) excerpt: usize,
+    pub(super) extent: Extent,
 }
 
 impl<'a> Data<'a> {
     /// A value, whose text is in UTF-8.
-    pub(in crate::output) fn value(bytes: &'a [u8], format: Format) -> Self {
-        Self { text: Text(bytes, Encoding::default()), format: Some(format), limit: VALUE }
+    pub(in crate::output) fn value(bytes: &'a [u8], format: Format, extent: Extent) -> Self {
+        Self { text: Text(bytes, Encoding::default()), format: Some(format), excerpt: VALUE, extent }
     }
 }
 
@@ -124,24 +150,25 @@ impl fmt::Display for Data<'_> {
             None => Guess(self.text.0).as_text().is_some(),
         };
         if !is_text {
-            return Binary(self.text.0).fmt(f);
+            return Binary(self.text.0, self.extent).fmt(f);
         }
+        let limit = self.extent.limit(self.excerpt);
         let text = self.text.kept();
         if is_number(&text) {
-            return Prose(&text, self.limit).fmt(f);
+            return Prose(&text, limit).fmt(f);
         }
-        let (shown, cut) = beginning(&text, self.limit);
+        let (shown, cut) = beginning(&text, limit);
         write_literal(f, shown)?;
         if cut { write!(f, "… ({} bytes)", self.text.0.len()) } else { Ok(()) }
     }
 }
 
 /// Binary data: the beginning in hex, and its length where it is cut.
-pub(super) struct Binary<'a>(pub(super) &'a [u8]);
+pub(super) struct Binary<'a>(pub(super) &'a [u8], pub(super) Extent);
 
 impl fmt::Display for Binary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.get(..BINARY) {
+        match self.0.get(..self.1.limit(BINARY)) {
             Some(shown) if shown.len() < self.0.len() => write!(f, "\\x{}… ({} bytes)", Hex(shown), self.0.len()),
             _ => write!(f, "\\x{}", Hex(self.0)),
         }
@@ -149,12 +176,12 @@ impl fmt::Display for Binary<'_> {
 }
 
 /// A name: as it is where it is one plain word, else in double quotes.
-pub(crate) struct Name<'a>(pub(crate) Text<'a>);
+pub(crate) struct Name<'a>(pub(crate) Text<'a>, pub(crate) Extent);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.kept();
-        let (shown, cut) = beginning(&text, NAME);
+        let (shown, cut) = beginning(&text, self.1.limit(NAME));
         if is_word(shown) {
             f.write_str(std::str::from_utf8(shown).unwrap_or_default())?;
         } else {
@@ -165,12 +192,12 @@ impl fmt::Display for Name<'_> {
 }
 
 /// The value of a setting, or a part of a message that is a text: as it is where it is one plain word, else in quotes.
-pub(super) struct Word<'a>(pub(super) Text<'a>);
+pub(super) struct Word<'a>(pub(super) Text<'a>, pub(super) Extent);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.kept();
-        let (shown, cut) = beginning(&text, NAME);
+        let (shown, cut) = beginning(&text, self.1.limit(NAME));
         if is_word(shown) {
             f.write_str(std::str::from_utf8(shown).unwrap_or_default())?;
         } else {
@@ -182,6 +209,9 @@ impl fmt::Display for Word<'_> {
 
 /// The first `limit` characters, and whether there are more. A byte that is not UTF-8 counts as one.
 fn beginning(bytes: &[u8], limit: usize) -> (&[u8], bool) {
+    if bytes.len() <= limit {
+        return (bytes, false);
+    }
     // No character has more than four bytes, so that a value of megabytes is not searched for what is not shown of it.
     let window = bytes.get(..limit.saturating_mul(4)).unwrap_or(bytes);
     let lengths = window
@@ -275,7 +305,7 @@ mod tests {
     use crate::redaction::Redaction;
 
     fn value(bytes: Option<&[u8]>, format: Option<Format>) -> String {
-        Value(FormattedValue::new(Raw(bytes), format, Encoding::UTF8, Redaction::Secrets)).to_string()
+        Value(FormattedValue::new(Raw(bytes), format, Encoding::UTF8, Redaction::Secrets), Extent::Excerpt).to_string()
     }
 
     fn text(bytes: &[u8]) -> String {
@@ -311,9 +341,15 @@ mod tests {
         let limit = all.len();
         for shown in [
             Prose(all.as_bytes(), limit).to_string(),
-            Data { text: Text::utf8(all.as_bytes()), format: Some(Format::TEXT), limit }.to_string(),
-            all.chars().map(|c| Name(Text::utf8(c.to_string().as_bytes())).to_string()).collect(),
-            all.chars().map(|c| Word(Text::utf8(c.to_string().as_bytes())).to_string()).collect(),
+            Data {
+                text: Text::utf8(all.as_bytes()),
+                format: Some(Format::TEXT),
+                excerpt: limit,
+                extent: Extent::Excerpt,
+            }
+            .to_string(),
+            all.chars().map(|c| Name(Text::utf8(c.to_string().as_bytes()), Extent::Excerpt).to_string()).collect(),
+            all.chars().map(|c| Word(Text::utf8(c.to_string().as_bytes()), Extent::Excerpt).to_string()).collect(),
         ] {
             assert!(!shown.contains(is_escaped));
         }
@@ -324,7 +360,7 @@ mod tests {
     fn a_byte_that_is_not_utf8_costs_only_itself() {
         assert_eq!(Prose(b"SELECT 'na\xefve'", SQL).to_string(), r"SELECT 'na\xefve'");
         assert_eq!(text(b"na\xefve"), r"E'na\xefve'");
-        assert_eq!(Name(Text::utf8(b"na\xefve")).to_string(), r#""na\xefve""#);
+        assert_eq!(Name(Text::utf8(b"na\xefve"), Extent::Excerpt).to_string(), r#""na\xefve""#);
     }
 
     #[test]
@@ -346,8 +382,8 @@ mod tests {
         assert_eq!(text(&[b'x'; VALUE]), format!("'{}'", "x".repeat(VALUE)));
         assert_eq!(text(&[b'x'; 1_000_000]), format!("'{}'… (1000000 bytes)", "x".repeat(VALUE)));
         assert_eq!(text(&[b'1'; 100]), format!("'{}'… (100 bytes)", "1".repeat(VALUE)), "not a smaller number");
-        assert_eq!(Binary(&[0xab; 25]).to_string(), format!("\\x{}… (25 bytes)", "ab".repeat(BINARY)));
-        assert_eq!(Name(Text::utf8(&[b'n'; 64])).to_string(), format!("{}…", "n".repeat(NAME)));
+        assert_eq!(Binary(&[0xab; 25], Extent::Excerpt).to_string(), format!("\\x{}… (25 bytes)", "ab".repeat(BINARY)));
+        assert_eq!(Name(Text::utf8(&[b'n'; 64]), Extent::Excerpt).to_string(), format!("{}…", "n".repeat(NAME)));
     }
 
     #[test]
@@ -355,10 +391,10 @@ mod tests {
         for (name, shown) in
             [("id", "id"), ("?column?", "?column?"), ("größe", "größe"), ("two words", "\"two words\""), ("", "\"\"")]
         {
-            assert_eq!(Name(Text::utf8(name.as_bytes())).to_string(), shown);
+            assert_eq!(Name(Text::utf8(name.as_bytes()), Extent::Excerpt).to_string(), shown);
         }
-        assert_eq!(Name(Text::utf8(b"a\"b")).to_string(), "\"a\"\"b\"");
-        assert_eq!(Word(Text::utf8(b"ISO, MDY")).to_string(), "'ISO, MDY'");
-        assert_eq!(Word(Text::utf8(b"Europe/Berlin")).to_string(), "Europe/Berlin");
+        assert_eq!(Name(Text::utf8(b"a\"b"), Extent::Excerpt).to_string(), "\"a\"\"b\"");
+        assert_eq!(Word(Text::utf8(b"ISO, MDY"), Extent::Excerpt).to_string(), "'ISO, MDY'");
+        assert_eq!(Word(Text::utf8(b"Europe/Berlin"), Extent::Excerpt).to_string(), "Europe/Berlin");
     }
 }
