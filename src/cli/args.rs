@@ -574,6 +574,29 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_the_default_unless_they_scroll_past() {
+        let events = |args: &str, on_terminal| {
+            let args = std::iter::once("pgdissect").chain(args.split_whitespace());
+            Args::try_parse_from(args).unwrap().checked(on_terminal).unwrap().events
+        };
+        let requests = vec![Event::Query, Event::Session, Event::Loss];
+        let messages = vec![Event::Message, Event::Loss];
+        assert_eq!(events("-i any -F text", true), requests);
+        assert_eq!(events("-i any -F text -o -", true), requests);
+        for (args, on_terminal) in [
+            ("-i any -F text", false),
+            ("-i any", true),
+            ("-F text x.pcap", true),
+            ("-i any -F text -o x", true),
+            ("-i any -F text -t Query", true),
+        ] {
+            assert_eq!(events(args, on_terminal), messages, "{args}");
+        }
+        assert_eq!(events("-i any -F text -e message", true), [Event::Message]);
+        assert_eq!(events("-i any -F text --min-duration 1s", true), [Event::Query, Event::Loss]);
+    }
+
+    #[test]
     fn ports_are_a_list_or_auto_or_both() {
         let ports = |named: &[u16], auto| Ok(Ports { named: named.to_vec(), auto });
         assert_eq!(parse_ports("5432, 6432"), ports(&[5432, 6432], false));

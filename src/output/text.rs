@@ -1,8 +1,8 @@
 //! Text for people: one line a record, to be read as the session goes.
 //!
 //! ```text
-//! 21:45:59.891291   1             [F2B] Query           SELECT 1/0  q3
-//! 21:45:59.893941   1     2.650ms [B2F] ErrorResponse   ERROR 22012 division by zero  q3
+//! 21:45:59.891291   1             [F2B] Query            SELECT 1/0  q3
+//! 21:45:59.893941   1     2.650ms [B2F] ErrorResponse    ERROR 22012 division by zero  q3
 //! ```
 //!
 //! The time of day, the number of the connection, on replies the time since their request, who sends to whom, the type of the message,
@@ -64,7 +64,7 @@ mod width {
     pub(super) const CONN: usize = 3;
     pub(super) const ELAPSED: usize = "99999.999ms".len();
     pub(super) const DIRECTION: usize = "[F2B]".len();
-    pub(super) const TYPE: usize = "CommandComplete".len();
+    pub(super) const TYPE: usize = "CommandComplete".len() + 1;
     /// Of lines of other kinds than messages, where there are no messages.
     pub(super) const KIND: usize = "SESSION".len();
 }

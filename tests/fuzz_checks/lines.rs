@@ -10,9 +10,9 @@ use super::strict;
 /// Writes a record in every form and checks each. Returns the JSON form.
 pub(crate) fn check(record: &Record<'_>) -> Value {
     let mut out = Vec::new();
-    for color in [false, true] {
+    for (color, width) in [(false, None), (true, None), (false, Some(40)), (true, Some(120))] {
         out.clear();
-        text::write_line(&mut out, record, &TextStyle { color, ..TextStyle::default() }).unwrap();
+        text::write_line(&mut out, record, &TextStyle { color, width, ..TextStyle::default() }).unwrap();
         let line = one_line(&out);
         assert!(!line.trim().is_empty(), "a line says something");
         let plain = if color { without_colors(line) } else { line.to_owned() };

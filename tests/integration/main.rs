@@ -59,6 +59,7 @@ mod cli {
     mod selection;
     mod sessions;
     mod summary;
+    mod text;
 }
 
 mod support {
@@ -68,8 +69,9 @@ mod support {
     pub(crate) mod network;
     pub(crate) mod server_text;
     pub(crate) mod strict;
+    pub(crate) mod terminal;
     pub(crate) mod trace;
     pub(crate) mod wire;
 }
 
-use support::{browser, captures, command, network, strict, wire};
+use support::{browser, captures, command, network, strict, terminal, wire};

@@ -142,7 +142,8 @@ mod tests {
     fn a_color_ends_where_it_is_cut_and_takes_no_column() {
         assert_eq!(cut("a \x1b[1;31mbcd\x1b[0m", 5), "a \x1b[1;31mbcd\x1b[0m");
         assert_eq!(cut("a \x1b[1;31mbcd\x1b[0m", 4), "a \x1b[1;31mb…\x1b[0m");
-        assert_eq!(cut("\x1b[2mab\x1b[0m cde", 4), "\x1b[2mab\x1b[0m…", "one that has ended does not end again");
+        assert_eq!(cut("\x1b[2mab\x1b[0m cde", 4), "\x1b[2mab…\x1b[0m", "one that has ended goes on to the mark");
+        assert_eq!(cut("\x1b[2mab\x1b[0m cde", 5), "\x1b[2mab\x1b[0m c…");
         assert_eq!(cut("ab \x1b[2mcde\x1b[0m", 4), "ab…", "one that does not begin does not end");
     }
 
@@ -151,9 +152,9 @@ mod tests {
         let sql = "SELECT ".repeat(10);
         assert_eq!(
             fitted(["QUERY ", sql.trim(), "  ERROR 57014 canceled"], 50),
-            "QUERY SELECT SELECT SELECT SELECT…  ERROR 57014…",
+            "QUERY SELECT SELECT SELECT SELECT S…  ERROR 57014…",
         );
-        assert_eq!(fitted(["QUERY ", sql.trim(), "  q1"], 40), "QUERY SELECT SELECT SELECT SELECT SE…  q1");
+        assert_eq!(fitted(["QUERY ", sql.trim(), "  q1"], 40), "QUERY SELECT SELECT SELECT SELECT S…  q1");
         assert_eq!(fitted(["QUERY ", "SELECT", "  ERROR 57014 canceled"], 30), "QUERY SELECT  ERROR 57014 can…");
         assert_eq!(fitted(["QUERY ", sql.trim(), "  q1"], 20), "QUERY SELECT SELECT…");
     }

@@ -1,7 +1,7 @@
 //! Lines about what messages add up to: executed requests, those under way, and sessions.
 //!
 //! ```text
-//! 21:46:13.768763   1     0.074ms QUERY   SELECT i FROM t WHERE i < $1 $1=2  SELECT 2  app@shop  q9
+//! 21:46:13.768763   1     0.074ms QUERY   SELECT i FROM t WHERE i < $1  $1=2  SELECT 2  app@shop  q9
 //! 21:46:13.768763   1     1.926ms SESSION ready  app@shop  application=psql  127.0.0.1:60666 -> 127.0.0.1:5432
 //! ```
 //!
@@ -69,6 +69,7 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
         _ => line.item(format_args!("(its SQL is not known)"))?,
     }
     if let Some(parameters) = &record.params {
+        line.owe(2);
         body::parameters(line, parameters)?;
     }
     line.tail();

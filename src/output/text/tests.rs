@@ -13,10 +13,14 @@ use crate::time::Precision;
 use crate::value::Settings;
 use crate::value::copy::Splitter;
 
-/// The line of a message, behind the column of its connection.
+/// The line of a message, behind the columns of its connection and time.
 fn line(direction: Direction, tag: u8, body: &[u8], context: &Context) -> String {
-    let line = written(&Record::Message(record(direction, Some(tag), body, context)), false);
-    line.strip_prefix("01:02:03.000004   7 ").unwrap().to_owned()
+    line_in(&TextStyle::default(), direction, tag, body, context)
+}
+
+fn line_in(style: &TextStyle, direction: Direction, tag: u8, body: &[u8], context: &Context) -> String {
+    let line = written_in(style, &Record::Message(record(direction, Some(tag), body, context)));
+    line.strip_prefix("01:02:03.000004   7             ").unwrap().to_owned()
 }
 
 fn backend(tag: u8, body: &[u8]) -> String {
@@ -63,8 +67,12 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
 }
 
 fn written(record: &Record<'_>, color: bool) -> String {
+    written_in(&TextStyle { color, ..TextStyle::default() }, record)
+}
+
+fn written_in(style: &TextStyle, record: &Record<'_>) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, record, &TextStyle { color, ..TextStyle::default() }).unwrap();
+    write_line(&mut out, record, style).unwrap();
     let mut line = String::from_utf8(out).unwrap();
     assert_eq!(line.pop(), Some('\n'));
     line
@@ -78,23 +86,30 @@ fn a_request_and_its_reply_line_up() {
 }
 
 #[test]
-fn what_the_session_knows_stands_at_the_end() {
+fn the_duration_has_a_column_and_what_is_odd_precedes_what_may_be_cut() {
     let reply = MessageRecord {
         seq: 1,
         query: Some(3),
         elapsed_us: Some(2_650),
         missing: 5,
-        flags: Flags { truncated: true, midstream: true, ..Flags::default() },
+        flags: Flags { truncated: true, midstream: true, skipped: true, ..Flags::default() },
         ..record(Direction::Backend, Some(b'Z'), b"I", &Context::default())
     };
-    let line = written(&Record::Message(reply), false);
     assert_eq!(
-        line,
-        "01:02:03.000004   7 [B2F] ReadyForQuery    idle  [truncated, midstream, 5 bytes missing]  q3 +2.650ms  \
+        written(&Record::Message(reply.clone()), false),
+        "01:02:03.000004   7     2.650ms [B2F] ReadyForQuery    [truncated, midstream, skipped, 5 bytes missing] idle  q3  \
          10.0.0.5:51324 -> [::1]:5432"
     );
-    assert_eq!(Elapsed(999_999).to_string(), "+999.999ms");
-    assert_eq!(Elapsed(61_000_001).to_string(), "+61.000001s");
+    // The decimal points are one below the other, up to 100 seconds.
+    for (us, column) in [
+        (0, "   7     0.000ms [B2F] "),
+        (999_999, "   7   999.999ms [B2F] "),
+        (61_000_001, "   7 61000.001ms [B2F] "),
+        (3_600_000_000, "   7 3600000.000ms [B2F] "),
+    ] {
+        let line = written(&Record::Message(MessageRecord { elapsed_us: Some(us), ..reply.clone() }), false);
+        assert_eq!(line.get(15..15 + column.len()), Some(column), "{line}");
+    }
 }
 
 #[test]
@@ -102,7 +117,15 @@ fn the_time_has_the_digits_of_the_capture() {
     let ts = Timestamp::new(3_723, 4, Precision::Nanos);
     let record = record(Direction::Frontend, Some(b'S'), b"", &Context::default());
     let record = MessageRecord { header: Header { ts, ..record.header }, ..record };
-    assert_eq!(written(&Record::Message(record), false), "01:02:03.000000004   7 [F2B] Sync");
+    assert_eq!(written(&Record::Message(record), false), "01:02:03.000000004   7             [F2B] Sync");
+}
+
+#[test]
+fn times_are_those_of_the_zone() {
+    let style = TextStyle { zone: Zone::named("Asia/Kathmandu").unwrap(), ..TextStyle::default() };
+    let record = Record::Message(record(Direction::Frontend, Some(b'S'), b"", &Context::default()));
+    // The offset of 1970.
+    assert_eq!(written_in(&style, &record), "06:32:03.000004   7             [F2B] Sync");
 }
 
 #[test]
@@ -112,13 +135,39 @@ fn null_is_told_from_the_text_null() {
 }
 
 #[test]
-fn a_row_of_many_columns_is_cut_and_counted() {
+fn on_a_terminal_a_row_of_many_columns_is_an_excerpt_and_counted() {
     let mut body = 1000_u16.to_be_bytes().to_vec();
     body.extend(b"\0\0\0\x05value".repeat(1000));
-    let row = backend(b'D', &body);
-    assert!(row.starts_with("[B2F] DataRow          'value', 'value', "), "{row}");
-    assert!(row.ends_with("'value', … (1000 columns)"), "{row}");
-    assert!(row.len() < 320, "{row}");
+    let row = |width| {
+        line_in(&TextStyle { width, ..TextStyle::default() }, Direction::Backend, b'D', &body, &Context::default())
+    };
+    let shown = row(Some(400));
+    assert!(shown.starts_with("[B2F] DataRow          'value', 'value', "), "{shown}");
+    assert!(shown.ends_with("'value', … (1000 columns)"), "{shown}");
+    assert!(shown.len() < 320, "{shown}");
+    assert_eq!(columns::width(&row(Some(80))), 80 - 32);
+    assert_eq!(row(None), format!("[B2F] DataRow          {}", vec!["'value'"; 1000].join(", ")), "else all of it");
+}
+
+#[test]
+fn nothing_is_left_out_where_there_is_no_terminal() {
+    let long = "long ".repeat(200);
+    let long = long.trim();
+    let all = |tag, body: String| backend(tag, body.as_bytes());
+    assert_eq!(all(b'E', format!("M{long}\0\0")), format!("[B2F] ErrorResponse    {long}"));
+    assert_eq!(all(b'C', format!("{long}\0")), format!("[B2F] CommandComplete  {long}"));
+    assert_eq!(all(b'S', format!("search_path\0{long}\0")), format!("[B2F] ParameterStatus  search_path='{long}'"));
+    assert_eq!(frontend(b'Q', format!("{long}\0").as_bytes()), format!("[F2B] Query            {long}"));
+    assert_eq!(frontend(b'D', format!("S{long}\0").as_bytes()), format!("[F2B] Describe         statement \"{long}\""));
+    assert_eq!(frontend(b'd', long.as_bytes()), format!("[F2B] CopyData         '{long}'"));
+    for (is_binary, shown) in
+        [(0, format!("'{long}'")), (1, format!("\\x{}", "6c6f6e6720".repeat(200).trim_end_matches("20")))]
+    {
+        let mut bind = format!("\0s\0\0\x01\0{}\0\x01", char::from(is_binary)).into_bytes();
+        bind.extend((long.len() as u32).to_be_bytes());
+        bind.extend([long.as_bytes(), b"\0\0"].concat());
+        assert_eq!(frontend(b'B', &bind), format!("[F2B] Bind             statement=s $1={shown}"));
+    }
 }
 
 #[test]
@@ -188,8 +237,11 @@ fn shapes_stand_in_place_of_values() {
 #[test]
 fn a_secret_behind_the_cut_does_not_show_its_beginning() {
     let long = format!("SELECT '{}'; ALTER ROLE u PASSWORD 'hunter2'\0", "x".repeat(sanitize::SQL - 35));
-    let line = frontend(b'Q', long.as_bytes());
-    assert!(line.contains('…') && !line.contains("hun"), "{line}");
+    for columns in (40..=600).step_by(7) {
+        let style = TextStyle { width: Some(columns), ..TextStyle::default() };
+        let line = line_in(&style, Direction::Frontend, b'Q', long.as_bytes(), &Context::default());
+        assert!(line.contains('…') && !line.contains("hun"), "{line}");
+    }
 }
 
 #[test]
@@ -215,12 +267,17 @@ fn losses_and_counters_are_in_words() {
     };
     assert_eq!(
         written(&Record::Loss(loss.clone()), false),
-        "00:00:00.000000   1 [B2F] LOSS             1448 bytes missing, 1 captured byte skipped (why)"
+        "00:00:00.000000   1             [B2F] LOSS             1 captured byte skipped, 1448 bytes missing (why)"
     );
-    let foreign = LossRecord { dir: None, bytes: None, reason: Reason::NotPostgresql, skipped: None, ..loss };
+    let foreign = LossRecord { dir: None, bytes: None, reason: Reason::NotPostgresql, skipped: None, ..loss.clone() };
     assert_eq!(
         written(&Record::Loss(foreign), false),
-        "00:00:00.000000   1       LOSS             not PostgreSQL (why)  a:1 -> b:2"
+        "00:00:00.000000   1                   LOSS             not PostgreSQL (why)  a:1 -> b:2"
+    );
+    let midstream = LossRecord { reason: Reason::Midstream, bytes: None, skipped: None, detail: None, ..loss };
+    assert_eq!(
+        written(&Record::Loss(midstream), false),
+        "00:00:00.000000   1             [B2F] LOSS             midstream: sent before the capture began  a:1 -> b:2"
     );
     let stats = StatsRecord {
         ts: None,
@@ -246,7 +303,8 @@ fn rows_of_a_copy_are_in_parentheses_and_what_is_in_none_is_said() {
         let rows = Some(CopyRows { split, keys: &[], redaction: Redaction::default() });
         let message = Message::CopyData(CopyData { rows, ..copy.clone() });
         let record = MessageRecord { content: Content::Decoded(&message), ..record };
-        written(&Record::Message(record), false).rsplit_once("CopyData ").unwrap().1.trim_start().to_owned()
+        let style = TextStyle { width: Some(1_000), ..TextStyle::default() };
+        written_in(&style, &Record::Message(record)).rsplit_once("CopyData ").unwrap().1.trim_start().to_owned()
     };
     let csv = b"COPY t FROM STDIN CSV HEADER";
     assert_eq!(
@@ -271,7 +329,7 @@ fn colors_add_nothing_but_colors() {
     let colored = written(&Record::Message(error.clone()), true);
     assert_eq!(
         colored,
-        "\x1b[2m01:02:03.000004\x1b[0m   7 \x1b[32m[B2F]\x1b[0m \x1b[1;31mErrorResponse\x1b[0m    \
+        "\x1b[2m01:02:03.000004\x1b[0m   7             \x1b[32m[B2F]\x1b[0m \x1b[1;31mErrorResponse\x1b[0m    \
          \x1b[31mERROR\x1b[0m \x1b[31mno\x1b[0m"
     );
     let mut plain = colored;
@@ -281,20 +339,57 @@ fn colors_add_nothing_but_colors() {
     assert_eq!(plain, written(&Record::Message(error), false));
 }
 
+#[test]
+fn encrypted_bytes_are_no_loss_unless_they_are_of_a_session_that_is_decrypted() {
+    let loss = LossRecord {
+        header: Header { ts: Timestamp::new(0, 0, Precision::Micros), conn: 1, client: "a:1", server: "b:2" },
+        dir: None,
+        packet: 1,
+        bytes: None,
+        offset: None,
+        within: None,
+        reason: Reason::Undecryptable,
+        skipped: None,
+        detail: Some("TLS: no key"),
+    };
+    let after =
+        |loss: &LossRecord<'_>| written(&Record::Loss(loss.clone()), false).split_off("00:00:00.000000   1 ".len());
+    assert_eq!(after(&loss).trim_start(), "ENCRYPTED        TLS: no key  a:1 -> b:2");
+    let dir = Some(Direction::Frontend);
+    let all = LossRecord { dir, bytes: Some(7), detail: Some("encrypted bytes in all"), ..loss.clone() };
+    assert_eq!(after(&all).trim_start(), "[F2B] ENCRYPTED        7 bytes in all");
+    let skipped = LossRecord { dir, skipped: Some(9), detail: Some("why"), ..loss.clone() };
+    assert_eq!(after(&skipped).trim_start(), "[F2B] LOSS             9 captured bytes skipped, encrypted (why)");
+    let gap = LossRecord { dir, offset: Some(3), bytes: Some(9), detail: None, ..loss };
+    assert_eq!(after(&gap).trim_start(), "[F2B] LOSS             9 bytes encrypted");
+}
+
 proptest! {
     #[test]
-    fn whatever_is_sent_is_one_short_line_without_controls(
+    fn whatever_is_sent_is_one_line_that_fits_without_controls(
         frontend in any::<bool>(),
         tag in prop::option::weighted(0.9, prop::sample::select(&b"BCDEFGHKINPQRSTVWXZcdfnpstv123A"[..])),
         body in prop::collection::vec(prop_oneof![3 => 0..=3_u8, 1 => any::<u8>()], 0..2000),
         asked in prop::sample::select(&[Asked::Unknown, Asked::Password, Asked::SaslInitial, Asked::ScramContinue][..]),
         redaction in prop::sample::select(&Redaction::ALL[..]),
+        width in prop::option::of(1..300_usize),
+        color in any::<bool>(),
     ) {
         let direction = if frontend { Direction::Frontend } else { Direction::Backend };
         let context = Context { asked, redaction, ..Context::default() };
-        let line = written(&Record::Message(record(direction, tag, &body, &context)), false);
+        let style = TextStyle { width, color, ..TextStyle::default() };
+        let mut line = written_in(&style, &Record::Message(record(direction, tag, &body, &context)));
+        let cut = columns::painted_width(&line);
+        for code in [1, 2, 31, 32, 33, 36, 0] {
+            line = line.replace(&format!("\x1b[{code}m"), "").replace(&format!("\x1b[1;{code}m"), "");
+        }
         prop_assert!(!line.contains(char::is_control), "{line:?}");
         prop_assert!(!line.ends_with(' '), "{line:?}");
-        prop_assert!(line.len() < 16_384, "{}", line.len());
+        prop_assert_eq!(columns::width(&line), cut);
+        match width {
+            Some(width) => prop_assert!(cut <= width, "{width} {line}"),
+            // Nothing is longer than as many escapes as there are bytes.
+            None => prop_assert!(line.len() < 16_384 + 8 * body.len(), "{}", line.len()),
+        }
     }
 }

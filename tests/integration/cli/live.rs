@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::cli::live_tls;
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
 use crate::network::Namespace;
+use crate::terminal::{Terminal, plain};
 
 /// Prints a message that is visible even if the test passes, unlike the output of print macros.
 pub(crate) fn announce(text: &str) {
@@ -247,6 +248,7 @@ fn beside_a_real_server() {
     for (name, step) in [
         ("messages_come_while_it_listens", messages_come_while_it_listens as fn(&Server)),
         ("any_shows_each_message_once", any_shows_each_message_once),
+        ("text_on_a_terminal_has_no_messages", text_on_a_terminal_has_no_messages),
         ("it_stops_after_so_many_messages", it_stops_after_so_many_messages),
         ("it_stops_after_a_time", it_stops_after_a_time),
         ("packets_are_kept_while_it_listens", packets_are_kept_while_it_listens),
@@ -297,6 +299,41 @@ fn any_shows_each_message_once(server: &Server) {
     assert_eq!([count("StartupMessage"), count("DataRow"), count("CommandComplete")], [1, 1, 1]);
     assert!(lines.iter().all(|line| line["event"] == "message"), "nothing is lost");
     assert!(interrupt(running).lines.is_empty(), "nor does anything come again");
+}
+
+fn text_on_a_terminal_has_no_messages(server: &Server) {
+    let mut terminal = Terminal::new(80);
+    let shown = |args: &[&str]| {
+        let mut running = terminal.start(pgdissect([&["-i", "lo", "-F", "text"], args].concat()).arg(server.port()));
+        running.says("listening on");
+        server.query("SELECT 'watched'");
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("Terminate") || line.contains("ended by")) {
+            lines.push(plain(&terminal.line()));
+        }
+        interrupt(running);
+        lines
+    };
+    let kinds = |lines: &[String]| {
+        lines
+            .iter()
+            .map(|line| {
+                line.split(' ')
+                    .find(|word| ["QUERY", "SESSION", "[F2B]", "[B2F]"].contains(word))
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    let lines = shown(&[]);
+    assert_eq!(kinds(&lines)[2..], ["SESSION", "QUERY", "SESSION"], "{lines:?}");
+    assert!(lines[3].contains(" SELECT 'watched'  SELECT 1  "), "{lines:?}");
+    // Unless messages are asked for, or wanted by their type.
+    for args in [&["-e", "message"][..], &["-t", "Query,Terminate"]] {
+        let lines = shown(args);
+        assert!(kinds(&lines)[2..].iter().all(|kind| kind.starts_with('[')), "{lines:?}");
+    }
+    assert!(terminal.rest().is_empty());
 }
 
 fn it_stops_after_so_many_messages(server: &Server) {

@@ -18,9 +18,11 @@ pub(crate) fn written(packets: &[OwnedPacket], config: Config) -> String {
     let mut write = |record: &Record<'_>| {
         lines.push_str(&captures::line(record));
         lines.push('\n');
-        let mut line = Vec::new();
-        text::write_line(&mut line, record, &TextStyle::default()).unwrap();
-        lines.push_str(&String::from_utf8(line).unwrap());
+        for width in [None, Some(80), Some(400)] {
+            let mut line = Vec::new();
+            text::write_line(&mut line, record, &TextStyle { width, ..TextStyle::default() }).unwrap();
+            lines.push_str(&String::from_utf8(line).unwrap());
+        }
     };
     let mut dissector = Dissector::new(config);
     for packet in packets {

@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Creates the command, without environment variables that change its behaviour.
 pub(crate) fn pgdissect<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgdissect"));
-    command.args(args).current_dir(testdata()).stdin(Stdio::null()).env_remove("NO_COLOR");
+    command.args(args).current_dir(testdata()).stdin(Stdio::null()).env_remove("NO_COLOR").env("TZ", "UTC");
     command
 }
 
