@@ -869,7 +869,10 @@ fn zone(args: &Args, notify: &mut dyn FnMut(&str)) -> Zone {
         return Zone::UTC;
     }
     Zone::of_process().unwrap_or_else(|error| {
-        notify(&format!("{error}: times are in UTC"));
+        match std::env::var("TZ") {
+            Ok(name) => notify(&format!("TZ={name:?} is no time zone: times are in UTC")),
+            Err(_) => notify(&format!("{error}: times are in UTC")),
+        }
         Zone::UTC
     })
 }

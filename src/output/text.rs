@@ -24,6 +24,7 @@ use std::io;
 
 use self::body::Count;
 use self::line::{Line, Paint};
+use self::sanitize::Extent;
 use super::Form;
 use super::summary::SummaryStyle;
 use crate::direction::Direction;
@@ -79,18 +80,33 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record<'_>, style: &TextStyle) -> 
         // Of many lines: there is no shorter form of it that would answer anything.
         return super::summary::write(out, summary, &SummaryStyle { color: style.color, ..style.summary });
     }
-    let mut line = Line::new(out, style);
-    match record {
-        Record::Message(record) => message(&mut line, record)?,
-        Record::Query(record) => summary::query(&mut line, record)?,
-        Record::Running(record) => summary::running(&mut line, record)?,
-        Record::Session(record) => summary::session(&mut line, record)?,
-        Record::Loss(record) => loss(&mut line, record)?,
-        Record::Stats(record) => stats(&mut line, record)?,
-        Record::Summary(_) => {}
+    if style.width.is_some() {
+        let start = out.len();
+        let mut line = Line::new(out, style, Extent::Whole);
+        line.give_up_beyond_its_width();
+        if fill(&mut line, record).is_ok() && line.fits() {
+            line.end();
+            return Ok(());
+        }
+        out.truncate(start);
     }
+    let extent = if style.width.is_some() { Extent::Excerpt } else { Extent::Whole };
+    let mut line = Line::new(out, style, extent);
+    fill(&mut line, record)?;
     line.end();
     Ok(())
+}
+
+fn fill(line: &mut Line<'_>, record: &Record<'_>) -> io::Result<()> {
+    match record {
+        Record::Message(record) => message(line, record),
+        Record::Query(record) => summary::query(line, record),
+        Record::Running(record) => summary::running(line, record),
+        Record::Session(record) => summary::session(line, record),
+        Record::Loss(record) => loss(line, record),
+        Record::Stats(record) => stats(line, record),
+        Record::Summary(_) => Ok(()),
+    }
 }
 
 fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
@@ -133,9 +149,9 @@ fn write_fields(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<(
 /// Returns what is odd about a message, and an excerpt of its fields, as text without colors.
 #[cfg(feature = "cli")]
 pub(super) fn fields(record: &MessageRecord<'_>) -> String {
-    let (mut text, style) = (Vec::new(), TextStyle { width: Some(usize::MAX), ..TextStyle::default() });
+    let (mut text, style) = (Vec::new(), TextStyle::default());
     // Writing to memory cannot fail.
-    let _ = write_fields(&mut Line::new(&mut text, &style), record);
+    let _ = write_fields(&mut Line::new(&mut text, &style, Extent::Excerpt), record);
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 

@@ -83,11 +83,11 @@ pub(super) struct Parts {
 
 /// The least room for content and tail in which both are left: with less there is only the content.
 const LEAST_FOR_BOTH: usize = 24;
-/// The least of a tail that means something.
+/// The least room behind content for which none of that is cut.
 const LEAST_OF_TAIL: usize = 8;
 
 /// Appends a line with colors, cut to so many columns: of long content the end, so that what came of it can be seen, too, on a third
-/// of the room at most.
+/// of the room.
 pub(super) fn fit(out: &mut Vec<u8>, line: &str, parts: Option<Parts>, columns: usize) {
     let split = parts.and_then(|Parts { content, tail }| {
         let (before, tail) = line.split_at_checked(tail)?;
@@ -97,9 +97,9 @@ pub(super) fn fit(out: &mut Vec<u8>, line: &str, parts: Option<Parts>, columns: 
     let Some((head, content, tail)) = split else { return cut_painted(out, line, columns) };
     let room = columns.saturating_sub(painted_width(head));
     let (of_content, of_tail) = (painted_width(content), painted_width(tail));
-    let for_tail = of_tail.min((room / 3).max(room.saturating_sub(of_content)));
-    let is_worth_it = for_tail == of_tail || for_tail >= LEAST_OF_TAIL;
-    if of_content + of_tail <= room || room < LEAST_FOR_BOTH || !is_worth_it {
+    let behind = room.saturating_sub(of_content);
+    let for_tail = of_tail.min(if behind >= LEAST_OF_TAIL { behind } else { room / 3 });
+    if of_content + of_tail <= room || room < LEAST_FOR_BOTH {
         return cut_painted(out, line, columns);
     }
     out.extend_from_slice(head.as_bytes());

@@ -48,6 +48,8 @@ pub(super) struct Line<'a> {
     pub(super) extent: Extent,
     /// Whether there are no columns for messages.
     pub(super) is_compact: bool,
+    /// How many bytes may be written, if it is given up where it does not fit.
+    limit: usize,
     /// Spaces owed.
     spaces: usize,
     /// Where its content begins, and how many spaces precede that.
@@ -56,19 +58,34 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, style: &'a TextStyle) -> Self {
+    pub(super) fn new(out: &'a mut Vec<u8>, style: &'a TextStyle, extent: Extent) -> Self {
         Self {
             start: out.len(),
             out,
             color: style.color,
             width: style.width,
             zone: &style.zone,
-            extent: if style.width.is_some() { Extent::Excerpt } else { Extent::Whole },
+            extent,
             is_compact: style.compact,
+            limit: usize::MAX,
             spaces: 0,
             content: None,
             tail: None,
         }
+    }
+
+    /// Has writing fail once the line is so long that it cannot fit, so that a long value is not formatted in vain.
+    pub(super) fn give_up_beyond_its_width(&mut self) {
+        // A character has up to four bytes; the rest is for colors, and for characters that take no column.
+        self.limit = self.width.map_or(usize::MAX, |width| width.saturating_mul(4).saturating_add(1_024));
+    }
+
+    /// Returns whether all of it fits.
+    pub(super) fn fits(&self) -> bool {
+        let line = self.out.get(self.start..).unwrap_or_default();
+        self.width.is_none_or(|width| {
+            line.len() <= width || columns::painted_width(std::str::from_utf8(line).unwrap_or_default()) <= width
+        })
     }
 
     /// Begins what is cut first where the line is too long.
@@ -118,7 +135,7 @@ impl<'a> Line<'a> {
     /// Writes something right behind what is there.
     pub(super) fn put(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
         let spaces = std::mem::take(&mut self.spaces);
-        write!(self.out, "{:spaces$}{text}", "")
+        write!(self, "{:spaces$}{text}", "")
     }
 
     /// Owes a space before what follows, where none is owed yet.
@@ -169,5 +186,19 @@ impl<'a> Line<'a> {
         } else {
             self.put(text)
         }
+    }
+}
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.out.len() - self.start + bytes.len() > self.limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use super::line::{Line, Paint};
+use super::sanitize::Extent;
 use super::zone::Offset;
 use super::{TextStyle, beginning, body, direction, width};
 use crate::direction::Direction;
@@ -73,12 +74,12 @@ impl Sequence {
         let date = local.as_str().as_bytes().first_chunk().copied().unwrap_or_default();
         if self.said.is_none_or(|(before, _)| before != offset) {
             let from_here_on = if self.said.is_some() { " from here on" } else { "" };
-            let mut line = Line::new(out, style);
+            let mut line = Line::new(out, style, Extent::Whole);
             line.painted(Paint::DIM, format_args!("times are {}{from_here_on}", style.zone.at(ts)))?;
             line.end();
         }
         if self.said.is_none_or(|(_, before)| before != date) {
-            let mut line = Line::new(out, style);
+            let mut line = Line::new(out, style, Extent::Whole);
             line.painted(Paint::BOLD, format_args!("{}", std::str::from_utf8(&date).unwrap_or_default()))?;
             line.end();
         }
@@ -100,8 +101,7 @@ impl Sequence {
         }
         let Ok(Message::ParameterStatus(setting)) = event.decode(decoded) else { return false };
         let mut written = Vec::new();
-        let whole = TextStyle { color: false, width: None, ..self.style.clone() };
-        if body::setting(&mut Line::new(&mut written, &whole), setting).is_err() {
+        if body::setting(&mut Line::new(&mut written, &self.style, Extent::Whole), setting).is_err() {
             return false;
         }
         let Header { ts, conn, .. } = event.header;
@@ -132,7 +132,7 @@ impl Sequence {
         let Some(held) = self.held.remove(&conn) else { return Ok(()) };
         self.held_bytes -= held.bytes();
         self.announce(out, held.ts)?;
-        let mut line = Line::new(out, &self.style);
+        let mut line = Line::new(out, &self.style, Extent::Whole);
         beginning(&mut line, &Header { ts: held.ts, conn, ..Header::default() }, held.elapsed_us)?;
         direction(&mut line, Some(Direction::Backend))?;
         line.column(Paint::BOLD, "ParameterStatus", width::TYPE)?;

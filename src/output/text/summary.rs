@@ -53,9 +53,6 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
     kind(line, paint, name)?;
     if let Some(outcome) = outcome {
         line.painted(paint, format_args!("{outcome}"))?;
-        if let Some(by) = record.canceled_by {
-            line.put(format_args!(" by connection {by}"))?;
-        }
         line.owe(2);
     }
     oddities(line, record.flags, 0)?;
@@ -80,6 +77,9 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
         line.owe(2);
         let extent = line.extent;
         line.list(", ", record.command_tags.iter().map(|tag| Prose(tag.0, extent.limit(SQL))))?;
+    }
+    if let Some(by) = record.canceled_by {
+        line.aside(paint, format_args!("canceled by connection {by}"))?;
     }
     violation(line, record.violation)?;
     identity(line, record.user, record.database)?;

@@ -314,8 +314,8 @@ mod choosing {
                 "  1     7.064ms SESSION ready  app@shop  127.0.0.1:49676 -> 127.0.0.1:5415  \
                  server='15.18 (Debian 15.18-0+deb12u1)' protocol=3.0 auth=none pid=8575",
                 "  1     0.465ms QUERY   SELECT 'before'  SELECT 1  app@shop  q1",
-                "  1   201.980ms QUERY   canceled by connection 2  SELECT pg_sleep(60)  \
-                 ERROR 57014 canceling statement due to user request  app@shop  q2",
+                "  1   201.980ms QUERY   canceled  SELECT pg_sleep(60)  \
+                 ERROR 57014 canceling statement due to user request  canceled by connection 2  app@shop  q2",
             ]
         );
         assert_eq!(
