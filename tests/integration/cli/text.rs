@@ -265,7 +265,7 @@ fn a_limit_counts_messages_not_lines() {
     assert_eq!(settings("18").0, 6);
     let lines = written(&interleaved(), &["-c", "7"]);
     let settings: Vec<_> = lines.iter().filter_map(|line| line.split_once("ParameterStatus")).collect();
-    assert_eq!(settings.iter().map(|(_, settings)| settings.matches('=').count()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(settings.iter().map(|(_, settings)| settings.matches('=').count()).collect::<Vec<_>>(), [1, 2]);
 }
 
 /// The lines of settings of so many sessions, each with so many, that all stop before their line can be written.
@@ -347,8 +347,14 @@ fn a_day_that_begins_has_a_line_with_any_number_of_threads() {
 fn text_is_the_same_with_any_number_of_threads() {
     for capture in ["mixed-10000/capture.pcap.zst", "driver-jdbc/capture.pcap.gz", "client-encodings/capture.pcap.gz"] {
         for args in [&["-e", ALL[0]][..], &["-e", ALL[1]], &["-c", "700"], &["-t", "ParameterStatus,Query"]] {
-            let of = |jobs| piped(&[&[capture, jobs, "--least-in-parallel", "2"], args].concat());
-            assert_eq!(of("-j1"), of("-j4"), "{capture} {args:?}");
+            // In this zone a day begins in the first capture.
+            let of = |jobs| {
+                let mut command = text(&[&[capture, jobs, "--least-in-parallel", "2"], args].concat());
+                Running::start(command.env("TZ", "LMT-23:01:35")).finish().lines
+            };
+            let lines = of("-j1");
+            assert!(lines.len() > 10, "{capture} {args:?}");
+            assert_eq!(lines, of("-j4"), "{capture} {args:?}");
         }
     }
 }
@@ -375,11 +381,12 @@ fn what_is_skipped_or_midstream_is_seen_on_a_narrow_terminal() {
             };
             let wanted = json.iter().filter(has).count();
             let lines = shown(capture, events);
-            assert_eq!(
-                lines.iter().filter(|line| line.contains(word)).count(),
-                wanted,
-                "{capture} {events}: {lines:#?}"
-            );
+            // Not in the SQL.
+            let forms =
+                ["QUERY   skipped ", "[skipped", ", skipped", "captured byte skipped", "captured bytes skipped"];
+            let forms = if word == "skipped" { &forms[..] } else { &[word] };
+            let found = lines.iter().filter(|line| forms.iter().any(|form| line.contains(form))).count();
+            assert_eq!(found, wanted, "{capture} {events}: {lines:#?}");
         }
     }
 }
