@@ -240,7 +240,7 @@ fn a_secret_behind_the_cut_does_not_show_its_beginning() {
     for columns in (40..=600).step_by(7) {
         let style = TextStyle { width: Some(columns), ..TextStyle::default() };
         let line = line_in(&style, Direction::Frontend, b'Q', long.as_bytes(), &Context::default());
-        assert!(line.contains('…') && !line.contains("hun"), "{line}");
+        assert!(!line.contains("hun") && (line.contains('…') || line.ends_with("PASSWORD '***'")), "{line}");
     }
 }
 
@@ -303,7 +303,7 @@ fn rows_of_a_copy_are_in_parentheses_and_what_is_in_none_is_said() {
         let rows = Some(CopyRows { split, keys: &[], redaction: Redaction::default() });
         let message = Message::CopyData(CopyData { rows, ..copy.clone() });
         let record = MessageRecord { content: Content::Decoded(&message), ..record };
-        let style = TextStyle { width: Some(1_000), ..TextStyle::default() };
+        let style = TextStyle { width: Some(400), ..TextStyle::default() };
         written_in(&style, &Record::Message(record)).rsplit_once("CopyData ").unwrap().1.trim_start().to_owned()
     };
     let csv = b"COPY t FROM STDIN CSV HEADER";
