@@ -401,6 +401,7 @@ impl<'a> Run<'a> {
             },
         };
         let started = Instant::now();
+        let color = look.color;
         Ok(Self {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
@@ -409,7 +410,7 @@ impl<'a> Run<'a> {
             baseline: None,
             progress: None,
             screen: None,
-            color: look.color,
+            color,
             screen_due: (started, started),
             filter,
             savefile,
