@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::args::Args;
 use super::super::run::{counted, selection};
 use crate::output::stats::Tally;
-use crate::output::text::sanitize::{Name, Prose};
+use crate::output::text::sanitize::{Extent, Name, Prose};
 use crate::pg::text::Text;
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
@@ -107,7 +107,9 @@ impl Names {
         all.sort_unstable();
         let listed = all.iter().take(LISTED);
         let mut parts: Vec<_> = listed
-            .map(|(Reverse(sessions), name)| format!("{} ({})", Name(Text::utf8(name)), counted(*sessions, "session")))
+            .map(|(Reverse(sessions), name)| {
+                format!("{} ({})", Name(Text::utf8(name), Extent::Excerpt), counted(*sessions, "session"))
+            })
             .collect();
         match (all.len().saturating_sub(LISTED), self.further) {
             (0, _) => {}
