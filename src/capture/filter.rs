@@ -145,6 +145,12 @@ impl PacketFilter {
         wrong.map_or_else(|| Ok(Self { expression: expression.to_owned(), programs: Vec::new() }), Err)
     }
 
+    /// Returns the expression.
+    #[cfg(feature = "cli")]
+    pub(crate) fn expression(&self) -> &str {
+        &self.expression
+    }
+
     /// Returns whether a packet matches.
     ///
     /// # Errors

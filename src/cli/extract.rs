@@ -3,7 +3,8 @@
 //! Which these are is known at the end. Files are read a second time then; of a live capture and of a pipe, a [`Buffer`] has the
 //! last packets.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,12 +33,22 @@ pub(super) struct Extracted {
 }
 
 impl Extracted {
+    const fn new(savefile: SavefileWriter) -> Self {
+        Self { savefile, packets: 0, refused: Vec::new() }
+    }
+
     fn write(&mut self, packet: &Packet<'_>) -> Result<(), Error> {
         if self.accepts(packet) {
             self.packets += 1;
             self.savefile.write(packet)?;
         }
         Ok(())
+    }
+
+    /// Writes a packet, the first of which determines the file's link type.
+    fn write_any(&mut self, packet: &Packet<'_>) -> Result<(), Error> {
+        self.savefile.begin(packet.link, packet.ts.precision())?;
+        self.write(packet)
     }
 
     /// Inserts packets at positions in the file.
@@ -77,7 +88,8 @@ pub(super) struct Extract {
     ports: Vec<u16>,
     /// The finest precision of timestamps.
     precision: Precision,
-    out: Extracted,
+    /// `None` if packets are only saved on demand.
+    out: Option<Extracted>,
 }
 
 /// What was extracted, for the user.
@@ -89,17 +101,21 @@ pub(super) struct Report {
 
 impl Extract {
     /// Extracts from files, which are read again with the same filter.
-    pub(super) fn from_files(savefile: SavefileWriter, paths: Vec<PathBuf>, filter: Option<PacketFilter>) -> Self {
+    pub(super) fn from_files(
+        savefile: Option<SavefileWriter>,
+        paths: Vec<PathBuf>,
+        filter: Option<PacketFilter>,
+    ) -> Self {
         Self::new(savefile, Origin::Files(paths, filter), &[])
     }
 
     /// Extracts from a source that cannot be read again, and has servers at these ports only; at any, if none are named.
-    pub(super) fn from_buffer(savefile: SavefileWriter, max_bytes: usize, ports: &[u16]) -> Self {
+    pub(super) fn from_buffer(savefile: Option<SavefileWriter>, max_bytes: usize, ports: &[u16]) -> Self {
         Self::new(savefile, Origin::Buffer(Box::new(Buffer::new(max_bytes))), ports)
     }
 
-    fn new(savefile: SavefileWriter, origin: Origin, ports: &[u16]) -> Self {
-        let out = Extracted { savefile, packets: 0, refused: Vec::new() };
+    fn new(savefile: Option<SavefileWriter>, origin: Origin, ports: &[u16]) -> Self {
+        let out = savefile.map(Extracted::new);
         Self { origin, ports: ports.to_vec(), precision: Precision::Micros, out }
     }
 
@@ -110,8 +126,9 @@ impl Extract {
 
     /// Writes the header of the file.
     pub(super) fn begin(&mut self, link: LinkType, precision: Precision) -> Result<(), Error> {
-        self.out.savefile.begin(link, precision)?;
-        self.out.savefile.flush()
+        let Some(out) = &mut self.out else { return Ok(()) };
+        out.savefile.begin(link, precision)?;
+        out.savefile.flush()
     }
 
     /// Notes the precision of some of the packets.
@@ -125,45 +142,94 @@ impl Extract {
     pub(super) fn packet(&mut self, packet: &Packet<'_>, number: u64, owners: &mut Owners) -> Result<(), Error> {
         let Origin::Buffer(buffer) = &mut self.origin else { return Ok(()) };
         match Place::of(packet) {
-            Some(place) if place.has_port(&self.ports) => buffer.push(packet, number, owners, &mut self.out),
+            Some(place) if place.has_port(&self.ports) => buffer.push(packet, number, owners, self.out.as_mut()),
             _ => Ok(()),
         }
     }
 
     /// Flushes the file, so that others can read it.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.out.savefile.flush()
+        self.out.as_mut().map_or(Ok(()), |out| out.savefile.flush())
+    }
+
+    /// Returns whether there is a file for the packets of all chosen connections.
+    pub(super) const fn has_file(&self) -> bool {
+        self.out.is_some()
     }
 
     /// Extracts the packets of the chosen connections that are not in the file yet, of the first `packets` ones.
-    pub(super) fn finish(mut self, packets: u64, owners: &mut Owners, stop: &Arc<AtomicBool>) -> Result<Report, Error> {
+    ///
+    /// Returns `None` if there is no file for them.
+    pub(super) fn finish(
+        self,
+        packets: u64,
+        owners: &mut Owners,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Option<Report>, Error> {
+        let Some(mut out) = self.out else { return Ok(None) };
         let mut missing = 0;
         match self.origin {
             Origin::Files(..) if owners.chosen() == 0 => {}
             Origin::Files(paths, filter) => {
                 let source = FileSource::new(paths, Arc::clone(stop));
-                missing = read_again(source, filter, packets, self.precision, owners, &mut self.out)?;
+                missing = read_again(
+                    source,
+                    filter,
+                    packets,
+                    self.precision,
+                    owners,
+                    |conn, owners| owners.is_chosen(conn),
+                    &mut out,
+                )?;
             }
-            Origin::Buffer(buffer) => buffer.finish(owners, &mut self.out)?,
+            Origin::Buffer(buffer) => buffer.finish(owners, &mut out)?,
         }
-        let Extracted { savefile, packets, refused } = self.out;
+        let Extracted { savefile, packets, refused } = out;
         let path = savefile.path().display().to_string();
         savefile.finish()?;
         let mut report = report(&path, packets, missing, &refused, owners);
         if missing > 0 && stop.load(Ordering::Relaxed) {
             report.text = format!("{path}: {packets} packets, then interrupted");
         }
-        Ok(report)
+        Ok(Some(report))
+    }
+
+    /// Saves the packets of one connection, of the first `packets` ones, to a file that does not exist yet. Returns what was saved, for
+    /// the user.
+    pub(super) fn save(&self, conn: u64, path: &Path, packets: u64, owners: &Owners) -> anyhow::Result<String> {
+        let mut out = Extracted::new(SavefileWriter::over(path, File::create_new(path))?);
+        match &self.origin {
+            Origin::Files(paths, filter) => {
+                let filter = filter.as_ref().map(|filter| PacketFilter::new(filter.expression())).transpose()?;
+                let source = FileSource::new(paths.clone(), Arc::default());
+                let is_wanted = |owner, _: &Owners| owner == conn;
+                read_again(source, filter, packets, self.precision, owners, is_wanted, &mut out)?;
+            }
+            Origin::Buffer(buffer) => buffer.save(conn, owners, &mut out)?,
+        }
+        let dropped = owners.dropped_of(conn);
+        let text = match (out.packets, dropped) {
+            (0, _) => format!("no packet of connection {conn} is kept any more"),
+            (packets, 0) => format!("saved {packets} packets of connection {conn} to {}", path.display()),
+            (packets, dropped) => format!("saved {packets} packets of connection {conn}; {dropped} are no longer kept"),
+        };
+        let packets = out.packets;
+        out.savefile.finish()?;
+        if packets == 0 {
+            fs::remove_file(path)?;
+        }
+        Ok(text)
     }
 }
 
-/// Reads files again, and writes the packets of chosen connections. Returns how many packets there are no more.
+/// Reads files again, and writes the packets of the connections that are wanted. Returns how many packets there are no more.
 fn read_again(
     mut source: FileSource,
     mut filter: Option<PacketFilter>,
     packets: u64,
     precision: Precision,
     owners: &Owners,
+    is_wanted: impl Fn(u64, &Owners) -> bool,
     out: &mut Extracted,
 ) -> Result<u64, Error> {
     let mut number = 0;
@@ -176,7 +242,7 @@ fn read_again(
         };
         number += 1;
         let owner = Place::of(&packet).and_then(|place| owners.owner(&place, number));
-        if !owner.is_some_and(|conn| owners.is_chosen(conn)) {
+        if !owner.is_some_and(|conn| is_wanted(conn, owners)) {
             continue;
         }
         if let Some(filter) = &mut filter

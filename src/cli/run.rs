@@ -6,9 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -60,14 +61,14 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let baseline = read_baseline(args, stop, &mut notify)?;
     let mut files = Files::open(args, is_under_way, None)?;
     let extracted = files.extracted.take();
-    let extract = extracted.map(|file| -> anyhow::Result<_> {
-        if is_under_way {
-            return Ok(Extract::from_buffer(file, args.extract_buffer, args.port.only()));
-        }
+    let extract = if extracted.is_none() && args.format != Format::Top {
+        None
+    } else if is_under_way {
+        Some(Extract::from_buffer(extracted, args.extract_buffer, args.port.only()))
+    } else {
         let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
-        Ok(Extract::from_files(file, paths.clone(), filter))
-    });
-    let extract = extract.transpose()?;
+        Some(Extract::from_files(extracted, paths.clone(), filter))
+    };
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
@@ -105,7 +106,7 @@ pub(super) fn dissect(
     let mut files = Files { out: Some(out), ..Files::open(args, false, None)? };
     let baseline = read_baseline(args, &Arc::default(), notify)?;
     let extracted = files.extracted.take();
-    let extract = extracted.map(|file| Extract::from_buffer(file, args.extract_buffer, args.port.only()));
+    let extract = extracted.map(|file| Extract::from_buffer(Some(file), args.extract_buffer, args.port.only()));
     let beside = Beside { baseline, progress: None, screen: None, extract };
     from_source(args, source, &Arc::default(), files, filter, beside, notify)
 }
@@ -217,7 +218,8 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         savefile.flush()?;
     }
     let extracted = files.extracted.take();
-    let mut extract = extracted.map(|file| Extract::from_buffer(file, args.extract_buffer, args.port.only()));
+    let is_wanted = extracted.is_some() || args.format == Format::Top;
+    let mut extract = is_wanted.then(|| Extract::from_buffer(extracted, args.extract_buffer, args.port.only()));
     if let Some(extract) = &mut extract {
         extract.begin(device.link_type(), Precision::Micros)?;
     }
@@ -288,6 +290,13 @@ impl Files {
     }
 }
 
+/// A request of the screen: the packets of a connection are to be saved.
+struct Save {
+    conn: u64,
+    path: PathBuf,
+    reply: Sender<Result<String, String>>,
+}
+
 /// The processing of one source, from its first packet to its last.
 struct Run<'a> {
     args: &'a Args,
@@ -314,6 +323,7 @@ struct Run<'a> {
     baseline: Option<Baseline>,
     progress: Option<Progress>,
     screen: Option<Screen>,
+    saves: Option<Receiver<Save>>,
     color: bool,
     /// When the screen is refreshed next, and when its sessions are.
     screen_due: (Instant, Instant),
@@ -410,6 +420,7 @@ impl<'a> Run<'a> {
             baseline: None,
             progress: None,
             screen: None,
+            saves: None,
             color,
             screen_due: (started, started),
             filter,
@@ -437,7 +448,7 @@ impl<'a> Run<'a> {
     /// Sets the extraction of packets.
     fn set_extract(&mut self, extract: Option<Extract>) {
         if let Some(extract) = extract {
-            self.writer.set_owners(Owners::new(extract.has_buffer()));
+            self.writer.set_owners(Owners::new(extract.has_buffer()), extract.has_file());
             self.extract = Some(extract);
         }
     }
@@ -466,9 +477,30 @@ impl<'a> Run<'a> {
         if let Some(data) = data {
             self.writer.set_screen(Arc::clone(&data));
             let settings = Settings { color: self.color, conditions: conditions::parse };
-            self.screen = Some(Screen::start(data, settings, None, Arc::clone(stop))?);
+            let (sender, saves) = channel();
+            let save = Box::new(move |conn, path: &Path| {
+                let (reply, saved) = channel();
+                let gone = |_| "the capture has ended".to_owned();
+                sender.send(Save { conn, path: path.to_owned(), reply }).map_err(|_| gone(()))?;
+                saved.recv().map_err(|_| gone(()))?
+            });
+            self.saves = Some(saves);
+            self.screen = Some(Screen::start(data, settings, Some(save), Arc::clone(stop))?);
         }
         Ok(())
+    }
+
+    /// Saves packets for the screen, if that is requested within this time.
+    fn save_packets(&mut self, wait: Duration) {
+        let Some(saves) = &self.saves else { return };
+        while let Ok(Save { conn, path, reply }) = saves.recv_timeout(wait) {
+            let saved = match (&self.extract, self.writer.owners()) {
+                (Some(extract), Some(owners)) => extract.save(conn, &path, self.dissector.packets(), owners),
+                _ => Ok("packets are not kept".to_owned()),
+            };
+            // If the screen has ended, nobody wants to know.
+            let _ = reply.send(saved.map_err(|error| format!("{error:#}")));
+        }
     }
 
     /// Shows all that was captured until the user ends the screen, unless a signal or the user already has.
@@ -479,7 +511,12 @@ impl<'a> Run<'a> {
         if let Some(data) = self.writer.screen() {
             data.model().end();
         }
-        Ok(screen.finish(!is_stopped)?)
+        while !is_stopped && !screen.is_finished() {
+            self.save_packets(Duration::from_millis(50));
+        }
+        // The thread of the screen may wait for an answer.
+        self.saves = None;
+        Ok(screen.finish(false)?)
     }
 
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
@@ -645,6 +682,7 @@ impl<'a> Run<'a> {
             self.report_sessions();
         }
         if now >= self.screen_due.0 && self.writer.screen().is_some() {
+            self.save_packets(Duration::ZERO);
             self.refresh_screen(now, source);
             return Ok(());
         }
@@ -726,7 +764,7 @@ impl<'a> Run<'a> {
         let (Some(extract), Some(owners)) = (self.extract.take(), self.writer.owners()) else { return Ok(()) };
         // Of what was read until a signal came, all is extracted; another signal ends the process.
         let stop = if stop.load(Ordering::Relaxed) { Arc::default() } else { Arc::clone(stop) };
-        let report = extract.finish(self.dissector.packets(), owners, &stop)?;
+        let Some(report) = extract.finish(self.dissector.packets(), owners, &stop)? else { return Ok(()) };
         if report.is_partial {
             self.code = self.code.max(PARTIAL);
         }

@@ -88,6 +88,11 @@ impl Screen {
         Ok(Self { thread: Some(thread), end })
     }
 
+    /// Returns whether the user has ended it, or it has failed.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Ends the screen: with `wait` after the user has, else at once.
     ///
     /// # Errors

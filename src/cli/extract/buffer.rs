@@ -89,7 +89,7 @@ impl Buffer {
         packet: &Packet<'_>,
         number: u64,
         owners: &mut Owners,
-        out: &mut Extracted,
+        mut out: Option<&mut Extracted>,
     ) -> Result<(), Error> {
         let is_full = |last: &Numbered| !last.numbers.is_empty() && last.bytes() + packet.data.len() > self.block_bytes;
         if self.blocks.back().is_none_or(is_full) {
@@ -98,7 +98,7 @@ impl Buffer {
                 && let Some(oldest) = self.blocks.pop_front()
             {
                 self.bytes -= oldest.bytes();
-                self.evict(oldest, owners, out)?;
+                self.evict(oldest, owners, out.as_deref_mut())?;
             }
             let mut block = self.spare.take().unwrap_or_default();
             block.block.buffer().reserve(self.block_bytes);
@@ -110,7 +110,12 @@ impl Buffer {
         Ok(())
     }
 
-    fn evict(&mut self, mut block: Numbered, owners: &mut Owners, out: &mut Extracted) -> Result<(), Error> {
+    fn evict(
+        &mut self,
+        mut block: Numbered,
+        owners: &mut Owners,
+        mut out: Option<&mut Extracted>,
+    ) -> Result<(), Error> {
         for (packet, number) in block.iter() {
             let Some(place) = Place::of(&packet) else { continue };
             let owner = owners.owner(&place, number);
@@ -118,10 +123,14 @@ impl Buffer {
                 owners.release_fragment(number);
             }
             let Some(conn) = owner else { continue };
-            if owners.is_chosen(conn) {
-                out.write(&packet)?;
-            } else if !owners.is_of_handshake(conn, number) || !self.keep(conn, &packet, number, out.position()) {
-                owners.drop_packets(conn, 1);
+            match &mut out {
+                Some(out) if owners.is_chosen(conn) => out.write(&packet)?,
+                out => {
+                    let position = out.as_ref().map_or(0, |out| out.position());
+                    if !owners.is_of_handshake(conn, number) || !self.keep(conn, &packet, number, position) {
+                        owners.drop_packets(conn, 1);
+                    }
+                }
             }
         }
         while self.handshake_bytes > self.max_bytes / (HANDSHAKES - 1)
@@ -160,6 +169,21 @@ impl Buffer {
         handshake.offsets.push(offset);
         self.handshake_bytes += handshake.packets.bytes() - before;
         true
+    }
+
+    /// Writes the packets of one connection.
+    pub(super) fn save(&self, conn: u64, owners: &Owners, out: &mut Extracted) -> Result<(), Error> {
+        let handshake = self.handshakes.get(&conn).into_iter().flat_map(|handshake| handshake.packets.iter());
+        for (packet, _) in handshake {
+            out.write_any(&packet)?;
+        }
+        for (packet, number) in self.blocks.iter().flat_map(Numbered::iter) {
+            let owner = Place::of(&packet).and_then(|place| owners.owner(&place, number));
+            if owner == Some(conn) {
+                out.write_any(&packet)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the remaining packets of chosen connections, each where it belongs.

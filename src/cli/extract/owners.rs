@@ -250,6 +250,11 @@ impl Owners {
         self.spans.get(&conn).is_some_and(|span| span.is_chosen)
     }
 
+    /// Returns how many packets of a connection are no longer kept.
+    pub(super) fn dropped_of(&self, conn: u64) -> u64 {
+        self.spans.get(&conn).map_or(0, |span| span.dropped)
+    }
+
     /// Returns whether a packet of a connection is one of its handshake, as far as is known.
     pub(super) fn is_of_handshake(&self, conn: u64, packet: u64) -> bool {
         self.spans.get(&conn).is_some_and(|span| span.ready.is_none_or(|ready| packet <= ready))

@@ -92,6 +92,8 @@ pub(crate) struct Writer {
     screen: Option<Arc<ScreenData>>,
     /// If packets are extracted: which connections they belong to.
     owners: Option<Owners>,
+    /// Whether lines choose connections.
+    chooses: bool,
     /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
     /// The minimum number of packets for which parallel dissection is worthwhile.
@@ -164,6 +166,7 @@ impl Writer {
             statistics: statistics(),
             screen: None,
             owners: None,
+            chooses: false,
             least_in_parallel: args.least_in_parallel,
             selection: Selection::new(args),
             others: Others::default(),
@@ -223,8 +226,9 @@ impl Writer {
     }
 
     /// Sets where connections with lines are noted, so that their packets can be extracted.
-    pub(crate) fn set_owners(&mut self, owners: Owners) {
+    pub(crate) fn set_owners(&mut self, owners: Owners, chooses: bool) {
         self.owners = Some(owners);
+        self.chooses = chooses;
     }
 
     /// Returns which packets belong to connections with lines, if that was set.
@@ -233,7 +237,7 @@ impl Writer {
     }
 
     fn choose(&mut self, conn: Option<u64>) {
-        if let (Some(owners), Some(conn)) = (&mut self.owners, conn) {
+        if let (Some(owners), Some(conn), true) = (&mut self.owners, conn, self.chooses) {
             owners.choose(conn);
         }
     }
