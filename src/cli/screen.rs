@@ -161,17 +161,20 @@ impl Loop {
     }
 
     fn draw_until_end(&mut self) -> io::Result<()> {
-        let mut refresh_at = Instant::now();
+        self.app.refresh(&*self.data);
+        let mut refresh_at = Instant::now() + INTERVAL;
         let mut is_drawn = false;
         let was_stopped = |this: &Self| this.stop.load(Ordering::Relaxed) || this.end.load(Ordering::Relaxed);
         while !was_stopped(self) {
             self.handle_signals(&mut is_drawn)?;
             let now = Instant::now();
             if now >= refresh_at {
-                self.app.refresh(&*self.data);
+                if self.app.is_changing() {
+                    self.app.refresh(&*self.data);
+                    is_drawn = false;
+                }
                 // On a slow machine there are fewer frames.
                 refresh_at = now + INTERVAL.max(now.elapsed() * 10);
-                is_drawn &= !self.app.is_changing();
             }
             if !is_drawn {
                 if !self.draw()? {

@@ -289,12 +289,12 @@ impl App {
         if self.prompt.is_some() {
             return self.prompt_key(key, data);
         }
-        let command = command(key)?;
+        let command = command(key);
         if self.help.is_some() {
             self.help_command(command);
-            return (command == Command::Quit).then_some(Action::Quit);
+            return (command == Some(Command::Quit)).then_some(Action::Quit);
         }
-        self.command(command, data)
+        self.command(command?, data)
     }
 
     fn mouse(&mut self, mouse: MouseEvent, data: &dyn Data) -> Option<Action> {
@@ -381,12 +381,12 @@ impl App {
         }
     }
 
-    fn help_command(&mut self, command: Command) {
+    fn help_command(&mut self, command: Option<Command>) {
         match command {
-            Command::Move(lines) => self.scroll(lines),
-            Command::Page(pages) | Command::HalfPage(pages) => self.scroll(pages * 10),
-            Command::First => self.help = Some(0),
-            Command::Last => self.scroll(1_000),
+            Some(Command::Move(lines)) => self.scroll(lines),
+            Some(Command::Page(pages) | Command::HalfPage(pages)) => self.scroll(pages * 10),
+            Some(Command::First) => self.help = Some(0),
+            Some(Command::Last) => self.scroll(1_000),
             _ => self.help = None,
         }
     }

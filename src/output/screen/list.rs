@@ -14,27 +14,17 @@ pub(crate) struct Column {
     pub(crate) title: &'static str,
     /// Whether it is a number, which ends at the right side, and where the largest is looked for first.
     pub(crate) is_number: bool,
-    /// How many columns of the terminal it has at most, where that has 80, 120 and 160; 0 if it is not shown.
-    pub(crate) widths: [u16; 3],
+    /// 0 if it is always shown; else its place among those that are shown where there is room.
+    pub(crate) rank: u8,
 }
 
 impl Column {
-    pub(crate) const fn number(title: &'static str, widths: [u16; 3]) -> Self {
-        Self { title, is_number: true, widths }
+    pub(crate) const fn number(title: &'static str, rank: u8) -> Self {
+        Self { title, is_number: true, rank }
     }
 
-    pub(crate) const fn text(title: &'static str, widths: [u16; 3]) -> Self {
-        Self { title, is_number: false, widths }
-    }
-
-    /// Returns how many columns it has at most on a terminal of this width.
-    pub(crate) fn width(&self, terminal: u16) -> u16 {
-        let [narrow, medium, wide] = self.widths;
-        match terminal {
-            0..120 => narrow,
-            120..160 => medium,
-            160.. => wide,
-        }
+    pub(crate) const fn text(title: &'static str, rank: u8) -> Self {
+        Self { title, is_number: false, rank }
     }
 }
 
@@ -49,6 +39,8 @@ pub(crate) trait Row: Sized {
     /// What tells it from others, also after it has changed.
     type Id: PartialEq + Clone;
     const COLUMNS: &'static [Column];
+    /// How many columns of the terminal the last one has at least, and how many of 100.
+    const LAST: (u16, u16);
     /// The column of the time that is looked at first.
     const TIME: usize;
 

@@ -75,16 +75,17 @@ impl RunningRow {
 impl Row for RunningRow {
     type Id = (u64, Option<u64>);
     const COLUMNS: &'static [Column] = &[
-        Column::number("AGE", [6, 6, 6]),
-        Column::text("STATE", [19, 19, 19]),
-        Column::text("USER", [10, 14, 18]),
-        Column::text("DATABASE", [10, 14, 18]),
-        Column::text("APPLICATION", [0, 12, 20]),
-        Column::text("CLIENT", [0, 21, 21]),
-        Column::number("ROWS", [0, 0, 6]),
-        Column::number("SENT", [0, 0, 9]),
-        Column::text("SQL", [1, 1, 1]),
+        Column::number("AGE", 0),
+        Column::text("STATE", 0),
+        Column::text("USER", 0),
+        Column::text("DATABASE", 0),
+        Column::text("APPLICATION", 1),
+        Column::text("CLIENT", 2),
+        Column::number("ROWS", 3),
+        Column::number("SENT", 4),
+        Column::text("SQL", 0),
     ];
+    const LAST: (u16, u16) = (30, 40);
     const TIME: usize = 0;
 
     fn id(&self) -> Self::Id {
@@ -133,17 +134,18 @@ impl Row for RunningRow {
 impl Row for StatementRow {
     type Id = (Option<String>, String);
     const COLUMNS: &'static [Column] = &[
-        Column::number("CALLS/S", [7, 7, 7]),
-        Column::number("CALLS", [0, 6, 6]),
-        Column::number("TOTAL", [6, 6, 6]),
-        Column::number("MEAN", [6, 6, 6]),
-        Column::number("P95", [6, 6, 6]),
-        Column::number("MAX", [6, 6, 6]),
-        Column::number("ROWS", [5, 6, 6]),
-        Column::number("BYTES", [9, 9, 9]),
-        Column::number("ERRORS", [6, 6, 6]),
-        Column::text("SQL", [1, 1, 1]),
+        Column::number("CALLS/S", 0),
+        Column::number("CALLS", 2),
+        Column::number("TOTAL", 0),
+        Column::number("MEAN", 0),
+        Column::number("P95", 0),
+        Column::number("MAX", 0),
+        Column::number("ROWS", 0),
+        Column::number("BYTES", 1),
+        Column::number("ERRORS", 0),
+        Column::text("SQL", 0),
     ];
+    const LAST: (u16, u16) = (24, 35);
     const TIME: usize = 2;
 
     fn id(&self) -> Self::Id {
@@ -192,28 +194,35 @@ impl SessionRow {
     pub(crate) fn activity_us(&self, now: Timestamp) -> Option<u64> {
         self.since.map(|since| now.micros_since(since))
     }
+
+    /// Returns how long it has been open, or was.
+    fn age_us(&self, now: Timestamp) -> u64 {
+        let end = self.since.filter(|_| matches!(self.activity, Activity::Ended(_))).unwrap_or(now);
+        end.micros_since(self.started)
+    }
 }
 
 impl Row for SessionRow {
     type Id = u64;
     const COLUMNS: &'static [Column] = &[
-        Column::number("CONN", [6, 6, 6]),
-        Column::text("USER", [9, 14, 18]),
-        Column::text("DATABASE", [9, 14, 18]),
-        Column::text("APPLICATION", [0, 0, 20]),
-        Column::text("STATE", [19, 19, 19]),
-        Column::number("FOR", [6, 6, 6]),
-        Column::number("SINCE", [6, 6, 6]),
-        Column::number("REQS", [6, 6, 6]),
-        Column::number("ERRORS", [0, 6, 6]),
-        Column::number("IN", [0, 0, 9]),
-        Column::number("OUT", [0, 9, 9]),
-        Column::number("RTT C", [0, 6, 6]),
-        Column::number("RTT S", [0, 6, 6]),
-        Column::number("IDLE TX", [0, 0, 7]),
-        Column::number("LOST", [0, 0, 9]),
-        Column::text("CLIENT", [1, 1, 1]),
+        Column::number("CONN", 0),
+        Column::text("USER", 0),
+        Column::text("DATABASE", 0),
+        Column::text("APPLICATION", 3),
+        Column::text("STATE", 0),
+        Column::number("FOR", 0),
+        Column::number("AGE", 0),
+        Column::number("REQS", 0),
+        Column::number("ERRORS", 2),
+        Column::number("IN", 8),
+        Column::number("OUT", 1),
+        Column::number("RTT C", 4),
+        Column::number("RTT S", 5),
+        Column::number("IDLE TX", 6),
+        Column::number("LOST", 7),
+        Column::text("CLIENT", 0),
     ];
+    const LAST: (u16, u16) = (15, 15);
     const TIME: usize = 5;
 
     fn id(&self) -> u64 {
@@ -235,7 +244,7 @@ impl Row for SessionRow {
                 Cell { text: some(age), style }
             }
             6 => {
-                let age = time(now.micros_since(self.started));
+                let age = time(self.age_us(now));
                 plain(if self.is_midstream { format!(">{age}") } else { age })
             }
             7 => plain(some_count(self.requests)),
@@ -250,7 +259,7 @@ impl Row for SessionRow {
         }
     }
 
-    fn order(&self, other: &Self, column: usize, _: Timestamp) -> Ordering {
+    fn order(&self, other: &Self, column: usize, now: Timestamp) -> Ordering {
         let by_column = match column {
             0 => Ordering::Equal,
             1 => self.who.user.cmp(&other.who.user),
@@ -258,7 +267,7 @@ impl Row for SessionRow {
             3 => self.who.application.cmp(&other.who.application),
             4 => self.activity.rank().cmp(&other.activity.rank()),
             5 => other.since.cmp(&self.since),
-            6 => other.started.cmp(&self.started),
+            6 => self.age_us(now).cmp(&other.age_us(now)),
             7 => self.requests.cmp(&other.requests),
             8 => self.errors.cmp(&other.errors),
             9 => self.bytes_in.cmp(&other.bytes_in),
@@ -308,16 +317,17 @@ pub(crate) const fn error_kind(kind: ErrorKind) -> &'static str {
 impl Row for ErrorRow {
     type Id = (Timestamp, u64, Option<u64>);
     const COLUMNS: &'static [Column] = &[
-        Column::number("TIME", [12, 12, 12]),
-        Column::text("KIND", [7, 7, 7]),
-        Column::text("CODE", [5, 5, 5]),
-        Column::text("USER", [9, 14, 18]),
-        Column::text("DATABASE", [9, 14, 18]),
-        Column::text("APPLICATION", [0, 0, 20]),
-        Column::text("CLIENT", [0, 21, 21]),
-        Column::number("AFTER", [0, 6, 6]),
-        Column::text("MESSAGE", [1, 1, 1]),
+        Column::number("TIME", 0),
+        Column::text("KIND", 0),
+        Column::text("CODE", 0),
+        Column::text("USER", 0),
+        Column::text("DATABASE", 0),
+        Column::text("APPLICATION", 2),
+        Column::text("CLIENT", 1),
+        Column::number("AFTER", 3),
+        Column::text("MESSAGE", 0),
     ];
+    const LAST: (u16, u16) = (30, 40);
     const TIME: usize = 0;
 
     fn id(&self) -> Self::Id {
@@ -383,16 +393,17 @@ pub(crate) fn who(who: &Who) -> String {
 impl Row for RequestRow {
     type Id = (u64, Option<u64>);
     const COLUMNS: &'static [Column] = &[
-        Column::number("TIME", [12, 12, 12]),
-        Column::number("TOOK", [7, 7, 7]),
-        Column::number("ROWS", [6, 6, 6]),
-        Column::number("BYTES", [9, 9, 9]),
-        Column::text("ERROR", [5, 5, 5]),
-        Column::text("USER", [0, 14, 18]),
-        Column::text("DATABASE", [0, 14, 18]),
-        Column::text("CLIENT", [0, 21, 21]),
-        Column::text("PARAMETERS", [1, 1, 1]),
+        Column::number("TIME", 0),
+        Column::number("TOOK", 0),
+        Column::number("ROWS", 0),
+        Column::number("BYTES", 0),
+        Column::text("ERROR", 0),
+        Column::text("USER", 1),
+        Column::text("DATABASE", 3),
+        Column::text("CLIENT", 2),
+        Column::text("PARAMETERS", 0),
     ];
+    const LAST: (u16, u16) = (20, 30);
     const TIME: usize = 1;
 
     fn id(&self) -> Self::Id {

@@ -58,15 +58,7 @@ fn keys(app: &App) -> Vec<(&'static str, &'static str)> {
     let mut keys = match app.views.last() {
         _ if app.help.is_some() => vec![("any key", "back")],
         Some(View::Ladder(_)) => {
-            vec![
-                ("Enter", "open"),
-                ("Space", "fold"),
-                ("*", "all"),
-                ("m", "mark"),
-                ("c", "compare"),
-                ("y", "copy"),
-                ("s", "save"),
-            ]
+            vec![("Enter", "open"), ("*", "all"), ("m", "mark"), ("c", "compare"), ("y", "copy"), ("s", "save")]
         }
         Some(View::Detail(_)) => vec![("y", "copy"), ("m", "mark"), ("c", "compare")],
         Some(View::Compare(_)) => vec![("d", "only what differs")],

@@ -1,5 +1,7 @@
 //! What is above every list: rates and times of the last seconds, how complete the picture is, and the names of the lists.
 
+use std::fmt::Write;
+
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
@@ -41,8 +43,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, app: &mut App) {
 fn title(pen: &mut Pen<'_>, area: Rect, y: u16, app: &App) {
     let theme = pen.theme;
     let overview = &app.overview;
-    let mut pieces =
-        vec![Piece::new("pgdissect", theme.bold()), Piece::plain(format!("  {} UTC", date_time(overview.now)))];
+    let now = if area.width < 100 { time_of_day(overview.now) } else { date_time(overview.now) };
+    // Milliseconds would only flicker.
+    let now = now.split_once('.').map_or(now.as_str(), |(seconds, _)| seconds);
+    let mut pieces = vec![Piece::new("pgdissect", theme.bold()), Piece::plain(format!("  {now} UTC"))];
     if let Some(started) = overview.started {
         pieces.push(Piece::plain(format!("  {}", time(overview.now.micros_since(started)))));
     }
@@ -116,20 +120,19 @@ fn bar(value: u64, max: u64) -> &'static str {
 /// How much was captured, and what is missing.
 fn completeness(pen: &mut Pen<'_>, area: Rect, y: u16, overview: &Overview) {
     let theme = pen.theme;
-    let mut pieces = vec![Piece::new(
-        format!("{}, {}", counted(overview.packets, "packet"), counted(overview.messages, "message")),
-        theme.dim(),
-    )];
-    if overview.dropped == Some(0) {
-        pieces.push(Piece::new(", 0 dropped", theme.dim()));
-    }
+    let mut text = counted(overview.packets, "packet");
     let dropped = overview.dropped.unwrap_or(0);
     let missing = [
-        (dropped, format!("{} dropped by the kernel", count(dropped))),
+        (dropped, format!("{} dropped", count(dropped))),
         (overview.lost_bytes, format!("{} lost", bytes(overview.lost_bytes))),
-        (overview.midstream_sessions, format!("{} began before", counted(overview.midstream_sessions, "session"))),
+        (overview.midstream_sessions, format!("{} began before", count(overview.midstream_sessions))),
         (overview.encrypted_sessions, format!("{} encrypted", count(overview.encrypted_sessions))),
     ];
+    if area.width >= 100 || missing.iter().all(|(amount, _)| *amount == 0) {
+        let _ = write!(text, ", {}", counted(overview.messages, "message"));
+        text.push_str(if overview.dropped == Some(0) { ", 0 dropped" } else { "" });
+    }
+    let mut pieces = vec![Piece::new(text, theme.dim())];
     let missing: Vec<_> = missing.into_iter().filter(|(amount, _)| *amount > 0).map(|(_, text)| text).collect();
     pieces.push(if missing.is_empty() {
         Piece::new("  complete", theme.good())

@@ -1,5 +1,7 @@
 //! The ladder of a session: what the client and the server sent, one below the other.
 
+use std::fmt::Write;
+
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
@@ -78,13 +80,16 @@ fn state(view: &LadderView, now: Timestamp) -> String {
     if let Some(session) = &view.session {
         text.push_str(activity(session.activity));
         if let Some(us) = session.activity_us(now) {
-            text.push_str(&format!(" for {}", time(us)));
+            let _ = write!(text, " for {}", time(us));
         }
-        text.push_str(&format!(", {} requests, {} errors, ", count(session.requests), count(session.errors)));
+        text.push_str("; ");
     }
-    text.push_str(&format!("{} messages", count(view.ladder.steps.iter().map(|step| step.count).sum())));
+    let _ = write!(text, "{} messages", count(view.ladder.steps.iter().map(|step| step.count).sum()));
     if view.ladder.forgotten > 0 {
-        text.push_str(&format!(", {} before them are not kept any more", count(view.ladder.forgotten)));
+        let _ = write!(text, ", {} before not kept", count(view.ladder.forgotten));
+    }
+    if let Some(session) = &view.session {
+        let _ = write!(text, "; {} requests, {} errors", count(session.requests), count(session.errors));
     }
     text
 }
@@ -147,7 +152,7 @@ fn draw_step(
         let wait = step.ts.micros_since(before);
         pen.right(row.x + 12, row.y, 7, &time(wait), theme.age(wait));
     }
-    let ladder = (row.width / 3).clamp(14, 40);
+    let ladder = (row.width / 3).clamp(14, 42);
     let x = row.x + 20;
     arrow(pen, x, row.y, ladder, step);
     let x = x + ladder + 1;
@@ -167,28 +172,31 @@ fn draw_step(
     pen.text(x, row.y, room, &text, style);
 }
 
-/// `│Query ───────▶│`, or `│◀──── DataRow │`.
+/// `│ Query ───────▶ │`, or `│ ◀───── DataRow │`.
 fn arrow(pen: &mut Pen<'_>, x: u16, y: u16, columns: u16, step: &Step) {
     let theme = pen.theme;
     let name = if step.count > 1 { format!("{} ×{}", step.name, count(step.count)) } else { step.name.clone() };
-    let inner = columns.saturating_sub(2);
+    let inner = columns.saturating_sub(4);
     let name_room = usize::from(inner.saturating_sub(3));
     let name_width = u16::try_from(width(&name, name_room).min(name_room)).unwrap_or(0);
     let dashes = "─".repeat(usize::from(inner.saturating_sub(name_width + 2)));
     pen.text(x, y, 1, "│", theme.dim());
     pen.text(x + columns.saturating_sub(1), y, 1, "│", theme.dim());
-    let line = match step.dir {
-        Direction::Frontend => theme.accent(),
-        Direction::Backend => theme.good(),
-    };
+    let x = x + 2;
     match step.dir {
         Direction::Frontend => {
-            let used = pen.text(x + 1, y, name_width, &name, theme.bold());
-            pen.text(x + 1 + used, y, inner - used, &format!(" {dashes}▶"), line);
+            pen.text(x, y, name_width, &name, theme.bold());
+            pen.text(
+                x + name_width + 1,
+                y,
+                inner.saturating_sub(name_width + 1),
+                &format!("{dashes}▶"),
+                theme.accent(),
+            );
         }
         Direction::Backend => {
-            let used = pen.text(x + 1, y, inner, &format!("◀{dashes} "), line);
-            pen.text(x + 1 + used, y, inner.saturating_sub(used), &name, theme.bold());
+            pen.text(x, y, inner, &format!("◀{dashes}"), theme.good());
+            pen.right(x + inner.saturating_sub(name_width), y, name_width, &name, theme.bold());
         }
     }
 }

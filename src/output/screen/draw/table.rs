@@ -8,8 +8,20 @@ use super::super::list::{List, Row};
 use super::pen::{Pen, width};
 use crate::time::Timestamp;
 
-/// How many columns of the terminal the last column has at least.
-const LAST: u16 = 12;
+/// How many columns of the terminal any column has at most, except the last.
+const MAX: usize = 48;
+
+/// How many the last one has at least.
+const LEAST: i32 = 10;
+
+/// How many columns of the terminal a name has at most, of so many.
+const fn most(terminal: u16) -> usize {
+    match terminal {
+        0..120 => 12,
+        120..160 => 16,
+        160.. => 22,
+    }
+}
 
 /// Draws a list with its headings.
 pub(super) fn draw<R: Row>(
@@ -26,49 +38,35 @@ pub(super) fn draw<R: Row>(
     }
     list.scroll(usize::from(area.height - 1));
     let last = R::COLUMNS.len().saturating_sub(1);
-    let shown: Vec<_> = (0..=last).filter(|column| limit::<R>(*column, area.width) > 0).collect();
-    let limits: Vec<_> = shown
-        .iter()
-        .map(|column| {
-            let limit = usize::from(limit::<R>(*column, area.width));
-            if *column == last { usize::from(area.width) + left } else { limit }
-        })
-        .collect();
-    let visible = list.rows.iter().skip(list.offset).take(list.page);
-    let cells: Vec<Vec<_>> = visible
+    let most = most(area.width);
+    let cells: Vec<Vec<_>> = (list.rows.iter().skip(list.offset).take(list.page))
         .map(|row| {
-            shown.iter().zip(&limits).map(|(column, limit)| row.cell(*column, limit + 1, now, pen.theme)).collect()
+            let limit = |column| if column == last { usize::from(area.width) + left } else { MAX };
+            (0..=last).map(|column| row.cell(column, limit(column) + 1, now, pen.theme)).collect()
         })
         .collect();
 
-    // Where each column is.
+    // How wide each column is, and which are shown.
     list.widths.resize(R::COLUMNS.len(), 0);
-    let mut x = area.x;
+    for (index, (column, before)) in R::COLUMNS.iter().zip(&mut list.widths).enumerate().take(last) {
+        let widest = cells.iter().filter_map(|row| row.get(index)).map(|cell| width(&cell.text, MAX)).max();
+        let limit = if column.is_number || column.title == "STATE" || column.title == "CLIENT" { MAX } else { most };
+        let title = column.title.width() + usize::from(list.sort == index);
+        let columns = widest.unwrap_or(0).min(limit).max(title).max(usize::from(*before));
+        *before = u16::try_from(columns).unwrap_or(u16::MAX);
+    }
+    let shown = shown::<R>(&list.widths, area.width);
     let mut places = Vec::new();
-    for (index, column) in shown.iter().enumerate() {
-        let is_last = *column == last;
-        let title = R::COLUMNS.get(*column).map_or("", |column| column.title);
-        let limit = limits.get(index).copied().unwrap_or(0);
-        let widest =
-            cells.iter().filter_map(|row| row.get(index)).map(|cell| width(&cell.text, limit).min(limit)).max();
-        let before = list.widths.get(*column).copied().map_or(0, usize::from).min(limit);
-        let title_width = title.width() + usize::from(list.sort == *column && !is_last);
-        let columns = widest.unwrap_or(0).max(before).max(title_width);
-        let columns = if is_last { usize::from(area.right().saturating_sub(x)) } else { columns };
-        let columns = u16::try_from(columns).unwrap_or(u16::MAX);
-        // On a narrow terminal, the last column is worth more than those before it.
-        if !is_last && index > 0 && x + columns + 1 + LAST > area.right() {
-            continue;
-        }
-        if let Some(width) = list.widths.get_mut(*column).filter(|_| !is_last) {
-            *width = columns;
-        }
-        places.push((index, *column, x, columns));
-        x += columns + 1;
+    let mut x = area.x;
+    for column in shown {
+        let rest = area.right().saturating_sub(x);
+        let columns = list.widths.get(column).copied().filter(|_| column != last).unwrap_or(rest).min(rest);
+        places.push((column, x, columns));
+        x = x.saturating_add(columns + 1);
     }
 
     pen.style(Rect { height: 1, ..area }, pen.theme.heading());
-    for (_, column, x, columns) in &places {
+    for (column, x, columns) in &places {
         let Some(head) = R::COLUMNS.get(*column) else { continue };
         let is_sorted = list.sort == *column;
         let arrow = if list.is_descending { "▼" } else { "▲" };
@@ -89,8 +87,8 @@ pub(super) fn draw<R: Row>(
         return;
     }
     for (number, (y, row)) in (area.y + 1..).zip(&cells).enumerate() {
-        for (index, column, x, columns) in &places {
-            let Some(cell) = row.get(*index) else { continue };
+        for (column, x, columns) in &places {
+            let Some(cell) = row.get(*column) else { continue };
             let is_number = R::COLUMNS.get(*column).is_some_and(|column| column.is_number);
             if is_number {
                 pen.right(*x, y, *columns, &cell.text, cell.style);
@@ -109,6 +107,25 @@ pub(super) fn draw<R: Row>(
     }
 }
 
-fn limit<R: Row>(column: usize, terminal: u16) -> u16 {
-    R::COLUMNS.get(column).map_or(0, |column| column.width(terminal))
+/// Returns which columns are shown: where there is little room, the last is worth more than others.
+fn shown<R: Row>(widths: &[u16], terminal: u16) -> Vec<usize> {
+    let last = R::COLUMNS.len().saturating_sub(1);
+    let (least, percent) = R::LAST;
+    let of_last = least.max(u16::try_from(u32::from(terminal) * u32::from(percent) / 100).unwrap_or(least));
+    let mut by_rank: Vec<_> = R::COLUMNS.iter().enumerate().take(last).collect();
+    by_rank.sort_by_key(|(_, column)| column.rank);
+    let mut left = i32::from(terminal) - i32::from(of_last);
+    let mut shown = Vec::new();
+    for (index, column) in by_rank {
+        let needed = widths.get(index).map_or(0, |width| i32::from(*width) + 1);
+        // What is always shown may make the last one narrower, but not hide it.
+        let room = if column.rank == 0 { left + i32::from(of_last) - LEAST } else { left };
+        if needed <= room || shown.is_empty() {
+            shown.push(index);
+            left -= needed;
+        }
+    }
+    shown.push(last);
+    shown.sort_unstable();
+    shown
 }

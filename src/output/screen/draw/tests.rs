@@ -1,6 +1,8 @@
 //! The screen without a terminal.
 
 mod fake;
+mod fuzz;
+mod keys;
 
 mod views;
 
