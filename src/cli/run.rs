@@ -107,7 +107,7 @@ pub(super) fn dissect(
     let baseline = read_baseline(args, &Arc::default(), notify)?;
     let extracted = files.extracted.take();
     let extract = extracted.map(|file| Extract::from_buffer(Some(file), args.extract_buffer, args.port.only()));
-    let beside = Beside { baseline, progress: None, screen: None, extract };
+    let beside = Beside { baseline, progress: None, screen: screen(args, None), extract };
     from_source(args, source, &Arc::default(), files, filter, beside, notify)
 }
 

@@ -56,6 +56,7 @@ mod cli {
     mod live_tls;
     mod network;
     mod report;
+    mod screen;
     mod selection;
     mod sessions;
     mod summary;
@@ -70,8 +71,9 @@ mod support {
     pub(crate) mod server_text;
     pub(crate) mod strict;
     pub(crate) mod terminal;
+    pub(crate) mod tmux;
     pub(crate) mod trace;
     pub(crate) mod wire;
 }
 
-use support::{browser, captures, command, network, strict, terminal, wire};
+use support::{browser, captures, command, network, strict, terminal, tmux, wire};

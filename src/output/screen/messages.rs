@@ -227,7 +227,6 @@ impl SessionMessages {
                 count,
                 query: event.query,
                 bytes,
-                elapsed_us: event.elapsed_us,
                 text: String::new(),
                 json: String::new(),
             }),
@@ -273,7 +272,6 @@ fn step(message: &MessageRecord<'_>, mut line: Vec<u8>) -> Step {
         count: 1,
         query: message.query,
         bytes: u64::from(message.len) + u64::from(message.tag.is_some()),
-        elapsed_us: message.elapsed_us,
         text: text::fields(message),
         json: String::from_utf8(line).unwrap_or_default(),
     }
@@ -294,7 +292,6 @@ fn step_of_line(line: &[u8]) -> Option<Step> {
         count: 1,
         query: number("query"),
         bytes: number("len")? + u64::from(value.get("tag").is_some()),
-        elapsed_us: number("elapsed_us"),
         text: value.get("body").map(|body| body.to_string().chars().take(500).collect()).unwrap_or_default(),
         json: String::from_utf8(line.to_vec()).ok()?,
     })

@@ -235,8 +235,6 @@ pub(crate) struct Step {
     pub(crate) query: Option<u64>,
     /// Bytes on the wire, with tag and length word.
     pub(crate) bytes: u64,
-    /// Microseconds since the request that it answers.
-    pub(crate) elapsed_us: Option<u64>,
     /// What it says, in a line of text.
     pub(crate) text: String,
     /// All its fields: the JSON line as `-e message` writes it; empty for rows that were counted only.

@@ -14,7 +14,7 @@ use super::detail::title;
 use super::pen::{Pen, line, width};
 use super::split;
 use crate::direction::Direction;
-use crate::output::summary::units::{bytes, count, some_bytes, some_count, time, time_of_day};
+use crate::output::summary::units::{bytes, count, counted, some_bytes, some_count, time, time_of_day};
 use crate::time::Timestamp;
 
 pub(super) fn draw(
@@ -51,7 +51,7 @@ pub(super) fn draw(
                             && matches!(&marked.item, MarkedItem::Request { query, .. } if Some(*query) == group.query)
                     });
                     let start = group.steps.first().and_then(|step| view.ladder.steps.get(*step)).map(|step| step.ts);
-                    draw_group(pen, row, group, start, (is_unfolded, is_marked), left);
+                    draw_group(pen, row, group, start, (is_unfolded, is_marked), now, left);
                 }
             }
             LadderLine::Step { group, step, before } => {
@@ -89,7 +89,7 @@ fn state(view: &LadderView, now: Timestamp) -> String {
         let _ = write!(text, ", {} before not kept", count(view.ladder.forgotten));
     }
     if let Some(session) = &view.session {
-        let _ = write!(text, "; {} requests, {} errors", count(session.requests), count(session.errors));
+        let _ = write!(text, "; {}, {}", counted(session.requests, "request"), counted(session.errors, "error"));
     }
     text
 }
@@ -101,6 +101,7 @@ fn draw_group(
     group: &Group,
     start: Option<Timestamp>,
     (is_unfolded, is_marked): (bool, bool),
+    now: Timestamp,
     left: usize,
 ) {
     let theme = pen.theme;
@@ -111,9 +112,11 @@ fn draw_group(
     pen.text(row.x + 1, row.y, 1, fold, theme.dim());
     pen.text(row.x + 3, row.y, 6, &number, theme.accent());
     pen.text(row.x + 10, row.y, 12, &start.map_or_else(String::new, time_of_day), Style::new());
-    let took = time(group.duration_us);
-    let took = if group.has_ended { took } else { format!(">{took}") };
-    let style = if is_request { theme.age(group.duration_us) } else { theme.dim() };
+    // What has no end yet is as old as it is now.
+    let age = start.map_or(0, |start| now.micros_since(start));
+    let us = if group.has_ended { group.duration_us } else { age };
+    let took = if group.has_ended { time(us) } else { format!(">{}", time(us)) };
+    let style = if is_request { theme.age(us) } else { theme.dim() };
     pen.right(row.x + 23, row.y, 7, &took, style);
     let mut x = row.x + 31;
     if row.width >= 100 {

@@ -87,6 +87,10 @@ fn nothing(app: &App) -> String {
     if total > 0 && !app.filter.is_empty() {
         return format!("none of {total} matches the filter (Esc shows all)");
     }
+    let encrypted = app.overview.encrypted_sessions;
+    if encrypted > 0 && matches!(app.tab, Tab::Running | Tab::Statements) {
+        return format!("nothing, of sessions that can be read: {encrypted} encrypted, without their keys (--keylog)");
+    }
     let text = match app.tab {
         Tab::Running => "no request is under way",
         Tab::Statements => "no request has ended in this time (w for a longer one)",

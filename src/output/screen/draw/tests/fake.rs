@@ -264,7 +264,6 @@ pub(super) fn steps() -> Vec<Step> {
             count,
             query,
             bytes,
-            elapsed_us: None,
             text: text.to_owned(),
             json: if count > 1 {
                 String::new()

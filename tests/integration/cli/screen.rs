@@ -1,0 +1,167 @@
+//! The screen as a user has it, in a terminal.
+
+use std::process::Command;
+use std::sync::Mutex;
+
+use pgdissect::{Event, Source, capture};
+
+use crate::command::testdata;
+use crate::tmux::Terminal;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pgdissect");
+
+/// Opens the screen of a capture, and waits for its end.
+fn browse(test: &str, width: u16, height: u16, options: &str) -> Option<Terminal> {
+    let terminal = Terminal::start(test, width, height)?;
+    let capture = testdata().join("psql-prefer/capture.pcap");
+    terminal.runs(&format!("{BINARY} -p 5415 -F top {options} {}; echo code=$?.", capture.display()));
+    terminal.shows("the capture has ended");
+    Some(terminal)
+}
+
+#[test]
+fn a_capture_is_browsed_from_the_list_to_the_bytes() {
+    let Some(terminal) = browse("a_capture_is_browsed_from_the_list_to_the_bytes", 80, 24, "") else { return };
+    terminal.types("2");
+    terminal.shows("SELECT * FROM pg_stat");
+    terminal.types("3");
+    terminal.shows("app  shop");
+    terminal.presses("Enter");
+    terminal.shows("Connection 1  app@shop  psql");
+    terminal.types("*");
+    terminal.shows("│ ◀──────── RowDescription │");
+    terminal.types("gj");
+    terminal.presses("Enter");
+    terminal.shows("\"type\": \"SSLRequest\"");
+    terminal.resizes(60, 12);
+    terminal.shows("\"server\": ");
+    terminal.types("qqq");
+    terminal.shows("code=0.");
+    terminal.checks_that_it_is_restored();
+}
+
+#[test]
+fn the_capture_may_be_standard_input() {
+    let Some(terminal) = Terminal::start("the_capture_may_be_standard_input", 80, 24) else { return };
+    let capture = testdata().join("psql-prefer/capture.pcap");
+    terminal.runs(&format!("cat {} | {BINARY} -p 5415 -F top -; echo code=$?.", capture.display()));
+    terminal.shows("the capture has ended");
+    terminal.types("2");
+    terminal.shows("SELECT * FROM pg_stat");
+    terminal.types("q");
+    terminal.shows("code=0.");
+    terminal.checks_that_it_is_restored();
+}
+
+#[test]
+fn colors_are_as_asked_for() {
+    let Some(terminal) = browse("colors_are_as_asked_for", 80, 24, "") else { return };
+    assert!(terminal.colored().contains("\u{1b}[30m"), "{:?}", terminal.colored());
+    terminal.types("q");
+    let options = ["--color never", "--color always"];
+    for option in options {
+        let Some(terminal) = Terminal::start("colors_are_as_asked_for", 80, 24) else { return };
+        let capture = testdata().join("psql-prefer/capture.pcap");
+        terminal.runs(&format!("NO_COLOR=1 {BINARY} -p 5415 -F top {option} {}", capture.display()));
+        terminal.shows("the capture has ended");
+        let has_color =
+            ["\u{1b}[30m", "\u{1b}[32m", "\u{1b}[36m"].iter().any(|color| terminal.colored().contains(color));
+        assert_eq!(has_color, option == "--color always", "{option}: {:?}", terminal.colored());
+    }
+}
+
+#[test]
+fn a_signal_restores_the_terminal() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let Some(terminal) = browse("a_signal_restores_the_terminal", 80, 24, "") else { return };
+        assert!(!terminal.is_restored());
+        let parent = terminal.screen();
+        assert!(parent.contains("Running"), "{parent}");
+        let pids = Command::new("pgrep").args(["-n", "-f", &format!("^{BINARY} -p 5415 -F top")]).output().unwrap();
+        let pid = String::from_utf8(pids.stdout).unwrap();
+        Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap();
+        terminal.shows("code=");
+        terminal.checks_that_it_is_restored();
+    }
+}
+
+#[test]
+fn it_is_suspended_and_goes_on() {
+    let Some(terminal) = browse("it_is_suspended_and_goes_on", 80, 24, "") else { return };
+    terminal.presses("C-z");
+    terminal.shows("Stopped");
+    terminal.checks_that_it_is_restored();
+    terminal.runs("fg");
+    terminal.shows("1 Running");
+    assert!(!terminal.is_restored(), "it is the screen's again");
+    terminal.types("3");
+    terminal.shows("app  shop");
+    terminal.types("q");
+    terminal.waits("the shell", |screen| !screen.contains("1 Running"));
+    terminal.checks_that_it_is_restored();
+}
+
+#[test]
+fn a_session_is_saved() {
+    let Some(terminal) = browse("a_session_is_saved", 80, 24, "") else { return };
+    let path = std::env::temp_dir().join(format!("pgdissect-screen-{}.jsonl", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let save = || {
+        terminal.types("3s");
+        terminal.shows("save to");
+        terminal.presses("C-u");
+        terminal.types(&path.display().to_string());
+        terminal.presses("Enter");
+    };
+    save();
+    terminal.shows("saved ");
+    let saved = std::fs::read_to_string(&path).unwrap();
+    let expected = std::fs::read_to_string(testdata().join("psql-prefer/expected.jsonl")).unwrap();
+    let messages: Vec<_> = expected.lines().filter(|line| line.contains("\"event\":\"message\"")).collect();
+    assert_eq!(saved.lines().collect::<Vec<_>>(), messages);
+    // What is there is not overwritten.
+    save();
+    terminal.shows("exists");
+    std::fs::remove_file(&path).unwrap();
+    terminal.types("q");
+}
+
+#[test]
+fn there_is_no_screen_without_a_terminal() {
+    let capture = testdata().join("psql-prefer/capture.pcap");
+    let output = Command::new(BINARY).args(["-p", "5415", "-F", "top"]).arg(capture).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("-F top draws on a terminal"));
+    assert!(output.stdout.is_empty());
+}
+
+/// A source of packets that fails as nothing should.
+struct Broken(Mutex<()>);
+
+impl Source for Broken {
+    fn next_event(&mut self) -> Result<Event<'_>, capture::Error> {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        panic!("a defect")
+    }
+}
+
+/// Not a test of its own: the next one runs it in a terminal.
+#[test]
+#[ignore = "runs in a terminal of another test"]
+fn panics_behind_a_screen() {
+    let out = Box::new(std::io::sink());
+    let _ = pgdissect::cli::dissect(&["-F", "top", "-j", "1"], Broken(Mutex::new(())), out, &mut |_| {});
+}
+
+#[test]
+fn a_panic_restores_the_terminal_before_its_message() {
+    let Some(terminal) = Terminal::start("a_panic_restores_the_terminal_before_its_message", 80, 24) else { return };
+    let tests = std::env::current_exe().unwrap();
+    let options = "--exact cli::screen::panics_behind_a_screen --ignored --nocapture --test-threads 1";
+    terminal.runs(&format!("RUST_BACKTRACE=0 {} {options}; echo code=$?.", tests.display()));
+    terminal.shows("1 Running");
+    assert!(!terminal.is_restored());
+    let screen = terminal.shows("code=101.");
+    assert!(screen.contains("a defect"), "the message is on the shell's screen: {screen}");
+    terminal.checks_that_it_is_restored();
+}
