@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::live_tls;
+use crate::cli::{live_tls, screen};
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
 use crate::network::Namespace;
 use crate::terminal::{Terminal, plain};
@@ -257,6 +257,7 @@ fn beside_a_real_server() {
         ("counters_come_from_the_kernel", counters_come_from_the_kernel),
         ("a_summary_covers_the_whole_run_and_its_interval", a_summary_covers_the_whole_run_and_its_interval),
         ("what_runs_is_shown_while_the_server_is_silent", what_runs_is_shown_while_the_server_is_silent),
+        ("what_hangs_is_found_beside_much_else", screen::what_hangs_is_found_beside_much_else),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
         ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),

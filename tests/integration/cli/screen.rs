@@ -1,11 +1,11 @@
 //! The screen as a user has it, in a terminal.
 
-use std::process::Command;
-use std::sync::Mutex;
+use std::process::{Command, Stdio};
 
 use pgdissect::{Event, Source, capture};
 
-use crate::command::testdata;
+use crate::cli::live::{Server, announce};
+use crate::command::{run, testdata};
 use crate::tmux::Terminal;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgdissect");
@@ -126,6 +126,60 @@ fn a_session_is_saved() {
     terminal.types("q");
 }
 
+/// A step of [`crate::cli::live::beside_a_real_server`].
+pub(crate) fn what_hangs_is_found_beside_much_else(server: &Server) {
+    let Some(terminal) = Terminal::start("what_hangs_is_found_beside_much_else", 100, 24) else { return };
+    let postgres = |program: &str| {
+        let mut command = Command::new(program);
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p"]).arg(server.port.to_string());
+        command.env("PGSSLMODE", "disable").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let Ok(made) = postgres("pgbench").args(["-i", "-s", "1", "postgres"]).status() else {
+        return announce("SKIPPED: cli::screen::what_hangs_is_found_beside_much_else: no pgbench");
+    };
+    assert!(made.success());
+    terminal.runs(&format!("{BINARY} -i lo -p {} -F top; echo code=$?.", server.port));
+    terminal.shows("1 Running");
+    let mut bench = postgres("pgbench").args(["-n", "-S", "-c", "4", "-T", "60", "postgres"]).spawn().unwrap();
+    let mut hanging = postgres("psql").args(["-c", "SELECT pg_sleep(60), 'hanging'", "postgres"]).spawn().unwrap();
+    // The oldest request is the first row, whatever else comes and goes below it.
+    let oldest = |screen: &str| {
+        let heading = screen.lines().position(|line| line.contains("STATE"))?;
+        screen.lines().nth(heading + 1).map(str::to_owned)
+    };
+    let row = terminal.waits("the hanging request", |screen| oldest(screen).is_some_and(|row| row.contains("'hanging'")));
+    let row = oldest(&row).unwrap();
+    assert!(row.contains("waiting for server") && row.contains("postgres"), "{row}");
+    // Its age goes on, though nothing comes from its server.
+    terminal.waits("an age of seconds", |screen| oldest(screen).is_some_and(|row| row.trim_start().starts_with("2.")));
+    terminal.types("2");
+    terminal.shows("SELECT abalance FROM pgbench_accounts WHERE aid = $1");
+    terminal.types("1");
+    terminal.presses("Home");
+    terminal.presses("Enter");
+    terminal.shows("SELECT pg_sleep(60), 'hanging'");
+    let path = std::env::temp_dir().join(format!("pgdissect-screen-{}.pcap", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    terminal.types("s");
+    terminal.shows("save to");
+    terminal.presses("C-u");
+    terminal.types(&path.display().to_string());
+    terminal.presses("Enter");
+    terminal.shows("saved ");
+    let lines = run(["-p", &server.port.to_string(), "-e", "query,session", &path.display().to_string()]).values();
+    assert!(lines.iter().any(|line| line["sql"] == "SELECT pg_sleep(60), 'hanging'"), "{lines:?}");
+    assert!(lines.iter().all(|line| line["conn"] == 1 && line["flags"].is_null()), "{lines:?}");
+    std::fs::remove_file(&path).unwrap();
+    terminal.types("qqq");
+    terminal.shows("code=0.");
+    terminal.checks_that_it_is_restored();
+    for client in [&mut bench, &mut hanging] {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+}
+
 #[test]
 fn there_is_no_screen_without_a_terminal() {
     let capture = testdata().join("psql-prefer/capture.pcap");
@@ -136,7 +190,7 @@ fn there_is_no_screen_without_a_terminal() {
 }
 
 /// A source of packets that fails as nothing should.
-struct Broken(Mutex<()>);
+struct Broken;
 
 impl Source for Broken {
     fn next_event(&mut self) -> Result<Event<'_>, capture::Error> {
@@ -150,7 +204,7 @@ impl Source for Broken {
 #[ignore = "runs in a terminal of another test"]
 fn panics_behind_a_screen() {
     let out = Box::new(std::io::sink());
-    let _ = pgdissect::cli::dissect(&["-F", "top", "-j", "1"], Broken(Mutex::new(())), out, &mut |_| {});
+    let _ = pgdissect::cli::dissect(&["-F", "top", "-j", "1"], Broken, out, &mut |_| {});
 }
 
 #[test]
