@@ -115,6 +115,8 @@ impl Selection {
     /// Returns whether a message in time becomes a line, and counts it.
     pub(super) fn wants_message(&mut self, name: impl FnOnce() -> &'static str) -> bool {
         let wanted = self.messages && self.left > 0 && (self.types.is_empty() || self.has_type(name()));
+        // Who a session is may change: it may be another at its end.
+        self.closest.connection |= wanted;
         self.left -= u64::from(wanted);
         wanted
     }
@@ -125,6 +127,7 @@ impl Selection {
             && self.is_in_time(data.first.header.ts)
             && (self.types.is_empty() || self.has_type(data.first.name(None)));
         let wanted = if are_wanted { data.count.min(self.left) } else { 0 };
+        self.closest.connection |= wanted > 0;
         self.left -= wanted;
         wanted
     }
@@ -155,6 +158,7 @@ impl Selection {
 
     /// Returns whether the conditions for a request hold. Those that cost most come last.
     fn selects_query(&mut self, query: &QueryRecord<'_>, is_of_chosen_kind: bool) -> bool {
+        self.closest.connection = true;
         if !is_of_chosen_kind || !self.overlaps(query.started, query.header.ts) {
             return false;
         }

@@ -148,7 +148,8 @@ pub(crate) fn what_hangs_is_found_beside_much_else(server: &Server) {
         let heading = screen.lines().position(|line| line.contains("STATE"))?;
         screen.lines().nth(heading + 1).map(str::to_owned)
     };
-    let row = terminal.waits("the hanging request", |screen| oldest(screen).is_some_and(|row| row.contains("'hanging'")));
+    let row =
+        terminal.waits("the hanging request", |screen| oldest(screen).is_some_and(|row| row.contains("'hanging'")));
     let row = oldest(&row).unwrap();
     assert!(row.contains("waiting for server") && row.contains("postgres"), "{row}");
     // Its age goes on, though nothing comes from its server.
