@@ -144,7 +144,7 @@ mod tests {
             ("--user a b", "unexpected argument"),
         ] {
             let result = Filter::parse(wrong, parse);
-            assert!(result.is_err() == !reason.is_empty(), "{wrong}");
+            assert_eq!(result.is_ok(), reason.is_empty(), "{wrong}");
             if let Err(error) = result {
                 assert!(error.contains(reason) && !error.contains('\n'), "{wrong}: {error}");
             }

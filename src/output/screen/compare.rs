@@ -236,17 +236,15 @@ fn body<'a>(steps: &'a [Step], name: &'a str) -> impl Iterator<Item = (Value, &'
 
 /// Returns the SQL of a request, whole where its message has it.
 pub(crate) fn request_sql(steps: &[Step]) -> String {
-    let of_query = body(steps, "Query").next().and_then(|(line, _)| Some(line["body"]["query"].as_str()?.to_owned()));
-    let of = |name| body(steps, name).next().and_then(|(line, _)| Some(line["sql"].as_str()?.to_owned()));
-    let of_parse =
-        || body(steps, "Parse").next().and_then(|(line, _)| Some(line["body"]["query"].as_str()?.to_owned()));
-    of_query.or_else(|| of("Bind")).or_else(|| of("Execute")).or_else(of_parse).unwrap_or_default()
+    let of = |name, path| body(steps, name).next().and_then(|(line, _)| Some(line.pointer(path)?.as_str()?.to_owned()));
+    let places = [("Query", "/body/query"), ("Bind", "/sql"), ("Execute", "/sql"), ("Parse", "/body/query")];
+    places.into_iter().find_map(|(name, path)| of(name, path)).unwrap_or_default()
 }
 
 /// Returns the values of its parameters: `$1`, `$2`.
 fn parameters(steps: &[Step]) -> Vec<(String, String)> {
     let Some((line, step)) = body(steps, "Bind").next() else { return Vec::new() };
-    match line["body"]["parameter_values"].as_array() {
+    match line.pointer("/body/parameter_values").and_then(Value::as_array) {
         Some(values) => (1_usize..).zip(values).map(|(number, value)| (format!("${number}"), shown(value))).collect(),
         None => vec![("parameters".to_owned(), step.text.clone())],
     }

@@ -6,6 +6,9 @@ use regex::{Regex, RegexBuilder};
 
 use super::view::Who;
 
+/// Returns whether an address and port is one that is wanted.
+pub(crate) type IsClient = Box<dyn Fn(&str) -> bool + Send>;
+
 /// The conditions of the options with the same names.
 #[derive(Default)]
 pub(crate) struct Conditions {
@@ -13,8 +16,7 @@ pub(crate) struct Conditions {
     pub(crate) databases: Vec<String>,
     pub(crate) applications: Vec<String>,
     pub(crate) conns: Vec<u64>,
-    /// Whether an address and port is one of those that are wanted.
-    pub(crate) client: Option<Box<dyn Fn(&str) -> bool + Send>>,
+    pub(crate) client: Option<IsClient>,
     pub(crate) errors: bool,
     pub(crate) min_us: Option<u64>,
     pub(crate) sql: Option<Regex>,

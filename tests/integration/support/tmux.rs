@@ -17,7 +17,10 @@ impl Terminal {
     pub(crate) fn start(test: &str, width: u16, height: u16) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if Command::new("tmux").arg("-V").output().is_err() {
-            eprintln!("{test}: skipped: tmux is not installed");
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("{test}: skipped: tmux is not installed");
+            }
             return None;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

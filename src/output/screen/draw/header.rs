@@ -84,18 +84,18 @@ fn rates(pen: &mut Pen<'_>, area: Rect, y: u16, overview: &Overview) {
     let room = usize::from(area.width - label);
     let shown = overview.rates.get(overview.rates.len().saturating_sub(room)..).unwrap_or_default();
     let (last, max) = (shown.last().copied().unwrap_or_default(), shown.iter().map(|rate| rate.requests).max());
-    let p95 = |rate: &Rate| rate.p95_us;
-    let max_p95 = shown.iter().map(p95).max();
-    let rows: [(&str, String, u64, fn(&Rate) -> u64); 2] = [
-        ("requests/s", count(last.requests), max.unwrap_or(0), |rate| rate.requests),
-        ("p95", time(last.p95_us), max_p95.unwrap_or(0), |rate| rate.p95_us),
+    let max_p95 = shown.iter().map(|rate| rate.p95_us).max();
+    let rows = [
+        (false, "requests/s", count(last.requests), max.unwrap_or(0)),
+        (true, "p95", time(last.p95_us), max_p95.unwrap_or(0)),
     ];
-    for (y, (name, value, max, of)) in (y..).zip(rows) {
+    for (y, (is_time, name, value, max)) in (y..).zip(rows) {
         pen.text(area.x, y, label, name, theme.dim());
         pen.right(area.x, y, label.saturating_sub(2), &value, theme.bold());
         let first = area.right().saturating_sub(u16::try_from(shown.len()).unwrap_or(area.width));
         for (x, rate) in (first..).zip(shown) {
-            pen.text(x, y, 1, bar(of(rate), max), bar_style(rate, name == "p95", theme));
+            let value = if is_time { rate.p95_us } else { rate.requests };
+            pen.text(x, y, 1, bar(value, max), bar_style(rate, is_time, theme));
         }
     }
 }
