@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use pgdissect::{Event, Source, capture};
 
 use crate::cli::live::{Server, announce};
-use crate::command::{run, testdata};
+use crate::command::{kill, run, testdata};
 use crate::tmux::Terminal;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgdissect");
@@ -77,9 +77,7 @@ fn a_signal_restores_the_terminal() {
         assert!(!terminal.is_restored());
         let parent = terminal.screen();
         assert!(parent.contains("Running"), "{parent}");
-        let pids = Command::new("pgrep").args(["-n", "-f", &format!("^{BINARY} -p 5415 -F top")]).output().unwrap();
-        let pid = String::from_utf8(pids.stdout).unwrap();
-        Command::new("kill").args([&format!("-{signal}"), pid.trim()]).status().unwrap();
+        kill(signal, terminal.foreground());
         terminal.shows("code=");
         terminal.checks_that_it_is_restored();
     }

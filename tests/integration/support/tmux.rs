@@ -69,6 +69,13 @@ impl Terminal {
         String::from_utf8(self.tmux(&["capture-pane", "-p", "-e"]).stdout).unwrap()
     }
 
+    /// Returns the process ID of what the shell runs.
+    pub(crate) fn foreground(&self) -> u32 {
+        let shell = String::from_utf8(self.tmux(&["display", "-p", "#{pane_pid}"]).stdout).unwrap();
+        let children = Command::new("pgrep").args(["-n", "-P", shell.trim()]).output().unwrap();
+        String::from_utf8(children.stdout).unwrap().trim().parse().unwrap()
+    }
+
     /// Waits until a condition holds for what is on the screen.
     #[track_caller]
     pub(crate) fn waits(&self, wanted: &str, holds: impl Fn(&str) -> bool) -> String {
