@@ -13,8 +13,8 @@ use crate::record::{MessageEvent, MessageRun, Record, RunningState, StatsRecord}
 use crate::time::Timestamp;
 
 /// A model, and beside it the lines of all messages and the requests by fingerprint.
-struct Beside {
-    model: Model,
+pub(super) struct Beside {
+    pub(super) model: Model,
     lines: BTreeMap<u64, Vec<String>>,
     calls: BTreeMap<String, u64>,
     slowest: BTreeMap<String, Option<u64>>,
@@ -53,7 +53,7 @@ impl Sink for Beside {
 }
 
 /// Dissects a capture of testdata, up to a time after its first packet in microseconds if one is given.
-fn dissect(path: &str, port: u16, max_bytes: usize, until: Option<u64>) -> (Beside, Dissector, Timestamp) {
+pub(super) fn dissect(path: &str, port: u16, max_bytes: usize, until: Option<u64>) -> (Beside, Dissector, Timestamp) {
     let mut beside = Beside {
         model: Model::new(max_bytes),
         lines: BTreeMap::new(),

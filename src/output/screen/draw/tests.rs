@@ -1,5 +1,6 @@
 //! The screen without a terminal.
 
+mod captured;
 mod fake;
 mod fuzz;
 mod keys;

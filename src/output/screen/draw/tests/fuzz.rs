@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::super::super::Data;
 use super::super::super::app::Action;
-use super::Screen;
 use super::fake::{hostile, shop};
+use super::{Screen, captured};
 
 /// What a user can do.
 #[derive(Clone, Debug)]
@@ -73,6 +73,11 @@ proptest! {
     #[test]
     fn ten_thousand_keys_do_no_harm(steps in prop::collection::vec(step(), 200)) {
         run(shop(), steps);
+    }
+
+    #[test]
+    fn ten_thousand_keys_do_no_harm_in_a_capture(steps in prop::collection::vec(step(), 200)) {
+        run(captured::shop(None), steps);
     }
 
     #[test]

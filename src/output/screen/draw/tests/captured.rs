@@ -1,0 +1,100 @@
+//! Each view of a real capture.
+
+use std::sync::Arc;
+
+use super::super::super::Data;
+use super::super::super::model::Model;
+use super::super::super::tests::dissect;
+use super::super::super::view::{
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window,
+};
+use super::Screen;
+
+/// The model of a capture.
+pub(super) struct Captured(Model);
+
+impl Data for Captured {
+    fn overview(&self) -> Overview {
+        self.0.overview()
+    }
+
+    fn running(&self) -> Arc<[RunningRow]> {
+        self.0.running()
+    }
+
+    fn statements(&self, window: Window) -> Vec<StatementRow> {
+        self.0.statements(window, self.0.overview().now)
+    }
+
+    fn sessions(&self) -> Vec<Arc<SessionRow>> {
+        self.0.sessions()
+    }
+
+    fn errors(&self) -> Vec<Arc<ErrorRow>> {
+        self.0.errors()
+    }
+
+    fn error_counts(&self) -> Vec<ErrorCount> {
+        self.0.error_counts()
+    }
+
+    fn ladder(&self, conn: u64) -> Ladder {
+        self.0.ladder(conn)
+    }
+
+    fn requests(&self, statement: &StatementRow) -> Vec<RequestRow> {
+        self.0.requests(statement)
+    }
+}
+
+/// The capture of a workload with errors, locks and a request that hangs, up to a time after its first packet in microseconds.
+pub(super) fn shop(until: Option<u64>) -> Captured {
+    let (mut beside, mut dissector, _) = dissect("summary/capture.pcap.gz", 5415, 1 << 30, until);
+    if until.is_none() {
+        dissector.finish(&mut beside);
+        beside.model.end();
+    }
+    Captured(beside.model)
+}
+
+#[test]
+fn what_runs_has_its_state_and_its_sql() {
+    let screen = Screen::new(shop(Some(300_000)), 110, 30);
+    let row = screen.line("SELECT pg_sleep(60)");
+    assert!(row.contains("waiting for server") && row.contains("app") && row.contains("shop"), "{row}");
+    // In the statement's order: the request that waits for a lock is older than its neighbor.
+    assert!(screen.text().contains("UPDATE purchase SET total"), "{}", screen.text());
+}
+
+#[test]
+fn statements_sessions_and_errors_are_those_of_the_capture() {
+    let mut screen = Screen::new(shop(None), 200, 120);
+    screen.keys("2");
+    let text = screen.text();
+    assert!(text.contains("SELECT name, price FROM item WHERE purchase_id = $1"), "{text}");
+    // That which took most of the time is first.
+    let rows: Vec<_> = text.lines().collect();
+    let heading = rows.iter().position(|line| line.contains("CALLS/S")).unwrap();
+    assert!(rows[heading + 1].contains("UPDATE purchase SET total = $2 WHERE id = $1"), "{text}");
+    screen.keys("3");
+    let row = screen.line("[::1]:36514");
+    assert!(row.contains("u_md5"), "{row}");
+    screen.keys("4");
+    let text = screen.text();
+    for wanted in ["28P01", "40P01", "57014"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn a_session_opens_its_ladder_and_a_message_its_fields() {
+    let mut screen = Screen::new(shop(None), 200, 120);
+    screen.keys("3\n");
+    screen.line("CREATE TABLE purchase");
+    screen.keys("*");
+    let text = screen.text();
+    assert!(text.contains("StartupMessage") && text.contains("CommandComplete"), "{text}");
+    screen.keys("gjj\n");
+    let text = screen.text();
+    assert!(text.contains("\"event\": \"message\"") && text.contains("\"conn\": 1"), "{text}");
+}
