@@ -124,7 +124,7 @@ fn parse_time(text: &str) -> Option<At> {
     local.parse().ok().map(|time| At::TimeOfDay { time, is_utc })
 }
 
-pub(super) fn parse_clients(text: &str) -> Result<Clients, String> {
+pub(in crate::cli) fn parse_clients(text: &str) -> Result<Clients, String> {
     let wanted = "expected an address, with a port or without, or a network: 10.0.0.1, 10.0.0.1:40000, 10.0.0.0/8, ::1, \
                   [::1]:40000, fe80::/10";
     let bits = |addr: IpAddr| if addr.is_ipv4() { Ipv4Addr::BITS as u8 } else { Ipv6Addr::BITS as u8 };

@@ -128,7 +128,7 @@ impl Only {
         let among = |wanted: &[Vec<u8>], name: Option<Text<'_>>| {
             if wanted.is_empty() { Some(true) } else { name.map(|name| wanted.iter().any(|wanted| wanted == name.0)) }
         };
-        let is_client = self.clients.is_empty() || self.clients.iter().any(|clients| clients.contain(client));
+        let is_client = self.clients.is_empty() || self.clients.iter().any(|clients| clients.contains(client));
         let has_number = match conn {
             _ if self.connections.is_empty() => Some(true),
             0 => None,
@@ -171,7 +171,7 @@ impl fmt::Display for Clients {
 
 impl Clients {
     /// Returns whether an endpoint is one of these.
-    fn contain(&self, client: Endpoint) -> bool {
+    pub(crate) fn contains(&self, client: Endpoint) -> bool {
         let differing = match (self.addr, client.addr) {
             (IpAddr::V4(own), IpAddr::V4(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),
             (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),

@@ -1,12 +1,16 @@
 //! A filter of the screen that begins with `--`: the options that select among lines.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
 use regex::Regex;
 
 use crate::cli::args::parse_duration;
+use crate::cli::select::parse_clients;
+use crate::dissector::Clients;
 use crate::output::screen::filter::Conditions;
+use crate::packet::Endpoint;
 
 /// The options, which mean what they do on the command line.
 #[derive(Debug, Parser)]
@@ -18,8 +22,8 @@ struct Options {
     database: Vec<String>,
     #[arg(long, value_delimiter = ',')]
     application: Vec<String>,
-    #[arg(long, value_delimiter = ',')]
-    client: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = parse_clients)]
+    client: Vec<Clients>,
     #[arg(long, value_delimiter = ',')]
     conn: Vec<u64>,
     #[arg(long)]
@@ -47,18 +51,18 @@ pub(in crate::cli) fn parse(text: &str) -> Result<Conditions, String> {
         applications: options.application,
         conns: options.conn,
         client: (!clients.is_empty()).then(|| -> Box<dyn Fn(&str) -> bool + Send> {
-            Box::new(move |client| clients.iter().any(|wanted| is_client(client, wanted)))
+            Box::new(move |client| {
+                let client: Option<SocketAddr> = client.parse().ok();
+                client.is_some_and(|end| {
+                    let end = Endpoint { addr: end.ip(), port: end.port() };
+                    clients.iter().any(|wanted| wanted.contains(end))
+                })
+            })
         }),
         errors: options.errors,
         min_us: options.min_duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
         sql: options.sql,
     })
-}
-
-/// Returns whether a client's end is this one: an address, or an address and a port.
-fn is_client(client: &str, wanted: &str) -> bool {
-    let addr = client.rsplit_once(':').map_or(client, |(addr, _)| addr);
-    client == wanted || addr == wanted || addr.trim_matches(['[', ']']) == wanted
 }
 
 /// Splits a line into words, at spaces that are not in quotes.
@@ -111,6 +115,7 @@ mod tests {
             "--user=x,'app user' --database shop",
             "--client 10.0.0.7",
             "--client 10.0.0.7:40000",
+            "--client 10.0.0.0/8,::1",
             "--conn 1,3",
             "--min-duration 1500ms",
             "--sql '(?i)select \\d'",
@@ -122,6 +127,7 @@ mod tests {
             "--database x",
             "--application x",
             "--client 10.0.0.70",
+            "--client 10.1.0.0/16",
             "--client 10.0.0.7:4000",
             "--conn 4",
             "--min-duration 2s",
