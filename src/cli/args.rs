@@ -405,7 +405,7 @@ const EXAMPLES: &str = "\
 Examples:
   pgdissect capture.pcap | jq -c 'select(.type==\"Query\") | .body.query'
   pgdissect -p 5432,6432 -t ErrorResponse monday.pcap.gz tuesday.pcap.gz
-  sudo pgdissect -i any -F text
+  sudo pgdissect -i any -F top
   pgdissect -F summary monday.pcap.gz
   ssh db1 sudo tcpdump -i eth0 -U -w - port 5432 | pgdissect -
 

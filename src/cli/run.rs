@@ -72,7 +72,12 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
-    let screen = screen(args, None);
+    if args.format == Format::Top {
+        for path in paths.iter().filter(|path| path.as_os_str() != "-") {
+            File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+        }
+    }
+    let screen = screen(args);
     let notify = &mut |text: &str| match &screen {
         Some(screen) => screen.model().note(text),
         None => print_above(bar.as_ref(), text),
@@ -90,8 +95,8 @@ fn print_notes(screen: Option<&ScreenData>) {
 }
 
 /// Returns what a screen shows, if there is to be one.
-fn screen(args: &Args, clock: Option<fn() -> Timestamp>) -> Option<Arc<ScreenData>> {
-    (args.format == Format::Top).then(|| Arc::new(ScreenData::new(clock)))
+fn screen(args: &Args) -> Option<Arc<ScreenData>> {
+    (args.format == Format::Top).then(|| Arc::new(ScreenData::new()))
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -107,7 +112,7 @@ pub(super) fn dissect(
     let baseline = read_baseline(args, &Arc::default(), notify)?;
     let extracted = files.extracted.take();
     let extract = extracted.map(|file| Extract::from_buffer(Some(file), args.extract_buffer, args.port.only()));
-    let beside = Beside { baseline, progress: None, screen: screen(args, None), extract };
+    let beside = Beside { baseline, progress: None, screen: screen(args), extract };
     from_source(args, source, &Arc::default(), files, filter, beside, notify)
 }
 
@@ -223,7 +228,7 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     if let Some(extract) = &mut extract {
         extract.begin(device.link_type(), Precision::Micros)?;
     }
-    let screen = screen(args, Some(now));
+    let screen = screen(args);
     let notify = &mut |text: &str| match &screen {
         Some(screen) => screen.model().note(text),
         None => notify(text),
@@ -328,6 +333,8 @@ struct Run<'a> {
     /// When the screen is refreshed next, and when its sessions are.
     screen_due: (Instant, Instant),
     is_live: bool,
+    /// Whether no packet has come since some time.
+    is_idle: bool,
     /// When it began, if it is live.
     live_since: Option<Timestamp>,
     /// Whether a signal ended the reading of files.
@@ -436,6 +443,7 @@ impl<'a> Run<'a> {
             last_packet: None,
             last_summary: None,
             is_live: false,
+            is_idle: true,
             live_since: None,
             is_interrupted: false,
             has_told_sessions: false,
@@ -499,15 +507,27 @@ impl<'a> Run<'a> {
                 _ => Ok("packets are not kept".to_owned()),
             };
             // If the screen has ended, nobody wants to know.
-            let _ = reply.send(saved.map_err(|error| format!("{error:#}")));
+            let name = format!("{}: ", path.display());
+            let failed = |error: anyhow::Error| {
+                let text = format!("{error:#}");
+                text.strip_prefix(&name).map_or_else(|| text.clone(), str::to_owned)
+            };
+            let hidden = self.args.redaction().hides_values();
+            let note = if hidden { ", as they were captured: values are not left out" } else { "" };
+            let _ = reply.send(saved.map(|text| text + note).map_err(failed));
         }
     }
 
     /// Shows all that was captured until the user ends the screen, unless a signal or the user already has.
     fn end_screen(&mut self, screen: Screen, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let is_stopped = stop.load(Ordering::Relaxed);
+        // What is said at the end is of the end.
+        self.screen_due.1 = Instant::now();
         self.refresh_screen(Instant::now(), source);
-        self.end(source)?;
+        let stats = self.end(source)?;
+        if !self.is_live && !self.args.quiet {
+            self.report(&stats);
+        }
         if let Some(data) = self.writer.screen() {
             data.model().end();
         }
@@ -516,7 +536,7 @@ impl<'a> Run<'a> {
         }
         // The thread of the screen may wait for an answer.
         self.saves = None;
-        Ok(screen.finish(false)?)
+        Ok(screen.finish()?)
     }
 
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
@@ -574,6 +594,7 @@ impl<'a> Run<'a> {
             }
             match source.next_event() {
                 Ok(Event::Packet(packet)) => {
+                    self.is_idle = false;
                     if let Some(filter) = &mut self.filter {
                         match filter.matches(&packet) {
                             Ok(true) => {}
@@ -633,6 +654,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.add_embedded(bytes),
                 Ok(Event::Idle) => {
+                    self.is_idle = true;
                     self.keys.follow(Instant::now(), self.notify);
                     if self.is_live {
                         self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), &mut self.writer);
@@ -655,6 +677,9 @@ impl<'a> Run<'a> {
                 Err(error) => {
                     // The lines so far are written first, so that the message appears in the right place.
                     self.writer.flush()?;
+                    if let Some(screen) = self.writer.screen() {
+                        screen.model().set_partial();
+                    }
                     (self.notify)(&error.to_string());
                     let partial = error.is_partial() || self.is_live && packets > 0;
                     self.code = self.code.max(if partial { PARTIAL } else { FAILED });
@@ -688,7 +713,7 @@ impl<'a> Run<'a> {
         }
         if self.is_live && now >= self.stats_due {
             self.stats_due = now + self.args.interval();
-            self.running(self::now());
+            self.running(self.known_time());
             let stats = self.stats(source);
             self.writer.stats(&stats);
             // A page is written once.
@@ -699,19 +724,27 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Returns the time up to which it is known what was sent: that of the last packet, and while none comes, that of the clock, less
+    /// the delay of their delivery.
+    fn known_time(&self) -> Timestamp {
+        let last = self.last_packet.unwrap_or_default();
+        if self.is_live && self.is_idle { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
+    }
+
     /// Gives the screen what is under way, and counters.
     fn refresh_screen(&mut self, now: Instant, source: &dyn Source) {
         const REQUESTS: Duration = Duration::from_millis(250);
-        const SESSIONS: Duration = Duration::from_secs(1);
+        /// Where there are many sessions, they are looked at less often.
+        const MANY: u64 = 2_000;
         let Some(screen) = self.writer.screen().cloned() else { return };
-        let time = if self.is_live { self::now() } else { self.last_packet.unwrap_or_default() };
+        let time = self.known_time();
         self.dissector.running(time, &mut self.writer);
         let stats = self.stats(source);
         if now >= self.screen_due.1 {
             let mut model = screen.model();
             model.begin_sessions();
             self.dissector.open_sessions(time, |session| model.open_session(session));
-            self.screen_due.1 = now + SESSIONS;
+            self.screen_due.1 = now + if stats.counters.open_connections > MANY { 4 * REQUESTS } else { REQUESTS };
         }
         screen.model().refresh(time, self.live_since.or(self.first_packet), &stats);
         self.screen_due.0 = now + REQUESTS;
@@ -753,7 +786,7 @@ impl<'a> Run<'a> {
             savefile.finish()?;
         }
         self.extract(stop)?;
-        if !self.args.quiet {
+        if !self.args.quiet && (self.is_live || self.writer.screen().is_none()) {
             self.report(&stats);
         }
         Ok(self.code)

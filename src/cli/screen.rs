@@ -34,6 +34,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The time after which signals are looked at.
 const WAIT: Duration = Duration::from_millis(100);
 
+/// How long the thread of the screen has to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How many keys are handled before what they did is drawn.
 const MAX_EVENTS: usize = 100;
 
@@ -93,17 +96,25 @@ impl Screen {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends the screen: with `wait` after the user has, else at once.
+    /// Ends the screen.
     ///
     /// # Errors
     ///
     /// Those of the terminal.
-    pub(super) fn finish(mut self, wait: bool) -> io::Result<()> {
-        self.end.store(!wait, Ordering::Relaxed);
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.end.store(true, Ordering::Relaxed);
         self.join()
     }
 
     fn join(&mut self) -> io::Result<()> {
+        // A terminal that nobody reads would block the thread, and whoever waits for it, forever.
+        let started = Instant::now();
+        while !self.is_finished() {
+            if started.elapsed() > PATIENCE {
+                return disable_raw_mode();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         let joined = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
         leave();
         joined.unwrap_or_else(|_| Err(io::Error::other("the screen has failed")))
@@ -220,9 +231,15 @@ impl Loop {
             }
             // All processes of a pipeline stop, as with Ctrl-Z anywhere. This one does when the signal arrives.
             Action::Suspend => kill(Pid::from_raw(0), Signal::SIGTSTP)?,
-            Action::Redraw => self.terminal.clear()?,
+            Action::Redraw => self.redraw()?,
         }
         Ok(false)
+    }
+
+    /// Draws everything again. `Terminal::clear` would ask the terminal where its cursor is, which not every terminal answers.
+    fn redraw(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     fn handle_signals(&mut self, is_drawn: &mut bool) -> io::Result<()> {
@@ -236,7 +253,7 @@ impl Loop {
             // The shell has its own modes, and may have written anything.
             leave();
             enter()?;
-            self.terminal.clear()?;
+            self.redraw()?;
             *is_drawn = false;
         }
         Ok(())

@@ -7,7 +7,6 @@ use crate::output::screen::model::Model;
 use crate::output::screen::view::{
     ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window,
 };
-use crate::time::Timestamp;
 
 /// The memory for the messages of all sessions, in bytes.
 const MAX_MESSAGE_BYTES: usize = 128 << 20;
@@ -16,32 +15,21 @@ const MAX_MESSAGE_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct ScreenData {
     model: Mutex<Model>,
-    /// The clock that packets are stamped by; `None` for files, whose time is that of their packets.
-    clock: Option<fn() -> Timestamp>,
 }
 
 impl ScreenData {
-    pub(super) fn new(clock: Option<fn() -> Timestamp>) -> Self {
-        Self { model: Mutex::new(Model::new(MAX_MESSAGE_BYTES)), clock }
+    pub(super) fn new() -> Self {
+        Self { model: Mutex::new(Model::new(MAX_MESSAGE_BYTES)) }
     }
 
     pub(super) fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Returns the time by which ages count: they go on while nothing is captured.
-    fn now(&self, overview: &Overview) -> Timestamp {
-        match self.clock {
-            Some(clock) if overview.is_under_way => clock(),
-            _ => overview.now,
-        }
-    }
 }
 
 impl Data for ScreenData {
     fn overview(&self) -> Overview {
-        let overview = self.model().overview();
-        Overview { now: self.now(&overview), ..overview }
+        self.model().overview()
     }
 
     fn running(&self) -> Arc<[RunningRow]> {
@@ -50,7 +38,7 @@ impl Data for ScreenData {
 
     fn statements(&self, window: Window) -> Vec<StatementRow> {
         let model = self.model();
-        let now = self.now(&model.overview());
+        let now = model.now();
         model.statements(window, now)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -14,13 +15,16 @@ use crate::packet::Endpoint;
 /// The columns that are read.
 const COLUMNS: [&str; 6] = ["client_addr", "client_port", "usename", "datname", "application_name", "pid"];
 
+/// The maximum length of the file: far more than the rows of a server with all connections that it can have.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// The port of a session by a Unix socket.
 const UNIX_SOCKET: &[u8] = b"-1";
 
 /// Reads a file in CSV with a header.
 pub(super) fn read(path: &Path) -> anyhow::Result<HashMap<Endpoint, KnownSession>> {
     let file = std::fs::File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
-    parse(file).with_context(|| path.display().to_string())
+    parse(file.take(MAX_BYTES)).with_context(|| path.display().to_string())
 }
 
 fn parse(file: impl std::io::Read) -> anyhow::Result<HashMap<Endpoint, KnownSession>> {
@@ -38,6 +42,9 @@ fn parse(file: impl std::io::Read) -> anyhow::Result<HashMap<Endpoint, KnownSess
     let mut sessions = HashMap::new();
     let mut row = ByteRecord::new();
     while reader.read_byte_record(&mut row)? {
+        if reader.position().byte() >= MAX_BYTES {
+            bail!("the file is too long: expected less than {} MiB", MAX_BYTES >> 20);
+        }
         let line = row.position().map_or(0, csv::Position::line);
         let fields = places.map(|place| row.get(place).unwrap_or_default());
         let session = session(fields).with_context(|| format!("line {line}"))?;

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::summary::{query_record, session_record, totals};
 use super::{Dissector, Sink};
+use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::record::{Ended, Outcome, Record, RunningRecord, RunningState, SessionRecord, State};
 use crate::session::execution::Execution;
@@ -33,7 +34,7 @@ impl Dissector {
         let Self { common, table, .. } = self;
         for connection in table.live_mut(|connection| connection.info.conn) {
             let Connection { session, info, last_data, .. } = &*connection;
-            if !info.is_wanted() || !connection.is_counted() || connection.ended.is_some() {
+            if !info.is_wanted() || !connection.is_counted() || is_over(connection) {
                 continue;
             }
             let dialogue = session.dialogue();
@@ -77,13 +78,22 @@ impl Dissector {
     }
 }
 
+/// Returns whether no reply can come any more, as far as is known: the server has closed the connection, or part of what it has sent is
+/// missing, which may be the end of any reply.
+fn is_over(connection: &Connection) -> bool {
+    let is_closed = |(direction, is_reset)| is_reset || direction == Direction::Backend;
+    connection.ended.is_some()
+        || connection.info.closed_by.is_some_and(is_closed)
+        || connection.tcp.has_undelivered(Direction::Backend)
+}
+
 /// Returns who has to do something for a request, behind so many others of its session.
 fn state(connection: &Connection, execution: &Execution, earlier: usize) -> RunningState {
     if earlier > 0 {
         RunningState::Queued
     } else if connection.session.dialogue().waits_for_copy_data() || connection.info.full_since.is_some() {
         RunningState::WaitingForClient
-    } else if execution.is_replied() {
+    } else if execution.is_replied() && !connection.session.dialogue().has_copied_in() {
         RunningState::Sending
     } else {
         RunningState::WaitingForServer

@@ -185,6 +185,11 @@ impl Dialogue {
         exchange.into_iter().chain(self.pipeline.executions.iter()).filter(|execution| execution.is_under_way())
     }
 
+    /// Whether the server works on COPY data that the client has sent to its end.
+    pub const fn has_copied_in(&self) -> bool {
+        self.pipeline.request_queue.has_copied_in()
+    }
+
     /// Whether the server waits for the client's COPY data.
     pub const fn waits_for_copy_data(&self) -> bool {
         self.pipeline.request_queue.waits_for_copy_data()

@@ -423,6 +423,12 @@ impl Conversation {
         self.reset && self.sides.frontend.iter().chain(&self.sides.backend).any(Assembler::outlives_reset)
     }
 
+    /// Returns whether bytes of a direction are known to have been sent that were not delivered yet: they were acknowledged, or later
+    /// ones were captured.
+    pub fn has_undelivered(&self, direction: Direction) -> bool {
+        self.sides.get(direction).as_ref().is_some_and(|side| side.held() > 0 || side.acked() > side.next())
+    }
+
     /// Returns the number of bytes held, including the overhead of holding them.
     pub fn held(&self) -> usize {
         Direction::BOTH.iter().map(|d| self.sides.get(*d).as_ref().map_or(0, Assembler::held)).sum()

@@ -430,7 +430,8 @@ impl Sink for Writer {
         }
         let is_counted = self.selection.count(self.statistics.as_mut(), record);
         let is_wanted = self.selection.wants(record);
-        if is_counted || is_wanted {
+        let chooses = !matches!(record, Record::Loss(_)) || self.selection.has_only_losses();
+        if is_counted || is_wanted && chooses {
             self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {

@@ -80,7 +80,7 @@ impl Selection {
         match record {
             Record::Message(message) => self.is_in_time(message.header.ts),
             Record::Loss(loss) => self.overlaps(loss.header.ts, loss.header.ts),
-            Record::Query(query) => self.selects_query(query, self.queries || self.summary),
+            Record::Query(query) => self.selects_query(query, self.queries || self.running || self.summary),
             Record::Running(running) => self.selects_query(&running.query, self.running || self.summary),
             Record::Session(session) => {
                 self.closest.connection = true;
@@ -90,6 +90,12 @@ impl Selection {
             }
             Record::Stats(_) | Record::Summary(_) => true,
         }
+    }
+
+    /// Returns whether there are no lines but those of losses: only then they choose which packets are extracted. A session that began
+    /// before the capture has one, whatever it does.
+    pub(super) const fn has_only_losses(&self) -> bool {
+        !(self.messages || self.queries || self.running || self.sessions)
     }
 
     /// Returns whether a record for which the conditions hold becomes a line, and counts it.

@@ -216,11 +216,14 @@ fn request_fields(steps: &[Step]) -> Vec<(String, String)> {
     let some_time = |us: Option<u64>| us.map_or_else(String::new, time);
     let mut fields = vec![("SQL".to_owned(), request_sql(steps))];
     fields.extend(parameters(steps));
+    // Those that the server says, of changes as well; of a request without an end, those that came.
+    let told: Vec<u64> = body(steps, "CommandComplete").filter_map(|(body, _)| body.get("rows")?.as_u64()).collect();
+    let rows = if told.is_empty() { facts.rows } else { told.iter().sum() };
     fields.extend([
         ("duration".to_owned(), time(facts.duration_us)),
         ("first reply after".to_owned(), some_time(facts.first_reply_us)),
         ("first row after".to_owned(), some_time(facts.first_row_us)),
-        ("rows".to_owned(), count(facts.rows)),
+        ("rows".to_owned(), count(rows)),
         ("bytes sent".to_owned(), bytes(facts.bytes_in)),
         ("bytes received".to_owned(), bytes(facts.bytes_out)),
         ("error".to_owned(), facts.error.unwrap_or_default().to_owned()),

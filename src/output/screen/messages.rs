@@ -23,8 +23,12 @@ use crate::pg::message_table::{backend, frontend};
 use crate::record::{MessageEvent, MessageRecord, MessageRun, Record};
 use crate::time::{Precision, Timestamp};
 
-/// How many messages, and bytes of them, one batch of a session has at most.
-const MAX_BATCH: (usize, usize) = (256, 64 << 10);
+/// How many bytes one batch of a session has at least, and at most: less if there are many sessions.
+const MIN_BATCH: usize = 32 << 10;
+const MAX_BATCH: usize = 1 << 20;
+
+/// The most runs of data of a session that are counted only.
+const MAX_COUNTED: usize = 1_024;
 
 /// How many messages of data of a request are kept: DataRow, CopyData.
 const MAX_DATA: u32 = 32;
@@ -138,9 +142,11 @@ impl Messages {
     /// Accounts for the messages of a session, and frees memory if all need more than the limit.
     #[inline]
     fn make_room(&mut self, conn: u64) {
+        let sessions = self.sessions.len().max(1);
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.flip_if_full();
-        let bytes = session.older.bytes() + session.newer.bytes();
+        session.flip_if_full((self.max_bytes / 4 / sessions).clamp(MIN_BATCH, MAX_BATCH));
+        let counted = session.counted.len() * size_of::<Step>();
+        let bytes = session.older.bytes() + session.newer.bytes() + counted;
         self.bytes = self.bytes - session.bytes + bytes;
         session.bytes = bytes;
         if self.bytes > self.max_bytes {
@@ -200,19 +206,19 @@ impl SessionMessages {
         }
     }
 
-    fn flip_if_full(&mut self) {
-        if self.newer.len() >= MAX_BATCH.0 || self.newer.bytes() >= MAX_BATCH.1 {
+    fn flip_if_full(&mut self, max_bytes: usize) {
+        if self.newer.bytes() >= max_bytes {
             self.forgotten += self.older.len() as u64;
             self.older.clear();
             std::mem::swap(&mut self.older, &mut self.newer);
-            while self.counted.len() > MAX_BATCH.0 {
-                self.counted.pop_front();
-            }
         }
     }
 
     /// Counts messages of data that are not kept.
     fn count(&mut self, event: &MessageEvent<'_>, seq: u64, count: u64, bytes: u64) {
+        if self.counted.len() >= MAX_COUNTED {
+            self.counted.pop_front();
+        }
         match self.counted.back_mut().filter(|step| step.query == event.query && step.seq + step.count == seq) {
             Some(step) => {
                 step.count += count;

@@ -242,12 +242,22 @@ impl Model {
         self.overview.is_under_way = false;
     }
 
+    /// Marks the input as cut short, or damaged.
+    pub(crate) const fn set_partial(&mut self) {
+        self.overview.is_partial = true;
+    }
+
     /// Adds a message for the user.
     pub(crate) fn note(&mut self, text: &str) {
         let notes = &mut self.overview.notes;
         if notes.len() < MAX_NOTES {
             notes.push(text.to_owned());
         }
+    }
+
+    /// Returns the time of the last refresh: everything up to it is known.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.overview.now
     }
 
     /// Returns what is shown above every list.

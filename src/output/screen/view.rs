@@ -206,6 +206,8 @@ pub(crate) struct Overview {
     /// Sessions that began before the capture, and sessions whose content is encrypted and cannot be read.
     pub(crate) midstream_sessions: u64,
     pub(crate) encrypted_sessions: u64,
+    /// Whether the input was cut short, or damaged.
+    pub(crate) is_partial: bool,
     /// Messages for the user, the latest last.
     pub(crate) notes: Vec<String>,
 }

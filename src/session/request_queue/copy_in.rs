@@ -12,6 +12,11 @@ impl<A: Default> RequestQueue<A> {
         own.filter(|request| *request == Request::CopyEnd).count() > self.copies_in
     }
 
+    /// Whether the backend has asked for COPY data, and has all of it.
+    pub const fn has_copied_in(&self) -> bool {
+        self.copies_in > 0 && !self.copying_in
+    }
+
     /// Whether the backend has asked for COPY data, and the end of that was not sent yet.
     pub const fn waits_for_copy_data(&self) -> bool {
         self.copying_in

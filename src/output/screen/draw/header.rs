@@ -127,6 +127,7 @@ fn completeness(pen: &mut Pen<'_>, area: Rect, y: u16, overview: &Overview) {
         (overview.lost_bytes, format!("{} lost", bytes(overview.lost_bytes))),
         (overview.midstream_sessions, format!("{} began before", count(overview.midstream_sessions))),
         (overview.encrypted_sessions, format!("{} encrypted", count(overview.encrypted_sessions))),
+        (overview.is_partial.into(), "the input is cut short or damaged".to_owned()),
     ];
     if area.width >= 100 || missing.iter().all(|(amount, _)| *amount == 0) {
         let _ = write!(text, ", {}", counted(overview.messages, "message"));

@@ -216,6 +216,7 @@ pub(super) fn shop() -> Fake {
             lost_bytes: 0,
             midstream_sessions: 0,
             encrypted_sessions: 0,
+            is_partial: false,
             notes: Vec::new(),
         }),
         running: RefCell::new(running),
