@@ -430,8 +430,7 @@ impl Sink for Writer {
         }
         let is_counted = self.selection.count(self.statistics.as_mut(), record);
         let is_wanted = self.selection.wants(record);
-        let chooses = !matches!(record, Record::Loss(_)) || self.selection.has_only_losses();
-        if is_counted || is_wanted && chooses {
+        if is_counted || is_wanted {
             self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {

@@ -92,12 +92,6 @@ impl Selection {
         }
     }
 
-    /// Returns whether there are no lines but those of losses: only then they choose which packets are extracted. A session that began
-    /// before the capture has one, whatever it does.
-    pub(super) const fn has_only_losses(&self) -> bool {
-        !(self.messages || self.queries || self.running || self.sessions)
-    }
-
     /// Returns whether a record for which the conditions hold becomes a line, and counts it.
     pub(super) fn wants(&mut self, record: &Record<'_>) -> bool {
         match record {
