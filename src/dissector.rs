@@ -17,6 +17,8 @@ mod connection_table;
 mod fast_path;
 mod loss;
 mod messages;
+#[cfg(feature = "cli")]
+mod open_sessions;
 mod parallel;
 mod recognition;
 mod running;
@@ -30,9 +32,9 @@ mod watch;
 pub use config::{Clients, Config, KnownSession, Only, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
-use parallel::Parallel;
 #[cfg(feature = "cli")]
-pub(crate) use running::OpenSession;
+pub(crate) use open_sessions::OpenSession;
+use parallel::Parallel;
 pub use sink::{PacketsOf, Sink};
 use stream::ConnectionDissector;
 use successor::Successor;
@@ -122,11 +124,13 @@ impl Dissector {
     }
 
     /// Returns the number of connections that began before the capture.
+    #[cfg(feature = "cli")]
     pub(crate) const fn midstream_connections(&self) -> u64 {
         self.common.counters.midstream_connections
     }
 
     /// Returns the number of packets so far.
+    #[cfg(feature = "cli")]
     pub(crate) const fn packets(&self) -> u64 {
         self.common.counters.packets
     }

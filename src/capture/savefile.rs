@@ -66,6 +66,7 @@ impl SavefileWriter {
     /// # Errors
     ///
     /// [`Error::Save`] if they cannot be written.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
     pub(crate) fn insert(&mut self, packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
         self.flush()?;
         let is_file = self.out.get_ref().metadata().is_ok_and(|file| file.is_file());
@@ -83,6 +84,7 @@ impl SavefileWriter {
 }
 
 /// Inserts packets into a file that ends at `end`.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
 fn insert(file: &File, packets: &[(u64, Packet<'_>)], precision: Precision, mut end: u64) -> io::Result<()> {
     let len = |packet: &Packet<'_>| 16 + packet.data.len() as u64;
     let mut shift: u64 = packets.iter().map(|(_, packet)| len(packet)).sum();
@@ -135,11 +137,13 @@ impl<W: Write> SavefileWriter<W> {
     }
 
     /// Returns the position in the file at which the next packet will be written.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
     pub(crate) const fn position(&self) -> u64 {
         self.position
     }
 
     /// Returns the path of the file.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -228,6 +232,7 @@ fn record_header(packet: &Packet<'_>, precision: Precision) -> [u8; 16] {
 }
 
 /// Moves the bytes of a file from `start` to `end` up by `shift`.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
 fn move_up(file: &File, start: u64, mut end: u64, shift: u64) -> io::Result<()> {
     const CHUNK: u64 = 1 << 20;
     let mut buffer = vec![0; CHUNK.min(end.saturating_sub(start)) as usize];

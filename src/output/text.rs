@@ -15,8 +15,10 @@ mod body;
 pub(super) mod columns;
 pub(super) mod line;
 pub(crate) mod sanitize;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
 pub(crate) mod sequence;
 mod summary;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
 mod zone;
 
 use std::fmt;

@@ -41,6 +41,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod top;
+#[cfg(feature = "cli")]
 pub(in crate::output) mod windows;
 
 pub use build::Context;

@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::build::Context;
+#[cfg(feature = "cli")]
 use super::windows::{Key, Windows};
 use super::{Bursts, Limits, Statistics};
 use crate::packet::Endpoint;
@@ -152,6 +153,7 @@ fn many_calls_with_different_parameters_in_a_burst_are_a_candidate() {
     assert_eq!(summary.n_plus_one[0].user.as_deref(), Some("app"));
 }
 
+#[cfg(feature = "cli")]
 #[test]
 fn a_window_of_time_has_the_requests_of_its_seconds() {
     let mut windows = Windows::default();
@@ -181,6 +183,7 @@ fn a_window_of_time_has_the_requests_of_its_seconds() {
     assert!(windows.sums(quiet, Some(300)).0.is_empty());
 }
 
+#[cfg(feature = "cli")]
 #[test]
 fn statements_beyond_the_limit_of_a_window_are_counted_together() {
     let mut windows = Windows::default();

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use pgdissect::{Dissector, Record};
 use serde_json::Value;
 
 use crate::captures;
 use crate::command::run;
 use crate::laws::contract;
+use crate::wire::From::{Client, Server};
+use crate::wire::{self, Tcp};
 
 /// Microseconds since 1970.
 fn micros(ts: &Value) -> i128 {
@@ -105,4 +108,41 @@ fn only_requests_older_than_the_minimum_are_lines() {
     };
     assert!(old.iter().any(|line| line.starts_with(r#"{"event":"running""#)));
     assert!(all.iter().filter(is_old).eq(&old));
+}
+
+/// Returns how many requests are under way long after these segments, which follow a request that waits for its reply. The client's
+/// numbers go on at `client`, the server's at `server`.
+fn under_way_behind(segments: impl Fn(u32, u32) -> Vec<Tcp>) -> usize {
+    let (startup, query) = (wire::startup(), wire::message(b'Q', b"SELECT 1\0"));
+    let greeting = [wire::message(b'R', &[0, 0, 0, 0]), wire::message(b'Z', b"I")].concat();
+    let (client, server) = (1 + startup.len() as u32, 1 + greeting.len() as u32);
+    let mut packets = vec![
+        Tcp::new(Client, 0, 0, b"").syn().without_ack(),
+        Tcp::new(Server, 0, 1, b"").syn(),
+        Tcp::new(Client, 1, 1, &startup),
+        Tcp::new(Server, 1, client, &greeting),
+        Tcp::new(Client, client, server, &query),
+    ];
+    packets.extend(segments(client + query.len() as u32, server));
+    let mut dissector = Dissector::new(captures::everything());
+    for (packet, at) in packets.iter().zip(0..) {
+        dissector.packet(&packet.at(at * 1_000).borrow(), &mut |_: &Record<'_>| {});
+    }
+    let mut count = 0;
+    let now = wire::time(600_000_000);
+    dissector.tick(now, &mut |_: &Record<'_>| {});
+    dissector.running(now, &mut |record: &Record<'_>| count += usize::from(matches!(record, Record::Running(_))));
+    count
+}
+
+#[test]
+fn what_may_have_ended_is_not_under_way() {
+    assert_eq!(under_way_behind(|_, _| vec![]), 1);
+    // The client has received a reply that was not captured.
+    assert_eq!(under_way_behind(|client, server| vec![Tcp::new(Client, client, server + 40, b"")]), 0);
+    // The server has closed the connection, as behind a crash; and has broken it off.
+    assert_eq!(under_way_behind(|client, server| vec![Tcp::new(Server, server, client, b"").fin()]), 0);
+    assert_eq!(under_way_behind(|client, server| vec![Tcp::new(Server, server, client, b"").rst()]), 0);
+    // The client alone has: the server works on.
+    assert_eq!(under_way_behind(|client, server| vec![Tcp::new(Client, client, server, b"").fin()]), 1);
 }
