@@ -149,6 +149,11 @@ pub(crate) struct Borrowed<'a> {
 }
 
 impl QueryRecord<'_> {
+    /// Returns whether the server answered it with an error, its cancellation included.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.error.is_some() || matches!(self.outcome, Outcome::Error | Outcome::Canceled)
+    }
+
     /// Returns the record with other borrowed fields. The lifetimes are unrelated, so that none can be forgotten.
     pub(crate) fn with_borrowed<'b>(&self, borrowed: Borrowed<'b>) -> QueryRecord<'b> {
         let Borrowed { header, user, database, application, sql, statement, portal, params, command_tags, error } =

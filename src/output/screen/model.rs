@@ -110,7 +110,7 @@ impl Model {
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
-        let has_failed = record.error.is_some() || matches!(record.outcome, Outcome::Error | Outcome::Canceled);
+        let has_failed = record.has_failed();
         self.rates.add(record, has_failed);
         let (key, text) = self.windows.add(record, has_failed);
         if let Some(text) = text {

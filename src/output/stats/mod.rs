@@ -203,7 +203,7 @@ impl Statistics {
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
-        let has_failed = record.error.is_some() || matches!(record.outcome, Outcome::Error | Outcome::Canceled);
+        let has_failed = record.has_failed();
         let has_no_end = matches!(record.outcome, Outcome::Incomplete | Outcome::Aborted);
         let is_skipped = record.outcome == Outcome::Skipped;
         let place = (record.header.conn, record.query);
