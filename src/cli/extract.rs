@@ -198,27 +198,33 @@ impl Extract {
     /// the user.
     pub(super) fn save(&self, conn: u64, path: &Path, packets: u64, owners: &Owners) -> anyhow::Result<String> {
         let mut out = Extracted::new(SavefileWriter::over(path, File::create_new(path))?);
+        let saved = self.save_to(&mut out, conn, packets, owners);
+        let packets = out.packets;
+        let saved = saved.and_then(|()| Ok(out.savefile.finish()?));
+        // An empty file, or half a one, is none; if it cannot be removed, the error is still the one to report.
+        if saved.is_err() || packets == 0 {
+            let _ = fs::remove_file(path);
+        }
+        saved?;
+        let path = path.display();
+        Ok(match (packets, owners.dropped_of(conn)) {
+            (0, _) => format!("no packet of connection {conn} is kept any more"),
+            (packets, 0) => format!("saved {packets} packets of connection {conn} to {path}"),
+            (packets, dropped) => format!("saved {packets} packets of connection {conn}; {dropped} are no longer kept"),
+        })
+    }
+
+    fn save_to(&self, out: &mut Extracted, conn: u64, packets: u64, owners: &Owners) -> anyhow::Result<()> {
         match &self.origin {
             Origin::Files(paths, filter) => {
                 let filter = filter.as_ref().map(|filter| PacketFilter::new(filter.expression())).transpose()?;
                 let source = FileSource::new(paths.clone(), Arc::default());
                 let is_wanted = |owner, _: &Owners| owner == conn;
-                read_again(source, filter, packets, self.precision, owners, is_wanted, &mut out)?;
+                read_again(source, filter, packets, self.precision, owners, is_wanted, out)?;
             }
-            Origin::Buffer(buffer) => buffer.save(conn, owners, &mut out)?,
+            Origin::Buffer(buffer) => buffer.save(conn, owners, out)?,
         }
-        let dropped = owners.dropped_of(conn);
-        let text = match (out.packets, dropped) {
-            (0, _) => format!("no packet of connection {conn} is kept any more"),
-            (packets, 0) => format!("saved {packets} packets of connection {conn} to {}", path.display()),
-            (packets, dropped) => format!("saved {packets} packets of connection {conn}; {dropped} are no longer kept"),
-        };
-        let packets = out.packets;
-        out.savefile.finish()?;
-        if packets == 0 {
-            fs::remove_file(path)?;
-        }
-        Ok(text)
+        Ok(())
     }
 }
 

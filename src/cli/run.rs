@@ -31,6 +31,14 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+mod baseline;
+mod files;
+mod report;
+mod screen;
+
+use self::baseline::read_baseline;
+use self::files::{Files, is_same_file};
+use self::screen::{Save, print_notes, screen};
 use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
 use super::key_logs::KeyLogs;
@@ -86,17 +94,6 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let result = from_source(args, source, stop, files, filter, beside, notify);
     print_notes(screen.as_deref());
     result
-}
-
-/// Prints the messages for the user that came while there was a screen.
-fn print_notes(screen: Option<&ScreenData>) {
-    let notes = screen.map(|screen| screen.model().overview().notes).unwrap_or_default();
-    notes.iter().for_each(|note| notify(note));
-}
-
-/// Returns what a screen shows, if there is to be one.
-fn screen(args: &Args) -> Option<Arc<ScreenData>> {
-    (args.format == Format::Top).then(|| Arc::new(ScreenData::new()))
 }
 
 /// Processes any source, and writes lines to `out`.
@@ -155,51 +152,6 @@ fn from_source(
     }
 }
 
-/// Returns what the requests and sessions of the baseline add up to, if there is one.
-fn read_baseline(
-    args: &Args,
-    stop: &Arc<AtomicBool>,
-    notify: &mut dyn FnMut(&str),
-) -> anyhow::Result<Option<(Baseline, u8)>> {
-    if args.baseline.is_empty() {
-        return Ok(None);
-    }
-    let mut args = args.clone();
-    (args.events, args.format) = (vec![args::Event::Summary], Format::Json);
-    (args.files, args.read) = (args.baseline.clone(), Vec::new());
-    (args.output, args.write, args.extract, args.sessions) = (None, None, None, None);
-    // They are those of the other capture.
-    (args.conn, args.since, args.until) = (Vec::new(), None, None);
-    let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
-    let out: (Box<dyn Write + Send>, String) = (Box::new(io::sink()), "the baseline".to_owned());
-    let files = Files { out: Some(out), ..Files::open(&args, false, None)? };
-    let source = FileSource::new(args.baseline.clone(), Arc::clone(stop));
-    let _progress = Progress::start(&args, &args.files, source.bytes_read(), "baseline ");
-    let mut run = Run::new(&args, files, filter, notify)?;
-    let mut source = ReadAhead::new(source).context(NO_THREADS)?;
-    run.packets(&mut source, stop)?;
-    let stats = run.end(&source)?;
-    if run.code == FAILED {
-        bail!("the baseline cannot be read");
-    }
-    if stats.counters.connections == 0 {
-        bail!("the baseline has no PostgreSQL connection; -p PORT sets the server's port, -p auto detects it");
-    }
-    let context =
-        SummaryContext { stats, started: run.first_packet, ended: run.latest_packet, ..SummaryContext::default() };
-    let code = run.code;
-    let baseline = run.writer.into_statistics().map(|statistics| Baseline { statistics, context });
-    Ok(baseline.map(|baseline| (baseline, code)))
-}
-
-/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
-}
-
 /// Captures on an interface.
 pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let baseline = read_baseline(args, stop, &mut notify)?;
@@ -255,53 +207,6 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
     result
 }
 
-/// The open files of a run, except its packets.
-struct Files {
-    sessions: HashMap<Endpoint, KnownSession>,
-    keys: KeyLogs,
-    savefile: Option<SavefileWriter>,
-    /// The file of extracted packets.
-    extracted: Option<SavefileWriter>,
-    /// The output and its name; `None` for standard output.
-    out: Option<(Box<dyn Write + Send>, String)>,
-}
-
-impl Files {
-    /// Opens and creates the files. Created files belong to `owner`, if given.
-    fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
-        // First, so that nothing is created if it is wrong.
-        let sessions = args.sessions.as_deref().map(sessions::read).transpose()?.unwrap_or_default();
-        let open = |path: &Path, is_read: bool| {
-            let mut options = File::options();
-            options.read(is_read).write(true).truncate(true);
-            owner.map_or_else(|| options.clone().create(true).open(path), |owner| owner.create(path, &options))
-        };
-        let create = |path: &Path| open(path, false);
-        let keys = KeyLogs::open(&args.keylog, is_under_way)?;
-        let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
-        let extracted = args.extract.as_deref().map(|path| {
-            // Packets may be inserted, for which others are moved. Pipes and devices are only written.
-            let is_file = fs::metadata(path).map_or(true, |file| file.is_file());
-            SavefileWriter::over(path, open(path, is_file))
-        });
-        let extracted = extracted.transpose()?;
-        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
-            let name = path.display().to_string();
-            let file: Box<dyn Write + Send> =
-                Box::new(create(path).with_context(|| format!("{name}: cannot be created"))?);
-            anyhow::Ok((file, name))
-        });
-        Ok(Self { sessions, keys, savefile, extracted, out: out.transpose()? })
-    }
-}
-
-/// A request of the screen: the packets of a connection are to be saved.
-struct Save {
-    conn: u64,
-    path: PathBuf,
-    reply: Sender<Result<String, String>>,
-}
-
 /// The processing of one source, from its first packet to its last.
 struct Run<'a> {
     args: &'a Args,
@@ -339,8 +244,8 @@ struct Run<'a> {
     live_since: Option<Timestamp>,
     /// Whether a signal ended the reading of files.
     is_interrupted: bool,
-    /// Whether the user was told that sessions were open before a live capture.
-    has_told_sessions: bool,
+    /// The number of sessions that were open before a live capture, if the user was told.
+    told_sessions: Option<u64>,
     to_stdout: bool,
     code: u8,
     /// Prints a message for the user.
@@ -446,7 +351,7 @@ impl<'a> Run<'a> {
             is_idle: true,
             live_since: None,
             is_interrupted: false,
-            has_told_sessions: false,
+            told_sessions: None,
             to_stdout,
             code: 0,
             notify,
@@ -478,65 +383,6 @@ impl<'a> Run<'a> {
         if let Some((baseline, code)) = baseline {
             (self.baseline, self.code) = (Some(baseline), self.code.max(code));
         }
-    }
-
-    /// Starts to draw the screen, if there is to be one.
-    fn start_screen(&mut self, data: Option<Arc<ScreenData>>, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-        if let Some(data) = data {
-            self.writer.set_screen(Arc::clone(&data));
-            let settings = Settings { color: self.color, conditions: conditions::parse };
-            let (sender, saves) = channel();
-            let save = Box::new(move |conn, path: &Path| {
-                let (reply, saved) = channel();
-                let gone = |_| "the capture has ended".to_owned();
-                sender.send(Save { conn, path: path.to_owned(), reply }).map_err(|_| gone(()))?;
-                saved.recv().map_err(|_| gone(()))?
-            });
-            self.saves = Some(saves);
-            self.screen = Some(Screen::start(data, settings, Some(save), Arc::clone(stop))?);
-        }
-        Ok(())
-    }
-
-    /// Saves packets for the screen, if that is requested within this time.
-    fn save_packets(&mut self, wait: Duration) {
-        let Some(saves) = &self.saves else { return };
-        while let Ok(Save { conn, path, reply }) = saves.recv_timeout(wait) {
-            let saved = match (&self.extract, self.writer.owners()) {
-                (Some(extract), Some(owners)) => extract.save(conn, &path, self.dissector.packets(), owners),
-                _ => Ok("packets are not kept".to_owned()),
-            };
-            // If the screen has ended, nobody wants to know.
-            let name = format!("{}: ", path.display());
-            let failed = |error: anyhow::Error| {
-                let text = format!("{error:#}");
-                text.strip_prefix(&name).map_or_else(|| text.clone(), str::to_owned)
-            };
-            let hidden = self.args.redaction().hides_values();
-            let note = if hidden { ", as they were captured: values are not left out" } else { "" };
-            let _ = reply.send(saved.map(|text| text + note).map_err(failed));
-        }
-    }
-
-    /// Shows all that was captured until the user ends the screen, unless a signal or the user already has.
-    fn end_screen(&mut self, screen: Screen, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
-        let is_stopped = stop.load(Ordering::Relaxed);
-        // What is said at the end is of the end.
-        self.screen_due.1 = Instant::now();
-        self.refresh_screen(Instant::now(), source);
-        let stats = self.end(source)?;
-        if !self.is_live && !self.args.quiet {
-            self.report(&stats);
-        }
-        if let Some(data) = self.writer.screen() {
-            data.model().end();
-        }
-        while !is_stopped && !screen.is_finished() {
-            self.save_packets(Duration::from_millis(50));
-        }
-        // The thread of the screen may wait for an answer.
-        self.saves = None;
-        Ok(screen.finish()?)
     }
 
     /// Processes the source to its end and returns the exit code. Lines created before an error are written in any case.
@@ -699,11 +545,10 @@ impl<'a> Run<'a> {
             stop.store(true, Ordering::Relaxed);
         }
         if self.is_live
-            && !self.has_told_sessions
+            && self.told_sessions.is_none()
             && now - self.started >= Self::SESSIONS_SEEN
             && self.writer.screen().is_none()
         {
-            self.has_told_sessions = true;
             self.report_sessions();
         }
         if now >= self.screen_due.0 && self.writer.screen().is_some() {
@@ -729,25 +574,6 @@ impl<'a> Run<'a> {
     fn known_time(&self) -> Timestamp {
         let last = self.last_packet.unwrap_or_default();
         if self.is_live && self.is_idle { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
-    }
-
-    /// Gives the screen what is under way, and counters.
-    fn refresh_screen(&mut self, now: Instant, source: &dyn Source) {
-        const REQUESTS: Duration = Duration::from_millis(250);
-        /// Where there are many sessions, they are looked at less often.
-        const MANY: u64 = 2_000;
-        let Some(screen) = self.writer.screen().cloned() else { return };
-        let time = self.known_time();
-        self.dissector.running(time, &mut self.writer);
-        let stats = self.stats(source);
-        if now >= self.screen_due.1 {
-            let mut model = screen.model();
-            model.begin_sessions();
-            self.dissector.open_sessions(time, |session| model.open_session(session));
-            self.screen_due.1 = now + if stats.counters.open_connections > MANY { 4 * REQUESTS } else { REQUESTS };
-        }
-        screen.model().refresh(time, self.live_since.or(self.first_packet), &stats);
-        self.screen_due.0 = now + REQUESTS;
     }
 
     fn wants_running(&self) -> bool {
@@ -778,6 +604,10 @@ impl<'a> Run<'a> {
 
     fn finish(&mut self, source: &dyn Source, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         self.progress = None;
+        // At the end of a file, those of what is left of its last interval.
+        if !self.is_live && self.wants_running() && self.running_due.is_some() {
+            self.running(self.known_time());
+        }
         let stats = self.end(source)?;
         self.writer.stats(&stats);
         self.summarize(stats.clone(), false);
@@ -850,49 +680,6 @@ impl<'a> Run<'a> {
         });
         StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
     }
-
-    /// Prints for the user how many sessions were open before the capture, if there are any, and they are not known.
-    fn report_sessions(&mut self) {
-        let sessions = self.dissector.midstream_connections();
-        if sessions > 0 && self.args.sessions.is_none() && !self.args.quiet {
-            let (are, whose) = if sessions == 1 { ("was", "its") } else { ("were", "their") };
-            (self.notify)(&format!(
-                "{} {are} open before the capture: --sessions FILE has {whose} users, databases and applications (see README)",
-                counted(sessions, "session")
-            ));
-        }
-    }
-
-    /// Prints for the user what was captured, to standard error.
-    fn report(&mut self, stats: &StatsRecord) {
-        self.report_sessions();
-        let counters = &stats.counters;
-        let times = self.first_packet.zip(self.latest_packet);
-        for line in self.writer.unmatched(self.args, counters.connections, times) {
-            (self.notify)(&line);
-        }
-        if let Some(kernel) = &stats.kernel {
-            (self.notify)(&format!(
-                "{} on {}; {} captured, {} received by filter, {} dropped by kernel, {} dropped by interface",
-                counted(counters.messages, "message"),
-                counted(counters.connections, "connection"),
-                counted(counters.packets, "packet"),
-                kernel.received,
-                kernel.dropped,
-                kernel.interface_dropped
-            ));
-        } else if counters.messages == 0
-            && counters.losses == 0
-            && counters.packets > counters.unknown_link_packets + counters.filtered_packets
-        {
-            let hint = if self.args.port.auto {
-                "-p auto requires the beginning of a connection; -p PORT does not"
-            } else {
-                "-p PORT sets the server's port, -p auto detects it"
-            };
-            (self.notify)(&format!("no PostgreSQL in {}: {hint}", counted(counters.packets, "packet")));
-        }
-    }
 }
 
 /// Returns the number of threads to use.
@@ -900,32 +687,6 @@ fn threads(args: &Args) -> usize {
     // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
-}
-
-/// Returns the options that leave out a part of the capture, as a user writes them.
-pub(super) fn selection(args: &Args) -> Vec<String> {
-    fn list<T: ToString>(option: &'static str, values: &[T]) -> Option<(&'static str, String)> {
-        let values: Vec<_> = values.iter().map(T::to_string).collect();
-        (!values.is_empty()).then(|| (option, values.join(",")))
-    }
-    let fingerprints: Vec<_> = args.fingerprint.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
-    let options = [
-        list("--conn", &args.conn),
-        list("--client", &args.client),
-        list("--user", &args.user),
-        list("--database", &args.database),
-        list("--application", &args.application),
-        args.since.as_ref().map(|since| ("--since", since.to_string())),
-        args.until.as_ref().map(|until| ("--until", until.to_string())),
-        args.errors.then(|| ("--errors", String::new())),
-        args.min_duration.map(|duration| ("--min-duration", format!("{duration:?}"))),
-        args.min_rows.map(|rows| ("--min-rows", rows.to_string())),
-        args.sql.as_ref().map(|regex| ("--sql", format!("{:?}", regex.as_str()))),
-        list("--fingerprint", &fingerprints),
-        args.filter.as_ref().map(|filter| ("-f", format!("{filter:?}"))),
-    ];
-    let options = options.into_iter().flatten();
-    options.map(|(option, value)| format!("{option} {value}").trim_end().to_owned()).collect()
 }
 
 /// Returns the number of columns for text: those of the terminal, or of COLUMNS.

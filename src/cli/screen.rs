@@ -2,11 +2,11 @@
 
 pub(super) mod conditions;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::panic;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,10 +22,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use signal_hook::consts::{SIGCONT, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTSTP, SIGUSR1, SIGUSR2};
 
 use crate::output::screen::Data;
-use crate::output::screen::app::{Action, App, Settings};
+use crate::output::screen::app::{Action, App, Lines, Settings};
 use crate::output::screen::draw::draw;
 
 /// The time between two looks at the data.
@@ -138,17 +138,22 @@ impl Drop for StopAtEnd {
     }
 }
 
-/// Signals of job control that came.
+/// Signals that came: those of job control, and the last of those that end the process at once.
 struct Signals {
     stop: Arc<AtomicBool>,
     go_on: Arc<AtomicBool>,
+    /// 0 if none came.
+    end: Arc<AtomicUsize>,
 }
 
 impl Signals {
     fn register() -> io::Result<Self> {
-        let signals = Self { stop: Arc::default(), go_on: Arc::default() };
+        let signals = Self { stop: Arc::default(), go_on: Arc::default(), end: Arc::default() };
         signal_hook::flag::register(SIGTSTP, Arc::clone(&signals.stop))?;
         signal_hook::flag::register(SIGCONT, Arc::clone(&signals.go_on))?;
+        for signal in [SIGQUIT, SIGUSR1, SIGUSR2] {
+            signal_hook::flag::register_usize(signal, Arc::clone(&signals.end), signal.unsigned_abs() as usize)?;
+        }
         Ok(signals)
     }
 }
@@ -226,7 +231,7 @@ impl Loop {
             Action::Quit => return Ok(true),
             Action::Copy(text) => copy(self.terminal.backend_mut(), &text)?,
             Action::Save { conn, path, lines } => {
-                let saved = self.save(conn, &path, lines.as_deref());
+                let saved = self.save(conn, &path, lines.as_ref());
                 self.app.message = Some(saved.unwrap_or_else(|error| format!("{path}: {error}")));
             }
             // All processes of a pipeline stop, as with Ctrl-Z anywhere. This one does when the signal arrives.
@@ -243,6 +248,11 @@ impl Loop {
     }
 
     fn handle_signals(&mut self, is_drawn: &mut bool) -> io::Result<()> {
+        let end = self.signals.end.swap(0, Ordering::Relaxed);
+        if let (1.., Ok(signal)) = (end, i32::try_from(end)) {
+            leave();
+            signal_hook::low_level::emulate_default_handler(signal)?;
+        }
         if self.signals.stop.swap(false, Ordering::Relaxed) {
             leave();
             signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
@@ -259,15 +269,23 @@ impl Loop {
         Ok(())
     }
 
-    fn save(&mut self, conn: u64, path: &str, lines: Option<&str>) -> Result<String, String> {
+    fn save(&mut self, conn: u64, path: &str, lines: Option<&Lines>) -> Result<String, String> {
         let Some(lines) = lines else {
             let save = self.save_packets.as_mut().ok_or("packets cannot be saved here; for lines use .jsonl")?;
             return save(conn, Path::new(path));
         };
         // What is there is kept: a key is no place to ask whether it may be lost.
         let mut file = File::create_new(path).map_err(|error| error.to_string())?;
-        file.write_all(lines.as_bytes()).map_err(|error| error.to_string())?;
-        Ok(format!("saved {} messages of connection {conn} to {path}", lines.lines().count()))
+        file.write_all(lines.text.as_bytes()).map_err(|error| {
+            // Half a file is none; if it cannot be removed, the error is still the one to report.
+            let _ = fs::remove_file(path);
+            error.to_string()
+        })?;
+        let saved = format!("saved {} messages of connection {conn} to {path}", lines.text.lines().count());
+        Ok(match lines.not_kept {
+            0 => saved,
+            not_kept => format!("{saved}; {not_kept} others are not kept"),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::output::screen::Data;
 use crate::output::screen::model::Model;
 use crate::output::screen::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
 };
 
 /// The memory for the messages of all sessions, in bytes.
@@ -56,6 +56,10 @@ impl Data for ScreenData {
 
     fn ladder(&self, conn: u64) -> Ladder {
         self.model().ladder(conn)
+    }
+
+    fn wire_bytes(&self, conn: u64, seq: u64) -> WireBytes {
+        self.model().wire_bytes(conn, seq)
     }
 
     fn requests(&self, statement: &StatementRow) -> Vec<RequestRow> {

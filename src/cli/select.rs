@@ -130,11 +130,12 @@ pub(in crate::cli) fn parse_clients(text: &str) -> Result<Clients, String> {
     let bits = |addr: IpAddr| if addr.is_ipv4() { Ipv4Addr::BITS as u8 } else { Ipv6Addr::BITS as u8 };
     let parse = || {
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        if let Ok(addr) = bare.parse() {
+        if let Ok(addr) = bare.parse::<IpAddr>().map(|addr| addr.to_canonical()) {
             return Some(Clients { addr, prefix: bits(addr), port: None });
         }
         if let Ok(end) = text.parse::<SocketAddr>() {
-            return Some(Clients { addr: end.ip(), prefix: bits(end.ip()), port: Some(end.port()) });
+            let addr = end.ip().to_canonical();
+            return Some(Clients { addr, prefix: bits(addr), port: Some(end.port()) });
         }
         let (addr, prefix) = text.split_once('/')?;
         let (addr, prefix) = (addr.parse().ok()?, prefix.parse().ok()?);
@@ -151,6 +152,32 @@ pub(super) fn parse_fingerprint(text: &str) -> Result<u64, String> {
     let is_one = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let number = u64::from_str_radix(text, 16).ok().filter(|_| is_one);
     number.ok_or_else(|| "expected 16 hexadecimal digits, as the field fingerprint has them".to_owned())
+}
+
+/// Returns the options that leave out a part of the capture, as a user writes them.
+pub(super) fn selection(args: &Args) -> Vec<String> {
+    fn list<T: ToString>(option: &'static str, values: &[T]) -> Option<(&'static str, String)> {
+        let values: Vec<_> = values.iter().map(T::to_string).collect();
+        (!values.is_empty()).then(|| (option, values.join(",")))
+    }
+    let fingerprints: Vec<_> = args.fingerprint.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
+    let options = [
+        list("--conn", &args.conn),
+        list("--client", &args.client),
+        list("--user", &args.user),
+        list("--database", &args.database),
+        list("--application", &args.application),
+        args.since.as_ref().map(|since| ("--since", since.to_string())),
+        args.until.as_ref().map(|until| ("--until", until.to_string())),
+        args.errors.then(|| ("--errors", String::new())),
+        args.min_duration.map(|duration| ("--min-duration", format!("{duration:?}"))),
+        args.min_rows.map(|rows| ("--min-rows", rows.to_string())),
+        args.sql.as_ref().map(|regex| ("--sql", format!("{:?}", regex.as_str()))),
+        list("--fingerprint", &fingerprints),
+        args.filter.as_ref().map(|filter| ("-f", format!("{filter:?}"))),
+    ];
+    let options = options.into_iter().flatten();
+    options.map(|(option, value)| format!("{option} {value}").trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -208,6 +235,8 @@ mod tests {
             assert_eq!(parse_clients(text).unwrap().to_string(), text);
         }
         assert_eq!(parse_clients("[::1]").unwrap().to_string(), "::1");
+        assert_eq!(parse_clients("::ffff:10.0.0.1").unwrap().to_string(), "10.0.0.1");
+        assert_eq!(parse_clients("[::ffff:10.0.0.1]:40000").unwrap().to_string(), "10.0.0.1:40000");
         for wrong in
             ["", "localhost", "10.0.0", "10.0.0.0/33", "10.0.0.1:70000", "fe80::/129", "10.0.0.0/", ":5432", "[::1"]
         {

@@ -86,7 +86,9 @@ impl Selection {
                 self.closest.connection = true;
                 let is_in_time = self.overlaps(session.started, session.header.ts);
                 self.closest.time |= is_in_time && (self.sessions || self.summary);
-                is_in_time && (!self.only_errors || session.error.is_some())
+                let is_selected = is_in_time && (!self.only_errors || session.error.is_some());
+                self.closest.session |= is_selected && (self.sessions || self.summary);
+                is_selected
             }
             Record::Stats(_) | Record::Summary(_) => true,
         }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::args::Args;
-use super::super::run::{counted, selection};
+use super::super::run::counted;
+use super::super::select::selection;
 use crate::output::stats::Tally;
 use crate::output::text::sanitize::{Extent, Name, Prose};
 use crate::pg::text::Text;
@@ -38,6 +39,8 @@ pub(super) struct Closest {
     pub(super) rows: bool,
     /// And a selected statement.
     pub(super) statement: bool,
+    /// A session was selected for its error.
+    pub(super) session: bool,
     /// The longest time of those whose time was compared, and the most rows of those whose rows were.
     pub(super) longest_us: Option<u64>,
     pub(super) most_rows: Option<u64>,
@@ -52,6 +55,7 @@ impl Closest {
         self.duration |= other.duration;
         self.rows |= other.rows;
         self.statement |= other.statement;
+        self.session |= other.session;
         self.longest_us = self.longest_us.max(other.longest_us);
         self.most_rows = self.most_rows.max(other.most_rows);
     }
@@ -174,6 +178,8 @@ impl Seen<'_> {
             );
         } else if chooses_requests && !closest.request {
             lines.push("there was no request".to_owned());
+        } else if args.errors && closest.request && !closest.outcome && !closest.session {
+            lines.push("no request failed".to_owned());
         } else if chooses_requests && closest.outcome && !closest.duration {
             let longest = closest.longest_us.map(|us| format!("{:?}", Duration::from_micros(us)));
             lines

@@ -48,9 +48,11 @@ impl Tab {
 pub(crate) const WINDOWS: [Window; 4] = [Window::TenSeconds, Window::Minute, Window::FiveMinutes, Window::All];
 
 /// What a screen is made with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) color: bool,
+    /// The options that leave out sessions or requests, as the user wrote them; empty if there are none.
+    pub(crate) selection: String,
     /// Parses a filter that begins with `--`.
     pub(crate) conditions: ParseConditions,
 }
@@ -67,12 +69,20 @@ pub(crate) enum Action {
         conn: u64,
         path: String,
         /// What to write; `None` for its packets.
-        lines: Option<String>,
+        lines: Option<Lines>,
     },
     /// Stop the process, as Ctrl-Z does.
     Suspend,
     /// Draw everything again, whatever is on the terminal.
     Redraw,
+}
+
+/// The lines of the messages of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub(crate) text: String,
+    /// How many messages have none, because they were counted only or are forgotten.
+    pub(crate) not_kept: u64,
 }
 
 /// What was opened from a list.
@@ -112,7 +122,7 @@ struct Rows {
 
 /// The state of a screen.
 pub(crate) struct App {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(crate) theme: Theme,
     pub(crate) overview: Overview,
     rows: Rows,
@@ -440,10 +450,14 @@ fn save(conn: u64, path: &str, data: &dyn Data) -> Action {
     let is_capture = [".pcap", ".pcapng", ".cap"].iter().any(|end| path.ends_with(end));
     let lines = || {
         let ladder = data.ladder(conn);
-        let mut lines = String::new();
-        for step in ladder.steps.iter().filter(|step| !step.json.is_empty()) {
-            lines.push_str(step.json.trim_end());
-            lines.push('\n');
+        let mut lines = Lines { not_kept: ladder.forgotten, ..Lines::default() };
+        for step in &ladder.steps {
+            if step.json.is_empty() {
+                lines.not_kept += step.count;
+            } else {
+                lines.text.push_str(step.json.trim_end());
+                lines.text.push('\n');
+            }
         }
         lines
     };

@@ -1,21 +1,25 @@
-//! All fields of a message, as its JSON line has them, on lines of their own.
+//! All fields of a message, as its JSON line has them, on lines of their own; and its bytes.
 
 use ratatui::style::Style;
 
 use super::draw::pen::{Piece, Theme, line, wrap};
 use super::list::Scroll;
-use super::view::Step;
+use super::view::{Step, WireBytes};
 use crate::output::summary::units::count;
 
 /// How many bytes of a message are shown at most.
 const MAX_SHOWN: usize = 1 << 20;
 
-/// All fields of a message.
+/// The columns that 16 bytes need, in hexadecimal and as characters.
+const HEX_COLUMNS: u16 = 73;
+
+/// All fields of a message, and its bytes.
 pub(crate) struct DetailView {
     pub(crate) title: String,
     /// What is copied.
     pub(crate) json: String,
     fields: Vec<Line>,
+    bytes: WireBytes,
     /// The lines for a width.
     wrapped: (u16, Vec<Vec<Piece>>),
     pub(crate) offset: usize,
@@ -51,12 +55,13 @@ impl Token {
 }
 
 impl DetailView {
-    pub(crate) fn new(conn: u64, step: &Step) -> Self {
+    pub(crate) fn new(conn: u64, step: &Step, bytes: WireBytes) -> Self {
         let title = format!("{}  message {} of connection {conn}, packet {}", step.name, step.seq, step.packet);
         Self {
             title,
             fields: if step.json.is_empty() { counted(step) } else { pretty(shown(&step.json)) },
             json: step.json.clone(),
+            bytes,
             wrapped: (0, Vec::new()),
             offset: 0,
             page: 1,
@@ -66,7 +71,11 @@ impl DetailView {
     /// Returns the lines for a width.
     pub(crate) fn lines(&mut self, width: u16, theme: Theme) -> &[Vec<Piece>] {
         if self.wrapped.0 != width {
-            let lines = self.fields.iter().flat_map(|line| line.wrap(usize::from(width), theme)).collect();
+            let mut lines: Vec<_> = self.fields.iter().flat_map(|line| line.wrap(usize::from(width), theme)).collect();
+            if !self.json.is_empty() {
+                lines.push(Vec::new());
+                lines.extend(self.bytes.lines(width, theme));
+            }
             self.wrapped = (width, lines);
         }
         &self.wrapped.1
@@ -87,6 +96,43 @@ impl Scroll for DetailView {
     fn page(&self) -> usize {
         self.page
     }
+}
+
+impl WireBytes {
+    fn lines(&self, width: u16, theme: Theme) -> Vec<Vec<Piece>> {
+        let note = |text: &str| vec![vec![Piece::new(text, theme.dim())]];
+        match self {
+            Self::Known(bytes) => hex_dump(bytes, if width < HEX_COLUMNS { 8 } else { 16 }, theme),
+            Self::Redacted => note("Its bytes are not shown: some of them are redacted."),
+            Self::NotKept => note("Its bytes are not kept: they are too many, or some were not captured."),
+        }
+    }
+}
+
+/// Formats bytes as `0000  51 00 00 00 0d 53 45 4c  45 43 54 20 31 3b 00     Q....SELECT 1;.`
+fn hex_dump(bytes: &[u8], per_line: usize, theme: Theme) -> Vec<Vec<Piece>> {
+    let lines = bytes.chunks(per_line).enumerate();
+    let dump = lines.map(|(number, chunk)| {
+        let mut hex = String::new();
+        for place in 0..per_line {
+            if place == 8 {
+                hex.push(' ');
+            }
+            match chunk.get(place) {
+                Some(byte) => hex.push_str(&format!("{byte:02x} ")),
+                None => hex.push_str("   "),
+            }
+        }
+        let is_shown = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        let text: String = chunk.iter().map(|byte| if is_shown(byte) { char::from(*byte) } else { '.' }).collect();
+        vec![
+            Piece::new(format!("{:04x}  ", number * per_line), theme.dim()),
+            Piece::plain(hex),
+            Piece::plain(" "),
+            Piece::new(text, theme.good()),
+        ]
+    });
+    dump.collect()
 }
 
 /// Returns the beginning of a long text.

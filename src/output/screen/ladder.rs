@@ -55,7 +55,7 @@ pub(crate) struct LadderView {
     pub(crate) lines: Vec<LadderLine>,
     unfolded: HashSet<GroupId>,
     /// The request to select once it is there.
-    wanted: Option<u64>,
+    pub(crate) wanted: Option<u64>,
     pub(crate) is_loaded: bool,
     pub(crate) selected: usize,
     pub(crate) offset: usize,
@@ -89,8 +89,10 @@ impl LadderView {
         self.groups = groups(&self.ladder.steps);
         self.make_lines();
         let wanted = self.wanted.and_then(|query| self.line_of((Some(GroupId::Request(query)), None)));
-        if wanted.is_some() {
+        if let Some(line) = wanted {
             self.wanted = None;
+            // What follows is what was asked for.
+            self.offset = line.saturating_sub(1);
         }
         let last = self.lines.len().saturating_sub(1);
         self.selected = wanted

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use serde_json::Value;
 
-use super::view::{Ladder, Step};
+use super::view::{Ladder, Step, WireBytes};
 use crate::direction::Direction;
 use crate::output::Form;
 use crate::output::batch::Batch;
@@ -21,6 +21,7 @@ use crate::pg::frame::Frame;
 use crate::pg::message::Decoded;
 use crate::pg::message_table::{backend, frontend};
 use crate::record::{MessageEvent, MessageRecord, MessageRun, Record};
+use crate::redaction::Redaction;
 use crate::time::{Precision, Timestamp};
 
 /// How many bytes one batch of a session has at least, and at most: less if there are many sessions.
@@ -185,6 +186,18 @@ impl Messages {
         let first = steps.first().map_or(0, |step| step.seq.saturating_sub(1));
         Ladder { steps, forgotten: session.forgotten.max(first) }
     }
+
+    /// Returns the bytes of a message of a session.
+    pub(super) fn wire_bytes(&self, conn: u64, seq: u64) -> WireBytes {
+        let mut form = WireBytesOf { seq, bytes: WireBytes::NotKept };
+        if let Some(session) = self.sessions.get(&conn) {
+            for batch in [&session.older, &session.newer] {
+                // Writing to memory cannot fail.
+                let _ = batch.write(&mut Vec::new(), &mut form, &Cell::new(0));
+            }
+        }
+        form.bytes
+    }
 }
 
 impl SessionMessages {
@@ -265,6 +278,56 @@ impl Form for Steps {
     fn another(&self) -> Box<dyn Form> {
         Box::new(Self::default())
     }
+}
+
+/// The bytes of one message of a batch.
+#[derive(Debug)]
+struct WireBytesOf {
+    seq: u64,
+    bytes: WireBytes,
+}
+
+impl Form for WireBytesOf {
+    fn record(&mut self, _: &mut Vec<u8>, _: &Record<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn message<'a>(
+        &mut self,
+        _: &mut Vec<u8>,
+        event: &MessageEvent<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<()> {
+        if event.seq == self.seq {
+            self.bytes =
+                if hides_nothing(event, decoded)? { WireBytes::Known(wire_bytes(event)) } else { WireBytes::Redacted };
+        }
+        Ok(())
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self { seq: self.seq, bytes: self.bytes.clone() })
+    }
+}
+
+fn wire_bytes(event: &MessageEvent<'_>) -> Vec<u8> {
+    let Frame { tag, len, body, .. } = *event.frame;
+    [tag.as_slice(), &len.to_be_bytes(), body].concat()
+}
+
+/// Returns whether the line of a message is the same without redaction, so that all its bytes may be shown.
+fn hides_nothing<'a>(event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) -> io::Result<bool> {
+    let mut plain = event.clone();
+    plain.context.redaction = Redaction::Nothing;
+    if let Some(copy) = &mut plain.copy {
+        copy.redaction = Redaction::Nothing;
+    }
+    let (mut line, mut plain_line) = (Vec::new(), Vec::new());
+    json::write_line(&mut line, &Record::Message(event.to_record(decoded)))?;
+    json::write_line(&mut plain_line, &Record::Message(plain.to_record(&mut None)))?;
+    // What is not decoded is shown in part, and the rest of it is not known to be harmless.
+    let is_known = matches!(decoded, Some(Ok(_))) || event.context.redaction == Redaction::Nothing;
+    Ok(is_known && line == plain_line)
 }
 
 fn step(message: &MessageRecord<'_>, mut line: Vec<u8>) -> Step {

@@ -23,7 +23,9 @@ pub(crate) mod view;
 
 use std::sync::Arc;
 
-use self::view::{ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window};
+use self::view::{
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
+};
 
 /// Where a screen has its rows from. Each call is short, and returns rows of one moment, in no certain order.
 pub(crate) trait Data {
@@ -41,6 +43,8 @@ pub(crate) trait Data {
     fn error_counts(&self) -> Vec<ErrorCount>;
     /// The messages of a session, as far as they are kept.
     fn ladder(&self, conn: u64) -> Ladder;
+    /// The bytes of a message of a session.
+    fn wire_bytes(&self, conn: u64, seq: u64) -> WireBytes;
     /// Some requests of a statement: those under way, the latest, the slowest, and those that failed.
     fn requests(&self, statement: &StatementRow) -> Vec<RequestRow>;
 }

@@ -10,7 +10,7 @@ use super::rates::Rates;
 use super::requests::Requests;
 use super::view::{
     Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Who,
-    Window,
+    Window, WireBytes,
 };
 use crate::dissector::OpenSession;
 use crate::output::stats::windows::{Key, Windows};
@@ -351,6 +351,11 @@ impl Model {
     /// Returns the messages of a session, as far as they are kept.
     pub(crate) fn ladder(&self, conn: u64) -> Ladder {
         self.messages.ladder(conn)
+    }
+
+    /// Returns the bytes of a message of a session.
+    pub(crate) fn wire_bytes(&self, conn: u64, seq: u64) -> WireBytes {
+        self.messages.wire_bytes(conn, seq)
     }
 }
 

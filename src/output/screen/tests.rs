@@ -1,21 +1,24 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::Model;
-use super::view::{Activity, ErrorKind, Window};
+use super::view::{Activity, ErrorKind, Window, WireBytes};
 use crate::capture::file::FileSource;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Records, Sink};
 use crate::output::json;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record, RunningState, StatsRecord};
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 /// A model, and beside it the lines of all messages and the requests by fingerprint.
 pub(super) struct Beside {
     pub(super) model: Model,
     lines: BTreeMap<u64, Vec<String>>,
+    /// The bytes of messages, by connection and number.
+    bytes: BTreeMap<(u64, u64), Vec<u8>>,
     calls: BTreeMap<String, u64>,
     slowest: BTreeMap<String, Option<u64>>,
     failed: u64,
@@ -38,6 +41,8 @@ impl Sink for Beside {
         json::write_line(&mut line, &Record::Message(event.to_record(&mut decoded.clone()))).unwrap();
         let line = String::from_utf8(line).unwrap().trim_end().to_owned();
         self.lines.entry(event.header.conn).or_default().push(line);
+        let bytes = [event.frame.tag.as_slice(), &event.frame.len.to_be_bytes(), event.frame.body].concat();
+        self.bytes.insert((event.header.conn, event.seq), bytes);
         self.model.message(event, decoded);
     }
 
@@ -54,15 +59,26 @@ impl Sink for Beside {
 
 /// Dissects a capture of testdata, up to a time after its first packet in microseconds if one is given.
 pub(super) fn dissect(path: &str, port: u16, max_bytes: usize, until: Option<u64>) -> (Beside, Dissector, Timestamp) {
+    dissect_redacted(path, port, max_bytes, until, Redaction::default())
+}
+
+fn dissect_redacted(
+    path: &str,
+    port: u16,
+    max_bytes: usize,
+    until: Option<u64>,
+    redaction: Redaction,
+) -> (Beside, Dissector, Timestamp) {
     let mut beside = Beside {
         model: Model::new(max_bytes),
         lines: BTreeMap::new(),
+        bytes: BTreeMap::new(),
         calls: BTreeMap::new(),
         slowest: BTreeMap::new(),
         failed: 0,
     };
     let records = Records { messages: true, queries: true, sessions: true };
-    let config = Config { ports: Some(vec![port]), records, ..Config::default() };
+    let config = Config { ports: Some(vec![port]), records, redaction, ..Config::default() };
     let mut dissector = Dissector::new(config);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(path);
     let mut source = FileSource::new(vec![path], Arc::default());
@@ -123,6 +139,43 @@ fn a_ladder_has_the_lines_of_its_session_and_counts_the_rows_that_it_does_not_ha
             }
         }
     }
+}
+
+#[test]
+fn the_bytes_of_a_message_are_those_on_the_wire_unless_some_are_redacted() {
+    // How many messages have their bytes, and the types of those that have not.
+    let shown = |path: &str, redaction| {
+        let (beside, ..) = dissect_redacted(path, 5415, 1 << 30, None, redaction);
+        let (mut known, mut hidden) = (0, BTreeSet::new());
+        for ((conn, seq), bytes) in &beside.bytes {
+            match beside.model.wire_bytes(*conn, *seq) {
+                WireBytes::Known(found) => {
+                    assert_eq!(&found, bytes, "{path} {conn} {seq}");
+                    known += 1;
+                }
+                WireBytes::Redacted => {
+                    let line: serde_json::Value = serde_json::from_str(&beside.lines[conn][*seq as usize - 1]).unwrap();
+                    hidden.insert(line["type"].as_str().unwrap().to_owned());
+                }
+                WireBytes::NotKept => {}
+            }
+        }
+        (known, hidden.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    let (known, hidden) = shown("auth-password-ok/capture.pcap", Redaction::Secrets);
+    assert!(known > 10 && hidden == "BackendKeyData PasswordMessage", "{known} {hidden}");
+    let (all, hidden) = shown("auth-password-ok/capture.pcap", Redaction::Nothing);
+    assert_eq!((all, &*hidden), (known + 2, ""));
+    let (known, hidden) = shown("extended-query/capture.pcap", Redaction::Values);
+    assert!(known > 10, "{known}");
+    for with_values in ["Bind", "DataRow", "ErrorResponse", "Parse"] {
+        assert!(hidden.contains(with_values), "{hidden}");
+    }
+    // A message that was not kept has no bytes.
+    let (beside, ..) = dissect("rows-3000/capture.pcap", 5415, 1 << 30, None);
+    let ladder = beside.model.ladder(1);
+    let counted = ladder.steps.iter().find(|step| step.count > 1).unwrap();
+    assert_eq!(beside.model.wire_bytes(1, counted.seq), WireBytes::NotKept);
 }
 
 #[test]

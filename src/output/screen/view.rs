@@ -221,6 +221,17 @@ pub(crate) struct Ladder {
     pub(crate) forgotten: u64,
 }
 
+/// The bytes of a message on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WireBytes {
+    /// With tag and length word.
+    Known(Vec<u8>),
+    /// Some of them must not be shown.
+    Redacted,
+    /// They are not kept: they are too many, some were not captured, or they were forgotten.
+    NotKept,
+}
+
 /// A message of a ladder; or rows that were counted only.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {

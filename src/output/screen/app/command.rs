@@ -138,7 +138,7 @@ impl App {
         match self.views.last_mut() {
             Some(View::Ladder(view)) => match view.selected_step() {
                 Some(step) => {
-                    let detail = DetailView::new(view.conn, step);
+                    let detail = DetailView::new(view.conn, step, data.wire_bytes(view.conn, step.seq));
                     self.views.push(View::Detail(Box::new(detail)));
                 }
                 None => view.toggle(),

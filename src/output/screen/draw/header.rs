@@ -56,8 +56,8 @@ fn title(pen: &mut Pen<'_>, area: Rect, y: u16, app: &App) {
         Piece::new("  ended", theme.accent())
     });
     pieces.push(Piece::plain(format!(
-        "  {}, {} running, ",
-        counted(overview.open_connections, "connection"),
+        "  {} open, {} running, ",
+        count(overview.open_connections),
         count(overview.running)
     )));
     let idle = format!("{} idle in transaction", count(overview.idle_in_transaction));

@@ -88,6 +88,9 @@ fn state(view: &LadderView, now: Timestamp) -> String {
     if view.ladder.forgotten > 0 {
         let _ = write!(text, ", {} before not kept", count(view.ladder.forgotten));
     }
+    if let Some(query) = view.wanted {
+        let _ = write!(text, ", none of request {query}");
+    }
     if let Some(session) = &view.session {
         let _ = write!(text, "; {}, {}", counted(session.requests, "request"), counted(session.errors, "error"));
     }

@@ -87,6 +87,10 @@ fn nothing(app: &App) -> String {
     if total > 0 && !app.filter.is_empty() {
         return format!("none of {total} matches the filter (Esc shows all)");
     }
+    let selection = &app.settings.selection;
+    if app.tab == Tab::Sessions && !selection.is_empty() && app.overview.packets > 0 {
+        return format!("no session was seen that matches {selection}");
+    }
     let encrypted = app.overview.encrypted_sessions;
     if encrypted > 0 && matches!(app.tab, Tab::Running | Tab::Statements) {
         return format!("nothing, of sessions that can be read: {encrypted} encrypted, without their keys (--keylog)");

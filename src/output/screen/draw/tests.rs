@@ -36,7 +36,7 @@ struct Screen<D> {
 
 impl<D: Data> Screen<D> {
     fn new(data: D, width: u16, height: u16) -> Self {
-        let app = App::new(Settings { color: true, conditions });
+        let app = App::new(Settings { color: true, selection: String::new(), conditions });
         let mut screen = Self { data, app, terminal: Terminal::new(TestBackend::new(width, height)).unwrap() };
         screen.app.refresh(&screen.data);
         screen.draw();

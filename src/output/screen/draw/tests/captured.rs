@@ -6,7 +6,7 @@ use super::super::super::Data;
 use super::super::super::model::Model;
 use super::super::super::tests::dissect;
 use super::super::super::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
 };
 use super::Screen;
 
@@ -40,6 +40,10 @@ impl Data for Captured {
 
     fn ladder(&self, conn: u64) -> Ladder {
         self.0.ladder(conn)
+    }
+
+    fn wire_bytes(&self, conn: u64, seq: u64) -> WireBytes {
+        self.0.wire_bytes(conn, seq)
     }
 
     fn requests(&self, statement: &StatementRow) -> Vec<RequestRow> {
@@ -97,4 +101,23 @@ fn a_session_opens_its_ladder_and_a_message_its_fields() {
     screen.keys("gjj\n");
     let text = screen.text();
     assert!(text.contains("\"event\": \"message\"") && text.contains("\"conn\": 1"), "{text}");
+}
+
+#[test]
+fn a_message_has_its_bytes_below_its_fields() {
+    let mut screen = Screen::new(shop(None), 100, 120);
+    screen.keys("3\n*g");
+    let query = screen.row("CREATE TABLE purchase");
+    screen.click(30, query + 1);
+    screen.keys("\n");
+    let (first, second) = (screen.line("0000  "), screen.line("0010  "));
+    assert!(first.starts_with("0000  51 00 00 00 ") && first.contains("CREATE"), "{first}");
+    assert_eq!(first.chars().nth(57), Some('Q'), "{first}");
+    assert_eq!(second.find("  "), Some(4), "{second}");
+    // On a narrow terminal there are fewer in a line.
+    let mut screen = Screen::new(shop(None), 60, 120);
+    screen.keys("3\n*g");
+    screen.click(30, screen.row("CREATE TABLE purchase") + 1);
+    screen.keys("\n");
+    screen.line("0008  ");
 }

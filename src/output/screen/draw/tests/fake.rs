@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::super::Data;
 use super::super::super::view::{
     Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, Rate, RequestRow, RunningRow, SessionRow,
-    StatementRow, Step, Who, Window,
+    StatementRow, Step, Who, Window, WireBytes,
 };
 use crate::direction::Direction;
 use crate::record::{EndReason, RunningState};
@@ -61,6 +61,10 @@ impl Data for Fake {
 
     fn ladder(&self, conn: u64) -> Ladder {
         if conn == 9 { Ladder::default() } else { Ladder { steps: self.steps.borrow().clone(), forgotten: 17 } }
+    }
+
+    fn wire_bytes(&self, _: u64, seq: u64) -> WireBytes {
+        if seq.is_multiple_of(2) { WireBytes::Known((0..=seq as u8).collect()) } else { WireBytes::NotKept }
     }
 
     fn requests(&self, _: &StatementRow) -> Vec<RequestRow> {

@@ -1,0 +1,65 @@
+//! The files of a run.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::super::args::Args;
+use super::super::key_logs::KeyLogs;
+use super::super::sessions;
+use crate::capture::privileges::Account;
+use crate::capture::savefile::SavefileWriter;
+use crate::dissector::KnownSession;
+use crate::packet::Endpoint;
+
+/// The open files of a run, except its packets.
+pub(super) struct Files {
+    pub(super) sessions: HashMap<Endpoint, KnownSession>,
+    pub(super) keys: KeyLogs,
+    pub(super) savefile: Option<SavefileWriter>,
+    /// The file of extracted packets.
+    pub(super) extracted: Option<SavefileWriter>,
+    /// The output and its name; `None` for standard output.
+    pub(super) out: Option<(Box<dyn Write + Send>, String)>,
+}
+
+impl Files {
+    /// Opens and creates the files. Created files belong to `owner`, if given.
+    pub(super) fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
+        // First, so that nothing is created if it is wrong.
+        let sessions = args.sessions.as_deref().map(sessions::read).transpose()?.unwrap_or_default();
+        let open = |path: &Path, is_read: bool| {
+            let mut options = File::options();
+            options.read(is_read).write(true).truncate(true);
+            owner.map_or_else(|| options.clone().create(true).open(path), |owner| owner.create(path, &options))
+        };
+        let create = |path: &Path| open(path, false);
+        let keys = KeyLogs::open(&args.keylog, is_under_way)?;
+        let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
+        let extracted = args.extract.as_deref().map(|path| {
+            // Packets may be inserted, for which others are moved. Pipes and devices are only written.
+            let is_file = fs::metadata(path).map_or(true, |file| file.is_file());
+            SavefileWriter::over(path, open(path, is_file))
+        });
+        let extracted = extracted.transpose()?;
+        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
+            let name = path.display().to_string();
+            let file: Box<dyn Write + Send> =
+                Box::new(create(path).with_context(|| format!("{name}: cannot be created"))?);
+            anyhow::Ok((file, name))
+        });
+        Ok(Self { sessions, keys, savefile, extracted, out: out.transpose()? })
+    }
+}
+
+/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
