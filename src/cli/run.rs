@@ -1,15 +1,13 @@
 //! The loop over packets, from files or an interface.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,11 +18,10 @@ use crate::capture::privileges::Account;
 use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, Source};
-use crate::dissector::{Config, Dissector, KnownSession, Only, Records};
-use crate::output::screen::app::Settings;
+use crate::dissector::{Config, Dissector, Only, Records};
 use crate::output::stats::{Baseline, Context as SummaryContext};
 use crate::output::text::Zone;
-use crate::packet::{Endpoint, LinkType};
+use crate::packet::LinkType;
 use crate::record::{KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
 use anyhow::{Context, bail};
@@ -43,10 +40,11 @@ use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
 use super::key_logs::KeyLogs;
 use super::progress::Progress;
-use super::screen::{Screen, conditions};
+use super::screen::Screen;
 use super::screen_data::ScreenData;
+use super::select::selection;
 use super::writer::{Look, TerminalWidth, Writer};
-use super::{FAILED, PARTIAL, notify, sessions};
+use super::{FAILED, PARTIAL, notify};
 
 /// The message if a thread cannot be started.
 const NO_THREADS: &str = "threads cannot be started (-j 1 needs none)";

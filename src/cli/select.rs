@@ -10,7 +10,7 @@ use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use regex::bytes::Regex;
 
-use super::args::parse_duration;
+use super::args::{Args, parse_duration};
 use crate::dissector::Clients;
 use crate::time::Timestamp;
 

@@ -264,6 +264,8 @@ impl CaptureReader {
             if let Err(error) = self.input.decompress(compression, head) {
                 self.ended = Some(Ended::Failed(error));
             }
+        } else if self.ended.is_none() && self.buffer.unread().len() < self.other_format_needs() {
+            return Ok(Some(CutPart::FileHeader(self.other_format_needs())));
         } else {
             let reason = self.wanted_a_header(magic);
             return Err(self.not_a_capture(reason));
@@ -292,19 +294,19 @@ impl CaptureReader {
     /// Returns the name of another program's capture format that the file begins like.
     fn other_format(&self) -> Option<&'static str> {
         let unread = self.buffer.unread();
+        let known = OTHER_FORMATS.iter().find(|(magic, _)| unread.starts_with(magic));
         let erf = || {
-            // The format has no magic number. After a time, each record has: type, flags, record length, losses, packet length.
-            let record = |at: usize| {
-                let [.., kind, _, high, low, _, _, _, _] = *unread.get(at..)?.first_chunk::<16>()?;
-                let len = usize::from(u16::from_be_bytes([high, low]));
-                ((1..=48).contains(&(kind & 0x7f)) && len >= 16).then_some((kind, len))
-            };
-            let (kind, len) = record(0)?;
-            let is_one = if unread.len() <= len { unread.len() == len } else { record(len)?.0 == kind };
+            let (kind, len) = erf_record(unread)?;
+            let next = unread.get(len..)?;
+            let is_one = if next.is_empty() { true } else { erf_record(next)?.0 == kind };
             is_one.then_some("an ERF file")
         };
-        let known = OTHER_FORMATS.iter().find(|(magic, _)| unread.starts_with(magic));
         known.map(|(_, name)| *name).or_else(erf)
+    }
+
+    /// Returns how many bytes show whether the file is another program's: the same, however it arrives.
+    fn other_format_needs(&self) -> usize {
+        erf_record(self.buffer.unread()).map_or(ERF_HEADER, |(_, len)| len + ERF_HEADER)
     }
 
     /// Handles the end of the bytes before `piece` is complete.
@@ -380,4 +382,15 @@ impl CaptureReader {
         self.format = Format::Over;
         Error::NotACapture { path: self.name.clone(), reason }
     }
+}
+
+/// How many bytes of an ERF record's header are looked at.
+const ERF_HEADER: usize = 16;
+
+/// Returns the type and the length of the ERF record that bytes may begin with. The format has no magic number: behind a time, each
+/// record has its type, flags, its length, losses, and the length of its packet.
+fn erf_record(bytes: &[u8]) -> Option<(u8, usize)> {
+    let [.., kind, _, high, low, _, _, _, _] = *bytes.first_chunk::<ERF_HEADER>()?;
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    ((1..=48).contains(&(kind & 0x7f)) && len >= ERF_HEADER).then_some((kind, len))
 }

@@ -265,3 +265,22 @@ proptest! {
         same_in_pieces(&[head, noise].concat(), &[7], 1)?;
     }
 }
+
+#[test]
+fn another_format_is_named_however_its_bytes_arrive() {
+    let record = |kind: u8| [[0; 8].as_slice(), &[kind, 0, 0, 24, 0, 0, 0, 8], &[7; 8]].concat();
+    for (file, is_erf) in [
+        (record(1), true),
+        ([record(1), record(1)].concat(), true),
+        ([record(1), record(2)].concat(), false),
+        ([record(1), vec![0; 15]].concat(), false),
+        (record(1)[..20].to_vec(), false),
+        (vec![0; 300], false),
+    ] {
+        let Outcome { errors, .. } = read(&file);
+        assert_eq!(errors[0].contains("perhaps an ERF file"), is_erf, "{errors:?}");
+        for size in [1, 7, 16] {
+            same_in_pieces(&file, &[size], 1).unwrap();
+        }
+    }
+}

@@ -24,6 +24,10 @@ pub(super) struct Beside {
     failed: u64,
 }
 
+fn bytes_of(event: &MessageEvent<'_>) -> Vec<u8> {
+    [event.frame.tag.as_slice(), &event.frame.len.to_be_bytes(), event.frame.body].concat()
+}
+
 impl Sink for Beside {
     fn record(&mut self, record: &Record<'_>) {
         if let Record::Query(query) = record {
@@ -41,8 +45,7 @@ impl Sink for Beside {
         json::write_line(&mut line, &Record::Message(event.to_record(&mut decoded.clone()))).unwrap();
         let line = String::from_utf8(line).unwrap().trim_end().to_owned();
         self.lines.entry(event.header.conn).or_default().push(line);
-        let bytes = [event.frame.tag.as_slice(), &event.frame.len.to_be_bytes(), event.frame.body].concat();
-        self.bytes.insert((event.header.conn, event.seq), bytes);
+        self.bytes.insert((event.header.conn, event.seq), bytes_of(event));
         self.model.message(event, decoded);
     }
 
@@ -52,6 +55,7 @@ impl Sink for Beside {
             json::write_line(&mut line, &Record::Message(event.to_record(&mut None))).unwrap();
             let line = String::from_utf8(line).unwrap().trim_end().to_owned();
             self.lines.entry(event.header.conn).or_default().push(line);
+            self.bytes.insert((event.header.conn, event.seq), bytes_of(event));
         });
         self.model.data(run);
     }

@@ -112,7 +112,7 @@ fn a_message_has_its_bytes_below_its_fields() {
     screen.keys("\n");
     let (first, second) = (screen.line("0000  "), screen.line("0010  "));
     assert!(first.starts_with("0000  51 00 00 00 ") && first.contains("CREATE"), "{first}");
-    assert_eq!(first.chars().nth(57), Some('Q'), "{first}");
+    assert_eq!(first.chars().nth(56), Some('Q'), "{first}");
     assert_eq!(second.find("  "), Some(4), "{second}");
     // On a narrow terminal there are fewer in a line.
     let mut screen = Screen::new(shop(None), 60, 120);
