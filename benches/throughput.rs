@@ -60,7 +60,7 @@ fn dissect_to_json(bencher: Bencher<'_, '_>, traffic: Traffic) {
 #[divan::bench(args = Traffic::ALL, sample_count = 20)]
 fn dissect_queries(bencher: Bencher<'_, '_>, traffic: Traffic) {
     let capture = traffic.capture();
-    let records = Records { messages: false, queries: true, sessions: false };
+    let records = Records { queries: true, ..Records::NONE };
     bencher.counter(capture.bytes()).counter(capture.messages()).bench(|| {
         capture.dissect(records, |record| {
             black_box(record);

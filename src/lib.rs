@@ -61,7 +61,7 @@
 //! use pgdissect::{Config, Dissector, Event, FileSource, Record, Records, Source};
 //!
 //! let mut source = FileSource::new(vec!["testdata/psql-prefer/capture.pcap".into()], Default::default());
-//! let records = Records { messages: false, queries: true, sessions: false };
+//! let records = Records { queries: true, ..Records::NONE };
 //! let mut dissector = Dissector::new(Config { ports: Some(vec![5415]), records, ..Config::default() });
 //!
 //! let mut statements: HashMap<Vec<u8>, (u64, u64)> = HashMap::new();
@@ -156,6 +156,7 @@ mod pg;
 mod reader;
 pub mod record;
 mod redaction;
+pub mod replication;
 mod session;
 mod sql;
 mod tcp;

@@ -18,8 +18,10 @@ use crate::pg::message::Message;
 use crate::pg::row::Guess;
 use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
+use crate::replication::data::ReplicationData;
 use crate::time::Timestamp;
 
+pub mod change;
 mod community_id;
 pub(crate) mod event;
 pub(crate) mod query;
@@ -31,6 +33,9 @@ pub use crate::session::Encryption;
 pub use crate::session::execution::{Outcome, Protocol, Tags};
 pub use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 pub use crate::session::violation::{Breach, Violation};
+pub use crate::session::walsender::Purpose;
+pub use crate::session::walsender::logical::TransactionOutcome;
+pub use change::{ChangeRecord, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
 pub use query::{Failure, QueryRecord, QuerySql};
@@ -59,6 +64,10 @@ pub enum Record<'a> {
     Running(RunningRecord<'a>),
     /// A connection that is ready, or has ended.
     Session(SessionRecord<'a>),
+    /// A change of a row, in a logical replication stream.
+    Change(ChangeRecord<'a>),
+    /// What became of a transaction, in a logical replication stream.
+    Transaction(TransactionRecord<'a>),
     /// Bytes that are missing, or that could not be understood.
     Loss(LossRecord<'a>),
     /// Counters.
@@ -75,6 +84,8 @@ impl<'a> Record<'a> {
             Self::Query(record) => Some(&record.header),
             Self::Running(record) => Some(&record.query.header),
             Self::Session(record) => Some(&record.header),
+            Self::Change(record) => Some(&record.header),
+            Self::Transaction(record) => Some(&record.header),
             Self::Loss(record) => Some(&record.header),
             Self::Stats(_) | Self::Summary(_) => None,
         }
@@ -179,6 +190,14 @@ impl From<Tag> for char {
 pub enum Content<'a> {
     /// One that was decoded.
     Decoded(&'a Message<'a>),
+    /// CopyData of a replication stream or of a base backup.
+    Replication {
+        /// `CopyData`.
+        #[serde(rename = "type")]
+        name: &'static str,
+        /// What it carries.
+        body: ReplicationData<'a>,
+    },
     /// One that was not: `error` says why.
     Undecoded {
         /// Its type, as far as the type byte tells it; else `Unknown`.
@@ -194,7 +213,7 @@ impl Content<'_> {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Decoded(message) => message.name(),
-            Self::Undecoded { name, .. } => name,
+            Self::Replication { name, .. } | Self::Undecoded { name, .. } => name,
         }
     }
 }

@@ -30,7 +30,7 @@ impl Capture {
             Ok(port.is_none())
         })?;
         let port = port.with_context(|| format!("{}: no connection begins", path.display()))?;
-        let records = Records { messages: false, queries: false, sessions: false };
+        let records = Records::NONE;
         let mut dissector = Dissector::new(Config { ports: Some(vec![port]), records, ..Config::default() });
         let mut to_nowhere = |_: &Record<'_>| {};
         each_packet(path, |packet| {

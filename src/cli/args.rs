@@ -170,6 +170,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) baseline: Vec<PathBuf>,
 
+    /// Write the bytes of the WAL in physical replication streams, which are only counted otherwise; they contain password hashes
+    #[arg(long, conflicts_with = "redact", help_heading = "Output")]
+    pub(crate) wal_data: bool,
+
+    /// Write the bytes of base backups, which are only counted otherwise; they contain password hashes
+    #[arg(long, conflicts_with = "redact", help_heading = "Output")]
+    pub(crate) base_backup_data: bool,
+
     /// Write rows as objects keyed by column name, instead of arrays
     #[arg(long, help_heading = "Output")]
     pub(crate) named_rows: bool,
@@ -441,6 +449,10 @@ pub(crate) enum Event {
     Running,
     /// Sessions, once they are ready and after they have ended
     Session,
+    /// Changes of rows, in streams of logical replication (pgoutput)
+    Change,
+    /// What became of transactions, in streams of logical replication (pgoutput)
+    Transaction,
     /// Bytes that are missing or could not be decoded
     Loss,
     /// Counters, at the end, and periodically in a live capture

@@ -318,7 +318,12 @@ impl<'a> Run<'a> {
                 sessions: args.events.contains(&args::Event::Session)
                     || wants_summary
                     || !args.quiet && args.chooses_sessions(),
+                changes: args.events.contains(&args::Event::Change)
+                    || args.events.contains(&args::Event::Transaction)
+                    || wants_summary,
             },
+            shows_wal: args.wal_data,
+            shows_backups: args.base_backup_data,
         };
         let started = Instant::now();
         let color = look.color;

@@ -19,7 +19,7 @@ use crate::session::facts::Identity;
 /// // Lines of requests and sessions, of servers on two ports, with no data in them.
 /// let config = Config {
 ///     ports: Some(vec![5432, 6432]),
-///     records: Records { messages: false, queries: true, sessions: true },
+///     records: Records { queries: true, sessions: true, ..Records::NONE },
 ///     redaction: Redaction::Values,
 ///     ..Config::default()
 /// };
@@ -53,6 +53,11 @@ pub struct Config {
     pub named_rows: bool,
     /// Which records are emitted. Default: those of messages and of loss.
     pub records: Records,
+    /// Whether the bytes of the WAL in physical replication streams are written, and not only counted. They contain hashes of
+    /// passwords. Default: no.
+    pub shows_wal: bool,
+    /// The same, for base backups. Default: no.
+    pub shows_backups: bool,
     /// The sessions for which records are emitted. Default: all.
     pub only: Only,
     /// Who the sessions are that began before the capture, by the address and port of their clients. Default: none are known.
@@ -190,16 +195,21 @@ pub struct Records {
     pub queries: bool,
     /// One for each session that is ready, and one when it has ended.
     pub sessions: bool,
+    /// One for each change in a logical replication stream, and one for the fate of each transaction.
+    pub changes: bool,
 }
 
 impl Records {
     /// All of them.
-    pub const ALL: Self = Self { messages: true, queries: true, sessions: true };
+    pub const ALL: Self = Self { messages: true, queries: true, sessions: true, changes: true };
+
+    /// None of them.
+    pub const NONE: Self = Self { messages: false, queries: false, sessions: false, changes: false };
 }
 
 impl Default for Records {
     fn default() -> Self {
-        Self { messages: true, queries: false, sessions: false }
+        Self { messages: true, ..Self::NONE }
     }
 }
 
@@ -216,6 +226,8 @@ impl Default for Config {
             redaction: Redaction::default(),
             named_rows: false,
             records: Records::default(),
+            shows_wal: false,
+            shows_backups: false,
             only: Only::default(),
             known_sessions: HashMap::new(),
             fast_paths: true,

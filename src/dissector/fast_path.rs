@@ -49,6 +49,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     (whole, 0)
                 }
                 (Direction::Backend, backend::DATA_ROW) => run_of::<{ backend::DATA_ROW }>(&mut whole),
+                (_, backend::COPY_DATA) if session.may_carry_replication() => (whole, 0),
                 (_, backend::COPY_DATA) if self.config.records.messages => {
                     whole.run(backend::COPY_DATA, |row| session.observe_copy_row(direction, row))
                 }

@@ -14,11 +14,18 @@ use crate::pg::message::{Context, Message};
 use crate::pg::message_table::{self, backend, frontend};
 use crate::pg::row::{Formats, RowShape, Types};
 use crate::reader::DecodeError;
+use crate::record::change::ChangeOf;
 use crate::record::event::Columns;
-use crate::record::{Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record};
+use crate::record::{
+    ChangeRecord, Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record, TransactionRecord,
+};
+use crate::replication::data::{Mode, PayloadData, ReplicationContent, ReplicationContext, ReplicationData};
+use crate::replication::stream::StreamMessage;
 use crate::session::Session;
 use crate::session::observation::{Annotation, Observation};
 use crate::session::shared::Shared;
+use crate::session::walsender::logical::Effect;
+use crate::session::walsender::{ObservedReplication, Walsender};
 use crate::sql::secret::Parameters;
 
 impl<S: Sink> ConnectionDissector<'_, S> {
@@ -77,6 +84,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.counters.messages += 1;
         if says_no_more_than_its_type(direction, frame) {
             self.observe(session, info, direction, frame, None, origin, &mut annotation);
+            self.replication_of(session, info, direction, frame, origin);
             return annotation.is_ready;
         }
         let decoded = Message::decode(direction, frame, &session.context(self.config.redaction));
@@ -104,11 +112,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let mut annotation = Annotation::default();
         let message = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok());
         self.observe(session, info, direction, frame, message, origin, &mut annotation);
+        let observed = self.replication_of(session, info, direction, frame, origin);
         let copy = self.rows_of(session, direction, frame, message);
         let too_long = copy.map_or(0, |rows| rows.split.too_long());
         if info.is_wanted() {
             let (events, sink) = self.events();
-            let event = events.of(session, info, direction, frame, context, copy, &annotation, origin);
+            let mut event = events.of(session, info, direction, frame, context, copy, &annotation, origin);
+            event.replication = observed.map(|observed| events.replication(session, &observed));
             sink.message(&event, &mut decoded);
         }
         if too_long > 0 {
@@ -117,6 +127,58 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             self.lose(info, &Loss { dir, skipped, reason: Reason::Limit, detail, ..Loss::new(origin) });
         }
         annotation.is_ready
+    }
+
+    /// Returns what a CopyData of a replication stream or a backup is, and gives the lines of its changes.
+    #[inline(always)]
+    fn replication_of<'f>(
+        &mut self,
+        session: &mut Session,
+        info: &ConnectionInfo,
+        direction: Direction,
+        frame: &Frame<'f>,
+        origin: Origin,
+    ) -> Option<ObservedReplication<'f>> {
+        if frame.tag != Some(backend::COPY_DATA) || !session.may_carry_replication() {
+            return None;
+        }
+        let observed = session.observe_replication(direction, frame, origin.ts)?;
+        self.report_change(session, info, &observed, origin);
+        Some(observed)
+    }
+
+    /// Gives the lines of the changes in a message, and of the fate of a transaction.
+    fn report_change(
+        &mut self,
+        session: &Session,
+        info: &ConnectionInfo,
+        observed: &ObservedReplication<'_>,
+        origin: Origin,
+    ) {
+        if !info.is_wanted() {
+            return;
+        }
+        let header = info.header(origin.ts);
+        let (events, sink) = self.events();
+        let Some(logical) = session.walsender().map(Walsender::logical) else { return };
+        match (observed.effect, &observed.content) {
+            (
+                Effect::Change { xid, subxid, is_streamed },
+                ReplicationContent::Stream(StreamMessage::XlogData { start_lsn, .. }, PayloadData::Pgoutput(message)),
+            ) if events.config.records.changes => {
+                let data = events.replication(session, observed);
+                let relation = |oid| logical.relation_by_oid(oid).map(|relation| &**relation);
+                let of = ChangeOf { xid, subxid, is_streamed };
+                ChangeRecord::each((header, origin.packet, *start_lsn), message, of, &data, relation, |change| {
+                    sink.record(&Record::Change(change.clone()));
+                });
+            }
+            (Effect::Fate(fate), _) if events.config.records.changes => {
+                let origin_name = logical.origin();
+                sink.record(&Record::Transaction(TransactionRecord::new(header, origin.packet, &fate, origin_name)));
+            }
+            _ => {}
+        }
     }
 
     /// The rows of a COPY that are in a message.
@@ -284,6 +346,7 @@ impl<'a> Events<'a> {
             statement: annotation.subject.statement_name(),
             columns: columns(session, direction, frame.tag, annotation, config.named_rows),
             copy,
+            replication: None,
             flags: Flags {
                 midstream: annotation.subject.is_unknown(),
                 skipped: annotation.is_skipped,
@@ -295,6 +358,24 @@ impl<'a> Events<'a> {
             },
             undecoded,
         }
+    }
+}
+
+impl<'a> Events<'a> {
+    /// Returns a CopyData of a replication stream or of a backup, with what its session knows of it.
+    fn replication(self, session: &'a Session, observed: &ObservedReplication<'a>) -> ReplicationData<'a> {
+        let Config { redaction, shows_wal, shows_backups, .. } = *self.config;
+        let ObservedReplication { mode, is_streamed, content, .. } = *observed;
+        let context = ReplicationContext {
+            mode,
+            is_streamed,
+            relation: session.walsender().and_then(|walsender| walsender.logical().relation()),
+            settings: Some(&session.facts().settings),
+            shows_data: if matches!(mode, Mode::Stream(_)) { shows_wal } else { shows_backups },
+            encoding: session.facts().encoding(),
+            redaction,
+        };
+        ReplicationData { content, context }
     }
 }
 

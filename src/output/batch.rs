@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Form;
 use crate::direction::{Direction, PerDirection};
@@ -24,6 +25,8 @@ use crate::record::event::Columns;
 use crate::record::query::{Borrowed, Failure, QuerySql};
 use crate::record::{Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
+use crate::replication::data::{Mode, ReplicationContext, ReplicationData};
+use crate::replication::relation::Relation;
 use crate::session::execution::Tags;
 use crate::sql::secret::Parameters;
 use crate::time::Timestamp;
@@ -46,6 +49,7 @@ pub struct Batch {
     columns: Vec<KeptColumns>,
     settings: Vec<Settings>,
     copies: Vec<Copying>,
+    replications: Vec<Replication>,
     /// What stands for settings that are not there.
     default_settings: Settings,
     recents: [Recent; RECENT],
@@ -105,6 +109,7 @@ struct Message {
     subject: Index,
     columns: Index,
     copy: Index,
+    replication: Index,
     dir: Direction,
     tag: Option<u8>,
     is_contested: bool,
@@ -154,6 +159,18 @@ struct Copying {
     redaction: Redaction,
 }
 
+/// [`ReplicationContext`].
+#[derive(Debug)]
+struct Replication {
+    mode: Mode,
+    is_streamed: bool,
+    relation: Option<Arc<Relation>>,
+    settings: Index,
+    shows_data: bool,
+    encoding: Encoding,
+    redaction: Redaction,
+}
+
 /// A [`QueryRecord`].
 #[derive(Debug)]
 struct Query {
@@ -189,7 +206,20 @@ impl Batch {
 
     /// Takes everything out; the buffers are kept.
     pub fn clear(&mut self) {
-        let Self { items, queries, bytes, ends, sources, subjects, columns, settings, copies, recents, .. } = self;
+        let Self {
+            items,
+            queries,
+            bytes,
+            ends,
+            sources,
+            subjects,
+            columns,
+            settings,
+            copies,
+            replications,
+            recents,
+            ..
+        } = self;
         items.clear();
         queries.clear();
         bytes.clear();
@@ -199,6 +229,7 @@ impl Batch {
         columns.clear();
         settings.clear();
         copies.clear();
+        replications.clear();
         *recents = Default::default();
         bytes.shrink_to(16 * LONGEST);
     }
@@ -253,6 +284,7 @@ impl Batch {
             subject,
             columns,
             copy: event.copy.as_ref().and_then(|rows| self.copying(rows)),
+            replication: event.replication.as_ref().and_then(|data| self.replication(&data.context)),
             dir: event.dir,
             tag: event.frame.tag,
             is_contested: event.frame.is_contested,
@@ -468,6 +500,55 @@ impl Batch {
         put(&mut self.copies, Copying { splitter: splitter.snapshot(), keys: keys.to_vec(), redaction })
     }
 
+    fn replication(&mut self, context: &ReplicationContext<'_>) -> Index {
+        // Every field, so that a new one cannot be forgotten.
+        let ReplicationContext { mode, is_streamed, relation, settings, shows_data, encoding, redaction } = *context;
+        let last = NonZeroU32::new(self.replications.len() as u32);
+        let kept = at(&self.replications, last);
+        let kept_settings = kept.and_then(|kept| kept.settings);
+        let has_settings = match (at(&self.settings, kept_settings), settings) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        };
+        let is_last = has_settings
+            && kept.is_some_and(|kept| {
+                let is_same_relation = match (&kept.relation, relation) {
+                    (None, None) => true,
+                    (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                    _ => false,
+                };
+                is_same_relation
+                    && (kept.mode, kept.is_streamed, kept.shows_data) == (mode, is_streamed, shows_data)
+                    && (kept.encoding, kept.redaction) == (encoding, redaction)
+            });
+        if is_last {
+            return last;
+        }
+        let settings = match settings {
+            Some(_) if has_settings => kept_settings,
+            Some(settings) => put(&mut self.settings, settings.clone()),
+            None => None,
+        };
+        let relation = relation.cloned();
+        let kept = Replication { mode, is_streamed, relation, settings, shows_data, encoding, redaction };
+        put(&mut self.replications, kept)
+    }
+
+    fn replication_of<'a>(&'a self, message: &Message, body: &'a [u8]) -> Option<ReplicationData<'a>> {
+        let kept = at(&self.replications, message.replication)?;
+        let context = ReplicationContext {
+            mode: kept.mode,
+            is_streamed: kept.is_streamed,
+            relation: kept.relation.as_ref(),
+            settings: at(&self.settings, kept.settings),
+            shows_data: kept.shows_data,
+            encoding: kept.encoding,
+            redaction: kept.redaction,
+        };
+        Some(ReplicationData::decode(context, message.dir, body, false))
+    }
+
     fn event<'a>(
         &'a self,
         message: &Message,
@@ -493,6 +574,7 @@ impl Batch {
                 let Copying { splitter, keys, redaction } = copying;
                 CopyRows { split: splitter.split(frame.body), keys, redaction: *redaction }
             }),
+            replication: self.replication_of(message, frame.body),
             flags: message.flags,
             undecoded,
         })

@@ -301,6 +301,10 @@ impl LineWriter {
         unsigned(out, (*len).into());
         match content {
             Content::Decoded(message) => bodies::type_and_body(out, message)?,
+            Content::Replication { body, .. } => {
+                put(out, br#","type":"CopyData","body":"#);
+                body.serialize(Serializer::new(out))?;
+            }
             Content::Undecoded { name, body } => {
                 member(out, "type", name)?;
                 member(out, "body", body)?;

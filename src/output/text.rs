@@ -14,6 +14,7 @@
 mod body;
 pub(super) mod columns;
 pub(super) mod line;
+mod replication;
 pub(crate) mod sanitize;
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
 pub(crate) mod sequence;
@@ -105,6 +106,8 @@ fn fill(line: &mut Line<'_>, record: &Record<'_>) -> io::Result<()> {
         Record::Query(record) => summary::query(line, record),
         Record::Running(record) => summary::running(line, record),
         Record::Session(record) => summary::session(line, record),
+        Record::Change(record) => replication::change(line, record),
+        Record::Transaction(record) => replication::transaction(line, record),
         Record::Loss(record) => loss(line, record),
         Record::Stats(record) => stats(line, record),
         Record::Summary(_) => Ok(()),
@@ -116,6 +119,7 @@ fn message(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<()> {
     direction(line, Some(record.dir))?;
     let paint = match &record.content {
         Content::Decoded(message) => body::paint(message),
+        Content::Replication { .. } => Paint::PLAIN,
         Content::Undecoded { .. } => Paint::BOLD_RED,
     };
     line.column(paint, record.content.name(), width::TYPE)?;
@@ -142,6 +146,7 @@ fn write_fields(line: &mut Line<'_>, record: &MessageRecord<'_>) -> io::Result<(
                 _ => Ok(()),
             }
         }
+        Content::Replication { body, .. } => replication::data(line, body),
         Content::Undecoded { body, .. } => {
             body::undecoded(line, record.error.as_ref().map(|error| error as &dyn fmt::Display), body)
         }

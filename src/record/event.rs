@@ -15,6 +15,7 @@ use crate::pg::list::List;
 use crate::pg::message::{self, Context, Decoded, Message};
 use crate::pg::row::{Field, Formats, Types};
 use crate::pg::text::{Sql, Text};
+use crate::replication::data::ReplicationData;
 use crate::sql::secret::Parameters;
 use crate::value::Settings;
 
@@ -41,6 +42,8 @@ pub struct MessageEvent<'a> {
     pub(crate) columns: Option<Columns<'a>>,
     /// The rows of a COPY in it.
     pub(crate) copy: Option<CopyRows<'a>>,
+    /// What a CopyData of a replication stream, or of a base backup, is.
+    pub(crate) replication: Option<ReplicationData<'a>>,
     /// What is odd about it, as far as the session knows.
     pub flags: Flags,
     /// Counts the messages whose body turns out not to decode.
@@ -95,7 +98,8 @@ impl<'a> MessageEvent<'a> {
     where
         'a: 'b,
     {
-        MessageEvent { seq, frame, copy: self.copy.map(|rows| rows.of_row(frame.body)), ..self.clone() }
+        let copy = self.copy.map(|rows| rows.of_row(frame.body));
+        MessageEvent { seq, frame, copy, replication: None, ..self.clone() }
     }
 
     /// The name of the message, as its line has it. One that can only be told by its content must be decoded.
@@ -133,6 +137,7 @@ impl<'a> MessageEvent<'a> {
             && frame.damage.is_empty()
             && !frame.is_contested
             && self.target.is_none()
+            && self.replication.is_none()
             && flags.is_empty()
     }
 
@@ -161,6 +166,10 @@ impl<'a> MessageEvent<'a> {
         let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
         let mut statement = self.statement;
         let (content, error) = match decoded {
+            Ok(message) if let Some(body) = self.replication => {
+                flags.midstream |= body.is_midstream();
+                (Content::Replication { name: message.name(), body }, None)
+            }
             Ok(message) => {
                 self.complete(message, &mut flags);
                 let message: &'m Message<'a> = message;

@@ -6,9 +6,11 @@
 use crate::direction::Direction;
 use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
+use crate::pg::frame::Frame;
 use crate::pg::message::{Context, Message};
 use crate::pg::message_table::{backend, frontend};
 use crate::pg::row::Format;
+use crate::pg::startup::StartupMessage;
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
@@ -38,6 +40,7 @@ mod settle;
 pub mod shared;
 pub mod statements;
 pub mod violation;
+pub mod walsender;
 
 use budget::{Budget, Total};
 use cancel::CancelKey;
@@ -50,6 +53,7 @@ pub use phase::{Encryption, Route};
 use phase::{Owed, Phase};
 use secrets::Secrets;
 use shared::Shared;
+use walsender::{ObservedReplication, Walsender};
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
@@ -75,6 +79,10 @@ pub struct Session {
     /// Whether ReadyForQuery was seen.
     has_been_ready: bool,
     copying: Copying,
+    /// What it does if it is one with a walsender.
+    walsender: Option<Box<Walsender>>,
+    /// Whether CopyData may be that of a walsender, of which the session has not shown that it is one.
+    may_replicate: bool,
     dialogue: Dialogue,
     facts: Facts,
     /// The secrets that it has sent, where it has sent any.
@@ -90,7 +98,7 @@ impl Session {
     /// A session that began before the capture.
     pub fn midstream(all: &Total) -> Self {
         let dialogue = Dialogue::midstream(Budget::new(MAX_REMEMBERED, all));
-        Self { is_authenticated: true, ..Self::in_phase(Phase::Regular, dialogue) }
+        Self { is_authenticated: true, may_replicate: true, ..Self::in_phase(Phase::Regular, dialogue) }
     }
 
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
@@ -106,6 +114,8 @@ impl Session {
             startup_at: None,
             has_been_ready: false,
             copying: Copying::default(),
+            walsender: None,
+            may_replicate: false,
             dialogue,
             facts: Facts::default(),
             secrets: None,
@@ -117,6 +127,9 @@ impl Session {
         self.dialogue.pipeline().lose(direction == Direction::Frontend);
         self.facts.lose();
         self.copying.end();
+        if let Some(walsender) = &mut self.walsender {
+            walsender.lose(direction);
+        }
         (self.is_starting, self.awaits_question, self.startup_at) = (false, false, None);
         self.phase = match (self.phase, direction) {
             (Phase::Opening | Phase::Startup, Direction::Frontend) => Phase::Regular,
@@ -174,6 +187,7 @@ impl Session {
                 self.observe_startup_packet(observation.message, observation.origin.ts);
                 if let Some(Message::StartupMessage(startup)) = observation.message {
                     self.learn_startup(startup);
+                    self.begin_walsender(startup, observation.is_cut());
                 }
                 let Some(Message::CancelRequest(cancel)) = observation.whole() else { return };
                 let key = CancelKey::new(cancel.process_id, cancel.secret_key.reveal());
@@ -201,6 +215,13 @@ impl Session {
                 if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
                     self.copying.request();
                 }
+                if let (frontend::QUERY, Some(walsender)) = (tag, &mut self.walsender) {
+                    let sql = match observation.whole() {
+                        Some(Message::Query(query)) => Some(query.query.text),
+                        _ => None,
+                    };
+                    walsender.command(sql);
+                }
                 self.dialogue.pipeline().request(tag, observation, shared, annotation);
                 if annotation.has_secrets || tag == frontend::COPY_FAIL {
                     self.learn(observation.message, observation.is_cut(), annotation);
@@ -213,7 +234,9 @@ impl Session {
     /// the request that is being answered, and need not be looked at one by one.
     #[inline(always)]
     pub fn goes_on_with_data(&self, tag: u8) -> bool {
-        !(tag == backend::DATA_ROW && self.masks_rows()) && self.dialogue.goes_on_with_data(tag)
+        !(tag == backend::DATA_ROW && self.masks_rows())
+            && !(tag == backend::COPY_DATA && self.may_carry_replication())
+            && self.dialogue.goes_on_with_data(tag)
     }
 
     /// Observes requests that come together, as an exchange. Returns false, and nothing was observed, where they have to be
@@ -225,7 +248,8 @@ impl Session {
         shared: &mut Shared,
         annotation: &mut Annotation,
     ) -> bool {
-        if !self.dialogue.begin_exchange(requests, observation, shared, annotation) {
+        // Of commands to a walsender, each may open a stream.
+        if self.walsender.is_some() || !self.dialogue.begin_exchange(requests, observation, shared, annotation) {
             return false;
         }
         if let (true, Requests::Execution { bind, .. }) = (annotation.has_secrets, requests) {
@@ -275,6 +299,9 @@ impl Session {
 
     fn observe_copy_data(&mut self, from: Direction, observation: &Observation<'_, '_>, shared: &Shared) {
         let Some(Message::CopyData(copy)) = observation.message else { return };
+        if self.walsender.as_ref().is_some_and(|walsender| walsender.mode().is_some()) {
+            return;
+        }
         if from == Direction::Frontend
             && self.copying.may_begin()
             && let Some(longest) = shared.longest_copy_row
@@ -283,6 +310,67 @@ impl Session {
             self.copying.understand(from, sql, &self.facts.settings, longest, self.dialogue.budget());
         }
         self.copying.data(from, copy.data, observation.is_cut(), self.dialogue.budget());
+    }
+
+    #[cold]
+    fn begin_walsender(&mut self, startup: &StartupMessage<'_>, is_cut: bool) {
+        // Of one that is cut off, the last value may be half of another.
+        let whole = startup.parameters.iter().count().saturating_sub(is_cut.into());
+        let parameters = startup.parameters.iter().take(whole);
+        let value = parameters.filter(|(name, _)| name.0 == b"replication").last();
+        self.walsender = value.and_then(|(_, value)| Walsender::of_startup(value.get().0)).map(Box::new);
+        self.may_replicate = false;
+    }
+
+    /// A COPY begins, by this tag of the server's. Returns whether it is a stream or a backup.
+    #[cold]
+    fn begin_replication(&mut self, tag: u8) -> bool {
+        // Nothing but replication has a CopyBothResponse.
+        let is_both = tag == backend::COPY_BOTH_RESPONSE;
+        if self.walsender.is_none() && is_both {
+            self.walsender = Some(Box::new(Walsender::unknown()));
+        }
+        let version = self.facts.parameter(b"server_version");
+        let is_replication = self.walsender.as_mut().is_some_and(|walsender| walsender.begin_copy(tag, version));
+        if is_replication {
+            // "each CopyData … contains" binary messages, whatever the format is.
+            let from = if tag == backend::COPY_IN_RESPONSE { Direction::Frontend } else { Direction::Backend };
+            self.copying.begin(from, Format::BINARY);
+        }
+        self.may_replicate = false;
+        is_replication
+    }
+
+    /// Whether CopyData may be that of a stream or a backup, and has to be looked at one by one.
+    #[inline]
+    pub const fn may_carry_replication(&self) -> bool {
+        self.walsender.is_some() || self.may_replicate
+    }
+
+    /// Observes a CopyData. Returns what it is, if it is one of a stream or a backup.
+    pub fn observe_replication<'a>(
+        &mut self,
+        from: Direction,
+        frame: &Frame<'a>,
+        ts: Timestamp,
+    ) -> Option<ObservedReplication<'a>> {
+        let (encoding, budget) = (self.facts.encoding(), self.dialogue.budget());
+        if let Some(walsender) = &mut self.walsender {
+            return walsender.observe(from, frame, ts, encoding, budget);
+        }
+        let mut walsender = Walsender::unknown();
+        let observed = walsender.observe(from, frame, ts, encoding, budget);
+        if observed.is_some() {
+            self.walsender = Some(Box::new(walsender));
+        } else if frame.missing == 0 && !frame.is_guessed {
+            self.may_replicate = false;
+        }
+        observed
+    }
+
+    /// What the session does if it is one with a walsender.
+    pub fn walsender(&self) -> Option<&Walsender> {
+        self.walsender.as_deref()
     }
 
     /// Reads the data of a CopyData as a row. Returns false, and nothing was read, where it is not a row and nothing else. Any
@@ -339,12 +427,13 @@ impl Session {
                 shared.cancels.begin(key.clone(), observation.conn);
                 self.dialogue.pipeline().cancel_key = Some(key);
             }
-            Some(Message::CopyInResponse(copy)) => self.begin_copy(Direction::Frontend, copy, observation, shared),
-            Some(Message::CopyOutResponse(copy)) => self.begin_copy(Direction::Backend, copy, observation, shared),
-            // Replication: "each CopyData … contains" binary messages, whatever the format is.
-            Some(Message::CopyBothResponse(_)) => {
-                self.copying.begin(Direction::Backend, Format::BINARY);
+            Some(Message::CopyInResponse(copy)) if !self.begin_replication(backend::COPY_IN_RESPONSE) => {
+                self.begin_copy(Direction::Frontend, copy, observation, shared);
             }
+            Some(Message::CopyOutResponse(copy)) if !self.begin_replication(backend::COPY_OUT_RESPONSE) => {
+                self.begin_copy(Direction::Backend, copy, observation, shared);
+            }
+            Some(Message::CopyBothResponse(_)) => _ = self.begin_replication(backend::COPY_BOTH_RESPONSE),
             _ => {}
         }
         annotation.elapsed_us = startup_elapsed;
@@ -355,11 +444,17 @@ impl Session {
                 self.has_been_ready = true;
                 self.is_authenticated = true;
                 self.copying.end();
+                if let Some(walsender) = &mut self.walsender {
+                    walsender.ready();
+                }
             }
             // Only a session that is not ready yet has these, though its beginning may be before that of the capture.
             backend::AUTHENTICATION | backend::BACKEND_KEY_DATA => self.is_starting |= !self.has_been_ready,
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE => {
                 self.copying.end();
+                if let Some(walsender) = &mut self.walsender {
+                    walsender.end_copy();
+                }
                 if self.owes_answer() {
                     // An error instead of it.
                     self.refuse_encryption();

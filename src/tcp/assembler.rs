@@ -20,7 +20,7 @@ const NEAR: i64 = 1 << 20;
 
 /// How many of the most recently delivered bytes are kept for comparison with retransmissions. A forged segment that races with
 /// the genuine one arrives close to it, so a short history is enough.
-const RECENT: usize = 1024;
+const RECENT: usize = 768;
 
 /// The memory that a segment in the list needs in addition to its bytes. The list's capacity may be twice its length. Counting
 /// this overhead bounds the number of one-byte segments, too.
@@ -201,13 +201,11 @@ impl Incoming<'_> {
     }
 }
 
-/// The size of a ring until more was delivered. There are only two sizes, so that rings leave no holes in memory as they grow.
-const SMALL_RING: usize = 256;
-
 /// A ring buffer of the most recently delivered bytes.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Empty until bytes are delivered, and small until more than [`SMALL_RING`] were. The byte at an offset is stored at the offset modulo [`RECENT`].
+    /// Empty until bytes are delivered. It does not grow later: rings that did would lie between the buffers of messages, which grow at
+    /// the same time, and memory would be full of holes. The byte at an offset is stored at the offset modulo [`RECENT`].
     ring: Box<[u8]>,
     /// The offset after the last gap: the bytes from here on are complete.
     from: u64,
@@ -219,8 +217,8 @@ impl Recent {
         let surplus = bytes.len().saturating_sub(RECENT);
         let mut bytes = bytes.get(surplus..).unwrap_or_default();
         let mut at = ((offset + surplus as u64) % RECENT as u64) as usize;
-        if self.ring.len() < RECENT {
-            self.grow(offset + surplus as u64 + bytes.len() as u64);
+        if self.ring.is_empty() {
+            self.ring = vec![0; RECENT].into();
         }
         while let Some(room) = self.ring.get_mut(at..).filter(|_| !bytes.is_empty()) {
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
@@ -229,18 +227,6 @@ impl Recent {
             }
             bytes = later;
             at = 0;
-        }
-    }
-
-    /// Makes room for the bytes before an offset. Many connections never have more than a few, so the ring begins small; up to its
-    /// full size, offsets are places in it.
-    #[cold]
-    fn grow(&mut self, end: u64) {
-        let len = if end <= SMALL_RING as u64 { SMALL_RING } else { RECENT };
-        if len > self.ring.len() {
-            let mut ring = std::mem::take(&mut self.ring).into_vec();
-            ring.resize(len, 0);
-            self.ring = ring.into();
         }
     }
 

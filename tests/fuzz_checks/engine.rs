@@ -108,7 +108,7 @@ pub(crate) fn check(data: &[u8]) {
             (false, false) => Redaction::Secrets,
         },
         max_remembered: if bit(4) { 2_000 } else { 1 << 20 },
-        records: Records { messages: true, queries: !bit(5), sessions: !bit(6) },
+        records: Records { messages: true, queries: !bit(5), sessions: !bit(6), changes: !bit(5) },
         ..Config::default()
     });
     let mut event = Checked::default();

@@ -95,7 +95,12 @@ impl Model {
                 next.push(self.windows.statement(&running.query).0);
             }
             Record::Session(session) => self.session(session),
-            Record::Message(_) | Record::Loss(_) | Record::Stats(_) | Record::Summary(_) => {}
+            Record::Message(_)
+            | Record::Change(_)
+            | Record::Transaction(_)
+            | Record::Loss(_)
+            | Record::Stats(_)
+            | Record::Summary(_) => {}
         }
     }
 

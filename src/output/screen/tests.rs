@@ -81,7 +81,7 @@ fn dissect_redacted(
         slowest: BTreeMap::new(),
         failed: 0,
     };
-    let records = Records { messages: true, queries: true, sessions: true };
+    let records = Records { changes: false, ..Records::ALL };
     let config = Config { ports: Some(vec![port]), records, redaction, ..Config::default() };
     let mut dissector = Dissector::new(config);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(path);

@@ -196,6 +196,8 @@ impl Statistics {
         match record {
             Record::Query(query) => self.request(query),
             Record::Session(session) => self.session(session),
+            // Part of what replication adds up to.
+            Record::Change(_) | Record::Transaction(_) => {}
             Record::Loss(loss) => self.loss(loss),
             Record::Running(running) => self.running_now(&running.query),
             Record::Message(_) | Record::Stats(_) | Record::Summary(_) => {}

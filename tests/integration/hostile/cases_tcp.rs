@@ -297,6 +297,8 @@ fn check_dates(packets: &[&OwnedPacket], what: &str) {
         let (conn, packet, ts) = match record {
             Record::Message(line) => (line.header.conn, line.packet, line.header.ts),
             Record::Query(line) => (line.header.conn, line.packet, line.header.ts),
+            Record::Change(line) => (line.header.conn, line.packet, line.header.ts),
+            Record::Transaction(line) => (line.header.conn, line.packet, line.header.ts),
             Record::Loss(line) => (line.header.conn, line.packet, line.header.ts),
             Record::Session(line) => {
                 let last = lasts[&pair(line.header.client, line.header.server)];

@@ -499,7 +499,7 @@ fn a_capture_that_begins_after_the_handshake_is_read_where_the_key_log_has_one_s
         let name = format!("tls-suites/{name}.pcap");
         let packets = packets(&name);
         let config =
-            || Config { records: Records { messages: true, queries: false, sessions: true }, ..captures::config() };
+            || Config { records: Records { messages: true, sessions: true, ..Records::NONE }, ..captures::config() };
         let all = captures::decrypt_packets(&packets, &captures::keys_of(&name), config()).values();
         let random = ended(&all)[0]["tls"]["client_random"].as_str().unwrap().to_owned();
         let log = log_of(&name);

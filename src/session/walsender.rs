@@ -1,0 +1,498 @@
+//! A session with a walsender: which command it executes, what its CopyData carries, and how far each side is.
+//!
+//! The command that opens a COPY determines which messages CopyData carries. Where that was not seen, a stream is recognized by
+//! several messages in a row that make sense together.
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::budget::Budget;
+use crate::direction::Direction;
+use crate::encoding::Encoding;
+use crate::pg::frame::Frame;
+use crate::pg::message_table::backend;
+use crate::pg::text::{KeptText, Text};
+use crate::reader::Reader;
+use crate::replication::command::{Command, Kind, StartReplication};
+use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
+use crate::replication::pgoutput::Pgoutput;
+use crate::replication::stream::StreamMessage;
+use crate::replication::{Lsn, PgTime};
+use crate::time::Timestamp;
+use logical::{Effect, LogicalStream};
+
+pub mod logical;
+
+/// How many commands are remembered that have no reply yet: clients send one at a time.
+const MAX_COMMANDS: usize = 16;
+
+/// How many slots are remembered with their plugins.
+const MAX_SLOTS: usize = 16;
+
+/// How many publications are remembered, and how many bytes a name has at most: more than any identifier.
+const MAX_PUBLICATIONS: usize = 64;
+const MAX_NAME: usize = 1_024;
+
+/// How many messages in a row show that CopyData is that of a stream.
+const STREAM_RUN: u32 = 3;
+
+/// How many payloads in a row show that they are messages of pgoutput.
+const PGOUTPUT_RUN: u32 = 8;
+
+/// How many payloads in a row that follow one another in the WAL show that they are the WAL itself.
+const WAL_RUN: u32 = 3;
+
+/// How far a server's clock may be from that of the capture where a stream is recognized, in microseconds: a year.
+const MAX_SKEW: u64 = 366 * 86_400 * 1_000_000;
+
+/// What a walsender is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Purpose {
+    /// The WAL as it is.
+    Physical,
+    /// Changes decoded from it.
+    Logical,
+    /// Base backups.
+    Backup,
+}
+
+/// What a session with a walsender is about.
+#[derive(Debug)]
+pub struct Walsender {
+    /// What it is used for, as far as it is known.
+    pub purpose: Purpose,
+    /// Whether it is one: it was asked for, or enough of a stream was seen.
+    pub is_known: bool,
+    /// The slot that is streamed from.
+    pub slot: Option<KeptText<'static>>,
+    /// The output plugin of the slot.
+    pub plugin: Option<KeptText<'static>>,
+    /// The publications that are streamed.
+    pub publications: Vec<KeptText<'static>>,
+    /// The timeline that is streamed.
+    pub timeline: Option<u32>,
+    /// How far each side is.
+    pub positions: Positions,
+    /// The commands whose ReadyForQuery has not come.
+    tasks: VecDeque<Task>,
+    mode: Option<Mode>,
+    /// The slots that were created, with their plugins.
+    slots: VecDeque<(KeptText<'static>, KeptText<'static>)>,
+    logical: LogicalStream,
+    recognition: Recognition,
+    /// Whether what the payloads are is a guess that is yet to be confirmed.
+    is_payload_uncertain: bool,
+}
+
+/// How far each side of a stream is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Positions {
+    /// The first position that was sent.
+    pub first_lsn: Option<Lsn>,
+    /// The end of the server's WAL.
+    pub end_lsn: Option<Lsn>,
+    /// When that was told, by the server's clock.
+    pub server_time: Option<PgTime>,
+    /// What the client has received, flushed and applied.
+    pub write_lsn: Option<Lsn>,
+    /// See `write_lsn`.
+    pub flush_lsn: Option<Lsn>,
+    /// See `write_lsn`.
+    pub apply_lsn: Option<Lsn>,
+    /// The bytes of WAL, or of changes, that were sent.
+    pub bytes: u64,
+}
+
+/// What a command is, as far as it matters for what its COPY carries.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Stream(Payload),
+    Backup,
+    Manifest,
+    /// SQL, or a command that copies nothing.
+    Other,
+    /// It was not seen.
+    Unknown,
+}
+
+/// What shows that CopyData is that of a stream, or what its payloads are.
+#[derive(Debug, Default)]
+struct Recognition {
+    stream_run: u32,
+    /// Whether the last message counts as one of the run: it has a position.
+    is_counted: bool,
+    pgoutput_run: u32,
+    wal_run: u32,
+    /// The end of the server's WAL, and where the next part of it begins.
+    end_lsn: Lsn,
+    next_lsn: Lsn,
+    /// Payloads that make no sense as messages of pgoutput.
+    is_not_pgoutput: bool,
+}
+
+/// What an observed CopyData is.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedReplication<'a> {
+    /// What it carries.
+    pub mode: Mode,
+    /// Whether it is between Stream Start and Stream Stop.
+    pub is_streamed: bool,
+    /// It.
+    pub content: ReplicationContent<'a>,
+    /// What it does.
+    pub effect: Effect<'a>,
+}
+
+impl Walsender {
+    /// Creates that of a session whose startup message has this value of `replication`; `None` if that asks for no walsender.
+    pub fn of_startup(replication: &[u8]) -> Option<Self> {
+        // As parse_bool does: unique prefixes of these, in any case.
+        let is_prefix = |word: &str, least: usize| {
+            replication.len() >= least
+                && word.as_bytes().get(..replication.len()).is_some_and(|start| start.eq_ignore_ascii_case(replication))
+        };
+        let is_on = replication == b"1" || is_prefix("true", 1) || is_prefix("yes", 1) || is_prefix("on", 2);
+        match replication {
+            b"database" => Some(Self::new(Purpose::Logical)),
+            _ => is_on.then(|| Self::new(Purpose::Physical)),
+        }
+    }
+
+    /// Creates that of a session whose beginning was not seen.
+    pub fn unknown() -> Self {
+        Self { is_known: false, ..Self::new(Purpose::Physical) }
+    }
+
+    fn new(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            is_known: true,
+            slot: None,
+            plugin: None,
+            publications: Vec::new(),
+            timeline: None,
+            positions: Positions::default(),
+            tasks: VecDeque::new(),
+            mode: None,
+            slots: VecDeque::new(),
+            logical: LogicalStream::default(),
+            recognition: Recognition::default(),
+            is_payload_uncertain: false,
+        }
+    }
+
+    /// Returns what CopyData carries now, if it is a stream or a backup.
+    pub const fn mode(&self) -> Option<Mode> {
+        self.mode
+    }
+
+    /// Returns what the messages of pgoutput mean.
+    pub const fn logical(&self) -> &LogicalStream {
+        &self.logical
+    }
+
+    /// Observes a Query; its text, if that is whole.
+    pub fn command(&mut self, sql: Option<Text<'_>>) {
+        if self.tasks.len() >= MAX_COMMANDS {
+            self.tasks.pop_front();
+        }
+        let task = match sql {
+            None => Task::Unknown,
+            Some(sql) => match Command::parse(sql.0) {
+                Some(command) => self.task(&command, sql.1),
+                None => Task::Other,
+            },
+        };
+        self.tasks.push_back(task);
+    }
+
+    fn task(&mut self, command: &Command<'_>, encoding: Encoding) -> Task {
+        match command {
+            Command::CreateReplicationSlot(create) => {
+                if let Some(plugin) = &create.plugin {
+                    if self.slots.len() >= MAX_SLOTS {
+                        self.slots.pop_front();
+                    }
+                    let slot = kept(&create.slot, encoding);
+                    self.slots.extend(slot.zip(kept(plugin, encoding)));
+                }
+                Task::Other
+            }
+            Command::StartReplication(start) => self.start(start, encoding),
+            Command::BaseBackup(_) => {
+                self.purpose = Purpose::Backup;
+                Task::Backup
+            }
+            Command::UploadManifest => {
+                self.purpose = Purpose::Backup;
+                Task::Manifest
+            }
+            _ => Task::Other,
+        }
+    }
+
+    fn start(&mut self, start: &StartReplication<'_>, encoding: Encoding) -> Task {
+        self.slot = start.slot.as_ref().and_then(|slot| kept(slot, encoding));
+        self.timeline = start.timeline;
+        (self.plugin, self.publications) = (None, Vec::new());
+        if start.kind == Kind::Physical {
+            self.purpose = Purpose::Physical;
+            return Task::Stream(Payload::Wal);
+        }
+        self.purpose = Purpose::Logical;
+        let publications = start.publications().filter_map(|name| kept(&name, encoding));
+        self.publications = publications.take(MAX_PUBLICATIONS).collect();
+        let created = self.slots.iter().rev().find(|(slot, _)| Some(slot) == self.slot.as_ref());
+        self.plugin = created.map(|(_, plugin)| plugin.clone());
+        let has = |option| start.option(option).is_some();
+        if self.plugin.is_none() && has("proto_version") && has("publication_names") {
+            self.plugin = kept(b"pgoutput", encoding);
+        }
+        Task::Stream(match self.plugin.as_deref() {
+            Some(b"pgoutput") => Payload::Pgoutput,
+            Some(b"wal2json") => Payload::Json,
+            _ => Payload::Other,
+        })
+    }
+
+    /// A COPY begins, by this tag of the server's. Returns whether it is a stream or a backup.
+    pub fn begin_copy(&mut self, tag: u8, server_version: Option<Text<'_>>) -> bool {
+        let task = self.tasks.front().unwrap_or(&Task::Unknown);
+        self.mode = match (tag, task) {
+            (backend::COPY_BOTH_RESPONSE, Task::Stream(payload)) => Some(Mode::Stream(*payload)),
+            // Nothing else has a CopyBothResponse.
+            (backend::COPY_BOTH_RESPONSE, _) => Some(Mode::Stream(Payload::Unknown)),
+            (backend::COPY_OUT_RESPONSE, Task::Backup) => {
+                let major = server_version.and_then(|version| major_version(version.0));
+                Some(if major.is_some_and(|major| major < 15) { Mode::Archive } else { Mode::Backup })
+            }
+            (backend::COPY_IN_RESPONSE, Task::Manifest) => Some(Mode::Manifest),
+            _ => None,
+        };
+        self.is_payload_uncertain = matches!(self.mode, Some(Mode::Stream(Payload::Unknown | Payload::Other)));
+        if matches!(self.mode, Some(Mode::Stream(_))) {
+            (self.logical, self.recognition) = (LogicalStream::begun(), Recognition::default());
+        }
+        self.is_known |= self.mode.is_some();
+        self.mode.is_some()
+    }
+
+    /// The COPY is over.
+    pub const fn end_copy(&mut self) {
+        self.mode = None;
+    }
+
+    /// Observes ReadyForQuery.
+    pub fn ready(&mut self) {
+        self.mode = None;
+        self.tasks.pop_front();
+    }
+
+    /// Bytes of this direction were lost: what depended on them is not known any more. What CopyData carries stays the same: a stream
+    /// ends with messages of both sides, and a walsender is hardly given another purpose.
+    pub fn lose(&mut self, direction: Direction) {
+        self.tasks.clear();
+        if direction == Direction::Backend {
+            self.logical.lose();
+        }
+        self.recognition = Recognition::default();
+    }
+
+    /// Observes a CopyData. Returns `None` if it is not one of a stream or a backup, as far as it is known.
+    pub fn observe<'a>(
+        &mut self,
+        from: Direction,
+        frame: &Frame<'a>,
+        ts: Timestamp,
+        encoding: Encoding,
+        budget: &Budget,
+    ) -> Option<ObservedReplication<'a>> {
+        let is_cut = frame.missing > 0 || !frame.damage.is_empty();
+        let reader = if is_cut { Reader::cut(frame.body) } else { Reader::new(frame.body) };
+        let reader = reader.with_encoding(encoding);
+        if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
+            return (from == Direction::Backend && is_backup_data(frame.body)).then(|| ObservedReplication {
+                mode: Mode::Backup,
+                is_streamed: false,
+                content: ReplicationContent::decode(Mode::Backup, false, from, reader),
+                effect: Effect::Nothing,
+            });
+        }
+        let mut mode = self.mode.unwrap_or(Mode::Stream(Payload::Unknown));
+        if let (true, Mode::Stream(_), Direction::Backend, false) = (self.is_payload_uncertain, mode, from, is_cut) {
+            self.recognize_payload(reader.clone(), budget);
+            mode = self.mode.unwrap_or(mode);
+        }
+        let is_streamed = match mode {
+            Mode::Stream(Payload::Pgoutput) if from == Direction::Backend => {
+                let mut payload = reader.clone();
+                StreamMessage::decode(from, &mut payload).is_ok() && self.logical.is_streamed(&payload)
+            }
+            _ => false,
+        };
+        let content = ReplicationContent::decode(mode, is_streamed, from, reader);
+        let effect = match &content {
+            ReplicationContent::Stream(message, payload) => {
+                self.positions.observe(message, frame.body.len());
+                self.payload(payload, is_cut, budget)
+            }
+            ReplicationContent::Undecoded(..) if from == Direction::Backend => {
+                self.logical.undecoded(None);
+                Effect::Nothing
+            }
+            _ => Effect::Nothing,
+        };
+        Some(ObservedReplication { mode, is_streamed, content, effect })
+    }
+
+    fn payload<'a>(&mut self, payload: &PayloadData<'a>, is_cut: bool, budget: &Budget) -> Effect<'a> {
+        match payload {
+            // What is cut off is not a change, nor the description of a table.
+            PayloadData::Pgoutput(message) if !is_cut => self.logical.observe(message, budget),
+            PayloadData::Pgoutput(message) => {
+                self.logical.undecoded(Some(message.tag()));
+                Effect::Nothing
+            }
+            PayloadData::NotPgoutput(_, data) => {
+                self.logical.undecoded(data.first().copied());
+                Effect::Nothing
+            }
+            PayloadData::None | PayloadData::Wal(_) | PayloadData::Json(_) | PayloadData::Other(_) => Effect::Nothing,
+        }
+    }
+
+    /// Returns whether a CopyData may be one of a stream: with enough of them in a row, the stream is recognized.
+    fn recognize(&mut self, from: Direction, mut reader: Reader<'_>, is_cut: bool, ts: Timestamp) -> bool {
+        let is_plausible = !is_cut && self.recognition.is_plausible(from, &mut reader, ts);
+        if !is_plausible {
+            self.recognition = Recognition::default();
+            return false;
+        }
+        if self.recognition.is_counted {
+            self.recognition.stream_run += 1;
+        }
+        if self.recognition.stream_run >= STREAM_RUN {
+            self.mode = Some(Mode::Stream(Payload::Unknown));
+            (self.is_payload_uncertain, self.is_known) = (true, true);
+        }
+        true
+    }
+
+    /// Finds out what the payloads of a stream are.
+    fn recognize_payload(&mut self, mut reader: Reader<'_>, budget: &Budget) {
+        let Ok(StreamMessage::XlogData { start_lsn, .. }) = StreamMessage::decode(Direction::Backend, &mut reader)
+        else {
+            return;
+        };
+        let recognition = &mut self.recognition;
+        let len = reader.remaining() as u64;
+        let follows = start_lsn == recognition.next_lsn && start_lsn != Lsn(0);
+        recognition.wal_run = if follows { recognition.wal_run + 1 } else { 0 };
+        recognition.next_lsn = Lsn(start_lsn.0.saturating_add(len));
+        if recognition.wal_run >= WAL_RUN && self.mode == Some(Mode::Stream(Payload::Unknown)) {
+            (self.mode, self.is_payload_uncertain) = (Some(Mode::Stream(Payload::Wal)), false);
+            self.purpose = Purpose::Physical;
+            return;
+        }
+        if recognition.is_not_pgoutput {
+            return;
+        }
+        let is_streamed = self.logical.is_streamed(&reader);
+        match Pgoutput::decode(&mut reader, is_streamed) {
+            Ok(message) => {
+                recognition.pgoutput_run += 1;
+                if recognition.pgoutput_run >= PGOUTPUT_RUN {
+                    (self.mode, self.is_payload_uncertain) = (Some(Mode::Stream(Payload::Pgoutput)), false);
+                    (self.purpose, self.plugin) = (Purpose::Logical, kept(b"pgoutput", Encoding::UTF8));
+                } else {
+                    // The tables that are described meanwhile are known later.
+                    self.logical.observe(&message, budget);
+                }
+            }
+            Err(_) => recognition.is_not_pgoutput = true,
+        }
+    }
+}
+
+impl Recognition {
+    /// Returns whether a CopyData makes sense as a message of a stream, behind those before it.
+    fn is_plausible(&mut self, from: Direction, reader: &mut Reader<'_>, ts: Timestamp) -> bool {
+        let Ok(message) = StreamMessage::decode(from, reader) else { return false };
+        self.is_counted = true;
+        let is_near = |time: PgTime| {
+            let time = time.timestamp();
+            time.is_some_and(|time| time.micros_since(ts) < MAX_SKEW && ts.micros_since(time) < MAX_SKEW)
+        };
+        match message {
+            // What pgoutput writes before a change has no position.
+            StreamMessage::XlogData { start_lsn: Lsn(0), end_lsn: Lsn(0), server_time } => {
+                self.is_counted = false;
+                return is_near(server_time);
+            }
+            StreamMessage::XlogData { start_lsn, end_lsn, server_time } => {
+                let is_next = end_lsn >= self.end_lsn && start_lsn.0 <= end_lsn.0.saturating_add(1 << 32);
+                self.end_lsn = end_lsn;
+                is_next && end_lsn != Lsn(0) && is_near(server_time)
+            }
+            StreamMessage::Keepalive { end_lsn, server_time, .. } => {
+                let is_next = end_lsn >= self.end_lsn;
+                self.end_lsn = end_lsn;
+                is_next && end_lsn != Lsn(0) && is_near(server_time)
+            }
+            StreamMessage::PrimaryStatus { server_time, .. } => is_near(server_time),
+            StreamMessage::StandbyStatus { write_lsn, flush_lsn, client_time, .. } => {
+                flush_lsn <= write_lsn && is_near(client_time)
+            }
+            StreamMessage::HotStandbyFeedback { client_time, .. }
+            | StreamMessage::PrimaryStatusRequest { client_time } => is_near(client_time),
+        }
+    }
+}
+
+impl Positions {
+    fn observe(&mut self, message: &StreamMessage, len: usize) {
+        match *message {
+            StreamMessage::XlogData { start_lsn, end_lsn, server_time } => {
+                const HEADER: u64 = 25;
+                self.first_lsn.get_or_insert(start_lsn);
+                self.bytes = self.bytes.saturating_add((len as u64).saturating_sub(HEADER));
+                self.end(end_lsn.max(start_lsn), server_time);
+            }
+            StreamMessage::Keepalive { end_lsn, server_time, .. }
+            | StreamMessage::PrimaryStatus { end_lsn, server_time, .. } => self.end(end_lsn, server_time),
+            StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
+                // "0/0" is one that is not known.
+                let known = |lsn: Lsn| (lsn != Lsn(0)).then_some(lsn);
+                self.write_lsn = known(write_lsn).or(self.write_lsn);
+                self.flush_lsn = known(flush_lsn).or(self.flush_lsn);
+                self.apply_lsn = known(apply_lsn).or(self.apply_lsn);
+            }
+            StreamMessage::HotStandbyFeedback { .. } | StreamMessage::PrimaryStatusRequest { .. } => {}
+        }
+    }
+
+    fn end(&mut self, end_lsn: Lsn, server_time: PgTime) {
+        self.end_lsn = Some(self.end_lsn.map_or(end_lsn, |before| before.max(end_lsn)));
+        self.server_time = Some(server_time);
+    }
+}
+
+/// Returns whether a CopyData of the server's can be nothing but data of a base backup: it contains a zero byte, which text does not,
+/// and no row in binary format has as many columns as its first byte would say.
+fn is_backup_data(body: &[u8]) -> bool {
+    body.first() == Some(&b'd') && memchr::memchr(0, body).is_some()
+}
+
+fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
+    (name.len() <= MAX_NAME).then(|| Text(name, encoding).kept().into_owned())
+}
+
+/// Returns the major version of a `server_version`: `15.18 (Debian 15.18-0+deb12u1)`, `9.6.24`, `19devel`.
+fn major_version(text: &[u8]) -> Option<u32> {
+    let digits = text.iter().take_while(|digit| digit.is_ascii_digit()).count();
+    std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()
+}

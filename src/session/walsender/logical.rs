@@ -1,0 +1,366 @@
+//! What the messages of pgoutput mean together: which transaction a change is of, what its table is, and what becomes of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::super::budget::{Budget, Share};
+use crate::pg::text::{KeptText, Text};
+use crate::reader::Reader;
+use crate::replication::pgoutput::{Pgoutput, Prepare, RelationMessage, qualified};
+use crate::replication::relation::Relation;
+use crate::replication::{Lsn, PgTime};
+
+/// How many bytes it takes to count the changes of a transaction, about.
+const COUNTER: usize = 128;
+
+/// How many bytes the name of a type takes beside its characters, about.
+const TYPE: usize = 96;
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Chunk {
+    /// Outside of a streamed transaction.
+    #[default]
+    Outside,
+    /// Between Stream Start, with this transaction, and Stream Stop.
+    Inside(u32),
+    /// What was before it is not known.
+    Unknown,
+}
+
+/// A stream of pgoutput.
+#[derive(Debug, Default)]
+pub struct LogicalStream {
+    relations: HashMap<u32, Kept<Arc<Relation>>>,
+    /// The tables that were described within streamed transactions, by transaction: until its commit, others may see them otherwise.
+    streamed_relations: BTreeMap<(u32, u32), Kept<Arc<Relation>>>,
+    types: HashMap<u32, Kept<Arc<str>>>,
+    chunk: Chunk,
+    /// The transaction that Begin or Begin Prepare has begun: its number, and its changes. `None` also if that was not seen.
+    open: Option<(u32, u64)>,
+    /// The changes of transactions that are streamed, by transaction and subtransaction.
+    streamed: BTreeMap<(u32, u32), Kept<u64>>,
+    /// The changes of transactions that are prepared.
+    prepared: BTreeMap<u32, Kept<u64>>,
+    /// Where the transaction that is open came from.
+    origin: Option<KeptText<'static>>,
+    /// The table that the last message is about.
+    relation: Option<Arc<Relation>>,
+    /// Whether nothing of it was lost since it began.
+    is_whole: bool,
+}
+
+/// What is kept, and the room that it takes.
+#[derive(Debug)]
+struct Kept<T>(T, #[expect(dead_code, reason = "it gives the room back when it is dropped")] Share);
+
+/// What a message does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect<'a> {
+    /// Nothing that can be told by itself.
+    Nothing,
+    /// A change of data, or a logical message.
+    Change {
+        /// The top-level transaction; `None` if its beginning was not seen, or if it has none.
+        xid: Option<u32>,
+        /// The subtransaction, where it is not the transaction itself.
+        subxid: Option<u32>,
+        /// Whether the transaction is streamed while it is in progress.
+        is_streamed: bool,
+    },
+    /// The fate of a transaction, or of a subtransaction.
+    Fate(Fate<'a>),
+}
+
+/// The fate of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fate<'a> {
+    /// The transaction; `None` if its beginning was not seen.
+    pub xid: Option<u32>,
+    /// The subtransaction that was aborted, where it is not the transaction itself.
+    pub subxid: Option<u32>,
+    /// What became of it.
+    pub outcome: TransactionOutcome,
+    /// The position of the commit, of the preparation, or of the abort.
+    pub lsn: Option<Lsn>,
+    /// The position behind it.
+    pub end_lsn: Option<Lsn>,
+    /// The time of the commit, of the preparation, of the rollback, or of the abort.
+    pub time: Option<PgTime>,
+    /// The global identifier of a prepared transaction.
+    pub gid: Option<Text<'a>>,
+    /// How many changes of it came; `None` if its beginning was not seen.
+    pub changes: Option<u64>,
+    /// Whether it was streamed while it was in progress.
+    pub is_streamed: bool,
+}
+
+/// What becomes of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum TransactionOutcome {
+    /// It was committed, at once or after it was prepared.
+    Committed,
+    /// It, or one of its subtransactions, was rolled back while it was streamed.
+    Aborted,
+    /// It was prepared for a two-phase commit.
+    Prepared,
+    /// It was rolled back after it was prepared.
+    RolledBack,
+}
+
+impl LogicalStream {
+    /// Creates a stream that begins now.
+    pub fn begun() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
+    /// Returns whether the next message is between Stream Start and Stream Stop. Where that is not known, that as which `payload` is a
+    /// message, and the table that it changes is known.
+    pub fn is_streamed(&self, payload: &Reader<'_>) -> bool {
+        match self.chunk {
+            Chunk::Outside => false,
+            Chunk::Inside(_) => true,
+            Chunk::Unknown => {
+                let fits = |is_streamed| {
+                    Pgoutput::decode(&mut payload.clone(), is_streamed)
+                        .is_ok_and(|message| message.relation_oid().is_none_or(|oid| self.relations.contains_key(&oid)))
+                };
+                !fits(false) && fits(true)
+            }
+        }
+    }
+
+    /// Returns the table that the last message is about, if that is known.
+    pub const fn relation(&self) -> Option<&Arc<Relation>> {
+        self.relation.as_ref()
+    }
+
+    /// Returns the table with this object ID, if it is known.
+    pub fn relation_by_oid(&self, oid: u32) -> Option<&Arc<Relation>> {
+        let own = match self.chunk {
+            Chunk::Inside(xid) => self.streamed_relations.get(&(xid, oid)),
+            Chunk::Outside | Chunk::Unknown => None,
+        };
+        own.or_else(|| self.relations.get(&oid)).map(|Kept(relation, _)| relation)
+    }
+
+    /// Returns where the transaction that is open came from, if that is another server.
+    pub fn origin(&self) -> Option<Text<'_>> {
+        self.origin.as_ref().map(KeptText::get)
+    }
+
+    /// Forgets what depends on messages that were lost.
+    pub fn lose(&mut self) {
+        *self = Self { chunk: Chunk::Unknown, ..Self::default() };
+    }
+
+    /// Observes a message of which not all is known, or that cannot be decoded.
+    pub fn undecoded(&mut self, kind: Option<u8>) {
+        self.relation = None;
+        match kind {
+            // Which table it describes, and how, is not known.
+            Some(b'R') => (self.relations, self.streamed_relations) = Default::default(),
+            Some(b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'O') => {}
+            _ => self.lose(),
+        }
+    }
+
+    /// Observes a message.
+    pub fn observe<'a>(&mut self, message: &Pgoutput<'a>, budget: &Budget) -> Effect<'a> {
+        self.relation = message.relation_oid().and_then(|oid| self.relation_by_oid(oid)).cloned();
+        match *message {
+            Pgoutput::Begin { xid, .. } | Pgoutput::BeginPrepare { prepare: Prepare { xid, .. } } => {
+                (self.open, self.origin, self.chunk) = (Some((xid, 0)), None, Chunk::Outside);
+            }
+            Pgoutput::Commit { commit_lsn, end_lsn, commit_time } => {
+                let (xid, changes) = self.open.take().unzip();
+                self.chunk = Chunk::Outside;
+                let outcome = TransactionOutcome::Committed;
+                return Effect::Fate(Fate { xid, changes, ..Fate::new(outcome, commit_lsn, end_lsn, commit_time) });
+            }
+            Pgoutput::Prepare { prepare } => {
+                let changes = self.open.take().map(|(_, changes)| changes);
+                self.prepare(prepare.xid, changes, budget);
+                return Effect::Fate(Fate { changes, ..Fate::prepared(&prepare) });
+            }
+            Pgoutput::CommitPrepared { commit_lsn, end_lsn, commit_time, xid, gid } => {
+                let fate = Fate::new(TransactionOutcome::Committed, commit_lsn, end_lsn, commit_time);
+                return Effect::Fate(self.end_prepared(fate, xid, gid));
+            }
+            Pgoutput::RollbackPrepared { prepare_end_lsn, end_lsn, rollback_time, xid, gid, .. } => {
+                let fate = Fate::new(TransactionOutcome::RolledBack, prepare_end_lsn, end_lsn, rollback_time);
+                return Effect::Fate(self.end_prepared(fate, xid, gid));
+            }
+            Pgoutput::Origin { name, .. } => self.origin = Some(name.kept().into_owned()),
+            Pgoutput::Relation { relation, .. } => self.describe(&relation, budget),
+            Pgoutput::Type { oid, schema, name, .. } => {
+                self.types.remove(&oid);
+                if let (Some(schema), Some(name)) = (schema.to_str(), name.to_str())
+                    && let Some(share) = budget.take(TYPE + schema.len() + name.len())
+                {
+                    self.types.insert(oid, Kept(qualified(&schema, &name).into(), share));
+                }
+            }
+            Pgoutput::Insert { xid, .. }
+            | Pgoutput::Update { xid, .. }
+            | Pgoutput::Delete { xid, .. }
+            | Pgoutput::Truncate { xid, .. } => return self.change(xid, budget),
+            Pgoutput::Message { xid, transactional, .. } => {
+                if transactional {
+                    return self.change(xid, budget);
+                }
+                return Effect::Change { xid: None, subxid: None, is_streamed: false };
+            }
+            Pgoutput::StreamStart { xid, is_first } => {
+                (self.chunk, self.origin) = (Chunk::Inside(xid), None);
+                if is_first && let Some(share) = budget.take(COUNTER) {
+                    self.streamed.insert((xid, xid), Kept(0, share));
+                }
+            }
+            Pgoutput::StreamStop => self.chunk = Chunk::Outside,
+            Pgoutput::StreamCommit { xid, commit_lsn, end_lsn, commit_time } => {
+                self.chunk = Chunk::Outside;
+                let changes = self.end_streamed(xid, true);
+                let fate = Fate::new(TransactionOutcome::Committed, commit_lsn, end_lsn, commit_time);
+                return Effect::Fate(Fate { xid: Some(xid), changes, is_streamed: true, ..fate });
+            }
+            Pgoutput::StreamPrepare { prepare } => {
+                self.chunk = Chunk::Outside;
+                let changes = self.end_streamed(prepare.xid, false);
+                self.prepare(prepare.xid, changes, budget);
+                return Effect::Fate(Fate { changes, is_streamed: true, ..Fate::prepared(&prepare) });
+            }
+            Pgoutput::StreamAbort { xid, subxid, aborted } => {
+                self.chunk = Chunk::Outside;
+                let is_all = xid == subxid;
+                let changes = if is_all {
+                    self.end_streamed(xid, false)
+                } else {
+                    let is_known = self.is_whole || self.streamed.contains_key(&(xid, xid));
+                    let changes = self.streamed.remove(&(xid, subxid)).map(|Kept(changes, _)| changes);
+                    changes.or(is_known.then_some(0))
+                };
+                return Effect::Fate(Fate {
+                    xid: Some(xid),
+                    subxid: (!is_all).then_some(subxid),
+                    outcome: TransactionOutcome::Aborted,
+                    lsn: aborted.map(|(lsn, _)| lsn),
+                    end_lsn: None,
+                    time: aborted.map(|(_, time)| time),
+                    gid: None,
+                    changes,
+                    is_streamed: true,
+                });
+            }
+        }
+        Effect::Nothing
+    }
+
+    fn change(&mut self, own: Option<u32>, budget: &Budget) -> Effect<'static> {
+        match (own, self.chunk) {
+            (Some(own), Chunk::Inside(xid)) => {
+                self.count(xid, own, budget);
+                Effect::Change { xid: Some(xid), subxid: (own != xid).then_some(own), is_streamed: true }
+            }
+            (Some(own), _) => Effect::Change { xid: None, subxid: Some(own), is_streamed: true },
+            (None, _) => {
+                let xid = self.open.as_mut().map(|(xid, changes)| {
+                    *changes += 1;
+                    *xid
+                });
+                Effect::Change { xid, subxid: None, is_streamed: false }
+            }
+        }
+    }
+
+    /// Counts a change of a streamed transaction, or of one of its subtransactions. Of a transaction whose beginning was not seen,
+    /// nothing is counted.
+    fn count(&mut self, xid: u32, own: u32, budget: &Budget) {
+        if let Some(Kept(changes, _)) = self.streamed.get_mut(&(xid, own)) {
+            *changes += 1;
+        } else if self.streamed.contains_key(&(xid, xid)) {
+            match budget.take(COUNTER) {
+                Some(share) => _ = self.streamed.insert((xid, own), Kept(1, share)),
+                // A part of its changes is no number of them.
+                None => (_, self.is_whole) = (self.end_streamed(xid, false), false),
+            }
+        }
+    }
+
+    fn describe(&mut self, message: &RelationMessage<'_>, budget: &Budget) {
+        let transaction = if let Chunk::Inside(xid) = self.chunk { Some(xid) } else { None };
+        // If there is no room for it, its changes have no names from now on.
+        match transaction {
+            Some(xid) => _ = self.streamed_relations.remove(&(xid, message.oid)),
+            None => _ = self.relations.remove(&message.oid),
+        }
+        if message.columns.is_cut() {
+            return;
+        }
+        if let Some(share) = budget.take(Relation::size_of(message)) {
+            let type_name = |oid| self.types.get(&oid).map(|Kept(name, _)| Arc::clone(name));
+            let relation = Arc::new(Relation::new(message, type_name));
+            self.relation = Some(Arc::clone(&relation));
+            match transaction {
+                Some(xid) => _ = self.streamed_relations.insert((xid, message.oid), Kept(relation, share)),
+                None => _ = self.relations.insert(message.oid, Kept(relation, share)),
+            }
+        }
+    }
+
+    /// Returns the changes of a streamed transaction that ends, without those of subtransactions that were aborted.
+    /// The tables that it described are so for others if it is committed.
+    fn end_streamed(&mut self, xid: u32, is_committed: bool) -> Option<u64> {
+        while let Some((&(own, oid), _)) = self.streamed_relations.range((xid, 0)..=(xid, u32::MAX)).next() {
+            if let (Some(relation), true) = (self.streamed_relations.remove(&(own, oid)), is_committed) {
+                self.relations.insert(oid, relation);
+            }
+        }
+        // Of one that never began here, nothing was sent.
+        let is_known = self.is_whole || self.streamed.contains_key(&(xid, xid));
+        let mut changes = 0;
+        while let Some((&key, _)) = self.streamed.range((xid, 0)..=(xid, u32::MAX)).next() {
+            changes += self.streamed.remove(&key).map_or(0, |Kept(changes, _)| changes);
+        }
+        is_known.then_some(changes)
+    }
+
+    fn prepare(&mut self, xid: u32, changes: Option<u64>, budget: &Budget) {
+        if let Some((changes, share)) = changes.zip(budget.take(COUNTER)) {
+            self.prepared.insert(xid, Kept(changes, share));
+        }
+    }
+
+    fn end_prepared<'a>(&mut self, fate: Fate<'a>, xid: u32, gid: Text<'a>) -> Fate<'a> {
+        Fate {
+            xid: Some(xid),
+            gid: Some(gid),
+            changes: self.prepared.remove(&xid).map(|Kept(changes, _)| changes),
+            ..fate
+        }
+    }
+}
+
+impl<'a> Fate<'a> {
+    const fn new(outcome: TransactionOutcome, lsn: Lsn, end_lsn: Lsn, time: PgTime) -> Self {
+        Self {
+            xid: None,
+            subxid: None,
+            outcome,
+            lsn: Some(lsn),
+            end_lsn: Some(end_lsn),
+            time: Some(time),
+            gid: None,
+            changes: None,
+            is_streamed: false,
+        }
+    }
+
+    const fn prepared(prepare: &Prepare<'a>) -> Self {
+        let Prepare { prepare_lsn, end_lsn, prepare_time, xid, gid } = *prepare;
+        let fate = Self::new(TransactionOutcome::Prepared, prepare_lsn, end_lsn, prepare_time);
+        Self { xid: Some(xid), gid: Some(gid), ..fate }
+    }
+}
