@@ -234,9 +234,11 @@ impl Session {
     /// the request that is being answered, and need not be looked at one by one.
     #[inline(always)]
     pub fn goes_on_with_data(&self, tag: u8) -> bool {
-        !(tag == backend::DATA_ROW && self.masks_rows())
-            && !(tag == backend::COPY_DATA && self.may_carry_replication())
-            && self.dialogue.goes_on_with_data(tag)
+        let is_special = match tag {
+            backend::DATA_ROW => self.masks_rows(),
+            _ => self.may_carry_replication(),
+        };
+        !is_special && self.dialogue.goes_on_with_data(tag)
     }
 
     /// Observes requests that come together, as an exchange. Returns false, and nothing was observed, where they have to be

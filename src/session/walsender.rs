@@ -431,7 +431,7 @@ impl Recognition {
             // What pgoutput writes before a change has no position.
             StreamMessage::XlogData { start_lsn: Lsn(0), end_lsn: Lsn(0), server_time } => {
                 self.is_counted = false;
-                return is_near(server_time);
+                is_near(server_time)
             }
             StreamMessage::XlogData { start_lsn, end_lsn, server_time } => {
                 let is_next = end_lsn >= self.end_lsn && start_lsn.0 <= end_lsn.0.saturating_add(1 << 32);
