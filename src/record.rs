@@ -18,6 +18,7 @@ use crate::pg::message::Message;
 use crate::pg::row::Guess;
 use crate::pg::text::{Excerpt, Secret, Sql, Text};
 use crate::reader::DecodeError;
+use crate::replication::command::Command;
 use crate::replication::data::ReplicationData;
 use crate::time::Timestamp;
 
@@ -149,6 +150,9 @@ pub struct MessageRecord<'a> {
     /// On CancelRequest: the connection whose request is to be canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
+    /// On Query to a walsender: the replication command, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_command: Option<Command<'a>>,
     /// Bytes of the body that are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub missing: u64,

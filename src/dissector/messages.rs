@@ -277,6 +277,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             sql: None,
             statement: None,
             target: None,
+            replication_command: None,
             missing: 0,
             holes: Holes::default(),
             flags: Flags { resynchronized: is_guessed, ..Flags::default() },

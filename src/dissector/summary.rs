@@ -6,10 +6,11 @@ use super::{Config, PacketsOf, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
-use crate::pg::text::{Sql, Text};
+use crate::pg::text::{KeptText, Sql, Text};
 use crate::record::query::{Failure, QuerySql};
 use crate::record::session::{
-    Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Settings, Side, State, Tls, Volume,
+    Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Publications, Settings, Side,
+    State, Tls, Volume,
 };
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
@@ -132,6 +133,7 @@ pub(super) fn session_record<'a>(
     let facts = session.facts();
     let identity = facts.identity();
     let violation = session.dialogue().violation();
+    let walsender = session.walsender().filter(|walsender| walsender.is_known);
     SessionRecord {
         header: info.header(origin.ts),
         community_id: info.community_id,
@@ -156,6 +158,11 @@ pub(super) fn session_record<'a>(
         connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
         authenticate_us: facts.authenticate_us(),
         ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
+        replication: walsender.map(|walsender| walsender.purpose),
+        slot: walsender.and_then(|walsender| walsender.slot.as_ref()).map(KeptText::get),
+        plugin: walsender.and_then(|walsender| walsender.plugin.as_ref()).map(KeptText::get),
+        publications: walsender.map_or_else(Publications::default, |walsender| Publications(&walsender.publications)),
+        timeline: walsender.and_then(|walsender| walsender.timeline),
         rtt_client_us: info.round_trips.of(Direction::Frontend),
         rtt_server_us: info.round_trips.of(Direction::Backend),
         error: facts.failure(config.redaction).filter(|_| state == State::Ended).map(Failure::new),

@@ -280,6 +280,7 @@ impl LineWriter {
             sql,
             statement,
             target,
+            replication_command,
             missing,
             holes,
             flags,
@@ -313,6 +314,9 @@ impl LineWriter {
         self.belonging(out, (*query, *elapsed_us), sql.as_ref(), *statement);
         if let Some(target) = target {
             member(out, "target", target)?;
+        }
+        if let Some(command) = replication_command {
+            member(out, "replication_command", command)?;
         }
         if *missing > 0 {
             member(out, "missing", missing)?;

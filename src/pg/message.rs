@@ -43,6 +43,8 @@ pub struct Context {
     pub is_copy_torn: bool,
     /// Whether columns may have Redshift's metadata.
     pub metadata: Metadata,
+    /// Whether the server's side is a walsender, which executes replication commands.
+    pub is_walsender: bool,
     /// What is not written.
     pub redaction: Redaction,
 }

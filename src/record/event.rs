@@ -13,8 +13,10 @@ use crate::pg::frame::Frame;
 use crate::pg::framer::WholeFrames;
 use crate::pg::list::List;
 use crate::pg::message::{self, Context, Decoded, Message};
+use crate::pg::message_table::frontend;
 use crate::pg::row::{Field, Formats, Types};
 use crate::pg::text::{Sql, Text};
+use crate::replication::command::Command;
 use crate::replication::data::ReplicationData;
 use crate::sql::secret::Parameters;
 use crate::value::Settings;
@@ -132,12 +134,13 @@ impl<'a> MessageEvent<'a> {
     /// Whether its line says no more of it than what most do, unless that turns out when it is decoded.
     #[inline(always)]
     pub(crate) fn is_common(&self) -> bool {
-        let Self { frame, flags, .. } = self;
+        let Self { frame, flags, context, .. } = self;
         frame.missing == 0
             && frame.damage.is_empty()
             && !frame.is_contested
             && self.target.is_none()
             && self.replication.is_none()
+            && !context.is_walsender
             && flags.is_empty()
     }
 
@@ -165,6 +168,7 @@ impl<'a> MessageEvent<'a> {
         let redaction = context.redaction;
         let mut flags = Flags { truncated: frame.missing > 0, overlap: frame.is_contested, ..self.flags };
         let mut statement = self.statement;
+        let replication_command = self.replication_command();
         let (content, error) = match decoded {
             Ok(message) if let Some(body) = self.replication => {
                 flags.midstream |= body.is_midstream();
@@ -196,11 +200,25 @@ impl<'a> MessageEvent<'a> {
             sql: sql.map(|text| Sql { text, redaction }),
             statement,
             target: self.target,
+            replication_command,
             missing: frame.missing,
             holes: Holes { damage: frame.damage, hides: message::is_masked_behind(self.dir, frame.tag, redaction) },
             flags,
             error,
         }
+    }
+
+    /// Returns the replication command in a Query, unless a part of it is not known or not to be written.
+    fn replication_command(&self) -> Option<Command<'a>> {
+        let Self { frame, context, .. } = self;
+        let is_command = context.is_walsender && self.dir == Direction::Frontend && frame.tag == Some(frontend::QUERY);
+        if !is_command || frame.missing > 0 || !frame.damage.is_empty() || context.redaction.hides_values() {
+            return None;
+        }
+        let text = frame.body.strip_suffix(b"\0")?;
+        let sql = Sql { text: Text(text, context.encoding), redaction: context.redaction };
+        // What may be a secret is in no field either.
+        if *sql.masked() == *text { Command::parse(text) } else { None }
     }
 
     /// Gives a message what only the session knows of it, and flags where something that it depends on is not known.

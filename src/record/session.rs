@@ -11,10 +11,11 @@ use super::query::Failure;
 use super::{CommunityId, Flags, Header, is_zero};
 use crate::hex::Hex;
 use crate::pg::startup::ProtocolVersion;
-use crate::pg::text::{Bytea, Text, inline_schema};
+use crate::pg::text::{Bytea, KeptText, Text, inline_schema};
 use crate::session::Encryption;
 use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 use crate::session::violation::Violation;
+use crate::session::walsender::Purpose;
 use crate::time::Timestamp;
 use crate::tls::{keylog, suite};
 
@@ -81,6 +82,21 @@ pub struct SessionRecord<'a> {
     /// Microseconds from its first packet to the first ReadyForQuery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_us: Option<u64>,
+    /// What a session with a walsender does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Purpose>,
+    /// The replication slot that is streamed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Text<'a>>,
+    /// The output plugin of logical replication, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Text<'a>>,
+    /// The publications that are streamed.
+    #[serde(skip_serializing_if = "Publications::is_empty")]
+    pub publications: Publications<'a>,
+    /// The timeline that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
     /// The round-trip time between the capture point and the client, in microseconds: the shortest so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_client_us: Option<u64>,
@@ -325,6 +341,25 @@ pub enum Side {
     /// The server.
     Server,
 }
+
+/// Names of publications.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Publications<'a>(pub &'a [KeptText<'static>]);
+
+impl Publications<'_> {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Publications<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(KeptText::get))
+    }
+}
+
+inline_schema!(Publications<'_>, "Publications", Vec::<Text<'_>>::json_schema);
 
 /// Settings by name. A name that is not valid text is written in hex, as `\\x…`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -155,6 +155,7 @@ impl Session {
             copy_format: self.copying.format(),
             is_copy_torn: self.copying.is_torn(),
             metadata: self.facts.row_metadata(),
+            is_walsender: self.walsender.as_ref().is_some_and(|walsender| walsender.is_known),
             redaction,
         }
     }

@@ -28,6 +28,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
     // Derived from the length, so that existing seeds keep their meaning.
     let encoding = Encoding::named(ENCODINGS[u.len() % ENCODINGS.len()]);
     let context = Context {
+        is_walsender: false,
         is_authenticated: true,
         encoding,
         is_copy_torn: u.len().is_multiple_of(7),
@@ -73,6 +74,7 @@ fn decode(u: &mut Unstructured<'_>) -> Result<()> {
         sql: None,
         statement: None,
         target: None,
+        replication_command: None,
         missing,
         holes: Holes::default(),
         flags: Flags { truncated: missing > 0, midstream: context.gssenc, ..Flags::default() },

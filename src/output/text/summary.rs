@@ -18,6 +18,7 @@ use crate::record::session::{EndReason, Ended, Side, State};
 use crate::record::{QueryRecord, RunningRecord, RunningState, SessionRecord};
 use crate::session::execution::Outcome;
 use crate::session::violation::Violation;
+use crate::session::walsender::Purpose;
 
 /// Writes an executed request: its SQL, what came of it, and how long it took.
 pub(super) fn query(line: &mut Line<'_>, record: &QueryRecord<'_>) -> io::Result<()> {
@@ -111,6 +112,7 @@ pub(super) fn session(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Re
                 line.item(format_args!("auth={}", method.name()))?;
             }
             tls(line, record)?;
+            replication(line, record)?;
             if let Some(process_id) = record.process_id {
                 line.item(format_args!("pid={process_id}"))?;
             }
@@ -158,6 +160,7 @@ fn session_end(line: &mut Line<'_>, record: &SessionRecord<'_>, ended: &Ended) -
         let idle = Elapsed(ended.idle_in_transaction_us);
         line.put(format_args!(", idle in transaction {idle}"))?;
     }
+    replication(line, record)?;
     let (bytes_in, bytes_out) = (ended.bytes_in, ended.bytes_out);
     line.put(format_args!(", {} from the client, {} to it", Count(bytes_in, "byte"), bytes_out))?;
     if record.tls.as_ref().is_some_and(|tls| !tls.decrypted) {
@@ -172,6 +175,19 @@ fn setting(line: &mut Line<'_>, name: &str, value: Option<Text<'_>>) -> io::Resu
         Some(value) => line.item(format_args!("{name}={}", Word(value, line.extent))),
         None => Ok(()),
     }
+}
+
+/// Writes what a session with a walsender does.
+fn replication(line: &mut Line<'_>, record: &SessionRecord<'_>) -> io::Result<()> {
+    let Some(purpose) = record.replication else { return Ok(()) };
+    let purpose = match purpose {
+        Purpose::Physical => "physical",
+        Purpose::Logical => "logical",
+        Purpose::Backup => "backup",
+    };
+    line.item(format_args!("replication={purpose}"))?;
+    setting(line, "slot", record.slot)?;
+    setting(line, "plugin", record.plugin)
 }
 
 /// Writes what protects a session.

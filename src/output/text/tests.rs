@@ -59,6 +59,7 @@ fn record<'a>(direction: Direction, tag: Option<u8>, body: &'a [u8], context: &C
         sql: None,
         statement: None,
         target: None,
+        replication_command: None,
         missing: 0,
         holes: Holes::default(),
         flags: Flags::default(),
