@@ -170,7 +170,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 let relation = |oid| logical.relation_by_oid(oid).map(|relation| &**relation);
                 let of = ChangeOf { xid, subxid, is_streamed };
                 ChangeRecord::each((header, origin.packet, *start_lsn), message, of, &data, relation, |change| {
-                    sink.record(&Record::Change(change.clone()));
+                    sink.record(&Record::Change(change));
                 });
             }
             (Effect::Fate(fate), _) if events.config.records.changes => {

@@ -25,6 +25,7 @@ use crate::pg::text::{Sql, Text};
 use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
 mod bodies;
+mod change;
 mod columns;
 mod head;
 mod query;
@@ -110,6 +111,7 @@ impl Form for LineWriter {
         let written = match record {
             Record::Message(message) => self.message_record(out, message),
             Record::Query(query) => self.query(out, query),
+            Record::Change(change) => self.change(out, change),
             other => other.serialize(Serializer::new(out)),
         };
         out.push(b'\n');
@@ -304,7 +306,7 @@ impl LineWriter {
             Content::Decoded(message) => bodies::type_and_body(out, message)?,
             Content::Replication { body, .. } => {
                 put(out, br#","type":"CopyData","body":"#);
-                body.serialize(Serializer::new(out))?;
+                self.replication(out, body)?;
             }
             Content::Undecoded { name, body } => {
                 member(out, "type", name)?;

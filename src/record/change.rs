@@ -187,7 +187,7 @@ impl<'a> ChangeRecord<'a> {
         of: ChangeOf,
         data: &ReplicationData<'a>,
         relation: impl Fn(u32) -> Option<&'a Relation>,
-        mut emit: impl FnMut(&ChangeRecord<'a>),
+        mut emit: impl FnMut(Self),
     ) {
         let ChangeOf { xid, subxid, is_streamed } = of;
         let is_transactional = !matches!(message, Pgoutput::Message { transactional: false, .. });
@@ -234,7 +234,7 @@ impl<'a> ChangeRecord<'a> {
                     (record.schema, record.table) = (known.map(Relation::schema), known.map(Relation::table));
                     record.relation_oid = Some(oid);
                     record.flags.midstream |= known.is_none();
-                    emit(&record);
+                    emit(record);
                 }
                 return;
             }
@@ -245,7 +245,7 @@ impl<'a> ChangeRecord<'a> {
             }
             _ => return,
         }
-        emit(&record);
+        emit(record);
     }
 
     fn set_old(&mut self, old: Option<OldTuple<'a>>, data: &ReplicationData<'a>) {

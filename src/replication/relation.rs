@@ -120,6 +120,11 @@ impl<'a> RowValues<'a> {
         is_unchanged.then_some(UnchangedColumns { tuple: self.tuple, relation: self.relation })
     }
 
+    /// Returns whether the names of its columns are known.
+    pub const fn has_names(&self) -> bool {
+        self.relation.is_some()
+    }
+
     /// Iterates over the values that are written, each with the name of its column if that is known.
     pub fn iter(&self) -> impl Iterator<Item = (Option<&'a str>, FormattedValue<'a>)> {
         let Self { tuple, relation, part, .. } = *self;

@@ -1,0 +1,220 @@
+//! `"event":"change"`, and the rows in messages of pgoutput, written by hand: the fields in their order, as the derived forms have them.
+
+use serde::Serialize;
+
+use super::bodies::{text, value};
+use super::serializer::{Error, Serializer};
+use super::tokens::{numbered, put, string};
+use super::{LineWriter, member};
+use crate::record::ChangeRecord;
+use crate::replication::Lsn;
+use crate::replication::data::{PayloadData, ReplicationContent, ReplicationData};
+use crate::replication::pgoutput::{OldTuple, Pgoutput};
+use crate::replication::relation::{Part, RowValues, UnchangedColumns};
+use crate::replication::stream::StreamMessage;
+
+impl LineWriter {
+    pub(super) fn change(&mut self, out: &mut Vec<u8>, record: &ChangeRecord<'_>) -> Result<(), Error> {
+        // Every field, so that a new one cannot be forgotten.
+        let ChangeRecord {
+            header,
+            packet,
+            op,
+            schema,
+            table,
+            relation_oid,
+            new,
+            old,
+            key,
+            unchanged,
+            cascade,
+            restart_identity,
+            prefix,
+            content,
+            transactional,
+            xid,
+            subxid,
+            lsn,
+            streamed,
+            flags,
+        } = record;
+        put(out, br#"{"event":"change","ts":"#);
+        self.clock.write(out, header.ts);
+        if let Some(kept) = self.connections.get(header) {
+            out.extend_from_slice(&kept.written);
+        }
+        numbered(out, br#","packet":"#, *packet);
+        put(out, br#","op":""#);
+        out.extend_from_slice(op.name().as_bytes());
+        out.push(b'"');
+        if let Some(schema) = schema {
+            put(out, br#","schema":"#);
+            text(out, *schema);
+        }
+        if let Some(table) = table {
+            put(out, br#","table":"#);
+            text(out, *table);
+        }
+        if let Some(oid) = relation_oid {
+            numbered(out, br#","relation_oid":"#, (*oid).into());
+        }
+        let change = RowChange { new: *new, old: *old, key: *key, unchanged: *unchanged };
+        change.write(out)?;
+        if let Some(cascade) = cascade {
+            member(out, "cascade", cascade)?;
+        }
+        if let Some(restart_identity) = restart_identity {
+            member(out, "restart_identity", restart_identity)?;
+        }
+        if let Some(prefix) = prefix {
+            put(out, br#","prefix":"#);
+            text(out, *prefix);
+        }
+        if let Some(content) = content {
+            member(out, "content", content)?;
+        }
+        if let Some(transactional) = transactional {
+            member(out, "transactional", transactional)?;
+        }
+        if let Some(xid) = xid {
+            numbered(out, br#","xid":"#, (*xid).into());
+        }
+        if let Some(subxid) = subxid {
+            numbered(out, br#","subxid":"#, (*subxid).into());
+        }
+        put(out, br#","lsn":"#);
+        write_lsn(out, *lsn);
+        if *streamed {
+            put(out, br#","streamed":true"#);
+        }
+        if !flags.is_empty() {
+            member(out, "flags", flags)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+impl LineWriter {
+    /// Writes what a CopyData of a stream or a backup carries.
+    pub(super) fn replication(&mut self, out: &mut Vec<u8>, data: &ReplicationData<'_>) -> Result<(), Error> {
+        if let ReplicationContent::Stream(
+            StreamMessage::XlogData { start_lsn, end_lsn, server_time },
+            PayloadData::Pgoutput(message),
+        ) = &data.content
+            && let Some(change) = RowChange::of(message, data)
+            && let Some(server_time) = server_time.timestamp()
+        {
+            put(out, br#"{"kind":"xlog_data","start_lsn":"#);
+            write_lsn(out, *start_lsn);
+            put(out, br#","end_lsn":"#);
+            write_lsn(out, *end_lsn);
+            put(out, br#","server_time":"#);
+            self.clock.write(out, server_time);
+            put(out, br#","pgoutput":{"type":""#);
+            out.extend_from_slice(message.name().as_bytes());
+            out.push(b'"');
+            if let Some(xid) = message.streamed_xid() {
+                numbered(out, br#","xid":"#, xid.into());
+            }
+            if let Some(oid) = message.relation_oid() {
+                numbered(out, br#","relation_oid":"#, oid.into());
+            }
+            if let Some(relation) = data.context.relation {
+                put(out, br#","schema":"#);
+                text(out, relation.schema());
+                put(out, br#","table":"#);
+                text(out, relation.table());
+            }
+            change.write(out)?;
+            put(out, b"}}");
+            return Ok(());
+        }
+        data.serialize(Serializer::new(out))
+    }
+}
+
+/// The rows of a change.
+struct RowChange<'a> {
+    new: Option<RowValues<'a>>,
+    old: Option<RowValues<'a>>,
+    key: Option<RowValues<'a>>,
+    unchanged: Option<UnchangedColumns<'a>>,
+}
+
+impl<'a> RowChange<'a> {
+    fn of(message: &Pgoutput<'a>, data: &ReplicationData<'a>) -> Option<Self> {
+        let (new, old) = match *message {
+            Pgoutput::Insert { new, .. } => (Some(new), None),
+            Pgoutput::Update { old, new, .. } => (Some(new), old),
+            Pgoutput::Delete { old, .. } => (None, Some(old)),
+            _ => return None,
+        };
+        let new = new.map(|tuple| data.row(tuple, Part::Row));
+        let is_update = matches!(message, Pgoutput::Update { .. });
+        let unchanged = new.as_ref().filter(|_| is_update).and_then(RowValues::unchanged);
+        let (old, key) = match old {
+            Some(OldTuple::Row(tuple)) => (Some(data.row(tuple, Part::Row)), None),
+            Some(OldTuple::Key(tuple)) => (None, Some(data.row(tuple, Part::Key))),
+            None => (None, None),
+        };
+        Some(Self { new, old, key, unchanged })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(new) = &self.new {
+            put(out, br#","new":"#);
+            row(out, new)?;
+        }
+        if let Some(old) = &self.old {
+            put(out, br#","old":"#);
+            row(out, old)?;
+        }
+        if let Some(key) = &self.key {
+            put(out, br#","key":"#);
+            row(out, key)?;
+        }
+        match &self.unchanged {
+            Some(unchanged) => member(out, "unchanged", unchanged),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes a row: an object, or an array if the names of its columns are not known.
+fn row(out: &mut Vec<u8>, values: &RowValues<'_>) -> Result<(), Error> {
+    let (opens, closes) = if values.has_names() { (b'{', b'}') } else { (b'[', b']') };
+    out.push(opens);
+    let start = out.len();
+    for (name, item) in values.iter() {
+        if let Some(name) = name {
+            string(out, name);
+            out.push(b':');
+        }
+        value(out, &item)?;
+        out.push(b',');
+    }
+    // There is no comma behind the last.
+    if out.len() > start {
+        out.pop();
+    }
+    out.push(closes);
+    Ok(())
+}
+
+fn write_lsn(out: &mut Vec<u8>, Lsn(lsn): Lsn) {
+    out.push(b'"');
+    hex(out, (lsn >> 32) as u32);
+    out.push(b'/');
+    hex(out, lsn as u32);
+    out.push(b'"');
+}
+
+/// Writes the digits of a number, without those zeros that it begins with.
+fn hex(out: &mut Vec<u8>, number: u32) {
+    let digits = (8 - number.leading_zeros() / 4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (number >> (4 * place) & 0xf) as u8;
+        out.push(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 });
+    }
+}
