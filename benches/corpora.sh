@@ -15,7 +15,7 @@ export PGHOST="${PGHOST:-127.0.0.1}" PGPORT="${PGPORT:-5432}" PGSSLMODE=disable 
 say() { echo "corpora.sh: $*" >&2; }
 
 missing=
-for corpus in simple prepared tpcb select copy; do
+for corpus in simple prepared tpcb select copy changes; do
   [ -e "$dir/$corpus.pcap" ] || missing="$missing $corpus"
 done
 [ -n "$missing" ] || exit 0
@@ -32,11 +32,13 @@ offloads=$(ethtool -k lo | awk -F'[: ]+' '
   $1 == "generic-receive-offload" && $2 == "on" { print "gro" }')
 tcpdump=
 has_database=
+has_slot=
 
 restore() {
   [ -z "$tcpdump" ] || kill "$tcpdump" 2>/dev/null || true
   ip link set lo mtu "$mtu"
   for offload in $offloads; do ethtool -K lo "$offload" on; done
+  [ -z "$has_slot" ] || psql -Xq -c "SELECT pg_drop_replication_slot('$slot')" -o /dev/null || true
   [ -z "$has_database" ] || psql -Xq -d postgres -c "DROP DATABASE $database" || true
   rm -f "$dir"/*.part "$dir"/*.said
 }
@@ -84,3 +86,13 @@ capture prepared pgbench -n -S -M prepared -c 4 -j 2 -t 59700
 capture tpcb pgbench -n -M prepared -c 4 -j 2 -t 9350
 capture select psql -Xq -c 'SELECT * FROM pgbench_accounts'
 capture copy psql -Xq -c 'COPY pgbench_accounts TO STDOUT'
+
+# The same rows as changes of logical replication.
+[ "$(psql -XAtc 'SHOW wal_level')" = logical ] || { say "changes: left out, for the server's wal_level is not logical"; exit 0; }
+slot=pgdissect_bench
+psql -Xq -c "CREATE PUBLICATION $slot FOR TABLE pgbench_accounts" \
+  -c "SELECT pg_create_logical_replication_slot('$slot', 'pgoutput')" -o /dev/null
+has_slot=1
+psql -Xq -c 'UPDATE pgbench_accounts SET abalance = abalance + 1'
+capture changes pg_recvlogical -d "$database" --slot "$slot" --start --no-loop -f - \
+  --endpos "$(psql -XAtc 'SELECT pg_current_wal_lsn()')" -o proto_version=1 -o publication_names=$slot

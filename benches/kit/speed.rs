@@ -12,12 +12,13 @@ use crate::measure::{self, median};
 use crate::{command, grouped, mib, pgdissect, print_row, progress};
 
 /// The captures, as named by corpora.sh, and their descriptions.
-const CORPORA: [(&str, &str); 5] = [
+const CORPORA: [(&str, &str); 6] = [
     ("simple", "pgbench -S, simple"),
     ("prepared", "pgbench -S, prepared"),
     ("tpcb", "pgbench TPC-B, prepared"),
     ("select", "SELECT of 1,000,000 rows"),
     ("copy", "COPY of 1,000,000 rows"),
+    ("changes", "1,000,000 changes of rows"),
 ];
 
 /// The flags to measure, if the command supports them.
@@ -29,12 +30,21 @@ const MODES: [&[&str]; 5] = [
     &["-F", "summary"],
 ];
 
+/// The flags to measure with changes of rows, and what they are compared with.
+const CHANGES: [&[&str]; 2] = [&["-e", "change"], &["-e", "message", "-t", "CopyData"]];
+const ROWS: [&[&str]; 1] = [&["-e", "message", "-t", "DataRow"]];
+
 pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {
     let mut corpora = Vec::new();
     for (name, title) in CORPORA {
         let path = dir.join(name).with_extension("pcap");
         if path.exists() {
-            corpora.push((title, Capture::open(&path)?));
+            let more: &[&[&str]] = match name {
+                "changes" => &CHANGES,
+                "select" => &ROWS,
+                _ => &[],
+            };
+            corpora.push((title, more, Capture::open(&path)?));
         } else {
             progress(&format!("there is no {}: `cargo bench --bench kit -- corpora` makes it", path.display()));
         }
@@ -44,7 +54,7 @@ pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {
     }
     print_row(&["capture", "size", "packets", "messages"]);
     print_row(&["---"; 4]);
-    for (title, capture) in &corpora {
+    for (title, _, capture) in &corpora {
         let megabytes = format!("{:.0} MB", capture.bytes as f64 / 1e6);
         print_row(&[title, &megabytes, &grouped(capture.packets), &grouped(capture.messages)]);
     }
@@ -61,8 +71,8 @@ pub(crate) fn speed(dir: &Path, pairs: usize) -> anyhow::Result<()> {
         "peak memory",
     ]);
     print_row(&["---"; 9]);
-    let modes: Vec<_> = MODES.into_iter().filter(|mode| is_known(mode)).collect();
-    for (title, capture) in &corpora {
+    for (title, more, capture) in &corpora {
+        let modes: Vec<_> = MODES.iter().chain(*more).copied().filter(|mode| is_known(mode)).collect();
         one(title, capture, &modes, dir, pairs).with_context(|| capture.path.display().to_string())?;
     }
     println!();
