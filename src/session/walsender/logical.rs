@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::super::budget::{Budget, Share};
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
@@ -31,10 +33,10 @@ enum Chunk {
 /// A stream of pgoutput.
 #[derive(Debug, Default)]
 pub struct LogicalStream {
-    relations: HashMap<u32, Kept<Arc<Relation>>>,
+    relations: HashMap<u32, Kept<Arc<Relation>>, RandomState>,
     /// The tables that were described within streamed transactions, by transaction: until its commit, others may see them otherwise.
     streamed_relations: BTreeMap<(u32, u32), Kept<Arc<Relation>>>,
-    types: HashMap<u32, Kept<Arc<str>>>,
+    types: HashMap<u32, Kept<Arc<str>>, RandomState>,
     chunk: Chunk,
     /// The transaction that Begin or Begin Prepare has begun: its number, and its changes. `None` also if that was not seen.
     open: Option<(u32, u64)>,
