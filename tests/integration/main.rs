@@ -53,6 +53,7 @@ mod cli {
     mod command_line;
     mod extract;
     pub(crate) mod live;
+    mod live_replication;
     mod live_tls;
     mod network;
     mod report;

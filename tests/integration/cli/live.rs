@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{live_tls, screen};
+use crate::cli::{live_replication, live_tls, screen};
 use crate::command::{Folder, Outcome, PATIENCE, Running, kill, pgdissect, run, types};
 use crate::network::Namespace;
 use crate::terminal::{Terminal, plain};
@@ -124,8 +124,8 @@ impl Server {
             }
             let address = if namespace.is_some() { "*" } else { "127.0.0.1" };
             server.args(["-p", &port.to_string(), "-k", "", "-F", "-c", &format!("listen_addresses={address}")]);
-            server.args(["-c", "shared_buffers=16MB", "-c", "max_connections=20", "-c", "wal_level=minimal"]);
-            server.args(["-c", "max_wal_senders=0", "-c", ssl]);
+            server.args(["-c", "shared_buffers=16MB", "-c", "max_connections=20", "-c", "wal_level=logical"]);
+            server.args(["-c", "max_prepared_transactions=2", "-c", "logical_decoding_work_mem=64kB", "-c", ssl]);
             server.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
             let mut postgres = server.spawn().unwrap();
             let start = Instant::now();
@@ -258,6 +258,7 @@ fn beside_a_real_server() {
         ("a_summary_covers_the_whole_run_and_its_interval", a_summary_covers_the_whole_run_and_its_interval),
         ("what_runs_is_shown_while_the_server_is_silent", what_runs_is_shown_while_the_server_is_silent),
         ("what_hangs_is_found_beside_much_else", screen::what_hangs_is_found_beside_much_else),
+        ("changes_give_the_tables_of_the_publisher", live_replication::changes_give_the_tables_of_the_publisher),
         ("a_snap_length_is_a_loss", a_snap_length_is_a_loss),
         ("a_filter_is_added_to_the_ports", a_filter_is_added_to_the_ports),
         ("a_closed_output_is_a_quiet_end", a_closed_output_is_a_quiet_end),
