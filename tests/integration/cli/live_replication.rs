@@ -121,7 +121,8 @@ pub(super) fn changes_give_the_tables_of_the_publisher(server: &Server) {
 
     assert!(lines.iter().any(|line| line["streamed"] == true && line["op"] == "insert"), "nothing was streamed");
     assert!(lines.iter().any(|line| !line["unchanged"].is_null()), "nothing was unchanged");
-    let mut sql = String::new();
+    // Those that it is applied to are not to be published.
+    let mut sql = "DROP PUBLICATION tables;\n".to_owned();
     for (table, ..) in TABLES {
         let _ = writeln!(sql, "CREATE TABLE applied.{table} (LIKE {table} INCLUDING DEFAULTS);");
     }
