@@ -26,6 +26,7 @@ pub mod change;
 mod community_id;
 pub(crate) mod event;
 pub(crate) mod query;
+mod replication;
 mod running;
 pub(crate) mod session;
 pub mod summary;
@@ -36,10 +37,12 @@ pub use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 pub use crate::session::violation::{Breach, Violation};
 pub use crate::session::walsender::Purpose;
 pub use crate::session::walsender::logical::TransactionOutcome;
+pub use crate::session::walsender::progress::Lag;
 pub use change::{ChangeRecord, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
 pub use query::{Failure, QueryRecord, QuerySql};
+pub use replication::{ReplicationEvent, ReplicationKind};
 pub use running::{RunningRecord, RunningState};
 pub use session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, SessionRecord, Settings, Side,

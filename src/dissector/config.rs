@@ -195,7 +195,8 @@ pub struct Records {
     pub queries: bool,
     /// One for each session that is ready, and one when it has ended.
     pub sessions: bool,
-    /// One for each change in a logical replication stream, and one for the fate of each transaction.
+    /// One for each change in a logical replication stream, and one for the fate of each transaction. With these,
+    /// [`Sink::replication`](super::Sink::replication) is called.
     pub changes: bool,
 }
 

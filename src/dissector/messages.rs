@@ -17,15 +17,16 @@ use crate::reader::DecodeError;
 use crate::record::change::ChangeOf;
 use crate::record::event::Columns;
 use crate::record::{
-    ChangeRecord, Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record, TransactionRecord,
+    ChangeRecord, Content, Flags, Holes, MessageEvent, MessageRecord, Reason, Record, ReplicationEvent,
+    TransactionRecord,
 };
 use crate::replication::data::{Mode, PayloadData, ReplicationContent, ReplicationContext, ReplicationData};
 use crate::replication::stream::StreamMessage;
 use crate::session::Session;
 use crate::session::observation::{Annotation, Observation};
 use crate::session::shared::Shared;
+use crate::session::walsender::ObservedReplication;
 use crate::session::walsender::logical::Effect;
-use crate::session::walsender::{ObservedReplication, Walsender};
 use crate::sql::secret::Parameters;
 
 impl<S: Sink> ConnectionDissector<'_, S> {
@@ -143,15 +144,16 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             return None;
         }
         let observed = session.observe_replication(direction, frame, origin.ts)?;
-        self.report_change(session, info, &observed, origin);
+        self.report_change(session, info, frame.len, &observed, origin);
         Some(observed)
     }
 
-    /// Gives the lines of the changes in a message, and of the fate of a transaction.
+    /// Gives what a message is to its stream, the lines of the changes in it, and of the fate of a transaction.
     fn report_change(
         &mut self,
         session: &Session,
         info: &ConnectionInfo,
+        len: u32,
         observed: &ObservedReplication<'_>,
         origin: Origin,
     ) {
@@ -160,7 +162,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         }
         let header = info.header(origin.ts);
         let (events, sink) = self.events();
-        let Some(logical) = session.walsender().map(Walsender::logical) else { return };
+        let Some(walsender) = session.walsender() else { return };
+        let logical = walsender.logical();
+        if events.config.records.changes && observed.mode != Mode::Manifest {
+            let who = session.facts().identity();
+            sink.replication(&ReplicationEvent::new((header, origin.packet), who, walsender, len, observed));
+        }
         match (observed.effect, &observed.content) {
             (
                 Effect::Change { xid, subxid, is_streamed },

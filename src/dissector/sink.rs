@@ -2,7 +2,7 @@
 
 use crate::packet::Endpoint;
 use crate::pg::message::Decoded;
-use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord};
+use crate::record::{LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord};
 
 /// Receives the records that a [`Dissector`](super::Dissector) emits. Implemented for any `FnMut(&Record)`.
 ///
@@ -49,6 +49,10 @@ pub trait Sink {
     fn data(&mut self, run: &MessageRun<'_>) {
         run.for_each(|event| self.message(event, &mut None));
     }
+
+    /// Handles a message of a replication stream or a base backup, before the records of its changes. Only called if these are
+    /// emitted.
+    fn replication(&mut self, _event: &ReplicationEvent<'_>) {}
 
     /// Called at the end of a connection that is not one of [`Config::only`](super::Config::only), as far as is known, in place of
     /// its last record.

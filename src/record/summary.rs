@@ -9,6 +9,11 @@ use crate::pg::text::inline_schema;
 use crate::session::execution::Outcome;
 pub use crate::sql::audit::AuditKind;
 use crate::time::Timestamp;
+pub use replication::{
+    BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
+};
+
+mod replication;
 
 /// What all requests and sessions add up to, from the beginning of the capture.
 ///
@@ -69,6 +74,15 @@ pub struct Summary {
     pub unlimited_selects: Vec<UnlimitedSelect>,
     /// Requests over time.
     pub traffic: Traffic,
+    /// Replication streams, by slot and client; those with the most bytes first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replication_streams: Vec<ReplicationStream>,
+    /// The transactions with the most changes, in streams of pgoutput.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub largest_transactions: Vec<LargeTransaction>,
+    /// Base backups, by client; those with the most bytes first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base_backups: Vec<BaseBackup>,
     /// What the same workload was before, and how this one differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<Comparison>>,

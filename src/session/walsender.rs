@@ -22,8 +22,10 @@ use crate::replication::stream::StreamMessage;
 use crate::replication::{Lsn, PgTime};
 use crate::time::Timestamp;
 use logical::{Effect, LogicalStream};
+use progress::{Advance, Progress};
 
 pub mod logical;
+pub mod progress;
 
 /// How many commands are remembered that have no reply yet: clients send one at a time.
 const MAX_COMMANDS: usize = 16;
@@ -83,6 +85,7 @@ pub struct Walsender {
     /// The slots that were created, with their plugins.
     slots: VecDeque<(KeptText<'static>, KeptText<'static>)>,
     logical: LogicalStream,
+    progress: Progress,
     recognition: Recognition,
     /// Whether what the payloads are is a guess that is yet to be confirmed.
     is_payload_uncertain: bool,
@@ -145,6 +148,8 @@ pub struct ObservedReplication<'a> {
     pub content: ReplicationContent<'a>,
     /// What it does.
     pub effect: Effect<'a>,
+    /// What it adds to the progress of its stream or backup.
+    pub advance: Advance,
 }
 
 impl Walsender {
@@ -180,6 +185,7 @@ impl Walsender {
             mode: None,
             slots: VecDeque::new(),
             logical: LogicalStream::default(),
+            progress: Progress::default(),
             recognition: Recognition::default(),
             is_payload_uncertain: false,
         }
@@ -224,7 +230,7 @@ impl Walsender {
             }
             Command::StartReplication(start) => self.start(start, encoding),
             Command::BaseBackup(_) => {
-                self.purpose = Purpose::Backup;
+                (self.purpose, self.progress) = (Purpose::Backup, Progress::default());
                 Task::Backup
             }
             Command::UploadManifest => {
@@ -277,6 +283,7 @@ impl Walsender {
         if matches!(self.mode, Some(Mode::Stream(_))) {
             (self.logical, self.recognition) = (LogicalStream::begun(), Recognition::default());
         }
+        self.progress.begin_copy(matches!(self.mode, Some(Mode::Stream(_))));
         self.is_known |= self.mode.is_some();
         self.mode.is_some()
     }
@@ -315,11 +322,16 @@ impl Walsender {
         let reader = if is_cut { Reader::cut(frame.body) } else { Reader::new(frame.body) };
         let reader = reader.with_encoding(encoding);
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
-            return (from == Direction::Backend && is_backup_data(frame.body)).then(|| ObservedReplication {
-                mode: Mode::Backup,
-                is_streamed: false,
-                content: ReplicationContent::decode(Mode::Backup, false, from, reader),
-                effect: Effect::Nothing,
+            return (from == Direction::Backend && is_backup_data(frame.body)).then(|| {
+                let content = ReplicationContent::decode(Mode::Backup, false, from, reader);
+                let advance = self.progress.observe(from, &content, ts);
+                ObservedReplication {
+                    mode: Mode::Backup,
+                    is_streamed: false,
+                    content,
+                    effect: Effect::Nothing,
+                    advance,
+                }
             });
         }
         let mut mode = self.mode.unwrap_or(Mode::Stream(Payload::Unknown));
@@ -346,7 +358,8 @@ impl Walsender {
             }
             _ => Effect::Nothing,
         };
-        Some(ObservedReplication { mode, is_streamed, content, effect })
+        let advance = self.progress.observe(from, &content, ts);
+        Some(ObservedReplication { mode, is_streamed, content, effect, advance })
     }
 
     fn payload<'a>(&mut self, payload: &PayloadData<'a>, is_cut: bool, budget: &Budget) -> Effect<'a> {

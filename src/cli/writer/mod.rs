@@ -15,7 +15,9 @@ use crate::output::text::sequence::Sequence;
 use crate::output::text::{TextStyle, Zone};
 use crate::packet::Block;
 use crate::pg::message::Decoded;
-use crate::record::{LossRecord, MessageEvent, MessageRun, Record, SessionRecord, StatsRecord, Summary};
+use crate::record::{
+    LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord, StatsRecord, Summary,
+};
 use crate::time::Timestamp;
 
 use self::output::Output;
@@ -435,6 +437,17 @@ impl Sink for Writer {
         }
         if is_wanted {
             self.write(record);
+        }
+    }
+
+    fn replication(&mut self, event: &ReplicationEvent<'_>) {
+        if !self.selection.is_in_time(event.header.ts) {
+            return;
+        }
+        if let Some(screen) = &self.screen {
+            let _ = screen;
+        } else if let Some(statistics) = &mut self.statistics {
+            statistics.replication(event);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::dissector::Sink;
 use crate::output::Form;
 use crate::output::stats::Statistics;
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, Record};
+use crate::record::{MessageEvent, MessageRun, Record, ReplicationEvent};
 
 use super::output::Output;
 use super::selection::Selection;
@@ -63,6 +63,14 @@ impl Sink for ShardWriter {
         if self.selection.wants_of(run) == run.count {
             self.choose(Some(run.first.header.conn));
             self.make(|form, lines| form.data(lines, run));
+        }
+    }
+
+    fn replication(&mut self, event: &ReplicationEvent<'_>) {
+        if self.selection.is_in_time(event.header.ts)
+            && let Some(statistics) = &mut self.statistics
+        {
+            statistics.replication(event);
         }
     }
 

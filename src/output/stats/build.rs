@@ -95,6 +95,7 @@ impl Statistics {
         let top = self.limits.top;
         let duration_us = context.duration_us();
         let (statements, other_statements) = self.listed_statements();
+        let precision = context.stats.ts.map_or(Precision::Micros, Timestamp::precision);
         Summary {
             ts: context.stats.ts,
             capture: self.capture(context),
@@ -121,7 +122,10 @@ impl Statistics {
             audit: self.audit(),
             n_plus_one: self.candidate_records(),
             unlimited_selects: first_of(self.unlimited_selects(), top, |select| select.max_rows),
-            traffic: self.series.traffic(context.stats.ts.map_or(Precision::Micros, Timestamp::precision)),
+            traffic: self.series.traffic(precision),
+            replication_streams: self.replication.streams(top, precision),
+            largest_transactions: self.replication.transactions(top),
+            base_backups: self.replication.backups(top),
             baseline: baseline.map(|baseline| Box::new(self.compare(context, baseline))),
         }
     }

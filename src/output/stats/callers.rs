@@ -128,7 +128,7 @@ impl Default for Callers {
 }
 
 /// Returns the address of `address:port`.
-fn without_port(address: &str) -> &str {
+pub(super) fn without_port(address: &str) -> &str {
     let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
     ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip)
 }

@@ -1,6 +1,6 @@
 //! What requests and sessions add up to: what the summary, the report and the screen show.
 //!
-//! [`Statistics`] receives the records of requests, sessions and losses. Several of them, one for each thread, are merged into one:
+//! [`Statistics`] receives the records of requests, sessions, losses and replication. Several of them, one for each thread, are merged into one:
 //! all figures are sums, histograms and the first of an order, so that the result does not depend on which thread received which
 //! record; unless statements were forgotten, or there are more callers than are told apart. What depends on the order of a session's requests is in [`Bursts`], which threads
 //! share.
@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use crate::pg::error::code;
 use crate::pg::text::{Bytea, Text};
 use crate::record::summary::{Example, LossReason, TimeSplit};
-use crate::record::{Encryption, LossRecord, QueryRecord, Reason, Record, SessionRecord, State};
+use crate::record::{Encryption, LossRecord, QueryRecord, Reason, Record, ReplicationEvent, SessionRecord, State};
 use crate::session::execution::Outcome;
 
 use self::bursts::{Owner, Run};
@@ -22,6 +22,7 @@ use self::callers::{Activity, CallerId, Callers, Moved};
 use self::failures::{ErrorCount, FailedLogins, add_error, add_failed_login};
 use self::histogram::Timing;
 use self::protection::{ProtectionKey, protection};
+use self::replication::Replication;
 use self::series::Series;
 use self::statements::{Code, Statements, sqlstate};
 use self::top::Top;
@@ -34,6 +35,7 @@ pub(in crate::output) mod example;
 mod failures;
 pub(in crate::output) mod histogram;
 mod protection;
+mod replication;
 mod series;
 mod statements;
 #[cfg(feature = "cli")]
@@ -111,6 +113,7 @@ pub struct Statistics {
     candidates: Candidates,
     protection: BTreeMap<ProtectionKey, u64>,
     time: TimeSplit,
+    replication: Replication,
     losses: BTreeMap<Reason, LossReason>,
     /// The clients of connections that may be cancel requests, by connection.
     cancel_requests: BTreeMap<u64, Box<str>>,
@@ -168,6 +171,7 @@ impl Statistics {
             candidates: HashMap::default(),
             protection: BTreeMap::new(),
             time: TimeSplit::default(),
+            replication: Replication::new(limits.top),
             losses: BTreeMap::new(),
             cancel_requests: BTreeMap::new(),
             interval: None,
@@ -196,12 +200,17 @@ impl Statistics {
         match record {
             Record::Query(query) => self.request(query),
             Record::Session(session) => self.session(session),
-            // Part of what replication adds up to.
-            Record::Change(_) | Record::Transaction(_) => {}
+            Record::Change(change) => self.replication.change(change),
+            Record::Transaction(transaction) => self.replication.transaction(transaction),
             Record::Loss(loss) => self.loss(loss),
             Record::Running(running) => self.running_now(&running.query),
             Record::Message(_) | Record::Stats(_) | Record::Summary(_) => {}
         }
+    }
+
+    /// Adds a message of a replication stream or a base backup.
+    pub fn replication(&mut self, event: &ReplicationEvent<'_>) {
+        self.replication.event(event);
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
@@ -370,6 +379,7 @@ impl Statistics {
             candidates,
             protection,
             time,
+            replication,
             losses,
             cancel_requests,
             interval: _,
@@ -402,6 +412,7 @@ impl Statistics {
         }
         protection.into_iter().for_each(|(key, sessions)| *self.protection.entry(key).or_default() += sessions);
         self.time.merge(&time);
+        self.replication.merge(replication);
         losses.values().for_each(|loss| self.add_loss(loss));
         self.cancel_requests.extend(cancel_requests);
     }

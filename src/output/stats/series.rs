@@ -1,4 +1,4 @@
-//! Requests over time.
+//! What happens over time.
 
 use std::collections::VecDeque;
 
@@ -41,15 +41,21 @@ const WIDTHS: [u64; 20] = {
 
 /// Buckets of time, as narrow as their number allows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Series {
+pub(super) struct Series<T = Span> {
     /// The index of their width.
     width: usize,
     /// The number of the first bucket, counted from 1970.
     first: i64,
-    buckets: VecDeque<Span>,
+    buckets: VecDeque<T>,
 }
 
-/// What happened in a span of time.
+/// What is counted in a span of time.
+pub(super) trait Merge: Default {
+    /// Adds what was counted in another one.
+    fn merge(&mut self, other: &Self);
+}
+
+/// The requests of a span of time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Span {
     pub(super) requests: u64,
@@ -71,7 +77,9 @@ impl Span {
             self.timing.add(us);
         }
     }
+}
 
+impl Merge for Span {
     fn merge(&mut self, other: &Self) {
         let Self { requests, errors, connects, bytes_in, bytes_out, timing } = other;
         self.requests += requests;
@@ -83,14 +91,14 @@ impl Span {
     }
 }
 
-impl Series {
+impl<T: Merge> Series<T> {
     fn nanos(&self) -> i64 {
         WIDTHS.get(self.width).map_or(i64::MAX, |us| us.saturating_mul(1_000) as i64)
     }
 
     /// Returns the bucket of an instant.
     #[inline]
-    pub(super) fn at(&mut self, ts: Timestamp) -> Option<&mut Span> {
+    pub(super) fn at(&mut self, ts: Timestamp) -> Option<&mut T> {
         let number = ts.as_nanos().div_euclid(self.nanos());
         let is_known = usize::try_from(number.wrapping_sub(self.first)).is_ok_and(|index| index < self.buckets.len());
         if !is_known {
@@ -114,11 +122,11 @@ impl Series {
                     self.first = first;
                 }
                 for _ in first..self.first {
-                    self.buckets.push_front(Span::default());
+                    self.buckets.push_front(T::default());
                 }
                 self.first = first;
                 let len = (last - first) as usize + 1;
-                self.buckets.resize_with(len.max(self.buckets.len()), Span::default);
+                self.buckets.resize_with(len.max(self.buckets.len()), T::default);
                 return;
             }
             self.widen();
@@ -131,11 +139,11 @@ impl Series {
         self.width += 1;
         let ratio = self.nanos() / before;
         let first = self.first.div_euclid(ratio);
-        let mut wider: VecDeque<Span> = VecDeque::new();
+        let mut wider: VecDeque<T> = VecDeque::new();
         for (bucket, number) in self.buckets.iter().zip(self.first..) {
             let index = (number.div_euclid(ratio) - first) as usize;
             if index >= wider.len() {
-                wider.resize_with(index + 1, Span::default);
+                wider.resize_with(index + 1, T::default);
             }
             if let Some(wide) = wider.get_mut(index) {
                 wide.merge(bucket);
@@ -171,6 +179,16 @@ impl Series {
         }
     }
 
+    /// Returns the width of the buckets, in microseconds, and when each begins.
+    pub(super) fn buckets(&self, precision: Precision) -> (u64, impl Iterator<Item = (Timestamp, &T)>) {
+        let nanos = self.nanos();
+        let began = move |number: i64| Timestamp::from_nanos(number.saturating_mul(nanos), precision);
+        let buckets = self.buckets.iter().zip(self.first..);
+        (nanos as u64 / 1_000, buckets.map(move |(bucket, number)| (began(number), bucket)))
+    }
+}
+
+impl Series {
     /// Returns the most sessions that began within a second; the mean of a bucket, where these are wider.
     pub(super) fn most_connects_per_second(&self) -> u64 {
         const SECOND: i64 = 1_000_000_000;
@@ -200,9 +218,9 @@ impl Series {
     }
 
     pub(super) fn traffic(&self, precision: Precision) -> Traffic {
-        let nanos = self.nanos();
-        let bucket = |(span, number): (&Span, i64)| Bucket {
-            started: Timestamp::from_nanos(number.saturating_mul(nanos), precision),
+        let (bucket_us, buckets) = self.buckets(precision);
+        let bucket = |(started, span): (Timestamp, &Span)| Bucket {
+            started,
             requests: span.requests,
             errors: span.errors,
             connects: span.connects,
@@ -211,10 +229,7 @@ impl Series {
             times: span.timing.times(),
             histogram: span.timing.bins(),
         };
-        Traffic {
-            bucket_us: nanos as u64 / 1_000,
-            buckets: self.buckets.iter().zip(self.first..).map(bucket).collect(),
-        }
+        Traffic { bucket_us, buckets: buckets.map(bucket).collect() }
     }
 }
 
@@ -236,9 +251,9 @@ mod tests {
         // From milliseconds to years, and before 1970.
         for scale in [1, 700, 90_000, 40_000_000, 5_000_000_000_000] {
             let times: Vec<i64> = (-20..300).map(|n| n * n * n % 997 * scale).collect();
-            let mut all = Series::default();
+            let mut all = Series::<Span>::default();
             times.iter().for_each(|us| all.at(at(*us)).unwrap().requests += 1);
-            let (mut one, mut other) = (Series::default(), Series::default());
+            let (mut one, mut other) = (Series::<Span>::default(), Series::default());
             for (index, us) in times.iter().rev().enumerate() {
                 let series = if index % 5 == 0 { &mut one } else { &mut other };
                 series.at(at(*us)).unwrap().requests += 1;
@@ -261,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_extremes_of_time_are_in_few_buckets() {
-        let mut series = Series::default();
+        let mut series = Series::<Span>::default();
         for nanos in [i64::MIN, 0, i64::MAX] {
             series.at(Timestamp::from_nanos(nanos, Precision::Nanos)).unwrap().connects += 1;
         }

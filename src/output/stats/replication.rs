@@ -1,0 +1,589 @@
+//! Replication: what streams and base backups add up to, by slot and client.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::build::per_second;
+use super::callers::without_port;
+use super::histogram::Timing;
+use super::series::{Merge, Series};
+use super::top::Top;
+use super::{add_each, owned};
+use crate::pg::text::Text;
+use crate::record::summary::{
+    BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
+};
+use crate::record::{
+    ChangeRecord, Lag, Operation, Purpose, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord,
+};
+use crate::replication::Lsn;
+use crate::time::{Precision, Timestamp};
+
+/// How many streams are told apart. What is beyond is one without names.
+const MAX_STREAMS: usize = 512;
+
+/// How many tables are told apart, of all streams together.
+const MAX_TABLES: usize = 16_384;
+
+/// What streams add up to.
+#[derive(Debug)]
+pub(super) struct Replication {
+    streams: Vec<Stream>,
+    by_key: HashMap<Box<[u8]>, usize, RandomState>,
+    /// How many tables all streams have.
+    tables: usize,
+    transactions: Top<LargeTransaction>,
+    /// The connection of the last message, and its stream: changes come right behind the message that they are in.
+    current: Option<(u64, usize)>,
+    key: Vec<u8>,
+}
+
+/// When something was: the time, and the packet.
+type Place = (Timestamp, u64);
+
+/// The latest of what was told.
+#[derive(Clone, Copy, Debug)]
+struct Latest<T>(Option<(Place, T)>);
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Latest<T> {
+    fn set(&mut self, place: Place, value: T) {
+        if self.0.as_ref().is_none_or(|(before, _)| *before <= place) {
+            self.0 = Some((place, value));
+        }
+    }
+
+    /// Sets it, with a value that is made only if it is another than that which is known.
+    fn set_if_new(&mut self, place: Place, is_known: impl FnOnce(&T) -> bool, value: impl FnOnce() -> T) {
+        match &mut self.0 {
+            Some((before, known)) if is_known(known) => *before = place.max(*before),
+            _ => self.set(place, value()),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        if let Some((place, value)) = other.0 {
+            self.set(place, value);
+        }
+    }
+
+    fn get(&self) -> Option<&T> {
+        self.0.as_ref().map(|(_, value)| value)
+    }
+}
+
+/// The streams of one client from one slot; or its base backups.
+#[derive(Debug, Default)]
+struct Stream {
+    key: Box<[u8]>,
+    is_backup: bool,
+    slot: Option<Box<str>>,
+    user: Option<Box<str>>,
+    database: Option<Box<str>>,
+    application: Option<Box<str>>,
+    client_ip: Box<str>,
+    server: Box<str>,
+    plugin: Latest<Box<str>>,
+    purpose: Latest<Purpose>,
+    first: Option<Timestamp>,
+    /// With the connection.
+    last: Latest<u64>,
+    streams: u64,
+    active_us: u64,
+    bytes: u64,
+    archives: u64,
+    end_lsn: Latest<Lsn>,
+    confirmed: [Latest<Lsn>; 3],
+    lag: Latest<Lag>,
+    lag_bytes: Timing,
+    lag_us: Timing,
+    tables: HashMap<u32, Table, RandomState>,
+    other_changes: u64,
+    logical_messages: u64,
+    fates: Fates,
+    commit_lag: Timing,
+    over_time: Series<Span>,
+}
+
+/// The changes of a table.
+#[derive(Debug, Default)]
+struct Table {
+    /// A table may get another name.
+    name: Latest<(Box<str>, Box<str>)>,
+    changes: TableChanges,
+}
+
+/// What became of transactions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fates {
+    commits: u64,
+    prepares: u64,
+    aborts: u64,
+    subtransaction_aborts: u64,
+    rollbacks: u64,
+    streamed: u64,
+}
+
+/// What was streamed in a span of time.
+#[derive(Clone, Debug, Default)]
+struct Span {
+    bytes: u64,
+    changes: u64,
+    lag: Option<Lag>,
+}
+
+impl Merge for Span {
+    fn merge(&mut self, other: &Self) {
+        let Self { bytes, changes, lag } = other;
+        add_each([(&mut self.bytes, bytes), (&mut self.changes, changes)]);
+        if let Some(lag) = lag {
+            self.behind(*lag);
+        }
+    }
+}
+
+impl Span {
+    fn behind(&mut self, lag: Lag) {
+        let most = self.lag.unwrap_or_default();
+        self.lag = Some(Lag { bytes: most.bytes.max(lag.bytes), micros: most.micros.max(lag.micros) });
+    }
+}
+
+impl Replication {
+    pub(super) fn new(top: usize) -> Self {
+        Self {
+            streams: Vec::new(),
+            by_key: HashMap::default(),
+            tables: 0,
+            // A transaction that is prepared and then committed comes twice.
+            transactions: Top::new(2 * top),
+            current: None,
+            key: Vec::new(),
+        }
+    }
+
+    /// Adds a message.
+    pub(super) fn event(&mut self, event: &ReplicationEvent<'_>) {
+        let index = self.find(event);
+        self.current = Some((event.header.conn, index));
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let place = (event.header.ts, event.packet);
+        stream.first = Some(stream.first.map_or(event.header.ts, |first| first.min(event.header.ts)));
+        stream.last.set(place, event.header.conn);
+        stream.streams += u64::from(event.is_first);
+        add_each([(&mut stream.active_us, &event.elapsed_us), (&mut stream.bytes, &event.bytes)]);
+        if let Some(purpose) = event.purpose {
+            stream.purpose.set(place, purpose);
+        }
+        if let Some(plugin) = event.plugin {
+            stream.plugin.set_if_new(place, |known| known.as_bytes() == plugin.0, || owned(plugin).into());
+        }
+        let mut behind = None;
+        match event.kind {
+            ReplicationKind::Sent(end_lsn) => end_lsn.into_iter().for_each(|lsn| stream.end_lsn.set(place, lsn)),
+            ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag } => {
+                for (latest, lsn) in stream.confirmed.iter_mut().zip([write_lsn, flush_lsn, apply_lsn]) {
+                    lsn.into_iter().for_each(|lsn| latest.set(place, lsn));
+                }
+                if let Some(lag) = lag {
+                    stream.lag.set(place, lag);
+                    stream.lag_bytes.add(lag.bytes);
+                    stream.lag_us.add(lag.micros);
+                    behind = Some(lag);
+                }
+            }
+            ReplicationKind::Archive => stream.archives += 1,
+            ReplicationKind::Other => {}
+        }
+        if !stream.is_backup
+            && let Some(span) = stream.over_time.at(event.header.ts)
+        {
+            span.bytes = span.bytes.saturating_add(event.bytes);
+            behind.into_iter().for_each(|lag| span.behind(lag));
+        }
+    }
+
+    /// Adds a change in the message that was added last.
+    pub(super) fn change(&mut self, record: &ChangeRecord<'_>) {
+        let Some(stream) = current(self.current, &mut self.streams, record.header.conn) else { return };
+        if let Some(span) = stream.over_time.at(record.header.ts) {
+            span.changes += 1;
+        }
+        let Some(oid) = record.relation_oid else {
+            stream.logical_messages += 1;
+            return;
+        };
+        if !stream.tables.contains_key(&oid) {
+            if self.tables >= MAX_TABLES {
+                stream.other_changes += 1;
+                return;
+            }
+            self.tables += 1;
+        }
+        let table = stream.tables.entry(oid).or_default();
+        if let (Some(schema), Some(name)) = (record.schema, record.table) {
+            let is_known = |(known_schema, known): &(Box<str>, Box<str>)| {
+                known_schema.as_bytes() == schema.0 && known.as_bytes() == name.0
+            };
+            let place = (record.header.ts, record.packet);
+            table.name.set_if_new(place, is_known, || (owned(schema).into(), owned(name).into()));
+        }
+        let TableChanges { inserts, updates, deletes, truncates, .. } = &mut table.changes;
+        match record.op {
+            Operation::Insert => *inserts += 1,
+            Operation::Update => *updates += 1,
+            Operation::Delete => *deletes += 1,
+            Operation::Truncate => *truncates += 1,
+            Operation::Message => {}
+        }
+    }
+
+    /// Adds the fate of a transaction, in the message that was added last.
+    pub(super) fn transaction(&mut self, record: &TransactionRecord<'_>) {
+        let Some(stream) = current(self.current, &mut self.streams, record.header.conn) else { return };
+        let fates = &mut stream.fates;
+        let is_whole = record.subxid.is_none();
+        let of = match record.outcome {
+            TransactionOutcome::Committed => &mut fates.commits,
+            TransactionOutcome::Prepared => &mut fates.prepares,
+            TransactionOutcome::RolledBack => &mut fates.rollbacks,
+            TransactionOutcome::Aborted if is_whole => &mut fates.aborts,
+            TransactionOutcome::Aborted => &mut fates.subtransaction_aborts,
+        };
+        *of += 1;
+        fates.streamed += u64::from(record.streamed && is_whole);
+        if record.outcome == TransactionOutcome::Committed {
+            record.lag_us.into_iter().for_each(|us| stream.commit_lag.add(us));
+        }
+        let changes = record.changes.unwrap_or_default();
+        if is_whole && changes > 0 {
+            self.transactions.offer(changes, (record.packet, record.header.conn), || LargeTransaction {
+                ts: record.header.ts,
+                conn: record.header.conn,
+                packet: record.packet,
+                slot: string(&stream.slot),
+                application: string(&stream.application),
+                client: record.header.client.to_owned(),
+                xid: record.xid,
+                gid: record.gid.map(owned),
+                outcome: Some(record.outcome),
+                changes,
+                streamed: record.streamed,
+                commit_ts: record.commit_ts,
+                lag_us: record.lag_us,
+            });
+        }
+    }
+
+    /// Returns the stream of a message, by its index.
+    fn find(&mut self, event: &ReplicationEvent<'_>) -> usize {
+        let is_backup = event.purpose == Some(Purpose::Backup);
+        let client_ip = without_port(event.header.client);
+        self.key.clear();
+        self.key.push(is_backup.into());
+        for name in [event.slot, event.user, event.database, event.application] {
+            self.key.push(name.is_some().into());
+            self.key.extend_from_slice(name.map_or(&[], |name| name.0));
+            // No name of the protocol has a zero byte in it.
+            self.key.push(0);
+        }
+        self.key.extend_from_slice(client_ip.as_bytes());
+        self.key.push(0);
+        self.key.extend_from_slice(event.header.server.as_bytes());
+        if event.slot.is_none() && event.user.is_none() {
+            // Who it is was sent before the capture began: each may be another.
+            self.key.extend_from_slice(&event.header.conn.to_be_bytes());
+        }
+        if let Some(index) = self.by_key.get(&*self.key) {
+            return *index;
+        }
+        let name = |name: Option<Text<'_>>| name.map(|name| owned(name).into());
+        let stream = Stream {
+            key: self.key.as_slice().into(),
+            is_backup,
+            slot: name(event.slot),
+            user: name(event.user),
+            database: name(event.database),
+            application: name(event.application),
+            client_ip: client_ip.into(),
+            server: event.header.server.into(),
+            ..Stream::default()
+        };
+        self.insert(stream)
+    }
+
+    fn insert(&mut self, stream: Stream) -> usize {
+        let stream = if self.streams.len() < MAX_STREAMS {
+            stream
+        } else {
+            let key = Box::from([stream.is_backup.into()]);
+            if let Some(rest) = self.by_key.get(&key) {
+                return *rest;
+            }
+            Stream { key, is_backup: stream.is_backup, ..Stream::default() }
+        };
+        self.by_key.insert(stream.key.clone(), self.streams.len());
+        self.streams.push(stream);
+        self.streams.len() - 1
+    }
+
+    /// Adds all that another has received.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.transactions.merge(other.transactions);
+        for stream in other.streams {
+            let index = match self.by_key.get(&stream.key) {
+                Some(index) => *index,
+                None => self.insert(Stream {
+                    key: stream.key.clone(),
+                    slot: stream.slot.clone(),
+                    user: stream.user.clone(),
+                    database: stream.database.clone(),
+                    application: stream.application.clone(),
+                    client_ip: stream.client_ip.clone(),
+                    server: stream.server.clone(),
+                    is_backup: stream.is_backup,
+                    ..Stream::default()
+                }),
+            };
+            if let Some(own) = self.streams.get_mut(index) {
+                own.merge(stream, &mut self.tables);
+            }
+        }
+    }
+
+    /// Returns the streams with the most bytes.
+    pub(super) fn streams(&self, top: usize, precision: Precision) -> Vec<ReplicationStream> {
+        self.first(top, false).map(|stream| stream.summary(top, precision)).collect()
+    }
+
+    /// Returns the base backups with the most bytes.
+    pub(super) fn backups(&self, top: usize) -> Vec<BaseBackup> {
+        self.first(top, true).map(Stream::backup).collect()
+    }
+
+    fn first(&self, top: usize, is_backup: bool) -> impl Iterator<Item = &Stream> {
+        let mut streams: Vec<_> = self.streams.iter().filter(|stream| stream.is_backup == is_backup).collect();
+        streams.sort_unstable_by_key(|stream| (Reverse(stream.bytes), &stream.key));
+        streams.truncate(top);
+        streams.into_iter()
+    }
+
+    /// Returns the transactions with the most changes.
+    pub(super) fn transactions(&self, top: usize) -> Vec<LargeTransaction> {
+        let has_ended = |prepared: &LargeTransaction| {
+            self.transactions.iter().any(|other| {
+                let is_end =
+                    matches!(other.outcome, Some(TransactionOutcome::Committed | TransactionOutcome::RolledBack));
+                is_end && (other.conn, other.xid, &other.gid) == (prepared.conn, prepared.xid, &prepared.gid)
+            })
+        };
+        let listed = self
+            .transactions
+            .iter()
+            .filter(|transaction| transaction.outcome != Some(TransactionOutcome::Prepared) || !has_ended(transaction));
+        listed.take(top).cloned().collect()
+    }
+}
+
+/// Returns the stream of the message that was added last, if it is one of this connection.
+fn current(current: Option<(u64, usize)>, streams: &mut [Stream], conn: u64) -> Option<&mut Stream> {
+    let (_, index) = current.filter(|(last, _)| *last == conn)?;
+    streams.get_mut(index)
+}
+
+fn string(text: &Option<Box<str>>) -> Option<String> {
+    text.as_deref().map(str::to_owned)
+}
+
+impl Stream {
+    fn merge(&mut self, other: Self, all_tables: &mut usize) {
+        // Every field, so that a new one cannot be forgotten.
+        let Self {
+            key: _,
+            is_backup: _,
+            slot: _,
+            user: _,
+            database: _,
+            application: _,
+            client_ip: _,
+            server: _,
+            plugin,
+            purpose,
+            first,
+            last,
+            streams,
+            active_us,
+            bytes,
+            archives,
+            end_lsn,
+            confirmed,
+            lag,
+            lag_bytes,
+            lag_us,
+            tables,
+            other_changes,
+            logical_messages,
+            fates,
+            commit_lag,
+            over_time,
+        } = other;
+        self.plugin.merge(plugin);
+        self.purpose.merge(purpose);
+        self.first = self.first.into_iter().chain(first).min();
+        self.last.merge(last);
+        add_each([
+            (&mut self.streams, &streams),
+            (&mut self.active_us, &active_us),
+            (&mut self.bytes, &bytes),
+            (&mut self.archives, &archives),
+            (&mut self.other_changes, &other_changes),
+            (&mut self.logical_messages, &logical_messages),
+        ]);
+        self.end_lsn.merge(end_lsn);
+        self.confirmed.iter_mut().zip(confirmed).for_each(|(own, other)| own.merge(other));
+        self.lag.merge(lag);
+        self.lag_bytes.merge(&lag_bytes);
+        self.lag_us.merge(&lag_us);
+        for (oid, table) in tables {
+            if !self.tables.contains_key(&oid) {
+                if *all_tables >= MAX_TABLES {
+                    self.other_changes += table.changes.changes();
+                    continue;
+                }
+                *all_tables += 1;
+            }
+            self.tables.entry(oid).or_default().merge(table);
+        }
+        self.fates.merge(&fates);
+        self.commit_lag.merge(&commit_lag);
+        self.over_time.merge(over_time);
+    }
+
+    fn summary(&self, top: usize, precision: Precision) -> ReplicationStream {
+        let listed = |(oid, table): (&u32, &Table)| {
+            let (schema, name) = table.name.get().map(|(schema, name)| (&**schema, &**name)).unzip();
+            TableChanges {
+                schema: schema.map(str::to_owned),
+                table: name.map(str::to_owned),
+                relation_oid: *oid,
+                ..table.changes.clone()
+            }
+        };
+        let mut tables: Vec<_> = self.tables.iter().map(listed).collect();
+        tables.sort_unstable_by_key(|table| (Reverse(table.changes()), table.relation_oid));
+        let all = |tables: &[TableChanges]| tables.iter().map(TableChanges::changes).fold(0, u64::saturating_add);
+        let other_changes = self.other_changes + all(tables.get(top..).unwrap_or_default());
+        tables.truncate(top);
+        let changes = all(&tables) + other_changes + self.logical_messages;
+        let (bucket_us, buckets) = self.over_time.buckets(precision);
+        let bucket = |(started, span): (Timestamp, &Span)| ReplicationBucket {
+            started,
+            bytes: span.bytes,
+            changes: span.changes,
+            lag_bytes: span.lag.map(|lag| lag.bytes),
+            lag_us: span.lag.map(|lag| lag.micros),
+        };
+        let over_time = ReplicationTraffic { bucket_us, buckets: buckets.map(bucket).collect() };
+        let [write_lsn, flush_lsn, apply_lsn] = self.confirmed.each_ref().map(|lsn| lsn.get().copied());
+        let lag = self.lag.get();
+        let is_known = lag.is_some();
+        let has_commits = self.commit_lag.count > 0;
+        ReplicationStream {
+            slot: string(&self.slot),
+            purpose: self.purpose.get().copied(),
+            plugin: self.plugin.get().map(|plugin| plugin.to_string()),
+            user: string(&self.user),
+            database: string(&self.database),
+            application: string(&self.application),
+            client_ip: self.client_ip.to_string(),
+            server: self.server.to_string(),
+            conn: self.last.get().copied().unwrap_or_default(),
+            streams: self.streams,
+            started: self.first.unwrap_or_default(),
+            ts: self.last_ts(),
+            active_us: self.active_us,
+            bytes: self.bytes,
+            bytes_per_second: per_second(self.bytes, self.active_us),
+            end_lsn: self.end_lsn.get().copied(),
+            write_lsn,
+            flush_lsn,
+            apply_lsn,
+            confirmations: self.lag_us.count,
+            lag_bytes: lag.map(|lag| lag.bytes),
+            lag_p95_bytes: is_known.then(|| self.lag_bytes.quantile(95)),
+            lag_max_bytes: is_known.then_some(self.lag_bytes.max),
+            lag_us: lag.map(|lag| lag.micros),
+            lag_p95_us: is_known.then(|| self.lag_us.quantile(95)),
+            lag_max_us: is_known.then_some(self.lag_us.max),
+            changes,
+            logical_messages: self.logical_messages,
+            commits: self.fates.commits,
+            prepares: self.fates.prepares,
+            aborts: self.fates.aborts,
+            subtransaction_aborts: self.fates.subtransaction_aborts,
+            rollbacks: self.fates.rollbacks,
+            streamed_transactions: self.fates.streamed,
+            commit_lag_p95_us: has_commits.then(|| self.commit_lag.quantile(95)),
+            commit_lag_max_us: has_commits.then_some(self.commit_lag.max),
+            tables,
+            other_changes,
+            over_time,
+        }
+    }
+
+    fn backup(&self) -> BaseBackup {
+        BaseBackup {
+            user: string(&self.user),
+            application: string(&self.application),
+            client_ip: self.client_ip.to_string(),
+            server: self.server.to_string(),
+            conn: self.last.get().copied().unwrap_or_default(),
+            backups: self.streams,
+            started: self.first.unwrap_or_default(),
+            ts: self.last_ts(),
+            active_us: self.active_us,
+            archives: self.archives,
+            bytes: self.bytes,
+            bytes_per_second: per_second(self.bytes, self.active_us),
+        }
+    }
+
+    fn last_ts(&self) -> Timestamp {
+        self.last.0.map(|((ts, _), _)| ts).unwrap_or_default()
+    }
+}
+
+impl Table {
+    fn merge(&mut self, other: Self) {
+        self.name.merge(other.name);
+        let TableChanges { schema: _, table: _, relation_oid: _, inserts, updates, deletes, truncates } =
+            &other.changes;
+        add_each([
+            (&mut self.changes.inserts, inserts),
+            (&mut self.changes.updates, updates),
+            (&mut self.changes.deletes, deletes),
+            (&mut self.changes.truncates, truncates),
+        ]);
+    }
+}
+
+impl Fates {
+    fn merge(&mut self, other: &Self) {
+        let Self { commits, prepares, aborts, subtransaction_aborts, rollbacks, streamed } = other;
+        add_each([
+            (&mut self.commits, commits),
+            (&mut self.prepares, prepares),
+            (&mut self.aborts, aborts),
+            (&mut self.subtransaction_aborts, subtransaction_aborts),
+            (&mut self.rollbacks, rollbacks),
+            (&mut self.streamed, streamed),
+        ]);
+    }
+}

@@ -1,0 +1,159 @@
+//! How long it takes, and how far the client of a stream is behind.
+
+use std::collections::VecDeque;
+
+use crate::direction::Direction;
+use crate::replication::Lsn;
+use crate::replication::backup::BackupMessage;
+use crate::replication::data::ReplicationContent;
+use crate::replication::stream::StreamMessage;
+use crate::time::Timestamp;
+
+/// How many positions are remembered with their times. If there are more, every second one is forgotten.
+const MAX_SENT: usize = 64;
+
+/// What the manifest of a base backup begins with.
+const MANIFEST: &[u8] = b"{ \"PostgreSQL-Backup-Manifest-Version\"";
+
+/// The progress of a stream or a backup.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// When its last message was captured.
+    last: Option<Timestamp>,
+    /// The newest position that the server has told.
+    newest: Lsn,
+    /// The positions that the client has not confirmed, and when the server told them first.
+    sent: VecDeque<(Lsn, Timestamp)>,
+    /// Whether data that comes next is the beginning of an archive, or of the manifest.
+    is_new_archive: bool,
+}
+
+/// How far a client is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// The bytes from the position that it confirms to the newest one that the server has told.
+    pub bytes: u64,
+    /// The microseconds since the server told the last of the positions that the client confirms now; if it confirms no new one,
+    /// since it told the first that is not confirmed. 0 if all were confirmed before.
+    pub micros: u64,
+}
+
+/// What a message adds to the progress of its stream or backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advance {
+    /// Whether it is the first one.
+    pub is_first: bool,
+    /// The microseconds since the one before.
+    pub micros: u64,
+    /// How far the client is behind, of a message in which it confirms a position.
+    pub lag: Option<Lag>,
+    /// Whether an archive of a base backup begins with it.
+    pub is_archive: bool,
+}
+
+impl Progress {
+    /// A COPY begins.
+    pub(super) fn begin_copy(&mut self, is_stream: bool) {
+        if is_stream {
+            *self = Self::default();
+        }
+        self.is_new_archive = true;
+    }
+
+    /// Observes a message.
+    pub(super) fn observe(&mut self, from: Direction, content: &ReplicationContent<'_>, ts: Timestamp) -> Advance {
+        let last = self.last.replace(ts);
+        let mut advance = Advance {
+            is_first: last.is_none(),
+            micros: last.map_or(0, |last| ts.micros_since(last)),
+            ..Advance::default()
+        };
+        match content {
+            ReplicationContent::Stream(message, _) => match *message {
+                StreamMessage::XlogData { end_lsn, .. }
+                | StreamMessage::Keepalive { end_lsn, .. }
+                | StreamMessage::PrimaryStatus { end_lsn, .. } => self.told(end_lsn, ts),
+                StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
+                    // A client that applies nothing sends "0/0".
+                    let known = [apply_lsn, flush_lsn, write_lsn].into_iter().find(|lsn| *lsn != Lsn(0));
+                    advance.lag = known.filter(|_| self.newest != Lsn(0)).map(|lsn| self.confirmed(lsn, ts));
+                }
+                StreamMessage::HotStandbyFeedback { .. } | StreamMessage::PrimaryStatusRequest { .. } => {}
+            },
+            ReplicationContent::Backup(BackupMessage::Archive { .. }, _) => advance.is_archive = true,
+            ReplicationContent::Data(data) if from == Direction::Backend && !data.is_empty() => {
+                advance.is_archive = std::mem::take(&mut self.is_new_archive) && !data.starts_with(MANIFEST);
+            }
+            _ => {}
+        }
+        advance
+    }
+
+    /// What the plugin writes before a change has no position: 0/0.
+    fn told(&mut self, lsn: Lsn, ts: Timestamp) {
+        if lsn <= self.newest {
+            return;
+        }
+        self.newest = lsn;
+        if self.sent.len() >= MAX_SENT {
+            let mut is_kept = false;
+            self.sent.retain(|_| {
+                is_kept = !is_kept;
+                is_kept
+            });
+        }
+        self.sent.push_back((lsn, ts));
+    }
+
+    fn confirmed(&mut self, lsn: Lsn, ts: Timestamp) -> Lag {
+        let mut since = None;
+        while let Some((sent, at)) = self.sent.front().copied()
+            && sent <= lsn
+        {
+            self.sent.pop_front();
+            since = Some(at);
+        }
+        let since = since.or_else(|| self.sent.front().map(|(_, at)| *at));
+        Lag { bytes: self.newest.0.saturating_sub(lsn.0), micros: since.map_or(0, |since| ts.micros_since(since)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Precision;
+
+    fn at(us: i64) -> Timestamp {
+        Timestamp::from_nanos(us * 1_000, Precision::Micros)
+    }
+
+    #[test]
+    fn lag_is_the_time_to_a_confirmation_and_grows_while_nothing_is_confirmed() {
+        let mut progress = Progress::default();
+        for (lsn, us) in [(0, 5), (100, 10), (200, 20), (200, 25), (150, 26), (300, 30)] {
+            progress.told(Lsn(lsn), at(us));
+        }
+        let mut confirmed = |lsn, us| {
+            let Lag { bytes, micros } = progress.confirmed(Lsn(lsn), at(us));
+            (bytes, micros)
+        };
+        assert_eq!(confirmed(250, 45), (50, 25), "200 was sent at 20");
+        assert_eq!(confirmed(250, 60), (50, 30), "300 was sent at 30");
+        assert_eq!(confirmed(250, 90), (50, 60));
+        assert_eq!(confirmed(300, 100), (0, 70));
+        assert_eq!(confirmed(300, 1_000), (0, 0), "nothing is to be confirmed");
+        assert_eq!(confirmed(400, 1_001), (0, 0), "of a position that was not seen");
+    }
+
+    #[test]
+    fn few_positions_are_remembered_of_many_the_first_and_the_last_among_them() {
+        let mut progress = Progress::default();
+        for lsn in 1..100_000 {
+            progress.told(Lsn(lsn), at(lsn as i64));
+            assert!(progress.sent.len() <= MAX_SENT);
+        }
+        let lag = progress.confirmed(Lsn(50_000), at(100_000));
+        assert!((50_000..53_200).contains(&lag.micros), "{lag:?}");
+        assert_eq!(progress.confirmed(Lsn(99_999), at(100_000)), Lag { bytes: 0, micros: 1 });
+    }
+}
