@@ -320,6 +320,7 @@ impl<'a> Run<'a> {
                     || !args.quiet && args.chooses_sessions(),
                 changes: args.events.contains(&args::Event::Change)
                     || args.events.contains(&args::Event::Transaction)
+                    || args.format == args::Format::Top
                     || wants_summary,
             },
             shows_wal: args.wal_data,

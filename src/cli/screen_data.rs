@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::output::screen::Data;
 use crate::output::screen::model::Model;
 use crate::output::screen::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
+    WireBytes,
 };
 
 /// The memory for the messages of all sessions, in bytes.
@@ -52,6 +53,11 @@ impl Data for ScreenData {
 
     fn error_counts(&self) -> Vec<ErrorCount> {
         self.model().error_counts()
+    }
+
+    fn streams(&self) -> Vec<Arc<StreamRow>> {
+        let model = self.model();
+        model.streams(model.now())
     }
 
     fn ladder(&self, conn: u64) -> Ladder {

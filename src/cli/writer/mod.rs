@@ -445,7 +445,7 @@ impl Sink for Writer {
             return;
         }
         if let Some(screen) = &self.screen {
-            let _ = screen;
+            screen.model().replication(event);
         } else if let Some(statistics) = &mut self.statistics {
             statistics.replication(event);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 
+use crate::replication::Lsn;
 use crate::session::execution::Outcome;
 use crate::time::Timestamp;
 
@@ -30,6 +31,21 @@ pub(super) fn maybe_time(micros: &Option<u64>) -> Maybe<Time> {
 /// Bytes: `1.23 MiB`.
 pub(super) fn bytes(value: impl Borrow<u64>) -> Bytes {
     Bytes(*value.borrow())
+}
+
+/// Bytes, which may be unknown.
+pub(super) fn maybe_bytes(value: &Option<u64>) -> Maybe<Bytes> {
+    Maybe(value.map(Bytes))
+}
+
+/// A position in the write-ahead log, which may be unknown.
+pub(super) fn maybe_lsn(lsn: &Option<Lsn>) -> Maybe<Lsn> {
+    Maybe(*lsn)
+}
+
+/// Bytes a second: `1.23 MiB/s`.
+pub(super) fn byte_rate(per_second: impl Borrow<f64>) -> ByteRate {
+    ByteRate(*per_second.borrow())
 }
 
 /// A count, which may be unknown.
@@ -205,8 +221,30 @@ impl fmt::Display for Bytes {
         if bytes == 0 {
             return f.write_str("0");
         }
-        write!(f, r#"<data value="{bytes}" title="{} bytes">"#, Count(bytes))?;
-        let mut value = bytes as f64;
+        write!(f, r#"<data value="{bytes}" title="{} bytes">{}</data>"#, Count(bytes), Binary(bytes as f64))
+    }
+}
+
+impl HtmlSafe for Bytes {}
+
+/// Bytes a second.
+#[derive(Clone, Copy)]
+pub(super) struct ByteRate(f64);
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"<data value="{}">{}/s</data>"#, self.0, Binary(self.0.max(0.0)))
+    }
+}
+
+impl HtmlSafe for ByteRate {}
+
+/// Bytes as text, without their exact value.
+pub(super) struct Binary(pub(super) f64);
+
+impl fmt::Display for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = self.0;
         let mut unit = "B";
         for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
             if value < 999.5 {
@@ -215,11 +253,11 @@ impl fmt::Display for Bytes {
             value /= 1_024.0;
             unit = larger;
         }
-        if unit == "B" { write!(f, "{bytes} B</data>") } else { write!(f, "{} {unit}</data>", Significant(value)) }
+        if unit == "B" { write!(f, "{value:.0} B") } else { write!(f, "{} {unit}", Significant(value)) }
     }
 }
 
-impl HtmlSafe for Bytes {}
+impl HtmlSafe for Lsn {}
 
 /// A number that is not whole.
 #[derive(Clone, Copy)]

@@ -17,8 +17,10 @@ use self::chart::{Chart, Histogram, Json};
 use self::figure as fig;
 use self::figure::Instant;
 use self::text::Text;
+use self::timeline::Timeline;
+use crate::output::summary::replication as repl;
 use crate::record::Summary;
-use crate::record::summary::{Bucket, Difference, Params, Share, StatementSummary, Times};
+use crate::record::summary::{Bucket, Difference, Params, ReplicationStream, Share, StatementSummary, Times};
 use crate::time::Timestamp;
 
 mod chart;
@@ -28,6 +30,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
 
 /// The most bytes of a page: what a mail server still accepts, with room to spare.
 const MAX_PAGE: usize = 3 * 1024 * 1024;
@@ -195,6 +198,11 @@ impl<'a> Page<'a> {
         counters
     }
 
+    /// Whether something was replicated.
+    fn has_replication(&self) -> bool {
+        !self.s.replication_streams.is_empty() || !self.s.base_backups.is_empty()
+    }
+
     /// How many requests, sessions and logins failed, of those that are listed by kind.
     fn failures(&self) -> u64 {
         let errors = self.s.errors.iter().map(|error| error.count);
@@ -329,6 +337,11 @@ impl<'a> View<'a> {
     fn params<'s>(&self, params: &'s Params) -> Vec<(String, Text<'s>)> {
         let shown = self.nested(&params.0).iter().enumerate();
         shown.map(|(index, value)| (format!("${}", index + 1), self.block(value.get()))).collect()
+    }
+
+    /// The chart of a stream over time.
+    fn timeline<'s>(&self, stream: &'s ReplicationStream) -> Timeline<'s> {
+        Timeline { over_time: &stream.over_time, points: self.limits.points }
     }
 
     fn histogram(&self, statement: &StatementSummary) -> Histogram {

@@ -2,12 +2,14 @@
 
 use serde_json::value::RawValue;
 
-use crate::record::Reason;
 use crate::record::summary::{
-    AuditEntry, AuditKind, Bin, Bucket, Caller, Calls, Candidate, CodeCount, Comparison, Confidence, Difference,
-    ErrorStatement, ErrorSummary, Example, FailedLogin, Group, LossReason, OtherStatements, Params, PreparedUse,
-    Protection, Share, StatementSummary, Summary, Times, Totals, UnlimitedSelect, Weakness,
+    AuditEntry, AuditKind, BaseBackup, Bin, Bucket, Caller, Calls, Candidate, CodeCount, Comparison, Confidence,
+    Difference, ErrorStatement, ErrorSummary, Example, FailedLogin, Group, LargeTransaction, LossReason,
+    OtherStatements, Params, PreparedUse, Protection, ReplicationBucket, ReplicationStream, ReplicationTraffic, Share,
+    StatementSummary, Summary, TableChanges, Times, Totals, UnlimitedSelect, Weakness,
 };
+use crate::record::{Purpose, Reason, TransactionOutcome};
+use crate::replication::Lsn;
 use crate::session::execution::Outcome;
 use crate::time::{Precision, Timestamp};
 
@@ -253,6 +255,72 @@ fn comparison(texts: &Texts, size: &Size) -> Comparison {
     }
 }
 
+/// A stream whose client hangs for a while.
+fn stream(texts: &Texts, size: &Size, index: usize) -> ReplicationStream {
+    let number = |number: u64| number / (index as u64 + 1) + index as u64;
+    let bucket = |at_second: usize| {
+        let hangs = if (70..85).contains(&at_second) { (at_second - 69) as u64 } else { 0 };
+        ReplicationBucket {
+            started: at(at_second as i64 * SECOND),
+            bytes: number(if hangs > 0 { 0 } else { 900_000 + at_second as u64 % 7 * 110_000 }),
+            changes: number(4_000),
+            lag_bytes: at_second.is_multiple_of(2).then(|| number(hangs * 1_000_000 + 4_096)),
+            lag_us: at_second.is_multiple_of(2).then(|| number(hangs * 1_000_000 + 2_500)),
+        }
+    };
+    ReplicationStream {
+        slot: (index != 2).then(|| format!("{}-{index}", texts.name)),
+        purpose: Some(if index == 1 { Purpose::Physical } else { Purpose::Logical }),
+        plugin: (index != 1).then(|| "pgoutput".into()),
+        user: Some(texts.name.clone()),
+        database: Some(texts.name.clone()),
+        application: Some(texts.name.clone()),
+        client_ip: "10.2.0.8".into(),
+        server: "10.2.1.5:5432".into(),
+        conn: 31 + index as u64,
+        streams: 2,
+        started: at(0),
+        ts: at(119 * SECOND),
+        active_us: number(118_000_000),
+        bytes: number(95_000_000),
+        bytes_per_second: 805_084.7,
+        end_lsn: Some(Lsn(0x16_b374_d848)),
+        write_lsn: Some(Lsn(0x16_b374_d848)),
+        flush_lsn: Some(Lsn(0x16_b374_0000)),
+        apply_lsn: (index != 1).then_some(Lsn(0x16_b373_0000)),
+        confirmations: number(1_190),
+        lag_bytes: Some(number(55_368)),
+        lag_p95_bytes: Some(number(9_000_000)),
+        lag_max_bytes: Some(number(15_004_096)),
+        lag_us: Some(number(2_501)),
+        lag_p95_us: Some(number(9_300_000)),
+        lag_max_us: Some(number(15_002_500)),
+        changes: number(480_000),
+        logical_messages: number(12),
+        commits: number(9_100),
+        prepares: number(8),
+        aborts: number(5),
+        subtransaction_aborts: number(3),
+        rollbacks: number(2),
+        streamed_transactions: number(41),
+        commit_lag_p95_us: Some(number(9_100_000)),
+        commit_lag_max_us: Some(number(15_100_000)),
+        tables: (0..size.rows.min(40))
+            .map(|table| TableChanges {
+                schema: Some("public".into()),
+                table: (table != 3).then(|| format!("{}-{table}", texts.name)),
+                relation_oid: 16_384 + table as u32,
+                inserts: number(200_000),
+                updates: number(100_001),
+                deletes: number(5_003),
+                truncates: number(1),
+            })
+            .collect(),
+        other_changes: number(77),
+        over_time: ReplicationTraffic { bucket_us: 1_000_000, buckets: (0..size.buckets).map(bucket).collect() },
+    }
+}
+
 fn sample(texts: &Texts, size: &Size) -> Summary {
     let scale = size.scale;
     let list = |count: usize| 0..count.min(size.rows);
@@ -420,6 +488,40 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
             rows: 400_000,
             max_rows: 120_000,
             bytes_out: 33_000_000,
+        })
+        .collect();
+    summary.replication_streams = list(usize::MAX).map(|index| stream(texts, size, index)).collect();
+    summary.largest_transactions = list(usize::MAX)
+        .map(|index| LargeTransaction {
+            ts: at(index as i64 * SECOND),
+            conn: 31,
+            packet: 90_000 + index as u64,
+            slot: Some(texts.name.clone()),
+            application: Some(texts.name.clone()),
+            client: "10.2.0.8:40123".into(),
+            xid: Some(7_001 + index as u32),
+            gid: (index == 1).then(|| texts.name.clone()),
+            outcome: Some(TransactionOutcome::Committed),
+            changes: 500_000 / (index as u64 + 1),
+            streamed: index % 2 == 0,
+            commit_ts: Some(at(index as i64 * SECOND - 1)),
+            lag_us: Some(81_000 + index as u64),
+        })
+        .collect();
+    summary.base_backups = list(2)
+        .map(|index| BaseBackup {
+            user: Some(texts.name.clone()),
+            application: Some("pg_basebackup".into()),
+            client_ip: "10.2.0.8".into(),
+            server: "10.2.1.5:5432".into(),
+            conn: 44 + index as u64,
+            backups: 3,
+            started: at(0),
+            ts: at(60 * SECOND),
+            active_us: 12_000_000,
+            archives: 6,
+            bytes: 4_300_000_000,
+            bytes_per_second: 358_333_333.3,
         })
         .collect();
     summary.traffic.bucket_us = 1_000_000;

@@ -15,7 +15,7 @@ use super::ladder::LadderView;
 use super::list::{List, Scroll, Sorted};
 use super::prompt::{Prompt, Purpose, Typed};
 use super::view::{
-    ErrorCount, ErrorRow, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Step, Who, Window,
+    ErrorCount, ErrorRow, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Step, StreamRow, Who, Window,
 };
 
 mod command;
@@ -28,12 +28,14 @@ pub(crate) enum Tab {
     Statements,
     Sessions,
     Errors,
+    Replication,
 }
 
 impl Tab {
-    pub(crate) const ALL: [Self; 4] = [Self::Running, Self::Statements, Self::Sessions, Self::Errors];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Running, Self::Statements, Self::Sessions, Self::Errors, Self::Replication];
 
-    /// Returns the list with this number, of 1 to 4.
+    /// Returns the list with this number, of 1 to 5.
     pub(crate) fn numbered(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
@@ -118,6 +120,7 @@ struct Rows {
     statements: [Vec<Arc<StatementRow>>; 4],
     sessions: Vec<Arc<SessionRow>>,
     errors: Vec<Arc<ErrorRow>>,
+    streams: Vec<Arc<StreamRow>>,
 }
 
 /// The state of a screen.
@@ -133,6 +136,7 @@ pub(crate) struct App {
     pub(crate) sessions: List<SessionRow>,
     pub(crate) errors: List<ErrorRow>,
     pub(crate) error_counts: Vec<ErrorCount>,
+    pub(crate) streams: List<StreamRow>,
     pub(crate) views: Vec<View>,
     pub(crate) filter: Filter,
     pub(crate) prompt: Option<Prompt>,
@@ -169,6 +173,7 @@ impl App {
             sessions: List::new(4, false),
             errors: List::new(0, true),
             error_counts: Vec::new(),
+            streams: List::new(0, false),
             views: Vec::new(),
             filter: Filter::default(),
             prompt: None,
@@ -228,6 +233,7 @@ impl App {
                 self.error_counts = data.error_counts();
                 self.error_counts.sort_by(|one, other| other.count.cmp(&one.count).then(one.code.cmp(&other.code)));
             }
+            Tab::Replication => self.rows.streams = data.streams(),
         }
     }
 
@@ -261,6 +267,7 @@ impl App {
             }
             Tab::Sessions => self.sessions.set(&self.rows.sessions, &self.filter, now),
             Tab::Errors => self.errors.set(&self.rows.errors, &self.filter, now),
+            Tab::Replication => self.streams.set(&self.rows.streams, &self.filter, now),
         }
         if let Some(View::Statement(view)) = self.views.last_mut() {
             view.requests.set(&view.all, &Filter::default(), now);
@@ -365,6 +372,7 @@ impl App {
                 Tab::Statements => &mut self.statements,
                 Tab::Sessions => &mut self.sessions,
                 Tab::Errors => &mut self.errors,
+                Tab::Replication => &mut self.streams,
             }),
         }
     }
@@ -380,6 +388,7 @@ impl App {
                 Tab::Statements => &mut self.statements,
                 Tab::Sessions => &mut self.sessions,
                 Tab::Errors => &mut self.errors,
+                Tab::Replication => &mut self.streams,
             },
         }
     }

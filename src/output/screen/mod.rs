@@ -17,6 +17,8 @@ mod prompt;
 mod rates;
 mod requests;
 mod rows;
+mod stream_rows;
+mod streams;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
@@ -24,7 +26,8 @@ pub(crate) mod view;
 use std::sync::Arc;
 
 use self::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
+    WireBytes,
 };
 
 /// Where a screen has its rows from. Each call is short, and returns rows of one moment, in no certain order.
@@ -41,6 +44,8 @@ pub(crate) trait Data {
     fn errors(&self) -> Vec<Arc<ErrorRow>>;
     /// How often each SQLSTATE came, in all of the capture.
     fn error_counts(&self) -> Vec<ErrorCount>;
+    /// Replication streams and base backups: those that go on, and those that have ended lately.
+    fn streams(&self) -> Vec<Arc<StreamRow>>;
     /// The messages of a session, as far as they are kept.
     fn ladder(&self, conn: u64) -> Ladder;
     /// The bytes of a message of a session.

@@ -8,9 +8,10 @@ use foldhash::fast::RandomState;
 use super::messages::Messages;
 use super::rates::Rates;
 use super::requests::Requests;
+use super::streams::Streams;
 use super::view::{
-    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Who,
-    Window, WireBytes,
+    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow,
+    StreamRow, Who, Window, WireBytes,
 };
 use crate::dissector::OpenSession;
 use crate::output::stats::windows::{Key, Windows};
@@ -20,7 +21,8 @@ use crate::pg::text::Text;
 use crate::record::query::Fingerprint;
 use crate::record::summary::Example;
 use crate::record::{
-    Encryption, Ended, MessageEvent, MessageRun, Outcome, QueryRecord, Record, RunningState, SessionRecord, StatsRecord,
+    Encryption, Ended, MessageEvent, MessageRun, Outcome, QueryRecord, Record, ReplicationEvent, RunningState,
+    SessionRecord, StatsRecord,
 };
 use crate::sql::normalize;
 use crate::time::Timestamp;
@@ -42,6 +44,7 @@ pub(crate) struct Model {
     rates: Rates,
     requests: Requests,
     messages: Messages,
+    streams: Streams,
     running: Arc<[RunningRow]>,
     /// The sessions that are open, and those of them that are idle in a transaction.
     open: Vec<Arc<SessionRow>>,
@@ -69,6 +72,7 @@ impl Model {
             rates: Rates::default(),
             requests: Requests::default(),
             messages: Messages::new(max_message_bytes),
+            streams: Streams::default(),
             running: Arc::default(),
             open: Vec::new(),
             idle: Vec::new(),
@@ -95,13 +99,15 @@ impl Model {
                 next.push(self.windows.statement(&running.query).0);
             }
             Record::Session(session) => self.session(session),
-            Record::Message(_)
-            | Record::Change(_)
-            | Record::Transaction(_)
-            | Record::Loss(_)
-            | Record::Stats(_)
-            | Record::Summary(_) => {}
+            Record::Change(change) => self.streams.change(change.header.conn, change.header.ts),
+            Record::Transaction(transaction) => self.streams.transaction(transaction),
+            Record::Message(_) | Record::Loss(_) | Record::Stats(_) | Record::Summary(_) => {}
         }
+    }
+
+    /// Adds a message of a replication stream or a base backup.
+    pub(crate) fn replication(&mut self, event: &ReplicationEvent<'_>) {
+        self.streams.event(event);
     }
 
     /// Keeps a message.
@@ -130,6 +136,7 @@ impl Model {
 
     fn session(&mut self, record: &SessionRecord<'_>) {
         let Some(ended) = &record.ended else { return };
+        self.streams.end(record.header.conn);
         let is_session = record.flags.midstream || record.protocol_version.is_some() || record.encryption.is_some();
         if !is_session {
             return;
@@ -267,7 +274,8 @@ impl Model {
 
     /// Returns what is shown above every list.
     pub(crate) fn overview(&self) -> Overview {
-        Overview { rates: self.rates.until(self.overview.now), ..self.overview.clone() }
+        let (streams, open_streams) = (self.streams.len(), self.streams.open());
+        Overview { rates: self.rates.until(self.overview.now), streams, open_streams, ..self.overview.clone() }
     }
 
     /// Returns the requests that were under way at the last refresh, and sessions that were idle in a transaction.
@@ -309,6 +317,11 @@ impl Model {
     /// Returns sessions that are open, and those that have ended lately.
     pub(crate) fn sessions(&self) -> Vec<Arc<SessionRow>> {
         self.open.iter().chain(&self.ended).map(Arc::clone).collect()
+    }
+
+    /// Returns replication streams, as of this time.
+    pub(crate) fn streams(&self, now: Timestamp) -> Vec<Arc<StreamRow>> {
+        self.streams.rows(now)
     }
 
     /// Returns the latest errors, the latest last.

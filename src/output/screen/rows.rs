@@ -45,11 +45,11 @@ fn activity_style(activity: Activity, theme: Theme) -> Style {
     }
 }
 
-fn plain(text: String) -> Cell {
+pub(super) fn plain(text: String) -> Cell {
     Cell { text, style: Style::new() }
 }
 
-fn name(name: &Option<String>, limit: usize) -> Cell {
+pub(super) fn name(name: &Option<String>, limit: usize) -> Cell {
     plain(name.as_ref().map_or_else(String::new, |name| line(name, limit)))
 }
 

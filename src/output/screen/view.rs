@@ -1,7 +1,8 @@
 //! What a screen shows, as plain data: rows that were true at one time, and can be sorted, filtered and drawn anywhere.
 
 use crate::direction::Direction;
-use crate::record::{EndReason, RunningState};
+use crate::record::{EndReason, Purpose, RunningState};
+use crate::replication::Lsn;
 use crate::time::Timestamp;
 
 /// Over which time statements are counted.
@@ -132,6 +133,58 @@ pub(crate) struct SessionRow {
     pub(crate) encryption: String,
 }
 
+/// Whether a replication stream goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StreamState {
+    /// It does.
+    #[default]
+    Streaming,
+    /// It is a base backup that goes on.
+    Backup,
+    /// It does not.
+    Ended,
+}
+
+/// A replication stream, or a base backup.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamRow {
+    pub(crate) who: Who,
+    pub(crate) slot: Option<String>,
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) plugin: Option<String>,
+    pub(crate) state: StreamState,
+    /// When its first message was captured; and its last one, if it has ended.
+    pub(crate) started: Timestamp,
+    pub(crate) ended: Option<Timestamp>,
+    /// Bytes of WAL, of changes, or of files; and how many a second lately, or of all its time if it has ended.
+    pub(crate) bytes: u64,
+    pub(crate) bytes_per_second: f64,
+    /// Changes of rows, and logical messages.
+    pub(crate) changes: u64,
+    pub(crate) changes_per_second: f64,
+    /// Transactions that were committed, and those that were rolled back.
+    pub(crate) commits: u64,
+    pub(crate) aborts: u64,
+    /// Of a base backup.
+    pub(crate) archives: u64,
+    /// The end of the WAL, as the server has told it.
+    pub(crate) end_lsn: Option<Lsn>,
+    /// What the client has received, flushed and applied.
+    pub(crate) write_lsn: Option<Lsn>,
+    pub(crate) flush_lsn: Option<Lsn>,
+    pub(crate) apply_lsn: Option<Lsn>,
+    /// How far the client is behind, in microseconds and in bytes; `None` if it has confirmed nothing.
+    pub(crate) lag_us: Option<u64>,
+    pub(crate) lag_bytes: Option<u64>,
+}
+
+impl StreamRow {
+    /// Returns up to where the client is: has applied, or else flushed, or else received.
+    pub(crate) fn confirmed(&self) -> Option<Lsn> {
+        self.apply_lsn.or(self.flush_lsn).or(self.write_lsn)
+    }
+}
+
 /// What kind of failure an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
@@ -201,6 +254,9 @@ pub(crate) struct Overview {
     pub(crate) running: u64,
     pub(crate) idle_in_transaction: u64,
     pub(crate) errors: u64,
+    /// How many replication streams there are, those that have ended included; and how many go on.
+    pub(crate) streams: u64,
+    pub(crate) open_streams: u64,
     /// Bytes of PostgreSQL connections that were not captured, or not understood.
     pub(crate) lost_bytes: u64,
     /// Sessions that began before the capture, and sessions whose content is encrypted and cannot be read.

@@ -375,20 +375,23 @@ impl Replication {
         streams.into_iter()
     }
 
-    /// Returns the transactions with the most changes.
+    /// Returns the transactions with the most changes. One that was prepared, and has ended, is listed once, as it ended.
     pub(super) fn transactions(&self, top: usize) -> Vec<LargeTransaction> {
-        let has_ended = |prepared: &LargeTransaction| {
-            self.transactions.iter().any(|other| {
-                let is_end =
-                    matches!(other.outcome, Some(TransactionOutcome::Committed | TransactionOutcome::RolledBack));
-                is_end && (other.conn, other.xid, &other.gid) == (prepared.conn, prepared.xid, &prepared.gid)
-            })
+        let is_prepared = |transaction: &LargeTransaction| transaction.outcome == Some(TransactionOutcome::Prepared);
+        let is_same = |one: &LargeTransaction, other: &LargeTransaction| {
+            one.gid.is_some() && (one.conn, one.xid, &one.gid) == (other.conn, other.xid, &other.gid)
         };
-        let listed = self
-            .transactions
-            .iter()
-            .filter(|transaction| transaction.outcome != Some(TransactionOutcome::Prepared) || !has_ended(transaction));
-        listed.take(top).cloned().collect()
+        let all = || self.transactions.iter();
+        let listed = all().filter_map(|transaction| {
+            let mut others = all().filter(|other| is_same(transaction, other));
+            if is_prepared(transaction) {
+                return others.all(is_prepared).then(|| transaction.clone());
+            }
+            // Its changes came before it was prepared.
+            let streamed = transaction.streamed || others.any(|other| other.streamed);
+            Some(LargeTransaction { streamed, ..transaction.clone() })
+        });
+        listed.take(top).collect()
     }
 }
 

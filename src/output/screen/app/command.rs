@@ -34,7 +34,12 @@ impl App {
             Command::Close => self.back(),
             Command::Quit => return Some(Action::Quit),
             Command::Show(tab) => self.show(tab, data),
-            Command::NextTab(step) => self.show(self.tab.beside(step), data),
+            Command::NextTab(step) => {
+                let beside = self.tab.beside(step);
+                // It is no list to come to where nothing is replicated.
+                let is_empty = beside == Tab::Replication && self.overview.streams == 0;
+                self.show(if is_empty { beside.beside(step) } else { beside }, data);
+            }
             Command::Pause => self.toggle_pause(data),
             Command::Freeze => {
                 self.is_freezing = !self.is_freezing;
@@ -129,6 +134,7 @@ impl App {
                 Tab::Statements => None,
                 Tab::Sessions => self.sessions.selected_row().map(|row| (&row.who, None)),
                 Tab::Errors => self.errors.selected_row().map(|row| (&row.who, row.query)),
+                Tab::Replication => self.streams.selected_row().map(|row| (&row.who, None)),
             },
         }
     }
@@ -176,7 +182,7 @@ impl App {
             None => match self.tab {
                 Tab::Running => self.running.selected_row().map_or_else(String::new, |row| row.sql.clone()),
                 Tab::Statements => self.statements.selected_row().map_or_else(String::new, |row| row.sql.clone()),
-                Tab::Sessions => String::new(),
+                Tab::Sessions | Tab::Replication => String::new(),
                 Tab::Errors => self.errors.selected_row().map_or_else(String::new, |row| {
                     if row.sql.is_empty() { row.message.clone() } else { row.sql.clone() }
                 }),

@@ -153,11 +153,16 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
     let mut x = area.x;
     let mut hits = Vec::new();
     for (number, tab) in (1..).zip(Tab::ALL) {
+        // Most captures have none of it.
+        if tab == Tab::Replication && overview.streams == 0 && app.tab != tab {
+            continue;
+        }
         let amount = match tab {
             Tab::Running => overview.running + overview.idle_in_transaction,
             Tab::Statements => 0,
             Tab::Sessions => overview.open_connections,
             Tab::Errors => overview.errors,
+            Tab::Replication => overview.open_streams,
         };
         let amount = if amount > 0 { format!(" {}", count(amount)) } else { String::new() };
         let text = format!(" {number} {}{amount} ", tab_name(tab));
@@ -182,6 +187,7 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
             Tab::Statements => (app.statements.rows.len(), app.statements.total),
             Tab::Sessions => (app.sessions.rows.len(), app.sessions.total),
             Tab::Errors => (app.errors.rows.len(), app.errors.total),
+            Tab::Replication => (app.streams.rows.len(), app.streams.total),
         };
         let text = format!("{shown} of {total}: {}", line(&app.filter.text, 200));
         pen.right(x + 1, y, area.right().saturating_sub(x + 1), &text, theme.warning());

@@ -70,6 +70,7 @@ fn lists(pen: &mut Pen<'_>, area: Rect, app: &mut App) {
             }
             table::draw(pen, list, &mut app.errors, now, left, &nothing, &mut app.hits);
         }
+        Tab::Replication => table::draw(pen, list, &mut app.streams, now, left, &nothing, &mut app.hits),
     }
     if below.height > 0 {
         preview::draw(pen, below, app);
@@ -83,6 +84,7 @@ fn nothing(app: &App) -> String {
         Tab::Statements => app.statements.total,
         Tab::Sessions => app.sessions.total,
         Tab::Errors => app.errors.total,
+        Tab::Replication => app.streams.total,
     };
     if total > 0 && !app.filter.is_empty() {
         return format!("none of {total} matches the filter (Esc shows all)");
@@ -101,6 +103,7 @@ fn nothing(app: &App) -> String {
         Tab::Sessions if app.overview.packets == 0 && app.overview.is_under_way => "no packet yet",
         Tab::Sessions => "no PostgreSQL session was seen",
         Tab::Errors => "no errors",
+        Tab::Replication => "no replication stream, and no base backup, was seen",
     };
     text.to_owned()
 }
@@ -112,5 +115,6 @@ pub(crate) const fn tab_name(tab: Tab) -> &'static str {
         Tab::Statements => "Statements",
         Tab::Sessions => "Sessions",
         Tab::Errors => "Errors",
+        Tab::Replication => "Replication",
     }
 }

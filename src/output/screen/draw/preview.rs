@@ -7,7 +7,8 @@ use ratatui::style::Style;
 
 use super::super::app::{App, Tab};
 use super::super::rows::{activity, error_kind, who};
-use super::super::view::{ErrorRow, RunningRow, SessionRow, StatementRow};
+use super::super::stream_rows::state;
+use super::super::view::{ErrorRow, RunningRow, SessionRow, StatementRow, StreamRow};
 use super::pen::{Pen, Piece, line, width, wrap};
 use crate::output::summary::units::{bytes, count, counted, date_time, rate, time};
 use crate::time::Timestamp;
@@ -33,6 +34,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, app: &App) {
         Tab::Statements => app.statements.selected_row().map(|row| statement(row)),
         Tab::Sessions => app.sessions.selected_row().map(|row| session(row, now)),
         Tab::Errors => app.errors.selected_row().map(|row| error(row)),
+        Tab::Replication => app.streams.selected_row().map(|row| stream(row, now)),
     };
     pen.text(area.x, area.y, area.width, &"─".repeat(usize::from(area.width)), theme.dim());
     let Some(lines) = lines else { return };
@@ -123,6 +125,32 @@ fn error(row: &ErrorRow) -> Vec<String> {
     }
     let params = if row.params.is_empty() { String::new() } else { format!("parameters {}", line(&row.params, SQL)) };
     vec![format!("#{}  {}", row.who.conn, who(&row.who)), second, line(&row.sql, SQL), params]
+}
+
+fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
+    let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!("  slot {}", line(slot, 63)));
+    let end = row.ended.unwrap_or(now);
+    let mut second = format!(
+        "{}, {} since {} for {}: {}",
+        row.kind(63),
+        state(row.state),
+        date_time(row.started),
+        time(end.micros_since(row.started)),
+        bytes(row.bytes)
+    );
+    let counts =
+        [(row.changes, "change"), (row.commits, "commit"), (row.aborts, "rollback"), (row.archives, "archive")];
+    for (number, what) in counts.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = write!(second, ", {}", counted(number, what));
+    }
+    let positions =
+        [("end", row.end_lsn), ("write", row.write_lsn), ("flush", row.flush_lsn), ("apply", row.apply_lsn)];
+    let positions = positions.into_iter().filter_map(|(what, lsn)| lsn.map(|lsn| format!("{what} {lsn}")));
+    let mut third = positions.collect::<Vec<_>>().join("  ");
+    if let (Some(us), Some(behind)) = (row.lag_us, row.lag_bytes) {
+        let _ = write!(third, "  lag {}, {}", time(us), bytes(behind));
+    }
+    vec![format!("#{}  {}{slot}", row.who.conn, who(&row.who)), second, third]
 }
 
 /// Returns how often each SQLSTATE came, in a few lines.

@@ -3,7 +3,8 @@
 use serde_json::value::RawValue;
 
 use crate::record::summary::*;
-use crate::record::{Counters, KernelStats, Outcome, Reason, Summary};
+use crate::record::{Counters, KernelStats, Outcome, Purpose, Reason, Summary, TransactionOutcome};
+use crate::replication::Lsn;
 use crate::time::{Precision, Timestamp};
 
 /// Where the values of fields come from, in turn.
@@ -258,6 +259,69 @@ impl Source {
         }
     }
 
+    fn stream(&mut self) -> ReplicationStream {
+        let mut lsn = || Some(Lsn(self.number()));
+        let (end_lsn, write_lsn, flush_lsn, apply_lsn) = (lsn(), lsn(), lsn(), lsn());
+        ReplicationStream {
+            slot: self.some(),
+            purpose: Some(Purpose::Logical),
+            plugin: self.some(),
+            user: self.some(),
+            database: self.some(),
+            application: self.some(),
+            client_ip: self.text(),
+            server: self.text(),
+            conn: self.number(),
+            streams: self.number(),
+            started: self.ts(),
+            ts: self.ts(),
+            active_us: self.number(),
+            bytes: self.number(),
+            bytes_per_second: self.float(),
+            end_lsn,
+            write_lsn,
+            flush_lsn,
+            apply_lsn,
+            confirmations: self.number(),
+            lag_bytes: Some(self.number()),
+            lag_p95_bytes: Some(self.number()),
+            lag_max_bytes: Some(self.number()),
+            lag_us: Some(self.number()),
+            lag_p95_us: Some(self.number()),
+            lag_max_us: Some(self.number()),
+            changes: self.number(),
+            logical_messages: self.number(),
+            commits: self.number(),
+            prepares: self.number(),
+            aborts: self.number(),
+            subtransaction_aborts: self.number(),
+            rollbacks: self.number(),
+            streamed_transactions: self.number(),
+            commit_lag_p95_us: Some(self.number()),
+            commit_lag_max_us: Some(self.number()),
+            tables: self.many(|s| TableChanges {
+                schema: s.some(),
+                table: s.some(),
+                relation_oid: s.number() as u32,
+                inserts: s.number(),
+                updates: s.number(),
+                deletes: s.number(),
+                truncates: s.number(),
+            }),
+            other_changes: self.number(),
+            over_time: ReplicationTraffic {
+                bucket_us: self.number(),
+                buckets: self.many(|s| ReplicationBucket {
+                    started: s.ts(),
+                    bytes: s.number(),
+                    changes: s.number(),
+                    lag_bytes: Some(s.number()),
+                    lag_us: Some(s.number()),
+                }),
+            },
+        }
+    }
+
     pub(super) fn summary(&mut self) -> Summary {
         Summary {
             ts: Some(self.ts()),
@@ -364,6 +428,36 @@ impl Source {
                     histogram: Vec::new(),
                 }),
             },
+            replication_streams: self.many(Self::stream),
+            largest_transactions: self.many(|s| LargeTransaction {
+                ts: s.ts(),
+                conn: s.number(),
+                packet: s.number(),
+                slot: s.some(),
+                application: s.some(),
+                client: s.text(),
+                xid: Some(s.number() as u32),
+                gid: s.some(),
+                outcome: Some(TransactionOutcome::Aborted),
+                changes: s.number(),
+                streamed: true,
+                commit_ts: Some(s.ts()),
+                lag_us: Some(s.number()),
+            }),
+            base_backups: self.many(|s| BaseBackup {
+                user: s.some(),
+                application: s.some(),
+                client_ip: s.text(),
+                server: s.text(),
+                conn: s.number(),
+                backups: s.number(),
+                started: s.ts(),
+                ts: s.ts(),
+                active_us: s.number(),
+                archives: s.number(),
+                bytes: s.number(),
+                bytes_per_second: s.float(),
+            }),
             baseline: Some(Box::new(self.comparison())),
         }
     }

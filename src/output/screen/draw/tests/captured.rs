@@ -6,7 +6,8 @@ use super::super::super::Data;
 use super::super::super::model::Model;
 use super::super::super::tests::dissect;
 use super::super::super::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Window, WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
+    WireBytes,
 };
 use super::Screen;
 
@@ -36,6 +37,10 @@ impl Data for Captured {
 
     fn error_counts(&self) -> Vec<ErrorCount> {
         self.0.error_counts()
+    }
+
+    fn streams(&self) -> Vec<Arc<StreamRow>> {
+        self.0.streams(self.0.now())
     }
 
     fn ladder(&self, conn: u64) -> Ladder {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::super::Data;
 use super::super::super::view::{
     Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, Rate, RequestRow, RunningRow, SessionRow,
-    StatementRow, Step, Who, Window, WireBytes,
+    StatementRow, Step, StreamRow, Who, Window, WireBytes,
 };
 use crate::direction::Direction;
 use crate::record::{EndReason, RunningState};
@@ -24,6 +24,7 @@ pub(super) struct Fake {
     pub(super) running: RefCell<Vec<RunningRow>>,
     pub(super) statements: Vec<StatementRow>,
     pub(super) sessions: Vec<Arc<SessionRow>>,
+    pub(super) streams: RefCell<Vec<Arc<StreamRow>>>,
     pub(super) errors: RefCell<Vec<Arc<ErrorRow>>>,
     pub(super) counts: Vec<ErrorCount>,
     pub(super) requests: Vec<RequestRow>,
@@ -57,6 +58,10 @@ impl Data for Fake {
 
     fn error_counts(&self) -> Vec<ErrorCount> {
         self.counts.clone()
+    }
+
+    fn streams(&self) -> Vec<Arc<StreamRow>> {
+        self.streams.borrow().clone()
     }
 
     fn ladder(&self, conn: u64) -> Ladder {
@@ -217,6 +222,8 @@ pub(super) fn shop() -> Fake {
             running: 4,
             idle_in_transaction: 1,
             errors: 12,
+            streams: 0,
+            open_streams: 0,
             lost_bytes: 0,
             midstream_sessions: 0,
             encrypted_sessions: 0,
@@ -226,6 +233,7 @@ pub(super) fn shop() -> Fake {
         running: RefCell::new(running),
         statements,
         sessions,
+        streams: RefCell::default(),
         errors: RefCell::new(errors),
         counts: vec![
             count("57014", "query_canceled", 2),
@@ -350,6 +358,7 @@ pub(super) fn hostile() -> Fake {
         running: fake.running.clone(),
         statements: fake.statements.iter().map(|row| StatementRow { sql: long.clone(), ..row.clone() }).collect(),
         sessions: fake.sessions.iter().map(session).collect(),
+        streams: fake.streams,
         errors: RefCell::new(errors),
         counts: vec![ErrorCount { code: text.to_owned(), condition: None, count: u64::MAX }],
         requests: fake

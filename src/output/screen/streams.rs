@@ -1,0 +1,214 @@
+//! Replication streams and base backups, as they are now.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::view::{StreamRow, StreamState, Who};
+use crate::output::stats::owned;
+use crate::record::{Lag, Purpose, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord};
+use crate::replication::Lsn;
+use crate::time::Timestamp;
+
+/// The most streams that have ended, and the most of all, that are kept.
+const MAX_ENDED: usize = 256;
+const MAX_STREAMS: usize = 4_096;
+
+/// Over how many seconds rates are.
+const SECONDS: usize = 10;
+
+/// All streams.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// By connection: one has one at a time.
+    open: HashMap<u64, Stream, RandomState>,
+    ended: VecDeque<Arc<StreamRow>>,
+}
+
+/// A stream, or a base backup.
+#[derive(Debug)]
+struct Stream {
+    row: StreamRow,
+    /// When its last message was captured.
+    last: Timestamp,
+    /// What the client has confirmed: has applied, or flushed, or received.
+    confirmed: Option<Lsn>,
+    /// Since when something is not confirmed.
+    behind_since: Option<Timestamp>,
+    lag: Option<Lag>,
+    /// Bytes and changes by second, the latest last; and which second that is.
+    recent: VecDeque<(u64, u64)>,
+    second: i64,
+}
+
+impl Streams {
+    /// Adds a message.
+    pub(super) fn event(&mut self, event: &ReplicationEvent<'_>) {
+        let conn = event.header.conn;
+        if event.is_first {
+            self.end(conn);
+        }
+        if !self.open.contains_key(&conn) && self.open.len() >= MAX_STREAMS {
+            return;
+        }
+        let stream = self.open.entry(conn).or_insert_with(|| Stream::new(event));
+        stream.event(event);
+    }
+
+    /// Adds a change.
+    pub(super) fn change(&mut self, conn: u64, ts: Timestamp) {
+        if let Some(stream) = self.open.get_mut(&conn) {
+            stream.row.changes += 1;
+            stream.count(ts, 0, 1);
+        }
+    }
+
+    /// Adds the fate of a transaction.
+    pub(super) fn transaction(&mut self, record: &TransactionRecord<'_>) {
+        let Some(stream) = self.open.get_mut(&record.header.conn) else { return };
+        if record.subxid.is_none() {
+            match record.outcome {
+                TransactionOutcome::Committed => stream.row.commits += 1,
+                TransactionOutcome::Aborted | TransactionOutcome::RolledBack => stream.row.aborts += 1,
+                TransactionOutcome::Prepared => {}
+            }
+        }
+    }
+
+    /// A connection has ended, or another stream begins on it.
+    pub(super) fn end(&mut self, conn: u64) {
+        if let Some(stream) = self.open.remove(&conn) {
+            self.ended.push_back(Arc::new(stream.ended()));
+            if self.ended.len() > MAX_ENDED {
+                self.ended.pop_front();
+            }
+        }
+    }
+
+    /// How many there are that have not ended.
+    pub(super) fn open(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// How many are kept.
+    pub(super) fn len(&self) -> u64 {
+        (self.open.len() + self.ended.len()) as u64
+    }
+
+    /// Returns all, as of this time.
+    pub(super) fn rows(&self, now: Timestamp) -> Vec<Arc<StreamRow>> {
+        self.open.values().map(|stream| Arc::new(stream.row(now))).chain(self.ended.iter().map(Arc::clone)).collect()
+    }
+}
+
+impl Stream {
+    fn new(event: &ReplicationEvent<'_>) -> Self {
+        let header = &event.header;
+        Self {
+            row: StreamRow {
+                who: Who {
+                    conn: header.conn,
+                    client: header.client.to_owned(),
+                    server: header.server.to_owned(),
+                    user: event.user.map(owned),
+                    database: event.database.map(owned),
+                    application: event.application.map(owned),
+                },
+                started: header.ts,
+                slot: event.slot.map(owned),
+                ..StreamRow::default()
+            },
+            last: header.ts,
+            confirmed: None,
+            behind_since: None,
+            lag: None,
+            recent: VecDeque::from([(0, 0)]),
+            second: header.ts.parts().0,
+        }
+    }
+
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
+        let ts = event.header.ts;
+        self.last = ts;
+        self.row.bytes = self.row.bytes.saturating_add(event.bytes);
+        self.count(ts, event.bytes, 0);
+        if let Some(purpose) = event.purpose {
+            self.row.purpose = Some(purpose);
+            self.row.state = if purpose == Purpose::Backup { StreamState::Backup } else { StreamState::Streaming };
+        }
+        if let (Some(plugin), None) = (event.plugin, &self.row.plugin) {
+            self.row.plugin = Some(owned(plugin));
+        }
+        match event.kind {
+            ReplicationKind::Sent(Some(lsn)) if self.row.end_lsn.is_none_or(|before| before < lsn) => {
+                self.row.end_lsn = Some(lsn);
+                if self.confirmed.is_some_and(|confirmed| confirmed < lsn) {
+                    self.behind_since.get_or_insert(ts);
+                }
+            }
+            ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag } => {
+                let row = &mut self.row;
+                row.write_lsn = write_lsn.or(row.write_lsn);
+                row.flush_lsn = flush_lsn.or(row.flush_lsn);
+                row.apply_lsn = apply_lsn.or(row.apply_lsn);
+                self.confirmed = apply_lsn.or(flush_lsn).or(write_lsn).or(self.confirmed);
+                if let Some(lag) = lag {
+                    self.lag = Some(lag);
+                    self.behind_since = (lag.bytes > 0).then(|| ts.earlier(lag.micros));
+                }
+            }
+            ReplicationKind::Archive => self.row.archives += 1,
+            ReplicationKind::Sent(_) | ReplicationKind::Other => {}
+        }
+    }
+
+    /// Counts bytes and changes of a second.
+    fn count(&mut self, ts: Timestamp, more_bytes: u64, more_changes: u64) {
+        let second = ts.parts().0;
+        if second > self.second {
+            let passed = usize::try_from(second - self.second).unwrap_or(SECONDS).min(SECONDS);
+            self.recent.extend(std::iter::repeat_n((0, 0), passed));
+            self.recent.drain(..self.recent.len().saturating_sub(SECONDS));
+            self.second = second;
+        }
+        if let Some((bytes, changes)) = self.recent.back_mut() {
+            *bytes = bytes.saturating_add(more_bytes);
+            *changes += more_changes;
+        }
+    }
+
+    /// Returns it as of this time: rates are those of the last seconds, and lag grows while the client confirms nothing.
+    fn row(&self, now: Timestamp) -> StreamRow {
+        let mut row = self.row.clone();
+        let passed = usize::try_from(now.parts().0 - self.second).unwrap_or_default();
+        let recent = self.recent.iter().skip(self.recent.len().saturating_add(passed).saturating_sub(SECONDS));
+        let (bytes, changes) = recent.fold((0_u64, 0), |(bytes, changes), (more_bytes, more_changes)| {
+            (bytes.saturating_add(*more_bytes), changes + more_changes)
+        });
+        let seconds = (now.micros_since(row.started) as f64 / 1e6).clamp(1.0, SECONDS as f64);
+        (row.bytes_per_second, row.changes_per_second) = (bytes as f64 / seconds, changes as f64 / seconds);
+        self.set_lag(&mut row, now);
+        row
+    }
+
+    /// Returns it as it was at its end: rates are those of all its time.
+    fn ended(self) -> StreamRow {
+        let mut row = self.row.clone();
+        self.set_lag(&mut row, self.last);
+        row.state = StreamState::Ended;
+        row.ended = Some(self.last);
+        let seconds = self.last.micros_since(row.started) as f64 / 1e6;
+        if seconds > 0.0 {
+            (row.bytes_per_second, row.changes_per_second) = (row.bytes as f64 / seconds, row.changes as f64 / seconds);
+        }
+        row
+    }
+
+    fn set_lag(&self, row: &mut StreamRow, now: Timestamp) {
+        let waiting = self.behind_since.map(|since| now.micros_since(since));
+        row.lag_us = self.lag.map(|lag| lag.micros).max(waiting);
+        let end = row.end_lsn.unwrap_or_default();
+        row.lag_bytes = self.confirmed.filter(|_| row.end_lsn.is_some()).map(|lsn| end.0.saturating_sub(lsn.0));
+    }
+}
