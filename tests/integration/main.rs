@@ -13,6 +13,7 @@ mod laws {
     mod numbers;
     mod parallel;
     pub(crate) mod redaction;
+    mod replication_summary;
     mod running;
     mod scenarios;
     mod selection;

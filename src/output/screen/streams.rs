@@ -212,3 +212,83 @@ impl Stream {
         row.lag_bytes = self.confirmed.filter(|_| row.end_lsn.is_some()).map(|lsn| end.0.saturating_sub(lsn.0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Header;
+    use crate::time::Precision;
+
+    fn event(us: i64, kind: ReplicationKind, bytes: u64) -> ReplicationEvent<'static> {
+        ReplicationEvent {
+            header: Header { ts: at(us), conn: 7, client: "10.0.0.1:1", server: "10.0.0.2:5432" },
+            packet: 1,
+            purpose: Some(Purpose::Physical),
+            slot: None,
+            plugin: None,
+            user: None,
+            database: None,
+            application: None,
+            kind,
+            bytes,
+            is_first: false,
+            elapsed_us: 0,
+        }
+    }
+
+    fn at(us: i64) -> Timestamp {
+        Timestamp::from_nanos((1_000_000_000 + us) * 1_000, Precision::Micros)
+    }
+
+    fn confirmed(lsn: u64, lag: Lag) -> ReplicationKind {
+        let (write_lsn, flush_lsn, apply_lsn) = (Some(Lsn(lsn)), None, None);
+        ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag: Some(lag) }
+    }
+
+    #[test]
+    fn lag_grows_by_the_clock_while_the_client_confirms_nothing() {
+        let mut streams = Streams::default();
+        let lag = |streams: &Streams, us| {
+            let row = streams.rows(at(us)).pop().unwrap();
+            (row.lag_us, row.lag_bytes)
+        };
+        streams.event(&event(0, ReplicationKind::Sent(Some(Lsn(100))), 0));
+        assert_eq!(lag(&streams, 5_000), (None, None));
+        streams.event(&event(300, confirmed(100, Lag { bytes: 0, micros: 300 }), 0));
+        assert_eq!(lag(&streams, 9_000_000), (Some(300), Some(0)), "all is confirmed");
+        streams.event(&event(1_000_000, ReplicationKind::Sent(Some(Lsn(180))), 0));
+        assert_eq!(lag(&streams, 9_000_000), (Some(8_000_000), Some(80)));
+        streams.event(&event(9_500_000, confirmed(150, Lag { bytes: 30, micros: 8_500_000 }), 0));
+        assert_eq!(lag(&streams, 10_000_000), (Some(9_000_000), Some(30)));
+        streams.end(7);
+        assert_eq!(lag(&streams, 90_000_000), (Some(8_500_000), Some(30)), "as it was at its last message");
+    }
+
+    #[test]
+    fn rates_are_those_of_the_last_seconds_until_a_stream_ends() {
+        let mut streams = Streams::default();
+        let rate = |streams: &Streams, us| streams.rows(at(us)).pop().unwrap().bytes_per_second;
+        for second in 0..20 {
+            streams.event(&event(second * 1_000_000, ReplicationKind::Sent(None), 500));
+        }
+        assert_eq!(rate(&streams, 19_500_000), 500.0);
+        assert_eq!(rate(&streams, 24_500_000), 250.0, "nothing came for half of the time");
+        assert_eq!(rate(&streams, 300_000_000), 0.0);
+        streams.end(7);
+        assert_eq!(rate(&streams, 300_000_000), 20.0 * 500.0 / 19.0);
+    }
+
+    #[test]
+    fn a_bounded_number_is_kept() {
+        let mut streams = Streams::default();
+        for conn in 0..10_000 {
+            let mut event = event(0, ReplicationKind::Other, 1);
+            event.header.conn = conn;
+            streams.event(&event);
+            if conn % 2 == 0 {
+                streams.end(conn);
+            }
+        }
+        assert_eq!((streams.open(), streams.len()), (4_096, 4_096 + 256));
+    }
+}

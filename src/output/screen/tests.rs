@@ -9,7 +9,7 @@ use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Records, Sink};
 use crate::output::json;
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, Record, RunningState, StatsRecord};
+use crate::record::{MessageEvent, MessageRun, Record, ReplicationEvent, RunningState, StatsRecord};
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
@@ -38,6 +38,10 @@ impl Sink for Beside {
             self.failed += u64::from(query.error.is_some());
         }
         self.model.record(record);
+    }
+
+    fn replication(&mut self, event: &ReplicationEvent<'_>) {
+        self.model.replication(event);
     }
 
     fn message<'a>(&mut self, event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>) {
@@ -81,8 +85,7 @@ fn dissect_redacted(
         slowest: BTreeMap::new(),
         failed: 0,
     };
-    let records = Records { changes: false, ..Records::ALL };
-    let config = Config { ports: Some(vec![port]), records, redaction, ..Config::default() };
+    let config = Config { ports: Some(vec![port]), records: Records::ALL, redaction, ..Config::default() };
     let mut dissector = Dissector::new(config);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(path);
     let mut source = FileSource::new(vec![path], Arc::default());

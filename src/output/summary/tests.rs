@@ -257,3 +257,89 @@ fn without_colors(text: &str) -> String {
         text + rest
     })
 }
+
+#[test]
+fn replication_has_its_streams_changes_transactions_and_backups() {
+    use crate::record::{Purpose, TransactionOutcome};
+    use crate::replication::Lsn;
+    let stream = ReplicationStream {
+        slot: Some("sub_orders".into()),
+        purpose: Some(Purpose::Logical),
+        plugin: Some("pgoutput".into()),
+        user: Some("repl".into()),
+        application: Some("orders".into()),
+        client_ip: "10.0.0.7".into(),
+        streams: 2,
+        bytes: 5 << 20,
+        bytes_per_second: 1_048_576.0,
+        end_lsn: Some(Lsn(0x16_b374_d848)),
+        flush_lsn: Some(Lsn(0x16_b374_d000)),
+        confirmations: 3,
+        lag_bytes: Some(2_120),
+        lag_p95_bytes: Some(4_096),
+        lag_max_bytes: Some(8_192),
+        lag_us: Some(1_500),
+        lag_p95_us: Some(3_000),
+        lag_max_us: Some(42_000_000),
+        changes: 107,
+        logical_messages: 2,
+        commits: 9,
+        rollbacks: 1,
+        streamed_transactions: 3,
+        tables: vec![TableChanges {
+            schema: Some("public".into()),
+            table: Some("orders".into()),
+            inserts: 90,
+            updates: 10,
+            deletes: 2,
+            ..TableChanges::default()
+        }],
+        other_changes: 3,
+        ..ReplicationStream::default()
+    };
+    let standby = ReplicationStream {
+        purpose: Some(Purpose::Physical),
+        application: Some("standby".into()),
+        bytes: 1 << 30,
+        ..ReplicationStream::default()
+    };
+    let summary = Summary {
+        replication_streams: vec![standby, stream],
+        largest_transactions: vec![LargeTransaction {
+            slot: Some("sub_orders".into()),
+            xid: Some(815),
+            outcome: Some(TransactionOutcome::RolledBack),
+            changes: 77,
+            streamed: true,
+            lag_us: Some(2_000),
+            ..LargeTransaction::default()
+        }],
+        base_backups: vec![BaseBackup {
+            application: Some("pg_basebackup".into()),
+            archives: 2,
+            backups: 1,
+            bytes: 3 << 30,
+            bytes_per_second: 104_857_600.0,
+            active_us: 30_720_000,
+            ..BaseBackup::default()
+        }],
+        ..Summary::default()
+    };
+    for width in [80, 120] {
+        let text = at(&summary, width);
+        let has = |title: &str, wanted: &[&str]| {
+            let section = section(&text, title);
+            for wanted in wanted {
+                assert!(section.contains(wanted), "{wanted:?} in {section}");
+            }
+        };
+        has("Replication", &["sub_orders", "pgoutput", "5.00 MiB", "1.50ms", "42.0s", "(no slot)", "physical"]);
+        has(
+            "Replication",
+            &["end 16/B374D848  flush 16/B374D000", "9 commits, 1 rolled back, 3 streamed", "began 2 times"],
+        );
+        has("Replicated changes", &["orders", "102", "And 3 changes of other tables, 2 logical messages."]);
+        has("Largest replicated transactions", &["77", "rolled back", "in progress", "815", "2.00ms"]);
+        has("Base backups", &["pg_basebackup", "3.00 GiB", "30.7s", "100 MiB/s"]);
+    }
+}

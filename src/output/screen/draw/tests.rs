@@ -4,6 +4,7 @@ mod captured;
 mod fake;
 mod fuzz;
 mod keys;
+mod replication;
 
 mod views;
 

@@ -12,7 +12,7 @@ use super::super::super::view::{
 use super::Screen;
 
 /// The model of a capture.
-pub(super) struct Captured(Model);
+pub(super) struct Captured(pub(super) Model);
 
 impl Data for Captured {
     fn overview(&self) -> Overview {

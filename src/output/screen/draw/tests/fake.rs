@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::super::super::Data;
 use super::super::super::view::{
     Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, Rate, RequestRow, RunningRow, SessionRow,
-    StatementRow, Step, StreamRow, Who, Window, WireBytes,
+    StatementRow, Step, StreamRow, StreamState, Who, Window, WireBytes,
 };
 use crate::direction::Direction;
-use crate::record::{EndReason, RunningState};
+use crate::record::{EndReason, Purpose, RunningState};
+use crate::replication::Lsn;
 use crate::time::{Precision, Timestamp};
 
 /// When everything is.
@@ -222,8 +223,8 @@ pub(super) fn shop() -> Fake {
             running: 4,
             idle_in_transaction: 1,
             errors: 12,
-            streams: 0,
-            open_streams: 0,
+            streams: 4,
+            open_streams: 3,
             lost_bytes: 0,
             midstream_sessions: 0,
             encrypted_sessions: 0,
@@ -233,7 +234,7 @@ pub(super) fn shop() -> Fake {
         running: RefCell::new(running),
         statements,
         sessions,
-        streams: RefCell::default(),
+        streams: RefCell::new(streams().into_iter().map(Arc::new).collect()),
         errors: RefCell::new(errors),
         counts: vec![
             count("57014", "query_canceled", 2),
@@ -243,6 +244,57 @@ pub(super) fn shop() -> Fake {
         requests: requests(),
         steps: RefCell::new(steps()),
     }
+}
+
+/// A subscription, a standby that hangs, a base backup, and a stream that has ended.
+fn streams() -> Vec<StreamRow> {
+    let ago = |us| now().earlier(us);
+    let row = |conn, slot: &str| StreamRow {
+        who: who(conn),
+        slot: (!slot.is_empty()).then(|| slot.to_owned()),
+        started: ago(60_000_000),
+        bytes: 123_456_789,
+        bytes_per_second: 1_300_000.0,
+        end_lsn: Some(Lsn(0x16_b374_d848)),
+        ..StreamRow::default()
+    };
+    vec![
+        StreamRow {
+            purpose: Some(Purpose::Logical),
+            plugin: Some("pgoutput".to_owned()),
+            changes: 54_321,
+            changes_per_second: 905.0,
+            commits: 321,
+            write_lsn: Some(Lsn(0x16_b374_d848)),
+            flush_lsn: Some(Lsn(0x16_b374_d000)),
+            apply_lsn: Some(Lsn(0x16_b374_c848)),
+            lag_us: Some(1_234),
+            lag_bytes: Some(4_096),
+            ..row(1, "sub_orders")
+        },
+        StreamRow {
+            purpose: Some(Purpose::Physical),
+            bytes_per_second: 0.0,
+            write_lsn: Some(Lsn(0x16_a000_0000)),
+            lag_us: Some(42_000_000),
+            lag_bytes: Some(324_327_496),
+            ..row(2, "standby")
+        },
+        StreamRow {
+            purpose: Some(Purpose::Backup),
+            state: StreamState::Backup,
+            archives: 2,
+            end_lsn: None,
+            ..row(3, "")
+        },
+        StreamRow {
+            purpose: Some(Purpose::Logical),
+            plugin: Some("wal2json".to_owned()),
+            state: StreamState::Ended,
+            ended: Some(ago(30_000_000)),
+            ..row(4, "feed")
+        },
+    ]
 }
 
 fn requests() -> Vec<RequestRow> {
@@ -358,7 +410,15 @@ pub(super) fn hostile() -> Fake {
         running: fake.running.clone(),
         statements: fake.statements.iter().map(|row| StatementRow { sql: long.clone(), ..row.clone() }).collect(),
         sessions: fake.sessions.iter().map(session).collect(),
-        streams: fake.streams,
+        streams: RefCell::new(
+            streams()
+                .into_iter()
+                .map(|row| {
+                    let name = Some(text.to_owned());
+                    Arc::new(StreamRow { who: who(&row.who), slot: name.clone(), plugin: name, ..row })
+                })
+                .collect(),
+        ),
         errors: RefCell::new(errors),
         counts: vec![ErrorCount { code: text.to_owned(), condition: None, count: u64::MAX }],
         requests: fake

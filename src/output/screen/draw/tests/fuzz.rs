@@ -17,7 +17,7 @@ enum Step {
 }
 
 fn key() -> impl Strategy<Value = KeyEvent> {
-    let letters = prop::sample::select("1234 jkgGpfw+W-<>tirymcsv?hqd*/x\u{e9}日".chars().collect::<Vec<_>>());
+    let letters = prop::sample::select("12345 jkgGpfw+W-<>tirymcsv?hqd*/x\u{e9}日".chars().collect::<Vec<_>>());
     let code = prop_oneof![
         6 => letters.prop_map(KeyCode::Char),
         6 => prop::sample::select(vec![

@@ -350,6 +350,8 @@ fn a_text_from_the_wire_cannot_act_on_the_terminal() {
             "q",
             "y",
             "?",
+            "q5",
+            "\n",
             "q1s",
             "\u{1b}/\u{1b}",
         ] {
@@ -388,8 +390,19 @@ fn the_help_has_every_key() {
             screen.keys("↓↓↓↓↓↓↓↓↓↓");
             text.push_str(&screen.text());
         }
-        for key in ["F1-F4", "Enter", "Ctrl-F", "Ctrl-Z", "--min-duration", "compare", "freeze", "copy", "save", "quit"]
-        {
+        for key in [
+            "F1-F5",
+            "replication",
+            "Enter",
+            "Ctrl-F",
+            "Ctrl-Z",
+            "--min-duration",
+            "compare",
+            "freeze",
+            "copy",
+            "save",
+            "quit",
+        ] {
             assert!(text.contains(key), "{key}");
         }
         assert_eq!(screen.keys("x"), None::<Action>);

@@ -1,0 +1,347 @@
+//! What a summary has of replication is what the lines of messages, changes and transactions add up to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::command::{run, testdata};
+
+const PORTS: &str = "5514,5515,5518,5525,5526,5534,5535,5538";
+
+/// Returns the captures of replication.
+fn captures() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(testdata()).unwrap().map(|folder| folder.unwrap().path()) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.starts_with("replication-") {
+            continue;
+        }
+        for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()) {
+            if file.ends_with(".pcap") || file.ends_with(".pcap.gz") {
+                found.push(format!("{name}/{file}"));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
+fn lines(capture: &str, events: &str, more: &[&str]) -> Vec<Value> {
+    let mut args: Vec<String> = ["-q", "-p", PORTS, "--top", "1000", "-e", events].map(str::to_owned).to_vec();
+    let keys = Path::new(capture).with_file_name("keys.log");
+    if testdata().join(&keys).exists() {
+        args.extend(["--keylog".to_owned(), keys.display().to_string()]);
+    }
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    args.push(capture.to_owned());
+    run(args).values()
+}
+
+fn summary(capture: &str, more: &[&str]) -> Value {
+    lines(capture, "summary", more).pop().unwrap()
+}
+
+fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+    of[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+/// A position as a number; `None` for "0/0".
+fn lsn(value: &Value) -> Option<u64> {
+    let (high, low) = value.as_str()?.split_once('/')?;
+    let part = |text| u64::from_str_radix(text, 16).unwrap();
+    Some(part(high) << 32 | part(low)).filter(|lsn| *lsn > 0)
+}
+
+fn micros(ts: &Value) -> u64 {
+    let ts: jiff::Timestamp = ts.as_str().unwrap().parse().unwrap();
+    ts.as_microsecond().try_into().unwrap()
+}
+
+/// What the lines of a slot and client add up to.
+#[derive(Default)]
+struct Expected {
+    bytes: u64,
+    streams: u64,
+    end_lsn: Value,
+    confirmed: BTreeMap<&'static str, Value>,
+    /// The lag at each confirmation: bytes, and microseconds.
+    lags: Vec<(u64, u64)>,
+    /// By table (its schema, its name and its object ID, as text) and operation.
+    changes: BTreeMap<(String, String), u64>,
+    messages: u64,
+    outcomes: BTreeMap<String, u64>,
+    streamed: u64,
+}
+
+/// A stream that goes on: when the server told which position first, and up to which the client has confirmed.
+#[derive(Default)]
+struct Open {
+    sent: Vec<(u64, u64)>,
+    confirmed: u64,
+}
+
+impl Open {
+    fn told(&mut self, lsn: u64, at: u64) {
+        if self.sent.last().is_none_or(|(last, _)| *last < lsn) {
+            self.sent.push((lsn, at));
+        }
+    }
+
+    /// As the documentation of the summary has it.
+    fn confirms(&mut self, lsn: u64, at: u64) -> Option<(u64, u64)> {
+        let newest = self.sent.last()?.0;
+        let before = self.confirmed;
+        self.confirmed = before.max(lsn);
+        let of_now = self.sent.iter().rfind(|(sent, _)| (before + 1..=lsn).contains(sent));
+        let since = of_now.or_else(|| self.sent.iter().find(|(sent, _)| *sent > self.confirmed));
+        Some((newest.saturating_sub(lsn), since.map_or(0, |(_, then)| at - then)))
+    }
+}
+
+fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
+    // Who a session is, is known at its end at the latest.
+    let mut who = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["event"] == "session") {
+        who.insert(number(&line["conn"]), line.clone());
+    }
+    let mut all = BTreeMap::<String, Expected>::new();
+    let (mut slots, mut open) = (BTreeMap::<u64, Value>::new(), BTreeMap::<u64, Open>::new());
+    for line in lines {
+        let conn = number(&line["conn"]);
+        let sql = line["body"]["query"].as_str().unwrap_or_default();
+        if let Some(rest) = sql.trim_start().strip_prefix("START_REPLICATION") {
+            let mut words = rest.split_whitespace();
+            let slot = if words.next() == Some("SLOT") { words.next() } else { None };
+            slots.insert(conn, json!(slot.map(|slot| slot.trim_matches('"'))));
+            open.remove(&conn);
+        }
+        let Some(slot) = slots.get(&conn) else { continue };
+        let session = &who[&conn];
+        let client = line["client"].as_str().unwrap().rsplit_once(':').unwrap().0;
+        let of = || {
+            json!([slot, session["user"], session["database"], session["application"], client, line["server"]])
+                .to_string()
+        };
+        let body = &line["body"];
+        match (line["event"].as_str().unwrap(), body["kind"].as_str().unwrap_or_default()) {
+            ("message", kind @ ("xlog_data" | "keepalive" | "standby_status" | "hot_standby_feedback")) => {
+                let at = micros(&line["ts"]);
+                let of = all.entry(of()).or_default();
+                of.streams += u64::from(!open.contains_key(&conn));
+                let open = open.entry(conn).or_default();
+                match kind {
+                    "standby_status" => {
+                        for field in ["write_lsn", "flush_lsn", "apply_lsn"] {
+                            lsn(&body[field]).map(|_| of.confirmed.insert(field, body[field].clone()));
+                        }
+                        let fields = ["apply_lsn", "flush_lsn", "write_lsn"];
+                        let confirmed = fields.into_iter().find_map(|field| lsn(&body[field]));
+                        of.lags.extend(confirmed.and_then(|lsn| open.confirms(lsn, at)));
+                    }
+                    "xlog_data" | "keepalive" => {
+                        if kind == "xlog_data" {
+                            of.bytes += number(&line["len"]) - 4 - 25;
+                        }
+                        if let Some(end) = lsn(&body["end_lsn"]) {
+                            of.end_lsn = body["end_lsn"].clone();
+                            open.told(end, at);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            ("change", _) => {
+                let of = all.entry(of()).or_default();
+                if line["op"] == "message" {
+                    of.messages += 1;
+                } else {
+                    let table = json!([line["schema"], line["table"], line["relation_oid"]]).to_string();
+                    *of.changes.entry((table, line["op"].as_str().unwrap().to_owned())).or_default() += 1;
+                }
+            }
+            ("transaction", _) => {
+                let of = all.entry(of()).or_default();
+                let is_part = !line["subxid"].is_null();
+                let outcome = format!("{}{}", line["outcome"].as_str().unwrap(), if is_part { " part" } else { "" });
+                *of.outcomes.entry(outcome).or_default() += 1;
+                of.streamed += u64::from(line["streamed"] == true && !is_part);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn check_stream(stream: &Value, expected: &Expected, context: &str) {
+    assert_eq!(stream["bytes"], expected.bytes, "{context}");
+    assert_eq!(stream["streams"], expected.streams, "{context}");
+    assert_eq!(stream["end_lsn"], expected.end_lsn, "{context}");
+    for field in ["write_lsn", "flush_lsn", "apply_lsn"] {
+        let last = expected.confirmed.get(field).unwrap_or(&Value::Null);
+        assert_eq!(stream[field], *last, "{context}: {field}");
+    }
+    let rate = expected.bytes as f64 * 1e6 / number(&stream["active_us"]).max(1) as f64;
+    assert!((stream["bytes_per_second"].as_f64().unwrap() - rate).abs() < 0.001, "{context}: {rate}");
+
+    // Lag.
+    assert_eq!(stream["confirmations"], expected.lags.len(), "{context}");
+    if let Some((bytes, us)) = expected.lags.last() {
+        assert_eq!((&stream["lag_bytes"], &stream["lag_us"]), (&json!(bytes), &json!(us)), "{context}");
+        type Part = fn(&(u64, u64)) -> u64;
+        for (part, max, p95) in [
+            ((|lag| lag.0) as Part, "lag_max_bytes", "lag_p95_bytes"),
+            ((|lag| lag.1) as Part, "lag_max_us", "lag_p95_us"),
+        ] {
+            let mut all: Vec<_> = expected.lags.iter().map(part).collect();
+            all.sort_unstable();
+            assert_eq!(number(&stream[max]), *all.last().unwrap(), "{context}: {max}");
+            let exact = all[(all.len() * 95).div_ceil(100) - 1];
+            assert!(number(&stream[p95]).abs_diff(exact) * 100 <= exact, "{context}: {p95} {exact}");
+        }
+    }
+
+    // Changes and transactions.
+    let mut found = BTreeMap::new();
+    for table in list(stream, "tables") {
+        let name = json!([table["schema"], table["table"], table["relation_oid"]]).to_string();
+        for (field, op) in
+            [("inserts", "insert"), ("updates", "update"), ("deletes", "delete"), ("truncates", "truncate")]
+        {
+            found.insert((name.clone(), op.to_owned()), number(&table[field]));
+        }
+    }
+    found.retain(|_, count| *count > 0);
+    assert_eq!(found, expected.changes, "{context}");
+    assert_eq!(number(&stream["changes"]), found.values().sum::<u64>() + expected.messages, "{context}");
+    assert_eq!(stream["logical_messages"], expected.messages, "{context}");
+    for (field, outcome) in [
+        ("commits", "committed"),
+        ("prepares", "prepared"),
+        ("aborts", "aborted"),
+        ("subtransaction_aborts", "aborted part"),
+        ("rollbacks", "rolled_back"),
+    ] {
+        let count = expected.outcomes.get(outcome).copied().unwrap_or_default();
+        assert_eq!(stream[field], count, "{context}: {field}");
+    }
+    assert_eq!(stream["streamed_transactions"], expected.streamed, "{context}");
+
+    // Over time.
+    let buckets = list(&stream["over_time"], "buckets");
+    for field in ["bytes", "changes"] {
+        let sum: u64 = buckets.iter().map(|bucket| number(&bucket[field])).sum();
+        assert_eq!(sum, number(&stream[field]), "{context}: {field} over time");
+    }
+    for (field, max) in [("lag_us", "lag_max_us"), ("lag_bytes", "lag_max_bytes")] {
+        let most = buckets.iter().filter_map(|bucket| bucket[field].as_u64()).max();
+        assert_eq!(most, stream[max].as_u64(), "{context}: {field} over time");
+    }
+}
+
+#[test]
+fn streams_are_what_their_messages_changes_and_transactions_add_up_to() {
+    let mut changes = 0;
+    for capture in captures() {
+        let lines = lines(&capture, "message,session,change,transaction", &[]);
+        let expected = expected(&lines);
+        let summary = summary(&capture, &[]);
+        let streams = list(&summary, "replication_streams");
+        assert_eq!(streams.len(), expected.len(), "{capture}");
+        for stream in streams {
+            let names = ["slot", "user", "database", "application", "client_ip", "server"];
+            let key = Value::from_iter(names.map(|name| stream[name].clone())).to_string();
+            let expected = expected.get(&key).unwrap_or_else(|| panic!("{capture}: no {key}"));
+            check_stream(stream, expected, &format!("{capture}: {key}"));
+            changes += number(&stream["changes"]);
+        }
+
+        // The largest transactions: each is the line of its fate.
+        let mut of_lines: Vec<_> = lines
+            .iter()
+            .filter(|line| line["event"] == "transaction" && line["subxid"].is_null() && number(&line["changes"]) > 0)
+            .map(|line| (number(&line["changes"]), number(&line["xid"]), line["outcome"].as_str().unwrap()))
+            .collect();
+        let ended: Vec<_> =
+            of_lines.iter().filter(|(.., outcome)| *outcome != "prepared").map(|(_, xid, _)| *xid).collect();
+        of_lines.retain(|(_, xid, outcome)| *outcome != "prepared" || !ended.contains(xid));
+        let found = list(&summary, "largest_transactions").iter();
+        let found: Vec<_> = found
+            .map(|found| (number(&found["changes"]), number(&found["xid"]), found["outcome"].as_str().unwrap()))
+            .collect();
+        assert!(found.is_sorted_by(|a, b| a.0 >= b.0), "{capture}");
+        let sorted = |mut list: Vec<(u64, u64, &str)>| {
+            list.sort_unstable();
+            list.iter().map(|(changes, xid, outcome)| format!("{changes} {xid} {outcome}")).collect::<Vec<_>>()
+        };
+        assert_eq!(sorted(found), sorted(of_lines), "{capture}");
+    }
+    assert!(changes > 4_000, "{changes}");
+}
+
+#[test]
+fn base_backups_have_their_archives_and_bytes() {
+    for (capture, archives, manifest) in [
+        ("replication-base-backup/tar-14.pcap.gz", 2, true),
+        ("replication-base-backup/tar-15.pcap.gz", 2, true),
+        ("replication-base-backup/full-18.pcap.gz", 1, true),
+    ] {
+        let lines = lines(capture, "message", &[]);
+        let of = |wanted: &str| {
+            let of = lines.iter().filter(|line| line["dir"] == "B" && line["body"]["kind"] == wanted);
+            of.collect::<Vec<_>>()
+        };
+        let bytes: u64 = of("data").iter().map(|line| number(&line["body"]["bytes"])).sum();
+        assert!(bytes > 1_000_000, "{capture}: {bytes}");
+        let summary = summary(capture, &[]);
+        let [backup] = list(&summary, "base_backups") else { panic!("{capture}: {}", summary["base_backups"]) };
+        assert_eq!((&backup["bytes"], &backup["backups"]), (&json!(bytes), &json!(1)), "{capture}");
+        if capture.contains("-14") {
+            // There is a COPY for each, and the last one is of the manifest.
+            let copies = lines.iter().filter(|line| line["type"] == "CopyOutResponse").count();
+            assert_eq!(copies, archives + usize::from(manifest), "{capture}");
+        } else {
+            assert_eq!(of("archive").len(), archives, "{capture}");
+        }
+        assert_eq!(backup["archives"], archives, "{capture}");
+        let micros = number(&backup["active_us"]);
+        let all = of("data");
+        let took = micros_of(all.last().unwrap()) - micros_of(all[0]);
+        assert!(micros >= took && micros < took + 1_000_000, "{capture}: {micros}, {took}");
+        let rate = bytes as f64 * 1e6 / micros as f64;
+        assert!((backup["bytes_per_second"].as_f64().unwrap() - rate).abs() < 0.001, "{capture}");
+        assert_eq!(backup["application"], "pg_basebackup", "{capture}");
+    }
+}
+
+fn micros_of(line: &Value) -> u64 {
+    micros(&line["ts"])
+}
+
+#[test]
+fn replication_is_the_same_with_any_number_of_threads() {
+    const SECTIONS: [&str; 3] = ["replication_streams", "largest_transactions", "base_backups"];
+    for capture in captures() {
+        let of = |threads: &str| {
+            let summary = summary(&capture, &["--top", "10", "-j", threads, "--least-in-parallel", "2"]);
+            SECTIONS.map(|section| summary[section].to_string())
+        };
+        let one = of("1");
+        for threads in ["2", "4"] {
+            assert_eq!(of(threads), one, "{capture}: {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn without_replication_a_summary_has_no_such_sections() {
+    let summary = run(["-q", "-p", "5415", "-e", "summary", "summary/capture.pcap.gz"]).good().pop().unwrap();
+    for section in ["replication_streams", "largest_transactions", "base_backups"] {
+        assert_eq!(summary[section], Value::Null, "{section}");
+    }
+}
