@@ -20,7 +20,9 @@ use self::text::Text;
 use self::timeline::Timeline;
 use crate::output::summary::replication as repl;
 use crate::record::Summary;
-use crate::record::summary::{Bucket, Difference, Params, ReplicationStream, Share, StatementSummary, Times};
+use crate::record::summary::{
+    Bucket, Difference, Params, ReplicationBucket, ReplicationStream, Share, StatementSummary, Times,
+};
 use crate::time::Timestamp;
 
 mod chart;
@@ -337,6 +339,12 @@ impl<'a> View<'a> {
     fn params<'s>(&self, params: &'s Params) -> Vec<(String, Text<'s>)> {
         let shown = self.nested(&params.0).iter().enumerate();
         shown.map(|(index, value)| (format!("${}", index + 1), self.block(value.get()))).collect()
+    }
+
+    /// The times at which something was streamed, or confirmed.
+    fn busy<'s>(&self, stream: &'s ReplicationStream) -> Vec<&'s ReplicationBucket> {
+        let buckets = stream.over_time.buckets.iter();
+        buckets.filter(|bucket| bucket.bytes > 0 || bucket.changes > 0 || bucket.lag_us.is_some()).collect()
     }
 
     /// The chart of a stream over time.

@@ -490,7 +490,8 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
             bytes_out: 33_000_000,
         })
         .collect();
-    summary.replication_streams = list(usize::MAX).map(|index| stream(texts, size, index)).collect();
+    summary.replication_streams =
+        list(if size.rows > 100 { 40 } else { 3 }).map(|index| stream(texts, size, index)).collect();
     summary.largest_transactions = list(usize::MAX)
         .map(|index| LargeTransaction {
             ts: at(index as i64 * SECOND),

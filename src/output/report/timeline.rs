@@ -13,6 +13,8 @@ const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 64.0;
 /// Above each chart: for its name.
 const TOP: f64 = 20.0;
+/// So few points are seen one by one.
+const FEW: usize = 60;
 /// Below the last one: for the times of the axis.
 const BOTTOM: f64 = 18.0;
 
@@ -77,7 +79,7 @@ impl fmt::Display for Timeline<'_> {
             return Ok(());
         };
         let all = self.series();
-        let shown: Vec<_> = all.iter().filter(|series| series.values.iter().any(Option::is_some)).collect();
+        let shown: Vec<_> = all.iter().filter(|series| !series.is_empty()).collect();
         let height = shown.len() as f64 * (TOP + HEIGHT) + BOTTOM;
         write!(f, r#"<svg class="timeline" viewBox="0 0 {WIDTH} {height}" role="img" aria-label=""#)?;
         for (index, series) in shown.iter().enumerate() {
@@ -96,6 +98,11 @@ impl fmt::Display for Timeline<'_> {
 impl HtmlSafe for Timeline<'_> {}
 
 impl Series {
+    /// Whether there is nothing to draw. That there was no lag is something.
+    fn is_empty(&self) -> bool {
+        self.values.iter().all(Option::is_none) || self.color == "c0" && highest(&self.values) <= 0.0
+    }
+
     fn draw(&self, f: &mut fmt::Formatter<'_>, top: f64) -> fmt::Result {
         let bottom = top + TOP + HEIGHT;
         write!(
@@ -120,11 +127,13 @@ impl Series {
         for (index, (x, y)) in points.iter().enumerate() {
             line.push_str(&format!("{}{x:.1} {y:.1}", if index > 0 { "L" } else { "M" }));
         }
-        // A single point is seen, too.
-        let dot = if points.len() == 1 { "h.1" } else { "" };
         let color = self.color;
+        if points.len() <= FEW {
+            let dots: String = points.iter().map(|(x, y)| format!("M{x:.1} {y:.1}h.01")).collect();
+            write!(f, r#"<path class="dots {color}" d="{dots}"/>"#)?;
+        }
         write!(f, r#"<path class="area {color}" d="{line}L{to:.1} {bottom:.1}L{from:.1} {bottom:.1}Z"/>"#)?;
-        write!(f, r#"<path class="stroke {color}" d="{line}{dot}"/>"#)
+        write!(f, r#"<path class="stroke {color}" d="{line}"/>"#)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 pub(crate) const fn state(state: StreamState) -> &'static str {
     match state {
         StreamState::Streaming => "streaming",
-        StreamState::Backup => "backup",
+        StreamState::Backup => "under way",
         StreamState::Ended => "ended",
     }
 }

@@ -97,8 +97,8 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
     }
     table.write(page)?;
     page.note(
-        "lag: when the client confirmed a position last, the time since the server had told it, or the first one that is not \
-         confirmed; behind: the bytes from there to the newest position of the server.",
+        "lag: from when the server told a position first to when the client confirmed it; if it confirms no new one, since \
+         the first that it has not confirmed. behind: the bytes from there to the newest position that the server has told.",
     )
 }
 

@@ -9,7 +9,7 @@ use crate::replication::data::ReplicationContent;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
 
-/// How many positions are remembered with their times. If there are more, every second one is forgotten.
+/// How many positions are remembered with their times, besides the newest. If there are more, every second one is forgotten.
 const MAX_SENT: usize = 64;
 
 /// What the manifest of a base backup begins with.
@@ -20,10 +20,15 @@ const MANIFEST: &[u8] = b"{ \"PostgreSQL-Backup-Manifest-Version\"";
 pub(super) struct Progress {
     /// When its last message was captured.
     last: Option<Timestamp>,
-    /// The newest position that the server has told.
-    newest: Lsn,
-    /// The positions that the client has not confirmed, and when the server told them first.
+    /// The newest position that the server has told, and when it told that first.
+    newest: (Lsn, Timestamp),
+    /// Positions before it that the client has not confirmed: one of so many.
     sent: VecDeque<(Lsn, Timestamp)>,
+    one_of: u64,
+    /// How many were told since the last of these.
+    skipped: u64,
+    /// What the client has confirmed.
+    confirmed: Lsn,
     /// Whether data that comes next is the beginning of an archive, or of the manifest.
     is_new_archive: bool,
 }
@@ -76,7 +81,7 @@ impl Progress {
                 StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
                     // A client that applies nothing sends "0/0".
                     let known = [apply_lsn, flush_lsn, write_lsn].into_iter().find(|lsn| *lsn != Lsn(0));
-                    advance.lag = known.filter(|_| self.newest != Lsn(0)).map(|lsn| self.confirmed(lsn, ts));
+                    advance.lag = known.filter(|_| self.newest.0 != Lsn(0)).map(|lsn| self.confirmed(lsn, ts));
                 }
                 StreamMessage::HotStandbyFeedback { .. } | StreamMessage::PrimaryStatusRequest { .. } => {}
             },
@@ -91,21 +96,33 @@ impl Progress {
 
     /// What the plugin writes before a change has no position: 0/0.
     fn told(&mut self, lsn: Lsn, ts: Timestamp) {
-        if lsn <= self.newest {
+        let (newest, at) = self.newest;
+        if lsn <= newest {
             return;
         }
-        self.newest = lsn;
+        self.newest = (lsn, ts);
+        if newest <= self.confirmed {
+            (self.one_of, self.skipped) = (1, 0);
+            return;
+        }
+        self.skipped += 1;
+        if self.skipped < self.one_of {
+            return;
+        }
+        self.skipped = 0;
         if self.sent.len() >= MAX_SENT {
             let mut is_kept = false;
             self.sent.retain(|_| {
                 is_kept = !is_kept;
                 is_kept
             });
+            self.one_of = self.one_of.saturating_mul(2);
         }
-        self.sent.push_back((lsn, ts));
+        self.sent.push_back((newest, at));
     }
 
     fn confirmed(&mut self, lsn: Lsn, ts: Timestamp) -> Lag {
+        let is_new = lsn > self.confirmed;
         let mut since = None;
         while let Some((sent, at)) = self.sent.front().copied()
             && sent <= lsn
@@ -113,8 +130,15 @@ impl Progress {
             self.sent.pop_front();
             since = Some(at);
         }
-        let since = since.or_else(|| self.sent.front().map(|(_, at)| *at));
-        Lag { bytes: self.newest.0.saturating_sub(lsn.0), micros: since.map_or(0, |since| ts.micros_since(since)) }
+        let (newest, at) = self.newest;
+        if is_new && newest > self.confirmed && newest <= lsn {
+            since = Some(at);
+        }
+        if since.is_none() && newest > lsn {
+            since = Some(self.sent.front().map_or(at, |(_, first)| *first));
+        }
+        self.confirmed = self.confirmed.max(lsn);
+        Lag { bytes: newest.0.saturating_sub(lsn.0), micros: since.map_or(0, |since| ts.micros_since(since)) }
     }
 }
 
@@ -153,6 +177,7 @@ mod tests {
             assert!(progress.sent.len() <= MAX_SENT);
         }
         let lag = progress.confirmed(Lsn(50_000), at(100_000));
+        // The bound of memory costs little of the time.
         assert!((50_000..53_200).contains(&lag.micros), "{lag:?}");
         assert_eq!(progress.confirmed(Lsn(99_999), at(100_000)), Lag { bytes: 0, micros: 1 });
     }

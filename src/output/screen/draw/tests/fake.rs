@@ -223,8 +223,8 @@ pub(super) fn shop() -> Fake {
             running: 4,
             idle_in_transaction: 1,
             errors: 12,
-            streams: 4,
-            open_streams: 3,
+            streams: 0,
+            open_streams: 0,
             lost_bytes: 0,
             midstream_sessions: 0,
             encrypted_sessions: 0,
@@ -234,7 +234,7 @@ pub(super) fn shop() -> Fake {
         running: RefCell::new(running),
         statements,
         sessions,
-        streams: RefCell::new(streams().into_iter().map(Arc::new).collect()),
+        streams: RefCell::default(),
         errors: RefCell::new(errors),
         counts: vec![
             count("57014", "query_canceled", 2),
@@ -244,6 +244,14 @@ pub(super) fn shop() -> Fake {
         requests: requests(),
         steps: RefCell::new(steps()),
     }
+}
+
+/// A shop that is replicated.
+pub(super) fn replicated() -> Fake {
+    let fake = shop();
+    *fake.streams.borrow_mut() = streams().into_iter().map(Arc::new).collect();
+    (fake.overview.borrow_mut().streams, fake.overview.borrow_mut().open_streams) = (4, 3);
+    fake
 }
 
 /// A subscription, a standby that hangs, a base backup, and a stream that has ended.
