@@ -181,7 +181,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 });
             }
             (Effect::Fate(fate), _) if events.config.records.changes => {
-                let origin_name = logical.origin();
+                let origin_name = logical.origin(&fate);
                 sink.record(&Record::Transaction(TransactionRecord::new(header, origin.packet, &fate, origin_name)));
             }
             _ => {}

@@ -23,7 +23,7 @@ pub enum BackupMessage<'a> {
     Data,
     /// `p`: how far it is.
     Progress {
-        /// The bytes of the archive's tablespace that have been sent.
+        /// The bytes of all archives so far, before compression.
         bytes_done: u64,
     },
 }

@@ -30,6 +30,7 @@ mod oracles {
     mod libpq_trace;
     mod pg_stat_statements;
     mod queries;
+    mod replication;
     pub(crate) mod server_log;
     mod sql;
     mod tls;

@@ -44,8 +44,8 @@ pub struct LogicalStream {
     streamed: BTreeMap<(u32, u32), Kept<u64>>,
     /// The changes of transactions that are prepared.
     prepared: BTreeMap<u32, Kept<u64>>,
-    /// Where the transaction that is open came from.
-    origin: Option<KeptText<'static>>,
+    /// The last transaction that came from another server, and its name.
+    origin: Option<(u32, KeptText<'static>)>,
     /// The table that the last message is about.
     relation: Option<Arc<Relation>>,
     /// Whether nothing of it was lost since it began.
@@ -148,9 +148,12 @@ impl LogicalStream {
         own.or_else(|| self.relations.get(&oid)).map(|Kept(relation, _)| relation)
     }
 
-    /// Returns where the transaction that is open came from, if that is another server.
-    pub fn origin(&self) -> Option<Text<'_>> {
-        self.origin.as_ref().map(KeptText::get)
+    /// Returns where a transaction with this fate came from, if that is another server.
+    pub fn origin(&self, fate: &Fate<'_>) -> Option<Text<'_>> {
+        let (xid, name) = self.origin.as_ref()?;
+        // The end of what was prepared may come from elsewhere.
+        let is_its_end = fate.gid.is_some() && fate.outcome != TransactionOutcome::Prepared;
+        (fate.xid == Some(*xid) && !is_its_end).then(|| name.get())
     }
 
     /// Forgets what depends on messages that were lost.
@@ -174,7 +177,7 @@ impl LogicalStream {
         self.relation = message.relation_oid().and_then(|oid| self.relation_by_oid(oid)).cloned();
         match *message {
             Pgoutput::Begin { xid, .. } | Pgoutput::BeginPrepare { prepare: Prepare { xid, .. } } => {
-                (self.open, self.origin, self.chunk) = (Some((xid, 0)), None, Chunk::Outside);
+                (self.open, self.chunk) = (Some((xid, 0)), Chunk::Outside);
             }
             Pgoutput::Commit { commit_lsn, end_lsn, commit_time } => {
                 let (xid, changes) = self.open.take().unzip();
@@ -195,7 +198,13 @@ impl LogicalStream {
                 let fate = Fate::new(TransactionOutcome::RolledBack, prepare_end_lsn, end_lsn, rollback_time);
                 return Effect::Fate(self.end_prepared(fate, xid, gid));
             }
-            Pgoutput::Origin { name, .. } => self.origin = Some(name.kept().into_owned()),
+            Pgoutput::Origin { name, .. } => {
+                let xid = match self.chunk {
+                    Chunk::Inside(xid) => Some(xid),
+                    Chunk::Outside | Chunk::Unknown => self.open.map(|(xid, _)| xid),
+                };
+                self.origin = xid.map(|xid| (xid, name.kept().into_owned()));
+            }
             Pgoutput::Relation { relation, .. } => self.describe(&relation, budget),
             Pgoutput::Type { oid, schema, name, .. } => {
                 self.types.remove(&oid);
@@ -205,18 +214,21 @@ impl LogicalStream {
                     self.types.insert(oid, Kept(qualified(&schema, &name).into(), share));
                 }
             }
-            Pgoutput::Insert { xid, .. }
-            | Pgoutput::Update { xid, .. }
-            | Pgoutput::Delete { xid, .. }
-            | Pgoutput::Truncate { xid, .. } => return self.change(xid, budget),
+            Pgoutput::Insert { xid, .. } | Pgoutput::Update { xid, .. } | Pgoutput::Delete { xid, .. } => {
+                return self.change(xid, 1, budget);
+            }
+            // It is a change of each table.
+            Pgoutput::Truncate { xid, relation_oids, .. } => {
+                return self.change(xid, relation_oids.len() as u64, budget);
+            }
             Pgoutput::Message { xid, transactional, .. } => {
                 if transactional {
-                    return self.change(xid, budget);
+                    return self.change(xid, 1, budget);
                 }
                 return Effect::Change { xid: None, subxid: None, is_streamed: false };
             }
             Pgoutput::StreamStart { xid, is_first } => {
-                (self.chunk, self.origin) = (Chunk::Inside(xid), None);
+                self.chunk = Chunk::Inside(xid);
                 if is_first && let Some(share) = budget.take(COUNTER) {
                     self.streamed.insert((xid, xid), Kept(0, share));
                 }
@@ -260,16 +272,16 @@ impl LogicalStream {
         Effect::Nothing
     }
 
-    fn change(&mut self, own: Option<u32>, budget: &Budget) -> Effect<'static> {
+    fn change(&mut self, own: Option<u32>, count: u64, budget: &Budget) -> Effect<'static> {
         match (own, self.chunk) {
             (Some(own), Chunk::Inside(xid)) => {
-                self.count(xid, own, budget);
+                self.count(xid, own, count, budget);
                 Effect::Change { xid: Some(xid), subxid: (own != xid).then_some(own), is_streamed: true }
             }
             (Some(own), _) => Effect::Change { xid: None, subxid: Some(own), is_streamed: true },
             (None, _) => {
                 let xid = self.open.as_mut().map(|(xid, changes)| {
-                    *changes += 1;
+                    *changes += count;
                     *xid
                 });
                 Effect::Change { xid, subxid: None, is_streamed: false }
@@ -277,14 +289,14 @@ impl LogicalStream {
         }
     }
 
-    /// Counts a change of a streamed transaction, or of one of its subtransactions. Of a transaction whose beginning was not seen,
+    /// Counts changes of a streamed transaction, or of one of its subtransactions. Of a transaction whose beginning was not seen,
     /// nothing is counted.
-    fn count(&mut self, xid: u32, own: u32, budget: &Budget) {
+    fn count(&mut self, xid: u32, own: u32, count: u64, budget: &Budget) {
         if let Some(Kept(changes, _)) = self.streamed.get_mut(&(xid, own)) {
-            *changes += 1;
+            *changes += count;
         } else if self.streamed.contains_key(&(xid, xid)) {
             match budget.take(COUNTER) {
-                Some(share) => _ = self.streamed.insert((xid, own), Kept(1, share)),
+                Some(share) => _ = self.streamed.insert((xid, own), Kept(count, share)),
                 // A part of its changes is no number of them.
                 None => (_, self.is_whole) = (self.end_streamed(xid, false), false),
             }
