@@ -284,7 +284,10 @@ impl<'a> TransactionRecord<'a> {
             streamed: is_streamed,
             lag_us: ts.map(|ts| header.ts.micros_since(ts)),
             // What was prepared in an earlier stream has its changes there.
-            flags: Flags { midstream: xid.is_none() || changes.is_none() && gid.is_none(), ..Flags::default() },
+            flags: Flags {
+                midstream: xid.is_none() || changes.is_none() && (gid.is_none() || is_prepared),
+                ..Flags::default()
+            },
         }
     }
 }

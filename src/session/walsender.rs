@@ -169,7 +169,7 @@ impl Walsender {
 
     /// Creates that of a session whose beginning was not seen.
     pub fn unknown() -> Self {
-        Self { is_known: false, ..Self::new(Purpose::Physical) }
+        Self { is_known: false, logical: LogicalStream::unknown(), ..Self::new(Purpose::Physical) }
     }
 
     fn new(purpose: Purpose) -> Self {
@@ -342,7 +342,10 @@ impl Walsender {
         let is_streamed = match mode {
             Mode::Stream(Payload::Pgoutput) if from == Direction::Backend => {
                 let mut payload = reader.clone();
-                StreamMessage::decode(from, &mut payload).is_ok() && self.logical.is_streamed(&payload)
+                match StreamMessage::decode(from, &mut payload) {
+                    Ok(StreamMessage::XlogData { start_lsn, .. }) => self.logical.is_streamed(&payload, start_lsn),
+                    _ => false,
+                }
             }
             _ => false,
         };
@@ -414,7 +417,7 @@ impl Walsender {
         if recognition.is_not_pgoutput {
             return;
         }
-        let is_streamed = self.logical.is_streamed(&reader);
+        let is_streamed = self.logical.is_streamed(&reader, start_lsn);
         match Pgoutput::decode(&mut reader, is_streamed) {
             Ok(message) => {
                 recognition.pgoutput_run += 1;

@@ -18,13 +18,16 @@ const COUNTER: usize = 128;
 /// How many bytes the name of a type takes beside its characters, about.
 const TYPE: usize = 96;
 
+/// Stands for a transaction whose number is not known: none has this one.
+const UNKNOWN: u32 = 0;
+
 /// Where a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Chunk {
     /// Outside of a streamed transaction.
     #[default]
     Outside,
-    /// Between Stream Start, with this transaction, and Stream Stop.
+    /// Between Stream Start, with this transaction, and Stream Stop; [`UNKNOWN`] if Stream Start was not seen.
     Inside(u32),
     /// What was before it is not known.
     Unknown,
@@ -118,19 +121,34 @@ impl LogicalStream {
         Self { is_whole: true, ..Self::default() }
     }
 
-    /// Returns whether the next message is between Stream Start and Stream Stop. Where that is not known, that as which `payload` is a
-    /// message, and the table that it changes is known.
-    pub fn is_streamed(&self, payload: &Reader<'_>) -> bool {
+    /// Creates one whose beginning was not seen.
+    pub fn unknown() -> Self {
+        Self { chunk: Chunk::Unknown, ..Self::default() }
+    }
+
+    /// Returns whether the next message, which is at `lsn`, is between Stream Start and Stream Stop. Where that is not known, that as
+    /// which `payload` is a message, and makes sense if it is one either way.
+    pub fn is_streamed(&self, payload: &Reader<'_>, lsn: Lsn) -> bool {
         match self.chunk {
             Chunk::Outside => false,
             Chunk::Inside(_) => true,
             Chunk::Unknown => {
-                let fits = |is_streamed| {
-                    Pgoutput::decode(&mut payload.clone(), is_streamed)
-                        .is_ok_and(|message| message.relation_oid().is_none_or(|oid| self.relations.contains_key(&oid)))
-                };
-                !fits(false) && fits(true)
+                let decoded = |is_streamed| Pgoutput::decode(&mut payload.clone(), is_streamed).ok();
+                match (decoded(false), decoded(true)) {
+                    (Some(plain), Some(streamed)) => !self.makes_sense(&plain, lsn) && self.makes_sense(&streamed, lsn),
+                    (_, streamed) => streamed.is_some(),
+                }
             }
+        }
+    }
+
+    fn makes_sense(&self, message: &Pgoutput<'_>, at: Lsn) -> bool {
+        let is_name = |name: Text<'_>| !name.0.iter().any(u8::is_ascii_control);
+        match message {
+            Pgoutput::Message { lsn, .. } => *lsn == at,
+            Pgoutput::Relation { relation, .. } => is_name(relation.schema),
+            Pgoutput::Type { schema, .. } => is_name(*schema),
+            _ => message.relation_oid().is_none_or(|oid| self.relations.contains_key(&oid)),
         }
     }
 
@@ -158,7 +176,7 @@ impl LogicalStream {
 
     /// Forgets what depends on messages that were lost.
     pub fn lose(&mut self) {
-        *self = Self { chunk: Chunk::Unknown, ..Self::default() };
+        *self = Self::unknown();
     }
 
     /// Observes a message of which not all is known, or that cannot be decoded.
@@ -174,6 +192,9 @@ impl LogicalStream {
 
     /// Observes a message.
     pub fn observe<'a>(&mut self, message: &Pgoutput<'a>, budget: &Budget) -> Effect<'a> {
+        if self.chunk == Chunk::Unknown && matches!(message.tag(), b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' | b'M') {
+            self.chunk = if message.streamed_xid().is_some() { Chunk::Inside(UNKNOWN) } else { Chunk::Outside };
+        }
         self.relation = message.relation_oid().and_then(|oid| self.relation_by_oid(oid)).cloned();
         match *message {
             Pgoutput::Begin { xid, .. } | Pgoutput::BeginPrepare { prepare: Prepare { xid, .. } } => {
@@ -233,7 +254,11 @@ impl LogicalStream {
                     self.streamed.insert((xid, xid), Kept(0, share));
                 }
             }
-            Pgoutput::StreamStop => self.chunk = Chunk::Outside,
+            Pgoutput::StreamStop => {
+                self.chunk = Chunk::Outside;
+                // Whose they are is not known.
+                self.end_streamed(UNKNOWN, false);
+            }
             Pgoutput::StreamCommit { xid, commit_lsn, end_lsn, commit_time } => {
                 self.chunk = Chunk::Outside;
                 let changes = self.end_streamed(xid, true);
@@ -274,11 +299,12 @@ impl LogicalStream {
 
     fn change(&mut self, own: Option<u32>, count: u64, budget: &Budget) -> Effect<'static> {
         match (own, self.chunk) {
-            (Some(own), Chunk::Inside(xid)) => {
+            (Some(own), Chunk::Inside(xid)) if xid != UNKNOWN => {
                 self.count(xid, own, count, budget);
                 Effect::Change { xid: Some(xid), subxid: (own != xid).then_some(own), is_streamed: true }
             }
-            (Some(own), _) => Effect::Change { xid: None, subxid: Some(own), is_streamed: true },
+            // Whether it is one of a subtransaction is not known.
+            (Some(_), _) => Effect::Change { xid: None, subxid: None, is_streamed: true },
             (None, _) => {
                 let xid = self.open.as_mut().map(|(xid, changes)| {
                     *changes += count;

@@ -5,11 +5,11 @@ mod backup;
 mod changes;
 mod commands;
 mod ends;
-// mod middles;
+mod middles;
 mod peek;
 mod physical;
 mod plugins;
-// mod redaction;
+mod redaction;
 mod stream;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,224 @@
+//! Captures that begin inside of a stream, and those of which packets are lost: what is left is as in the whole capture, or says that
+//! something of it is not known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgdissect::Keys;
+use serde_json::Value;
+
+use super::{Line, dissect_packets};
+use crate::captures::{self, OwnedPacket};
+
+/// How many beginnings of each capture are tried.
+const BEGINNINGS: usize = 16;
+
+/// How many payloads it takes until the messages of pgoutput are recognized, with those that have no position.
+const RECOGNITION: usize = 24;
+
+const PGOUTPUT: [&str; 5] = [
+    "replication-pgoutput-v1/capture.pcap",
+    "replication-pgoutput-v2-streaming/capture.pcap.gz",
+    "replication-pgoutput-v3-two-phase/capture.pcap.gz",
+    "replication-pgoutput-v4-parallel/capture.pcap.gz",
+    "replication-subscription-18/capture.pcap.gz",
+];
+
+fn packets(capture: &str) -> Vec<OwnedPacket> {
+    captures::packets(&[captures::testdata().join(capture)]).0
+}
+
+/// Dissects packets without those for which `is_lost`; the others keep their numbers.
+fn without(packets: &[OwnedPacket], is_lost: impl Fn(usize) -> bool) -> Vec<Line> {
+    let mut packets = packets.to_vec();
+    for (index, packet) in packets.iter_mut().enumerate() {
+        if is_lost(index) {
+            (packet.data, packet.orig_len) = (Vec::new(), 0);
+        }
+    }
+    dissect_packets(&packets, captures::everything(), &Keys::default())
+}
+
+/// Returns the lines of a kind, by connection and packet.
+fn by_place<'a>(lines: &'a [Line], event: &str) -> BTreeMap<(String, u64), Vec<&'a Value>> {
+    let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.is(event)) {
+        let client = line.value["client"].as_str().unwrap().to_owned();
+        places.entry((client, line.value["packet"].as_u64().unwrap())).or_default().push(&line.value);
+    }
+    places
+}
+
+fn is_midstream(line: &Value) -> bool {
+    match line.get("flags") {
+        None => false,
+        Some(flags) => {
+            assert_eq!(flags, &serde_json::json!(["midstream"]), "{line}");
+            true
+        }
+    }
+}
+
+/// Checks that a line is that of the whole capture, or has the flag and differs only by what is absent.
+fn check_same(line: &Value, whole: &Value, what: &str) {
+    let mut left: BTreeSet<&String> = whole.as_object().unwrap().keys().collect();
+    let is_midstream = is_midstream(line);
+    for (field, value) in line.as_object().unwrap() {
+        left.remove(field);
+        match (field.as_str(), value) {
+            ("conn" | "flags", _) => {}
+            // Without names, all places are written.
+            ("new" | "old" | "key", Value::Array(values)) => {
+                assert!(is_midstream, "{what}: {line}");
+                let of_whole = whole[field].as_object().unwrap();
+                let unchanged = if field == "new" { whole["unchanged"].as_array().map_or(0, Vec::len) } else { 0 };
+                let count = of_whole.len() + unchanged;
+                assert!(values.len() == count || field == "key" && values.len() > count, "{what}: {line}");
+                let nulls = |values: &mut dyn Iterator<Item = &Value>| values.filter(|value| !value.is_null()).count();
+                assert_eq!(nulls(&mut values.iter()), nulls(&mut of_whole.values()), "{what}: {line}");
+            }
+            ("unchanged", Value::Array(columns)) if is_midstream && line["new"].is_array() => {
+                assert_eq!(columns.len(), whole["unchanged"].as_array().unwrap().len(), "{what}: {line}");
+            }
+            _ => assert_eq!(value, &whole[field], "{what}: {field} of {line}"),
+        }
+    }
+    left.remove(&"conn".to_owned());
+    if line.get("gid").is_some() && line["outcome"] != "prepared" {
+        // What is not counted here may have been prepared in another stream.
+        left.remove(&"changes".to_owned());
+    }
+    assert!(is_midstream || left.is_empty(), "{what}: without the flag, {left:?} is absent in {line}");
+    for field in left {
+        let may_be_absent = ["schema", "table", "xid", "subxid", "changes", "origin", "streamed"];
+        assert!(may_be_absent.contains(&field.as_str()), "{what}: {field} is absent in {line}");
+    }
+}
+
+/// Checks the lines of an impaired capture. Returns how many lines it has, and how many of the whole capture it has not.
+fn check(lines: &[Line], whole: &[Line], what: &str) -> (usize, usize) {
+    let (mut had, mut lost) = (0, 0);
+    for event in ["change", "transaction"] {
+        let (ours, all) = (by_place(lines, event), by_place(whole, event));
+        for (place, lines) in &ours {
+            let all = all.get(place).unwrap_or_else(|| panic!("{what}: {event} at {place:?} is invented"));
+            assert!(lines.len() <= all.len(), "{what}: {place:?}");
+            // Those before may be lost, and only those: they begin in another packet.
+            for (line, whole) in lines.iter().rev().zip(all.iter().rev()) {
+                check_same(line, whole, what);
+            }
+        }
+        let count = |places: &BTreeMap<_, Vec<&Value>>| places.values().map(Vec::len).sum::<usize>();
+        had += count(&ours);
+        lost += count(&all) - count(&ours);
+    }
+    (had, lost)
+}
+
+/// Checks that no data of a stream is written before it is known what it is.
+fn check_nothing_is_shown(lines: &[Line], what: &str) {
+    for line in
+        lines.iter().filter(|line| line.is("message") && line.value["type"] == "CopyData" && line.value["dir"] == "B")
+    {
+        let body = &line.value["body"];
+        if body["kind"] == "xlog_data" && body.get("pgoutput").is_none() {
+            assert!(
+                body.get("data").is_none() && body.get("binary").is_none() && body["bytes"].is_u64(),
+                "{what}: {}",
+                line.value
+            );
+        }
+    }
+}
+
+#[test]
+fn a_capture_that_begins_inside_of_pgoutput_has_the_changes_of_the_whole_or_says_what_is_not_known() {
+    let mut flagged = 0;
+    for capture in PGOUTPUT {
+        let packets = packets(capture);
+        let whole = without(&packets, |_| false);
+        for number in 1..BEGINNINGS {
+            let first = number * packets.len() / BEGINNINGS + number % 3;
+            let what = format!("{capture} from {first}");
+            let lines = without(&packets, |index| index < first);
+            check(&lines, &whole, &what);
+            if !capture.contains("subscription") {
+                check_nothing_is_shown(&lines, &what);
+            }
+            let is_later = |line: &&Line| line.is("change") && line.value["packet"].as_u64() > Some(first as u64);
+            let (had, all) = (lines.iter().filter(is_later).count(), whole.iter().filter(is_later).count());
+            assert!(had + RECOGNITION >= all || capture.contains("subscription"), "{what}: {had} of {all}");
+            flagged += lines.iter().filter(|line| line.is("change") && is_midstream(&line.value)).count();
+        }
+    }
+    assert!(flagged > 1_000, "{flagged}");
+}
+
+#[test]
+fn a_lost_packet_costs_the_changes_that_were_in_it_and_names_that_depend_on_it() {
+    for capture in PGOUTPUT {
+        let packets = packets(capture);
+        let whole = without(&packets, |_| false);
+        for number in 0..BEGINNINGS {
+            let lost = number * packets.len() / BEGINNINGS + number % 5;
+            let what = format!("{capture} without {lost}");
+            let lines = without(&packets, |index| index == lost);
+            let (_, missing) = check(&lines, &whole, &what);
+            let in_it = whole.iter().filter(|line| line.value["packet"] == lost as u64 + 1);
+            let in_it = in_it.filter(|line| line.is("change") || line.is("transaction")).count();
+            let opens = |line: &Line| {
+                let query = line.value["body"]["query"].as_str();
+                line.value["type"] == "CopyBothResponse"
+                    || query.is_some_and(|query| query.starts_with("START_REPLICATION"))
+            };
+            let is_opening = whole.iter().any(|line| line.value["packet"] == lost as u64 + 1 && opens(line));
+            let recognition = if is_opening { RECOGNITION } else { 0 };
+            // A message may begin in it and end in the next packet, or be a part of it.
+            assert!(missing <= in_it + 2 + recognition, "{what}: {missing} lines are missing, and {in_it} were in it");
+        }
+    }
+}
+
+#[test]
+fn a_capture_that_begins_inside_of_a_physical_stream_has_its_positions_and_none_of_its_bytes() {
+    let packets = packets("replication-physical/receivewal.pcap.gz");
+    let whole = without(&packets, |_| false);
+    let positions = |lines: &[Line]| -> BTreeMap<String, Value> {
+        let messages = lines.iter().filter(|line| line.value["body"]["kind"] == "xlog_data");
+        messages
+            .map(|line| (line.value["body"]["start_lsn"].as_str().unwrap().to_owned(), line.value["body"].clone()))
+            .collect()
+    };
+    let of_whole = positions(&whole);
+    let mut seen = 0;
+    for first in (0..packets.len()).step_by(4) {
+        let lines = without(&packets, |index| index < first);
+        let what = format!("from {first}");
+        check_nothing_is_shown(&lines, &what);
+        for line in &lines {
+            let text = line.value.to_string();
+            assert!(
+                !text.contains("726f772031") && !text.contains("6c69766520"),
+                "{what}: rows of the WAL are in {text:.300}"
+            );
+        }
+        for (position, body) in positions(&lines) {
+            assert_eq!(Some(&body), of_whole.get(&position), "{what}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn a_capture_that_begins_inside_of_another_plugins_stream_shows_nothing_that_may_be_the_wal() {
+    for plugin in ["test_decoding", "wal2json_2"] {
+        let packets = packets(&format!("replication-text-plugins/{plugin}.pcap.gz"));
+        for first in (60..packets.len()).step_by(packets.len() / 12) {
+            let lines = without(&packets, |index| index < first);
+            check_nothing_is_shown(&lines, &format!("{plugin} from {first}"));
+            let is_stream = lines.iter().any(|line| line.value["body"]["kind"] == "xlog_data");
+            assert!(is_stream || first + 60 > packets.len(), "{plugin} from {first}");
+            assert!(lines.iter().all(|line| !line.is("change") && !line.is("transaction")), "{plugin} from {first}");
+        }
+    }
+}
