@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::laws::contract;
 use crate::strict;
 
 #[path = "../../fuzz_checks/engine.rs"]
@@ -22,6 +23,8 @@ mod message;
 mod packet;
 #[path = "../../fuzz_checks/reassembly.rs"]
 mod reassembly;
+#[path = "../../fuzz_checks/replication.rs"]
+mod replication;
 #[path = "../../fuzz_checks/sql.rs"]
 pub(crate) mod sql;
 #[path = "../../fuzz_checks/tls.rs"]
@@ -93,4 +96,34 @@ fn kept_captures_keep_the_contract() {
 #[test]
 fn kept_sql_is_read_in_one_way() {
     check_seeds("sql", sql::check);
+}
+
+#[test]
+fn kept_streams_of_a_walsender_keep_the_contract() {
+    check_seeds("replication", |seed| check_schema(&replication::checked(seed)));
+}
+
+#[test]
+fn any_stream_of_a_walsender_keeps_the_contract() {
+    let (mut changes, mut seed) = (0, 0x9e37_79b9_7f4a_7c15_u64);
+    for _ in 0..400 {
+        let input: Vec<u8> = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 32) as u8
+        })
+        .take(600)
+        .collect();
+        let lines = replication::checked(&input);
+        changes += lines.iter().filter(|line| line.contains("\"event\":\"change\"")).count();
+        check_schema(&lines);
+    }
+    assert!(changes > 1_000, "{changes}");
+}
+
+fn check_schema(lines: &[String]) {
+    for line in lines {
+        contract::check_line(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
 }

@@ -362,8 +362,22 @@ fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
 fn a_name_has_one_type_and_is_not_a_keyword_of_jq() {
     // Values have the JSON type of their content, and are described by an object if they are redacted. `query` is a number,
     // except for the text to which the protocol gives this name; `errors` is a number, except for the section of a summary.
-    const EXEMPT: &[&str] =
-        &["errors", "data", "params", "payload", "rows", "value", "values", "arguments", "parameter_values", "query"];
+    const EXEMPT: &[&str] = &[
+        "errors",
+        "data",
+        "params",
+        "payload",
+        "rows",
+        "value",
+        "values",
+        "arguments",
+        "parameter_values",
+        "query",
+        "new",
+        "old",
+        "key",
+        "content",
+    ];
     // From the manual of jq 1.6, and the keywords of its grammar.
     const KEYWORDS: &[&str] = &[
         "__loc__", "and", "as", "catch", "def", "elif", "else", "end", "foreach", "if", "import", "include", "label",
