@@ -29,7 +29,7 @@ fn captures() -> Vec<String> {
 }
 
 fn lines(capture: &str, events: &str, more: &[&str]) -> Vec<Value> {
-    let mut args: Vec<String> = ["-q", "-p", PORTS, "--top", "1000", "-e", events].map(str::to_owned).to_vec();
+    let mut args: Vec<String> = ["-q", "-p", PORTS, "-e", events].map(str::to_owned).to_vec();
     let keys = Path::new(capture).with_file_name("keys.log");
     if testdata().join(&keys).exists() {
         args.extend(["--keylog".to_owned(), keys.display().to_string()]);
@@ -72,6 +72,8 @@ struct Expected {
     confirmed: BTreeMap<&'static str, Value>,
     /// The lag at each confirmation: bytes, and microseconds.
     lags: Vec<(u64, u64)>,
+    /// Whether more positions were unconfirmed at a time than are remembered.
+    is_rough: bool,
     /// By table (its schema, its name and its object ID, as text) and operation.
     changes: BTreeMap<(String, String), u64>,
     messages: u64,
@@ -151,6 +153,8 @@ fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
                         if let Some(end) = lsn(&body["end_lsn"]) {
                             of.end_lsn = body["end_lsn"].clone();
                             open.told(end, at);
+                            let unconfirmed = open.sent.iter().filter(|(sent, _)| *sent > open.confirmed).count();
+                            of.is_rough |= unconfirmed > 60;
                         }
                     }
                     _ => {}
@@ -192,7 +196,8 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
     // Lag.
     assert_eq!(stream["confirmations"], expected.lags.len(), "{context}");
     if let Some((bytes, us)) = expected.lags.last() {
-        assert_eq!((&stream["lag_bytes"], &stream["lag_us"]), (&json!(bytes), &json!(us)), "{context}");
+        assert_eq!(stream["lag_bytes"], *bytes, "{context}");
+        assert!(stream["lag_us"] == *us || expected.is_rough, "{context}: lag_us {us}");
         type Part = fn(&(u64, u64)) -> u64;
         for (part, max, p95) in [
             ((|lag| lag.0) as Part, "lag_max_bytes", "lag_p95_bytes"),
@@ -200,7 +205,13 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
         ] {
             let mut all: Vec<_> = expected.lags.iter().map(part).collect();
             all.sort_unstable();
-            assert_eq!(number(&stream[max]), *all.last().unwrap(), "{context}: {max}");
+            let most = *all.last().unwrap();
+            if expected.is_rough {
+                let found = number(&stream[max]);
+                assert!((most..=most + most / 16).contains(&found), "{context}: {max} {found}, {most}");
+                continue;
+            }
+            assert_eq!(number(&stream[max]), most, "{context}: {max}");
             let exact = all[(all.len() * 95).div_ceil(100) - 1];
             assert!(number(&stream[p95]).abs_diff(exact) * 100 <= exact, "{context}: {p95} {exact}");
         }
@@ -250,7 +261,7 @@ fn streams_are_what_their_messages_changes_and_transactions_add_up_to() {
     for capture in captures() {
         let lines = lines(&capture, "message,session,change,transaction", &[]);
         let expected = expected(&lines);
-        let summary = summary(&capture, &[]);
+        let summary = summary(&capture, &["--top", "1000"]);
         let streams = list(&summary, "replication_streams");
         assert_eq!(streams.len(), expected.len(), "{capture}");
         for stream in streams {
@@ -286,10 +297,10 @@ fn streams_are_what_their_messages_changes_and_transactions_add_up_to() {
 
 #[test]
 fn base_backups_have_their_archives_and_bytes() {
-    for (capture, archives, manifest) in [
-        ("replication-base-backup/tar-14.pcap.gz", 2, true),
-        ("replication-base-backup/tar-15.pcap.gz", 2, true),
-        ("replication-base-backup/full-18.pcap.gz", 1, true),
+    for (capture, archives) in [
+        ("replication-base-backup/tar-14.pcap.gz", 2),
+        ("replication-base-backup/tar-15.pcap.gz", 2),
+        ("replication-base-backup/full-18.pcap.gz", 2),
     ] {
         let lines = lines(capture, "message", &[]);
         let of = |wanted: &str| {
@@ -304,7 +315,7 @@ fn base_backups_have_their_archives_and_bytes() {
         if capture.contains("-14") {
             // There is a COPY for each, and the last one is of the manifest.
             let copies = lines.iter().filter(|line| line["type"] == "CopyOutResponse").count();
-            assert_eq!(copies, archives + usize::from(manifest), "{capture}");
+            assert_eq!(copies, archives + 1, "{capture}");
         } else {
             assert_eq!(of("archive").len(), archives, "{capture}");
         }
@@ -328,7 +339,7 @@ fn replication_is_the_same_with_any_number_of_threads() {
     const SECTIONS: [&str; 3] = ["replication_streams", "largest_transactions", "base_backups"];
     for capture in captures() {
         let of = |threads: &str| {
-            let summary = summary(&capture, &["--top", "10", "-j", threads, "--least-in-parallel", "2"]);
+            let summary = summary(&capture, &["-j", threads, "--least-in-parallel", "2"]);
             SECTIONS.map(|section| summary[section].to_string())
         };
         let one = of("1");

@@ -128,10 +128,10 @@ fn error(row: &ErrorRow) -> Vec<String> {
 }
 
 fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
-    let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!("  slot {}", line(slot, 63)));
+    let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!("slot {}, ", line(slot, 63)));
     let end = row.ended.unwrap_or(now);
     let mut second = format!(
-        "{}, {} since {} for {}: {}",
+        "{slot}{}, {} since {} for {}: {}",
         row.kind(63),
         state(row.state),
         date_time(row.started),
@@ -143,14 +143,14 @@ fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
     for (number, what) in counts.into_iter().filter(|(number, _)| *number > 0) {
         let _ = write!(second, ", {}", counted(number, what));
     }
-    let positions =
-        [("end", row.end_lsn), ("write", row.write_lsn), ("flush", row.flush_lsn), ("apply", row.apply_lsn)];
+    let positions = [("write", row.write_lsn), ("flush", row.flush_lsn), ("apply", row.apply_lsn)];
     let positions = positions.into_iter().filter_map(|(what, lsn)| lsn.map(|lsn| format!("{what} {lsn}")));
     let mut third = positions.collect::<Vec<_>>().join("  ");
     if let (Some(us), Some(behind)) = (row.lag_us, row.lag_bytes) {
         let _ = write!(third, "  lag {}, {}", time(us), bytes(behind));
     }
-    vec![format!("#{}  {}{slot}", row.who.conn, who(&row.who)), second, third]
+    // Of few lines, the first are seen.
+    vec![format!("#{}  {}", row.who.conn, who(&row.who)), third, second]
 }
 
 /// Returns how often each SQLSTATE came, in a few lines.
