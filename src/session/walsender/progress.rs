@@ -9,7 +9,8 @@ use crate::replication::data::ReplicationContent;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
 
-/// How many positions are remembered with their times, besides the newest. If there are more, every second one is forgotten.
+/// How many positions are remembered with their times, besides the newest. If there are more, those that
+/// came soon after another are forgotten, so that a time is wrong by at most 1/32 of the time since the first.
 const MAX_SENT: usize = 64;
 
 /// What the manifest of a base backup begins with.
@@ -22,11 +23,9 @@ pub(super) struct Progress {
     last: Option<Timestamp>,
     /// The newest position that the server has told, and when it told that first.
     newest: (Lsn, Timestamp),
-    /// Positions before it that the client has not confirmed: one of so many.
+    /// Positions before it that the client has not confirmed, with at least `spacing` microseconds between them.
     sent: VecDeque<(Lsn, Timestamp)>,
-    one_of: u64,
-    /// How many were told since the last of these.
-    skipped: u64,
+    spacing: u64,
     /// What the client has confirmed.
     confirmed: Lsn,
     /// Whether data that comes next is the beginning of an archive, or of the manifest.
@@ -102,21 +101,20 @@ impl Progress {
         }
         self.newest = (lsn, ts);
         if newest <= self.confirmed {
-            (self.one_of, self.skipped) = (1, 0);
+            self.spacing = 0;
             return;
         }
-        self.skipped += 1;
-        if self.skipped < self.one_of {
+        if self.sent.back().is_some_and(|(_, before)| at.micros_since(*before) < self.spacing) {
             return;
         }
-        self.skipped = 0;
-        if self.sent.len() >= MAX_SENT {
-            let mut is_kept = false;
-            self.sent.retain(|_| {
-                is_kept = !is_kept;
+        if let (true, Some((_, first))) = (self.sent.len() >= MAX_SENT, self.sent.front()) {
+            self.spacing = at.micros_since(*first) / (MAX_SENT as u64 / 2) + 1;
+            let mut before = None;
+            self.sent.retain(|(_, at)| {
+                let is_kept = before.is_none_or(|before| at.micros_since(before) >= self.spacing);
+                before = if is_kept { Some(*at) } else { before };
                 is_kept
             });
-            self.one_of = self.one_of.saturating_mul(2);
         }
         self.sent.push_back((newest, at));
     }
