@@ -36,7 +36,7 @@ fn streams_have_their_rate_position_and_lag_in_80_columns() {
         // What has no place in the line is below.
         screen.keys("G");
         screen.line("#1  report@shop  nightly-report  10.0.0.11:40001 → 10.0.0.1:5432");
-        screen.line("slot sub_orders, pgoutput, streaming since 2026-11-27 03:59:00 for 1m00s: 118 MiB");
+        screen.line("slot sub_orders, pgoutput, streaming since 2026-11-27 03:59:00 for 1m00s: 118");
         screen.line("write 16/B374D848  flush 16/B374D000  apply 16/B374C848  lag 1.23ms, 4.00 KiB");
     }
 }
