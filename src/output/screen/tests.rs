@@ -3,13 +3,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::Model;
-use super::view::{Activity, ErrorKind, Window, WireBytes};
+use super::view::{Activity, ErrorKind, SessionRow, Window, WireBytes};
 use crate::capture::file::FileSource;
 use crate::capture::{Event, Source};
 use crate::dissector::{Config, Dissector, Records, Sink};
 use crate::output::json;
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, Record, ReplicationEvent, RunningState, StatsRecord};
+use crate::record::{Ended, MessageEvent, MessageRun, Record, ReplicationEvent, RunningState, StatsRecord};
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
@@ -22,6 +22,8 @@ pub(super) struct Beside {
     calls: BTreeMap<String, u64>,
     slowest: BTreeMap<String, Option<u64>>,
     failed: u64,
+    /// Requests, errors, bytes in, bytes out, lost bytes and microseconds idle in a transaction of sessions that have ended.
+    totals: BTreeMap<u64, [u64; 6]>,
 }
 
 fn bytes_of(event: &MessageEvent<'_>) -> Vec<u8> {
@@ -36,6 +38,13 @@ impl Sink for Beside {
             *slowest = (*slowest).max(query.total_us);
             *self.calls.entry(fingerprint).or_default() += 1;
             self.failed += u64::from(query.error.is_some());
+        }
+        if let Record::Session(session) = record
+            && let Some(ended) = &session.ended
+        {
+            let Ended { queries, errors, bytes_in, bytes_out, lost_bytes, idle_in_transaction_us, .. } = *ended;
+            let totals = [queries, errors, bytes_in, bytes_out, lost_bytes, idle_in_transaction_us];
+            self.totals.insert(session.header.conn, totals);
         }
         self.model.record(record);
     }
@@ -84,6 +93,7 @@ fn dissect_redacted(
         calls: BTreeMap::new(),
         slowest: BTreeMap::new(),
         failed: 0,
+        totals: BTreeMap::new(),
     };
     let config = Config { ports: Some(vec![port]), records: Records::ALL, redaction, ..Config::default() };
     let mut dissector = Dissector::new(config);
@@ -207,6 +217,25 @@ fn what_runs_is_what_has_no_reply_yet() {
         beside.model.overview().running,
         running.iter().filter(|row| row.activity != Activity::IdleInTransaction).count() as u64
     );
+}
+
+#[test]
+fn sessions_have_the_figures_of_their_lines() {
+    let mut sums = [0; 6];
+    for path in ["summary/capture.pcap.gz", "loss/burst.pcap"] {
+        let (mut beside, mut dissector, _) = dissect(path, 5415, 1 << 30, None);
+        dissector.finish(&mut beside);
+        beside.model.end();
+        let rows = beside.model.sessions();
+        for row in &rows {
+            let SessionRow { requests, errors, bytes_in, bytes_out, lost_bytes, idle_in_transaction_us, .. } = **row;
+            let found = [requests, errors, bytes_in, bytes_out, lost_bytes, idle_in_transaction_us];
+            assert_eq!(found, beside.totals[&row.who.conn], "{path} {}", row.who.conn);
+            sums.iter_mut().zip(found).for_each(|(sum, figure)| *sum += figure);
+        }
+        assert!(!rows.is_empty());
+    }
+    assert!(sums.iter().all(|sum| *sum > 0), "{sums:?}");
 }
 
 #[test]

@@ -32,6 +32,10 @@ fn close_objects(schema: &mut Value) {
             if object.get("oneOf").is_some() && object.contains_key("$schema") {
                 object.insert("unevaluatedProperties".to_owned(), false.into());
             }
+            // Its fields are those of another as well.
+            if object.contains_key("$ref") && object.contains_key("properties") {
+                object.insert("unevaluatedProperties".to_owned(), false.into());
+            }
             for (key, inner) in object.iter_mut() {
                 match key.as_str() {
                     "properties" | "$defs" => {
@@ -51,10 +55,11 @@ fn close_objects(schema: &mut Value) {
 
 fn close_fields(key: &str, name: &str, schema: &mut Value) {
     close_objects(schema);
-    let is_line = key == "$defs" && name.ends_with("Record");
+    const PARTS: [&str; 3] = ["CreateReplicationSlot", "StartReplication", "BaseBackup"];
+    let is_part = key == "$defs" && (name.ends_with("Record") || PARTS.contains(&name));
     if let Some(object) = schema.as_object_mut()
         && object.contains_key("properties")
-        && !is_line
+        && !is_part
     {
         object.insert("unevaluatedProperties".to_owned(), false.into());
     }
@@ -361,7 +366,8 @@ fn types_of_names() -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn a_name_has_one_type_and_is_not_a_keyword_of_jq() {
     // Values have the JSON type of their content, and are described by an object if they are redacted. `query` is a number,
-    // except for the text to which the protocol gives this name; `errors` is a number, except for the section of a summary.
+    // except for the text to which the protocol gives this name; `errors` is a number, except for the section of a summary. Rows
+    // of changes are objects, and arrays where the names of their columns are not known.
     const EXEMPT: &[&str] = &[
         "errors",
         "data",

@@ -81,6 +81,25 @@ fn requests_under_way_are_the_same_with_any_number_of_threads() {
 }
 
 #[test]
+fn at_the_end_of_a_file_is_a_look_whatever_is_left_of_the_interval() {
+    // Of less than two seconds: one request has no end in it, and others are under way at a second.
+    let capture = "summary/capture.pcap.gz";
+    let looks = |interval: &str| {
+        let lines = run(["-p5415", "-e", "running,query", "--stats-interval", interval, "-q", capture]).good();
+        let (running, over): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["event"] == "running");
+        let unended: Vec<_> = over.iter().filter(|line| line["total_us"].is_null()).map(request).collect();
+        assert_eq!(unended.len(), 1);
+        let last = running.iter().map(|line| micros(&line["ts"])).max();
+        let at_end: Vec<_> = running.iter().filter(|line| Some(micros(&line["ts"])) == last).collect();
+        assert_eq!(at_end.iter().map(|line| request(line)).collect::<Vec<_>>(), unended, "{interval}");
+        assert_eq!(at_end[0]["ts"], "2026-11-27T01:46:35.894117Z", "the time of the last packet");
+        running.len()
+    };
+    assert_eq!(looks("10s"), 1);
+    assert!(looks("1s") > 1);
+}
+
+#[test]
 fn states_tell_whose_turn_it_is() {
     let states = |capture: &str, sql: &str| {
         let lines = lines(capture, &[]);

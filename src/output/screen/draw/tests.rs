@@ -5,7 +5,7 @@ mod fake;
 mod fuzz;
 mod keys;
 mod replication;
-
+mod sorting;
 mod views;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
