@@ -202,7 +202,11 @@ impl<'a> MessageEvent<'a> {
             target: self.target,
             replication_command,
             missing: frame.missing,
-            holes: Holes { damage: frame.damage, hides: message::is_masked_behind(self.dir, frame.tag, redaction) },
+            holes: Holes {
+                damage: frame.damage,
+                hides: message::is_masked_behind(self.dir, frame.tag, redaction)
+                    || self.replication.is_some_and(|data| data.is_hidden()),
+            },
             flags,
             error,
         }

@@ -163,6 +163,16 @@ impl<'a> ReplicationData<'a> {
         Self { content: ReplicationContent::decode(context.mode, context.is_streamed, from, reader), context }
     }
 
+    /// Returns whether it is a part of the WAL or of a backup, or may be, which is not written.
+    pub(crate) const fn is_hidden(&self) -> bool {
+        match self.content {
+            ReplicationContent::Stream(_, payload) => {
+                matches!(payload, PayloadData::Wal(_)) && !self.context.shows_data
+            }
+            _ => !self.context.shows_data,
+        }
+    }
+
     /// Returns whether what it depends on was sent before the capture began, or was lost.
     pub(crate) fn is_midstream(&self) -> bool {
         match &self.content {

@@ -53,7 +53,7 @@ pub use phase::{Encryption, Route};
 use phase::{Owed, Phase};
 use secrets::Secrets;
 use shared::Shared;
-use walsender::{ObservedReplication, Walsender};
+use walsender::{ObservedReplication, Walsender, is_copying_command};
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
@@ -216,12 +216,8 @@ impl Session {
                 if matches!(tag, frontend::QUERY | frontend::EXECUTE | frontend::COPY_DONE | frontend::COPY_FAIL) {
                     self.copying.request();
                 }
-                if let (frontend::QUERY, Some(walsender)) = (tag, &mut self.walsender) {
-                    let sql = match observation.whole() {
-                        Some(Message::Query(query)) => Some(query.query.text),
-                        _ => None,
-                    };
-                    walsender.command(sql);
+                if self.may_carry_replication() {
+                    self.observe_command(tag, observation);
                 }
                 self.dialogue.pipeline().request(tag, observation, shared, annotation);
                 if annotation.has_secrets || tag == frontend::COPY_FAIL {
@@ -252,7 +248,12 @@ impl Session {
         annotation: &mut Annotation,
     ) -> bool {
         // Of commands to a walsender, each may open a stream.
-        if self.walsender.is_some() || !self.dialogue.begin_exchange(requests, observation, shared, annotation) {
+        let is_command =
+            self.may_replicate && matches!(requests, Requests::Query(query) if is_copying_command(query.query.text.0));
+        if self.walsender.is_some()
+            || is_command
+            || !self.dialogue.begin_exchange(requests, observation, shared, annotation)
+        {
             return false;
         }
         if let (true, Requests::Execution { bind, .. }) = (annotation.has_secrets, requests) {
@@ -322,7 +323,26 @@ impl Session {
         let parameters = startup.parameters.iter().take(whole);
         let value = parameters.filter(|(name, _)| name.0 == b"replication").last();
         self.walsender = value.and_then(|(_, value)| Walsender::of_startup(value.get().0)).map(Box::new);
-        self.may_replicate = false;
+        self.may_replicate = is_cut && self.walsender.is_none();
+    }
+
+    /// Observes a request that may be a command to a walsender.
+    #[cold]
+    fn observe_command(&mut self, tag: u8, observation: &Observation<'_, '_>) {
+        let sql = match observation.whole() {
+            Some(Message::Query(query)) => Some(query.query.text),
+            _ => None,
+        };
+        // Who the session is was not seen, but nothing else has such commands.
+        if self.walsender.is_none() && sql.is_some_and(|sql| is_copying_command(sql.0)) {
+            self.walsender = Some(Box::new(Walsender::unknown()));
+        }
+        let Some(walsender) = &mut self.walsender else { return };
+        match tag {
+            frontend::QUERY => walsender.command(sql),
+            frontend::SYNC | frontend::FUNCTION_CALL => walsender.other_request(),
+            _ => {}
+        }
     }
 
     /// A COPY begins, by this tag of the server's. Returns whether it is a stream or a backup.
@@ -447,7 +467,8 @@ impl Session {
                 self.has_been_ready = true;
                 self.is_authenticated = true;
                 self.copying.end();
-                if let Some(walsender) = &mut self.walsender {
+                // That which ends startup answers no request.
+                if let (Some(walsender), false) = (&mut self.walsender, self.is_starting) {
                     walsender.ready();
                 }
             }

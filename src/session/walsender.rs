@@ -15,6 +15,7 @@ use crate::pg::frame::Frame;
 use crate::pg::message_table::backend;
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
+use crate::replication::backup::BackupMessage;
 use crate::replication::command::{Command, Kind, StartReplication};
 use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
 use crate::replication::pgoutput::Pgoutput;
@@ -89,6 +90,10 @@ pub struct Walsender {
     recognition: Recognition,
     /// Whether what the payloads are is a guess that is yet to be confirmed.
     is_payload_uncertain: bool,
+    /// Whether the first message of a backup is to show its form: the version of the server is not known.
+    is_form_uncertain: bool,
+    /// Whether SQL can be executed as well.
+    may_have_database: bool,
 }
 
 /// How far each side of a stream is.
@@ -152,6 +157,12 @@ pub struct ObservedReplication<'a> {
     pub advance: Advance,
 }
 
+/// Returns whether a text begins as the commands do that copy, and no SQL does.
+pub fn is_copying_command(sql: &[u8]) -> bool {
+    let sql = sql.trim_ascii_start();
+    [&b"BASE_BACKUP"[..], b"START_REPLICATION", b"UPLOAD_MANIFEST"].iter().any(|command| sql.starts_with(command))
+}
+
 impl Walsender {
     /// Creates that of a session whose startup message has this value of `replication`; `None` if that asks for no walsender.
     pub fn of_startup(replication: &[u8]) -> Option<Self> {
@@ -163,7 +174,7 @@ impl Walsender {
         let is_on = replication == b"1" || is_prefix("true", 1) || is_prefix("yes", 1) || is_prefix("on", 2);
         match replication {
             b"database" => Some(Self::new(Purpose::Logical)),
-            _ => is_on.then(|| Self::new(Purpose::Physical)),
+            _ => is_on.then(|| Self { may_have_database: false, ..Self::new(Purpose::Physical) }),
         }
     }
 
@@ -188,6 +199,8 @@ impl Walsender {
             progress: Progress::default(),
             recognition: Recognition::default(),
             is_payload_uncertain: false,
+            is_form_uncertain: false,
+            may_have_database: true,
         }
     }
 
@@ -201,11 +214,20 @@ impl Walsender {
         &self.logical
     }
 
-    /// Observes a Query; its text, if that is whole.
-    pub fn command(&mut self, sql: Option<Text<'_>>) {
+    /// Observes a request that is no Query, and is answered with ReadyForQuery.
+    pub fn other_request(&mut self) {
+        self.push(Task::Other);
+    }
+
+    fn push(&mut self, task: Task) {
         if self.tasks.len() >= MAX_COMMANDS {
             self.tasks.pop_front();
         }
+        self.tasks.push_back(task);
+    }
+
+    /// Observes a Query; its text, if that is whole.
+    pub fn command(&mut self, sql: Option<Text<'_>>) {
         let task = match sql {
             None => Task::Unknown,
             Some(sql) => match Command::parse(sql.0) {
@@ -213,7 +235,7 @@ impl Walsender {
                 None => Task::Other,
             },
         };
-        self.tasks.push_back(task);
+        self.push(task);
     }
 
     fn task(&mut self, command: &Command<'_>, encoding: Encoding) -> Task {
@@ -272,8 +294,16 @@ impl Walsender {
             (backend::COPY_BOTH_RESPONSE, Task::Stream(payload)) => Some(Mode::Stream(*payload)),
             // Nothing else has a CopyBothResponse.
             (backend::COPY_BOTH_RESPONSE, _) => Some(Mode::Stream(Payload::Unknown)),
-            (backend::COPY_OUT_RESPONSE, Task::Backup) => {
+            // Without a database, there is no COPY of SQL; nor is one likely behind a backup.
+            (backend::COPY_OUT_RESPONSE, Task::Other) if self.may_have_database => None,
+            (backend::COPY_OUT_RESPONSE, Task::Unknown)
+                if self.may_have_database && self.purpose != Purpose::Backup =>
+            {
+                None
+            }
+            (backend::COPY_OUT_RESPONSE, Task::Backup | Task::Unknown | Task::Other) => {
                 let major = server_version.and_then(|version| major_version(version.0));
+                self.is_form_uncertain = major.is_none();
                 Some(if major.is_some_and(|major| major < 15) { Mode::Archive } else { Mode::Backup })
             }
             (backend::COPY_IN_RESPONSE, Task::Manifest) => Some(Mode::Manifest),
@@ -322,17 +352,15 @@ impl Walsender {
         let reader = if is_cut { Reader::cut(frame.body) } else { Reader::new(frame.body) };
         let reader = reader.with_encoding(encoding);
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
-            return (from == Direction::Backend && is_backup_data(frame.body)).then(|| {
-                let content = ReplicationContent::decode(Mode::Backup, false, from, reader);
+            let mode = backup_data(frame.body).filter(|_| from == Direction::Backend);
+            return mode.map(|mode| {
+                let content = ReplicationContent::decode(mode, false, from, reader);
                 let advance = self.progress.observe(from, &content, ts);
-                ObservedReplication {
-                    mode: Mode::Backup,
-                    is_streamed: false,
-                    content,
-                    effect: Effect::Nothing,
-                    advance,
-                }
+                ObservedReplication { mode, is_streamed: false, content, effect: Effect::Nothing, advance }
             });
+        }
+        if std::mem::take(&mut self.is_form_uncertain) && !is_archive(reader.clone()) {
+            self.mode = Some(Mode::Archive);
         }
         let mut mode = self.mode.unwrap_or(Mode::Stream(Payload::Unknown));
         if let (true, Mode::Stream(_), Direction::Backend, false) = (self.is_payload_uncertain, mode, from, is_cut) {
@@ -497,10 +525,23 @@ impl Positions {
     }
 }
 
-/// Returns whether a CopyData of the server's can be nothing but data of a base backup: it contains a zero byte, which text does not,
-/// and no row in binary format has as many columns as its first byte would say.
-fn is_backup_data(body: &[u8]) -> bool {
-    body.first() == Some(&b'd') && memchr::memchr(0, body).is_some()
+/// Returns the form of a base backup that a CopyData of the server's is of, if it can be nothing else: it contains a zero byte, which
+/// text does not, and no row in binary format has as many columns as its first byte would say.
+fn backup_data(body: &[u8]) -> Option<Mode> {
+    /// No row has as many columns as a first byte above this says.
+    const MOST: u8 = (1_664_u16 >> 8) as u8;
+    let is_binary = memchr::memchr(0, body).is_some() && !body.starts_with(b"PGCOPY\n");
+    match body.first() {
+        Some(b'd') if is_binary => Some(Mode::Backup),
+        Some(first) if is_binary && *first > MOST => Some(Mode::Archive),
+        _ => None,
+    }
+}
+
+/// Returns whether a CopyData begins a backup in the form since version 15.
+fn is_archive(mut reader: Reader<'_>) -> bool {
+    let is_name = |name: &[u8]| name.is_ascii() && memchr::memmem::find(name, b".tar").is_some();
+    matches!(BackupMessage::decode(&mut reader), Ok(BackupMessage::Archive { archive, .. }) if is_name(archive.0))
 }
 
 fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
