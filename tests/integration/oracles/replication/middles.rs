@@ -222,3 +222,28 @@ fn a_capture_that_begins_inside_of_another_plugins_stream_shows_nothing_that_may
         }
     }
 }
+
+#[test]
+fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_of_its_bytes() {
+    for capture in ["replication-base-backup/tar-15.pcap.gz", "replication-base-backup/tar-14.pcap.gz"] {
+        let packets = packets(capture);
+        let is_command = |packet: &OwnedPacket| packet.data.windows(12).any(|bytes| bytes == b"BASE_BACKUP ");
+        let command = packets.iter().position(is_command).unwrap();
+        let begins_with_command = without(&packets, |index| index < command);
+        let lost = (command..command + 80).step_by(13).map(|lost| without(&packets, |index| index == lost));
+        let mut hidden = 0;
+        for line in lost.chain([begins_with_command]).flatten() {
+            let value = &line.value;
+            if !line.is("message") || value["type"] != "CopyData" || value["dir"] != "B" {
+                continue;
+            }
+            let body = &value["body"];
+            let shows = ["data", "rows", "binary"].iter().any(|field| body.get(field).is_some());
+            assert!(!shows, "{capture}: {value:.300}");
+            let behind = value["holes"].as_array().into_iter().flatten().map(|hole| &hole["behind"]);
+            assert!(behind.into_iter().all(|behind| behind.is_null() || behind == "***"), "{capture}: {value:.300}");
+            hidden += body["bytes"].as_u64().unwrap_or_default();
+        }
+        assert!(hidden > 1_000_000, "{capture}: {hidden}");
+    }
+}
