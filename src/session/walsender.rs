@@ -78,8 +78,6 @@ pub struct Walsender {
     pub publications: Vec<KeptText<'static>>,
     /// The timeline that is streamed.
     pub timeline: Option<u32>,
-    /// How far each side is.
-    pub positions: Positions,
     /// The commands whose ReadyForQuery has not come.
     tasks: VecDeque<Task>,
     mode: Option<Mode>,
@@ -94,25 +92,6 @@ pub struct Walsender {
     is_form_uncertain: bool,
     /// Whether SQL can be executed as well.
     may_have_database: bool,
-}
-
-/// How far each side of a stream is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Positions {
-    /// The first position that was sent.
-    pub first_lsn: Option<Lsn>,
-    /// The end of the server's WAL.
-    pub end_lsn: Option<Lsn>,
-    /// When that was told, by the server's clock.
-    pub server_time: Option<PgTime>,
-    /// What the client has received, flushed and applied.
-    pub write_lsn: Option<Lsn>,
-    /// See `write_lsn`.
-    pub flush_lsn: Option<Lsn>,
-    /// See `write_lsn`.
-    pub apply_lsn: Option<Lsn>,
-    /// The bytes of WAL, or of changes, that were sent.
-    pub bytes: u64,
 }
 
 /// What a command is, as far as it matters for what its COPY carries.
@@ -191,7 +170,6 @@ impl Walsender {
             plugin: None,
             publications: Vec::new(),
             timeline: None,
-            positions: Positions::default(),
             tasks: VecDeque::new(),
             mode: None,
             slots: VecDeque::new(),
@@ -379,10 +357,7 @@ impl Walsender {
         };
         let content = ReplicationContent::decode(mode, is_streamed, from, reader);
         let effect = match &content {
-            ReplicationContent::Stream(message, payload) => {
-                self.positions.observe(message, frame.body.len());
-                self.payload(payload, is_cut, budget)
-            }
+            ReplicationContent::Stream(_, payload) => self.payload(payload, is_cut, budget),
             ReplicationContent::Undecoded(..) if from == Direction::Backend => {
                 self.logical.undecoded(None);
                 Effect::Nothing
@@ -494,34 +469,6 @@ impl Recognition {
             StreamMessage::HotStandbyFeedback { client_time, .. }
             | StreamMessage::PrimaryStatusRequest { client_time } => is_near(client_time),
         }
-    }
-}
-
-impl Positions {
-    fn observe(&mut self, message: &StreamMessage, len: usize) {
-        match *message {
-            StreamMessage::XlogData { start_lsn, end_lsn, server_time } => {
-                const HEADER: u64 = 25;
-                self.first_lsn.get_or_insert(start_lsn);
-                self.bytes = self.bytes.saturating_add((len as u64).saturating_sub(HEADER));
-                self.end(end_lsn.max(start_lsn), server_time);
-            }
-            StreamMessage::Keepalive { end_lsn, server_time, .. }
-            | StreamMessage::PrimaryStatus { end_lsn, server_time, .. } => self.end(end_lsn, server_time),
-            StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
-                // "0/0" is one that is not known.
-                let known = |lsn: Lsn| (lsn != Lsn(0)).then_some(lsn);
-                self.write_lsn = known(write_lsn).or(self.write_lsn);
-                self.flush_lsn = known(flush_lsn).or(self.flush_lsn);
-                self.apply_lsn = known(apply_lsn).or(self.apply_lsn);
-            }
-            StreamMessage::HotStandbyFeedback { .. } | StreamMessage::PrimaryStatusRequest { .. } => {}
-        }
-    }
-
-    fn end(&mut self, end_lsn: Lsn, server_time: PgTime) {
-        self.end_lsn = Some(self.end_lsn.map_or(end_lsn, |before| before.max(end_lsn)));
-        self.server_time = Some(server_time);
     }
 }
 
