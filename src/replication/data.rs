@@ -104,13 +104,20 @@ pub enum PayloadData<'a> {
 }
 
 impl<'a> ReplicationContent<'a> {
-    /// Decodes the body of a CopyData from this side, which may be cut off.
-    pub(crate) fn decode(mode: Mode, is_streamed: bool, from: Direction, mut reader: Reader<'a>) -> Self {
+    /// Decodes the body of a CopyData from this side, which may be cut off. Whether a message of pgoutput is one of a streamed transaction
+    /// is what `is_streamed` returns for a reader of it and its position.
+    pub(crate) fn decode(
+        mode: Mode,
+        is_streamed: impl FnOnce(&Reader<'a>, Lsn) -> bool,
+        from: Direction,
+        mut reader: Reader<'a>,
+    ) -> Self {
         let body = reader.peek_rest();
         match mode {
             Mode::Stream(payload) => match StreamMessage::decode(from, &mut reader) {
-                Ok(message @ StreamMessage::XlogData { .. }) => {
-                    Self::Stream(message, PayloadData::decode(payload, is_streamed, reader))
+                Ok(message @ StreamMessage::XlogData { start_lsn, .. }) => {
+                    let payload = PayloadData::decode(payload, |payload| is_streamed(payload, start_lsn), reader);
+                    Self::Stream(message, payload)
                 }
                 Ok(message) => Self::Stream(message, PayloadData::None),
                 Err(error) => Self::Undecoded(error, body),
@@ -126,16 +133,15 @@ impl<'a> ReplicationContent<'a> {
 }
 
 impl<'a> PayloadData<'a> {
-    fn decode(payload: Payload, is_streamed: bool, mut reader: Reader<'a>) -> Self {
+    fn decode(payload: Payload, is_streamed: impl FnOnce(&Reader<'a>) -> bool, mut reader: Reader<'a>) -> Self {
         let data = reader.peek_rest();
         match payload {
             Payload::Wal | Payload::Unknown => Self::Wal(data),
             Payload::Pgoutput => {
-                let start = reader.position();
-                // Positions in errors are those in the body of the CopyData.
+                let is_streamed = is_streamed(&reader);
                 match Pgoutput::decode(&mut reader, is_streamed) {
                     Ok(message) => Self::Pgoutput(message),
-                    Err(error) => Self::NotPgoutput(DecodeError { at: error.at.max(start), ..error }, data),
+                    Err(error) => Self::NotPgoutput(error, data),
                 }
             }
             Payload::Json => Self::Json(data),
@@ -160,7 +166,7 @@ impl<'a> ReplicationData<'a> {
     pub(crate) fn decode(context: ReplicationContext<'a>, from: Direction, body: &'a [u8], is_cut: bool) -> Self {
         let reader = if is_cut { Reader::cut(body) } else { Reader::new(body) };
         let reader = reader.with_encoding(context.encoding);
-        Self { content: ReplicationContent::decode(context.mode, context.is_streamed, from, reader), context }
+        Self { content: ReplicationContent::decode(context.mode, |_, _| context.is_streamed, from, reader), context }
     }
 
     /// Returns whether it is a part of the WAL or of a backup, or may be, which is not written.

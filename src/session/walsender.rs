@@ -332,7 +332,7 @@ impl Walsender {
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
             let mode = backup_data(frame.body).filter(|_| from == Direction::Backend);
             return mode.map(|mode| {
-                let content = ReplicationContent::decode(mode, false, from, reader);
+                let content = ReplicationContent::decode(mode, |_, _| false, from, reader);
                 let advance = self.progress.observe(from, &content, ts);
                 ObservedReplication { mode, is_streamed: false, content, effect: Effect::Nothing, advance }
             });
@@ -345,17 +345,12 @@ impl Walsender {
             self.recognize_payload(reader.clone(), budget);
             mode = self.mode.unwrap_or(mode);
         }
-        let is_streamed = match mode {
-            Mode::Stream(Payload::Pgoutput) if from == Direction::Backend => {
-                let mut payload = reader.clone();
-                match StreamMessage::decode(from, &mut payload) {
-                    Ok(StreamMessage::XlogData { start_lsn, .. }) => self.logical.is_streamed(&payload, start_lsn),
-                    _ => false,
-                }
-            }
-            _ => false,
+        let mut is_streamed = false;
+        let of_payload = |payload: &Reader<'_>, lsn| {
+            is_streamed = self.logical.is_streamed(payload, lsn);
+            is_streamed
         };
-        let content = ReplicationContent::decode(mode, is_streamed, from, reader);
+        let content = ReplicationContent::decode(mode, of_payload, from, reader);
         let effect = match &content {
             ReplicationContent::Stream(_, payload) => self.payload(payload, is_cut, budget),
             ReplicationContent::Undecoded(..) if from == Direction::Backend => {
