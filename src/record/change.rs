@@ -7,9 +7,9 @@ use super::{Flags, Header};
 use crate::pg::list::Oid;
 use crate::pg::text::Text;
 use crate::replication::Lsn;
-use crate::replication::data::{MessageContent, ReplicationData};
-use crate::replication::pgoutput::{OldTuple, Pgoutput};
-use crate::replication::relation::{Part, Relation, RowValues, UnchangedColumns};
+use crate::replication::data::{ChangedRows, MessageContent, ReplicationData};
+use crate::replication::pgoutput::Pgoutput;
+use crate::replication::relation::{Relation, RowValues, UnchangedColumns};
 use crate::session::walsender::logical::{Fate, TransactionOutcome};
 use crate::time::Timestamp;
 
@@ -192,6 +192,7 @@ impl<'a> ChangeRecord<'a> {
         let ChangeOf { xid, subxid, is_streamed } = of;
         let is_transactional = !matches!(message, Pgoutput::Message { transactional: false, .. });
         let known = data.context.relation.map(|relation| &**relation);
+        let ChangedRows { new, old, key, unchanged } = data.rows(message);
         let mut record = Self {
             header,
             packet,
@@ -199,10 +200,10 @@ impl<'a> ChangeRecord<'a> {
             schema: known.map(Relation::schema),
             table: known.map(Relation::table),
             relation_oid: message.relation_oid(),
-            new: None,
-            old: None,
-            key: None,
-            unchanged: None,
+            new,
+            old,
+            key,
+            unchanged,
             cascade: None,
             restart_identity: None,
             prefix: None,
@@ -215,16 +216,9 @@ impl<'a> ChangeRecord<'a> {
             flags: Flags { midstream: data.is_midstream() || xid.is_none() && is_transactional, ..Flags::default() },
         };
         match *message {
-            Pgoutput::Insert { new, .. } => record.new = Some(data.row(new, Part::Row)),
-            Pgoutput::Update { old, new, .. } => {
-                let new = data.row(new, Part::Row);
-                (record.op, record.unchanged, record.new) = (Operation::Update, new.unchanged(), Some(new));
-                record.set_old(old, data);
-            }
-            Pgoutput::Delete { old, .. } => {
-                record.op = Operation::Delete;
-                record.set_old(Some(old), data);
-            }
+            Pgoutput::Insert { .. } => {}
+            Pgoutput::Update { .. } => record.op = Operation::Update,
+            Pgoutput::Delete { .. } => record.op = Operation::Delete,
             Pgoutput::Truncate { cascade, restart_identity, relation_oids, .. } => {
                 (record.op, record.cascade) = (Operation::Truncate, Some(cascade));
                 record.restart_identity = Some(restart_identity);
@@ -246,14 +240,6 @@ impl<'a> ChangeRecord<'a> {
             _ => return,
         }
         emit(record);
-    }
-
-    fn set_old(&mut self, old: Option<OldTuple<'a>>, data: &ReplicationData<'a>) {
-        match old {
-            Some(OldTuple::Key(tuple)) => self.key = Some(data.row(tuple, Part::Key)),
-            Some(OldTuple::Row(tuple)) => self.old = Some(data.row(tuple, Part::Row)),
-            None => {}
-        }
     }
 }
 

@@ -255,10 +255,30 @@ impl<'a> ReplicationData<'a> {
         RowValues::new(tuple, relation.map(|relation| &**relation), part, settings, redaction)
     }
 
+    /// Returns the rows of a change; none of another message.
+    pub(crate) fn rows(&self, message: &Pgoutput<'a>) -> ChangedRows<'a> {
+        let (new, old) = match *message {
+            Pgoutput::Insert { new, .. } => (Some(new), None),
+            Pgoutput::Update { old, new, .. } => (Some(new), old),
+            Pgoutput::Delete { old, .. } => (None, Some(old)),
+            _ => (None, None),
+        };
+        let new = new.map(|tuple| self.row(tuple, Part::Row));
+        let is_update = matches!(message, Pgoutput::Update { .. });
+        let (old, key) = match old {
+            Some(OldTuple::Row(tuple)) => (Some(self.row(tuple, Part::Row)), None),
+            Some(OldTuple::Key(tuple)) => (None, Some(self.row(tuple, Part::Key))),
+            None => (None, None),
+        };
+        let unchanged = new.as_ref().filter(|_| is_update).and_then(RowValues::unchanged);
+        ChangedRows { new, old, key, unchanged }
+    }
+
     fn pgoutput(&self, message: &Pgoutput<'a>) -> PgoutputBody<'a> {
         let relation = self.context.relation.map(|relation| &**relation);
-        let row = |tuple, part| self.row(tuple, part);
-        let mut body = PgoutputBody { name: message.name(), xid: message.streamed_xid(), ..PgoutputBody::default() };
+        let ChangedRows { new, old, key, unchanged } = self.rows(message);
+        let (name, xid) = (message.name(), message.streamed_xid());
+        let mut body = PgoutputBody { name, xid, new, old, key, unchanged, ..PgoutputBody::default() };
         if let Some(oid) = message.relation_oid() {
             body.relation_oid = Some(oid);
             (body.schema, body.table) = (relation.map(Relation::schema), relation.map(Relation::table));
@@ -280,13 +300,7 @@ impl<'a> ReplicationData<'a> {
             Pgoutput::Type { oid, schema, name, .. } => {
                 (body.type_oid, body.schema, body.type_name) = (Some(oid), Some(schema), Some(name));
             }
-            Pgoutput::Insert { new, .. } => body.new = Some(row(new, Part::Row)),
-            Pgoutput::Update { old, new, .. } => {
-                let new = row(new, Part::Row);
-                (body.new, body.unchanged) = (Some(new), new.unchanged());
-                body.old(old, row);
-            }
-            Pgoutput::Delete { old, .. } => body.old(Some(old), row),
+            Pgoutput::Insert { .. } | Pgoutput::Update { .. } | Pgoutput::Delete { .. } => {}
             Pgoutput::Truncate { cascade, restart_identity, relation_oids, .. } => {
                 (body.cascade, body.restart_identity) = (cascade, restart_identity);
                 body.relation_oids = Some(relation_oids);
@@ -328,6 +342,19 @@ impl<'a> ReplicationData<'a> {
     pub(crate) const fn content(&self, bytes: &'a [u8]) -> MessageContent<'a> {
         MessageContent { bytes, redaction: self.context.redaction }
     }
+}
+
+/// The rows of a change, as they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChangedRows<'a> {
+    /// The row that was inserted, or that an update has left.
+    pub(crate) new: Option<RowValues<'a>>,
+    /// The row before.
+    pub(crate) old: Option<RowValues<'a>>,
+    /// The key of the row before.
+    pub(crate) key: Option<RowValues<'a>>,
+    /// Of an update: the columns whose values were not sent.
+    pub(crate) unchanged: Option<UnchangedColumns<'a>>,
 }
 
 /// Returns whether a message changes a row of a table that is not known, or of which something else is known.
@@ -519,14 +546,6 @@ impl<'a> PgoutputBody<'a> {
         self.commit_lsn = Some(commit_lsn);
         self.end_lsn = Some(end_lsn);
         self.commit_time = Some(commit_time);
-    }
-
-    fn old(&mut self, old: Option<OldTuple<'a>>, row: impl Fn(Tuple<'a>, Part) -> RowValues<'a>) {
-        match old {
-            Some(OldTuple::Key(tuple)) => self.key = Some(row(tuple, Part::Key)),
-            Some(OldTuple::Row(tuple)) => self.old = Some(row(tuple, Part::Row)),
-            None => {}
-        }
     }
 }
 

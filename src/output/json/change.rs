@@ -8,9 +8,8 @@ use super::tokens::{numbered, put, string};
 use super::{LineWriter, member};
 use crate::record::ChangeRecord;
 use crate::replication::Lsn;
-use crate::replication::data::{PayloadData, ReplicationContent, ReplicationData};
-use crate::replication::pgoutput::{OldTuple, Pgoutput};
-use crate::replication::relation::{Part, RowValues, UnchangedColumns};
+use crate::replication::data::{ChangedRows, PayloadData, ReplicationContent, ReplicationData};
+use crate::replication::relation::RowValues;
 use crate::replication::stream::StreamMessage;
 
 impl LineWriter {
@@ -58,8 +57,8 @@ impl LineWriter {
         if let Some(oid) = relation_oid {
             numbered(out, br#","relation_oid":"#, (*oid).into());
         }
-        let change = RowChange { new: *new, old: *old, key: *key, unchanged: *unchanged };
-        change.write(out)?;
+        let rows = ChangedRows { new: *new, old: *old, key: *key, unchanged: *unchanged };
+        rows.write(out)?;
         if let Some(cascade) = cascade {
             member(out, "cascade", cascade)?;
         }
@@ -102,7 +101,7 @@ impl LineWriter {
             StreamMessage::XlogData { start_lsn, end_lsn, server_time },
             PayloadData::Pgoutput(message),
         ) = &data.content
-            && let Some(change) = RowChange::of(message, data)
+            && message.relation_oid().is_some()
             && let Some(server_time) = server_time.timestamp()
         {
             put(out, br#"{"kind":"xlog_data","start_lsn":"#);
@@ -126,7 +125,7 @@ impl LineWriter {
                 put(out, br#","table":"#);
                 text(out, relation.table());
             }
-            change.write(out)?;
+            data.rows(message).write(out)?;
             put(out, b"}}");
             return Ok(());
         }
@@ -134,33 +133,7 @@ impl LineWriter {
     }
 }
 
-/// The rows of a change.
-struct RowChange<'a> {
-    new: Option<RowValues<'a>>,
-    old: Option<RowValues<'a>>,
-    key: Option<RowValues<'a>>,
-    unchanged: Option<UnchangedColumns<'a>>,
-}
-
-impl<'a> RowChange<'a> {
-    fn of(message: &Pgoutput<'a>, data: &ReplicationData<'a>) -> Option<Self> {
-        let (new, old) = match *message {
-            Pgoutput::Insert { new, .. } => (Some(new), None),
-            Pgoutput::Update { old, new, .. } => (Some(new), old),
-            Pgoutput::Delete { old, .. } => (None, Some(old)),
-            _ => return None,
-        };
-        let new = new.map(|tuple| data.row(tuple, Part::Row));
-        let is_update = matches!(message, Pgoutput::Update { .. });
-        let unchanged = new.as_ref().filter(|_| is_update).and_then(RowValues::unchanged);
-        let (old, key) = match old {
-            Some(OldTuple::Row(tuple)) => (Some(data.row(tuple, Part::Row)), None),
-            Some(OldTuple::Key(tuple)) => (None, Some(data.row(tuple, Part::Key))),
-            None => (None, None),
-        };
-        Some(Self { new, old, key, unchanged })
-    }
-
+impl ChangedRows<'_> {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(new) = &self.new {
             put(out, br#","new":"#);

@@ -16,9 +16,9 @@ use crate::output::text::body::Count;
 use crate::pg::text::Text;
 use crate::record::{ChangeRecord, TransactionOutcome, TransactionRecord};
 use crate::replication::backup::BackupMessage;
-use crate::replication::data::{MessageContent, PayloadData, ReplicationContent, ReplicationData};
-use crate::replication::pgoutput::{OldTuple, Pgoutput, Prepare};
-use crate::replication::relation::{Part, Relation, RowValues};
+use crate::replication::data::{ChangedRows, MessageContent, PayloadData, ReplicationContent, ReplicationData};
+use crate::replication::pgoutput::{Pgoutput, Prepare};
+use crate::replication::relation::{Relation, RowValues};
 use crate::replication::stream::StreamMessage;
 
 /// Writes a CopyData.
@@ -100,14 +100,7 @@ fn pgoutput(line: &mut Line<'_>, message: &Pgoutput<'_>, data: &ReplicationData<
             line.put(format_args!(")"))
         }
         Pgoutput::Type { oid, schema, name, .. } => table(line, Some(schema), Some(name), Some(oid)),
-        Pgoutput::Insert { new, .. } => row(line, None, &data.row(new, Part::Row)),
-        Pgoutput::Update { old, new, .. } => {
-            if let Some(old) = old {
-                old_row(line, old, data)?;
-            }
-            row(line, None, &data.row(new, Part::Row))
-        }
-        Pgoutput::Delete { old, .. } => old_row(line, old, data),
+        Pgoutput::Insert { .. } | Pgoutput::Update { .. } | Pgoutput::Delete { .. } => rows(line, &data.rows(message)),
         Pgoutput::Truncate { relation_oids, .. } => {
             line.item(format_args!("{}", Count(relation_oids.len() as u64, "table")))
         }
@@ -135,11 +128,13 @@ fn table(line: &mut Line<'_>, schema: Option<Text<'_>>, table: Option<Text<'_>>,
     }
 }
 
-fn old_row(line: &mut Line<'_>, old: OldTuple<'_>, data: &ReplicationData<'_>) -> io::Result<()> {
-    match old {
-        OldTuple::Key(tuple) => row(line, Some("key"), &data.row(tuple, Part::Key)),
-        OldTuple::Row(tuple) => row(line, Some("old"), &data.row(tuple, Part::Row)),
+fn rows(line: &mut Line<'_>, rows: &ChangedRows<'_>) -> io::Result<()> {
+    for (what, values) in [(Some("key"), &rows.key), (Some("old"), &rows.old), (None, &rows.new)] {
+        if let Some(values) = values {
+            row(line, what, values)?;
+        }
     }
+    Ok(())
 }
 
 fn row(line: &mut Line<'_>, what: Option<&str>, row: &RowValues<'_>) -> io::Result<()> {
@@ -181,11 +176,8 @@ pub(super) fn change(line: &mut Line<'_>, record: &ChangeRecord<'_>) -> io::Resu
     line.content();
     line.item(format_args!("{}", record.op.name()))?;
     table(line, record.schema, record.table, record.relation_oid)?;
-    for (what, values) in [(Some("key"), &record.key), (Some("old"), &record.old), (None, &record.new)] {
-        if let Some(values) = values {
-            row(line, what, values)?;
-        }
-    }
+    let ChangeRecord { new, old, key, unchanged, .. } = *record;
+    rows(line, &ChangedRows { new, old, key, unchanged })?;
     if let Some(prefix) = record.prefix {
         line.item(format_args!("{}", Name(prefix, line.extent)))?;
     }
