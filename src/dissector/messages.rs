@@ -157,14 +157,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         observed: &ObservedReplication<'_>,
         origin: Origin,
     ) {
-        if !info.is_wanted() {
+        let Some(walsender) = session.walsender().filter(|_| self.config.records.changes && info.is_wanted()) else {
             return;
-        }
+        };
         let header = info.header(origin.ts);
         let (events, sink) = self.events();
-        let Some(walsender) = session.walsender() else { return };
         let logical = walsender.logical();
-        if events.config.records.changes && observed.mode != Mode::Manifest {
+        if observed.mode != Mode::Manifest {
             let who = session.facts().identity();
             sink.replication(&ReplicationEvent::new((header, origin.packet), who, walsender, len, observed));
         }
@@ -172,7 +171,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             (
                 Effect::Change { xid, subxid, is_streamed },
                 ReplicationContent::Stream(StreamMessage::XlogData { start_lsn, .. }, PayloadData::Pgoutput(message)),
-            ) if events.config.records.changes => {
+            ) => {
                 let data = events.replication(session, observed);
                 let relation = |oid| logical.relation_by_oid(oid).map(|relation| &**relation);
                 let of = ChangeOf { xid, subxid, is_streamed };
@@ -180,7 +179,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                     sink.record(&Record::Change(change));
                 });
             }
-            (Effect::Fate(fate), _) if events.config.records.changes => {
+            (Effect::Fate(fate), _) => {
                 let origin_name = logical.origin(&fate);
                 sink.record(&Record::Transaction(TransactionRecord::new(header, origin.packet, &fate, origin_name)));
             }
@@ -367,9 +366,7 @@ impl<'a> Events<'a> {
             undecoded,
         }
     }
-}
 
-impl<'a> Events<'a> {
     /// Returns a CopyData of a replication stream or of a backup, with what its session knows of it.
     fn replication(self, session: &'a Session, observed: &ObservedReplication<'a>) -> ReplicationData<'a> {
         let Config { redaction, shows_wal, shows_backups, .. } = *self.config;

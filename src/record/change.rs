@@ -102,7 +102,7 @@ pub struct ChangeRecord<'a> {
     /// Its position: the `start_lsn` of XLogData, or that of the logical message.
     pub lsn: Lsn,
     /// Whether its transaction was in progress: it may still be aborted.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub streamed: bool,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
@@ -156,7 +156,7 @@ pub struct TransactionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<u64>,
     /// Whether it was sent while it was in progress.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub streamed: bool,
     /// Microseconds from the time of its commit, preparation or abort to its capture; 0 if the server's clock is ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,11 +164,6 @@ pub struct TransactionRecord<'a> {
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// The transaction that a change is of.

@@ -19,10 +19,6 @@ use crate::session::walsender::Purpose;
 use crate::time::Timestamp;
 use crate::tls::{keylog, suite};
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 /// A connection, when it is ready for its first request and when it has ended.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SessionRecord<'a> {
@@ -139,10 +135,10 @@ pub struct Tls<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumed: Option<bool>,
     /// Whether the client offers to send data before the server's first word (0-RTT).
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub early_data: bool,
     /// Whether the server asked for another ClientHello.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hello_retry_request: bool,
     /// How many times a handshake began anew inside the session (TLS 1.2).
     #[serde(skip_serializing_if = "is_zero")]

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Counters, KernelStats, Reason};
+use super::{Counters, KernelStats, Reason, is_zero};
 use crate::pg::text::inline_schema;
 use crate::session::execution::Outcome;
 pub use crate::sql::audit::AuditKind;
@@ -98,10 +98,10 @@ pub struct Capture {
     /// Microseconds from the first packet to the last; of a live capture, from its start to now.
     pub duration_us: u64,
     /// Whether the capture goes on.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub under_way: bool,
     /// Whether a signal ended the reading of files before their end.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// The options that leave out a part of the capture, as they were given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -128,14 +128,6 @@ pub struct Capture {
     /// was forgotten.
     #[serde(skip_serializing_if = "is_zero")]
     pub forgotten_exec_us: u64,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }
 
 /// What was lost for one reason.
@@ -352,7 +344,7 @@ pub struct Example {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Params>,
     /// Whether SQL or values are left out.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -63,7 +63,7 @@ pub enum Command<'a> {
         /// The slot.
         slot: Unquoted<'a>,
         /// Whether it waits until the slot is not in use.
-        #[serde(skip_serializing_if = "is_false")]
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
         wait: bool,
     },
     /// Starts streaming, with CopyBothResponse.
@@ -91,7 +91,7 @@ pub struct CreateReplicationSlot<'a> {
     /// The slot.
     pub slot: Unquoted<'a>,
     /// Whether the slot is dropped at the end of the session, or after an error.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub temporary: bool,
     /// The kind of the slot.
     pub kind: Kind,
@@ -99,16 +99,16 @@ pub struct CreateReplicationSlot<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Unquoted<'a>>,
     /// Whether a physical slot keeps WAL from now on, rather than from its first use.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reserve_wal: bool,
     /// What becomes of the snapshot from which a logical slot begins. If it is not given, the server exports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
     /// Whether transactions are decoded at PREPARE TRANSACTION.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub two_phase: bool,
     /// Whether the slot is synchronized to standbys.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub failover: bool,
     /// All other options.
     #[serde(skip_serializing_if = "Options::is_empty")]
@@ -153,13 +153,13 @@ pub struct BaseBackup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_label: Option<Unquoted<'a>>,
     /// Whether the size is estimated and progress reported.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub progress: bool,
     /// How the checkpoint is made. If it is not given, it is spread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
     /// Whether the backup contains the WAL that it needs.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub wal: bool,
     /// Whether the server waits until the WAL is archived. If it is not given, it does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,7 +168,7 @@ pub struct BaseBackup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rate: Option<u32>,
     /// Whether the backup contains `tablespace_map`.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tablespace_map: bool,
     /// Whether checksums are verified. If it is not given, they are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +192,7 @@ pub struct BaseBackup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression_detail: Option<Unquoted<'a>>,
     /// Whether the backup is based on that whose manifest was uploaded.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub incremental: bool,
     /// All other options.
     #[serde(skip_serializing_if = "Options::is_empty")]
@@ -341,10 +341,6 @@ impl Serialize for Unquoted<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.to_str_lossy())
     }
-}
-
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 type Read = for<'a> fn(&mut Parser<'a>) -> Option<Command<'a>>;

@@ -480,10 +480,10 @@ struct PgoutputBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     relation_oids: Option<List<'a, Oid>>,
     /// Of Truncate: CASCADE.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     cascade: bool,
     /// Of Truncate: RESTART IDENTITY.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     restart_identity: bool,
     /// Of Message: whether it is part of the transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -547,11 +547,6 @@ impl<'a> PgoutputBody<'a> {
         self.end_lsn = Some(end_lsn);
         self.commit_time = Some(commit_time);
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// The columns of a Relation message.
