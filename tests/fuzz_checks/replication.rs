@@ -105,13 +105,14 @@ fn row(u: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Returns a message of pgoutput that is right, but for what a streamed transaction has.
-fn pgoutput(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+/// Returns a message of pgoutput, nearly always one that is right behind those before it.
+fn pgoutput(u: &mut Unstructured<'_>, is_inside: &mut bool) -> Result<Vec<u8>> {
     let tag = *u.choose(PGOUTPUT)?;
     let mut out = vec![tag];
-    if b"RYIUDTM".contains(&tag) && u.arbitrary()? {
+    if b"RYIUDTM".contains(&tag) && *is_inside != u.ratio(1, 50)? {
         out.extend(number(u)?);
     }
+    *is_inside = tag == b'S' || *is_inside && tag != b'E';
     match tag {
         b'B' => out.extend([&[0; 16], &number(u)?[..]].concat()),
         b'C' => out.extend([0; 25]),
@@ -162,25 +163,25 @@ fn bytes<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
 }
 
 /// Returns the next message of either side.
-fn next(u: &mut Unstructured<'_>, at: u8) -> Result<(Direction, Vec<u8>)> {
+fn next(u: &mut Unstructured<'_>, at: u8, is_inside: &mut bool) -> Result<(Direction, Vec<u8>)> {
     let xlog_data = |payload: &[u8]| {
         // Positions that go on, and a time near that of the capture.
         let position = [0, 0, 0, 0, 1, 0, at, 0];
         message(b'd', &[b"w", &position[..], &position, &[0, 2, 0xad, 0, 0, 0, 0, 0], payload].concat())
     };
     let of_server = |bytes| (Direction::Backend, bytes);
-    Ok(match u.int_in_range(0..=15_u8)? {
-        0..=7 => of_server(xlog_data(&pgoutput(u)?)),
-        8 => of_server(xlog_data(bytes(u)?)),
-        9 => {
+    Ok(match u.int_in_range(0..=99_u8)? {
+        13.. => of_server(xlog_data(&pgoutput(u, is_inside)?)),
+        0 => of_server(xlog_data(bytes(u)?)),
+        1 => {
             let from = *u.choose(&Direction::BOTH)?;
             (from, message(b'd', &[&[*u.choose(b"wksrhpnmd")?], bytes(u)?].concat()))
         }
-        10 => (*u.choose(&Direction::BOTH)?, message(b'd', bytes(u)?)),
-        11 => (Direction::Frontend, message(b'd', &[&b"r"[..], &[0; 33]].concat())),
-        12 => of_server(message(b'd', &[b"p", &[0; 8][..]].concat())),
-        13 => (*u.choose(&Direction::BOTH)?, message(b'c', b"")),
-        14 => of_server(message(b'Z', b"I")),
+        2 => (*u.choose(&Direction::BOTH)?, message(b'd', bytes(u)?)),
+        3 => (Direction::Frontend, message(b'd', &[&b"r"[..], &[0; 33]].concat())),
+        4 => of_server(message(b'd', &[b"p", &[0; 8][..]].concat())),
+        5 => (*u.choose(&Direction::BOTH)?, message(b'c', b"")),
+        6 => of_server(message(b'Z', b"I")),
         _ => (Direction::Frontend, message(b'Q', &[bytes(u)?, b"\0"].concat())),
     })
 }
@@ -207,16 +208,16 @@ fn packets(u: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
         }
         send(Direction::Backend, message(reply, &[0, 0, 0]), false);
     }
-    let mut at = 0;
+    let (mut at, mut is_inside) = (0, false);
     while !u.is_empty() {
         at = u8::wrapping_add(at, 1);
         // What is left is not enough for another message.
-        let Ok((from, mut bytes)) = next(u, at) else { break };
+        let Ok((from, mut bytes)) = next(u, at, &mut is_inside) else { break };
         let how = u.arbitrary::<u8>().unwrap_or_default();
-        if how & 0x1f == 1 {
+        if how & 0x7f == 1 {
             bytes.truncate(usize::from(how) % (bytes.len() + 1));
         }
-        send(from, bytes, how & 0x1f == 2);
+        send(from, bytes, how & 0x7f == 2);
     }
     Ok(connection.packets)
 }
