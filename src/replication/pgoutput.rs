@@ -438,3 +438,45 @@ pub(crate) fn qualified<'a>(schema: &'a str, name: &'a str) -> Cow<'a, str> {
         Cow::Owned(format!("{schema}.{name}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8], is_streamed: bool) -> String {
+        match Pgoutput::decode(&mut Reader::new(bytes), is_streamed) {
+            Ok(message) => message.name().to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (bytes, wanted) in [
+            (&b""[..], "kind of message at byte 0: wanted 1 byte, had 0 bytes"),
+            (b"x", "kind of message at byte 0: wanted one of pgoutput's, had 120"),
+            (b"E!", "message of pgoutput at byte 1: wanted the end of the message, had 1 byte"),
+            (b"I\0\0\0\x01K", "kind of row at byte 5: wanted N, had 75"),
+            (b"D\0\0\0\x01N", "kind of row at byte 5: wanted K or O, had 78"),
+            (b"I\0\0\0\x01N\0\x01x", "kind of a value at byte 8: wanted n, u, t or b, had 120"),
+            (b"I\0\0\0\x01N\0\x01t\0\0\0\x02a", "value at byte 13: wanted 2 bytes, had 1 byte"),
+            (b"R\0\0\0\x01s\0t\0x", "replica identity at byte 9: wanted d, n, f or i, had 120"),
+            (b"S\0\0", "transaction at byte 1: wanted 4 bytes, had 2 bytes"),
+        ] {
+            assert_eq!(decoded(bytes, false), wanted);
+        }
+        // Within a streamed transaction, there is its number before.
+        assert_eq!(decoded(b"I\0\0\0\x09\0\0\0\x01N\0\0", true), "Insert");
+        assert_eq!(decoded(b"I\0\0\0\x01N\0\0", true), "table at byte 5: wanted 4 bytes, had 3 bytes");
+    }
+
+    #[test]
+    fn of_a_message_that_is_cut_off_there_is_what_was_there() {
+        let row = b"I\0\0\0\x01N\0\x02t\0\0\0\x011t\0\0\0\x09part";
+        let Ok(Pgoutput::Insert { new, .. }) = Pgoutput::decode(&mut Reader::cut(row), false) else {
+            panic!("the first value is there")
+        };
+        assert_eq!(new.iter().collect::<Vec<_>>(), [TupleValue::Text(b"1")]);
+        assert!(new.is_cut());
+    }
+}

@@ -250,8 +250,12 @@ impl LogicalStream {
             }
             Pgoutput::StreamStart { xid, is_first } => {
                 self.chunk = Chunk::Inside(xid);
-                if is_first && let Some(share) = budget.take(COUNTER) {
-                    self.streamed.insert((xid, xid), Kept(0, share));
+                if is_first {
+                    match budget.take(COUNTER) {
+                        Some(share) => _ = self.streamed.insert((xid, xid), Kept(0, share)),
+                        // Of one that is not counted, it is not known that nothing was sent.
+                        None => self.is_whole = false,
+                    }
                 }
             }
             Pgoutput::StreamStop => {
@@ -404,3 +408,6 @@ impl<'a> Fate<'a> {
         Self { xid: Some(xid), gid: Some(gid), ..fate }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod peek;
 mod physical;
 mod plugins;
 mod redaction;
+mod sessions;
 mod stream;
 
 use std::collections::BTreeMap;
