@@ -152,7 +152,8 @@ pub struct TransactionRecord<'a> {
     /// The replication origin that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Text<'a>>,
-    /// How many changes of it were sent, without those of subtransactions that were aborted; absent if its beginning was not seen.
+    /// How many changes of it were sent, without those of subtransactions that were aborted; absent if its beginning was not seen, or
+    /// if a part of them was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<u64>,
     /// Whether it was sent while it was in progress.
@@ -240,7 +241,7 @@ impl<'a> ChangeRecord<'a> {
 
 impl<'a> TransactionRecord<'a> {
     pub(crate) fn new(header: Header<'a>, packet: u64, fate: &Fate<'a>, origin: Option<Text<'a>>) -> Self {
-        let Fate { xid, subxid, outcome, lsn, end_lsn, time, gid, changes, is_streamed } = *fate;
+        let Fate { xid, subxid, outcome, lsn, end_lsn, time, gid, changes, is_whole, is_streamed } = *fate;
         let ts = time.and_then(|time| time.timestamp());
         let (is_committed, is_prepared) =
             (outcome == TransactionOutcome::Committed, outcome == TransactionOutcome::Prepared);
@@ -264,11 +265,7 @@ impl<'a> TransactionRecord<'a> {
             changes,
             streamed: is_streamed,
             lag_us: ts.map(|ts| header.ts.micros_since(ts)),
-            // What was prepared in an earlier stream has its changes there.
-            flags: Flags {
-                midstream: xid.is_none() || changes.is_none() && (gid.is_none() || is_prepared),
-                ..Flags::default()
-            },
+            flags: Flags { midstream: !is_whole, ..Flags::default() },
         }
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::observation::Observation;
+use super::walsender::Purpose;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::auth::{is_scram, is_scram_plus};
@@ -207,7 +208,7 @@ impl Facts {
                 b"user" => self.user = kept(),
                 b"database" => self.database = kept(),
                 b"application_name" => self.application = kept(),
-                b"replication" => is_physical = value.0 != b"database",
+                b"replication" => is_physical = Purpose::of_startup(value.0) == Some(Purpose::Physical),
                 b"client_protocol_version" => self.asks_for_metadata = value.0 != b"0",
                 _ => {}
             }

@@ -15,18 +15,19 @@ use crate::pg::frame::Frame;
 use crate::pg::message_table::backend;
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
-use crate::replication::backup::BackupMessage;
+use crate::replication::Lsn;
 use crate::replication::command::{Command, Kind, StartReplication};
 use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
 use crate::replication::pgoutput::Pgoutput;
 use crate::replication::stream::StreamMessage;
-use crate::replication::{Lsn, PgTime};
 use crate::time::Timestamp;
 use logical::{Effect, LogicalStream};
 use progress::{Advance, Progress};
+use recognition::{Recognition, backup_data, is_archive};
 
 pub mod logical;
 pub mod progress;
+mod recognition;
 
 /// How many commands are remembered that have no reply yet: clients send one at a time.
 const MAX_COMMANDS: usize = 16;
@@ -47,9 +48,6 @@ const PGOUTPUT_RUN: u32 = 8;
 /// How many payloads in a row that follow one another in the WAL show that they are the WAL itself.
 const WAL_RUN: u32 = 3;
 
-/// How far a server's clock may be from that of the capture where a stream is recognized, in microseconds: a year.
-const MAX_SKEW: u64 = 366 * 86_400 * 1_000_000;
-
 /// What a walsender is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -61,6 +59,23 @@ pub enum Purpose {
     Logical,
     /// Base backups.
     Backup,
+}
+
+impl Purpose {
+    /// Returns what a session is for whose startup message has this value of `replication`, before it has sent a command: with
+    /// `database`, it can do what the others do, and is connected to a database; `None` if it is no session with a walsender.
+    pub fn of_startup(replication: &[u8]) -> Option<Self> {
+        // As parse_bool does: unique prefixes of these, in any case.
+        let is_prefix = |word: &str, least: usize| {
+            replication.len() >= least
+                && word.as_bytes().get(..replication.len()).is_some_and(|start| start.eq_ignore_ascii_case(replication))
+        };
+        let is_on = replication == b"1" || is_prefix("true", 1) || is_prefix("yes", 1) || is_prefix("on", 2);
+        match replication {
+            b"database" => Some(Self::Logical),
+            _ => is_on.then_some(Self::Physical),
+        }
+    }
 }
 
 /// What a session with a walsender is about.
@@ -106,21 +121,6 @@ enum Task {
     Unknown,
 }
 
-/// What shows that CopyData is that of a stream, or what its payloads are.
-#[derive(Debug, Default)]
-struct Recognition {
-    stream_run: u32,
-    /// Whether the last message counts as one of the run: it has a position.
-    is_counted: bool,
-    pgoutput_run: u32,
-    wal_run: u32,
-    /// The end of the server's WAL, and where the next part of it begins.
-    end_lsn: Lsn,
-    next_lsn: Lsn,
-    /// Payloads that make no sense as messages of pgoutput.
-    is_not_pgoutput: bool,
-}
-
 /// What an observed CopyData is.
 #[derive(Clone, Copy, Debug)]
 pub struct ObservedReplication<'a> {
@@ -145,16 +145,8 @@ pub fn is_copying_command(sql: &[u8]) -> bool {
 impl Walsender {
     /// Creates that of a session whose startup message has this value of `replication`; `None` if that asks for no walsender.
     pub fn of_startup(replication: &[u8]) -> Option<Self> {
-        // As parse_bool does: unique prefixes of these, in any case.
-        let is_prefix = |word: &str, least: usize| {
-            replication.len() >= least
-                && word.as_bytes().get(..replication.len()).is_some_and(|start| start.eq_ignore_ascii_case(replication))
-        };
-        let is_on = replication == b"1" || is_prefix("true", 1) || is_prefix("yes", 1) || is_prefix("on", 2);
-        match replication {
-            b"database" => Some(Self::new(Purpose::Logical)),
-            _ => is_on.then(|| Self { may_have_database: false, ..Self::new(Purpose::Physical) }),
-        }
+        let purpose = Purpose::of_startup(replication)?;
+        Some(Self { may_have_database: purpose == Purpose::Logical, ..Self::new(purpose) })
     }
 
     /// Creates that of a session whose beginning was not seen.
@@ -432,60 +424,6 @@ impl Walsender {
     }
 }
 
-impl Recognition {
-    /// Returns whether a CopyData makes sense as a message of a stream, behind those before it.
-    fn is_plausible(&mut self, from: Direction, reader: &mut Reader<'_>, ts: Timestamp) -> bool {
-        let Ok(message) = StreamMessage::decode(from, reader) else { return false };
-        self.is_counted = true;
-        let is_near = |time: PgTime| {
-            let time = time.timestamp();
-            time.is_some_and(|time| time.micros_since(ts) < MAX_SKEW && ts.micros_since(time) < MAX_SKEW)
-        };
-        match message {
-            // What pgoutput writes before a change has no position.
-            StreamMessage::XlogData { start_lsn: Lsn(0), end_lsn: Lsn(0), server_time } => {
-                self.is_counted = false;
-                is_near(server_time)
-            }
-            StreamMessage::XlogData { start_lsn, end_lsn, server_time } => {
-                let is_next = end_lsn >= self.end_lsn && start_lsn.0 <= end_lsn.0.saturating_add(1 << 32);
-                self.end_lsn = end_lsn;
-                is_next && end_lsn != Lsn(0) && is_near(server_time)
-            }
-            StreamMessage::Keepalive { end_lsn, server_time, .. } => {
-                let is_next = end_lsn >= self.end_lsn;
-                self.end_lsn = end_lsn;
-                is_next && end_lsn != Lsn(0) && is_near(server_time)
-            }
-            StreamMessage::PrimaryStatus { server_time, .. } => is_near(server_time),
-            StreamMessage::StandbyStatus { write_lsn, flush_lsn, client_time, .. } => {
-                flush_lsn <= write_lsn && is_near(client_time)
-            }
-            StreamMessage::HotStandbyFeedback { client_time, .. }
-            | StreamMessage::PrimaryStatusRequest { client_time } => is_near(client_time),
-        }
-    }
-}
-
-/// Returns the form of a base backup that a CopyData of the server's is of, if it can be nothing else: it contains a zero byte, which
-/// text does not, and no row in binary format has as many columns as its first byte would say.
-fn backup_data(body: &[u8]) -> Option<Mode> {
-    /// No row has as many columns as a first byte above this says.
-    const MOST: u8 = (1_664_u16 >> 8) as u8;
-    let is_binary = memchr::memchr(0, body).is_some() && !body.starts_with(b"PGCOPY\n");
-    match body.first() {
-        Some(b'd') if is_binary => Some(Mode::Backup),
-        Some(first) if is_binary && *first > MOST => Some(Mode::Archive),
-        _ => None,
-    }
-}
-
-/// Returns whether a CopyData begins a backup in the form since version 15.
-fn is_archive(mut reader: Reader<'_>) -> bool {
-    let is_name = |name: &[u8]| name.is_ascii() && memchr::memmem::find(name, b".tar").is_some();
-    matches!(BackupMessage::decode(&mut reader), Ok(BackupMessage::Archive { archive, .. }) if is_name(archive.0))
-}
-
 fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
     (name.len() <= MAX_NAME).then(|| Text(name, encoding).kept().into_owned())
 }
@@ -494,4 +432,29 @@ fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
 fn major_version(text: &[u8]) -> Option<u32> {
     let digits = text.iter().take_while(|digit| digit.is_ascii_digit()).count();
     std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_for_replication_if_its_startup_message_asks_for_it() {
+        for (value, wanted) in [
+            ("database", Some(Purpose::Logical)),
+            ("true", Some(Purpose::Physical)),
+            ("T", Some(Purpose::Physical)),
+            ("on", Some(Purpose::Physical)),
+            ("Yes", Some(Purpose::Physical)),
+            ("1", Some(Purpose::Physical)),
+            ("false", None),
+            ("o", None),
+            ("off", None),
+            ("0", None),
+            ("", None),
+            ("truer", None),
+        ] {
+            assert_eq!(Purpose::of_startup(value.as_bytes()), wanted, "{value}");
+        }
+    }
 }

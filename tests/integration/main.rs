@@ -7,7 +7,7 @@
 mod laws {
     pub(crate) mod contract;
     mod copy;
-    mod cuts;
+    pub(crate) mod cuts;
     mod every_way;
     mod loss;
     mod numbers;

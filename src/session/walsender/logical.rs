@@ -42,11 +42,11 @@ pub struct LogicalStream {
     types: HashMap<u32, Kept<Arc<str>>, RandomState>,
     chunk: Chunk,
     /// The transaction that Begin or Begin Prepare has begun: its number, and its changes. `None` also if that was not seen.
-    open: Option<(u32, u64)>,
+    open: Option<(u32, Changes)>,
     /// The changes of transactions that are streamed, by transaction and subtransaction.
-    streamed: BTreeMap<(u32, u32), Kept<u64>>,
+    streamed: BTreeMap<(u32, u32), Kept<Changes>>,
     /// The changes of transactions that are prepared.
-    prepared: BTreeMap<u32, Kept<u64>>,
+    prepared: BTreeMap<u32, Kept<Changes>>,
     /// The last transaction that came from another server, and its name.
     origin: Option<(u32, KeptText<'static>)>,
     /// The table that the last message is about.
@@ -54,6 +54,9 @@ pub struct LogicalStream {
     /// Whether nothing of it was lost since it began.
     is_whole: bool,
 }
+
+/// How many changes of a transaction were sent; `None` if a part of them was lost.
+type Changes = Option<u64>;
 
 /// What is kept, and the room that it takes.
 #[derive(Debug)]
@@ -94,8 +97,10 @@ pub struct Fate<'a> {
     pub time: Option<PgTime>,
     /// The global identifier of a prepared transaction.
     pub gid: Option<Text<'a>>,
-    /// How many changes of it came; `None` if its beginning was not seen.
-    pub changes: Option<u64>,
+    /// How many changes of it came; `None` if its beginning was not seen, or if a part of them was lost.
+    pub changes: Changes,
+    /// Whether all of it was seen that was sent in this stream: what was prepared in an earlier one has its changes there.
+    pub is_whole: bool,
     /// Whether it was streamed while it was in progress.
     pub is_streamed: bool,
 }
@@ -185,8 +190,22 @@ impl LogicalStream {
         match kind {
             // Which table it describes, and how, is not known.
             Some(b'R') => (self.relations, self.streamed_relations) = Default::default(),
-            Some(b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'O') => {}
+            Some(b'Y') => {}
+            Some(b'I' | b'U' | b'D' | b'T' | b'M' | b'O') => self.lose_changes(),
             _ => self.lose(),
+        }
+    }
+
+    /// What was lost is of the transaction that is under way.
+    fn lose_changes(&mut self) {
+        match self.chunk {
+            Chunk::Inside(xid) => {
+                if let Some(Kept(changes, _)) = self.streamed.get_mut(&(xid, xid)) {
+                    *changes = None;
+                }
+            }
+            Chunk::Outside => self.open = self.open.map(|(xid, _)| (xid, None)),
+            Chunk::Unknown => {}
         }
     }
 
@@ -198,18 +217,17 @@ impl LogicalStream {
         self.relation = message.relation_oid().and_then(|oid| self.relation_by_oid(oid)).cloned();
         match *message {
             Pgoutput::Begin { xid, .. } | Pgoutput::BeginPrepare { prepare: Prepare { xid, .. } } => {
-                (self.open, self.chunk) = (Some((xid, 0)), Chunk::Outside);
+                (self.open, self.chunk) = (Some((xid, Some(0))), Chunk::Outside);
             }
             Pgoutput::Commit { commit_lsn, end_lsn, commit_time } => {
                 let (xid, changes) = self.open.take().unzip();
                 self.chunk = Chunk::Outside;
-                let outcome = TransactionOutcome::Committed;
-                return Effect::Fate(Fate { xid, changes, ..Fate::new(outcome, commit_lsn, end_lsn, commit_time) });
+                let fate = Fate::new(TransactionOutcome::Committed, commit_lsn, end_lsn, commit_time);
+                return Effect::Fate(Fate { xid, ..fate.with_changes(changes.flatten()) });
             }
             Pgoutput::Prepare { prepare } => {
-                let changes = self.open.take().map(|(_, changes)| changes);
-                self.prepare(prepare.xid, changes, budget);
-                return Effect::Fate(Fate { changes, ..Fate::prepared(&prepare) });
+                let changes = self.open.take().and_then(|(_, changes)| changes);
+                return Effect::Fate(self.prepare(&prepare, changes, budget));
             }
             Pgoutput::CommitPrepared { commit_lsn, end_lsn, commit_time, xid, gid } => {
                 let fate = Fate::new(TransactionOutcome::Committed, commit_lsn, end_lsn, commit_time);
@@ -252,7 +270,7 @@ impl LogicalStream {
                 self.chunk = Chunk::Inside(xid);
                 if is_first {
                     match budget.take(COUNTER) {
-                        Some(share) => _ = self.streamed.insert((xid, xid), Kept(0, share)),
+                        Some(share) => _ = self.streamed.insert((xid, xid), Kept(Some(0), share)),
                         // Of one that is not counted, it is not known that nothing was sent.
                         None => self.is_whole = false,
                     }
@@ -267,13 +285,12 @@ impl LogicalStream {
                 self.chunk = Chunk::Outside;
                 let changes = self.end_streamed(xid, true);
                 let fate = Fate::new(TransactionOutcome::Committed, commit_lsn, end_lsn, commit_time);
-                return Effect::Fate(Fate { xid: Some(xid), changes, is_streamed: true, ..fate });
+                return Effect::Fate(Fate { xid: Some(xid), is_streamed: true, ..fate.with_changes(changes) });
             }
             Pgoutput::StreamPrepare { prepare } => {
                 self.chunk = Chunk::Outside;
                 let changes = self.end_streamed(prepare.xid, false);
-                self.prepare(prepare.xid, changes, budget);
-                return Effect::Fate(Fate { changes, is_streamed: true, ..Fate::prepared(&prepare) });
+                return Effect::Fate(Fate { is_streamed: true, ..self.prepare(&prepare, changes, budget) });
             }
             Pgoutput::StreamAbort { xid, subxid, aborted } => {
                 self.chunk = Chunk::Outside;
@@ -281,9 +298,9 @@ impl LogicalStream {
                 let changes = if is_all {
                     self.end_streamed(xid, false)
                 } else {
-                    let is_known = self.is_whole || self.streamed.contains_key(&(xid, xid));
-                    let changes = self.streamed.remove(&(xid, subxid)).map(|Kept(changes, _)| changes);
-                    changes.or(is_known.then_some(0))
+                    let is_known = self.is_counted(xid);
+                    let changes = self.streamed.remove(&(xid, subxid)).and_then(|Kept(changes, _)| changes);
+                    changes.or(Some(0)).filter(|_| is_known)
                 };
                 return Effect::Fate(Fate {
                     xid: Some(xid),
@@ -294,6 +311,7 @@ impl LogicalStream {
                     time: aborted.map(|(_, time)| time),
                     gid: None,
                     changes,
+                    is_whole: changes.is_some(),
                     is_streamed: true,
                 });
             }
@@ -311,7 +329,7 @@ impl LogicalStream {
             (Some(_), _) => Effect::Change { xid: None, subxid: None, is_streamed: true },
             (None, _) => {
                 let xid = self.open.as_mut().map(|(xid, changes)| {
-                    *changes += count;
+                    *changes = changes.map(|changes| changes + count);
                     *xid
                 });
                 Effect::Change { xid, subxid: None, is_streamed: false }
@@ -323,10 +341,10 @@ impl LogicalStream {
     /// nothing is counted.
     fn count(&mut self, xid: u32, own: u32, count: u64, budget: &Budget) {
         if let Some(Kept(changes, _)) = self.streamed.get_mut(&(xid, own)) {
-            *changes += count;
+            *changes = changes.map(|changes| changes + count);
         } else if self.streamed.contains_key(&(xid, xid)) {
             match budget.take(COUNTER) {
-                Some(share) => _ = self.streamed.insert((xid, own), Kept(count, share)),
+                Some(share) => _ = self.streamed.insert((xid, own), Kept(Some(count), share)),
                 // A part of its changes is no number of them.
                 None => (_, self.is_whole) = (self.end_streamed(xid, false), false),
             }
@@ -362,28 +380,32 @@ impl LogicalStream {
                 self.relations.insert(oid, relation);
             }
         }
-        // Of one that never began here, nothing was sent.
-        let is_known = self.is_whole || self.streamed.contains_key(&(xid, xid));
+        let is_known = self.is_counted(xid);
         let mut changes = 0;
         while let Some((&key, _)) = self.streamed.range((xid, 0)..=(xid, u32::MAX)).next() {
-            changes += self.streamed.remove(&key).map_or(0, |Kept(changes, _)| changes);
+            changes += self.streamed.remove(&key).and_then(|Kept(changes, _)| changes).unwrap_or(0);
         }
         is_known.then_some(changes)
     }
 
-    fn prepare(&mut self, xid: u32, changes: Option<u64>, budget: &Budget) {
-        if let Some((changes, share)) = changes.zip(budget.take(COUNTER)) {
-            self.prepared.insert(xid, Kept(changes, share));
+    /// Returns whether all changes of a streamed transaction were seen. Of one that never began here, nothing was sent.
+    fn is_counted(&self, xid: u32) -> bool {
+        self.streamed.get(&(xid, xid)).map_or(self.is_whole, |Kept(changes, _)| changes.is_some())
+    }
+
+    fn prepare<'a>(&mut self, prepare: &Prepare<'a>, changes: Changes, budget: &Budget) -> Fate<'a> {
+        match budget.take(COUNTER) {
+            Some(share) => _ = self.prepared.insert(prepare.xid, Kept(changes, share)),
+            None => self.is_whole = false,
         }
+        Fate::prepared(prepare).with_changes(changes)
     }
 
     fn end_prepared<'a>(&mut self, fate: Fate<'a>, xid: u32, gid: Text<'a>) -> Fate<'a> {
-        Fate {
-            xid: Some(xid),
-            gid: Some(gid),
-            changes: self.prepared.remove(&xid).map(|Kept(changes, _)| changes),
-            ..fate
-        }
+        let prepared = self.prepared.remove(&xid).map(|Kept(changes, _)| changes);
+        let fate = Fate { xid: Some(xid), gid: Some(gid), ..fate.with_changes(prepared.flatten()) };
+        // Without a loss, it was prepared in an earlier stream.
+        Fate { is_whole: prepared.map_or(self.is_whole, |changes| changes.is_some()), ..fate }
     }
 }
 
@@ -398,8 +420,13 @@ impl<'a> Fate<'a> {
             time: Some(time),
             gid: None,
             changes: None,
+            is_whole: false,
             is_streamed: false,
         }
+    }
+
+    fn with_changes(self, changes: Changes) -> Self {
+        Self { changes, is_whole: changes.is_some(), ..self }
     }
 
     const fn prepared(prepare: &Prepare<'a>) -> Self {

@@ -14,7 +14,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_pgdissect");
 fn browse(test: &str, width: u16, height: u16, options: &str) -> Option<Terminal> {
     let terminal = Terminal::start(test, width, height)?;
     let capture = testdata().join("psql-prefer/capture.pcap");
-    terminal.runs(&format!("{BINARY} -p 5415 -F top {options} {}; echo code=$?.", capture.display()));
+    // SIGQUIT is to leave no file behind.
+    terminal.runs(&format!("ulimit -c 0; {BINARY} -p 5415 -F top {options} {}; echo code=$?.", capture.display()));
     terminal.shows("  ended  ");
     Some(terminal)
 }
@@ -59,7 +60,7 @@ fn colors_are_as_asked_for() {
     let Some(terminal) = browse("colors_are_as_asked_for", 80, 24, "") else { return };
     assert!(terminal.colored().contains("\u{1b}[38;5;"), "{:?}", terminal.colored());
     terminal.types("q");
-    let options = ["--color never", "--color always"];
+    let options = ["", "--color never", "--color always"];
     for option in options {
         let Some(terminal) = Terminal::start("colors_are_as_asked_for", 80, 24) else { return };
         let capture = testdata().join("psql-prefer/capture.pcap");
@@ -72,7 +73,7 @@ fn colors_are_as_asked_for() {
 
 #[test]
 fn a_signal_restores_the_terminal() {
-    for signal in ["TERM", "INT", "HUP"] {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
         let Some(terminal) = browse("a_signal_restores_the_terminal", 80, 24, "") else { return };
         assert!(!terminal.is_restored());
         let parent = terminal.screen();

@@ -106,9 +106,22 @@ fn a_later_connection_of_the_same_client_is_not_that_of_the_file() {
     let client = Endpoint { addr: [127, 0, 0, 1].into(), port: 40_015 };
     let known = KnownSession { user: Some(b"known".to_vec()), process_id: Some(7), ..KnownSession::default() };
     let config = Config { known_sessions: HashMap::from([(client, known)]), ..captures::everything() };
-    // Both begin within the capture; and the first before it.
-    for (skipped, wanted) in [(0, [false, false]), (6, [true, false])] {
-        let output = captures::dissect_packets(&packets[skipped..], config.clone());
+    let mut elsewhere = packets[20..].to_vec();
+    for packet in &mut elsewhere {
+        let ports = &mut packet.data[34..38];
+        let server = ports.chunks_mut(2).find(|port| **port == 5_415_u16.to_be_bytes()).unwrap();
+        server.copy_from_slice(&5_432_u16.to_be_bytes());
+    }
+    let without = |lost: std::ops::Range<usize>| [&packets[..lost.start], &packets[lost.end..]].concat();
+    for (packets, wanted) in [
+        // Both begin within the capture, also where who it is was not captured.
+        (packets.clone(), [false, false]),
+        (without(3..5), [false, false]),
+        // The first begins before; the second within, or where it was not seen, with another server.
+        (without(0..6), [true, false]),
+        ([&packets[6..13], &elsewhere].concat(), [true, false]),
+    ] {
+        let output = captures::dissect_packets(&packets, config.clone());
         let values = output.values();
         let ended: Vec<_> = values.iter().filter(|line| line["state"] == "ended").collect();
         let found: Vec<_> = ended.iter().map(|line| has_flag(line, "from_file")).collect();

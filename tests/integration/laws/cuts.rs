@@ -15,16 +15,16 @@ use crate::wire::{From, Tcp};
 
 /// A write of one side, made after it had received a number of bytes from the other.
 #[derive(Clone, Debug)]
-struct Write {
+pub(crate) struct Write {
     from: From,
     bytes: Vec<u8>,
 }
 
 /// A connection: its writes, in a causal order.
 #[derive(Clone, Debug)]
-struct Conversation {
+pub(crate) struct Conversation {
     name: &'static str,
-    writes: Vec<Write>,
+    pub(crate) writes: Vec<Write>,
     keys: Keys,
     /// The messages in the original capture.
     expected: Vec<Value>,
@@ -50,6 +50,9 @@ const STREAMS: &[&str] = &[
     "portal-suspended/capture.pcap",
     "protocol-32/capture.pcap",
     "psql-prefer/capture.pcap",
+    "replication-base-backup/blackhole-15.pcap.gz",
+    "replication-base-backup/error-15.pcap.gz",
+    "replication-physical/timeline.pcap.gz",
     "replication/capture.pcap",
     "rows-3000/capture.pcap",
     "simple-query/capture.pcap",
@@ -68,22 +71,37 @@ const STREAMS: &[&str] = &[
     "tls-traffic/12.pcap",
 ];
 
-static CONVERSATIONS: LazyLock<Vec<Conversation>> =
-    LazyLock::new(|| STREAMS.iter().map(|name| conversation(name)).collect());
+/// Connections that are not the first of their captures.
+const LATER_STREAMS: &[(&str, u64)] = &[
+    ("replication-commands/commands-18.pcap", 3),
+    ("replication-pgoutput-v1/capture.pcap", 2),
+    ("replication-pgoutput-v2-streaming/capture.pcap.gz", 2),
+    ("replication-pgoutput-v3-two-phase/capture.pcap.gz", 2),
+    ("replication-pgoutput-v4-parallel/capture.pcap.gz", 2),
+    ("replication-subscription-18/capture.pcap.gz", 3),
+    ("replication-text-plugins/wal2json_1.pcap.gz", 2),
+];
 
-/// Returns the first connection of a capture, without retransmissions.
-fn conversation(name: &'static str) -> Conversation {
+static CONVERSATIONS: LazyLock<Vec<Conversation>> = LazyLock::new(|| {
+    let first = STREAMS.iter().map(|name| (*name, 1));
+    first.chain(LATER_STREAMS.iter().copied()).map(|(name, number)| conversation(name, number)).collect()
+});
+
+/// Returns a connection of a capture by its number, without retransmissions.
+pub(crate) fn conversation(name: &'static str, number: u64) -> Conversation {
     let (packets, errors) = captures::packets(&[captures::testdata().join(name)]);
     assert!(errors.is_empty());
     let mut next: [Option<u32>; 2] = [None; 2];
     let mut client = None;
+    let mut begun = 0;
     let mut writes: Vec<Write> = Vec::new();
     for packet in &packets {
         let Ok(segment) = pgdissect::internals::packet::decode(&packet.borrow()) else { continue };
         if segment.syn && segment.ack.is_none() && client.is_none() {
-            client = Some((segment.source, segment.destination));
+            begun += 1;
+            client = (begun == number).then_some((segment.source, segment.destination));
         }
-        let (source, destination) = client.expect("the capture begins with a SYN");
+        let Some((source, destination)) = client else { continue };
         let from = match (segment.source, segment.destination) {
             ends if ends == (source, destination) => From::Client,
             ends if ends == (destination, source) => From::Server,
@@ -103,14 +121,18 @@ fn conversation(name: &'static str) -> Conversation {
     assert!(writes.len() > 2, "{name}");
     let keys = captures::keys_of(name);
     let expected = essence(&send(&writes, Network::default()), &keys);
-    let of_capture: Vec<_> = essence(&packets, &keys).into_iter().filter(|line| line["conn"] == 1).collect();
+    let mut of_capture = essence(&packets, &keys);
+    of_capture.retain(|line| line["conn"] == number);
+    for line in &mut of_capture {
+        line["conn"] = 1.into();
+    }
     assert_eq!(expected, of_capture, "{name}: what is sent again is what was captured");
     Conversation { name, writes, keys, expected }
 }
 
 /// Returns messages without the fields that depend on time and packet numbers.
 fn essence(packets: &[OwnedPacket], keys: &Keys) -> Vec<Value> {
-    let config = Config { ports: Some(vec![5432, 5415]), ..captures::everything() };
+    let config = Config { ports: Some([&captures::PORTS[..], &[5415]].concat()), ..captures::everything() };
     let mut lines = captures::decrypt_packets(packets, keys, config).values();
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
@@ -137,7 +159,7 @@ fn by_direction(lines: &[Value]) -> [Vec<Value>; 2] {
 
 /// The behaviour of the network and the capture.
 #[derive(Clone, Debug, Default)]
-struct Network {
+pub(crate) struct Network {
     /// The sizes of segments, used in turn; if empty, each write is one segment (of at most 60,000 bytes).
     sizes: Vec<usize>,
     /// The initial sequence numbers.
@@ -154,8 +176,15 @@ struct Network {
     pure_acks: bool,
 }
 
+impl Network {
+    /// With segments of these sizes, in turn.
+    pub(crate) fn with_sizes(sizes: &[usize]) -> Self {
+        Self { sizes: sizes.to_vec(), ..Self::default() }
+    }
+}
+
 /// Sends writes over a network. Returns the captured packets.
-fn send(writes: &[Write], network: Network) -> Vec<OwnedPacket> {
+pub(crate) fn send(writes: &[Write], network: Network) -> Vec<OwnedPacket> {
     let Network { sizes, isn, overlaps, repeats, delays, only_across, pure_acks } = network;
     let mut sent = [Vec::new(), Vec::new()];
     let number = |from: From, sent: &[Vec<u8>; 2]| {
@@ -223,7 +252,7 @@ fn delay(packets: Vec<Tcp>, delays: &[usize], only_across: bool) -> Vec<Tcp> {
 }
 
 fn a_conversation() -> impl Strategy<Value = &'static Conversation> {
-    (0..STREAMS.len()).prop_map(|index| &CONVERSATIONS[index])
+    (0..STREAMS.len() + LATER_STREAMS.len()).prop_map(|index| &CONVERSATIONS[index])
 }
 
 fn sizes() -> impl Strategy<Value = Vec<usize>> {

@@ -373,6 +373,8 @@ const TRAFFIC: &[(&str, &str)] = &[
     ("transactions", "pgbench-tpcb/capture.pcap.gz"),
     ("result of 3,000 rows", "rows-3000/capture.pcap"),
     ("COPY", "copy-in/capture.pcap"),
+    ("changes", "replication-pgoutput-v2-streaming/capture.pcap.gz"),
+    ("WAL", "replication-physical/receivewal.pcap.gz"),
 ];
 
 /// Computes scores of impairments for all traffic; `cargo test loss -- --nocapture` prints the table.

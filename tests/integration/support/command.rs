@@ -125,9 +125,12 @@ impl Running {
     #[track_caller]
     pub(crate) fn lines_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut lines = Vec::new();
+        let started = Instant::now();
         loop {
             let line = parse(&self.line());
             let found = wanted(&line);
+            // Others may come forever.
+            assert!(found || started.elapsed() < PATIENCE, "the line did not come; the last is {line}");
             lines.push(line);
             if found {
                 return lines;

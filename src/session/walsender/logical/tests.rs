@@ -186,6 +186,44 @@ fn an_origin_is_that_of_its_own_transaction() {
 }
 
 #[test]
+fn changes_that_are_lost_are_those_of_the_chunk_they_are_in() {
+    let mut stream = Stream::begun();
+    for xid in [10, 20, 30] {
+        stream.see(&start(xid, true));
+        stream.change(&insert(Some(xid + 1), 1));
+        if xid == 20 {
+            stream.0.undecoded(Some(b'U'));
+        }
+        stream.change(&insert(Some(xid + 2), 1));
+        stream.see(STOP);
+    }
+    assert_eq!(stream.fate(&stream_commit(10)), (Some(10), Some(2)));
+    assert_eq!(stream.fate(&abort(20, 21)), (Some(20), None), "whose change it was is not known");
+    assert_eq!(stream.fate(&stream_commit(20)), (Some(20), None));
+    assert_eq!(stream.fate(&stream_commit(30)), (Some(30), Some(2)));
+}
+
+#[test]
+fn what_was_prepared_before_a_loss_is_not_taken_for_that_of_an_earlier_stream() {
+    let message = |tag: u8| bytes(&[&[tag, 0], &[0; 24], &number(5), b"gid\0"]);
+    let is_whole = |stream: &mut Stream| {
+        let message = message(b'K');
+        let Effect::Fate(Fate { changes: None, is_whole, .. }) = stream.observe(&message) else {
+            panic!("its changes are not known")
+        };
+        is_whole
+    };
+    let mut stream = Stream::begun();
+    assert!(is_whole(&mut stream), "it was prepared in an earlier stream");
+    stream.see(&bytes(&[b"b", &[0; 24], &number(5), b"gid\0"]));
+    stream.0.undecoded(Some(b'I'));
+    assert_eq!(stream.fate(&message(b'P')), (Some(5), None));
+    assert!(!is_whole(&mut stream), "a change of it was lost");
+    stream.0.lose();
+    assert!(!is_whole(&mut stream));
+}
+
+#[test]
 fn truncate_is_a_change_of_each_table() {
     let mut stream = Stream::begun();
     stream.see(&begin(7));
@@ -217,6 +255,8 @@ fn what_was_lost_is_not_known() {
     // A change that cannot be decoded changes no name; a table that cannot be is any.
     stream.0.undecoded(Some(b'I'));
     assert_eq!(stream.change(&insert(None, 1)).2, named("t"));
+    assert_eq!(stream.fate(&commit()), (Some(7), None), "a change of it was lost");
+    stream.see(&begin(7));
     stream.0.undecoded(Some(b'R'));
     assert_eq!(stream.change(&insert(None, 1)), (Some(7), None, None));
     stream.0.lose();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use pgdissect::value::Format;
 use serde_json::{Map, Value};
 
-use super::{Consumer, Line, dissect, jsonl, streamed, typed};
+use super::{Consumer, Line, dissect, jsonl, lsn, streamed, typed};
 
 type Row = Map<String, Value>;
 
@@ -189,6 +189,97 @@ fn changes_applied_at_commit_make_the_tables_of_the_publisher() {
         assert!(consumer.open.values().all(Vec::is_empty), "{capture}: {:?}", consumer.open);
         let left: Vec<_> = consumer.prepared.keys().collect();
         assert_eq!(left.len(), usize::from(capture.contains("two-phase")), "{capture}: one is prepared until the end");
+    }
+}
+
+/// A table that a subscription copies: by which connection, and from which position its changes are in the main stream.
+struct Synchronized {
+    conn: u64,
+    end: u64,
+}
+
+/// Returns the table and the columns of the COPY by which a subscription copies a table.
+fn copied(query: &str) -> Option<(String, Vec<&str>)> {
+    let rest = query.strip_prefix("COPY ")?;
+    let (table, columns) = match rest.strip_prefix("(SELECT ") {
+        Some(select) => {
+            let (columns, from) = select.split_once(" FROM ONLY ")?;
+            (from.split(' ').next()?, columns)
+        }
+        None => rest.split_once(" (").and_then(|(table, rest)| Some((table, rest.split_once(')')?.0)))?,
+    };
+    Some((table.to_owned(), columns.split(", ").collect()))
+}
+
+/// Inserts the rows that a subscription copies. Returns its tables.
+fn copy(lines: &[Line], tables: &mut Tables, format: Format) -> BTreeMap<String, Synchronized> {
+    let mut synchronized: BTreeMap<String, Synchronized> = BTreeMap::new();
+    let mut copies: HashMap<u64, (String, Vec<&str>)> = HashMap::new();
+    for line in lines {
+        let (conn, body) = (line.conn(), &line.value["body"]);
+        let command = line.value.get("replication_command");
+        if let Some(copy) = body["query"].as_str().and_then(copied) {
+            copies.insert(conn, copy);
+        }
+        let Some((table, columns)) = copies.get(&conn) else { continue };
+        if let Some(command) = command.filter(|command| command["command"] == "START_REPLICATION") {
+            synchronized.insert(table.clone(), Synchronized { conn, end: lsn(&command["lsn"]) });
+        }
+        if line.is("transaction")
+            && let Some(table) = synchronized.get_mut(table)
+        {
+            table.end = table.end.max(lsn(&line.value["end_lsn"]));
+        }
+        for row in body["rows"].as_array().into_iter().flatten() {
+            let value = |column: &str, value: &Value| match (value.as_str(), format) {
+                (None, _) => Value::Null,
+                (Some(text), Format::Text) => typed(tables.type_oid(table, column), format, text.as_bytes()),
+                (Some(hex), Format::Binary) => {
+                    let digits = hex.strip_prefix("\\x").unwrap();
+                    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+                    let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+                    typed(tables.type_oid(table, column), format, &bytes)
+                }
+            };
+            let values = row.as_array().unwrap();
+            assert_eq!(values.len(), columns.len(), "{}", line.value);
+            let row =
+                columns.iter().zip(values).map(|(column, of)| ((*column).to_owned(), value(column, of))).collect();
+            tables.insert(table, row);
+        }
+    }
+    synchronized
+}
+
+#[test]
+fn rows_that_a_subscription_copies_and_the_changes_behind_them_make_the_tables_of_the_publisher() {
+    for (capture, format, count) in [
+        ("replication-subscription/capture.pcap.gz", Format::Text, 5),
+        ("replication-subscription-18/capture.pcap.gz", Format::Binary, 2),
+    ] {
+        let lines = dissect(capture);
+        let consumer = Consumer::of(&lines);
+        let mut tables = Tables::described(&lines);
+        let synchronized = copy(&lines, &mut tables, format);
+        assert_eq!(synchronized.len(), count, "{capture}");
+        // Those of the connection that copied a table come before those of the main stream.
+        for is_main in [false, true] {
+            for (transaction, change) in consumer.committed() {
+                let table = full_name(&change["schema"], &change["table"]);
+                let Synchronized { conn, end } = &synchronized[&table];
+                let is_of_main = synchronized.values().all(|of| transaction["conn"] != of.conn);
+                let is_applied = if is_main {
+                    is_of_main && lsn(&transaction["commit_lsn"]) >= *end
+                } else {
+                    transaction["conn"] == *conn
+                };
+                if is_applied {
+                    tables.apply(change);
+                }
+            }
+        }
+        let values = tables.check(capture, format);
+        assert!(values > 100, "{capture}: {values} values");
     }
 }
 
