@@ -6,11 +6,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use self::long::LongMessages;
 use super::frame::Frame;
 use super::message::{Context, Message};
 use super::message_table::{self, backend};
 use crate::direction::Direction;
 use crate::reader::Reader;
+
+mod long;
 
 /// The size of the search window in bytes, after which the oldest bytes are discarded: one read of a kernel's socket buffer.
 pub(super) const WINDOW: usize = 64 * 1024;
@@ -33,6 +36,8 @@ const ACCEPTED_CHAIN_TO_END: usize = 2;
 pub(super) struct Search {
     /// The open candidates, the one that needs the fewest bytes first.
     candidates: BinaryHeap<Reverse<Candidate>>,
+    /// Those whose messages are longer than the window.
+    long: LongMessages,
     /// All offsets before this one have been examined.
     scanned: u64,
 }
@@ -51,12 +56,12 @@ struct Candidate {
 impl Search {
     /// Creates a search that starts at `offset`.
     pub(super) fn from(offset: u64) -> Self {
-        Self { candidates: BinaryHeap::new(), scanned: offset }
+        Self { scanned: offset, ..Self::default() }
     }
 
     /// Returns the memory held for the search, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.candidates.capacity() * size_of::<Candidate>()
+        self.candidates.capacity() * size_of::<Candidate>() + self.long.held()
     }
 
     /// Returns the offset of the first acceptable message in `bytes`, which begin at offset `base`. They are the bytes of earlier
@@ -79,14 +84,22 @@ impl Search {
             if candidate.at < base {
                 continue;
             }
+            let is_new = candidate.need == candidate.at + HEADER;
             if candidate.advance(direction, bytes, base) {
                 found = Some(found.map_or(candidate.at, |found| found.min(candidate.at)));
-            } else if candidate.need > end && candidate.need - candidate.at <= 2 * WINDOW as u64 {
+                continue;
+            }
+            let at = usize::try_from(candidate.at - base).unwrap_or(usize::MAX);
+            if let (true, Some([tag, length @ ..])) = (is_new, bytes.get(at..).and_then(<[u8]>::first_chunk::<5>)) {
+                self.long.begin(*tag, u32::from_be_bytes(*length), candidate.at);
+            }
+            if candidate.need > end && candidate.need - candidate.at <= 2 * WINDOW as u64 {
                 // A candidate that needs more than the window can never be accepted.
                 self.candidates.push(Reverse(candidate));
             }
         }
-        found
+        let long = self.long.find(bytes, base);
+        found.into_iter().chain(long).min()
     }
 }
 
