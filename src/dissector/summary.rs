@@ -158,7 +158,7 @@ pub(super) fn session_record<'a>(
         connect_us: facts.first_at.zip(info.syn_at).map(|(first, syn)| first.micros_since(syn)),
         authenticate_us: facts.authenticate_us(),
         ready_us: facts.ready_at.map(|ready| ready.micros_since(info.started)),
-        replication: walsender.map(|walsender| walsender.purpose),
+        replication: walsender.and_then(|walsender| walsender.purpose),
         slot: walsender.and_then(|walsender| walsender.slot.as_ref()).map(KeptText::get),
         plugin: walsender.and_then(|walsender| walsender.plugin.as_ref()).map(KeptText::get),
         publications: walsender.map_or_else(Publications::default, |walsender| Publications(&walsender.publications)),

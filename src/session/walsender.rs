@@ -23,7 +23,7 @@ use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
 use logical::{Effect, LogicalStream};
 use progress::{Advance, Progress};
-use recognition::{Recognition, backup_data, is_archive};
+use recognition::{Recognition, backup_data, is_archive, replication_data};
 
 pub mod logical;
 pub mod progress;
@@ -82,7 +82,7 @@ impl Purpose {
 #[derive(Debug)]
 pub struct Walsender {
     /// What it is used for, as far as it is known.
-    pub purpose: Purpose,
+    pub purpose: Option<Purpose>,
     /// Whether it is one: it was asked for, or enough of a stream was seen.
     pub is_known: bool,
     /// The slot that is streamed from.
@@ -146,15 +146,15 @@ impl Walsender {
     /// Creates that of a session whose startup message has this value of `replication`; `None` if that asks for no walsender.
     pub fn of_startup(replication: &[u8]) -> Option<Self> {
         let purpose = Purpose::of_startup(replication)?;
-        Some(Self { may_have_database: purpose == Purpose::Logical, ..Self::new(purpose) })
+        Some(Self { may_have_database: purpose == Purpose::Logical, ..Self::new(Some(purpose)) })
     }
 
     /// Creates that of a session whose beginning was not seen.
     pub fn unknown() -> Self {
-        Self { is_known: false, logical: LogicalStream::unknown(), ..Self::new(Purpose::Physical) }
+        Self { is_known: false, logical: LogicalStream::unknown(), ..Self::new(None) }
     }
 
-    fn new(purpose: Purpose) -> Self {
+    fn new(purpose: Option<Purpose>) -> Self {
         Self {
             purpose,
             is_known: true,
@@ -222,11 +222,11 @@ impl Walsender {
             }
             Command::StartReplication(start) => self.start(start, encoding),
             Command::BaseBackup(_) => {
-                (self.purpose, self.progress) = (Purpose::Backup, Progress::default());
+                (self.purpose, self.progress) = (Some(Purpose::Backup), Progress::default());
                 Task::Backup
             }
             Command::UploadManifest => {
-                self.purpose = Purpose::Backup;
+                self.purpose = Some(Purpose::Backup);
                 Task::Manifest
             }
             _ => Task::Other,
@@ -238,10 +238,10 @@ impl Walsender {
         self.timeline = start.timeline;
         (self.plugin, self.publications) = (None, Vec::new());
         if start.kind == Kind::Physical {
-            self.purpose = Purpose::Physical;
+            self.purpose = Some(Purpose::Physical);
             return Task::Stream(Payload::Wal);
         }
-        self.purpose = Purpose::Logical;
+        self.purpose = Some(Purpose::Logical);
         let publications = start.publications().filter_map(|name| kept(&name, encoding));
         self.publications = publications.take(MAX_PUBLICATIONS).collect();
         let created = self.slots.iter().rev().find(|(slot, _)| Some(slot) == self.slot.as_ref());
@@ -267,7 +267,7 @@ impl Walsender {
             // Without a database, there is no COPY of SQL; nor is one likely behind a backup.
             (backend::COPY_OUT_RESPONSE, Task::Other) if self.may_have_database => None,
             (backend::COPY_OUT_RESPONSE, Task::Unknown)
-                if self.may_have_database && self.purpose != Purpose::Backup =>
+                if self.may_have_database && self.purpose != Some(Purpose::Backup) =>
             {
                 None
             }
@@ -322,12 +322,14 @@ impl Walsender {
         let reader = if is_cut { Reader::cut(frame.body) } else { Reader::new(frame.body) };
         let reader = reader.with_encoding(encoding);
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
-            let mode = backup_data(frame.body).filter(|_| from == Direction::Backend);
-            return mode.map(|mode| {
-                let content = ReplicationContent::decode(mode, |_, _| false, from, reader);
-                let advance = self.progress.observe(from, &content, ts);
-                ObservedReplication { mode, is_streamed: false, content, effect: Effect::Nothing, advance }
-            });
+            let is_certain = self.is_known && !self.may_have_database;
+            let mode = if is_certain { Some(replication_data(frame.body)) } else { backup_data(frame.body) };
+            // What comes behind it is of the same kind, though it may look like text.
+            self.mode = Some(mode.filter(|_| from == Direction::Backend)?);
+            self.is_payload_uncertain = matches!(self.mode, Some(Mode::Stream(_)));
+            if !self.is_payload_uncertain {
+                (self.purpose, self.is_known) = (Some(Purpose::Backup), true);
+            }
         }
         if std::mem::take(&mut self.is_form_uncertain) && !is_archive(reader.clone()) {
             self.mode = Some(Mode::Archive);
@@ -343,6 +345,14 @@ impl Walsender {
             is_streamed
         };
         let content = ReplicationContent::decode(mode, of_payload, from, reader);
+        if let (None, ReplicationContent::Stream(StreamMessage::XlogData { start_lsn, end_lsn, .. }, _)) =
+            (self.purpose, &content)
+            && self.is_known
+            && *end_lsn != Lsn(0)
+        {
+            // A change has its own position alone.
+            self.purpose = Some(if start_lsn == end_lsn { Purpose::Logical } else { Purpose::Physical });
+        }
         let effect = match &content {
             ReplicationContent::Stream(_, payload) => self.payload(payload, is_cut, budget),
             ReplicationContent::Undecoded(..) if from == Direction::Backend => {
@@ -401,7 +411,7 @@ impl Walsender {
         recognition.next_lsn = Lsn(start_lsn.0.saturating_add(len));
         if recognition.wal_run >= WAL_RUN && self.mode == Some(Mode::Stream(Payload::Unknown)) {
             (self.mode, self.is_payload_uncertain) = (Some(Mode::Stream(Payload::Wal)), false);
-            self.purpose = Purpose::Physical;
+            self.purpose = Some(Purpose::Physical);
             return;
         }
         if recognition.is_not_pgoutput {
@@ -413,7 +423,7 @@ impl Walsender {
                 recognition.pgoutput_run += 1;
                 if recognition.pgoutput_run >= PGOUTPUT_RUN {
                     (self.mode, self.is_payload_uncertain) = (Some(Mode::Stream(Payload::Pgoutput)), false);
-                    (self.purpose, self.plugin) = (Purpose::Logical, kept(b"pgoutput", Encoding::UTF8));
+                    (self.purpose, self.plugin) = (Some(Purpose::Logical), kept(b"pgoutput", Encoding::UTF8));
                 } else {
                     // The tables that are described meanwhile are known later.
                     self.logical.observe(&message, budget);

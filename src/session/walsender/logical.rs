@@ -132,28 +132,30 @@ impl LogicalStream {
     }
 
     /// Returns whether the next message, which is at `lsn`, is between Stream Start and Stream Stop. Where that is not known, that as
-    /// which `payload` is a message, and makes sense if it is one either way.
+    /// which `payload` is a message, and makes more sense if it is one either way.
     pub fn is_streamed(&self, payload: &Reader<'_>, lsn: Lsn) -> bool {
         match self.chunk {
             Chunk::Outside => false,
             Chunk::Inside(_) => true,
             Chunk::Unknown => {
-                let decoded = |is_streamed| Pgoutput::decode(&mut payload.clone(), is_streamed).ok();
-                match (decoded(false), decoded(true)) {
-                    (Some(plain), Some(streamed)) => !self.makes_sense(&plain, lsn) && self.makes_sense(&streamed, lsn),
-                    (_, streamed) => streamed.is_some(),
-                }
+                let sense = |is_streamed| {
+                    let decoded = Pgoutput::decode(&mut payload.clone(), is_streamed);
+                    decoded.ok().map(|message| self.sense(&message, lsn))
+                };
+                sense(true) > sense(false)
             }
         }
     }
 
-    fn makes_sense(&self, message: &Pgoutput<'_>, at: Lsn) -> bool {
-        let is_name = |name: Text<'_>| !name.0.iter().any(u8::is_ascii_control);
+    /// Returns how much sense a message makes that is at this position.
+    fn sense(&self, message: &Pgoutput<'_>, at: Lsn) -> u8 {
+        let is_name = |name: Text<'_>| !name.0.iter().any(u8::is_ascii_control) && name.to_str().is_some();
         match message {
-            Pgoutput::Message { lsn, .. } => *lsn == at,
-            Pgoutput::Relation { relation, .. } => is_name(relation.schema),
-            Pgoutput::Type { schema, .. } => is_name(*schema),
-            _ => message.relation_oid().is_none_or(|oid| self.relations.contains_key(&oid)),
+            Pgoutput::Message { lsn, .. } if *lsn == at => 2,
+            Pgoutput::Message { prefix, .. } => is_name(*prefix).into(),
+            Pgoutput::Relation { relation, .. } => is_name(relation.schema).into(),
+            Pgoutput::Type { schema, .. } => is_name(*schema).into(),
+            _ => message.relation_oid().is_none_or(|oid| self.relations.contains_key(&oid)).into(),
         }
     }
 

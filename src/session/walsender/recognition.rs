@@ -3,7 +3,7 @@
 use crate::direction::Direction;
 use crate::reader::Reader;
 use crate::replication::backup::BackupMessage;
-use crate::replication::data::Mode;
+use crate::replication::data::{Mode, Payload};
 use crate::replication::stream::StreamMessage;
 use crate::replication::{Lsn, PgTime};
 use crate::time::Timestamp;
@@ -86,6 +86,15 @@ pub(super) fn backup_data(body: &[u8]) -> Option<Mode> {
         Some(b'd') if is_binary => Some(Mode::Backup),
         Some(first) if is_binary && *first > MOST => Some(Mode::Archive),
         _ => None,
+    }
+}
+
+/// Returns what a CopyData of the server's is of, which is of a stream or of a backup.
+pub(super) fn replication_data(body: &[u8]) -> Mode {
+    match body.first() {
+        Some(b'w' | b'k' | b's') => Mode::Stream(Payload::Unknown),
+        Some(b'n' | b'm' | b'd' | b'p') => Mode::Backup,
+        _ => Mode::Archive,
     }
 }
 

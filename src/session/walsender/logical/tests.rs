@@ -248,6 +248,25 @@ fn within_a_chunk_whose_start_was_not_seen_no_transaction_is_named() {
 }
 
 #[test]
+fn where_a_chunk_was_lost_a_message_is_read_as_it_makes_more_sense() {
+    // The first two are messages without a transaction as well.
+    let message = |lsn: u64, prefix: &[u8], content: &[u8]| {
+        let len = u32::try_from(content.len()).unwrap();
+        bytes(&[b"M", &number(1422), b"\x01", &lsn.to_be_bytes(), prefix, b"\0", &number(len), content])
+    };
+    let plain = |lsn: u64| bytes(&[b"M\x01", &lsn.to_be_bytes(), b"prefix\0", &number(4), b"text"]);
+    for (bytes, wanted) in [
+        (message(0x0100_0000, b"prefix", b"text"), true),
+        // Its own position is that of another message.
+        (message(0x0200_0000, b"prefix", b"text"), true),
+        (plain(0x0100_0000), false),
+    ] {
+        let reader = Reader::new(&bytes);
+        assert_eq!(Stream::unknown().0.is_streamed(&reader, Lsn(0x0100_0000)), wanted, "{bytes:?}");
+    }
+}
+
+#[test]
 fn what_was_lost_is_not_known() {
     let mut stream = Stream::begun();
     stream.see(&begin(7));

@@ -289,10 +289,10 @@ fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_o
         let packets = packets(capture);
         let is_command = |packet: &OwnedPacket| packet.data.windows(12).any(|bytes| bytes == b"BASE_BACKUP ");
         let command = packets.iter().position(is_command).unwrap();
-        let begins_with_command = without(&packets, |index| index < command);
+        let begun_later = [0, 12].map(|more| without(&packets, |index| index < command + more));
         let lost = (command..command + 80).step_by(13).map(|lost| without(&packets, |index| index == lost));
         let mut hidden = 0;
-        for line in lost.chain([begins_with_command]).flatten() {
+        for line in lost.chain(begun_later).flatten() {
             let value = &line.value;
             if !line.is("message") || value["type"] != "CopyData" || value["dir"] != "B" {
                 continue;
