@@ -78,6 +78,9 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let source = FileSource::new(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
+    if paths.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
+        bail!("standard input is a terminal, and no capture: pipe one into it, such as tcpdump -w - | pgdissect -");
+    }
     if args.format == Format::Top {
         for path in paths.iter().filter(|path| path.as_os_str() != "-") {
             File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
@@ -238,6 +241,8 @@ struct Run<'a> {
     is_live: bool,
     /// Whether no packet has come since some time.
     is_idle: bool,
+    /// Whether the packets of a pipe are captured now.
+    is_current: bool,
     /// When it began, if it is live.
     live_since: Option<Timestamp>,
     /// Whether a signal ended the reading of files.
@@ -258,6 +263,9 @@ impl<'a> Run<'a> {
     /// The maximum delay between the capture of a packet and its arrival here, in microseconds. Waiting times are extended by it,
     /// so that a live capture results in the same lines as a file.
     const MAX_DELIVERY_DELAY: u64 = 200_000;
+
+    /// How old the last packet of a pipe is at most, in microseconds, if the pipe is one of a live capture.
+    const CURRENT: u64 = 10_000_000;
 
     /// How long after the start of a live capture the sessions are counted that were open before: long enough that those in use have
     /// been seen.
@@ -353,6 +361,7 @@ impl<'a> Run<'a> {
             last_summary: None,
             is_live: false,
             is_idle: true,
+            is_current: false,
             live_since: None,
             is_interrupted: false,
             told_sessions: None,
@@ -504,7 +513,12 @@ impl<'a> Run<'a> {
                 }
                 Ok(Event::KeyLog(bytes)) => self.keys.add_embedded(bytes),
                 Ok(Event::Idle) => {
-                    self.is_idle = true;
+                    if !self.is_idle {
+                        // A pipe from a capture elsewhere, such as `ssh host tcpdump -w -`.
+                        let age = self.last_packet.map(|last| now().micros_since(last));
+                        self.is_current = age.is_some_and(|age| age < Self::CURRENT);
+                        self.is_idle = true;
+                    }
                     self.keys.follow(Instant::now(), self.notify);
                     if self.is_live {
                         self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), &mut self.writer);
@@ -577,7 +591,8 @@ impl<'a> Run<'a> {
     /// the delay of their delivery.
     fn known_time(&self) -> Timestamp {
         let last = self.last_packet.unwrap_or_default();
-        if self.is_live && self.is_idle { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
+        let follows_clock = self.is_idle && (self.is_live || self.is_current);
+        if follows_clock { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
     }
 
     fn wants_running(&self) -> bool {

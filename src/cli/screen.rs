@@ -5,7 +5,7 @@ pub(super) mod conditions;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::panic;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -230,10 +230,10 @@ impl Loop {
         match action {
             Action::Quit => return Ok(true),
             Action::Copy(text) => copy(self.terminal.backend_mut(), &text)?,
-            Action::Save { conn, path, lines } => {
-                let saved = self.save(conn, &path, lines.as_ref());
-                self.app.message = Some(saved.unwrap_or_else(|error| format!("{path}: {error}")));
-            }
+            Action::Save { conn, path, lines } => match self.save(conn, &in_home(&path), lines.as_ref()) {
+                Ok(saved) => self.app.message = Some(saved),
+                Err(error) => self.app.save_failed(conn, path, error),
+            },
             // All processes of a pipeline stop, as with Ctrl-Z anywhere. This one does when the signal arrives.
             Action::Suspend => kill(Pid::from_raw(0), Signal::SIGTSTP)?,
             Action::Redraw => self.redraw()?,
@@ -269,10 +269,10 @@ impl Loop {
         Ok(())
     }
 
-    fn save(&mut self, conn: u64, path: &str, lines: Option<&Lines>) -> Result<String, String> {
+    fn save(&mut self, conn: u64, path: &Path, lines: Option<&Lines>) -> Result<String, String> {
         let Some(lines) = lines else {
             let save = self.save_packets.as_mut().ok_or("packets cannot be saved here; for lines use .jsonl")?;
-            return save(conn, Path::new(path));
+            return save(conn, path);
         };
         // What is there is kept: a key is no place to ask whether it may be lost.
         let mut file = File::create_new(path).map_err(|error| error.to_string())?;
@@ -281,12 +281,18 @@ impl Loop {
             let _ = fs::remove_file(path);
             error.to_string()
         })?;
-        let saved = format!("saved {} messages of connection {conn} to {path}", lines.text.lines().count());
+        let saved = format!("saved {} messages of connection {conn} to {}", lines.text.lines().count(), path.display());
         Ok(match lines.not_kept {
             0 => saved,
             not_kept => format!("{saved}; {not_kept} others are not kept"),
         })
     }
+}
+
+/// Returns a path that was typed: no shell has replaced `~`.
+fn in_home(path: &str) -> PathBuf {
+    let home = path.strip_prefix("~/").zip(std::env::var_os("HOME"));
+    home.map_or_else(|| PathBuf::from(path), |(rest, home)| Path::new(&home).join(rest))
 }
 
 /// Puts text into the clipboard, through the terminal (OSC 52), which may be far away.

@@ -105,7 +105,7 @@ mod tests {
     fn matches(text: &str) -> bool {
         let filter = Filter::parse(text, parse).unwrap();
         let (who, sql, us) = (who(), Some("SELECT 1"), Some(1_500_000));
-        filter.matches(&Subject { who: Some(&who), sql, message: None, us, has_error: false })
+        filter.matches(&Subject { who: Some(&who), sql, us, ..Subject::default() })
     }
 
     #[test]

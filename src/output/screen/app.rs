@@ -200,11 +200,14 @@ impl App {
             let was_under_way = self.overview.is_under_way;
             self.overview = data.overview();
             let errors = self.overview.errors;
-            let has_new_error = self.errors_seen.is_some_and(|seen| errors > seen);
-            self.errors_seen = Some(errors);
+            let seen = self.errors_seen.replace(errors);
+            let has_new_error = seen.is_some_and(|seen| errors > seen);
             if self.is_freezing && has_new_error {
                 self.pause(data);
-                let error = self.rows.errors.last();
+                // The first of those that are new.
+                let new = errors.saturating_sub(seen.unwrap_or(0)).saturating_sub(1);
+                let error = self.rows.errors.iter().rev().nth(usize::try_from(new).unwrap_or(usize::MAX));
+                let error = error.or(self.rows.errors.last());
                 let text = error.map_or_else(String::new, |error| format!(": {} {}", error.code, error.message));
                 self.message = Some(format!("paused at an error{text}"));
             } else {
@@ -411,6 +414,9 @@ impl App {
     }
 
     fn prompt_key(&mut self, key: KeyEvent, data: &dyn Data) -> Option<Action> {
+        if command(key) == Some(Command::Suspend) {
+            return Some(Action::Suspend);
+        }
         let prompt = self.prompt.as_mut()?;
         match prompt.key(key) {
             Typed::Nothing => {}
@@ -421,7 +427,7 @@ impl App {
                 }
             }
             // What is not valid is not lost.
-            Typed::Accepted if prompt.error.is_some() => {}
+            Typed::Accepted if prompt.error.is_some() && matches!(prompt.purpose, Purpose::Filter { .. }) => {}
             Typed::Accepted => {
                 let prompt = self.prompt.take()?;
                 if let (Purpose::Save { conn }, false) = (prompt.purpose, prompt.text.trim().is_empty()) {
@@ -443,7 +449,14 @@ impl App {
                 self.filter = filter;
                 self.update();
             }
+        } else {
+            prompt.error = None;
         }
+    }
+
+    /// A session could not be saved: the name of the file is asked for once more.
+    pub(crate) fn save_failed(&mut self, conn: u64, path: String, error: String) {
+        self.prompt = Some(Prompt { purpose: Purpose::Save { conn }, text: path, error: Some(error) });
     }
 
     fn set_filter(&mut self, text: &str) {

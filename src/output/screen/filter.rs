@@ -4,6 +4,7 @@ use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 
+use super::app::Tab;
 use super::view::Who;
 
 /// Returns whether an address and port is one that is wanted.
@@ -63,6 +64,18 @@ impl Filter {
         matches!(self.kind, Kind::All)
     }
 
+    /// Returns which of the conditions do not count in a list, and why.
+    pub(crate) fn ignored(&self, tab: Tab) -> Option<&'static str> {
+        let Kind::Conditions(conditions) = &self.kind else { return None };
+        let has_requests = conditions.min_us.is_some() || conditions.sql.is_some();
+        match tab {
+            Tab::Statements if conditions.names_sessions() => Some("statements are those of all sessions"),
+            Tab::Sessions if has_requests => Some("sessions have no duration and no SQL"),
+            Tab::Replication if conditions.sql.is_some() => Some("streams have no SQL"),
+            _ => None,
+        }
+    }
+
     /// Returns whether a row is shown.
     pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
         match &self.kind {
@@ -80,6 +93,9 @@ pub(crate) struct Subject<'a> {
     pub(crate) sql: Option<&'a str>,
     /// Another text.
     pub(crate) message: Option<&'a str>,
+    /// The SQLSTATE of an error, and the name of its condition.
+    pub(crate) code: Option<&'a str>,
+    pub(crate) condition: Option<&'static str>,
     pub(crate) us: Option<u64>,
     pub(crate) has_error: bool,
 }
@@ -88,11 +104,17 @@ impl<'a> Subject<'a> {
     fn texts(&self) -> impl Iterator<Item = &'a str> {
         let names = self.who.map(|who| [&who.user, &who.database, &who.application]);
         let names = names.into_iter().flatten().filter_map(|name| name.as_deref());
-        [self.sql, self.message, self.who.map(|who| who.client.as_str())].into_iter().flatten().chain(names)
+        let client = self.who.map(|who| who.client.as_str());
+        [self.sql, self.message, self.code, self.condition, client].into_iter().flatten().chain(names)
     }
 }
 
 impl Conditions {
+    fn names_sessions(&self) -> bool {
+        let names = [&self.users, &self.databases, &self.applications];
+        !self.conns.is_empty() || self.client.is_some() || names.into_iter().any(|names| !names.is_empty())
+    }
+
     fn hold_for(&self, subject: &Subject<'_>) -> bool {
         subject.who.is_none_or(|who| self.has_named(who))
             && (!self.errors || subject.has_error)

@@ -35,7 +35,7 @@ const MAX_COUNTED: usize = 1_024;
 const MAX_DATA: u32 = 32;
 
 /// How many bytes of the body of a message are kept.
-const MAX_BODY: usize = 64 << 10;
+pub(super) const MAX_BODY: usize = 64 << 10;
 
 /// What a session needs in memory beside its messages, in bytes, about.
 const SESSION_BYTES: usize = 6 << 10;
@@ -347,6 +347,13 @@ fn step(message: &MessageRecord<'_>, mut line: Vec<u8>) -> Step {
 }
 
 /// Returns the step of a line that was made when the message came.
+/// Returns the beginning of a body: of its SQL, if it has some.
+fn excerpt(body: &Value) -> String {
+    let sql = body.get("query").and_then(Value::as_str);
+    let text = sql.map_or_else(|| body.to_string().into(), std::borrow::Cow::from);
+    text.chars().take(500).collect()
+}
+
 fn step_of_line(line: &[u8]) -> Option<Step> {
     let value: Value = serde_json::from_slice(line).ok()?;
     let number = |field: &str| value.get(field).and_then(Value::as_u64);
@@ -361,7 +368,7 @@ fn step_of_line(line: &[u8]) -> Option<Step> {
         count: 1,
         query: number("query"),
         bytes: number("len")? + u64::from(value.get("tag").is_some()),
-        text: value.get("body").map(|body| body.to_string().chars().take(500).collect()).unwrap_or_default(),
+        text: value.get("body").map(excerpt).unwrap_or_default(),
         json: String::from_utf8(line.to_vec()).ok()?,
     })
 }

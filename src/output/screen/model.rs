@@ -21,8 +21,8 @@ use crate::pg::text::Text;
 use crate::record::query::Fingerprint;
 use crate::record::summary::Example;
 use crate::record::{
-    Encryption, Ended, MessageEvent, MessageRun, Outcome, QueryRecord, Record, ReplicationEvent, RunningState,
-    SessionRecord, StatsRecord,
+    Encryption, EndReason, Ended, MessageEvent, MessageRun, Outcome, QueryRecord, Reason, Record, ReplicationEvent,
+    RunningState, SessionRecord, StatsRecord,
 };
 use crate::sql::normalize;
 use crate::time::Timestamp;
@@ -56,6 +56,8 @@ pub(crate) struct Model {
     /// Of sessions that have ended.
     ended_midstream: u64,
     ended_encrypted: u64,
+    /// Of those, how many the end of the capture has ended.
+    open_at_end: u64,
     /// What the connections do that have a request under way, and since when.
     active: HashMap<u64, (Activity, Timestamp), RandomState>,
     /// The requests under way that were emitted since the last refresh.
@@ -82,6 +84,7 @@ impl Model {
             overview: Overview { is_under_way: true, ..Overview::default() },
             ended_midstream: 0,
             ended_encrypted: 0,
+            open_at_end: 0,
             active: HashMap::default(),
             next_running: Vec::new(),
             keys: Default::default(),
@@ -101,7 +104,8 @@ impl Model {
             Record::Session(session) => self.session(session),
             Record::Change(change) => self.streams.change(change.header.conn, change.header.ts),
             Record::Transaction(transaction) => self.streams.transaction(transaction),
-            Record::Message(_) | Record::Loss(_) | Record::Stats(_) | Record::Summary(_) => {}
+            Record::Loss(loss) => self.overview.foreign += u64::from(loss.reason == Reason::NotPostgresql),
+            Record::Message(_) | Record::Stats(_) | Record::Summary(_) => {}
         }
     }
 
@@ -143,9 +147,11 @@ impl Model {
         }
         self.ended_midstream += u64::from(record.flags.midstream);
         self.ended_encrypted += u64::from(is_unreadable(record));
+        self.open_at_end += u64::from(ended.end_reason == EndReason::CaptureEnd);
         let activity = Activity::Ended(Some(ended.end_reason));
         self.ended.push_back(Arc::new(session_row(record, ended, activity, Some(record.header.ts))));
         if self.ended.len() > MAX_ENDED {
+            self.overview.forgotten_sessions += 1;
             self.ended.pop_front();
         }
         if let Some(error) = &record.error {
@@ -180,6 +186,7 @@ impl Model {
             who: who(example),
         }));
         if self.errors.len() > MAX_ERRORS {
+            self.overview.forgotten_errors += 1;
             self.errors.pop_front();
         }
     }
@@ -252,6 +259,10 @@ impl Model {
     pub(crate) fn end(&mut self) {
         self.open.clear();
         self.overview.is_under_way = false;
+        // Some of it was found at the end.
+        self.overview.open_connections = self.open_at_end;
+        (self.overview.midstream_sessions, self.overview.encrypted_sessions) =
+            (self.ended_midstream, self.ended_encrypted);
     }
 
     /// Marks the input as cut short, or damaged.

@@ -127,7 +127,8 @@ impl Row for RunningRow {
 
     fn matches(&self, filter: &Filter, now: Timestamp) -> bool {
         let (sql, us) = (Some(self.sql.as_str()), Some(self.age_us(now)));
-        filter.matches(&Subject { who: Some(&self.who), sql, message: Some(&self.params), us, has_error: false })
+        let (who, message) = (Some(&self.who), Some(self.params.as_str()));
+        filter.matches(&Subject { who, sql, message, us, ..Subject::default() })
     }
 }
 
@@ -372,7 +373,8 @@ impl Row for ErrorRow {
 
     fn matches(&self, filter: &Filter, _: Timestamp) -> bool {
         let (sql, us) = (Some(self.sql.as_str()), Some(self.total_us.unwrap_or(0)));
-        filter.matches(&Subject { who: Some(&self.who), sql, message: Some(&self.message), us, has_error: true })
+        let (who, message, code) = (Some(&self.who), Some(self.message.as_str()), Some(self.code.as_str()));
+        filter.matches(&Subject { who, sql, message, code, condition: self.condition, us, has_error: true })
     }
 }
 
@@ -445,7 +447,8 @@ impl Row for RequestRow {
 
     fn matches(&self, filter: &Filter, now: Timestamp) -> bool {
         let (us, has_error) = (Some(self.took_us(now)), !self.error.is_empty());
-        filter.matches(&Subject { who: Some(&self.who), sql: None, message: Some(&self.params), us, has_error })
+        let (who, message) = (Some(&self.who), Some(self.params.as_str()));
+        filter.matches(&Subject { who, message, us, has_error, ..Subject::default() })
     }
 }
 

@@ -141,7 +141,7 @@ impl Stream {
             self.row.plugin = Some(owned(plugin));
         }
         match event.kind {
-            ReplicationKind::Sent(Some(lsn)) if self.row.end_lsn.is_none_or(|before| before < lsn) => {
+            ReplicationKind::Sent { end_lsn: Some(lsn), .. } if self.row.end_lsn.is_none_or(|before| before < lsn) => {
                 self.row.end_lsn = Some(lsn);
                 if self.confirmed.is_some_and(|confirmed| confirmed < lsn) {
                     self.behind_since.get_or_insert(ts);
@@ -159,7 +159,7 @@ impl Stream {
                 }
             }
             ReplicationKind::Archive => self.row.archives += 1,
-            ReplicationKind::Sent(_) | ReplicationKind::Other => {}
+            ReplicationKind::Sent { .. } | ReplicationKind::Other => {}
         }
     }
 
@@ -245,6 +245,10 @@ mod tests {
         ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag: Some(lag) }
     }
 
+    fn sent(end_lsn: Option<u64>) -> ReplicationKind {
+        ReplicationKind::Sent { end_lsn: end_lsn.map(Lsn), lag: None }
+    }
+
     #[test]
     fn lag_grows_by_the_clock_while_the_client_confirms_nothing() {
         let mut streams = Streams::default();
@@ -252,11 +256,11 @@ mod tests {
             let row = streams.rows(at(us)).pop().unwrap();
             (row.lag_us, row.lag_bytes)
         };
-        streams.event(&event(0, ReplicationKind::Sent(Some(Lsn(100))), 0));
+        streams.event(&event(0, sent(Some(100)), 0));
         assert_eq!(lag(&streams, 5_000), (None, None));
         streams.event(&event(300, confirmed(100, Lag { bytes: 0, micros: 300 }), 0));
         assert_eq!(lag(&streams, 9_000_000), (Some(300), Some(0)), "all is confirmed");
-        streams.event(&event(1_000_000, ReplicationKind::Sent(Some(Lsn(180))), 0));
+        streams.event(&event(1_000_000, sent(Some(180)), 0));
         assert_eq!(lag(&streams, 9_000_000), (Some(8_000_000), Some(80)));
         streams.event(&event(9_500_000, confirmed(150, Lag { bytes: 30, micros: 8_500_000 }), 0));
         assert_eq!(lag(&streams, 10_000_000), (Some(9_000_000), Some(30)));
@@ -269,7 +273,7 @@ mod tests {
         let mut streams = Streams::default();
         let rate = |streams: &Streams, us| streams.rows(at(us)).pop().unwrap().bytes_per_second;
         for second in 0..20 {
-            streams.event(&event(second * 1_000_000, ReplicationKind::Sent(None), 500));
+            streams.event(&event(second * 1_000_000, sent(None), 500));
         }
         assert_eq!(rate(&streams, 19_500_000), 500.0);
         assert_eq!(rate(&streams, 24_500_000), 250.0, "nothing came for half of the time");

@@ -1,5 +1,6 @@
 //! What a screen shows, as plain data: rows that were true at one time, and can be sorted, filtered and drawn anywhere.
 
+use super::app::Tab;
 use crate::direction::Direction;
 use crate::record::{EndReason, Purpose, RunningState};
 use crate::replication::Lsn;
@@ -262,10 +263,27 @@ pub(crate) struct Overview {
     /// Sessions that began before the capture, and sessions whose content is encrypted and cannot be read.
     pub(crate) midstream_sessions: u64,
     pub(crate) encrypted_sessions: u64,
+    /// Connections to a port of a server's that speak something else.
+    pub(crate) foreign: u64,
+    /// Sessions that have ended, and errors, that are not in their lists any more.
+    pub(crate) forgotten_sessions: u64,
+    pub(crate) forgotten_errors: u64,
     /// Whether the input was cut short, or damaged.
     pub(crate) is_partial: bool,
     /// Messages for the user, the latest last.
     pub(crate) notes: Vec<String>,
+}
+
+impl Overview {
+    /// Returns how many rows a list has no more.
+    pub(crate) fn not_kept(&self, tab: Tab) -> Option<u64> {
+        let not_kept = match tab {
+            Tab::Sessions => self.forgotten_sessions,
+            Tab::Errors => self.forgotten_errors,
+            Tab::Running | Tab::Statements | Tab::Replication => 0,
+        };
+        Some(not_kept).filter(|not_kept| *not_kept > 0)
+    }
 }
 
 /// The messages of a session, the oldest first.

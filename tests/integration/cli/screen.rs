@@ -2,11 +2,14 @@
 
 use std::process::{Command, Stdio};
 
-use pgdissect::{Event, Source, capture};
+use pgdissect::{Event, Precision, Source, Timestamp, capture};
 
+use super::text::pcap;
+use crate::captures::OwnedPacket;
 use crate::cli::live::{Server, announce};
-use crate::command::{kill, run, testdata};
+use crate::command::{Folder, kill, run, testdata};
 use crate::tmux::Terminal;
+use crate::wire::{From, Tcp, message, startup};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgdissect");
 
@@ -53,6 +56,45 @@ fn the_capture_may_be_standard_input() {
     terminal.types("q");
     terminal.shows("code=0.");
     terminal.checks_that_it_is_restored();
+}
+
+#[test]
+fn a_terminal_is_no_capture() {
+    let Some(terminal) = Terminal::start("a_terminal_is_no_capture", 120, 24) else { return };
+    for format in ["top", "json"] {
+        terminal.runs(&format!("clear; {BINARY} -F {format} -; echo code=$?."));
+        let text = terminal.shows("code=2.");
+        assert!(text.contains("standard input is a terminal"), "{text}");
+    }
+}
+
+#[test]
+fn a_pipe_from_a_live_capture_goes_by_the_clock() {
+    let Some(terminal) = Terminal::start("a_pipe_from_a_live_capture_goes_by_the_clock", 100, 24) else { return };
+    let startup = startup();
+    let seq = 1 + u32::try_from(startup.len()).unwrap();
+    let packets = [
+        Tcp::new(From::Client, 0, 0, b"").syn().without_ack(),
+        Tcp::new(From::Server, 0, 1, b"").syn(),
+        Tcp::new(From::Client, 1, 1, &startup),
+        Tcp::new(From::Server, 1, seq, &[message(b'R', &[0; 4]), message(b'Z', b"I")].concat()),
+        Tcp::new(From::Client, seq, 16, &message(b'Q', b"SELECT pg_sleep(60)\0")),
+    ];
+    let now = jiff::Timestamp::now();
+    let at = Timestamp::new(now.as_second(), now.subsec_nanosecond().unsigned_abs(), Precision::Micros);
+    let packets = packets.map(|packet| OwnedPacket { ts: at, ..packet.at(0) });
+    let directory = Folder::new();
+    let file = directory.file("now.pcap");
+    std::fs::write(&file, pcap(&packets)).unwrap();
+    terminal.runs(&format!("(cat {file}; sleep 60) | {BINARY} -p 5432 -F top -; echo code=$?."));
+    terminal.waits("an age of seconds", |screen| {
+        let row = screen.lines().find(|line| line.contains("SELECT pg_sleep(60)")).unwrap_or_default();
+        let age = row.split_whitespace().next().and_then(|age| age.strip_suffix("s"));
+        age.and_then(|seconds| seconds.parse::<f64>().ok()).is_some_and(|seconds| seconds > 2.0)
+    });
+    terminal.types("q");
+    terminal.presses("C-c");
+    terminal.shows("code=");
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn the_settings_of_a_session_are_one_line() {
 }
 
 /// The bytes of a capture file.
-fn pcap(packets: &[OwnedPacket]) -> Vec<u8> {
+pub(super) fn pcap(packets: &[OwnedPacket]) -> Vec<u8> {
     let mut file = [&[0xd4_u8, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..], &[0; 8], &[0, 0, 4, 0, 1, 0, 0, 0]].concat();
     for packet in packets {
         let (seconds, nanos) = packet.ts.parts();

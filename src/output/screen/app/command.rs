@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::compare::request_sql;
 use super::super::draw::pen::line;
+use super::super::messages::MAX_BODY;
 use super::{
     Action, App, Command, CompareView, Data, DetailView, LadderView, List, Marked, MarkedItem, Prompt, Purpose,
     StatementView, Step, Tab, View, WINDOWS, Who,
@@ -192,7 +193,9 @@ impl App {
             self.message = Some("nothing to copy: no SQL is selected".to_owned());
             return None;
         }
-        self.message = Some(format!("copied: {}", line(&text, 200)));
+        // Whether it has one, and allows this, no terminal says.
+        let part = if text.len() + 4 > MAX_BODY { "the beginning, which is all that is kept" } else { "copied" };
+        self.message = Some(format!("{part}, to the clipboard of the terminal: {}", line(&text, 200)));
         Some(Action::Copy(text))
     }
 

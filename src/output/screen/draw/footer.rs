@@ -30,6 +30,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, app: &App) -> Option<Position>
             (None, Purpose::Filter { .. }) if prompt.text.is_empty() => {
                 "text, or options such as --user app --min-duration 1s".to_owned()
             }
+            (None, Purpose::Filter { .. }) => app.filter.ignored(app.tab).unwrap_or_default().to_owned(),
             _ => String::new(),
         };
         let style = if prompt.error.is_some() { theme.bad() } else { theme.dim() };
@@ -39,6 +40,11 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, app: &App) -> Option<Position>
     }
     if let Some(message) = &app.message {
         pen.text(area.x, area.y, area.width, &line(message, 500), theme.bold());
+        return None;
+    }
+    let ignored = app.filter.ignored(app.tab).filter(|_| app.views.is_empty() && app.help.is_none());
+    if let Some(why) = ignored {
+        pen.text(area.x, area.y, area.width, &format!("not all of the filter counts here: {why}"), theme.warning());
         return None;
     }
     let mut x = area.x;

@@ -127,6 +127,7 @@ fn completeness(pen: &mut Pen<'_>, area: Rect, y: u16, overview: &Overview) {
         (overview.lost_bytes, format!("{} lost", bytes(overview.lost_bytes))),
         (overview.midstream_sessions, format!("{} began before", count(overview.midstream_sessions))),
         (overview.encrypted_sessions, format!("{} encrypted", count(overview.encrypted_sessions))),
+        (overview.foreign, format!("{} not PostgreSQL", count(overview.foreign))),
         (overview.is_partial.into(), "the input is cut short or damaged".to_owned()),
     ];
     if area.width >= 100 || missing.iter().all(|(amount, _)| *amount == 0) {
@@ -181,6 +182,7 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
         hits.push((Rect { x: x + 1, y, width, height: 1 }, Hit::Window));
         x += width + 1;
     }
+    let mut right = String::new();
     if !app.filter.is_empty() && app.prompt.is_none() {
         let (shown, total) = match app.tab {
             Tab::Running => (app.running.rows.len(), app.running.total),
@@ -189,8 +191,14 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
             Tab::Errors => (app.errors.rows.len(), app.errors.total),
             Tab::Replication => (app.streams.rows.len(), app.streams.total),
         };
-        let text = format!("{shown} of {total}: {}", line(&app.filter.text, 200));
-        pen.right(x + 1, y, area.right().saturating_sub(x + 1), &text, theme.warning());
+        right = format!("{shown} of {total}: {}", line(&app.filter.text, 200));
+    } else if let (Some(not_kept), true) = (overview.not_kept(app.tab), app.views.is_empty()) {
+        right = format!("{} before these are not kept", count(not_kept));
+    } else if !app.settings.selection.is_empty() {
+        right = format!("only {}", line(&app.settings.selection, 200));
+    }
+    if !right.is_empty() {
+        pen.right(x + 1, y, area.right().saturating_sub(x + 1), &right, theme.warning());
     }
     app.hits.extend(hits);
 }

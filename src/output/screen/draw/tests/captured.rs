@@ -58,7 +58,12 @@ impl Data for Captured {
 
 /// The capture of a workload with errors, locks and a request that hangs, up to a time after its first packet in microseconds.
 pub(super) fn shop(until: Option<u64>) -> Captured {
-    let (mut beside, mut dissector, _) = dissect("summary/capture.pcap.gz", 5415, 1 << 30, until);
+    captured("summary/capture.pcap.gz", 5415, until)
+}
+
+/// The same, of any capture.
+fn captured(path: &str, port: u16, until: Option<u64>) -> Captured {
+    let (mut beside, mut dissector, _) = dissect(path, port, 1 << 30, until);
     if until.is_none() {
         dissector.finish(&mut beside);
         beside.model.end();
@@ -73,6 +78,21 @@ fn what_runs_has_its_state_and_its_sql() {
     assert!(row.contains("waiting for server") && row.contains("app") && row.contains("shop"), "{row}");
     // In the statement's order: the request that waits for a lock is older than its neighbor.
     assert!(screen.text().contains("UPDATE purchase SET total"), "{}", screen.text());
+}
+
+#[test]
+fn what_is_found_out_at_the_end_is_in_the_header() {
+    for (path, port, wanted) in [
+        ("tls-no-keys/capture.pcap", 5432, "incomplete: 1 encrypted"),
+        ("http-foreign/capture.pcap", 5415, "1 not PostgreSQL"),
+    ] {
+        let screen = Screen::new(captured(path, port, None), 120, 30);
+        assert!(screen.line("packets").contains(wanted), "{}", screen.text());
+    }
+    // The sessions in it have ended with its last packets.
+    assert!(
+        Screen::new(captured("simple-query/capture.pcap", 5432, None), 120, 30).line("pgdissect").contains(" 0 open")
+    );
 }
 
 #[test]

@@ -109,12 +109,14 @@ fn freeze_pauses_at_the_next_error() {
     screen.keys("f");
     screen.refresh();
     assert!(!screen.app.is_paused, "errors of before do not count");
-    let error = {
-        let errors = screen.data.errors.borrow();
-        Arc::new(super::super::super::view::ErrorRow { message: "the new one".to_owned(), ..(*errors[0]).clone() })
-    };
-    screen.data.errors.borrow_mut().push(error);
-    screen.data.overview.borrow_mut().errors += 1;
+    for message in ["the new one", "another right behind it"] {
+        let error = super::super::super::view::ErrorRow {
+            message: message.to_owned(),
+            ..(*screen.data.errors.borrow()[0]).clone()
+        };
+        screen.data.errors.borrow_mut().push(Arc::new(error));
+        screen.data.overview.borrow_mut().errors += 1;
+    }
     screen.refresh();
     assert!(screen.app.is_paused);
     assert!(screen.text().contains("paused at an error: 28P01 the new one"), "{}", screen.text());
@@ -137,6 +139,56 @@ fn what_is_selected_stays_selected_when_rows_move() {
     // Who has selected nothing, sees the oldest.
     screen.keys("g");
     assert!(screen.text().contains("#77"));
+}
+
+#[test]
+fn a_condition_that_cannot_count_in_a_list_is_told() {
+    let mut screen = screen();
+    for (keys, why) in [
+        ("2/--user nobody\n", "statements are those of all sessions"),
+        ("\u{1b}3/--min-duration 2s\n", "sessions have no duration and no SQL"),
+    ] {
+        screen.keys(keys);
+        assert!(screen.text().contains(why), "{}", screen.text());
+    }
+    screen.keys("1");
+    assert!(!screen.text().contains("sessions have no duration"), "{}", screen.text());
+}
+
+#[test]
+fn errors_are_found_by_code_and_condition() {
+    for text in ["23505", "unique_violation"] {
+        let mut screen = screen();
+        screen.keys(&format!("4/{text}\n"));
+        assert!(screen.text().contains(&format!(" of 3: {text}")), "{}", screen.text());
+        assert!(!screen.text().contains("0 of 3"), "{}", screen.text());
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_saved_to_is_asked_for_once_more() {
+    let mut screen = screen();
+    let save = |action| match action {
+        Some(Action::Save { conn, path, .. }) => (conn, path),
+        other => panic!("{other:?}"),
+    };
+    screen.keys("3s");
+    screen.event(&Event::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)));
+    let (conn, path) = save(screen.keys("/nowhere/x.jsonl\n"));
+    screen.app.save_failed(conn, path, "No such file".to_owned());
+    screen.draw();
+    assert!(screen.line("save to").contains("/nowhere/x.jsonl   No such file"));
+    let (again, path) = save(screen.keys("2\n"));
+    assert_eq!((again, path.as_str()), (conn, "/nowhere/x.jsonl2"));
+}
+
+#[test]
+fn what_is_typed_does_not_keep_the_command_from_being_suspended() {
+    let mut screen = screen();
+    screen.keys("/abc");
+    let key = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
+    assert_eq!(screen.event(&Event::Key(key)), Some(Action::Suspend));
+    assert!(screen.line("/abc").starts_with("/abc"));
 }
 
 #[test]

@@ -25,11 +25,32 @@ fn the_header_has_rates_and_what_is_missing() {
         {
             let mut overview = data.overview.borrow_mut();
             (overview.dropped, overview.lost_bytes) = (Some(7), 2_048);
-            (overview.midstream_sessions, overview.encrypted_sessions) = (3, 1);
+            (overview.midstream_sessions, overview.encrypted_sessions, overview.foreign) = (3, 1, 2);
         }
         let screen = Screen::new(data, width, height);
-        let missing = "incomplete: 7 dropped, 2.00 KiB lost, 3 began before, 1 encrypted";
+        let missing = "incomplete: 7 dropped, 2.00 KiB lost, 3 began before, 1 encrypted, 2 not PostgreSQL";
+        // On a small terminal, the end of it is cut off.
+        let missing = missing.get(..usize::from(width - 20)).unwrap_or(missing);
         assert!(screen.line("packets").contains(missing), "{}", screen.text());
+    }
+}
+
+#[test]
+fn lists_that_are_not_whole_and_options_that_select_are_named() {
+    for (width, height) in SIZES {
+        let data = shop();
+        {
+            let mut overview = data.overview.borrow_mut();
+            (overview.forgotten_sessions, overview.forgotten_errors) = (15_904, 7);
+        }
+        let mut screen = Screen::new(data, width, height);
+        screen.app.settings.selection = "--user app".to_owned();
+        screen.draw();
+        assert!(screen.line("1 Running").ends_with("only --user app"), "{}", screen.text());
+        screen.keys("3");
+        assert!(screen.line("1 Running").contains("15.9k before these"), "{}", screen.text());
+        screen.keys("4");
+        assert!(screen.line("1 Running").contains("7 before these"), "{}", screen.text());
     }
 }
 
