@@ -35,15 +35,20 @@ pub struct ReplicationEvent<'a> {
     pub bytes: u64,
     /// Whether it is the first of its stream or backup.
     pub is_first: bool,
-    /// Microseconds since the one before, of the same stream or backup.
+    /// Microseconds since the one before, of the same stream or backup; of the first one of a backup, since that was asked for.
     pub elapsed_us: u64,
 }
 
 /// What a message of a stream or a base backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicationKind {
-    /// Data from the server, or that it is there. With the end of its WAL, if that is told.
-    Sent(Option<Lsn>),
+    /// Data from the server, or that it is there.
+    Sent {
+        /// The end of its WAL, if that is told.
+        end_lsn: Option<Lsn>,
+        /// How far the client is behind; `None` if it has confirmed no position yet.
+        lag: Option<Lag>,
+    },
     /// How far the client is.
     Confirmed {
         /// What it has received; `None` for "0/0", as the others.
@@ -78,12 +83,12 @@ impl<'a> ReplicationEvent<'a> {
         let known = |lsn: Lsn| (lsn != Lsn(0)).then_some(lsn);
         let (kind, bytes) = match observed.content {
             ReplicationContent::Stream(StreamMessage::XlogData { end_lsn, .. }, _) => {
-                (ReplicationKind::Sent(known(end_lsn)), body.saturating_sub(XLOG_DATA_HEADER))
+                (ReplicationKind::Sent { end_lsn: known(end_lsn), lag }, body.saturating_sub(XLOG_DATA_HEADER))
             }
             ReplicationContent::Stream(
                 StreamMessage::Keepalive { end_lsn, .. } | StreamMessage::PrimaryStatus { end_lsn, .. },
                 _,
-            ) => (ReplicationKind::Sent(known(end_lsn)), 0),
+            ) => (ReplicationKind::Sent { end_lsn: known(end_lsn), lag }, 0),
             ReplicationContent::Stream(StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. }, _) => {
                 let [write_lsn, flush_lsn, apply_lsn] = [write_lsn, flush_lsn, apply_lsn].map(known);
                 (ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag }, 0)

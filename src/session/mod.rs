@@ -339,7 +339,7 @@ impl Session {
         }
         let Some(walsender) = &mut self.walsender else { return };
         match tag {
-            frontend::QUERY => walsender.command(sql),
+            frontend::QUERY => walsender.command(sql, observation.origin.ts),
             frontend::SYNC | frontend::FUNCTION_CALL => walsender.other_request(),
             _ => {}
         }

@@ -197,18 +197,18 @@ impl Walsender {
     }
 
     /// Observes a Query; its text, if that is whole.
-    pub fn command(&mut self, sql: Option<Text<'_>>) {
+    pub fn command(&mut self, sql: Option<Text<'_>>, ts: Timestamp) {
         let task = match sql {
             None => Task::Unknown,
             Some(sql) => match Command::parse(sql.0) {
-                Some(command) => self.task(&command, sql.1),
+                Some(command) => self.task(&command, sql.1, ts),
                 None => Task::Other,
             },
         };
         self.push(task);
     }
 
-    fn task(&mut self, command: &Command<'_>, encoding: Encoding) -> Task {
+    fn task(&mut self, command: &Command<'_>, encoding: Encoding, ts: Timestamp) -> Task {
         match command {
             Command::CreateReplicationSlot(create) => {
                 if let Some(plugin) = &create.plugin {
@@ -222,7 +222,8 @@ impl Walsender {
             }
             Command::StartReplication(start) => self.start(start, encoding),
             Command::BaseBackup(_) => {
-                (self.purpose, self.progress) = (Some(Purpose::Backup), Progress::default());
+                self.purpose = Some(Purpose::Backup);
+                self.progress.begin_backup(ts);
                 Task::Backup
             }
             Command::UploadManifest => {
@@ -422,6 +423,8 @@ impl Walsender {
             Ok(message) => {
                 recognition.pgoutput_run += 1;
                 if recognition.pgoutput_run >= PGOUTPUT_RUN {
+                    // Those that showed what it is have no lines.
+                    self.logical.lose_all_changes();
                     (self.mode, self.is_payload_uncertain) = (Some(Mode::Stream(Payload::Pgoutput)), false);
                     (self.purpose, self.plugin) = (Some(Purpose::Logical), kept(b"pgoutput", Encoding::UTF8));
                 } else {

@@ -110,6 +110,8 @@ struct Normalizer<'a, 't> {
     last: Option<Token<'a>>,
     last_but_one: Option<Token<'a>>,
     shows_numbers: bool,
+    /// Whether it is a command to a walsender, which has a position in the WAL: `16/B374D848`.
+    is_start_replication: bool,
 }
 
 /// A list of items: the content of parentheses, or the whole text.
@@ -218,6 +220,7 @@ impl<'a, 't> Normalizer<'a, 't> {
             last: None,
             last_but_one: None,
             shows_numbers: false,
+            is_start_replication: false,
         }
     }
 
@@ -254,7 +257,14 @@ impl<'a, 't> Normalizer<'a, 't> {
             (self.semicolon, self.blank) = (false, true);
             (self.last, self.last_but_one) = (None, None);
         }
+        self.is_start_replication |= self.last.is_none() && token.is_word("start_replication");
         let mut said = token;
+        if let Some(behind) = self.is_start_replication.then(|| self.behind_position(token)).flatten() {
+            self.tokens = behind;
+            self.constant();
+            (self.last_but_one, self.last) = (self.last, Some(Token { kind: Kind::Text, ..token }));
+            return;
+        }
         match token.kind {
             Kind::Text => {
                 self.skip_uescape(token);
@@ -373,6 +383,20 @@ impl<'a, 't> Normalizer<'a, 't> {
 
     fn end_list(&mut self) {
         self.innermost.end_list(self.text, &mut self.constants);
+    }
+
+    /// Returns what is behind a position in the WAL, if one begins with this token.
+    fn behind_position(&self, token: Token<'a>) -> Option<Lexer<'a>> {
+        let is_hex = |token: &Token<'_>| token.text.iter().all(u8::is_ascii_hexdigit);
+        let mut ahead = self.tokens.clone();
+        let has_slash = is_hex(&token) && ahead.next()?.text == b"/";
+        ahead.next().filter(|token| has_slash && is_hex(token))?;
+        let mut next = ahead.clone();
+        // Digits and letters may be tokens of their own.
+        while next.next().is_some_and(|token| is_hex(&token)) {
+            ahead = next.clone();
+        }
+        Some(ahead)
     }
 
     fn constant(&mut self) {

@@ -102,6 +102,7 @@ struct Stream {
     end_lsn: Latest<Lsn>,
     confirmed: [Latest<Lsn>; 3],
     lag: Latest<Lag>,
+    lag_max: Most,
     lag_bytes: Timing,
     lag_us: Timing,
     tables: HashMap<u32, Table, RandomState>,
@@ -136,23 +137,25 @@ struct Fates {
 struct Span {
     bytes: u64,
     changes: u64,
-    lag: Option<Lag>,
+    lag: Most,
 }
+
+/// The most bytes, and the longest time, that a client was behind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Most(Option<Lag>);
 
 impl Merge for Span {
     fn merge(&mut self, other: &Self) {
         let Self { bytes, changes, lag } = other;
         add_each([(&mut self.bytes, bytes), (&mut self.changes, changes)]);
-        if let Some(lag) = lag {
-            self.behind(*lag);
-        }
+        lag.0.into_iter().for_each(|lag| self.lag.behind(lag));
     }
 }
 
-impl Span {
+impl Most {
     fn behind(&mut self, lag: Lag) {
-        let most = self.lag.unwrap_or_default();
-        self.lag = Some(Lag { bytes: most.bytes.max(lag.bytes), micros: most.micros.max(lag.micros) });
+        let most = self.0.unwrap_or_default();
+        self.0 = Some(Lag { bytes: most.bytes.max(lag.bytes), micros: most.micros.max(lag.micros) });
     }
 }
 
@@ -175,7 +178,8 @@ impl Replication {
         self.current = Some((event.header.conn, index));
         let Some(stream) = self.streams.get_mut(index) else { return };
         let place = (event.header.ts, event.packet);
-        stream.first = Some(stream.first.map_or(event.header.ts, |first| first.min(event.header.ts)));
+        let began = if event.is_first { event.header.ts.earlier(event.elapsed_us) } else { event.header.ts };
+        stream.first = Some(stream.first.map_or(began, |first| first.min(began)));
         stream.last.set(place, event.header.conn);
         stream.streams += u64::from(event.is_first);
         add_each([(&mut stream.active_us, &event.elapsed_us), (&mut stream.bytes, &event.bytes)]);
@@ -187,26 +191,32 @@ impl Replication {
         }
         let mut behind = None;
         match event.kind {
-            ReplicationKind::Sent(end_lsn) => end_lsn.into_iter().for_each(|lsn| stream.end_lsn.set(place, lsn)),
+            ReplicationKind::Sent { end_lsn, lag } => {
+                end_lsn.into_iter().for_each(|lsn| stream.end_lsn.set(place, lsn));
+                behind = lag;
+            }
             ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag } => {
                 for (latest, lsn) in stream.confirmed.iter_mut().zip([write_lsn, flush_lsn, apply_lsn]) {
                     lsn.into_iter().for_each(|lsn| latest.set(place, lsn));
                 }
                 if let Some(lag) = lag {
-                    stream.lag.set(place, lag);
                     stream.lag_bytes.add(lag.bytes);
                     stream.lag_us.add(lag.micros);
-                    behind = Some(lag);
                 }
+                behind = lag;
             }
             ReplicationKind::Archive => stream.archives += 1,
             ReplicationKind::Other => {}
+        }
+        if let Some(lag) = behind {
+            stream.lag.set(place, lag);
+            stream.lag_max.behind(lag);
         }
         if !stream.is_backup
             && let Some(span) = stream.over_time.at(event.header.ts)
         {
             span.bytes = span.bytes.saturating_add(event.bytes);
-            behind.into_iter().for_each(|lag| span.behind(lag));
+            behind.into_iter().for_each(|lag| span.lag.behind(lag));
         }
     }
 
@@ -428,6 +438,7 @@ impl Stream {
             end_lsn,
             confirmed,
             lag,
+            lag_max,
             lag_bytes,
             lag_us,
             tables,
@@ -437,6 +448,7 @@ impl Stream {
             commit_lag,
             over_time,
         } = other;
+        lag_max.0.into_iter().for_each(|lag| self.lag_max.behind(lag));
         self.plugin.merge(plugin);
         self.purpose.merge(purpose);
         self.first = self.first.into_iter().chain(first).min();
@@ -490,8 +502,8 @@ impl Stream {
             started,
             bytes: span.bytes,
             changes: span.changes,
-            lag_bytes: span.lag.map(|lag| lag.bytes),
-            lag_us: span.lag.map(|lag| lag.micros),
+            lag_bytes: span.lag.0.map(|lag| lag.bytes),
+            lag_us: span.lag.0.map(|lag| lag.micros),
         };
         let over_time = ReplicationTraffic { bucket_us, buckets: buckets.map(bucket).collect() };
         let [write_lsn, flush_lsn, apply_lsn] = self.confirmed.each_ref().map(|lsn| lsn.get().copied());
@@ -521,10 +533,10 @@ impl Stream {
             confirmations: self.lag_us.count,
             lag_bytes: lag.map(|lag| lag.bytes),
             lag_p95_bytes: is_known.then(|| self.lag_bytes.quantile(95)),
-            lag_max_bytes: is_known.then_some(self.lag_bytes.max),
+            lag_max_bytes: self.lag_max.0.map(|lag| lag.bytes),
             lag_us: lag.map(|lag| lag.micros),
             lag_p95_us: is_known.then(|| self.lag_us.quantile(95)),
-            lag_max_us: is_known.then_some(self.lag_us.max),
+            lag_max_us: self.lag_max.0.map(|lag| lag.micros),
             changes,
             logical_messages: self.logical_messages,
             commits: self.fates.commits,

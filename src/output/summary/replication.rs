@@ -42,10 +42,11 @@ pub(in crate::output) const fn outcome(outcome: Option<TransactionOutcome>) -> &
 
 /// The slot of a stream; or who streams without one.
 fn slot(stream: &ReplicationStream) -> Span {
-    match (&stream.slot, &stream.application) {
-        (Some(slot), _) => name(slot).into(),
-        (None, Some(_)) => Span::painted(Paint::DIM, "(no slot)"),
-        (None, None) => Span::painted(Paint::DIM, "(unknown)"),
+    match (&stream.slot, &stream.application, stream.purpose) {
+        (Some(slot), ..) => name(slot).into(),
+        // Changes are always streamed from a slot.
+        (None, Some(_), Some(Purpose::Physical)) => Span::painted(Paint::DIM, "(no slot)"),
+        (None, ..) => Span::painted(Paint::DIM, "(unknown)"),
     }
 }
 
@@ -97,8 +98,9 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
     }
     table.write(page)?;
     page.note(
-        "lag: from when the server told a position first to when the client confirmed it; if it confirms no new one, since \
-         the first that it has not confirmed. behind: the bytes from there to the newest position that the server has told.",
+        "lag: from when the server told a position first to when the client confirmed it; while it confirms no new one, since \
+         the first that it has not confirmed. behind: the bytes from there to the newest position that the server has told. \
+         p95: of the client's confirmations. What is not \"p95\" or \"max\" is at the end.",
     )
 }
 

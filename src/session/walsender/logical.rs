@@ -198,6 +198,14 @@ impl LogicalStream {
         }
     }
 
+    /// Changes of all transactions that are under way were not given.
+    pub fn lose_all_changes(&mut self) {
+        self.is_whole = false;
+        self.open = self.open.map(|(xid, _)| (xid, None));
+        let streamed = self.streamed.values_mut();
+        streamed.chain(self.prepared.values_mut()).for_each(|Kept(changes, _)| *changes = None);
+    }
+
     /// What was lost is of the transaction that is under way.
     fn lose_changes(&mut self) {
         match self.chunk {

@@ -21,6 +21,8 @@ const MANIFEST: &[u8] = b"{ \"PostgreSQL-Backup-Manifest-Version\"";
 pub(super) struct Progress {
     /// When its last message was captured.
     last: Option<Timestamp>,
+    /// When it was asked for, before it has a message.
+    asked: Option<Timestamp>,
     /// The newest position that the server has told, and when it told that first.
     newest: (Lsn, Timestamp),
     /// Positions before it that the client has not confirmed, with at least `spacing` microseconds between them.
@@ -37,8 +39,8 @@ pub(super) struct Progress {
 pub struct Lag {
     /// The bytes from the position that it confirms to the newest one that the server has told.
     pub bytes: u64,
-    /// The microseconds since the server told the last of the positions that the client confirms now; if it confirms no new one,
-    /// since it told the first that is not confirmed. 0 if all were confirmed before.
+    /// The microseconds since the server told the last of the positions that the client confirms now; if it confirms no new one, and
+    /// in the server's messages, since it told the first that is not confirmed. 0 if all were confirmed before.
     pub micros: u64,
 }
 
@@ -47,15 +49,20 @@ pub struct Lag {
 pub struct Advance {
     /// Whether it is the first one.
     pub is_first: bool,
-    /// The microseconds since the one before.
+    /// The microseconds since the one before; of the first one of a backup, since that was asked for.
     pub micros: u64,
-    /// How far the client is behind, of a message in which it confirms a position.
+    /// How far the client is behind; `None` as long as it has not confirmed a position.
     pub lag: Option<Lag>,
     /// Whether an archive of a base backup begins with it.
     pub is_archive: bool,
 }
 
 impl Progress {
+    /// A backup is asked for.
+    pub(super) fn begin_backup(&mut self, ts: Timestamp) {
+        *self = Self { asked: Some(ts), ..Self::default() };
+    }
+
     /// A COPY begins.
     pub(super) fn begin_copy(&mut self, is_stream: bool) {
         if is_stream {
@@ -69,14 +76,17 @@ impl Progress {
         let last = self.last.replace(ts);
         let mut advance = Advance {
             is_first: last.is_none(),
-            micros: last.map_or(0, |last| ts.micros_since(last)),
+            micros: last.or(self.asked.take()).map_or(0, |last| ts.micros_since(last)),
             ..Advance::default()
         };
         match content {
             ReplicationContent::Stream(message, _) => match *message {
                 StreamMessage::XlogData { end_lsn, .. }
                 | StreamMessage::Keepalive { end_lsn, .. }
-                | StreamMessage::PrimaryStatus { end_lsn, .. } => self.told(end_lsn, ts),
+                | StreamMessage::PrimaryStatus { end_lsn, .. } => {
+                    self.told(end_lsn, ts);
+                    advance.lag = self.behind(ts);
+                }
                 StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
                     // A client that applies nothing sends "0/0".
                     let known = [apply_lsn, flush_lsn, write_lsn].into_iter().find(|lsn| *lsn != Lsn(0));
@@ -117,6 +127,15 @@ impl Progress {
             });
         }
         self.sent.push_back((newest, at));
+    }
+
+    /// Returns how far the client is behind, if it has confirmed a position.
+    fn behind(&self, ts: Timestamp) -> Option<Lag> {
+        let (newest, at) = self.newest;
+        let bytes = newest.0.saturating_sub(self.confirmed.0);
+        let since = self.sent.front().map_or(at, |(_, first)| *first);
+        let micros = if bytes > 0 { ts.micros_since(since) } else { 0 };
+        (self.confirmed != Lsn(0)).then_some(Lag { bytes, micros })
     }
 
     fn confirmed(&mut self, lsn: Lsn, ts: Timestamp) -> Lag {
@@ -165,6 +184,20 @@ mod tests {
         assert_eq!(confirmed(300, 100), (0, 70));
         assert_eq!(confirmed(300, 1_000), (0, 0), "nothing is to be confirmed");
         assert_eq!(confirmed(400, 1_001), (0, 0), "of a position that was not seen");
+    }
+
+    #[test]
+    fn a_client_that_confirms_nothing_more_falls_behind() {
+        let mut progress = Progress::default();
+        progress.told(Lsn(100), at(10));
+        assert_eq!(progress.behind(at(15)), None, "it may have more");
+        progress.confirmed(Lsn(100), at(20));
+        assert_eq!(progress.behind(at(90)), Some(Lag { bytes: 0, micros: 0 }));
+        progress.told(Lsn(150), at(100));
+        progress.told(Lsn(180), at(200));
+        assert_eq!(progress.behind(at(250)), Some(Lag { bytes: 80, micros: 150 }));
+        progress.confirmed(Lsn(150), at(300));
+        assert_eq!(progress.behind(at(400)), Some(Lag { bytes: 30, micros: 200 }));
     }
 
     #[test]

@@ -142,3 +142,14 @@ fn hostile_texts_take_linear_time() {
         assert_eq!(normal(&normal(&sql)), normal(&sql));
     }
 }
+
+#[test]
+fn a_position_in_the_wal_is_one_constant_of_a_command() {
+    for position in ["0/0", "0/17780D8", "0/E438C90", "A0/12E5", "ff/1"] {
+        let physical = format!("START_REPLICATION SLOT \"s\" {position} TIMELINE 3");
+        assert_eq!(normal(&physical), "START_REPLICATION SLOT \"s\" $1 TIMELINE $2", "{position}");
+        let logical = format!("START_REPLICATION SLOT s LOGICAL {position} (proto_version '1')");
+        assert_eq!(normal(&logical), "START_REPLICATION SLOT s LOGICAL $1 (proto_version $2)", "{position}");
+    }
+    assert_eq!(normal("SELECT a/b, 1/e FROM f"), "SELECT a/b, $1/e FROM f");
+}
