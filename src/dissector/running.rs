@@ -25,7 +25,8 @@ impl Dissector {
             let dialogue = session.dialogue();
             let mut earlier = 0;
             for execution in dialogue.under_way() {
-                if dialogue.is_uncertain() && last_data.backend.ts > execution.sent() {
+                // A stream goes on for days, and is in progress rather than slow.
+                if execution.is_stream || dialogue.is_uncertain() && last_data.backend.ts > execution.sent() {
                     continue;
                 }
                 let shared = common.shards.of(connection.shard);

@@ -98,7 +98,8 @@ pub struct QueryRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_us: Option<u64>,
     /// Microseconds that the server can have worked on this request alone: from its last byte, or the end of the reply before it
-    /// if that was later, to the end of its own reply.
+    /// if that was later, to the end of its own reply. Absent for a replication stream, as the two below: it goes on as long as its
+    /// client likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec_us: Option<u64>,
     /// The same until the first of its reply, less the round-trip time to the server as far as the server waited for the request;

@@ -162,6 +162,8 @@ pub struct Execution {
     /// The connection whose CancelRequest canceled it.
     pub canceled_by: Option<u64>,
     has_reply: bool,
+    /// It has opened a replication stream, which goes on as long as its client likes.
+    pub is_stream: bool,
     /// Part of its SQL or of its tags was not kept.
     pub is_truncated: bool,
     /// It depends on something that was not seen.
@@ -219,6 +221,7 @@ impl Execution {
             transaction,
             canceled_by,
             has_reply,
+            is_stream,
             is_truncated,
             is_midstream,
             is_limited,
@@ -236,7 +239,7 @@ impl Execution {
         (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
         (*tagged_rows, *seen_rows, *bytes_in, *bytes_out, *retransmitted) = (None, 0, 0, 0, 0);
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
-        (*transaction, *canceled_by, *has_reply) = (None, None, false);
+        (*transaction, *canceled_by, *has_reply, *is_stream) = (None, None, false, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
         *violation = None;
         *is_guessed = false;
@@ -322,10 +325,10 @@ impl Execution {
         self.last_row.map(|at| at.micros_since(self.started))
     }
 
-    /// Returns when its reply began and ended, if it has an end.
+    /// Returns when its reply began and ended, if it has an end. A stream is no work that takes a time.
     fn reply(&self) -> Option<(Timestamp, Timestamp, Timestamp)> {
         let has_end = !matches!(self.outcome, None | Some(Outcome::Incomplete | Outcome::Skipped));
-        let (first, after) = self.replying.filter(|_| has_end)?;
+        let (first, after) = self.replying.filter(|_| has_end && !self.is_stream)?;
         Some((first, after, self.ended))
     }
 

@@ -217,6 +217,7 @@ fn record_reply(
         (backend::DATA_ROW, _) => execution.add_rows(observation.count, at),
         // A row of a COPY, as a rule, or a piece of one: only its CommandComplete counts them.
         (backend::COPY_DATA, _) => execution.add_rows(0, at),
+        (backend::COPY_BOTH_RESPONSE, _) => execution.is_stream = true,
         (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.
             execution.add_tag(complete.command_tag.0, complete.rows.filter(|_| !observation.is_cut()));

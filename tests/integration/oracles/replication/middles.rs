@@ -135,6 +135,28 @@ fn check(lines: &[Line], whole: &[Line], what: &str) -> (usize, usize) {
     (had, lost)
 }
 
+/// Checks that each transaction has the lines of as many changes as it says. Returns how many do not say it.
+fn check_counts(lines: &[Line], what: &str) -> usize {
+    let mut changes: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut uncounted = 0;
+    for line in lines.iter().map(|line| &line.value) {
+        let Some(transaction) = line["conn"].as_u64().zip(line["xid"].as_u64()) else { continue };
+        match line["event"].as_str() {
+            Some("change") if line["transactional"] != false => *changes.entry(transaction).or_default() += 1,
+            Some("transaction") => {
+                let ours = changes.entry(transaction).or_default();
+                match (line["changes"].as_u64(), line.get("subxid")) {
+                    (Some(aborted), Some(_)) => *ours = ours.saturating_sub(aborted),
+                    (Some(count), None) => assert_eq!(count, *ours, "{what}: {line}"),
+                    (None, _) => uncounted += 1,
+                }
+            }
+            _ => {}
+        }
+    }
+    uncounted
+}
+
 /// Checks that no data of a stream is written before it is known what it is.
 fn check_nothing_is_shown(lines: &[Line], what: &str) {
     for line in
@@ -162,6 +184,7 @@ fn a_capture_that_begins_inside_of_pgoutput_has_the_changes_of_the_whole_or_says
             let what = format!("{capture} from {first}");
             let lines = without(&packets, |index| index < first);
             check(&lines, &whole, &what);
+            check_counts(&lines, &what);
             if !capture.contains("subscription") {
                 check_nothing_is_shown(&lines, &what);
             }
@@ -211,28 +234,7 @@ fn a_lost_part_of_a_message_is_not_passed_over_in_its_transaction() {
             let what = format!("{capture} in small segments, without {lost}");
             let lines = without_times(without(&packets, |index| index == lost));
             check(&lines, &whole, &what);
-            let mut changes: BTreeMap<u64, u64> = BTreeMap::new();
-            for line in lines.iter().map(|line| &line.value) {
-                match line["event"].as_str() {
-                    Some("change") => {
-                        if let (Some(xid), true) = (line["xid"].as_u64(), line["transactional"] != false) {
-                            *changes.entry(xid).or_default() += 1;
-                        }
-                    }
-                    Some("transaction") => {
-                        let Some(xid) = line["xid"].as_u64() else { continue };
-                        let ours = changes.get(&xid).copied().unwrap_or_default();
-                        match (line["changes"].as_u64(), line.get("subxid")) {
-                            (Some(aborted), Some(_)) => _ = changes.insert(xid, ours.saturating_sub(aborted)),
-                            (Some(count), None) => {
-                                assert_eq!(count, ours, "{what}: {line}");
-                            }
-                            (None, _) => uncounted += 1,
-                        }
-                    }
-                    _ => {}
-                }
-            }
+            uncounted += check_counts(&lines, &what);
         }
     }
     assert!(uncounted > 20, "{uncounted}");
