@@ -106,7 +106,7 @@ impl Dissector {
                 counters: Counters::default(),
                 shards: Shards::new(
                     config.max_remembered,
-                    config.records.queries,
+                    [config.records.queries, config.parses],
                     config.records.messages.then_some(config.max_message),
                     &keys,
                 ),

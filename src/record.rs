@@ -41,7 +41,7 @@ pub use crate::session::walsender::progress::Lag;
 pub use change::{ChangeRecord, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
-pub use query::{Failure, QueryRecord, QuerySql};
+pub use query::{Backend, Failure, QueryRecord, QuerySql};
 pub use replication::{ReplicationEvent, ReplicationKind};
 pub use running::{RunningRecord, RunningState};
 pub use session::{

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::capture::live;
 use crate::dissector::Clients;
+use crate::output::LogFormat;
 use crate::pg::message::Message;
 use crate::redaction::Redaction;
 use clap::builder::PossibleValuesParser;
@@ -161,6 +162,14 @@ pub(crate) struct Args {
     /// What to make of the records
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
     pub(crate) format: Format,
+
+    /// With a server's log: which statements it has
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t = Statements::Duration, help_heading = "Output")]
+    pub(crate) log_style: Statements,
+
+    /// With a server's log: the major version of PostgreSQL whose form it has; from 16 on, parameters are in `Parameters: $1 = …`
+    #[arg(long, value_name = "VERSION", default_value_t = 15, value_parser = clap::value_parser!(u8).range(14..), help_heading = "Output")]
+    pub(crate) log_version: u8,
 
     /// With a summary: the number of items of each of its lists
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000), help_heading = "Output")]
@@ -331,6 +340,8 @@ impl Args {
             self.events = vec![Event::Summary];
         } else if self.events.is_empty() && self.format == Format::Top {
             self.events = vec![Event::Message, Event::Query, Event::Running, Event::Session];
+        } else if self.events.is_empty() && self.format.log().is_some() {
+            self.events = vec![Event::Query, Event::Session];
         } else if self.events.is_empty() {
             self.events = match (self.errors, self.chooses_requests().is_some()) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
@@ -350,6 +361,11 @@ impl Args {
         let wants = |event| self.events.contains(&event);
         if matches!(self.format, Format::Summary | Format::Html) && self.events != [Event::Summary] {
             return Err("-F summary and -F html write no lines: -e requires -F json or -F text".to_owned());
+        }
+        if self.format.log().is_some()
+            && self.events.iter().any(|event| !matches!(event, Event::Query | Event::Session))
+        {
+            return Err("a server's log consists of requests and sessions: -e query,session, or one of them".to_owned());
         }
         if !self.baseline.is_empty() && !wants(Event::Summary) {
             return Err("--baseline compares summaries: it requires -F summary, -F html or -e summary".to_owned());
@@ -474,6 +490,33 @@ pub(crate) enum Format {
     Html,
     /// A screen: what runs now, statements, sessions and errors, and the messages of each session
     Top,
+    /// Requests, sessions and errors as the server's own log in CSV, for pgBadger, pgreplay and file_fdw
+    Csvlog,
+    /// The same as the server's log in JSON
+    Jsonlog,
+    /// The same as text, with log_line_prefix '%m [%p]: user=%u,db=%d,app=%a,client=%h '
+    Stderrlog,
+}
+
+impl Format {
+    /// Returns which log of a server it is, if it is one.
+    pub(crate) const fn log(self) -> Option<LogFormat> {
+        match self {
+            Self::Csvlog => Some(LogFormat::Csv),
+            Self::Jsonlog => Some(LogFormat::Json),
+            Self::Stderrlog => Some(LogFormat::Stderr),
+            _ => None,
+        }
+    }
+}
+
+/// Which statements a server's log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Statements {
+    /// With their durations, when they have ended, as with log_min_duration_statement = 0
+    Duration,
+    /// As they were sent, as with log_statement = all; for pgreplay
+    Statement,
 }
 
 /// What is left out.

@@ -7,7 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{KeptText, Sql, Text};
-use crate::record::query::{Failure, QuerySql};
+use crate::record::query::{Backend, Failure, QuerySql};
 use crate::record::session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Publications, Settings, Side,
     State, Tls, Volume,
@@ -245,6 +245,12 @@ pub(super) fn query_record<'a>(
             resynchronized: execution.depends_on_guess(),
             from_file: session.facts().is_known(),
             ..Flags::default()
+        },
+        backend: Backend {
+            process_id: session.facts().process_id.or_else(|| info.known_process()),
+            started: info.started,
+            is_walsender: session.walsender().is_some(),
+            has_failed: session.facts().has_failed(),
         },
     }
 }

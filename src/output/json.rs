@@ -31,7 +31,7 @@ mod head;
 mod query;
 mod serializer;
 mod statements;
-mod tokens;
+pub(super) mod tokens;
 
 /// Writes a record as one line: an object, and a line feed.
 ///

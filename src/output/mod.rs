@@ -1,4 +1,4 @@
-//! Records to bytes: JSON lines, text for people, and a report as a page.
+//! Records to bytes: JSON lines, text for people, a server's log, and a report as a page.
 //!
 //! ```
 //! use pgdissect::{Form, LineWriter, Record, StatsRecord};
@@ -21,11 +21,13 @@ pub(crate) mod json;
 pub(crate) mod report;
 #[cfg(feature = "cli")]
 pub(crate) mod screen;
+pub(crate) mod server_log;
 pub(crate) mod stats;
 pub mod summary;
 pub(crate) mod text;
 
 pub use json::LineWriter;
+pub use server_log::{LogFormat, LogStyle, ServerLog};
 pub use text::{TextStyle, Zone};
 
 /// A form of lines.

@@ -132,6 +132,22 @@ pub struct QueryRecord<'a> {
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,
+    /// What a server's log has of its session. Not on its line: the lines of the session have it.
+    #[serde(skip)]
+    pub backend: Backend,
+}
+
+/// The server's process of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backend {
+    /// Its process ID.
+    pub process_id: Option<i32>,
+    /// When the first packet of the connection was captured.
+    pub started: Timestamp,
+    /// Whether it is a walsender.
+    pub is_walsender: bool,
+    /// Whether it has ended the session with an error.
+    pub has_failed: bool,
 }
 
 /// What of a request's record is borrowed.

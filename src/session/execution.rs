@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::budget::{Budget, Share};
 use super::interner::MAX_TEXT;
+use super::shared::Shared;
 use super::statements::{Portal, Statement};
 use super::violation::Violation;
 use crate::pg::error::{Fields, KeptFields};
@@ -515,7 +516,7 @@ impl Executions {
         &mut self,
         first_open: u64,
         nothing_waits: bool,
-        spare: &mut Spare,
+        shared: &mut Shared,
     ) -> Option<Box<Execution>> {
         loop {
             let front = self.open.front()?;
@@ -529,7 +530,11 @@ impl Executions {
             if execution.is_reported() {
                 return Some(execution);
             }
-            recycle(execution, spare);
+            if shared.wants_parses && execution.parse_us.is_some() {
+                execution.outcome = Some(Outcome::Ok);
+                return Some(execution);
+            }
+            recycle(execution, &mut shared.spare);
         }
     }
 

@@ -173,7 +173,7 @@ impl Pipeline {
     /// The next request that is over.
     pub(super) fn next_over(&mut self, shared: &mut Shared) -> Option<Box<Execution>> {
         let nothing_waits = self.request_queue.is_empty();
-        let over = self.executions.next_over(self.request_queue.first_open(), nothing_waits, &mut shared.spare)?;
+        let over = self.executions.next_over(self.request_queue.first_open(), nothing_waits, shared)?;
         Some(finished(over))
     }
 
@@ -186,7 +186,7 @@ impl Pipeline {
         now: Timestamp,
         shared: &mut Shared,
     ) -> Option<Box<Execution>> {
-        let mut over = self.executions.next_over(u64::MAX, true, &mut shared.spare)?;
+        let mut over = self.executions.next_over(u64::MAX, true, shared)?;
         if over.outcome.is_none() && !self.request_queue.is_uncertain() {
             over.last_open = Some(now);
             if outcome == Outcome::Aborted {

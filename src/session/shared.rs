@@ -23,6 +23,8 @@ pub struct Shared {
     pub tls: Option<Box<Tools>>,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
+    /// Whether a Parse that nothing executes is reported.
+    pub(super) wants_parses: bool,
     /// How many bytes are kept of a row of COPY data that is not whole; `None` where no message lines are wanted.
     pub(super) longest_copy_row: Option<usize>,
 }
@@ -78,7 +80,12 @@ impl Shards {
 
     /// Nothing is shared yet. At most `max_bytes` are kept for SQL texts, and as many for everything else that sessions
     /// remember.
-    pub fn new(max_bytes: usize, wants_queries: bool, longest_copy_row: Option<usize>, keys: &Keys) -> Self {
+    pub fn new(
+        max_bytes: usize,
+        [wants_queries, wants_parses]: [bool; 2],
+        longest_copy_row: Option<usize>,
+        keys: &Keys,
+    ) -> Self {
         let cancels = Cancels::default();
         let shared = || Shared {
             total: Total::new(max_bytes),
@@ -92,6 +99,7 @@ impl Shards {
             tls: Some(Box::new(Tools::new(keys.clone()))),
             spare: Spare::new(),
             wants_queries,
+            wants_parses,
             longest_copy_row,
         };
         Self { first: shared(), others: (1..HOMES).map(|_| shared()).collect(), max_bytes }

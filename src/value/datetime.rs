@@ -106,7 +106,7 @@ fn push_date(text: &mut Short, days: i64) {
     }
 }
 
-fn push_time(text: &mut Short, micros: u64) {
+pub(super) fn push_time(text: &mut Short, micros: u64) {
     let second = SECOND.unsigned_abs();
     let seconds = micros / second;
     text.push_number(seconds / 3600, 2);

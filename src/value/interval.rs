@@ -1,6 +1,6 @@
 //! Intervals: conversion from the binary format, and from every `IntervalStyle`, to ISO 8601 durations.
 
-use super::datetime::{SECOND, push_fraction};
+use super::datetime::{SECOND, push_fraction, push_time};
 use super::datetime_text::{infinity, micros};
 use super::settings::{IntervalStyle, Settings};
 use super::short::Short;
@@ -55,6 +55,46 @@ impl Interval {
                     text.push(b'S');
                 }
             }
+        }
+        text
+    }
+
+    /// Formats the interval like the style postgres: `1 year 2 mons -3 days +04:05:06`.
+    pub(super) fn to_postgres(self) -> Short {
+        let Self { months, days, micros } = self;
+        if matches!(self, INFINITY | NEGATIVE_INFINITY) {
+            return self.to_short();
+        }
+        let mut text = Short::new();
+        let mut was_negative = false;
+        for (value, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
+            if value != 0 {
+                if text.as_str() != "" {
+                    text.push(b' ');
+                }
+                if was_negative && value > 0 {
+                    text.push(b'+');
+                }
+                push_signed(&mut text, value < 0, value.unsigned_abs().into());
+                text.push(b' ');
+                text.push_str(unit);
+                if value != 1 {
+                    text.push(b's');
+                }
+                was_negative = value < 0;
+            }
+        }
+        let is_alone = text.as_str() == "";
+        if micros != 0 || is_alone {
+            if !is_alone {
+                text.push(b' ');
+            }
+            match micros < 0 {
+                true => text.push(b'-'),
+                false if was_negative => text.push(b'+'),
+                false => {}
+            }
+            push_time(&mut text, micros.unsigned_abs());
         }
         text
     }

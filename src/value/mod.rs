@@ -61,6 +61,7 @@ mod json;
 mod network;
 mod number;
 mod range;
+mod server_text;
 mod settings;
 mod short;
 mod system;

@@ -13,6 +13,7 @@ use crate::output::stats::{Bursts, Limits, Statistics};
 use crate::output::summary::SummaryStyle;
 use crate::output::text::sequence::Sequence;
 use crate::output::text::{TextStyle, Zone};
+use crate::output::{LogStyle, ServerLog};
 use crate::packet::Block;
 use crate::pg::message::Decoded;
 use crate::record::{
@@ -26,7 +27,7 @@ use self::shard::{ShardLines, ShardWriter};
 use self::text::Text;
 use self::unmatched::{Closest, Others, Seen};
 use self::worker_pool::WorkerPool;
-use super::args::{Args, Event, Format};
+use super::args::{Args, Event, Format, Statements};
 use super::extract::{Chosen, Owners};
 use super::screen_data::ScreenData;
 
@@ -144,10 +145,19 @@ impl Writer {
             }
             Format::Summary => Box::new(summary),
             Format::Html => Box::new(Page),
+            Format::Csvlog | Format::Jsonlog | Format::Stderrlog => {
+                let style = match args.log_style {
+                    Statements::Duration => LogStyle::Duration,
+                    Statements::Statement => LogStyle::Statement,
+                };
+                Box::new(ServerLog::new(args.format.log().unwrap_or_default(), style, args.log_version))
+            }
             // Writes nothing: the records are those of the screen.
             Format::Top => Box::new(Page),
         };
         let out = Output::new(out, name);
+        // The lines of a session are counted.
+        let workers = if args.format.log().is_some() { 0 } else { workers };
         // To limit the number of messages, they have to be counted in order; and lines of text depend on those before.
         let is_in_order = args.count.is_some() || text.is_some();
         let shards = if workers > 0 && !is_in_order { workers + 1 } else { 0 };

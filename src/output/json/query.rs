@@ -48,6 +48,8 @@ impl LineWriter {
             tx,
             violation,
             flags,
+            // Not written.
+            backend: _,
         } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, header.ts);

@@ -208,7 +208,7 @@ pub(super) fn escaped(out: &mut Vec<u8>, text: &[u8]) {
 /// Appends what stands between the quotes of a string of UTF-8.
 ///
 /// Eight bytes are copied at a time, and those taken back that are escaped or stand behind one that is.
-pub(super) fn unquoted(out: &mut Vec<u8>, text: &[u8]) {
+pub(in crate::output) fn unquoted(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     loop {
         while let Some((chunk, behind)) = rest.split_first_chunk::<16>()

@@ -9,7 +9,7 @@ use crate::packet::Endpoint;
 use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
-use crate::record::{CommunityId, Flags, Header, QueryRecord, QuerySql, Record};
+use crate::record::{Backend, CommunityId, Flags, Header, QueryRecord, QuerySql, Record};
 use crate::redaction::Redaction;
 use crate::session::execution::{Outcome, Protocol, Tags};
 use crate::time::{Precision, Timestamp};
@@ -61,6 +61,7 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
         tx: Some(TransactionStatus::IDLE),
         violation: None,
         flags: Flags::default(),
+        backend: Backend::default(),
     }
 }
 

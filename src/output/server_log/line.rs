@@ -1,0 +1,348 @@
+//! One line of a log, in each of its formats.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::LogFormat;
+use crate::digits::{self, push_decimal};
+use crate::hex;
+use crate::output::json::tokens::unquoted;
+use crate::pg::text::{KeptText, Text};
+use crate::time::Timestamp;
+
+/// What a line tells of its moment; its session is in [`Identity`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line<'a> {
+    pub(super) ts: Timestamp,
+    /// What the server's process shows that it does, as in ps(1): `SELECT`, `idle`. The column `command_tag`.
+    pub(super) ps: &'a [u8],
+    pub(super) severity: &'a [u8],
+    pub(super) sqlstate: &'a [u8],
+    /// The message, in two parts.
+    pub(super) message: [&'a [u8]; 2],
+    pub(super) detail: &'a [u8],
+    /// What only errors have.
+    pub(super) error: Option<ErrorPart<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ErrorPart<'a> {
+    pub(super) hint: &'a [u8],
+    pub(super) internal_query: &'a [u8],
+    /// Decimal digits.
+    pub(super) internal_position: &'a [u8],
+    pub(super) context: &'a [u8],
+    pub(super) statement: &'a [u8],
+    pub(super) position: &'a [u8],
+}
+
+/// What all lines of a session have, as it is written.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    /// Behind the time: who it is.
+    head: Vec<u8>,
+    /// Behind the columns of the line's number and of ps.
+    start: Vec<u8>,
+    /// At the end.
+    tail: Vec<u8>,
+}
+
+/// Who a session is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who<'a> {
+    pub(super) user: &'a [u8],
+    pub(super) database: &'a [u8],
+    pub(super) application: &'a [u8],
+    pub(super) process_id: Option<i32>,
+    pub(super) conn: u64,
+    pub(super) host: &'a str,
+    pub(super) port: &'a str,
+    pub(super) started: Timestamp,
+    pub(super) backend_type: &'static str,
+}
+
+impl Identity {
+    pub(super) fn new(format: LogFormat, who: &Who<'_>) -> Self {
+        let started = who.started.rfc3339();
+        // In whole seconds, with a space in place of the T.
+        let mut start = started.as_str().get(..SECOND).unwrap_or_default().as_bytes().to_vec();
+        start.iter_mut().filter(|byte| **byte == b'T').for_each(|byte| *byte = b' ');
+        start.extend_from_slice(b" UTC");
+        let number = who.process_id.map_or(who.conn, |process_id| u64::from(process_id.unsigned_abs()));
+        let id = format!("{:x}.{number:x}", who.started.parts().0);
+        let mut identity = Self::default();
+        match format {
+            LogFormat::Csv => identity.csv(who, &start, &id),
+            LogFormat::Json => identity.json(who, &start, &id),
+            LogFormat::Stderr => identity.stderr(who, number),
+        }
+        identity
+    }
+
+    fn csv(&mut self, who: &Who<'_>, start: &[u8], id: &str) {
+        let Self { head, start: behind, tail } = self;
+        optional_csv(head, who.user);
+        optional_csv(head, who.database);
+        head.push(b',');
+        if let Some(process_id) = who.process_id {
+            head.extend_from_slice(process_id.to_string().as_bytes());
+        }
+        optional_csv(head, format!("{}:{}", who.host, who.port).as_bytes());
+        head.push(b',');
+        head.extend_from_slice(id.as_bytes());
+        head.push(b',');
+        behind.extend_from_slice(b"\",");
+        behind.extend_from_slice(start);
+        behind.extend_from_slice(b",,,");
+        tail.extend_from_slice(b",\"");
+        push_csv(tail, who.application);
+        tail.extend_from_slice(b"\",\"");
+        tail.extend_from_slice(who.backend_type.as_bytes());
+        tail.extend_from_slice(b"\",,\n");
+    }
+
+    fn json(&mut self, who: &Who<'_>, start: &[u8], id: &str) {
+        let Self { head, start: behind, tail } = self;
+        head.push(b'"');
+        member(head, b",\"user\":\"", who.user);
+        member(head, b",\"dbname\":\"", who.database);
+        if let Some(process_id) = who.process_id {
+            head.extend_from_slice(format!(",\"pid\":{process_id}").as_bytes());
+        }
+        member(head, b",\"remote_host\":\"", who.host.as_bytes());
+        head.extend_from_slice(format!(",\"remote_port\":{}", who.port).as_bytes());
+        member(head, b",\"session_id\":\"", id.as_bytes());
+        head.extend_from_slice(b",\"line_num\":");
+        member(behind, b"\",\"session_start\":\"", start);
+        behind.extend_from_slice(b",\"error_severity\":\"");
+        member(tail, b",\"application_name\":\"", who.application);
+        member(tail, b",\"backend_type\":\"", who.backend_type.as_bytes());
+        tail.extend_from_slice(b"}\n");
+    }
+
+    /// `%m [%p]: user=%u,db=%d,app=%a,client=%h `, from the process on.
+    fn stderr(&mut self, who: &Who<'_>, number: u64) {
+        const fn or_unknown(name: &[u8]) -> &[u8] {
+            if name.is_empty() { b"[unknown]" } else { name }
+        }
+        let head = &mut self.head;
+        head.extend_from_slice(format!(" [{number}]: user=").as_bytes());
+        push_indented(head, or_unknown(who.user));
+        head.extend_from_slice(b",db=");
+        push_indented(head, or_unknown(who.database));
+        head.extend_from_slice(b",app=");
+        push_indented(head, or_unknown(who.application));
+        head.extend_from_slice(b",client=");
+        head.extend_from_slice(who.host.as_bytes());
+        head.push(b' ');
+    }
+}
+
+/// Writes times: most are in the same second as the last one.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    second: Range<i64>,
+    text: [u8; SECOND],
+}
+
+const SECOND: usize = "2026-11-22 21:30:32".len();
+
+impl Clock {
+    /// Appends `2026-11-22 21:30:32.123 UTC`.
+    #[inline]
+    fn push(&mut self, out: &mut Vec<u8>, ts: Timestamp) {
+        if !self.second.contains(&ts.as_nanos()) {
+            self.begin(ts);
+        }
+        out.extend_from_slice(&self.text);
+        let [.., a, b, c] = digits::eight(ts.parts().1 / 1_000_000);
+        out.extend_from_slice(&[b'.', a, b, c, b' ', b'U', b'T', b'C']);
+    }
+
+    #[cold]
+    fn begin(&mut self, ts: Timestamp) {
+        self.second = ts.second();
+        self.text = ts.rfc3339().as_str().as_bytes().first_chunk().copied().unwrap_or_default();
+        self.text.iter_mut().filter(|byte| **byte == b'T').for_each(|byte| *byte = b' ');
+    }
+}
+
+impl Line<'_> {
+    /// Appends the line, the `number`-th of its session.
+    pub(super) fn push(&self, out: &mut Vec<u8>, format: LogFormat, clock: &mut Clock, who: &Identity, number: u64) {
+        match format {
+            LogFormat::Csv => self.push_csv(out, clock, who, number),
+            LogFormat::Json => self.push_json(out, clock, who, number),
+            LogFormat::Stderr => self.push_stderr(out, clock, who),
+        }
+    }
+
+    fn push_csv(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) {
+        clock.push(out, self.ts);
+        out.extend_from_slice(&who.head);
+        push_decimal(out, number);
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(self.ps);
+        out.extend_from_slice(&who.start);
+        match self.severity.iter().all(u8::is_ascii_uppercase) {
+            true => out.extend_from_slice(self.severity),
+            // In another language.
+            false => {
+                out.push(b'"');
+                push_csv(out, self.severity);
+                out.push(b'"');
+            }
+        }
+        out.push(b',');
+        out.extend_from_slice(self.sqlstate);
+        out.extend_from_slice(b",\"");
+        self.message.iter().for_each(|part| push_csv(out, part));
+        out.push(b'"');
+        optional_csv(out, self.detail);
+        match &self.error {
+            // Of hint, internal query and position, context, query and position, location.
+            None => out.extend_from_slice(b",,,,,,,"),
+            Some(error) => {
+                optional_csv(out, error.hint);
+                optional_csv(out, error.internal_query);
+                out.push(b',');
+                out.extend_from_slice(error.internal_position);
+                optional_csv(out, error.context);
+                optional_csv(out, error.statement);
+                out.push(b',');
+                out.extend_from_slice(error.position);
+                out.push(b',');
+            }
+        }
+        out.extend_from_slice(&who.tail);
+    }
+
+    fn push_json(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) {
+        out.extend_from_slice(b"{\"timestamp\":\"");
+        clock.push(out, self.ts);
+        out.extend_from_slice(&who.head);
+        push_decimal(out, number);
+        out.extend_from_slice(b",\"ps\":\"");
+        out.extend_from_slice(self.ps);
+        out.extend_from_slice(&who.start);
+        unquoted(out, self.severity);
+        out.push(b'"');
+        if self.sqlstate != SUCCESS {
+            member(out, b",\"state_code\":\"", self.sqlstate);
+        }
+        out.extend_from_slice(b",\"message\":\"");
+        self.message.iter().for_each(|part| unquoted(out, part));
+        out.push(b'"');
+        member(out, b",\"detail\":\"", self.detail);
+        if let Some(error) = &self.error {
+            member(out, b",\"hint\":\"", error.hint);
+            member(out, b",\"internal_query\":\"", error.internal_query);
+            number_member(out, b",\"internal_position\":", error.internal_position);
+            member(out, b",\"context\":\"", error.context);
+            member(out, b",\"statement\":\"", error.statement);
+            number_member(out, b",\"cursor_position\":", error.position);
+        }
+        out.extend_from_slice(&who.tail);
+    }
+
+    fn push_stderr(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity) {
+        let mut part = |out: &mut Vec<u8>, name: &[u8], text: [&[u8]; 2], position: &[u8]| {
+            if text.iter().all(|text| text.is_empty()) {
+                return;
+            }
+            clock.push(out, self.ts);
+            out.extend_from_slice(&who.head);
+            out.extend_from_slice(name);
+            out.extend_from_slice(b":  ");
+            text.iter().for_each(|text| push_indented(out, text));
+            if !position.is_empty() {
+                out.extend_from_slice(b" at character ");
+                out.extend_from_slice(position);
+            }
+            out.push(b'\n');
+        };
+        let error = self.error.unwrap_or_default();
+        let position = if error.position.is_empty() { error.internal_position } else { error.position };
+        part(out, self.severity, self.message, position);
+        for (name, text) in [
+            (&b"DETAIL"[..], self.detail),
+            (b"HINT", error.hint),
+            (b"QUERY", error.internal_query),
+            (b"CONTEXT", error.context),
+            (b"STATEMENT", error.statement),
+        ] {
+            part(out, name, [text, b""], b"");
+        }
+    }
+}
+
+/// The SQLSTATE of what is no error.
+pub(super) const SUCCESS: &[u8] = b"00000";
+
+/// Appends a comma, and a value in quotes if there is one.
+#[inline]
+fn optional_csv(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b',');
+    if !text.is_empty() {
+        out.push(b'"');
+        push_csv(out, text);
+        out.push(b'"');
+    }
+}
+
+/// Appends text between the quotes of a value of CSV.
+#[inline]
+fn push_csv(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some((before, behind)) = memchr::memchr(b'"', rest).and_then(|at| rest.split_at_checked(at + 1)) {
+        out.extend_from_slice(before);
+        out.push(b'"');
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends text whose lines, but the first, begin with a tab.
+fn push_indented(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some((before, behind)) = memchr::memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at + 1)) {
+        out.extend_from_slice(before);
+        out.push(b'\t');
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends a member whose value is a string, if that is not empty.
+fn member(out: &mut Vec<u8>, before: &[u8], text: &[u8]) {
+    if !text.is_empty() {
+        out.extend_from_slice(before);
+        unquoted(out, text);
+        out.push(b'"');
+    }
+}
+
+fn number_member(out: &mut Vec<u8>, before: &[u8], digits: &[u8]) {
+    if !digits.is_empty() {
+        out.extend_from_slice(before);
+        out.extend_from_slice(digits);
+    }
+}
+
+/// Returns text as it is written: UTF-8, or in hex if it cannot be read.
+pub(super) fn utf8<'a>(text: Text<'a>) -> Cow<'a, [u8]> {
+    match text.to_str() {
+        Some(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+        Some(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        None => {
+            let mut written = b"\\x".to_vec();
+            hex::push(&mut written, text.0);
+            Cow::Owned(written)
+        }
+    }
+}
+
+/// The same of text that was kept, which is borrowed where it can be.
+pub(super) fn kept_utf8<'a>(text: &'a KeptText<'_>) -> Cow<'a, [u8]> {
+    utf8(text.get())
+}

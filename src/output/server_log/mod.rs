@@ -1,0 +1,577 @@
+//! Requests and sessions as lines of PostgreSQL's own log: what a server would have written with `log_connections`,
+//! `log_disconnections` and `log_line_prefix = '%m [%p]: user=%u,db=%d,app=%a,client=%h '`.
+//!
+//! Columns and keys are those of the documentation, "Using CSV-Format Log Output" and "Using JSON-Format Log Output"; those that
+//! the wire does not tell are empty: transaction IDs, the query's ID, the leader's process, the location in the source. Of notices,
+//! a server logs warnings as well; they are messages here, and not in the log.
+//!
+//! Lines depend on those before of their session, which are counted; so they are written by one thread, in order.
+
+mod line;
+mod tag;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+
+use foldhash::fast::RandomState;
+
+use self::line::{Clock, ErrorPart, Identity, Line, SUCCESS, Who, kept_utf8, utf8};
+use super::Form;
+use crate::digits::push_decimal;
+use crate::hex;
+use crate::pg::error::{Fields, code};
+use crate::pg::query::TransactionStatus;
+use crate::pg::row::{Format, Values};
+use crate::pg::text::{KeptText, Secret, Text};
+use crate::record::query::Backend;
+use crate::record::session::{EndReason, State};
+use crate::record::{AuthMethod, Header, Outcome, Protocol, QueryRecord, Record, SessionRecord};
+use crate::replication::command::Command;
+use crate::time::Timestamp;
+
+/// The format of a server's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `log_destination = csvlog`.
+    #[default]
+    Csv,
+    /// `log_destination = jsonlog`.
+    Json,
+    /// `log_destination = stderr`.
+    Stderr,
+}
+
+/// Which statements a server's log has, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogStyle {
+    /// When they have ended, with their durations: `log_min_duration_statement = 0`.
+    #[default]
+    Duration,
+    /// When they begin: `log_statement = all`.
+    Statement,
+}
+
+/// Writes the lines of a server's log.
+///
+/// ```
+/// use pgdissect::Form;
+/// use pgdissect::output::{LogFormat, LogStyle, ServerLog};
+///
+/// let mut log = ServerLog::new(LogFormat::Csv, LogStyle::Duration, 15);
+/// # let _: &mut dyn Form = &mut log;
+/// ```
+#[derive(Debug)]
+pub struct ServerLog {
+    format: LogFormat,
+    style: LogStyle,
+    /// The major version of the server whose words are used.
+    version: u8,
+    clock: Clock,
+    sessions: HashMap<u64, Session, RandomState>,
+    /// The beginning of a message, a DETAIL, and one of its values, in the making.
+    prefix: Vec<u8>,
+    detail: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// How many sessions are remembered. Beyond, all are forgotten, and the lines of those that go on are counted anew.
+const MAX_SESSIONS: usize = 1 << 17;
+
+/// A buffer for parameters keeps this capacity.
+const KEPT: usize = 64 << 10;
+
+/// What is known of a session from its lines before.
+#[derive(Debug, Default)]
+struct Session {
+    names: Option<Names>,
+    identity: Identity,
+    lines: u64,
+    /// Of the last line. The server works on one request after the other, whenever they were sent.
+    last: Timestamp,
+    /// Whether the error that ended it was written with a request.
+    has_failed: bool,
+}
+
+/// What the identity of a session was written for.
+#[derive(Debug, PartialEq, Eq)]
+struct Names {
+    names: [Option<KeptText<'static>>; 3],
+    process_id: Option<i32>,
+    started: Timestamp,
+    backend_type: &'static str,
+}
+
+impl Form for ServerLog {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Query(query) => self.query(out, query),
+            Record::Session(session) => self.session(out, session),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self::new(self.format, self.style, self.version))
+    }
+}
+
+/// The request that lines are written of.
+struct Request<'a> {
+    record: &'a QueryRecord<'a>,
+    sql: &'a [u8],
+    /// When it had ended.
+    ended: Timestamp,
+    error: Option<&'a Fields<'a>>,
+}
+
+impl ServerLog {
+    /// Creates a log in the words of a major version of PostgreSQL: from 16 on, parameters are written as `Parameters: …`,
+    /// before that as `parameters: …`.
+    pub fn new(format: LogFormat, style: LogStyle, version: u8) -> Self {
+        let (clock, sessions) = (Clock::default(), HashMap::default());
+        Self { format, style, version, clock, sessions, prefix: Vec::new(), detail: Vec::new(), value: Vec::new() }
+    }
+
+    fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) {
+        let masked = record.sql.as_ref().map(|sql| sql.0.masked());
+        let sql = masked.as_ref().map_or(Cow::Borrowed(&b""[..]), kept_utf8);
+        if record.outcome == Outcome::Skipped {
+            return;
+        }
+        let Backend { process_id, started, is_walsender, .. } = record.backend;
+        let names = [record.user, record.database, record.application];
+        self.identify(&record.header, names, process_id, started, backend_type(is_walsender));
+        let ended = record.total_us.map_or(record.header.ts, |total_us| record.started.later(total_us));
+        let error = record.error.as_ref().map(|error| &error.fields);
+        let request = Request { record, sql: &sql, ended, error };
+        // Replication commands are logged by another setting.
+        if !(is_walsender && Command::parse(&sql).is_some()) {
+            match (record.protocol, self.style) {
+                (Protocol::Extended, LogStyle::Duration) => self.durations(out, &request),
+                (Protocol::Extended, LogStyle::Statement) => self.execute(out, &request),
+                (_, LogStyle::Duration) => self.duration(out, &request),
+                (_, LogStyle::Statement) => self.statement(out, &request),
+            }
+        }
+        if let Some(fields) = error {
+            let ps = ps_of_failed(&request);
+            self.error(out, record.header.conn, ended, ps, fields, &sql);
+        }
+    }
+
+    /// Writes the duration of a simple query, or of a function call.
+    fn duration(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
+        let Request { record, sql, ended, .. } = *request;
+        if record.outcome != Outcome::Ok {
+            return;
+        }
+        let is_copy = record.command_tags.as_bytes().starts_with(b"COPY");
+        // The server's time includes that in which it waits for COPY data.
+        let micros = if is_copy { record.total_us } else { record.exec_us.or(record.total_us) };
+        self.begin_duration(micros.unwrap_or_default());
+        self.begin_statement(record);
+        self.line(out, record.header.conn, ended, tag::of_executed(record, sql), sql);
+    }
+
+    /// Writes the statement of a simple query, or a function call, that the server has begun with.
+    fn statement(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
+        let Request { record, sql, .. } = *request;
+        if !has_begun(request) || request.error.is_some_and(is_of_grammar) {
+            return;
+        }
+        self.prefix.clear();
+        self.begin_statement(record);
+        let idle: &[u8] = match record.tx {
+            Some(TransactionStatus::IN_TRANSACTION) => b"idle in transaction",
+            Some(TransactionStatus::FAILED) => b"idle in transaction (aborted)",
+            _ => b"idle",
+        };
+        self.line(out, record.header.conn, record.started, idle, sql);
+    }
+
+    fn begin_statement(&mut self, record: &QueryRecord<'_>) {
+        match record.function_oid {
+            None => self.prefix.extend_from_slice(b"statement: "),
+            Some(oid) => {
+                self.prefix.extend_from_slice(b"fastpath function call: (OID ");
+                push_decimal(&mut self.prefix, oid.0.into());
+                self.prefix.push(b')');
+            }
+        }
+    }
+
+    /// Writes the durations of a request of the extended protocol: of Parse, Bind and Execute, as far as these have ended well.
+    ///
+    /// Replies that come together do not tell how long each of them took. That time is all in that of the last; only what the
+    /// server did before the rest of the request was sent is apart.
+    fn durations(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
+        let Request { record, sql, ended, .. } = *request;
+        let conn = record.header.conn;
+        let (total, exec) = (record.total_us.unwrap_or_default(), record.exec_us.unwrap_or_default());
+        let is_parse = is_parse(record);
+        if let Some(parse) = record.parse_us {
+            let before = total.saturating_sub(exec);
+            let micros = if is_parse { exec } else { parse * u64::from(parse < before) };
+            self.begin_duration(micros);
+            self.begin_extended(b"parse ", record);
+            self.line(out, conn, record.started.later(parse), b"PARSE", sql);
+        }
+        if is_parse {
+            return;
+        }
+        if let Some(bind) = record.bind_us {
+            self.set_parameters(record.params.as_ref());
+            self.begin_duration(0);
+            self.begin_extended(b"bind ", record);
+            self.line_with_detail(out, conn, record.started.later(bind), b"BIND", sql);
+        }
+        if has_ended(request) {
+            if record.bind_us.is_none() {
+                self.set_parameters(record.params.as_ref());
+            }
+            self.begin_duration(exec);
+            self.begin_extended(verb(record), record);
+            self.line_with_detail(out, conn, ended, tag::of_executed(record, sql), sql);
+        }
+    }
+
+    /// Writes what a request of the extended protocol executes, if the server has begun with it.
+    fn execute(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
+        let Request { record, sql, error, .. } = *request;
+        let is_executed = match error {
+            Some(_) => record.bind_us.is_some(),
+            None => !is_parse(record) && has_begun(request) && !is_empty(request),
+        };
+        if is_executed {
+            self.set_parameters(record.params.as_ref());
+            self.prefix.clear();
+            self.begin_extended(verb(record), record);
+            let ps = if error.is_some() { tag::of_failed(record, sql) } else { tag::of_executed(record, sql) };
+            self.line_with_detail(out, record.header.conn, record.started, ps, sql);
+        }
+    }
+
+    /// Begins a message with a duration: `duration: 1.234 ms  `.
+    fn begin_duration(&mut self, micros: u64) {
+        let prefix = &mut self.prefix;
+        prefix.clear();
+        prefix.extend_from_slice(b"duration: ");
+        push_decimal(prefix, micros / 1_000);
+        let [.., a, b, c] = crate::digits::eight((micros % 1_000) as u32);
+        prefix.extend_from_slice(&[b'.', a, b, c]);
+        prefix.extend_from_slice(b" ms  ");
+    }
+
+    /// Appends to a message what is done with which statement: `execute name/portal: `.
+    fn begin_extended(&mut self, verb: &[u8], record: &QueryRecord<'_>) {
+        let prefix = &mut self.prefix;
+        prefix.extend_from_slice(verb);
+        match record.statement.filter(|name| !name.0.is_empty()) {
+            Some(name) => prefix.extend_from_slice(&utf8(name)),
+            None => prefix.extend_from_slice(b"<unnamed>"),
+        }
+        if let Some(portal) = record.portal.filter(|_| verb != b"parse ") {
+            prefix.push(b'/');
+            prefix.extend_from_slice(&utf8(portal));
+        }
+        prefix.extend_from_slice(b": ");
+    }
+
+    /// Sets the DETAIL: `parameters: $1 = 'it''s', $2 = NULL`.
+    fn set_parameters(&mut self, params: Option<&Values<'_>>) {
+        let Self { detail, value, .. } = self;
+        detail.clear();
+        detail.shrink_to(KEPT);
+        let Some(params) = params else { return };
+        let name = if self.version >= 16 { b"Parameters: $" } else { b"parameters: $" };
+        for (parameter, number) in params.iter().zip(1..) {
+            detail.extend_from_slice(if number == 1 { name } else { b", $" });
+            push_decimal(detail, number);
+            detail.extend_from_slice(b" = ");
+            let Some(bytes) = parameter.value.0 else {
+                detail.extend_from_slice(b"NULL");
+                continue;
+            };
+            detail.push(b'\'');
+            value.clear();
+            if parameter.shape().is_some() {
+                push_doubled(detail, Secret::MASK.as_bytes());
+            } else if parameter.format == Some(Format::TEXT) {
+                push_doubled(detail, &utf8(Text(bytes, parameter.encoding)));
+            } else if parameter.typed().is_some_and(|typed| typed.push_server_text(value)) {
+                push_doubled(detail, value);
+            } else {
+                detail.extend_from_slice(b"\\x");
+                hex::push(detail, bytes);
+            }
+            detail.push(b'\'');
+        }
+        value.shrink_to(KEPT);
+    }
+
+    /// Writes a session when it is ready, and when it has ended.
+    fn session(&mut self, out: &mut Vec<u8>, record: &SessionRecord<'_>) {
+        let conn = record.header.conn;
+        if record.state == State::Ready {
+            return self.connection(out, record);
+        }
+        let was_ready = record.ready_us.is_some();
+        if !was_ready && !record.flags.midstream {
+            self.connection(out, record);
+        }
+        let names = [record.user, record.database, record.application];
+        let names = if was_ready || record.flags.midstream { names } else { [record.user, record.database, None] };
+        let backend_type = backend_type(record.replication.is_some());
+        self.identify(&record.header, names, record.process_id, record.started, backend_type);
+        let ps: &[u8] = match (was_ready, record.authenticate_us) {
+            (true, _) => b"idle",
+            (false, Some(_)) => b"startup",
+            (false, None) => b"authentication",
+        };
+        let has_failed = self.sessions.get(&conn).is_some_and(|session| session.has_failed);
+        if let Some(failure) = record.error.as_ref().filter(|_| !has_failed) {
+            self.error(out, conn, record.header.ts, ps, &failure.fields, b"");
+        }
+        if let Some(ended) = record.ended.as_ref().filter(|_| was_ready)
+            && !matches!(ended.end_reason, EndReason::CaptureEnd | EndReason::Evicted)
+        {
+            let seconds = ended.duration_us / 1_000_000;
+            let (hours, minutes, millis) = (seconds / 3_600, seconds / 60 % 60, ended.duration_us / 1_000 % 1_000);
+            let time = format!("{hours}:{minutes:02}:{:02}.{millis:03}", seconds % 60);
+            self.set_prefix(&[b"disconnection: session time: ", time.as_bytes()]);
+            self.name_prefix(b" user=", record.user);
+            self.name_prefix(b" database=", record.database);
+            let (host, port) = host_and_port(record.header.client);
+            self.append_prefix(&[b" host=", host.as_bytes(), b" port=", port.as_bytes()]);
+            self.line(out, conn, record.header.ts, b"idle", b"");
+        }
+        self.sessions.remove(&conn);
+    }
+
+    /// Writes the beginning of a session: what is seen of it without a user is only received.
+    fn connection(&mut self, out: &mut Vec<u8>, record: &SessionRecord<'_>) {
+        let SessionRecord { header, user, database, application, process_id, started, .. } = *record;
+        let (host, port) = host_and_port(header.client);
+        self.identify(&header, [None; 3], process_id, started, "not initialized");
+        self.set_prefix(&[b"connection received: host=", host.as_bytes(), b" port=", port.as_bytes()]);
+        self.line(out, header.conn, started, b"", b"");
+        let Some(authenticate_us) = record.authenticate_us.filter(|_| user.is_some()) else { return };
+        let backend_type = backend_type(record.replication.is_some());
+        self.identify(&header, [user, database, None], process_id, started, backend_type);
+        let authenticated = started.later(record.connect_us.unwrap_or_default().saturating_add(authenticate_us));
+        let authenticated = authenticated.min(header.ts);
+        // With these, the identity is the user; with others, it is not on the wire.
+        if let Some(method @ (AuthMethod::Password | AuthMethod::Md5 | AuthMethod::Scram)) = record.auth_method {
+            self.set_prefix(&[b"connection authenticated: identity=\""]);
+            self.name_prefix(b"", user);
+            self.append_prefix(&[b"\" method=", method.name().as_bytes()]);
+            self.line(out, header.conn, authenticated, b"authentication", b"");
+        }
+        let is_replication = record.replication.is_some();
+        self.set_prefix(&[if is_replication {
+            b"replication connection authorized:"
+        } else {
+            b"connection authorized:"
+        }]);
+        self.name_prefix(b" user=", user);
+        if !is_replication {
+            self.name_prefix(b" database=", database);
+        }
+        self.name_prefix(b" application_name=", application.filter(|name| !name.0.is_empty()));
+        if let Some(tls) = &record.tls
+            && let (Some(version), Some(suite)) = (tls.version, tls.cipher_suite)
+        {
+            let suite = suite.to_string();
+            let bits = if suite.contains("256") { "256" } else { "128" };
+            let parts = [" SSL enabled (protocol=", version, ", cipher=", &suite, ", bits=", bits, ")"];
+            parts.iter().for_each(|part| self.prefix.extend_from_slice(part.as_bytes()));
+        }
+        self.line(out, header.conn, authenticated, b"authentication", b"");
+    }
+
+    fn set_prefix(&mut self, parts: &[&[u8]]) {
+        self.prefix.clear();
+        self.append_prefix(parts);
+    }
+
+    fn append_prefix(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.prefix.extend_from_slice(part));
+    }
+
+    fn name_prefix(&mut self, before: &[u8], name: Option<Text<'_>>) {
+        if let Some(name) = name {
+            self.append_prefix(&[before, &utf8(name)]);
+        }
+    }
+
+    /// Writes an error with the statement that caused it.
+    fn error(&mut self, out: &mut Vec<u8>, conn: u64, ts: Timestamp, ps: &[u8], fields: &Fields<'_>, statement: &[u8]) {
+        let texts = [code::MESSAGE, code::DETAIL, code::HINT, b'q', b'W'];
+        let texts = texts.map(|code| fields.get_sql(code).map(|text| text.masked()));
+        let [message, detail, hint, internal_query, context] =
+            texts.each_ref().map(|text| text.as_ref().map_or(Cow::Borrowed(&b""[..]), kept_utf8));
+        let number = |code| {
+            let digits = fields.get(code).map_or(&b""[..], |text| text.0);
+            if digits.iter().all(u8::is_ascii_digit) { digits } else { b"" }
+        };
+        let severity = fields.get(code::SEVERITY).map_or(Cow::Borrowed(&b"ERROR"[..]), utf8);
+        let is_state = |state: &&[u8]| state.len() == 5 && state.iter().all(u8::is_ascii_alphanumeric);
+        let line = Line {
+            ts,
+            ps,
+            severity: &severity,
+            sqlstate: fields.get(code::CODE).map(|state| state.0).filter(is_state).unwrap_or_default(),
+            message: [&message, b""],
+            detail: &detail,
+            error: Some(ErrorPart {
+                hint: &hint,
+                internal_query: &internal_query,
+                internal_position: number(b'p'),
+                context: &context,
+                statement,
+                position: number(b'P'),
+            }),
+        };
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.has_failed |= matches!(line.severity, b"FATAL" | b"PANIC");
+        session.write(out, self.format, &mut self.clock, line);
+    }
+
+    /// Writes a line of the kind LOG: the message is what was begun, and the SQL.
+    fn line(&mut self, out: &mut Vec<u8>, conn: u64, ts: Timestamp, ps: &[u8], sql: &[u8]) {
+        self.detail.clear();
+        self.line_with_detail(out, conn, ts, ps, sql);
+    }
+
+    #[inline]
+    fn line_with_detail(&mut self, out: &mut Vec<u8>, conn: u64, ts: Timestamp, ps: &[u8], sql: &[u8]) {
+        let Self { format, clock, sessions, prefix, detail, .. } = self;
+        let Some(session) = sessions.get_mut(&conn) else { return };
+        let message = [&**prefix, sql];
+        let line = Line { ts, ps, severity: b"LOG", sqlstate: SUCCESS, message, detail, error: None };
+        session.write(out, *format, clock, line);
+    }
+
+    /// Makes sure that a session's lines are written with this identity.
+    fn identify(
+        &mut self,
+        header: &Header<'_>,
+        names: [Option<Text<'_>>; 3],
+        process_id: Option<i32>,
+        started: Timestamp,
+        backend_type: &'static str,
+    ) {
+        if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&header.conn) {
+            self.sessions.clear();
+        }
+        let session = self.sessions.entry(header.conn).or_default();
+        let is_same = session.names.as_ref().is_some_and(|kept| {
+            kept.names.iter().zip(names).all(|(kept, name)| kept.as_ref().map(KeptText::get) == name)
+                && (kept.process_id, kept.started) == (process_id, started)
+                && kept.backend_type == backend_type
+        });
+        if is_same {
+            return;
+        }
+        let [user, database, application] = names.map(|name| name.map_or(Cow::Borrowed(&b""[..]), utf8));
+        let (host, port) = host_and_port(header.client);
+        let who = Who {
+            user: &user,
+            database: &database,
+            application: &application,
+            process_id,
+            conn: header.conn,
+            host,
+            port,
+            started,
+            backend_type,
+        };
+        session.identity = Identity::new(self.format, &who);
+        let names = names.map(|name| {
+            let mut kept = KeptText::default();
+            kept.set(name?);
+            Some(kept)
+        });
+        session.names = Some(Names { names, process_id, started, backend_type });
+    }
+}
+
+impl Session {
+    fn write(&mut self, out: &mut Vec<u8>, format: LogFormat, clock: &mut Clock, line: Line<'_>) {
+        self.lines += 1;
+        self.last = self.last.max(line.ts);
+        Line { ts: self.last, ..line }.push(out, format, clock, &self.identity, self.lines);
+    }
+}
+
+const fn backend_type(is_walsender: bool) -> &'static str {
+    if is_walsender { "walsender" } else { "client backend" }
+}
+
+/// Returns whether a record is of a Parse that nothing executed.
+fn is_parse(record: &QueryRecord<'_>) -> bool {
+    record.outcome == Outcome::Ok && record.parse_us.is_some() && record.bind_us.is_none()
+}
+
+/// Returns whether the server has begun with a request, as far as is known: it ends all by itself that it has not read.
+const fn has_begun(request: &Request<'_>) -> bool {
+    let Request { record, error, .. } = request;
+    !matches!(record.outcome, Outcome::Aborted) || error.is_some() || !record.backend.has_failed
+}
+
+/// Returns whether an Execute has a duration. An empty query has none.
+fn has_ended(request: &Request<'_>) -> bool {
+    match request.record.outcome {
+        Outcome::Ok => !is_empty(request),
+        Outcome::Suspended => true,
+        _ => false,
+    }
+}
+
+/// Returns whether the server had nothing to execute.
+fn is_empty(request: &Request<'_>) -> bool {
+    request.record.outcome == Outcome::Ok && request.record.command_tags.is_empty()
+}
+
+/// Returns what Execute is called: with another of the same portal, more rows are fetched from it.
+fn verb(record: &QueryRecord<'_>) -> &'static [u8] {
+    let is_fetch = record.bind_us.is_none() && matches!(record.outcome, Outcome::Ok | Outcome::Suspended);
+    if is_fetch { b"execute fetch from " } else { b"execute " }
+}
+
+/// Returns whether an error is one of the grammar: the server logs a text only after it has split it into statements.
+fn is_of_grammar(error: &Fields<'_>) -> bool {
+    error.get(b'F').is_some_and(|file| matches!(file.0, b"scan.l" | b"gram.y"))
+}
+
+fn ps_of_failed<'a>(request: &Request<'a>) -> &'a [u8] {
+    let Request { record, sql, ref error, .. } = *request;
+    let is_at_execute = record.protocol != Protocol::Extended || record.bind_us.is_some();
+    match error {
+        Some(error) if record.protocol == Protocol::Simple && is_of_grammar(error) => b"idle",
+        _ if is_at_execute => tag::of_failed(record, sql),
+        _ if record.parse_us.is_some() => b"BIND",
+        // Of a statement that was prepared before, parameters are bound; else it is to be parsed first.
+        _ if record.params.is_some() && record.statement.is_some_and(|name| !name.0.is_empty()) => b"BIND",
+        _ => b"PARSE",
+    }
+}
+
+/// Appends text whose single quotes are doubled.
+fn push_doubled(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some((before, behind)) = memchr::memchr(b'\'', rest).and_then(|at| rest.split_at_checked(at + 1)) {
+        out.extend_from_slice(before);
+        out.push(b'\'');
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Splits the address of an end: one of IPv6 is in brackets.
+fn host_and_port(end: &str) -> (&str, &str) {
+    let (host, port) = end.rsplit_once(':').unwrap_or((end, "0"));
+    (host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port)
+}
