@@ -91,6 +91,8 @@ struct Session {
     last: Timestamp,
     /// Whether the error that ended it was written with a request.
     has_failed: bool,
+    /// Its application as of the last record.
+    application: Option<KeptText<'static>>,
 }
 
 /// What the identity of a session was written for.
@@ -141,7 +143,9 @@ impl ServerLog {
             return;
         }
         let Backend { process_id, started, is_walsender, .. } = record.backend;
-        let names = [record.user, record.database, record.application];
+        let before = self.renames(record);
+        let application = before.as_ref().map_or(record.application, |before| Some(before.get()));
+        let names = [record.user, record.database, application];
         self.identify(&record.header, names, process_id, started, backend_type(is_walsender));
         let ended = record.total_us.map_or(record.header.ts, |total_us| record.started.later(total_us));
         let error = record.error.as_ref().map(|error| &error.fields);
@@ -159,6 +163,13 @@ impl ServerLog {
             let ps = ps_of_failed(&request);
             self.error(out, record.header.conn, ended, ps, fields, &sql);
         }
+    }
+
+    /// Returns the application under which a statement began, if it has another name since then.
+    fn renames(&mut self, record: &QueryRecord<'_>) -> Option<KeptText<'static>> {
+        let session = self.sessions.get_mut(&record.header.conn).filter(|_| self.style == LogStyle::Statement)?;
+        let is_same = session.application.as_ref().map(KeptText::get) == record.application;
+        if is_same { None } else { std::mem::replace(&mut session.application, record.application.map(owned)) }
     }
 
     /// Writes the duration of a simple query, or of a function call.
@@ -357,6 +368,9 @@ impl ServerLog {
         self.identify(&header, [None; 3], process_id, started, "not initialized");
         self.set_prefix(&[b"connection received: host=", host.as_bytes(), b" port=", port.as_bytes()]);
         self.line(out, header.conn, started, b"", b"");
+        if let Some(session) = self.sessions.get_mut(&header.conn) {
+            session.application = application.map(owned);
+        }
         let Some(authenticate_us) = record.authenticate_us.filter(|_| user.is_some()) else { return };
         let backend_type = backend_type(record.replication.is_some());
         self.identify(&header, [user, database, None], process_id, started, backend_type);
@@ -489,11 +503,7 @@ impl ServerLog {
             backend_type,
         };
         session.identity = Identity::new(self.format, &who);
-        let names = names.map(|name| {
-            let mut kept = KeptText::default();
-            kept.set(name?);
-            Some(kept)
-        });
+        let names = names.map(|name| name.map(owned));
         session.names = Some(Names { names, process_id, started, backend_type });
     }
 }
@@ -504,6 +514,12 @@ impl Session {
         self.last = self.last.max(line.ts);
         Line { ts: self.last, ..line }.push(out, format, clock, &self.identity, self.lines);
     }
+}
+
+fn owned(text: Text<'_>) -> KeptText<'static> {
+    let mut kept = KeptText::default();
+    kept.set(text);
+    kept
 }
 
 const fn backend_type(is_walsender: bool) -> &'static str {
