@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgdissect::internals::text;
-use pgdissect::output::TextStyle;
+use pgdissect::output::{Form as _, LogFormat, LogStyle, ServerLog, TextStyle};
 use pgdissect::record::StatsRecord;
 use pgdissect::{Config, Dissector, Record, Redaction, value};
 use serde_json::Value;
@@ -12,15 +12,24 @@ use crate::captures::{self, OwnedPacket};
 use crate::laws::contract;
 use crate::wire::{From, Tcp, message, startup};
 
-/// Returns every line in both formats, including counters.
+/// Returns every line in all formats, including counters and a server's log.
 pub(crate) fn written(packets: &[OwnedPacket], config: Config) -> String {
     let mut lines = String::new();
+    let mut logs: Vec<_> = [LogFormat::Csv, LogFormat::Json, LogFormat::Stderr]
+        .into_iter()
+        .flat_map(|format| [LogStyle::Duration, LogStyle::Statement].map(|style| ServerLog::new(format, style, 15)))
+        .collect();
     let mut write = |record: &Record<'_>| {
         lines.push_str(&captures::line(record));
         lines.push('\n');
         for width in [None, Some(80), Some(400)] {
             let mut line = Vec::new();
             text::write_line(&mut line, record, &TextStyle { width, ..TextStyle::default() }).unwrap();
+            lines.push_str(&String::from_utf8(line).unwrap());
+        }
+        for log in &mut logs {
+            let mut line = Vec::new();
+            log.record(&mut line, record).unwrap();
             lines.push_str(&String::from_utf8(line).unwrap());
         }
     };

@@ -170,7 +170,7 @@ const SNAPSHOTS: [(&str, Records); 2] = [
 
 fn has_snapshot(name: &str) -> bool {
     let is_read_elsewhere = |file| captures::testdata().join(name).with_file_name(file).exists();
-    !["baseline/", "cases/", "replication-", "startups/"].iter().any(|folder| name.starts_with(folder))
+    !["baseline/", "cases/", "replication-", "startups/", "server-log-"].iter().any(|folder| name.starts_with(folder))
         && !COPIES.iter().any(|(_, copies)| copies.contains(&name))
         && !["server-log.jsonl", "planted.txt", "keys.log", "pg_stat_statements.json"]
             .into_iter()
