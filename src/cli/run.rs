@@ -316,7 +316,7 @@ impl<'a> Run<'a> {
                 applications: bytes_of(&args.application),
             },
             known_sessions,
-            parses: args.format.log().is_some() && args.log_style == args::Statements::Duration,
+            parses: args.format.log().is_some(),
             fast_paths: !args.no_fast_paths,
             records: Records {
                 messages: args.events.contains(&args::Event::Message),

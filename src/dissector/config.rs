@@ -65,8 +65,8 @@ pub struct Config {
     /// It applies to connections whose beginning was not captured, until it is seen that another one has begun. Their records have
     /// the flag [`from_file`](crate::record::Flags::from_file). What the session itself shows later is believed instead.
     pub known_sessions: HashMap<Endpoint, KnownSession>,
-    /// Whether a Parse that nothing executes has the record of a request, as it has a line in a server's log: its outcome is `ok`, and it
-    /// has no command tags. Default: no.
+    /// Whether a Parse or Bind without an Execute has the record of a request, as it has a line in a server's log: its outcome is `ok`,
+    /// and it has no command tags. Default: no.
     pub parses: bool,
     /// Whether fast paths are used. The records are the same, byte for byte; tests and fuzzing compare them.
     #[doc(hidden)]

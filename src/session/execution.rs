@@ -530,7 +530,7 @@ impl Executions {
             if execution.is_reported() {
                 return Some(execution);
             }
-            if shared.wants_parses && execution.parse_us.is_some() {
+            if shared.wants_parses && (execution.parse_us.is_some() || execution.bind_us.is_some()) {
                 execution.outcome = Some(Outcome::Ok);
                 return Some(execution);
             }

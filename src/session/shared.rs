@@ -23,7 +23,7 @@ pub struct Shared {
     pub tls: Option<Box<Tools>>,
     pub(super) spare: Spare,
     pub(super) wants_queries: bool,
-    /// Whether a Parse that nothing executes is reported.
+    /// Whether a Parse or Bind that nothing executes is reported.
     pub(super) wants_parses: bool,
     /// How many bytes are kept of a row of COPY data that is not whole; `None` where no message lines are wanted.
     pub(super) longest_copy_row: Option<usize>,

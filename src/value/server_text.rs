@@ -1,4 +1,4 @@
-//! Binary values in the server's text format: its log has parameters in that format, whichever they were sent in.
+//! Values in the server's text format: its log has parameters in the form of their type's output function, whatever they were sent in.
 //!
 //! Where the server's own text depends on its settings, one form is written: times with a time zone in UTC, intervals in the style
 //! `postgres`, `bytea` in hex. The server formats `jsonb` anew; here it is as it was sent.
@@ -12,11 +12,17 @@ use super::{Format, TypedValue, ValueContent};
 use crate::hex;
 
 impl TypedValue<'_> {
-    /// Appends a binary value as the output function of its type writes it.
+    /// Appends a binary value as the output function of its type writes it; and a boolean or a timestamp as text, if a client writes
+    /// it in another way.
     ///
-    /// Returns `false`, and appends nothing, if the value is not binary or cannot be decoded, or if its text depends on a locale.
+    /// Returns `false`, and appends nothing, for other text, and if the value cannot be decoded or its text depends on a locale.
     pub(crate) fn push_server_text(&self, out: &mut Vec<u8>) -> bool {
-        if self.format != Format::Binary {
+        let is_other_text = || match Kind::of(self.type_oid) {
+            Kind::Bool => !matches!(self.bytes, b"t" | b"f"),
+            Kind::Timestamp | Kind::Timestamptz => self.bytes.get(10) == Some(&b'T'),
+            _ => false,
+        };
+        if self.format == Format::Text && !is_other_text() {
             return false;
         }
         let content = self.content();

@@ -78,6 +78,9 @@ pub struct ServerLog {
 /// How many sessions are remembered. Beyond, all are forgotten, and the lines of those that go on are counted anew.
 const MAX_SESSIONS: usize = 1 << 17;
 
+/// How many portals of a session are remembered.
+const MAX_BOUND: usize = 64;
+
 /// A buffer for parameters keeps this capacity.
 const KEPT: usize = 64 << 10;
 
@@ -93,6 +96,8 @@ struct Session {
     has_failed: bool,
     /// Its application as of the last record.
     application: Option<KeptText<'static>>,
+    /// Portals that were bound by themselves, and not executed so far.
+    bound: Vec<KeptText<'static>>,
 }
 
 /// What the identity of a session was written for.
@@ -149,6 +154,7 @@ impl ServerLog {
         self.identify(&record.header, names, process_id, started, backend_type(is_walsender));
         let ended = record.total_us.map_or(record.header.ts, |total_us| record.started.later(total_us));
         let error = record.error.as_ref().map(|error| &error.fields);
+        self.note_bound(record);
         let request = Request { record, sql: &sql, ended, error };
         // Replication commands are logged by another setting.
         if !(is_walsender && Command::parse(&sql).is_some()) {
@@ -243,7 +249,8 @@ impl ServerLog {
                 self.set_parameters(record.params.as_ref());
             }
             self.begin_duration(exec);
-            self.begin_extended(verb(record), record);
+            let verb = self.verb(record);
+            self.begin_extended(verb, record);
             self.line_with_detail(out, conn, ended, tag::of_executed(record, sql), sql);
         }
     }
@@ -258,10 +265,34 @@ impl ServerLog {
         if is_executed {
             self.set_parameters(record.params.as_ref());
             self.prefix.clear();
-            self.begin_extended(verb(record), record);
+            let verb = self.verb(record);
+            self.begin_extended(verb, record);
             let ps = if error.is_some() { tag::of_failed(record, sql) } else { tag::of_executed(record, sql) };
             self.line_with_detail(out, record.header.conn, record.started, ps, sql);
         }
+    }
+
+    /// Remembers the portal of a Bind by itself.
+    fn note_bound(&mut self, record: &QueryRecord<'_>) {
+        let is_bind = record.bind_us.is_some() && record.outcome == Outcome::Ok && record.command_tags.is_empty();
+        if let Some(portal) = record.portal.filter(|_| is_bind)
+            && let Some(session) = self.sessions.get_mut(&record.header.conn)
+            && session.bound.len() < MAX_BOUND
+        {
+            session.bound.push(owned(portal));
+        }
+    }
+
+    /// Returns what Execute is called: with another of the same portal, more rows are fetched from it.
+    fn verb(&mut self, record: &QueryRecord<'_>) -> &'static [u8] {
+        let is_bound = record.bind_us.is_some() || !matches!(record.outcome, Outcome::Ok | Outcome::Suspended);
+        let bound = self.sessions.get_mut(&record.header.conn).map(|session| &mut session.bound);
+        let is_first = is_bound
+            || bound.filter(|bound| !bound.is_empty()).is_some_and(|bound| {
+                let place = bound.iter().position(|portal| Some(portal.get()) == record.portal);
+                place.map(|place| bound.swap_remove(place)).is_some()
+            });
+        if is_first { b"execute " } else { b"execute fetch from " }
     }
 
     /// Begins a message with a duration: `duration: 1.234 ms  `.
@@ -309,10 +340,10 @@ impl ServerLog {
             value.clear();
             if parameter.shape().is_some() {
                 push_doubled(detail, Secret::MASK.as_bytes());
-            } else if parameter.format == Some(Format::TEXT) {
-                push_doubled(detail, &utf8(Text(bytes, parameter.encoding)));
             } else if parameter.typed().is_some_and(|typed| typed.push_server_text(value)) {
                 push_doubled(detail, value);
+            } else if parameter.format == Some(Format::TEXT) {
+                push_doubled(detail, &utf8(Text(bytes, parameter.encoding)));
             } else {
                 detail.extend_from_slice(b"\\x");
                 hex::push(detail, bytes);
@@ -549,12 +580,6 @@ fn has_ended(request: &Request<'_>) -> bool {
 /// Returns whether the server had nothing to execute.
 fn is_empty(request: &Request<'_>) -> bool {
     request.record.outcome == Outcome::Ok && request.record.command_tags.is_empty()
-}
-
-/// Returns what Execute is called: with another of the same portal, more rows are fetched from it.
-fn verb(record: &QueryRecord<'_>) -> &'static [u8] {
-    let is_fetch = record.bind_us.is_none() && matches!(record.outcome, Outcome::Ok | Outcome::Suspended);
-    if is_fetch { b"execute fetch from " } else { b"execute " }
 }
 
 /// Returns whether an error is one of the grammar: the server logs a text only after it has split it into statements.
