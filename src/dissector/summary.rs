@@ -220,7 +220,7 @@ pub(super) fn query_record<'a>(
         outcome,
         error: execution.error(redaction).map(Failure::new),
         canceled_by: execution.canceled_by,
-        parse_us: execution.parse_us,
+        parse_us: execution.parse_us(),
         bind_us: execution.bind_us,
         first_row_us: execution.first_row_us(),
         last_row_us: execution.last_row_us(),

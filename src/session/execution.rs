@@ -153,7 +153,7 @@ pub struct Execution {
     pub retransmitted: u64,
     error: KeptFields,
     /// Microseconds from Parse to ParseComplete.
-    pub parse_us: Option<u64>,
+    pub(super) parse_us: Option<u64>,
     /// Microseconds from Bind to BindComplete.
     pub bind_us: Option<u64>,
     first_row: Option<Timestamp>,
@@ -289,6 +289,14 @@ impl Execution {
             (Some(portal), _) => portal.statement_name(),
             (None, _) => self.statement.as_ref().map(|statement| statement.name()),
         }
+    }
+
+    /// Microseconds from Parse to ParseComplete, unless another statement than that is executed.
+    pub fn parse_us(&self) -> Option<u64> {
+        let parse_us = self.parse_us?;
+        let executed = self.portal.as_ref().and_then(|portal| portal.statement()).map(|statement| statement.name());
+        let parsed = self.statement.as_ref().map(|statement| statement.name());
+        (parsed.is_none() || executed.is_none() || parsed == executed).then_some(parse_us)
     }
 
     /// The portal that it executes, in the extended protocol.

@@ -28,6 +28,8 @@ mod oracles {
     mod encodings;
     mod fingerprints;
     mod libpq_trace;
+    mod log_forms;
+    mod log_tools;
     mod pg_stat_statements;
     mod queries;
     mod replication;

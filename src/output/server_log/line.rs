@@ -61,6 +61,13 @@ pub(super) struct Who<'a> {
     pub(super) backend_type: &'static str,
 }
 
+impl Who<'_> {
+    /// Returns the process ID, or the number of the connection where that is not known: readers of logs tell sessions apart by it.
+    fn process(&self) -> u64 {
+        self.process_id.map_or(self.conn, |process_id| u64::from(process_id.unsigned_abs()))
+    }
+}
+
 impl Identity {
     pub(super) fn new(format: LogFormat, who: &Who<'_>) -> Self {
         let started = who.started.rfc3339();
@@ -68,13 +75,12 @@ impl Identity {
         let mut start = started.as_str().get(..SECOND).unwrap_or_default().as_bytes().to_vec();
         start.iter_mut().filter(|byte| **byte == b'T').for_each(|byte| *byte = b' ');
         start.extend_from_slice(b" UTC");
-        let number = who.process_id.map_or(who.conn, |process_id| u64::from(process_id.unsigned_abs()));
-        let id = format!("{:x}.{number:x}", who.started.parts().0);
+        let id = format!("{:x}.{:x}", who.started.parts().0, who.process());
         let mut identity = Self::default();
         match format {
             LogFormat::Csv => identity.csv(who, &start, &id),
             LogFormat::Json => identity.json(who, &start, &id),
-            LogFormat::Stderr => identity.stderr(who, number),
+            LogFormat::Stderr => identity.stderr(who),
         }
         identity
     }
@@ -84,9 +90,7 @@ impl Identity {
         optional_csv(head, who.user);
         optional_csv(head, who.database);
         head.push(b',');
-        if let Some(process_id) = who.process_id {
-            head.extend_from_slice(process_id.to_string().as_bytes());
-        }
+        push_decimal(head, who.process());
         optional_csv(head, format!("{}:{}", who.host, who.port).as_bytes());
         head.push(b',');
         head.extend_from_slice(id.as_bytes());
@@ -106,9 +110,8 @@ impl Identity {
         head.push(b'"');
         member(head, b",\"user\":\"", who.user);
         member(head, b",\"dbname\":\"", who.database);
-        if let Some(process_id) = who.process_id {
-            head.extend_from_slice(format!(",\"pid\":{process_id}").as_bytes());
-        }
+        head.extend_from_slice(b",\"pid\":");
+        push_decimal(head, who.process());
         member(head, b",\"remote_host\":\"", who.host.as_bytes());
         head.extend_from_slice(format!(",\"remote_port\":{}", who.port).as_bytes());
         member(head, b",\"session_id\":\"", id.as_bytes());
@@ -121,12 +124,12 @@ impl Identity {
     }
 
     /// `%m [%p]: user=%u,db=%d,app=%a,client=%h `, from the process on.
-    fn stderr(&mut self, who: &Who<'_>, number: u64) {
+    fn stderr(&mut self, who: &Who<'_>) {
         const fn or_unknown(name: &[u8]) -> &[u8] {
             if name.is_empty() { b"[unknown]" } else { name }
         }
         let head = &mut self.head;
-        head.extend_from_slice(format!(" [{number}]: user=").as_bytes());
+        head.extend_from_slice(format!(" [{}]: user=", who.process()).as_bytes());
         push_indented(head, or_unknown(who.user));
         head.extend_from_slice(b",db=");
         push_indented(head, or_unknown(who.database));

@@ -228,21 +228,26 @@ impl ServerLog {
         let conn = record.header.conn;
         let (total, exec) = (record.total_us.unwrap_or_default(), record.exec_us.unwrap_or_default());
         let is_parse = is_parse(record);
+        // When the server had all of the request.
+        let begun = ended.earlier(exec);
         if let Some(parse) = record.parse_us {
-            let before = total.saturating_sub(exec);
-            let micros = if is_parse { exec } else { parse * u64::from(parse < before) };
+            let (micros, at) = match parse < total.saturating_sub(exec) {
+                _ if is_parse => (exec, ended),
+                true => (parse, record.started.later(parse)),
+                false => (0, begun),
+            };
             self.begin_duration(micros);
             self.begin_extended(b"parse ", record);
-            self.line(out, conn, record.started.later(parse), b"PARSE", sql);
+            self.line(out, conn, at, b"PARSE", sql);
         }
         if is_parse {
             return;
         }
-        if let Some(bind) = record.bind_us {
+        if record.bind_us.is_some() {
             self.set_parameters(record.params.as_ref());
             self.begin_duration(0);
             self.begin_extended(b"bind ", record);
-            self.line_with_detail(out, conn, record.started.later(bind), b"BIND", sql);
+            self.line_with_detail(out, conn, begun, b"BIND", sql);
         }
         if has_ended(request) {
             if record.bind_us.is_none() {

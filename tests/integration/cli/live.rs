@@ -148,7 +148,7 @@ impl Server {
     }
 
     /// Returns the folder of the newest server's programs.
-    fn programs() -> Option<PathBuf> {
+    pub(crate) fn programs() -> Option<PathBuf> {
         let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
         let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
         folders.filter(|folder| folder.join("initdb").exists() && folder.join("postgres").exists()).max()

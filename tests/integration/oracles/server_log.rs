@@ -264,7 +264,7 @@ pub(crate) fn counted(folder: &Path) -> Vec<Counted> {
 }
 
 /// Reads a file of the folder, which may be compressed.
-fn text(folder: &Path, name: &str) -> String {
+pub(crate) fn text(folder: &Path, name: &str) -> String {
     let plain = folder.join(name);
     if plain.exists() {
         return std::fs::read_to_string(plain).unwrap();
