@@ -92,7 +92,7 @@ pub(crate) struct Args {
     )]
     pub(crate) duration: Option<Duration>,
 
-    /// With -e running, and live with -e stats or a summary: time between two of them [default: 10s]
+    /// With -e running, with --otlp-metrics, and live with -e stats or a summary: time between two of them [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(crate) stats_interval: Option<Duration>,
 
@@ -170,6 +170,10 @@ pub(crate) struct Args {
     /// With a server's log: the major version of PostgreSQL whose form it has; from 16 on, parameters are in `Parameters: $1 = …`
     #[arg(long, value_name = "VERSION", default_value_t = 15, value_parser = clap::value_parser!(u8).range(14..), help_heading = "Output")]
     pub(crate) log_version: u8,
+    /// With -F otlp: write the histogram of the durations of requests to this file, at the end and each time that --stats-interval has
+    /// passed
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) otlp_metrics: Option<PathBuf>,
 
     /// With a summary: the number of items of each of its lists
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000), help_heading = "Output")]
@@ -336,7 +340,17 @@ impl Args {
             let conflict = "-F top writes no lines: -e, -t, -c and -o require another format";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, conflict));
         }
-        if self.events.is_empty() && is_summary {
+        let chooses_kinds = !self.events.is_empty() || !self.types.is_empty();
+        if self.format == Format::Otlp && chooses_kinds || self.format == Format::Sql && writes_lines {
+            let conflict =
+                "-F otlp and -F sql write requests alone: -e and -t require another format, and -F sql has no -c";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, conflict));
+        }
+        if self.format == Format::Otlp {
+            self.events = vec![Event::Query];
+        } else if self.format == Format::Sql {
+            self.events = vec![Event::Query, Event::Session];
+        } else if self.events.is_empty() && is_summary {
             self.events = vec![Event::Summary];
         } else if self.events.is_empty() && self.format == Format::Top {
             self.events = vec![Event::Message, Event::Query, Event::Running, Event::Session];
@@ -380,6 +394,22 @@ impl Args {
         if self.extract.is_some() && (self.extract == self.output || self.extract == self.write) {
             return Err("--extract needs a file of its own, other than those of -o and -w".to_owned());
         }
+        if self.format == Format::Sql && self.redaction().hides_values() {
+            return Err(
+                "-F sql writes statements that can be run, with their values: not with --redact values".to_owned()
+            );
+        }
+        if self.otlp_metrics.is_some() && self.format != Format::Otlp {
+            return Err("--otlp-metrics requires -F otlp".to_owned());
+        }
+        if let Some(metrics) = &self.otlp_metrics
+            && [&self.output, &self.write, &self.extract].into_iter().flatten().any(|other| other == metrics)
+        {
+            return Err(
+                "--otlp-metrics needs a file of its own: collectors read spans and metrics from different files"
+                    .to_owned(),
+            );
+        }
         if self.count.is_some() && self.events == [Event::Summary] {
             return Err("-c limits the number of lines, and a summary has none".to_owned());
         }
@@ -399,8 +429,9 @@ impl Args {
         {
             return Err(format!("--until {until} is before --since {since}"));
         }
-        if self.stats_interval.is_some() && self.interface.is_none() && !wants(Event::Running) {
-            return Err("--stats-interval requires -i, or -e running".to_owned());
+        let has_interval = wants(Event::Running) || self.otlp_metrics.is_some();
+        if self.stats_interval.is_some() && self.interface.is_none() && !has_interval {
+            return Err("--stats-interval requires -i, -e running or --otlp-metrics".to_owned());
         }
         Ok(())
     }
@@ -488,6 +519,10 @@ pub(crate) enum Format {
     Summary,
     /// The same as a page for a browser
     Html,
+    /// Requests as spans for OpenTelemetry, in lines of OTLP's JSON
+    Otlp,
+    /// The statements of each session as a script for psql, with their parameters put in
+    Sql,
     /// A screen: what runs now, statements, sessions and errors, and the messages of each session
     Top,
     /// Requests, sessions and errors as the server's own log in CSV, for pgBadger, pgreplay and file_fdw

@@ -30,11 +30,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 mod baseline;
 mod files;
+mod metrics;
 mod report;
 mod screen;
 
 use self::baseline::read_baseline;
 use self::files::{Files, is_same_file};
+use self::metrics::Metrics;
 use self::screen::{Save, print_notes, screen};
 use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
@@ -56,7 +58,7 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
-    for output in [&args.output, &args.write, &args.extract].into_iter().flatten() {
+    for output in [&args.output, &args.write, &args.extract, &args.otlp_metrics].into_iter().flatten() {
         if let Some(path) = paths.iter().chain(&args.baseline).find(|path| is_same_file(path, output)) {
             bail!("{}: is an input, and would be overwritten", path.display());
         }
@@ -217,6 +219,7 @@ struct Run<'a> {
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
     extract: Option<Extract>,
+    metrics: Option<Metrics>,
     unknown_links: HashSet<LinkType>,
     /// Link types that the savefile cannot contain.
     unsaved_links: HashSet<LinkType>,
@@ -277,7 +280,7 @@ impl<'a> Run<'a> {
         filter: Option<PacketFilter>,
         notify: &'a mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let Files { sessions: known_sessions, mut keys, savefile, extracted: _, out } = files;
+        let Files { sessions: known_sessions, mut keys, savefile, extracted: _, metrics, out } = files;
         keys.read()?;
         let to_stdout = out.is_none();
         let (out, name) = out.unwrap_or_else(|| (Box::new(io::stdout()), "standard output".to_owned()));
@@ -289,6 +292,7 @@ impl<'a> Run<'a> {
         let is_cut = to_terminal && args.format == Format::Text && !args.wrap;
         let look = Look {
             terminal: is_cut.then(|| TerminalWidth::new(width)),
+            to_terminal,
             zone: zone(args, notify),
             width,
             color: match args.color {
@@ -351,6 +355,7 @@ impl<'a> Run<'a> {
             filter,
             savefile,
             extract: None,
+            metrics: metrics.map(Metrics::new),
             unknown_links: HashSet::new(),
             unsaved_links: HashSet::new(),
             started,
@@ -432,6 +437,7 @@ impl<'a> Run<'a> {
             || self.extract.as_ref().is_some_and(Extract::has_buffer)
             || self.keys.are_followed
             || self.wants_running()
+            || self.metrics.is_some() && self.args.stats_interval.is_some()
             || self.writer.screen().is_some()
             || self.is_live;
         loop {
@@ -494,6 +500,9 @@ impl<'a> Run<'a> {
                     self.note_time(packet.ts);
                     if !self.is_live && self.wants_running() && self.writer.screen().is_none() {
                         self.running_before(packet.ts);
+                    }
+                    if !self.is_live && self.metrics.is_some() && self.args.stats_interval.is_some() {
+                        self.metrics_before(packet.ts)?;
                     }
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
@@ -580,6 +589,7 @@ impl<'a> Run<'a> {
             self.running(self.known_time());
             let stats = self.stats(source);
             self.writer.stats(&stats);
+            self.write_metrics(self.known_time())?;
             // A page is written once.
             if self.args.format != Format::Html {
                 self.summarize(stats, true);
@@ -632,6 +642,7 @@ impl<'a> Run<'a> {
         self.writer.stats(&stats);
         self.summarize(stats.clone(), false);
         self.writer.flush()?;
+        self.write_metrics(self.latest_packet.unwrap_or_default())?;
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;
         }
@@ -706,7 +717,8 @@ impl<'a> Run<'a> {
 fn threads(args: &Args) -> usize {
     // The sequential part runs in one thread: with more than this, the others would only wait for it.
     let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(8);
-    if args.no_fast_paths { 1 } else { args.jobs.map_or_else(cores, usize::from) }
+    // A script has the statements of a session together, whenever the session ends: its blocks are made in one place.
+    if args.no_fast_paths || args.format == Format::Sql { 1 } else { args.jobs.map_or_else(cores, usize::from) }
 }
 
 /// Returns the number of columns for text: those of the terminal, or of COLUMNS.

@@ -39,8 +39,13 @@ pub(super) mod tokens;
 ///
 /// Those of the writer.
 pub fn write_line(out: &mut impl io::Write, record: &Record<'_>) -> io::Result<()> {
+    write_value(out, record)
+}
+
+/// Writes what is no record in the same way.
+pub(crate) fn write_value(out: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, LineFormatter);
-    record.serialize(&mut serializer)?;
+    value.serialize(&mut serializer)?;
     out.write_all(b"\n")
 }
 

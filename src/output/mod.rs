@@ -18,10 +18,14 @@ pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod json;
 #[cfg(feature = "cli")]
+pub(crate) mod otlp;
+#[cfg(feature = "cli")]
 pub(crate) mod report;
 #[cfg(feature = "cli")]
 pub(crate) mod screen;
 pub(crate) mod server_log;
+#[cfg(feature = "cli")]
+pub(crate) mod sql_script;
 pub(crate) mod stats;
 pub mod summary;
 pub(crate) mod text;
@@ -67,6 +71,15 @@ pub trait Form: fmt::Debug + Send {
             }
         });
         written
+    }
+
+    /// Writes what was held back until now: when lines are to be seen at once, and when there are no more (`ends`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Form::record`].
+    fn flush(&mut self, _out: &mut Vec<u8>, _ends: bool) -> io::Result<()> {
+        Ok(())
     }
 
     /// Returns another of the same kind, which has written nothing yet, for another thread.

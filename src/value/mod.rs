@@ -56,6 +56,8 @@ pub(crate) mod copy;
 mod datetime;
 mod datetime_text;
 mod geometry;
+#[cfg(feature = "cli")]
+mod input;
 mod interval;
 mod json;
 mod network;

@@ -173,6 +173,17 @@ impl<'a> Multirange<'a> {
     }
 }
 
+#[cfg(feature = "cli")]
+impl<'a> Multirange<'a> {
+    /// Returns the ranges of a multirange in binary format.
+    pub(super) fn binary_ranges(&self) -> Option<Vec<Range<'a>>> {
+        let Ranges::Binary(reader) = &self.ranges else { return None };
+        let mut reader = reader.clone();
+        let ranges = std::iter::from_fn(|| value(&mut reader)?);
+        ranges.map(|bytes| Range::from_binary(self.of, bytes, self.scope)).collect()
+    }
+}
+
 impl Serialize for Multirange<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut ranges = serializer.serialize_seq(None)?;

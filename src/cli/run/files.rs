@@ -23,6 +23,8 @@ pub(super) struct Files {
     pub(super) savefile: Option<SavefileWriter>,
     /// The file of extracted packets.
     pub(super) extracted: Option<SavefileWriter>,
+    /// The file of metrics, and its name.
+    pub(super) metrics: Option<(Box<dyn Write + Send>, String)>,
     /// The output and its name; `None` for standard output.
     pub(super) out: Option<(Box<dyn Write + Send>, String)>,
 }
@@ -46,13 +48,15 @@ impl Files {
             SavefileWriter::over(path, open(path, is_file))
         });
         let extracted = extracted.transpose()?;
-        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(|path| {
+        let named = |path: &Path| {
             let name = path.display().to_string();
             let file: Box<dyn Write + Send> =
                 Box::new(create(path).with_context(|| format!("{name}: cannot be created"))?);
             anyhow::Ok((file, name))
-        });
-        Ok(Self { sessions, keys, savefile, extracted, out: out.transpose()? })
+        };
+        let metrics = args.otlp_metrics.as_deref().map(named).transpose()?;
+        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(named).transpose()?;
+        Ok(Self { sessions, keys, savefile, extracted, metrics, out })
     }
 }
 

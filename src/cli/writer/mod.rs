@@ -8,7 +8,9 @@ use crate::dissector::{Dissector, PacketsOf, Sink};
 use crate::output::Form;
 use crate::output::batch::Batch;
 use crate::output::json::{DerivedWriter, LineWriter};
+use crate::output::otlp::{Durations, Otlp, TraceLines};
 use crate::output::report;
+use crate::output::sql_script::SqlScript;
 use crate::output::stats::{Bursts, Limits, Statistics};
 use crate::output::summary::SummaryStyle;
 use crate::output::text::sequence::Sequence;
@@ -60,6 +62,8 @@ pub(crate) struct Look {
     pub(crate) width: usize,
     /// How many a line of a record has, if it is cut.
     pub(crate) terminal: Option<TerminalWidth>,
+    /// Whether it is written to a terminal.
+    pub(crate) to_terminal: bool,
     /// The zone of times of day.
     pub(crate) zone: Zone,
 }
@@ -89,6 +93,10 @@ pub(crate) struct Writer {
     /// If the form is text: what depends on the lines before.
     text: Option<Text>,
     mode: Mode,
+    /// Whether the form holds records back.
+    holds_back: bool,
+    /// If there are to be metrics: the durations of requests, except those of shards.
+    durations: Option<Durations>,
     /// If there is to be a summary: what the records add up to, except those of shards.
     statistics: Option<Statistics>,
     /// Where the records go in place of lines, if they are for a screen.
@@ -143,6 +151,8 @@ impl Writer {
                 text = Some(made);
                 form
             }
+            Format::Otlp => Box::new(Otlp),
+            Format::Sql => Box::new(SqlScript::new(look.to_terminal)),
             Format::Summary => Box::new(summary),
             Format::Html => Box::new(Page),
             Format::Csvlog | Format::Jsonlog | Format::Stderrlog => {
@@ -155,9 +165,11 @@ impl Writer {
             // Writes nothing: the records are those of the screen.
             Format::Top => Box::new(Page),
         };
+        let out = if args.format == Format::Otlp { Box::new(TraceLines::new(out)) } else { out };
         let out = Output::new(out, name);
         // The lines of a session are counted.
         let workers = if args.format.log().is_some() { 0 } else { workers };
+        let durations = || args.otlp_metrics.as_ref().map(|_| Durations::default());
         // To limit the number of messages, they have to be counted in order; and lines of text depend on those before.
         let is_in_order = args.count.is_some() || text.is_some();
         let shards = if workers > 0 && !is_in_order { workers + 1 } else { 0 };
@@ -170,12 +182,15 @@ impl Writer {
             form: form.another(),
             lines: ShardLines::default(),
             statistics: statistics(),
+            durations: durations(),
             chosen: args.extract.as_ref().map(|_| Chosen::default()),
             error: None,
         };
         Ok(Self {
             shards: std::iter::repeat_with(shard).take(shards).collect(),
             statistics: statistics(),
+            durations: durations(),
+            holds_back: matches!(args.format, Format::Otlp | Format::Sql),
             screen: None,
             owners: None,
             chooses: false,
@@ -260,11 +275,20 @@ impl Writer {
         self.statistics.as_mut()
     }
 
+    /// Returns the durations of requests, if there are to be metrics.
+    pub(crate) const fn durations(&self) -> Option<&Durations> {
+        self.durations.as_ref()
+    }
+
     /// Merges the statistics of all threads. Nothing may be dissected in parallel afterwards.
     pub(crate) fn merge_statistics(&mut self) {
         let shards = self.shards.iter_mut().filter_map(|shard| shard.statistics.take());
         if let Some(statistics) = &mut self.statistics {
             shards.for_each(|shard| statistics.merge(shard));
+        }
+        let shards = self.shards.iter_mut().filter_map(|shard| shard.durations.take());
+        if let Some(durations) = &mut self.durations {
+            shards.for_each(|shard| durations.merge(shard));
         }
     }
 
@@ -309,6 +333,9 @@ impl Writer {
         if let Some(text) = &mut self.text {
             text.follow_terminal();
         }
+        if self.holds_back {
+            self.make(|form, lines| form.flush(lines, false));
+        }
         match &mut self.mode {
             Mode::Direct { out, buffer, error } => {
                 write_buffer(out, buffer, error);
@@ -339,6 +366,9 @@ impl Writer {
     pub(crate) fn settle(&mut self) -> io::Result<u64> {
         for conn in self.text.as_ref().map_or_else(Vec::new, |text| text.sequence.connections()) {
             self.release(conn);
+        }
+        if self.holds_back {
+            self.make(|form, lines| form.flush(lines, true));
         }
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
@@ -446,6 +476,9 @@ impl Sink for Writer {
             self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {
+            if let (Some(durations), Record::Query(query)) = (&mut self.durations, record) {
+                durations.add(query);
+            }
             self.write(record);
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 
 use crate::dissector::Sink;
 use crate::output::Form;
+use crate::output::otlp::Durations;
 use crate::output::stats::Statistics;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record, ReplicationEvent};
@@ -24,6 +25,8 @@ pub(super) struct ShardWriter {
     pub(super) lines: ShardLines,
     /// If there is to be a summary: what the records add up to.
     pub(super) statistics: Option<Statistics>,
+    /// If there are to be metrics: the durations of requests.
+    pub(super) durations: Option<Durations>,
     /// The connections with lines, if their packets are extracted.
     pub(super) chosen: Option<Chosen>,
     pub(super) error: Option<io::Error>,
@@ -47,6 +50,9 @@ impl Sink for ShardWriter {
             self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {
+            if let (Some(durations), Record::Query(query)) = (&mut self.durations, record) {
+                durations.add(query);
+            }
             self.make(|form, lines| form.record(lines, record));
         }
     }

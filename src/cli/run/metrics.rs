@@ -1,0 +1,47 @@
+//! The file of metrics.
+
+use std::io::{self, Write};
+
+use super::Run;
+use crate::time::Timestamp;
+
+/// The file of metrics, and what is written next.
+pub(super) struct Metrics {
+    file: Box<dyn Write + Send>,
+    name: String,
+    /// When the next line of a capture file is due.
+    due: Option<Timestamp>,
+}
+
+impl Metrics {
+    pub(super) fn new((file, name): (Box<dyn Write + Send>, String)) -> Self {
+        Self { file, name, due: None }
+    }
+}
+
+impl Run<'_> {
+    /// Writes a line of metrics, if they are written: of all requests until now.
+    pub(super) fn write_metrics(&mut self, now: Timestamp) -> io::Result<()> {
+        let started = self.live_since.or(self.first_packet).unwrap_or_default();
+        let (Some(metrics), Some(durations)) = (&mut self.metrics, self.writer.durations()) else { return Ok(()) };
+        let mut line = Vec::new();
+        durations.write(&mut line, started, now.max(started))?;
+        let Metrics { file, name, .. } = metrics;
+        let written = file.write_all(&line).and_then(|()| file.flush());
+        written.map_err(|error| io::Error::new(error.kind(), format!("{name}: cannot be written: {error}")))
+    }
+
+    /// Writes the line of metrics that is due before a packet of a file. Where nothing was captured for several intervals, each would have
+    /// the same.
+    pub(super) fn metrics_before(&mut self, ts: Timestamp) -> io::Result<()> {
+        let interval = u64::try_from(self.args.interval().as_micros()).unwrap_or(u64::MAX).max(1);
+        let Some(metrics) = &mut self.metrics else { return Ok(()) };
+        let due = *metrics.due.get_or_insert(ts.later(interval));
+        if ts < due {
+            return Ok(());
+        }
+        let last = due.later(ts.micros_since(due) / interval * interval);
+        metrics.due = Some(last.later(interval));
+        self.write_metrics(last)
+    }
+}

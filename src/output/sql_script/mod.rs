@@ -1,0 +1,254 @@
+//! Sessions as a script for psql: the statements of each together, with their parameters put in.
+//!
+//! A statement is written so that psql sends the same text, but for its parameters, and the server understands the same. What cannot be
+//! written so, because something of it is not known, or psql or the server would read it otherwise, is a comment, and says why.
+
+mod literal;
+mod statement;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use self::statement::{Reading, Refused};
+use super::Form;
+use super::text::sanitize::{Extent, Name, Prose, is_escaped};
+use crate::pg::error::code;
+use crate::pg::text::Text;
+use crate::record::session::State;
+use crate::record::{Header, Outcome, Protocol, QueryRecord, Record, SessionRecord};
+
+/// How many bytes are held back until their sessions end. Beyond this, the largest block is written in parts.
+const MOST_HELD: usize = 256 << 20;
+
+/// How many portals of a session are known to have more rows. Of more, the first one is forgotten.
+const MOST_PORTALS: usize = 64;
+
+/// The settings that decide how constants, and parameters in text format, are read.
+const SETTINGS: [&[u8]; 4] = [b"standard_conforming_strings", b"DateStyle", b"IntervalStyle", b"TimeZone"];
+
+/// Sessions as a script. A session's block is written when the session has ended.
+#[derive(Debug, Default)]
+pub(crate) struct SqlScript {
+    blocks: BTreeMap<u64, Block>,
+    held: usize,
+    has_block: bool,
+    /// Whether control characters are shown as what they are, because a terminal would act on them.
+    on_terminal: bool,
+}
+
+/// The part of the script for one session.
+#[derive(Debug, Default)]
+struct Block {
+    text: Vec<u8>,
+    /// Where the statements begin.
+    start: usize,
+    reading: Reading,
+    /// The portals that have more rows.
+    suspended: Vec<Box<[u8]>>,
+}
+
+impl SqlScript {
+    pub(crate) fn new(on_terminal: bool) -> Self {
+        Self { on_terminal, ..Self::default() }
+    }
+
+    fn query(&mut self, out: &mut Vec<u8>, query: &QueryRecord<'_>) -> io::Result<()> {
+        let conn = query.header.conn;
+        if !self.blocks.contains_key(&conn) {
+            let mut block = Block::begun(&query.header, [query.user, query.database, query.application])?;
+            writeln!(block.text, "-- Its beginning was not captured, or not selected: settings are those of psql.")?;
+            self.insert(conn, block);
+        }
+        let Some(block) = self.blocks.get_mut(&conn) else { return Ok(()) };
+        let before = block.text.len();
+        block.query(query)?;
+        self.held += block.text.len() - before;
+        if self.held > MOST_HELD
+            && let Some((largest, _)) = self.blocks.iter().max_by_key(|(_, block)| block.text.len())
+        {
+            let (largest, reading) = (*largest, block_reading(&self.blocks, *largest));
+            self.end(out, largest)?;
+            let mut block = Block { reading, ..Block::default() };
+            writeln!(
+                block.text,
+                "-- Session {largest}, continued: it was too long for one block. What it had set, and"
+            )?;
+            writeln!(block.text, "-- not committed, is lost here.")?;
+            self.insert(largest, block);
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, out: &mut Vec<u8>, session: &SessionRecord<'_>) -> io::Result<()> {
+        let conn = session.header.conn;
+        if session.state == State::Ended {
+            return self.end(out, conn);
+        }
+        let header = Header { ts: session.started, ..session.header };
+        let mut block = Block::begun(&header, [session.user, session.database, session.application])?;
+        for setting in session.parameters.0 {
+            let (name, value) = (setting.name.get(), setting.value.get());
+            let Some(known) = SETTINGS.into_iter().find(|known| known.eq_ignore_ascii_case(name.0)) else { continue };
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+                let mut literal = String::new();
+                literal::put(&mut literal, &value);
+                writeln!(block.text, "SET {name} = {literal};")?;
+                if known == b"standard_conforming_strings" {
+                    block.reading = if value == "on" { Reading::Conforming } else { Reading::Backslashes };
+                }
+            }
+        }
+        self.insert(conn, block);
+        Ok(())
+    }
+
+    fn insert(&mut self, conn: u64, mut block: Block) {
+        block.start = block.text.len();
+        self.held += block.start;
+        if let Some(replaced) = self.blocks.insert(conn, block) {
+            self.held -= replaced.text.len();
+        }
+    }
+
+    /// Writes the block of a session, if it has statements.
+    fn end(&mut self, out: &mut Vec<u8>, conn: u64) -> io::Result<()> {
+        let Some(block) = self.blocks.remove(&conn) else { return Ok(()) };
+        self.held -= block.text.len();
+        if block.text.len() == block.start {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.has_block, true) {
+            writeln!(
+                out,
+                "-- Statements of captured sessions, for psql -X -f FILE. Each session has a connection of its own."
+            )?;
+        } else {
+            // The next session begins without what this one has set, locked, or not committed.
+            write!(out, "\n\\connect\n")?;
+        }
+        writeln!(out, "\\encoding UTF8\n")?;
+        if self.on_terminal {
+            for character in String::from_utf8_lossy(&block.text).chars() {
+                match character {
+                    '\n' | '\t' => write!(out, "{character}")?,
+                    character if is_escaped(character) => write!(out, "\\u{:04x}", u32::from(character))?,
+                    character => write!(out, "{character}")?,
+                }
+            }
+        } else {
+            out.extend_from_slice(&block.text);
+        }
+        Ok(())
+    }
+}
+
+fn block_reading(blocks: &BTreeMap<u64, Block>, conn: u64) -> Reading {
+    blocks.get(&conn).map(|block| block.reading).unwrap_or_default()
+}
+
+impl Form for SqlScript {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Query(query) => self.query(out, query),
+            Record::Session(session) => self.session(out, session),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>, ends: bool) -> io::Result<()> {
+        while ends && let Some(conn) = self.blocks.keys().next().copied() {
+            self.end(out, conn)?;
+        }
+        Ok(())
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self::new(self.on_terminal))
+    }
+}
+
+impl Block {
+    /// Returns a block with what is known of its session.
+    fn begun(header: &Header<'_>, [user, database, application]: [Option<Text<'_>>; 3]) -> io::Result<Self> {
+        let mut text = Vec::new();
+        let Header { ts, conn, client, server } = header;
+        write!(text, "-- Session {conn}, {}, {client} -> {server}", ts.rfc3339().as_str())?;
+        for (what, name) in [("user", user), ("database", database), ("application", application)] {
+            if let Some(name) = name {
+                write!(text, ", {what} {}", Name(name, Extent::Whole))?;
+            }
+        }
+        text.push(b'\n');
+        Ok(Self { text, ..Self::default() })
+    }
+
+    /// Adds a request.
+    fn query(&mut self, query: &QueryRecord<'_>) -> io::Result<()> {
+        let out = &mut self.text;
+        write!(out, "\n-- {}", query.started.rfc3339().as_str())?;
+        if let Some(us) = query.total_us {
+            write!(out, "  {}.{:03} ms", us / 1_000, us % 1_000)?;
+        }
+        if let Some(rows) = query.rows {
+            write!(out, "  {rows} {}", if rows == 1 { "row" } else { "rows" })?;
+        }
+        if query.outcome == Outcome::Suspended {
+            write!(out, ", and there may be more")?;
+        }
+        if let Some(error) = &query.error {
+            write!(out, "  error")?;
+            if let Some(state) = error.fields.get(code::CODE) {
+                write!(out, " {}", Prose(state.0, usize::MAX))?;
+            }
+            if let Some(message) = error.fields.get_sql(code::MESSAGE) {
+                write!(out, " {}", Prose(message.masked().get().0, usize::MAX))?;
+            }
+        }
+        out.push(b'\n');
+        let continues = self.continues(query);
+        let refused = match statement::script(query, self.reading) {
+            _ if continues => Refused::of("more rows of a portal: its statement is above"),
+            Ok(script) => {
+                self.text.extend_from_slice(script.as_bytes());
+                self.reading.after(query);
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
+        self.comment(format_args!("not run: {}", refused.why));
+        let sql = query.sql.as_ref().map(|sql| sql.0.masked());
+        let sql = sql.as_ref().map(|sql| String::from_utf8_lossy(sql.get().0)).unwrap_or_default();
+        if query.protocol == Protocol::Function {
+            self.comment(format_args!("function {}", query.function_oid.map_or(0, |oid| oid.0)));
+        }
+        // A comment ends at either.
+        sql.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).for_each(|line| self.comment(line));
+        self.reading.after(query);
+        Ok(())
+    }
+
+    fn comment(&mut self, text: impl Display) {
+        self.text.extend_from_slice(format!("-- {text}\n").as_bytes());
+    }
+
+    /// Returns whether an Execute returned further rows of a portal, whose statement has been run.
+    fn continues(&mut self, query: &QueryRecord<'_>) -> bool {
+        if query.protocol != Protocol::Extended {
+            return false;
+        }
+        let name = query.portal.unwrap_or_default().0;
+        let known = self.suspended.iter().position(|suspended| **suspended == *name);
+        if let Some(known) = known {
+            self.suspended.remove(known);
+        }
+        if query.outcome == Outcome::Suspended {
+            if self.suspended.len() == MOST_PORTALS {
+                self.suspended.remove(0);
+            }
+            self.suspended.push(name.into());
+        }
+        // With a Bind, it is another portal of that name.
+        known.is_some() && query.bind_us.is_none()
+    }
+}
