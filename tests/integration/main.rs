@@ -30,11 +30,13 @@ mod oracles {
     mod libpq_trace;
     mod log_forms;
     mod log_tools;
+    mod otlp;
     mod pg_stat_statements;
     mod queries;
     mod replication;
     pub(crate) mod server_log;
     mod sql;
+    mod sql_script;
     mod tls;
     mod tunnels;
     mod values;

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_parent_is_what_the_recommendation_has_and_nothing_else() {
-        let read = |value| Parent::read(value).map(|parent| (parent.trace_id, parent.span_id, parent.flags));
+        let read = |value: &str| Parent::read(value).map(|parent| (parent.trace_id, parent.span_id, parent.flags));
         let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
         let valid = Some((trace.to_owned(), span.to_owned(), 1));
         assert_eq!(read(&format!("00-{trace}-{span}-01")), valid);

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::pg::row::{Format, FormattedValue};
 
+/// The type with which a driver marks a parameter that is a result.
+const VOID: u32 = 2278;
+
 /// Writes text as a constant that means the same whatever `standard_conforming_strings` is.
 pub(super) fn put(out: &mut String, text: &str) {
     let is_special = |c: char| c == '\\' || c.is_control();
@@ -35,6 +38,9 @@ pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<
     if !is_known && value.value.0.is_some() {
         return Err("the format of a parameter is not known");
     }
+    if value.type_oid == VOID {
+        return Err("a parameter of type void is none of the function's arguments");
+    }
     let typed = value.typed();
     let cast = match (&typed, value.value.0) {
         (Some(typed), _) => typed.cast(),
@@ -48,7 +54,11 @@ pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<
         },
         (Some(_), _) => match typed.as_ref().and_then(crate::value::TypedValue::input) {
             Some(text) => put(out, &text),
-            None => return Err("a parameter in binary format is of a type that cannot be written as text"),
+            None => {
+                return Err(
+                    "a parameter in binary format cannot be written as text: its type is not known, or has no such form",
+                );
+            }
         },
     }
     if let Some(cast) = cast {

@@ -4,12 +4,14 @@
 //! written so, because something of it is not known, or psql or the server would read it otherwise, is a comment, and says why.
 
 mod literal;
+mod made;
 mod statement;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use self::made::Made;
 use self::statement::{Reading, Refused};
 use super::Form;
 use super::text::sanitize::{Extent, Name, Prose, is_escaped};
@@ -46,6 +48,7 @@ struct Block {
     reading: Reading,
     /// The portals that have more rows.
     suspended: Vec<Box<[u8]>>,
+    made: Made,
 }
 
 impl SqlScript {
@@ -207,8 +210,12 @@ impl Block {
         }
         out.push(b'\n');
         let continues = self.continues(query);
+        let is_of_protocol = self.made.names(query);
         let refused = match statement::script(query, self.reading) {
             _ if continues => Refused::of("more rows of a portal: its statement is above"),
+            Ok(_) if is_of_protocol => Refused::of(
+                "it names a prepared statement or a portal of the protocol, which this script does not make",
+            ),
             Ok(script) => {
                 self.text.extend_from_slice(script.as_bytes());
                 self.reading.after(query);

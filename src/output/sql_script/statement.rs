@@ -22,7 +22,7 @@ impl Reading {
     /// Notes what a request may have set.
     pub(super) fn after(&mut self, query: &QueryRecord<'_>) {
         let Some(sql) = &query.sql else { return };
-        if contains(sql.0.text.0, b"standard_conforming_strings") || contains(sql.0.text.0, b"reset") {
+        if contains(sql.0.text.0, b"standard_conforming_strings") {
             *self = Self::Unknown;
         }
     }
