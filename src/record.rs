@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 
 pub mod change;
 mod community_id;
+pub(crate) mod ends;
 pub(crate) mod event;
 pub(crate) mod query;
 mod replication;

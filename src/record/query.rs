@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use super::ends::HeaderWithEnds;
 use super::{CommunityId, Flags, Header};
 use crate::pg::condition::condition_name;
 use crate::pg::error::{Fields, code};
@@ -23,7 +24,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct QueryRecord<'a> {
     /// When its end was known: that of the group that it is of, and of the requests before it.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "Header::with_ends")]
+    #[schemars(with = "HeaderWithEnds<'_>")]
     pub header: Header<'a>,
     /// The Community ID of the connection, version 1.
     pub community_id: CommunityId,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::ends::HeaderWithEnds;
 use super::query::Failure;
 use super::{CommunityId, Flags, Header, is_zero};
 use crate::hex::Hex;
@@ -23,7 +24,8 @@ use crate::tls::{keylog, suite};
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SessionRecord<'a> {
     /// When it was ready, or has ended.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "Header::with_ends")]
+    #[schemars(with = "HeaderWithEnds<'_>")]
     pub header: Header<'a>,
     /// The Community ID of the connection, version 1.
     pub community_id: CommunityId,

@@ -11,6 +11,7 @@ use crate::output::stats::Tally;
 use crate::output::text::sanitize::{Extent, Name, Prose};
 use crate::pg::text::Text;
 use crate::record::SessionRecord;
+use crate::record::ends::without_port;
 use crate::time::Timestamp;
 
 /// How many different names are counted.
@@ -217,10 +218,4 @@ impl Seen<'_> {
         };
         Some(format!("{losses} no line: it is not known whether the connection was asked for"))
     }
-}
-
-/// Returns the address of a client without its port.
-fn without_port(client: &str) -> &str {
-    let addr = client.rsplit_once(':').map_or(client, |(addr, _)| addr);
-    addr.strip_prefix('[').and_then(|addr| addr.strip_suffix(']')).unwrap_or(addr)
 }

@@ -40,7 +40,7 @@ impl LineWriter {
         put(out, br#"{"event":"change","ts":"#);
         self.clock.write(out, header.ts);
         if let Some(kept) = self.connections.get(header) {
-            out.extend_from_slice(&kept.written);
+            out.extend_from_slice(kept.header());
         }
         numbered(out, br#","packet":"#, *packet);
         put(out, br#","op":""#);

@@ -8,6 +8,7 @@ use super::tokens::{numbered, put, string, unsigned};
 use crate::digits;
 use crate::direction::Direction;
 use crate::pg::text::{KeptText, Text};
+use crate::record::ends::Ends;
 use crate::record::{Header, MOST_EXACT};
 use crate::time::{Precision, Timestamp};
 
@@ -66,10 +67,26 @@ pub(super) struct CachedConnection {
     conn: Option<u64>,
     client: String,
     server: String,
-    /// The members `conn`, `client` and `server`, each with a comma before it.
-    pub(super) written: Vec<u8>,
+    /// The members `conn`, `client` and `server`, each with a comma before it, and those of both ends in parts behind them.
+    written: Vec<u8>,
+    /// Where those of both ends in parts begin.
+    ends_at: usize,
     message: Beginning,
     pub(super) identity: Identity,
+}
+
+impl CachedConnection {
+    /// The members `conn`, `client` and `server`, each with a comma before it.
+    #[inline(always)]
+    pub(super) fn header(&self) -> &[u8] {
+        self.written.get(..self.ends_at).unwrap_or_default()
+    }
+
+    /// The same, and `client_ip`, `client_port`, `server_ip` and `server_port`.
+    #[inline(always)]
+    pub(super) fn header_with_ends(&self) -> &[u8] {
+        &self.written
+    }
 }
 
 /// The members `user`, `database` and `application`, each with a comma before it.
@@ -171,11 +188,11 @@ impl Connections {
     /// Writes all that is before the number of `len`, of a message whose tag is a letter.
     #[inline(always)]
     pub(super) fn begin_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, start: &MessageStart<'_>, tag: u8) {
-        let Some(CachedConnection { written, message, .. }) = self.get(&start.header) else {
+        let Some(CachedConnection { written, ends_at, message, .. }) = self.get(&start.header) else {
             return;
         };
         if !message.goes_on(start) {
-            message.begin(written, clock, start);
+            message.begin(written.get(..*ends_at).unwrap_or_default(), clock, start);
         }
         message.set(start.dir, tag);
         out.extend_from_slice(&message.written);
@@ -184,7 +201,7 @@ impl Connections {
     /// Writes all that is before `tag` and `len`, of any message.
     pub(super) fn begin_any_message(&mut self, out: &mut Vec<u8>, clock: &mut Clock, start: &MessageStart<'_>) {
         if let Some(kept) = self.get(&start.header) {
-            start.write(out, clock, &kept.written);
+            start.write(out, clock, kept.header());
         }
     }
 
@@ -213,12 +230,22 @@ impl Connections {
         string(&mut written, client);
         put(&mut written, br#","server":"#);
         string(&mut written, server);
+        let ends_at = written.len();
+        // Every field, so that a new one cannot be forgotten.
+        let Ends { client_ip, client_port, server_ip, server_port } = header.ends();
+        put(&mut written, br#","client_ip":"#);
+        string(&mut written, client_ip);
+        numbered(&mut written, br#","client_port":"#, client_port.into());
+        put(&mut written, br#","server_ip":"#);
+        string(&mut written, server_ip);
+        numbered(&mut written, br#","server_port":"#, server_port.into());
         if self.kept.is_empty() {
             self.kept.resize(KEPT, CachedConnection::default());
         }
         if let Some(kept) = self.kept.get_mut(conn as usize % KEPT) {
             let (client, server) = (client.to_owned(), server.to_owned());
-            *kept = CachedConnection { conn: Some(conn), client, server, written, ..CachedConnection::default() };
+            *kept =
+                CachedConnection { conn: Some(conn), client, server, written, ends_at, ..CachedConnection::default() };
         }
     }
 }

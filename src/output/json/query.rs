@@ -55,7 +55,7 @@ impl LineWriter {
         self.clock.write(out, header.ts);
         let kept = self.connections.get(header);
         if let Some(kept) = &kept {
-            out.extend_from_slice(&kept.written);
+            out.extend_from_slice(kept.header_with_ends());
         }
         put(out, br#","community_id":""#);
         community_id.write(out);

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use super::histogram::Timing;
 use super::{add_each, owned};
 use crate::pg::text::Text;
+use crate::record::ends::without_port;
 use crate::record::{Header, QueryRecord, SessionRecord};
 use crate::session::execution::Protocol;
 
@@ -125,12 +126,6 @@ impl Default for Callers {
             key: Vec::new(),
         }
     }
-}
-
-/// Returns the address of `address:port`.
-pub(super) fn without_port(address: &str) -> &str {
-    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-    ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip)
 }
 
 type Names<'a> = [Option<Text<'a>>; 3];
@@ -305,17 +300,5 @@ impl CallsBy {
             Self::None | Self::One(..) => 0,
             Self::Several(counts) => counts.capacity() * (size_of::<(CallerId, u64)>() + 2),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_no_port() {
-        assert_eq!(without_port("10.0.0.1:5432"), "10.0.0.1");
-        assert_eq!(without_port("[fe80::1]:5432"), "fe80::1");
-        assert_eq!(without_port("?"), "?");
     }
 }

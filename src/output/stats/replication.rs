@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::build::per_second;
-use super::callers::without_port;
 use super::histogram::Timing;
 use super::series::{Merge, Series};
 use super::top::Top;
 use super::{add_each, owned};
 use crate::pg::text::Text;
+use crate::record::ends::without_port;
 use crate::record::summary::{
     BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
 };

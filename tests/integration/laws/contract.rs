@@ -1,6 +1,7 @@
 //! The contract of the lines, checked for every line of the captures.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
@@ -90,6 +91,17 @@ pub(crate) fn check(output: &Output, of: &str) {
         let of_this = (value["client"].clone(), value["server"].clone());
         let first = ends.entry(conn).or_insert_with(|| of_this.clone());
         assert_eq!(*first, of_this, "{of}: the ends of a connection stay the same\n{line}");
+        if value["event"] == "query" || value["event"] == "session" {
+            for (joined, ip, port) in [("client", "client_ip", "client_port"), ("server", "server_ip", "server_port")] {
+                let ip: IpAddr = value[ip].as_str().unwrap().parse().unwrap();
+                let port = u16::try_from(value[port].as_u64().unwrap()).unwrap();
+                assert_eq!(
+                    value[joined],
+                    SocketAddr::new(ip, port).to_string(),
+                    "{of}: the parts are those of `{joined}`"
+                );
+            }
+        }
         if value["event"] == "message" {
             let seq = last_seq.entry(conn).or_default();
             *seq += 1;

@@ -136,8 +136,9 @@ fn essence(packets: &[OwnedPacket], keys: &Keys) -> Vec<Value> {
     let mut lines = captures::decrypt_packets(packets, keys, config).values();
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
-        let ends = ["client", "server", "community_id", "end_reason", "ended_by"];
-        let of_the_network = [&["ts", "started", "packet", "retransmitted"][..], &ends].concat();
+        let ends = ["client", "server", "client_ip", "client_port", "server_ip", "server_port", "community_id"];
+        let of_the_network = ["ts", "started", "packet", "retransmitted", "end_reason", "ended_by"];
+        let of_the_network = [&of_the_network[..], &ends].concat();
         line.retain(|field, _| !field.ends_with("_us") && !of_the_network.contains(&field.as_str()));
     }
     lines

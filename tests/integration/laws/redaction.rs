@@ -321,7 +321,9 @@ fn leaves(line: &Value, give: &mut impl FnMut(Sort, &str)) {
     }
     let mut path = Vec::new();
     for (field, value) in line.as_object().unwrap() {
-        if !["ts", "started", "client", "server", "community_id"].contains(&field.as_str()) && !field.ends_with("_us") {
+        let ends = ["client", "server", "client_ip", "client_port", "server_ip", "server_port", "community_id"];
+        let is_of_the_capture = ["ts", "started"].contains(&field.as_str()) || field.ends_with("_us");
+        if !is_of_the_capture && !ends.contains(&field.as_str()) {
             path.push(field.as_str());
             walk(line["type"].as_str().unwrap_or_default(), &mut path, value, give);
             path.pop();

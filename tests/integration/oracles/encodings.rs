@@ -30,6 +30,7 @@ const OF_THE_SESSION: &[&str] = &[
     "ts",
     "conn",
     "client",
+    "client_port",
     "community_id",
     "packet",
     "len",
