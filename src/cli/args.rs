@@ -170,6 +170,7 @@ pub(crate) struct Args {
     /// With a server's log: the major version of PostgreSQL whose form it has; from 16 on, parameters are in `Parameters: $1 = …`
     #[arg(long, value_name = "VERSION", default_value_t = 15, value_parser = clap::value_parser!(u8).range(14..), help_heading = "Output")]
     pub(crate) log_version: u8,
+
     /// With -F otlp: write the histogram of the durations of requests to this file, at the end and each time that --stats-interval has
     /// passed
     #[arg(long, value_name = "FILE", help_heading = "Output")]
