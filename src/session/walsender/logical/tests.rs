@@ -249,20 +249,21 @@ fn within_a_chunk_whose_start_was_not_seen_no_transaction_is_named() {
 
 #[test]
 fn where_a_chunk_was_lost_a_message_is_read_as_it_makes_more_sense() {
-    // The first two are messages without a transaction as well.
-    let message = |lsn: u64, prefix: &[u8], content: &[u8]| {
-        let len = u32::try_from(content.len()).unwrap();
-        bytes(&[b"M", &number(1422), b"\x01", &lsn.to_be_bytes(), prefix, b"\0", &number(len), content])
-    };
-    let plain = |lsn: u64| bytes(&[b"M\x01", &lsn.to_be_bytes(), b"prefix\0", &number(4), b"text"]);
+    // Each can be read with a transaction and without.
+    const AT: u64 = 0x058e_e078;
+    let message =
+        |xid: &[u8], lsn: u64| bytes(&[b"M", xid, b"\0", &lsn.to_be_bytes(), b"prefix\0", &number(4), b"text"]);
     for (bytes, wanted) in [
-        (message(0x0100_0000, b"prefix", b"text"), true),
-        // Its own position is that of another message.
-        (message(0x0200_0000, b"prefix", b"text"), true),
-        (plain(0x0100_0000), false),
+        (message(&number(999), AT), true),
+        // Its position is none that could decide it.
+        (message(&number(999), AT + 1), true),
+        (message(b"", AT), false),
     ] {
+        for is_streamed in [false, true] {
+            assert!(Pgoutput::decode(&mut Reader::new(&bytes), is_streamed).is_ok(), "{bytes:?}");
+        }
         let reader = Reader::new(&bytes);
-        assert_eq!(Stream::unknown().0.is_streamed(&reader, Lsn(0x0100_0000)), wanted, "{bytes:?}");
+        assert_eq!(Stream::unknown().0.is_streamed(&reader, Lsn(AT)), wanted, "{bytes:?}");
     }
 }
 

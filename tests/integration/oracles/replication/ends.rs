@@ -70,6 +70,10 @@ fn whatever_ends_a_stream_its_requests_have_their_own_outcomes() {
             assert!(line["sql"].as_str().unwrap().starts_with(text), "{case}: {line}");
             assert_eq!(line["outcome"], *outcome, "{case}: {line}");
             assert_eq!(line["error"]["code"].as_str(), *code, "{case}: {line}");
+            // A stream goes on as long as its client likes: that is no time of the server's.
+            let is_stream = *text == "START_";
+            let is_timed = ["exec_us", "transfer_us"].map(|field| line.get(field).is_some());
+            assert!(is_timed == [!is_stream; 2] || *text == "SELECT 1", "{case}: {line}");
         }
         let ended = of_case.iter().find(|line| line["state"] == "ended").unwrap();
         let how = format!("{} {}", ended["end_reason"].as_str().unwrap(), ended["ended_by"].as_str().unwrap());
