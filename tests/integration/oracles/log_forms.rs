@@ -101,8 +101,8 @@ impl Row {
 
 /// Returns whether a line of the server is about something that can be seen on the wire, and is not only a notice.
 fn is_on_the_wire(row: &Row) -> bool {
-    let is_trust =
-        row["message"].ends_with("method=trust (/data/pg_hba.conf:120)") || row["message"].contains("method=trust");
+    // Since PostgreSQL 18; on the wire, trust looks like ident and cert.
+    let is_trust = row["message"].contains("method=trust");
     row["error_severity"] != "WARNING" && row["sql_state_code"] != "08006" && !is_trust
 }
 
@@ -156,7 +156,7 @@ fn milliseconds(time: &str) -> i64 {
 /// Compares the lines of one session.
 fn compare(client: &str, theirs: Vec<Row>, ours: Vec<Row>) {
     let mut skipped = 0;
-    let (mut their_time, mut our_time) = (0.0, 0.0);
+    let (mut their_time, mut our_time, mut pending) = (0.0, 0.0, [0.0, 0.0]);
     let mut ours = ours.into_iter();
     for theirs in theirs {
         if !is_on_the_wire(&theirs) {
@@ -168,11 +168,22 @@ fn compare(client: &str, theirs: Vec<Row>, ours: Vec<Row>) {
         let mut ours = ours.without_what_only_a_server_knows();
         let number: usize = theirs["session_line_num"].parse().unwrap();
         theirs.set("session_line_num", &(number - skipped).to_string());
-        our_time += ours.take_duration().unwrap_or_default();
-        their_time += theirs.take_duration().unwrap_or_default();
+        let durations = [ours.take_duration(), theirs.take_duration()];
+        if let [Some(our), Some(their)] = durations {
+            pending = [pending[0] + our, pending[1] + their];
+        }
+        // Parse and Bind count with the Execute that follows, unless one fails.
+        let is_part = ["parse ", "bind "].iter().any(|part| ours["message"].contains(&format!(" ms  {part}")));
+        if !is_part {
+            let [our, their] = std::mem::take(&mut pending);
+            (our_time, their_time) = match durations {
+                [Some(_), _] => (our_time + our, their_time + their),
+                _ => (our_time, their_time),
+            };
+        }
         let late = milliseconds(&ours["log_time"]) - milliseconds(&theirs["log_time"]);
         // The end of a session that was terminated is seen when its connection is closed.
-        let is_end = ["FATAL"].contains(&&*ours["error_severity"]) || ours["message"].starts_with("disconnection");
+        let is_end = ours["error_severity"] == "FATAL" || ours["message"].starts_with("disconnection");
         assert!((-20..=if is_end { 150 } else { 20 }).contains(&late), "{client}: {late} ms late: {ours:?}");
         ours.set("log_time", &theirs["log_time"]);
         if ours["process_id"].len() < 3 {

@@ -29,10 +29,11 @@ fn report(folder: &Folder, log: &str, extension: &str) -> Value {
         _ => "stderr",
     };
     let mut pgbadger = Command::new("pgbadger");
-    pgbadger.args(["--quiet", "--format", format, "--extension", "json", "--outfile"]);
+    pgbadger.args(["-q", "-f", format, "-x", "json"]);
     if format == "stderr" {
-        pgbadger.args(["--prefix", "%m [%p]: user=%u,db=%d,app=%a,client=%h "]);
+        pgbadger.args(["-p", "%m [%p]: user=%u,db=%d,app=%a,client=%h "]);
     }
+    pgbadger.arg("-o");
     let output = pgbadger.arg(&report).arg(&path).output().unwrap();
     assert!(output.status.success(), "pgbadger: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap()
@@ -106,23 +107,35 @@ fn pgreplay_does_again_what_was_captured() {
         Err(missing) => return announce(&format!("SKIPPED: {TEST}: {missing}")),
     };
     let folder = Folder::new();
-    let log = folder.file("log.csv");
+    let (log, script) = (folder.file("log.csv"), folder.file("script.sql"));
+    fs::write(&script, SCRIPT).unwrap();
     for protocol in ["simple", "extended", "prepared"] {
         make(&server);
         let running = server.listen(["-i", "lo", "-F", "csvlog", "--log-style", "statement", "-o", &log]);
-        pgbench(&server, &["-n", "-c", "3", "-t", "50", "-M", protocol, "shop"]);
+        pgbench(&server, &["-n", "-c", "3", "-t", "50", "-M", protocol, "-f", &script, "shop"]);
         interrupt(running);
         let before = content(&server);
         assert!(before.starts_with("150|"), "{protocol}: {before}");
         make(&server);
         assert!(content(&server).starts_with("0|"));
-        let mut pgreplay = Command::new("pgreplay");
-        pgreplay.args(["-c", "-j", "-h", "127.0.0.1", "-p", &server.port.to_string(), &log]);
+        let mut pgreplay = Command::new("timeout");
+        pgreplay.args(["60", "pgreplay", "-c", "-j", "-h", "127.0.0.1", "-p", &server.port.to_string(), &log]);
         let output = pgreplay.env("PGSSLMODE", "disable").output().unwrap();
         assert!(output.status.success(), "pgreplay: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(content(&server), before, "{protocol}");
     }
 }
+
+/// Transactions that do not wait for each other: pgreplay runs into a deadlock where sessions lock the same row in another order
+/// than before.
+const SCRIPT: &str = "\\set row random(1, 1000)
+\\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :client_id * 10000 + :row;
+SELECT abalance FROM pgbench_accounts WHERE aid = :client_id * 10000 + :row;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 1, :row, :delta, CURRENT_TIMESTAMP);
+END;
+";
 
 /// Makes the database anew.
 fn make(server: &Server) {
@@ -141,8 +154,7 @@ fn pgbench(server: &Server, args: &[&str]) {
 /// Returns what the database contains: the number of rows, and sums.
 fn content(server: &Server) -> String {
     let sql = "SELECT (SELECT count(*) FROM pgbench_history), (SELECT sum(delta) FROM pgbench_history), \
-               (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(abalance * aid) FROM pgbench_accounts), \
-               (SELECT sum(tbalance * tid) FROM pgbench_tellers)";
+               (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(abalance * aid) FROM pgbench_accounts)";
     let mut psql = Command::new("psql");
     psql.args(["-XAtq", "-h", "127.0.0.1", "-U", "postgres", "-d", "shop", "-p", &server.port.to_string(), "-c", sql]);
     let output = psql.env("PGSSLMODE", "disable").output().unwrap();
