@@ -105,14 +105,19 @@ impl<'a> Array<'a> {
 
 #[cfg(feature = "cli")]
 impl<'a> Array<'a> {
-    /// Returns the lower bounds if any of them is not 1, the size of each dimension, and the elements of an array in binary format.
-    pub(super) fn binary_elements(&self) -> Option<(Option<&[i32]>, &[u32], impl Iterator<Item = Part<'a>> + use<'a>)> {
-        let Self { element, lower_bounds, values, scope } = self;
+    /// Returns the lower bound of each dimension, if any of them is not 1.
+    pub(super) fn lower_bounds(&self) -> Option<&[i32]> {
+        self.lower_bounds.as_deref()
+    }
+
+    /// Returns the size of each dimension, and the elements of an array in binary format.
+    pub(super) fn binary_elements(&self) -> Option<(&[u32], impl Iterator<Item = Part<'a>> + use<'a>)> {
+        let Self { element, values, scope, .. } = self;
         let Values::Binary { reader, sizes } = values else { return None };
         let (mut reader, element, scope) = (reader.clone(), *element, *scope);
         // All have been read once.
         let elements = std::iter::from_fn(move || Some(Part::binary(element, value(&mut reader)?, scope)));
-        Some((lower_bounds.as_deref(), sizes, elements))
+        Some((sizes, elements))
     }
 }
 

@@ -41,6 +41,10 @@ impl TypedValue<'_> {
 }
 
 fn of_binary(kind: Kind, bytes: &[u8], scope: Scope<'_>) -> Option<String> {
+    // With its white space, which JSON lines leave out.
+    if kind == Kind::Json {
+        return scope.encoding.decode(bytes).map(Into::into);
+    }
     Some(match binary(kind, bytes, scope) {
         // Before version 16, no input function read what is in octal.
         ValueContent::Text(text) if kind == Kind::Char && text.len() > 1 => return None,
@@ -98,14 +102,14 @@ fn with_era(text: &str) -> String {
 fn of_array(kind: Kind, array: &Array<'_>) -> Option<String> {
     let is_vector = matches!(kind, Kind::Vector(_));
     let delimiter = if kind == Kind::Array(BOX) { ';' } else { ',' };
-    let (lower_bounds, sizes, elements) = array.binary_elements()?;
+    let (sizes, elements) = array.binary_elements()?;
     let mut elements = elements.map(|element| element.input());
     if is_vector {
         let numbers: Option<Vec<_>> = elements.map(Option::flatten).collect();
         return Some(numbers?.join(" "));
     }
     let mut text = String::new();
-    if let Some(bounds) = lower_bounds {
+    if let Some(bounds) = array.lower_bounds() {
         for (lower, size) in bounds.iter().zip(sizes) {
             let upper = i64::from(*lower) + i64::from(*size) - 1;
             write!(text, "[{lower}:{upper}]").ok()?;

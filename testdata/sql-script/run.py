@@ -1,4 +1,4 @@
-"""Statements that psql would read otherwise, and parameters of all types, in both formats. Every query returns one text."""
+"""Statements that psql would read otherwise, and parameters of all types, in both formats."""
 import os
 import psycopg
 from psycopg import pq

@@ -29,7 +29,8 @@ const FILLERS: [&str; 5] = ["if", "not", "exists", "concurrently", "only"];
 
 /// Returns the summary of SQL: `INSERT orders SELECT carts`. `None` if nothing in it is a command.
 pub(super) fn summary(sql: &QuerySql<'_>) -> Option<String> {
-    let text: KeptText<'_> = sql.0.text.kept();
+    // Where it is not certain what is a constant, that is a name to this lexer: as it is written, there is nothing of it.
+    let text: KeptText<'_> = sql.0.masked();
     let mut summary = Summary::default();
     for range in statement::split(&text) {
         summary.statement(text.get().0.get(range).unwrap_or_default());
@@ -113,12 +114,12 @@ impl Summary {
                 if is(&["update", "copy", "truncate"]) {
                     self.target(&mut tokens);
                 }
-            } else if is(&["into", "join", "using"]) || is(&["from"]) && !is_after("distinct") {
-                if is_query.last().copied().unwrap_or_default() {
-                    self.target(&mut tokens);
-                    if is(&["from", "using"]) {
-                        self.further_targets(&mut tokens);
-                    }
+            } else if (is(&["into", "join", "using"]) || is(&["from"]) && !is_after("distinct"))
+                && is_query.last().copied().unwrap_or_default()
+            {
+                self.target(&mut tokens);
+                if is(&["from", "using"]) {
+                    self.further_targets(&mut tokens);
                 }
             }
             before = Some(token);

@@ -30,10 +30,11 @@ const MOST_PORTALS: usize = 64;
 const SETTINGS: [&[u8]; 4] = [b"standard_conforming_strings", b"DateStyle", b"IntervalStyle", b"TimeZone"];
 
 /// Sessions as a script. A session's block is written when the session has ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SqlScript {
     blocks: BTreeMap<u64, Block>,
     held: usize,
+    most_held: usize,
     has_block: bool,
     /// Whether control characters are shown as what they are, because a terminal would act on them.
     on_terminal: bool,
@@ -45,6 +46,8 @@ struct Block {
     text: Vec<u8>,
     /// Where the statements begin.
     start: usize,
+    /// The statements that set what the session began with.
+    settings: Vec<u8>,
     reading: Reading,
     /// The portals that have more rows.
     suspended: Vec<Box<[u8]>>,
@@ -53,7 +56,7 @@ struct Block {
 
 impl SqlScript {
     pub(crate) fn new(on_terminal: bool) -> Self {
-        Self { on_terminal, ..Self::default() }
+        Self { blocks: BTreeMap::new(), held: 0, most_held: MOST_HELD, has_block: false, on_terminal }
     }
 
     fn query(&mut self, out: &mut Vec<u8>, query: &QueryRecord<'_>) -> io::Result<()> {
@@ -67,18 +70,16 @@ impl SqlScript {
         let before = block.text.len();
         block.query(query)?;
         self.held += block.text.len() - before;
-        if self.held > MOST_HELD
-            && let Some((largest, _)) = self.blocks.iter().max_by_key(|(_, block)| block.text.len())
+        if self.held > self.most_held
+            && let Some(largest) = self.blocks.iter().max_by_key(|(_, block)| block.text.len()).map(|(conn, _)| *conn)
+            && let Some(written) = self.end(out, largest)?
         {
-            let (largest, reading) = (*largest, block_reading(&self.blocks, *largest));
-            self.end(out, largest)?;
-            let mut block = Block { reading, ..Block::default() };
-            writeln!(
-                block.text,
-                "-- Session {largest}, continued: it was too long for one block. What it had set, and"
-            )?;
-            writeln!(block.text, "-- not committed, is lost here.")?;
-            self.insert(largest, block);
+            let mut text = format!(
+                "-- Session {largest}, continued. What it had made for itself, or not committed, is lost here.\n"
+            )
+            .into_bytes();
+            text.extend_from_slice(&written.settings);
+            self.insert(largest, Block { text, start: 0, ..written });
         }
         Ok(())
     }
@@ -86,7 +87,7 @@ impl SqlScript {
     fn session(&mut self, out: &mut Vec<u8>, session: &SessionRecord<'_>) -> io::Result<()> {
         let conn = session.header.conn;
         if session.state == State::Ended {
-            return self.end(out, conn);
+            return self.end(out, conn).map(|_| ());
         }
         let header = Header { ts: session.started, ..session.header };
         let mut block = Block::begun(&header, [session.user, session.database, session.application])?;
@@ -96,12 +97,13 @@ impl SqlScript {
             if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
                 let mut literal = String::new();
                 literal::put(&mut literal, &value);
-                writeln!(block.text, "SET {name} = {literal};")?;
+                writeln!(block.settings, "SET {name} = {literal};")?;
                 if known == b"standard_conforming_strings" {
                     block.reading = if value == "on" { Reading::Conforming } else { Reading::Backslashes };
                 }
             }
         }
+        block.text.extend_from_slice(&block.settings);
         self.insert(conn, block);
         Ok(())
     }
@@ -114,12 +116,12 @@ impl SqlScript {
         }
     }
 
-    /// Writes the block of a session, if it has statements.
-    fn end(&mut self, out: &mut Vec<u8>, conn: u64) -> io::Result<()> {
-        let Some(block) = self.blocks.remove(&conn) else { return Ok(()) };
+    /// Writes the block of a session, if it has statements, and returns it.
+    fn end(&mut self, out: &mut Vec<u8>, conn: u64) -> io::Result<Option<Block>> {
+        let Some(block) = self.blocks.remove(&conn) else { return Ok(None) };
         self.held -= block.text.len();
         if block.text.len() == block.start {
-            return Ok(());
+            return Ok(Some(block));
         }
         if !std::mem::replace(&mut self.has_block, true) {
             writeln!(
@@ -142,12 +144,8 @@ impl SqlScript {
         } else {
             out.extend_from_slice(&block.text);
         }
-        Ok(())
+        Ok(Some(block))
     }
-}
-
-fn block_reading(blocks: &BTreeMap<u64, Block>, conn: u64) -> Reading {
-    blocks.get(&conn).map(|block| block.reading).unwrap_or_default()
 }
 
 impl Form for SqlScript {
@@ -257,5 +255,54 @@ impl Block {
         }
         // With a Bind, it is another portal of that name.
         known.is_some() && query.bind_us.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::capture::{Event, FileSource, Source};
+    use crate::dissector::{Config, Dissector, Records};
+
+    fn script(most_held: usize, on_terminal: bool) -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/sql-script/capture.pcap.gz");
+        let mut source = FileSource::new(vec![path.into()], Arc::default());
+        let records = Records { queries: true, sessions: true, ..Records::NONE };
+        let mut dissector = Dissector::new(Config { ports: Some(vec![5415]), records, ..Config::default() });
+        let (mut out, mut form) = (Vec::new(), SqlScript { most_held, ..SqlScript::new(on_terminal) });
+        let mut sink = |record: &Record<'_>| {
+            form.record(&mut out, record).unwrap();
+            assert!(form.held <= most_held.max(4_096), "{}", form.held);
+        };
+        while let Ok(Event::Packet(packet)) = source.next_event() {
+            dissector.packet(&packet, &mut sink);
+        }
+        dissector.finish(&mut sink);
+        form.flush(&mut out, true).unwrap();
+        assert_eq!((form.held, form.blocks.len()), (0, 0));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_long_session_is_written_in_parts_that_lack_nothing() {
+        let statements = |script: &str| {
+            let lines =
+                script.lines().filter(|line| !line.is_empty() && !line.starts_with("SET ") && !line.starts_with('\\'));
+            lines.filter(|line| !line.starts_with("-- Session ")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (whole, parts) = (script(usize::MAX, false), script(2_000, false));
+        assert_eq!(statements(&whole), statements(&parts));
+        assert!(!whole.contains("continued") && parts.matches(", continued. ").count() > 3);
+        // Each part has the settings of its session.
+        let count = |what| parts.matches(what).count();
+        assert_eq!(count("\nSET standard_conforming_strings = 'o"), count("\n-- Session "));
+    }
+
+    #[test]
+    fn a_terminal_sees_no_control_character() {
+        let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
+        assert!(!script(usize::MAX, true).contains(is_control));
     }
 }

@@ -7,6 +7,9 @@ use crate::sql::lexer::{Kind, Lexer, Token};
 
 use super::literal;
 
+/// How long a request can be in the script, in bytes.
+const LONGEST: usize = 64 << 20;
+
 /// How a backslash in `'…'` is read, which `standard_conforming_strings` decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -197,6 +200,10 @@ impl Writer<'_> {
             self.out.push('(');
         }
         literal::parameter(&mut self.out, value)?;
+        // The SQL may name a long one any number of times.
+        if self.out.len() > LONGEST {
+            return Err(Refused::of("with its parameters it would be longer than 64 MiB"));
+        }
         if is_indexed {
             self.out.push(')');
         } else if next

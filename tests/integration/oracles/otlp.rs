@@ -25,7 +25,8 @@ const BOUNDS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 /// Returns the lines of spans of a capture.
 fn lines(capture: &str, args: &[&str]) -> Vec<String> {
-    let outcome = run([&[PORTS, "-q", "-F", "otlp", capture], args].concat());
+    let ports: &[&str] = if args.contains(&"-p") { &[] } else { &[PORTS] };
+    let outcome = run([ports, &["-q", "-F", "otlp", capture], args].concat());
     assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""), "{capture}");
     outcome.lines
 }
@@ -126,9 +127,10 @@ fn compare(service: &str, span: &Value, query: &Value) {
     assert_eq!(span["name"], of.get("db.query.summary").cloned().unwrap_or("postgresql".into()));
     let server = query["server"].as_str().unwrap().rsplit_once(':').unwrap();
     for [address, port] in [["server.address", "server.port"], ["network.peer.address", "network.peer.port"]] {
+        let server = (server.0.trim_matches(['[', ']']), server.1);
         assert_eq!((of[address].as_str().unwrap(), of[port].to_string()), (server.0, server.1.to_owned()));
     }
-    let sqlstate = query["error"].get("sqlstate");
+    let sqlstate = query["error"].get("code");
     assert_eq!(of.get("db.response.status_code"), sqlstate);
     let is_failed = sqlstate.is_some() || query["outcome"] == "aborted";
     assert_eq!(span["status"]["code"] == 2, is_failed);
@@ -157,7 +159,7 @@ fn a_trace_goes_on_where_the_comment_has_its_parent() {
             })
             .map(|(query, conn, parent)| ((conn.as_i64(), query.as_i64()), parent))
             .collect();
-        assert!(parents.len() > 2);
+        assert!(parents.len() >= 2);
         let normalized: HashMap<_, _> = queries(capture, &["--redact", "values"])
             .iter()
             .map(|query| ((query["conn"].as_i64(), query["query"].as_i64()), query["normalized"].clone()))
@@ -226,7 +228,7 @@ fn the_histogram_is_that_of_the_requests() {
         for query in queries(capture, &[]) {
             let Some(us) = query["total_us"].as_u64() else { continue };
             let service = query["application"].as_str().filter(|name| !name.is_empty()).unwrap_or("unknown_service");
-            let state = query["error"]["sqlstate"].as_str().unwrap_or_default();
+            let state = query["error"]["code"].as_str().unwrap_or_default();
             let (count, sum, buckets) = expected.entry((service.to_owned(), state.to_owned())).or_default();
             let seconds = us as f64 / 1e6;
             (*count, *sum) = (*count + 1, *sum + seconds);
@@ -260,7 +262,7 @@ fn the_histogram_is_that_of_the_requests() {
 fn metrics_come_with_each_interval_and_go_on() {
     let folder = Folder::new();
     let file = folder.file("metrics.json");
-    lines("summary/capture.pcap.gz", &["--otlp-metrics", &file, "--stats-interval", "200ms"]);
+    lines("summary/capture.pcap.gz", &["--otlp-metrics", &file, "--stats-interval", "100ms"]);
     let text = fs::read_to_string(&file).unwrap();
     let counts: Vec<u64> =
         text.lines().map(|line| points(line).iter().map(|(_, point)| number(&point["count"])).sum()).collect();
@@ -351,5 +353,22 @@ fn lines_are_messages_of_the_protocol_s_schema() {
         let timed = queries.iter().filter(|query| query["total_us"].is_u64()).count();
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("{} {timed}", queries.len()));
     }
-    assert!(testdata().exists());
+}
+
+#[test]
+fn without_values_no_span_has_data() {
+    let planted = fs::read_to_string(testdata().join("planted/planted.txt")).unwrap();
+    let words: Vec<_> = planted.lines().filter(|word| word.starts_with("zq")).collect();
+    let of = |redaction: &str| {
+        let folder = Folder::new();
+        let metrics = folder.file("metrics.json");
+        let lines = lines("planted/capture.pcap", &["-p", "auto", "--redact", redaction, "--otlp-metrics", &metrics]);
+        lines.concat() + &fs::read_to_string(metrics).unwrap()
+    };
+    assert!(words.iter().any(|word| of("secrets").contains(word)));
+    let written = of("values");
+    assert!(written.contains("db.query.text"));
+    for word in words {
+        assert!(!written.contains(word), "{word}");
+    }
 }

@@ -194,7 +194,7 @@ fn psql_and_a_server_do_with_a_script_what_was_captured() {
         let mut compared = 0;
         for (time, text, rows, state) in replay(&server, &format!("replay_{number}"), capture) {
             let query = queries.iter().find(|query| query["started"] == time).unwrap();
-            let expected = query["error"]["sqlstate"].as_str().unwrap_or("00000");
+            let expected = query["error"]["code"].as_str().unwrap_or("00000");
             assert_eq!(state, expected, "{capture}: {query}\n{text}");
             if let Some(expected) = last_rows(query).filter(|_| query["outcome"] == "ok" && query["error"].is_null())
                 && !(is_partial && capture.contains("driver-psql/"))
@@ -202,7 +202,9 @@ fn psql_and_a_server_do_with_a_script_what_was_captured() {
                 assert_eq!(rows, expected, "{capture}: {query}\n{text}");
                 compared += 1;
             }
-            if capture != SCENARIO || expected != "00000" {
+            // What the scenario asked for in binary format, to send it again.
+            let is_binary = query["sql"].as_str().is_some_and(|sql| sql.starts_with("SELECT ($1::text)::"));
+            if capture != SCENARIO || expected != "00000" || is_binary {
                 continue;
             }
             // The values themselves, which are texts.
