@@ -71,6 +71,10 @@ fn a_session_is_a_block_and_every_request_is_in_one() {
         assert_eq!(blocks, conns.len(), "{capture}");
         assert_eq!(script.lines().filter(|line| *line == "\\connect").count(), blocks - 1);
     }
+    // Where no session is selected, because none failed, requests are still in the blocks of theirs.
+    let failed = run([PORTS, "-q", "-e", "query", "--errors", SCENARIO]).good().len();
+    assert!(failed > 5);
+    assert_eq!(requests(&script(SCENARIO, &["--errors"])).len(), failed);
     // Of chosen sessions, those, whatever is chosen among their requests.
     let one = script(SCENARIO, &["--conn", "2", "--sql", "plain"]);
     assert_eq!(requests(&one).len(), 1);
