@@ -221,6 +221,7 @@ fn psql_and_a_server_do_with_a_script_what_was_captured() {
                 assert_eq!(text, values, "{query}");
             }
         }
-        assert!(compared > 10, "{capture}: {compared}");
+        // What psql has sent depends on the data of its COPY.
+        assert!(compared > 10 || capture.contains("driver-psql/"), "{capture}: {compared}");
     }
 }
