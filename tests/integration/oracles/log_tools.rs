@@ -51,7 +51,13 @@ fn counts(report: &Value) -> Value {
                         && !key.starts_with("WARNING")
                 };
                 let kept = object.iter().filter(|(key, _)| is_kept(key));
-                Value::Object(kept.map(|(key, value)| (key.clone(), without_times(value))).collect())
+                // A server names what EXECUTE has prepared in a detail, which pgBadger makes the statement.
+                let name = |key: &str| match key.strip_prefix("[ ").and_then(|key| key.split_once(" ] - ")) {
+                    Some((execute, _)) => format!("{execute};"),
+                    // A server writes jsonb, which was sent in binary format, with spaces of its own.
+                    None => key.replace("\": \"", "\":\""),
+                };
+                Value::Object(kept.map(|(key, value)| (name(key), without_times(value))).collect())
             }
             other => other.clone(),
         }
