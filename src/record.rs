@@ -37,6 +37,7 @@ pub use crate::session::execution::{Outcome, Protocol, Tags};
 pub use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 pub use crate::session::violation::{Breach, Violation};
 pub use crate::session::walsender::Purpose;
+pub use crate::session::walsender::backup::BackupFacts;
 pub use crate::session::walsender::logical::TransactionOutcome;
 pub use crate::session::walsender::progress::Lag;
 pub use change::{ChangeRecord, Operation, TransactionRecord};

@@ -129,19 +129,27 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         self.settle(connection, direction, origin);
         let origin = connection.info.date(origin);
         let loss = Loss { dir: Some(direction), ..Loss::new(origin) };
-        let is_all_sent = connection.tls.is_none() && connection.tcp.has_sent_all(direction);
+        // What was never sent is not lost.
+        let ended = match &connection.tcp {
+            _ if connection.tls.is_some() => None,
+            tcp if tcp.has_sent_all(direction) => Some(Cut::Sender),
+            tcp => tcp.was_reset_after_all(direction).then_some(Cut::Reset),
+        };
         match connection.session.route(direction) {
             Route::Messages(framing) => {
                 let Connection { framers, session, info, .. } = connection;
                 match framers.get_mut(direction).end(framing) {
                     Ended::Clean => {}
-                    Ended::Frame(frame) if is_all_sent && frame.cut == Some(Cut::End) => {
-                        self.frame(session, info, direction, &Frame { cut: Some(Cut::Sender), ..frame }, origin);
+                    Ended::Frame(frame) if ended.is_some() && frame.cut == Some(Cut::End) => {
+                        self.frame(session, info, direction, &Frame { cut: ended, ..frame }, origin);
                     }
-                    Ended::Leftover { bytes } if is_all_sent => {
+                    Ended::Leftover { bytes } if ended.is_some() => {
                         self.counters.skipped_bytes += bytes;
-                        let (reason, detail) =
-                            (Reason::Malformed, "its sender closed the connection inside the header of a message");
+                        let reason = Reason::Malformed;
+                        let detail = match ended {
+                            Some(Cut::Reset) => "the connection was reset inside the header of a message",
+                            _ => "its sender closed the connection inside the header of a message",
+                        };
                         self.lose(info, &Loss { skipped: Some(bytes), reason, detail: Some(detail), ..loss });
                     }
                     Ended::Frame(frame) => self.frame(session, info, direction, &frame, origin),

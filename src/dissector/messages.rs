@@ -27,6 +27,7 @@ use crate::session::observation::{Annotation, Observation};
 use crate::session::shared::Shared;
 use crate::session::walsender::ObservedReplication;
 use crate::session::walsender::logical::Effect;
+use crate::session::walsender::progress::Advance;
 use crate::sql::secret::Parameters;
 
 impl<S: Sink> ConnectionDissector<'_, S> {
@@ -140,12 +141,39 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         frame: &Frame<'f>,
         origin: Origin,
     ) -> Option<ObservedReplication<'f>> {
-        if frame.tag != Some(backend::COPY_DATA) || !session.may_carry_replication() {
+        if !matches!(frame.tag, Some(backend::COPY_DATA | backend::DATA_ROW)) || !session.may_carry_replication() {
+            return None;
+        }
+        if frame.tag == Some(backend::DATA_ROW) {
+            if direction == Direction::Backend
+                && let Some(advance) = session.observe_backup_row(frame, origin.ts)
+            {
+                self.report_backup_row(session, info, frame, advance, origin);
+            }
             return None;
         }
         let observed = session.observe_replication(direction, frame, origin.ts)?;
-        self.report_change(session, info, frame.len, &observed, origin);
+        let unsent = if matches!(frame.cut, Some(Cut::Sender | Cut::Reset)) { frame.missing } else { 0 };
+        let len = frame.len.saturating_sub(u32::try_from(unsent).unwrap_or(u32::MAX));
+        self.report_change(session, info, (direction, len), &observed, origin);
         Some(observed)
+    }
+
+    /// Gives what a row says of a base backup.
+    #[cold]
+    fn report_backup_row(
+        &mut self,
+        session: &Session,
+        info: &ConnectionInfo,
+        frame: &Frame<'_>,
+        advance: Advance,
+        origin: Origin,
+    ) {
+        if let Some(walsender) = session.walsender().filter(|_| self.config.records.changes && info.is_wanted()) {
+            let (header, who) = (info.header(origin.ts), session.facts().identity());
+            let event = ReplicationEvent::of_row((header, origin.packet), who, walsender, frame.len, advance);
+            self.sink.replication(&event);
+        }
     }
 
     /// Gives what a message is to its stream, the lines of the changes in it, and of the fate of a transaction.
@@ -153,7 +181,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         &mut self,
         session: &Session,
         info: &ConnectionInfo,
-        len: u32,
+        (dir, len): (Direction, u32),
         observed: &ObservedReplication<'_>,
         origin: Origin,
     ) {
@@ -165,7 +193,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let logical = walsender.logical();
         if observed.mode != Mode::Manifest {
             let who = session.facts().identity();
-            sink.replication(&ReplicationEvent::new((header, origin.packet), who, walsender, len, observed));
+            sink.replication(&ReplicationEvent::new((header, origin.packet), who, walsender, (dir, len), observed));
         }
         match (observed.effect, &observed.content) {
             (
@@ -246,11 +274,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Cut::Memory => (Reason::Limit, "more is held than --max-held"),
             Cut::End => (Reason::Missing, "the stream ended inside a message"),
             Cut::Sender => (Reason::Malformed, "its sender closed the connection inside of a message"),
+            Cut::Reset => (Reason::Malformed, "the connection was reset inside of a message"),
             // A gap was reported when it was found.
             Cut::Gap => return,
         };
         // What was never sent is not lost.
-        let bytes = (cut != Cut::Sender).then(|| frame.missing.saturating_sub(frame.damage.lost));
+        let bytes = (!matches!(cut, Cut::Sender | Cut::Reset)).then(|| frame.missing.saturating_sub(frame.damage.lost));
         self.lose(info, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 

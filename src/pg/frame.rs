@@ -57,6 +57,8 @@ pub enum Cut {
     End,
     /// The sender ended the stream inside the message.
     Sender,
+    /// The connection was reset inside the message, and everything that is known to have been sent was captured.
+    Reset,
 }
 
 /// The holes in a body, and the bytes captured after them.

@@ -173,6 +173,21 @@ impl QueryRecord<'_> {
         self.error.is_some() || matches!(self.outcome, Outcome::Error | Outcome::Canceled)
     }
 
+    /// Returns whether it asks a walsender for a base backup.
+    pub(crate) fn is_base_backup(&self) -> bool {
+        self.is_command(b"BASE_BACKUP")
+    }
+
+    /// Returns whether it asks a walsender for a replication stream, which goes on as long as its client likes.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_command(b"START_REPLICATION")
+    }
+
+    /// Commands to a walsender are in upper case.
+    fn is_command(&self, name: &[u8]) -> bool {
+        self.backend.is_walsender && self.sql.is_some_and(|sql| sql.0.text.0.trim_ascii_start().starts_with(name))
+    }
+
     /// Returns the record with other borrowed fields. The lifetimes are unrelated, so that none can be forgotten.
     pub(crate) fn with_borrowed<'b>(&self, borrowed: Borrowed<'b>) -> QueryRecord<'b> {
         let Borrowed { header, user, database, application, sql, statement, portal, params, command_tags, error } =

@@ -1,12 +1,14 @@
 //! What each message is to the replication stream or base backup that it is part of.
 
 use super::Header;
+use crate::direction::Direction;
 use crate::pg::text::{KeptText, Text};
 use crate::replication::Lsn;
 use crate::replication::backup::BackupMessage;
 use crate::replication::data::{Mode, Payload, ReplicationContent};
 use crate::replication::stream::StreamMessage;
 use crate::session::facts::Identity;
+use crate::session::walsender::backup::BackupFacts;
 use crate::session::walsender::progress::{Advance, Lag};
 use crate::session::walsender::{ObservedReplication, Purpose, Walsender};
 
@@ -30,7 +32,13 @@ pub struct ReplicationEvent<'a> {
     /// The application.
     pub application: Option<Text<'a>>,
     /// What it is.
-    pub kind: ReplicationKind,
+    pub kind: ReplicationKind<'a>,
+    /// Of a base backup: what the rows before and behind its files say.
+    pub backup: Option<BackupFacts>,
+    /// Who sent it.
+    pub dir: Direction,
+    /// Its bytes on the wire.
+    pub size: u64,
     /// The bytes of WAL, of changes, or of files in it.
     pub bytes: u64,
     /// Whether it is the first of its stream or backup.
@@ -41,7 +49,7 @@ pub struct ReplicationEvent<'a> {
 
 /// What a message of a stream or a base backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicationKind {
+pub enum ReplicationKind<'a> {
     /// Data from the server, or that it is there.
     Sent {
         /// The end of its WAL, if that is told.
@@ -61,7 +69,19 @@ pub enum ReplicationKind {
         lag: Option<Lag>,
     },
     /// The beginning of an archive of a base backup.
-    Archive,
+    Archive {
+        /// Its name; `None` before version 15, which does not tell it.
+        archive: Option<Text<'a>>,
+        /// The directory of its tablespace; empty for the main one.
+        tablespace: Option<Text<'a>>,
+    },
+    /// The beginning of the manifest of a base backup.
+    Manifest,
+    /// How many bytes of a base backup were read, before compression.
+    Progress {
+        /// The bytes of all its files so far.
+        bytes_done: u64,
+    },
     /// Any other.
     Other,
 }
@@ -74,10 +94,10 @@ impl<'a> ReplicationEvent<'a> {
         (header, packet): (Header<'a>, u64),
         who: Identity<'a>,
         walsender: &'a Walsender,
-        len: u32,
-        observed: &ObservedReplication<'_>,
+        (dir, len): (Direction, u32),
+        observed: &ObservedReplication<'a>,
     ) -> Self {
-        let Advance { is_first, micros, lag, is_archive } = observed.advance;
+        let Advance { lag, is_archive, is_manifest, .. } = observed.advance;
         // The length counts its own four bytes; of what was not captured, too.
         let body = u64::from(len).saturating_sub(4);
         let known = |lsn: Lsn| (lsn != Lsn(0)).then_some(lsn);
@@ -93,9 +113,18 @@ impl<'a> ReplicationEvent<'a> {
                 let [write_lsn, flush_lsn, apply_lsn] = [write_lsn, flush_lsn, apply_lsn].map(known);
                 (ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag }, 0)
             }
+            ReplicationContent::Backup(BackupMessage::Archive { archive, tablespace }, _) => {
+                (ReplicationKind::Archive { archive: Some(archive), tablespace: Some(tablespace) }, 0)
+            }
+            ReplicationContent::Backup(BackupMessage::Manifest, _) => (ReplicationKind::Manifest, 0),
+            ReplicationContent::Backup(BackupMessage::Progress { bytes_done }, _) => {
+                (ReplicationKind::Progress { bytes_done }, 0)
+            }
             ReplicationContent::Backup(BackupMessage::Data, _) => (ReplicationKind::Other, body.saturating_sub(1)),
-            ReplicationContent::Backup(..) if is_archive => (ReplicationKind::Archive, 0),
-            ReplicationContent::Data(_) if is_archive => (ReplicationKind::Archive, body),
+            ReplicationContent::Data(_) if is_archive => {
+                (ReplicationKind::Archive { archive: None, tablespace: None }, body)
+            }
+            ReplicationContent::Data(_) if is_manifest => (ReplicationKind::Manifest, body),
             ReplicationContent::Data(_) => (ReplicationKind::Other, body),
             _ => (ReplicationKind::Other, 0),
         };
@@ -107,18 +136,42 @@ impl<'a> ReplicationEvent<'a> {
         };
         let is_stream = matches!(observed.mode, Mode::Stream(_));
         Self {
-            header,
-            packet,
             purpose,
             slot: walsender.slot.as_ref().filter(|_| is_stream).map(KeptText::get),
             plugin: walsender.plugin.as_ref().filter(|_| is_stream).map(KeptText::get),
+            backup: (!is_stream).then_some(walsender.backup),
+            dir,
+            kind,
+            bytes,
+            ..Self::of_row((header, packet), who, walsender, len, observed.advance)
+        }
+    }
+
+    /// Returns the event of a row before or behind the files of a base backup.
+    pub(crate) fn of_row(
+        (header, packet): (Header<'a>, u64),
+        who: Identity<'a>,
+        walsender: &Walsender,
+        len: u32,
+        advance: Advance,
+    ) -> Self {
+        Self {
+            header,
+            packet,
+            purpose: Some(Purpose::Backup),
+            slot: None,
+            plugin: None,
             user: who.user,
             database: who.database,
             application: who.application,
-            kind,
-            bytes,
-            is_first,
-            elapsed_us: micros,
+            kind: ReplicationKind::Other,
+            backup: Some(walsender.backup),
+            dir: Direction::Backend,
+            // The length does not count the tag.
+            size: u64::from(len) + 1,
+            bytes: 0,
+            is_first: advance.is_first,
+            elapsed_us: advance.micros,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::session::execution::Outcome;
 pub use crate::sql::audit::AuditKind;
 use crate::time::Timestamp;
 pub use replication::{
-    BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
+    BackupArchive, BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
 };
 
 mod replication;
@@ -80,9 +80,12 @@ pub struct Summary {
     /// The transactions with the most changes, in streams of pgoutput.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub largest_transactions: Vec<LargeTransaction>,
-    /// Base backups, by client; those with the most bytes first.
+    /// Base backups; those with the most bytes first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub base_backups: Vec<BaseBackup>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_base_backups: u64,
     /// What the same workload was before, and how this one differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<Comparison>>,

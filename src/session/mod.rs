@@ -53,6 +53,7 @@ pub use phase::{Encryption, Route};
 use phase::{Owed, Phase};
 use secrets::Secrets;
 use shared::Shared;
+use walsender::progress::Advance;
 use walsender::{ObservedReplication, Walsender, is_copying_command};
 
 /// How many bytes a connection may take for what it remembers of statements and requests.
@@ -232,7 +233,7 @@ impl Session {
     #[inline(always)]
     pub fn goes_on_with_data(&self, tag: u8) -> bool {
         let is_special = match tag {
-            backend::DATA_ROW => self.masks_rows(),
+            backend::DATA_ROW => self.masks_rows() || self.walsender.as_ref().is_some_and(|it| it.has_backup()),
             _ => self.may_carry_replication(),
         };
         !is_special && self.dialogue.goes_on_with_data(tag)
@@ -389,6 +390,11 @@ impl Session {
             self.may_replicate = false;
         }
         observed
+    }
+
+    /// Observes a DataRow. Returns what it adds to the progress of a base backup, if it is one of its rows.
+    pub fn observe_backup_row(&mut self, frame: &Frame<'_>, ts: Timestamp) -> Option<Advance> {
+        self.walsender.as_mut()?.row(frame, ts)
     }
 
     /// What the session does if it is one with a walsender.

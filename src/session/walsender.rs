@@ -21,10 +21,12 @@ use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
 use crate::replication::pgoutput::Pgoutput;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
+use backup::BackupFacts;
 use logical::{Effect, LogicalStream};
 use progress::{Advance, Progress};
 use recognition::{Recognition, backup_data, is_archive, replication_data};
 
+pub mod backup;
 pub mod logical;
 pub mod progress;
 mod recognition;
@@ -93,6 +95,8 @@ pub struct Walsender {
     pub publications: Vec<KeptText<'static>>,
     /// The timeline that is streamed.
     pub timeline: Option<u32>,
+    /// The last base backup.
+    pub backup: BackupFacts,
     /// The commands whose ReadyForQuery has not come.
     tasks: VecDeque<Task>,
     mode: Option<Mode>,
@@ -162,6 +166,7 @@ impl Walsender {
             plugin: None,
             publications: Vec::new(),
             timeline: None,
+            backup: BackupFacts::unknown(),
             tasks: VecDeque::new(),
             mode: None,
             slots: VecDeque::new(),
@@ -221,8 +226,8 @@ impl Walsender {
                 Task::Other
             }
             Command::StartReplication(start) => self.start(start, encoding),
-            Command::BaseBackup(_) => {
-                self.purpose = Some(Purpose::Backup);
+            Command::BaseBackup(backup) => {
+                (self.purpose, self.backup) = (Some(Purpose::Backup), BackupFacts::asked(backup));
                 self.progress.begin_backup(ts);
                 Task::Backup
             }
@@ -284,6 +289,9 @@ impl Walsender {
         if matches!(self.mode, Some(Mode::Stream(_))) {
             (self.logical, self.recognition) = (LogicalStream::begun(), Recognition::default());
         }
+        if matches!(self.mode, Some(Mode::Backup | Mode::Archive)) {
+            self.backup.begin_files();
+        }
         self.progress.begin_copy(matches!(self.mode, Some(Mode::Stream(_))));
         self.is_known |= self.mode.is_some();
         self.mode.is_some()
@@ -308,6 +316,16 @@ impl Walsender {
             self.logical.lose();
         }
         self.recognition = Recognition::default();
+    }
+
+    /// Whether rows are those of a base backup: [`Self::row`].
+    pub fn has_backup(&self) -> bool {
+        self.tasks.front() == Some(&Task::Backup)
+    }
+
+    /// Observes a DataRow of the server's. Returns what it adds to the progress of a base backup, if it is one of its rows.
+    pub fn row(&mut self, frame: &Frame<'_>, ts: Timestamp) -> Option<Advance> {
+        (self.has_backup() && self.backup.observe(frame)).then(|| self.progress.advance(ts))
     }
 
     /// Observes a CopyData. Returns `None` if it is not one of a stream or a backup, as far as it is known.

@@ -384,6 +384,11 @@ impl Assembler {
         self.is_finished() || self.sent_at_reset == Some(self.next.offset)
     }
 
+    /// Returns whether everything that was sent, as far as that is known, was delivered.
+    pub(super) fn has_delivered_all(&self, peer_has_closed: bool) -> bool {
+        self.early.is_empty() && self.sent(peer_has_closed) <= self.next.offset
+    }
+
     /// Discards a RST that the receiver ignored.
     pub(super) const fn forget_reset(&mut self) {
         (self.reset_at, self.sent_at_reset) = (0, None);

@@ -397,6 +397,12 @@ impl Conversation {
         self.sides.get(direction).as_ref().is_some_and(Assembler::has_sent_all)
     }
 
+    /// Returns whether a RST ended the connection, before which everything of a direction that is known to have been sent was
+    /// delivered: what its sender had not sent was never sent.
+    pub fn was_reset_after_all(&self, direction: Direction) -> bool {
+        self.reset && self.sides.get(direction).as_ref().is_some_and(|side| side.has_delivered_all(true))
+    }
+
     /// Returns whether both directions were delivered up to their FIN.
     pub fn is_finished(&self) -> bool {
         Direction::BOTH.iter().all(|d| self.sides.get(*d).as_ref().is_some_and(Assembler::is_finished))

@@ -69,7 +69,8 @@
   };
 
   const addFilter = (table) => {
-    const box = table.closest(".scroll");
+    // A table inside of an entry has its filter there.
+    const box = table.matches(".nested") ? table : table.closest(".scroll");
     const input = make("input", { type: "search", placeholder: "Filter rows", "aria-label": `Filter: ${table.caption.textContent.trim()}`, spellcheck: "false", autocomplete: "off" });
     const found = make("output", { "aria-live": "polite" });
     input.addEventListener("input", () => {

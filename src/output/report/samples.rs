@@ -3,8 +3,8 @@
 use serde_json::value::RawValue;
 
 use crate::record::summary::{
-    AuditEntry, AuditKind, BaseBackup, Bin, Bucket, Caller, Calls, Candidate, CodeCount, Comparison, Confidence,
-    Difference, ErrorStatement, ErrorSummary, Example, FailedLogin, Group, LargeTransaction, LossReason,
+    AuditEntry, AuditKind, BackupArchive, BaseBackup, Bin, Bucket, Caller, Calls, Candidate, CodeCount, Comparison,
+    Confidence, Difference, ErrorStatement, ErrorSummary, Example, FailedLogin, Group, LargeTransaction, LossReason,
     OtherStatements, Params, PreparedUse, Protection, ReplicationBucket, ReplicationStream, ReplicationTraffic, Share,
     StatementSummary, Summary, TableChanges, Times, Totals, UnlimitedSelect, Weakness,
 };
@@ -516,13 +516,26 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
             client_ip: "10.2.0.8".into(),
             server: "10.2.1.5:5432".into(),
             conn: 44 + index as u64,
-            backups: 3,
             started: at(0),
             ts: at(60 * SECOND),
+            outcome: (index != 1).then_some(Outcome::Ok),
+            incremental: Some(index == 1),
+            start_lsn: Some(Lsn(0x16_b374_d848)),
+            end_lsn: (index != 1).then_some(Lsn(0x16_b474_d848)),
             active_us: 12_000_000,
-            archives: 6,
             bytes: 4_300_000_000,
             bytes_per_second: 358_333_333.3,
+            total_bytes: Some(5_000_000_000),
+            bytes_done: Some(4_300_000_000),
+            archives: (0..list(3).len())
+                .map(|number| BackupArchive {
+                    archive: Some(format!("{}.tar", texts.name)),
+                    tablespace: (number > 0).then(|| texts.name.clone()),
+                    bytes: 1_433_333_333,
+                })
+                .collect(),
+            other_archives: 7,
+            manifest_bytes: Some(250_000),
         })
         .collect();
     summary.traffic.bucket_us = 1_000_000;

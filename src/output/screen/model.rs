@@ -127,6 +127,7 @@ impl Model {
     fn request(&mut self, record: &QueryRecord<'_>) {
         let has_failed = record.has_failed();
         self.rates.add(record, has_failed);
+        self.streams.request(record);
         let (key, text) = self.windows.add(record, has_failed);
         if let Some(text) = text {
             self.messages.note_statement(record.header.conn, record.query, text);

@@ -9,23 +9,25 @@ use super::filter::{Filter, Subject};
 use super::list::{Cell, Column, Row};
 use super::rows::{name, plain};
 use super::view::{StreamRow, StreamState};
-use crate::output::summary::replication::purpose;
+use crate::output::summary::replication::{end_of_backup, purpose};
 use crate::output::summary::units::{bytes, rate, some_bytes, some_count, time};
 use crate::time::Timestamp;
-
-/// Returns whether a stream goes on, in words.
-pub(crate) const fn state(state: StreamState) -> &'static str {
-    match state {
-        StreamState::Streaming => "streaming",
-        StreamState::Backup => "under way",
-        StreamState::Ended => "ended",
-    }
-}
 
 impl StreamRow {
     /// Returns what is streamed: the plugin that makes it, or the WAL as it is.
     pub(crate) fn kind(&self, limit: usize) -> String {
         self.plugin.as_ref().map_or_else(|| purpose(self.purpose).to_owned(), |plugin| line(plugin, limit))
+    }
+
+    /// Returns whether it goes on, in words; how much of a base backup is done, and how it ended.
+    pub(crate) fn state(&self) -> String {
+        match (self.state, self.percent()) {
+            (StreamState::Streaming, _) => "streaming".to_owned(),
+            (StreamState::Backup, Some(percent)) => format!("{percent} % done"),
+            (StreamState::Backup, None) => "under way".to_owned(),
+            (StreamState::Ended, _) if self.outcome.is_some() => end_of_backup(self.outcome).to_owned(),
+            (StreamState::Ended, _) => "ended".to_owned(),
+        }
     }
 
     fn is_ended(&self) -> bool {
@@ -66,10 +68,7 @@ impl Row for StreamRow {
                 None => Cell { text: "-".to_owned(), style: theme.dim() },
             },
             1 => Cell { text: self.kind(limit), style: dim },
-            2 => Cell {
-                text: state(self.state).to_owned(),
-                style: if self.is_ended() { theme.dim() } else { theme.good() },
-            },
+            2 => Cell { text: self.state(), style: if self.is_ended() { theme.dim() } else { theme.good() } },
             3 => name(&self.who.user, limit),
             4 => name(&self.who.application, limit),
             5 => plain(bytes(self.bytes)),
@@ -91,7 +90,7 @@ impl Row for StreamRow {
         let by_column = match column {
             0 => self.slot.cmp(&other.slot),
             1 => self.kind(64).cmp(&other.kind(64)),
-            2 => self.state.cmp(&other.state),
+            2 => (self.state, self.percent()).cmp(&(other.state, other.percent())),
             3 => self.who.user.cmp(&other.who.user),
             4 => self.who.application.cmp(&other.who.application),
             5 => self.bytes.cmp(&other.bytes),

@@ -7,7 +7,9 @@ use foldhash::fast::RandomState;
 
 use super::view::{StreamRow, StreamState, Who};
 use crate::output::stats::owned;
-use crate::record::{Lag, Purpose, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord};
+use crate::record::{
+    Lag, Purpose, QueryRecord, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord,
+};
 use crate::replication::Lsn;
 use crate::time::Timestamp;
 
@@ -76,6 +78,16 @@ impl Streams {
         }
     }
 
+    /// A request has ended: a base backup with it.
+    pub(super) fn request(&mut self, record: &QueryRecord<'_>) {
+        if record.is_base_backup()
+            && let Some(stream) = self.open.get_mut(&record.header.conn)
+        {
+            stream.row.outcome = Some(record.outcome);
+            self.end(record.header.conn);
+        }
+    }
+
     /// A connection has ended, or another stream begins on it.
     pub(super) fn end(&mut self, conn: u64) {
         if let Some(stream) = self.open.remove(&conn) {
@@ -115,7 +127,7 @@ impl Stream {
                     database: event.database.map(owned),
                     application: event.application.map(owned),
                 },
-                started: header.ts,
+                started: if event.is_first { header.ts.earlier(event.elapsed_us) } else { header.ts },
                 slot: event.slot.map(owned),
                 ..StreamRow::default()
             },
@@ -136,6 +148,9 @@ impl Stream {
         if let Some(purpose) = event.purpose {
             self.row.purpose = Some(purpose);
             self.row.state = if purpose == Purpose::Backup { StreamState::Backup } else { StreamState::Streaming };
+        }
+        if let Some(backup) = event.backup {
+            self.row.total_bytes = backup.total_bytes;
         }
         if let (Some(plugin), None) = (event.plugin, &self.row.plugin) {
             self.row.plugin = Some(owned(plugin));
@@ -158,8 +173,9 @@ impl Stream {
                     self.behind_since = (lag.bytes > 0).then(|| ts.earlier(lag.micros));
                 }
             }
-            ReplicationKind::Archive => self.row.archives += 1,
-            ReplicationKind::Sent { .. } | ReplicationKind::Other => {}
+            ReplicationKind::Archive { .. } => self.row.archives += 1,
+            ReplicationKind::Progress { bytes_done } => self.row.bytes_done = Some(bytes_done),
+            ReplicationKind::Sent { .. } | ReplicationKind::Manifest | ReplicationKind::Other => {}
         }
     }
 
@@ -216,10 +232,11 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::direction::Direction;
     use crate::record::Header;
     use crate::time::Precision;
 
-    fn event(us: i64, kind: ReplicationKind, bytes: u64) -> ReplicationEvent<'static> {
+    fn event(us: i64, kind: ReplicationKind<'static>, bytes: u64) -> ReplicationEvent<'static> {
         ReplicationEvent {
             header: Header { ts: at(us), conn: 7, client: "10.0.0.1:1", server: "10.0.0.2:5432" },
             packet: 1,
@@ -230,6 +247,9 @@ mod tests {
             database: None,
             application: None,
             kind,
+            backup: None,
+            dir: Direction::Backend,
+            size: bytes,
             bytes,
             is_first: false,
             elapsed_us: 0,
@@ -240,12 +260,12 @@ mod tests {
         Timestamp::from_nanos((1_000_000_000 + us) * 1_000, Precision::Micros)
     }
 
-    fn confirmed(lsn: u64, lag: Lag) -> ReplicationKind {
+    fn confirmed(lsn: u64, lag: Lag) -> ReplicationKind<'static> {
         let (write_lsn, flush_lsn, apply_lsn) = (Some(Lsn(lsn)), None, None);
         ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag: Some(lag) }
     }
 
-    fn sent(end_lsn: Option<u64>) -> ReplicationKind {
+    fn sent(end_lsn: Option<u64>) -> ReplicationKind<'static> {
         ReplicationKind::Sent { end_lsn: end_lsn.map(Lsn), lag: None }
     }
 

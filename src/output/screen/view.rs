@@ -2,7 +2,7 @@
 
 use super::app::Tab;
 use crate::direction::Direction;
-use crate::record::{EndReason, Purpose, RunningState};
+use crate::record::{EndReason, Outcome, Purpose, RunningState};
 use crate::replication::Lsn;
 use crate::time::Timestamp;
 
@@ -166,8 +166,12 @@ pub(crate) struct StreamRow {
     /// Transactions that were committed, and those that were rolled back.
     pub(crate) commits: u64,
     pub(crate) aborts: u64,
-    /// Of a base backup.
+    /// Of a base backup: its archives, the bytes of files that it has read of all that there are, as the server estimates them, and
+    /// how it ended.
     pub(crate) archives: u64,
+    pub(crate) bytes_done: Option<u64>,
+    pub(crate) total_bytes: Option<u64>,
+    pub(crate) outcome: Option<Outcome>,
     /// The end of the WAL, as the server has told it.
     pub(crate) end_lsn: Option<Lsn>,
     /// What the client has received, flushed and applied.
@@ -183,6 +187,12 @@ impl StreamRow {
     /// Returns up to where the client is: has applied, or else flushed, or else received.
     pub(crate) fn confirmed(&self) -> Option<Lsn> {
         self.apply_lsn.or(self.flush_lsn).or(self.write_lsn)
+    }
+
+    /// Returns how much of a base backup is done, in percent; `None` if that is not known. The server's estimate may be too low.
+    pub(crate) fn percent(&self) -> Option<u64> {
+        let total = self.total_bytes.filter(|total| *total > 0)?;
+        Some((self.bytes_done.unwrap_or(self.bytes).saturating_mul(100) / total).min(100))
     }
 }
 

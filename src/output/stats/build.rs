@@ -125,7 +125,8 @@ impl Statistics {
             traffic: self.series.traffic(precision),
             replication_streams: self.replication.streams(top, precision),
             largest_transactions: self.replication.transactions(top),
-            base_backups: self.replication.backups(top),
+            base_backups: self.backups.largest(top),
+            other_base_backups: self.backups.others(top),
             baseline: baseline.map(|baseline| Box::new(self.compare(context, baseline))),
         }
     }

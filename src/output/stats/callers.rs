@@ -8,7 +8,7 @@ use super::histogram::Timing;
 use super::{add_each, owned};
 use crate::pg::text::Text;
 use crate::record::ends::without_port;
-use crate::record::{Header, QueryRecord, SessionRecord};
+use crate::record::{Header, QueryRecord, ReplicationEvent, SessionRecord};
 use crate::session::execution::Protocol;
 
 /// How many callers are told apart. Of others, the address of the client is not told; beyond twice as many, nothing is.
@@ -140,6 +140,11 @@ impl Callers {
     /// Returns whose a session is.
     pub(super) fn of_session(&mut self, record: &SessionRecord<'_>) -> CallerId {
         self.find(&record.header, [record.user, record.database, record.application])
+    }
+
+    /// Returns whose a replication stream or a base backup is.
+    pub(super) fn of_replication(&mut self, event: &ReplicationEvent<'_>) -> CallerId {
+        self.find(&event.header, [event.user, event.database, event.application])
     }
 
     fn find(&mut self, header: &Header<'_>, names: Names<'_>) -> CallerId {

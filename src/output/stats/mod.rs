@@ -11,12 +11,16 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::direction::Direction;
 use crate::pg::error::code;
 use crate::pg::text::{Bytea, Text};
 use crate::record::summary::{Example, LossReason, TimeSplit};
-use crate::record::{Encryption, LossRecord, QueryRecord, Reason, Record, ReplicationEvent, SessionRecord, State};
+use crate::record::{
+    Encryption, LossRecord, Purpose, QueryRecord, Reason, Record, ReplicationEvent, SessionRecord, State,
+};
 use crate::session::execution::Outcome;
 
+use self::backups::Backups;
 use self::bursts::{Owner, Run};
 use self::callers::{Activity, CallerId, Callers, Moved};
 use self::failures::{ErrorCount, FailedLogins, add_error, add_failed_login};
@@ -27,6 +31,7 @@ use self::series::Series;
 use self::statements::{Code, Statements, sqlstate};
 use self::top::Top;
 
+mod backups;
 mod build;
 mod bursts;
 mod callers;
@@ -114,6 +119,9 @@ pub struct Statistics {
     protection: BTreeMap<ProtectionKey, u64>,
     time: TimeSplit,
     replication: Replication,
+    backups: Backups,
+    /// The bytes of messages of streams and base backups that were added, by connection, until their requests are.
+    sent: HashMap<u64, (u64, u64), RandomState>,
     losses: BTreeMap<Reason, LossReason>,
     /// The clients of connections that may be cancel requests, by connection.
     cancel_requests: BTreeMap<u64, Box<str>>,
@@ -172,6 +180,8 @@ impl Statistics {
             protection: BTreeMap::new(),
             time: TimeSplit::default(),
             replication: Replication::new(limits.top),
+            backups: Backups::default(),
+            sent: HashMap::default(),
             losses: BTreeMap::new(),
             cancel_requests: BTreeMap::new(),
             interval: None,
@@ -210,33 +220,64 @@ impl Statistics {
 
     /// Adds a message of a replication stream or a base backup.
     pub fn replication(&mut self, event: &ReplicationEvent<'_>) {
-        self.replication.event(event);
+        self.add_volume(event);
+        if event.purpose == Some(Purpose::Backup) {
+            self.backups.event(event);
+        } else {
+            self.replication.event(event);
+        }
+    }
+
+    /// Adds the bytes of a message when they are sent: the end of a stream may be far.
+    fn add_volume(&mut self, event: &ReplicationEvent<'_>) {
+        let of = |bytes_in, bytes_out| match event.dir {
+            Direction::Frontend => bytes_in,
+            Direction::Backend => bytes_out,
+        };
+        let caller = self.callers.of_replication(event);
+        let volumes = [
+            self.callers.activity(caller).map(|it| of(&mut it.bytes_in, &mut it.bytes_out)),
+            self.series.at(event.header.ts).map(|it| of(&mut it.bytes_in, &mut it.bytes_out)),
+            self.interval.as_mut().map(|it| of(&mut it.activity.bytes_in, &mut it.activity.bytes_out)),
+        ];
+        let (bytes_in, bytes_out) = self.sent.entry(event.header.conn).or_default();
+        let volumes = volumes.into_iter().flatten().chain([of(bytes_in, bytes_out)]);
+        volumes.for_each(|bytes| *bytes = bytes.saturating_add(event.size));
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
         let has_failed = record.has_failed();
-        let has_no_end = matches!(record.outcome, Outcome::Incomplete | Outcome::Aborted);
+        // A stream goes on as long as its client likes.
+        let has_no_end = matches!(record.outcome, Outcome::Incomplete | Outcome::Aborted) && !record.is_stream();
         let is_skipped = record.outcome == Outcome::Skipped;
         let place = (record.header.conn, record.query);
         let caller = self.callers.of_request(record);
+        let sent = if record.backend.is_walsender { self.sent.remove(&record.header.conn) } else { None };
+        let with_rest = sent.map(|(bytes_in, bytes_out)| QueryRecord {
+            bytes_in: record.bytes_in.saturating_sub(bytes_in),
+            bytes_out: record.bytes_out.saturating_sub(bytes_out),
+            ..record.clone()
+        });
+        let counted = with_rest.as_ref().unwrap_or(record);
         if let Some(activity) = self.callers.activity(caller) {
-            activity.request(record, has_failed);
+            activity.request(counted, has_failed);
         }
         let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
         let Some(statement) = self.statements.get_mut(id) else { return };
         statement.call(record, caller, has_failed);
         if let Some(span) = self.series.at(record.header.ts) {
-            span.request(record, has_failed);
+            span.request(counted, has_failed);
         }
         self.unfinished += u64::from(has_no_end && !has_failed);
         self.skipped += u64::from(is_skipped);
         self.uncertain += u64::from(record.flags.uncertain);
+        self.backups.request(record);
         let example = || example::request(record, statement.name().as_deref());
         if let Some(us) = record.exec_us {
             self.slowest.offer(us, place, example);
         }
         self.largest.offer(record.bytes_in.saturating_add(record.bytes_out), place, example);
-        if has_no_end && self.is_at_end && record.age_us.is_some() {
+        if record.outcome == Outcome::Incomplete && has_no_end && self.is_at_end && record.age_us.is_some() {
             self.running.offer(record.age_us.unwrap_or_default(), place, example);
         }
         if let Some(us) = record.server_us {
@@ -263,7 +304,7 @@ impl Statistics {
             }
         }
         if let Some(interval) = &mut self.interval {
-            interval.activity.request(record, has_failed);
+            interval.activity.request(counted, has_failed);
             interval.unfinished += u64::from(has_no_end && !has_failed);
             interval.skipped += u64::from(is_skipped);
             record.exec_us.into_iter().for_each(|us| interval.timing.add(us));
@@ -323,6 +364,7 @@ impl Statistics {
             }
         }
         let Some(ended) = ended else { return };
+        self.sent.remove(&record.header.conn);
         let candidates = &mut self.candidates;
         let is_error_counted =
             self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));
@@ -380,6 +422,8 @@ impl Statistics {
             protection,
             time,
             replication,
+            backups,
+            sent: _,
             losses,
             cancel_requests,
             interval: _,
@@ -413,6 +457,7 @@ impl Statistics {
         protection.into_iter().for_each(|(key, sessions)| *self.protection.entry(key).or_default() += sessions);
         self.time.merge(&time);
         self.replication.merge(replication);
+        self.backups.merge(backups);
         losses.values().for_each(|loss| self.add_loss(loss));
         self.cancel_requests.extend(cancel_requests);
     }

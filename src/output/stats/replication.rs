@@ -1,4 +1,4 @@
-//! Replication: what streams and base backups add up to, by slot and client.
+//! Replication: what streams add up to, by slot and client.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use super::{add_each, owned};
 use crate::pg::text::Text;
 use crate::record::ends::without_port;
 use crate::record::summary::{
-    BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
+    LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
 };
 use crate::record::{
     ChangeRecord, Lag, Operation, Purpose, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord,
@@ -79,11 +79,10 @@ impl<T> Latest<T> {
     }
 }
 
-/// The streams of one client from one slot; or its base backups.
+/// The streams of one client from one slot.
 #[derive(Debug, Default)]
 struct Stream {
     key: Box<[u8]>,
-    is_backup: bool,
     slot: Option<Box<str>>,
     user: Option<Box<str>>,
     database: Option<Box<str>>,
@@ -98,7 +97,6 @@ struct Stream {
     streams: u64,
     active_us: u64,
     bytes: u64,
-    archives: u64,
     end_lsn: Latest<Lsn>,
     confirmed: [Latest<Lsn>; 3],
     lag: Latest<Lag>,
@@ -205,16 +203,13 @@ impl Replication {
                 }
                 behind = lag;
             }
-            ReplicationKind::Archive => stream.archives += 1,
-            ReplicationKind::Other => {}
+            _ => {}
         }
         if let Some(lag) = behind {
             stream.lag.set(place, lag);
             stream.lag_max.behind(lag);
         }
-        if !stream.is_backup
-            && let Some(span) = stream.over_time.at(event.header.ts)
-        {
+        if let Some(span) = stream.over_time.at(event.header.ts) {
             span.bytes = span.bytes.saturating_add(event.bytes);
             behind.into_iter().for_each(|lag| span.lag.behind(lag));
         }
@@ -294,10 +289,8 @@ impl Replication {
 
     /// Returns the stream of a message, by its index.
     fn find(&mut self, event: &ReplicationEvent<'_>) -> usize {
-        let is_backup = event.purpose == Some(Purpose::Backup);
         let client_ip = without_port(event.header.client);
         self.key.clear();
-        self.key.push(is_backup.into());
         for name in [event.slot, event.user, event.database, event.application] {
             self.key.push(name.is_some().into());
             self.key.extend_from_slice(name.map_or(&[], |name| name.0));
@@ -317,7 +310,6 @@ impl Replication {
         let name = |name: Option<Text<'_>>| name.map(|name| owned(name).into());
         let stream = Stream {
             key: self.key.as_slice().into(),
-            is_backup,
             slot: name(event.slot),
             user: name(event.user),
             database: name(event.database),
@@ -333,11 +325,10 @@ impl Replication {
         let stream = if self.streams.len() < MAX_STREAMS {
             stream
         } else {
-            let key = Box::from([stream.is_backup.into()]);
-            if let Some(rest) = self.by_key.get(&key) {
+            if let Some(rest) = self.by_key.get(&[][..]) {
                 return *rest;
             }
-            Stream { key, is_backup: stream.is_backup, ..Stream::default() }
+            Stream::default()
         };
         self.by_key.insert(stream.key.clone(), self.streams.len());
         self.streams.push(stream);
@@ -358,7 +349,6 @@ impl Replication {
                     application: stream.application.clone(),
                     client_ip: stream.client_ip.clone(),
                     server: stream.server.clone(),
-                    is_backup: stream.is_backup,
                     ..Stream::default()
                 }),
             };
@@ -370,19 +360,9 @@ impl Replication {
 
     /// Returns the streams with the most bytes.
     pub(super) fn streams(&self, top: usize, precision: Precision) -> Vec<ReplicationStream> {
-        self.first(top, false).map(|stream| stream.summary(top, precision)).collect()
-    }
-
-    /// Returns the base backups with the most bytes.
-    pub(super) fn backups(&self, top: usize) -> Vec<BaseBackup> {
-        self.first(top, true).map(Stream::backup).collect()
-    }
-
-    fn first(&self, top: usize, is_backup: bool) -> impl Iterator<Item = &Stream> {
-        let mut streams: Vec<_> = self.streams.iter().filter(|stream| stream.is_backup == is_backup).collect();
+        let mut streams: Vec<_> = self.streams.iter().collect();
         streams.sort_unstable_by_key(|stream| (Reverse(stream.bytes), &stream.key));
-        streams.truncate(top);
-        streams.into_iter()
+        streams.into_iter().take(top).map(|stream| stream.summary(top, precision)).collect()
     }
 
     /// Returns the transactions with the most changes. One that was prepared, and has ended, is listed once, as it ended.
@@ -420,7 +400,6 @@ impl Stream {
         // Every field, so that a new one cannot be forgotten.
         let Self {
             key: _,
-            is_backup: _,
             slot: _,
             user: _,
             database: _,
@@ -434,7 +413,6 @@ impl Stream {
             streams,
             active_us,
             bytes,
-            archives,
             end_lsn,
             confirmed,
             lag,
@@ -457,7 +435,6 @@ impl Stream {
             (&mut self.streams, &streams),
             (&mut self.active_us, &active_us),
             (&mut self.bytes, &bytes),
-            (&mut self.archives, &archives),
             (&mut self.other_changes, &other_changes),
             (&mut self.logical_messages, &logical_messages),
         ]);
@@ -508,7 +485,7 @@ impl Stream {
         let over_time = ReplicationTraffic { bucket_us, buckets: buckets.map(bucket).collect() };
         let [write_lsn, flush_lsn, apply_lsn] = self.confirmed.each_ref().map(|lsn| lsn.get().copied());
         let lag = self.lag.get();
-        let is_known = lag.is_some();
+        let has_confirmed = self.lag_us.count > 0;
         let has_commits = self.commit_lag.count > 0;
         ReplicationStream {
             slot: string(&self.slot),
@@ -532,10 +509,10 @@ impl Stream {
             apply_lsn,
             confirmations: self.lag_us.count,
             lag_bytes: lag.map(|lag| lag.bytes),
-            lag_p95_bytes: is_known.then(|| self.lag_bytes.quantile(95)),
+            lag_p95_bytes: has_confirmed.then(|| self.lag_bytes.quantile(95)),
             lag_max_bytes: self.lag_max.0.map(|lag| lag.bytes),
             lag_us: lag.map(|lag| lag.micros),
-            lag_p95_us: is_known.then(|| self.lag_us.quantile(95)),
+            lag_p95_us: has_confirmed.then(|| self.lag_us.quantile(95)),
             lag_max_us: self.lag_max.0.map(|lag| lag.micros),
             changes,
             logical_messages: self.logical_messages,
@@ -550,23 +527,6 @@ impl Stream {
             tables,
             other_changes,
             over_time,
-        }
-    }
-
-    fn backup(&self) -> BaseBackup {
-        BaseBackup {
-            user: string(&self.user),
-            application: string(&self.application),
-            client_ip: self.client_ip.to_string(),
-            server: self.server.to_string(),
-            conn: self.last.get().copied().unwrap_or_default(),
-            backups: self.streams,
-            started: self.first.unwrap_or_default(),
-            ts: self.last_ts(),
-            active_us: self.active_us,
-            archives: self.archives,
-            bytes: self.bytes,
-            bytes_per_second: per_second(self.bytes, self.active_us),
         }
     }
 

@@ -7,17 +7,20 @@ use super::table::{Row, Table};
 use super::units::{bytes, count, counted, some_bytes, some_count, time};
 use crate::output::text::line::Paint;
 use crate::record::summary::{BaseBackup, LargeTransaction, ReplicationStream, TableChanges};
-use crate::record::{Purpose, Summary, TransactionOutcome};
+use crate::record::{Outcome, Purpose, Summary, TransactionOutcome};
 use crate::replication::Lsn;
 
 /// A client that is further behind is marked, in microseconds.
 const LATE: u64 = 10_000_000;
 
+/// How many archives of a base backup are listed.
+const ARCHIVES: usize = 8;
+
 pub(super) fn write(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()> {
     streams(page, &summary.replication_streams, top)?;
     tables(page, &summary.replication_streams, top)?;
     transactions(page, &summary.largest_transactions, top)?;
-    backups(page, &summary.base_backups, top)
+    backups(page, summary, top)
 }
 
 /// What is streamed: the plugin, or the WAL as it is.
@@ -40,14 +43,33 @@ pub(in crate::output) const fn outcome(outcome: Option<TransactionOutcome>) -> &
     }
 }
 
-/// The slot of a stream; or who streams without one.
-fn slot(stream: &ReplicationStream) -> Span {
+/// Returns the slot of a stream, or that it has none; and whether it is known.
+pub(in crate::output) fn slot(stream: &ReplicationStream) -> (String, bool) {
     match (&stream.slot, &stream.application, stream.purpose) {
-        (Some(slot), ..) => name(slot).into(),
+        (Some(slot), ..) => (name(slot), true),
         // Changes are always streamed from a slot.
-        (None, Some(_), Some(Purpose::Physical)) => Span::painted(Paint::DIM, "(no slot)"),
-        (None, ..) => Span::painted(Paint::DIM, "(unknown)"),
+        (None, Some(_), Some(Purpose::Physical)) => ("(no slot)".to_owned(), false),
+        (None, ..) => ("(unknown)".to_owned(), false),
     }
+}
+
+/// Returns the slot of a stream, and what tells the stream from others of that name: its application, its client, its server.
+pub(in crate::output) fn stream_name(stream: &ReplicationStream, all: &[ReplicationStream]) -> String {
+    let (mut text, _) = slot(stream);
+    let of_name = |other: &&ReplicationStream| other.slot == stream.slot && other.purpose == stream.purpose;
+    let mut alike: Vec<_> = all.iter().filter(of_name).collect();
+    let ends: [fn(&ReplicationStream) -> &str; 3] = [
+        |stream| stream.application.as_deref().unwrap_or_default(),
+        |stream| &stream.client_ip,
+        |stream| &stream.server,
+    ];
+    for end in ends {
+        if alike.iter().any(|other| end(other) != end(stream)) {
+            alike.retain(|other| end(other) == end(stream));
+            text = format!("{text} {}", name(end(stream)));
+        }
+    }
+    text
 }
 
 fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io::Result<()> {
@@ -76,10 +98,12 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
             Span::painted(paint, us.map_or_else(String::new, time))
         };
         let behind = |value: Option<u64>| value.map_or_else(String::new, bytes);
+        let (slot_name, is_known) = slot(stream);
+        let slot_paint = if is_known { Paint::PLAIN } else { Paint::DIM };
         let plugin = stream.plugin.as_deref().map_or_else(|| purpose(stream.purpose).to_owned(), name);
         table.row(
             Row::default()
-                .cell(slot(stream))
+                .painted(slot_paint, slot_name)
                 .cell(plugin)
                 .cell(name_or_unknown(stream.application.as_deref()))
                 .cell(name_or_unknown(stream.user.as_deref()))
@@ -127,7 +151,7 @@ fn details(stream: &ReplicationStream) -> Vec<Span> {
     });
     let begun = (stream.streams > 1).then(|| format!("began {} times", count(stream.streams)));
     let parts = [join(positions.into_iter().filter_map(position), "  "), join(counts.chain(begun), ", ")];
-    parts.into_iter().map(|part| Span::painted(Paint::DIM, part)).collect()
+    parts.into_iter().filter(|part| !part.is_empty()).map(|part| Span::painted(Paint::DIM, part)).collect()
 }
 
 fn tables(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io::Result<()> {
@@ -150,7 +174,7 @@ fn tables(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io:
         rows.row(
             Row::default()
                 .cell(table_name(table))
-                .cell(slot(stream))
+                .cell(stream_name(stream, streams))
                 .cell(count(table.changes()))
                 .cell(some_count(table.inserts))
                 .cell(some_count(table.updates))
@@ -216,34 +240,87 @@ fn transactions(page: &mut Page<'_>, transactions: &[LargeTransaction], top: usi
     table.write(page)
 }
 
-fn backups(page: &mut Page<'_>, backups: &[BaseBackup], top: usize) -> io::Result<()> {
+/// How a base backup ended, in words.
+pub(in crate::output) const fn end_of_backup(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Ok | Outcome::Suspended) => "completed",
+        Some(Outcome::Error | Outcome::Skipped) => "failed",
+        Some(Outcome::Canceled) => "canceled",
+        Some(Outcome::Aborted) => "interrupted",
+        Some(Outcome::Incomplete) => "end not captured",
+        Some(Outcome::Running) | None => "under way",
+    }
+}
+
+/// What a base backup is a copy of, in words.
+pub(in crate::output) const fn kind_of_backup(incremental: Option<bool>) -> &'static str {
+    match incremental {
+        Some(true) => "incremental",
+        Some(false) => "full",
+        None => "",
+    }
+}
+
+fn backups(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()> {
+    let backups = &summary.base_backups;
     if backups.is_empty() {
         return Ok(());
     }
     page.heading("Base backups")?;
     let mut table = Table::new("")
         .name("application", 0)
-        .name("user", 5)
+        .name("kind", 5)
+        .name("outcome", 0)
+        .name("user", 6)
         .name("client", 2)
-        .number("backups", 6)
-        .number("archives", 3)
         .number("bytes", 0)
         .number("took", 1)
-        .number("rate", 1)
-        .name("began", 4);
+        .number("rate", 3)
+        .name("began", 4)
+        .number("conn", 7);
     for backup in backups.iter().take(top) {
+        let is_whole = matches!(backup.outcome, Some(Outcome::Ok) | None);
         table.row(
             Row::default()
                 .cell(name_or_unknown(backup.application.as_deref()))
+                .cell(kind_of_backup(backup.incremental))
+                .painted(if is_whole { Paint::PLAIN } else { Paint::YELLOW }, end_of_backup(backup.outcome).to_owned())
                 .cell(name_or_unknown(backup.user.as_deref()))
                 .cell(name(&backup.client_ip))
-                .cell(count(backup.backups))
-                .cell(count(backup.archives))
                 .cell(some_bytes(backup.bytes))
                 .cell(time(backup.active_us))
-                .cell(format!("{}/s", bytes(backup.bytes_per_second as u64)))
-                .cell(page.moment(backup.started)),
+                .cell(if backup.bytes > 0 {
+                    format!("{}/s", bytes(backup.bytes_per_second as u64))
+                } else {
+                    String::new()
+                })
+                .cell(page.moment(backup.started))
+                .cell(backup.conn.to_string())
+                .below(parts_of_backup(backup)),
         );
     }
-    table.write(page)
+    table.write(page)?;
+    let listed = backups.len().min(top) as u64;
+    let others = (backups.len() as u64 - listed).saturating_add(summary.other_base_backups);
+    if others > 0 { page.note(&format!("And {}.", counted(others, "smaller one"))) } else { Ok(()) }
+}
+
+/// The positions of a base backup, and its archives.
+fn parts_of_backup(backup: &BaseBackup) -> Vec<Span> {
+    let position = |(what, lsn): (&str, Option<Lsn>)| lsn.map(|lsn| format!("{what} {lsn}"));
+    let positions = [("from", backup.start_lsn), ("to", backup.end_lsn)].into_iter().filter_map(position);
+    let estimate = backup.total_bytes.map(|all| format!("estimated {}", bytes(all)));
+    let archives = backup.archives.iter().take(ARCHIVES).map(|archive| {
+        let size = bytes(archive.bytes);
+        match (&archive.archive, archive.tablespace.as_deref()) {
+            (Some(file), Some("") | None) => format!("{} {size}", name(file)),
+            (Some(file), Some(place)) => format!("{} ({}) {size}", name(file), name(place)),
+            (None, _) => format!("archive {size}"),
+        }
+    });
+    let others = backup.other_archives.saturating_add(backup.archives.len().saturating_sub(ARCHIVES) as u64);
+    let others = (others > 0).then(|| counted(others, "more archive"));
+    let manifest = backup.manifest_bytes.map(|size| format!("manifest {}", bytes(size)));
+    let lines = [join(positions.chain(estimate), "  "), join(archives.chain(others).chain(manifest), ", ")];
+    lines.into_iter().filter(|line| !line.is_empty()).map(|line| Span::painted(Paint::DIM, line)).collect()
 }

@@ -297,6 +297,11 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
         other_changes: 3,
         ..ReplicationStream::default()
     };
+    let archive = |archive: &str, tablespace: &str, bytes| BackupArchive {
+        archive: Some(archive.into()),
+        tablespace: Some(tablespace.into()),
+        bytes,
+    };
     let standby = ReplicationStream {
         purpose: Some(Purpose::Physical),
         application: Some("standby".into()),
@@ -316,13 +321,17 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
         }],
         base_backups: vec![BaseBackup {
             application: Some("pg_basebackup".into()),
-            archives: 2,
-            backups: 1,
+            outcome: Some(Outcome::Aborted),
+            incremental: Some(true),
+            start_lsn: Some(Lsn(0x2_0000_0028)),
+            archives: vec![archive("base.tar", "", 2 << 30), archive("16384.tar", "/srv/fast", 1 << 30)],
+            manifest_bytes: Some(250_000),
             bytes: 3 << 30,
             bytes_per_second: 104_857_600.0,
             active_us: 30_720_000,
             ..BaseBackup::default()
         }],
+        other_base_backups: 2,
         ..Summary::default()
     };
     for width in [80, 120] {
@@ -340,6 +349,7 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
         );
         has("Replicated changes", &["orders", "102", "And 3 changes of other tables, 2 logical messages."]);
         has("Largest replicated transactions", &["77", "rolled back", "in progress", "815", "2.00ms"]);
-        has("Base backups", &["pg_basebackup", "3.00 GiB", "30.7s", "100 MiB/s"]);
+        has("Base backups", &["pg_basebackup", "interrupted", "3.00 GiB", "30.7s", "from 2/28", "And 2 smaller ones."]);
+        has("Base backups", &["base.tar 2.00 GiB, 16384.tar (/srv/fast) 1.00 GiB, manifest 244 KiB"]);
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::replication::Lsn;
+use crate::session::execution::Outcome;
 use crate::session::walsender::Purpose;
 use crate::session::walsender::logical::TransactionOutcome;
 use crate::time::Timestamp;
@@ -212,7 +213,7 @@ pub struct LargeTransaction {
     pub lag_us: Option<u64>,
 }
 
-/// The base backups of one client.
+/// A base backup.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct BaseBackup {
@@ -226,20 +227,55 @@ pub struct BaseBackup {
     pub client_ip: String,
     /// The server's address and port.
     pub server: String,
-    /// The connection of the last one.
+    /// The connection.
     pub conn: u64,
-    /// How many.
-    pub backups: u64,
-    /// When the first message of the first one was captured.
+    /// When it was asked for; or when its first message was captured.
     pub started: Timestamp,
-    /// When the last message of the last one was captured.
+    /// When its last message was captured.
     pub ts: Timestamp,
-    /// Microseconds from the first message of each to its last.
+    /// How it ended; absent if it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Whether it is an incremental one; absent if the command was not captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<bool>,
+    /// The position in the WAL at which it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_lsn: Option<Lsn>,
+    /// That at which it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_lsn: Option<Lsn>,
+    /// Microseconds from the command to its end, or to its last message.
     pub active_us: u64,
-    /// Archives: one for each tablespace.
-    pub archives: u64,
-    /// Bytes of archives and manifests.
+    /// Bytes of archives and of the manifest.
     pub bytes: u64,
     /// How many of them a second.
     pub bytes_per_second: f64,
+    /// The bytes of all files before compression, as the server estimated them; absent if the client did not ask for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// The bytes of files that were sent so far, before compression, as the server told it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_done: Option<u64>,
+    /// The archives: one for each tablespace. At most 64.
+    pub archives: Vec<BackupArchive>,
+    /// How many more there are.
+    pub other_archives: u64,
+    /// Bytes of the manifest; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_bytes: Option<u64>,
+}
+
+/// An archive of a base backup.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct BackupArchive {
+    /// Its name; absent before version 15, which does not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// The directory of its tablespace; empty for the main one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+    /// Its bytes.
+    pub bytes: u64,
 }

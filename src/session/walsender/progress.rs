@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use crate::direction::Direction;
 use crate::replication::Lsn;
-use crate::replication::backup::BackupMessage;
 use crate::replication::data::ReplicationContent;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
@@ -53,8 +52,10 @@ pub struct Advance {
     pub micros: u64,
     /// How far the client is behind; `None` as long as it has not confirmed a position.
     pub lag: Option<Lag>,
-    /// Whether an archive of a base backup begins with it.
+    /// Whether an archive of a base backup before version 15 begins with it.
     pub is_archive: bool,
+    /// Whether the manifest of one does.
+    pub is_manifest: bool,
 }
 
 impl Progress {
@@ -71,14 +72,19 @@ impl Progress {
         self.is_new_archive = true;
     }
 
-    /// Observes a message.
-    pub(super) fn observe(&mut self, from: Direction, content: &ReplicationContent<'_>, ts: Timestamp) -> Advance {
+    /// Observes that there is a message, whatever it is.
+    pub(super) fn advance(&mut self, ts: Timestamp) -> Advance {
         let last = self.last.replace(ts);
-        let mut advance = Advance {
+        Advance {
             is_first: last.is_none(),
             micros: last.or(self.asked.take()).map_or(0, |last| ts.micros_since(last)),
             ..Advance::default()
-        };
+        }
+    }
+
+    /// Observes a message.
+    pub(super) fn observe(&mut self, from: Direction, content: &ReplicationContent<'_>, ts: Timestamp) -> Advance {
+        let mut advance = self.advance(ts);
         match content {
             ReplicationContent::Stream(message, _) => match *message {
                 StreamMessage::XlogData { end_lsn, .. }
@@ -90,13 +96,15 @@ impl Progress {
                 StreamMessage::StandbyStatus { write_lsn, flush_lsn, apply_lsn, .. } => {
                     // A client that applies nothing sends "0/0".
                     let known = [apply_lsn, flush_lsn, write_lsn].into_iter().find(|lsn| *lsn != Lsn(0));
-                    advance.lag = known.filter(|_| self.newest.0 != Lsn(0)).map(|lsn| self.confirmed(lsn, ts));
+                    let lag = known.map(|lsn| self.confirmed(lsn, ts));
+                    advance.lag = lag.filter(|_| self.newest.0 != Lsn(0));
                 }
                 StreamMessage::HotStandbyFeedback { .. } | StreamMessage::PrimaryStatusRequest { .. } => {}
             },
-            ReplicationContent::Backup(BackupMessage::Archive { .. }, _) => advance.is_archive = true,
             ReplicationContent::Data(data) if from == Direction::Backend && !data.is_empty() => {
-                advance.is_archive = std::mem::take(&mut self.is_new_archive) && !data.starts_with(MANIFEST);
+                let is_new = std::mem::take(&mut self.is_new_archive);
+                advance.is_manifest = is_new && data.starts_with(MANIFEST);
+                advance.is_archive = is_new && !advance.is_manifest;
             }
             _ => {}
         }

@@ -105,9 +105,9 @@ impl Open {
 
     /// As the documentation of the summary has it.
     fn confirms(&mut self, lsn: u64, at: u64) -> Option<(u64, u64)> {
-        let newest = self.sent.last()?.0;
         let before = self.confirmed;
         self.confirmed = before.max(lsn);
+        let newest = self.sent.last()?.0;
         let of_now = self.sent.iter().rfind(|(sent, _)| (before + 1..=lsn).contains(sent));
         let since = of_now.or_else(|| self.sent.iter().find(|(sent, _)| *sent > self.confirmed));
         Some((newest.saturating_sub(lsn), since.map_or(0, |(_, then)| at - then)))
@@ -322,7 +322,7 @@ fn base_backups_have_their_archives_and_bytes() {
         assert!(bytes > 1_000_000, "{capture}: {bytes}");
         let summary = summary(capture, &[]);
         let [backup] = list(&summary, "base_backups") else { panic!("{capture}: {}", summary["base_backups"]) };
-        assert_eq!((&backup["bytes"], &backup["backups"]), (&json!(bytes), &json!(1)), "{capture}");
+        assert_eq!(backup["bytes"], bytes, "{capture}");
         if capture.contains("-14") {
             // There is a COPY for each, and the last one is of the manifest.
             let copies = lines.iter().filter(|line| line["type"] == "CopyOutResponse").count();
@@ -330,13 +330,16 @@ fn base_backups_have_their_archives_and_bytes() {
         } else {
             assert_eq!(of("archive").len(), archives, "{capture}");
         }
-        assert_eq!(backup["archives"], archives, "{capture}");
+        assert_eq!(list(backup, "archives").len(), archives, "{capture}");
         let took = number(&backup["active_us"]);
         // From the request, which waits for a checkpoint.
         let is_request = |line: &&Value| line["replication_command"]["command"] == "BASE_BACKUP";
         let request = micros_of(lines.iter().find(is_request).unwrap());
-        let ended = micros_of(of("data").last().unwrap());
-        assert!((ended - request..ended - request + 100_000).contains(&took), "{capture}: {took}");
+        // To the end of the request, which is behind that of the files.
+        let ended =
+            micros_of(lines.iter().rfind(|line| line["type"] == "ReadyForQuery" && line["query"].is_u64()).unwrap());
+        let files = micros_of(of("data").last().unwrap());
+        assert!((files - request..=ended - request).contains(&took), "{capture}: {took}");
         assert_eq!(micros(&backup["started"]), request, "{capture}");
         let rate = bytes as f64 * 1e6 / took as f64;
         assert!((backup["bytes_per_second"].as_f64().unwrap() - rate).abs() < 0.001, "{capture}");

@@ -7,7 +7,6 @@ use ratatui::style::Style;
 
 use super::super::app::{App, Tab};
 use super::super::rows::{activity, error_kind, who};
-use super::super::stream_rows::state;
 use super::super::view::{ErrorRow, RunningRow, SessionRow, StatementRow, StreamRow};
 use super::pen::{Pen, Piece, line, width, wrap};
 use crate::output::summary::units::{bytes, count, counted, date_time, rate, time};
@@ -133,7 +132,7 @@ fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
     let mut second = format!(
         "{slot}{}, {} since {} for {}: {}",
         row.kind(63),
-        state(row.state),
+        row.state(),
         date_time(row.started),
         time(end.micros_since(row.started)),
         bytes(row.bytes)

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Line, dissect, dissect_packets, jsonl, lsn, text};
 use crate::captures;
+use crate::command::run;
 use crate::laws::redaction::written;
 
 /// An archive, or the manifest: its name, and how many bytes of it there are.
@@ -83,6 +84,92 @@ fn archives_have_the_bytes_of_the_files_that_were_written() {
         files.sort();
         assert_eq!(sent, files, "{name}");
     }
+}
+
+/// Returns the base backups in the summary of captures, in the order in which they began.
+fn summary(names: &[&str]) -> (Vec<Value>, Value) {
+    let captures = names.iter().map(|name| format!("replication-base-backup/{name}.pcap.gz"));
+    let args = ["-q", "-p", "5534,5535,5538", "-e", "summary"].map(str::to_owned).into_iter().chain(captures);
+    let summary = run(args).values().pop().unwrap();
+    let mut backups = summary["base_backups"].as_array().unwrap().clone();
+    backups.sort_by_key(|backup| backup["started"].as_str().unwrap().to_owned());
+    (backups, summary)
+}
+
+#[test]
+fn a_summary_has_each_backup_as_pg_basebackup_has_reported_and_written_it() {
+    let names = ["tar-15", "gzip-15", "tar-14", "full-18", "incremental-18"];
+    let (backups, _) = summary(&names);
+    assert_eq!(backups.len(), names.len());
+    for (name, backup) in names.iter().zip(&backups) {
+        let messages = text(&format!("replication-base-backup/{name}.err"));
+        for (what, field) in [("start", "start_lsn"), ("end", "end_lsn")] {
+            // Without WAL, pg_basebackup has no use for the positions, and does not report them.
+            if let Some((_, point)) = messages.split_once(&format!("write-ahead log {what} point: ")) {
+                assert_eq!(backup[field].as_str(), point.split_whitespace().next(), "{name}: {what}");
+            }
+            assert!(lsn(&backup[field]) > 0, "{name}: {backup}");
+        }
+        // The estimate is not sent without --progress, and corrected by pg_basebackup if there is more.
+        let estimate = messages.lines().find_map(|line| {
+            let (_, all) = line.split_once(" kB (")?.0.trim().split_once('/')?;
+            Some(all.parse::<u64>().unwrap() * 1_024)
+        });
+        if let Some(estimate) = estimate {
+            assert_eq!(backup["total_bytes"], estimate, "{name}");
+        }
+        assert_eq!(backup["outcome"], "ok", "{name}");
+        assert_eq!(backup["incremental"], *name == "incremental-18", "{name}");
+        let manifest = ("backup_manifest".to_owned(), backup["manifest_bytes"].as_u64().unwrap());
+        let archive = |part: &Value| {
+            let bytes = part["bytes"].as_u64().unwrap();
+            (part["archive"].as_str().unwrap_or("an archive").to_owned(), bytes)
+        };
+        let archives = backup["archives"].as_array().unwrap();
+        let mut parts: Vec<_> = archives.iter().map(archive).chain([manifest]).collect();
+        assert_eq!(backup["bytes"], parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), "{name}");
+        let mut files = files(name);
+        if *name == "tar-14" {
+            // Without names, and without two blocks of zeros that pg_basebackup adds.
+            files
+                .iter_mut()
+                .filter(|(file, _)| file.ends_with(".tar"))
+                .for_each(|(file, bytes)| ("an archive".clone_into(file), *bytes -= 1_024).1);
+        } else {
+            let places = archives.iter().map(|part| part["tablespace"].as_str().unwrap());
+            assert!(
+                places
+                    .map(|place| place.rsplit('/').next().unwrap())
+                    .eq([if name.ends_with("15") { "space15" } else { "space18" }, "",])
+            );
+        }
+        parts.sort();
+        files.sort();
+        assert_eq!(parts, files, "{name}");
+    }
+}
+
+#[test]
+fn a_backup_whose_client_was_killed_was_interrupted_and_nothing_of_it_is_missing() {
+    let (backups, summary) = summary(&["killed-15", "error-15"]);
+    let [failed, killed] = &*backups else { panic!("{backups:?}") };
+    assert_eq!(
+        (&failed["outcome"], &failed["bytes"], &failed["incremental"]),
+        (&"error".into(), &0.into(), &false.into())
+    );
+    assert_eq!(killed["outcome"], "aborted");
+    // "1129/15547 kB (7%)": of the files that were read.
+    let reported = text("replication-base-backup/killed-15.err");
+    let reported = reported.lines().last().unwrap().split_once(" kB").unwrap().0.trim().to_owned();
+    let kib = |bytes: &Value| bytes.as_u64().unwrap() / 1_024;
+    assert_eq!(format!("{}/{}", kib(&killed["bytes_done"]), kib(&killed["total_bytes"])), reported);
+    assert!(killed["archives"][1]["bytes"].as_u64() > killed["bytes_done"].as_u64(), "{killed}");
+    assert_eq!(killed.get("end_lsn"), None);
+    assert_eq!(summary["totals"]["unfinished"], 1);
+    assert!(summary.get("running").is_none_or(|running| running.as_array().unwrap().is_empty()), "{summary}");
+    // The server had not sent the rest of its last message.
+    let capture = &summary["capture"];
+    assert_eq!((&capture["missing_bytes"], &capture["losses"]), (&0.into(), &1.into()), "{capture}");
 }
 
 #[test]

@@ -113,3 +113,18 @@ fn while_a_standby_streams_its_lag_is_that_of_its_last_words_and_then_grows() {
     screen.keys("5");
     assert!(screen.line("standby").contains("physical"), "{}", screen.text());
 }
+
+#[test]
+fn of_a_base_backup_it_is_shown_how_much_is_done_and_how_it_ended() {
+    // pg_basebackup wrote "1129/15547 kB (7%)" before it was killed.
+    let row = |until| {
+        let mut screen = Screen::new(captured("replication-base-backup/killed-15.pcap.gz", 5535, until), 200, 50);
+        screen.keys("5");
+        screen.line("pg_basebackup")
+    };
+    assert!(row(Some(1_900_000)).contains("7 % done"), "{}", row(Some(1_900_000)));
+    assert!(row(None).contains("interrupted"), "{}", row(None));
+    let mut screen = Screen::new(captured("replication-base-backup/plain-15.pcap.gz", 5535, None), 80, 24);
+    screen.keys("5");
+    screen.line("base backup, completed since 2026-11-27 07:47:48 for 272ms: 15.2 MiB, 2 archives");
+}
