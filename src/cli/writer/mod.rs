@@ -484,7 +484,7 @@ impl Sink for Writer {
     }
 
     fn replication(&mut self, event: &ReplicationEvent<'_>) {
-        if !self.selection.is_in_time(event.header.ts) {
+        if !self.selection.selects_replication(event) {
             return;
         }
         if let Some(screen) = &self.screen {

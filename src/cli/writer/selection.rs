@@ -10,7 +10,7 @@ use super::unmatched::Closest;
 use crate::output::cache::Cache;
 use crate::output::stats::{Statistics, Tally};
 use crate::pg::text::{Sql, Text};
-use crate::record::{MessageRun, QueryRecord, Record};
+use crate::record::{MessageRun, QueryRecord, Record, ReplicationEvent};
 use crate::session::execution::Outcome;
 use crate::time::Timestamp;
 
@@ -79,11 +79,20 @@ impl Selection {
         matches!(record, Record::Query(_)) || self.only_errors && matches!(record, Record::Session(_))
     }
 
+    /// Returns whether a message of a replication stream or a base backup is in time.
+    pub(super) fn selects_replication(&mut self, event: &ReplicationEvent<'_>) -> bool {
+        self.closest.other_plugin |= event.plugin.is_some_and(|plugin| plugin.0 != b"pgoutput");
+        self.is_in_time(event.header.ts)
+    }
+
     /// Returns whether the conditions for a record hold, whether there are lines for its kind or not.
     pub(super) fn selects(&mut self, record: &Record<'_>) -> bool {
         match record {
             Record::Message(message) => self.is_in_time(message.header.ts),
-            Record::Change(change) => self.is_in_time(change.header.ts),
+            Record::Change(change) => {
+                self.closest.change = true;
+                self.is_in_time(change.header.ts)
+            }
             Record::Transaction(transaction) => self.is_in_time(transaction.header.ts),
             Record::Loss(loss) => self.overlaps(loss.header.ts, loss.header.ts),
             Record::Query(query) => self.selects_query(query, self.queries || self.running || self.summary),

@@ -73,7 +73,7 @@ impl Sink for ShardWriter {
     }
 
     fn replication(&mut self, event: &ReplicationEvent<'_>) {
-        if self.selection.is_in_time(event.header.ts)
+        if self.selection.selects_replication(event)
             && let Some(statistics) = &mut self.statistics
         {
             statistics.replication(event);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::args::Args;
+use super::super::args::{Args, Event};
 use super::super::run::counted;
 use super::super::select::selection;
 use crate::output::stats::Tally;
@@ -45,6 +45,9 @@ pub(super) struct Closest {
     /// The longest time of those whose time was compared, and the most rows of those whose rows were.
     pub(super) longest_us: Option<u64>,
     pub(super) most_rows: Option<u64>,
+    /// There was a change, and a stream of changes whose plugin is another than pgoutput.
+    pub(super) change: bool,
+    pub(super) other_plugin: bool,
 }
 
 impl Closest {
@@ -59,6 +62,8 @@ impl Closest {
         self.session |= other.session;
         self.longest_us = self.longest_us.max(other.longest_us);
         self.most_rows = self.most_rows.max(other.most_rows);
+        self.change |= other.change;
+        self.other_plugin |= other.other_plugin;
     }
 }
 
@@ -205,6 +210,13 @@ impl Seen<'_> {
         }
         if !lines.is_empty() {
             lines.insert(0, format!("nothing matched {}", selection(args).join(" ")));
+        }
+        if args.events.contains(&Event::Change) && closest.other_plugin && !closest.change {
+            lines.push(
+                "there are no lines of changes, for these are read of pgoutput alone: what wal2json, test_decoding or another plugin \
+                 wrote is in the lines of messages"
+                    .to_owned(),
+            );
         }
         lines
     }

@@ -353,3 +353,27 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
         has("Base backups", &["base.tar 2.00 GiB, 16384.tar (/srv/fast) 1.00 GiB, manifest 244 KiB"]);
     }
 }
+
+#[test]
+fn streams_of_the_same_name_are_told_apart_by_what_they_differ_in() {
+    let stream = |slot: Option<&str>, application: &str, client_ip: &str, server: &str| ReplicationStream {
+        slot: slot.map(str::to_owned),
+        purpose: Some(crate::record::Purpose::Logical),
+        application: Some(application.to_owned()),
+        client_ip: client_ip.to_owned(),
+        server: server.to_owned(),
+        ..ReplicationStream::default()
+    };
+    let all = [
+        stream(Some("sub"), "a", "10.0.0.1", "10.0.0.9:5432"),
+        stream(Some("sub"), "b", "10.0.0.1", "10.0.0.9:5432"),
+        stream(Some("sub"), "b", "10.0.0.1", "10.0.0.8:5432"),
+        stream(Some("other"), "a", "10.0.0.1", "10.0.0.9:5432"),
+        stream(None, "a", "10.0.0.1", "10.0.0.9:5432"),
+        stream(None, "a", "10.0.0.2", "10.0.0.9:5432"),
+    ];
+    let names = all.each_ref().map(|stream| super::replication::stream_name(stream, &all));
+    let wanted =
+        ["sub a", "sub b 10.0.0.9:5432", "sub b 10.0.0.8:5432", "other", "(unknown) 10.0.0.1", "(unknown) 10.0.0.2"];
+    assert_eq!(names, wanted);
+}

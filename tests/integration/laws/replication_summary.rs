@@ -347,6 +347,33 @@ fn base_backups_have_their_archives_and_bytes() {
     }
 }
 
+#[test]
+fn bytes_of_streams_are_counted_once_and_when_they_are_sent() {
+    for capture in captures() {
+        let summary = summary(&capture, &[]);
+        for direction in ["bytes_in", "bytes_out"] {
+            let queries = lines(&capture, "query", &[]);
+            let of_requests: u64 = queries.iter().map(|query| number(&query[direction])).sum();
+            let of_clients: u64 = list(&summary, "clients").iter().map(|client| number(&client[direction])).sum();
+            let buckets = list(&summary["traffic"], "buckets");
+            let over_time: u64 = buckets.iter().map(|bucket| number(&bucket[direction])).sum();
+            let all = number(&summary["totals"][direction]);
+            assert_eq!((of_clients, over_time), (all, all), "{capture}: {direction}");
+            // Where a stream's beginning was not captured, it has no request.
+            assert!(
+                of_requests <= all && (of_requests == all || capture.contains("middle")),
+                "{capture}: {of_requests} of {all}"
+            );
+        }
+    }
+    // A standby: its one request ends with the capture.
+    let summary = summary("replication-physical/standby.pcap.gz", &[]);
+    let buckets = list(&summary["traffic"], "buckets");
+    let before_the_end: u64 = buckets[..buckets.len() - 1].iter().map(|bucket| number(&bucket["bytes_out"])).sum();
+    let all = number(&summary["totals"]["bytes_out"]);
+    assert!(before_the_end * 10 > all * 9, "{before_the_end} of {all}");
+}
+
 fn micros_of(line: &Value) -> u64 {
     micros(&line["ts"])
 }

@@ -130,9 +130,10 @@ fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
     let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!("slot {}, ", line(slot, 63)));
     let end = row.ended.unwrap_or(now);
     let mut second = format!(
-        "{slot}{}, {} since {} for {}: {}",
+        "{slot}{}, {}{} {} for {}: {}",
         row.kind(63),
         row.state(),
+        if row.ended.is_some() { ", from" } else { " since" },
         date_time(row.started),
         time(end.micros_since(row.started)),
         bytes(row.bytes)

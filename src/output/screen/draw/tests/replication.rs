@@ -126,5 +126,5 @@ fn of_a_base_backup_it_is_shown_how_much_is_done_and_how_it_ended() {
     assert!(row(None).contains("interrupted"), "{}", row(None));
     let mut screen = Screen::new(captured("replication-base-backup/plain-15.pcap.gz", 5535, None), 80, 24);
     screen.keys("5");
-    screen.line("base backup, completed since 2026-11-27 07:47:48 for 272ms: 15.2 MiB, 2 archives");
+    screen.line("base backup, completed, from 2026-11-27 07:47:48 for 272ms: 15.2 MiB, 2 archives");
 }
