@@ -351,7 +351,7 @@ fn losses_of_sessions_that_are_not_known_are_told() {
 fn where_changes_are_those_of_another_plugin_this_is_told() {
     let told = |events: &str, capture: &str| {
         let command = run(["-p", "5515,5518", "-e", events, capture]);
-        command.stderr.contains("there are no lines of changes, for these are read of pgoutput alone")
+        command.said.contains("there are no lines of changes, for these are read of pgoutput alone")
     };
     assert!(told("change", "replication-text-plugins/wal2json_2.pcap.gz"));
     assert!(told("change,query", "replication-text-plugins/wal2json_2.pcap.gz"));
