@@ -10,7 +10,7 @@ use super::unmatched::Closest;
 use crate::output::cache::Cache;
 use crate::output::stats::{Statistics, Tally};
 use crate::pg::text::{Sql, Text};
-use crate::record::{MessageRun, QueryRecord, Record, ReplicationEvent};
+use crate::record::{MessageRun, Purpose, QueryRecord, Record, ReplicationEvent};
 use crate::session::execution::Outcome;
 use crate::time::Timestamp;
 
@@ -81,7 +81,9 @@ impl Selection {
 
     /// Returns whether a message of a replication stream or a base backup is in time.
     pub(super) fn selects_replication(&mut self, event: &ReplicationEvent<'_>) -> bool {
-        self.closest.other_plugin |= event.plugin.is_some_and(|plugin| plugin.0 != b"pgoutput");
+        // A slot's plugin is not known where it was created on another connection; that it is pgoutput is found out.
+        let is_pgoutput = event.plugin.is_some_and(|plugin| plugin.0 == b"pgoutput");
+        self.closest.other_plugin |= event.purpose == Some(Purpose::Logical) && event.bytes > 0 && !is_pgoutput;
         self.is_in_time(event.header.ts)
     }
 

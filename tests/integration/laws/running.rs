@@ -155,6 +155,13 @@ fn under_way_behind(segments: impl Fn(u32, u32) -> Vec<Tcp>) -> usize {
 }
 
 #[test]
+fn a_replication_stream_is_no_slow_request() {
+    let args = ["-q", "-p", "5525,5526", "-e", "running", "--stats-interval", "100ms"];
+    let lines = run(args.into_iter().chain(["replication-physical/standby.pcap.gz"])).values();
+    assert!(lines.iter().all(|line| !line["sql"].as_str().unwrap().starts_with("START_REPLICATION")), "{lines:?}");
+}
+
+#[test]
 fn what_may_have_ended_is_not_under_way() {
     assert_eq!(under_way_behind(|_, _| vec![]), 1);
     // The client has received a reply that was not captured.

@@ -164,6 +164,13 @@ fn a_backup_whose_client_was_killed_was_interrupted_and_nothing_of_it_is_missing
     let kib = |bytes: &Value| bytes.as_u64().unwrap() / 1_024;
     assert_eq!(format!("{}/{}", kib(&killed["bytes_done"]), kib(&killed["total_bytes"])), reported);
     assert!(killed["archives"][1]["bytes"].as_u64() > killed["bytes_done"].as_u64(), "{killed}");
+    // Without what its last message lacks.
+    let sent = Backup::of(&dissect("replication-base-backup/killed-15.pcap.gz"))
+        .parts
+        .iter()
+        .map(|(_, bytes)| bytes)
+        .sum::<u64>();
+    assert_eq!(killed["bytes"], sent);
     assert_eq!(killed.get("end_lsn"), None);
     assert_eq!(summary["totals"]["unfinished"], 1);
     assert!(summary.get("running").is_none_or(|running| running.as_array().unwrap().is_empty()), "{summary}");
