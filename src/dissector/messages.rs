@@ -163,13 +163,17 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     #[cold]
     fn report_backup_row(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         info: &ConnectionInfo,
         frame: &Frame<'_>,
         advance: Advance,
         origin: Origin,
     ) {
-        if let Some(walsender) = session.walsender().filter(|_| self.config.records.changes && info.is_wanted()) {
+        if !self.config.records.changes || !info.is_wanted() {
+            return;
+        }
+        session.count_replication(Direction::Backend, frame.len);
+        if let Some(walsender) = session.walsender() {
             let (header, who) = (info.header(origin.ts), session.facts().identity());
             let event = ReplicationEvent::of_row((header, origin.packet), who, walsender, frame.len, advance);
             self.sink.replication(&event);
@@ -179,15 +183,20 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     /// Gives what a message is to its stream, the lines of the changes in it, and of the fate of a transaction.
     fn report_change(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         info: &ConnectionInfo,
         (dir, len): (Direction, u32),
         observed: &ObservedReplication<'_>,
         origin: Origin,
     ) {
-        let Some(walsender) = session.walsender().filter(|_| self.config.records.changes && info.is_wanted()) else {
+        if !self.config.records.changes || !info.is_wanted() {
             return;
-        };
+        }
+        if observed.mode != Mode::Manifest {
+            session.count_replication(dir, len);
+        }
+        let session = &*session;
+        let Some(walsender) = session.walsender() else { return };
         let header = info.header(origin.ts);
         let (events, sink) = self.events();
         let logical = walsender.logical();

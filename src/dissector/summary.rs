@@ -39,6 +39,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
     pub(super) fn report_queries(&mut self, session: &mut Session, info: &ConnectionInfo) {
         while let Some(execution) = session.dialogue_mut().next_over(self.shared) {
             self.report_query(session, info, &execution);
+            session.forget_replication();
             self.shared.recycle(execution);
         }
     }
@@ -251,6 +252,7 @@ pub(super) fn query_record<'a>(
             started: info.started,
             is_walsender: session.walsender().is_some(),
             has_failed: session.facts().has_failed(),
+            given_bytes: session.walsender().map(|walsender| walsender.given_bytes).unwrap_or_default(),
         },
     }
 }

@@ -131,9 +131,12 @@ pub struct TransactionRecord<'a> {
     /// The position of its commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_lsn: Option<Lsn>,
-    /// The position of its preparation; of one that was rolled back, the position behind that.
+    /// The position of its preparation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prepare_lsn: Option<Lsn>,
+    /// Of one that was rolled back after it was prepared: the position behind its preparation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prepare_end_lsn: Option<Lsn>,
     /// The position of its abort.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort_lsn: Option<Lsn>,
@@ -255,7 +258,8 @@ impl<'a> TransactionRecord<'a> {
             subxid,
             gid,
             commit_lsn: lsn.filter(|_| is_committed),
-            prepare_lsn: lsn.filter(|_| is_prepared || is_rolled_back),
+            prepare_lsn: lsn.filter(|_| is_prepared),
+            prepare_end_lsn: lsn.filter(|_| is_rolled_back),
             abort_lsn: lsn.filter(|_| outcome == TransactionOutcome::Aborted),
             end_lsn,
             commit_ts: ts.filter(|_| is_committed),

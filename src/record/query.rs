@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::ends::HeaderWithEnds;
 use super::{CommunityId, Flags, Header};
+use crate::direction::PerDirection;
 use crate::pg::condition::condition_name;
 use crate::pg::error::{Fields, code};
 use crate::pg::list::Oid;
@@ -134,7 +135,7 @@ pub struct QueryRecord<'a> {
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,
-    /// What a server's log has of its session. Not on its line: the lines of the session have it.
+    /// What is known of the server's process. Not on its line: the lines of the session have it.
     #[serde(skip)]
     pub backend: Backend,
 }
@@ -150,6 +151,8 @@ pub struct Backend {
     pub is_walsender: bool,
     /// Whether it has ended the session with an error.
     pub has_failed: bool,
+    /// The bytes of the request, by their direction, that were given as messages of a replication stream or a base backup already.
+    pub given_bytes: PerDirection<u64>,
 }
 
 /// What of a request's record is borrowed.

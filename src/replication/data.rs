@@ -264,13 +264,13 @@ impl<'a> ReplicationData<'a> {
             _ => (None, None),
         };
         let new = new.map(|tuple| self.row(tuple, Part::Row));
-        let is_update = matches!(message, Pgoutput::Update { .. });
         let (old, key) = match old {
             Some(OldTuple::Row(tuple)) => (Some(self.row(tuple, Part::Row)), None),
             Some(OldTuple::Key(tuple)) => (None, Some(self.row(tuple, Part::Key))),
             None => (None, None),
         };
-        let unchanged = new.as_ref().filter(|_| is_update).and_then(RowValues::unchanged);
+        // Also of an insert: an update of a row that a publication has not published before is sent as one.
+        let unchanged = new.as_ref().or(old.as_ref()).or(key.as_ref()).and_then(RowValues::unchanged);
         ChangedRows { new, old, key, unchanged }
     }
 
@@ -353,7 +353,7 @@ pub(crate) struct ChangedRows<'a> {
     pub(crate) old: Option<RowValues<'a>>,
     /// The key of the row before.
     pub(crate) key: Option<RowValues<'a>>,
-    /// Of an update: the columns whose values were not sent.
+    /// The columns whose values were not sent.
     pub(crate) unchanged: Option<UnchangedColumns<'a>>,
 }
 

@@ -12,6 +12,9 @@ use crate::pg::text::{KeptText, Text, inline_schema};
 use crate::redaction::Redaction;
 use crate::value::Settings;
 
+/// The most bytes of a name.
+pub(crate) const MAX_NAME: usize = 1_024;
+
 /// A table, as it was described last.
 #[derive(Clone, Debug)]
 pub struct Relation {
@@ -54,6 +57,13 @@ impl Relation {
             replica_identity: message.replica_identity,
             columns,
         }
+    }
+
+    /// Returns whether its names, which are repeated with each change, are too long: "the maximum identifier length is 63 bytes",
+    /// unless a server was built with another limit.
+    pub fn is_too_long(message: &RelationMessage<'_>) -> bool {
+        let names = message.columns.iter().map(|column| column.name).chain([message.schema(), message.table]);
+        names.into_iter().any(|name| name.0.len() > MAX_NAME)
     }
 
     /// Returns about how many bytes it would need, before it is kept.
@@ -131,8 +141,11 @@ impl<'a> RowValues<'a> {
         tuple.iter().enumerate().filter_map(move |(position, value)| {
             let column = relation.and_then(|relation| relation.columns.get(position));
             // Without names, a place that is left out would move those behind it.
-            let is_written =
-                column.is_none_or(|column| value != TupleValue::Unchanged && (part == Part::Row || column.is_key));
+            let is_written = column.is_none_or(|column| match value {
+                TupleValue::Unchanged => false,
+                TupleValue::Null => part == Part::Row || column.is_key,
+                TupleValue::Text(_) | TupleValue::Binary(_) => true,
+            });
             let value = self.value(value, column.map_or(0, |column| column.type_oid));
             is_written.then_some((column.map(|column| &*column.key), value))
         })

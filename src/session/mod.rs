@@ -3,7 +3,7 @@
 //! A [`Session`] observes every message of both directions, in order, and annotates each with what is known of it. It holds no bytes of
 //! the stream but those of a connection that is not recognized yet.
 
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::frame::Frame;
@@ -397,6 +397,20 @@ impl Session {
         self.walsender.as_mut()?.row(frame, ts)
     }
 
+    /// A message of this length was given as one of a stream or a backup. It is counted until [`Self::forget_replication`].
+    pub fn count_replication(&mut self, from: Direction, len: u32) {
+        if let Some(walsender) = &mut self.walsender {
+            let bytes = walsender.given_bytes.get_mut(from);
+            // The length does not count the tag.
+            *bytes = bytes.saturating_add(u64::from(len) + 1);
+        }
+    }
+
+    /// The request that such messages belong to is over.
+    pub fn forget_replication(&mut self) {
+        self.walsender.iter_mut().for_each(|walsender| walsender.given_bytes = PerDirection::default());
+    }
+
     /// What the session does if it is one with a walsender.
     pub fn walsender(&self) -> Option<&Walsender> {
         self.walsender.as_deref()
@@ -482,8 +496,10 @@ impl Session {
             backend::AUTHENTICATION | backend::BACKEND_KEY_DATA => self.is_starting |= !self.has_been_ready,
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE => {
                 self.copying.end();
-                if let Some(walsender) = &mut self.walsender {
-                    walsender.end_copy();
+                match &mut self.walsender {
+                    Some(walsender) if tag == backend::COMMAND_COMPLETE => walsender.complete(),
+                    Some(walsender) => walsender.fail(),
+                    None => {}
                 }
                 if self.owes_answer() {
                     // An error instead of it.

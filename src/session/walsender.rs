@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::budget::Budget;
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::frame::Frame;
 use crate::pg::message_table::backend;
@@ -97,6 +97,8 @@ pub struct Walsender {
     pub timeline: Option<u32>,
     /// The last base backup.
     pub backup: BackupFacts,
+    /// The bytes of messages of the request under way that were given as those of a stream or a backup.
+    pub given_bytes: PerDirection<u64>,
     /// The commands whose ReadyForQuery has not come.
     tasks: VecDeque<Task>,
     mode: Option<Mode>,
@@ -111,18 +113,39 @@ pub struct Walsender {
     is_form_uncertain: bool,
     /// Whether SQL can be executed as well.
     may_have_database: bool,
+    /// Whether the COPY that is under way is one of SQL.
+    is_copy_of_sql: bool,
 }
 
-/// What a command is, as far as it matters for what its COPY carries.
-#[derive(Debug, PartialEq, Eq)]
+/// What a command is, as far as it matters for what its COPY carries. Several may be sent ahead: each takes effect when its turn comes,
+/// and if it succeeds.
+#[derive(Debug)]
 enum Task {
-    Stream(Payload),
-    Backup,
+    Stream(Box<Start>),
+    Backup {
+        is_incremental: bool,
+        /// Whether its options show that its data have the form that they have since version 15; `None` if it has none.
+        is_new: Option<bool>,
+        asked: Timestamp,
+    },
     Manifest,
+    /// A slot, and its plugin.
+    Slot(Box<(KeptText<'static>, KeptText<'static>)>),
     /// SQL, or a command that copies nothing.
     Other,
     /// It was not seen.
     Unknown,
+}
+
+/// START_REPLICATION.
+#[derive(Debug)]
+struct Start {
+    kind: Kind,
+    slot: Option<KeptText<'static>>,
+    timeline: Option<u32>,
+    publications: Vec<KeptText<'static>>,
+    /// Whether it has options that pgoutput requires.
+    has_pgoutput_options: bool,
 }
 
 /// What an observed CopyData is.
@@ -167,6 +190,7 @@ impl Walsender {
             publications: Vec::new(),
             timeline: None,
             backup: BackupFacts::unknown(),
+            given_bytes: PerDirection::default(),
             tasks: VecDeque::new(),
             mode: None,
             slots: VecDeque::new(),
@@ -176,6 +200,7 @@ impl Walsender {
             is_payload_uncertain: false,
             is_form_uncertain: false,
             may_have_database: true,
+            is_copy_of_sql: false,
         }
     }
 
@@ -199,6 +224,21 @@ impl Walsender {
             self.tasks.pop_front();
         }
         self.tasks.push_back(task);
+        if self.tasks.len() == 1 {
+            self.begin_turn();
+        }
+    }
+
+    /// The server executes the first of the commands.
+    fn begin_turn(&mut self) {
+        match self.tasks.front() {
+            Some(Task::Backup { is_incremental, asked, .. }) => {
+                (self.purpose, self.backup) = (Some(Purpose::Backup), BackupFacts::asked(*is_incremental));
+                self.progress.begin_backup(*asked);
+            }
+            Some(Task::Manifest) => self.purpose = Some(Purpose::Backup),
+            _ => {}
+        }
     }
 
     /// Observes a Query; its text, if that is whole.
@@ -206,81 +246,81 @@ impl Walsender {
         let task = match sql {
             None => Task::Unknown,
             Some(sql) => match Command::parse(sql.0) {
-                Some(command) => self.task(&command, sql.1, ts),
+                Some(command) => Self::task(&command, sql, ts),
                 None => Task::Other,
             },
         };
         self.push(task);
     }
 
-    fn task(&mut self, command: &Command<'_>, encoding: Encoding, ts: Timestamp) -> Task {
+    fn task(command: &Command<'_>, sql: Text<'_>, ts: Timestamp) -> Task {
+        let encoding = sql.1;
         match command {
             Command::CreateReplicationSlot(create) => {
-                if let Some(plugin) = &create.plugin {
-                    if self.slots.len() >= MAX_SLOTS {
-                        self.slots.pop_front();
-                    }
-                    let slot = kept(&create.slot, encoding);
-                    self.slots.extend(slot.zip(kept(plugin, encoding)));
-                }
-                Task::Other
+                let plugin = create.plugin.as_ref().and_then(|plugin| kept(plugin, encoding));
+                let slot = kept(&create.slot, encoding).zip(plugin);
+                slot.map_or(Task::Other, |slot| Task::Slot(Box::new(slot)))
             }
-            Command::StartReplication(start) => self.start(start, encoding),
+            Command::StartReplication(start) => Task::Stream(Box::new(Start::new(start, encoding))),
             Command::BaseBackup(backup) => {
-                (self.purpose, self.backup) = (Some(Purpose::Backup), BackupFacts::asked(backup));
-                self.progress.begin_backup(ts);
-                Task::Backup
+                // Since version 15, options are in parentheses.
+                let options = sql.0.trim_ascii_start().strip_prefix(b"BASE_BACKUP").unwrap_or_default();
+                let first = options.trim_ascii_start().first();
+                let is_new = first.filter(|first| **first != b';').map(|first| *first == b'(');
+                Task::Backup { is_incremental: backup.incremental, is_new, asked: ts }
             }
-            Command::UploadManifest => {
-                self.purpose = Some(Purpose::Backup);
-                Task::Manifest
-            }
+            Command::UploadManifest => Task::Manifest,
             _ => Task::Other,
         }
     }
 
-    fn start(&mut self, start: &StartReplication<'_>, encoding: Encoding) -> Task {
-        self.slot = start.slot.as_ref().and_then(|slot| kept(slot, encoding));
-        self.timeline = start.timeline;
-        (self.plugin, self.publications) = (None, Vec::new());
-        if start.kind == Kind::Physical {
+    /// A stream begins. Returns what its payloads are.
+    fn begin_stream(&mut self, start: Start) -> Payload {
+        let Start { kind, slot, timeline, publications, has_pgoutput_options } = start;
+        (self.slot, self.timeline, self.publications, self.plugin) = (slot, timeline, publications, None);
+        if kind == Kind::Physical {
             self.purpose = Some(Purpose::Physical);
-            return Task::Stream(Payload::Wal);
+            return Payload::Wal;
         }
         self.purpose = Some(Purpose::Logical);
-        let publications = start.publications().filter_map(|name| kept(&name, encoding));
-        self.publications = publications.take(MAX_PUBLICATIONS).collect();
         let created = self.slots.iter().rev().find(|(slot, _)| Some(slot) == self.slot.as_ref());
         self.plugin = created.map(|(_, plugin)| plugin.clone());
-        let has = |option| start.option(option).is_some();
-        if self.plugin.is_none() && has("proto_version") && has("publication_names") {
-            self.plugin = kept(b"pgoutput", encoding);
+        if self.plugin.is_none() && has_pgoutput_options {
+            self.plugin = kept(b"pgoutput", Encoding::UTF8);
         }
-        Task::Stream(match self.plugin.as_deref() {
+        match self.plugin.as_deref() {
             Some(b"pgoutput") => Payload::Pgoutput,
             Some(b"wal2json") => Payload::Json,
             _ => Payload::Other,
-        })
+        }
     }
 
     /// A COPY begins, by this tag of the server's. Returns whether it is a stream or a backup.
     pub fn begin_copy(&mut self, tag: u8, server_version: Option<Text<'_>>) -> bool {
-        let task = self.tasks.front().unwrap_or(&Task::Unknown);
+        let no_task = &mut Task::Unknown;
+        let task = self.tasks.front_mut().unwrap_or(no_task);
+        let is_out = tag == backend::COPY_OUT_RESPONSE;
+        let of_options = if let Task::Backup { is_new, .. } = task { *is_new } else { None };
+        self.is_copy_of_sql = is_out && matches!(task, Task::Other | Task::Slot(_)) && self.may_have_database;
         self.mode = match (tag, task) {
-            (backend::COPY_BOTH_RESPONSE, Task::Stream(payload)) => Some(Mode::Stream(*payload)),
+            (backend::COPY_BOTH_RESPONSE, task @ Task::Stream(_)) => match std::mem::replace(task, Task::Other) {
+                Task::Stream(start) => Some(Mode::Stream(self.begin_stream(*start))),
+                _ => None,
+            },
             // Nothing else has a CopyBothResponse.
             (backend::COPY_BOTH_RESPONSE, _) => Some(Mode::Stream(Payload::Unknown)),
             // Without a database, there is no COPY of SQL; nor is one likely behind a backup.
-            (backend::COPY_OUT_RESPONSE, Task::Other) if self.may_have_database => None,
+            (backend::COPY_OUT_RESPONSE, Task::Other | Task::Slot(_)) if self.may_have_database => None,
             (backend::COPY_OUT_RESPONSE, Task::Unknown)
                 if self.may_have_database && self.purpose != Some(Purpose::Backup) =>
             {
                 None
             }
-            (backend::COPY_OUT_RESPONSE, Task::Backup | Task::Unknown | Task::Other) => {
+            (backend::COPY_OUT_RESPONSE, Task::Backup { .. } | Task::Unknown | Task::Other | Task::Slot(_)) => {
                 let major = server_version.and_then(|version| major_version(version.0));
-                self.is_form_uncertain = major.is_none();
-                Some(if major.is_some_and(|major| major < 15) { Mode::Archive } else { Mode::Backup })
+                let is_new = major.map(|major| major >= 15).or(of_options);
+                self.is_form_uncertain = is_new.is_none();
+                Some(if is_new == Some(false) { Mode::Archive } else { Mode::Backup })
             }
             (backend::COPY_IN_RESPONSE, Task::Manifest) => Some(Mode::Manifest),
             _ => None,
@@ -297,15 +337,35 @@ impl Walsender {
         self.mode.is_some()
     }
 
-    /// The COPY is over.
-    pub const fn end_copy(&mut self) {
-        self.mode = None;
+    /// Observes CommandComplete.
+    pub fn complete(&mut self) {
+        self.end_copy();
+        if let Some(Task::Slot(_)) = self.tasks.front()
+            && let Some(Task::Slot(slot)) = self.tasks.front_mut().map(|task| std::mem::replace(task, Task::Other))
+        {
+            if self.slots.len() >= MAX_SLOTS {
+                self.slots.pop_front();
+            }
+            self.slots.push_back(*slot);
+        }
+    }
+
+    /// Observes ErrorResponse.
+    pub fn fail(&mut self) {
+        self.end_copy();
+        self.tasks.front_mut().into_iter().for_each(|task| *task = Task::Other);
+    }
+
+    const fn end_copy(&mut self) {
+        (self.mode, self.is_copy_of_sql) = (None, false);
     }
 
     /// Observes ReadyForQuery.
     pub fn ready(&mut self) {
-        self.mode = None;
+        self.end_copy();
         self.tasks.pop_front();
+        (self.backup, self.progress) = (BackupFacts::unknown(), Progress::default());
+        self.begin_turn();
     }
 
     /// Bytes of this direction were lost: what depended on them is not known any more. What CopyData carries stays the same: a stream
@@ -320,7 +380,7 @@ impl Walsender {
 
     /// Whether rows are those of a base backup: [`Self::row`].
     pub fn has_backup(&self) -> bool {
-        self.tasks.front() == Some(&Task::Backup)
+        matches!(self.tasks.front(), Some(Task::Backup { .. }))
     }
 
     /// Observes a DataRow of the server's. Returns what it adds to the progress of a base backup, if it is one of its rows.
@@ -340,6 +400,9 @@ impl Walsender {
         let is_cut = frame.missing > 0 || !frame.damage.is_empty();
         let reader = if is_cut { Reader::cut(frame.body) } else { Reader::new(frame.body) };
         let reader = reader.with_encoding(encoding);
+        if self.is_copy_of_sql {
+            return None;
+        }
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
             let is_certain = self.is_known && !self.may_have_database;
             let mode = if is_certain { Some(replication_data(frame.body)) } else { backup_data(frame.body) };
@@ -455,6 +518,20 @@ impl Walsender {
     }
 }
 
+impl Start {
+    fn new(start: &StartReplication<'_>, encoding: Encoding) -> Self {
+        let has = |option| start.option(option).is_some();
+        let publications = start.publications().filter_map(|name| kept(&name, encoding));
+        Self {
+            kind: start.kind,
+            slot: start.slot.as_ref().and_then(|slot| kept(slot, encoding)),
+            timeline: start.timeline,
+            publications: publications.take(MAX_PUBLICATIONS).collect(),
+            has_pgoutput_options: has("proto_version") && has("publication_names"),
+        }
+    }
+}
+
 fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
     (name.len() <= MAX_NAME).then(|| Text(name, encoding).kept().into_owned())
 }
@@ -466,26 +543,4 @@ fn major_version(text: &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_for_replication_if_its_startup_message_asks_for_it() {
-        for (value, wanted) in [
-            ("database", Some(Purpose::Logical)),
-            ("true", Some(Purpose::Physical)),
-            ("T", Some(Purpose::Physical)),
-            ("on", Some(Purpose::Physical)),
-            ("Yes", Some(Purpose::Physical)),
-            ("1", Some(Purpose::Physical)),
-            ("false", None),
-            ("o", None),
-            ("off", None),
-            ("0", None),
-            ("", None),
-            ("truer", None),
-        ] {
-            assert_eq!(Purpose::of_startup(value.as_bytes()), wanted, "{value}");
-        }
-    }
-}
+mod tests;

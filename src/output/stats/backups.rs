@@ -10,7 +10,7 @@ use super::owned;
 use crate::pg::text::Text;
 use crate::record::ends::without_port;
 use crate::record::summary::{BackupArchive, BaseBackup};
-use crate::record::{BackupFacts, Header, QueryRecord, ReplicationEvent, ReplicationKind};
+use crate::record::{BackupFacts, Header, Outcome, QueryRecord, ReplicationEvent, ReplicationKind};
 use crate::replication::command::Command;
 use crate::time::Timestamp;
 
@@ -86,6 +86,13 @@ impl Backups {
             backup.record.ts = record.header.ts;
         }
         self.open.remove(&record.header.conn);
+    }
+
+    /// A session has ended. What became of its backup is not known if its request was not seen.
+    pub(super) fn end(&mut self, conn: u64) {
+        if let Some(backup) = self.open.remove(&conn).and_then(|index| self.all.get_mut(index)) {
+            backup.record.outcome = Some(Outcome::Incomplete);
+        }
     }
 
     /// Returns the backup of a connection, and begins one if there is none.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::direction::Direction;
+use crate::direction::{Direction, PerDirection};
 use crate::pg::error::code;
 use crate::pg::text::{Bytea, Text};
 use crate::record::summary::{Example, LossReason, TimeSplit};
@@ -120,8 +120,6 @@ pub struct Statistics {
     time: TimeSplit,
     replication: Replication,
     backups: Backups,
-    /// The bytes of messages of streams and base backups that were added, by connection, until their requests are.
-    sent: HashMap<u64, (u64, u64), RandomState>,
     losses: BTreeMap<Reason, LossReason>,
     /// The clients of connections that may be cancel requests, by connection.
     cancel_requests: BTreeMap<u64, Box<str>>,
@@ -181,7 +179,6 @@ impl Statistics {
             time: TimeSplit::default(),
             replication: Replication::new(limits.top),
             backups: Backups::default(),
-            sent: HashMap::default(),
             losses: BTreeMap::new(),
             cancel_requests: BTreeMap::new(),
             interval: None,
@@ -240,9 +237,7 @@ impl Statistics {
             self.series.at(event.header.ts).map(|it| of(&mut it.bytes_in, &mut it.bytes_out)),
             self.interval.as_mut().map(|it| of(&mut it.activity.bytes_in, &mut it.activity.bytes_out)),
         ];
-        let (bytes_in, bytes_out) = self.sent.entry(event.header.conn).or_default();
-        let volumes = volumes.into_iter().flatten().chain([of(bytes_in, bytes_out)]);
-        volumes.for_each(|bytes| *bytes = bytes.saturating_add(event.size));
+        volumes.into_iter().flatten().for_each(|bytes| *bytes = bytes.saturating_add(event.size));
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
@@ -252,10 +247,10 @@ impl Statistics {
         let is_skipped = record.outcome == Outcome::Skipped;
         let place = (record.header.conn, record.query);
         let caller = self.callers.of_request(record);
-        let sent = if record.backend.is_walsender { self.sent.remove(&record.header.conn) } else { None };
-        let with_rest = sent.map(|(bytes_in, bytes_out)| QueryRecord {
-            bytes_in: record.bytes_in.saturating_sub(bytes_in),
-            bytes_out: record.bytes_out.saturating_sub(bytes_out),
+        let PerDirection { frontend, backend } = record.backend.given_bytes;
+        let with_rest = (frontend > 0 || backend > 0).then(|| QueryRecord {
+            bytes_in: record.bytes_in.saturating_sub(frontend),
+            bytes_out: record.bytes_out.saturating_sub(backend),
             ..record.clone()
         });
         let counted = with_rest.as_ref().unwrap_or(record);
@@ -364,7 +359,7 @@ impl Statistics {
             }
         }
         let Some(ended) = ended else { return };
-        self.sent.remove(&record.header.conn);
+        self.backups.end(record.header.conn);
         let candidates = &mut self.candidates;
         let is_error_counted =
             self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));
@@ -423,7 +418,6 @@ impl Statistics {
             time,
             replication,
             backups,
-            sent: _,
             losses,
             cancel_requests,
             interval: _,

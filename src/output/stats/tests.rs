@@ -5,11 +5,14 @@ use super::build::Context;
 #[cfg(feature = "cli")]
 use super::windows::{Key, Windows};
 use super::{Bursts, Limits, Statistics};
+use crate::direction::Direction;
 use crate::packet::Endpoint;
 use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
-use crate::record::{Backend, CommunityId, Flags, Header, QueryRecord, QuerySql, Record};
+use crate::record::{
+    Backend, CommunityId, Flags, Header, Purpose, QueryRecord, QuerySql, Record, ReplicationEvent, ReplicationKind,
+};
 use crate::redaction::Redaction;
 use crate::session::execution::{Outcome, Protocol, Tags};
 use crate::time::{Precision, Timestamp};
@@ -112,6 +115,58 @@ fn of_too_many_clients_the_users_are_still_known() {
     let users: Vec<_> = summary.users.iter().map(|user| (user.name.as_deref(), user.requests)).collect();
     assert_eq!(users, [(Some("app"), 70_000)]);
     assert!(summary.clients.iter().any(|client| client.name.is_none() && client.requests > 4_000));
+}
+
+#[test]
+fn base_backups_of_all_threads_are_listed_and_more_than_are_kept_are_counted() {
+    let limits = Limits { top: 2_000, ..LIMITS };
+    let mut threads = [Statistics::new(limits, Arc::default()), Statistics::new(limits, Arc::default())];
+    for conn in 1..=1_400 {
+        let statistics = &mut threads[conn as usize % 2];
+        let mut record = request(conn, 1, "BASE_BACKUP ( INCREMENTAL )", 2_000, 1_000);
+        record.backend.is_walsender = true;
+        // Those of a number that is a multiple of three fail without a message of their own.
+        if conn % 3 == 0 {
+            record.outcome = Outcome::Error;
+        } else {
+            statistics.replication(&ReplicationEvent {
+                header: record.header,
+                packet: 1,
+                purpose: Some(Purpose::Backup),
+                slot: None,
+                plugin: None,
+                user: None,
+                database: None,
+                application: None,
+                kind: ReplicationKind::Archive { archive: None, tablespace: None },
+                backup: None,
+                dir: Direction::Backend,
+                size: conn + 6,
+                bytes: conn,
+                is_first: true,
+                elapsed_us: 900,
+            });
+        }
+        statistics.record(&Record::Query(record));
+    }
+    let [mut statistics, other] = threads;
+    statistics.merge(other);
+    let listed = summary(&mut statistics);
+    let first = &listed.base_backups[0];
+    assert_eq!(
+        (first.conn, first.bytes, first.archives[0].bytes, first.outcome),
+        (1_400, 1_400, 1_400, Some(Outcome::Ok))
+    );
+    assert_eq!((listed.base_backups.len(), listed.other_base_backups), (1_024, 376));
+    assert!(listed.base_backups.is_sorted_by(|one, other| one.bytes >= other.bytes));
+    assert!(listed.base_backups.iter().any(|backup| backup.conn % 2 == 1), "{:?}", listed.base_backups);
+
+    let mut statistics = Statistics::new(LIMITS, Arc::default());
+    let mut record = request(3, 1, "BASE_BACKUP ( INCREMENTAL )", 2_000, 1_000);
+    (record.backend.is_walsender, record.outcome) = (true, Outcome::Error);
+    statistics.record(&Record::Query(record));
+    let failed = &summary(&mut statistics).base_backups[0];
+    assert_eq!((failed.outcome, failed.incremental, failed.bytes), (Some(Outcome::Error), Some(true), 0));
 }
 
 #[test]

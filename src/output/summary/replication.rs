@@ -302,7 +302,7 @@ fn backups(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()>
     table.write(page)?;
     let listed = backups.len().min(top) as u64;
     let others = (backups.len() as u64 - listed).saturating_add(summary.other_base_backups);
-    if others > 0 { page.note(&format!("And {}.", counted(others, "smaller one"))) } else { Ok(()) }
+    if others > 0 { page.note(&format!("And {} more.", count(others))) } else { Ok(()) }
 }
 
 /// The positions of a base backup, and its archives.

@@ -349,7 +349,7 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
         );
         has("Replicated changes", &["orders", "102", "And 3 changes of other tables, 2 logical messages."]);
         has("Largest replicated transactions", &["77", "rolled back", "in progress", "815", "2.00ms"]);
-        has("Base backups", &["pg_basebackup", "interrupted", "3.00 GiB", "30.7s", "from 2/28", "And 2 smaller ones."]);
+        has("Base backups", &["pg_basebackup", "interrupted", "3.00 GiB", "30.7s", "from 2/28", "And 2 more."]);
         has("Base backups", &["base.tar 2.00 GiB, 16384.tar (/srv/fast) 1.00 GiB, manifest 244 KiB"]);
     }
 }

@@ -209,7 +209,7 @@ pub(super) fn transaction(line: &mut Line<'_>, record: &TransactionRecord<'_>) -
     }
     line.tail();
     transaction_of(line, record.xid, record.subxid)?;
-    match record.commit_lsn.or(record.prepare_lsn).or(record.abort_lsn) {
+    match record.commit_lsn.or(record.prepare_lsn).or(record.prepare_end_lsn).or(record.abort_lsn) {
         Some(lsn) => line.aside(Paint::DIM, format_args!("{lsn}")),
         None => Ok(()),
     }

@@ -3,7 +3,6 @@
 use crate::pg::frame::Frame;
 use crate::reader::Reader;
 use crate::replication::Lsn;
-use crate::replication::command::BaseBackup;
 
 /// The base backup of a session, the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +20,8 @@ pub struct BackupFacts {
 }
 
 impl BackupFacts {
-    pub(super) fn asked(command: &BaseBackup<'_>) -> Self {
-        Self { is_incremental: Some(command.incremental), ..Self::default() }
+    pub(super) fn asked(is_incremental: bool) -> Self {
+        Self { is_incremental: Some(is_incremental), ..Self::default() }
     }
 
     /// Returns those of a backup whose command was not seen, and whose first messages were not.
@@ -41,25 +40,27 @@ impl BackupFacts {
         if frame.missing > 0 || !frame.damage.is_empty() {
             return false;
         }
-        let [first, _, third] = match columns(frame.body) {
-            Some(columns) => columns,
-            None => return false,
-        };
-        if let Some(lsn) = first.filter(|_| third.is_none()).and_then(Lsn::parse) {
-            *(if self.has_files { &mut self.end_lsn } else { &mut self.start_lsn }) = Some(lsn);
-            return true;
+        match columns(frame.body) {
+            Some((2, [Some(position), ..])) => {
+                let Some(lsn) = Lsn::parse(position) else { return false };
+                *(if self.has_files { &mut self.end_lsn } else { &mut self.start_lsn }) = Some(lsn);
+                true
+            }
+            Some((3, [.., size])) if !self.has_files => {
+                let size = size.and_then(|size| std::str::from_utf8(size).ok()?.parse::<u64>().ok());
+                if let Some(kib) = size {
+                    let bytes = kib.saturating_mul(1_024);
+                    self.total_bytes = Some(self.total_bytes.unwrap_or_default().saturating_add(bytes));
+                }
+                true
+            }
+            _ => false,
         }
-        let size = third.and_then(|size| std::str::from_utf8(size).ok()?.parse::<u64>().ok());
-        if let Some(kib) = size {
-            let bytes = kib.saturating_mul(1_024);
-            self.total_bytes = Some(self.total_bytes.unwrap_or_default().saturating_add(bytes));
-        }
-        size.is_some()
     }
 }
 
-/// Returns the values of a DataRow with two or three columns; the third is `None` if there are two, or if it is null.
-fn columns(body: &[u8]) -> Option<[Option<&[u8]>; 3]> {
+/// Returns the number of columns of a DataRow with two or three, and their values; `None` for null.
+fn columns(body: &[u8]) -> Option<(u16, [Option<&[u8]>; 3])> {
     let mut reader = Reader::new(body);
     let count = reader.u16("number of columns").ok().filter(|count| (2..=3).contains(count))?;
     let mut columns = [None; 3];
@@ -70,5 +71,5 @@ fn columns(body: &[u8]) -> Option<[Option<&[u8]>; 3]> {
         }
     }
     reader.finish("row").ok()?;
-    Some(columns)
+    Some((count, columns))
 }

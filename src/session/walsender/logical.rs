@@ -9,7 +9,7 @@ use super::super::budget::{Budget, Share};
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
 use crate::replication::pgoutput::{Pgoutput, Prepare, RelationMessage, qualified};
-use crate::replication::relation::Relation;
+use crate::replication::relation::{MAX_NAME, Relation};
 use crate::replication::{Lsn, PgTime};
 
 /// How many bytes it takes to count the changes of a transaction, about.
@@ -45,10 +45,12 @@ pub struct LogicalStream {
     open: Option<(u32, Changes)>,
     /// The changes of transactions that are streamed, by transaction and subtransaction.
     streamed: BTreeMap<(u32, u32), Kept<Changes>>,
-    /// The changes of transactions that are prepared.
-    prepared: BTreeMap<u32, Kept<Changes>>,
+    /// The changes of transactions that are prepared, and their global identifiers.
+    prepared: BTreeMap<u32, Kept<(Changes, KeptText<'static>)>>,
     /// The last transaction that came from another server, and its name.
     origin: Option<(u32, KeptText<'static>)>,
+    /// The same of transactions that are streamed.
+    streamed_origins: BTreeMap<u32, Kept<KeptText<'static>>>,
     /// The table that the last message is about.
     relation: Option<Arc<Relation>>,
     /// Whether nothing of it was lost since it began.
@@ -175,10 +177,13 @@ impl LogicalStream {
 
     /// Returns where a transaction with this fate came from, if that is another server.
     pub fn origin(&self, fate: &Fate<'_>) -> Option<Text<'_>> {
-        let (xid, name) = self.origin.as_ref()?;
         // The end of what was prepared may come from elsewhere.
-        let is_its_end = fate.gid.is_some() && fate.outcome != TransactionOutcome::Prepared;
-        (fate.xid == Some(*xid) && !is_its_end).then(|| name.get())
+        if fate.gid.is_some() && fate.outcome != TransactionOutcome::Prepared {
+            return None;
+        }
+        let xid = fate.xid?;
+        let last = self.origin.as_ref().filter(|(of, _)| *of == xid).map(|(_, name)| name);
+        last.or_else(|| self.streamed_origins.get(&xid).map(|Kept(name, _)| name)).map(KeptText::get)
     }
 
     /// Forgets what depends on messages that were lost.
@@ -202,8 +207,8 @@ impl LogicalStream {
     pub fn lose_all_changes(&mut self) {
         self.is_whole = false;
         self.open = self.open.map(|(xid, _)| (xid, None));
-        let streamed = self.streamed.values_mut();
-        streamed.chain(self.prepared.values_mut()).for_each(|Kept(changes, _)| *changes = None);
+        self.streamed.values_mut().for_each(|Kept(changes, _)| *changes = None);
+        self.prepared.values_mut().for_each(|Kept((changes, _), _)| *changes = None);
     }
 
     /// What was lost is of the transaction that is under way.
@@ -227,7 +232,7 @@ impl LogicalStream {
         self.relation = message.relation_oid().and_then(|oid| self.relation_by_oid(oid)).cloned();
         match *message {
             Pgoutput::Begin { xid, .. } | Pgoutput::BeginPrepare { prepare: Prepare { xid, .. } } => {
-                (self.open, self.chunk) = (Some((xid, Some(0))), Chunk::Outside);
+                (self.open, self.chunk, self.origin) = (Some((xid, Some(0))), Chunk::Outside, None);
             }
             Pgoutput::Commit { commit_lsn, end_lsn, commit_time } => {
                 let (xid, changes) = self.open.take().unzip();
@@ -236,7 +241,8 @@ impl LogicalStream {
                 return Effect::Fate(Fate { xid, ..fate.with_changes(changes.flatten()) });
             }
             Pgoutput::Prepare { prepare } => {
-                let changes = self.open.take().and_then(|(_, changes)| changes);
+                let open = self.open.take().filter(|(xid, _)| *xid == prepare.xid);
+                let changes = open.and_then(|(_, changes)| changes);
                 return Effect::Fate(self.prepare(&prepare, changes, budget));
             }
             Pgoutput::CommitPrepared { commit_lsn, end_lsn, commit_time, xid, gid } => {
@@ -248,16 +254,21 @@ impl LogicalStream {
                 return Effect::Fate(self.end_prepared(fate, xid, gid));
             }
             Pgoutput::Origin { name, .. } => {
-                let xid = match self.chunk {
-                    Chunk::Inside(xid) => Some(xid),
-                    Chunk::Outside | Chunk::Unknown => self.open.map(|(xid, _)| xid),
-                };
-                self.origin = xid.map(|xid| (xid, name.kept().into_owned()));
+                let name = name.kept().into_owned();
+                match self.chunk {
+                    Chunk::Inside(xid) => {
+                        if let Some(share) = budget.take(COUNTER + name.get().0.len()) {
+                            self.streamed_origins.insert(xid, Kept(name, share));
+                        }
+                    }
+                    Chunk::Outside | Chunk::Unknown => self.origin = self.open.map(|(xid, _)| (xid, name)),
+                }
             }
             Pgoutput::Relation { relation, .. } => self.describe(&relation, budget),
             Pgoutput::Type { oid, schema, name, .. } => {
                 self.types.remove(&oid);
-                if let (Some(schema), Some(name)) = (schema.to_str(), name.to_str())
+                if schema.0.len().max(name.0.len()) <= MAX_NAME
+                    && let (Some(schema), Some(name)) = (schema.to_str(), name.to_str())
                     && let Some(share) = budget.take(TYPE + schema.len() + name.len())
                 {
                     self.types.insert(oid, Kept(qualified(&schema, &name).into(), share));
@@ -278,9 +289,14 @@ impl LogicalStream {
             }
             Pgoutput::StreamStart { xid, is_first } => {
                 self.chunk = Chunk::Inside(xid);
-                if is_first {
+                let is_open = self.streamed.contains_key(&(xid, xid));
+                // What was before another part of a transaction that never began here is not known, nor what was before it begins again.
+                if is_first || !is_open && self.is_whole {
                     match budget.take(COUNTER) {
-                        Some(share) => _ = self.streamed.insert((xid, xid), Kept(Some(0), share)),
+                        Some(share) => {
+                            let changes = (is_first && !is_open).then_some(0);
+                            self.streamed.insert((xid, xid), Kept(changes, share));
+                        }
                         // Of one that is not counted, it is not known that nothing was sent.
                         None => self.is_whole = false,
                     }
@@ -368,7 +384,7 @@ impl LogicalStream {
             Some(xid) => _ = self.streamed_relations.remove(&(xid, message.oid)),
             None => _ = self.relations.remove(&message.oid),
         }
-        if message.columns.is_cut() {
+        if message.columns.is_cut() || Relation::is_too_long(message) {
             return;
         }
         if let Some(share) = budget.take(Relation::size_of(message)) {
@@ -390,6 +406,9 @@ impl LogicalStream {
                 self.relations.insert(oid, relation);
             }
         }
+        if let Some(Kept(name, _)) = self.streamed_origins.remove(&xid) {
+            self.origin = Some((xid, name));
+        }
         let is_known = self.is_counted(xid);
         let mut changes = 0;
         while let Some((&key, _)) = self.streamed.range((xid, 0)..=(xid, u32::MAX)).next() {
@@ -404,15 +423,19 @@ impl LogicalStream {
     }
 
     fn prepare<'a>(&mut self, prepare: &Prepare<'a>, changes: Changes, budget: &Budget) -> Fate<'a> {
-        match budget.take(COUNTER) {
-            Some(share) => _ = self.prepared.insert(prepare.xid, Kept(changes, share)),
+        match budget.take(COUNTER + prepare.gid.0.len()) {
+            Some(share) => {
+                let gid = prepare.gid.kept().into_owned();
+                self.prepared.insert(prepare.xid, Kept((changes, gid), share));
+            }
             None => self.is_whole = false,
         }
         Fate::prepared(prepare).with_changes(changes)
     }
 
     fn end_prepared<'a>(&mut self, fate: Fate<'a>, xid: u32, gid: Text<'a>) -> Fate<'a> {
-        let prepared = self.prepared.remove(&xid).map(|Kept(changes, _)| changes);
+        let is_same = self.prepared.get(&xid).is_some_and(|Kept((_, known), _)| known.get().0 == gid.0);
+        let prepared = if is_same { self.prepared.remove(&xid).map(|Kept((changes, _), _)| changes) } else { None };
         let fate = Fate { xid: Some(xid), gid: Some(gid), ..fate.with_changes(prepared.flatten()) };
         // Without a loss, it was prepared in an earlier stream.
         Fate { is_whole: prepared.map_or(self.is_whole, |changes| changes.is_some()), ..fate }

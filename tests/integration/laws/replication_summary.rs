@@ -349,8 +349,8 @@ fn base_backups_have_their_archives_and_bytes() {
 
 #[test]
 fn bytes_of_streams_are_counted_once_and_when_they_are_sent() {
-    for capture in captures() {
-        let summary = summary(&capture, &[]);
+    for (capture, threads) in captures().into_iter().flat_map(|capture| [(capture.clone(), "1"), (capture, "4")]) {
+        let summary = summary(&capture, &["-j", threads, "--least-in-parallel", "2"]);
         for direction in ["bytes_in", "bytes_out"] {
             let queries = lines(&capture, "query", &[]);
             let of_requests: u64 = queries.iter().map(|query| number(&query[direction])).sum();

@@ -162,6 +162,12 @@ fn what_is_prepared_keeps_its_changes_until_its_end() {
     let rollback = bytes(&[b"r\0", &[0; 32], &number(6), b"gid\0"]);
     assert_eq!(stream.fate(&rollback), (Some(6), Some(2)));
     assert_eq!(stream.fate(&prepare(b'K', b"\0", 5)), (Some(5), Some(1)));
+    // One of the same number, but another name, is another one.
+    stream.see(&prepare(b'b', b"", 7));
+    stream.change(&insert(None, 1));
+    assert_eq!(stream.fate(&prepare(b'P', b"\0", 7)), (Some(7), Some(1)));
+    assert_eq!(stream.fate(&bytes(&[b"K\0", &[0; 24], &number(7), b"other\0"])), (Some(7), None));
+    assert_eq!(stream.fate(&prepare(b'K', b"\0", 7)), (Some(7), Some(1)));
     // One that was prepared in another stream.
     assert_eq!(stream.fate(&prepare(b'K', b"\0", 4)), (Some(4), None));
 }
@@ -295,4 +301,63 @@ fn without_room_names_and_numbers_are_unknown() {
     stream.change(&insert(Some(10), 1));
     stream.see(STOP);
     assert_ne!(stream.fate(&stream_commit(10)).1, Some(0), "it has a change");
+}
+
+/// Origin, of a server with this name.
+fn origin(name: &str) -> Vec<u8> {
+    bytes(&[b"O", &[0; 8], name.as_bytes(), b"\0"])
+}
+
+#[test]
+fn origins_of_streamed_transactions_are_kept_beside_each_other() {
+    let mut stream = Stream::begun();
+    for xid in [10, 20] {
+        stream.see(&start(xid, true));
+        stream.see(&origin(&format!("n{xid}")));
+        stream.see(STOP);
+    }
+    let mut from = |bytes: &[u8]| {
+        let Effect::Fate(fate) = stream.observe(bytes) else { panic!("it is a fate") };
+        stream.0.origin(&fate).map(|name| name.to_str().unwrap().into_owned())
+    };
+    assert_eq!(from(&abort(20, 21)), named("n20"));
+    assert_eq!(from(&stream_commit(10)), named("n10"));
+    assert_eq!(from(&stream_commit(20)), named("n20"));
+    // A transaction of the same number, without an origin.
+    stream.see(&begin(5));
+    stream.see(&origin("n5"));
+    stream.fate(&commit());
+    stream.see(&begin(5));
+    let commit = commit();
+    let Effect::Fate(fate) = stream.observe(&commit) else { panic!("it is a fate") };
+    assert_eq!(stream.0.origin(&fate), None);
+}
+
+#[test]
+fn a_part_of_a_transaction_that_never_began_has_no_number_of_changes() {
+    for (first, second) in [(false, false), (true, true)] {
+        let mut stream = Stream::begun();
+        stream.see(&start(10, first));
+        stream.change(&insert(Some(10), 1));
+        stream.see(STOP);
+        stream.see(&start(10, second));
+        stream.change(&insert(Some(10), 1));
+        stream.see(STOP);
+        assert_eq!(stream.fate(&stream_commit(10)), (Some(10), None), "{first} {second}");
+        // What comes behind it is not concerned.
+        stream.see(&start(11, true));
+        stream.change(&insert(Some(11), 1));
+        stream.see(STOP);
+        assert_eq!(stream.fate(&stream_commit(11)), (Some(11), Some(1)));
+    }
+}
+
+#[test]
+fn names_that_are_too_long_are_not_repeated_with_each_change() {
+    let mut stream = Stream::begun();
+    stream.see(&relation(None, 1, &"t".repeat(MAX_NAME)));
+    stream.see(&relation(None, 2, &"t".repeat(MAX_NAME + 1)));
+    stream.see(&begin(7));
+    assert_eq!(stream.change(&insert(None, 1)).2, Some("t".repeat(MAX_NAME)));
+    assert_eq!(stream.change(&insert(None, 2)).2, None);
 }

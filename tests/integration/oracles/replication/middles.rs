@@ -48,7 +48,7 @@ fn by_place<'a>(lines: &'a [Line], event: &str) -> BTreeMap<(String, String), Ve
     let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Line { value, .. } in lines.iter().filter(|line| line.is(event)) {
         let client = value["client"].as_str().unwrap().to_owned();
-        let fields = ["packet", "lsn", "commit_lsn", "prepare_lsn"];
+        let fields = ["packet", "lsn", "commit_lsn", "prepare_lsn", "prepare_end_lsn"];
         let place = fields
             .iter()
             .find_map(|field| value.get(*field))

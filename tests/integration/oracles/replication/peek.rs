@@ -175,7 +175,7 @@ fn happened(peek: &str) -> Vec<(Value, Vec<Value>)> {
                 let time = bytes.time();
                 let (outcome, at_name, time_name) = match tag {
                     b'P' => ("prepared", "prepare_lsn", "prepare_ts"),
-                    b'r' => ("rolled_back", "prepare_lsn", "abort_ts"),
+                    b'r' => ("rolled_back", "prepare_end_lsn", "abort_ts"),
                     _ => ("committed", "commit_lsn", "commit_ts"),
                 };
                 let mut transaction =
