@@ -233,7 +233,7 @@ impl Walsender {
     fn begin_turn(&mut self) {
         match self.tasks.front() {
             Some(Task::Backup { is_incremental, asked, .. }) => {
-                (self.purpose, self.backup) = (Some(Purpose::Backup), BackupFacts::asked(*is_incremental));
+                (self.purpose, self.backup) = (Some(Purpose::Backup), BackupFacts::asked(*is_incremental, *asked));
                 self.progress.begin_backup(*asked);
             }
             Some(Task::Manifest) => self.purpose = Some(Purpose::Backup),
@@ -385,7 +385,7 @@ impl Walsender {
 
     /// Observes a DataRow of the server's. Returns what it adds to the progress of a base backup, if it is one of its rows.
     pub fn row(&mut self, frame: &Frame<'_>, ts: Timestamp) -> Option<Advance> {
-        (self.has_backup() && self.backup.observe(frame)).then(|| self.progress.advance(ts))
+        (self.has_backup() && self.backup.observe(frame, ts)).then(|| self.progress.advance(ts))
     }
 
     /// Observes a CopyData. Returns `None` if it is not one of a stream or a backup, as far as it is known.
@@ -444,6 +444,9 @@ impl Walsender {
             _ => Effect::Nothing,
         };
         let advance = self.progress.observe(from, &content, ts);
+        if matches!(mode, Mode::Backup | Mode::Archive) {
+            self.backup.advance(&content, &advance, ts);
+        }
         Some(ObservedReplication { mode, is_streamed, content, effect, advance })
     }
 

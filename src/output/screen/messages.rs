@@ -322,6 +322,9 @@ fn hides_nothing<'a>(event: &MessageEvent<'a>, decoded: &mut Option<Decoded<'a>>
     if let Some(copy) = &mut plain.copy {
         copy.redaction = Redaction::Nothing;
     }
+    if let Some(replication) = &mut plain.replication {
+        (replication.context.redaction, replication.context.shows_data) = (Redaction::Nothing, true);
+    }
     let (mut line, mut plain_line) = (Vec::new(), Vec::new());
     json::write_line(&mut line, &Record::Message(event.to_record(decoded)))?;
     json::write_line(&mut plain_line, &Record::Message(plain.to_record(&mut None)))?;

@@ -1,12 +1,13 @@
 //! Base backups: what each has sent, and how it ended.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
 use super::build::per_second;
-use super::owned;
+use super::{cut, owned};
+use crate::direction::Direction;
 use crate::pg::text::Text;
 use crate::record::ends::without_port;
 use crate::record::summary::{BackupArchive, BaseBackup};
@@ -20,36 +21,35 @@ const MAX_BACKUPS: usize = 1_024;
 /// How many archives of a backup are kept. More are counted.
 const MAX_ARCHIVES: usize = 64;
 
-/// Base backups.
+/// How many bytes of the name of an archive or a tablespace are kept.
+const MAX_NAME: usize = 1_024;
+
+/// Which backup it is: its connection, and when it was asked for, in nanoseconds since 1970.
+type Key = (u64, i64);
+
+/// Base backups. Parts of one may come to several of these, which are merged.
 #[derive(Debug, Default)]
 pub(super) struct Backups {
     all: Vec<Backup>,
-    /// Those that go on, by connection: one has one at a time.
-    open: HashMap<u64, usize, RandomState>,
+    by_key: HashMap<Key, usize, RandomState>,
     /// How many are not kept.
     others: u64,
+    /// Connections with a walsender that have ended.
+    ended: HashSet<u64, RandomState>,
 }
 
 /// A base backup.
 #[derive(Debug)]
 struct Backup {
+    key: Key,
+    /// Without its archives.
     record: BaseBackup,
-    /// What data is part of.
-    current: Part,
-    /// Whether the end of its request was seen, and how long that took.
+    /// By their number, from 1.
+    archives: BTreeMap<u32, BackupArchive>,
+    /// How many archives have begun.
+    begun: u32,
+    /// How long it took, if the end of its request was seen.
     total_us: Option<u64>,
-}
-
-/// A part of a backup.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    /// It is not known: its beginning was not captured.
-    Unknown,
-    /// The last of the archives that are kept.
-    Archive,
-    /// An archive that is not kept.
-    OtherArchive,
-    Manifest,
 }
 
 /// Who asks for a backup.
@@ -58,13 +58,10 @@ type Who<'a> = [Option<Text<'a>>; 2];
 impl Backups {
     /// Adds a message.
     pub(super) fn event(&mut self, event: &ReplicationEvent<'_>) {
-        let conn = event.header.conn;
-        if event.is_first {
-            self.open.remove(&conn);
-        }
-        let started = if event.is_first { event.header.ts.earlier(event.elapsed_us) } else { event.header.ts };
+        let Some(facts) = event.backup else { return };
+        let started = facts.begun.unwrap_or(event.header.ts);
         if let Some(backup) = self.begun(&event.header, [event.user, event.application], started) {
-            backup.event(event);
+            backup.event(event, &facts);
         }
     }
 
@@ -73,40 +70,31 @@ impl Backups {
         if !record.is_base_backup() {
             return;
         }
-        let open = self.open.contains_key(&record.header.conn);
         // It may have failed, or waited for a checkpoint, without a message of its own.
         let who = [record.user, record.application];
         let Some(backup) = self.begun(&record.header, who, record.started) else { return };
         backup.record.outcome = Some(record.outcome);
-        if !open && let Some(Command::BaseBackup(command)) = record.sql.and_then(|sql| Command::parse(sql.0.text.0)) {
+        backup.total_us = record.total_us.or(record.age_us);
+        if let Some(Command::BaseBackup(command)) = record.sql.and_then(|sql| Command::parse(sql.0.text.0)) {
             backup.record.incremental = Some(command.incremental);
         }
-        backup.total_us = record.total_us.or(record.age_us);
-        if !open {
-            backup.record.ts = record.header.ts;
-        }
-        self.open.remove(&record.header.conn);
     }
 
-    /// A session has ended. What became of its backup is not known if its request was not seen.
+    /// A session with a walsender has ended. What became of its backup is not known if the request for it was not seen.
     pub(super) fn end(&mut self, conn: u64) {
-        if let Some(backup) = self.open.remove(&conn).and_then(|index| self.all.get_mut(index)) {
-            backup.record.outcome = Some(Outcome::Incomplete);
+        if self.ended.len() < MAX_BACKUPS {
+            self.ended.insert(conn);
         }
     }
 
-    /// Returns the backup of a connection, and begins one if there is none.
+    /// Returns a backup, and begins it if it is not known.
     fn begun(&mut self, header: &Header<'_>, [user, application]: Who<'_>, started: Timestamp) -> Option<&mut Backup> {
-        if let Some(index) = self.open.get(&header.conn) {
+        let key = (header.conn, started.as_nanos());
+        if let Some(index) = self.by_key.get(&key) {
             return self.all.get_mut(*index);
         }
-        let index = self.all.len();
-        self.open.insert(header.conn, index);
-        if index >= MAX_BACKUPS {
-            self.others += 1;
-            return None;
-        }
-        self.all.push(Backup {
+        self.insert(Backup {
+            key,
             record: BaseBackup {
                 user: user.map(owned),
                 application: application.map(owned),
@@ -117,24 +105,53 @@ impl Backups {
                 ts: header.ts,
                 ..BaseBackup::default()
             },
-            current: Part::Unknown,
+            archives: BTreeMap::new(),
+            begun: 0,
             total_us: None,
-        });
+        })
+    }
+
+    /// Keeps a backup, if there is room.
+    fn insert(&mut self, backup: Backup) -> Option<&mut Backup> {
+        let index = self.all.len();
+        // Those for which there is no room are known by their keys, so that each is counted once.
+        if self.by_key.len() >= 64 * MAX_BACKUPS {
+            return None;
+        }
+        self.by_key.insert(backup.key, index);
+        if index >= MAX_BACKUPS {
+            self.by_key.insert(backup.key, usize::MAX);
+            self.others += 1;
+            return None;
+        }
+        self.all.push(backup);
         self.all.last_mut()
     }
 
     /// Adds all that another has received.
     pub(super) fn merge(&mut self, other: Self) {
-        let room = MAX_BACKUPS.saturating_sub(self.all.len());
-        self.others += other.others + other.all.len().saturating_sub(room) as u64;
-        self.all.extend(other.all.into_iter().take(room));
+        let is_kept = |backup: &Backup| backup.key;
+        let kept: HashSet<Key, RandomState> = other.all.iter().map(is_kept).collect();
+        for key in other.by_key.into_keys().filter(|key| !kept.contains(key)) {
+            if !self.by_key.contains_key(&key) {
+                self.by_key.insert(key, usize::MAX);
+                self.others += 1;
+            }
+        }
+        for backup in other.all {
+            match self.by_key.get(&backup.key) {
+                Some(index) => self.all.get_mut(*index).into_iter().for_each(|own| own.merge(&backup)),
+                None => _ = self.insert(backup),
+            }
+        }
+        self.ended.extend(other.ended);
     }
 
     /// Returns the backups with the most bytes.
     pub(super) fn largest(&self, top: usize) -> Vec<BaseBackup> {
         let mut all: Vec<&Backup> = self.all.iter().collect();
-        all.sort_by_key(|backup| (Reverse(backup.record.bytes), backup.record.started, backup.record.conn));
-        all.into_iter().take(top).map(Backup::summary).collect()
+        all.sort_by_key(|backup| (Reverse(backup.record.bytes), backup.key));
+        all.into_iter().take(top).map(|backup| backup.summary(self.ended.contains(&backup.key.0))).collect()
     }
 
     /// How many there are that are not among those.
@@ -144,43 +161,81 @@ impl Backups {
 }
 
 impl Backup {
-    fn event(&mut self, event: &ReplicationEvent<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>, facts: &BackupFacts) {
         let record = &mut self.record;
         record.ts = record.ts.max(event.header.ts);
-        record.bytes = record.bytes.saturating_add(event.bytes);
-        if let Some(BackupFacts { is_incremental, start_lsn, end_lsn, total_bytes, .. }) = event.backup {
-            record.incremental = is_incremental;
-            (record.start_lsn, record.end_lsn, record.total_bytes) = (start_lsn, end_lsn, total_bytes);
+        self.begun = self.begun.max(facts.archives);
+        let BackupFacts { is_incremental, start_lsn, end_lsn, total_bytes, .. } = *facts;
+        let found =
+            BaseBackup { incremental: is_incremental, start_lsn, end_lsn, total_bytes, ..BaseBackup::default() };
+        add_facts(record, &found);
+        if event.dir == Direction::Frontend {
+            return;
         }
         match event.kind {
-            ReplicationKind::Archive { archive, tablespace } => {
-                if record.archives.len() < MAX_ARCHIVES {
-                    let (archive, tablespace) = (archive.map(owned), tablespace.map(owned));
-                    record.archives.push(BackupArchive { archive, tablespace, bytes: 0 });
-                    self.current = Part::Archive;
-                } else {
-                    record.other_archives += 1;
-                    self.current = Part::OtherArchive;
-                }
+            ReplicationKind::Archive { archive, tablespace } if (facts.archives as usize) <= MAX_ARCHIVES => {
+                let name = |name: Text<'_>| {
+                    let mut name = owned(name);
+                    cut(&mut name, MAX_NAME);
+                    name
+                };
+                let own = self.archives.entry(facts.archives).or_default();
+                (own.archive, own.tablespace) = (archive.map(name), tablespace.map(name));
             }
-            ReplicationKind::Manifest => {
-                record.manifest_bytes = Some(0);
-                self.current = Part::Manifest;
-            }
-            ReplicationKind::Progress { bytes_done } => record.bytes_done = Some(bytes_done),
+            ReplicationKind::Progress { bytes_done } => record.bytes_done = record.bytes_done.max(Some(bytes_done)),
             _ => {}
         }
-        let part = match self.current {
-            Part::Archive => record.archives.last_mut().map(|archive| &mut archive.bytes),
-            Part::Manifest => record.manifest_bytes.as_mut(),
-            Part::Unknown | Part::OtherArchive => None,
+        record.bytes = record.bytes.saturating_add(event.bytes);
+        let part = if facts.is_manifest {
+            Some(record.manifest_bytes.get_or_insert_default())
+        } else if facts.archives > 0 && facts.archives as usize <= MAX_ARCHIVES {
+            Some(&mut self.archives.entry(facts.archives).or_default().bytes)
+        } else {
+            None
         };
         part.into_iter().for_each(|bytes| *bytes = bytes.saturating_add(event.bytes));
     }
 
-    fn summary(&self) -> BaseBackup {
+    fn merge(&mut self, other: &Self) {
+        let record = &mut self.record;
+        add_facts(record, &other.record);
+        record.started = record.started.min(other.record.started);
+        record.ts = record.ts.max(other.record.ts);
+        record.outcome = record.outcome.or(other.record.outcome);
+        record.bytes = record.bytes.saturating_add(other.record.bytes);
+        record.bytes_done = record.bytes_done.max(other.record.bytes_done);
+        if let Some(bytes) = other.record.manifest_bytes {
+            let own = record.manifest_bytes.get_or_insert_default();
+            *own = own.saturating_add(bytes);
+        }
+        for (number, archive) in &other.archives {
+            let own = self.archives.entry(*number).or_default();
+            own.bytes = own.bytes.saturating_add(archive.bytes);
+            own.archive = own.archive.take().or_else(|| archive.archive.clone());
+            own.tablespace = own.tablespace.take().or_else(|| archive.tablespace.clone());
+        }
+        self.begun = self.begun.max(other.begun);
+        self.total_us = self.total_us.or(other.total_us);
+    }
+
+    fn summary(&self, has_ended: bool) -> BaseBackup {
         let record = &self.record;
         let active_us = self.total_us.unwrap_or_else(|| record.ts.micros_since(record.started));
-        BaseBackup { active_us, bytes_per_second: per_second(record.bytes, active_us), ..record.clone() }
+        BaseBackup {
+            active_us,
+            bytes_per_second: per_second(record.bytes, active_us),
+            outcome: record.outcome.or(has_ended.then_some(Outcome::Incomplete)),
+            archives: self.archives.values().cloned().collect(),
+            other_archives: u64::from(self.begun).saturating_sub(self.archives.len() as u64),
+            ..record.clone()
+        }
     }
+}
+
+/// Adds what is known of a backup from any of its messages.
+fn add_facts(record: &mut BaseBackup, other: &BaseBackup) {
+    record.incremental = record.incremental.or(other.incremental);
+    record.start_lsn = record.start_lsn.or(other.start_lsn);
+    record.end_lsn = record.end_lsn.or(other.end_lsn);
+    record.total_bytes = record.total_bytes.max(other.total_bytes);
 }

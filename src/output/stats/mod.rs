@@ -359,7 +359,9 @@ impl Statistics {
             }
         }
         let Some(ended) = ended else { return };
-        self.backups.end(record.header.conn);
+        if record.replication.is_some() {
+            self.backups.end(record.header.conn);
+        }
         let candidates = &mut self.candidates;
         let is_error_counted =
             self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));

@@ -97,7 +97,8 @@ struct Stream {
     streams: u64,
     active_us: u64,
     bytes: u64,
-    end_lsn: Latest<Lsn>,
+    /// The furthest: a change has its own position, which is behind that of a keepalive before it.
+    end_lsn: Option<Lsn>,
     confirmed: [Latest<Lsn>; 3],
     lag: Latest<Lag>,
     lag_max: Most,
@@ -190,7 +191,7 @@ impl Replication {
         let mut behind = None;
         match event.kind {
             ReplicationKind::Sent { end_lsn, lag } => {
-                end_lsn.into_iter().for_each(|lsn| stream.end_lsn.set(place, lsn));
+                stream.end_lsn = stream.end_lsn.max(end_lsn);
                 behind = lag;
             }
             ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag } => {
@@ -438,7 +439,7 @@ impl Stream {
             (&mut self.other_changes, &other_changes),
             (&mut self.logical_messages, &logical_messages),
         ]);
-        self.end_lsn.merge(end_lsn);
+        self.end_lsn = self.end_lsn.max(end_lsn);
         self.confirmed.iter_mut().zip(confirmed).for_each(|(own, other)| own.merge(other));
         self.lag.merge(lag);
         self.lag_bytes.merge(&lag_bytes);
@@ -503,7 +504,7 @@ impl Stream {
             active_us: self.active_us,
             bytes: self.bytes,
             bytes_per_second: per_second(self.bytes, self.active_us),
-            end_lsn: self.end_lsn.get().copied(),
+            end_lsn: self.end_lsn,
             write_lsn,
             flush_lsn,
             apply_lsn,

@@ -11,9 +11,11 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
 use crate::record::{
-    Backend, CommunityId, Flags, Header, Purpose, QueryRecord, QuerySql, Record, ReplicationEvent, ReplicationKind,
+    Backend, BackupFacts, CommunityId, Flags, Header, Purpose, QueryRecord, QuerySql, Record, ReplicationEvent,
+    ReplicationKind,
 };
 use crate::redaction::Redaction;
+use crate::replication::Lsn;
 use crate::session::execution::{Outcome, Protocol, Tags};
 use crate::time::{Precision, Timestamp};
 
@@ -117,6 +119,27 @@ fn of_too_many_clients_the_users_are_still_known() {
     assert!(summary.clients.iter().any(|client| client.name.is_none() && client.requests > 4_000));
 }
 
+/// A message of the backup that a request is for.
+fn of_backup<'a>(record: &QueryRecord<'a>) -> ReplicationEvent<'a> {
+    ReplicationEvent {
+        header: record.header,
+        packet: 1,
+        purpose: Some(Purpose::Backup),
+        slot: None,
+        plugin: None,
+        user: None,
+        database: None,
+        application: None,
+        kind: ReplicationKind::Archive { archive: None, tablespace: None },
+        backup: Some(BackupFacts { begun: Some(record.started), archives: 1, ..BackupFacts::default() }),
+        dir: Direction::Backend,
+        size: 100,
+        bytes: 0,
+        is_first: false,
+        elapsed_us: 0,
+    }
+}
+
 #[test]
 fn base_backups_of_all_threads_are_listed_and_more_than_are_kept_are_counted() {
     let limits = Limits { top: 2_000, ..LIMITS };
@@ -129,35 +152,49 @@ fn base_backups_of_all_threads_are_listed_and_more_than_are_kept_are_counted() {
         if conn % 3 == 0 {
             record.outcome = Outcome::Error;
         } else {
-            statistics.replication(&ReplicationEvent {
-                header: record.header,
-                packet: 1,
-                purpose: Some(Purpose::Backup),
-                slot: None,
-                plugin: None,
-                user: None,
-                database: None,
-                application: None,
-                kind: ReplicationKind::Archive { archive: None, tablespace: None },
-                backup: None,
-                dir: Direction::Backend,
-                size: conn + 6,
-                bytes: conn,
-                is_first: true,
-                elapsed_us: 900,
-            });
+            statistics.replication(&ReplicationEvent { bytes: conn, is_first: true, ..of_backup(&record) });
         }
         statistics.record(&Record::Query(record));
     }
+    // Messages of one come to both threads, its end to one of them.
+    let mut record = request(2_000, 1, "BASE_BACKUP", 2_000, 1_000);
+    record.backend.is_walsender = true;
+    for number in 1..=100 {
+        let archives = if number <= 50 { 1 } else { 2 };
+        let kind = match number {
+            1 | 51 => ReplicationKind::Archive { archive: Some(Text::utf8(b"x.tar")), tablespace: None },
+            _ => ReplicationKind::Other,
+        };
+        let facts = BackupFacts {
+            begun: Some(record.started),
+            archives,
+            is_manifest: number > 90,
+            start_lsn: Some(Lsn(16)),
+            end_lsn: (number == 100).then_some(Lsn(32)),
+            ..BackupFacts::default()
+        };
+        threads[number as usize % 2].replication(&ReplicationEvent {
+            kind,
+            backup: Some(facts),
+            bytes: number,
+            is_first: number == 1,
+            ..of_backup(&record)
+        });
+    }
+    threads[1].record(&Record::Query(record));
     let [mut statistics, other] = threads;
     statistics.merge(other);
     let listed = summary(&mut statistics);
-    let first = &listed.base_backups[0];
+    let [split, first, ..] = &*listed.base_backups else { panic!("{listed:?}") };
+    assert_eq!((split.conn, split.bytes, split.outcome), (2_000, 5_050, Some(Outcome::Ok)));
+    assert_eq!((split.start_lsn, split.end_lsn, split.manifest_bytes), (Some(Lsn(16)), Some(Lsn(32)), Some(955)));
+    let archives = split.archives.iter().map(|archive| (archive.archive.as_deref(), archive.bytes));
+    assert_eq!(archives.collect::<Vec<_>>(), [(Some("x.tar"), 1_275), (Some("x.tar"), 2_820)]);
     assert_eq!(
         (first.conn, first.bytes, first.archives[0].bytes, first.outcome),
         (1_400, 1_400, 1_400, Some(Outcome::Ok))
     );
-    assert_eq!((listed.base_backups.len(), listed.other_base_backups), (1_024, 376));
+    assert_eq!((listed.base_backups.len(), listed.other_base_backups), (1_024, 377));
     assert!(listed.base_backups.is_sorted_by(|one, other| one.bytes >= other.bytes));
     assert!(listed.base_backups.iter().any(|backup| backup.conn % 2 == 1), "{:?}", listed.base_backups);
 

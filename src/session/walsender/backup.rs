@@ -1,8 +1,12 @@
 //! What the rows before and behind the files of a base backup say of it.
 
+use super::progress::Advance;
 use crate::pg::frame::Frame;
 use crate::reader::Reader;
 use crate::replication::Lsn;
+use crate::replication::backup::BackupMessage;
+use crate::replication::data::ReplicationContent;
+use crate::time::Timestamp;
 
 /// The base backup of a session, the last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,18 +19,34 @@ pub struct BackupFacts {
     pub end_lsn: Option<Lsn>,
     /// The bytes of all files before compression, as the server estimates them; `None` if the client does not ask for that.
     pub total_bytes: Option<u64>,
+    /// When it was asked for, or its first message was captured: no other of its connection has the same time.
+    pub begun: Option<Timestamp>,
+    /// How many archives have begun.
+    pub archives: u32,
+    /// Whether the manifest has begun behind them.
+    pub is_manifest: bool,
     /// Whether its files have begun, so that a position is that of its end.
-    has_files: bool,
+    pub has_files: bool,
 }
 
 impl BackupFacts {
-    pub(super) fn asked(is_incremental: bool) -> Self {
-        Self { is_incremental: Some(is_incremental), ..Self::default() }
+    pub(super) fn asked(is_incremental: bool, at: Timestamp) -> Self {
+        Self { is_incremental: Some(is_incremental), begun: Some(at), ..Self::default() }
     }
 
     /// Returns those of a backup whose command was not seen, and whose first messages were not.
     pub(super) fn unknown() -> Self {
         Self { has_files: true, ..Self::default() }
+    }
+
+    /// Observes a message of its files.
+    pub(super) fn advance(&mut self, content: &ReplicationContent<'_>, advance: &Advance, ts: Timestamp) {
+        self.begun.get_or_insert(ts);
+        if advance.is_archive || matches!(content, ReplicationContent::Backup(BackupMessage::Archive { .. }, _)) {
+            (self.archives, self.is_manifest) = (self.archives.saturating_add(1), false);
+        } else if advance.is_manifest || matches!(content, ReplicationContent::Backup(BackupMessage::Manifest, _)) {
+            self.is_manifest = true;
+        }
     }
 
     /// The server begins to send files.
@@ -36,7 +56,8 @@ impl BackupFacts {
 
     /// Observes a row, which is one of two kinds: a position and its timeline (`recptr`, `tli`); or a tablespace, by its object ID,
     /// its directory, and its size in KiB (`spcoid`, `spclocation`, `size`). Returns whether it is one of them.
-    pub(super) fn observe(&mut self, frame: &Frame<'_>) -> bool {
+    pub(super) fn observe(&mut self, frame: &Frame<'_>, ts: Timestamp) -> bool {
+        self.begun.get_or_insert(ts);
         if frame.missing > 0 || !frame.damage.is_empty() {
             return false;
         }
