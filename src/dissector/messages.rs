@@ -175,7 +175,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         session.count_replication(Direction::Backend, frame.len);
         if let Some(walsender) = session.walsender() {
             let (header, who) = (info.header(origin.ts), session.facts().identity());
-            let event = ReplicationEvent::of_row((header, origin.packet), who, walsender, frame.len, advance);
+            let place = (header, origin.packet, session.dialogue().answered_request());
+            let event = ReplicationEvent::of_row(place, who, walsender, frame.len, advance);
             self.sink.replication(&event);
         }
     }
@@ -202,7 +203,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let logical = walsender.logical();
         if observed.mode != Mode::Manifest {
             let who = session.facts().identity();
-            sink.replication(&ReplicationEvent::new((header, origin.packet), who, walsender, (dir, len), observed));
+            let place = (header, origin.packet, session.dialogue().answered_request());
+            sink.replication(&ReplicationEvent::new(place, who, walsender, (dir, len), observed));
         }
         match (observed.effect, &observed.content) {
             (

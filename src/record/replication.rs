@@ -19,6 +19,8 @@ pub struct ReplicationEvent<'a> {
     pub header: Header<'a>,
     /// Number of the packet with which it was complete, from 1.
     pub packet: u64,
+    /// The number of the request for it on its connection; `None` if that was not seen.
+    pub query: Option<u64>,
     /// What is streamed; `None` if that is not known yet.
     pub purpose: Option<Purpose>,
     /// The slot that is streamed from.
@@ -91,7 +93,7 @@ const XLOG_DATA_HEADER: u64 = 25;
 
 impl<'a> ReplicationEvent<'a> {
     pub(crate) fn new(
-        (header, packet): (Header<'a>, u64),
+        (header, packet, query): (Header<'a>, u64, Option<u64>),
         who: Identity<'a>,
         walsender: &'a Walsender,
         (dir, len): (Direction, u32),
@@ -143,13 +145,13 @@ impl<'a> ReplicationEvent<'a> {
             dir,
             kind,
             bytes,
-            ..Self::of_row((header, packet), who, walsender, len, observed.advance)
+            ..Self::of_row((header, packet, query), who, walsender, len, observed.advance)
         }
     }
 
     /// Returns the event of a row before or behind the files of a base backup.
     pub(crate) fn of_row(
-        (header, packet): (Header<'a>, u64),
+        (header, packet, query): (Header<'a>, u64, Option<u64>),
         who: Identity<'a>,
         walsender: &Walsender,
         len: u32,
@@ -158,6 +160,7 @@ impl<'a> ReplicationEvent<'a> {
         Self {
             header,
             packet,
+            query,
             purpose: Some(Purpose::Backup),
             slot: None,
             plugin: None,

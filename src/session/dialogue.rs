@@ -185,6 +185,11 @@ impl Dialogue {
         exchange.into_iter().chain(self.pipeline.executions.iter()).filter(|execution| execution.is_under_way())
     }
 
+    /// The number of the request that the server works on.
+    pub fn answered_request(&self) -> Option<u64> {
+        self.under_way().next().map(Execution::number)
+    }
+
     /// Whether the server works on COPY data that the client has sent to its end.
     pub const fn has_copied_in(&self) -> bool {
         self.pipeline.request_queue.has_copied_in()

@@ -240,6 +240,7 @@ mod tests {
         ReplicationEvent {
             header: Header { ts: at(us), conn: 7, client: "10.0.0.1:1", server: "10.0.0.2:5432" },
             packet: 1,
+            query: None,
             purpose: Some(Purpose::Physical),
             slot: None,
             plugin: None,

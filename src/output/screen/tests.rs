@@ -188,6 +188,28 @@ fn the_bytes_of_a_message_are_those_on_the_wire_unless_some_are_redacted() {
     for with_values in ["Bind", "DataRow", "ErrorResponse", "Parse"] {
         assert!(hidden.contains(with_values), "{hidden}");
     }
+    // The WAL, the data of backups, and values in changes.
+    for (path, port, redaction) in [
+        ("replication-physical/standby.pcap.gz", 5525, Redaction::Secrets),
+        ("replication-base-backup/killed-15.pcap.gz", 5535, Redaction::Secrets),
+        ("replication-subscription/capture.pcap.gz", 5515, Redaction::Values),
+    ] {
+        let (beside, ..) = dissect_redacted(path, port, 1 << 30, None, redaction);
+        let mut hidden = 0;
+        for (conn, lines) in &beside.lines {
+            for (line, seq) in lines.iter().zip(1..) {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let body = &line["body"];
+                let has_data = ["xlog_data", "data"].iter().any(|kind| body["kind"] == *kind)
+                    && (redaction == Redaction::Secrets || body["message"]["new"].is_object());
+                if has_data {
+                    assert!(!matches!(beside.model.wire_bytes(*conn, seq), WireBytes::Known(_)), "{path}: {line}");
+                    hidden += 1;
+                }
+            }
+        }
+        assert!(hidden > 5, "{path}: {hidden}");
+    }
     // A message that was not kept has no bytes.
     let (beside, ..) = dissect("rows-3000/capture.pcap", 5415, 1 << 30, None);
     let ladder = beside.model.ladder(1);

@@ -24,8 +24,9 @@ const MAX_ARCHIVES: usize = 64;
 /// How many bytes of the name of an archive or a tablespace are kept.
 const MAX_NAME: usize = 1_024;
 
-/// Which backup it is: its connection, and when it was asked for, in nanoseconds since 1970.
-type Key = (u64, i64);
+/// Which backup it is: its connection, and the number of the request for it there; or, if that was not seen, when its first message
+/// was captured, in nanoseconds since 1970.
+type Key = (u64, Result<u64, i64>);
 
 /// Base backups. Parts of one may come to several of these, which are merged.
 #[derive(Debug, Default)]
@@ -60,7 +61,8 @@ impl Backups {
     pub(super) fn event(&mut self, event: &ReplicationEvent<'_>) {
         let Some(facts) = event.backup else { return };
         let started = facts.begun.unwrap_or(event.header.ts);
-        if let Some(backup) = self.begun(&event.header, [event.user, event.application], started) {
+        let key = event.query.ok_or(started.as_nanos());
+        if let Some(backup) = self.begun(&event.header, key, [event.user, event.application], started) {
             backup.event(event, &facts);
         }
     }
@@ -72,7 +74,7 @@ impl Backups {
         }
         // It may have failed, or waited for a checkpoint, without a message of its own.
         let who = [record.user, record.application];
-        let Some(backup) = self.begun(&record.header, who, record.started) else { return };
+        let Some(backup) = self.begun(&record.header, Ok(record.query), who, record.started) else { return };
         backup.record.outcome = Some(record.outcome);
         backup.total_us = record.total_us.or(record.age_us);
         if let Some(Command::BaseBackup(command)) = record.sql.and_then(|sql| Command::parse(sql.0.text.0)) {
@@ -88,8 +90,14 @@ impl Backups {
     }
 
     /// Returns a backup, and begins it if it is not known.
-    fn begun(&mut self, header: &Header<'_>, [user, application]: Who<'_>, started: Timestamp) -> Option<&mut Backup> {
-        let key = (header.conn, started.as_nanos());
+    fn begun(
+        &mut self,
+        header: &Header<'_>,
+        key: Result<u64, i64>,
+        [user, application]: Who<'_>,
+        started: Timestamp,
+    ) -> Option<&mut Backup> {
+        let key = (header.conn, key);
         if let Some(index) = self.by_key.get(&key) {
             return self.all.get_mut(*index);
         }
@@ -133,10 +141,10 @@ impl Backups {
         let is_kept = |backup: &Backup| backup.key;
         let kept: HashSet<Key, RandomState> = other.all.iter().map(is_kept).collect();
         for key in other.by_key.into_keys().filter(|key| !kept.contains(key)) {
-            if !self.by_key.contains_key(&key) {
-                self.by_key.insert(key, usize::MAX);
+            self.by_key.entry(key).or_insert_with(|| {
                 self.others += 1;
-            }
+                usize::MAX
+            });
         }
         for backup in other.all {
             match self.by_key.get(&backup.key) {

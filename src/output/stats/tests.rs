@@ -124,6 +124,7 @@ fn of_backup<'a>(record: &QueryRecord<'a>) -> ReplicationEvent<'a> {
     ReplicationEvent {
         header: record.header,
         packet: 1,
+        query: Some(record.query),
         purpose: Some(Purpose::Backup),
         slot: None,
         plugin: None,
