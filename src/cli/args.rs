@@ -272,9 +272,9 @@ pub(crate) struct Args {
     #[arg(long, hide = true, default_value_t = 128)]
     pub(crate) least_in_parallel: usize,
 
-    /// Print the JSON Schema of the lines
-    #[arg(long)]
-    pub(crate) schema: bool,
+    /// Print the JSON Schema of the lines, or what DuckDB or ClickHouse needs to read them as tables
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, default_missing_value = "json")]
+    pub(crate) schema: Option<SchemaForm>,
 
     /// Print help
     #[arg(short = 'h', long, action = ArgAction::Help)]
@@ -553,6 +553,17 @@ pub(crate) enum Statements {
     Duration,
     /// As they were sent, as with log_statement = all; for pgreplay
     Statement,
+}
+
+/// In which form the schema is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaForm {
+    /// JSON Schema, of all lines
+    Json,
+    /// SQL for DuckDB: functions that read files of lines as tables
+    Duckdb,
+    /// SQL for ClickHouse: tables into which lines can be inserted
+    Clickhouse,
 }
 
 /// What is left out.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::capture::{Source, interfaces};
+use crate::output::tables;
 use crate::record;
 
-use self::args::Args;
+use self::args::{Args, SchemaForm};
 
 mod args;
 mod extract;
@@ -57,8 +58,13 @@ pub fn dissect(
 }
 
 fn run(args: &Args) -> anyhow::Result<u8> {
-    if args.schema {
-        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&record::schema())?)?;
+    if let Some(form) = args.schema {
+        let schema = match form {
+            SchemaForm::Json => format!("{}\n", serde_json::to_string_pretty(&record::schema())?),
+            SchemaForm::Duckdb => tables::duckdb(),
+            SchemaForm::Clickhouse => tables::clickhouse(),
+        };
+        io::stdout().write_all(schema.as_bytes())?;
         return Ok(0);
     }
     if args.list_interfaces {

@@ -28,6 +28,8 @@ pub(crate) mod server_log;
 pub(crate) mod sql_script;
 pub(crate) mod stats;
 pub mod summary;
+#[cfg(feature = "cli")]
+pub(crate) mod tables;
 pub(crate) mod text;
 
 pub use json::LineWriter;

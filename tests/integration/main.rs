@@ -67,6 +67,7 @@ mod cli {
     mod selection;
     mod sessions;
     mod summary;
+    mod tables;
     mod text;
 }
 
