@@ -91,7 +91,11 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         act: impl FnOnce(&mut TlsSession, &mut Tools, &mut dyn FnMut(Direction, Event<'_>, Origin)),
     ) {
         // Moved out of the connection and the engine, which the events borrow mutably. Put back below.
-        let (Some(mut tls), Some(mut tools)) = (connection.tls.take(), self.shared.tls.take()) else { return };
+        let Some(mut tls) = connection.tls.take() else { return };
+        let Some(mut tools) = self.shared.tls.take() else {
+            connection.tls = Some(tls);
+            return;
+        };
         act(&mut tls, &mut tools, &mut |direction, event, origin| {
             self.process_plaintext(connection, direction, event, origin);
         });

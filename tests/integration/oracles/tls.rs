@@ -99,6 +99,16 @@ fn decrypted(name: &str) -> Vec<Value> {
     captures::decrypt_packets(&packets(name), &captures::keys_of(name), captures::everything()).values()
 }
 
+#[test]
+fn connections_without_tls_do_no_harm_to_those_with_it() {
+    let name = "tls-sessions/cancel.pcap";
+    let mut both = packets("mixed-10000/capture.pcap.zst");
+    both.extend(packets(name));
+    let lines = captures::decrypt_packets(&both, &captures::keys_of(name), captures::config()).values();
+    assert!(lines.iter().any(|line| line["body"]["query"] == "SELECT pg_sleep(10)"));
+    assert!(!lines.iter().any(|line| line["reason"] == "undecryptable"));
+}
+
 /// Returns the last line of each session.
 fn ended(lines: &[Value]) -> Vec<&Value> {
     lines.iter().filter(|line| line["state"] == "ended").collect()
