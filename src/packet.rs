@@ -37,6 +37,8 @@ pub struct Packet<'a> {
     pub data: &'a [u8],
     /// The size of the frame on the wire in bytes; larger than `data` if the snap length truncated it.
     pub orig_len: u32,
+    /// The number of its interface in the source's [`InterfaceTable`](crate::capture::InterfaceTable); 0 if none is known.
+    pub interface: u16,
 }
 
 /// The packet that contained something, and its time.

@@ -141,6 +141,7 @@ pub(crate) fn packet(nanos: i64, frame: &[u8]) -> Packet<'_> {
         link: LinkType::ETHERNET,
         data: frame,
         orig_len: frame.len() as u32,
+        interface: 0,
     }
 }
 

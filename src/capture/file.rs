@@ -12,7 +12,7 @@ use std::vec;
 
 use self::input::Raw;
 use self::reader::{Advance, CaptureReader};
-use super::{Error, Event, Source};
+use super::{Error, Event, InterfaceTable, Source};
 use crate::packet::Block;
 
 mod buffer;
@@ -52,6 +52,7 @@ pub struct FileSource {
     current: Option<CaptureReader>,
     stop: Arc<AtomicBool>,
     bytes_read: Arc<AtomicU64>,
+    interfaces: InterfaceTable,
 }
 
 /// A file whose bytes are counted as they are read.
@@ -72,7 +73,8 @@ impl FileSource {
     /// Creates a source of the packets in `paths`. Each file is opened when its turn comes; `-` is standard input. The source
     /// ends early once `stop` is set.
     pub fn new(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
-        Self { waiting: paths.into_iter(), current: None, stop, bytes_read: Arc::default() }
+        let waiting = paths.into_iter();
+        Self { waiting, current: None, stop, bytes_read: Arc::default(), interfaces: InterfaceTable::default() }
     }
 
     /// Creates a source of the packets in `input`, with a name for messages.
@@ -80,8 +82,9 @@ impl FileSource {
     /// `input` should not block, but return [`std::io::ErrorKind::WouldBlock`] if it has no bytes yet, which becomes
     /// [`Event::Idle`]. At its end it must return 0 on every call.
     pub fn from_reader(name: impl Into<PathBuf>, input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
-        let reader = CaptureReader::new(name.into(), Box::new(input));
-        Self { waiting: Vec::new().into_iter(), current: Some(reader), stop, bytes_read: Arc::default() }
+        let mut source = Self::new(Vec::new(), stop);
+        source.current = Some(CaptureReader::new(name.into(), Box::new(input), source.interfaces.clone()));
+        source
     }
 
     /// Returns the name of the file that is being read.
@@ -108,7 +111,7 @@ impl FileSource {
         match opened {
             Ok(raw) => {
                 let counted = Counted { raw, bytes_read: Arc::clone(&self.bytes_read) };
-                self.current = Some(CaptureReader::new(name, Box::new(counted)));
+                self.current = Some(CaptureReader::new(name, Box::new(counted), self.interfaces.clone()));
             }
             Err(reason) => return Err(Error::Open { path: name, reason }),
         }
@@ -140,6 +143,10 @@ impl Source for FileSource {
             Ok(packet) => Event::Packet(reader.packet(packet)),
             Err(key_log) => Event::KeyLog(reader.bytes(key_log)),
         }))
+    }
+
+    fn interfaces(&self) -> InterfaceTable {
+        self.interfaces.clone()
     }
 
     fn give(&mut self, block: &mut Block, full: usize) -> bool {

@@ -502,7 +502,7 @@ mod tests {
     }
 
     fn packet(link: LinkType, data: &[u8]) -> Packet<'_> {
-        Packet { ts: Timestamp::default(), link, data, orig_len: data.len().try_into().unwrap() }
+        Packet { ts: Timestamp::default(), link, data, orig_len: data.len().try_into().unwrap(), interface: 0 }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use pcap::{Active, Capture};
 use self::batch::{Consumer, Limits, Next};
 use self::thread::{CaptureThread, Counters};
 use super::filter::{self, link_type_name, port_filter};
-use super::{Error, Event, KernelCounters, Source, interfaces};
+use super::{Error, Event, InterfaceDescription, InterfaceTable, KernelCounters, Source, interfaces};
 use crate::packet::{LinkType, Packet};
 
 mod batch;
@@ -23,6 +23,12 @@ mod thread;
 
 /// The maximum packet size that libpcap captures, and tcpdump's default for `-s`.
 pub const DEFAULT_SNAPLEN: u32 = 262_144;
+
+/// The number of the interface of all packets.
+pub(crate) const LIVE_INTERFACE: u16 = 1;
+
+/// The resolution of timestamps in microseconds, in the form of pcapng's `if_tsresol`.
+const MICROSECONDS: u8 = 6;
 
 /// The default size of the kernel's buffer. A result set over loopback or a 25 Gbit/s link fills libpcap's own default of 2 MiB
 /// within a millisecond or two, less than a thread may have to wait for a processor.
@@ -87,6 +93,7 @@ impl Default for LiveOptions {
 pub struct Device {
     capture: Capture<Active>,
     interface: String,
+    interfaces: InterfaceTable,
     link: LinkType,
     filter: String,
 }
@@ -119,12 +126,23 @@ impl Device {
         // starts with a packet. So the thread polls with a timeout of its own.
         let capture =
             capture.setnonblock().map_err(|error| Error::Live(format!("{interface}: {}", filter::reason(&error))))?;
-        Ok(Self { capture, interface, link, filter })
+        let interfaces = InterfaceTable::default();
+        // The resolution is that of microseconds, for which the capture was activated.
+        let described =
+            InterfaceDescription { name: Some(interface.clone()), description: None, resolution: Some(MICROSECONDS) };
+        interfaces.number(&described);
+        Ok(Self { capture, interface, interfaces, link, filter })
     }
 
     /// Returns the name of the interface.
     pub fn interface(&self) -> &str {
         &self.interface
+    }
+
+    /// Returns the table of the only interface of the packets, whose number is [`LIVE_INTERFACE`].
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
+    pub(crate) fn interfaces(&self) -> InterfaceTable {
+        self.interfaces.clone()
     }
 
     /// Returns the link type of its packets.
@@ -145,13 +163,13 @@ impl Device {
     pub fn start(self, stop: Arc<AtomicBool>) -> Result<LiveSource, Error> {
         let (producer, consumer) = batch::channel(LIMITS);
         let counters = Arc::new(Counters::default());
-        let link = self.link;
+        let (link, interfaces) = (self.link, self.interfaces);
         let thread = CaptureThread::new(self.capture, self.interface, producer, stop, Arc::clone(&counters));
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| Error::Live(format!("no thread to capture with: {error}")))?;
-        Ok(LiveSource { link, consumer, thread: Some(thread), counters })
+        Ok(LiveSource { link, interfaces, consumer, thread: Some(thread), counters })
     }
 }
 
@@ -214,6 +232,7 @@ fn explain_open(interface: &str, error: &pcap::Error) -> Error {
 #[derive(Debug)]
 pub struct LiveSource {
     link: LinkType,
+    interfaces: InterfaceTable,
     consumer: Consumer,
     /// `None` once its result was returned.
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -235,6 +254,7 @@ impl Source for LiveSource {
                 link: self.link,
                 data: self.consumer.bytes(&header),
                 orig_len: header.orig_len,
+                interface: LIVE_INTERFACE,
             })),
             Next::Idle => Ok(Event::Idle),
             Next::End => match self.thread.take().map(JoinHandle::join) {
@@ -243,6 +263,10 @@ impl Source for LiveSource {
                 None => Ok(Event::End),
             },
         }
+    }
+
+    fn interfaces(&self) -> InterfaceTable {
+        self.interfaces.clone()
     }
 
     fn kernel(&self) -> Option<KernelCounters> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::packet::Packet;
 
+pub(crate) mod described;
 pub(crate) mod file;
 #[cfg(feature = "live")]
 pub(crate) mod filter;
@@ -20,6 +21,7 @@ pub(crate) mod read_ahead;
 #[cfg(feature = "live")]
 pub(crate) mod savefile;
 
+pub use self::described::{InterfaceDescription, InterfaceTable};
 pub use self::file::FileSource;
 #[cfg(feature = "live")]
 pub use self::filter::PacketFilter;
@@ -66,6 +68,11 @@ pub trait Source {
     /// packets at the moment; then [`Self::next_event`] has to be called.
     fn give(&mut self, _block: &mut Block, _full: usize) -> bool {
         true
+    }
+
+    /// Returns the table of the interfaces of its packets.
+    fn interfaces(&self) -> InterfaceTable {
+        InterfaceTable::default()
     }
 
     /// Returns the kernel's counters, if the packets come from a live interface.

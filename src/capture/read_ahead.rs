@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Error, Event, Source};
+use super::{Error, Event, InterfaceTable, Source};
 use crate::packet::Block;
 
 /// A block with this many bytes is full: it fits into a core's own cache, and is large enough to be worth the transfer. A block
@@ -28,6 +28,7 @@ pub struct ReadAhead {
     /// The index of the next packet in the current block.
     next: usize,
     thread: Option<JoinHandle<()>>,
+    interfaces: InterfaceTable,
 }
 
 /// Packets, and the event that followed them.
@@ -53,6 +54,7 @@ impl ReadAhead {
     ///
     /// The system does not start a thread.
     pub fn new(source: impl Source + Send + 'static) -> io::Result<Self> {
+        let interfaces = source.interfaces();
         let (full_in, full) = bounded(BLOCKS);
         let (used, used_out) = bounded(BLOCKS);
         for _ in 1..BLOCKS {
@@ -61,7 +63,7 @@ impl ReadAhead {
         }
         let read = move || read(source, &full_in, &used_out);
         let thread = Some(thread::Builder::new().name("reader".to_owned()).spawn(read)?);
-        Ok(Self { full, used, current: ReadBlock::default(), key_log: Vec::new(), next: 0, thread })
+        Ok(Self { full, used, current: ReadBlock::default(), key_log: Vec::new(), next: 0, thread, interfaces })
     }
 }
 
@@ -130,6 +132,10 @@ impl Source for ReadAhead {
     fn pass(&mut self, packets: usize) {
         self.next += packets;
     }
+
+    fn interfaces(&self) -> InterfaceTable {
+        self.interfaces.clone()
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +156,8 @@ mod tests {
                 Some(Some(len)) => {
                     self.1 = vec![len as u8; len];
                     let ts = Timestamp::new(len as i64, 0, Precision::Nanos);
-                    Ok(Event::Packet(Packet { ts, link: LinkType::RAW, data: &self.1, orig_len: 2 * len as u32 }))
+                    let (orig_len, interface) = (2 * len as u32, len as u16);
+                    Ok(Event::Packet(Packet { ts, link: LinkType::RAW, data: &self.1, orig_len, interface }))
                 }
             }
         }
@@ -171,6 +178,7 @@ mod tests {
                 (Ok(Event::Packet(packet)), Some(len)) => {
                     assert_eq!(packet.data, vec![len as u8; len]);
                     assert_eq!((packet.orig_len, packet.link), (2 * len as u32, LinkType::RAW));
+                    assert_eq!(packet.interface, len as u16);
                     assert_eq!(packet.ts, Timestamp::new(len as i64, 0, Precision::Nanos));
                 }
                 (other, expected) => panic!("{other:?} is not {expected:?}"),

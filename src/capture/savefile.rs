@@ -1,41 +1,77 @@
 //! Writing raw packets to a file, for Wireshark, tcpdump or another run.
 //!
-//! The file is a classic pcap. It is not written by libpcap, because its writer does not report that the disk is full.
+//! The file is a pcapng if its name ends in `.pcapng`, else a classic pcap. Neither is written by libpcap, because its writer does
+//! not report that the disk is full, and writes no pcapng.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use self::pcapng::{Key, Section};
 use super::filter::link_type_name;
 use super::live::DEFAULT_SNAPLEN;
+use super::{Error, InterfaceTable};
 use crate::packet::{LinkType, Packet};
 use crate::time::Precision;
+
+mod pcapng;
 
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
 const VERSION_MAJOR: u16 = 2;
 const VERSION_MINOR: u16 = 4;
+const PCAP_HEADER_LEN: usize = 24;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Writes packets to a pcap file.
+/// Writes packets to a pcap or pcapng file.
 ///
 /// A pcap file has one link type and one timestamp precision. Both are those of the first packet, unless they were set before
-/// ([`SavefileWriter::begin`]).
+/// ([`SavefileWriter::begin`]). A pcapng file has those of each packet, and the names of interfaces.
 #[derive(Debug)]
 pub struct SavefileWriter<W: Write = BufWriter<File>> {
     path: PathBuf,
     out: W,
-    header: Option<FileHeader>,
+    format: Format,
     /// The number of bytes written.
     position: u64,
+}
+
+#[derive(Debug)]
+enum Format {
+    /// Its header, once it is written.
+    Pcap(Option<FileHeader>),
+    Pcapng(Section),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct FileHeader {
     link: LinkType,
     precision: Precision,
+}
+
+/// What is before and behind the bytes of a packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Framing {
+    head: [u8; 28],
+    head_len: usize,
+    tail: [u8; 7],
+    tail_len: usize,
+}
+
+impl Framing {
+    fn head(&self) -> &[u8] {
+        self.head.get(..self.head_len).unwrap_or_default()
+    }
+
+    fn tail(&self) -> &[u8] {
+        self.tail.get(..self.tail_len).unwrap_or_default()
+    }
+}
+
+/// Returns whether a file of this name is a pcapng file.
+pub(crate) fn is_pcapng(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcapng"))
 }
 
 impl SavefileWriter {
@@ -60,48 +96,72 @@ impl SavefileWriter {
         Ok(Self::new(path, BufWriter::with_capacity(256 * 1024, file)))
     }
 
-    /// Inserts packets at earlier [positions](Self::position), sorted by them. The file has to be open for reading as well. If it
-    /// is a pipe or a device, the packets are appended.
+    /// Inserts a TLS key log at the beginning of a pcapng file, and packets at earlier [places](Self::place), sorted by them. The file
+    /// has to be open for reading as well. If it is a pipe or a device, they are appended.
     ///
     /// # Errors
     ///
     /// [`Error::Save`] if they cannot be written.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
-    pub(crate) fn insert(&mut self, packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+    pub(crate) fn insert(&mut self, key_log: &[u8], packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+        let secrets = match &self.format {
+            Format::Pcapng(_) => pcapng::secrets(key_log),
+            Format::Pcap(_) => Vec::new(),
+        };
+        if !secrets.is_empty() {
+            self.begin_section()?;
+        }
         self.flush()?;
         let is_file = self.out.get_ref().metadata().is_ok_and(|file| file.is_file());
-        let behind = packets.partition_point(|(position, _)| is_file && *position < self.position);
-        let (within, behind) = packets.split_at(behind);
-        if let Some(FileHeader { precision, .. }) = self.header
-            && !within.is_empty()
-        {
-            let inserted = insert(self.out.get_ref(), within, precision, self.position);
+        let (mut within, mut behind) = (Vec::new(), Vec::new());
+        if !secrets.is_empty() {
+            within.push((pcapng::SECTION_LEN, Framing::default(), &*secrets));
+        }
+        for (position, packet) in packets {
+            match self.framing(packet, *position).filter(|_| is_file && *position < self.position) {
+                Some(framing) => within.push((*position, framing, packet.data)),
+                None => behind.push(packet),
+            }
+        }
+        if !is_file {
+            within.drain(..).try_for_each(|(_, _, secrets)| self.write_all(&[secrets]))?;
+        } else if !within.is_empty() {
+            let inserted = insert(self.out.get_ref(), &within, self.position);
             let inserted = inserted.and_then(|()| self.out.seek(SeekFrom::End(0)));
             self.position = self.checked(inserted)?;
         }
-        behind.iter().try_for_each(|(_, packet)| self.write(packet))
+        behind.into_iter().try_for_each(|packet| self.write(packet))
     }
 }
 
 /// Inserts packets into a file that ends at `end`.
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
-fn insert(file: &File, packets: &[(u64, Packet<'_>)], precision: Precision, mut end: u64) -> io::Result<()> {
-    let len = |packet: &Packet<'_>| 16 + packet.data.len() as u64;
-    let mut shift: u64 = packets.iter().map(|(_, packet)| len(packet)).sum();
-    for (position, packet) in packets.iter().rev() {
+fn insert(file: &File, packets: &[(u64, Framing, &[u8])], mut end: u64) -> io::Result<()> {
+    let len = |framing: &Framing, data: &[u8]| (framing.head_len + data.len() + framing.tail_len) as u64;
+    let mut shift: u64 = packets.iter().map(|(_, framing, data)| len(framing, data)).sum();
+    for (position, framing, data) in packets.iter().rev() {
         move_up(file, *position, end, shift)?;
         end = *position;
-        shift -= len(packet);
-        let record = [&record_header(packet, precision), packet.data].concat();
+        shift -= len(framing, data);
+        let record = [framing.head(), data, framing.tail()].concat();
         file.write_all_at(&record, end + shift)?;
     }
     Ok(())
 }
 
 impl<W: Write> SavefileWriter<W> {
-    /// Creates a writer to `out`, which should be buffered; `path` is its name in error messages.
+    /// Creates a writer to `out`, which should be buffered; `path` is its name in error messages, and decides which format it has.
     pub fn new(path: &Path, out: W) -> Self {
-        Self { path: path.to_owned(), out, header: None, position: 0 }
+        let format = if is_pcapng(path) { Format::Pcapng(Section::default()) } else { Format::Pcap(None) };
+        Self { path: path.to_owned(), out, format, position: 0 }
+    }
+
+    /// Sets the table of the interfaces of the packets.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
+    pub(crate) fn set_interfaces(&mut self, table: InterfaceTable) {
+        if let Format::Pcapng(section) = &mut self.format {
+            section.table = table;
+        }
     }
 
     /// Writes the file header, so that the file is a valid capture even without packets. Later calls have no effect.
@@ -110,15 +170,17 @@ impl<W: Write> SavefileWriter<W> {
     ///
     /// [`Error::Save`] if it cannot be written.
     pub fn begin(&mut self, link: LinkType, precision: Precision) -> Result<(), Error> {
-        if self.header.is_some() {
-            return Ok(());
-        }
-        self.header = Some(FileHeader { link, precision });
+        let header = match &mut self.format {
+            Format::Pcapng(_) => return self.begin_section(),
+            Format::Pcap(Some(_)) => return Ok(()),
+            Format::Pcap(header) => header,
+        };
+        *header = Some(FileHeader { link, precision });
         let magic = match precision {
             Precision::Micros => MAGIC_MICROS,
             Precision::Nanos => MAGIC_NANOS,
         };
-        let mut header = [0; 24];
+        let mut header = [0; PCAP_HEADER_LEN];
         // The two zero words are the time zone and the timestamp accuracy, which are unused.
         fill(
             &mut header,
@@ -131,15 +193,48 @@ impl<W: Write> SavefileWriter<W> {
                 &u32::from(link.0).to_le_bytes(),
             ],
         );
-        self.position += header.len() as u64;
-        let written = self.out.write_all(&header);
-        self.checked(written)
+        self.write_all(&[&header])
     }
 
-    /// Returns the position in the file at which the next packet will be written.
+    /// Writes the header of a pcapng file.
+    fn begin_section(&mut self) -> Result<(), Error> {
+        let Format::Pcapng(section) = &mut self.format else { return Ok(()) };
+        if std::mem::replace(&mut section.has_begun, true) {
+            return Ok(());
+        }
+        self.write_all(&[&pcapng::section_header()])
+    }
+
+    /// Writes what a file has before packets of an interface.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Save`] if it cannot be written.
+    pub(crate) fn describe(&mut self, interface: u16, link: LinkType, precision: Precision) -> Result<(), Error> {
+        self.begin(link, precision)?;
+        let Format::Pcapng(section) = &mut self.format else { return Ok(()) };
+        let key = Key::new(interface, link, precision);
+        if section.find(key).is_none() {
+            let block = section.describe(key, self.position);
+            self.write_all(&[&block])?;
+        }
+        Ok(())
+    }
+
+    /// Returns the position in the file at which a packet that comes now would be written; it can be [inserted](Self::insert) there
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Save`] if what has to be before it cannot be written.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
-    pub(crate) const fn position(&self) -> u64 {
-        self.position
+    pub(crate) fn place(&mut self, packet: &Packet<'_>) -> Result<u64, Error> {
+        if let Format::Pcap(None) = self.format {
+            // What the header has, is decided by the first packet that is written.
+            return Ok(PCAP_HEADER_LEN as u64);
+        }
+        self.describe(packet.interface, packet.link, packet.ts.precision())?;
+        Ok(self.position)
     }
 
     /// Returns the path of the file.
@@ -148,9 +243,13 @@ impl<W: Write> SavefileWriter<W> {
         &self.path
     }
 
-    /// Returns whether the file accepts packets of a link type: any before the first packet, then only that of the first.
+    /// Returns whether the file accepts packets of a link type: a pcapng file any, a pcap file any before the first packet, then only
+    /// that of the first.
     pub fn takes(&self, link: LinkType) -> bool {
-        self.header.is_none_or(|header| header.link == link)
+        match &self.format {
+            Format::Pcap(header) => header.is_none_or(|header| header.link == link),
+            Format::Pcapng(_) => true,
+        }
     }
 
     /// Writes a packet.
@@ -160,23 +259,43 @@ impl<W: Write> SavefileWriter<W> {
     /// [`Error::Save`] if it cannot be written, or if its link type is not the file's. In the latter case, the file is still
     /// valid and accepts other packets.
     pub fn write(&mut self, packet: &Packet<'_>) -> Result<(), Error> {
-        let Some(FileHeader { link, precision }) = self.header else {
-            self.begin(packet.link, packet.ts.precision())?;
-            return self.write(packet);
-        };
-        if packet.link != link {
+        if let Some(framing) = self.framing(packet, self.position) {
+            return self.write_all(&[framing.head(), packet.data, framing.tail()]);
+        }
+        if let Format::Pcap(Some(FileHeader { link, .. })) = self.format {
             return self.checked(Err(io::Error::other(format!(
                 "a packet of link type {} ({}) cannot be added: the file's packets are of link type {} ({}), and a pcap \
-                 file holds one",
+                 file holds one; a file whose name ends in .pcapng holds any",
                 packet.link.0,
                 link_type_name(packet.link),
                 link.0,
                 link_type_name(link),
             ))));
         }
-        let header = record_header(packet, precision);
-        self.position += (header.len() + packet.data.len()) as u64;
-        let written = self.out.write_all(&header).and_then(|()| self.out.write_all(packet.data));
+        self.describe(packet.interface, packet.link, packet.ts.precision())?;
+        match self.framing(packet, self.position) {
+            Some(framing) => self.write_all(&[framing.head(), packet.data, framing.tail()]),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what is before and behind the bytes of a packet at a position; `None` if the file cannot have it there.
+    fn framing(&self, packet: &Packet<'_>, position: u64) -> Option<Framing> {
+        match &self.format {
+            Format::Pcap(header) => {
+                let FileHeader { precision, .. } = (*header).filter(|header| header.link == packet.link)?;
+                Some(record_framing(packet, precision))
+            }
+            Format::Pcapng(section) => {
+                let described = section.find(Key::of(packet)).filter(|described| described.end <= position)?;
+                Some(pcapng::framing(packet, described))
+            }
+        }
+    }
+
+    fn write_all(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
+        self.position += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        let written = parts.iter().try_for_each(|part| self.out.write_all(part));
         self.checked(written)
     }
 
@@ -197,7 +316,13 @@ impl<W: Write> SavefileWriter<W> {
     ///
     /// [`Error::Save`] if it cannot be written.
     pub fn finish(mut self) -> Result<W, Error> {
-        self.begin(LinkType::ETHERNET, Precision::Micros)?;
+        let has_packets = match &self.format {
+            Format::Pcap(header) => header.is_some(),
+            Format::Pcapng(section) => !section.is_empty(),
+        };
+        if !has_packets {
+            self.describe(0, LinkType::ETHERNET, Precision::Micros)?;
+        }
         self.flush()?;
         Ok(self.out)
     }
@@ -207,8 +332,8 @@ impl<W: Write> SavefileWriter<W> {
     }
 }
 
-/// Returns the header of a packet in a file of this precision.
-fn record_header(packet: &Packet<'_>, precision: Precision) -> [u8; 16] {
+/// Returns the header of a packet in a pcap file of this precision.
+fn record_framing(packet: &Packet<'_>, precision: Precision) -> Framing {
     let nanos = packet.ts.as_nanos();
     // The format has unsigned 32-bit seconds: from 1970 to 2106.
     let seconds = nanos.div_euclid(NANOS_PER_SECOND).clamp(0, u32::MAX.into()) as u32;
@@ -218,9 +343,9 @@ fn record_header(packet: &Packet<'_>, precision: Precision) -> [u8; 16] {
         Precision::Nanos => fraction,
     };
     let captured = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
-    let mut header = [0; 16];
+    let mut framing = Framing { head_len: 16, ..Framing::default() };
     fill(
-        &mut header,
+        &mut framing.head,
         &[
             &seconds.to_le_bytes(),
             &fraction.to_le_bytes(),
@@ -228,7 +353,7 @@ fn record_header(packet: &Packet<'_>, precision: Precision) -> [u8; 16] {
             &packet.orig_len.max(captured).to_le_bytes(),
         ],
     );
-    header
+    framing
 }
 
 /// Moves the bytes of a file from `start` to `end` up by `shift`.
@@ -256,11 +381,14 @@ fn fill(header: &mut [u8], parts: &[&[u8]]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::capture::{Event, FileSource, InterfaceDescription, Source};
     use crate::time::Timestamp;
 
     fn packet(link: LinkType, ts: Timestamp, data: &[u8]) -> Packet<'_> {
-        Packet { ts, link, data, orig_len: 1_500 }
+        Packet { ts, link, data, orig_len: 1_500, interface: 0 }
     }
 
     fn writer() -> SavefileWriter<Vec<u8>> {
@@ -336,10 +464,71 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "test.pcap: cannot be written: a packet of link type 113 (LINUX_SLL) cannot be added: the file's packets are \
-             of link type 1 (EN10MB), and a pcap file holds one"
+             of link type 1 (EN10MB), and a pcap file holds one; a file whose name ends in .pcapng holds any"
         );
         writer.write(&packet(LinkType::ETHERNET, at, b"three")).unwrap();
         assert_eq!(read(&writer.finish().unwrap(), pcap::Precision::Micro).1.len(), 2);
+    }
+
+    /// Returns the times of the packets of a file, and the descriptions of their interfaces.
+    fn read_back(file: Vec<u8>) -> Vec<(Timestamp, InterfaceDescription)> {
+        let mut source = FileSource::from_reader("test", io::Cursor::new(file), Arc::default());
+        let (interfaces, mut found) = (source.interfaces(), Vec::new());
+        while let Event::Packet(packet) = source.next_event().unwrap() {
+            found.push((packet.ts, interfaces.description(packet.interface)));
+        }
+        found
+    }
+
+    #[test]
+    fn interfaces_of_pcapng_keep_their_resolutions_and_names() {
+        let table = InterfaceTable::default();
+        let mut writer = SavefileWriter::new(Path::new("test.pcapng"), Vec::new());
+        writer.set_interfaces(table.clone());
+        let mut expected = Vec::new();
+        // Powers of ten and of two, and two that are finer than nanoseconds, in which they are written.
+        for (resolution, kept, nanos) in [
+            (6, 6, 123_456_000),
+            (9, 9, 123_456_789),
+            (3, 3, 123_000_000),
+            (0, 0, 0),
+            (7, 7, 123_456_700),
+            (0x80 | 10, 0x80 | 10, 999_023_437),
+            (0x80 | 20, 0x80 | 20, 999_999_046),
+            (0x80 | 29, 0x80 | 29, 999_999_998),
+            (0x80 | 40, 9, 1),
+            (12, 9, 7),
+        ] {
+            let name = Some(format!("eth{resolution}"));
+            let description = Some("the \u{e4}ther".to_owned()).filter(|_| resolution == 9);
+            let described = InterfaceDescription { name, description, resolution: Some(resolution) };
+            let precision = if matches!(resolution, 0..=6 | 0x8a) { Precision::Micros } else { Precision::Nanos };
+            let ts = Timestamp::new(1_795_383_032, nanos, precision);
+            let interface = table.number(&described);
+            writer.write(&Packet { ts, link: LinkType::RAW, data: b"five5", orig_len: 5, interface }).unwrap();
+            expected.push((ts, InterfaceDescription { resolution: Some(kept), ..described }));
+        }
+        assert_eq!(read_back(writer.finish().unwrap()), expected);
+    }
+
+    #[test]
+    fn a_large_key_log_is_in_several_blocks() {
+        let line = format!("CLIENT_RANDOM {} {}\n", "ab".repeat(32), "cd".repeat(48));
+        let key_log = line.repeat(20_000);
+        let path = std::env::temp_dir().join(format!("pgdissect-secrets-{}.pcapng", std::process::id()));
+        let mut writer = SavefileWriter::create(&path).unwrap();
+        writer.insert(key_log.as_bytes(), &[]).unwrap();
+        writer.write(&packet(LinkType::ETHERNET, Timestamp::default(), b"one")).unwrap();
+        writer.finish().unwrap();
+        let mut source = FileSource::new(vec![path.clone()], Arc::default());
+        let (mut found, mut blocks) = (String::new(), 0);
+        while let Event::KeyLog(part) = source.next_event().unwrap() {
+            found += std::str::from_utf8(part).unwrap();
+            blocks += 1;
+        }
+        std::fs::remove_file(path).unwrap();
+        assert!(found == key_log);
+        assert_eq!(blocks, 5);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::live;
+use crate::capture::savefile::is_pcapng;
 use crate::dissector::Clients;
 use crate::output::LogFormat;
 use crate::pg::message::Message;
@@ -200,13 +201,19 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write the raw packets to a pcap file as well
+    /// Write the raw packets to a pcap file as well; to a pcapng file, which may have any link types and has the names of interfaces, if
+    /// its name ends in .pcapng
     #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
 
-    /// Write the packets of the connections that have a line to a pcap file, from their first to their last
+    /// Write the packets of the connections that have a line to a pcap or pcapng file, from their first to their last
     #[arg(long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) extract: Option<PathBuf>,
+
+    /// With --extract: write the secrets of the TLS sessions of these connections to its file as well, a pcapng file; whoever has it can
+    /// decrypt them
+    #[arg(long, requires = "extract", help_heading = "Output")]
+    pub(crate) with_secrets: bool,
 
     /// With --extract, live or from a pipe: keep the last packets, up to this many bytes; suffixes K, M, G
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_buffer, requires = "extract", help_heading = "Limits")]
@@ -394,6 +401,12 @@ impl Args {
         }
         if self.extract.is_some() && (self.extract == self.output || self.extract == self.write) {
             return Err("--extract needs a file of its own, other than those of -o and -w".to_owned());
+        }
+        if self.with_secrets && self.extract.as_deref().is_some_and(|path| !is_pcapng(path)) {
+            return Err(
+                "--with-secrets requires --extract with a name that ends in .pcapng: a pcap file has no secrets"
+                    .to_owned(),
+            );
         }
         if self.format == Format::Sql && self.redaction().hides_values() {
             return Err(

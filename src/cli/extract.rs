@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::capture::file::FileSource;
 use crate::capture::filter::{PacketFilter, link_type_name};
 use crate::capture::savefile::SavefileWriter;
-use crate::capture::{Error, Event, Source};
+use crate::capture::{Error, Event, InterfaceTable, Source};
 use crate::packet::{LinkType, Packet};
 use crate::time::Precision;
+use crate::tls::keylog::Keys;
 
 use self::buffer::Buffer;
 use self::owners::Place;
@@ -51,11 +52,14 @@ impl Extracted {
         self.write(packet)
     }
 
-    /// Inserts packets at positions in the file.
-    fn insert(&mut self, packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+    /// Inserts a key log at the beginning of the file, and packets at their places.
+    fn insert(&mut self, key_log: &[u8], packets: &[(u64, Packet<'_>)]) -> Result<(), Error> {
+        if let Some((_, first)) = packets.first() {
+            self.savefile.begin(first.link, first.ts.precision())?;
+        }
         let packets: Vec<_> = packets.iter().copied().filter(|(_, packet)| self.accepts(packet)).collect();
         self.packets += packets.len() as u64;
-        self.savefile.insert(&packets)
+        self.savefile.insert(key_log, &packets)
     }
 
     fn accepts(&mut self, packet: &Packet<'_>) -> bool {
@@ -69,9 +73,9 @@ impl Extracted {
         accepts
     }
 
-    /// Returns the position in the file of the next packet.
-    fn position(&self) -> u64 {
-        self.savefile.position()
+    /// Returns the place in the file that a packet has, if it is inserted later.
+    fn place(&mut self, packet: &Packet<'_>) -> Result<u64, Error> {
+        self.savefile.place(packet)
     }
 }
 
@@ -88,6 +92,8 @@ pub(super) struct Extract {
     ports: Vec<u16>,
     /// The finest precision of timestamps.
     precision: Precision,
+    /// The interfaces of packets in a buffer.
+    interfaces: InterfaceTable,
     /// `None` if packets are only saved on demand.
     out: Option<Extracted>,
 }
@@ -116,7 +122,8 @@ impl Extract {
 
     fn new(savefile: Option<SavefileWriter>, origin: Origin, ports: &[u16]) -> Self {
         let out = savefile.map(Extracted::new);
-        Self { origin, ports: ports.to_vec(), precision: Precision::Micros, out }
+        let interfaces = InterfaceTable::default();
+        Self { origin, ports: ports.to_vec(), precision: Precision::Micros, interfaces, out }
     }
 
     /// Returns whether the packets are buffered.
@@ -124,10 +131,18 @@ impl Extract {
         matches!(self.origin, Origin::Buffer(_))
     }
 
-    /// Writes the header of the file.
-    pub(super) fn begin(&mut self, link: LinkType, precision: Precision) -> Result<(), Error> {
+    /// Sets the table of the interfaces of the packets.
+    pub(super) fn set_interfaces(&mut self, table: InterfaceTable) {
+        if let Some(out) = &mut self.out {
+            out.savefile.set_interfaces(table.clone());
+        }
+        self.interfaces = table;
+    }
+
+    /// Writes what the file has before packets of an interface.
+    pub(super) fn describe(&mut self, interface: u16, link: LinkType, precision: Precision) -> Result<(), Error> {
         let Some(out) = &mut self.out else { return Ok(()) };
-        out.savefile.begin(link, precision)?;
+        out.savefile.describe(interface, link, precision)?;
         out.savefile.flush()
     }
 
@@ -159,18 +174,21 @@ impl Extract {
 
     /// Extracts the packets of the chosen connections that are not in the file yet, of the first `packets` ones.
     ///
-    /// Returns `None` if there is no file for them.
+    /// The secrets of their TLS sessions are written before them, if `keys` are given. Returns `None` if there is no file for them.
     pub(super) fn finish(
         self,
         packets: u64,
         owners: &mut Owners,
+        keys: Option<&Keys>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Option<Report>, Error> {
         let Some(mut out) = self.out else { return Ok(None) };
         let mut missing = 0;
+        let (key_log, sessions) = keys.map(|keys| keys.lines_of(owners.tls_sessions())).unwrap_or_default();
         match self.origin {
             Origin::Files(..) if owners.chosen() == 0 => {}
             Origin::Files(paths, filter) => {
+                out.savefile.insert(&key_log, &[])?;
                 let source = FileSource::new(paths, Arc::clone(stop));
                 missing = read_again(
                     source,
@@ -182,12 +200,15 @@ impl Extract {
                     &mut out,
                 )?;
             }
-            Origin::Buffer(buffer) => buffer.finish(owners, &mut out)?,
+            Origin::Buffer(buffer) => buffer.finish(owners, &key_log, &mut out)?,
         }
         let Extracted { savefile, packets, refused } = out;
         let path = savefile.path().display().to_string();
         savefile.finish()?;
         let mut report = report(&path, packets, missing, &refused, owners);
+        if keys.is_some() {
+            report.text += &format!("; with the secrets of {}", counted(sessions, "TLS session"));
+        }
         if missing > 0 && stop.load(Ordering::Relaxed) {
             report.text = format!("{path}: {packets} packets, then interrupted");
         }
@@ -198,6 +219,7 @@ impl Extract {
     /// the user.
     pub(super) fn save(&self, conn: u64, path: &Path, packets: u64, owners: &Owners) -> anyhow::Result<String> {
         let mut out = Extracted::new(SavefileWriter::over(path, File::create_new(path))?);
+        out.savefile.set_interfaces(self.interfaces.clone());
         let saved = self.save_to(&mut out, conn, packets, owners);
         let packets = out.packets;
         let saved = saved.and_then(|()| Ok(out.savefile.finish()?));
@@ -238,6 +260,7 @@ fn read_again(
     is_wanted: impl Fn(u64, &Owners) -> bool,
     out: &mut Extracted,
 ) -> Result<u64, Error> {
+    out.savefile.set_interfaces(source.interfaces());
     let mut number = 0;
     while number < packets {
         let packet = match source.next_event() {
@@ -263,7 +286,6 @@ fn read_again(
 }
 
 fn report(path: &str, packets: u64, missing: u64, refused: &[(LinkType, u64)], owners: &Owners) -> Report {
-    let counted = |count: u64, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     let mut text = match owners.chosen() {
         0 => format!("{path}: no packets, because no connection has a line"),
         chosen => format!("{path}: {} of {}", counted(packets, "packet"), counted(chosen, "connection")),
@@ -284,6 +306,10 @@ fn report(path: &str, packets: u64, missing: u64, refused: &[(LinkType, u64)], o
     add(owners.lost_fragments, format!("; without {}", counted(owners.lost_fragments, "IP fragment")));
     let is_partial = missing + owners.refused + owners.lost_fragments > 0 || !refused.is_empty();
     Report { text, is_partial }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn are(count: u64, what: &str) -> String {

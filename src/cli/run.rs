@@ -17,7 +17,7 @@ use crate::capture::live::{self, Device};
 use crate::capture::privileges::Account;
 use crate::capture::read_ahead::ReadAhead;
 use crate::capture::savefile::SavefileWriter;
-use crate::capture::{Event, Source};
+use crate::capture::{Event, InterfaceTable, Source};
 use crate::dissector::{Config, Dissector, Only, Records};
 use crate::output::stats::{Baseline, Context as SummaryContext};
 use crate::output::text::Zone;
@@ -145,6 +145,7 @@ fn from_source(
     run.progress = beside.progress;
     run.set_baseline(beside.baseline);
     run.set_extract(beside.extract);
+    run.set_interfaces(&source.interfaces());
     if threads(args) > 1 {
         let mut source = ReadAhead::new(source).context(NO_THREADS)?;
         run.start_screen(beside.screen, stop)?;
@@ -174,14 +175,16 @@ pub(super) fn listen(args: &Args, interface: &str, stop: &Arc<AtomicBool>) -> an
         user.drop_root()?;
     }
     if let Some(savefile) = &mut files.savefile {
-        savefile.begin(device.link_type(), Precision::Micros)?;
+        savefile.set_interfaces(device.interfaces());
+        savefile.describe(live::LIVE_INTERFACE, device.link_type(), Precision::Micros)?;
         savefile.flush()?;
     }
     let extracted = files.extracted.take();
     let is_wanted = extracted.is_some() || args.format == Format::Top;
     let mut extract = is_wanted.then(|| Extract::from_buffer(extracted, args.extract_buffer, args.port.only()));
     if let Some(extract) = &mut extract {
-        extract.begin(device.link_type(), Precision::Micros)?;
+        extract.set_interfaces(device.interfaces());
+        extract.describe(live::LIVE_INTERFACE, device.link_type(), Precision::Micros)?;
     }
     let screen = screen(args);
     let notify = &mut |text: &str| match &screen {
@@ -382,6 +385,16 @@ impl<'a> Run<'a> {
         if let Some(extract) = extract {
             self.writer.set_owners(Owners::new(extract.has_buffer()), extract.has_file());
             self.extract = Some(extract);
+        }
+    }
+
+    /// Sets the table of the interfaces of the packets.
+    fn set_interfaces(&mut self, table: &InterfaceTable) {
+        if let Some(savefile) = &mut self.savefile {
+            savefile.set_interfaces(table.clone());
+        }
+        if let Some(extract) = &mut self.extract {
+            extract.set_interfaces(table.clone());
         }
     }
 
@@ -658,7 +671,8 @@ impl<'a> Run<'a> {
         let (Some(extract), Some(owners)) = (self.extract.take(), self.writer.owners()) else { return Ok(()) };
         // Of what was read until a signal came, all is extracted; another signal ends the process.
         let stop = if stop.load(Ordering::Relaxed) { Arc::default() } else { Arc::clone(stop) };
-        let Some(report) = extract.finish(self.dissector.packets(), owners, &stop)? else { return Ok(()) };
+        let keys = self.args.with_secrets.then_some(&self.keys.keys);
+        let Some(report) = extract.finish(self.dissector.packets(), owners, keys, &stop)? else { return Ok(()) };
         if report.is_partial {
             self.code = self.code.max(PARTIAL);
         }

@@ -90,6 +90,13 @@ pub enum PacketsOf<'a> {
         /// The packet that contained the end of the message that says so.
         packet: u64,
     },
+    /// A TLS session began on a connection.
+    Tls {
+        /// The number of the connection.
+        conn: u64,
+        /// What identifies the session in a key log.
+        client_random: [u8; 32],
+    },
     /// Later packets between its ends are not this connection's, and no record of it follows.
     End {
         /// The number of the connection.

@@ -1,9 +1,9 @@
 //! The processing of encrypted bytes: decrypted if the keys are known, and then like unencrypted ones.
 
-use super::Sink;
 use super::connection::Connection;
 use super::loss::Loss;
 use super::stream::ConnectionDissector;
+use super::{PacketsOf, Sink};
 use crate::direction::{Direction, PerDirection};
 use crate::hex::Hex;
 use crate::packet::Origin;
@@ -96,9 +96,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             connection.tls = Some(tls);
             return;
         };
+        let before = tls.client_random();
         act(&mut tls, &mut tools, &mut |direction, event, origin| {
             self.process_plaintext(connection, direction, event, origin);
         });
+        if let Some(client_random) = tls.client_random().filter(|found| Some(*found) != before) {
+            self.sink.packets(&PacketsOf::Tls { conn: connection.info.conn, client_random });
+        }
         self.shared.tls = Some(tools);
         connection.tls = Some(tls);
     }

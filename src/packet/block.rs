@@ -18,6 +18,7 @@ pub struct Block {
 struct StoredPacket {
     ts: Timestamp,
     link: LinkType,
+    interface: u16,
     orig_len: u32,
     start: u32,
     len: u32,
@@ -46,18 +47,18 @@ impl Block {
 
     /// Appends a copy of a packet. A block of 4 GiB is full, and ignores further packets.
     pub fn push(&mut self, packet: &Packet<'_>) {
-        let Packet { ts, link, data, orig_len } = *packet;
         let start = self.end();
-        if self.push_at(ts, link, orig_len, start..start + data.len()) {
+        if self.push_at(&Packet { data: &[], ..*packet }, start..start + packet.data.len()) {
             self.bytes.truncate(start);
-            self.bytes.extend_from_slice(data);
+            self.bytes.extend_from_slice(packet.data);
         }
     }
 
-    /// Appends a packet whose bytes are in [`Self::buffer`]. Returns `false` if the block is full.
-    pub(crate) fn push_at(&mut self, ts: Timestamp, link: LinkType, orig_len: u32, place: Range<usize>) -> bool {
+    /// Appends a packet whose bytes are in [`Self::buffer`], not its `data`. Returns `false` if the block is full.
+    pub(crate) fn push_at(&mut self, packet: &Packet<'_>, place: Range<usize>) -> bool {
+        let Packet { ts, link, orig_len, interface, .. } = *packet;
         let (Ok(start), Ok(len)) = (u32::try_from(place.start), u32::try_from(place.len())) else { return false };
-        self.packets.push(StoredPacket { ts, link, orig_len, start, len });
+        self.packets.push(StoredPacket { ts, link, interface, orig_len, start, len });
         true
     }
 
@@ -74,8 +75,9 @@ impl Block {
     /// Returns a packet by its index.
     #[inline]
     pub fn packet(&self, index: usize) -> Option<Packet<'_>> {
-        let StoredPacket { ts, link, orig_len, start, len } = *self.packets.get(index)?;
+        let StoredPacket { ts, link, interface, orig_len, start, len } = *self.packets.get(index)?;
         let (start, len) = (start as usize, len as usize);
-        Some(Packet { ts, link, data: self.bytes.get(start..start + len).unwrap_or_default(), orig_len })
+        let data = self.bytes.get(start..start + len).unwrap_or_default();
+        Some(Packet { ts, link, data, orig_len, interface })
     }
 }

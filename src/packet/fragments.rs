@@ -131,7 +131,7 @@ impl Datagram {
 
     fn packet(&self) -> Packet<'_> {
         let orig_len = u32::try_from(self.wire_len).unwrap_or(u32::MAX);
-        Packet { ts: self.ts, link: LinkType::RAW, data: &self.bytes, orig_len }
+        Packet { ts: self.ts, link: LinkType::RAW, data: &self.bytes, orig_len, interface: 0 }
     }
 }
 

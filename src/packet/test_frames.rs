@@ -61,7 +61,7 @@ pub(super) fn at(millis: i64) -> Timestamp {
 
 /// Creates a packet from the captured bytes of a frame.
 pub(super) fn packet(link: LinkType, data: &[u8], wire_len: usize, ts: Timestamp) -> Packet<'_> {
-    Packet { ts, link, data, orig_len: wire_len.try_into().unwrap() }
+    Packet { ts, link, data, orig_len: wire_len.try_into().unwrap(), interface: 0 }
 }
 
 /// Decodes a complete Ethernet frame.

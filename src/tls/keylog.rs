@@ -5,12 +5,15 @@
 //! TLS" (draft-ietf-tls-keylogfile, RFC 9850).
 //!
 //! A key log may have any size, and grow as long as its writer runs. Lines are parsed as they arrive, and secrets are stored
-//! compactly. Above the session limit, the oldest sessions are forgotten. Secrets are never written out, not even by `Debug`.
+//! compactly. Above the session limit, the oldest sessions are forgotten. Secrets are written out by [`Keys::lines_of`] alone, not even by
+//! `Debug`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hex::Hex;
 
 /// Identifies a session in a key log: the 32 random bytes of its ClientHello.
 pub type ClientRandom = [u8; 32];
@@ -232,8 +235,8 @@ impl Keys {
         Some(session.secrets.clone())
     }
 
-    /// Returns the secrets of the only TLS 1.3 session for which no connection was seen; `None` if there are several.
-    pub(crate) fn find_only_candidate(&self) -> Option<Secrets> {
+    /// Returns the only TLS 1.3 session for which no connection was seen, and its secrets; `None` if there are several.
+    pub(crate) fn find_only_candidate(&self) -> Option<(ClientRandom, Secrets)> {
         let mut log = self.lock();
         if log.sessions.len() > MAX_CANDIDATES {
             return None;
@@ -242,14 +245,30 @@ impl Keys {
             let has = |label| session.secrets.get(label).is_some();
             !session.is_claimed && (has(Label::ClientTraffic) || has(Label::ServerTraffic))
         };
-        let mut candidates = log.sessions.values_mut().filter(|session| is_candidate(session));
+        let mut candidates = log.sessions.iter_mut().filter(|(_, session)| is_candidate(session));
         match (candidates.next(), candidates.next()) {
-            (Some(only), None) if only.trials < MAX_TRIALS => {
+            (Some((client_random, only)), None) if only.trials < MAX_TRIALS => {
                 only.trials += 1;
-                Some(only.secrets.clone())
+                Some((*client_random, only.secrets.clone()))
             }
             _ => None,
         }
+    }
+
+    /// Returns lines of a key log with the secrets of sessions, as far as they are known, and the number of sessions with secrets.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
+    pub(crate) fn lines_of(&self, sessions: impl IntoIterator<Item = ClientRandom>) -> (Vec<u8>, u64) {
+        let (log, mut lines, mut found) = (self.lock(), Vec::new(), 0);
+        for client_random in sessions {
+            let Some(session) = log.sessions.get(&client_random) else { continue };
+            found += 1;
+            for label in Label::ALL {
+                let Some(secret) = session.secrets.get(label) else { continue };
+                lines.extend_from_slice(label.name());
+                lines.extend_from_slice(format!(" {} {}\n", Hex(&client_random), Hex(secret)).as_bytes());
+            }
+        }
+        (lines, found)
     }
 
     /// Returns the statistics on the lines so far.

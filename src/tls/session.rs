@@ -132,6 +132,8 @@ pub struct TlsSession {
     offered_id: Box<[u8]>,
     /// The secrets of the session, and the keys' generation at the last lookup.
     secrets: Option<Secrets>,
+    /// The session of which these secrets are, if the ClientHello was not captured.
+    candidate: Option<ClientRandom>,
     looked_at: Option<u64>,
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -158,6 +160,7 @@ impl TlsSession {
             agreed: Agreed::Nothing,
             offered_id: Box::default(),
             secrets: None,
+            candidate: None,
             looked_at: None,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -279,6 +282,11 @@ impl TlsSession {
     pub fn lacks(&self, direction: Direction) -> bool {
         let side = self.sides.get(direction);
         !side.has_opened() && side.left() > 0
+    }
+
+    /// Returns what identifies the session in a key log, as far as is known.
+    pub fn client_random(&self) -> Option<ClientRandom> {
+        self.facts.client_random.or(self.candidate)
     }
 
     /// Returns why records are not decrypted.
@@ -461,7 +469,7 @@ impl TlsSession {
                 }
             }
             None if self.secrets.is_none() => {
-                self.secrets = keys.find_only_candidate();
+                (self.candidate, self.secrets) = keys.find_only_candidate().unzip();
                 if self.secrets.is_some() {
                     self.budget.grant_search();
                 }

@@ -217,7 +217,7 @@ fn run(max_bytes: Option<usize>, max_datagrams: usize, plans: &[Plan]) {
 
 fn captured(data: &[u8], wire_len: usize, nanos: i64) -> Packet<'_> {
     let ts = Timestamp::from_nanos(nanos, Precision::Nanos);
-    Packet { ts, link: LinkType::RAW, data, orig_len: u32::try_from(wire_len).unwrap() }
+    Packet { ts, link: LinkType::RAW, data, orig_len: u32::try_from(wire_len).unwrap(), interface: 0 }
 }
 
 /// Returns the comparable part of a result: not the segment itself.

@@ -15,7 +15,7 @@ pub(crate) fn check(data: &[u8]) {
     let orig_len = u32::try_from(frame.len()).unwrap();
     let read = |len: usize| {
         let data = &frame[..len];
-        packet::decode(&Packet { ts: Timestamp::default(), link, data, orig_len })
+        packet::decode(&Packet { ts: Timestamp::default(), link, data, orig_len, interface: 0 })
     };
 
     let whole = read(frame.len());

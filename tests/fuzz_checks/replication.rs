@@ -260,7 +260,7 @@ fn dissect(packets: &[Vec<u8>], config: Config) -> Vec<String> {
     for (second, data) in (1_700_000_000..).zip(packets) {
         let ts = Timestamp::new(second, 0, Precision::Micros);
         let orig_len = u32::try_from(data.len()).expect("it is short");
-        dissector.packet(&Packet { ts, link: LinkType::RAW, data, orig_len }, &mut sink);
+        dissector.packet(&Packet { ts, link: LinkType::RAW, data, orig_len, interface: 0 }, &mut sink);
         let counters = dissector.counters();
         assert!(counters.remembered_bytes <= most, "{} bytes are remembered", counters.remembered_bytes);
     }

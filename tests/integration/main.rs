@@ -62,6 +62,7 @@ mod cli {
     mod live_replication;
     mod live_tls;
     mod network;
+    mod pcapng;
     mod report;
     mod screen;
     mod selection;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::packet::LinkType;
+use crate::packet::{LinkType, Packet};
 use crate::time::Timestamp;
 
 /// The largest record that is accepted, and the most memory that one is given.
@@ -83,6 +83,16 @@ pub(super) struct PacketRecord {
     pub(super) ts: Timestamp,
     pub(super) link: LinkType,
     pub(super) orig_len: u32,
+    pub(super) interface: u16,
+}
+
+impl PacketRecord {
+    /// Returns the packet with these bytes.
+    #[inline]
+    pub(super) const fn packet<'a>(&self, data: &'a [u8]) -> Packet<'a> {
+        let Self { ts, link, orig_len, interface, .. } = *self;
+        Packet { ts, link, data, orig_len, interface }
+    }
 }
 
 /// A part of a file that may be truncated, with its size.

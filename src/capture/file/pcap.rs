@@ -102,6 +102,7 @@ impl Pcap {
             ts: Timestamp::from_nanos(nanos, precision),
             link: self.link,
             orig_len: order.u32(*orig_len),
+            interface: 0,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! crates allocate a vector of options for each, and damaged blocks have to be skipped.
 
 use super::format::{ByteOrder, CutPart, LARGEST, Next, PacketRecord, link_type, words};
+use crate::capture::{InterfaceDescription, InterfaceTable};
 use crate::packet::LinkType;
 use crate::time::{Precision, Timestamp};
 
@@ -18,10 +19,15 @@ const DSB: u32 = 10;
 /// The obsolete Packet Block, replaced by the Enhanced Packet Block.
 const PACKET_BLOCK: u32 = 2;
 
-/// The options `opt_endofopt`, `if_tsresol` and `if_tsoffset` (sections 3.5 and 4.2).
+/// The options `opt_endofopt`, `if_name`, `if_description`, `if_tsresol` and `if_tsoffset` (sections 3.5 and 4.2).
 const END_OF_OPTIONS: u16 = 0;
+const NAME: u16 = 2;
+const DESCRIPTION: u16 = 3;
 const TIMESTAMP_RESOLUTION: u16 = 9;
 const TIMESTAMP_OFFSET: u16 = 14;
+
+/// Microseconds.
+const DEFAULT_RESOLUTION: u8 = 6;
 
 /// The secrets type of a TLS key log: the letters `TLSK`.
 const TLS_KEY_LOG: u32 = 0x544c_534b;
@@ -47,6 +53,8 @@ pub(super) struct Pcapng {
     order: ByteOrder,
     /// The interfaces by number; `None` for an invalid description, so that later interfaces keep their numbers.
     interfaces: Vec<Option<Interface>>,
+    /// Their descriptions, and those of other sections and files.
+    described: InterfaceTable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +62,13 @@ struct Interface {
     link: LinkType,
     snaplen: u32,
     clock: Clock,
+    /// Its number in the table of descriptions.
+    number: u16,
 }
 
 impl Pcapng {
-    pub(super) const fn new() -> Self {
-        Self { order: ByteOrder::Little, interfaces: Vec::new() }
+    pub(super) const fn new(described: InterfaceTable) -> Self {
+        Self { order: ByteOrder::Little, interfaces: Vec::new(), described }
     }
 
     /// Parses the block at the front of `unread`. The caller must skip it before the next call, unless the result is
@@ -143,6 +153,7 @@ impl Pcapng {
             ts: interface.clock.at(ticks),
             link: interface.link,
             orig_len: self.order.u32(*orig_len),
+            interface: interface.number,
         })
     }
 
@@ -166,6 +177,7 @@ impl Pcapng {
             ts: Timestamp::from_nanos(0, Precision::Micros),
             link: interface.link,
             orig_len,
+            interface: interface.number,
         })
     }
 
@@ -189,10 +201,12 @@ impl Pcapng {
             return too_short("an interface description", len, BLOCK_HEADER + FIXED + BLOCK_TRAILER);
         };
         let [a, b, _, _] = *link;
+        let Options { description, offset } = Options::read(self.order, options);
         self.interfaces.push(Some(Interface {
             link: link_type(self.order.u16([a, b])),
             snaplen: self.order.u32(*snaplen),
-            clock: Clock::new(self.order, options),
+            clock: Clock::from_resolution(description.resolution.unwrap_or(DEFAULT_RESOLUTION), offset),
+            number: self.described.number(&description),
         }));
         Next::Other(len)
     }
@@ -272,23 +286,36 @@ fn option(order: ByteOrder, options: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((order.u16(*code), value, rest.get(len.next_multiple_of(4)..)?))
 }
 
-impl Clock {
-    /// Parses the options of an interface.
-    fn new(order: ByteOrder, mut options: &[u8]) -> Self {
-        let mut resolution = 6;
-        let mut offset = 0;
+/// The options of an interface.
+struct Options {
+    description: InterfaceDescription,
+    /// What to add to each timestamp, in seconds.
+    offset: i64,
+}
+
+impl Options {
+    fn read(order: ByteOrder, mut options: &[u8]) -> Self {
+        let resolution = Some(DEFAULT_RESOLUTION);
+        let mut found = Self { description: InterfaceDescription { resolution, ..Default::default() }, offset: 0 };
+        let description = &mut found.description;
         while let Some((code, value, rest)) = option(order, options) {
             options = rest;
             match (code, value) {
                 (END_OF_OPTIONS, _) => break,
-                (TIMESTAMP_RESOLUTION, [value]) => resolution = *value,
-                (TIMESTAMP_OFFSET, value) => offset = value.try_into().map_or(offset, |value| order.i64(value)),
+                (NAME, value) => description.name = InterfaceDescription::text(value),
+                (DESCRIPTION, value) => description.description = InterfaceDescription::text(value),
+                (TIMESTAMP_RESOLUTION, [value]) => description.resolution = Some(*value),
+                (TIMESTAMP_OFFSET, value) => {
+                    found.offset = value.try_into().map_or(found.offset, |value| order.i64(value));
+                }
                 _ => {}
             }
         }
-        Self::from_resolution(resolution, offset)
+        found
     }
+}
 
+impl Clock {
     /// "If the Most Significant Bit is equal to zero, the remaining bits indicate the resolution of the timestamp as a
     /// negative power of 10 […]. If the Most Significant Bit is equal to one, the remaining bits indicate the resolution
     /// as a negative power of 2."

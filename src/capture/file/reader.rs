@@ -9,7 +9,7 @@ use super::format::{CutPart, Next, PacketRecord};
 use super::input::{Compression, Input, Raw};
 use super::pcap::{HeaderStatus, Magic, Pcap};
 use super::pcapng::{self, Hex, Pcapng};
-use crate::capture::Error;
+use crate::capture::{Error, InterfaceTable};
 use crate::packet::{Block, Packet};
 
 /// How many reads a call may do before it returns without a packet, so that the caller can do other work.
@@ -41,6 +41,7 @@ pub(super) struct CaptureReader {
     buffer: Buffer,
     format: Format,
     skipped: Skipped,
+    interfaces: InterfaceTable,
 }
 
 /// The detected format.
@@ -89,7 +90,7 @@ pub(super) struct FoundPacket {
 }
 
 impl CaptureReader {
-    pub(super) fn new(name: PathBuf, raw: Raw) -> Self {
+    pub(super) fn new(name: PathBuf, raw: Raw, interfaces: InterfaceTable) -> Self {
         Self {
             name,
             input: Input::new(raw),
@@ -97,6 +98,7 @@ impl CaptureReader {
             buffer: Buffer::new(),
             format: Format::Unknown,
             skipped: Skipped::default(),
+            interfaces,
         }
     }
 
@@ -107,8 +109,9 @@ impl CaptureReader {
     /// Returns a packet found by the last call of [`advance`](Self::advance).
     #[inline]
     pub(super) fn packet(&self, found: FoundPacket) -> Packet<'_> {
-        let FoundPacket { record: PacketRecord { data, ts, link, orig_len, .. }, place: Range { start, .. } } = found;
-        Packet { ts, link, data: self.buffer.get(start + data.start..start + data.end), orig_len }
+        let FoundPacket { record, place: Range { start, .. } } = found;
+        let data = self.buffer.get(start + record.data.start..start + record.data.end);
+        record.packet(data)
     }
 
     /// Returns the bytes found by the last call of [`advance`](Self::advance).
@@ -180,20 +183,18 @@ impl CaptureReader {
         }
         let (start, unread) = (self.buffer.start(), self.buffer.unread());
         let mut taken = 0;
-        while let Some(PacketRecord { len, data, ts, link, orig_len }) =
-            self.packet_at(unread.get(taken..).unwrap_or_default())
-        {
-            let place = taken + data.start..taken + data.end;
+        while let Some(record) = self.packet_at(unread.get(taken..).unwrap_or_default()) {
+            let place = taken + record.data.start..taken + record.data.end;
             if is_first {
-                if !block.push_at(ts, link, orig_len, start + place.start..start + place.end) {
+                if !block.push_at(&record.packet(&[]), start + place.start..start + place.end) {
                     break;
                 }
             } else if block.bytes() < full {
-                block.push(&Packet { ts, link, data: unread.get(place).unwrap_or_default(), orig_len });
+                block.push(&record.packet(unread.get(place).unwrap_or_default()));
             } else {
                 break;
             }
-            taken += len;
+            taken += record.len;
         }
         if is_first && taken > 0 {
             self.buffer.swap(taken, block.buffer());
@@ -250,7 +251,7 @@ impl CaptureReader {
                 HeaderStatus::Unknown(reason) => return Err(self.not_a_capture(reason)),
             }
         } else if pcapng::is_magic(*magic) {
-            let mut pcapng = Pcapng::new();
+            let mut pcapng = Pcapng::new(self.interfaces.clone());
             match pcapng.next(unread) {
                 Next::Short(piece) => return Ok(Some(piece)),
                 Next::Lost(reason) => return Err(self.not_a_capture(reason)),

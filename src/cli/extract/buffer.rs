@@ -126,8 +126,11 @@ impl Buffer {
             match &mut out {
                 Some(out) if owners.is_chosen(conn) => out.write(&packet)?,
                 out => {
-                    let position = out.as_ref().map_or(0, |out| out.position());
-                    if !owners.is_of_handshake(conn, number) || !self.keep(conn, &packet, number, position) {
+                    let is_kept = owners.is_of_handshake(conn, number) && {
+                        let place = out.as_mut().map_or(Ok(0), |out| out.place(&packet))?;
+                        self.keep(conn, &packet, number, place)
+                    };
+                    if !is_kept {
                         owners.drop_packets(conn, 1);
                     }
                 }
@@ -186,8 +189,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Writes the remaining packets of chosen connections, each where it belongs.
-    pub(super) fn finish(mut self, owners: &mut Owners, out: &mut Extracted) -> Result<(), Error> {
+    /// Writes a key log and the remaining packets of chosen connections, each where it belongs.
+    pub(super) fn finish(mut self, owners: &mut Owners, key_log: &[u8], out: &mut Extracted) -> Result<(), Error> {
         self.handshakes.retain(|conn, handshake| handshake.is_chosen || owners.is_chosen(*conn));
         let handshakes = self.handshakes.values();
         let mut kept: Vec<_> = handshakes
@@ -196,7 +199,7 @@ impl Buffer {
             .collect();
         kept.sort_unstable_by_key(|(number, ..)| *number);
         let kept: Vec<_> = kept.into_iter().map(|(_, offset, packet)| (offset, packet)).collect();
-        out.insert(&kept)?;
+        out.insert(key_log, &kept)?;
         for (packet, number) in self.blocks.iter().flat_map(Numbered::iter) {
             let owner = Place::of(&packet).and_then(|place| owners.owner(&place, number));
             if owner.is_some_and(|conn| owners.is_chosen(conn)) {

@@ -8,12 +8,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::dissector::PacketsOf;
 use crate::packet::{self, Endpoint, NotTcp, Packet};
+use crate::tls::keylog::ClientRandom;
 
 /// The maximum number of connections with lines whose packets are extracted, so that memory is bounded.
 const MAX_CHOSEN: usize = 1 << 20;
 
 /// The maximum number of IP fragments whose connection is remembered.
 const MAX_FRAGMENTS: usize = 1 << 20;
+
+/// The maximum number of TLS sessions of a connection whose secrets are extracted.
+const MAX_TLS: usize = 16;
 
 /// The maximum number of reassembled segments whose connection has no number yet.
 const MAX_UNASSIGNED: usize = 1_024;
@@ -34,9 +38,18 @@ pub(in crate::cli) struct Chosen {
     conns: HashSet<u64, foldhash::fast::RandomState>,
     /// The last one, because many lines of the same connection follow each other.
     last: u64,
+    /// The TLS sessions of any connections.
+    tls: Vec<(u64, ClientRandom)>,
 }
 
 impl Chosen {
+    /// Notes what the engine reports of a connection that another thread dissects.
+    pub(in crate::cli) fn note(&mut self, known: &PacketsOf<'_>) {
+        if let PacketsOf::Tls { conn, client_random } = *known {
+            self.tls.push((conn, client_random));
+        }
+    }
+
     #[inline]
     pub(in crate::cli) fn add(&mut self, conn: u64) {
         if conn != self.last {
@@ -61,6 +74,8 @@ struct Span {
     is_chosen: bool,
     /// The number of packets that were no longer kept when the connection was chosen.
     dropped: u64,
+    /// Its TLS sessions: one, unless they are renegotiated.
+    tls: Vec<ClientRandom>,
 }
 
 impl Span {
@@ -120,6 +135,8 @@ pub(in crate::cli) struct Owners {
     last: u64,
     /// Connections that have ended, but some of whose packets may still be in the buffer; `None` if there is no buffer.
     ended: Option<VecDeque<(u64, u64)>>,
+    /// The TLS sessions of chosen connections that were forgotten.
+    tls: Vec<ClientRandom>,
 }
 
 impl Owners {
@@ -137,6 +154,7 @@ impl Owners {
             dropped: 0,
             last: 0,
             ended: has_buffer.then(VecDeque::new),
+            tls: Vec::new(),
         }
     }
 
@@ -168,6 +186,7 @@ impl Owners {
     /// Chooses the connections that another thread has found to have lines.
     pub(in crate::cli) fn choose_all(&mut self, chosen: &mut Chosen) {
         chosen.last = 0;
+        chosen.tls.drain(..).for_each(|(conn, client_random)| self.add_tls(conn, client_random));
         chosen.conns.drain().for_each(|conn| self.choose(conn));
     }
 
@@ -180,6 +199,7 @@ impl Owners {
                     span.ready.get_or_insert(packet);
                 }
             }
+            PacketsOf::Tls { conn, client_random } => self.add_tls(conn, client_random),
             PacketsOf::End { conn, before, next } => {
                 let Some(span) = self.spans.get_mut(&conn) else { return };
                 (span.before, span.next) = (before, next.unwrap_or(u64::MAX));
@@ -198,7 +218,8 @@ impl Owners {
 
     fn begin(&mut self, conn: u64, ends: Ends, first: u64, since: u64) {
         let (before, next) = (u64::MAX, u64::MAX);
-        let span = Span { ends, first, since, ready: None, before, next, is_chosen: false, dropped: 0 };
+        let span =
+            Span { ends, first, since, ready: None, before, next, is_chosen: false, dropped: 0, tls: Vec::new() };
         self.spans.insert(conn, span);
         self.between.entry(ends).or_default().push_back(conn);
         if !self.unassigned.is_empty() {
@@ -206,6 +227,20 @@ impl Owners {
                 self.assign(ends, syn, packet, &fragments);
             }
         }
+    }
+
+    fn add_tls(&mut self, conn: u64, client_random: ClientRandom) {
+        if let Some(span) = self.spans.get_mut(&conn).filter(|span| span.tls.len() < MAX_TLS) {
+            span.tls.push(client_random);
+        }
+    }
+
+    /// Returns the TLS sessions of chosen connections, in order of their numbers.
+    pub(super) fn tls_sessions(&self) -> Vec<ClientRandom> {
+        let mut chosen: Vec<_> = self.spans.iter().filter(|(_, span)| span.is_chosen).collect();
+        chosen.sort_unstable_by_key(|(conn, _)| **conn);
+        let known = chosen.into_iter().flat_map(|(_, span)| &span.tls);
+        self.tls.iter().chain(known).copied().collect()
     }
 
     /// Assigns fragments to the connection of their segment.
@@ -288,6 +323,9 @@ impl Owners {
 
     fn forget(&mut self, conn: u64) {
         let Some(span) = self.spans.remove(&conn) else { return };
+        if span.is_chosen && self.tls.len() < MAX_CHOSEN {
+            self.tls.extend(&span.tls);
+        }
         if let Some(conns) = self.between.get_mut(&span.ends) {
             if let Ok(index) = conns.binary_search(&conn) {
                 conns.remove(index);

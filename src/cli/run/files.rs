@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::super::args::Args;
 use super::super::key_logs::KeyLogs;
@@ -45,7 +45,10 @@ impl Files {
         let extracted = args.extract.as_deref().map(|path| {
             // Packets may be inserted, for which others are moved. Pipes and devices are only written.
             let is_file = fs::metadata(path).map_or(true, |file| file.is_file());
-            SavefileWriter::over(path, open(path, is_file))
+            if args.with_secrets && is_under_way && !is_file {
+                bail!("{}: is no file, and secrets are inserted before packets", path.display());
+            }
+            Ok(SavefileWriter::over(path, open(path, is_file))?)
         });
         let extracted = extracted.transpose()?;
         let named = |path: &Path| {

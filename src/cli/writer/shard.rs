@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 
-use crate::dissector::Sink;
+use crate::dissector::{PacketsOf, Sink};
 use crate::output::Form;
 use crate::output::otlp::Durations;
 use crate::output::stats::Statistics;
@@ -77,6 +77,12 @@ impl Sink for ShardWriter {
             && let Some(statistics) = &mut self.statistics
         {
             statistics.replication(event);
+        }
+    }
+
+    fn packets(&mut self, known: &PacketsOf<'_>) {
+        if let Some(chosen) = &mut self.chosen {
+            chosen.note(known);
         }
     }
 

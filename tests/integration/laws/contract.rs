@@ -327,7 +327,13 @@ fn messages_by_name_are_those_of_the_schema() {
 #[test]
 fn a_packet_without_bytes_is_counted_and_results_in_no_lines() {
     let mut bench = captures::Bench::new(captures::everything());
-    bench.packet(&Packet { ts: Default::default(), link: pgdissect::LinkType::ETHERNET, data: &[], orig_len: 0 });
+    bench.packet(&Packet {
+        ts: Default::default(),
+        link: pgdissect::LinkType::ETHERNET,
+        data: &[],
+        orig_len: 0,
+        interface: 0,
+    });
     let output = bench.finish();
     assert_eq!((output.lines.len(), output.counters.damaged_packets), (0, 1));
 }

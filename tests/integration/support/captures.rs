@@ -139,7 +139,7 @@ pub(crate) struct OwnedPacket {
 
 impl OwnedPacket {
     pub(crate) fn borrow(&self) -> Packet<'_> {
-        Packet { ts: self.ts, link: self.link, data: &self.data, orig_len: self.orig_len }
+        Packet { ts: self.ts, link: self.link, data: &self.data, orig_len: self.orig_len, interface: 0 }
     }
 }
 
