@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{fchown, lchown};
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, geteuid, getuid, initgroups, setgid, setgroups, setuid};
@@ -46,6 +46,19 @@ impl Account {
         }
     }
 
+    /// Creates a folder that belongs to this user.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system.
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "only tables are in a folder"))]
+    pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)?;
+        // As for files, this may be rejected. The last part of the name is not followed, for it may be another's by now.
+        let _ = lchown(path, Some(self.0.uid.as_raw()), Some(self.0.gid.as_raw()));
+        Ok(())
+    }
+
     /// Switches to this user permanently, with its groups and no capabilities, in every thread of the process.
     ///
     /// # Errors
@@ -83,7 +96,21 @@ fn failed(user: &str, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+
+    #[test]
+    fn a_created_folder_is_the_users() {
+        // Only root can create one.
+        let Ok(account) = Account::named("nobody") else { return };
+        let folder = std::env::temp_dir().join(format!("pgdissect-folder-{}", std::process::id()));
+        account.create_folder(&folder).unwrap();
+        let again = account.create_folder(&folder).unwrap_err();
+        let owner = std::fs::metadata(&folder).unwrap().uid();
+        std::fs::remove_dir(&folder).unwrap();
+        assert_eq!((owner, again.kind()), (account.0.uid.as_raw(), io::ErrorKind::AlreadyExists));
+    }
 
     // Dropping root privileges can only be tested in a separate process.
     #[test]

@@ -197,7 +197,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output")]
     pub(crate) named_rows: bool,
 
-    /// Write lines to a file
+    /// Write lines to a file; with -F parquet, tables to a folder
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
@@ -362,6 +362,8 @@ impl Args {
             self.events = vec![Event::Summary];
         } else if self.events.is_empty() && self.format == Format::Top {
             self.events = vec![Event::Message, Event::Query, Event::Running, Event::Session];
+        } else if self.events.is_empty() && self.format == Format::Parquet {
+            self.events = vec![Event::Query, Event::Session, Event::Change];
         } else if self.events.is_empty() && self.format.log().is_some() {
             self.events = vec![Event::Query, Event::Session];
         } else if self.events.is_empty() {
@@ -383,6 +385,9 @@ impl Args {
         let wants = |event| self.events.contains(&event);
         if matches!(self.format, Format::Summary | Format::Html) && self.events != [Event::Summary] {
             return Err("-F summary and -F html write no lines: -e requires -F json or -F text".to_owned());
+        }
+        if self.format == Format::Parquet {
+            self.check_tables()?;
         }
         if self.format.log().is_some()
             && self.events.iter().any(|event| !matches!(event, Event::Query | Event::Session))
@@ -446,6 +451,25 @@ impl Args {
         let has_interval = wants(Event::Running) || self.otlp_metrics.is_some();
         if self.stats_interval.is_some() && self.interface.is_none() && !has_interval {
             return Err("--stats-interval requires -i, -e running or --otlp-metrics".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Checks that tables can be written.
+    fn check_tables(&self) -> Result<(), String> {
+        if !cfg!(feature = "parquet") {
+            return Err(
+                "-F parquet is not in this program: it was built without the Cargo feature `parquet`".to_owned()
+            );
+        }
+        if self.output.as_ref().is_none_or(|path| path.as_os_str() == "-") {
+            return Err("-F parquet writes several files: it requires -o FOLDER".to_owned());
+        }
+        if self.events.iter().any(|event| !matches!(event, Event::Query | Event::Session | Event::Change)) {
+            return Err(
+                "-F parquet has tables of requests, sessions and changes: -e query,session,change, or some of them"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -533,6 +557,8 @@ pub(crate) enum Format {
     Summary,
     /// The same as a page for a browser
     Html,
+    /// Requests, sessions and changes as tables, in files of the folder -o; if built with the feature `parquet`
+    Parquet,
     /// Requests as spans for OpenTelemetry, in lines of OTLP's JSON
     Otlp,
     /// The statements of each session as a script for psql, with their parameters put in

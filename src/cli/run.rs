@@ -33,11 +33,13 @@ mod files;
 mod metrics;
 mod report;
 mod screen;
+mod tables;
 
 use self::baseline::read_baseline;
 use self::files::{Files, is_same_file};
 use self::metrics::Metrics;
 use self::screen::{Save, print_notes, screen};
+use self::tables::Complete;
 use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
 use super::key_logs::KeyLogs;
@@ -223,6 +225,8 @@ struct Run<'a> {
     savefile: Option<SavefileWriter>,
     extract: Option<Extract>,
     metrics: Option<Metrics>,
+    /// Completes the output.
+    complete: Option<Complete>,
     unknown_links: HashSet<LinkType>,
     /// Link types that the savefile cannot contain.
     unsaved_links: HashSet<LinkType>,
@@ -283,7 +287,7 @@ impl<'a> Run<'a> {
         filter: Option<PacketFilter>,
         notify: &'a mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let Files { sessions: known_sessions, mut keys, savefile, extracted: _, metrics, out } = files;
+        let Files { sessions: known_sessions, mut keys, savefile, extracted: _, metrics, out, complete } = files;
         keys.read()?;
         let to_stdout = out.is_none();
         let (out, name) = out.unwrap_or_else(|| (Box::new(io::stdout()), "standard output".to_owned()));
@@ -359,6 +363,7 @@ impl<'a> Run<'a> {
             savefile,
             extract: None,
             metrics: metrics.map(Metrics::new),
+            complete,
             unknown_links: HashSet::new(),
             unsaved_links: HashSet::new(),
             started,
@@ -436,6 +441,7 @@ impl<'a> Run<'a> {
             // If this fails, the original error is still the one to report.
             let _ = self.writer.settle();
             let _ = self.writer.flush();
+            let _ = self.complete.take().map(|complete| complete());
             let _ = self.extract(stop);
         }
         finished
@@ -655,6 +661,9 @@ impl<'a> Run<'a> {
         self.writer.stats(&stats);
         self.summarize(stats.clone(), false);
         self.writer.flush()?;
+        if let Some(complete) = self.complete.take() {
+            complete()?;
+        }
         self.write_metrics(self.latest_packet.unwrap_or_default())?;
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;

@@ -5,7 +5,7 @@
 //! TLS" (draft-ietf-tls-keylogfile, RFC 9850).
 //!
 //! A key log may have any size, and grow as long as its writer runs. Lines are parsed as they arrive, and secrets are stored
-//! compactly. Above the session limit, the oldest sessions are forgotten. Secrets are written out by [`Keys::lines_of`] alone, not even by
+//! compactly. Above the session limit, the oldest sessions are forgotten. Secrets are written out by `Keys::lines_of` alone, not even by
 //! `Debug`.
 
 use std::collections::{HashMap, VecDeque};

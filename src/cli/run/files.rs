@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::super::args::Args;
+use super::super::args::{Args, Format};
 use super::super::key_logs::KeyLogs;
 use super::super::sessions;
+use super::tables::{self, Complete};
 use crate::capture::privileges::Account;
 use crate::capture::savefile::SavefileWriter;
 use crate::dissector::KnownSession;
@@ -27,6 +28,8 @@ pub(super) struct Files {
     pub(super) metrics: Option<(Box<dyn Write + Send>, String)>,
     /// The output and its name; `None` for standard output.
     pub(super) out: Option<(Box<dyn Write + Send>, String)>,
+    /// Completes the output, if it is more than to be flushed.
+    pub(super) complete: Option<Complete>,
 }
 
 impl Files {
@@ -58,8 +61,17 @@ impl Files {
             anyhow::Ok((file, name))
         };
         let metrics = args.otlp_metrics.as_deref().map(named).transpose()?;
-        let out = args.output.as_deref().filter(|path| path.as_os_str() != "-").map(named).transpose()?;
-        Ok(Self { sessions, keys, savefile, extracted, metrics, out })
+        let output = args.output.as_deref().filter(|path| path.as_os_str() != "-");
+        let (out, complete) = match output {
+            Some(folder) if args.format == Format::Parquet => {
+                let name = folder.display().to_string();
+                let opened = tables::open(folder, owner).with_context(|| format!("{name}: tables cannot be written"));
+                let (out, complete) = opened?;
+                (Some((out, name)), Some(complete))
+            }
+            output => (output.map(named).transpose()?, None),
+        };
+        Ok(Self { sessions, keys, savefile, extracted, metrics, out, complete })
     }
 }
 

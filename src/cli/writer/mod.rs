@@ -143,7 +143,8 @@ impl Writer {
         let mut text = None;
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
-            Format::Json => Box::new(LineWriter::default()),
+            // Tables are made of the lines.
+            Format::Json | Format::Parquet => Box::new(LineWriter::default()),
             Format::Text => {
                 let compact = !wants(Event::Message);
                 let style = TextStyle { color: look.color, zone: look.zone, compact, summary, width: None };

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::record;
 
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
 mod sql;
 
 pub(crate) use sql::{clickhouse, duckdb};

@@ -232,6 +232,23 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 #[test]
+fn secrets_of_a_session_without_a_captured_handshake_are_written() {
+    let folder = Folder::new();
+    let (keys, file) = (folder.file("keys.log"), folder.file("extracted.pcapng"));
+    let extract = [PORTS, "-q", "--extract", &file, "--with-secrets", TLS[1]];
+    run([&extract[..], &["--keylog", KEYS]].concat()).good();
+    let key_log = read(&file).1;
+    std::fs::write(&keys, &key_log).unwrap();
+    // The only session of a key log is tried.
+    let no_handshake = ["-f", "not tcp[((tcp[12] & 0xf0) >> 2)] = 22"];
+    let outcome = run([&extract[..], &no_handshake, &["--keylog", &keys]].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    assert!(outcome.values().iter().any(|line| line["body"]["query"] == "SELECT 1/0"));
+    assert_eq!(read(&file).1, key_log);
+    assert!(run([PORTS, &file]).values().iter().any(|line| line["body"]["query"] == "SELECT 1/0"));
+}
+
+#[test]
 fn secrets_are_before_packets_that_were_written_earlier() {
     let folder = Folder::new();
     let (merged, file) = (folder.file("merged.pcapng"), folder.file("extracted.pcapng"));

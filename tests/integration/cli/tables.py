@@ -1,14 +1,18 @@
 """Reads tables with the tool that they are for, and compares every value with the lines. Prints the number of rows of each table.
 
 Usage: tables.py duckdb|chdb LINES SQL
+       tables.py duckdb|chdb|pandas LINES FOLDER
 """
 
 import datetime
+import glob
 import json
+import os
 import sys
 
 TABLES = ["query", "session", "change"]
 tool, path, sql = sys.argv[1:]
+is_parquet = os.path.isdir(sql)
 
 
 def duckdb_rows():
@@ -16,9 +20,11 @@ def duckdb_rows():
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(open(sql).read())
+    if not is_parquet:
+        connection.execute(open(sql).read())
     for table in TABLES:
-        result = connection.execute(f"SELECT * FROM pgdissect_{table}('{path}')")
+        source = f"read_parquet('{sql}/{table}-*.parquet')" if is_parquet else f"pgdissect_{table}('{path}')"
+        result = connection.execute(f"SELECT * FROM {source}")
         names = [column[0] for column in result.description]
         yield table, [dict(zip(names, row)) for row in result.fetchall()]
 
@@ -27,6 +33,11 @@ def chdb_rows():
     from chdb import session
 
     server = session.Session()
+    if is_parquet:
+        for table in TABLES:
+            rows = server.query(f"SELECT * FROM file('{sql}/{table}-*.parquet', Parquet)", "JSONEachRow")
+            yield table, [json.loads(row) for row in str(rows).splitlines()]
+        return
     statements = open(sql).read().split(";\n")
     for statement in filter(str.strip, statements):
         server.query(statement)
@@ -39,6 +50,21 @@ def chdb_rows():
         )
         rows = str(server.query(f"SELECT * FROM pgdissect_{table}", "JSONEachRow"))
         yield table, [json.loads(row) for row in rows.splitlines()]
+
+
+def pandas_rows():
+    import pandas
+
+    def plain(value):
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        return None if value is pandas.NA or value is pandas.NaT else value
+
+    for table in TABLES:
+        files = sorted(glob.glob(f"{sql}/{table}-*.parquet"))
+        frame = pandas.concat(pandas.read_parquet(file, dtype_backend="pyarrow") for file in files)
+        assert str(frame["ts"].dtype) == "timestamp[us, tz=UTC][pyarrow]", frame["ts"].dtype
+        yield table, [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def is_missing(value):
@@ -70,10 +96,7 @@ def compared(of_table, of_line):
     return row, line
 
 
-if tool == "duckdb":
-    tables = duckdb_rows()
-else:
-    tables = chdb_rows()
+tables = {"duckdb": duckdb_rows, "chdb": chdb_rows, "pandas": pandas_rows}[tool]()
 
 lines = [json.loads(line) for line in open(path)]
 for table, rows in tables:

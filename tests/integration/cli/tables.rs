@@ -116,7 +116,10 @@ fn compare(tool: &str, lines: &str, sql: &str) {
         let of_table: Vec<_> = values.iter().filter(|value| value["event"] == *table).collect();
         let [name, count, sums] = read.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
         assert_eq!((name, count), (*table, of_table.len().to_string().as_str()), "{tool}");
-        for (field, sum) in parse(sums).as_object().unwrap() {
+        // Those of columns that are numbers.
+        let sums = parse(sums);
+        assert_eq!(sums["total_us"].is_u64(), *table == "query", "{tool}");
+        for (field, sum) in sums.as_object().unwrap() {
             let expected: u64 = of_table.iter().filter_map(|value| value[field].as_u64()).sum();
             assert_eq!(sum.as_u64(), Some(expected), "{tool}: {table}.{field}");
         }
@@ -155,4 +158,69 @@ fn clickhouse_reads_lines_as_tables() {
     let sql = run(["--schema", "clickhouse"]).lines.join("\n");
     fs::write(folder.file("schema.sql"), sql + "\n").unwrap();
     compare("chdb", &folder.file("lines.jsonl"), &folder.file("schema.sql"));
+}
+
+/// Writes the tables of the same lines to `tables`.
+#[cfg(feature = "parquet")]
+fn parquet_is_read_by(module: &str) {
+    if !has_module(module) {
+        return;
+    }
+    for jobs in ["-j1", "-j4"] {
+        let folder = written_lines("query,session,change");
+        let tables = folder.file("tables");
+        let options = ["-q", "-F", "parquet", "-o", &tables, jobs, "--least-in-parallel=1", "-p"].map(str::to_owned);
+        let ports = captures::PORTS.map(|port| port.to_string()).join(",");
+        let outcome = run(options.into_iter().chain([ports]).chain(files(&CAPTURES)));
+        assert_eq!((outcome.code, outcome.lines.len(), outcome.said.as_str()), (Some(0), 0, ""));
+        let mut names: Vec<_> = fs::read_dir(&tables).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["change-00001.parquet", "query-00001.parquet", "session-00001.parquet"]);
+        compare(module, &folder.file("lines.jsonl"), &tables);
+    }
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+#[ignore = "needs DuckDB's module for Python"]
+fn duckdb_reads_parquet() {
+    parquet_is_read_by("duckdb");
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+#[ignore = "needs chdb, ClickHouse as a module for Python"]
+fn clickhouse_reads_parquet() {
+    parquet_is_read_by("chdb");
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+#[ignore = "needs pandas, and pyarrow"]
+fn pandas_reads_parquet() {
+    parquet_is_read_by("pandas");
+}
+
+#[test]
+fn tables_that_cannot_be_written_are_refused() {
+    let folder = Folder::new();
+    let tables = folder.file("tables");
+    let capture = "simple-query/capture.pcap";
+    let (no_folder, not_a_table, is_a_file) = if cfg!(feature = "parquet") {
+        ("it requires -o FOLDER", "tables of requests, sessions and changes", "tables cannot be written: File exists")
+    } else {
+        ["built without the Cargo feature `parquet`"; 3].into()
+    };
+    fs::write(folder.file("file"), "").unwrap();
+    for (args, wanted) in [
+        (&["-F", "parquet", capture][..], no_folder),
+        (&["-F", "parquet", "-o", "-", capture], no_folder),
+        (&["-F", "parquet", "-o", &tables, "-e", "query,message", capture], not_a_table),
+        (&["-F", "parquet", "-o", &folder.file("file"), capture], is_a_file),
+    ] {
+        let outcome = run(args);
+        assert_eq!(outcome.code, Some(2), "{args:?}");
+        assert!(outcome.said.contains(wanted), "{args:?}: {}", outcome.said);
+        assert!(!Path::new(&tables).exists());
+    }
 }
