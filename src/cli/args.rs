@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::jq::Filter;
 use crate::capture::live;
 use crate::capture::savefile::is_pcapng;
 use crate::dissector::Clients;
@@ -176,6 +177,18 @@ pub(crate) struct Args {
     /// passed
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) otlp_metrics: Option<PathBuf>,
+
+    /// Write what this jq filter yields for each JSON line, as jq -c does
+    #[arg(long, value_name = "FILTER", help_heading = "Output")]
+    pub(crate) jq: Option<String>,
+
+    /// With --jq: write strings without quotes, as jq -r does
+    #[arg(long, requires = "jq", help_heading = "Output")]
+    pub(crate) jq_raw: bool,
+
+    /// The compiled filter of --jq
+    #[arg(skip)]
+    pub(crate) jq_filter: Option<Filter>,
 
     /// With a summary: the number of items of each of its lists
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000), help_heading = "Output")]
@@ -373,6 +386,16 @@ impl Args {
                 (false, false) if is_watched => vec![Event::Query, Event::Session, Event::Loss],
                 (false, false) => vec![Event::Message, Event::Loss],
             };
+        }
+        if let Some(code) = &self.jq {
+            if self.format != Format::Json {
+                let conflict = "--jq filters JSON lines: it requires -F json";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, conflict));
+            }
+            let filter = Filter::compile(code, self.jq_raw);
+            self.jq_filter = Some(filter.map_err(|error| {
+                Self::command().error(ErrorKind::ValueValidation, format!("the filter of --jq is wrong: {error}"))
+            })?);
         }
         match self.check_inputs().and_then(|()| self.check_selection()) {
             Ok(()) => Ok(self),

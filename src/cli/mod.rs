@@ -14,6 +14,7 @@ use self::args::{Args, SchemaForm};
 
 mod args;
 mod extract;
+mod jq;
 mod key_logs;
 mod progress;
 mod run;
@@ -27,6 +28,8 @@ mod writer;
 const PARTIAL: u8 = 1;
 /// The exit code if the command failed.
 const FAILED: u8 = 2;
+/// The exit code if the filter of `--jq` failed on a line: that of jq.
+const UNFILTERED: u8 = 5;
 
 /// Runs the command with the arguments and standard streams of this process.
 pub fn main() -> ExitCode {

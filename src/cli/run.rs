@@ -42,13 +42,14 @@ use self::screen::{Save, print_notes, screen};
 use self::tables::Complete;
 use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
+use super::jq::Filter;
 use super::key_logs::KeyLogs;
 use super::progress::Progress;
 use super::screen::Screen;
 use super::screen_data::ScreenData;
 use super::select::selection;
 use super::writer::{Look, TerminalWidth, Writer};
-use super::{FAILED, PARTIAL, notify};
+use super::{FAILED, PARTIAL, UNFILTERED, notify};
 
 /// The message if a thread cannot be started.
 const NO_THREADS: &str = "threads cannot be started (-j 1 needs none)";
@@ -671,6 +672,9 @@ impl<'a> Run<'a> {
         self.extract(stop)?;
         if !self.args.quiet && (self.is_live || self.writer.screen().is_none()) {
             self.report(&stats);
+        }
+        if self.args.jq_filter.as_ref().is_some_and(Filter::has_failed) {
+            self.code = self.code.max(UNFILTERED);
         }
         Ok(self.code)
     }

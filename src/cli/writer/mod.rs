@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cli::jq::Filtered;
 use crate::dissector::{Dissector, PacketsOf, Sink};
 use crate::output::Form;
 use crate::output::batch::Batch;
@@ -167,6 +168,10 @@ impl Writer {
             Format::Top => Box::new(Page),
         };
         let out = if args.format == Format::Otlp { Box::new(TraceLines::new(out)) } else { out };
+        let form = match &args.jq_filter {
+            Some(filter) => Box::new(Filtered::new(form, filter.clone())),
+            None => form,
+        };
         let out = Output::new(out, name);
         // The lines of a session are counted.
         let workers = if args.format.log().is_some() { 0 } else { workers };

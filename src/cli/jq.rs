@@ -1,0 +1,198 @@
+//! jq filters, applied to JSON lines where they are made.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jaq_core::data::JustLut;
+use jaq_core::load::{self, Arena, File, Loader};
+use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
+use jaq_json::{Val, read, write};
+
+use crate::output::Form;
+use crate::pg::message::Decoded;
+use crate::record::{MessageEvent, MessageRun, Record};
+
+type Data = JustLut<Val>;
+
+/// What there is in jq but not here: each line is filtered alone, on any thread, and packets are read to their end.
+const REFUSED: [&str; 4] = ["input", "inputs", "halt", "halt_error"];
+
+/// A compiled filter.
+#[derive(Clone)]
+pub(crate) struct Filter {
+    compiled: Arc<jaq_core::compile::Filter<jaq_core::Native<Data>>>,
+    is_raw: bool,
+    has_failed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").field("is_raw", &self.is_raw).finish_non_exhaustive()
+    }
+}
+
+impl Filter {
+    /// Compiles a filter. Strings are written without quotes if `is_raw`.
+    ///
+    /// # Errors
+    ///
+    /// Where the filter is wrong, and why.
+    pub(crate) fn compile(code: &str, is_raw: bool) -> Result<Self, String> {
+        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        let arena = Arena::default();
+        let loader = Loader::new(defs.filter(|def| !REFUSED.contains(&def.name)));
+        let modules = loader.load(&arena, File { code, path: () }).map_err(|errors| {
+            let error = errors.into_iter().next().map(|(_, error)| error);
+            match error {
+                Some(load::Error::Lex(errors)) => {
+                    explain(code, errors.first().map(|(wanted, at)| (*at, format!("expected {}", wanted.as_str()))))
+                }
+                Some(load::Error::Parse(errors)) => {
+                    explain(code, errors.first().map(|(wanted, at)| (*at, format!("expected {}", wanted.as_str()))))
+                }
+                Some(load::Error::Io(errors)) => {
+                    explain(code, errors.first().map(|(at, _)| (*at, "modules cannot be loaded".to_owned())))
+                }
+                None => explain(code, None),
+            }
+        })?;
+        let compiler = Compiler::default().with_funs(funs.filter(|fun| !REFUSED.contains(&fun.0)));
+        let compiled = compiler.compile(modules).map_err(|errors| {
+            let error = errors.into_iter().flat_map(|(_, errors)| errors).next();
+            explain(
+                code,
+                error.map(|(name, kind)| {
+                    let hint =
+                        if REFUSED.contains(&name) { ": each line is filtered alone; pipe into jq for it" } else { "" };
+                    (name, format!("undefined {} {name}{hint}", kind.as_str()))
+                }),
+            )
+        })?;
+        Ok(Self { compiled: Arc::new(compiled), is_raw, has_failed: Arc::default() })
+    }
+
+    /// Returns whether the filter failed on a line.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Writes what the filter yields for a line.
+    fn line(&self, out: &mut Vec<u8>, line: &[u8]) -> io::Result<()> {
+        let value = read::parse_single(line).map_err(|error| io::Error::other(error.to_string()))?;
+        let ctx = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
+        for result in self.compiled.id.run((ctx, value)).map(unwrap_valr) {
+            match result {
+                Ok(Val::TStr(text) | Val::BStr(text)) if self.is_raw => out.extend_from_slice(&text),
+                Ok(value) => write::write(out, &write::Pp::default(), 0, &value)?,
+                Err(error) => {
+                    self.has_failed.store(true, Ordering::Relaxed);
+                    // As with jq, the next line is filtered all the same.
+                    let start = String::from_utf8_lossy(line.get(..line.len().min(120)).unwrap_or(line));
+                    let _ = writeln!(io::stderr().lock(), "pgdissect: --jq: {error}, on the line {}", start.trim_end());
+                    return Ok(());
+                }
+            }
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// Returns an error with its position in the filter.
+fn explain(code: &str, error: Option<(&str, String)>) -> String {
+    let Some((at, why)) = error else { return "the filter is wrong".to_owned() };
+    let before = code.get(..load::span(code, at).start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {why}")
+}
+
+/// JSON lines, filtered.
+#[derive(Debug)]
+pub(crate) struct Filtered {
+    form: Box<dyn Form>,
+    filter: Filter,
+    /// Lines that are not filtered yet.
+    lines: Vec<u8>,
+}
+
+impl Filtered {
+    /// Filters the lines of a form.
+    pub(crate) fn new(form: Box<dyn Form>, filter: Filter) -> Self {
+        Self { form, filter, lines: Vec::new() }
+    }
+
+    fn filter(
+        &mut self,
+        out: &mut Vec<u8>,
+        make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.lines.clear();
+        make(&mut *self.form, &mut self.lines)?;
+        self.lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| self.filter.line(out, line))
+    }
+}
+
+impl Form for Filtered {
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        self.filter(out, |form, lines| form.record(lines, record))
+    }
+
+    fn message<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        event: &MessageEvent<'a>,
+        decoded: &mut Option<Decoded<'a>>,
+    ) -> io::Result<()> {
+        self.filter(out, |form, lines| form.message(lines, event, decoded))
+    }
+
+    fn data(&mut self, out: &mut Vec<u8>, run: &MessageRun<'_>) -> io::Result<()> {
+        self.filter(out, |form, lines| form.data(lines, run))
+    }
+
+    fn another(&self) -> Box<dyn Form> {
+        Box::new(Self::new(self.form.another(), self.filter.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Filter;
+
+    #[track_caller]
+    fn filtered(code: &str, is_raw: bool, line: &str) -> String {
+        let mut out = Vec::new();
+        Filter::compile(code, is_raw).unwrap().line(&mut out, line.as_bytes()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_are_compact_and_strings_raw_if_wanted() {
+        let line = r#"{"conn":1,"type":"Query","body":{"query":"a\tb"}}"#;
+        assert_eq!(filtered("{conn, type}, .body.query", false, line), "{\"conn\":1,\"type\":\"Query\"}\n\"a\\tb\"\n");
+        assert_eq!(filtered(".body.query, .conn", true, line), "a\tb\n1\n");
+        assert_eq!(filtered("select(.absent)", false, line), "");
+    }
+
+    #[test]
+    fn a_filter_that_fails_on_a_line_keeps_what_it_yielded_before() {
+        let filter = Filter::compile(".a, .a.b", false).unwrap();
+        let mut out = Vec::new();
+        filter.line(&mut out, br#"{"a":1}"#).unwrap();
+        assert_eq!((out.as_slice(), filter.has_failed()), (b"1\n".as_slice(), true));
+    }
+
+    #[test]
+    fn errors_have_a_position() {
+        let error = |code| Filter::compile(code, false).unwrap_err();
+        assert!(error(".a |\n  nonsense").starts_with("line 2, column 3: undefined filter nonsense"));
+        assert!(error("select(.a").starts_with("line 1, column 7: expected closing parenthesis"));
+        for refused in ["input", "inputs", "halt", "halt_error"] {
+            assert!(error(refused).ends_with("pipe into jq for it"), "{refused}");
+        }
+    }
+}
