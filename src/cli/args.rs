@@ -392,7 +392,7 @@ impl Args {
                 let conflict = "--jq filters JSON lines: it requires -F json";
                 return Err(Self::command().error(ErrorKind::ArgumentConflict, conflict));
             }
-            let filter = Filter::compile(code, self.jq_raw);
+            let filter = Filter::compile(code, self.jq_raw, self.no_fast_paths);
             self.jq_filter = Some(filter.map_err(|error| {
                 Self::command().error(ErrorKind::ValueValidation, format!("the filter of --jq is wrong: {error}"))
             })?);

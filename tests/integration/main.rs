@@ -58,8 +58,8 @@ mod hostile {
 mod cli {
     mod command_line;
     mod extract;
-    pub(crate) mod jq;
-    mod live;
+    mod jq;
+    pub(crate) mod live;
     mod live_replication;
     mod live_tls;
     mod network;

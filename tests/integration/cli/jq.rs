@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::command::{Folder, pgdissect, run};
+use proptest::prelude::*;
+
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runs;
+
+use crate::captures;
+use crate::command::{Folder, Outcome, pgdissect, run};
+use crate::hostile::fuzz_seeds::every_way;
 
 /// The filters of the README that work line by line, with the options before them.
 const RECIPES: &[(&[&str], &str)] = &[
     (&[], r#"select(.type == "CommandComplete")"#),
-    (&[], "[.conn,.type,.len]"),
     (&["-e", "summary"], ".statements[] | [.exec_us, .calls, .p95_us, .normalized]"),
     (&["-e", "summary"], ".applications[] | [.name, .connects_per_second, .login_p95_us, .idle_in_transaction_us]"),
     (&["-e", "query"], "[.started, .client, .user, .database, .application, .sql]"),
@@ -33,48 +39,115 @@ const RECIPES: &[(&[&str], &str)] = &[
     (&["--named-rows", "-t", "DataRow"], ".body.values"),
     (&["--named-rows", "-t", "CopyData,CopyDone"], ".body.rows[]?"),
     (&["-e", "query,loss"], r#"select(.event == "loss" or .flags)"#),
-    (&[], "select(.query == 12)"),
+    (&["--conn", "1"], "select(.query == 12)"),
     (&[], r#"select(.type == "ErrorResponse")"#),
+    (&["-e", "running", "--stats-interval", "10ms"], "[.age_us / 1e6, .state, .user, .sql] | @tsv"),
     (
         &["-e", "session"],
         r#"select(.replication and .state=="ended") | {client, user, replication, slot, plugin, publications}"#,
     ),
+    (&["-e", "change"], r#"[.schema, .table, .op] | join(" ")"#),
     (&["-t", "CopyData"], r#"select(.body.kind=="standby_status") | {ts, client} + .body"#),
+    (
+        &["-e", "summary"],
+        ".base_backups[] | {started, client_ip, outcome, incremental, start_lsn, end_lsn, active_us, archives, total_bytes}",
+    ),
     (&["-e", "session"], ".tls // empty"),
     (&[], r#"select(.event == "loss"), select(.flags) | del(.ts, .client, .server, .body, .holes[]?.behind)"#),
+    (&["-e", "query"], "select(.exec_us > 5000) | [.user, .exec_us, .sql]"),
 ];
 
-const CAPTURES: [&str; 3] = ["psql-prefer/capture.pcap", "formats/micro.pcap", "tcp/missing-segment.pcap"];
+const CAPTURES: [&str; 5] = [
+    "psql-prefer/capture.pcap",
+    "cancel/capture.pcap",
+    "integers/capture.pcap",
+    "tcp/missing-segment.pcap",
+    "replication-pgoutput-v1/capture.pcap",
+];
+
+const MICRO: &str = "formats/micro.pcap";
+
+fn ports() -> String {
+    captures::PORTS.map(|port| port.to_string()).join(",")
+}
+
+/// Runs the command on captures.
+fn filtered(captures: &[&str], args: &[&str]) -> Outcome {
+    let ports = ports();
+    run([&["-q", "-F", "json", "-p", &ports], captures, args].concat())
+}
 
 #[test]
 fn the_recipes_yield_what_jq_yields() {
     let folder = Folder::new();
     let lines = folder.path().join("lines");
-    let mut yielded = 0;
-    for capture in CAPTURES {
-        for (options, filter) in RECIPES {
-            let args = || ["-p5415", "-q", "-F", "json", capture].iter().chain(*options);
-            let written =
-                pgdissect(args()).stdout(File::create(&lines).unwrap()).stderr(Stdio::null()).status().unwrap();
+    let mut without = Vec::new();
+    for (options, filter) in RECIPES {
+        let mut yielded = 0;
+        for capture in CAPTURES {
+            let args = [&["-q", "-F", "json", "-p", &ports(), capture], *options].concat();
+            let written = pgdissect(args).stdout(File::create(&lines).unwrap()).stderr(Stdio::null()).status().unwrap();
             assert_eq!(written.code(), Some(0), "{options:?}");
-            let piped = Command::new("jq").args(["-c", filter]).arg(&lines).output().expect("jq is installed");
+            let piped = Command::new("jq").args(["-cr", filter]).arg(&lines).output().expect("jq is installed");
             let expected = String::from_utf8(piped.stdout).unwrap();
-            for threads in ["-j1", "-j3"] {
-                let outcome = run(args().copied().chain([threads, "--jq", filter]));
-                assert_eq!(outcome.lines, expected.lines().collect::<Vec<_>>(), "{capture} {options:?} {filter}");
-                assert_eq!(outcome.code.map(|code| code == 0), Some(piped.status.success()), "{capture} {filter}");
-            }
-            yielded += expected.lines().count();
+            let outcome = filtered(&[capture], &[*options, &["-j3", "--jq-raw", "--jq", filter]].concat());
+            assert_eq!(outcome.lines, expected.lines().collect::<Vec<_>>(), "{capture} {options:?} {filter}");
+            assert_eq!(outcome.code, piped.status.code(), "{capture} {filter}");
+            yielded += outcome.lines.len();
+        }
+        if yielded == 0 {
+            without.push(*filter);
         }
     }
-    assert!(yielded > 300, "{yielded}");
+    // Nothing in these captures is as slow as that, or a base backup, or behind a listener's back.
+    assert!(without.len() <= 6, "{without:#?}");
+}
+
+#[test]
+fn each_recipe_is_held_against_jq() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let mut found = 0;
+    for line in readme.lines().filter(|line| line.contains("pgdissect ")) {
+        // `-s` is of all lines.
+        let Some(recipe) =
+            ["| jq -c '", "| jq -r '", "| jq '", "--jq '"].iter().find_map(|start| line.split(start).nth(1))
+        else {
+            continue;
+        };
+        let filter = recipe.split('\'').next().unwrap();
+        assert!(RECIPES.iter().any(|(_, known)| *known == filter), "{filter}");
+        found += 1;
+    }
+    assert!(found >= RECIPES.len(), "{found}");
 }
 
 #[test]
 fn strings_are_raw_if_wanted() {
-    let outcome = run(["-p5415", "-q", "-t", "CommandComplete", CAPTURES[1], "--jq", ".type", "--jq-raw"]);
+    let outcome = filtered(&[MICRO], &["-t", "CommandComplete", "--jq", ".type", "--jq-raw"]);
     assert_eq!(outcome.code, Some(0));
     assert!(!outcome.lines.is_empty() && outcome.lines.iter().all(|line| line == "CommandComplete"));
+}
+
+#[test]
+fn what_is_selected_and_redacted_is_so_before_the_filter() {
+    let plain = filtered(&["planted/capture.pcap"], &["-e", "query", "--jq", ".sql, .params"]);
+    let redacted = filtered(&["planted/capture.pcap"], &["-e", "query", "--redact", "values", "--jq", "., .sql"]);
+    assert!(!plain.lines.is_empty() && redacted.lines.len() == plain.lines.len());
+    let literals = |outcome: &Outcome| outcome.lines.iter().filter(|line| line.contains("= '")).count();
+    assert!(literals(&plain) > 0 && literals(&redacted) == 0);
+}
+
+#[test]
+fn large_integers_and_long_values_are_exact() {
+    for capture in ["integers/capture.pcap", "value-1mb/capture.pcap.gz"] {
+        let args = |jq: &[&str]| [&["-e", "message,query"], jq].concat();
+        let all = filtered(&[capture], &args(&[]));
+        for jq in [&["--jq", "."][..], &["--jq", "select(.absent|not)"], &["--jq", ". as $line | $line"]] {
+            assert!(filtered(&[capture], &args(jq)).lines == all.lines, "{capture} {jq:?}");
+        }
+    }
+    let number = filtered(&[MICRO], &["-c1", "--jq", "9007199254740993, 123456789012345678901234567890"]);
+    assert_eq!(number.lines, ["9007199254740993", "123456789012345678901234567890"]);
 }
 
 #[test]
@@ -93,10 +166,283 @@ fn a_wrong_filter_is_refused_before_anything_is_read() {
 
 #[test]
 fn a_filter_that_fails_on_a_line_is_applied_to_the_others() {
-    let all = run(["-p5415", "-q", CAPTURES[1], "--jq", ".seq"]);
+    let all = filtered(&[MICRO], &["--jq", ".seq"]);
     let filter = r#"if .type == "CommandComplete" then .conn.x else .seq end"#;
-    let outcome = run(["-p5415", "-q", CAPTURES[1], "--jq", filter]);
-    let failed = outcome.said.matches("pgdissect: --jq: ").count();
-    assert!(failed > 0 && outcome.said.contains(r#"on the line {"#), "{}", outcome.said);
-    assert_eq!((outcome.code, outcome.lines.len()), (Some(5), all.lines.len() - failed));
+    for threads in ["-j1", "-j3"] {
+        let outcome = filtered(&[MICRO], &[threads, "--jq", filter]);
+        let failed = outcome.said.matches("pgdissect: --jq: ").count();
+        assert!(failed > 0 && outcome.said.contains(r#"on the line {"#), "{}", outcome.said);
+        assert_eq!((outcome.code, outcome.lines.len()), (Some(5), all.lines.len() - failed));
+    }
+}
+
+#[test]
+fn lines_of_a_pipe_are_filtered_before_its_end() {
+    let ports = ports();
+    let mut running =
+        crate::command::Running::start_with_pipe(&mut pgdissect(["-q", "-p", &ports, "--jq", "[.type, .len]", "-"]));
+    running.feed(&std::fs::read(captures::testdata().join("psql-prefer/capture.pcap")).unwrap());
+    assert_eq!(running.line(), r#"["SSLRequest",8]"#);
+    running.hang_up();
+    assert_eq!(running.finish().code, Some(0));
+}
+
+#[test]
+fn filters_yield_the_same_in_every_way() {
+    let ports = ports();
+    for capture in CAPTURES.iter().chain(&["driver-pgbench-prepared/capture.pcap.gz", "rows-3000/capture.pcap"]) {
+        let file = std::fs::read(captures::testdata().join(capture)).unwrap();
+        for filter in [
+            "[.conn,.type,.len]",
+            "{event, ts, conn, client, server, dir, seq, packet, len, type, query, elapsed_us}",
+            r#"select(.type=="CommandComplete" and .elapsed_us>500)"#,
+            r#"select(.type=="DataRow") | .seq"#,
+            r#"select(.event=="query" and (.rows // 0) >= 1) | [.query, .rows, .bytes_in, .bytes_out, .total_us, .server_us]"#,
+            r#"select((.dir == "F" and .len < 100) or (.exec_us != null)) | [.exec_us, .seq]"#,
+            r#"select((.type // "") | test("^(Bind|.*Complete)$")) | {type, body}"#,
+        ] {
+            let args = ["-p", &ports, "-e", "message,query,session,loss,change", "--jq", filter];
+            every_way::check(&file, &args);
+        }
+    }
+}
+
+/// A field of a line: known of a record, or of its line alone, or of none.
+fn field() -> impl Strategy<Value = String> {
+    let names = [
+        "event",
+        "ts",
+        "conn",
+        "client",
+        "server",
+        "dir",
+        "seq",
+        "packet",
+        "len",
+        "type",
+        "query",
+        "elapsed_us",
+        "rows",
+        "bytes_in",
+        "bytes_out",
+        "total_us",
+        "exec_us",
+        "server_us",
+        "sql",
+        "body",
+        "flags",
+        "user",
+        "absent",
+    ];
+    prop::sample::select(&names[..]).map(|name| format!(".{name}")).boxed()
+}
+
+fn constant() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(
+        &[
+            "null",
+            "true",
+            "false",
+            "0",
+            "1",
+            "5",
+            "-1",
+            "2.5",
+            "1e2",
+            "300",
+            "9007199254740993",
+            r#""""#,
+            r#""F""#,
+            r#""message""#,
+            r#""query""#,
+            r#""CommandComplete""#,
+            r#""DataRow""#,
+            r#""Ready\u0046orQuery""#,
+            r#""SELECT 1""#,
+            "[]",
+            "{}",
+        ][..],
+    )
+}
+
+fn operand() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => field(),
+        1 => constant().prop_map(str::to_owned),
+        1 => (field(), field()).prop_map(|(first, second)| format!("({first} // {second})")),
+        1 => (field(), constant()).prop_map(|(first, second)| format!("({first} // {second})")),
+    ]
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let text = prop::sample::select(&["", "F", "Co", "mess", "y$", "127", "^[A-Z]", "a|e"][..]);
+    let on_text = prop::sample::select(&["startswith", "endswith", "test"][..]);
+    let comparison = prop::sample::select(&["==", "!=", "<", "<=", ">", ">="][..]);
+    let leaf = prop_oneof![
+        4 => (operand(), comparison.clone(), constant()).prop_map(|(left, op, right)| format!("{left} {op} {right}")),
+        1 => (operand(), comparison, operand()).prop_map(|(left, op, right)| format!("{left} {op} {right}")),
+        1 => operand(),
+        2 => (operand(), on_text, text).prop_map(|(operand, test, text)| format!("({operand} | {test}({text:?}))")),
+    ];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} and {right})")),
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} or {right})")),
+            inner.prop_map(|inner| format!("({inner} | not)")),
+        ]
+    })
+}
+
+/// What comes after a `select`.
+fn rest() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(".".to_owned()),
+        prop::collection::vec(operand(), 1..4).prop_map(|operands| format!("[{}]", operands.join(", "))),
+        prop::collection::vec(field(), 1..4).prop_map(|fields| format!("{{{}}}", fields.join(", ").replace('.', ""))),
+        condition().prop_map(|condition| format!("select({condition})")),
+        (condition(), field(), operand()).prop_map(|(a, b, c)| format!("if {a} then {b} else {c} end")),
+        (field(), field()).prop_map(|(a, b)| format!("{a} as $a | {b}, $a")),
+        (field(), operand()).prop_map(|(a, b)| format!("try ({a} | .[0]) catch {b}")),
+        (field(), field()).prop_map(|(a, b)| format!("\"\\({a}) \" + ({b} | tostring)")),
+        (field(), field()).prop_map(|(a, b)| format!("{a} + {b}")),
+        (field(), field()).prop_map(|(a, b)| format!("reduce ({a} | .[]?) as $a ({b}; [., $a])")),
+        field().prop_map(|a| format!("({a} = 1) | keys")),
+        field().prop_map(|a| format!("del({a}) | length")),
+        field().prop_map(|a| format!("has(\"{}\")", a.replace('.', ""))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(Runs { failure_persistence: None, ..Runs::with_cases(64) })]
+
+    /// What the filter's syntax tree shows changes nothing, not even which lines the filter fails on.
+    #[test]
+    fn any_filter_yields_what_it_yields_of_whole_lines(condition in condition(), rest in rest(), selects in 0..4) {
+        let filter = if selects > 0 { format!("select({condition}) | {rest}") } else { rest };
+        let captures = ["psql-prefer/capture.pcap", "cases/pipelined-semicolons.pcap", "tcp/missing-segment.pcap"];
+        let run = |way: &[&str]| {
+            let mut outcome = filtered(&captures, &[&["-e", "message,query,session,loss", "--jq", &filter], way].concat());
+            outcome.lines.extend(outcome.said.lines().map(str::to_owned));
+            (outcome.code, outcome.lines)
+        };
+        let plain = run(&["--no-fast-paths"]);
+        prop_assert!(matches!(plain.0, Some(0 | 5)), "{filter}: {plain:?}");
+        prop_assert_eq!(&run(&["-j1"]), &plain, "{}", &filter);
+    }
+}
+
+/// What a filter yields for all lines of a capture, by shortcuts and without.
+fn both_ways(capture: &str, filter: &str) -> [(Vec<String>, Option<i32>, usize); 2] {
+    let events = "message,query,session,loss,stats,summary,running";
+    [&["-j3", "--least-in-parallel=2"][..], &["--no-fast-paths"]].map(|ways| {
+        let args = ["-p5415,5515,5535", "-q", "-F", "json", "-e", events, "--jq", filter, capture];
+        let outcome = run(args.iter().chain(ways));
+        (outcome.lines, outcome.code, outcome.said.matches("pgdissect: --jq: ").count())
+    })
+}
+
+#[test]
+fn what_is_known_without_a_line_changes_nothing() {
+    let names = "event ts conn client server dir seq packet len type query elapsed_us rows bytes_in bytes_out total_us exec_us server_us";
+    let each = names.split(' ').map(|name| format!("[.event, .{name}]"));
+    let others = [
+        "[.conn, .type, .len]",
+        "{ts, client, dir, elapsed_us}",
+        "select(.type == \"DataRow\" and .len > 20) | [.seq, .len]",
+        "select(.event == \"query\" and .exec_us > 100) | .sql",
+        "select(.body.query) | {type, sql: .body.query}",
+        "if .type == \"Query\" then .seq.x else .len end",
+        "select(.type | startswith(\"Row\")) | .body",
+        "select(.type | test(\"^(Row|Data)\")) | .body.values",
+        "[.type, .tag, .flags, .missing, .body.kind?]",
+    ];
+    for filter in each.chain(others.map(str::to_owned)) {
+        for capture in CAPTURES.iter().chain(&["replication-base-backup/error-15.pcap.gz", "pgbench/capture.pcap.gz"]) {
+            let [short, plain] = both_ways(capture, &filter);
+            assert_eq!(short, plain, "{filter}: {capture}");
+        }
+    }
+}
+
+fn operand() -> impl Strategy<Value = String> {
+    let fields = prop::sample::select(vec![
+        ".event",
+        ".conn",
+        ".client",
+        ".dir",
+        ".seq",
+        ".packet",
+        ".len",
+        ".type",
+        ".query",
+        ".elapsed_us",
+        ".rows",
+        ".bytes_out",
+        ".total_us",
+        ".exec_us",
+        ".ts",
+        ".nothing",
+        ".body",
+        ".flags",
+        ".user",
+        ".body.query?",
+        ".tag?",
+    ]);
+    let constants = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "3",
+        "100",
+        "0.5",
+        "1e3",
+        "\"Query\"",
+        "\"DataRow\"",
+        "\"query\"",
+        "\"F\"",
+        "\"\"",
+        "\"message\"",
+        "[]",
+        "{}",
+    ]);
+    let one = prop_oneof![fields.prop_map(str::to_owned), constants.prop_map(str::to_owned)];
+    (one.clone(), one, any::<bool>()).prop_map(
+        |(one, other, is_alternative)| {
+            if is_alternative { format!("({one} // {other})") } else { one }
+        },
+    )
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let comparison = (operand(), prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]), operand())
+        .prop_map(|(one, comparison, other)| format!("{one} {comparison} {other}"));
+    let on_text = (operand(), prop::sample::select(vec!["startswith", "endswith", "test"]), "[DQRFe^a-z.]{0,3}")
+        .prop_map(|(one, name, text)| format!("({one} | {name}(\"{text}\"))"));
+    let leaf = prop_oneof![3 => comparison, 1 => on_text, 1 => operand()];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} and {other})")),
+            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} or {other})")),
+            inner.prop_map(|one| format!("({one} | not)")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_condition_on_the_record_is_that_on_its_line(
+        first in condition(),
+        second in condition(),
+        then in prop::sample::select(vec![".", "[.conn, .type, .len]", "{type, query, rows}", ".body", ".elapsed_us // .type"]),
+    ) {
+        let filter = format!("select({first}) | select({second}) | {then}");
+        for capture in ["psql-prefer/capture.pcap", "formats/micro.pcap"] {
+            let [short, plain] = both_ways(capture, &filter);
+            prop_assert_eq!(short, plain, "{}: {}", filter, capture);
+        }
+    }
 }

@@ -10,14 +10,26 @@ use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
 use jaq_json::{Val, read, write};
 
+use self::condition::{Condition, Plain};
+use self::fields::{Field, Touched};
 use crate::output::Form;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
+
+mod condition;
+mod fields;
+mod terms;
 
 type Data = JustLut<Val>;
 
 /// What there is in jq but not here: each line is filtered alone, on any thread, and packets are read to their end.
 const REFUSED: [&str; 4] = ["input", "inputs", "halt", "halt_error"];
+
+/// How many bytes of a line are quoted.
+const QUOTED: usize = 120;
+
+/// The capacity of the buffer that is kept, so that one very long line does not use memory forever.
+const KEPT: usize = 1024 * 1024;
 
 /// A compiled filter.
 #[derive(Clone)]
@@ -25,6 +37,38 @@ pub(crate) struct Filter {
     compiled: Arc<jaq_core::compile::Filter<jaq_core::Native<Data>>>,
     is_raw: bool,
     has_failed: Arc<AtomicBool>,
+    /// What its syntax tree shows. Without it, the result is the same.
+    shown: Arc<Shown>,
+}
+
+/// What the syntax tree of a filter shows.
+#[derive(Debug, Default)]
+struct Shown {
+    /// What a line must be for the filter to yield anything, or to fail.
+    condition: Option<Condition>,
+    /// The fields that the filter can touch; all, if it is `None`.
+    touched: Option<Vec<Touched>>,
+}
+
+impl Shown {
+    fn of(code: &str) -> Self {
+        let Some(term) = load::parse(code, |parser| parser.term()) else { return Self::default() };
+        let touched = terms::touched(&term);
+        Self {
+            condition: terms::leading_condition(&term).filter(|condition| !condition.is_unknown()),
+            touched: touched.map(|names| names.iter().map(|name| Touched::new(name)).collect()),
+        }
+    }
+
+    /// Returns whether a record has no part in the output.
+    fn leaves_out<'a>(&'a self, fields: &impl Fn(Field) -> Option<Plain<'a>>) -> bool {
+        self.condition.as_ref().is_some_and(|condition| condition.evaluate(fields) == Some(false))
+    }
+
+    /// Returns the fields of a record that the filter can touch, if all of them are known without its line.
+    fn known<'a>(&self, fields: impl Fn(Field) -> Option<Plain<'a>>) -> Option<Val> {
+        fields::known(self.touched.as_deref()?, fields)
+    }
 }
 
 impl fmt::Debug for Filter {
@@ -34,12 +78,12 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
-    /// Compiles a filter. Strings are written without quotes if `is_raw`.
+    /// Compiles a filter. Strings are written without quotes if `is_raw`; with `is_plain`, every line is filtered as a whole.
     ///
     /// # Errors
     ///
     /// Where the filter is wrong, and why.
-    pub(crate) fn compile(code: &str, is_raw: bool) -> Result<Self, String> {
+    pub(crate) fn compile(code: &str, is_raw: bool, is_plain: bool) -> Result<Self, String> {
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
@@ -71,7 +115,8 @@ impl Filter {
                 }),
             )
         })?;
-        Ok(Self { compiled: Arc::new(compiled), is_raw, has_failed: Arc::default() })
+        let shown = if is_plain { Shown::default() } else { Shown::of(code) };
+        Ok(Self { compiled: Arc::new(compiled), is_raw, has_failed: Arc::default(), shown: Arc::new(shown) })
     }
 
     /// Returns whether the filter failed on a line.
@@ -81,23 +126,43 @@ impl Filter {
 
     /// Writes what the filter yields for a line.
     fn line(&self, out: &mut Vec<u8>, line: &[u8]) -> io::Result<()> {
-        let value = read::parse_single(line).map_err(|error| io::Error::other(error.to_string()))?;
+        let picked = self.shown.touched.as_deref().and_then(|touched| fields::picked(line, touched));
+        let value = match picked {
+            Some(value) => value,
+            None => read::parse_single(line).map_err(|error| io::Error::other(error.to_string()))?,
+        };
+        let Err(error) = self.value(out, value)? else { return Ok(()) };
+        self.has_failed.store(true, Ordering::Relaxed);
+        // As with jq, the next line is filtered all the same.
+        let start = String::from_utf8_lossy(line.get(..line.len().min(QUOTED)).unwrap_or(line));
+        let _ = writeln!(io::stderr().lock(), "pgdissect: --jq: {error}, on the line {}", start.trim_end());
+        Ok(())
+    }
+
+    /// Writes what the filter yields for a value, which is a line or its fields that the filter touches. Returns the error if it fails.
+    fn value(&self, out: &mut Vec<u8>, value: Val) -> io::Result<Result<(), jaq_json::Error>> {
         let ctx = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
         for result in self.compiled.id.run((ctx, value)).map(unwrap_valr) {
             match result {
                 Ok(Val::TStr(text) | Val::BStr(text)) if self.is_raw => out.extend_from_slice(&text),
                 Ok(value) => write::write(out, &write::Pp::default(), 0, &value)?,
-                Err(error) => {
-                    self.has_failed.store(true, Ordering::Relaxed);
-                    // As with jq, the next line is filtered all the same.
-                    let start = String::from_utf8_lossy(line.get(..line.len().min(120)).unwrap_or(line));
-                    let _ = writeln!(io::stderr().lock(), "pgdissect: --jq: {error}, on the line {}", start.trim_end());
-                    return Ok(());
-                }
+                Err(error) => return Ok(Err(error)),
             }
             out.push(b'\n');
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// The same of a value that is known without a line. Returns false, and nothing was written, if the line is needed.
+    fn known(&self, out: &mut Vec<u8>, value: Option<Val>) -> io::Result<bool> {
+        let Some(value) = value else { return Ok(false) };
+        let start = out.len();
+        let written = self.value(out, value)?;
+        if written.is_err() {
+            // The error is reported with the line.
+            out.truncate(start);
+        }
+        Ok(written.is_ok())
     }
 }
 
@@ -131,6 +196,7 @@ impl Filtered {
         make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.lines.clear();
+        self.lines.shrink_to(KEPT);
         make(&mut *self.form, &mut self.lines)?;
         self.lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| self.filter.line(out, line))
     }
@@ -138,6 +204,13 @@ impl Filtered {
 
 impl Form for Filtered {
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        let fields = |field| fields::of_record(record, field);
+        if self.filter.shown.leaves_out(&fields) {
+            return Ok(());
+        }
+        if self.filter.known(out, self.filter.shown.known(fields))? {
+            return Ok(());
+        }
         self.filter(out, |form, lines| form.record(lines, record))
     }
 
@@ -147,11 +220,36 @@ impl Form for Filtered {
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<()> {
+        let fields = |field| fields::of_message(event, decoded.as_ref(), field);
+        if self.filter.shown.leaves_out(&fields) {
+            return Ok(());
+        }
+        if self.filter.known(out, self.filter.shown.known(fields))? {
+            return Ok(());
+        }
         self.filter(out, |form, lines| form.message(lines, event, decoded))
     }
 
     fn data(&mut self, out: &mut Vec<u8>, run: &MessageRun<'_>) -> io::Result<()> {
+        let shown = &self.filter.shown;
+        if shown.leaves_out(&|field| fields::of_run(&run.first, field)) {
+            return Ok(());
+        }
+        let are_known = shown.known(|field| fields::of_message(&run.first, None, field)).is_some();
+        if shown.condition.is_some() || are_known {
+            let mut written = Ok(());
+            run.for_each(|event| {
+                if written.is_ok() {
+                    written = self.message(out, event, &mut None);
+                }
+            });
+            return written;
+        }
         self.filter(out, |form, lines| form.data(lines, run))
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>, ends: bool) -> io::Result<()> {
+        self.filter(out, |form, lines| form.flush(lines, ends))
     }
 
     fn another(&self) -> Box<dyn Form> {
@@ -166,7 +264,7 @@ mod tests {
     #[track_caller]
     fn filtered(code: &str, is_raw: bool, line: &str) -> String {
         let mut out = Vec::new();
-        Filter::compile(code, is_raw).unwrap().line(&mut out, line.as_bytes()).unwrap();
+        Filter::compile(code, is_raw, false).unwrap().line(&mut out, line.as_bytes()).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -180,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_fails_on_a_line_keeps_what_it_yielded_before() {
-        let filter = Filter::compile(".a, .a.b", false).unwrap();
+        let filter = Filter::compile(".a, .a.b", false, false).unwrap();
         let mut out = Vec::new();
         filter.line(&mut out, br#"{"a":1}"#).unwrap();
         assert_eq!((out.as_slice(), filter.has_failed()), (b"1\n".as_slice(), true));
@@ -188,7 +286,7 @@ mod tests {
 
     #[test]
     fn errors_have_a_position() {
-        let error = |code| Filter::compile(code, false).unwrap_err();
+        let error = |code| Filter::compile(code, false, false).unwrap_err();
         assert!(error(".a |\n  nonsense").starts_with("line 2, column 3: undefined filter nonsense"));
         assert!(error("select(.a").starts_with("line 1, column 7: expected closing parenthesis"));
         for refused in ["input", "inputs", "halt", "halt_error"] {
