@@ -1,11 +1,11 @@
-//! A condition on fields of a line, evaluated on the record before there is a line.
+//! A condition on fields of a line, evaluated on the record before there is a line, or else on the text of the line.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use regex_bites::bytes::Regex;
 
-use super::fields::Field;
+use super::fields::Name;
 
 /// What a `select` wants of a line. What it wants may not be known of a record: then only the line shows whether it passes, and
 /// whether the filter fails on it.
@@ -26,7 +26,7 @@ pub(super) enum Condition {
 /// A value in a condition.
 #[derive(Debug)]
 pub(super) enum Operand {
-    Field(Field),
+    Field(Name),
     Constant(Plain<'static>),
     /// `//`
     Alternative(Box<(Self, Self)>),
@@ -43,14 +43,16 @@ pub(super) enum Comparison {
     NotEqual,
 }
 
-/// A value that is no array and no object, in the order of jq: "null, false, true, numbers, strings, in alphabetical order (by unicode
-/// codepoint value)" (manual, `sort`).
+/// A value in the order of jq: "null, false, true, numbers, strings, in alphabetical order (by unicode codepoint value), arrays,
+/// objects" (manual, `sort`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Plain<'a> {
     Null,
     Bool(bool),
     Number(i64),
     Text(Cow<'a, str>),
+    /// An array or an object.
+    Composite,
 }
 
 impl Plain<'_> {
@@ -60,11 +62,7 @@ impl Plain<'_> {
 }
 
 impl Operand {
-    pub(super) fn field(name: &str) -> Self {
-        Field::of_name(name).map_or(Self::Unknown, Self::Field)
-    }
-
-    fn value<'a>(&'a self, fields: &impl Fn(Field) -> Option<Plain<'a>>) -> Option<Plain<'a>> {
+    fn value<'a>(&'a self, fields: &impl Fn(Name) -> Option<Plain<'a>>) -> Option<Plain<'a>> {
         match self {
             Self::Field(field) => fields(*field),
             Self::Constant(value) => Some(value.clone()),
@@ -100,7 +98,7 @@ impl Condition {
     }
 
     /// Returns whether a record meets it, of which some fields are known; `None` if that is not known, or the filter fails.
-    pub(super) fn evaluate<'a>(&'a self, fields: &impl Fn(Field) -> Option<Plain<'a>>) -> Option<bool> {
+    pub(super) fn evaluate<'a>(&'a self, fields: &impl Fn(Name) -> Option<Plain<'a>>) -> Option<bool> {
         let on_text = |operand: &'a Operand, test: &dyn Fn(&str) -> bool| match operand.value(fields)? {
             Plain::Text(text) => Some(test(&text)),
             // The filter fails.
@@ -123,7 +121,11 @@ impl Condition {
             }
             Self::Not(condition) => condition.evaluate(fields).map(|is_met| !is_met),
             Self::Compare(left, comparison, right) => {
-                let order = left.value(fields)?.cmp(&right.value(fields)?);
+                let (left, right) = (left.value(fields)?, right.value(fields)?);
+                if let (Plain::Composite, Plain::Composite) = (&left, &right) {
+                    return None;
+                }
+                let order = left.cmp(&right);
                 Some(match comparison {
                     Comparison::Less => order == Ordering::Less,
                     Comparison::LessOrEqual => order != Ordering::Greater,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jaq_json::{Map, Val, read};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 use super::condition::Plain;
 use crate::pg::message::Decoded;
@@ -139,57 +139,117 @@ pub(super) fn of_record<'a>(record: &Record<'a>, field: Field) -> Option<Plain<'
     if field == Field::Event { text(name) } else { None }
 }
 
+/// The most fields that are looked up in a line at once.
+const MOST: usize = 16;
+
+/// The names of fields that a filter begins with, or that it puts together.
+#[derive(Debug, Default)]
+pub(super) struct Names(Vec<Box<str>>);
+
+/// One of these names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    index: usize,
+    /// Which field it is of those that are known without a line.
+    pub(super) field: Option<Field>,
+}
+
+/// The text of each of these fields; `None` if it is absent.
+#[derive(Debug)]
+pub(super) struct Texts<'a>([Option<&'a [u8]>; MOST]);
+
+impl Names {
+    pub(super) fn add(&mut self, name: &str) -> Name {
+        let index = self.0.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            self.0.push(name.into());
+            self.0.len() - 1
+        });
+        Name { index, field: Field::of_name(name) }
+    }
+
+    /// Finds these fields in a line; `None` if they are too many, or that is no line.
+    pub(super) fn texts<'a>(&self, line: &'a [u8]) -> Option<Texts<'a>> {
+        let mut texts = [None; MOST];
+        let mut left = self.0.len();
+        if left > MOST {
+            return None;
+        }
+        each_member(line, |name, value| {
+            if let Some(index) = self.0.iter().position(|wanted| wanted.as_bytes() == name) {
+                *texts.get_mut(index)? = Some(value);
+                left -= 1;
+            }
+            // A name is in a line once.
+            Some(left > 0)
+        })?;
+        Some(Texts(texts))
+    }
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn get(&self, name: Name) -> Option<&'a [u8]> {
+        self.0.get(name.index).copied().flatten()
+    }
+
+    /// Returns the value of a field; `None` if that takes more than a look.
+    pub(super) fn value(&self, name: Name) -> Option<Plain<'a>> {
+        let Some(text) = self.get(name) else { return Some(Plain::Null) };
+        match text {
+            b"null" => Some(Plain::Null),
+            b"false" => Some(Plain::Bool(false)),
+            b"true" => Some(Plain::Bool(true)),
+            [b'{' | b'[', ..] => Some(Plain::Composite),
+            [b'"', inner @ .., b'"'] if memchr(b'\\', inner).is_none() => self::text(std::str::from_utf8(inner).ok()?),
+            // Only integers are read as such.
+            _ => std::str::from_utf8(text).ok()?.parse().ok().map(Plain::Number),
+        }
+    }
+}
+
 /// A field that a filter touches.
 #[derive(Clone, Debug)]
 pub(super) struct Touched {
     name: Box<str>,
     key: Val,
-    /// Which it is of those that are known without a line.
-    field: Option<Field>,
 }
 
 impl Touched {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), key: Val::from(name.to_owned()), field: Field::of_name(name) }
+        Self { name: name.into(), key: Val::from(name.to_owned()) }
     }
 }
 
-/// Returns a line with these fields alone, as it is known of a record; `None` if one of them is not known.
-pub(super) fn known<'a>(touched: &[Touched], fields: impl Fn(Field) -> Option<Plain<'a>>) -> Option<Val> {
-    let mut line = Map::default();
-    for Touched { key, field, .. } in touched {
-        let value = match fields((*field)?)? {
-            // It is absent.
-            Plain::Null => continue,
-            Plain::Bool(value) => Val::Bool(value),
-            Plain::Number(value) => Val::from(isize::try_from(value).ok()?),
-            Plain::Text(text) => Val::from(text.into_owned()),
-        };
-        line.insert(key.clone(), value);
-    }
-    Some(Val::obj(line))
-}
-
-/// Returns a line of JSON with these fields alone; `None` if it is not an object as lines are: without white space, and without
-/// escape sequences in names.
+/// Returns a line of JSON with these fields alone; `None` if it is not an object as lines are.
 pub(super) fn picked(line: &[u8], touched: &[Touched]) -> Option<Val> {
     let mut picked = Map::default();
-    let mut rest = line.strip_prefix(b"{")?;
+    each_member(line, |name, value| {
+        if let Some(touched) = touched.iter().find(|touched| touched.name.as_bytes() == name) {
+            picked.insert(touched.key.clone(), read::parse_single(value).ok()?);
+        }
+        // A name is in a line once.
+        Some(picked.len() < touched.len())
+    })?;
+    Some(Val::obj(picked))
+}
+
+/// Visits the names and values of an object until a visit returns false. Returns `None` if one returns that, or if it is not an object
+/// as those of lines are: without white space, and without escape sequences in names.
+pub(super) fn each_member<'a>(
+    object: &'a [u8],
+    mut visit: impl FnMut(&'a [u8], &'a [u8]) -> Option<bool>,
+) -> Option<()> {
+    let mut rest = object.strip_prefix(b"{")?;
     while let Some(begun) = rest.strip_prefix(b"\"") {
         let end = memchr2(b'"', b'\\', begun).filter(|end| begun.get(*end) == Some(&b'"'))?;
         let (name, after) = begun.split_at_checked(end)?;
         let after = after.strip_prefix(b"\":")?;
         let (value, after) = after.split_at_checked(end_of_value(after)?)?;
-        if let Some(touched) = touched.iter().find(|touched| touched.name.as_bytes() == name) {
-            picked.insert(touched.key.clone(), read::parse_single(value).ok()?);
-        }
-        if picked.len() == touched.len() {
-            // A name is in a line once.
-            return Some(Val::obj(picked));
+        if !visit(name, value)? {
+            return Some(());
         }
         rest = after.strip_prefix(b",").unwrap_or(after);
     }
-    matches!(rest, b"}" | b"}\n").then(|| Val::obj(picked))
+    matches!(rest, b"}" | b"}\n").then_some(())
 }
 
 /// Returns where the value ends that JSON begins with.

@@ -11,13 +11,15 @@ use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
 use jaq_json::{Val, read, write};
 
 use self::condition::{Condition, Plain};
-use self::fields::{Field, Touched};
+use self::fields::{Name, Names, Touched};
+use self::shape::Shape;
 use crate::output::Form;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record};
 
 mod condition;
 mod fields;
+mod shape;
 mod terms;
 
 type Data = JustLut<Val>;
@@ -46,6 +48,10 @@ pub(crate) struct Filter {
 struct Shown {
     /// What a line must be for the filter to yield anything, or to fail.
     condition: Option<Condition>,
+    /// What the filter makes of each line that meets that, if it does nothing but put fields together.
+    shapes: Option<Vec<Shape>>,
+    /// The fields of both.
+    names: Names,
     /// The fields that the filter can touch; all, if it is `None`.
     touched: Option<Vec<Touched>>,
 }
@@ -53,21 +59,39 @@ struct Shown {
 impl Shown {
     fn of(code: &str) -> Self {
         let Some(term) = load::parse(code, |parser| parser.term()) else { return Self::default() };
+        let mut names = Names::default();
         let touched = terms::touched(&term);
         Self {
-            condition: terms::leading_condition(&term).filter(|condition| !condition.is_unknown()),
+            condition: terms::leading_condition(&term, &mut names).filter(|condition| !condition.is_unknown()),
+            shapes: shape::of(&term, &mut names),
+            names,
             touched: touched.map(|names| names.iter().map(|name| Touched::new(name)).collect()),
         }
     }
 
     /// Returns whether a record has no part in the output.
-    fn leaves_out<'a>(&'a self, fields: &impl Fn(Field) -> Option<Plain<'a>>) -> bool {
+    fn leaves_out<'a>(&'a self, fields: &impl Fn(Name) -> Option<Plain<'a>>) -> bool {
         self.condition.as_ref().is_some_and(|condition| condition.evaluate(fields) == Some(false))
     }
 
-    /// Returns the fields of a record that the filter can touch, if all of them are known without its line.
-    fn known<'a>(&self, fields: impl Fn(Field) -> Option<Plain<'a>>) -> Option<Val> {
-        fields::known(self.touched.as_deref()?, fields)
+    /// Writes what the filter yields for a line. Returns false, and nothing was written, if that is not shown.
+    fn line(&self, out: &mut Vec<u8>, line: &[u8], is_raw: bool) -> bool {
+        if self.condition.is_none() && self.shapes.is_none() {
+            return false;
+        }
+        let Some(texts) = self.names.texts(line) else { return false };
+        match self.condition.as_ref().map(|condition| condition.evaluate(&|name| texts.value(name))) {
+            Some(Some(false)) => return true,
+            Some(None) => return false,
+            Some(Some(true)) | None => {}
+        }
+        let Some(shapes) = &self.shapes else { return false };
+        let start = out.len();
+        let is_written = shape::write(shapes, out, &texts, is_raw).is_some();
+        if !is_written {
+            out.truncate(start);
+        }
+        is_written
     }
 }
 
@@ -126,6 +150,9 @@ impl Filter {
 
     /// Writes what the filter yields for a line.
     fn line(&self, out: &mut Vec<u8>, line: &[u8]) -> io::Result<()> {
+        if self.shown.line(out, line, self.is_raw) {
+            return Ok(());
+        }
         let picked = self.shown.touched.as_deref().and_then(|touched| fields::picked(line, touched));
         let value = match picked {
             Some(value) => value,
@@ -151,18 +178,6 @@ impl Filter {
             out.push(b'\n');
         }
         Ok(Ok(()))
-    }
-
-    /// The same of a value that is known without a line. Returns false, and nothing was written, if the line is needed.
-    fn known(&self, out: &mut Vec<u8>, value: Option<Val>) -> io::Result<bool> {
-        let Some(value) = value else { return Ok(false) };
-        let start = out.len();
-        let written = self.value(out, value)?;
-        if written.is_err() {
-            // The error is reported with the line.
-            out.truncate(start);
-        }
-        Ok(written.is_ok())
     }
 }
 
@@ -204,11 +219,8 @@ impl Filtered {
 
 impl Form for Filtered {
     fn record(&mut self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
-        let fields = |field| fields::of_record(record, field);
+        let fields = |name: Name| fields::of_record(record, name.field?);
         if self.filter.shown.leaves_out(&fields) {
-            return Ok(());
-        }
-        if self.filter.known(out, self.filter.shown.known(fields))? {
             return Ok(());
         }
         self.filter(out, |form, lines| form.record(lines, record))
@@ -220,11 +232,8 @@ impl Form for Filtered {
         event: &MessageEvent<'a>,
         decoded: &mut Option<Decoded<'a>>,
     ) -> io::Result<()> {
-        let fields = |field| fields::of_message(event, decoded.as_ref(), field);
+        let fields = |name: Name| fields::of_message(event, decoded.as_ref(), name.field?);
         if self.filter.shown.leaves_out(&fields) {
-            return Ok(());
-        }
-        if self.filter.known(out, self.filter.shown.known(fields))? {
             return Ok(());
         }
         self.filter(out, |form, lines| form.message(lines, event, decoded))
@@ -232,11 +241,10 @@ impl Form for Filtered {
 
     fn data(&mut self, out: &mut Vec<u8>, run: &MessageRun<'_>) -> io::Result<()> {
         let shown = &self.filter.shown;
-        if shown.leaves_out(&|field| fields::of_run(&run.first, field)) {
+        if shown.leaves_out(&|name: Name| fields::of_run(&run.first, name.field?)) {
             return Ok(());
         }
-        let are_known = shown.known(|field| fields::of_message(&run.first, None, field)).is_some();
-        if shown.condition.is_some() || are_known {
+        if shown.condition.is_some() {
             let mut written = Ok(());
             run.for_each(|event| {
                 if written.is_ok() {

@@ -8,6 +8,7 @@ use jaq_core::ops::Cmp;
 use jaq_core::path::{Opt, Part, Path};
 
 use super::condition::{Comparison, Condition, Operand, Plain};
+use super::fields;
 
 /// The names of fields.
 type Names = BTreeSet<Box<str>>;
@@ -146,7 +147,7 @@ impl Yields {
 }
 
 /// Returns the value of a string without escape sequences and interpolation.
-fn constant<'a>(term: &Term<&'a str>) -> Option<&'a str> {
+pub(super) fn constant<'a>(term: &Term<&'a str>) -> Option<&'a str> {
     match term {
         Term::Str(None, parts) => match &**parts {
             [] => Some(""),
@@ -169,25 +170,25 @@ fn has_constant_keys(pattern: &Pattern<&str>) -> bool {
 
 /// Returns the condition that a line must meet for a filter to yield anything, or to fail: that of the `select` that it begins with,
 /// and of those that follow; `None` if it begins with none.
-pub(super) fn leading_condition(filter: &Term<&str>) -> Option<Condition> {
+pub(super) fn leading_condition(filter: &Term<&str>, names: &mut fields::Names) -> Option<Condition> {
     match filter {
         Term::BinOp(left, BinaryOp::Pipe(None), right) => {
-            let first = leading_condition(left)?;
-            Some(match leading_condition(right) {
+            let first = leading_condition(left, names)?;
+            Some(match leading_condition(right, names) {
                 Some(second) => Condition::And(Box::new((first, second))),
                 None => first,
             })
         }
         Term::Call("select", arguments) => match &**arguments {
-            [argument] => Some(condition(argument)),
+            [argument] => Some(condition(argument, names)),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn condition(term: &Term<&str>) -> Condition {
-    let both = |left, right| Box::new((condition(left), condition(right)));
+fn condition(term: &Term<&str>, names: &mut fields::Names) -> Condition {
+    let mut both = |left, right| Box::new((condition(left, names), condition(right, names)));
     match term {
         Term::BinOp(left, BinaryOp::And, right) => Condition::And(both(left, right)),
         Term::BinOp(left, BinaryOp::Or, right) => Condition::Or(both(left, right)),
@@ -200,23 +201,23 @@ fn condition(term: &Term<&str>) -> Condition {
                 Cmp::Eq => Comparison::Equal,
                 Cmp::Ne => Comparison::NotEqual,
             };
-            Condition::Compare(operand_of(left), comparison, operand_of(right))
+            Condition::Compare(operand_of(left, names), comparison, operand_of(right, names))
         }
         Term::BinOp(left, BinaryOp::Pipe(None), right) => match &**right {
-            Term::Call("not", arguments) if arguments.is_empty() => Condition::Not(Box::new(condition(left))),
+            Term::Call("not", arguments) if arguments.is_empty() => Condition::Not(Box::new(condition(left, names))),
             Term::Call(name @ ("startswith" | "endswith" | "test"), arguments) => match &**arguments {
                 [argument] => constant(argument)
-                    .and_then(|text| Condition::of_text(operand_of(left), name, text))
+                    .and_then(|text| Condition::of_text(operand_of(left, names), name, text))
                     .unwrap_or(Condition::Unknown),
                 _ => Condition::Unknown,
             },
             _ => Condition::Unknown,
         },
-        _ => Condition::Value(operand_of(term)),
+        _ => Condition::Value(operand_of(term, names)),
     }
 }
 
-fn operand_of(term: &Term<&str>) -> Operand {
+fn operand_of(term: &Term<&str>, names: &mut fields::Names) -> Operand {
     let constant = match term {
         Term::Num(text) => number(text, false),
         Term::Neg(term) => match &**term {
@@ -230,13 +231,13 @@ fn operand_of(term: &Term<&str>) -> Operand {
         Term::Path(term, path) => {
             return match (&**term, &*path.0) {
                 (Term::Id, [(Part::Index(name), Opt::Essential | Opt::Optional)]) => {
-                    self::constant(name).map_or(Operand::Unknown, Operand::field)
+                    self::constant(name).map_or(Operand::Unknown, |name| Operand::Field(names.add(name)))
                 }
                 _ => Operand::Unknown,
             };
         }
         Term::BinOp(left, BinaryOp::Alt, right) => {
-            return Operand::Alternative(Box::new((operand_of(left), operand_of(right))));
+            return Operand::Alternative(Box::new((operand_of(left, names), operand_of(right, names))));
         }
         _ => None,
     };
@@ -255,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn fields(code: &str) -> Option<String> {
+    fn touched_by(code: &str) -> Option<String> {
         let term = parse(code, |parser| parser.term()).unwrap();
         touched(&term).map(|names| names.iter().map(|name| &**name).collect::<Vec<_>>().join(" "))
     }
@@ -285,7 +286,7 @@ mod tests {
             ("\"a\" as $k | .b", "b"),
             ("label $out | .a, break $out", "a"),
         ] {
-            assert_eq!(fields(code).as_deref(), Some(wanted), "{code}");
+            assert_eq!(touched_by(code).as_deref(), Some(wanted), "{code}");
         }
     }
 
@@ -333,7 +334,7 @@ mod tests {
             "-.",
             "[.a] | ., $__loc__, input",
         ] {
-            let is_found = fields(code);
+            let is_found = touched_by(code);
             // What is piped into others than the line is of no interest.
             assert!(is_found.is_none() || code.starts_with("[.a] |"), "{code}: {is_found:?}");
         }

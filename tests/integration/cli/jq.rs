@@ -199,6 +199,7 @@ fn filters_yield_the_same_in_every_way() {
             r#"select(.type=="DataRow") | .seq"#,
             r#"select(.event=="query" and (.rows // 0) >= 1) | [.query, .rows, .bytes_in, .bytes_out, .total_us, .server_us]"#,
             r#"select((.dir == "F" and .len < 100) or (.exec_us != null)) | [.exec_us, .seq]"#,
+            r#"select(.event == "query" and .params) | {sql, params, error: .error.message}, .flags"#,
             r#"select((.type // "") | test("^(Bind|.*Complete)$")) | {type, body}"#,
         ] {
             let args = ["-p", &ports, "-e", "message,query,session,loss,change", "--jq", filter];
@@ -305,6 +306,7 @@ fn rest() -> impl Strategy<Value = String> {
         (field(), operand()).prop_map(|(a, b)| format!("try ({a} | .[0]) catch {b}")),
         (field(), field()).prop_map(|(a, b)| format!("\"\\({a}) \" + ({b} | tostring)")),
         (field(), field()).prop_map(|(a, b)| format!("{a} + {b}")),
+        (field(), field()).prop_map(|(a, b)| format!("{{x: [{a}, {b}], y: .body.query, z: {{event}}}}, {b}")),
         (field(), field()).prop_map(|(a, b)| format!("reduce ({a} | .[]?) as $a ({b}; [., $a])")),
         field().prop_map(|a| format!("({a} = 1) | keys")),
         field().prop_map(|a| format!("del({a}) | length")),
@@ -328,121 +330,5 @@ proptest! {
         let plain = run(&["--no-fast-paths"]);
         prop_assert!(matches!(plain.0, Some(0 | 5)), "{filter}: {plain:?}");
         prop_assert_eq!(&run(&["-j1"]), &plain, "{}", &filter);
-    }
-}
-
-/// What a filter yields for all lines of a capture, by shortcuts and without.
-fn both_ways(capture: &str, filter: &str) -> [(Vec<String>, Option<i32>, usize); 2] {
-    let events = "message,query,session,loss,stats,summary,running";
-    [&["-j3", "--least-in-parallel=2"][..], &["--no-fast-paths"]].map(|ways| {
-        let args = ["-p5415,5515,5535", "-q", "-F", "json", "-e", events, "--jq", filter, capture];
-        let outcome = run(args.iter().chain(ways));
-        (outcome.lines, outcome.code, outcome.said.matches("pgdissect: --jq: ").count())
-    })
-}
-
-#[test]
-fn what_is_known_without_a_line_changes_nothing() {
-    let names = "event ts conn client server dir seq packet len type query elapsed_us rows bytes_in bytes_out total_us exec_us server_us";
-    let each = names.split(' ').map(|name| format!("[.event, .{name}]"));
-    let others = [
-        "[.conn, .type, .len]",
-        "{ts, client, dir, elapsed_us}",
-        "select(.type == \"DataRow\" and .len > 20) | [.seq, .len]",
-        "select(.event == \"query\" and .exec_us > 100) | .sql",
-        "select(.body.query) | {type, sql: .body.query}",
-        "if .type == \"Query\" then .seq.x else .len end",
-        "select(.type | startswith(\"Row\")) | .body",
-        "select(.type | test(\"^(Row|Data)\")) | .body.values",
-        "[.type, .tag, .flags, .missing, .body.kind?]",
-    ];
-    for filter in each.chain(others.map(str::to_owned)) {
-        for capture in CAPTURES.iter().chain(&["replication-base-backup/error-15.pcap.gz", "pgbench/capture.pcap.gz"]) {
-            let [short, plain] = both_ways(capture, &filter);
-            assert_eq!(short, plain, "{filter}: {capture}");
-        }
-    }
-}
-
-fn operand() -> impl Strategy<Value = String> {
-    let fields = prop::sample::select(vec![
-        ".event",
-        ".conn",
-        ".client",
-        ".dir",
-        ".seq",
-        ".packet",
-        ".len",
-        ".type",
-        ".query",
-        ".elapsed_us",
-        ".rows",
-        ".bytes_out",
-        ".total_us",
-        ".exec_us",
-        ".ts",
-        ".nothing",
-        ".body",
-        ".flags",
-        ".user",
-        ".body.query?",
-        ".tag?",
-    ]);
-    let constants = prop::sample::select(vec![
-        "null",
-        "true",
-        "false",
-        "0",
-        "-1",
-        "3",
-        "100",
-        "0.5",
-        "1e3",
-        "\"Query\"",
-        "\"DataRow\"",
-        "\"query\"",
-        "\"F\"",
-        "\"\"",
-        "\"message\"",
-        "[]",
-        "{}",
-    ]);
-    let one = prop_oneof![fields.prop_map(str::to_owned), constants.prop_map(str::to_owned)];
-    (one.clone(), one, any::<bool>()).prop_map(
-        |(one, other, is_alternative)| {
-            if is_alternative { format!("({one} // {other})") } else { one }
-        },
-    )
-}
-
-fn condition() -> impl Strategy<Value = String> {
-    let comparison = (operand(), prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]), operand())
-        .prop_map(|(one, comparison, other)| format!("{one} {comparison} {other}"));
-    let on_text = (operand(), prop::sample::select(vec!["startswith", "endswith", "test"]), "[DQRFe^a-z.]{0,3}")
-        .prop_map(|(one, name, text)| format!("({one} | {name}(\"{text}\"))"));
-    let leaf = prop_oneof![3 => comparison, 1 => on_text, 1 => operand()];
-    leaf.prop_recursive(3, 8, 2, |inner| {
-        prop_oneof![
-            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} and {other})")),
-            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} or {other})")),
-            inner.prop_map(|one| format!("({one} | not)")),
-        ]
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn a_condition_on_the_record_is_that_on_its_line(
-        first in condition(),
-        second in condition(),
-        then in prop::sample::select(vec![".", "[.conn, .type, .len]", "{type, query, rows}", ".body", ".elapsed_us // .type"]),
-    ) {
-        let filter = format!("select({first}) | select({second}) | {then}");
-        for capture in ["psql-prefer/capture.pcap", "formats/micro.pcap"] {
-            let [short, plain] = both_ways(capture, &filter);
-            prop_assert_eq!(short, plain, "{}: {}", filter, capture);
-        }
     }
 }
