@@ -108,7 +108,8 @@ impl Filter {
     ///
     /// Where the filter is wrong, and why.
     pub(crate) fn compile(code: &str, is_raw: bool, is_plain: bool) -> Result<Self, String> {
-        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let own = load::parse(include_str!("defs.jq"), |parser| parser.defs()).unwrap_or_default();
+        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
         let loader = Loader::new(defs.filter(|def| !REFUSED.contains(&def.name)));
@@ -282,6 +283,24 @@ mod tests {
         assert_eq!(filtered("{conn, type}, .body.query", false, line), "{\"conn\":1,\"type\":\"Query\"}\n\"a\\tb\"\n");
         assert_eq!(filtered(".body.query, .conn", true, line), "a\tb\n1\n");
         assert_eq!(filtered("select(.absent)", false, line), "");
+    }
+
+    #[test]
+    fn what_jaq_defines_in_another_way_is_as_in_jq() {
+        let line = r#"{"a":[null,"x","",1,true],"b":{"c":1,"d":2,"e":3},"f":["t\tn\nr\rb\\","q\"",null,-2,false]}"#;
+        for (code, wanted) in [
+            (r#".a | join(" ")"#, " x  1 true"),
+            (r#"[] | join(",")"#, ""),
+            ("del(.b.c, .absent, .absent[]?.x, .a[0, -1]) | {a, b}", r#"{"a":["x","",1],"b":{"d":2,"e":3}}"#),
+            ("del(.a, .f)", r#"{"b":{"c":1,"d":2,"e":3}}"#),
+            ("delpaths([[\"a\"], [\"b\", \"d\"], [\"f\"]])", r#"{"b":{"c":1,"e":3}}"#),
+            (".a | del(.[1:])", "[null]"),
+            (".f | @tsv", "t\\tn\\nr\\rb\\\\\tq\"\t\t-2\tfalse"),
+            (".f[1:] | @csv", r#""q""",,-2,false"#),
+            (r#"@csv "\(.a)""#, r#","x","",1,true"#),
+        ] {
+            assert_eq!(filtered(code, true, line), format!("{wanted}\n"), "{code}");
+        }
     }
 
     #[test]

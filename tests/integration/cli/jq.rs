@@ -4,8 +4,6 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-
-use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 
 use crate::captures;
@@ -60,7 +58,7 @@ const RECIPES: &[(&[&str], &str)] = &[
 const CAPTURES: [&str; 5] = [
     "psql-prefer/capture.pcap",
     "cancel/capture.pcap",
-    "integers/capture.pcap",
+    "copy-formats/capture.pcap",
     "tcp/missing-segment.pcap",
     "replication-pgoutput-v1/capture.pcap",
 ];
@@ -82,10 +80,11 @@ fn the_recipes_yield_what_jq_yields() {
     let folder = Folder::new();
     let lines = folder.path().join("lines");
     let mut without = Vec::new();
+    let ports = ports();
     for (options, filter) in RECIPES {
         let mut yielded = 0;
         for capture in CAPTURES {
-            let args = [&["-q", "-F", "json", "-p", &ports(), capture], *options].concat();
+            let args = [&["-q", "-F", "json", "-p", &ports, capture], *options].concat();
             let written = pgdissect(args).stdout(File::create(&lines).unwrap()).stderr(Stdio::null()).status().unwrap();
             assert_eq!(written.code(), Some(0), "{options:?}");
             let piped = Command::new("jq").args(["-cr", filter]).arg(&lines).output().expect("jq is installed");
@@ -100,7 +99,7 @@ fn the_recipes_yield_what_jq_yields() {
         }
     }
     // Nothing in these captures is as slow as that, or a base backup, or behind a listener's back.
-    assert!(without.len() <= 6, "{without:#?}");
+    assert!(without.len() <= 3, "{without:#?}");
 }
 
 #[test]
@@ -140,10 +139,12 @@ fn what_is_selected_and_redacted_is_so_before_the_filter() {
 #[test]
 fn large_integers_and_long_values_are_exact() {
     for capture in ["integers/capture.pcap", "value-1mb/capture.pcap.gz"] {
-        let args = |jq: &[&str]| [&["-e", "message,query"], jq].concat();
-        let all = filtered(&[capture], &args(&[]));
+        let all = filtered(&[capture], &["-e", "message,query"]);
         for jq in [&["--jq", "."][..], &["--jq", "select(.absent|not)"], &["--jq", ". as $line | $line"]] {
-            assert!(filtered(&[capture], &args(jq)).lines == all.lines, "{capture} {jq:?}");
+            assert!(
+                filtered(&[capture], &[&["-e", "message,query"], jq].concat()).lines == all.lines,
+                "{capture} {jq:?}"
+            );
         }
     }
     let number = filtered(&[MICRO], &["-c1", "--jq", "9007199254740993, 123456789012345678901234567890"]);
@@ -210,7 +211,7 @@ fn filters_yield_the_same_in_every_way() {
 
 /// A field of a line: known of a record, or of its line alone, or of none.
 fn field() -> impl Strategy<Value = String> {
-    let names = [
+    const NAMES: &[&str] = &[
         "event",
         "ts",
         "conn",
@@ -235,7 +236,7 @@ fn field() -> impl Strategy<Value = String> {
         "user",
         "absent",
     ];
-    prop::sample::select(&names[..]).map(|name| format!(".{name}")).boxed()
+    prop::sample::select(NAMES).prop_map(|name| format!(".{name}"))
 }
 
 fn constant() -> impl Strategy<Value = &'static str> {
