@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_a_line() {
-        let line = r#"{"a":"x\","b":{"c":[1,"]}\"\\",{}],"d":{}},"e":[],"f":-1.5e3,"g":null,"h":true}"#;
+        let line = r#"{"a":"x\"","b":{"c":[1,"]}\"\\",{}],"d":{}},"e":[],"f":-1.5e3,"g":null,"h":true}"#;
         for (name, value) in
             [("a", r#""x\""#), ("b", r#"{"c":[1,"]}\"\\",{}],"d":{}}"#), ("e", "[]"), ("g", "null"), ("h", "true")]
         {

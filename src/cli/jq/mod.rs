@@ -315,7 +315,7 @@ mod tests {
     fn errors_have_a_position() {
         let error = |code| Filter::compile(code, false, false).unwrap_err();
         assert!(error(".a |\n  nonsense").starts_with("line 2, column 3: undefined filter nonsense"));
-        assert!(error("select(.a").starts_with("line 1, column 7: expected closing parenthesis"));
+        assert!(error("select(.a").starts_with("line 1, column 10: expected closing parenthesis"));
         for refused in ["input", "inputs", "halt", "halt_error"] {
             assert!(error(refused).ends_with("pipe into jq for it"), "{refused}");
         }
