@@ -303,7 +303,7 @@ mod tests {
     fn fields_are_found_in_a_line() {
         let line = r#"{"a":"x\"","b":{"c":[1,"]}\"\\",{}],"d":{}},"e":[],"f":-1.5e3,"g":null,"h":true}"#;
         for (name, value) in
-            [("a", r#""x\""#), ("b", r#"{"c":[1,"]}\"\\",{}],"d":{}}"#), ("e", "[]"), ("g", "null"), ("h", "true")]
+            [("a", r#""x\"""#), ("b", r#"{"c":[1,"]}\"\\",{}],"d":{}}"#), ("e", "[]"), ("g", "null"), ("h", "true")]
         {
             let wanted = format!("{{\"{name}\":{value}}}");
             assert_eq!(of(line, &[name, "absent"]), Some(wanted.clone()));
