@@ -201,7 +201,7 @@ fn the_bytes_of_a_message_are_those_on_the_wire_unless_some_are_redacted() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap();
                 let body = &line["body"];
                 let has_data = ["xlog_data", "data"].iter().any(|kind| body["kind"] == *kind)
-                    && (redaction == Redaction::Secrets || body["message"]["new"].is_object());
+                    && (redaction == Redaction::Secrets || body["pgoutput"]["new"].is_object());
                 if has_data {
                     assert!(!matches!(beside.model.wire_bytes(*conn, seq), WireBytes::Known(_)), "{path}: {line}");
                     hidden += 1;
