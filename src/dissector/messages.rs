@@ -153,7 +153,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             return None;
         }
         let observed = session.observe_replication(direction, frame, origin.ts)?;
-        let unsent = if matches!(frame.cut, Some(Cut::Sender | Cut::Reset)) { frame.missing } else { 0 };
+        let unsent = if frame.cut.is_some_and(Cut::is_unsent) { frame.missing } else { 0 };
         let len = frame.len.saturating_sub(u32::try_from(unsent).unwrap_or(u32::MAX));
         self.report_change(session, info, (direction, len), &observed, origin);
         Some(observed)
@@ -290,7 +290,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Cut::Gap => return,
         };
         // What was never sent is not lost.
-        let bytes = (!matches!(cut, Cut::Sender | Cut::Reset)).then(|| frame.missing.saturating_sub(frame.damage.lost));
+        let bytes = (!cut.is_unsent()).then(|| frame.missing.saturating_sub(frame.damage.lost));
         self.lose(info, &Loss { dir: Some(direction), bytes, reason, detail: Some(detail), ..Loss::new(origin) });
     }
 

@@ -61,6 +61,13 @@ pub enum Cut {
     Reset,
 }
 
+impl Cut {
+    /// Returns whether what the message lacks was never sent.
+    pub const fn is_unsent(self) -> bool {
+        matches!(self, Self::Sender | Self::Reset)
+    }
+}
+
 /// The holes in a body, and the bytes captured after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage<'a> {

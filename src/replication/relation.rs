@@ -12,7 +12,7 @@ use crate::pg::text::{KeptText, Text, inline_schema};
 use crate::redaction::Redaction;
 use crate::value::Settings;
 
-/// The most bytes of a name.
+/// The most bytes of a name that is kept: more than any identifier has.
 pub(crate) const MAX_NAME: usize = 1_024;
 
 /// A table, as it was described last.

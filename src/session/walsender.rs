@@ -19,6 +19,7 @@ use crate::replication::Lsn;
 use crate::replication::command::{Command, Kind, StartReplication};
 use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
 use crate::replication::pgoutput::Pgoutput;
+use crate::replication::relation::MAX_NAME;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
 use backup::BackupFacts;
@@ -37,9 +38,8 @@ const MAX_COMMANDS: usize = 16;
 /// How many slots are remembered with their plugins.
 const MAX_SLOTS: usize = 16;
 
-/// How many publications are remembered, and how many bytes a name has at most: more than any identifier.
+/// How many publications are remembered.
 const MAX_PUBLICATIONS: usize = 64;
-const MAX_NAME: usize = 1_024;
 
 /// How many messages in a row show that CopyData is that of a stream.
 const STREAM_RUN: u32 = 3;

@@ -13,6 +13,7 @@ use crate::record::ends::without_port;
 use crate::record::summary::{BackupArchive, BaseBackup};
 use crate::record::{BackupFacts, Header, Outcome, QueryRecord, ReplicationEvent, ReplicationKind};
 use crate::replication::command::Command;
+use crate::replication::relation::MAX_NAME;
 use crate::time::Timestamp;
 
 /// How many backups are kept. More are counted.
@@ -20,9 +21,6 @@ const MAX_BACKUPS: usize = 1_024;
 
 /// How many archives of a backup are kept. More are counted.
 const MAX_ARCHIVES: usize = 64;
-
-/// How many bytes of the name of an archive or a tablespace are kept.
-const MAX_NAME: usize = 1_024;
 
 /// Which backup it is: its connection, and the number of the request for it there; or, if that was not seen, when its first message
 /// was captured, in nanoseconds since 1970.
@@ -126,9 +124,9 @@ impl Backups {
         if self.by_key.len() >= 64 * MAX_BACKUPS {
             return None;
         }
-        self.by_key.insert(backup.key, index);
-        if index >= MAX_BACKUPS {
-            self.by_key.insert(backup.key, usize::MAX);
+        let has_room = index < MAX_BACKUPS;
+        self.by_key.insert(backup.key, if has_room { index } else { usize::MAX });
+        if !has_room {
             self.others += 1;
             return None;
         }
