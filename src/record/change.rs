@@ -162,7 +162,8 @@ pub struct TransactionRecord<'a> {
     /// Whether it was sent while it was in progress.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub streamed: bool,
-    /// Microseconds from the time of its commit, preparation or abort to its capture; 0 if the server's clock is ahead.
+    /// Microseconds from the time of its commit, preparation or abort to its capture; 0 if the server's clock is ahead. With an `origin`,
+    /// a commit has the time at the origin, by its clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_us: Option<u64>,
     /// What is odd about it.

@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 use backup::BackupFacts;
 use logical::{Effect, LogicalStream};
 use progress::{Advance, Progress};
-use recognition::{Recognition, backup_data, is_archive, replication_data};
+use recognition::{Recognition, backup_data, is_archive, is_manifest, replication_data};
 
 pub mod backup;
 pub mod logical;
@@ -129,12 +129,18 @@ enum Task {
         asked: Timestamp,
     },
     Manifest,
-    /// A slot, and its plugin.
-    Slot(Box<(KeptText<'static>, KeptText<'static>)>),
+    /// A slot that is created, and its plugin; `None` if it is dropped.
+    Slot(Box<(KeptText<'static>, Option<KeptText<'static>>)>),
     /// SQL, or a command that copies nothing.
     Other,
     /// It was not seen.
     Unknown,
+}
+
+impl Task {
+    fn slot(slot: Option<KeptText<'static>>, plugin: Option<KeptText<'static>>) -> Self {
+        slot.map_or(Self::Other, |slot| Self::Slot(Box::new((slot, plugin))))
+    }
 }
 
 /// START_REPLICATION.
@@ -258,8 +264,7 @@ impl Walsender {
         match command {
             Command::CreateReplicationSlot(create) => {
                 let plugin = create.plugin.as_ref().and_then(|plugin| kept(plugin, encoding));
-                let slot = kept(&create.slot, encoding).zip(plugin);
-                slot.map_or(Task::Other, |slot| Task::Slot(Box::new(slot)))
+                Task::slot(kept(&create.slot, encoding), plugin)
             }
             Command::StartReplication(start) => Task::Stream(Box::new(Start::new(start, encoding))),
             Command::BaseBackup(backup) => {
@@ -270,6 +275,7 @@ impl Walsender {
                 Task::Backup { is_incremental: backup.incremental, is_new, asked: ts }
             }
             Command::UploadManifest => Task::Manifest,
+            Command::DropReplicationSlot { slot, .. } => Task::slot(kept(slot, encoding), None),
             _ => Task::Other,
         }
     }
@@ -307,8 +313,11 @@ impl Walsender {
                 Task::Stream(start) => Some(Mode::Stream(self.begin_stream(*start))),
                 _ => None,
             },
-            // Nothing else has a CopyBothResponse.
-            (backend::COPY_BOTH_RESPONSE, _) => Some(Mode::Stream(Payload::Unknown)),
+            // Nothing else has a CopyBothResponse: a stream whose command was not seen. What is known is of the one before.
+            (backend::COPY_BOTH_RESPONSE, _) => {
+                (self.slot, self.plugin, self.timeline, self.publications) = (None, None, None, Vec::new());
+                Some(Mode::Stream(Payload::Unknown))
+            }
             // Without a database, there is no COPY of SQL; nor is one likely behind a backup.
             (backend::COPY_OUT_RESPONSE, Task::Other | Task::Slot(_)) if self.may_have_database => None,
             (backend::COPY_OUT_RESPONSE, Task::Unknown)
@@ -323,6 +332,8 @@ impl Walsender {
                 Some(if is_new == Some(false) { Mode::Archive } else { Mode::Backup })
             }
             (backend::COPY_IN_RESPONSE, Task::Manifest) => Some(Mode::Manifest),
+            // Without a database, nothing else is copied in.
+            (backend::COPY_IN_RESPONSE, _) if self.is_known && !self.may_have_database => Some(Mode::Manifest),
             _ => None,
         };
         self.is_payload_uncertain = matches!(self.mode, Some(Mode::Stream(Payload::Unknown | Payload::Other)));
@@ -340,13 +351,16 @@ impl Walsender {
     /// Observes CommandComplete.
     pub fn complete(&mut self) {
         self.end_copy();
-        if let Some(Task::Slot(_)) = self.tasks.front()
-            && let Some(Task::Slot(slot)) = self.tasks.front_mut().map(|task| std::mem::replace(task, Task::Other))
-        {
+        let Some(task @ Task::Slot(_)) = self.tasks.front_mut() else { return };
+        let Task::Slot(slot) = std::mem::replace(task, Task::Other) else { return };
+        let (slot, plugin) = *slot;
+        // One of the same name may have been dropped, and created elsewhere.
+        self.slots.retain(|(before, _)| *before != slot);
+        if let Some(plugin) = plugin {
             if self.slots.len() >= MAX_SLOTS {
                 self.slots.pop_front();
             }
-            self.slots.push_back(*slot);
+            self.slots.push_back((slot, plugin));
         }
     }
 
@@ -405,9 +419,13 @@ impl Walsender {
         }
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
             let is_certain = self.is_known && !self.may_have_database;
-            let mode = if is_certain { Some(replication_data(frame.body)) } else { backup_data(frame.body) };
+            let mode = match from {
+                Direction::Backend if is_certain => Some(replication_data(frame.body)),
+                Direction::Backend => backup_data(frame.body, is_cut),
+                Direction::Frontend => is_manifest(frame.body, is_certain).then_some(Mode::Manifest),
+            };
             // What comes behind it is of the same kind, though it may look like text.
-            self.mode = Some(mode.filter(|_| from == Direction::Backend)?);
+            self.mode = Some(mode?);
             self.is_payload_uncertain = matches!(self.mode, Some(Mode::Stream(_)));
             if !self.is_payload_uncertain {
                 (self.purpose, self.is_known) = (Some(Purpose::Backup), true);

@@ -76,17 +76,26 @@ impl Recognition {
     }
 }
 
-/// Returns the form of a base backup that a CopyData of the server's is of, if it can be nothing else: it contains a zero byte, which
-/// text does not, and no row in binary format has as many columns as its first byte would say.
-pub(super) fn backup_data(body: &[u8]) -> Option<Mode> {
+/// Returns the form of a base backup that a CopyData of the server's is of, if it can be nothing else: no row in text format contains a
+/// zero byte or ends without a newline, and no row in binary format has as many columns as its first byte would say.
+pub(super) fn backup_data(body: &[u8], is_cut: bool) -> Option<Mode> {
     /// No row has as many columns as a first byte above this says.
     const MOST: u8 = (1_664_u16 >> 8) as u8;
-    let is_binary = memchr::memchr(0, body).is_some() && !body.starts_with(b"PGCOPY\n");
+    let is_no_text = memchr::memchr(0, body).is_some() || (!is_cut && !body.ends_with(b"\n"));
+    // The header of the binary format, and its trailer.
+    let is_no_row = is_no_text && !body.starts_with(b"PGCOPY\n") && body != b"\xff\xff";
     match body.first() {
-        Some(b'd') if is_binary => Some(Mode::Backup),
-        Some(first) if is_binary && *first > MOST => Some(Mode::Archive),
+        Some(b'd') if is_no_row => Some(Mode::Backup),
+        Some(first) if is_no_row && *first > MOST => Some(Mode::Archive),
         _ => None,
     }
+}
+
+/// Returns whether a CopyData of the client's is of the manifest of a base backup: its beginning; or, where it can only be that or a
+/// message of a stream, text, because those have numbers of eight bytes.
+pub(super) fn is_manifest(body: &[u8], is_manifest_or_stream: bool) -> bool {
+    body.starts_with(b"{ \"PostgreSQL-Backup-Manifest-Version\"")
+        || (is_manifest_or_stream && memchr::memchr(0, body).is_none())
 }
 
 /// Returns what a CopyData of the server's is of, which is of a stream or of a backup.
@@ -151,6 +160,45 @@ mod tests {
             keepalive(0x9000, 3),
         ];
         assert_eq!(plausible(&stream), stream.len());
+    }
+
+    #[test]
+    fn data_of_a_backup_is_what_no_row_can_be() {
+        let name = |mode| match mode {
+            Some(Mode::Backup) => "files",
+            Some(Mode::Archive) => "tar",
+            _ => "a row",
+        };
+        for (body, is_cut, wanted) in [
+            (&b"dtext of a file that ends in the middle of a li"[..], false, "files"),
+            (b"d\x1f\x8b\x08\0", true, "files"),
+            (b"pg_wal/0001 of a tar archive without", false, "tar"),
+            (b"delta\t1\n", false, "a row"),
+            (b"delta\t1, of which the rest is miss", true, "a row"),
+            (b"zeta\t1\n", false, "a row"),
+            (b"\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x01z", false, "a row"),
+            (b"\xff\xff", false, "a row"),
+            (b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", false, "a row"),
+        ] {
+            assert_eq!(name(backup_data(body, is_cut)), wanted, "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_text_where_only_a_stream_is_the_alternative() {
+        let (_, status) = status(0x4000, 3);
+        for (body, of_two, of_any) in [
+            (&b"{ \"PostgreSQL-Backup-Manifest-Version\": 2,"[..], true, true),
+            (b"r\", \"Size\": 8192 },", true, false),
+            (&status, false, false),
+        ] {
+            assert_eq!(
+                (is_manifest(body, true), is_manifest(body, false)),
+                (of_two, of_any),
+                "{}",
+                body.escape_ascii()
+            );
+        }
     }
 
     #[test]

@@ -127,3 +127,32 @@ fn the_form_of_a_backup_is_that_of_its_options_where_the_version_is_not_known() 
         assert_eq!((walsender.mode(), walsender.is_form_uncertain), (Some(mode), sql.ends_with(';')), "{sql}");
     }
 }
+
+#[test]
+fn a_stream_whose_command_was_lost_has_nothing_of_the_one_before() {
+    let mut walsender = walsender(b"database");
+    query(&mut walsender, "START_REPLICATION SLOT s LOGICAL 0/0 (proto_version '1', publication_names 'p')", 1);
+    assert!(walsender.begin_copy(backend::COPY_BOTH_RESPONSE, None));
+    assert_eq!((walsender.slot.is_some(), walsender.publications.len()), (true, 1));
+    walsender.complete();
+    walsender.ready();
+    walsender.lose(Direction::Frontend);
+    assert!(walsender.begin_copy(backend::COPY_BOTH_RESPONSE, None));
+    assert_eq!(walsender.mode(), Some(Mode::Stream(Payload::Unknown)));
+    assert_eq!((walsender.slot.is_some(), walsender.plugin.is_some(), walsender.publications.len()), (false, false, 0));
+}
+
+#[test]
+fn a_slot_that_was_dropped_may_come_back_with_another_plugin() {
+    for (drop, is_dropped) in [("DROP_REPLICATION_SLOT s", true), ("DROP_REPLICATION_SLOT other WAIT", false)] {
+        let mut walsender = walsender(b"database");
+        for (us, sql) in [(1, "CREATE_REPLICATION_SLOT s LOGICAL wal2json"), (2, drop)] {
+            query(&mut walsender, sql, us);
+            walsender.complete();
+            walsender.ready();
+        }
+        query(&mut walsender, "START_REPLICATION SLOT s LOGICAL 0/0", 3);
+        assert!(walsender.begin_copy(backend::COPY_BOTH_RESPONSE, None));
+        assert_eq!(walsender.plugin.is_none(), is_dropped, "{drop}");
+    }
+}
