@@ -61,9 +61,12 @@ impl Shown {
         let Some(term) = load::parse(code, |parser| parser.term()) else { return Self::default() };
         let mut names = Names::default();
         let touched = terms::touched(&term);
+        let condition = terms::leading_condition(&term, &mut names);
+        // Only the filter itself shows which lines such a condition passes.
+        let is_unknown = condition.as_ref().is_some_and(Condition::is_unknown);
         Self {
-            condition: terms::leading_condition(&term, &mut names).filter(|condition| !condition.is_unknown()),
-            shapes: shape::of(&term, &mut names),
+            condition: condition.filter(|_| !is_unknown),
+            shapes: shape::of(&term, &mut names).filter(|_| !is_unknown),
             names,
             touched: touched.map(|names| names.iter().map(|name| Touched::new(name)).collect()),
         }

@@ -171,16 +171,22 @@ fn has_constant_keys(pattern: &Pattern<&str>) -> bool {
 /// Returns the condition that a line must meet for a filter to yield anything, or to fail: that of the `select` that it begins with,
 /// and of those that follow; `None` if it begins with none.
 pub(super) fn leading_condition(filter: &Term<&str>, names: &mut fields::Names) -> Option<Condition> {
+    leading_selects(filter, names).map(|(condition, _)| condition)
+}
+
+/// Also returns whether it yields the line itself: what it is piped into is applied to that.
+fn leading_selects(filter: &Term<&str>, names: &mut fields::Names) -> Option<(Condition, bool)> {
     match filter {
         Term::BinOp(left, BinaryOp::Pipe(None), right) => {
-            let first = leading_condition(left, names)?;
-            Some(match leading_condition(right, names) {
-                Some(second) => Condition::And(Box::new((first, second))),
-                None => first,
+            let (first, yields_line) = leading_selects(left, names)?;
+            let second = if yields_line { leading_selects(right, names) } else { None };
+            Some(match second {
+                Some((second, yields_line)) => (Condition::And(Box::new((first, second))), yields_line),
+                None => (first, false),
             })
         }
         Term::Call("select", arguments) => match &**arguments {
-            [argument] => Some(condition(argument, names)),
+            [argument] => Some((condition(argument, names), true)),
             _ => None,
         },
         _ => None,
