@@ -40,7 +40,7 @@ pub use crate::session::walsender::Purpose;
 pub use crate::session::walsender::backup::BackupFacts;
 pub use crate::session::walsender::logical::TransactionOutcome;
 pub use crate::session::walsender::progress::Lag;
-pub use change::{ChangeRecord, Operation, TransactionRecord};
+pub use change::{ChangeRecord, ChangeRun, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
 pub use query::{Backend, Failure, QueryRecord, QuerySql};

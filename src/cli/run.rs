@@ -343,6 +343,7 @@ impl<'a> Run<'a> {
                     || args.events.contains(&args::Event::Transaction)
                     || args.format == args::Format::Top
                     || wants_summary,
+                streams: args.format == args::Format::Top || wants_summary,
             },
             shows_wal: args.wal_data,
             shows_backups: args.base_backup_data,

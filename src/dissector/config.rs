@@ -201,14 +201,17 @@ pub struct Records {
     /// One for each change in a logical replication stream, and one for the fate of each transaction. With these,
     /// [`Sink::replication`](super::Sink::replication) is called.
     pub changes: bool,
+    /// Whether that is called for every message, so that what streams and backups do can be counted. Without it, messages with nothing
+    /// but changes of rows may be left out.
+    pub streams: bool,
 }
 
 impl Records {
     /// All of them.
-    pub const ALL: Self = Self { messages: true, queries: true, sessions: true, changes: true };
+    pub const ALL: Self = Self { messages: true, queries: true, sessions: true, changes: true, streams: true };
 
     /// None of them.
-    pub const NONE: Self = Self { messages: false, queries: false, sessions: false, changes: false };
+    pub const NONE: Self = Self { messages: false, queries: false, sessions: false, changes: false, streams: false };
 }
 
 impl Default for Records {

@@ -6,7 +6,7 @@
 use super::connection::ConnectionInfo;
 use super::messages::{columns_of_row, observation};
 use super::stream::ConnectionDissector;
-use super::{Config, Sink};
+use super::{Config, Records, Sink};
 use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::extended::{Bind, Execute, Target, TargetKind};
@@ -16,7 +16,8 @@ use crate::pg::message::{Context, Decoded, Message};
 use crate::pg::message_table::{backend, frontend};
 use crate::pg::query::{CommandComplete, Query, ReadyForQuery};
 use crate::pg::text::Text;
-use crate::record::{Flags, MessageEvent, MessageRun};
+use crate::record::{ChangeRun, Flags, MessageEvent, MessageRun};
+use crate::replication::data::{Mode, Payload};
 use crate::session::Session;
 use crate::session::exchange::{DescribedColumns, Replies, Requests};
 use crate::session::observation::{Annotation, Observation};
@@ -44,6 +45,12 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin: Origin,
     ) -> &'i [u8] {
         while let Some(tag) = whole.next_tag() {
+            if (direction, tag) == (Direction::Backend, backend::COPY_DATA)
+                && session.may_carry_replication()
+                && self.changes(session, info, &mut whole, origin)
+            {
+                continue;
+            }
             let (data, count) = match (direction, tag) {
                 (Direction::Backend, backend::DATA_ROW | backend::COPY_DATA) if !session.goes_on_with_data(tag) => {
                     (whole, 0)
@@ -113,6 +120,38 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         first.seq = seq;
         let data = MessageRun { first, frames, count };
         sink.data(&data);
+    }
+
+    /// Dissects changes of rows in a replication stream, if they come next, and nothing has to be done for each. Returns false, and
+    /// nothing was dissected, if not.
+    fn changes(
+        &mut self,
+        session: &mut Session,
+        info: &mut ConnectionInfo,
+        whole: &mut WholeFrames<'_>,
+        origin: Origin,
+    ) -> bool {
+        let Records { messages, changes, streams, .. } = self.config.records;
+        if messages || streams {
+            return false;
+        }
+        let (frames, count) = session.observe_changes(whole, origin.ts);
+        let Some((tag, len, body)) = { frames }.next().filter(|_| count > 0) else { return false };
+        info.seq += count;
+        self.counters.messages += count;
+        let (frame, size) = (Frame::whole(Some(tag), len, body), frames.rest().len() as u64);
+        let observation = Observation { count, size, ..observation(info, &frame, None, origin) };
+        session.observe(Direction::Backend, &observation, self.shared, &mut Annotation::default());
+        if !changes || !info.is_wanted() {
+            return true;
+        }
+        session.count_replication(Direction::Backend, size);
+        let (header, packet) = (info.header(origin.ts), origin.packet);
+        let xid = session.walsender().and_then(|walsender| walsender.logical().open_transaction());
+        let (events, sink) = self.events();
+        let context = events.replication_context(session, Mode::Stream(Payload::Pgoutput), false);
+        sink.changes(&ChangeRun { header, packet, xid, context, frames, count });
+        true
     }
 
     /// Dissects Bind, Describe, Execute and Sync, or these without Describe, if they come next and begin an exchange. Returns what

@@ -172,7 +172,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         if !self.config.records.changes || !info.is_wanted() {
             return;
         }
-        session.count_replication(Direction::Backend, frame.len);
+        session.count_replication(Direction::Backend, u64::from(frame.len) + 1);
         if let Some(walsender) = session.walsender() {
             let (header, who) = (info.header(origin.ts), session.facts().identity());
             let place = (header, origin.packet, session.dialogue().answered_request());
@@ -194,7 +194,8 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             return;
         }
         if observed.mode != Mode::Manifest {
-            session.count_replication(dir, len);
+            // The length does not count the tag.
+            session.count_replication(dir, u64::from(len) + 1);
         }
         let session = &*session;
         let Some(walsender) = session.walsender() else { return };
@@ -409,9 +410,19 @@ impl<'a> Events<'a> {
 
     /// Returns a CopyData of a replication stream or of a backup, with what its session knows of it.
     fn replication(self, session: &'a Session, observed: &ObservedReplication<'a>) -> ReplicationData<'a> {
-        let Config { redaction, shows_wal, shows_backups, .. } = *self.config;
         let ObservedReplication { mode, is_streamed, content, .. } = *observed;
-        let context = ReplicationContext {
+        ReplicationData { content, context: self.replication_context(session, mode, is_streamed) }
+    }
+
+    /// Returns what the decoding of the last CopyData that was observed depends on.
+    pub(super) fn replication_context(
+        self,
+        session: &'a Session,
+        mode: Mode,
+        is_streamed: bool,
+    ) -> ReplicationContext<'a> {
+        let Config { redaction, shows_wal, shows_backups, .. } = *self.config;
+        ReplicationContext {
             mode,
             is_streamed,
             relation: session.walsender().and_then(|walsender| walsender.logical().relation()),
@@ -419,8 +430,7 @@ impl<'a> Events<'a> {
             shows_data: if matches!(mode, Mode::Stream(_)) { shows_wal } else { shows_backups },
             encoding: session.facts().encoding(),
             redaction,
-        };
-        ReplicationData { content, context }
+        }
     }
 }
 

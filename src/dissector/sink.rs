@@ -2,7 +2,7 @@
 
 use crate::packet::Endpoint;
 use crate::pg::message::Decoded;
-use crate::record::{LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord};
+use crate::record::{ChangeRun, LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord};
 
 /// Receives the records that a [`Dissector`](super::Dissector) emits. Implemented for any `FnMut(&Record)`.
 ///
@@ -50,8 +50,13 @@ pub trait Sink {
         run.for_each(|event| self.message(event, &mut None));
     }
 
+    /// Handles a run of changes of rows in a replication stream, of which no records were created.
+    fn changes(&mut self, run: &ChangeRun<'_>) {
+        run.for_each(|change| self.record(&Record::Change(change)));
+    }
+
     /// Handles a message of a replication stream or a base backup, before the records of its changes. Only called if these are
-    /// emitted.
+    /// emitted; for every message, if [`Records::streams`](super::Records::streams) are chosen.
     fn replication(&mut self, _event: &ReplicationEvent<'_>) {}
 
     /// Called at the end of a connection that is not one of [`Config::only`](super::Config::only), as far as is known, in place of

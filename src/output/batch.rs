@@ -23,7 +23,7 @@ use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
 use crate::record::query::{Borrowed, Failure, QuerySql};
-use crate::record::{Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
+use crate::record::{ChangeRun, Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::replication::data::{Mode, ReplicationContext, ReplicationData};
 use crate::replication::relation::Relation;
@@ -63,6 +63,8 @@ enum Item {
     Message(Message),
     /// Messages of data: the first, with the frames of all in place of its body; and how many.
     Data(Message, u64),
+    /// Changes of rows.
+    Changes(Changes),
     /// The next of the queries.
     Query,
     /// A line that is made already.
@@ -116,6 +118,18 @@ struct Message {
     /// Whether nobody has looked into it yet.
     is_new: bool,
     flags: Flags,
+}
+
+/// A [`ChangeRun`].
+#[derive(Debug)]
+struct Changes {
+    ts: Timestamp,
+    packet: u64,
+    xid: Option<u32>,
+    source: Index,
+    replication: Index,
+    frames: BatchRange,
+    count: u64,
 }
 
 /// Whose message it is, and what its decoding depends on. A connection has its ends for good.
@@ -258,6 +272,29 @@ impl Batch {
         self.items.push(Item::Data(first, data.count));
     }
 
+    /// Returns whether changes can wait.
+    pub const fn takes_changes(run: &ChangeRun<'_>) -> bool {
+        run.frames.rest().len() <= LONGEST
+    }
+
+    /// Adds changes.
+    pub fn changes(&mut self, run: &ChangeRun<'_>) {
+        let ChangeRun { header, packet, xid, context, frames, count } = run;
+        let mut recent = self.recent(header.conn);
+        recent.source = self.source(recent.source, header, None);
+        self.keep_recent(header.conn, recent);
+        let changes = Changes {
+            ts: header.ts,
+            packet: *packet,
+            xid: *xid,
+            source: recent.source,
+            replication: self.replication(context),
+            frames: self.piece(frames.rest()),
+            count: *count,
+        };
+        self.items.push(Item::Changes(changes));
+    }
+
     fn encode_message(&mut self, event: &MessageEvent<'_>, body: &[u8], is_new: bool) -> Message {
         let mut recent = self.recent(event.header.conn);
         recent.source = self.source(recent.source, &event.header, Some(&event.context));
@@ -372,6 +409,14 @@ impl Batch {
                     let frame = &Frame::whole(Some(tag), len, body);
                     let Some(first) = self.event(first, frame, undecoded) else { continue };
                     form.data(out, &MessageRun { first, frames, count: *count })?;
+                }
+                Item::Changes(changes) => {
+                    let Changes { ts, packet, xid, source, replication, frames, count } = *changes;
+                    let source = at(&self.sources, source);
+                    let Some((source, context)) = source.zip(self.replication_context(replication)) else { continue };
+                    let frames = WholeFrames::new(Direction::Backend, self.get(frames));
+                    let header = self.header(source, ts);
+                    form.changes(out, &ChangeRun { header, packet, xid, context, frames, count })?;
                 }
                 Item::Query => {
                     let Some(query) = queries.next().and_then(|query| self.record_of(query)) else { continue };
@@ -535,9 +580,9 @@ impl Batch {
         put(&mut self.replications, kept)
     }
 
-    fn replication_of<'a>(&'a self, message: &Message, body: &'a [u8]) -> Option<ReplicationData<'a>> {
-        let kept = at(&self.replications, message.replication)?;
-        let context = ReplicationContext {
+    fn replication_context(&self, replication: Index) -> Option<ReplicationContext<'_>> {
+        let kept = at(&self.replications, replication)?;
+        Some(ReplicationContext {
             mode: kept.mode,
             is_streamed: kept.is_streamed,
             relation: kept.relation.as_ref(),
@@ -545,8 +590,7 @@ impl Batch {
             shows_data: kept.shows_data,
             encoding: kept.encoding,
             redaction: kept.redaction,
-        };
-        Some(ReplicationData::decode(context, message.dir, body, false))
+        })
     }
 
     fn event<'a>(
@@ -574,7 +618,9 @@ impl Batch {
                 let Copying { splitter, keys, redaction } = copying;
                 CopyRows { split: splitter.split(frame.body), keys, redaction: *redaction }
             }),
-            replication: self.replication_of(message, frame.body),
+            replication: self
+                .replication_context(message.replication)
+                .map(|context| ReplicationData::decode(context, message.dir, frame.body, false)),
             flags: message.flags,
             undecoded,
         })

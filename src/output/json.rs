@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use self::bodies::RowWriter;
+use self::change_run::ChangeWriter;
 use self::columns::RowDescriptions;
 use self::head::{Answers, Clock, Connections, MessageStart};
 use self::serializer::{Serializer, field};
@@ -22,10 +23,11 @@ use crate::pg::message::{Decoded, Message};
 use crate::pg::message_table::{self, backend};
 use crate::pg::row::FormattedValue;
 use crate::pg::text::{Sql, Text};
-use crate::record::{Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
+use crate::record::{ChangeRun, Content, Flags, MOST_EXACT, MessageEvent, MessageRecord, MessageRun, Record};
 
 mod bodies;
 mod change;
+mod change_run;
 mod columns;
 mod head;
 mod query;
@@ -108,6 +110,7 @@ pub struct LineWriter {
     answers: Answers,
     rows: RowWriter,
     row_descriptions: RowDescriptions,
+    changes: ChangeWriter,
 }
 
 impl Form for LineWriter {
@@ -169,6 +172,10 @@ impl Form for LineWriter {
             self.message(out, &first.next(seq, frame), &mut None)?;
         }
         Ok(())
+    }
+
+    fn changes(&mut self, out: &mut Vec<u8>, run: &ChangeRun<'_>) -> io::Result<()> {
+        self.change_run(out, run)
     }
 
     fn another(&self) -> Box<dyn Form> {

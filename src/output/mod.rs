@@ -12,7 +12,7 @@
 use std::{fmt, io};
 
 use crate::pg::message::Decoded;
-use crate::record::{MessageEvent, MessageRun, Record};
+use crate::record::{ChangeRun, MessageEvent, MessageRun, Record};
 
 pub(crate) mod batch;
 pub(crate) mod cache;
@@ -70,6 +70,21 @@ pub trait Form: fmt::Debug + Send {
         run.for_each(|event| {
             if written.is_ok() {
                 written = self.message(out, event, &mut None);
+            }
+        });
+        written
+    }
+
+    /// Writes the lines of a run of changes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Form::record`].
+    fn changes(&mut self, out: &mut Vec<u8>, run: &ChangeRun<'_>) -> io::Result<()> {
+        let mut written = Ok(());
+        run.for_each(|change| {
+            if written.is_ok() {
+                written = self.record(out, &Record::Change(change));
             }
         });
         written

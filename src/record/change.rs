@@ -4,12 +4,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Flags, Header};
+use crate::direction::Direction;
+use crate::pg::framer::WholeFrames;
 use crate::pg::list::Oid;
 use crate::pg::text::Text;
 use crate::replication::Lsn;
-use crate::replication::data::{ChangedRows, MessageContent, ReplicationData};
+use crate::replication::data::{
+    ChangedRows, MessageContent, PayloadData, ReplicationContent, ReplicationContext, ReplicationData,
+};
 use crate::replication::pgoutput::Pgoutput;
 use crate::replication::relation::{Relation, RowValues, UnchangedColumns};
+use crate::replication::stream::StreamMessage;
 use crate::session::walsender::logical::{Fate, TransactionOutcome};
 use crate::time::Timestamp;
 
@@ -240,6 +245,44 @@ impl<'a> ChangeRecord<'a> {
             _ => return,
         }
         emit(record);
+    }
+}
+
+/// Changes of rows that came one right behind the other: of one table, in one transaction that is not streamed.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangeRun<'a> {
+    /// That of each of them.
+    pub header: Header<'a>,
+    /// Number of the captured packet that completed them.
+    pub packet: u64,
+    /// The transaction; `None` if its beginning was not seen.
+    pub(crate) xid: Option<u32>,
+    /// What their decoding depends on.
+    pub(crate) context: ReplicationContext<'a>,
+    /// The messages that they are in.
+    pub(crate) frames: WholeFrames<'a>,
+    /// How many they are.
+    pub count: u64,
+}
+
+impl ChangeRun<'_> {
+    /// Calls `emit` with each of them.
+    pub fn for_each(&self, mut emit: impl FnMut(ChangeRecord<'_>)) {
+        for (_, _, body) in self.frames {
+            self.each_of(body, &mut emit);
+        }
+    }
+
+    /// Calls `emit` with the change in a message of them.
+    pub(crate) fn each_of(&self, body: &[u8], emit: impl FnMut(ChangeRecord<'_>)) {
+        let Self { header, packet, xid, context, .. } = *self;
+        let of = ChangeOf { xid, subxid: None, is_streamed: false };
+        let data = ReplicationData::decode(context, Direction::Backend, body, false);
+        if let ReplicationContent::Stream(StreamMessage::XlogData { start_lsn, .. }, PayloadData::Pgoutput(message)) =
+            &data.content
+        {
+            ChangeRecord::each((header, packet, *start_lsn), message, of, &data, |_| None, emit);
+        }
     }
 }
 

@@ -132,6 +132,14 @@ impl<'a> ReplicationContent<'a> {
     }
 }
 
+impl<'a> ReplicationContext<'a> {
+    /// Returns a value of this type, as it is written.
+    pub(crate) fn value(&self, bytes: &'a [u8], format: Option<Format>, type_oid: u32) -> FormattedValue<'a> {
+        let Self { encoding, redaction, settings, .. } = *self;
+        FormattedValue { type_oid, settings, ..FormattedValue::new(Value(Some(bytes)), format, encoding, redaction) }
+    }
+}
+
 impl<'a> PayloadData<'a> {
     fn decode(payload: Payload, is_streamed: impl FnOnce(&Reader<'a>) -> bool, mut reader: Reader<'a>) -> Self {
         let data = reader.peek_rest();
@@ -232,8 +240,7 @@ impl<'a> ReplicationData<'a> {
 
     /// Data of a plugin.
     fn data(&self, bytes: &'a [u8], format: Option<Format>, type_oid: u32) -> FormattedValue<'a> {
-        let ReplicationContext { encoding, redaction, settings, .. } = self.context;
-        FormattedValue { type_oid, settings, ..FormattedValue::new(Value(Some(bytes)), format, encoding, redaction) }
+        self.context.value(bytes, format, type_oid)
     }
 
     /// Bytes of the WAL or of a backup, which are counted, and only written if that is wanted: they contain hashes of passwords.

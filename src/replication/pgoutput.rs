@@ -329,6 +329,21 @@ impl<'a> Pgoutput<'a> {
         }
     }
 
+    /// Decodes a message of a transaction that is not streamed, if it is one that changes a row. Returns the object ID of the table.
+    pub fn changed_row(reader: &mut Reader<'a>) -> Option<u32> {
+        let is_of_row = matches!(reader.peek_rest().first(), Some(b'I' | b'U' | b'D'));
+        if is_of_row { Self::decode(reader, false).ok()?.relation_oid() } else { None }
+    }
+
+    /// Decodes a message of a transaction that is not streamed up to the values of the new row, if it has one, and no old one. Returns
+    /// its type byte, and how many values the row has.
+    pub fn begin_new_row(reader: &mut Reader<'a>) -> Option<(u8, u16)> {
+        let kind = reader.u8("kind of message").ok().filter(|kind| matches!(kind, b'I' | b'U'))?;
+        reader.u32("table").ok()?;
+        expect(reader, b'N', "N").ok()?;
+        Some((kind, reader.u16("number of columns").ok()?))
+    }
+
     /// Returns the byte that the message begins with.
     pub const fn tag(&self) -> u8 {
         match self {

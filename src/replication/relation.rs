@@ -82,6 +82,11 @@ impl Relation {
         self.table.get()
     }
 
+    /// Returns its columns: their names, made unique, and the object IDs of their types.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.columns.iter().map(|column| (&*column.key, column.type_oid))
+    }
+
     /// Returns what identifies its old rows.
     pub const fn replica_identity(&self) -> ReplicaIdentity {
         self.replica_identity

@@ -7,6 +7,7 @@ use crate::direction::{Direction, PerDirection};
 use crate::pg::auth::{self, Asked};
 use crate::pg::copy::{CopyResponse, CopyRows};
 use crate::pg::frame::Frame;
+use crate::pg::framer::WholeFrames;
 use crate::pg::message::{Context, Message};
 use crate::pg::message_table::{backend, frontend};
 use crate::pg::row::Format;
@@ -392,17 +393,28 @@ impl Session {
         observed
     }
 
+    /// Observes the changes of rows at the beginning of these frames of the server's, of which the dialogue has to know no more than
+    /// that they are data. Returns them, and how many they are; none if they have to be observed one by one.
+    pub fn observe_changes<'i>(&mut self, frames: &mut WholeFrames<'i>, ts: Timestamp) -> (WholeFrames<'i>, u64) {
+        let encoding = self.facts.encoding();
+        match &mut self.walsender {
+            Some(walsender) if self.dialogue.goes_on_with_data(backend::COPY_DATA) => {
+                walsender.observe_changes(frames, ts, encoding)
+            }
+            _ => (*frames, 0),
+        }
+    }
+
     /// Observes a DataRow. Returns what it adds to the progress of a base backup, if it is one of its rows.
     pub fn observe_backup_row(&mut self, frame: &Frame<'_>, ts: Timestamp) -> Option<Advance> {
         self.walsender.as_mut()?.row(frame, ts)
     }
 
-    /// A message of this length was given as one of a stream or a backup. It is counted until [`Self::forget_replication`].
-    pub fn count_replication(&mut self, from: Direction, len: u32) {
+    /// Messages of this size were given as those of a stream or a backup. They are counted until [`Self::forget_replication`].
+    pub fn count_replication(&mut self, from: Direction, size: u64) {
         if let Some(walsender) = &mut self.walsender {
             let bytes = walsender.given_bytes.get_mut(from);
-            // The length does not count the tag.
-            *bytes = bytes.saturating_add(u64::from(len) + 1);
+            *bytes = bytes.saturating_add(size);
         }
     }
 

@@ -12,6 +12,7 @@ use super::budget::Budget;
 use crate::direction::{Direction, PerDirection};
 use crate::encoding::Encoding;
 use crate::pg::frame::Frame;
+use crate::pg::framer::WholeFrames;
 use crate::pg::message_table::backend;
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
@@ -466,6 +467,39 @@ impl Walsender {
             self.backup.advance(&content, &advance, ts);
         }
         Some(ObservedReplication { mode, is_streamed, content, effect, advance })
+    }
+
+    /// Observes the changes of rows at the beginning of these frames of the server's: of one table, in a transaction that is not
+    /// streamed. Returns them, and how many they are; none if they have to be observed one by one.
+    pub fn observe_changes<'i>(
+        &mut self,
+        frames: &mut WholeFrames<'i>,
+        ts: Timestamp,
+        encoding: Encoding,
+    ) -> (WholeFrames<'i>, u64) {
+        let Self { mode, logical, progress, purpose, .. } = self;
+        if *mode != Some(Mode::Stream(Payload::Pgoutput)) || purpose.is_none() || !logical.is_outside() {
+            return (*frames, 0);
+        }
+        let mut table = None;
+        let (run, count) = frames.run(backend::COPY_DATA, |body| {
+            let mut reader = Reader::new(body).with_encoding(encoding);
+            let Ok(StreamMessage::XlogData { end_lsn, .. }) = StreamMessage::decode(Direction::Backend, &mut reader)
+            else {
+                return false;
+            };
+            let Some(oid) = Pgoutput::changed_row(&mut reader) else { return false };
+            let is_same = *table.get_or_insert(oid) == oid;
+            if is_same {
+                progress.told(end_lsn, ts);
+            }
+            is_same
+        });
+        if let Some(oid) = table.filter(|_| count > 0) {
+            progress.advance(ts);
+            logical.observe_rows(oid, count);
+        }
+        (run, count)
     }
 
     fn payload<'a>(&mut self, payload: &PayloadData<'a>, is_cut: bool, budget: &Budget) -> Effect<'a> {

@@ -89,7 +89,8 @@ fn in_every_way(settings: u8, file: &[u8]) {
         "--max-early",
         if bit(2) { "300" } else { "1M" },
         "-e",
-        "message,query,session,loss,stats",
+        // Changes of rows are only dissected together where messages have no lines.
+        if bit(6) { "change,transaction,query,loss,stats" } else { "message,query,session,loss,stats" },
     ];
     every_way::check(file, &[all, redact].concat());
 }
@@ -108,7 +109,7 @@ pub(crate) fn check(data: &[u8]) {
             (false, false) => Redaction::Secrets,
         },
         max_remembered: if bit(4) { 2_000 } else { 1 << 20 },
-        records: Records { messages: true, queries: !bit(5), sessions: !bit(6), changes: !bit(5) },
+        records: Records { messages: true, queries: !bit(5), sessions: !bit(6), changes: !bit(5), streams: !bit(5) },
         ..Config::default()
     });
     let mut event = Checked::default();

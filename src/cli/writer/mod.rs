@@ -20,7 +20,7 @@ use crate::output::{LogStyle, ServerLog};
 use crate::packet::Block;
 use crate::pg::message::Decoded;
 use crate::record::{
-    LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord, StatsRecord, Summary,
+    ChangeRun, LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord, StatsRecord, Summary,
 };
 use crate::time::Timestamp;
 
@@ -486,6 +486,18 @@ impl Sink for Writer {
                 durations.add(query);
             }
             self.write(record);
+        }
+    }
+
+    fn changes(&mut self, run: &ChangeRun<'_>) {
+        let is_of_lines = self.screen.is_none() && self.statistics.is_none() && self.text.is_none();
+        if !is_of_lines || !self.selection.wants_changes(run) {
+            return run.for_each(|change| self.record(&Record::Change(change)));
+        }
+        self.choose(Some(run.header.conn));
+        match &mut self.mode {
+            Mode::Pooled(pool) if Batch::takes_changes(run) => pool.fill(|batch| batch.changes(run)),
+            _ => self.make(|form, lines| form.changes(lines, run)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::unmatched::Closest;
 use crate::output::cache::Cache;
 use crate::output::stats::{Statistics, Tally};
 use crate::pg::text::{Sql, Text};
-use crate::record::{MessageRun, Purpose, QueryRecord, Record, ReplicationEvent};
+use crate::record::{ChangeRun, MessageRun, Purpose, QueryRecord, Record, ReplicationEvent};
 use crate::session::execution::Outcome;
 use crate::time::Timestamp;
 
@@ -124,6 +124,16 @@ impl Selection {
             Record::Stats(_) => self.stats,
             Record::Summary(_) => true,
         }
+    }
+
+    /// Returns whether all changes of a run become lines, and counts them. If not, each has to be looked at.
+    pub(super) fn wants_changes(&mut self, run: &ChangeRun<'_>) -> bool {
+        let are_wanted = self.changes && !self.messages && self.left >= run.count && self.is_in_time(run.header.ts);
+        if are_wanted {
+            self.closest.change = true;
+            self.left -= run.count;
+        }
+        are_wanted
     }
 
     /// Returns whether a line of a query or session is selected. Counts it if messages are not selected.

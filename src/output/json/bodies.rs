@@ -340,7 +340,7 @@ pub(super) fn value(out: &mut Vec<u8>, value: &FormattedValue<'_>) -> Result<(),
 
 /// Writes a value, if a look at its bytes is enough for that.
 #[inline(always)]
-fn looked_at(out: &mut Vec<u8>, look: Look, bytes: &[u8]) -> bool {
+pub(super) fn looked_at(out: &mut Vec<u8>, look: Look, bytes: &[u8]) -> bool {
     if look == Look::Text {
         return plain(out, bytes);
     }

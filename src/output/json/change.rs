@@ -175,7 +175,7 @@ fn row(out: &mut Vec<u8>, values: &RowValues<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn write_lsn(out: &mut Vec<u8>, Lsn(lsn): Lsn) {
+pub(super) fn write_lsn(out: &mut Vec<u8>, Lsn(lsn): Lsn) {
     out.push(b'"');
     hex(out, (lsn >> 32) as u32);
     out.push(b'/');
@@ -183,11 +183,31 @@ fn write_lsn(out: &mut Vec<u8>, Lsn(lsn): Lsn) {
     out.push(b'"');
 }
 
-/// Writes the digits of a number, without those zeros that it begins with.
+/// Writes the digits of a number, without those zeros that it begins with: all eight at once, each in a byte of a word.
 fn hex(out: &mut Vec<u8>, number: u32) {
-    let digits = (8 - number.leading_zeros() / 4).max(1);
-    for place in (0..digits).rev() {
-        let digit = (number >> (4 * place) & 0xf) as u8;
-        out.push(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 });
+    let halves = u64::from(number >> 16) << 32 | u64::from(number & 0xffff);
+    let bytes = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
+    let digits = (bytes << 4 | bytes) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let text = digits + 0x3030_3030_3030_3030 + letters * u64::from(b'A' - b'0' - 10);
+    // There is at least one digit.
+    let zeros = (number | 1).leading_zeros() / 4;
+    put(out, &(text << (8 * zeros)).to_be_bytes());
+    out.truncate(out.len() - zeros as usize);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_written_as_they_are_displayed() {
+        let halves = [0, 1, 9, 0xa, 0xf, 0x10, 0x9a, 0x1234_5678, 0x9abc_def0, 0xf000_000f, u32::MAX];
+        for (high, low) in halves.iter().flat_map(|high| halves.map(|low| (*high, low))) {
+            let lsn = Lsn(u64::from(high) << 32 | u64::from(low));
+            let mut out = Vec::new();
+            write_lsn(&mut out, lsn);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("\"{high:X}/{low:X}\""));
+        }
     }
 }

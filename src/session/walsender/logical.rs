@@ -224,6 +224,22 @@ impl LogicalStream {
         }
     }
 
+    /// Returns whether the next message is none of a streamed transaction.
+    pub fn is_outside(&self) -> bool {
+        self.chunk == Chunk::Outside
+    }
+
+    /// Returns the transaction that Begin has begun.
+    pub fn open_transaction(&self) -> Option<u32> {
+        self.open.map(|(xid, _)| xid)
+    }
+
+    /// Observes so many changes of rows of a table, in a transaction that is not streamed.
+    pub fn observe_rows(&mut self, oid: u32, count: u64) {
+        self.relation = self.relation_by_oid(oid).cloned();
+        self.count_open(count);
+    }
+
     /// Observes a message.
     pub fn observe<'a>(&mut self, message: &Pgoutput<'a>, budget: &Budget) -> Effect<'a> {
         if self.chunk == Chunk::Unknown && matches!(message.tag(), b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' | b'M') {
@@ -353,14 +369,16 @@ impl LogicalStream {
             }
             // Whether it is one of a subtransaction is not known.
             (Some(_), _) => Effect::Change { xid: None, subxid: None, is_streamed: true },
-            (None, _) => {
-                let xid = self.open.as_mut().map(|(xid, changes)| {
-                    *changes = changes.map(|changes| changes + count);
-                    *xid
-                });
-                Effect::Change { xid, subxid: None, is_streamed: false }
-            }
+            (None, _) => Effect::Change { xid: self.count_open(count), subxid: None, is_streamed: false },
         }
+    }
+
+    /// Counts changes of the transaction that Begin has begun. Returns its number.
+    fn count_open(&mut self, count: u64) -> Option<u32> {
+        self.open.as_mut().map(|(xid, changes)| {
+            *changes = changes.map(|changes| changes + count);
+            *xid
+        })
     }
 
     /// Counts changes of a streamed transaction, or of one of its subtransactions. Of a transaction whose beginning was not seen,

@@ -112,7 +112,7 @@ impl Progress {
     }
 
     /// What the plugin writes before a change has no position: 0/0.
-    fn told(&mut self, lsn: Lsn, ts: Timestamp) {
+    pub(super) fn told(&mut self, lsn: Lsn, ts: Timestamp) {
         let (newest, at) = self.newest;
         if lsn <= newest {
             return;

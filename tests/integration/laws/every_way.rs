@@ -46,6 +46,27 @@ fn whatever_is_chosen_is_the_same_in_every_way() {
     }
 }
 
+#[test]
+fn changes_of_every_stream_are_the_same_in_every_way() {
+    let captures = captures::all();
+    let captures: Vec<_> = captures.iter().filter(|capture| capture.starts_with("replication-")).collect();
+    assert!(captures.len() > 20, "{captures:?}");
+    for (capture, args) in captures.iter().flat_map(|capture| {
+        [
+            &["-e", "change,transaction"][..],
+            &["-e", "change,query,session,loss,stats", "--redact", "values"],
+            &["-e", "transaction,query"],
+            &["-e", "change", "-c", "7"],
+            &["-e", "change", "--since", "1s", "--until", "3s"],
+            &["-e", "change", "-F", "text", "--utc"],
+            &["-e", "change,summary"],
+        ]
+        .map(|args| (capture, args))
+    }) {
+        is_the_same(capture, args);
+    }
+}
+
 /// And so is what was there where nothing is selected.
 #[test]
 fn a_selection_is_the_same_in_every_way() {

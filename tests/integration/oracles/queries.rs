@@ -197,7 +197,7 @@ fn what_is_not_asked_for_changes_nothing_in_what_is() {
         let packets = packets_of(name);
         let all = captures::dissect_packets(&packets, captures::everything());
         let with = |messages, queries, sessions| {
-            let records = Records { messages, queries, sessions, changes: false };
+            let records = Records { messages, queries, sessions, ..Records::NONE };
             captures::dissect_packets(&packets, Config { records, ..captures::config() })
         };
         assert_eq!(summary_lines(&all), summary_lines(&with(false, true, true)), "{name}");
