@@ -42,7 +42,6 @@ use self::screen::{Save, print_notes, screen};
 use self::tables::Complete;
 use super::args::{self, Args, Color, Format};
 use super::extract::{Extract, Owners};
-use super::jq::Filter;
 use super::key_logs::KeyLogs;
 use super::progress::Progress;
 use super::screen::Screen;
@@ -674,8 +673,11 @@ impl<'a> Run<'a> {
         if !self.args.quiet && (self.is_live || self.writer.screen().is_none()) {
             self.report(&stats);
         }
-        if self.args.jq_filter.as_ref().is_some_and(Filter::has_failed) {
+        if let Some(filter) = self.args.jq_filter.as_ref().filter(|filter| filter.failures() > 0) {
             self.code = self.code.max(UNFILTERED);
+            if filter.untold_failures() > 0 {
+                (self.notify)(&format!("--jq: the filter failed on {} more lines", filter.untold_failures()));
+            }
         }
         Ok(self.code)
     }

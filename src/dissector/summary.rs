@@ -242,6 +242,7 @@ pub(super) fn query_record<'a>(
             uncertain: execution.is_uncertain,
             protocol_violation: execution.violation.is_some(),
             limit: execution.is_limited
+                || execution.portal().is_some_and(Portal::lacks_parameters)
                 || sql.is_none() && (statement.is_some() || execution.protocol == Protocol::Simple),
             resynchronized: execution.depends_on_guess(),
             from_file: session.facts().is_known(),

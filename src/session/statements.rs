@@ -295,6 +295,7 @@ impl Statements {
             // Where there is no room for the values, there may be for the rest.
             portal.has_parameters =
                 budget.take_again(&mut portal.share, names + formats + values + OVERHEAD) && is_wanted;
+            portal.is_limited = is_wanted && !portal.has_parameters;
             if portal.share.is_none() {
                 budget.take_again(&mut portal.share, names + formats + OVERHEAD);
             }
@@ -329,6 +330,7 @@ impl Statements {
             portal.result_formats.clone_from(&sent.result_formats);
             let size = sent.parameters.size() + sent.parameter_formats.size() + sent.result_formats.size();
             portal.has_parameters = self.budget.take_again(&mut portal.share, size + OVERHEAD) && sent.has_parameters;
+            portal.is_limited = sent.is_limited || sent.has_parameters && !portal.has_parameters;
             if portal.has_parameters {
                 portal.parameters.clone_from(&sent.parameters);
                 portal.parameter_formats.clone_from(&sent.parameter_formats);
@@ -360,6 +362,7 @@ impl Statements {
             portal.parameter_formats.clear();
             portal.result_formats.keep_one(call.result_format);
             portal.has_parameters = share.is_some();
+            portal.is_limited = is_wanted && share.is_none();
             if share.is_some() {
                 portal.parameters.keep(&call.arguments.list);
                 portal.parameter_formats.keep(&call.argument_formats);

@@ -30,3 +30,5 @@ def in_row_(text):
 def @csv: [.[] | in_row_("\"" + (. / "\"" | join("\"\"")) + "\"")] | join(",");
 def @tsv: [.[] | in_row_(
   . / "\\" | join("\\\\") | . / "\t" | join("\\t") | . / "\n" | join("\\n") | . / "\r" | join("\\r"))] | join("\t");
+
+def fromjson: not_deep_ | any_fromjson_;

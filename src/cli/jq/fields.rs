@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use jaq_json::{Map, Val, read};
+use jaq_json::{Map, Val};
+
+use super::parse;
 use memchr::{memchr, memchr2};
 
 use super::condition::Plain;
@@ -224,7 +226,7 @@ pub(super) fn picked(line: &[u8], touched: &[Touched]) -> Option<Val> {
     let mut picked = Map::default();
     each_member(line, |name, value| {
         if let Some(touched) = touched.iter().find(|touched| touched.name.as_bytes() == name) {
-            picked.insert(touched.key.clone(), read::parse_single(value).ok()?);
+            picked.insert(touched.key.clone(), parse(value).ok()?);
         }
         // A name is in a line once.
         Some(picked.len() < touched.len())

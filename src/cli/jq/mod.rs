@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jaq_core::data::JustLut;
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Vars, unwrap_valr};
-use jaq_json::{Val, read, write};
+use jaq_core::native::{self, v};
+use jaq_core::{Compiler, Ctx, Error, Vars, box_iter, unwrap_valr};
+use jaq_json::{Num, Val, read, write};
 
 use self::condition::{Condition, Plain};
 use self::fields::{Name, Names, Touched};
@@ -27,6 +28,28 @@ type Data = JustLut<Val>;
 /// What there is in jq but not here: each line is filtered alone, on any thread, and packets are read to their end.
 const REFUSED: [&str; 4] = ["input", "inputs", "halt", "halt_error"];
 
+/// What only jq has.
+const OF_JQ: [&str; 12] = [
+    "input_line_number",
+    "input_filename",
+    "IN",
+    "INDEX",
+    "GROUP_BY",
+    "tostream",
+    "fromstream",
+    "truncate_stream",
+    "leaf_paths",
+    "$__loc__",
+    "$ENV",
+    "$__prog_args",
+];
+
+/// How many values may be within one another: each takes room on the stack, and what traffic brings may have any number.
+const MAX_DEPTH: usize = 1_000;
+
+/// How many lines that a filter fails on are told one by one.
+const TOLD: u64 = 20;
+
 /// How many bytes of a line are quoted.
 const QUOTED: usize = 120;
 
@@ -38,7 +61,8 @@ const KEPT: usize = 1024 * 1024;
 pub(crate) struct Filter {
     compiled: Arc<jaq_core::compile::Filter<jaq_core::Native<Data>>>,
     is_raw: bool,
-    has_failed: Arc<AtomicBool>,
+    /// How many lines it has failed on.
+    failures: Arc<AtomicU64>,
     /// What its syntax tree shows. Without it, the result is the same.
     shown: Arc<Shown>,
 }
@@ -113,7 +137,10 @@ impl Filter {
     pub(crate) fn compile(code: &str, is_raw: bool, is_plain: bool) -> Result<Self, String> {
         let own = load::parse(include_str!("defs.jq"), |parser| parser.defs()).unwrap_or_default();
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        // `fromjson` is defined with these two.
+        let of_json =
+            jaq_json::funs().map(|fun| if fun.0 == "fromjson" { ("any_fromjson_", fun.1, fun.2) } else { fun });
+        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(of_json).chain([native::run::<Data>(not_deep())]);
         let arena = Arena::default();
         let loader = Loader::new(defs.filter(|def| !REFUSED.contains(&def.name)));
         let modules = loader.load(&arena, File { code, path: () }).map_err(|errors| {
@@ -137,19 +164,29 @@ impl Filter {
             explain(
                 code,
                 error.map(|(name, kind)| {
-                    let hint =
-                        if REFUSED.contains(&name) { ": each line is filtered alone; pipe into jq for it" } else { "" };
+                    let hint = if REFUSED.contains(&name) {
+                        ": each line is filtered alone; pipe into jq for it"
+                    } else if OF_JQ.contains(&name) {
+                        ": pipe into jq for it"
+                    } else {
+                        ""
+                    };
                     (name, format!("undefined {} {name}{hint}", kind.as_str()))
                 }),
             )
         })?;
         let shown = if is_plain { Shown::default() } else { Shown::of(code) };
-        Ok(Self { compiled: Arc::new(compiled), is_raw, has_failed: Arc::default(), shown: Arc::new(shown) })
+        Ok(Self { compiled: Arc::new(compiled), is_raw, failures: Arc::default(), shown: Arc::new(shown) })
     }
 
-    /// Returns whether the filter failed on a line.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+    /// Returns how many lines the filter failed on.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many of them were not told.
+    pub(crate) fn untold_failures(&self) -> u64 {
+        self.failures().saturating_sub(TOLD)
     }
 
     /// Writes what the filter yields for a line.
@@ -160,14 +197,27 @@ impl Filter {
         let picked = self.shown.touched.as_deref().and_then(|touched| fields::picked(line, touched));
         let value = match picked {
             Some(value) => value,
-            None => read::parse_single(line).map_err(|error| io::Error::other(error.to_string()))?,
+            None => match parse(line) {
+                Ok(value) => value,
+                Err(error) => {
+                    self.fail(&error, line);
+                    return Ok(());
+                }
+            },
         };
-        let Err(error) = self.value(out, value)? else { return Ok(()) };
-        self.has_failed.store(true, Ordering::Relaxed);
-        // As with jq, the next line is filtered all the same.
+        if let Err(error) = self.value(out, value)? {
+            self.fail(&error.to_string(), line);
+        }
+        Ok(())
+    }
+
+    /// Tells that the filter failed on a line. As with jq, the next line is filtered all the same.
+    fn fail(&self, error: &str, line: &[u8]) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) >= TOLD {
+            return;
+        }
         let start = String::from_utf8_lossy(line.get(..line.len().min(QUOTED)).unwrap_or(line));
         let _ = writeln!(io::stderr().lock(), "pgdissect: --jq: {error}, on the line {}", start.trim_end());
-        Ok(())
     }
 
     /// Writes what the filter yields for a value, which is a line or its fields that the filter touches. Returns the error if it fails.
@@ -176,12 +226,84 @@ impl Filter {
         for result in self.compiled.id.run((ctx, value)).map(unwrap_valr) {
             match result {
                 Ok(Val::TStr(text) | Val::BStr(text)) if self.is_raw => out.extend_from_slice(&text),
-                Ok(value) => write::write(out, &write::Pp::default(), 0, &value)?,
+                Ok(value) => write_value(out, value)?,
                 Err(error) => return Ok(Err(error)),
             }
             out.push(b'\n');
         }
         Ok(Ok(()))
+    }
+}
+
+/// Parses a line, or the value of a field.
+///
+/// # Errors
+///
+/// Why that cannot be done.
+fn parse(text: &[u8]) -> Result<Val, String> {
+    if is_deep(text) {
+        return Err(TOO_DEEP.to_owned());
+    }
+    read::parse_single(text).map_err(|error| error.to_string())
+}
+
+/// What is told of [`MAX_DEPTH`].
+const TOO_DEEP: &str = "more than 1000 arrays and objects within one another";
+
+/// Returns whether more than [`MAX_DEPTH`] arrays and objects are within one another in a text of JSON.
+fn is_deep(text: &[u8]) -> bool {
+    // Hardly any text has as many brackets.
+    if memchr::memchr2_iter(b'[', b'{', text).nth(MAX_DEPTH).is_none() {
+        return false;
+    }
+    let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);
+    text.iter().any(|byte| {
+        match (is_string, byte) {
+            (true, _) if is_escaped => is_escaped = false,
+            (true, b'\\') => is_escaped = true,
+            (_, b'"') => is_string = !is_string,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
+}
+
+/// `not_deep_`: its input, unless that is a text of JSON with too many arrays and objects within one another.
+fn not_deep() -> native::Filter<jaq_core::RunPtr<Data>> {
+    ("not_deep_", v(0), |cv| {
+        let is_deep = matches!(&cv.1, Val::TStr(text) | Val::BStr(text) if is_deep(text));
+        box_iter::box_once(if is_deep { Err(Error::str(TOO_DEEP).into()) } else { Ok(cv.1) })
+    })
+}
+
+/// Writes a value. Numbers that JSON does not have are written as by jq.
+fn write_value(out: &mut Vec<u8>, value: Val) -> io::Result<()> {
+    let value = if is_finite(&value) { value } else { finite(value) };
+    write::write(out, &write::Pp::default(), 0, &value)
+}
+
+fn is_finite(value: &Val) -> bool {
+    match value {
+        Val::Num(Num::Float(number)) => number.is_finite(),
+        Val::Arr(items) => items.iter().all(is_finite),
+        Val::Obj(members) => members.values().all(is_finite),
+        _ => true,
+    }
+}
+
+/// Returns a value in which NaN is null, and what is infinite is the largest number.
+fn finite(value: Val) -> Val {
+    match value {
+        Val::Num(Num::Float(number)) if number.is_nan() => Val::Null,
+        Val::Num(Num::Float(number)) => Val::Num(Num::Float(number.clamp(f64::MIN, f64::MAX))),
+        Val::Arr(items) => items.iter().cloned().map(finite).collect(),
+        Val::Obj(members) => {
+            let members = members.iter().map(|(key, value)| (key.clone(), finite(value.clone())));
+            Val::obj(members.collect())
+        }
+        value => value,
     }
 }
 
@@ -271,7 +393,7 @@ impl Form for Filtered {
 
 #[cfg(test)]
 mod tests {
-    use super::Filter;
+    use super::{Filter, MAX_DEPTH};
 
     #[track_caller]
     fn filtered(code: &str, is_raw: bool, line: &str) -> String {
@@ -311,7 +433,35 @@ mod tests {
         let filter = Filter::compile(".a, .a.b", false, false).unwrap();
         let mut out = Vec::new();
         filter.line(&mut out, br#"{"a":1}"#).unwrap();
-        assert_eq!((out.as_slice(), filter.has_failed()), (b"1\n".as_slice(), true));
+        assert_eq!((out.as_slice(), filter.failures()), (b"1\n".as_slice(), 1));
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_written_as_by_jq() {
+        let wanted = "{\"a\":[null,1.7976931348623157e308],\"b\":-1.7976931348623157e308,\"c\":1.5}\n";
+        assert_eq!(filtered("{a: [nan, infinite], b: (-infinite), c: 1.5}", false, "{}"), wanted);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_an_error_and_no_overflow() {
+        for (depth, is_right) in [(MAX_DEPTH, true), (MAX_DEPTH + 1, false), (1_000_000, false)] {
+            let nested = ["[".repeat(depth), "]".repeat(depth)].concat();
+            let line = format!(r#"{{"a":{nested},"b":"x{}"}}"#, "[".repeat(2 * MAX_DEPTH));
+            // The line itself is one of them.
+            for (code, line, is_right) in [
+                (".a | length", &line, depth < MAX_DEPTH),
+                ("[.a]", &line, is_right),
+                (". | .a | length", &line, depth < MAX_DEPTH),
+                ("keys | length", &line, depth < MAX_DEPTH),
+                (".b | length", &line, true),
+                (".a | fromjson | length", &format!(r#"{{"a":"{nested}"}}"#), is_right),
+            ] {
+                let filter = Filter::compile(code, false, false).unwrap();
+                let mut out = Vec::new();
+                filter.line(&mut out, line.as_bytes()).unwrap();
+                assert_eq!((filter.failures(), out.is_empty()), (u64::from(!is_right), !is_right), "{code}: {depth}");
+            }
+        }
     }
 
     #[test]
@@ -322,5 +472,6 @@ mod tests {
         for refused in ["input", "inputs", "halt", "halt_error"] {
             assert!(error(refused).ends_with("pipe into jq for it"), "{refused}");
         }
+        assert!(error("[tostream]").ends_with("undefined filter tostream: pipe into jq for it"));
     }
 }

@@ -2,11 +2,12 @@
 
 use jaq_core::load::parse::{BinaryOp, Term};
 use jaq_core::path::Part;
-use jaq_json::{Val, read, write};
+use jaq_json::Val;
 use memchr::memchr2;
 
 use super::fields::{Name, Names, Texts, each_member};
 use super::terms::constant;
+use super::{parse, write_value};
 
 /// What such a filter yields.
 #[derive(Debug)]
@@ -141,9 +142,9 @@ fn write_text(out: &mut Vec<u8>, text: &[u8], is_raw: bool) -> Option<()> {
         }
         b"null" | b"false" | b"true" | b"0" => out.extend_from_slice(text),
         [b'1'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => out.extend_from_slice(text),
-        _ => match read::parse_single(text).ok()? {
+        _ => match parse(text).ok()? {
             Val::TStr(text) if is_raw => out.extend_from_slice(&text),
-            value => write::write(out, &write::Pp::default(), 0, &value).ok()?,
+            value => write_value(out, value).ok()?,
         },
     }
     Some(())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -35,6 +35,7 @@ pub(super) struct Files {
 impl Files {
     /// Opens and creates the files. Created files belong to `owner`, if given.
     pub(super) fn open(args: &Args, is_under_way: bool, owner: Option<&Account>) -> anyhow::Result<Self> {
+        check_outputs(args)?;
         // First, so that nothing is created if it is wrong.
         let sessions = args.sessions.as_deref().map(sessions::read).transpose()?.unwrap_or_default();
         let open = |path: &Path, is_read: bool| {
@@ -75,10 +76,37 @@ impl Files {
     }
 }
 
-/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
+/// Checks that no two outputs are the same file, nor a key log, however it is named.
+fn check_outputs(args: &Args) -> anyhow::Result<()> {
+    let outputs = [
+        ("-o", &args.output),
+        ("-w", &args.write),
+        ("--extract", &args.extract),
+        ("--otlp-metrics", &args.otlp_metrics),
+    ];
+    let outputs: Vec<_> = outputs.iter().filter_map(|(option, path)| Some((option, path.as_deref()?))).collect();
+    for (index, (one, path)) in outputs.iter().enumerate() {
+        if let Some((other, _)) = outputs.iter().take(index).find(|(_, other)| is_same_file(path, other)) {
+            bail!("{}: {other} and {one} cannot be the same file", path.display());
+        }
+        if args.keylog.iter().any(|keys| is_same_file(path, keys)) {
+            bail!("{}: is a key log, and would be overwritten", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether two paths name the same regular file, or would if it was created, which must not be truncated for writing before it is read.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other)),
         _ => false,
     }
+}
+
+/// Returns where a file would be created.
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(fs::canonicalize(folder).ok()?.join(path.file_name()?))
 }

@@ -29,12 +29,19 @@ pub struct Portal {
     pub(super) parameters: KeptList,
     pub(super) parameter_formats: KeptList,
     pub(super) has_parameters: bool,
+    /// Whether there was no room for the values of its parameters, which are wanted.
+    pub(super) is_limited: bool,
     pub(super) result_formats: KeptList,
     pub(super) row: OnceLock<Arc<Row>>,
     pub(super) share: Option<Share>,
 }
 
 impl Portal {
+    /// Returns whether the values of its parameters are missing because there was no room for them.
+    pub const fn lacks_parameters(&self) -> bool {
+        self.is_limited
+    }
+
     /// Its name; empty for the unnamed one.
     pub fn name(&self) -> Text<'_> {
         self.name.get()

@@ -436,6 +436,25 @@ mod output {
     }
 
     #[test]
+    fn outputs_are_different_files_however_they_are_named() {
+        let folder = Folder::new();
+        let (new, keys) = (folder.file("new.pcap"), folder.file("keys.log"));
+        fs::write(&keys, "# of one session\n").unwrap();
+        let other = folder.path().join(".").join("new.pcap").display().to_string();
+        let also = folder.file("also.log");
+        fs::hard_link(&keys, &also).unwrap();
+        for (args, wanted) in [
+            (["-o", &new, "-w", &other], format!("{other}: -o and -w cannot be the same file")),
+            (["-w", &new, "--extract", &other], format!("{other}: -w and --extract cannot be the same file")),
+            (["-o", &also, "--keylog", &keys], format!("{also}: is a key log, and would be overwritten")),
+        ] {
+            assert_says(&run([&[PORT, MICRO], &args[..]].concat()), 2, &format!("pgdissect: {wanted}"));
+        }
+        assert!(!fs::exists(&new).unwrap());
+        assert_eq!(fs::read_to_string(&keys).unwrap(), "# of one session\n");
+    }
+
+    #[test]
     fn a_full_disk_is_named() {
         for (args, wanted) in [
             (&["-o", "/dev/full"][..], "pgdissect: /dev/full: cannot be written: No space left on device"),

@@ -178,6 +178,15 @@ fn a_filter_that_fails_on_a_line_is_applied_to_the_others() {
 }
 
 #[test]
+fn of_lines_that_a_filter_fails_on_the_first_are_told_and_the_others_counted() {
+    let outcome = filtered(&["simple-query/capture.pcap"], &["-e", "query", "--jq", ".query[0]"]);
+    assert_eq!((outcome.code, outcome.lines.len()), (Some(5), 0));
+    let told = outcome.said.lines().filter(|line| line.contains("on the line")).count();
+    assert_eq!(told, 20, "{}", outcome.said);
+    assert!(outcome.said.contains("pgdissect: --jq: the filter failed on 30 more lines"), "{}", outcome.said);
+}
+
+#[test]
 fn lines_of_a_pipe_are_filtered_before_its_end() {
     let ports = ports();
     let mut running =

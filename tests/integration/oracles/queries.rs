@@ -374,6 +374,10 @@ fn what_is_remembered_has_a_limit_and_what_is_forgotten_is_unknown() {
         assert!(output.counters.remembered_bytes <= 2 * max_remembered as u64);
         let mut unknown = 0;
         for (line, whole) in output.values().iter().zip(whole.values()) {
+            if line["event"] == "query" && line.get("params").is_none() && whole.get("params").is_some() {
+                let flags = line["flags"].as_array().into_iter().flatten();
+                assert!(flags.into_iter().any(|flag| flag == "limit" || flag == "midstream"), "{line}");
+            }
             for field in ["sql", "params", "outcome", "rows", "command_tags"] {
                 match line.get(field) {
                     // A number is text if its type is no longer known.
