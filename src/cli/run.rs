@@ -232,6 +232,8 @@ struct Run<'a> {
     unsaved_links: HashSet<LinkType>,
     started: Instant,
     stats_due: Instant,
+    /// When it is found out next which lines of a log can be written.
+    log_due: Instant,
     /// When the requests of a file that are under way are emitted next.
     running_due: Option<Timestamp>,
     /// The earliest and the latest time of packets.
@@ -280,6 +282,9 @@ impl<'a> Run<'a> {
     /// How long after the start of a live capture the sessions are counted that were open before: long enough that those in use have
     /// been seen.
     const SESSIONS_SEEN: Duration = Duration::from_secs(2);
+
+    /// How often lines of a log that wait for earlier ones are written while packets are captured.
+    const LOG_INTERVAL: Duration = Duration::from_millis(250);
 
     fn new(
         args: &'a Args,
@@ -369,6 +374,7 @@ impl<'a> Run<'a> {
             unsaved_links: HashSet::new(),
             started,
             stats_due: started + args.interval(),
+            log_due: started,
             running_due: None,
             first_packet: None,
             latest_packet: None,
@@ -527,6 +533,9 @@ impl<'a> Run<'a> {
                     self.last_packet = Some(packet.ts);
                     self.dissector.packet(&packet, &mut self.writer);
                     packets += 1;
+                    if self.writer.has_long_log() {
+                        self.pass_log();
+                    }
                     if let (Some(extract), Some(owners)) = (&mut self.extract, self.writer.owners()) {
                         extract.packet(&packet, self.dissector.packets(), owners)?;
                     }
@@ -588,6 +597,10 @@ impl<'a> Run<'a> {
     fn check_clock(&mut self, source: &dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let now = Instant::now();
         self.keys.follow(now, self.notify);
+        if self.writer.has_log() && now >= self.log_due {
+            self.log_due = now + Self::LOG_INTERVAL;
+            self.pass_log();
+        }
         self.writer.flush_if_older(now)?;
         if self.args.duration.is_some_and(|duration| now - self.started >= duration) {
             stop.store(true, Ordering::Relaxed);
@@ -624,6 +637,15 @@ impl<'a> Run<'a> {
         let last = self.last_packet.unwrap_or_default();
         let follows_clock = self.is_idle && (self.is_live || self.is_current);
         if follows_clock { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
+    }
+
+    /// Writes the lines of a log before which none can come any more.
+    fn pass_log(&mut self) {
+        let now = self.known_time();
+        if self.writer.pass_log(now, self.dissector.earliest_unreported(now)) && !self.args.quiet {
+            let text = "the log is not all in order of time: more than 64 MiB of it came while a request was under way";
+            (self.notify)(text);
+        }
     }
 
     fn wants_running(&self) -> bool {

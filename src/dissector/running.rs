@@ -9,7 +9,30 @@ use crate::record::{Outcome, Record, RunningRecord, RunningState};
 use crate::session::execution::Execution;
 use crate::time::Timestamp;
 
+/// How long a session takes at most to be ready, in microseconds: the default of `authentication_timeout`. One that is not ready by then
+/// may never be: its bytes may be encrypted.
+const MAX_OPENING: u64 = 60_000_000;
+
 impl Dissector {
+    /// Returns the earliest time at which a request was sent, or a session began, that has no record yet, as far as is known. Left out is
+    /// what may have none for days: streams of replication, requests that may have ended where bytes were lost, and sessions that are not
+    /// ready after a minute.
+    pub fn earliest_unreported(&self, now: Timestamp) -> Option<Timestamp> {
+        let live = self.table.live().filter(|connection| connection.info.selected != Some(false));
+        live.filter_map(|Connection { session, info, ended, last_data, .. }| {
+            let dialogue = session.dialogue();
+            let may_have_ended =
+                |execution: &Execution| dialogue.is_uncertain() && last_data.backend.ts > execution.sent();
+            let facts = session.facts();
+            let is_opening = !info.is_midstream && facts.ready_at.is_none() && ended.is_none();
+            let began = (is_opening && info.started.later(MAX_OPENING) > now).then_some(info.started);
+            let sent = dialogue.unreported().filter(|execution| !may_have_ended(execution));
+            let sent = sent.map(|execution| execution.started);
+            began.into_iter().chain(sent).min()
+        })
+        .min()
+    }
+
     /// Emits a record for each request that is under way at this time, by connection and in the order in which they were sent. Only
     /// what is known not to have ended is under way: where bytes were lost and anything of the server's came behind a request, it may
     /// have.

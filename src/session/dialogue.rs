@@ -185,6 +185,12 @@ impl Dialogue {
         exchange.into_iter().chain(self.pipeline.executions.iter()).filter(|execution| execution.is_under_way())
     }
 
+    /// The first request that was not reported, whether it has an end or not.
+    pub fn unreported(&self) -> Option<&Execution> {
+        let exchange = self.exchange.as_ref().and_then(Exchange::under_way);
+        exchange.into_iter().chain(self.pipeline.executions.iter()).find(|execution| !execution.is_stream)
+    }
+
     /// The number of the request that the server works on.
     pub fn answered_request(&self) -> Option<u64> {
         self.under_way().next().map(Execution::number)

@@ -59,6 +59,7 @@ mod cli {
     mod command_line;
     mod extract;
     mod jq;
+    mod log_order;
     pub(crate) mod live;
     mod live_replication;
     mod live_tls;

@@ -24,6 +24,7 @@ use crate::record::{
 };
 use crate::time::Timestamp;
 
+use self::log_order::LogOrder;
 use self::output::Output;
 use self::selection::Selection;
 use self::shard::{ShardLines, ShardWriter};
@@ -34,6 +35,7 @@ use super::args::{Args, Event, Format, Statements};
 use super::extract::{Chosen, Owners};
 use super::screen_data::ScreenData;
 
+mod log_order;
 mod output;
 mod selection;
 mod shard;
@@ -93,6 +95,8 @@ pub(crate) struct Writer {
     form: Box<dyn Form>,
     /// If the form is text: what depends on the lines before.
     text: Option<Text>,
+    /// If they are a server's log: what has them in order. The form writes nothing then.
+    log: Option<LogOrder>,
     mode: Mode,
     /// Whether the form holds records back.
     holds_back: bool,
@@ -141,7 +145,7 @@ impl Writer {
     ) -> io::Result<Self> {
         let wants = |event| args.events.contains(&event);
         let summary = SummaryStyle { color: look.color, width: look.width, top: args.top.into() };
-        let mut text = None;
+        let (mut text, mut log) = (None, None);
         let form: Box<dyn Form> = match args.format {
             Format::Json if args.no_fast_paths => Box::new(DerivedWriter),
             // Tables are made of the lines.
@@ -162,7 +166,10 @@ impl Writer {
                     Statements::Duration => LogStyle::Duration,
                     Statements::Statement => LogStyle::Statement,
                 };
-                Box::new(ServerLog::new(args.format.log().unwrap_or_default(), style, args.log_version))
+                let made = ServerLog::new(args.format.log().unwrap_or_default(), style, args.log_version);
+                let min_us = args.min_duration.map_or(0, |least| u64::try_from(least.as_micros()).unwrap_or(u64::MAX));
+                log = Some(LogOrder::new(made.min_duration(min_us), style));
+                Box::new(Page)
             }
             // Writes nothing: the records are those of the screen.
             Format::Top => Box::new(Page),
@@ -209,6 +216,7 @@ impl Writer {
             },
             form,
             text,
+            log,
             flushed: Instant::now(),
         })
     }
@@ -333,6 +341,27 @@ impl Writer {
         !self.shards.is_empty()
     }
 
+    /// Returns whether so many lines of a log wait for earlier ones that it should be found out which can come.
+    pub(crate) fn has_long_log(&self) -> bool {
+        self.log.as_ref().is_some_and(LogOrder::is_long)
+    }
+
+    /// Returns whether lines wait for earlier ones.
+    pub(crate) const fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Writes the lines of a log before which none can come any more, where all packets up to `now` were dissected, and the earliest
+    /// record to come began at `earliest`. Returns whether lines were written out of order for the first time, because too many waited.
+    pub(crate) fn pass_log(&mut self, now: Timestamp, earliest: Option<Timestamp>) -> bool {
+        let Some(mut log) = self.log.take() else { return false };
+        let had_overflowed = log.has_overflowed();
+        self.make_pieces(|lines| log.pass(now, earliest, lines, BUFFER));
+        let has_overflowed = log.has_overflowed();
+        self.log = Some(log);
+        has_overflowed && !had_overflowed
+    }
+
     /// Writes and flushes the buffered lines.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
@@ -376,6 +405,10 @@ impl Writer {
         if self.holds_back {
             self.make(|form, lines| form.flush(lines, true));
         }
+        if let Some(mut log) = self.log.take() {
+            self.make_pieces(|lines| log.finish(lines, BUFFER));
+            self.log = Some(log);
+        }
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
         let undecoded = pool.undecoded();
@@ -384,6 +417,10 @@ impl Writer {
     }
 
     fn write(&mut self, record: &Record<'_>) {
+        if let Some(log) = &mut self.log {
+            // Writing to memory does not fail.
+            return log.record(record).unwrap_or_default();
+        }
         if let Some(ts) = record.ts() {
             self.announce(ts);
         }
@@ -412,6 +449,18 @@ impl Writer {
                     pool.fail(failed);
                 }
             }
+        }
+    }
+
+    /// Formats lines in this thread, as long as there are more.
+    fn make_pieces(&mut self, mut make: impl FnMut(&mut Vec<u8>) -> bool) {
+        let mut has_more = true;
+        while std::mem::take(&mut has_more) {
+            // Without room for them, because the output has failed, it is not called.
+            self.make(|_, lines| {
+                has_more = make(lines);
+                Ok(())
+            });
         }
     }
 

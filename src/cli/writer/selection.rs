@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use regex::bytes::Regex;
 
-use super::super::args::{Args, Event};
+use super::super::args::{Args, Event, Statements as LogStatements};
 use super::super::select::When;
 use super::unmatched::Closest;
 use crate::output::cache::Cache;
@@ -31,6 +31,8 @@ pub(super) struct Selection {
     only_errors: bool,
     /// The minimum duration of requests to write, in microseconds.
     min_us: Option<u128>,
+    /// Whether errors are written whatever the requests took, as a server logs them.
+    logs_errors: bool,
     /// The minimum number of rows of requests to write.
     min_rows: Option<u64>,
     statements: Option<Statements>,
@@ -58,6 +60,7 @@ impl Selection {
             types: args.types.clone(),
             only_errors: args.errors,
             min_us: args.min_duration.map(|duration| duration.as_micros()),
+            logs_errors: args.format.log().is_some() && args.log_style == LogStatements::Duration,
             min_rows: args.min_rows,
             statements: Statements::new(args),
             times: None,
@@ -203,7 +206,8 @@ impl Selection {
         if let Some(min) = self.min_us {
             let time = query.total_us.or(query.age_us);
             self.closest.longest_us = self.closest.longest_us.max(time);
-            if time.is_none_or(|time| u128::from(time) < min) {
+            let is_short = time.is_none_or(|time| u128::from(time) < min);
+            if is_short && !(self.logs_errors && query.error.is_some()) {
                 return false;
             }
         }

@@ -67,12 +67,16 @@ pub struct ServerLog {
     style: LogStyle,
     /// The major version of the server whose words are used.
     version: u8,
+    /// The least duration of what is written, in microseconds.
+    min_us: u64,
     clock: Clock,
     sessions: HashMap<u64, Session, RandomState>,
     /// The beginning of a message, a DETAIL, and one of its values, in the making.
     prefix: Vec<u8>,
     detail: Vec<u8>,
     value: Vec<u8>,
+    /// The times of lines, and where these end, if they are noted.
+    ends: Option<Vec<(Timestamp, usize)>>,
 }
 
 /// How many sessions are remembered. Beyond, all are forgotten, and the lines of those that go on are counted anew.
@@ -120,7 +124,7 @@ impl Form for ServerLog {
     }
 
     fn another(&self) -> Box<dyn Form> {
-        Box::new(Self::new(self.format, self.style, self.version))
+        Box::new(Self::new(self.format, self.style, self.version).min_duration(self.min_us))
     }
 }
 
@@ -138,7 +142,26 @@ impl ServerLog {
     /// before that as `parameters: …`.
     pub fn new(format: LogFormat, style: LogStyle, version: u8) -> Self {
         let (clock, sessions) = (Clock::default(), HashMap::default());
-        Self { format, style, version, clock, sessions, prefix: Vec::new(), detail: Vec::new(), value: Vec::new() }
+        let (prefix, detail, value) = (Vec::new(), Vec::new(), Vec::new());
+        Self { format, style, version, min_us: 0, clock, sessions, prefix, detail, value, ends: None }
+    }
+
+    /// Leaves out what took less time: with [`LogStyle::Duration`], each of Parse, Bind and Execute, and simple queries. Errors are written.
+    #[must_use]
+    pub fn min_duration(self, micros: u64) -> Self {
+        Self { min_us: micros, ..self }
+    }
+
+    /// Notes the time of each line, and where it ends, for [`Self::ends`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn noting_ends(self) -> Self {
+        Self { ends: Some(Vec::new()), ..self }
+    }
+
+    /// Returns the times of the lines that were written since the last call, and where each ends in what it was written to.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ends(&mut self) -> impl Iterator<Item = (Timestamp, usize)> {
+        self.ends.iter_mut().flat_map(|ends| ends.drain(..))
     }
 
     fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) {
@@ -187,9 +210,10 @@ impl ServerLog {
         let is_copy = record.command_tags.as_bytes().starts_with(b"COPY");
         // The server's time includes that in which it waits for COPY data.
         let micros = if is_copy { record.total_us } else { record.exec_us.or(record.total_us) };
-        self.begin_duration(micros.unwrap_or_default());
-        self.begin_statement(record);
-        self.line(out, record.header.conn, ended, tag::of_executed(record, sql), sql);
+        if self.begin_duration(micros.unwrap_or_default()) {
+            self.begin_statement(record);
+            self.line(out, record.header.conn, ended, tag::of_executed(record, sql), sql);
+        }
     }
 
     /// Writes the statement of a simple query, or a function call, that the server has begun with.
@@ -236,27 +260,29 @@ impl ServerLog {
                 true => (parse, record.started.later(parse)),
                 false => (0, begun),
             };
-            self.begin_duration(micros);
-            self.begin_extended(b"parse ", record);
-            self.line(out, conn, at, b"PARSE", sql);
+            if self.begin_duration(micros) {
+                self.begin_extended(b"parse ", record);
+                self.line(out, conn, at, b"PARSE", sql);
+            }
         }
         if is_parse {
             return;
         }
-        if record.bind_us.is_some() {
+        let has_bind = record.bind_us.is_some() && self.begin_duration(0);
+        if has_bind {
             self.set_parameters(record.params.as_ref());
-            self.begin_duration(0);
             self.begin_extended(b"bind ", record);
             self.line_with_detail(out, conn, begun, b"BIND", sql);
         }
         if has_ended(request) {
-            if record.bind_us.is_none() {
-                self.set_parameters(record.params.as_ref());
-            }
-            self.begin_duration(exec);
             let verb = self.verb(record);
-            self.begin_extended(verb, record);
-            self.line_with_detail(out, conn, ended, tag::of_executed(record, sql), sql);
+            if self.begin_duration(exec) {
+                if !has_bind {
+                    self.set_parameters(record.params.as_ref());
+                }
+                self.begin_extended(verb, record);
+                self.line_with_detail(out, conn, ended, tag::of_executed(record, sql), sql);
+            }
         }
     }
 
@@ -300,8 +326,11 @@ impl ServerLog {
         if is_first { b"execute " } else { b"execute fetch from " }
     }
 
-    /// Begins a message with a duration: `duration: 1.234 ms  `.
-    fn begin_duration(&mut self, micros: u64) {
+    /// Begins a message with a duration: `duration: 1.234 ms  `. Returns whether it is to be written.
+    fn begin_duration(&mut self, micros: u64) -> bool {
+        if micros < self.min_us {
+            return false;
+        }
         let prefix = &mut self.prefix;
         prefix.clear();
         prefix.extend_from_slice(b"duration: ");
@@ -309,6 +338,7 @@ impl ServerLog {
         let [.., a, b, c] = crate::digits::eight((micros % 1_000) as u32);
         prefix.extend_from_slice(&[b'.', a, b, c]);
         prefix.extend_from_slice(b" ms  ");
+        true
     }
 
     /// Appends to a message what is done with which statement: `execute name/portal: `.
@@ -486,7 +516,8 @@ impl ServerLog {
         };
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.has_failed |= matches!(line.severity, b"FATAL" | b"PANIC");
-        session.write(out, self.format, &mut self.clock, line);
+        let ts = session.write(out, self.format, &mut self.clock, line);
+        self.note_end(ts, out.len());
     }
 
     /// Writes a line of the kind LOG: the message is what was begun, and the SQL.
@@ -501,7 +532,14 @@ impl ServerLog {
         let Some(session) = sessions.get_mut(&conn) else { return };
         let message = [&**prefix, sql];
         let line = Line { ts, ps, severity: b"LOG", sqlstate: SUCCESS, message, detail, error: None };
-        session.write(out, *format, clock, line);
+        let ts = session.write(out, *format, clock, line);
+        self.note_end(ts, out.len());
+    }
+
+    fn note_end(&mut self, ts: Timestamp, end: usize) {
+        if let Some(ends) = &mut self.ends {
+            ends.push((ts, end));
+        }
     }
 
     /// Makes sure that a session's lines are written with this identity.
@@ -545,10 +583,12 @@ impl ServerLog {
 }
 
 impl Session {
-    fn write(&mut self, out: &mut Vec<u8>, format: LogFormat, clock: &mut Clock, line: Line<'_>) {
+    /// Writes a line, and returns its time.
+    fn write(&mut self, out: &mut Vec<u8>, format: LogFormat, clock: &mut Clock, line: Line<'_>) -> Timestamp {
         self.lines += 1;
         self.last = self.last.max(line.ts);
         Line { ts: self.last, ..line }.push(out, format, clock, &self.identity, self.lines);
+        self.last
     }
 }
 
