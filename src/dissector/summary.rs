@@ -145,6 +145,7 @@ pub(super) fn session_record<'a>(
         database: identity.database,
         application: identity.application,
         parameters: Settings(facts.parameters()),
+        startup: Settings(facts.startup()),
         server_version: facts.parameter(b"server_version"),
         protocol_version: facts.protocol_version,
         auth_method: facts.auth_method,
@@ -253,6 +254,7 @@ pub(super) fn query_record<'a>(
             started: info.started,
             is_walsender: session.walsender().is_some(),
             has_failed: session.facts().has_failed(),
+            conforming_strings: session.facts().conforming_strings,
             given_bytes: session.walsender().map(|walsender| walsender.given_bytes).unwrap_or_default(),
         },
     }

@@ -151,6 +151,8 @@ pub struct Backend {
     pub is_walsender: bool,
     /// Whether it has ended the session with an error.
     pub has_failed: bool,
+    /// Whether a backslash in a constant is no escape (`standard_conforming_strings`), as it reported last, and when.
+    pub conforming_strings: Option<(bool, Timestamp)>,
     /// The bytes of the request, by their direction, that were given as messages of a replication stream or a base backup already.
     pub given_bytes: PerDirection<u64>,
 }

@@ -47,6 +47,9 @@ pub struct SessionRecord<'a> {
     /// The settings that the server reported, as they are now.
     #[serde(skip_serializing_if = "Settings::is_empty")]
     pub parameters: Settings<'a>,
+    /// The settings that the client asked for in its StartupMessage, with secrets masked.
+    #[serde(skip)]
+    pub startup: Settings<'a>,
     /// The server's version, as it reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_version: Option<Text<'a>>,

@@ -24,6 +24,12 @@ const MAX_PARAMETERS: usize = 64;
 /// A name or value longer than this is not remembered.
 const MAX_VALUE: usize = 1_024;
 
+/// How many bytes of settings of a StartupMessage are remembered. PostgreSQL takes no longer one.
+const MAX_STARTUP: usize = 10_000;
+
+/// The parameters of a StartupMessage that are no settings, or are known otherwise.
+const NO_SETTINGS: [&[u8]; 5] = [b"user", b"database", b"replication", b"application_name", b"client_encoding"];
+
 /// How the client showed who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
@@ -100,6 +106,10 @@ pub struct Facts {
     /// Whether the user said who it is.
     is_known: bool,
     parameters: Vec<Setting>,
+    /// The settings that the client asked for in its StartupMessage.
+    startup: Vec<Setting>,
+    /// Whether a backslash in a constant is no escape (`standard_conforming_strings`), as the server reported last, and when.
+    pub conforming_strings: Option<(bool, Timestamp)>,
     /// How values are written.
     pub settings: Settings,
     /// Some settings were too many, or too long, to be remembered.
@@ -198,12 +208,22 @@ impl Facts {
         self.forget_known();
         self.protocol_version = Some(startup.protocol_version);
         let mut is_physical = false;
+        self.startup.clear();
+        let mut room = MAX_STARTUP;
         // Of one that is cut off, the last value may be half of another.
         let whole = startup.parameters.iter().count().saturating_sub(is_cut.into());
         for (name, value) in startup.parameters.iter().take(whole) {
             let value = value.get();
             self.settings.parameter(name.0, value.0);
             let kept = || (value.0.len() <= MAX_VALUE).then(|| value.kept().into_owned());
+            if !NO_SETTINGS.contains(&name.0) && !name.0.starts_with(b"_pq_.") {
+                let len = name.0.len().saturating_add(value.0.len()).saturating_add(size_of::<Setting>());
+                if let Some(left) = room.checked_sub(len) {
+                    room = left;
+                    let (name, value) = (name.kept().into_owned(), value.kept().into_owned());
+                    self.startup.push(Setting { name, value });
+                }
+            }
             match name.0 {
                 b"user" => self.user = kept(),
                 b"database" => self.database = kept(),
@@ -254,6 +274,9 @@ impl Facts {
             }
             Some(Message::ParameterStatus(status)) if !observation.is_cut() => {
                 self.settings.parameter(status.name.0, status.value.0);
+                if status.name.0 == b"standard_conforming_strings" {
+                    self.conforming_strings = Some((status.value.0 == b"on", observation.origin.ts));
+                }
                 self.set(status.name, status.value);
             }
             Some(Message::ErrorResponse(fields)) => {
@@ -299,6 +322,7 @@ impl Facts {
     #[cold]
     fn forget(&mut self, name: Text<'_>) {
         self.parameters.retain(|setting| *setting.name != *name.0);
+        self.conforming_strings = None;
         if name.0 == b"application_name" {
             self.application = None;
         }
@@ -311,6 +335,8 @@ impl Facts {
         if std::mem::take(&mut self.is_guessed) && !is_startup {
             (self.user, self.database, self.application) = (None, None, None);
             self.parameters.clear();
+            self.startup.clear();
+            self.conforming_strings = None;
             (self.protocol_version, self.auth_method, self.process_id) = (None, None, None);
             self.channel_binding = None;
             (self.startup_at, self.authenticated_at, self.ready_at) = (None, None, None);
@@ -351,6 +377,11 @@ impl Facts {
     /// The settings that the server has reported, as they are now.
     pub fn parameters(&self) -> &[Setting] {
         &self.parameters
+    }
+
+    /// The settings that the client asked for in its StartupMessage, with secrets masked. `options` is one of them.
+    pub fn startup(&self) -> &[Setting] {
+        &self.startup
     }
 
     /// A setting that the server has reported.
@@ -407,6 +438,7 @@ impl Facts {
     /// Bytes were lost: whether the session is idle is not known, nor what the client was asked.
     pub const fn lose(&mut self) {
         self.idle_since = None;
+        self.conforming_strings = None;
         self.has_lost = true;
     }
 }

@@ -69,6 +69,7 @@ mod cli {
     mod screen;
     mod selection;
     mod sessions;
+    mod sql_settings;
     mod summary;
     mod tables;
     mod text;

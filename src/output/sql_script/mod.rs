@@ -5,6 +5,7 @@
 
 mod literal;
 mod made;
+mod settings;
 mod statement;
 
 use std::collections::BTreeMap;
@@ -19,15 +20,13 @@ use crate::pg::error::code;
 use crate::pg::text::Text;
 use crate::record::session::State;
 use crate::record::{Header, Outcome, Protocol, QueryRecord, Record, SessionRecord};
+use crate::time::Timestamp;
 
 /// How many bytes are held back until their sessions end. Beyond this, the largest block is written in parts.
 const MOST_HELD: usize = 256 << 20;
 
 /// How many portals of a session are known to have more rows. Of more, the first one is forgotten.
 const MOST_PORTALS: usize = 64;
-
-/// The settings that decide how constants, and parameters in text format, are read.
-const SETTINGS: [&[u8]; 4] = [b"standard_conforming_strings", b"DateStyle", b"IntervalStyle", b"TimeZone"];
 
 /// Sessions as a script. A session's block is written when the session has ended.
 #[derive(Debug)]
@@ -49,6 +48,11 @@ struct Block {
     /// The statements that set what the session began with.
     settings: Vec<u8>,
     reading: Reading,
+    /// Whether the script has certainly set how backslashes are read.
+    has_set_reading: bool,
+    /// The last request that may have set it, if what came of it is not known: when it began, when it ended, and whether it is of the
+    /// extended protocol.
+    unsettled: Option<(Timestamp, Timestamp, bool)>,
     /// The portals that have more rows.
     suspended: Vec<Box<[u8]>>,
     made: Made,
@@ -91,17 +95,9 @@ impl SqlScript {
         }
         let header = Header { ts: session.started, ..session.header };
         let mut block = Block::begun(&header, [session.user, session.database, session.application])?;
-        for setting in session.parameters.0 {
-            let (name, value) = (setting.name.get(), setting.value.get());
-            let Some(known) = SETTINGS.into_iter().find(|known| known.eq_ignore_ascii_case(name.0)) else { continue };
-            if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
-                let mut literal = String::new();
-                literal::put(&mut literal, &value);
-                writeln!(block.settings, "SET {name} = {literal};")?;
-                if known == b"standard_conforming_strings" {
-                    block.reading = if value == "on" { Reading::Conforming } else { Reading::Backslashes };
-                }
-            }
+        if let Some(conforms) = settings::put(&mut block.settings, session)? {
+            block.reading = Reading::of(conforms);
+            block.has_set_reading = true;
         }
         block.text.extend_from_slice(&block.settings);
         self.insert(conn, block);
@@ -209,14 +205,19 @@ impl Block {
         out.push(b'\n');
         let continues = self.continues(query);
         let is_of_protocol = self.made.names(query);
-        let refused = match statement::script(query, self.reading) {
+        let reading = self.reading_of(query);
+        let refused = match statement::script(query, reading) {
             _ if continues => Refused::of("more rows of a portal: its statement is above"),
             Ok(_) if is_of_protocol => Refused::of(
                 "it names a prepared statement or a portal of the protocol, which this script does not make",
             ),
             Ok(script) => {
+                if !self.has_set_reading && reading != Reading::Unknown && script.contains('\\') {
+                    let value = if reading == Reading::Conforming { "on" } else { "off" };
+                    writeln!(self.text, "SET standard_conforming_strings = '{value}'; -- as it was")?;
+                }
                 self.text.extend_from_slice(script.as_bytes());
-                self.reading.after(query);
+                self.note_reading(query);
                 return Ok(());
             }
             Err(refused) => refused,
@@ -229,8 +230,34 @@ impl Block {
         }
         // A comment ends at either.
         sql.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).for_each(|line| self.comment(line));
-        self.reading.after(query);
+        self.note_reading(query);
         Ok(())
+    }
+
+    /// Returns how a backslash in a constant of a request was read: as the server had reported when it was sent, if nothing was under
+    /// way that may have changed it.
+    fn reading_of(&mut self, query: &QueryRecord<'_>) -> Reading {
+        let Some((conforms, since)) = query.backend.conforming_strings else { return self.reading };
+        let is_open = self.unsettled.is_some_and(|(began, ended, is_extended)| {
+            // In the extended protocol, the server may report it only behind the Sync.
+            query.started <= ended || is_extended && since < began
+        });
+        if is_open || since > query.started {
+            return Reading::Unknown;
+        }
+        let reading = Reading::of(conforms);
+        self.has_set_reading &= reading == self.reading;
+        (self.reading, self.unsettled) = (reading, None);
+        reading
+    }
+
+    /// Notes what a request may have set.
+    fn note_reading(&mut self, query: &QueryRecord<'_>) {
+        if statement::may_set_reading(query) {
+            self.reading = Reading::Unknown;
+            self.has_set_reading = false;
+            self.unsettled = Some((query.started, query.header.ts, query.protocol == Protocol::Extended));
+        }
     }
 
     fn comment(&mut self, text: impl Display) {
@@ -297,7 +324,8 @@ mod tests {
         assert!(!whole.contains("continued") && parts.matches(", continued. ").count() > 3);
         // Each part has the settings of its session.
         let count = |what| parts.matches(what).count();
-        assert_eq!(count("\nSET standard_conforming_strings = 'o"), count("\n-- Session "));
+        let again = count("; -- as it was\n");
+        assert_eq!(count("\nSET standard_conforming_strings = 'o") - again, count("\n-- Session "));
     }
 
     #[test]

@@ -22,13 +22,14 @@ pub(super) enum Reading {
 }
 
 impl Reading {
-    /// Notes what a request may have set.
-    pub(super) fn after(&mut self, query: &QueryRecord<'_>) {
-        let Some(sql) = &query.sql else { return };
-        if contains(sql.0.text.0, b"standard_conforming_strings") {
-            *self = Self::Unknown;
-        }
+    pub(super) const fn of(conforms: bool) -> Self {
+        if conforms { Self::Conforming } else { Self::Backslashes }
     }
+}
+
+/// Returns whether a request may set how backslashes are read.
+pub(super) fn may_set_reading(query: &QueryRecord<'_>) -> bool {
+    query.sql.as_ref().is_some_and(|sql| contains(sql.0.text.0, b"standard_conforming_strings"))
 }
 
 /// Why a request is not run by the script.
