@@ -40,22 +40,21 @@ const fn in_duckdb(kind: Kind) -> &'static str {
 /// Returns SQL for ClickHouse: a table for each event, into which its lines can be inserted.
 pub(crate) fn clickhouse() -> String {
     let mut sql = "\
--- For ClickHouse: tables for lines of pgdissect, each for those of one event.
+-- For ClickHouse: tables for lines of pgdissect, each for those of one event: lines of another are refused.
 --   pgdissect -e query capture.pcap | clickhouse client --date_time_input_format best_effort \\
 --     --query 'INSERT INTO pgdissect_query FORMAT JSONEachRow'
 "
     .to_owned();
     for table in Table::ALL {
-        sql.push_str(&format!("\nCREATE TABLE IF NOT EXISTS pgdissect_{table}\n("));
-        for (index, Column { name, kind, is_nullable }) in table.columns().into_iter().enumerate() {
-            let separator = if index > 0 { "," } else { "" };
+        sql.push_str(&format!("\nCREATE TABLE IF NOT EXISTS pgdissect_{table}\n(\n    `event` Enum8('{table}' = 1)"));
+        for Column { name, kind, is_nullable } in table.columns() {
             let of_kind = in_clickhouse(kind);
             // An array cannot be nullable: it is empty instead.
             let of_column = match is_nullable && kind != Kind::TextList {
                 true => format!("Nullable({of_kind})"),
                 false => of_kind.to_owned(),
             };
-            sql.push_str(&format!("{separator}\n    `{name}` {of_column}"));
+            sql.push_str(&format!(",\n    `{name}` {of_column}"));
         }
         sql.push_str("\n)\nENGINE = MergeTree\nORDER BY (ts, conn);\n");
     }

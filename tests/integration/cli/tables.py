@@ -48,7 +48,7 @@ def chdb_rows():
         server.query(
             f"INSERT INTO pgdissect_{table} FROM INFILE '{part}' SETTINGS date_time_input_format = 'best_effort' FORMAT JSONEachRow"
         )
-        rows = str(server.query(f"SELECT * FROM pgdissect_{table}", "JSONEachRow"))
+        rows = str(server.query(f"SELECT * EXCEPT (event) FROM pgdissect_{table}", "JSONEachRow"))
         yield table, [json.loads(row) for row in rows.splitlines()]
 
 

@@ -158,6 +158,13 @@ fn clickhouse_reads_lines_as_tables() {
     let sql = run(["--schema", "clickhouse"]).lines.join("\n");
     fs::write(folder.file("schema.sql"), sql + "\n").unwrap();
     compare("chdb", &folder.file("lines.jsonl"), &folder.file("schema.sql"));
+    // A line of another event is refused.
+    let script = "import sys; from chdb import session; server = session.Session()
+for statement in filter(str.strip, open(sys.argv[1]).read().split(';\\n')): server.query(statement)
+try: server.query('INSERT INTO pgdissect_query FORMAT JSONEachRow {\"event\":\"session\",\"conn\":1}')
+except Exception as refused: print('session' in str(refused))";
+    let output = Command::new(python()).args(["-c", script, &folder.file("schema.sql")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "True\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Writes the tables of the same lines to `tables`.
