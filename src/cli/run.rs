@@ -687,7 +687,7 @@ impl<'a> Run<'a> {
         if let Some(complete) = self.complete.take() {
             complete()?;
         }
-        self.write_metrics(self.latest_packet.unwrap_or_default())?;
+        self.write_metrics(self.latest_packet.unwrap_or_default().max(self.known_time()))?;
         if let Some(savefile) = self.savefile.take() {
             savefile.finish()?;
         }
