@@ -165,13 +165,14 @@ pub(crate) struct Args {
     #[arg(short = 'F', long, value_enum, default_value_t = Format::Json, help_heading = "Output")]
     pub(crate) format: Format,
 
-    /// With a server's log: which statements it has
-    #[arg(long, value_enum, value_name = "STYLE", default_value_t = Statements::Duration, help_heading = "Output")]
-    pub(crate) log_style: Statements,
+    /// With a server's log: which statements it has [default: duration]
+    #[arg(long, value_enum, value_name = "STYLE", help_heading = "Output")]
+    pub(crate) log_style: Option<Statements>,
 
     /// With a server's log: the major version of PostgreSQL whose form it has; from 16 on, parameters are in `Parameters: $1 = …`
-    #[arg(long, value_name = "VERSION", default_value_t = 15, value_parser = clap::value_parser!(u8).range(14..), help_heading = "Output")]
-    pub(crate) log_version: u8,
+    /// [default: 15]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(14..=19), help_heading = "Output")]
+    pub(crate) log_version: Option<u8>,
 
     /// With -F otlp: write the histogram of the durations of requests to this file, at the end and each time that --stats-interval has
     /// passed
@@ -412,6 +413,9 @@ impl Args {
         if self.format == Format::Parquet {
             self.check_tables()?;
         }
+        if self.format.log().is_some() && !self.types.is_empty() {
+            return Err("-t selects among messages, and a server's log has none".to_owned());
+        }
         if self.format.log().is_some()
             && self.events.iter().any(|event| !matches!(event, Event::Query | Event::Session))
         {
@@ -440,6 +444,12 @@ impl Args {
             return Err(
                 "-F sql writes statements that can be run, with their values: not with --redact values".to_owned()
             );
+        }
+        if self.format.log().is_none() && (self.log_style.is_some() || self.log_version.is_some()) {
+            return Err("--log-style and --log-version require -F csvlog, -F jsonlog or -F stderrlog".to_owned());
+        }
+        if self.otlp_metrics.as_ref().is_some_and(is_stdin) {
+            return Err("--otlp-metrics needs a file: standard output is for spans".to_owned());
         }
         if self.otlp_metrics.is_some() && self.format != Format::Otlp {
             return Err("--otlp-metrics requires -F otlp".to_owned());
@@ -481,9 +491,9 @@ impl Args {
     /// Checks that tables can be written.
     fn check_tables(&self) -> Result<(), String> {
         if !cfg!(feature = "parquet") {
-            return Err(
-                "-F parquet is not in this program: it was built without the Cargo feature `parquet`".to_owned()
-            );
+            return Err("-F parquet is not in this program, which was built without the Cargo feature `parquet`: \
+                 cargo install --path . --features parquet"
+                .to_owned());
         }
         if self.output.as_ref().is_none_or(|path| path.as_os_str() == "-") {
             return Err("-F parquet writes several files: it requires -o FOLDER".to_owned());
@@ -502,6 +512,9 @@ impl Args {
     /// With clap's own conflicts, an argument that requires `-i` would be ignored if a file conflicts with `-i`. And users of
     /// tcpdump may put a filter where a file is expected.
     fn check_inputs(&self) -> Result<(), String> {
+        if self.schema.is_some() && (self.interface.is_some() || !self.files.is_empty() || !self.read.is_empty()) {
+            return Err("--schema prints what is the same for every capture: it reads none".to_owned());
+        }
         let other = match (&self.interface, self.read.as_slice()) {
             (Some(_), []) => "-i",
             (None, [_, ..]) => "-r",
@@ -528,7 +541,8 @@ Examples:
 Exit codes:
   0  done
   1  the input was cut short or damaged; all that could be read was written
-  2  wrong usage, or something could not be opened or written";
+  2  wrong usage, or something could not be opened or written
+  5  the filter of --jq failed on a line";
 
 /// The ports of servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

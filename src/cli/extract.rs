@@ -302,6 +302,8 @@ fn report(path: &str, packets: u64, missing: u64, refused: &[(LinkType, u64)], o
         let name = link_type_name(*link);
         add(*packets, format!("; {} of another link type, {} ({name})", are(*packets, "packet"), link.0));
     }
+    let total = refused.iter().map(|(_, packets)| packets).sum::<u64>();
+    add(total, ": a file whose name ends in .pcapng has any".to_owned());
     add(owners.refused, format!("; without {}, which are too many", counted(owners.refused, "other connection")));
     add(owners.lost_fragments, format!("; without {}", counted(owners.lost_fragments, "IP fragment")));
     let is_partial = missing + owners.refused + owners.lost_fragments > 0 || !refused.is_empty();

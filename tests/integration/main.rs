@@ -59,10 +59,10 @@ mod cli {
     mod command_line;
     mod extract;
     mod jq;
-    mod log_order;
     pub(crate) mod live;
     mod live_replication;
     mod live_tls;
+    mod log_order;
     mod network;
     mod pcapng;
     mod report;

@@ -88,6 +88,11 @@ impl LogOrder {
         self.bytes.len() - self.written >= self.ask_at
     }
 
+    /// Returns whether the statements are to be run again, and have secrets masked.
+    pub(super) const fn masks(&self) -> bool {
+        self.patience.is_none() && self.log.has_secret()
+    }
+
     /// Returns whether lines were written out of order, because too many waited.
     pub(super) const fn has_overflowed(&self) -> bool {
         self.has_overflowed

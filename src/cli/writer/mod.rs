@@ -110,6 +110,10 @@ pub(crate) struct Writer {
     owners: Option<Owners>,
     /// Whether lines choose connections.
     chooses: bool,
+    /// Whether a filter may leave nothing of a line, which does not choose then.
+    filters: bool,
+    /// Whether requests alone are written, so that a session chooses no connection.
+    is_script: bool,
     /// The writers for packets dissected in parallel; empty if that is disabled.
     shards: Vec<ShardWriter>,
     /// The minimum number of packets for which parallel dissection is worthwhile.
@@ -163,10 +167,11 @@ impl Writer {
             Format::Html => Box::new(Page),
             Format::Csvlog | Format::Jsonlog | Format::Stderrlog => {
                 let style = match args.log_style {
-                    Statements::Duration => LogStyle::Duration,
-                    Statements::Statement => LogStyle::Statement,
+                    None | Some(Statements::Duration) => LogStyle::Duration,
+                    Some(Statements::Statement) => LogStyle::Statement,
                 };
-                let made = ServerLog::new(args.format.log().unwrap_or_default(), style, args.log_version);
+                let version = args.log_version.unwrap_or(15);
+                let made = ServerLog::new(args.format.log().unwrap_or_default(), style, version);
                 let min_us = args.min_duration.map_or(0, |least| u64::try_from(least.as_micros()).unwrap_or(u64::MAX));
                 log = Some(LogOrder::new(made.min_duration(min_us), style));
                 Box::new(Page)
@@ -180,8 +185,9 @@ impl Writer {
             None => form,
         };
         let out = Output::new(out, name);
-        // The lines of a session are counted.
-        let workers = if args.format.log().is_some() { 0 } else { workers };
+        // The lines of a session are counted; and lines choose connections if the filter leaves anything of them.
+        let is_alone = args.format.log().is_some() || args.jq_filter.is_some() && args.extract.is_some();
+        let workers = if is_alone { 0 } else { workers };
         let durations = || args.otlp_metrics.as_ref().map(|_| Durations::default());
         // To limit the number of messages, they have to be counted in order; and lines of text depend on those before.
         let is_in_order = args.count.is_some() || text.is_some();
@@ -207,6 +213,8 @@ impl Writer {
             screen: None,
             owners: None,
             chooses: false,
+            filters: args.jq_filter.is_some(),
+            is_script: args.format == Format::Sql,
             least_in_parallel: args.least_in_parallel,
             selection: Selection::new(args),
             others: Others::default(),
@@ -256,6 +264,10 @@ impl Writer {
         let seen = Seen { closest, others: &self.others, connections, times };
         let mut lines = seen.report(args, selections().filter_map(Selection::tally));
         lines.extend(seen.undecided());
+        if self.log.as_ref().is_some_and(LogOrder::masks) {
+            let text = "secrets are *** in this log, and would be so where it is replayed: --show-secrets writes them";
+            lines.push(text.to_owned());
+        }
         lines
     }
 
@@ -416,31 +428,36 @@ impl Writer {
         Ok(undecoded)
     }
 
-    fn write(&mut self, record: &Record<'_>) {
+    /// Writes a record. Returns whether anything was written, as far as is known.
+    fn write(&mut self, record: &Record<'_>) -> bool {
         if let Some(log) = &mut self.log {
             // Writing to memory does not fail.
-            return log.record(record).unwrap_or_default();
+            return log.record(record).is_ok();
         }
         if let Some(ts) = record.ts() {
             self.announce(ts);
         }
         if let (Mode::Pooled(pool), Record::Query(query)) = (&mut self.mode, record) {
-            return pool.fill(|batch| batch.query(query));
+            pool.fill(|batch| batch.query(query));
+            return true;
         }
-        self.make(|form, lines| form.record(lines, record));
+        self.make(|form, lines| form.record(lines, record))
     }
 
-    /// Formats lines in this thread.
-    fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) {
+    /// Formats lines in this thread. Returns whether there are any, as far as is known.
+    fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) -> bool {
         let Self { mode, form, .. } = self;
         match mode {
             Mode::Direct { out, buffer, error } => {
+                let before = buffer.len();
                 if error.is_none() {
                     *error = make(&mut **form, buffer).err();
-                    if buffer.len() >= BUFFER {
-                        write_buffer(out, buffer, error);
-                    }
                 }
+                let is_more = buffer.len() > before;
+                if error.is_none() && buffer.len() >= BUFFER {
+                    write_buffer(out, buffer, error);
+                }
+                is_more
             }
             Mode::Pooled(pool) => {
                 let mut made = Ok(());
@@ -448,6 +465,7 @@ impl Writer {
                 if let Err(failed) = made {
                     pool.fail(failed);
                 }
+                true
             }
         }
     }
@@ -491,7 +509,17 @@ impl Writer {
         self.announce(event.header.ts);
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes(event) => pool.fill(|batch| batch.message(event, decoded.is_none())),
-            _ => self.make(|form, lines| form.message(lines, event, decoded)),
+            _ => {
+                let is_written = self.make(|form, lines| form.message(lines, event, decoded));
+                self.choose_filtered(event.header.conn, is_written);
+            }
+        }
+    }
+
+    /// Notes the connection of a line that the filter, if there is one, has left something of.
+    fn choose_filtered(&mut self, conn: u64, is_written: bool) {
+        if self.filters && is_written {
+            self.choose(Some(conn));
         }
     }
 }
@@ -527,14 +555,18 @@ impl Sink for Writer {
         }
         let is_counted = self.selection.count(self.statistics.as_mut(), record);
         let is_wanted = self.selection.wants(record);
-        if is_counted || is_wanted {
+        let is_chosen = if self.is_script { matches!(record, Record::Query(_)) } else { !self.filters };
+        if is_counted || is_wanted && is_chosen {
             self.choose(record.header().map(|header| header.conn));
         }
         if is_wanted {
             if let (Some(durations), Record::Query(query)) = (&mut self.durations, record) {
                 durations.add(query);
             }
-            self.write(record);
+            let is_written = self.write(record);
+            if let Some(header) = record.header() {
+                self.choose_filtered(header.conn, is_written);
+            }
         }
     }
 
@@ -543,10 +575,15 @@ impl Sink for Writer {
         if !is_of_lines || !self.selection.wants_changes(run) {
             return run.for_each(|change| self.record(&Record::Change(change)));
         }
-        self.choose(Some(run.header.conn));
+        if !self.filters {
+            self.choose(Some(run.header.conn));
+        }
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes_changes(run) => pool.fill(|batch| batch.changes(run)),
-            _ => self.make(|form, lines| form.changes(lines, run)),
+            _ => {
+                let is_written = self.make(|form, lines| form.changes(lines, run));
+                self.choose_filtered(run.header.conn, is_written);
+            }
         }
     }
 
@@ -575,7 +612,7 @@ impl Sink for Writer {
             return screen.model().message(event, decoded);
         }
         let is_wanted = self.selection.wants_message(|| event.name(decoded.as_ref()));
-        if is_wanted {
+        if is_wanted && !self.filters {
             self.choose(Some(event.header.conn));
         }
         if let Some(text) = &mut self.text {
@@ -598,7 +635,7 @@ impl Sink for Writer {
         }
         self.release(run.first.header.conn);
         let mut left = self.selection.wants_of(run);
-        if left > 0 {
+        if left > 0 && !self.filters {
             self.choose(Some(run.first.header.conn));
         }
         if left < run.count {
@@ -614,7 +651,10 @@ impl Sink for Writer {
         }
         match &mut self.mode {
             Mode::Pooled(pool) if Batch::takes_data(run) => pool.fill(|batch| batch.data(run)),
-            _ => self.make(|form, lines| form.data(lines, run)),
+            _ => {
+                let is_written = self.make(|form, lines| form.data(lines, run));
+                self.choose_filtered(run.first.header.conn, is_written);
+            }
         }
     }
 

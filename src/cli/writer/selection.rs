@@ -60,7 +60,7 @@ impl Selection {
             types: args.types.clone(),
             only_errors: args.errors,
             min_us: args.min_duration.map(|duration| duration.as_micros()),
-            logs_errors: args.format.log().is_some() && args.log_style == LogStatements::Duration,
+            logs_errors: args.format.log().is_some() && args.log_style != Some(LogStatements::Statement),
             min_rows: args.min_rows,
             statements: Statements::new(args),
             times: None,

@@ -27,6 +27,7 @@ use crate::pg::text::{KeptText, Secret, Text};
 use crate::record::query::Backend;
 use crate::record::session::{EndReason, State};
 use crate::record::{AuthMethod, Header, Outcome, Protocol, QueryRecord, Record, SessionRecord};
+use crate::redaction::Redaction;
 use crate::replication::command::Command;
 use crate::time::Timestamp;
 
@@ -77,6 +78,8 @@ pub struct ServerLog {
     value: Vec<u8>,
     /// The times of lines, and where these end, if they are noted.
     ends: Option<Vec<(Timestamp, usize)>>,
+    /// Whether a secret is masked in a statement or its parameters.
+    has_secret: bool,
 }
 
 /// How many sessions are remembered. Beyond, all are forgotten, and the lines of those that go on are counted anew.
@@ -143,13 +146,31 @@ impl ServerLog {
     pub fn new(format: LogFormat, style: LogStyle, version: u8) -> Self {
         let (clock, sessions) = (Clock::default(), HashMap::default());
         let (prefix, detail, value) = (Vec::new(), Vec::new(), Vec::new());
-        Self { format, style, version, min_us: 0, clock, sessions, prefix, detail, value, ends: None }
+        Self {
+            format,
+            style,
+            version,
+            min_us: 0,
+            clock,
+            sessions,
+            prefix,
+            detail,
+            value,
+            ends: None,
+            has_secret: false,
+        }
     }
 
     /// Leaves out what took less time: with [`LogStyle::Duration`], each of Parse, Bind and Execute, and simple queries. Errors are written.
     #[must_use]
     pub fn min_duration(self, micros: u64) -> Self {
         Self { min_us: micros, ..self }
+    }
+
+    /// Returns whether a secret was masked in a statement or its parameters.
+    #[cfg(feature = "cli")]
+    pub(crate) const fn has_secret(&self) -> bool {
+        self.has_secret
     }
 
     /// Notes the time of each line, and where it ends, for [`Self::ends`].
@@ -166,6 +187,12 @@ impl ServerLog {
 
     fn query(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) {
         let masked = record.sql.as_ref().map(|sql| sql.0.masked());
+        // With data redacted, all is masked that a secret could be in.
+        self.has_secret |= record
+            .sql
+            .as_ref()
+            .zip(masked.as_ref())
+            .is_some_and(|(sql, masked)| sql.0.redaction == Redaction::Secrets && *masked.get().0 != *sql.0.text.0);
         let sql = masked.as_ref().map_or(Cow::Borrowed(&b""[..]), kept_utf8);
         if record.outcome == Outcome::Skipped {
             return;
@@ -358,7 +385,7 @@ impl ServerLog {
 
     /// Sets the DETAIL: `parameters: $1 = 'it''s', $2 = NULL`.
     fn set_parameters(&mut self, params: Option<&Values<'_>>) {
-        let Self { detail, value, .. } = self;
+        let Self { detail, value, has_secret, .. } = self;
         detail.clear();
         detail.shrink_to(KEPT);
         let Some(params) = params else { return };
@@ -374,6 +401,7 @@ impl ServerLog {
             detail.push(b'\'');
             value.clear();
             if parameter.shape().is_some() {
+                *has_secret |= params.redaction == Redaction::Secrets;
                 push_doubled(detail, Secret::MASK.as_bytes());
             } else if parameter.typed().is_some_and(|typed| typed.push_server_text(value)) {
                 push_doubled(detail, value);

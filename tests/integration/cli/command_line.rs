@@ -606,6 +606,12 @@ mod usage {
             &["--no-promiscuous", MICRO],
             &["--duration", "1s", "-r", MICRO],
             &["--duration", "1s"],
+            &["--log-style", "statement", MICRO],
+            &["--log-version", "16", MICRO],
+            &["--log-version", "20", "-F", "csvlog", MICRO],
+            &["-F", "csvlog", "-t", "Query", MICRO],
+            &["-F", "otlp", "--otlp-metrics", "-", MICRO],
+            &["--schema", "duckdb", MICRO],
         ] {
             let outcome = run(args);
             assert_eq!(outcome.code, Some(2), "{args:?}");
@@ -633,7 +639,11 @@ mod usage {
             outcome.lines.join("\n")
         };
         let help = printed(&["--help"]);
-        assert!(help.contains("Usage: pgdissect") && help.contains("Exit codes:") && help.contains("--show-secrets"));
+        assert!(
+            help.contains("Usage: pgdissect")
+                && help.contains("  5  the filter of --jq")
+                && help.contains("--show-secrets")
+        );
         assert!(printed(&["-h"]).len() < help.len());
         assert_eq!(printed(&["-V"]), concat!("pgdissect ", env!("CARGO_PKG_VERSION")));
     }

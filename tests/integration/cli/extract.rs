@@ -228,6 +228,36 @@ fn with_a_summary_the_requests_counted_choose_the_packets() {
 }
 
 #[test]
+fn what_a_filter_or_a_script_leaves_out_chooses_no_connection() {
+    let folder = Folder::new();
+    let file = folder.file("extracted.pcap");
+    let said = |args: &[&str]| {
+        let common = ["-p", "5415", "summary/capture.pcap.gz", "-o", "/dev/null", "--extract", &file];
+        let ran = run(common.iter().chain(args));
+        assert_eq!(ran.code, Some(0), "{}", ran.said);
+        ran.said.lines().find(|line| line.contains("extracted.pcap")).unwrap().split(": ").last().unwrap().to_owned()
+    };
+    let ends = |said: &str, wanted: &str| assert!(said.ends_with(wanted), "{said}");
+    for jobs in ["-j1", "-j4"] {
+        for events in ["message", "query", "message,query,session"] {
+            ends(&said(&[jobs, "-e", events, "--jq", "select(.conn==2)"]), " packets of 1 connection");
+            ends(&said(&[jobs, "-e", events, "--jq", "empty"]), "no packets, because no connection has a line");
+        }
+        // Rows come in runs.
+        ends(&said(&[jobs, "--jq", "select(.type==\"DataRow\" and .conn==2)"]), " packets of 1 connection");
+    }
+    // Logins that failed are no part of a script.
+    let all = run(["-q", "-p", "5415", "summary/capture.pcap.gz", "-e", "query,session", "--errors"]).good();
+    let conns = |event: &str| {
+        let of_event = all.iter().filter(|line| line["event"] == event);
+        of_event.map(|line| line["conn"].as_u64().unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (queries, sessions) = (conns("query"), conns("session"));
+    assert!(!sessions.is_subset(&queries), "{sessions:?} {queries:?}");
+    ends(&said(&["-F", "sql", "--errors"]), &format!(" packets of {} connections", queries.len()));
+}
+
+#[test]
 fn without_lines_the_file_is_an_empty_capture() {
     let folder = Folder::new();
     let file = folder.file("extracted.pcap");
@@ -268,7 +298,7 @@ fn files_that_cannot_be_extracted_to_are_errors() {
     let file = folder.file("extracted.pcap");
     let ran = run(["-p", "5415,5432", "formats/any-sll.pcap", &capture, "--extract", &file]);
     assert_eq!(ran.code, Some(1));
-    assert!(ran.said.contains("of another link type, 1 (EN10MB)"), "{}", ran.said);
+    assert!(ran.said.contains("of another link type, 1 (EN10MB): a file whose name ends in .pcapng"), "{}", ran.said);
     are_among(&file, &["formats/any-sll.pcap"]);
 }
 

@@ -387,6 +387,27 @@ fn written(folder: &str) -> BTreeMap<u16, Vec<Logged>> {
 }
 
 #[test]
+fn each_part_of_a_request_is_compared_with_the_least_duration_and_errors_are_logged() {
+    let outcome = |args: &[&str]| {
+        let outcome = run(["-q", "-p5415", "-Fcsvlog", "server-log-15/duration.pcap.gz"].iter().chain(args));
+        csv_rows(&(outcome.lines.join("\n") + "\n"))
+    };
+    let key = |row: &Row| (row["connection_from"].clone(), row["log_time"].clone(), row["message"].clone());
+    let all = outcome(&[]);
+    for least in [0.2, 1.0, 50.0] {
+        let is_long = |row: &&Row| {
+            let duration = Row::take_duration(&mut (*row).clone());
+            duration.is_none_or(|duration| duration >= least)
+        };
+        let wanted: Vec<_> = all.iter().filter(is_long).map(key).collect();
+        let found: Vec<_> = outcome(&["--min-duration", &format!("{least}ms")]).iter().map(key).collect();
+        assert_eq!(found, wanted, "{least} ms");
+        let errors = all.iter().filter(|row| row["error_severity"] == "ERROR").count();
+        assert!(errors > 5 && wanted.len() > errors && wanted.len() < all.len(), "{} of {}", wanted.len(), all.len());
+    }
+}
+
+#[test]
 fn a_log_has_the_parameters_in_the_words_of_its_version() {
     let details = |version| {
         let capture = "server-log-15/duration.pcap.gz";
@@ -406,6 +427,13 @@ fn a_log_needs_requests_or_sessions_and_masks_as_lines_do() {
     assert_eq!(refused.code, Some(2), "{}", refused.said);
     assert!(refused.said.contains("-e query,session"), "{}", refused.said);
     assert_eq!(run(["-Fcsvlog", "--log-version", "13", capture]).code, Some(2));
+    let said = |style: &str, more: &str| {
+        let args = ["-p5415", "-Fcsvlog", "--log-style", style, more, "sql-script/capture.pcap.gz"];
+        run(args).said.contains("--show-secrets writes them")
+    };
+    // It would be run again with them.
+    assert!(said("statement", "--utc") && !said("duration", "--utc"));
+    assert!(!said("statement", "--show-secrets") && !said("statement", "--redact=values") && !said("statement", "-q"));
     let masked = run(["-p5415", "-Fcsvlog", "--log-style=statement", "--redact=values", capture]).lines.join("\n");
     assert!(masked.contains("$1 = '***'") && !masked.contains("it''s"), "{masked}");
     let only = run(["-p5415", "-Fcsvlog", "--log-style=statement", "-e", "query", capture]).lines.join("\n");
