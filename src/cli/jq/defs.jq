@@ -32,3 +32,5 @@ def @tsv: [.[] | in_row_(
   . / "\\" | join("\\\\") | . / "\t" | join("\\t") | . / "\n" | join("\\n") | . / "\r" | join("\\r"))] | join("\t");
 
 def fromjson: not_deep_ | any_fromjson_;
+def tonumber: not_deep_ | if isnumber then . else any_fromjson_ | if isnumber then . else error("cannot parse as number") end end;
+def toboolean: not_deep_ | if isboolean then . else any_fromjson_ | if isboolean then . else error("cannot parse as boolean") end end;

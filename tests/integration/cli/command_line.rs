@@ -440,7 +440,8 @@ mod output {
         let folder = Folder::new();
         let (new, keys) = (folder.file("new.pcap"), folder.file("keys.log"));
         fs::write(&keys, "# of one session\n").unwrap();
-        let other = folder.path().join(".").join("new.pcap").display().to_string();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        let other = folder.path().join("sub/../new.pcap").display().to_string();
         let also = folder.file("also.log");
         fs::hard_link(&keys, &also).unwrap();
         for (args, wanted) in [
