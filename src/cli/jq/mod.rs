@@ -45,7 +45,7 @@ const OF_JQ: [&str; 12] = [
 ];
 
 /// How many values may be within one another: each takes room on the stack, and what traffic brings may have any number.
-const MAX_DEPTH: usize = 1_000;
+const MAX_DEPTH: usize = 256;
 
 /// How many lines that a filter fails on are told one by one.
 const TOLD: u64 = 20;
@@ -249,7 +249,7 @@ fn parse(text: &[u8]) -> Result<Val, String> {
 }
 
 /// What is told of [`MAX_DEPTH`].
-const TOO_DEEP: &str = "more than 1000 arrays and objects within one another";
+const TOO_DEEP: &str = "more than 256 arrays and objects within one another";
 
 /// Returns whether more than [`MAX_DEPTH`] arrays and objects are within one another in a text of JSON.
 fn is_deep(text: &[u8]) -> bool {
