@@ -362,7 +362,6 @@ impl Session {
             let from = if tag == backend::COPY_IN_RESPONSE { Direction::Frontend } else { Direction::Backend };
             self.copying.begin(from, Format::BINARY);
         }
-        self.may_replicate = false;
         is_replication
     }
 
@@ -387,6 +386,7 @@ impl Session {
         let observed = walsender.observe(from, frame, ts, encoding, budget);
         if observed.is_some() {
             self.walsender = Some(Box::new(walsender));
+            self.copying.begin(from, Format::BINARY);
         } else if frame.missing == 0 && !frame.is_guessed {
             self.may_replicate = false;
         }

@@ -298,7 +298,7 @@ fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_o
         let packets = packets(capture);
         let is_command = |packet: &OwnedPacket| packet.data.windows(command.len()).any(|bytes| bytes == command);
         let command = packets.iter().position(is_command).unwrap();
-        let begun_later = [0, 12].map(|more| without(&packets, |index| index < command + more));
+        let begun_later = [0, 1, 2, 8, 12, 388].map(|more| without(&packets, |index| index < command + more));
         let lost = (command..command + 80).step_by(13).map(|lost| without(&packets, |index| index == lost));
         let mut hidden = 0;
         for line in lost.chain(begun_later).flatten() {
