@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::jq::Filter;
@@ -486,6 +486,18 @@ impl Args {
             return Err("--stats-interval requires -i, -e running or --otlp-metrics".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the files that are written, each with its option. Standard output is none.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let outputs = [
+            ("-o", &self.output),
+            ("-w", &self.write),
+            ("--extract", &self.extract),
+            ("--otlp-metrics", &self.otlp_metrics),
+        ];
+        let outputs = outputs.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
+        outputs.filter(|(_, path)| path.as_os_str() != "-")
     }
 
     /// Checks that tables can be written.

@@ -60,7 +60,7 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
     let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
-    for output in [&args.output, &args.write, &args.extract, &args.otlp_metrics].into_iter().flatten() {
+    for (_, output) in args.outputs() {
         if let Some(path) = paths.iter().chain(&args.baseline).find(|path| is_same_file(path, output)) {
             bail!("{}: is an input, and would be overwritten", path.display());
         }

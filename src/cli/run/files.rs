@@ -78,15 +78,10 @@ impl Files {
 
 /// Checks that no two outputs are the same file, nor a key log, however it is named.
 fn check_outputs(args: &Args) -> anyhow::Result<()> {
-    let outputs = [
-        ("-o", &args.output),
-        ("-w", &args.write),
-        ("--extract", &args.extract),
-        ("--otlp-metrics", &args.otlp_metrics),
-    ];
-    let outputs: Vec<_> = outputs.iter().filter_map(|(option, path)| Some((option, path.as_deref()?))).collect();
-    for (index, (one, path)) in outputs.iter().enumerate() {
-        if let Some((other, _)) = outputs.iter().take(index).find(|(_, other)| is_same_file(path, other)) {
+    for (index, (one, path)) in args.outputs().enumerate() {
+        let is_same =
+            |other: &Path| is_same_file(path, other) || place(path).is_some_and(|own| Some(own) == place(other));
+        if let Some((other, _)) = args.outputs().take(index).find(|(_, other)| is_same(other)) {
             bail!("{}: {other} and {one} cannot be the same file", path.display());
         }
         if args.keylog.iter().any(|keys| is_same_file(path, keys)) {
@@ -96,17 +91,19 @@ fn check_outputs(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns whether two paths name the same regular file, or would if it was created, which must not be truncated for writing before it is read.
+/// Returns whether two paths name the same regular file, which must not be truncated for writing before it is read.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        (Err(_), Err(_)) => place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other)),
         _ => false,
     }
 }
 
-/// Returns where a file would be created.
+/// Returns where a file would be created; `None` if it is there.
 fn place(path: &Path) -> Option<PathBuf> {
+    if path.exists() {
+        return None;
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some(fs::canonicalize(folder).ok()?.join(path.file_name()?))
 }

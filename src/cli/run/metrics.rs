@@ -19,9 +19,7 @@ impl Metrics {
     pub(super) fn new((file, name): (Box<dyn Write + Send>, String)) -> Self {
         Self { file, name, due: None, last: Timestamp::default() }
     }
-}
 
-impl Metrics {
     /// Returns the time of a line that has it, or that of the line before if that is later.
     fn next(&mut self, now: Timestamp) -> Timestamp {
         self.last = self.last.max(now);

@@ -436,6 +436,15 @@ mod output {
     }
 
     #[test]
+    fn standard_input_and_output_are_different_files() {
+        let folder = Folder::new();
+        let capture = fs::File::open(testdata().join(MICRO)).unwrap();
+        let output =
+            pgdissect([PORT, "-q", "-", "-o", "-"]).current_dir(folder.path()).stdin(capture).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout), (Some(0), pgdissect([PORT, MICRO]).output().unwrap().stdout));
+    }
+
+    #[test]
     fn outputs_are_different_files_however_they_are_named() {
         let folder = Folder::new();
         let (new, keys) = (folder.file("new.pcap"), folder.file("keys.log"));
