@@ -45,12 +45,6 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         origin: Origin,
     ) -> &'i [u8] {
         while let Some(tag) = whole.next_tag() {
-            if (direction, tag) == (Direction::Backend, backend::COPY_DATA)
-                && session.may_carry_replication()
-                && self.changes(session, info, &mut whole, origin)
-            {
-                continue;
-            }
             let (data, count) = match (direction, tag) {
                 (Direction::Backend, backend::DATA_ROW | backend::COPY_DATA) if !session.goes_on_with_data(tag) => {
                     (whole, 0)
@@ -73,6 +67,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
                 (Direction::Backend, backend::BIND_COMPLETE | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE) => {
                     self.exchange_replies(session, info, whole, origin)
                 }
+                (Direction::Backend, backend::COPY_DATA) => self.changes(session, info, whole, origin),
                 _ => None,
             };
             if let Some(behind) = behind {
@@ -122,28 +117,28 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         sink.data(&data);
     }
 
-    /// Dissects changes of rows in a replication stream, if they come next, and nothing has to be done for each. Returns false, and
-    /// nothing was dissected, if not.
-    fn changes(
+    /// Dissects changes of rows in a replication stream, if they come next, and nothing has to be done for each. Returns what is behind
+    /// them.
+    fn changes<'i>(
         &mut self,
         session: &mut Session,
         info: &mut ConnectionInfo,
-        whole: &mut WholeFrames<'_>,
+        mut whole: WholeFrames<'i>,
         origin: Origin,
-    ) -> bool {
+    ) -> Option<WholeFrames<'i>> {
         let Records { messages, changes, streams, .. } = self.config.records;
         if messages || streams {
-            return false;
+            return None;
         }
-        let (frames, count) = session.observe_changes(whole, origin.ts);
-        let Some((tag, len, body)) = { frames }.next().filter(|_| count > 0) else { return false };
+        let (frames, count) = session.observe_changes(&mut whole, origin.ts);
+        let (tag, len, body) = { frames }.next().filter(|_| count > 0)?;
         info.seq += count;
         self.counters.messages += count;
         let (frame, size) = (Frame::whole(Some(tag), len, body), frames.rest().len() as u64);
         let observation = Observation { count, size, ..observation(info, &frame, None, origin) };
         session.observe(Direction::Backend, &observation, self.shared, &mut Annotation::default());
         if !changes || !info.is_wanted() {
-            return true;
+            return Some(whole);
         }
         session.count_replication(Direction::Backend, size);
         let (header, packet) = (info.header(origin.ts), origin.packet);
@@ -151,7 +146,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let (events, sink) = self.events();
         let context = events.replication_context(session, Mode::Stream(Payload::Pgoutput), false);
         sink.changes(&ChangeRun { header, packet, xid, context, frames, count });
-        true
+        Some(whole)
     }
 
     /// Dissects Bind, Describe, Execute and Sync, or these without Describe, if they come next and begin an exchange. Returns what

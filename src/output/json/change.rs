@@ -6,7 +6,7 @@ use super::bodies::{text, value};
 use super::serializer::{Error, Serializer};
 use super::tokens::{numbered, put, string};
 use super::{LineWriter, member};
-use crate::record::ChangeRecord;
+use crate::record::{ChangeRecord, Header};
 use crate::replication::Lsn;
 use crate::replication::data::{ChangedRows, PayloadData, ReplicationContent, ReplicationData};
 use crate::replication::relation::RowValues;
@@ -37,13 +37,7 @@ impl LineWriter {
             streamed,
             flags,
         } = record;
-        put(out, br#"{"event":"change","ts":"#);
-        self.clock.write(out, header.ts);
-        if let Some(kept) = self.connections.get(header) {
-            out.extend_from_slice(kept.header());
-        }
-        numbered(out, br#","packet":"#, *packet);
-        put(out, br#","op":""#);
+        self.begin_change(out, header, *packet);
         out.extend_from_slice(op.name().as_bytes());
         out.push(b'"');
         if let Some(schema) = schema {
@@ -91,6 +85,17 @@ impl LineWriter {
         }
         out.push(b'}');
         Ok(())
+    }
+
+    /// Writes the line of a change up to the name of the operation.
+    pub(super) fn begin_change(&mut self, out: &mut Vec<u8>, header: &Header<'_>, packet: u64) {
+        put(out, br#"{"event":"change","ts":"#);
+        self.clock.write(out, header.ts);
+        if let Some(kept) = self.connections.get(header) {
+            out.extend_from_slice(kept.header());
+        }
+        numbered(out, br#","packet":"#, packet);
+        put(out, br#","op":""#);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::output::Form;
 use crate::pg;
 use crate::pg::list::Decode;
 use crate::reader::Reader;
-use crate::record::{ChangeRun, Record};
+use crate::record::{ChangeRun, Operation, Record};
 use crate::replication::data::ReplicationContext;
 use crate::replication::pgoutput::{Pgoutput, TupleValue};
 use crate::replication::relation::Relation;
@@ -66,15 +66,11 @@ impl LineWriter {
         if run.context.redaction.hides_values() {
             return false;
         }
-        let ChangeWriter { head, tail, .. } = &mut self.changes;
+        let mut head = std::mem::take(&mut self.changes.head);
         head.clear();
-        put(head, br#"{"event":"change","ts":"#);
-        self.clock.write(head, run.header.ts);
-        if let Some(kept) = self.connections.get(&run.header) {
-            head.extend_from_slice(kept.header());
-        }
-        numbered(head, br#","packet":"#, run.packet);
-        put(head, br#","op":""#);
+        self.begin_change(&mut head, &run.header, run.packet);
+        self.changes.head = head;
+        let tail = &mut self.changes.tail;
         tail.clear();
         numbered(tail, br#"},"xid":"#, xid.into());
         put(tail, br#","lsn":"#);
@@ -119,12 +115,9 @@ impl ChangeWriter {
         if usize::from(count) != self.columns.len() {
             return None;
         }
+        let op = if kind == b'I' { Operation::Insert } else { Operation::Update };
         out.extend_from_slice(&self.head);
-        if kind == b'I' {
-            put(out, b"insert")
-        } else {
-            put(out, b"update")
-        }
+        out.extend_from_slice(op.name().as_bytes());
         out.extend_from_slice(&self.table);
         let mut key_start = 0;
         for WrittenColumn { key_end, type_oid, look } in &self.columns {
