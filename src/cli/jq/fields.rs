@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use jaq_json::{Map, Val};
-
-use super::parse;
 use memchr::{memchr, memchr2};
 
 use super::condition::Plain;
+use super::parse;
 use crate::pg::message::Decoded;
 use crate::record::{Header, MOST_EXACT, MessageEvent, Record};
 

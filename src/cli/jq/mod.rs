@@ -29,19 +29,18 @@ type Data = JustLut<Val>;
 const REFUSED: [&str; 4] = ["input", "inputs", "halt", "halt_error"];
 
 /// What only jq has.
-const OF_JQ: [&str; 12] = [
+const OF_JQ: [&str; 11] = [
     "input_line_number",
     "input_filename",
     "IN",
     "INDEX",
-    "GROUP_BY",
+    "JOIN",
     "tostream",
     "fromstream",
     "truncate_stream",
     "leaf_paths",
     "$__loc__",
     "$ENV",
-    "$__prog_args",
 ];
 
 /// How many values may be within one another: each takes room on the stack, and what traffic brings may have any number.
@@ -249,6 +248,7 @@ fn parse(text: &[u8]) -> Result<Val, String> {
 }
 
 /// What is told of [`MAX_DEPTH`].
+const _: () = assert!(MAX_DEPTH == 256);
 const TOO_DEEP: &str = "more than 256 arrays and objects within one another";
 
 /// Returns whether more than [`MAX_DEPTH`] arrays and objects are within one another in a text of JSON.
