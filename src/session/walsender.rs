@@ -17,30 +17,29 @@ use crate::pg::message_table::backend;
 use crate::pg::text::{KeptText, Text};
 use crate::reader::Reader;
 use crate::replication::Lsn;
-use crate::replication::command::{Command, Kind, StartReplication};
+use crate::replication::command::Kind;
 use crate::replication::data::{Mode, Payload, PayloadData, ReplicationContent};
 use crate::replication::pgoutput::Pgoutput;
-use crate::replication::relation::MAX_NAME;
 use crate::replication::stream::StreamMessage;
 use crate::time::Timestamp;
 use backup::BackupFacts;
 use logical::{Effect, LogicalStream};
 use progress::{Advance, Progress};
 use recognition::{Recognition, backup_data, is_archive, is_manifest, replication_data};
+pub use task::is_copying_command;
+use task::{Start, Task, kept};
 
 pub mod backup;
 pub mod logical;
 pub mod progress;
 mod recognition;
+mod task;
 
 /// How many commands are remembered that have no reply yet: clients send one at a time.
 const MAX_COMMANDS: usize = 16;
 
 /// How many slots are remembered with their plugins.
 const MAX_SLOTS: usize = 16;
-
-/// How many publications are remembered.
-const MAX_PUBLICATIONS: usize = 64;
 
 /// How many messages in a row show that CopyData is that of a stream.
 const STREAM_RUN: u32 = 3;
@@ -118,43 +117,6 @@ pub struct Walsender {
     is_copy_of_sql: bool,
 }
 
-/// What a command is, as far as it matters for what its COPY carries. Several may be sent ahead: each takes effect when its turn comes,
-/// and if it succeeds.
-#[derive(Debug)]
-enum Task {
-    Stream(Box<Start>),
-    Backup {
-        is_incremental: bool,
-        /// Whether its options show that its data have the form that they have since version 15; `None` if it has none.
-        is_new: Option<bool>,
-        asked: Timestamp,
-    },
-    Manifest,
-    /// A slot that is created, and its plugin; `None` if it is dropped.
-    Slot(Box<(KeptText<'static>, Option<KeptText<'static>>)>),
-    /// SQL, or a command that copies nothing.
-    Other,
-    /// It was not seen.
-    Unknown,
-}
-
-impl Task {
-    fn slot(slot: Option<KeptText<'static>>, plugin: Option<KeptText<'static>>) -> Self {
-        slot.map_or(Self::Other, |slot| Self::Slot(Box::new((slot, plugin))))
-    }
-}
-
-/// START_REPLICATION.
-#[derive(Debug)]
-struct Start {
-    kind: Kind,
-    slot: Option<KeptText<'static>>,
-    timeline: Option<u32>,
-    publications: Vec<KeptText<'static>>,
-    /// Whether it has options that pgoutput requires.
-    has_pgoutput_options: bool,
-}
-
 /// What an observed CopyData is.
 #[derive(Clone, Copy, Debug)]
 pub struct ObservedReplication<'a> {
@@ -168,12 +130,6 @@ pub struct ObservedReplication<'a> {
     pub effect: Effect<'a>,
     /// What it adds to the progress of its stream or backup.
     pub advance: Advance,
-}
-
-/// Returns whether a text begins as the commands do that copy, and no SQL does.
-pub fn is_copying_command(sql: &[u8]) -> bool {
-    let sql = sql.trim_ascii_start();
-    [&b"BASE_BACKUP"[..], b"START_REPLICATION", b"UPLOAD_MANIFEST"].iter().any(|command| sql.starts_with(command))
 }
 
 impl Walsender {
@@ -250,35 +206,7 @@ impl Walsender {
 
     /// Observes a Query; its text, if that is whole.
     pub fn command(&mut self, sql: Option<Text<'_>>, ts: Timestamp) {
-        let task = match sql {
-            None => Task::Unknown,
-            Some(sql) => match Command::parse(sql.0) {
-                Some(command) => Self::task(&command, sql, ts),
-                None => Task::Other,
-            },
-        };
-        self.push(task);
-    }
-
-    fn task(command: &Command<'_>, sql: Text<'_>, ts: Timestamp) -> Task {
-        let encoding = sql.1;
-        match command {
-            Command::CreateReplicationSlot(create) => {
-                let plugin = create.plugin.as_ref().and_then(|plugin| kept(plugin, encoding));
-                Task::slot(kept(&create.slot, encoding), plugin)
-            }
-            Command::StartReplication(start) => Task::Stream(Box::new(Start::new(start, encoding))),
-            Command::BaseBackup(backup) => {
-                // Since version 15, options are in parentheses.
-                let options = sql.0.trim_ascii_start().strip_prefix(b"BASE_BACKUP").unwrap_or_default();
-                let first = options.trim_ascii_start().first();
-                let is_new = first.filter(|first| **first != b';').map(|first| *first == b'(');
-                Task::Backup { is_incremental: backup.incremental, is_new, asked: ts }
-            }
-            Command::UploadManifest => Task::Manifest,
-            Command::DropReplicationSlot { slot, .. } => Task::slot(kept(slot, encoding), None),
-            _ => Task::Other,
-        }
+        self.push(Task::of(sql, ts));
     }
 
     /// A stream begins. Returns what its payloads are.
@@ -571,24 +499,6 @@ impl Walsender {
             Err(_) => recognition.is_not_pgoutput = true,
         }
     }
-}
-
-impl Start {
-    fn new(start: &StartReplication<'_>, encoding: Encoding) -> Self {
-        let has = |option| start.option(option).is_some();
-        let publications = start.publications().filter_map(|name| kept(&name, encoding));
-        Self {
-            kind: start.kind,
-            slot: start.slot.as_ref().and_then(|slot| kept(slot, encoding)),
-            timeline: start.timeline,
-            publications: publications.take(MAX_PUBLICATIONS).collect(),
-            has_pgoutput_options: has("proto_version") && has("publication_names"),
-        }
-    }
-}
-
-fn kept(name: &[u8], encoding: Encoding) -> Option<KeptText<'static>> {
-    (name.len() <= MAX_NAME).then(|| Text(name, encoding).kept().into_owned())
 }
 
 /// Returns the major version of a `server_version`: `15.18 (Debian 15.18-0+deb12u1)`, `9.6.24`, `19devel`.
