@@ -163,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_position_is_not_far_from_the_end_of_the_wal() {
+        let far = 1 << 50;
+        let stream = [keepalive(far, 1), xlog_data(0, 0, 2), xlog_data(far, far, 2)];
+        assert_eq!(plausible(&stream), stream.len());
+    }
+
+    #[test]
     fn data_of_a_backup_is_what_no_row_can_be() {
         let name = |mode| match mode {
             Some(Mode::Backup) => "files",
@@ -215,5 +222,9 @@ mod tests {
         ] {
             assert_eq!(plausible(&[wal(), last]), 1, "{what}");
         }
+        assert_eq!(plausible(&[keepalive(0, 2)]), 0, "without a position");
+        let (_, mut unwritten) = status(0x4000, 3);
+        unwritten[9..17].copy_from_slice(&0x5000_u64.to_be_bytes());
+        assert_eq!(plausible(&[(Direction::Frontend, unwritten)]), 0, "more is flushed than was written");
     }
 }

@@ -316,6 +316,8 @@ fn origins_of_streamed_transactions_are_kept_beside_each_other() {
         stream.see(&origin(&format!("n{xid}")));
         stream.see(STOP);
     }
+    stream.see(&start(30, true));
+    stream.see(STOP);
     let mut from = |bytes: &[u8]| {
         let Effect::Fate(fate) = stream.observe(bytes) else { panic!("it is a fate") };
         stream.0.origin(&fate).map(|name| name.to_str().unwrap().into_owned())
@@ -323,6 +325,7 @@ fn origins_of_streamed_transactions_are_kept_beside_each_other() {
     assert_eq!(from(&abort(20, 21)), named("n20"));
     assert_eq!(from(&stream_commit(10)), named("n10"));
     assert_eq!(from(&stream_commit(20)), named("n20"));
+    assert_eq!(from(&stream_commit(30)), None);
     // A transaction of the same number, without an origin.
     stream.see(&begin(5));
     stream.see(&origin("n5"));
