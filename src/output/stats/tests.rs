@@ -199,6 +199,24 @@ fn base_backups_of_all_threads_are_listed_and_more_than_are_kept_are_counted() {
     assert!(listed.base_backups.is_sorted_by(|one, other| one.bytes >= other.bytes));
     assert!(listed.base_backups.iter().any(|backup| backup.conn % 2 == 1), "{:?}", listed.base_backups);
 
+    // Of more than one thread keeps, each is counted once, whichever thread is merged into which.
+    for is_first in [false, true] {
+        let mut threads = [Statistics::new(LIMITS, Arc::default()), Statistics::new(LIMITS, Arc::default())];
+        for conn in 1..=1_100 {
+            let mut record = request(conn, 1, "BASE_BACKUP", 2_000, 1_000);
+            record.backend.is_walsender = true;
+            for statistics in threads.iter_mut().take(if conn > 1_050 { 2 } else { 1 }) {
+                statistics.replication(&ReplicationEvent { bytes: conn, ..of_backup(&record) });
+            }
+            threads[0].record(&Record::Query(record));
+        }
+        threads.rotate_left(usize::from(is_first));
+        let [mut statistics, other] = threads;
+        statistics.merge(other);
+        let listed = summary(&mut statistics);
+        assert_eq!((listed.base_backups.len(), listed.other_base_backups), (10, 1_090), "{is_first}");
+    }
+
     let mut statistics = Statistics::new(LIMITS, Arc::default());
     let mut record = request(3, 1, "BASE_BACKUP ( INCREMENTAL )", 2_000, 1_000);
     (record.backend.is_walsender, record.outcome) = (true, Outcome::Error);
