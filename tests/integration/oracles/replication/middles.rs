@@ -290,7 +290,6 @@ fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_o
     for (capture, command, dir, least) in [
         ("tar-15", &b"BASE_BACKUP "[..], "B", 1_000_000),
         ("tar-14", b"BASE_BACKUP ", "B", 1_000_000),
-        // Its data have no zero byte.
         ("gzip-15", b"BASE_BACKUP ", "B", 100_000),
         ("incremental-18", b"UPLOAD_MANIFEST", "F", 100_000),
     ] {
@@ -298,10 +297,13 @@ fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_o
         let packets = packets(capture);
         let is_command = |packet: &OwnedPacket| packet.data.windows(command.len()).any(|bytes| bytes == command);
         let command = packets.iter().position(is_command).unwrap();
+        // 388 packets behind gzip-15's command the server's manifest is under way, which has no zero byte.
         let begun_later = [0, 1, 2, 8, 12, 388].map(|more| without(&packets, |index| index < command + more));
         let lost = (command..command + 80).step_by(13).map(|lost| without(&packets, |index| index == lost));
+        // The reply that data follow, and the first of them.
+        let both = without(&packets, |index| (command + 1..=command + 2).contains(&index));
         let mut hidden = 0;
-        for line in lost.chain(begun_later).flatten() {
+        for line in lost.chain(begun_later).chain([both]).flatten() {
             let value = &line.value;
             if !line.is("message") || value["type"] != "CopyData" || value["dir"] != dir {
                 continue;
