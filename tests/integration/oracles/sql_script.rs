@@ -84,16 +84,16 @@ fn a_session_is_a_block_and_every_request_is_in_one() {
 #[test]
 fn what_cannot_be_run_is_a_comment_and_says_why() {
     let requests = requests(&script(SCENARIO, &[]));
+    let mut lines_of_sql = 0;
+    for (_, text) in requests.iter().filter(|(_, text)| !is_run(text)) {
+        // What is behind the request belongs to the next block.
+        let text = text.split("\n\\connect\n").next().unwrap();
+        assert!(text.lines().all(|line| line.is_empty() || line.starts_with("-- ")), "{text}");
+        lines_of_sql = lines_of_sql.max(text.lines().filter(|line| line.starts_with("-- ")).count() - 1);
+    }
+    assert!(lines_of_sql > 1, "a request that is not run has several lines");
     let why = |sql: &str| {
         let text = &requests.iter().find(|(_, text)| text.contains(sql)).unwrap_or_else(|| panic!("{sql}")).1;
-        assert!(
-            text.lines().all(|line| line.is_empty()
-                || line.starts_with("-- ")
-                || line.starts_with("\\connect")
-                || line.starts_with("\\enc")
-                || line.starts_with("SET ")),
-            "{text}"
-        );
         text.strip_prefix("-- not run: ").unwrap_or_else(|| panic!("{text}")).lines().next().unwrap().to_owned()
     };
     for (sql, reason) in [
@@ -112,6 +112,14 @@ fn what_cannot_be_run_is_a_comment_and_says_why() {
     ] {
         assert_eq!(why(sql), reason, "{sql}");
     }
+    // In a session without standard_conforming_strings.
+    assert!(script(SCENARIO, &[]).contains("\nSELECT 'a\\'b; \\\\d'::text;\n"));
+    // Further rows of a portal are none of its statement once more.
+    let fetched = script("portal-suspended/capture.pcap", &[]);
+    let sql = "SELECT i FROM generate_series(1, 20) i";
+    assert_eq!(fetched.matches(&format!("\n{sql};\n")).count(), 1);
+    let more = format!("\n-- not run: more rows of a portal: its statement is above\n-- {sql}\n");
+    assert_eq!(fetched.matches(&more).count(), 2);
     assert!(!script(SCENARIO, &[]).contains("script-secret"));
     // What the server had reported, behind a statement that sets it.
     let run_again = "SET standard_conforming_strings = 'on'; -- as it was\nSELECT '\\'::text;\n";
@@ -153,6 +161,8 @@ fn replay(server: &Server, database: &str, capture: &str) -> Vec<(String, String
     let psql = |file: &str| {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "app", "-d", database, "-f", file]);
+        // The script says itself which encoding it is in.
+        psql.env("PGCLIENTENCODING", if file.ends_with("script.sql") { "LATIN1" } else { "UTF8" });
         psql.arg("-p").arg(server.port.to_string()).stdin(Stdio::null()).current_dir(folder.path()).output().unwrap()
     };
     psql(&schema_file);
