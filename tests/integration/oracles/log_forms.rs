@@ -370,6 +370,7 @@ fn written(folder: &str) -> BTreeMap<u16, Vec<Logged>> {
     let outcome = run(["-p", "5415,5432", "-F", "csvlog", "--log-style", "statement", path]);
     assert_eq!((outcome.code, &*outcome.said), (Some(0), ""));
     let mut lines: BTreeMap<u16, Vec<Logged>> = BTreeMap::new();
+    let mut times = BTreeMap::new();
     for row in csv_rows(&(outcome.lines.join("\n") + "\n")) {
         let message = &row["message"];
         let is_of_connection = message.starts_with("connection ") || message.starts_with("disconnection: ");
@@ -377,6 +378,9 @@ fn written(folder: &str) -> BTreeMap<u16, Vec<Logged>> {
             continue;
         }
         let port = row["connection_from"].rsplit_once(':').unwrap().1.parse().unwrap();
+        // A server works on one request after the other, whenever they were sent.
+        let before = times.insert(port, row["log_time"].clone()).unwrap_or_default();
+        assert!(before <= row["log_time"], "{folder}, port {port}: {before}, then {row:?}");
         let message = if message.starts_with("fastpath") { "fastpath".to_owned() } else { message.clone() };
         let columns = ["sql_state_code", "query", "user_name", "database_name", "application_name"];
         let [state, statement, user, database, application] = columns.map(|column| row[column].clone());
@@ -418,6 +422,48 @@ fn a_log_has_the_parameters_in_the_words_of_its_version() {
     let (before, since) = (details("15"), details("16"));
     assert!(before.len() > 50 && before.iter().all(|detail| detail.starts_with("parameters: $1 = ")));
     assert!(since.len() == before.len() && since.iter().all(|detail| detail.starts_with("Parameters: $1 = ")));
+}
+
+/// Returns the lines of a capture as csvlog, with more arguments.
+fn csvlog(capture: &str, args: &[&str]) -> Vec<Row> {
+    let outcome = run([&["-p5415,5432,5515", "-Fcsvlog", "--log-style=statement", capture], args].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    csv_rows(&(outcome.lines.join("\n") + "\n"))
+}
+
+/// As a server writes it with `log_replication_commands = off`, which is the default.
+#[test]
+fn sessions_with_a_walsender_have_no_commands_in_the_log() {
+    let rows = csvlog("replication-pgoutput-v1/capture.pcap", &[]);
+    let with = |part: &str| rows.iter().filter(|row| row["message"].contains(part)).count();
+    assert!(with("replication connection authorized: user=postgres application_name=") > 1);
+    assert!(with("statement: SELECT pg_catalog.set_config(") > 1, "SQL is in it");
+    for command in ["IDENTIFY_SYSTEM", "CREATE_REPLICATION_SLOT", "START_REPLICATION"] {
+        assert_eq!(with(command), 0, "{command}");
+    }
+    let is_known = |row: &&Row| !row["user_name"].is_empty();
+    assert!(rows.iter().filter(is_known).all(|row| row["backend_type"] == "walsender"));
+}
+
+#[test]
+fn an_error_has_the_tag_of_the_statement_that_failed_among_several() {
+    let rows = csvlog("driver-psql/capture.pcap.gz", &[]);
+    let failed = rows.iter().find(|row| row["query"].contains("('undone'); SELECT 1/0; SELECT 'never'")).unwrap();
+    assert_eq!((&*failed["sql_state_code"], &*failed["command_tag"]), ("22012", "SELECT"));
+}
+
+#[test]
+fn a_log_has_the_encryption_and_the_address_of_sessions() {
+    let rows = csvlog("tls-sessions/scram-plus.pcap", &["--keylog", "tls-sessions/keys.log"]);
+    let encryption = " SSL enabled (protocol=TLSv1.3, cipher=TLS_AES_256_GCM_SHA384, bits=256)";
+    let is_authorized =
+        |row: &Row| row["message"] == format!("connection authorized: user=u_scram database=shop{encryption}");
+    assert!(rows.iter().any(is_authorized), "{rows:?}");
+    // Without brackets, which only URLs have.
+    let rows = csvlog("ipv6/capture.pcap", &[]);
+    let first = &rows[0];
+    assert!(first["message"].starts_with("connection received: host=::1 port="), "{first:?}");
+    assert!(rows.iter().all(|row| row["connection_from"].starts_with("::1:")), "{rows:?}");
 }
 
 #[test]
