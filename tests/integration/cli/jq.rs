@@ -211,8 +211,17 @@ fn filters_yield_the_same_in_every_way() {
             r#"select((.dir == "F" and .len < 100) or (.exec_us != null)) | [.exec_us, .seq]"#,
             r#"select(.event == "query" and .params) | {sql, params, error: .error.message}, .flags"#,
             r#"select((.type // "") | test("^(Bind|.*Complete)$")) | {type, body}"#,
+            r#"select((((.type // "") | startswith("Co")) or ((.type // "") | endswith("y"))) | not) | [.seq, .type]"#,
+            "select(.len > 5 and .len <= 38 and .seq != 3 and .packet >= 4 and .query > -1) | {seq, len}",
+            "select(.len < 38 and .elapsed_us < 500 and .rows == null) | [.elapsed_us]",
+            "select(.flags) | [.flags]",
+            r#"select(.dir == "F" and .elapsed_us == null) | [.seq]"#,
+            r#"select(.type == "DataRow" and .seq > 100) | [.seq]"#,
+            // It fails on lines without a type.
+            r#"select(.type | startswith("D")) | [.seq]"#,
+            "select(.body.values | length == 1) | [.seq]",
             r#"select(.body | has("values")?) | .seq"#,
-            r#"select(.type == "DataRow" and (.body | length == 1)) | [.conn, .seq]"#,
+            r#"select(.type == "DataRow" and (.body.values | length == 1)) | [.conn, .seq]"#,
             r#"(select(.type == "DataRow") | .body) | select(.conn == null) | .values"#,
         ] {
             let args = ["-p", &ports, "-e", "message,query,session,loss,change", "--jq", filter];
