@@ -60,6 +60,9 @@ use walsender::{ObservedReplication, Walsender, is_copying_command};
 /// How many bytes a connection may take for what it remembers of statements and requests.
 const MAX_REMEMBERED: usize = 8 << 20;
 
+/// How many CopyData in a row that are rows show that a session is none with a walsender.
+const ORDINARY_RUN: u8 = 16;
+
 /// One connection's session.
 #[derive(Debug)]
 pub struct Session {
@@ -83,8 +86,11 @@ pub struct Session {
     copying: Copying,
     /// What it does if it is one with a walsender.
     walsender: Option<Box<Walsender>>,
-    /// Whether CopyData may be that of a walsender, of which the session has not shown that it is one.
+    /// Whether CopyData may be that of a walsender, of which the session has not shown that it is one: until its StartupMessage shows
+    /// that it is none, or its data do.
     may_replicate: bool,
+    /// How many CopyData in a row were none of a stream or a backup.
+    ordinary_copies: u8,
     dialogue: Dialogue,
     facts: Facts,
     /// The secrets that it has sent, where it has sent any.
@@ -100,7 +106,7 @@ impl Session {
     /// A session that began before the capture.
     pub fn midstream(all: &Total) -> Self {
         let dialogue = Dialogue::midstream(Budget::new(MAX_REMEMBERED, all));
-        Self { is_authenticated: true, may_replicate: true, ..Self::in_phase(Phase::Regular, dialogue) }
+        Self { is_authenticated: true, ..Self::in_phase(Phase::Regular, dialogue) }
     }
 
     fn in_phase(phase: Phase, dialogue: Dialogue) -> Self {
@@ -117,7 +123,8 @@ impl Session {
             has_been_ready: false,
             copying: Copying::default(),
             walsender: None,
-            may_replicate: false,
+            may_replicate: true,
+            ordinary_copies: 0,
             dialogue,
             facts: Facts::default(),
             secrets: None,
@@ -388,7 +395,9 @@ impl Session {
             self.walsender = Some(Box::new(walsender));
             self.copying.begin(from, Format::BINARY);
         } else if frame.missing == 0 && !frame.is_guessed {
-            self.may_replicate = false;
+            // A file in a backup may have a piece of text that looks like a row, but not so many of them.
+            self.ordinary_copies = self.ordinary_copies.saturating_add(1);
+            self.may_replicate = self.ordinary_copies < ORDINARY_RUN;
         }
         observed
     }

@@ -77,18 +77,39 @@ impl Recognition {
 }
 
 /// Returns the form of a base backup that a CopyData of the server's is of, if it can be nothing else: no row in text format contains a
-/// zero byte or ends without a newline, and no row in binary format has as many columns as its first byte would say.
+/// zero byte or ends without a newline, and a row in binary format has as many values, of such lengths, as it says.
 pub(super) fn backup_data(body: &[u8], is_cut: bool) -> Option<Mode> {
-    /// No row has as many columns as a first byte above this says.
-    const MOST: u8 = (1_664_u16 >> 8) as u8;
-    let is_no_text = memchr::memchr(0, body).is_some() || (!is_cut && !body.ends_with(b"\n"));
-    // The header of the binary format, and its trailer.
-    let is_no_row = is_no_text && !body.starts_with(b"PGCOPY\n") && body != b"\xff\xff";
-    match body.first() {
-        Some(b'd') if is_no_row => Some(Mode::Backup),
-        Some(first) if is_no_row && *first > MOST => Some(Mode::Archive),
-        _ => None,
+    let is_text = memchr::memchr(0, body).is_none() && (is_cut || body.ends_with(b"\n"));
+    if is_text || body.starts_with(b"PGCOPY\n") || is_binary_row(body, is_cut) {
+        return None;
     }
+    Some(if body.starts_with(b"d") { Mode::Backup } else { Mode::Archive })
+}
+
+/// Returns whether this is a row of COPY in binary format, or the beginning of one if it is cut, or the trailer ("Binary Format" of
+/// COPY).
+fn is_binary_row(body: &[u8], is_cut: bool) -> bool {
+    /// The maximum number of columns of a target list.
+    const MOST: u16 = 1_664;
+    if body == b"\xff\xff" {
+        return true;
+    }
+    let mut reader = if is_cut { Reader::cut(body) } else { Reader::new(body) };
+    let Ok(count) = reader.u16("columns") else { return is_cut };
+    if count > MOST {
+        return false;
+    }
+    for _ in 0..count {
+        let Ok(len) = reader.i32("length") else { return is_cut };
+        let is_value = match usize::try_from(len) {
+            Ok(len) => reader.take(len, "value").is_ok() || is_cut,
+            Err(_) => len == -1,
+        };
+        if !is_value {
+            return false;
+        }
+    }
+    reader.is_empty()
 }
 
 /// Returns whether a CopyData of the client's is of the manifest of a base backup: its beginning; or, where it can only be that or a
@@ -184,6 +205,11 @@ mod tests {
             (b"delta\t1, of which the rest is miss", true, "a row"),
             (b"zeta\t1\n", false, "a row"),
             (b"\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x01z", false, "a row"),
+            (b"\0\x02\0\0\0\x04\0\0\0\x01\xff\xff\xff\xff", false, "a row"),
+            (b"\0\x02\0\0\0\x04\0\0", true, "a row"),
+            (b"\0\x02\0\0\0\x04\0\0", false, "tar"),
+            (b"\0\x01\0\0\0\x01z, and more", false, "tar"),
+            (b"\0\0\0\0\x28\x1c\x5a\x01, a page", false, "tar"),
             (b"\xff\xff", false, "a row"),
             (b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", false, "a row"),
         ] {

@@ -297,13 +297,20 @@ fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_o
         let packets = packets(capture);
         let is_command = |packet: &OwnedPacket| packet.data.windows(command.len()).any(|bytes| bytes == command);
         let command = packets.iter().position(is_command).unwrap();
-        // 388 packets behind gzip-15's command the server's manifest is under way, which has no zero byte.
-        let begun_later = [0, 1, 2, 8, 12, 388].map(|more| without(&packets, |index| index < command + more));
+        // 388 packets behind gzip-15's command the server's manifest is under way, which has no zero byte; 125, 172 and 283 behind
+        // tar-14's it is a relation, which has pages of its own beginnings.
+        let later = [0, 1, 2, 8, 12, 125, 172, 283, 388];
+        let begun_later = later.map(|more| without(&packets, |index| index < command + more));
         let lost = (command..command + 80).step_by(13).map(|lost| without(&packets, |index| index == lost));
         // The reply that data follow, and the first of them.
         let both = without(&packets, |index| (command + 1..=command + 2).contains(&index));
+        // Who the session is.
+        let startup = packets.iter().position(|packet| packet.data.windows(12).any(|bytes| bytes == b"replication\0"));
+        let unknown = without(&packets, |index| Some(index) == startup);
+        let to_server = packets[0].data[36..38].to_vec();
+        let of_server = without(&packets, |index| packets[index].data[36..38] == to_server[..]);
         let mut hidden = 0;
-        for line in lost.chain(begun_later).chain([both]).flatten() {
+        for line in lost.chain(begun_later).chain([both, unknown, of_server]).flatten() {
             let value = &line.value;
             if !line.is("message") || value["type"] != "CopyData" || value["dir"] != dir {
                 continue;
