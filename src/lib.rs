@@ -153,6 +153,7 @@ pub mod internals;
 pub mod output;
 mod packet;
 mod pg;
+mod pooler;
 mod reader;
 pub mod record;
 mod redaction;
@@ -170,6 +171,7 @@ pub use dissector::{Clients, Config, Dissector, KnownSession, Only, PacketsOf, R
 pub use message::Message;
 pub use output::{Form, LineWriter};
 pub use packet::{Endpoint, LinkType, Packet};
+pub use pooler::{Joiner, Joining};
 pub use record::{Content, Header, LossRecord, MessageRecord, QueryRecord, Record, SessionRecord, StatsRecord, schema};
 pub use redaction::Redaction;
 pub use time::{Precision, Rfc3339, Timestamp};

@@ -33,7 +33,7 @@ pub(crate) mod session;
 pub mod summary;
 
 pub use crate::session::Encryption;
-pub use crate::session::execution::{Outcome, Protocol, Tags};
+pub use crate::session::execution::{DataMark, Outcome, Protocol, Tags};
 pub use crate::session::facts::{AuthMethod, ChannelBinding, Setting};
 pub use crate::session::violation::{Breach, Violation};
 pub use crate::session::walsender::Purpose;
@@ -43,7 +43,7 @@ pub use crate::session::walsender::progress::Lag;
 pub use change::{ChangeRecord, ChangeRun, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
-pub use query::{Backend, Failure, QueryRecord, QuerySql};
+pub use query::{Backend, Downstream, Evidence, Failure, QueryRecord, QuerySql, Upstream};
 pub use replication::{ReplicationEvent, ReplicationKind};
 pub use running::{RunningRecord, RunningState};
 pub use session::{
@@ -558,6 +558,8 @@ counters! {
     forgotten,
     /// Bytes of SQL texts, statements and requests that sessions remember.
     remembered_bytes,
+    /// Requests of a pooler's clients that are not joined with one of its server connections, because they cannot be told from others.
+    ambiguous_joins,
 }
 
 /// What the kernel counted of a live capture.

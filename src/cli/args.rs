@@ -135,6 +135,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
     pub(crate) conn: Vec<u64>,
 
+    /// The addresses on which poolers accept connections; they are found by themselves, unless they open connections from another
+    /// address, or there is little to find them by
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_clients, help_heading = "Input")]
+    pub(crate) pooler: Vec<Clients>,
+
     /// Write only the lines of sessions of these clients: an address, with a port or without, or a network, such as 10.0.0.0/8 or
     /// [::1]:40000
     #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_clients, help_heading = "Selection")]

@@ -22,7 +22,8 @@ use crate::dissector::{Config, Dissector, Only, Records};
 use crate::output::stats::{Baseline, Context as SummaryContext};
 use crate::output::text::Zone;
 use crate::packet::LinkType;
-use crate::record::{KernelStats, StatsRecord};
+use crate::pooler::Joiner;
+use crate::record::{Counters, KernelStats, StatsRecord};
 use crate::time::{Precision, Timestamp};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
@@ -220,6 +221,8 @@ struct Run<'a> {
     args: &'a Args,
     dissector: Dissector,
     keys: KeyLogs,
+    /// Joins the two sides of a pooler, before the lines are written.
+    joiner: Joiner,
     writer: Writer,
     filter: Option<PacketFilter>,
     savefile: Option<SavefileWriter>,
@@ -358,6 +361,7 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
+            joiner: joiner(args),
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
             progress: None,
@@ -467,7 +471,7 @@ impl<'a> Run<'a> {
             || self.writer.screen().is_some()
             || self.is_live;
         loop {
-            if !one_by_one && self.dissector.may_run_parallel() {
+            if !one_by_one && !self.joiner.is_active() && self.dissector.may_run_parallel() {
                 let taken = source.ready().map_or(0, |(block, next)| {
                     let taken = self.writer.in_parallel(&mut self.dissector, block, next);
                     let last = taken.checked_sub(1).and_then(|last| block.packet(next + last));
@@ -531,7 +535,7 @@ impl<'a> Run<'a> {
                         self.metrics_before(packet.ts)?;
                     }
                     self.last_packet = Some(packet.ts);
-                    self.dissector.packet(&packet, &mut self.writer);
+                    self.dissector.packet(&packet, &mut self.joiner.before(&mut self.writer));
                     packets += 1;
                     if self.writer.has_long_log() {
                         self.pass_log();
@@ -559,11 +563,13 @@ impl<'a> Run<'a> {
                         self.is_idle = true;
                     }
                     self.keys.follow(Instant::now(), self.notify);
+                    let sink = &mut self.joiner.before(&mut self.writer);
                     if self.is_live {
-                        self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), &mut self.writer);
+                        self.dissector.tick(now().earlier(Self::MAX_DELIVERY_DELAY), sink);
                     } else if let (Some(last), true) = (self.last_packet, self.keys.are_followed) {
-                        self.dissector.tick(last, &mut self.writer);
+                        self.dissector.tick(last, sink);
                     }
+                    self.pass_joined();
                     self.writer.flush()?;
                     if let Some(savefile) = &mut self.savefile {
                         savefile.flush()?;
@@ -639,6 +645,12 @@ impl<'a> Run<'a> {
         if follows_clock { last.max(now().earlier(Self::MAX_DELIVERY_DELAY)) } else { last }
     }
 
+    /// Passes on the requests that are held back, as far as is known up to now.
+    fn pass_joined(&mut self) {
+        let now = self.known_time();
+        self.joiner.before(&mut self.writer).tick(now);
+    }
+
     /// Writes the lines of a log before which none can come any more.
     fn pass_log(&mut self) {
         let now = self.known_time();
@@ -658,7 +670,7 @@ impl<'a> Run<'a> {
             statistics.forget_running();
         }
         if self.wants_running() || self.writer.statistics().is_some() {
-            self.dissector.running(now, &mut self.writer);
+            self.dissector.running(now, &mut self.joiner.before(&mut self.writer));
         }
     }
 
@@ -728,7 +740,9 @@ impl<'a> Run<'a> {
         }
         // If the user limited the number of messages, incomplete ones are not reported as lost.
         if !self.writer.is_done() {
-            self.dissector.finish(&mut self.writer);
+            let mut sink = self.joiner.before(&mut self.writer);
+            self.dissector.finish(&mut sink);
+            sink.finish();
         }
         let undecoded = self.writer.settle()?;
         self.writer.merge_statistics();
@@ -761,8 +775,22 @@ impl<'a> Run<'a> {
             dropped: kernel.dropped,
             interface_dropped: kernel.interface_dropped,
         });
-        StatsRecord { ts: self.last_packet, counters: self.dissector.counters(), kernel }
+        let counters = Counters { ambiguous_joins: self.joiner.ambiguous(), ..self.dissector.counters() };
+        StatsRecord { ts: self.last_packet, counters, kernel }
     }
+}
+
+/// Returns what joins the two sides of a pooler, where lines have it.
+fn joiner(args: &Args) -> Joiner {
+    let has_requests = args.events.contains(&args::Event::Query)
+        || args.events.contains(&args::Event::Summary)
+        || args.format == Format::Top;
+    // A log and a script are those of one server; and packets are chosen while those of a connection are known.
+    let is_joined = match args.format {
+        Format::Json | Format::Text | Format::Summary | Format::Html | Format::Top | Format::Parquet => has_requests,
+        Format::Otlp | Format::Sql | Format::Csvlog | Format::Jsonlog | Format::Stderrlog => false,
+    };
+    if is_joined && args.extract.is_none() { Joiner::new(args.pooler.clone()) } else { Joiner::off() }
 }
 
 /// Returns the number of threads to use.

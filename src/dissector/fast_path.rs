@@ -269,8 +269,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let completed = Message::decode_as(complete.1, &context, CommandComplete::decode)?;
         let status = Message::decode_as(ready.1, &context, ReadyForQuery::decode)?;
         let last = Message::ReadyForQuery(status);
-        let replies =
-            Replies { is_bound: bound.is_some(), columns, rows: row_count, complete: &completed, ready: status };
+        let first_row = { rows }.next().map_or(&b""[..], |(.., body)| body);
+        let replies = Replies {
+            is_bound: bound.is_some(),
+            columns,
+            rows: row_count,
+            data: (first_row, rows.rest().len() as u64),
+            complete: &completed,
+            ready: status,
+        };
         let size = (whole.rest().len() - behind.rest().len()) as u64;
         let count = u64::from(bound.is_some()) + u64::from(described.is_some()) + row_count + 2;
         let ready = frame(backend::READY_FOR_QUERY, ready);

@@ -7,7 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{KeptText, Sql, Text};
-use crate::record::query::{Backend, Failure, QuerySql};
+use crate::record::query::{Backend, Evidence, Failure, QuerySql};
 use crate::record::session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Publications, Settings, Side,
     State, Tls, Volume,
@@ -235,6 +235,9 @@ pub(super) fn query_record<'a>(
         age_us: execution.age_us(),
         rtt_client_us: info.round_trips.of(Direction::Frontend),
         rtt_server_us: info.round_trips.of(Direction::Backend),
+        upstream: None,
+        downstream: None,
+        pooler: false,
         tx: execution.transaction,
         violation: execution.violation.as_deref().copied(),
         flags: Flags {
@@ -256,6 +259,11 @@ pub(super) fn query_record<'a>(
             has_failed: session.facts().has_failed(),
             conforming_strings: session.facts().conforming_strings,
             given_bytes: session.walsender().map(|walsender| walsender.given_bytes).unwrap_or_default(),
+        },
+        evidence: Evidence {
+            sent: execution.sent(),
+            replied: execution.replied_at().map(|first| (first, execution.ended)),
+            data: execution.data(),
         },
     }
 }

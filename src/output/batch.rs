@@ -22,7 +22,7 @@ use crate::pg::message::Context;
 use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
-use crate::record::query::{Borrowed, Failure, QuerySql};
+use crate::record::query::{Borrowed, Downstream, Failure, QuerySql};
 use crate::record::{ChangeRun, Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::replication::data::{Mode, ReplicationContext, ReplicationData};
@@ -199,7 +199,17 @@ struct Query {
     portal: Option<KeptText>,
     params: Option<(BatchRange, ListShape, Index, Redaction)>,
     command_tags: BatchRange,
+    downstream: Option<KeptDownstream>,
     error: Option<(BatchRange, FieldsShape)>,
+}
+
+/// A [`Downstream`].
+#[derive(Clone, Copy, Debug)]
+struct KeptDownstream {
+    conn: u64,
+    query: u64,
+    client: (usize, usize),
+    application: Option<KeptText>,
 }
 
 impl Batch {
@@ -350,6 +360,12 @@ impl Batch {
         self.keep_recent(query.header.conn, recent);
         let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
         let command_tags = self.piece(query.command_tags.as_bytes());
+        let downstream = query.downstream.map(|Downstream { conn, query, client, application }| {
+            let start = self.ends.len();
+            self.ends.push_str(client);
+            let application = application.map(|Text(bytes, encoding)| (self.piece(bytes), encoding));
+            KeptDownstream { conn, query, client: (start, self.ends.len()), application }
+        });
         let error = query.error.as_ref().map(|failure| {
             let (bytes, shape) = failure.fields.as_parts();
             (self.piece(bytes), shape)
@@ -368,6 +384,7 @@ impl Batch {
             portal,
             params,
             command_tags,
+            downstream,
             error,
         });
         self.items.push(Item::Query);
@@ -426,6 +443,11 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    /// Returns a request by its index, in a batch of requests only.
+    pub fn query_at(&self, index: usize) -> Option<QueryRecord<'_>> {
+        self.queries.get(index).and_then(|query| self.record_of(query))
     }
 
     fn recent(&self, conn: u64) -> Recent {
@@ -647,6 +669,10 @@ impl Batch {
                 Some(Values { list, formats, types, settings, columns: fields, secrets, redaction: *redaction })
             }),
             command_tags: Tags::from_bytes(self.get(kept.command_tags)),
+            downstream: kept.downstream.map(|KeptDownstream { conn, query, client: (start, end), application }| {
+                let client = self.ends.get(start..end).unwrap_or_default();
+                Downstream { conn, query, client, application: text(application) }
+            }),
             error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
         }))
     }

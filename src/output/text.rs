@@ -264,9 +264,10 @@ fn stats(line: &mut Line<'_>, record: &StatsRecord) -> io::Result<()> {
 }
 
 /// Counters that are written only where something was counted.
-const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 13] {
+const fn rare(counters: &Counters) -> [(u64, &'static str, &'static str); 14] {
     [
         (counters.undecoded_messages, "message", "not decoded"),
+        (counters.ambiguous_joins, "request", "ambiguous behind a pooler"),
         (counters.missing_bytes, "byte", "missing"),
         (counters.skipped_bytes, "byte", "skipped"),
         (counters.encrypted_bytes, "byte", "encrypted"),

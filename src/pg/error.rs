@@ -201,6 +201,8 @@ pub mod code {
     pub const DETAIL: u8 = b'D';
     /// An optional suggestion what to do about the problem.
     pub const HINT: u8 = b'H';
+    /// The routine in the server's source that reports the error.
+    pub const ROUTINE: u8 = b'R';
 }
 
 /// Returns whether the value of a field is a decimal integer.

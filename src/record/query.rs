@@ -14,7 +14,7 @@ use crate::pg::list::Oid;
 use crate::pg::query::TransactionStatus;
 use crate::pg::row::Values;
 use crate::pg::text::{Sql, Text, inline_schema};
-use crate::session::execution::{Outcome, Protocol, Tags};
+use crate::session::execution::{DataMark, Outcome, Protocol, Tags};
 use crate::session::violation::Violation;
 use crate::sql::normalize;
 use crate::time::Timestamp;
@@ -126,6 +126,16 @@ pub struct QueryRecord<'a> {
     /// The same of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_server_us: Option<u64>,
+    /// At a pooler's client side: the execution at its server side that has answered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
+    /// At a pooler's server side: whose request it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downstream: Option<Downstream<'a>>,
+    /// Whether it is the pooler's own: at its server side, what it has asked by itself; at its client side, what it has answered by
+    /// itself. Absent where it is not, or that is not known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pooler: bool,
     /// The state of the transaction in which it began: that of the last ReadyForQuery before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tx: Option<TransactionStatus>,
@@ -138,6 +148,46 @@ pub struct QueryRecord<'a> {
     /// What is known of the server's process. Not on its line: the lines of the session have it.
     #[serde(skip)]
     pub backend: Backend,
+    /// What it and the same request on the other side of a pooler are found by. Not on its line.
+    #[serde(skip)]
+    pub evidence: Evidence,
+}
+
+/// The same request at a pooler's server side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Upstream {
+    /// The connection to the server.
+    pub conn: u64,
+    /// Its number on that connection.
+    pub query: u64,
+    /// Microseconds from the last byte of the request to its first byte on that connection: how long it waited for one; 0 if it began
+    /// there before it was complete.
+    pub wait_us: u64,
+}
+
+/// The same request at a pooler's client side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Downstream<'a> {
+    /// The connection of the client.
+    pub conn: u64,
+    /// Its number on that connection.
+    pub query: u64,
+    /// The client's address and port.
+    pub client: &'a str,
+    /// The application, as its session says it (`application_name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application: Option<Text<'a>>,
+}
+
+/// What a request and the same on the other side of a pooler have in common, and when its parts were captured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence {
+    /// When the last of its messages was sent that the server needs to work on it.
+    pub sent: Timestamp,
+    /// When the first of its reply was captured, and when the last.
+    pub replied: Option<(Timestamp, Timestamp)>,
+    /// What the data of its reply are told apart by.
+    pub data: DataMark,
 }
 
 /// The server's process of a session.
@@ -169,6 +219,7 @@ pub(crate) struct Borrowed<'a> {
     pub(crate) portal: Option<Text<'a>>,
     pub(crate) params: Option<Values<'a>>,
     pub(crate) command_tags: Tags<'a>,
+    pub(crate) downstream: Option<Downstream<'a>>,
     pub(crate) error: Option<Failure<'a>>,
 }
 
@@ -195,8 +246,19 @@ impl QueryRecord<'_> {
 
     /// Returns the record with other borrowed fields. The lifetimes are unrelated, so that none can be forgotten.
     pub(crate) fn with_borrowed<'b>(&self, borrowed: Borrowed<'b>) -> QueryRecord<'b> {
-        let Borrowed { header, user, database, application, sql, statement, portal, params, command_tags, error } =
-            borrowed;
+        let Borrowed {
+            header,
+            user,
+            database,
+            application,
+            sql,
+            statement,
+            portal,
+            params,
+            command_tags,
+            downstream,
+            error,
+        } = borrowed;
         QueryRecord {
             header,
             user,
@@ -207,6 +269,7 @@ impl QueryRecord<'_> {
             portal,
             params,
             command_tags,
+            downstream,
             error,
             ..*self
         }

@@ -48,6 +48,8 @@ pub struct Replies<'a, 'm> {
     pub columns: Option<DescribedColumns<'a, 'm>>,
     /// How many rows came.
     pub rows: u64,
+    /// The body of the first, and the bytes of all.
+    pub data: (&'m [u8], u64),
     /// CommandComplete.
     pub complete: &'a CommandComplete<'m>,
     /// ReadyForQuery.
@@ -269,6 +271,7 @@ impl Exchange {
             }
             if replies.rows > 0 {
                 execution.add_rows(replies.rows, observation.origin.ts);
+                execution.data.add(replies.data.0, replies.data.1);
             }
             execution.add_tag(tag, replies.complete.rows);
             execution.end(Outcome::Ok, observation.origin.ts, observation.origin.packet);

@@ -1,8 +1,10 @@
 //! One executed request, from its first message to its end: what a `query` line is made of.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
@@ -110,6 +112,31 @@ impl Serialize for Tags<'_> {
 
 inline_schema!(Tags<'_>, "Tags", Vec::<Text<'_>>::json_schema);
 
+/// What the data of a reply, rows or COPY, are told apart by, without a look at each: data that differ have other marks, but for
+/// those that begin alike and are as long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DataMark {
+    /// The hash of how the first message begins.
+    first: u64,
+    /// Bytes of all messages on the wire.
+    bytes: u64,
+}
+
+impl DataMark {
+    /// How many bytes of the first message are looked at: those of some columns.
+    const PREFIX: usize = 128;
+
+    /// Adds messages of data, the first of which has this body.
+    #[inline]
+    pub(super) fn add(&mut self, first_body: &[u8], bytes: u64) {
+        if self.bytes == 0 {
+            let prefix = first_body.get(..Self::PREFIX).unwrap_or(first_body);
+            self.first = FixedState::default().hash_one(prefix);
+        }
+        self.bytes += bytes;
+    }
+}
+
 /// One request.
 #[derive(Debug, Default)]
 pub struct Execution {
@@ -145,6 +172,8 @@ pub struct Execution {
     tagged_rows: Option<u64>,
     /// Rows that were seen.
     seen_rows: u64,
+    /// What the data of its reply are told apart by.
+    pub(super) data: DataMark,
     /// Bytes of its messages that the client sent.
     pub bytes_in: u64,
     /// Bytes of its messages that the server sent.
@@ -211,6 +240,7 @@ impl Execution {
             tags,
             tagged_rows,
             seen_rows,
+            data,
             bytes_in,
             bytes_out,
             retransmitted,
@@ -238,7 +268,8 @@ impl Execution {
         tags.clear();
         error.clear();
         (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
-        (*tagged_rows, *seen_rows, *bytes_in, *bytes_out, *retransmitted) = (None, 0, 0, 0, 0);
+        (*tagged_rows, *seen_rows, *data) = (None, 0, DataMark::default());
+        (*bytes_in, *bytes_out, *retransmitted) = (0, 0, 0);
         (*parse_us, *bind_us, *first_row, *last_row) = (None, None, None, None);
         (*transaction, *canceled_by, *has_reply, *is_stream) = (None, None, false, false);
         (*is_truncated, *is_midstream, *is_limited, *is_uncertain) = (false, false, false, false);
@@ -341,6 +372,16 @@ impl Execution {
         Some((first, after, self.ended))
     }
 
+    /// Returns what the data of its reply are told apart by.
+    pub const fn data(&self) -> DataMark {
+        self.data
+    }
+
+    /// Returns when the first of its reply came.
+    pub fn replied_at(&self) -> Option<Timestamp> {
+        self.replying.map(|(first, _)| first)
+    }
+
     /// Returns the microseconds that the server can have worked on this request alone: from its last byte, or the end of the reply
     /// before it if that was later, to the end of its own reply.
     pub fn exec_us(&self) -> Option<u64> {
@@ -412,7 +453,7 @@ impl Execution {
     pub(super) fn forget_replies(&mut self) {
         self.tags.clear();
         self.error.clear();
-        (self.tagged_rows, self.seen_rows, self.bytes_out) = (None, 0, 0);
+        (self.tagged_rows, self.seen_rows, self.data, self.bytes_out) = (None, 0, DataMark::default(), 0);
         (self.parse_us, self.bind_us, self.first_row, self.last_row) = (None, None, None, None);
         (self.transaction, self.canceled_by, self.replying, self.stalled) = (None, None, None, 0);
         if self.outcome.is_some() {

@@ -214,9 +214,15 @@ fn record_reply(
     match (tag, observation.message) {
         (backend::PARSE_COMPLETE, _) => execution.parse_us = elapsed_us,
         (backend::BIND_COMPLETE, _) => execution.bind_us = elapsed_us,
-        (backend::DATA_ROW, _) => execution.add_rows(observation.count, at),
+        (backend::DATA_ROW, _) => {
+            execution.add_rows(observation.count, at);
+            execution.data.add(observation.frame.body, observation.size);
+        }
         // A row of a COPY, as a rule, or a piece of one: only its CommandComplete counts them.
-        (backend::COPY_DATA, _) => execution.add_rows(0, at),
+        (backend::COPY_DATA, _) => {
+            execution.add_rows(0, at);
+            execution.data.add(observation.frame.body, observation.size);
+        }
         (backend::COPY_BOTH_RESPONSE, _) => execution.is_stream = true,
         (backend::COMMAND_COMPLETE, Some(Message::CommandComplete(complete))) => {
             // Half a number is another one.

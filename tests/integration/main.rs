@@ -32,6 +32,7 @@ mod oracles {
     mod log_tools;
     mod otlp;
     mod pg_stat_statements;
+    mod pooler;
     mod queries;
     mod replication;
     pub(crate) mod server_log;

@@ -104,7 +104,7 @@ impl Run<'_> {
         const MANY: u64 = 2_000;
         let Some(screen) = self.writer.screen().cloned() else { return };
         let time = self.known_time();
-        self.dissector.running(time, &mut self.writer);
+        self.dissector.running(time, &mut self.joiner.before(&mut self.writer));
         let stats = self.stats(source);
         if now >= self.screen_due.1 {
             let mut model = screen.model();

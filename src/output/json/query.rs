@@ -5,6 +5,7 @@ use super::serializer::Error;
 use super::tokens::{numbered, put, unsigned};
 use super::{LineWriter, member};
 use crate::record::QueryRecord;
+use crate::record::query::Upstream;
 use crate::session::execution::{Outcome, Protocol};
 
 impl LineWriter {
@@ -45,11 +46,15 @@ impl LineWriter {
             age_us,
             rtt_client_us,
             rtt_server_us,
+            upstream,
+            downstream,
+            pooler,
             tx,
             violation,
             flags,
             // Not written.
             backend: _,
+            evidence: _,
         } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, header.ts);
@@ -147,6 +152,18 @@ impl LineWriter {
         }
         if let Some(rtt_server_us) = rtt_server_us {
             numbered(out, br#","rtt_server_us":"#, *rtt_server_us);
+        }
+        if let Some(Upstream { conn, query, wait_us }) = upstream {
+            numbered(out, br#","upstream":{"conn":"#, *conn);
+            numbered(out, br#","query":"#, *query);
+            numbered(out, br#","wait_us":"#, *wait_us);
+            out.push(b'}');
+        }
+        if let Some(downstream) = downstream {
+            member(out, "downstream", downstream)?;
+        }
+        if *pooler {
+            put(out, br#","pooler":true"#);
         }
         if let Some(tx) = tx {
             put(out, br#","tx":"#);

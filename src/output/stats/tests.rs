@@ -11,8 +11,8 @@ use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
 use crate::record::{
-    Backend, BackupFacts, CommunityId, Flags, Header, Purpose, QueryRecord, QuerySql, Record, ReplicationEvent,
-    ReplicationKind,
+    Backend, BackupFacts, CommunityId, Evidence, Flags, Header, Purpose, QueryRecord, QuerySql, Record,
+    ReplicationEvent, ReplicationKind,
 };
 use crate::redaction::Redaction;
 use crate::replication::Lsn;
@@ -63,10 +63,14 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
         age_us: None,
         rtt_client_us: None,
         rtt_server_us: None,
+        upstream: None,
+        downstream: None,
+        pooler: false,
         tx: Some(TransactionStatus::IDLE),
         violation: None,
         flags: Flags::default(),
         backend: Backend::default(),
+        evidence: Evidence::default(),
     }
 }
 

@@ -105,6 +105,7 @@ fn gaps(capture: &Capture) -> Vec<Span> {
         (capture.midstream_sessions, "session", "that began before it"),
         (capture.uncertain_requests, "request", "uncertain"),
         (counters.undecoded_messages, "message", "not decoded"),
+        (counters.ambiguous_joins, "request", "ambiguous behind a pooler"),
         (counters.lost_fragments, "fragment", "lost"),
         (counters.damaged_packets, "packet", "damaged"),
         (counters.evicted_connections, "connection", "given up"),

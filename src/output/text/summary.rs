@@ -14,6 +14,7 @@ use super::line::{Line, Paint};
 use super::sanitize::{Name, Prose, SQL, Word};
 use super::{Elapsed, beginning, ends, kind, oddities, width};
 use crate::pg::text::Text;
+use crate::record::query::{Downstream, Upstream};
 use crate::record::session::{EndReason, Ended, Side, State};
 use crate::record::{QueryRecord, RunningRecord, RunningState, SessionRecord};
 use crate::session::execution::Outcome;
@@ -83,6 +84,16 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
         line.aside(paint, format_args!("canceled by connection {by}"))?;
     }
     violation(line, record.violation)?;
+    if let Some(Upstream { conn, query, wait_us }) = record.upstream {
+        line.aside(Paint::DIM, format_args!("on connection {conn} q{query} after {}", Elapsed(wait_us)))?;
+    }
+    if let Some(Downstream { conn, query, client, application }) = record.downstream {
+        line.aside(Paint::DIM, format_args!("of connection {conn} q{query}, {client}"))?;
+        setting(line, "application", application)?;
+    }
+    if record.pooler {
+        line.aside(Paint::DIM, format_args!("the pooler's own"))?;
+    }
     identity(line, record.user, record.database)?;
     line.aside(Paint::DIM, format_args!("q{}", record.query))
 }

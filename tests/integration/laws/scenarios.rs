@@ -4,7 +4,7 @@
 //! `PGDISSECT_BLESS=1 cargo test --test integration scenarios` writes these files anew; review them before they are committed. A
 //! capture in the table of copies has none: it contains the messages of another capture, and is compared with that one. Also
 //! without snapshots are captures with the server's log, which `agree` compares, those with keys, which `tls` compares, that of
-//! `redaction`, and those of `cases`, `startups` and `replication-*`, which have tests of their own: oracles instead of megabytes of
+//! `redaction`, and those of `cases`, `startups`, `pooler-*` and `replication-*`, which have tests of their own: oracles instead of megabytes of
 //! lines.
 
 use std::collections::BTreeMap;
@@ -170,7 +170,9 @@ const SNAPSHOTS: [(&str, Records); 2] = [
 
 fn has_snapshot(name: &str) -> bool {
     let is_read_elsewhere = |file| captures::testdata().join(name).with_file_name(file).exists();
-    !["baseline/", "cases/", "replication-", "startups/", "server-log-"].iter().any(|folder| name.starts_with(folder))
+    !["baseline/", "cases/", "pooler-", "replication-", "startups/", "server-log-"]
+        .iter()
+        .any(|folder| name.starts_with(folder))
         && !COPIES.iter().any(|(_, copies)| copies.contains(&name))
         && !["server-log.jsonl", "planted.txt", "keys.log", "pg_stat_statements.json"]
             .into_iter()

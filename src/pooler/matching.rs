@@ -1,0 +1,654 @@
+//! Which execution on a connection to the server is that of which client's.
+//!
+//! What joins them is evidence: the request and its reply as they were forwarded, and when. An execution on a server connection lies
+//! within that of its client: no part of it comes before the same part of the client's request, or after that of the client's reply.
+//! Of executions that are alike, those are joined for which only one is left. A transaction has one connection to the server, so that
+//! what is known of one of its executions is known of those next to it.
+//!
+//! Where bytes were lost on a connection to the server, it is not known what was executed on it in that time, and nothing is joined
+//! that began before the end of that time and ended after its beginning.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+use super::topology::{Listener, Topology};
+use crate::pg::text::{KeptText, Text};
+use crate::time::Timestamp;
+
+/// The maximum number of executions that can be joined.
+const MAX_KEPT: usize = 1 << 16;
+
+/// How long, in microseconds, an execution can be joined after its end: its client may be slow to accept the reply.
+const KEPT: u64 = 10_000_000;
+
+/// How long, in microseconds, is waited after the end of an execution for what was captured out of order, and for losses to be noticed.
+const SETTLED_AFTER: u64 = 100_000;
+
+/// The maximum number of executions that are compared with one. What is like more than these cannot be told apart.
+const MAX_ALIKE: usize = 64;
+
+/// The maximum number of losses that are known at a time; of more, those next to each other are one.
+const MAX_LOSSES: usize = 64;
+
+/// The number of executions, of which all but a tenth were joined, after which it is known which pooler has opened a connection.
+const LEAST_JOINED: u32 = 3;
+
+/// An execution, by what it is found by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Execution {
+    pub(super) conn: u64,
+    pub(super) query: u64,
+    /// The hash of the request, of its reply, and of the state of the transaction.
+    pub(super) key: u64,
+    /// Whether a transaction was open when it began.
+    pub(super) in_transaction: bool,
+    /// When the first and the last of the request were captured, and of the reply.
+    pub(super) started: Timestamp,
+    pub(super) sent: Timestamp,
+    pub(super) replied: Timestamp,
+    pub(super) ended: Timestamp,
+}
+
+impl Execution {
+    /// Returns whether an execution on a server connection lies within this one.
+    fn encloses(&self, server: &Self) -> bool {
+        self.started <= server.started
+            && self.sent <= server.sent
+            && server.replied <= self.replied
+            && server.ended <= self.ended
+    }
+}
+
+/// The number of an execution, in the order in which they were added.
+pub(super) type Ticket = u64;
+
+/// What was found of an execution.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found<'a> {
+    /// The execution at the server's side.
+    pub(super) upstream: Option<Execution>,
+    /// The execution at the client's side, and who that is.
+    pub(super) downstream: Option<(Execution, &'a Who)>,
+    /// Whether others may have been it as well.
+    pub(super) is_ambiguous: bool,
+    /// Whether it is joined as soon as it is known that the connection is a pooler's.
+    pub(super) is_pending: bool,
+    /// Whether its client is a pooler's.
+    pub(super) is_of_client: bool,
+    /// Whether its client is a pooler; unknown where that may still turn out.
+    pub(super) is_of_pooler: Option<bool>,
+}
+
+/// An execution, and what it is joined with.
+#[derive(Debug)]
+struct Known {
+    execution: Execution,
+    /// Those next to it on its connection, if nothing is missing between them.
+    before: Option<Ticket>,
+    next: Option<Ticket>,
+    /// The one at the server's side.
+    upstream: Option<Ticket>,
+    /// The one at the client's side, and the pooler between them.
+    downstream: Option<(Ticket, Listener)>,
+    is_ambiguous: bool,
+    /// Whether it cannot be joined any more.
+    is_retired: bool,
+}
+
+/// Executions that are alike and not joined yet, in the order of their ends.
+#[derive(Debug, Default)]
+struct Alike {
+    clients: Ordered,
+    servers: Ordered,
+}
+
+/// Executions in the order of their ends, which is about that in which they were added.
+#[derive(Debug, Default)]
+struct Ordered(VecDeque<(Timestamp, Ticket)>);
+
+impl Ordered {
+    fn add(&mut self, ended: Timestamp, ticket: Ticket) {
+        let later = self.0.iter().rev().take_while(|(other, _)| *other > ended).count();
+        self.0.insert(self.0.len() - later, (ended, ticket));
+    }
+
+    fn remove(&mut self, ended: Timestamp, ticket: Ticket) {
+        let from = self.0.partition_point(|(other, _)| *other < ended);
+        let equal = self.0.range(from..).take_while(|(other, _)| *other == ended);
+        if let Some(index) = { equal }.position(|(_, other)| *other == ticket) {
+            self.0.remove(from + index);
+        }
+    }
+
+    /// Removes those that are forgotten.
+    fn forget(&mut self, first: Ticket) {
+        while self.0.front().is_some_and(|(_, ticket)| *ticket < first) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Returns those that ended in a time, the last first.
+    fn ended_in(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = Ticket> {
+        let end = self.0.partition_point(|(ended, _)| *ended <= until);
+        self.0.range(..end).rev().take_while(move |(ended, _)| *ended >= from).map(|(_, ticket)| *ticket)
+    }
+}
+
+/// The client of a connection, and its application, as of the last execution.
+#[derive(Debug, Default)]
+pub(super) struct Who {
+    client: String,
+    application: Option<KeptText<'static>>,
+}
+
+impl Who {
+    pub(super) fn client(&self) -> &str {
+        &self.client
+    }
+
+    pub(super) fn application(&self) -> Option<Text<'_>> {
+        self.application.as_ref().map(KeptText::get)
+    }
+
+    fn set(&mut self, client: &str, application: Option<Text<'_>>) {
+        if self.client.is_empty() {
+            self.client.push_str(client);
+        }
+        if self.application() != application {
+            self.application = application.map(|text| text.kept().into_owned());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    who: Who,
+    /// Its last execution.
+    last: Option<Ticket>,
+    has_ended: bool,
+    /// Until when it is known what was executed on it.
+    known_until: Option<Timestamp>,
+    /// How many addresses that accept connections there were when the next two were found.
+    version: usize,
+    accepted_at: Option<Listener>,
+    /// The poolers that may have opened it.
+    openers: Vec<Listener>,
+    /// The one that has, if that is known.
+    opener: Option<Listener>,
+    /// How many of its executions were joined with those of a pooler's clients, and how many with none.
+    joined: Vec<(Listener, u32)>,
+    unjoined: u32,
+}
+
+impl Connection {
+    fn joined_with(&self, listener: Listener) -> u32 {
+        self.joined.iter().find(|(other, _)| *other == listener).map_or(0, |(_, count)| *count)
+    }
+
+    /// Returns whether a pooler has opened it, by what was executed so far.
+    fn is_opened_by(&self, listener: Listener, least: u32) -> bool {
+        match self.opener {
+            Some(opener) => opener == listener,
+            None => {
+                let joined = self.joined_with(listener);
+                joined >= least && joined >= self.unjoined.saturating_mul(9)
+            }
+        }
+    }
+
+    /// Returns whether a pooler has opened it; unknown while too little was executed on it.
+    fn is_poolers(&self, least: u32) -> Option<bool> {
+        let is_opened = self.openers.iter().any(|listener| self.is_opened_by(*listener, least));
+        (is_opened || !self.openers.iter().any(|listener| self.may_be_opened_by(*listener))).then_some(is_opened)
+    }
+
+    /// Returns whether it may be a pooler's at all.
+    fn may_be_opened_by(&self, listener: Listener) -> bool {
+        let joined = self.joined_with(listener);
+        self.opener.map_or(self.unjoined <= joined.saturating_mul(9) + 2, |opener| opener == listener)
+    }
+}
+
+/// A time in which it is not known what a pooler's connection has executed.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    listener: Listener,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+/// Finds which executions belong together.
+#[derive(Debug, Default)]
+pub(super) struct Matcher {
+    known: VecDeque<Known>,
+    /// The ticket of the first of them, and of the first that is not settled.
+    first: Ticket,
+    unsettled: Ticket,
+    alike: HashMap<(Listener, u64), Alike, RandomState>,
+    connections: HashMap<u64, Connection, RandomState>,
+    losses: VecDeque<Loss>,
+    /// The addresses of which it is known that they are poolers'.
+    poolers: Vec<Listener>,
+}
+
+impl Matcher {
+    /// Adds an execution, in the order in which they become known, and returns its ticket.
+    pub(super) fn add(
+        &mut self,
+        execution: Execution,
+        (client, application): (&str, Option<Text<'_>>),
+        topology: &Topology,
+    ) -> Ticket {
+        let ticket = self.next_ticket();
+        let connection = self.connections.entry(execution.conn).or_default();
+        connection.place(execution.conn, topology);
+        connection.known_until = connection.known_until.max(Some(execution.ended));
+        connection.who.set(client, application);
+        let before = connection.last.replace(ticket);
+        if let Some(listener) = connection.accepted_at {
+            let alike = self.alike.entry((listener, execution.key)).or_default();
+            alike.clients.forget(self.first);
+            alike.clients.add(execution.ended, ticket);
+        }
+        for listener in connection.openers.iter().filter(|listener| connection.may_be_opened_by(**listener)) {
+            let alike = self.alike.entry((*listener, execution.key)).or_default();
+            alike.servers.forget(self.first);
+            alike.servers.add(execution.ended, ticket);
+        }
+        if let Some(before) = before.and_then(|before| self.get_mut(before)) {
+            before.next = Some(ticket);
+        }
+        self.known.push_back(Known {
+            execution,
+            before,
+            next: None,
+            upstream: None,
+            downstream: None,
+            is_ambiguous: false,
+            is_retired: false,
+        });
+        while self.known.len() > MAX_KEPT {
+            self.forget_first();
+        }
+        ticket
+    }
+
+    /// Records that it is not known what was executed on a connection, from the last that is known until a time; or only around that
+    /// time, if nothing was captured of it before.
+    pub(super) fn lose(&mut self, conn: u64, until: Timestamp, topology: &Topology) {
+        let connection = self.connections.entry(conn).or_default();
+        connection.place(conn, topology);
+        connection.last = None;
+        let from = connection.known_until.replace(until).unwrap_or(until);
+        let openers = connection.opener.map_or_else(|| connection.openers.clone(), |opener| vec![opener]);
+        for listener in openers {
+            self.losses.push_back(Loss { listener, from, until });
+            for ticket in self.first..self.next_ticket() {
+                self.part(ticket, listener, from);
+            }
+        }
+        while self.losses.len() > MAX_LOSSES {
+            let (Some(one), Some(other)) = (self.losses.pop_front(), self.losses.front_mut()) else { break };
+            // Of another pooler, it costs more than it touches.
+            (other.from, other.until) = (other.from.min(one.from), other.until.max(one.until));
+        }
+    }
+
+    /// Ends a connection.
+    pub(super) fn end(&mut self, conn: u64) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.has_ended = true;
+        if connection.last.is_none_or(|last| last < self.first) {
+            self.connections.remove(&conn);
+        }
+    }
+
+    /// Joins what can be joined of the executions whose end is long enough ago, and forgets those that cannot be joined any more.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        while let Some(known) = self.get(self.unsettled)
+            && known.execution.ended.later(SETTLED_AFTER) <= now
+        {
+            self.settle_next();
+        }
+        while self.known.front().is_some_and(|known| known.execution.ended.later(KEPT) <= now)
+            && self.first < self.unsettled
+        {
+            self.forget_first();
+        }
+        while self.losses.front().is_some_and(|loss| loss.until.later(KEPT) <= now) {
+            self.losses.pop_front();
+        }
+    }
+
+    /// Joins what can be joined of all executions.
+    pub(super) fn settle_all(&mut self) {
+        while self.unsettled < self.next_ticket() {
+            self.settle_next();
+        }
+    }
+
+    /// Returns what was found of an execution. `least` is how many executions must have been joined to know a pooler's connection.
+    pub(super) fn found(&self, ticket: Ticket, is_last: bool) -> Found<'_> {
+        let Some(known) = self.get(ticket) else { return Found::default() };
+        let least = if is_last { 1 } else { LEAST_JOINED };
+        let is_opened = |server: &Known, listener| {
+            self.connections.get(&server.execution.conn).is_some_and(|it| it.is_opened_by(listener, least))
+        };
+        let upstream = known.upstream.and_then(|upstream| self.get(upstream));
+        let believed =
+            upstream.filter(|server| server.downstream.is_some_and(|(_, listener)| is_opened(server, listener)));
+        let downstream = known.downstream.and_then(|(client, listener)| Some((self.get(client)?, listener)));
+        let owner = downstream.filter(|(_, listener)| is_opened(known, *listener)).map(|(client, _)| client);
+        let connection = self.connections.get(&known.execution.conn);
+        Found {
+            upstream: believed.map(|server| server.execution),
+            downstream: owner
+                .and_then(|client| Some((client.execution, &self.connections.get(&client.execution.conn)?.who))),
+            is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
+            is_pending: upstream.is_some() && believed.is_none() || downstream.is_some() && owner.is_none(),
+            is_of_client: connection.is_some_and(|it| it.accepted_at.is_some_and(|at| self.poolers.contains(&at))),
+            is_of_pooler: connection.and_then(|it| it.is_poolers(least)),
+        }
+    }
+
+    /// Records that an execution was passed on that is not known to be a client's, nor a pooler's own.
+    pub(super) fn pass(&mut self, ticket: Ticket) {
+        let Some(Known { execution: Execution { conn, .. }, downstream: None, is_ambiguous: false, .. }) =
+            self.get(ticket)
+        else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(&{ *conn }) {
+            connection.unjoined = connection.unjoined.saturating_add(1);
+        }
+    }
+
+    fn next_ticket(&self) -> Ticket {
+        self.first + self.known.len() as u64
+    }
+
+    fn get(&self, ticket: Ticket) -> Option<&Known> {
+        self.known.get(usize::try_from(ticket.checked_sub(self.first)?).ok()?)
+    }
+
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Known> {
+        self.known.get_mut(usize::try_from(ticket.checked_sub(self.first)?).ok()?)
+    }
+
+    fn forget_first(&mut self) {
+        let Some(known) = self.known.pop_front() else { return };
+        let last = self.connections.get(&known.execution.conn).filter(|it| it.has_ended).and_then(|it| it.last);
+        if last == Some(self.first) {
+            self.connections.remove(&known.execution.conn);
+        }
+        self.first += 1;
+        self.unsettled = self.unsettled.max(self.first);
+        if self.alike.len() > 2 * self.known.len() + 1_024 {
+            let first = self.first;
+            let is_old = |ordered: &Ordered| ordered.0.back().is_none_or(|(_, last)| *last < first);
+            self.alike.retain(|_, alike| !is_old(&alike.clients) || !is_old(&alike.servers));
+        }
+    }
+
+    fn settle_next(&mut self) {
+        let ticket = self.unsettled;
+        self.unsettled += 1;
+        let Some(known) = self.get(ticket) else { return };
+        if known.upstream.is_none()
+            && let Some(listener) = self.connections.get(&known.execution.conn).and_then(|it| it.accepted_at)
+        {
+            self.find(ticket, listener);
+        }
+    }
+
+    /// Finds the execution at the server's side of a client's.
+    fn find(&mut self, ticket: Ticket, listener: Listener) {
+        let candidates = self.candidates(ticket, listener);
+        let is_lost = self.is_lost(ticket, listener);
+        match *candidates {
+            [] => {}
+            [only]
+                if self.is_next_in_transaction(ticket, only) || !is_lost && !self.has_rival(ticket, only, listener) =>
+            {
+                self.join(ticket, only, listener);
+            }
+            _ if !is_lost && self.tell_apart(ticket, &candidates, listener) => {}
+            _ => self.give_up(ticket, &candidates, listener),
+        }
+    }
+
+    /// Returns the executions at the server's side that may be that of a client's.
+    fn candidates(&self, client: Ticket, listener: Listener) -> Vec<Ticket> {
+        let Some(Known { execution, .. }) = self.get(client) else { return Vec::new() };
+        let Some(Alike { servers, .. }) = self.alike.get(&(listener, execution.key)) else { return Vec::new() };
+        let within = servers.ended_in(execution.sent, execution.ended);
+        let mut found: Vec<_> =
+            within.filter(|server| self.may_be(client, *server, listener)).take(MAX_ALIKE).collect();
+        if found.len() > 1 {
+            // Of a chain of poolers, the next one: that of the one behind it lies within.
+            let inner: Vec<_> =
+                found.iter().copied().filter(|server| self.is_within_another(*server, &found)).collect();
+            found.retain(|server| !inner.contains(server));
+        }
+        found
+    }
+
+    fn may_be(&self, client: Ticket, server: Ticket, listener: Listener) -> bool {
+        let (Some(client), Some(server)) = (self.get(client), self.get(server)) else { return false };
+        let is_free = server.downstream.is_none() && !server.is_retired;
+        let connection = self.connections.get(&server.execution.conn);
+        if !is_free
+            || !client.execution.encloses(&server.execution)
+            || !connection.is_some_and(|it| it.may_be_opened_by(listener))
+        {
+            return false;
+        }
+        // A pooler gives a connection to another client when it has forwarded the reply to the one before.
+        let next = server.next.and_then(|next| self.get(next)).map(|next| &next.execution);
+        if next.is_some_and(|next| {
+            !next.in_transaction && server.execution.ended <= next.started && next.started < client.execution.ended
+        }) {
+            return false;
+        }
+        if !client.execution.in_transaction {
+            return true;
+        }
+        // What is known of the one before it in its transaction is known of this one.
+        let upstream = client.before.and_then(|before| self.get(before)?.upstream);
+        let downstream = server.before.and_then(|before| Some(self.get(before)?.downstream?.0));
+        (upstream.is_none() || upstream == server.before) && (downstream.is_none() || downstream == client.before)
+    }
+
+    /// Returns whether the executions before both, in their transaction, are joined.
+    fn is_next_in_transaction(&self, client: Ticket, server: Ticket) -> bool {
+        let (Some(client), Some(server)) = (self.get(client), self.get(server)) else { return false };
+        let upstream = client.before.and_then(|before| self.get(before)?.upstream);
+        client.execution.in_transaction && upstream.is_some() && upstream == server.before
+    }
+
+    /// Returns whether an execution lies within another one, which was accepted by what may have opened the connection of this one.
+    fn is_within_another(&self, inner: Ticket, all: &[Ticket]) -> bool {
+        let Some(inner) = self.get(inner) else { return false };
+        let Some(connection) = self.connections.get(&inner.execution.conn) else { return false };
+        connection.opener.is_none()
+            && all.iter().filter_map(|outer| self.get(*outer)).any(|outer| {
+                let accepted_at = self.connections.get(&outer.execution.conn).and_then(|it| it.accepted_at);
+                outer.execution.conn != inner.execution.conn
+                    && outer.execution.encloses(&inner.execution)
+                    && accepted_at.is_some_and(|listener| connection.openers.contains(&listener))
+            })
+    }
+
+    /// Returns whether another client's execution can only be the same: one of the two is missing at the server's side.
+    fn has_rival(&self, client: Ticket, server: Ticket, listener: Listener) -> bool {
+        self.others(client, &[server], listener).into_iter().any(|other| self.candidates(other, listener) == [server])
+    }
+
+    /// Returns the other executions of clients that may be one of those at the server's side.
+    fn others(&self, client: Ticket, servers: &[Ticket], listener: Listener) -> Vec<Ticket> {
+        let Some(Known { execution, .. }) = self.get(client) else { return Vec::new() };
+        let Some(Alike { clients, .. }) = self.alike.get(&(listener, execution.key)) else { return Vec::new() };
+        let ends = servers.iter().filter_map(|server| Some(self.get(*server)?.execution.ended));
+        let Some(first) = ends.min() else { return Vec::new() };
+        let from = clients.0.partition_point(|(ended, _)| *ended < first);
+        let others = clients.0.range(from..).map(|(_, other)| *other).filter(|other| *other != client);
+        others
+            .take(MAX_ALIKE)
+            .filter(|other| servers.iter().any(|server| self.may_be(*other, *server, listener)))
+            .collect()
+    }
+
+    /// Finds which of several it is. Returns false if that cannot be told.
+    fn tell_apart(&mut self, client: Ticket, candidates: &[Ticket], listener: Listener) -> bool {
+        // By the next one in its transaction.
+        if let Some(next) = self.get(client).and_then(|known| known.next)
+            && self.get(next).is_some_and(|next| next.execution.in_transaction && next.upstream.is_none())
+            && let [only] = *self.candidates(next, listener)
+            && self.get(only).and_then(|only| only.before).is_some_and(|before| candidates.contains(&before))
+            && !self.is_lost(next, listener)
+            && !self.has_rival(next, only, listener)
+        {
+            self.join(next, only, listener);
+        }
+        if self.get(client).is_some_and(|known| known.upstream.is_some()) {
+            return true;
+        }
+        // By those that others must have.
+        let mut left = candidates.to_vec();
+        let mut rivals = Vec::new();
+        for other in self.others(client, candidates, listener) {
+            match *self.candidates(other, listener) {
+                [] => {}
+                [only] => left.retain(|server| *server != only),
+                ref of_other if of_other.iter().all(|server| candidates.contains(server)) => rivals.push(other),
+                _ => {}
+            }
+        }
+        if let [only] = *left {
+            self.join(client, only, listener);
+            return true;
+        }
+        // By their order, if they are those of one connection at either side.
+        let conn = |ticket: &Ticket| self.get(*ticket).map(|known| known.execution.conn);
+        rivals.push(client);
+        rivals.sort_unstable();
+        left.sort_unstable();
+        let is_of_one =
+            |tickets: &[Ticket]| tickets.iter().all(|ticket| conn(ticket) == tickets.first().and_then(conn));
+        if rivals.len() == left.len() && is_of_one(&rivals) && is_of_one(&left) {
+            for (client, server) in rivals.into_iter().zip(left) {
+                self.join(client, server, listener);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// An execution cannot be told from others. If these are as many as there are for them at the server's side, no other is one of
+    /// them.
+    fn give_up(&mut self, client: Ticket, candidates: &[Ticket], listener: Listener) {
+        let is_rival = |other: &Ticket| {
+            let of_other = self.candidates(*other, listener);
+            !of_other.is_empty() && of_other.iter().all(|server| candidates.contains(server))
+        };
+        let mut rivals = self.others(client, candidates, listener);
+        rivals.retain(is_rival);
+        rivals.push(client);
+        let are_all = rivals.len() >= candidates.len() && !self.is_lost(client, listener);
+        if !are_all {
+            rivals = vec![client];
+        }
+        for ticket in candidates.iter().chain(&rivals) {
+            if let Some(known) = self.get_mut(*ticket) {
+                known.is_ambiguous = true;
+                known.is_retired |= are_all;
+            }
+        }
+    }
+
+    /// Joins two executions, and those before them in their transaction.
+    fn join(&mut self, client: Ticket, server: Ticket, listener: Listener) {
+        let (mut client, mut server) = (client, server);
+        loop {
+            let Some(of_client) = self.get_mut(client) else { return };
+            of_client.upstream = Some(server);
+            let (execution, before_client) = (of_client.execution, of_client.before);
+            let Some(of_server) = self.get_mut(server) else { return };
+            of_server.downstream = Some((client, listener));
+            let (Execution { conn, ended, .. }, before_server) = (of_server.execution, of_server.before);
+            if let Some(alike) = self.alike.get_mut(&(listener, execution.key)) {
+                alike.clients.remove(execution.ended, client);
+                alike.servers.remove(ended, server);
+            }
+            if self.connections.get_mut(&conn).is_some_and(|connection| connection.join(listener))
+                && !self.poolers.contains(&listener)
+            {
+                self.poolers.push(listener);
+            }
+            let (Some(before_client), Some(before_server)) = (before_client, before_server) else { return };
+            let (Some(of_client), Some(of_server)) = (self.get(before_client), self.get(before_server)) else { return };
+            let goes_on = execution.in_transaction
+                && of_client.upstream.is_none()
+                && of_server.downstream.is_none()
+                && of_client.execution.key == of_server.execution.key
+                && of_client.execution.encloses(&of_server.execution);
+            if !goes_on {
+                return;
+            }
+            (client, server) = (before_client, before_server);
+        }
+    }
+
+    /// Undoes what was found of a client's execution that ended after a time.
+    fn part(&mut self, client: Ticket, listener: Listener, from: Timestamp) {
+        let Some(known) = self.get(client).filter(|known| known.execution.ended >= from) else { return };
+        let Some(server) = known.upstream else { return };
+        if self.get(server).and_then(|server| server.downstream) != Some((client, listener)) {
+            return;
+        }
+        for ticket in [client, server] {
+            if let Some(known) = self.get_mut(ticket) {
+                (known.is_ambiguous, known.is_retired) = (true, true);
+            }
+        }
+        if let Some(known) = self.get_mut(client) {
+            known.upstream = None;
+        }
+        if let Some(known) = self.get_mut(server) {
+            known.downstream = None;
+        }
+    }
+
+    fn is_lost(&self, client: Ticket, listener: Listener) -> bool {
+        let Some(Known { execution, .. }) = self.get(client) else { return true };
+        self.losses
+            .iter()
+            .any(|loss| loss.listener == listener && loss.from <= execution.ended && execution.started <= loss.until)
+    }
+}
+
+impl Connection {
+    /// Finds where it is, if there are addresses that were not known then.
+    fn place(&mut self, conn: u64, topology: &Topology) {
+        if self.version == topology.version() {
+            return;
+        }
+        self.version = topology.version();
+        self.accepted_at = topology.accepted_at(conn);
+        self.openers = topology.openers(conn).collect();
+        self.opener = self.opener.or_else(|| self.openers.iter().copied().find(|it| topology.is_given(*it, conn)));
+    }
+
+    /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.
+    fn join(&mut self, listener: Listener) -> bool {
+        match self.joined.iter_mut().find(|(other, _)| *other == listener) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.joined.push((listener, 1)),
+        }
+        if self.opener.is_none() && self.is_opened_by(listener, LEAST_JOINED) {
+            self.opener = Some(listener);
+        }
+        self.opener == Some(listener)
+    }
+}

@@ -1,0 +1,191 @@
+//! Requests through PgBouncer are joined with those of its clients.
+//!
+//! What is joined is compared with what the traffic itself tells: the numbers of a sequence in both replies, and the name of the
+//! application, which PgBouncer gives to a connection before it sends the request of another client.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgdissect::{Config, Dissector, Joiner, Record, Records};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::captures::{self, OwnedPacket, line};
+use crate::command::parse;
+
+const CAPTURES: [&str; 3] = ["transaction", "session", "statement"];
+
+/// The lines of requests and messages of one capture, joined.
+struct Lines {
+    queries: Vec<Value>,
+    /// The bodies of data in the reply to each request.
+    data: BTreeMap<(u64, u64), Vec<Value>>,
+    ambiguous: u64,
+}
+
+/// What a request is known by, whatever is lost before it: its client's end, and when it began.
+type Place = (String, String);
+
+impl Lines {
+    fn of(packets: &[OwnedPacket], messages: bool) -> Self {
+        let records = Records { messages, queries: true, ..Records::default() };
+        let mut dissector = Dissector::new(Config { records, ..captures::config() });
+        let mut joiner = Joiner::new(Vec::new());
+        let mut lines = Vec::new();
+        let mut sink = |record: &Record<'_>| lines.push(parse(&line(record)));
+        let mut sink = joiner.before(&mut sink);
+        for packet in packets {
+            dissector.packet(&packet.borrow(), &mut sink);
+        }
+        dissector.finish(&mut sink);
+        sink.finish();
+        let (mut queries, mut data) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for line in lines {
+            match line["event"].as_str() {
+                Some("query") => queries.push(line),
+                Some("message") if line["type"] == "DataRow" || line["type"] == "CopyData" => {
+                    let place = (line["conn"].as_u64().unwrap(), line["query"].as_u64().unwrap_or_default());
+                    data.entry(place).or_default().push(line["body"].clone());
+                }
+                _ => {}
+            }
+        }
+        Self { queries, data, ambiguous: joiner.ambiguous() }
+    }
+
+    fn of_side(&self, is_server: bool) -> impl Iterator<Item = &Value> {
+        self.queries.iter().filter(move |query| query["server"].as_str().unwrap().ends_with(":5415") == is_server)
+    }
+
+    /// Returns which request is which client's.
+    fn joins(&self) -> BTreeMap<Place, Place> {
+        let places: BTreeMap<_, _> = self.queries.iter().map(|query| (number(query), place(query))).collect();
+        let joined = self.of_side(true).filter(|query| !query["downstream"].is_null());
+        joined.map(|query| (place(query), places[&number(&query["downstream"])].clone())).collect()
+    }
+}
+
+fn number(query: &Value) -> (u64, u64) {
+    (query["conn"].as_u64().unwrap(), query["query"].as_u64().unwrap())
+}
+
+fn place(query: &Value) -> Place {
+    (query["client"].as_str().unwrap().to_owned(), query["started"].as_str().unwrap().to_owned())
+}
+
+fn packets(capture: &str) -> Vec<OwnedPacket> {
+    let path = captures::testdata().join(format!("pooler-pgbouncer/{capture}.pcap.gz"));
+    captures::packets(&[path]).0
+}
+
+#[test]
+fn requests_of_a_server_connection_are_those_of_the_client_to_which_the_pooler_has_given_it() {
+    for capture in CAPTURES {
+        let lines = Lines::of(&packets(capture), true);
+        let clients: BTreeMap<_, _> = lines.of_side(false).map(|query| (number(query), query)).collect();
+        let mut applications = BTreeMap::new();
+        let mut joined = BTreeSet::new();
+        let mut of_server: Vec<_> = lines.of_side(true).collect();
+        of_server.sort_by_key(|query| number(query));
+        for query in of_server {
+            let sql = query["sql"].as_str().unwrap();
+            if let Some(set) = sql.strip_prefix("SET application_name='") {
+                assert_eq!(query["pooler"], true, "{capture}: {query}");
+                applications.insert(place(query).0, set.trim_end_matches("';"));
+                continue;
+            }
+            if sql == "DISCARD ALL" {
+                assert_eq!(query["pooler"], true, "{capture}: {query}");
+                continue;
+            }
+            let Some(downstream) = query.get("downstream") else { continue };
+            let client = clients[&number(downstream)];
+            assert_eq!(downstream["application"], applications[&place(query).0], "{capture}: {query}");
+            assert_eq!(downstream["application"], client["application"], "{capture}: {query}");
+            assert_eq!(downstream["client"], client["client"], "{capture}: {query}");
+            assert_eq!(client["sql"], sql, "{capture}: {query}");
+            assert_eq!(lines.data.get(&number(client)), lines.data.get(&number(query)), "{capture}: {query}");
+            let upstream = &client["upstream"];
+            assert_eq!(number(upstream), number(query), "{capture}: {client}");
+            assert!(upstream["wait_us"].as_u64() <= client["exec_us"].as_u64(), "{capture}: {client}");
+            assert!(joined.insert(number(client)), "{capture}: {query}");
+        }
+        let are_one_sided = clients.values().filter(|client| client.get("upstream").is_some()).count() != joined.len();
+        assert!(!are_one_sided, "{capture}");
+        let all = clients.len();
+        assert!(joined.len() * 100 >= all * 97, "{capture}: {} of {all}", joined.len());
+        assert_eq!(lines.ambiguous, (all - joined.len()) as u64, "{capture}");
+        assert!(lines.of_side(false).all(|query| query["pooler"].is_null()), "{capture}");
+    }
+}
+
+/// Checks that what is joined is joined with the same.
+fn check_joins(whole: &BTreeMap<Place, Place>, lines: &Lines, what: &str) -> usize {
+    let joins = lines.joins();
+    for (server, client) in &joins {
+        // What begins with a lost packet has another beginning.
+        if let Some(wanted) = whole.get(server) {
+            assert_eq!(client, wanted, "{what}: {server:?}");
+        }
+    }
+    joins.len()
+}
+
+#[test]
+fn no_request_is_joined_with_that_of_another_client_if_a_packet_is_lost() {
+    for capture in CAPTURES {
+        let packets = packets(capture);
+        let whole = Lines::of(&packets, false).joins();
+        let mut least = usize::MAX;
+        for lost in (0..packets.len()).step_by(packets.len() / 40) {
+            let mut rest = packets.clone();
+            rest.remove(lost);
+            least =
+                least.min(check_joins(&whole, &Lines::of(&rest, false), &format!("{capture} without packet {lost}")));
+        }
+        assert!(least * 2 > whole.len(), "{capture}: {least} of {}", whole.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+
+    #[test]
+    fn no_request_is_joined_with_that_of_another_client_if_packets_are_lost(
+        capture in prop::sample::select(&CAPTURES),
+        seed: u64,
+        one_of in prop::sample::select(&[10_u64, 40, 200]),
+    ) {
+        let packets = packets(capture);
+        let whole = Lines::of(&packets, false).joins();
+        let mut random = seed | 1;
+        let mut is_lost = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % one_of == 0
+        };
+        let rest: Vec<_> = packets.into_iter().filter(|_| !is_lost()).collect();
+        check_joins(&whole, &Lines::of(&rest, false), capture);
+    }
+}
+
+#[test]
+fn where_only_one_side_was_captured_nothing_is_held_back() {
+    for capture in CAPTURES {
+        let packets = packets(capture);
+        let of_clients: Vec<_> = packets.into_iter().filter(|packet| is_of_port(packet, 6432)).collect();
+        let mut joiner = Joiner::new(Vec::new());
+        let mut dissector = Dissector::new(captures::config());
+        let mut ignore = |_: &Record<'_>| {};
+        let mut sink = joiner.before(&mut ignore);
+        for packet in &of_clients {
+            dissector.packet(&packet.borrow(), &mut sink);
+        }
+        assert!(of_clients.len() > 100 && !joiner.is_active(), "{capture}");
+    }
+}
+
+fn is_of_port(packet: &OwnedPacket, port: u16) -> bool {
+    let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
+    [segment.source.port, segment.destination.port].contains(&port)
+}
