@@ -4,16 +4,19 @@
 //! borrowed from the read buffer. Of a truncated or damaged file, every packet before the damage is returned, then an error that
 //! describes what was expected and what was found.
 
+use std::collections::VecDeque;
+use std::fs;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::vec;
 
 use self::input::Raw;
-use self::reader::{Advance, CaptureReader};
+use self::reader::{Advance, CaptureReader, FoundPacket};
 use super::{Error, Event, InterfaceTable, Source};
 use crate::packet::Block;
+use crate::time::Timestamp;
 
 mod buffer;
 mod format;
@@ -30,7 +33,8 @@ mod unpack;
 /// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
 
-/// One or more capture files, read one after the other as one sequence of packets.
+/// One or more capture files, read one after the other as one sequence of packets. Files whose packets were captured at the same time,
+/// such as those of several interfaces, are merged by time, if none of the files is a pipe.
 ///
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
@@ -48,11 +52,30 @@ const STANDARD_INPUT: &str = "standard input";
 /// }
 /// ```
 pub struct FileSource {
-    waiting: vec::IntoIter<PathBuf>,
-    current: Option<CaptureReader>,
+    waiting: VecDeque<WaitingFile>,
+    /// Those that are being read: several if they have packets of the same time.
+    open: Vec<OpenFile>,
+    /// The index of the one that has the last packet.
+    current: usize,
+    /// Whether the times of the first packets are known, if they are needed.
+    is_peeked: bool,
     stop: Arc<AtomicBool>,
     bytes_read: Arc<AtomicU64>,
     interfaces: InterfaceTable,
+}
+
+/// A file that is not open yet.
+struct WaitingFile {
+    path: PathBuf,
+    /// When its first packet was captured, if that is known.
+    first: Option<Timestamp>,
+}
+
+/// A file that is being read.
+struct OpenFile {
+    reader: CaptureReader,
+    /// The next packet, if it was found already.
+    next: Option<FoundPacket>,
 }
 
 /// A file whose bytes are counted as they are read.
@@ -73,8 +96,15 @@ impl FileSource {
     /// Creates a source of the packets in `paths`. Each file is opened when its turn comes; `-` is standard input. The source
     /// ends early once `stop` is set.
     pub fn new(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
-        let waiting = paths.into_iter();
-        Self { waiting, current: None, stop, bytes_read: Arc::default(), interfaces: InterfaceTable::default() }
+        Self {
+            waiting: paths.into_iter().map(|path| WaitingFile { path, first: None }).collect(),
+            open: Vec::new(),
+            current: 0,
+            is_peeked: false,
+            stop,
+            bytes_read: Arc::default(),
+            interfaces: InterfaceTable::default(),
+        }
     }
 
     /// Creates a source of the packets in `input`, with a name for messages.
@@ -83,13 +113,14 @@ impl FileSource {
     /// [`Event::Idle`]. At its end it must return 0 on every call.
     pub fn from_reader(name: impl Into<PathBuf>, input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let mut source = Self::new(Vec::new(), stop);
-        source.current = Some(CaptureReader::new(name.into(), Box::new(input), source.interfaces.clone()));
+        let reader = CaptureReader::new(name.into(), Box::new(input), source.interfaces.clone());
+        source.open.push(OpenFile { reader, next: None });
         source
     }
 
     /// Returns the name of the file that is being read.
     pub fn current(&self) -> Option<&Path> {
-        self.current.as_ref().map(CaptureReader::name)
+        self.open.get(self.current).map(|file| file.reader.name())
     }
 
     /// Returns the number of bytes read of the files so far, as they are on disk: compressed ones count as they are. It changes as
@@ -99,9 +130,29 @@ impl FileSource {
         Arc::clone(&self.bytes_read)
     }
 
-    /// Opens the next file. Returns `false` if there is none.
-    fn open_next(&mut self) -> Result<bool, Error> {
-        let Some(path) = self.waiting.next() else { return Ok(false) };
+    /// Finds out when the first packets were captured, if there are several files.
+    fn peek(&mut self) {
+        self.is_peeked = true;
+        let is_file = |file: &WaitingFile| fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file());
+        if self.waiting.len() < 2 || !self.waiting.iter().all(is_file) {
+            return;
+        }
+        for file in &mut self.waiting {
+            // What is wrong with it is reported when it is its turn.
+            let Ok(raw) = open::path(&file.path) else { continue };
+            let mut reader = CaptureReader::new(file.path.clone(), raw, InterfaceTable::default());
+            file.first = loop {
+                match reader.advance() {
+                    Ok(Advance::Packet(found)) => break Some(found.ts()),
+                    Ok(Advance::KeyLog(_)) => {}
+                    Ok(Advance::Idle | Advance::End) | Err(_) => break None,
+                }
+            };
+        }
+    }
+
+    /// Opens a file.
+    fn open(&mut self, WaitingFile { path, .. }: WaitingFile) -> Result<(), Error> {
         let (name, opened) = if path.as_os_str() == "-" {
             (STANDARD_INPUT.into(), open::stdin())
         } else {
@@ -111,12 +162,62 @@ impl FileSource {
         match opened {
             Ok(raw) => {
                 let counted = Counted { raw, bytes_read: Arc::clone(&self.bytes_read) };
-                self.current = Some(CaptureReader::new(name, Box::new(counted), self.interfaces.clone()));
+                let reader = CaptureReader::new(name, Box::new(counted), self.interfaces.clone());
+                self.open.push(OpenFile { reader, next: None });
+                Ok(())
             }
-            Err(reason) => return Err(Error::Open { path: name, reason }),
+            Err(reason) => Err(Error::Open { path: name, reason }),
         }
+    }
+
+    /// Opens the file whose turn it is before a packet of this time, or the next one if none is open. Returns `false` if there is none.
+    fn open_next(&mut self, before: Option<Timestamp>) -> Result<bool, Error> {
+        let index = match before {
+            Some(ts) => self.waiting.iter().position(|file| file.first.is_some_and(|first| first <= ts)),
+            None => Some(0),
+        };
+        let Some(file) = index.and_then(|index| self.waiting.remove(index)) else { return Ok(false) };
+        self.open(file)?;
         Ok(true)
     }
+
+    /// Finds the file with the next packet, or another event.
+    fn find_next(&mut self) -> Result<Found, Error> {
+        if !self.is_peeked {
+            self.peek();
+        }
+        loop {
+            let mut index = 0;
+            while let Some(file) = self.open.get_mut(index) {
+                if file.next.is_none() {
+                    match file.reader.advance()? {
+                        Advance::Packet(found) => file.next = Some(found),
+                        Advance::KeyLog(place) => return Ok(Found::KeyLog(index, place)),
+                        Advance::Idle => return Ok(Found::Idle),
+                        Advance::End => {
+                            self.open.remove(index);
+                            continue;
+                        }
+                    }
+                }
+                index += 1;
+            }
+            let times =
+                self.open.iter().enumerate().filter_map(|(index, file)| Some((file.next.as_ref()?.ts(), index)));
+            let earliest = times.min();
+            if !self.open_next(earliest.map(|(ts, _)| ts))? {
+                return Ok(earliest.map_or(Found::End, |(_, index)| Found::Packet(index)));
+            }
+        }
+    }
+}
+
+/// What comes next, and in which of the open files.
+enum Found {
+    Packet(usize),
+    KeyLog(usize, Range<usize>),
+    Idle,
+    End,
 }
 
 impl Source for FileSource {
@@ -125,24 +226,18 @@ impl Source for FileSource {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(Event::End);
         }
-        let found = loop {
-            let Some(reader) = &mut self.current else {
-                if self.open_next()? {
-                    continue;
-                }
-                return Ok(Event::End);
-            };
-            match reader.advance()? {
-                Advance::Packet(found) => break Ok(found),
-                Advance::KeyLog(place) => break Err(place),
-                Advance::Idle => return Ok(Event::Idle),
-                Advance::End => self.current = None,
-            }
+        let (index, place) = match self.find_next()? {
+            Found::Packet(index) => (index, None),
+            Found::KeyLog(index, place) => (index, Some(place)),
+            Found::Idle => return Ok(Event::Idle),
+            Found::End => return Ok(Event::End),
         };
-        Ok(self.current.as_ref().map_or(Event::End, |reader| match found {
-            Ok(packet) => Event::Packet(reader.packet(packet)),
-            Err(key_log) => Event::KeyLog(reader.bytes(key_log)),
-        }))
+        self.current = index;
+        let Some(OpenFile { reader, next }) = self.open.get_mut(index) else { return Ok(Event::End) };
+        if let Some(place) = place {
+            return Ok(Event::KeyLog(reader.bytes(place)));
+        }
+        Ok(next.take().map_or(Event::End, |found| Event::Packet(reader.packet(found))))
     }
 
     fn interfaces(&self) -> InterfaceTable {
@@ -151,6 +246,10 @@ impl Source for FileSource {
 
     fn give(&mut self, block: &mut Block, full: usize) -> bool {
         let is_stopped = self.stop.load(Ordering::Relaxed);
-        self.current.as_mut().is_none_or(|reader| is_stopped || reader.give(block, full))
+        let before = self.waiting.iter().filter_map(|file| file.first).min();
+        match &mut *self.open {
+            [OpenFile { reader, next: None }] if !is_stopped => reader.give(block, full, before),
+            _ => true,
+        }
     }
 }

@@ -174,6 +174,8 @@ struct Connection {
     accepted_at: Option<Listener>,
     /// The poolers that may have opened it.
     openers: Vec<Listener>,
+    /// Whether these are those that the user has named, so that less shows that it is one.
+    is_named: bool,
     /// The one that has, if that is known.
     opener: Option<Listener>,
     /// How many of its executions were joined with those of a pooler's clients, and how many with none.
@@ -192,6 +194,7 @@ impl Connection {
             Some(opener) => opener == listener,
             None => {
                 let joined = self.joined_with(listener);
+                let least = if self.is_named { 1 } else { least };
                 joined >= least && joined >= self.unjoined.saturating_mul(9)
             }
         }
@@ -210,12 +213,32 @@ impl Connection {
     }
 }
 
-/// A time in which it is not known what a pooler's connection has executed.
-#[derive(Clone, Copy, Debug)]
-struct Loss {
-    listener: Listener,
-    from: Timestamp,
-    until: Timestamp,
+/// Times in which it is not known what the connections of a pooler have executed, by the pooler.
+#[derive(Debug, Default)]
+struct Losses(HashMap<Listener, VecDeque<(Timestamp, Timestamp)>, RandomState>);
+
+impl Losses {
+    fn add(&mut self, listener: Listener, from: Timestamp, until: Timestamp) {
+        let times = self.0.entry(listener).or_default();
+        times.push_back((from, until));
+        if times.len() > MAX_LOSSES
+            && let (Some((from, until)), Some(next)) = (times.pop_front(), times.front_mut())
+        {
+            // As if nothing was known between the two either.
+            *next = (next.0.min(from), next.1.max(until));
+        }
+    }
+
+    fn touch(&self, listener: Listener, execution: &Execution) -> bool {
+        let mut times = self.0.get(&listener).into_iter().flatten();
+        times.any(|(from, until)| *from <= execution.ended && execution.started <= *until)
+    }
+
+    fn forget(&mut self, before: Timestamp) {
+        for times in self.0.values_mut() {
+            times.retain(|(_, until)| *until > before);
+        }
+    }
 }
 
 /// Finds which executions belong together.
@@ -227,7 +250,7 @@ pub(super) struct Matcher {
     unsettled: Ticket,
     alike: HashMap<(Listener, u64), Alike, RandomState>,
     connections: HashMap<u64, Connection, RandomState>,
-    losses: VecDeque<Loss>,
+    losses: Losses,
     /// The addresses of which it is known that they are poolers'.
     poolers: Vec<Listener>,
 }
@@ -283,15 +306,10 @@ impl Matcher {
         let from = connection.known_until.replace(until).unwrap_or(until);
         let openers = connection.opener.map_or_else(|| connection.openers.clone(), |opener| vec![opener]);
         for listener in openers {
-            self.losses.push_back(Loss { listener, from, until });
+            self.losses.add(listener, from, until);
             for ticket in self.first..self.next_ticket() {
                 self.part(ticket, listener, from);
             }
-        }
-        while self.losses.len() > MAX_LOSSES {
-            let (Some(one), Some(other)) = (self.losses.pop_front(), self.losses.front_mut()) else { break };
-            // Of another pooler, it costs more than it touches.
-            (other.from, other.until) = (other.from.min(one.from), other.until.max(one.until));
         }
     }
 
@@ -316,9 +334,7 @@ impl Matcher {
         {
             self.forget_first();
         }
-        while self.losses.front().is_some_and(|loss| loss.until.later(KEPT) <= now) {
-            self.losses.pop_front();
-        }
+        self.losses.forget(now.earlier(KEPT));
     }
 
     /// Joins what can be joined of all executions.
@@ -622,9 +638,7 @@ impl Matcher {
 
     fn is_lost(&self, client: Ticket, listener: Listener) -> bool {
         let Some(Known { execution, .. }) = self.get(client) else { return true };
-        self.losses
-            .iter()
-            .any(|loss| loss.listener == listener && loss.from <= execution.ended && execution.started <= loss.until)
+        self.losses.touch(listener, execution)
     }
 }
 
@@ -637,7 +651,7 @@ impl Connection {
         self.version = topology.version();
         self.accepted_at = topology.accepted_at(conn);
         self.openers = topology.openers(conn).collect();
-        self.opener = self.opener.or_else(|| self.openers.iter().copied().find(|it| topology.is_given(*it, conn)));
+        self.is_named = topology.has_names();
     }
 
     /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.

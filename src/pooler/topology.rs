@@ -77,12 +77,9 @@ impl Topology {
             .map(|(index, _)| index as Listener)
     }
 
-    /// Returns whether the user has said that this is a pooler, which opens connections from the same address.
-    pub(super) fn is_given(&self, listener: Listener, conn: u64) -> bool {
-        let (Some(address), Some(ends)) = (self.listeners.get(listener as usize), self.connections.get(&conn)) else {
-            return false;
-        };
-        self.is_named(*address) && opens(*address, ends)
+    /// Returns whether the user has named the poolers.
+    pub(super) const fn has_names(&self) -> bool {
+        !self.given.is_empty()
     }
 
     fn is_named(&self, address: Endpoint) -> bool {

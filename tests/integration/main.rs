@@ -66,6 +66,7 @@ mod cli {
     mod log_order;
     mod network;
     mod pcapng;
+    mod pooler;
     mod report;
     mod screen;
     mod selection;

@@ -11,6 +11,7 @@ use super::pcap::{HeaderStatus, Magic, Pcap};
 use super::pcapng::{self, Hex, Pcapng};
 use crate::capture::{Error, InterfaceTable};
 use crate::packet::{Block, Packet};
+use crate::time::Timestamp;
 
 /// How many reads a call may do before it returns without a packet, so that the caller can do other work.
 const READS_PER_CALL: u32 = 64;
@@ -87,6 +88,13 @@ pub(super) enum Advance {
 pub(super) struct FoundPacket {
     record: PacketRecord,
     place: Range<usize>,
+}
+
+impl FoundPacket {
+    /// When the packet was captured.
+    pub(super) const fn ts(&self) -> Timestamp {
+        self.record.ts
+    }
 }
 
 impl CaptureReader {
@@ -169,8 +177,9 @@ impl CaptureReader {
     }
 
     /// Moves packets that have arrived into a block, until it has about `full` bytes. If the block is empty, it takes over the
-    /// read buffer without a copy. Returns `false` if there are no more packets at the moment.
-    pub(super) fn give(&mut self, block: &mut Block, full: usize) -> bool {
+    /// read buffer without a copy. It stops at a packet that was not captured before a time, if there is one. Returns `false` if there
+    /// are no more packets at the moment.
+    pub(super) fn give(&mut self, block: &mut Block, full: usize, before: Option<Timestamp>) -> bool {
         if matches!(self.format, Format::Unknown | Format::Over) {
             return true;
         }
@@ -183,7 +192,9 @@ impl CaptureReader {
         }
         let (start, unread) = (self.buffer.start(), self.buffer.unread());
         let mut taken = 0;
-        while let Some(record) = self.packet_at(unread.get(taken..).unwrap_or_default()) {
+        while let Some(record) = self.packet_at(unread.get(taken..).unwrap_or_default())
+            && before.is_none_or(|before| record.ts < before)
+        {
             let place = taken + record.data.start..taken + record.data.end;
             if is_first {
                 if !block.push_at(&record.packet(&[]), start + place.start..start + place.end) {

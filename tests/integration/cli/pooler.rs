@@ -1,0 +1,57 @@
+//! Both sides of a pooler, as the command reads them.
+
+use super::text::pcap;
+use crate::captures::{self, OwnedPacket};
+use crate::command::{Folder, run};
+
+const CAPTURE: &str = "pooler-pgbouncer/transaction.pcap.gz";
+
+#[test]
+fn files_of_the_same_time_are_read_as_one() {
+    let folder = Folder::new();
+    let (packets, _) = captures::packets(&[captures::testdata().join(CAPTURE)]);
+    let is_of = |packet: &OwnedPacket, port: u16| {
+        [34, 36].iter().any(|at| packet.data.get(*at..at + 2) == Some(&port.to_be_bytes()))
+    };
+    let [server, client] = [5415, 6432].map(|port| {
+        let path = folder.file(&format!("{port}.pcap"));
+        let side: Vec<_> = packets.iter().filter(|packet| is_of(packet, port)).cloned().collect();
+        std::fs::write(&path, pcap(&side)).unwrap();
+        path
+    });
+    for jobs in ["-j1", "-j4"] {
+        let args = ["-q", jobs, "-p5415,6432", "-emessage,query,session,stats"];
+        let one = run([&args[..], &[CAPTURE]].concat()).good();
+        assert!(one.iter().any(|line| !line["upstream"].is_null()));
+        let two = run([&args[..], &[&server, &client]].concat()).good();
+        assert_eq!(one.len(), two.len());
+        for (one, two) in one.iter().zip(&two) {
+            assert_eq!(one, two);
+        }
+    }
+}
+
+#[test]
+fn a_pooler_that_is_named_is_the_only_one() {
+    let count = |args: &[&str]| {
+        let lines = run([&["-q", "-p5415,6432", "-equery,stats", CAPTURE], args].concat()).good();
+        lines.iter().filter(|line| !line["downstream"].is_null()).count()
+    };
+    assert!(count(&[]) > 200);
+    assert_eq!(count(&["--pooler", "127.0.0.1:6432"]), count(&[]));
+    assert_eq!(count(&["--pooler", "127.0.0.1:5415"]), 0);
+    assert_eq!(count(&["--pooler", "10.0.0.1"]), 0);
+}
+
+#[test]
+fn lines_have_both_sides_and_the_counters_have_what_is_ambiguous() {
+    let outcome = run(["-p5415,6432", "-Ftext", "--utc", "-equery,stats", CAPTURE]);
+    let text = outcome.lines.join("\n");
+    assert!(text.contains("on connection 13 q") && text.contains("of connection 1 q"), "{text}");
+    assert!(text.contains("the pooler's own"), "{text}");
+    let lines = run(["-q", "-p5415,6432", "-equery,stats", CAPTURE]).good();
+    let unjoined = lines
+        .iter()
+        .filter(|line| line["server"] == "127.0.0.1:6432" && line["upstream"].is_null() && line["pooler"].is_null());
+    assert_eq!(lines.last().unwrap()["ambiguous_joins"], unjoined.count());
+}
