@@ -499,11 +499,11 @@ impl Replication {
     /// Returns whether a stream is over: nothing waits for its client to come back, as a slot does that has not been dropped.
     fn is_over(&self, stream: &Stream) -> bool {
         let has_ended = stream.last.get().is_some_and(|conn| self.ended.contains(conn));
-        let is_kept = |slot: &Box<str>| {
-            let dropped = self.dropped.get(&(stream.server.clone(), slot.clone()));
+        let is_kept = |slot: &str| {
+            let dropped = self.dropped.get(&(stream.server.clone(), slot.into()));
             !dropped.and_then(Latest::get).copied().unwrap_or_default()
         };
-        has_ended && !stream.slot.as_ref().is_some_and(is_kept)
+        has_ended && !stream.slot.as_deref().is_some_and(is_kept)
     }
 
     /// Returns the transactions with the most changes. One that was prepared, and has ended, is listed once, as it ended.
