@@ -155,7 +155,13 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let observed = session.observe_replication(direction, frame, origin.ts)?;
         let unsent = if frame.cut.is_some_and(Cut::is_unsent) { frame.missing } else { 0 };
         let len = frame.len.saturating_sub(u32::try_from(unsent).unwrap_or(u32::MAX));
-        self.report_change(session, info, (direction, len), &observed, origin);
+        let flags = Flags {
+            overlap: frame.is_contested,
+            resynchronized: frame.is_guessed
+                || session.walsender().is_some_and(|walsender| walsender.logical().is_guessed()),
+            ..Flags::default()
+        };
+        self.report_change(session, info, (direction, len), &observed, flags, origin);
         Some(observed)
     }
 
@@ -188,6 +194,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         info: &ConnectionInfo,
         (dir, len): (Direction, u32),
         observed: &ObservedReplication<'_>,
+        flags: Flags,
         origin: Origin,
     ) {
         if !self.config.records.changes || !info.is_wanted() {
@@ -214,14 +221,15 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             ) => {
                 let data = events.replication(session, observed);
                 let relation = |oid| logical.relation_by_oid(oid).map(|relation| &**relation);
-                let of = ChangeOf { xid, subxid, is_streamed };
+                let of = ChangeOf { xid, subxid, is_streamed, flags };
                 ChangeRecord::each((header, origin.packet, *start_lsn), message, of, &data, relation, |change| {
                     sink.record(&Record::Change(change));
                 });
             }
             (Effect::Fate(fate), _) => {
                 let origin_name = logical.origin(&fate);
-                sink.record(&Record::Transaction(TransactionRecord::new(header, origin.packet, &fate, origin_name)));
+                let place = (header, origin.packet);
+                sink.record(&Record::Transaction(TransactionRecord::new(place, &fate, origin_name, flags)));
             }
             _ => {}
         }

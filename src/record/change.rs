@@ -182,6 +182,7 @@ pub(crate) struct ChangeOf {
     pub(crate) xid: Option<u32>,
     pub(crate) subxid: Option<u32>,
     pub(crate) is_streamed: bool,
+    pub(crate) flags: Flags,
 }
 
 impl<'a> ChangeRecord<'a> {
@@ -194,7 +195,7 @@ impl<'a> ChangeRecord<'a> {
         relation: impl Fn(u32) -> Option<&'a Relation>,
         mut emit: impl FnMut(Self),
     ) {
-        let ChangeOf { xid, subxid, is_streamed } = of;
+        let ChangeOf { xid, subxid, is_streamed, flags } = of;
         let is_transactional = !matches!(message, Pgoutput::Message { transactional: false, .. });
         let known = data.context.relation.map(|relation| &**relation);
         let ChangedRows { new, old, key, unchanged } = data.rows(message);
@@ -218,7 +219,7 @@ impl<'a> ChangeRecord<'a> {
             subxid,
             lsn,
             streamed: is_streamed,
-            flags: Flags { midstream: data.is_midstream() || xid.is_none() && is_transactional, ..Flags::default() },
+            flags: Flags { midstream: data.is_midstream() || xid.is_none() && is_transactional, ..flags },
         };
         match *message {
             Pgoutput::Insert { .. } => {}
@@ -276,7 +277,7 @@ impl ChangeRun<'_> {
     /// Calls `emit` with the change in a message of them.
     pub(crate) fn each_of(&self, body: &[u8], emit: impl FnMut(ChangeRecord<'_>)) {
         let Self { header, packet, xid, context, .. } = *self;
-        let of = ChangeOf { xid, subxid: None, is_streamed: false };
+        let of = ChangeOf { xid, subxid: None, is_streamed: false, flags: Flags::default() };
         let data = ReplicationData::decode(context, Direction::Backend, body, false);
         if let ReplicationContent::Stream(StreamMessage::XlogData { start_lsn, .. }, PayloadData::Pgoutput(message)) =
             &data.content
@@ -287,7 +288,12 @@ impl ChangeRun<'_> {
 }
 
 impl<'a> TransactionRecord<'a> {
-    pub(crate) fn new(header: Header<'a>, packet: u64, fate: &Fate<'a>, origin: Option<Text<'a>>) -> Self {
+    pub(crate) fn new(
+        (header, packet): (Header<'a>, u64),
+        fate: &Fate<'a>,
+        origin: Option<Text<'a>>,
+        flags: Flags,
+    ) -> Self {
         let Fate { xid, subxid, outcome, lsn, end_lsn, time, gid, changes, is_whole, is_streamed } = *fate;
         let ts = time.and_then(|time| time.timestamp());
         let (is_committed, is_prepared) =
@@ -313,7 +319,7 @@ impl<'a> TransactionRecord<'a> {
             changes,
             streamed: is_streamed,
             lag_us: ts.map(|ts| header.ts.micros_since(ts)),
-            flags: Flags { midstream: !is_whole, ..Flags::default() },
+            flags: Flags { midstream: !is_whole, ..flags },
         }
     }
 }

@@ -239,6 +239,11 @@ impl QueryRecord<'_> {
         self.is_command(b"START_REPLICATION")
     }
 
+    /// Returns whether it asks a walsender to create or drop a slot.
+    pub(crate) fn is_for_slot(&self) -> bool {
+        self.is_command(b"CREATE_REPLICATION_SLOT") || self.is_command(b"DROP_REPLICATION_SLOT")
+    }
+
     /// Commands to a walsender are in upper case.
     fn is_command(&self, name: &[u8]) -> bool {
         self.backend.is_walsender && self.sql.is_some_and(|sql| sql.0.text.0.trim_ascii_start().starts_with(name))

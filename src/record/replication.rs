@@ -131,7 +131,8 @@ impl<'a> ReplicationEvent<'a> {
             _ => (ReplicationKind::Other, 0),
         };
         let purpose = match observed.mode {
-            Mode::Stream(Payload::Unknown) => None,
+            // What is streamed is not known from it, but may be from what the session asked for.
+            Mode::Stream(Payload::Unknown) => walsender.purpose.filter(|purpose| *purpose != Purpose::Backup),
             Mode::Stream(Payload::Wal) => Some(Purpose::Physical),
             Mode::Stream(_) => Some(Purpose::Logical),
             Mode::Backup | Mode::Archive | Mode::Manifest => Some(Purpose::Backup),

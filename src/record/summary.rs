@@ -74,9 +74,15 @@ pub struct Summary {
     pub unlimited_selects: Vec<UnlimitedSelect>,
     /// Requests over time.
     pub traffic: Traffic,
-    /// Replication streams, by slot and client; those with the most bytes first.
+    /// Replication streams, by slot and client: those whose client is 10 s behind or more, by that; then those with the most bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replication_streams: Vec<ReplicationStream>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_replication_streams: u64,
+    /// Changes and logical messages of these others.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_replicated_changes: u64,
     /// The transactions with the most changes, in streams of pgoutput.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub largest_transactions: Vec<LargeTransaction>,

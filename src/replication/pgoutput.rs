@@ -160,14 +160,22 @@ impl<'a> Decode<'a> for TupleValue<'a> {
             b'n' => Ok(Self::Null),
             b'u' => Ok(Self::Unchanged),
             b't' | b'b' => {
-                let len = reader.u32("length of a value")?;
+                let len = length(reader, "length of a value")?;
                 // A value that is cut off is none.
-                let bytes = reader.take(len as usize, "value")?;
+                let bytes = reader.take(len, "value")?;
                 Ok(if kind == b't' { Self::Text(bytes) } else { Self::Binary(bytes) })
             }
             kind => Err(Reader::unexpected(at, "kind of a value", "n, u, t or b", kind.into())),
         }
     }
+}
+
+/// Decodes a length, which is a signed number.
+#[inline]
+fn length(reader: &mut Reader<'_>, what: &'static str) -> Result<usize, DecodeError> {
+    let at = reader.position();
+    let len = reader.i32(what)?;
+    usize::try_from(len).map_err(|_| Reader::unexpected(at, what, "0 or more", len.into()))
 }
 
 /// What identifies the row that was updated or deleted.
@@ -243,8 +251,8 @@ impl<'a> Pgoutput<'a> {
             b'M' => {
                 let (xid, flags) = (xid(reader)?, reader.u8("flags")?);
                 let (lsn, prefix) = (lsn(reader, "position")?, Text::decode(reader, "prefix")?);
-                let len = reader.u32("length of the content")?;
-                let content = reader.take_to_cut(len as usize, "content")?;
+                let len = length(reader, "length of the content")?;
+                let content = reader.take_to_cut(len, "content")?;
                 Self::Message { xid, transactional: flags & 1 != 0, lsn, prefix, content }
             }
             b'S' => Self::StreamStart {
@@ -475,6 +483,7 @@ mod tests {
             (b"D\0\0\0\x01N", "kind of row at byte 5: wanted K or O, had 78"),
             (b"I\0\0\0\x01N\0\x01x", "kind of a value at byte 8: wanted n, u, t or b, had 120"),
             (b"I\0\0\0\x01N\0\x01t\0\0\0\x02a", "value at byte 13: wanted 2 bytes, had 1 byte"),
+            (b"I\0\0\0\x01N\0\x01t\xff\xff\xff\xfba", "length of a value at byte 9: wanted 0 or more, had -5"),
             (b"R\0\0\0\x01s\0t\0x", "replica identity at byte 9: wanted d, n, f or i, had 120"),
             (b"S\0\0", "transaction at byte 1: wanted 4 bytes, had 2 bytes"),
         ] {

@@ -1,5 +1,6 @@
 //! Tables that pgoutput has described, and rows of them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -189,14 +190,21 @@ pub struct UnchangedColumns<'a> {
     relation: Option<&'a Relation>,
 }
 
+impl<'a> UnchangedColumns<'a> {
+    /// Iterates over their names, or, where these are not known, their places, from 1.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        let Self { tuple, relation } = *self;
+        let positions = tuple.iter().enumerate().filter(|(_, value)| *value == TupleValue::Unchanged);
+        positions.map(move |(position, _)| match relation.and_then(|relation| relation.columns.get(position)) {
+            Some(column) => Cow::Borrowed(&*column.key),
+            None => Cow::Owned((position + 1).to_string()),
+        })
+    }
+}
+
 impl Serialize for UnchangedColumns<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let positions = self.tuple.iter().enumerate().filter(|(_, value)| *value == TupleValue::Unchanged);
-        let name = |position: usize| match self.relation.and_then(|relation| relation.columns.get(position)) {
-            Some(column) => column.key.clone(),
-            None => (position + 1).to_string(),
-        };
-        serializer.collect_seq(positions.map(|(position, _)| name(position)))
+        serializer.collect_seq(self.names())
     }
 }
 

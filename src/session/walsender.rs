@@ -346,6 +346,9 @@ impl Walsender {
         if self.is_copy_of_sql {
             return None;
         }
+        if frame.is_guessed && from == Direction::Backend {
+            self.logical.guess();
+        }
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
             let is_certain = self.is_known && !self.may_have_database;
             let mode = match from {
@@ -406,7 +409,9 @@ impl Walsender {
         encoding: Encoding,
     ) -> (WholeFrames<'i>, u64) {
         let Self { mode, logical, progress, purpose, .. } = self;
-        if *mode != Some(Mode::Stream(Payload::Pgoutput)) || purpose.is_none() || !logical.is_outside() {
+        let is_stream = *mode == Some(Mode::Stream(Payload::Pgoutput)) && purpose.is_some();
+        // Lines of what depends on a guess say so.
+        if !is_stream || !logical.is_outside() || logical.is_guessed() {
             return (*frames, 0);
         }
         let mut table = None;

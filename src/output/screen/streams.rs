@@ -26,6 +26,8 @@ pub(super) struct Streams {
     /// By connection: one has one at a time.
     open: HashMap<u64, Stream, RandomState>,
     ended: VecDeque<Arc<StreamRow>>,
+    /// What clients of slots, which are by their server and name, had not confirmed when their last stream ended.
+    unconfirmed: HashMap<(String, String), (Lsn, Timestamp), RandomState>,
 }
 
 /// A stream, or a base backup.
@@ -54,7 +56,14 @@ impl Streams {
         if !self.open.contains_key(&conn) && self.open.len() >= MAX_STREAMS {
             return;
         }
-        let stream = self.open.entry(conn).or_insert_with(|| Stream::new(event));
+        let unconfirmed = &self.unconfirmed;
+        let stream = self.open.entry(conn).or_insert_with(|| {
+            let mut stream = Stream::new(event);
+            if let Some((confirmed, since)) = stream.slot().and_then(|slot| unconfirmed.get(&slot)) {
+                (stream.confirmed, stream.behind_since) = (Some(*confirmed), Some(*since));
+            }
+            stream
+        });
         stream.event(event);
     }
 
@@ -91,6 +100,14 @@ impl Streams {
     /// A connection has ended, or another stream begins on it.
     pub(super) fn end(&mut self, conn: u64) {
         if let Some(stream) = self.open.remove(&conn) {
+            if let Some(slot) = stream.slot() {
+                match stream.confirmed.zip(stream.behind_since) {
+                    Some(behind) if self.unconfirmed.len() < MAX_STREAMS || self.unconfirmed.contains_key(&slot) => {
+                        self.unconfirmed.insert(slot, behind);
+                    }
+                    _ => _ = self.unconfirmed.remove(&slot),
+                }
+            }
             self.ended.push_back(Arc::new(stream.ended()));
             if self.ended.len() > MAX_ENDED {
                 self.ended.pop_front();
@@ -140,6 +157,11 @@ impl Stream {
         }
     }
 
+    /// Returns its slot, by its server and name.
+    fn slot(&self) -> Option<(String, String)> {
+        Some((self.row.who.server.clone(), self.row.slot.clone()?))
+    }
+
     fn event(&mut self, event: &ReplicationEvent<'_>) {
         let ts = event.header.ts;
         self.last = ts;
@@ -167,10 +189,13 @@ impl Stream {
                 row.write_lsn = write_lsn.or(row.write_lsn);
                 row.flush_lsn = flush_lsn.or(row.flush_lsn);
                 row.apply_lsn = apply_lsn.or(row.apply_lsn);
-                self.confirmed = apply_lsn.or(flush_lsn).or(write_lsn).or(self.confirmed);
+                let confirmed = apply_lsn.or(flush_lsn).or(write_lsn);
+                // Who comes back, and confirms what it had confirmed, is behind since then.
+                let before = self.behind_since.filter(|_| confirmed <= self.confirmed);
+                self.confirmed = confirmed.or(self.confirmed);
                 if let Some(lag) = lag {
                     self.lag = Some(lag);
-                    self.behind_since = (lag.bytes > 0).then(|| ts.earlier(lag.micros));
+                    self.behind_since = lag.since.into_iter().chain(before).min();
                 }
             }
             ReplicationKind::Archive { .. } => self.row.archives += 1,
@@ -261,6 +286,10 @@ mod tests {
         Timestamp::from_nanos((1_000_000_000 + us) * 1_000, Precision::Micros)
     }
 
+    fn behind(bytes: u64, micros: u64, since: Option<i64>) -> Lag {
+        Lag { bytes, micros, since: since.map(at), ..Lag::default() }
+    }
+
     fn confirmed(lsn: u64, lag: Lag) -> ReplicationKind<'static> {
         let (write_lsn, flush_lsn, apply_lsn) = (Some(Lsn(lsn)), None, None);
         ReplicationKind::Confirmed { write_lsn, flush_lsn, apply_lsn, lag: Some(lag) }
@@ -279,14 +308,37 @@ mod tests {
         };
         streams.event(&event(0, sent(Some(100)), 0));
         assert_eq!(lag(&streams, 5_000), (None, None));
-        streams.event(&event(300, confirmed(100, Lag { bytes: 0, micros: 300 }), 0));
+        streams.event(&event(300, confirmed(100, behind(0, 300, None)), 0));
         assert_eq!(lag(&streams, 9_000_000), (Some(300), Some(0)), "all is confirmed");
         streams.event(&event(1_000_000, sent(Some(180)), 0));
         assert_eq!(lag(&streams, 9_000_000), (Some(8_000_000), Some(80)));
-        streams.event(&event(9_500_000, confirmed(150, Lag { bytes: 30, micros: 8_500_000 }), 0));
+        streams.event(&event(9_500_000, confirmed(150, behind(30, 8_500_000, Some(1_000_000))), 0));
         assert_eq!(lag(&streams, 10_000_000), (Some(9_000_000), Some(30)));
         streams.end(7);
         assert_eq!(lag(&streams, 90_000_000), (Some(8_500_000), Some(30)), "as it was at its last message");
+    }
+
+    #[test]
+    fn who_comes_back_to_a_slot_and_confirms_nothing_more_is_behind_since_it_left() {
+        let mut streams = Streams::default();
+        let add = |streams: &mut Streams, conn, us, kind| {
+            let mut event = event(us, kind, 0);
+            (event.header.conn, event.slot) = (conn, Some(crate::pg::text::Text::utf8(b"sub")));
+            streams.event(&event);
+        };
+        for conn in 1..4 {
+            let began = conn as i64 * 5_000_000;
+            add(&mut streams, conn, began, sent(Some(180)));
+            add(&mut streams, conn, began + 200, confirmed(100, behind(80, 200, Some(began))));
+            let rows = streams.rows(at(began + 1_000));
+            let row = rows.iter().find(|row| row.who.conn == conn).unwrap();
+            assert_eq!(row.lag_us, Some(began as u64 + 1_000 - 5_000_000), "connection {conn}");
+            streams.end(conn);
+        }
+        add(&mut streams, 4, 30_000_000, sent(Some(190)));
+        add(&mut streams, 4, 30_000_300, confirmed(180, behind(10, 300, Some(30_000_000))));
+        let rows = streams.rows(at(31_000_000));
+        assert_eq!(rows.iter().find(|row| row.who.conn == 4).unwrap().lag_us, Some(1_000_000));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use foldhash::fast::RandomState;
 
 use super::build::per_second;
-use super::{cut, owned};
+use super::{cut, example, owned};
 use crate::direction::Direction;
 use crate::pg::text::Text;
 use crate::record::ends::without_port;
@@ -74,6 +74,9 @@ impl Backups {
         let who = [record.user, record.application];
         let Some(backup) = self.begun(&record.header, Ok(record.query), who, record.started) else { return };
         backup.record.outcome = Some(record.outcome);
+        if let Some(failure) = &record.error {
+            [backup.record.code, backup.record.message] = example::error(failure);
+        }
         backup.total_us = record.total_us.or(record.age_us);
         if let Some(Command::BaseBackup(command)) = record.sql.and_then(|sql| Command::parse(sql.0.text.0)) {
             backup.record.incremental = Some(command.incremental);
@@ -208,6 +211,9 @@ impl Backup {
         record.started = record.started.min(other.record.started);
         record.ts = record.ts.max(other.record.ts);
         record.outcome = record.outcome.or(other.record.outcome);
+        let [code, message] = [&other.record.code, &other.record.message];
+        record.code = record.code.take().or_else(|| code.clone());
+        record.message = record.message.take().or_else(|| message.clone());
         record.bytes = record.bytes.saturating_add(other.record.bytes);
         record.bytes_done = record.bytes_done.max(other.record.bytes_done);
         if let Some(bytes) = other.record.manifest_bytes {

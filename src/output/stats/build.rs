@@ -96,6 +96,8 @@ impl Statistics {
         let duration_us = context.duration_us();
         let (statements, other_statements) = self.listed_statements();
         let precision = context.stats.ts.map_or(Precision::Micros, Timestamp::precision);
+        let (replication_streams, other_replication_streams, other_replicated_changes) =
+            self.replication.streams(top, precision, context.ended.or(context.stats.ts));
         Summary {
             ts: context.stats.ts,
             capture: self.capture(context),
@@ -123,7 +125,9 @@ impl Statistics {
             n_plus_one: self.candidate_records(),
             unlimited_selects: first_of(self.unlimited_selects(), top, |select| select.max_rows),
             traffic: self.series.traffic(precision),
-            replication_streams: self.replication.streams(top, precision),
+            replication_streams,
+            other_replication_streams,
+            other_replicated_changes,
             largest_transactions: self.replication.transactions(top),
             base_backups: self.backups.largest(top),
             other_base_backups: self.backups.others(top),

@@ -95,6 +95,11 @@ fn failure(example: &mut Example, failure: Option<&Failure<'_>>) {
     example.condition = condition.map(str::to_owned);
 }
 
+/// Returns the SQLSTATE and the message of an error.
+pub(super) fn error(failure: &Failure<'_>) -> [Option<String>; 2] {
+    [code::CODE, code::MESSAGE].map(|code| failure.fields.get_sql(code).map(|sql| text(&sql, &mut false)))
+}
+
 /// Returns the text as it is written, or its beginning.
 fn text(sql: &Sql<'_>, truncated: &mut bool) -> String {
     let mut text = owned(sql.masked().get());

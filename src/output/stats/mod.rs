@@ -267,6 +267,7 @@ impl Statistics {
         self.skipped += u64::from(is_skipped);
         self.uncertain += u64::from(record.flags.uncertain);
         self.backups.request(record);
+        self.replication.request(record);
         let example = || example::request(record, statement.name().as_deref());
         if let Some(us) = record.exec_us {
             self.slowest.offer(us, place, example);
@@ -361,6 +362,7 @@ impl Statistics {
         let Some(ended) = ended else { return };
         if record.replication.is_some() {
             self.backups.end(record.header.conn);
+            self.replication.end(record);
         }
         let candidates = &mut self.candidates;
         let is_error_counted =

@@ -1,7 +1,7 @@
 //! Replication: what streams add up to, by slot and client.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
@@ -16,9 +16,13 @@ use crate::record::summary::{
     LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
 };
 use crate::record::{
-    ChangeRecord, Lag, Operation, Purpose, ReplicationEvent, ReplicationKind, TransactionOutcome, TransactionRecord,
+    ChangeRecord, EndReason, Lag, Operation, Purpose, QueryRecord, ReplicationEvent, ReplicationKind, SessionRecord,
+    TransactionOutcome, TransactionRecord,
 };
 use crate::replication::Lsn;
+use crate::replication::command::Command;
+use crate::replication::relation::MAX_NAME;
+use crate::session::execution::Outcome;
 use crate::time::{Precision, Timestamp};
 
 /// How many streams are told apart. What is beyond is one without names.
@@ -27,6 +31,15 @@ const MAX_STREAMS: usize = 512;
 /// How many tables are told apart, of all streams together.
 const MAX_TABLES: usize = 16_384;
 
+/// How many transactions are remembered, of all streams together, to know those that are sent again: the last of each.
+const MAX_SENT: usize = 65_536;
+
+/// How many sessions with a walsender that have ended, and how many slots, are remembered.
+const MAX_ENDED: usize = 16_384;
+
+/// A client that is further behind is listed before those with more bytes, in microseconds.
+const LATE: u64 = 10_000_000;
+
 /// What streams add up to.
 #[derive(Debug)]
 pub(super) struct Replication {
@@ -34,10 +47,53 @@ pub(super) struct Replication {
     by_key: HashMap<Box<[u8]>, usize, RandomState>,
     /// How many tables all streams have.
     tables: usize,
-    transactions: Top<LargeTransaction>,
+    /// How many transactions all streams remember.
+    sent: usize,
+    transactions: Top<Listed>,
+    /// Connections that have ended.
+    ended: HashSet<u64, RandomState>,
+    /// Whether a slot is dropped, or will be with its session; by its server and its name.
+    dropped: HashMap<(Box<str>, Box<str>), Latest<bool>, RandomState>,
     /// The connection of the last message, and its stream: changes come right behind the message that they are in.
     current: Option<(u64, usize)>,
     key: Vec<u8>,
+}
+
+/// A transaction that may be one of the largest.
+#[derive(Clone, Debug)]
+struct Listed {
+    /// The key of its stream.
+    stream: Box<[u8]>,
+    /// Where its commit, or its preparation, is.
+    lsn: Option<Lsn>,
+    transaction: LargeTransaction,
+}
+
+impl Listed {
+    /// Whether it is the same, sent again.
+    fn is_same(&self, stream: &[u8], lsn: Option<Lsn>, outcome: Option<TransactionOutcome>) -> bool {
+        lsn.is_some() && self.lsn == lsn && self.transaction.outcome == outcome && *self.stream == *stream
+    }
+}
+
+/// What a client has confirmed, and since when there is something behind it; and whether that may be longer. It is known for a slot and
+/// client, not for a connection: who fails in a loop confirms the same again and again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unconfirmed {
+    confirmed: Lsn,
+    since: Option<(Timestamp, bool)>,
+}
+
+impl Unconfirmed {
+    fn merge(&mut self, other: Self) {
+        if other.confirmed > self.confirmed {
+            *self = other;
+        } else if other.confirmed == self.confirmed {
+            // Of two at the same time, the one that may be longer.
+            let order = |(ts, is_least): (Timestamp, bool)| (ts, !is_least);
+            self.since = self.since.into_iter().chain(other.since).min_by_key(|since| order(*since));
+        }
+    }
 }
 
 /// When something was: the time, and the packet.
@@ -102,12 +158,16 @@ struct Stream {
     confirmed: [Latest<Lsn>; 3],
     lag: Latest<Lag>,
     lag_max: Most,
+    unconfirmed: Unconfirmed,
     lag_bytes: Timing,
     lag_us: Timing,
     tables: HashMap<u32, Table, RandomState>,
     other_changes: u64,
     logical_messages: u64,
     fates: Fates,
+    /// The last transactions, by the position of their commit or preparation, with the most changes that were sent of each.
+    sent: BTreeMap<Lsn, u64>,
+    repeated: Repeated,
     commit_lag: Timing,
     over_time: Series<Span>,
 }
@@ -129,6 +189,13 @@ struct Fates {
     subtransaction_aborts: u64,
     rollbacks: u64,
     streamed: u64,
+}
+
+/// Transactions that were sent again, and their changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Repeated {
+    transactions: u64,
+    changes: u64,
 }
 
 /// What was streamed in a span of time.
@@ -154,7 +221,7 @@ impl Merge for Span {
 impl Most {
     fn behind(&mut self, lag: Lag) {
         let most = self.0.unwrap_or_default();
-        self.0 = Some(Lag { bytes: most.bytes.max(lag.bytes), micros: most.micros.max(lag.micros) });
+        self.0 = Some(Lag { bytes: most.bytes.max(lag.bytes), micros: most.micros.max(lag.micros), ..Lag::default() });
     }
 }
 
@@ -164,6 +231,9 @@ impl Replication {
             streams: Vec::new(),
             by_key: HashMap::default(),
             tables: 0,
+            sent: 0,
+            ended: HashSet::default(),
+            dropped: HashMap::default(),
             // A transaction that is prepared and then committed comes twice.
             transactions: Top::new(2 * top),
             current: None,
@@ -208,6 +278,8 @@ impl Replication {
         }
         if let Some(lag) = behind {
             stream.lag.set(place, lag);
+            let since = lag.since.map(|since| (since, lag.is_least));
+            stream.unconfirmed.merge(Unconfirmed { confirmed: lag.confirmed, since });
             stream.lag_max.behind(lag);
         }
         if let Some(span) = stream.over_time.at(event.header.ts) {
@@ -269,8 +341,16 @@ impl Replication {
             record.lag_us.into_iter().for_each(|us| stream.commit_lag.add(us));
         }
         let changes = record.changes.unwrap_or_default();
+        let lsn = record.commit_lsn.or(record.prepare_lsn);
+        if let Some(lsn) = lsn.filter(|_| is_whole) {
+            // Those of what was prepared came before.
+            let is_prepared = record.gid.is_some() && record.outcome == TransactionOutcome::Committed;
+            stream.send(lsn, if is_prepared { 0 } else { changes }, &mut self.sent);
+        }
         if is_whole && changes > 0 {
-            self.transactions.offer(changes, (record.packet, record.header.conn), || LargeTransaction {
+            let outcome = Some(record.outcome);
+            let is_same = |listed: &Listed| listed.is_same(&stream.key, lsn, outcome);
+            let listed = || LargeTransaction {
                 ts: record.header.ts,
                 conn: record.header.conn,
                 packet: record.packet,
@@ -284,7 +364,36 @@ impl Replication {
                 streamed: record.streamed,
                 commit_ts: record.commit_ts,
                 lag_us: record.lag_us,
+            };
+            self.transactions.offer_distinct(changes, (record.packet, record.header.conn), is_same, || Listed {
+                stream: stream.key.clone(),
+                lsn,
+                transaction: listed(),
             });
+        }
+    }
+
+    /// Adds a request that has ended: it may be for a slot.
+    pub(super) fn request(&mut self, record: &QueryRecord<'_>) {
+        if !record.is_for_slot() || record.outcome != Outcome::Ok {
+            return;
+        }
+        let (slot, is_dropped) = match record.sql.and_then(|sql| Command::parse(sql.0.text.0)) {
+            Some(Command::CreateReplicationSlot(create)) => (create.slot, create.temporary),
+            Some(Command::DropReplicationSlot { slot, .. }) => (slot, true),
+            _ => return,
+        };
+        let key = (record.header.server.into(), owned(Text::utf8(&slot)).into());
+        if slot.len() <= MAX_NAME && (self.dropped.len() < MAX_ENDED || self.dropped.contains_key(&key)) {
+            self.dropped.entry(key).or_default().set((record.header.ts, record.header.conn), is_dropped);
+        }
+    }
+
+    /// Adds the end of a session with a walsender.
+    pub(super) fn end(&mut self, record: &SessionRecord<'_>) {
+        let is_over = |reason| !matches!(reason, EndReason::CaptureEnd | EndReason::Evicted);
+        if record.ended.as_ref().is_some_and(|ended| is_over(ended.end_reason)) && self.ended.len() < MAX_ENDED {
+            self.ended.insert(record.header.conn);
         }
     }
 
@@ -338,7 +447,13 @@ impl Replication {
 
     /// Adds all that another has received.
     pub(super) fn merge(&mut self, other: Self) {
-        self.transactions.merge(other.transactions);
+        self.transactions.merge_distinct(other.transactions, |own, other| {
+            own.is_same(&other.stream, other.lsn, other.transaction.outcome)
+        });
+        self.ended.extend(other.ended);
+        for (key, latest) in other.dropped {
+            self.dropped.entry(key).or_default().merge(latest);
+        }
         for stream in other.streams {
             let index = match self.by_key.get(&stream.key) {
                 Some(index) => *index,
@@ -354,16 +469,41 @@ impl Replication {
                 }),
             };
             if let Some(own) = self.streams.get_mut(index) {
-                own.merge(stream, &mut self.tables);
+                own.merge(stream, &mut self.tables, &mut self.sent);
             }
         }
     }
 
-    /// Returns the streams with the most bytes.
-    pub(super) fn streams(&self, top: usize, precision: Precision) -> Vec<ReplicationStream> {
+    /// Returns streams, as of this time: those whose clients are late, the latest first; then those with the most bytes. And of the
+    /// others, how many they are, and how many changes they have.
+    pub(super) fn streams(
+        &self,
+        top: usize,
+        precision: Precision,
+        now: Option<Timestamp>,
+    ) -> (Vec<ReplicationStream>, u64, u64) {
+        let as_of = |stream: &Stream| if self.is_over(stream) { stream.last_ts() } else { now.unwrap_or_default() };
+        let late = |stream: &Stream| stream.lag_at(as_of(stream)).map_or(0, |lag| lag.micros);
+        let order = |stream: &&Stream| (Reverse(Some(late(stream)).filter(|us| *us >= LATE)), Reverse(stream.bytes));
         let mut streams: Vec<_> = self.streams.iter().collect();
-        streams.sort_unstable_by_key(|stream| (Reverse(stream.bytes), &stream.key));
-        streams.into_iter().take(top).map(|stream| stream.summary(top, precision)).collect()
+        streams.sort_by(|one, other| order(one).cmp(&order(other)).then_with(|| one.key.cmp(&other.key)));
+        let others = streams.split_off(top.min(streams.len()));
+        let changes = others.iter().map(|stream| stream.all_changes()).fold(0, u64::saturating_add);
+        let summary = |stream: &Stream| ReplicationStream {
+            ended: stream.last.get().is_some_and(|conn| self.ended.contains(conn)),
+            ..stream.summary(top, precision, as_of(stream))
+        };
+        (streams.into_iter().map(summary).collect(), others.len() as u64, changes)
+    }
+
+    /// Returns whether a stream is over: nothing waits for its client to come back, as a slot does that has not been dropped.
+    fn is_over(&self, stream: &Stream) -> bool {
+        let has_ended = stream.last.get().is_some_and(|conn| self.ended.contains(conn));
+        let is_kept = |slot: &str| {
+            let dropped = self.dropped.get(&(stream.server.clone(), slot.into()));
+            !dropped.and_then(Latest::get).copied().unwrap_or_default()
+        };
+        has_ended && !stream.slot.as_deref().is_some_and(is_kept)
     }
 
     /// Returns the transactions with the most changes. One that was prepared, and has ended, is listed once, as it ended.
@@ -372,7 +512,7 @@ impl Replication {
         let is_same = |one: &LargeTransaction, other: &LargeTransaction| {
             one.gid.is_some() && (one.conn, one.xid, &one.gid) == (other.conn, other.xid, &other.gid)
         };
-        let all = || self.transactions.iter();
+        let all = || self.transactions.iter().map(|listed| &listed.transaction);
         let listed = all().filter_map(|transaction| {
             let mut others = all().filter(|other| is_same(transaction, other));
             if is_prepared(transaction) {
@@ -397,7 +537,7 @@ fn string(text: &Option<Box<str>>) -> Option<String> {
 }
 
 impl Stream {
-    fn merge(&mut self, other: Self, all_tables: &mut usize) {
+    fn merge(&mut self, other: Self, all_tables: &mut usize, all_sent: &mut usize) {
         // Every field, so that a new one cannot be forgotten.
         let Self {
             key: _,
@@ -418,15 +558,24 @@ impl Stream {
             confirmed,
             lag,
             lag_max,
+            unconfirmed,
             lag_bytes,
             lag_us,
             tables,
             other_changes,
             logical_messages,
             fates,
+            sent,
+            repeated,
             commit_lag,
             over_time,
         } = other;
+        self.unconfirmed.merge(unconfirmed);
+        add_each([
+            (&mut self.repeated.transactions, &repeated.transactions),
+            (&mut self.repeated.changes, &repeated.changes),
+        ]);
+        sent.into_iter().for_each(|(lsn, changes)| self.send(lsn, changes, all_sent));
         lag_max.0.into_iter().for_each(|lag| self.lag_max.behind(lag));
         self.plugin.merge(plugin);
         self.purpose.merge(purpose);
@@ -459,7 +608,47 @@ impl Stream {
         self.over_time.merge(over_time);
     }
 
-    fn summary(&self, top: usize, precision: Precision) -> ReplicationStream {
+    /// Adds a transaction, by the position of its commit or preparation: it may have been sent before. How many there are of all streams
+    /// is `all`.
+    fn send(&mut self, lsn: Lsn, changes: u64, all: &mut usize) {
+        if let Some(most) = self.sent.get_mut(&lsn) {
+            self.repeated.transactions += 1;
+            self.repeated.changes = self.repeated.changes.saturating_add(changes.min(*most));
+            *most = changes.max(*most);
+            return;
+        }
+        if *all >= MAX_SENT {
+            // What is sent again are the last ones.
+            if self.sent.first_key_value().is_none_or(|(first, _)| lsn < *first) {
+                return;
+            }
+            self.sent.pop_first();
+            *all -= 1;
+        }
+        self.sent.insert(lsn, changes);
+        *all += 1;
+    }
+
+    /// Returns all changes and logical messages.
+    fn all_changes(&self) -> u64 {
+        let of_tables = self.tables.values().map(|table| table.changes.changes()).fold(0, u64::saturating_add);
+        of_tables.saturating_add(self.other_changes).saturating_add(self.logical_messages)
+    }
+
+    /// Returns how far the client is behind, as of this time: also if it confirms nothing more, or only what it had confirmed when it
+    /// came before.
+    fn lag_at(&self, now: Timestamp) -> Option<Lag> {
+        let lag = *self.lag.get()?;
+        let Unconfirmed { confirmed, since: Some((since, is_least)) } = self.unconfirmed else { return Some(lag) };
+        let waiting = now.micros_since(since);
+        let bytes = self.end_lsn.unwrap_or_default().0.saturating_sub(confirmed.0).max(lag.bytes);
+        if waiting < lag.micros {
+            return Some(Lag { bytes, ..lag });
+        }
+        Some(Lag { bytes, micros: waiting, is_least, ..lag })
+    }
+
+    fn summary(&self, top: usize, precision: Precision, now: Timestamp) -> ReplicationStream {
         let listed = |(oid, table): (&u32, &Table)| {
             let (schema, name) = table.name.get().map(|(schema, name)| (&**schema, &**name)).unzip();
             TableChanges {
@@ -474,7 +663,7 @@ impl Stream {
         let all = |tables: &[TableChanges]| tables.iter().map(TableChanges::changes).fold(0, u64::saturating_add);
         let other_changes = self.other_changes + all(tables.get(top..).unwrap_or_default());
         tables.truncate(top);
-        let changes = all(&tables) + other_changes + self.logical_messages;
+        let changes = self.all_changes();
         let (bucket_us, buckets) = self.over_time.buckets(precision);
         let bucket = |(started, span): (Timestamp, &Span)| ReplicationBucket {
             started,
@@ -485,7 +674,12 @@ impl Stream {
         };
         let over_time = ReplicationTraffic { bucket_us, buckets: buckets.map(bucket).collect() };
         let [write_lsn, flush_lsn, apply_lsn] = self.confirmed.each_ref().map(|lsn| lsn.get().copied());
-        let lag = self.lag.get();
+        let lag = self.lag_at(now);
+        let lag_max = lag.map(|lag| Lag {
+            bytes: self.lag_max.0.map_or(lag.bytes, |most| most.bytes.max(lag.bytes)),
+            micros: self.lag_max.0.map_or(lag.micros, |most| most.micros.max(lag.micros)),
+            ..lag
+        });
         let has_confirmed = self.lag_us.count > 0;
         let has_commits = self.commit_lag.count > 0;
         ReplicationStream {
@@ -501,6 +695,7 @@ impl Stream {
             streams: self.streams,
             started: self.first.unwrap_or_default(),
             ts: self.last_ts(),
+            ended: false,
             active_us: self.active_us,
             bytes: self.bytes,
             bytes_per_second: per_second(self.bytes, self.active_us),
@@ -511,10 +706,11 @@ impl Stream {
             confirmations: self.lag_us.count,
             lag_bytes: lag.map(|lag| lag.bytes),
             lag_p95_bytes: has_confirmed.then(|| self.lag_bytes.quantile(95)),
-            lag_max_bytes: self.lag_max.0.map(|lag| lag.bytes),
+            lag_max_bytes: lag_max.map(|lag| lag.bytes),
             lag_us: lag.map(|lag| lag.micros),
             lag_p95_us: has_confirmed.then(|| self.lag_us.quantile(95)),
-            lag_max_us: self.lag_max.0.map(|lag| lag.micros),
+            lag_max_us: lag_max.map(|lag| lag.micros),
+            lag_is_least: lag.is_some_and(|lag| lag.is_least),
             changes,
             logical_messages: self.logical_messages,
             commits: self.fates.commits,
@@ -523,6 +719,8 @@ impl Stream {
             subtransaction_aborts: self.fates.subtransaction_aborts,
             rollbacks: self.fates.rollbacks,
             streamed_transactions: self.fates.streamed,
+            repeated_transactions: self.repeated.transactions,
+            repeated_changes: self.repeated.changes,
             commit_lag_p95_us: has_commits.then(|| self.commit_lag.quantile(95)),
             commit_lag_max_us: has_commits.then_some(self.commit_lag.max),
             tables,

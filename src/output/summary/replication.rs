@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::page::{Page, Span, join, name, name_or_unknown};
+use super::page::{Page, Span, join, name, name_or_unknown, prose};
 use super::table::{Row, Table};
 use super::units::{bytes, count, counted, some_bytes, some_count, time};
 use crate::output::text::line::Paint;
@@ -17,8 +17,8 @@ const LATE: u64 = 10_000_000;
 const ARCHIVES: usize = 8;
 
 pub(super) fn write(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()> {
-    streams(page, &summary.replication_streams, top)?;
-    tables(page, &summary.replication_streams, top)?;
+    streams(page, summary, top)?;
+    tables(page, summary, top)?;
     transactions(page, &summary.largest_transactions, top)?;
     backups(page, summary, top)
 }
@@ -72,7 +72,8 @@ pub(in crate::output) fn stream_name(stream: &ReplicationStream, all: &[Replicat
     text
 }
 
-fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io::Result<()> {
+fn streams(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()> {
+    let streams = &summary.replication_streams;
     if streams.is_empty() {
         return Ok(());
     }
@@ -97,6 +98,10 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
             let paint = if us.is_some_and(|us| us >= LATE) { Paint::YELLOW } else { Paint::PLAIN };
             Span::painted(paint, us.map_or_else(String::new, time))
         };
+        let mut lag = some_time(stream.lag_us);
+        if stream.lag_is_least {
+            lag.text.insert(0, '>');
+        }
         let behind = |value: Option<u64>| value.map_or_else(String::new, bytes);
         let (slot_name, is_known) = slot(stream);
         let slot_paint = if is_known { Paint::PLAIN } else { Paint::DIM };
@@ -111,7 +116,7 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
                 .cell(bytes(stream.bytes))
                 .cell(format!("{}/s", bytes(stream.bytes_per_second as u64)))
                 .cell(some_count(stream.changes))
-                .cell(some_time(stream.lag_us))
+                .cell(lag)
                 .cell(some_time(stream.lag_p95_us))
                 .cell(some_time(stream.lag_max_us))
                 .cell(behind(stream.lag_bytes))
@@ -121,11 +126,20 @@ fn streams(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io
         );
     }
     table.write(page)?;
-    page.note(
+    let others = (streams.len().saturating_sub(top) as u64).saturating_add(summary.other_replication_streams);
+    if others > 0 {
+        page.note(&format!("And {} more.", count(others)))?;
+    }
+    let at_least = if streams.iter().take(top).any(|stream| stream.lag_is_least) {
+        " \">\": at least, since what it has not confirmed was there when the capture began."
+    } else {
+        ""
+    };
+    page.note(&format!(
         "lag: from when the server told a position first to when the client confirmed it; while it confirms no new one, since \
          the first that it has not confirmed. behind: the bytes from there to the newest position that the server has told. \
-         p95: of the client's confirmations. What is not \"p95\" or \"max\" is at the end.",
-    )
+         p95: of the client's confirmations. What is not \"p95\" or \"max\" is at the end of the capture.{at_least}"
+    ))
 }
 
 /// The positions of a stream, and what became of its transactions.
@@ -142,19 +156,30 @@ fn details(stream: &ReplicationStream) -> Vec<Span> {
         (stream.prepares, "prepared"),
         (stream.rollbacks, "rolled back"),
         (stream.aborts, "aborted"),
-        (stream.subtransaction_aborts, "subtransactions aborted"),
+        (stream.subtransaction_aborts, "subtransaction"),
         (stream.streamed_transactions, "streamed"),
     ];
     let counts = counts.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| match what {
         "commit" => counted(number, what),
+        "subtransaction" => format!("{} aborted", counted(number, what)),
         _ => format!("{} {what}", count(number)),
     });
     let begun = (stream.streams > 1).then(|| format!("began {} times", count(stream.streams)));
-    let parts = [join(positions.into_iter().filter_map(position), "  "), join(counts.chain(begun), ", ")];
+    let again = (stream.repeated_transactions > 0).then(|| {
+        format!(
+            "{} of them sent again ({})",
+            count(stream.repeated_transactions),
+            counted(stream.repeated_changes, "change")
+        )
+    });
+    let ended = stream.ended.then(|| "ended".to_owned());
+    let counts = join(counts.chain(again).chain(begun).chain(ended), ", ");
+    let parts = [join(positions.into_iter().filter_map(position), "  "), counts];
     parts.into_iter().filter(|part| !part.is_empty()).map(|part| Span::painted(Paint::DIM, part)).collect()
 }
 
-fn tables(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io::Result<()> {
+fn tables(page: &mut Page<'_>, summary: &Summary, top: usize) -> io::Result<()> {
+    let streams = &summary.replication_streams;
     let mut all: Vec<(&ReplicationStream, &TableChanges)> =
         streams.iter().flat_map(|stream| stream.tables.iter().map(move |table| (stream, table))).collect();
     if all.is_empty() {
@@ -190,8 +215,17 @@ fn tables(page: &mut Page<'_>, streams: &[ReplicationStream], top: usize) -> io:
     let others = changes.saturating_sub(listed).saturating_sub(messages);
     let others = (others > 0).then(|| format!("{} of other tables", counted(others, "change")));
     let messages = (messages > 0).then(|| counted(messages, "logical message"));
-    let note = join(others.into_iter().chain(messages), ", ");
-    if note.is_empty() { Ok(()) } else { page.note(&format!("And {note}.")) }
+    let of_others = Some(summary.other_replicated_changes).filter(|changes| *changes > 0);
+    let of_others = of_others.map(|changes| format!("{} of other slots and clients", counted(changes, "change")));
+    let note = join(others.into_iter().chain(messages).chain(of_others), ", ");
+    if !note.is_empty() {
+        page.note(&format!("And {note}."))?;
+    }
+    let again = streams.iter().map(|stream| stream.repeated_changes).fold(0, add);
+    if again > 0 {
+        page.note(&format!("{} of all were sent again, in transactions that were sent before.", count(again)))?;
+    }
+    Ok(())
 }
 
 fn table_name(table: &TableChanges) -> Span {
@@ -321,6 +355,14 @@ fn parts_of_backup(backup: &BaseBackup) -> Vec<Span> {
     let others = backup.other_archives.saturating_add(backup.archives.len().saturating_sub(ARCHIVES) as u64);
     let others = (others > 0).then(|| counted(others, "more archive"));
     let manifest = backup.manifest_bytes.map(|size| format!("manifest {}", bytes(size)));
-    let lines = [join(positions.chain(estimate), "  "), join(archives.chain(others).chain(manifest), ", ")];
+    let error = backup
+        .message
+        .as_deref()
+        .map(|message| join(backup.code.as_deref().map(name).into_iter().chain([prose(message)]), " "));
+    let lines = [
+        error.unwrap_or_default(),
+        join(positions.chain(estimate), "  "),
+        join(archives.chain(others).chain(manifest), ", "),
+    ];
     lines.into_iter().filter(|line| !line.is_empty()).map(|line| Span::painted(Paint::DIM, line)).collect()
 }

@@ -101,8 +101,9 @@ fn pgoutput(line: &mut Line<'_>, message: &Pgoutput<'_>, data: &ReplicationData<
         }
         Pgoutput::Type { oid, schema, name, .. } => table(line, Some(schema), Some(name), Some(oid)),
         Pgoutput::Insert { .. } | Pgoutput::Update { .. } | Pgoutput::Delete { .. } => rows(line, &data.rows(message)),
-        Pgoutput::Truncate { relation_oids, .. } => {
-            line.item(format_args!("{}", Count(relation_oids.len() as u64, "table")))
+        Pgoutput::Truncate { cascade, restart_identity, relation_oids, .. } => {
+            line.item(format_args!("{}", Count(relation_oids.len() as u64, "table")))?;
+            options(line, cascade, restart_identity)
         }
         Pgoutput::Message { prefix, content: bytes, .. } => {
             line.item(format_args!("{}", Name(prefix, extent)))?;
@@ -134,7 +135,32 @@ fn rows(line: &mut Line<'_>, rows: &ChangedRows<'_>) -> io::Result<()> {
             row(line, what, values)?;
         }
     }
+    if let Some(unchanged) = &rows.unchanged {
+        let extent = line.extent;
+        line.item(format_args!("unchanged("))?;
+        line.list(", ", unchanged.names().map(|name| Column(name, extent)))?;
+        line.put(format_args!(")"))?;
+    }
     Ok(())
+}
+
+/// How TRUNCATE empties a table.
+fn options(line: &mut Line<'_>, cascade: bool, restart_identity: bool) -> io::Result<()> {
+    for (is_given, option) in [(cascade, "cascade"), (restart_identity, "restart identity")] {
+        if is_given {
+            line.item(format_args!("{option}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of a column.
+struct Column<'a>(std::borrow::Cow<'a, str>, Extent);
+
+impl fmt::Display for Column<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Name(Text::utf8(self.0.as_bytes()), self.1).fmt(f)
+    }
 }
 
 fn row(line: &mut Line<'_>, what: Option<&str>, row: &RowValues<'_>) -> io::Result<()> {
@@ -178,6 +204,7 @@ pub(super) fn change(line: &mut Line<'_>, record: &ChangeRecord<'_>) -> io::Resu
     table(line, record.schema, record.table, record.relation_oid)?;
     let ChangeRecord { new, old, key, unchanged, .. } = *record;
     rows(line, &ChangedRows { new, old, key, unchanged })?;
+    options(line, record.cascade == Some(true), record.restart_identity == Some(true))?;
     if let Some(prefix) = record.prefix {
         line.item(format_args!("{}", Name(prefix, line.extent)))?;
     }

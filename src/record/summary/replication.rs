@@ -15,7 +15,8 @@ use crate::time::Timestamp;
 /// nothing, has flushed; else has received. In bytes, that is the distance to the newest position that the server has told. In time,
 /// it is the time since the server told the last of the positions that are confirmed now; or, if no new one is confirmed, since it
 /// told the first that is not: so it grows while the client confirms nothing, and is 0 if there is nothing to confirm. Both times are
-/// those of the capture.
+/// those of the capture. It grows to the end of the capture, whether the client is connected or not; without a slot that waits for it,
+/// to its last message.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ReplicationStream {
@@ -49,6 +50,8 @@ pub struct ReplicationStream {
     pub started: Timestamp,
     /// When the last message was captured.
     pub ts: Timestamp,
+    /// Whether the session of the last one has ended.
+    pub ended: bool,
     /// Microseconds of streaming: from the first message of each stream to its last.
     pub active_us: u64,
     /// Bytes of WAL, or of changes.
@@ -69,7 +72,7 @@ pub struct ReplicationStream {
     pub apply_lsn: Option<Lsn>,
     /// How many times the client confirmed a position, so that it is known how far it was behind.
     pub confirmations: u64,
-    /// How many bytes the client was behind when it confirmed a position last.
+    /// How many bytes the client is behind at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_bytes: Option<u64>,
     /// The bytes that it was not further behind in 95 % of all times.
@@ -78,9 +81,12 @@ pub struct ReplicationStream {
     /// The most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_max_bytes: Option<u64>,
-    /// How many microseconds the client was behind when it confirmed a position last.
+    /// How many microseconds the client is behind at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_us: Option<u64>,
+    /// Whether it is at least so many: the server may have told the position before the capture began.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lag_is_least: bool,
     /// The microseconds that it was not further behind in 95 % of all times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_p95_us: Option<u64>,
@@ -103,6 +109,11 @@ pub struct ReplicationStream {
     pub rollbacks: u64,
     /// Transactions that were sent while they were in progress: each is committed, aborted or prepared.
     pub streamed_transactions: u64,
+    /// Transactions that were committed or prepared, and sent again: each time but the first, by the position of the commit or of the
+    /// preparation. All other figures have them as well.
+    pub repeated_transactions: u64,
+    /// Changes in them.
+    pub repeated_changes: u64,
     /// The microseconds from a transaction's commit on the server to its capture that 95 % of commits do not exceed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_lag_p95_us: Option<u64>,
@@ -174,7 +185,7 @@ pub struct ReplicationBucket {
     pub lag_us: Option<u64>,
 }
 
-/// A transaction with many changes.
+/// A transaction with many changes. One that is sent again to the same slot and client is listed once.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct LargeTransaction {
@@ -236,6 +247,12 @@ pub struct BaseBackup {
     /// How it ended; absent if it goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The SQLSTATE of the error that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The message of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Whether it is an incremental one; absent if the command was not captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incremental: Option<bool>,

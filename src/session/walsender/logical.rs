@@ -55,6 +55,8 @@ pub struct LogicalStream {
     relation: Option<Arc<Relation>>,
     /// Whether nothing of it was lost since it began.
     is_whole: bool,
+    /// Whether any of this is known from messages that were found behind a boundary that was guessed.
+    is_guessed: bool,
 }
 
 /// How many changes of a transaction were sent; `None` if a part of them was lost.
@@ -184,6 +186,16 @@ impl LogicalStream {
         let xid = fate.xid?;
         let last = self.origin.as_ref().filter(|(of, _)| *of == xid).map(|(_, name)| name);
         last.or_else(|| self.streamed_origins.get(&xid).map(|Kept(name, _)| name)).map(KeptText::get)
+    }
+
+    /// A message comes that was found behind a boundary that was guessed, and that nothing has confirmed: so was what is known from it.
+    pub const fn guess(&mut self) {
+        self.is_guessed = true;
+    }
+
+    /// Returns whether what is known may be known from such a message.
+    pub const fn is_guessed(&self) -> bool {
+        self.is_guessed
     }
 
     /// Forgets what depends on messages that were lost.

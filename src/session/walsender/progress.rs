@@ -29,6 +29,10 @@ pub(super) struct Progress {
     spacing: u64,
     /// What the client has confirmed.
     confirmed: Lsn,
+    /// Whether the stream was seen to begin.
+    is_begun: bool,
+    /// Of one that was not: when a position was told first. The server may have told that before.
+    first_told: Option<Timestamp>,
     /// Whether data that comes next is the beginning of an archive, or of the manifest.
     is_new_archive: bool,
 }
@@ -41,6 +45,12 @@ pub struct Lag {
     /// The microseconds since the server told the last of the positions that the client confirms now; if it confirms no new one, and
     /// in the server's messages, since it told the first that is not confirmed. 0 if all were confirmed before.
     pub micros: u64,
+    /// Whether it may be more, for the server may have told that before the capture began.
+    pub is_least: bool,
+    /// What the client has confirmed.
+    pub confirmed: Lsn,
+    /// When the server told the first position that is not confirmed; `None` if all are.
+    pub since: Option<Timestamp>,
 }
 
 /// What a message adds to the progress of its stream or backup.
@@ -67,7 +77,7 @@ impl Progress {
     /// A COPY begins.
     pub(super) fn begin_copy(&mut self, is_stream: bool) {
         if is_stream {
-            *self = Self::default();
+            *self = Self { is_begun: true, ..Self::default() };
         }
         self.is_new_archive = true;
     }
@@ -117,6 +127,9 @@ impl Progress {
         if lsn <= newest {
             return;
         }
+        if newest == Lsn(0) && !self.is_begun {
+            self.first_told = Some(ts);
+        }
         self.newest = (lsn, ts);
         if newest <= self.confirmed {
             self.spacing = 0;
@@ -140,10 +153,20 @@ impl Progress {
     /// Returns how far the client is behind, if it has confirmed a position.
     fn behind(&self, ts: Timestamp) -> Option<Lag> {
         let (newest, at) = self.newest;
-        let bytes = newest.0.saturating_sub(self.confirmed.0);
-        let since = self.sent.front().map_or(at, |(_, first)| *first);
-        let micros = if bytes > 0 { ts.micros_since(since) } else { 0 };
-        (self.confirmed != Lsn(0)).then_some(Lag { bytes, micros })
+        let since = (newest > self.confirmed).then(|| self.sent.front().map_or(at, |(_, first)| *first));
+        (self.confirmed != Lsn(0)).then(|| self.lag(self.confirmed, since, ts))
+    }
+
+    /// Returns how far a client is behind that confirms this position, measured since then.
+    fn lag(&self, lsn: Lsn, since: Option<Timestamp>, ts: Timestamp) -> Lag {
+        let (newest, at) = self.newest;
+        Lag {
+            bytes: newest.0.saturating_sub(lsn.0),
+            micros: since.map_or(0, |since| ts.micros_since(since)),
+            is_least: since.is_some() && since == self.first_told,
+            confirmed: self.confirmed,
+            since: (newest > self.confirmed).then(|| self.sent.front().map_or(at, |(_, first)| *first)),
+        }
     }
 
     fn confirmed(&mut self, lsn: Lsn, ts: Timestamp) -> Lag {
@@ -163,7 +186,7 @@ impl Progress {
             since = Some(self.sent.front().map_or(at, |(_, first)| *first));
         }
         self.confirmed = self.confirmed.max(lsn);
-        Lag { bytes: newest.0.saturating_sub(lsn.0), micros: since.map_or(0, |since| ts.micros_since(since)) }
+        self.lag(lsn, since, ts)
     }
 }
 
@@ -183,7 +206,7 @@ mod tests {
             progress.told(Lsn(lsn), at(us));
         }
         let mut confirmed = |lsn, us| {
-            let Lag { bytes, micros } = progress.confirmed(Lsn(lsn), at(us));
+            let Lag { bytes, micros, .. } = progress.confirmed(Lsn(lsn), at(us));
             (bytes, micros)
         };
         assert_eq!(confirmed(250, 45), (50, 25), "200 was sent at 20");
@@ -200,12 +223,30 @@ mod tests {
         progress.told(Lsn(100), at(10));
         assert_eq!(progress.behind(at(15)), None, "it may have more");
         progress.confirmed(Lsn(100), at(20));
-        assert_eq!(progress.behind(at(90)), Some(Lag { bytes: 0, micros: 0 }));
+        let behind = |progress: &Progress, us| progress.behind(at(us)).map(|Lag { bytes, micros, .. }| (bytes, micros));
+        assert_eq!(behind(&progress, 90), Some((0, 0)));
         progress.told(Lsn(150), at(100));
         progress.told(Lsn(180), at(200));
-        assert_eq!(progress.behind(at(250)), Some(Lag { bytes: 80, micros: 150 }));
-        progress.confirmed(Lsn(150), at(300));
-        assert_eq!(progress.behind(at(400)), Some(Lag { bytes: 30, micros: 200 }));
+        assert_eq!(behind(&progress, 250), Some((80, 150)));
+        let lag = progress.confirmed(Lsn(150), at(300));
+        assert_eq!((lag.micros, lag.confirmed, lag.since), (200, Lsn(150), Some(at(200))));
+        assert_eq!(behind(&progress, 400), Some((30, 200)));
+    }
+
+    #[test]
+    fn what_was_unconfirmed_when_the_capture_began_may_have_been_told_before() {
+        let of = |is_begun| {
+            let mut progress = Progress { is_begun, ..Progress::default() };
+            progress.told(Lsn(100), at(10));
+            progress.told(Lsn(150), at(20));
+            let first = progress.confirmed(Lsn(50), at(30)).is_least;
+            let next = progress.behind(at(40)).unwrap().is_least;
+            let second = progress.confirmed(Lsn(120), at(50));
+            assert_eq!(second.micros, 40);
+            [first, next, second.is_least, progress.behind(at(60)).unwrap().is_least]
+        };
+        assert_eq!(of(false), [true, true, true, false]);
+        assert_eq!(of(true), [false; 4]);
     }
 
     #[test]
@@ -218,6 +259,7 @@ mod tests {
         let lag = progress.confirmed(Lsn(50_000), at(100_000));
         // The bound of memory costs little of the time.
         assert!((50_000..53_200).contains(&lag.micros), "{lag:?}");
-        assert_eq!(progress.confirmed(Lsn(99_999), at(100_000)), Lag { bytes: 0, micros: 1 });
+        let lag = progress.confirmed(Lsn(99_999), at(100_000));
+        assert_eq!((lag.bytes, lag.micros, lag.since), (0, 1, None));
     }
 }

@@ -194,6 +194,29 @@ pub(super) fn pcap(packets: &[OwnedPacket]) -> Vec<u8> {
     file
 }
 
+#[test]
+fn changes_say_what_was_not_sent_and_how_a_table_is_emptied() {
+    let capture = "replication-pgoutput-v1/capture.pcap";
+    let changes: Vec<Value> = crate::command::run(["-q", "-p", "5515", "-e", "change", capture]).values();
+    let lines = crate::command::run(["-q", "-p", "5515", "-F", "text", "-e", "change", capture]).lines;
+    let lines: Vec<&String> = lines.iter().filter(|line| line.contains("CHANGE")).collect();
+    assert_eq!(lines.len(), changes.len());
+    let (mut unchanged, mut emptied) = (0, 0);
+    for (line, change) in lines.into_iter().zip(&changes) {
+        let columns: Vec<&str> =
+            change["unchanged"].as_array().into_iter().flatten().map(|column| column.as_str().unwrap()).collect();
+        let wanted = format!("unchanged({})", columns.join(", "));
+        assert_eq!(line.contains(&wanted), !columns.is_empty(), "{line}");
+        unchanged += usize::from(!columns.is_empty());
+        for (field, wanted) in [("cascade", "cascade"), ("restart_identity", "restart identity")] {
+            let is_so = change["op"] == "truncate" && change[field] == true;
+            assert_eq!(line.contains(wanted), is_so, "{line}");
+            emptied += usize::from(is_so);
+        }
+    }
+    assert!(unchanged > 3 && emptied > 3, "{unchanged} {emptied}");
+}
+
 fn setting(name: &str) -> Vec<u8> {
     message(b'S', format!("{name}\0of it\0").as_bytes())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::command::{run, testdata};
 
-const PORTS: &str = "5514,5515,5518,5525,5526,5534,5535,5538";
+const PORTS: &str = "5440,5441,5514,5515,5518,5525,5526,5534,5535,5538";
 
 /// Returns the captures of replication.
 fn captures() -> Vec<String> {
@@ -81,6 +81,13 @@ struct Expected {
     messages: u64,
     outcomes: BTreeMap<String, u64>,
     streamed: u64,
+    /// The position that was confirmed last, and when what is behind it was told first.
+    unconfirmed: (u64, Option<u64>),
+    /// When the last message was captured; whether its session has ended, and its slot will be there.
+    last: u64,
+    is_over: bool,
+    /// By the position of commit or preparation: how often, and changes.
+    sent: BTreeMap<u64, Vec<u64>>,
 }
 
 /// A stream that goes on: when the server told which position first, and up to which the client has confirmed.
@@ -119,6 +126,16 @@ fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
     let mut who = BTreeMap::new();
     for line in lines.iter().filter(|line| line["event"] == "session") {
         who.insert(number(&line["conn"]), line.clone());
+    }
+    // Slots that are gone with their sessions, or were dropped.
+    let mut dropped = Vec::new();
+    for line in lines {
+        let command = &line["replication_command"];
+        let is_gone = command["command"] == "DROP_REPLICATION_SLOT"
+            || command["command"] == "CREATE_REPLICATION_SLOT" && command["temporary"] == true;
+        if is_gone {
+            dropped.push(command["slot"].clone());
+        }
     }
     let mut all = BTreeMap::<String, Expected>::new();
     let (mut slots, mut open) = (BTreeMap::<u64, Value>::new(), BTreeMap::<u64, Open>::new());
@@ -170,6 +187,14 @@ fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
                     }
                     _ => {}
                 }
+                if !of.all_lags.is_empty() && open.confirmed >= of.unconfirmed.0 {
+                    let since = open.sent.iter().find(|(sent, _)| *sent > open.confirmed).map(|(_, at)| *at);
+                    let before = of.unconfirmed.1.filter(|_| open.confirmed == of.unconfirmed.0);
+                    of.unconfirmed = (open.confirmed, since.into_iter().chain(before).min());
+                }
+                of.last = at;
+                let has_slot = !slot.is_null() && !dropped.contains(slot);
+                of.is_over = session["end_reason"] != "capture_end" && !has_slot;
             }
             ("change", _) => {
                 let of = all.entry(of()).or_default();
@@ -186,6 +211,10 @@ fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
                 let outcome = format!("{}{}", line["outcome"].as_str().unwrap(), if is_part { " part" } else { "" });
                 *of.outcomes.entry(outcome).or_default() += 1;
                 of.streamed += u64::from(line["streamed"] == true && !is_part);
+                if let Some(lsn) = lsn(&line["commit_lsn"]).or(lsn(&line["prepare_lsn"])) {
+                    let is_end = line["outcome"] == "committed" && !line["gid"].is_null();
+                    of.sent.entry(lsn).or_default().push(if is_end { 0 } else { number(&line["changes"]) });
+                }
             }
             _ => {}
         }
@@ -193,7 +222,7 @@ fn expected(lines: &[Value]) -> BTreeMap<String, Expected> {
     all
 }
 
-fn check_stream(stream: &Value, expected: &Expected, context: &str) {
+fn check_stream(stream: &Value, expected: &Expected, end: u64, context: &str) {
     assert_eq!(stream["bytes"], expected.bytes, "{context}");
     assert_eq!(stream["streams"], expected.streams, "{context}");
     assert_eq!(stream["end_lsn"], expected.end_lsn, "{context}");
@@ -206,9 +235,17 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
 
     // Lag.
     assert_eq!(stream["confirmations"], expected.lags.len(), "{context}");
-    if let Some((bytes, us)) = expected.all_lags.last() {
-        assert_eq!(stream["lag_bytes"], *bytes, "{context}");
-        assert!(stream["lag_us"] == *us || expected.is_rough, "{context}: lag_us {us}");
+    let end = if expected.is_over { expected.last } else { end };
+    let of_end = expected.all_lags.last().map(|(bytes, us)| match expected.unconfirmed {
+        (confirmed, Some(since)) => {
+            let newest = lsn(&stream["end_lsn"]).unwrap_or_default();
+            ((*bytes).max(newest.saturating_sub(confirmed)), (*us).max(end.saturating_sub(since)))
+        }
+        _ => (*bytes, *us),
+    });
+    if let Some((bytes, us)) = of_end {
+        assert_eq!(stream["lag_bytes"], bytes, "{context}");
+        assert!(stream["lag_us"] == us || expected.is_rough, "{context}: lag_us {us} {}", stream["lag_us"]);
         type Part = fn(&(u64, u64)) -> u64;
         for (part, max, p95) in [
             ((|lag| lag.0) as Part, "lag_max_bytes", "lag_p95_bytes"),
@@ -216,7 +253,7 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
         ] {
             let mut all: Vec<_> = expected.lags.iter().map(part).collect();
             all.sort_unstable();
-            let most = expected.all_lags.iter().map(part).max().unwrap();
+            let most = expected.all_lags.iter().chain(&of_end).map(part).max().unwrap();
             if expected.is_rough {
                 let found = number(&stream[max]);
                 assert!((most..=most + most / 16).contains(&found), "{context}: {max} {found}, {most}");
@@ -253,6 +290,10 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
         assert_eq!(stream[field], count, "{context}: {field}");
     }
     assert_eq!(stream["streamed_transactions"], expected.streamed, "{context}");
+    let again = expected.sent.values().map(|sent| sent.len() - 1).sum::<usize>();
+    let changes: u64 = expected.sent.values().map(|sent| sent.iter().sum::<u64>() - sent.iter().max().unwrap()).sum();
+    assert_eq!(stream["repeated_transactions"], again, "{context}");
+    assert_eq!(stream["repeated_changes"], changes, "{context}");
 
     // Over time.
     let buckets = list(&stream["over_time"], "buckets");
@@ -261,8 +302,12 @@ fn check_stream(stream: &Value, expected: &Expected, context: &str) {
         assert_eq!(sum, number(&stream[field]), "{context}: {field} over time");
     }
     for (field, max) in [("lag_us", "lag_max_us"), ("lag_bytes", "lag_max_bytes")] {
+        // What grows to the end of the capture has no message.
         let most = buckets.iter().filter_map(|bucket| bucket[field].as_u64()).max();
-        assert_eq!(most, stream[max].as_u64(), "{context}: {field} over time");
+        assert!(most <= stream[max].as_u64(), "{context}: {field} over time");
+        let of_messages: Option<u64> =
+            expected.all_lags.iter().map(|lag| if field == "lag_us" { lag.1 } else { lag.0 }).max();
+        assert!(most == of_messages || expected.is_rough, "{context}: {field} over time");
     }
 }
 
@@ -279,7 +324,9 @@ fn streams_are_what_their_messages_changes_and_transactions_add_up_to() {
             let names = ["slot", "user", "database", "application", "client_ip", "server"];
             let key = Value::from_iter(names.map(|name| stream[name].clone())).to_string();
             let expected = expected.get(&key).unwrap_or_else(|| panic!("{capture}: no {key}"));
-            check_stream(stream, expected, &format!("{capture}: {key}"));
+            let started = micros(&summary["capture"]["started"]);
+            let end = started + number(&summary["capture"]["duration_us"]);
+            check_stream(stream, expected, end, &format!("{capture}: {key}"));
             changes += number(&stream["changes"]);
         }
 
@@ -289,6 +336,11 @@ fn streams_are_what_their_messages_changes_and_transactions_add_up_to() {
             .filter(|line| line["event"] == "transaction" && line["subxid"].is_null() && number(&line["changes"]) > 0)
             .map(|line| (number(&line["changes"]), number(&line["xid"]), line["outcome"].as_str().unwrap()))
             .collect();
+        // One that is sent again is listed once.
+        if capture.contains("reconnect") {
+            of_lines.sort_unstable();
+            of_lines.dedup();
+        }
         let ended: Vec<_> =
             of_lines.iter().filter(|(.., outcome)| *outcome != "prepared").map(|(_, xid, _)| *xid).collect();
         of_lines.retain(|(_, xid, outcome)| *outcome != "prepared" || !ended.contains(xid));
@@ -345,6 +397,25 @@ fn base_backups_have_their_archives_and_bytes() {
         assert!((backup["bytes_per_second"].as_f64().unwrap() - rate).abs() < 0.001, "{capture}");
         assert_eq!(backup["application"], "pg_basebackup", "{capture}");
     }
+}
+
+#[test]
+fn a_base_backup_that_failed_says_why() {
+    let capture = "replication-base-backup/error-15.pcap.gz";
+    let summary = summary(capture, &[]);
+    let [backup] = list(&summary, "base_backups") else { panic!("{}", summary["base_backups"]) };
+    let told = std::fs::read_to_string(testdata().join("replication-base-backup/error-15.err")).unwrap();
+    let message = backup["message"].as_str().unwrap();
+    assert!(told.contains(message) && message.len() > 20, "{message}: {told}");
+    assert_eq!(backup["code"].as_str().map(str::len), Some(5));
+    let text = run(["-q", "-p", PORTS, "-F", "summary", capture]).lines.join("\n");
+    assert!(section_of(&text, "Base backups").contains(message), "{text}");
+}
+
+/// Returns a section of a summary for people.
+fn section_of<'a>(text: &'a str, title: &str) -> &'a str {
+    let rest = &text[text.find(&format!("── {title}")).unwrap()..];
+    rest.split("\n── ").next().unwrap()
 }
 
 #[test]

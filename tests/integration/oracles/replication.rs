@@ -9,6 +9,7 @@ mod middles;
 mod peek;
 mod physical;
 mod plugins;
+mod reconnects;
 mod redaction;
 mod sessions;
 mod stream;

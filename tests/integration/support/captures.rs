@@ -15,7 +15,8 @@ use pgdissect::{
 use serde_json::Value;
 
 /// The ports of the servers in the captures.
-pub(crate) const PORTS: [u16; 12] = [5415, 5432, 5416, 6432, 5514, 5515, 5518, 5525, 5526, 5534, 5535, 5538];
+pub(crate) const PORTS: [u16; 14] =
+    [5415, 5432, 5416, 6432, 5440, 5441, 5514, 5515, 5518, 5525, 5526, 5534, 5535, 5538];
 
 /// The result of dissecting packets.
 pub(crate) struct Output {

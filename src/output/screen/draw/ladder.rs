@@ -9,7 +9,7 @@ use super::super::app::Hit;
 use super::super::compare::{Marked, MarkedItem};
 use super::super::ladder::{Group, LadderLine, LadderView};
 use super::super::rows::{activity, who};
-use super::super::view::Step;
+use super::super::view::{Activity, Step};
 use super::detail::title;
 use super::pen::{Pen, line, width};
 use super::split;
@@ -39,6 +39,7 @@ pub(super) fn draw(
         pen.text(body.x + 2, body.y + 1, body.width.saturating_sub(2), text, theme.dim());
     }
     let visible = view.lines.iter().skip(view.offset).take(view.page);
+    let is_over = view.session.as_ref().is_some_and(|session| matches!(session.activity, Activity::Ended(_)));
     for (number, (y, shown)) in (body.y..body.bottom()).zip(visible).enumerate() {
         let row = Rect { y, height: 1, ..body };
         match shown {
@@ -51,7 +52,7 @@ pub(super) fn draw(
                             && matches!(&marked.item, MarkedItem::Request { query, .. } if Some(*query) == group.query)
                     });
                     let start = group.steps.first().and_then(|step| view.ladder.steps.get(*step)).map(|step| step.ts);
-                    draw_group(pen, row, group, start, (is_unfolded, is_marked), now, left);
+                    draw_group(pen, row, group, start, (is_unfolded, is_marked, is_over), now, left);
                 }
             }
             LadderLine::Step { group, step, before } => {
@@ -103,11 +104,13 @@ fn draw_group(
     row: Rect,
     group: &Group,
     start: Option<Timestamp>,
-    (is_unfolded, is_marked): (bool, bool),
+    (is_unfolded, is_marked, is_over): (bool, bool, bool),
     now: Timestamp,
     left: usize,
 ) {
     let theme = pen.theme;
+    // What has no end when its session has one is over as well.
+    let has_ended = group.has_ended || is_over;
     let is_request = group.query.is_some();
     let number = group.query.map_or_else(String::new, |query| format!("q{query}"));
     let fold = if is_unfolded { "▾" } else { "▸" };
@@ -117,8 +120,8 @@ fn draw_group(
     pen.text(row.x + 10, row.y, 12, &start.map_or_else(String::new, time_of_day), Style::new());
     // What has no end yet is as old as it is now.
     let age = start.map_or(0, |start| now.micros_since(start));
-    let us = if group.has_ended { group.duration_us } else { age };
-    let took = if group.has_ended { time(us) } else { format!(">{}", time(us)) };
+    let us = if has_ended { group.duration_us } else { age };
+    let took = if has_ended { time(us) } else { format!(">{}", time(us)) };
     let style = if is_request { theme.age(us) } else { theme.dim() };
     pen.right(row.x + 23, row.y, 7, &took, style);
     let mut x = row.x + 31;

@@ -127,12 +127,12 @@ fn error(row: &ErrorRow) -> Vec<String> {
 }
 
 fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
-    let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!("slot {}, ", line(slot, 63)));
+    let slot = row.slot.as_ref().map(|slot| format!("slot {}", line(slot, 63)));
+    let what = slot.into_iter().chain([row.kind(63), row.state()]).filter(|part| !part.is_empty());
+    let what = what.collect::<Vec<_>>().join(", ");
     let end = row.ended.unwrap_or(now);
     let mut second = format!(
-        "{slot}{}, {}{} {} for {}: {}",
-        row.kind(63),
-        row.state(),
+        "{what}{} {} for {}: {}",
         if row.ended.is_some() { ", from" } else { " since" },
         date_time(row.started),
         time(end.micros_since(row.started)),

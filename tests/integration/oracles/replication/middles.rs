@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgdissect::Keys;
 use serde_json::Value;
 
-use super::{Line, dissect_packets};
+use super::{Line, dissect, dissect_packets};
 use crate::captures::{self, OwnedPacket};
 use crate::laws::cuts::{self, Network};
 
@@ -34,13 +34,18 @@ fn packets(capture: &str) -> Vec<OwnedPacket> {
 
 /// Dissects packets without those for which `is_lost`; the others keep their numbers.
 fn without(packets: &[OwnedPacket], is_lost: impl Fn(usize) -> bool) -> Vec<Line> {
+    dissect_packets(&emptied(packets, is_lost), captures::everything(), &Keys::default())
+}
+
+/// Returns packets, those for which `is_lost` without their content.
+fn emptied(packets: &[OwnedPacket], is_lost: impl Fn(usize) -> bool) -> Vec<OwnedPacket> {
     let mut packets = packets.to_vec();
     for (index, packet) in packets.iter_mut().enumerate() {
         if is_lost(index) {
             (packet.data, packet.orig_len) = (Vec::new(), 0);
         }
     }
-    dissect_packets(&packets, captures::everything(), &Keys::default())
+    packets
 }
 
 /// Returns the lines of a kind, by connection and packet, or, where they have no packet, position in the WAL.
@@ -70,10 +75,46 @@ fn is_midstream(line: &Value) -> bool {
     match line.get("flags") {
         None => false,
         Some(flags) => {
-            assert_eq!(flags, &serde_json::json!(["midstream"]), "{line}");
-            true
+            let flags: Vec<_> = flags.as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
+            assert!(flags.iter().all(|flag| ["midstream", "resynchronized"].contains(flag)), "{line}");
+            flags.contains(&"midstream")
         }
     }
+}
+
+/// Checks that a change, and the fate of a transaction, is said to be behind a guessed boundary if its message is, or one before it.
+/// Returns how many are.
+fn check_guesses(packets: &[OwnedPacket], lines: &[Line], what: &str) -> usize {
+    let is_guessed = |line: &Line| {
+        line.value["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "resynchronized"))
+    };
+    let is_event = |line: &&Line| line.is("change") || line.is("transaction");
+    let mut guessed = BTreeSet::new();
+    // Each is before its message.
+    let mut waiting: Vec<&Line> = Vec::new();
+    for line in lines {
+        if is_event(&line) {
+            waiting.push(line);
+        } else if line.is("message") && line.value["dir"] == "B" {
+            if line.value["type"] == "CopyBothResponse" {
+                // Nothing is known yet of a stream that begins.
+                guessed.remove(&line.conn());
+            }
+            if is_guessed(line) {
+                guessed.insert(line.conn());
+            }
+            for event in waiting.drain(..) {
+                assert_eq!(is_guessed(event), guessed.contains(&line.conn()), "{what}: {}", event.value);
+            }
+        }
+    }
+    // It is so where messages have no lines, and many changes are looked at together.
+    let mut config = captures::everything();
+    config.records.messages = false;
+    let alone = dissect_packets(packets, config, &Keys::default());
+    let events = |lines: &[Line]| lines.iter().filter(is_event).map(|line| line.value.clone()).collect::<Vec<_>>();
+    assert_eq!(events(&alone), events(lines), "{what}");
+    lines.iter().filter(is_event).filter(|line| is_guessed(line)).count()
 }
 
 /// Returns what is wrong with a line that is not that of the whole capture, and has not the flag and differs by what is absent.
@@ -195,6 +236,22 @@ fn a_capture_that_begins_inside_of_pgoutput_has_the_changes_of_the_whole_or_says
         }
     }
     assert!(flagged > 1_000, "{flagged}");
+}
+
+#[test]
+fn changes_and_transactions_behind_a_guessed_boundary_say_so() {
+    let mut guessed = 0;
+    for capture in PGOUTPUT {
+        let packets = packets(capture);
+        for number in 0..BEGINNINGS / 2 {
+            let first = number * packets.len() * 2 / BEGINNINGS + number % 3;
+            let (what, rest) = (format!("{capture} from {first}"), emptied(&packets, |index| index < first));
+            let lines = without(&packets, |index| index < first);
+            guessed += check_guesses(&rest, &lines, &what);
+        }
+    }
+    assert!(guessed > 1_000, "{guessed}");
+    assert_eq!(check_guesses(&packets(PGOUTPUT[0]), &dissect(PGOUTPUT[0]), "whole"), 0);
 }
 
 #[test]

@@ -129,6 +129,14 @@ fn a_session_opens_its_ladder_and_a_message_its_fields() {
 }
 
 #[test]
+fn what_has_no_end_is_over_with_its_session() {
+    let mut screen = Screen::new(captured("replication-reconnect/fails-again.pcap.gz", 5441, None), 120, 40);
+    screen.keys("3\n");
+    let row = screen.line("START_REPLICATION");
+    assert!(row.contains("ms") && !row.contains('>'), "its age is none of the capture's end: {row}");
+}
+
+#[test]
 fn a_message_has_its_bytes_below_its_fields() {
     let mut screen = Screen::new(shop(None), 100, 120);
     screen.keys("3\n*g");
