@@ -22,7 +22,7 @@ use crate::pg::message::Context;
 use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
-use crate::record::query::{Borrowed, Failure, QuerySql};
+use crate::record::query::{Borrowed, Failure, QuerySql, Steps};
 use crate::record::{ChangeRun, Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::replication::data::{Mode, ReplicationContext, ReplicationData};
@@ -648,6 +648,8 @@ impl Batch {
             }),
             command_tags: Tags::from_bytes(self.get(kept.command_tags)),
             error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
+            // Only forms have them that one thread makes, in order.
+            steps: Steps::default(),
         }))
     }
 }

@@ -138,6 +138,35 @@ pub struct QueryRecord<'a> {
     /// What is known of the server's process. Not on its line: the lines of the session have it.
     #[serde(skip)]
     pub backend: Backend,
+    /// What it had, in the extended protocol. Not on its line: the lines of its messages have it.
+    #[serde(skip)]
+    pub steps: Steps<'a>,
+}
+
+/// What messages a request of the extended protocol had.
+#[derive(Clone, Debug, Default)]
+pub struct Steps<'a> {
+    /// How many ReadyForQuery came before its first reply: what is of one number is of one pipeline, up to a Sync.
+    pub pipeline: u64,
+    /// Whether there was a Parse.
+    pub has_parse: bool,
+    /// Whether there was a Bind.
+    pub has_bind: bool,
+    /// What was parsed and not executed with it: drivers describe a statement, and execute others before they sync.
+    pub parsed: Vec<ParsedStatement<'a>>,
+}
+
+/// A statement that was parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct ParsedStatement<'a> {
+    /// Its name; empty for the unnamed one.
+    pub name: Text<'a>,
+    /// Its SQL.
+    pub sql: Sql<'a>,
+    /// Microseconds from Parse to ParseComplete.
+    pub parse_us: u64,
+    /// When ParseComplete was captured.
+    pub at: Timestamp,
 }
 
 /// The server's process of a session.
@@ -170,6 +199,7 @@ pub(crate) struct Borrowed<'a> {
     pub(crate) params: Option<Values<'a>>,
     pub(crate) command_tags: Tags<'a>,
     pub(crate) error: Option<Failure<'a>>,
+    pub(crate) steps: Steps<'a>,
 }
 
 impl QueryRecord<'_> {
@@ -195,8 +225,19 @@ impl QueryRecord<'_> {
 
     /// Returns the record with other borrowed fields. The lifetimes are unrelated, so that none can be forgotten.
     pub(crate) fn with_borrowed<'b>(&self, borrowed: Borrowed<'b>) -> QueryRecord<'b> {
-        let Borrowed { header, user, database, application, sql, statement, portal, params, command_tags, error } =
-            borrowed;
+        let Borrowed {
+            header,
+            user,
+            database,
+            application,
+            sql,
+            statement,
+            portal,
+            params,
+            command_tags,
+            error,
+            steps,
+        } = borrowed;
         QueryRecord {
             header,
             user,
@@ -208,6 +249,7 @@ impl QueryRecord<'_> {
             params,
             command_tags,
             error,
+            steps,
             ..*self
         }
     }

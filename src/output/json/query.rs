@@ -50,6 +50,7 @@ impl LineWriter {
             flags,
             // Not written.
             backend: _,
+            steps: _,
         } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, header.ts);

@@ -12,7 +12,7 @@ use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
 use crate::record::{
     Backend, BackupFacts, CommunityId, Flags, Header, Purpose, QueryRecord, QuerySql, Record, ReplicationEvent,
-    ReplicationKind,
+    ReplicationKind, Steps,
 };
 use crate::redaction::Redaction;
 use crate::replication::Lsn;
@@ -67,6 +67,7 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
         violation: None,
         flags: Flags::default(),
         backend: Backend::default(),
+        steps: Steps::default(),
     }
 }
 
