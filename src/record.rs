@@ -43,7 +43,7 @@ pub use crate::session::walsender::progress::Lag;
 pub use change::{ChangeRecord, ChangeRun, Operation, TransactionRecord};
 pub use community_id::CommunityId;
 pub use event::{MessageEvent, MessageRun};
-pub use query::{Backend, Downstream, Evidence, Failure, QueryRecord, QuerySql, Upstream};
+pub use query::{Backend, Downstream, Evidence, Failure, ParsedStatement, QueryRecord, QuerySql, Steps, Upstream};
 pub use replication::{ReplicationEvent, ReplicationKind};
 pub use running::{RunningRecord, RunningState};
 pub use session::{

@@ -7,7 +7,7 @@ use crate::direction::Direction;
 use crate::packet::Origin;
 use crate::pg::row::Values;
 use crate::pg::text::{KeptText, Sql, Text};
-use crate::record::query::{Backend, Evidence, Failure, QuerySql};
+use crate::record::query::{Backend, Evidence, Failure, ParsedStatement, QuerySql, Steps};
 use crate::record::session::{
     Alert, Certificate, CipherSuite, ClientRandom, EndReason, Ended, Gssapi, Names, Publications, Settings, Side,
     State, Tls, Volume,
@@ -15,7 +15,7 @@ use crate::record::session::{
 use crate::record::{Flags, QueryRecord, Record, SessionRecord};
 use crate::session::execution::{Execution, Outcome, Protocol};
 use crate::session::shared::Shared;
-use crate::session::statements::Portal;
+use crate::session::statements::{Portal, Statement};
 use crate::session::{Encryption, Route, Session};
 use crate::time::Timestamp;
 use crate::tls::session::TlsSession;
@@ -144,6 +144,7 @@ pub(super) fn session_record<'a>(
         user: identity.user,
         database: identity.database,
         application: identity.application,
+        transaction: session.dialogue().transaction(),
         parameters: Settings(facts.parameters()),
         startup: Settings(facts.startup()),
         server_version: facts.parameter(b"server_version"),
@@ -196,6 +197,10 @@ pub(super) fn query_record<'a>(
     let prepared = statement.and_then(|statement| shared.kept.texts.get(statement.text()?));
     let sql = execution.sql().or(prepared);
     let identity = session.facts().identity();
+    let parsed = |(statement, parse_us, at): (&'a Statement, u64, Timestamp)| {
+        let text = shared.kept.texts.get(statement.text()?)?;
+        Some(ParsedStatement { name: statement.name(), sql: Sql { text, redaction }, parse_us, at })
+    };
     QueryRecord {
         header: info.header(origin.ts),
         community_id: info.community_id,
@@ -264,6 +269,12 @@ pub(super) fn query_record<'a>(
             sent: execution.sent(),
             replied: execution.replied_at().map(|first| (first, execution.ended)),
             data: execution.data(),
+        },
+        steps: Steps {
+            pipeline: execution.cycle,
+            has_parse: execution.is_parsed,
+            has_bind: execution.is_bound,
+            parsed: execution.parsed_only().filter_map(parsed).collect(),
         },
     }
 }

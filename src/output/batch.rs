@@ -22,7 +22,7 @@ use crate::pg::message::Context;
 use crate::pg::row::{Format, Formats, Types, Values};
 use crate::pg::text::{Sql, Text};
 use crate::record::event::Columns;
-use crate::record::query::{Borrowed, Downstream, Failure, QuerySql};
+use crate::record::query::{Borrowed, Downstream, Failure, QuerySql, Steps};
 use crate::record::{ChangeRun, Flags, Header, MessageEvent, MessageRun, QueryRecord, Record};
 use crate::redaction::Redaction;
 use crate::replication::data::{Mode, ReplicationContext, ReplicationData};
@@ -674,6 +674,8 @@ impl Batch {
                 Downstream { conn, query, client, application: text(application) }
             }),
             error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
+            // Only forms have them that one thread makes, in order.
+            steps: Steps::default(),
         }))
     }
 }

@@ -368,6 +368,11 @@ impl Matcher {
         }
     }
 
+    /// Returns whether an execution is joined with none of a client's.
+    pub(super) fn is_unjoined(&self, ticket: Ticket) -> bool {
+        self.get(ticket).is_some_and(|known| known.downstream.is_none())
+    }
+
     /// Records that an execution was passed on that is not known to be a client's, nor a pooler's own.
     pub(super) fn pass(&mut self, ticket: Ticket) {
         let Some(Known { execution: Execution { conn, .. }, downstream: None, is_ambiguous: false, .. }) =

@@ -114,6 +114,7 @@ impl Joiner {
     fn pass(&mut self, sink: &mut impl Sink, is_last: bool) {
         if is_last {
             self.matcher.settle_all();
+            self.count_unjoined();
         } else {
             self.matcher.settle(self.now);
         }
@@ -133,7 +134,7 @@ impl Joiner {
                     return;
                 }
                 self.ambiguous += u64::from(found.is_ambiguous && found.is_of_client);
-                let is_counted = found.downstream.is_none() && !is_own;
+                let is_counted = found.downstream.is_none() && !is_own && !is_last;
                 sink.record(&Record::Query(joined(query, &found, is_own)));
                 held.passed += 1;
                 if let (Some(ticket), true) = (*ticket, is_counted) {
@@ -146,6 +147,20 @@ impl Joiner {
             held.passed = 0;
             self.spare.truncate(4);
             self.spare.push(held);
+        }
+    }
+
+    /// Counts all that is held back and not joined, before it is found which connections are a pooler's by little.
+    fn count_unjoined(&mut self) {
+        for held in &self.held {
+            for (index, (ticket, _)) in held.tickets.iter().enumerate().skip(held.passed) {
+                let Some(ticket) = ticket else { continue };
+                if self.matcher.is_unjoined(*ticket)
+                    && held.batch.query_at(index).is_some_and(|query| !own::is_request_of_pooler(&query))
+                {
+                    self.matcher.pass(*ticket);
+                }
+            }
         }
     }
 

@@ -151,6 +151,9 @@ pub struct QueryRecord<'a> {
     /// What it and the same request on the other side of a pooler are found by. Not on its line.
     #[serde(skip)]
     pub evidence: Evidence,
+    /// What it had, in the extended protocol. Not on its line: the lines of its messages have it.
+    #[serde(skip)]
+    pub steps: Steps<'a>,
 }
 
 /// The same request at a pooler's server side.
@@ -190,6 +193,32 @@ pub struct Evidence {
     pub data: DataMark,
 }
 
+/// What messages a request of the extended protocol had.
+#[derive(Clone, Debug, Default)]
+pub struct Steps<'a> {
+    /// How many ReadyForQuery came before its first reply: what is of one number is of one pipeline, up to a Sync.
+    pub pipeline: u64,
+    /// Whether there was a Parse.
+    pub has_parse: bool,
+    /// Whether there was a Bind.
+    pub has_bind: bool,
+    /// What was parsed and not executed with it: drivers describe a statement, and execute others before they sync.
+    pub parsed: Vec<ParsedStatement<'a>>,
+}
+
+/// A statement that was parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct ParsedStatement<'a> {
+    /// Its name; empty for the unnamed one.
+    pub name: Text<'a>,
+    /// Its SQL.
+    pub sql: Sql<'a>,
+    /// Microseconds from Parse to ParseComplete.
+    pub parse_us: u64,
+    /// When ParseComplete was captured.
+    pub at: Timestamp,
+}
+
 /// The server's process of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backend {
@@ -221,6 +250,7 @@ pub(crate) struct Borrowed<'a> {
     pub(crate) command_tags: Tags<'a>,
     pub(crate) downstream: Option<Downstream<'a>>,
     pub(crate) error: Option<Failure<'a>>,
+    pub(crate) steps: Steps<'a>,
 }
 
 impl QueryRecord<'_> {
@@ -263,6 +293,7 @@ impl QueryRecord<'_> {
             command_tags,
             downstream,
             error,
+            steps,
         } = borrowed;
         QueryRecord {
             header,
@@ -276,6 +307,7 @@ impl QueryRecord<'_> {
             command_tags,
             downstream,
             error,
+            steps,
             ..*self
         }
     }

@@ -11,6 +11,7 @@ use super::ends::HeaderWithEnds;
 use super::query::Failure;
 use super::{CommunityId, Flags, Header, is_zero};
 use crate::hex::Hex;
+use crate::pg::query::TransactionStatus;
 use crate::pg::startup::ProtocolVersion;
 use crate::pg::text::{Bytea, KeptText, Text, inline_schema};
 use crate::session::Encryption;
@@ -47,6 +48,9 @@ pub struct SessionRecord<'a> {
     /// The settings that the server reported, as they are now.
     #[serde(skip_serializing_if = "Settings::is_empty")]
     pub parameters: Settings<'a>,
+    /// The state of the transaction, as of the last ReadyForQuery. Not on its line: those of requests have it.
+    #[serde(skip)]
+    pub transaction: Option<TransactionStatus>,
     /// The settings that the client asked for in its StartupMessage, with secrets masked.
     #[serde(skip)]
     pub startup: Settings<'a>,

@@ -23,6 +23,7 @@ use super::shared::Shared;
 use super::statements::{Portal, Row};
 use super::violation::Violation;
 use crate::packet::Origin;
+use crate::pg::query::TransactionStatus;
 use crate::pg::row::{Formats, RowShape};
 use crate::pg::text::Text;
 use crate::time::Timestamp;
@@ -140,6 +141,11 @@ impl Dialogue {
     /// How the server, or a pooler before it, broke the protocol first.
     pub const fn violation(&self) -> Option<Violation> {
         self.pipeline.violation
+    }
+
+    /// The state of the transaction as of the last ReadyForQuery, if no bytes were lost since.
+    pub const fn transaction(&self) -> Option<TransactionStatus> {
+        self.pipeline.transaction
     }
 
     /// How many requests were sent that execute something.

@@ -156,6 +156,7 @@ impl Exchange {
                     Some(execution) => {
                         execution.execute(Protocol::Extended);
                         execution.is_midstream = portal.is_statement_unknown();
+                        execution.is_bound = true;
                         execution.portal = Some(portal);
                     }
                     None => exchange.portal = Some(portal),
@@ -265,7 +266,7 @@ impl Exchange {
         if let Some(execution) = &mut self.execution {
             execution.bytes_out += observation.size;
             let Origin { ts, packet } = observation.origin;
-            execution.replied(ts, pipeline.replied_at, packet, pipeline.transaction);
+            execution.replied(ts, pipeline.replied_at, packet, pipeline.state());
             if self.kind != Kind::Query {
                 execution.bind_us = Some(elapsed_us);
             }

@@ -73,6 +73,9 @@ const MAX_SPARE: usize = 64;
 /// Room for SQL is reserved in multiples of this many bytes.
 const ROOM: usize = 256;
 
+/// How many statements of a request are known that were parsed and not executed.
+const MAX_PARSED: usize = 8;
+
 /// A buffer larger than this is not kept to be used again.
 pub(super) const SMALL: usize = 4 * 1024;
 
@@ -137,6 +140,9 @@ impl DataMark {
     }
 }
 
+/// A statement that was parsed: how many microseconds that took, and when ParseComplete came.
+type Parsed = (Arc<Statement>, u64, Timestamp);
+
 /// One request.
 #[derive(Debug, Default)]
 pub struct Execution {
@@ -183,12 +189,22 @@ pub struct Execution {
     error: KeptFields,
     /// Microseconds from Parse to ParseComplete.
     pub(super) parse_us: Option<u64>,
+    /// When ParseComplete came.
+    pub(super) parsed_at: Timestamp,
+    /// The statements that it has parsed before another.
+    parsed: Vec<Parsed>,
+    /// Whether it has a Parse.
+    pub is_parsed: bool,
+    /// Whether it has a Bind.
+    pub is_bound: bool,
     /// Microseconds from Bind to BindComplete.
     pub bind_us: Option<u64>,
     first_row: Option<Timestamp>,
     last_row: Option<Timestamp>,
     /// The state of the transaction in which it began.
     pub transaction: Option<TransactionStatus>,
+    /// How many ReadyForQuery came before its first reply.
+    pub cycle: u64,
     /// The connection whose CancelRequest canceled it.
     pub canceled_by: Option<u64>,
     has_reply: bool,
@@ -246,10 +262,15 @@ impl Execution {
             retransmitted,
             error,
             parse_us,
+            parsed_at: _,
+            parsed,
+            is_parsed,
+            is_bound,
             bind_us,
             first_row,
             last_row,
             transaction,
+            cycle: _,
             canceled_by,
             has_reply,
             is_stream,
@@ -267,6 +288,8 @@ impl Execution {
         sql.set(Text::default());
         tags.clear();
         error.clear();
+        parsed.clear();
+        (*is_parsed, *is_bound) = (false, false);
         (*is_sql_kept, *statement, *portal, *function) = (false, None, None, None);
         (*tagged_rows, *seen_rows, *data) = (None, 0, DataMark::default());
         (*bytes_in, *bytes_out, *retransmitted) = (0, 0, 0);
@@ -328,6 +351,24 @@ impl Execution {
         let executed = self.portal.as_ref().and_then(|portal| portal.statement()).map(|statement| statement.name());
         let parsed = self.statement.as_ref().map(|statement| statement.name());
         (parsed.is_none() || executed.is_none() || parsed == executed).then_some(parse_us)
+    }
+
+    /// Its next Parse is of this statement. An earlier one is remembered that has been answered.
+    pub(super) fn parse(&mut self, statement: &Arc<Statement>) {
+        let before = self.statement.replace(Arc::clone(statement)).filter(|_| self.is_parsed);
+        self.is_parsed = true;
+        if let Some((statement, elapsed_us)) = before.zip(self.parse_us.take())
+            && self.parsed.len() < MAX_PARSED
+        {
+            self.parsed.push((statement, elapsed_us, self.parsed_at));
+        }
+    }
+
+    /// The statements that it has parsed, and executed none of: how many microseconds that took, and when ParseComplete came.
+    pub fn parsed_only(&self) -> impl Iterator<Item = (&Statement, u64, Timestamp)> {
+        let last = self.parse_us.filter(|_| self.parse_us().is_none()).zip(self.statement.as_ref());
+        let last = last.map(|(elapsed_us, statement)| (&**statement, elapsed_us, self.parsed_at));
+        self.parsed.iter().map(|(statement, elapsed_us, at)| (&**statement, *elapsed_us, *at)).chain(last)
     }
 
     /// The portal that it executes, in the extended protocol.
@@ -473,12 +514,12 @@ impl Execution {
         at: Timestamp,
         after: Timestamp,
         packet: u64,
-        transaction: Option<TransactionStatus>,
+        (transaction, cycle): (Option<TransactionStatus>, u64),
     ) {
         self.replying.get_or_insert((at, after));
         if !self.has_reply {
             self.has_reply = true;
-            self.transaction = transaction;
+            (self.transaction, self.cycle) = (transaction, cycle);
         }
         if self.outcome.is_none() || self.protocol != Protocol::Extended {
             (self.ended, self.packet) = (at, packet);
@@ -616,6 +657,7 @@ impl Executions {
 /// Keeps the buffers of one that was reported.
 pub(super) fn recycle(mut execution: Box<Execution>, spare: &mut Spare) {
     (execution.portal, execution.statement) = (None, None);
+    execution.parsed.clear();
     let is_small = execution.sql.capacity() <= SMALL && execution.tags.capacity() <= SMALL;
     if spare.len() < MAX_SPARE && is_small && execution.error.capacity() <= SMALL {
         spare.push(execution);

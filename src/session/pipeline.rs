@@ -127,6 +127,11 @@ impl Pipeline {
         }
     }
 
+    /// The state of the transaction, and how many ReadyForQuery there were.
+    pub(super) const fn state(&self) -> (Option<TransactionStatus>, u64) {
+        (self.transaction, self.statements.cycle)
+    }
+
     /// The statement that is executed now, where it is known.
     pub(super) fn executed<'a>(&'a self, shared: &'a Shared) -> Option<Text<'a>> {
         match self.request_queue.head().map(|head| &head.target)? {

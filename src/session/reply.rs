@@ -53,7 +53,7 @@ impl Pipeline {
             execution.is_guessed |= observation.is_guessed();
             if attribution.elapsed_us.is_some() {
                 let Origin { ts, packet } = observation.origin;
-                execution.replied(ts, self.replied_at, packet, self.transaction);
+                execution.replied(ts, self.replied_at, packet, (self.transaction, self.statements.cycle));
             }
             record_reply(execution, head, tag, &attribution, observation);
             if tag == backend::ERROR_RESPONSE
@@ -212,7 +212,7 @@ fn record_reply(
     let (at, packet, elapsed_us) = (observation.origin.ts, observation.origin.packet, attribution.elapsed_us);
     execution.is_truncated |= observation.is_cut() && tag != backend::DATA_ROW;
     match (tag, observation.message) {
-        (backend::PARSE_COMPLETE, _) => execution.parse_us = elapsed_us,
+        (backend::PARSE_COMPLETE, _) => (execution.parse_us, execution.parsed_at) = (elapsed_us, at),
         (backend::BIND_COMPLETE, _) => execution.bind_us = elapsed_us,
         (backend::DATA_ROW, _) => {
             execution.add_rows(observation.count, at);

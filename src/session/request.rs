@@ -214,7 +214,7 @@ impl Queued<'_> {
         self.statements.make_room(self.kept);
         self.annotation.has_secrets = statement.has_secrets();
         if let Some(execution) = &mut self.execution {
-            execution.statement = Some(Arc::clone(&statement));
+            execution.parse(&statement);
         }
         self.set_target(RequestTarget::Statement(statement));
     }
@@ -227,6 +227,7 @@ impl Queued<'_> {
         self.annotation.has_secrets = !portal.secret_parameters().is_empty();
         if let Some(execution) = &mut self.execution {
             execution.is_midstream |= portal.is_statement_unknown();
+            execution.is_bound = true;
             execution.portal = Some(Arc::clone(&portal));
         }
         self.set_target(RequestTarget::Portal(portal));

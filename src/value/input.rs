@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::array::Array;
 use super::range::{Multirange, Range};
 use super::types::Kind;
-use super::{Bytea, Format, Part, Raw, Scope, TypedValue, ValueContent, binary, number};
+use super::{Bytea, Format, Part, Raw, Scope, TypedValue, ValueContent, binary, json, number};
 
 /// The type `box`, whose text contains commas; its arrays use semicolons.
 const BOX: u32 = 603;
@@ -21,29 +21,30 @@ impl TypedValue<'_> {
             Format::Binary => of_binary(Kind::of(self.type_oid), self.bytes, scope),
         }
     }
+}
 
-    /// Returns the name of the type in a cast, if it has one that can be written there.
-    pub(crate) fn cast(&self) -> Option<String> {
-        let (name, kind) = super::types::stock(self.type_oid)?;
-        let (name, is_array) = match name.strip_prefix('_') {
-            Some(name) => (name, "[]"),
-            None => (name, ""),
-        };
-        match (kind, name) {
-            (Kind::Opaque | Kind::Record | Kind::Array(0), _)
-            | (_, "unknown" | "cstring" | "void" | "pg_node_tree") => None,
-            (Kind::Array(2249 | 2275 | 1033), _) => None,
-            // Without quotes, these are `character(1)` and `bit(1)`.
-            (_, "char" | "bit") => Some(format!("\"{name}\"{is_array}")),
-            _ => Some(format!("{name}{is_array}")),
+/// Returns the name of a type in a cast, by its object ID, if it has one that can be written there.
+pub(crate) fn cast(type_oid: u32) -> Option<String> {
+    let (name, kind) = super::types::stock(type_oid)?;
+    let (name, is_array) = match name.strip_prefix('_') {
+        Some(name) => (name, "[]"),
+        None => (name, ""),
+    };
+    match (kind, name) {
+        (Kind::Opaque | Kind::Record | Kind::Array(0), _) | (_, "unknown" | "cstring" | "void" | "pg_node_tree") => {
+            None
         }
+        (Kind::Array(2249 | 2275 | 1033), _) => None,
+        // Without quotes, these are `character(1)` and `bit(1)`.
+        (_, "char" | "bit") => Some(format!("\"{name}\"{is_array}")),
+        _ => Some(format!("{name}{is_array}")),
     }
 }
 
 fn of_binary(kind: Kind, bytes: &[u8], scope: Scope<'_>) -> Option<String> {
     // With its white space, which JSON lines leave out.
-    if kind == Kind::Json {
-        return scope.encoding.decode(bytes).map(Into::into);
+    if let Some(text) = json::sent(kind, bytes) {
+        return scope.encoding.decode(text).map(Into::into);
     }
     Some(match binary(kind, bytes, scope) {
         // Before version 16, no input function read what is in octal.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::types::Kind;
 use super::{LEVELS, Scope, ValueContent};
 
 /// Returns the text as JSON if it can be embedded in a line, otherwise as a string.
@@ -14,6 +15,16 @@ pub(super) fn read<'a>(text: Cow<'a, str>, scope: Scope<'_>) -> ValueContent<'a>
     match check.and_then(|()| deserializer.end()) {
         Ok(()) => ValueContent::Json(compact(text)),
         Err(_) => ValueContent::Text(text),
+    }
+}
+
+/// Returns the text of a value of `json` or `jsonb` in binary format, as it was sent; `None` for other types.
+pub(super) fn sent(kind: Kind, bytes: &[u8]) -> Option<&[u8]> {
+    match kind {
+        Kind::Json => Some(bytes),
+        // The first byte is a version number.
+        Kind::Jsonb => bytes.strip_prefix(&[1]),
+        _ => None,
     }
 }
 

@@ -81,6 +81,7 @@ use serde_json::value::RawValue;
 use self::array::Array;
 use self::composite::Composite;
 use self::datetime::Moment;
+pub(crate) use self::input::cast;
 use self::interval::Interval;
 use self::number::Numeric;
 use self::range::{Multirange, Range};

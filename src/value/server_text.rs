@@ -8,16 +8,22 @@ use std::io::Write;
 use serde_json::Value;
 
 use super::types::{Kind, stock};
-use super::{Format, TypedValue, ValueContent};
+use super::{Format, TypedValue, ValueContent, json};
 use crate::hex;
+
+/// The object IDs of types.
+const JSON: u32 = 114;
+const JSONB: u32 = 3802;
 
 impl TypedValue<'_> {
     /// Appends a binary value as the output function of its type writes it; and a boolean or a timestamp as text, if a client writes
     /// it in another way.
     ///
-    /// Returns `false`, and appends nothing, for other text, and if the value cannot be decoded or its text depends on a locale.
+    /// Returns `false`, and appends nothing, for other text, and if the value cannot be decoded, is or has one of a type that is not known,
+    /// or its text depends on a locale.
     pub(crate) fn push_server_text(&self, out: &mut Vec<u8>) -> bool {
-        let is_other_text = || match Kind::of(self.type_oid) {
+        let kind = Kind::of(self.type_oid);
+        let is_other_text = || match kind {
             Kind::Bool => !matches!(self.bytes, b"t" | b"f"),
             Kind::Timestamp | Kind::Timestamptz => self.bytes.get(10) == Some(&b'T'),
             _ => false,
@@ -25,9 +31,24 @@ impl TypedValue<'_> {
         if self.format == Format::Text && !is_other_text() {
             return false;
         }
+        if self.format == Format::Binary {
+            // The type `json` keeps its text, and two texts of an object with a name twice are not the same.
+            if let Some(json) = json::sent(kind, self.bytes) {
+                return self.encoding.decode(json).is_some_and(|json| out.write_all(json.as_bytes()).is_ok());
+            }
+            if matches!(kind, Kind::Array(_) | Kind::Range(_) | Kind::Multirange(_) | Kind::Record) {
+                let Some(input) = self.input() else { return false };
+                if matches!(kind, Kind::Array(JSON | JSONB)) {
+                    out.extend_from_slice(input.as_bytes());
+                    return true;
+                }
+            }
+        }
         let content = self.content();
         match &content {
             ValueContent::Undecodable(_) | ValueContent::Money(_) => return false,
+            // Of other types, it is what could not be decoded.
+            ValueContent::Bytes(_) if kind != Kind::Bytea => return false,
             ValueContent::Bytes(bytes) => push_bytea(out, bytes),
             ValueContent::Text(text) | ValueContent::Json(text) => out.extend_from_slice(text.as_bytes()),
             ValueContent::Bool(value) => push_bool(out, *value),
@@ -289,8 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn json_is_as_it_was_sent() {
+        let sent = br#"{"a" : 1.0,  "a":2}"#;
+        assert_eq!(text(114, sent).as_bytes(), sent);
+        assert_eq!(text(3802, b"\x01[1,  2]"), "[1,  2]");
+        let array = b"\0\0\0\x01\0\0\0\0\0\0\0\x72\0\0\0\x01\0\0\0\x01\0\0\0\x0a{\"a\" : 10}";
+        assert_eq!(text(199, array), r#"{"{\"a\" : 10}"}"#);
+    }
+
+    #[test]
     fn what_cannot_be_decoded_is_not_written() {
-        assert_eq!(text(23, b"\0"), "\\x00");
+        assert_eq!(text(23, b"\0"), "");
         assert_eq!(text(790, &[0; 8]), "");
+        assert_eq!(text(16_385, b"of a domain"), "");
+        // An array and a range of elements that cannot be.
+        assert_eq!(text(1007, b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x01\0\0\0\x01\0\0\0\x01x"), "");
+        assert_eq!(text(3904, b"\x02\0\0\0\x01\x01\0\0\0\x04\0\0\0\x05"), "");
+        assert_eq!(text(17, b"\0"), "\\x00");
     }
 }

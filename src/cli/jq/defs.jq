@@ -31,6 +31,33 @@ def @csv: [.[] | in_row_("\"" + (. / "\"" | join("\"\"")) + "\"")] | join(",");
 def @tsv: [.[] | in_row_(
   . / "\\" | join("\\\\") | . / "\t" | join("\\t") | . / "\n" | join("\\n") | . / "\r" | join("\\r"))] | join("\t");
 
-def fromjson: not_deep_ | any_fromjson_;
-def tonumber: not_deep_ | if isnumber then . else any_fromjson_ | if isnumber then . else error("cannot parse as number") end end;
+# A text is one value, or none.
+def one_fromjson_: not_deep_ | [any_fromjson_] | if .[1:] == [] then .[] else error("more than one value in a text") end;
+def fromjson: one_fromjson_;
+# Only JSON has a number in that form.
+def tonumber:
+  not_deep_ | if isnumber then .
+  elif isstring and test("^\\s*-?[0-9.][0-9.eE+-]*\\s*$") then
+    one_fromjson_ | if isnumber then . else error("cannot parse as number") end
+  else error("cannot parse as number") end;
 def toboolean: not_deep_ | if isboolean then . else any_fromjson_ | if isboolean then . else error("cannot parse as boolean") end end;
+
+# What is not there has no place and no parts: most lines have no flags.
+def indices($what): if . == null then null else any_indices_($what) end;
+def index($what): if . == null then null else any_indices_($what)[0] end;
+def rindex($what): if . == null then null else any_indices_($what)[-1:][0] end;
+def reverse: if . == null then [] elif isstring then explode | reverse | implode else [.[length - 1 - range(length)]] end;
+def ltrimstr($what): if isstring and ($what | isstring) then any_ltrimstr_($what) else . end;
+def rtrimstr($what): if isstring and ($what | isstring) then any_rtrimstr_($what) else . end;
+def flatten:
+  if isarray then [recurse(arrays[]) | select(isarray | not)]
+  elif isobject then [.[]] | flatten
+  else error("cannot be flattened") end;
+
+# The logarithm of its absolute value.
+def gamma: lgamma;
+
+def IN(values): any(values == .; .);
+def IN(source; values): any(source == values; .);
+def toarray: if isarray then . else [.] end;
+def leaf_paths: paths(scalars);

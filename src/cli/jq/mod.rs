@@ -29,18 +29,24 @@ type Data = JustLut<Val>;
 const REFUSED: [&str; 4] = ["input", "inputs", "halt", "halt_error"];
 
 /// What only jq has.
-const OF_JQ: [&str; 11] = [
+const OF_JQ: [&str; 9] = [
     "input_line_number",
     "input_filename",
-    "IN",
     "INDEX",
     "JOIN",
     "tostream",
     "fromstream",
     "truncate_stream",
-    "leaf_paths",
     "$__loc__",
     "$ENV",
+];
+
+/// What `defs.jq` defines anew with what it was, and the name of that.
+const RENAMED: [(&str, &str); 4] = [
+    ("fromjson", "any_fromjson_"),
+    ("indices", "any_indices_"),
+    ("ltrimstr", "any_ltrimstr_"),
+    ("rtrimstr", "any_rtrimstr_"),
 ];
 
 /// How many values may be within one another: each takes room on the stack, and what traffic brings may have any number.
@@ -136,10 +142,11 @@ impl Filter {
     pub(crate) fn compile(code: &str, is_raw: bool, is_plain: bool) -> Result<Self, String> {
         let own = load::parse(include_str!("defs.jq"), |parser| parser.defs()).unwrap_or_default();
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
-        // `fromjson` is defined with these two.
-        let any_fromjson =
-            jaq_json::funs().filter(|fun| fun.0 == "fromjson").map(|fun| ("any_fromjson_", fun.1, fun.2));
-        let of_json = jaq_json::funs().chain(any_fromjson).chain([native::run::<Data>(not_deep())]);
+        let renamed = jaq_std::funs().chain(jaq_json::funs()).filter_map(|fun| {
+            let (_, own) = RENAMED.iter().find(|(name, _)| *name == fun.0)?;
+            Some((*own, fun.1, fun.2))
+        });
+        let of_json = jaq_json::funs().chain(renamed).chain([native::run::<Data>(not_deep())]);
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(of_json);
         let arena = Arena::default();
         let loader = Loader::new(defs.filter(|def| !REFUSED.contains(&def.name)));
@@ -416,6 +423,21 @@ mod tests {
         let line = r#"{"a":[null,"x","",1,true],"b":{"c":1,"d":2,"e":3},"f":["t\tn\nr\rb\\","q\"",null,-2,false]}"#;
         for (code, wanted) in [
             (r#".a | join(" ")"#, " x  1 true"),
+            (r#"[.g | index("x"), rindex("x"), indices("x")]"#, "[null,null,null]"),
+            (r#""abab" | [index("b"), rindex("b"), indices("b")]"#, "[1,3,[1,3]]"),
+            (r#"[.a | index("x"), rindex(null), index("z")]"#, "[1,0,null]"),
+            (r#"[.g | ltrimstr("x"), rtrimstr("x")], ("xax" | ltrimstr("x") | rtrimstr("x"))"#, "[null,null]\na"),
+            ("[.g, [1, 2]] | map(reverse)", "[[],[2,1]]"),
+            (
+                r#"["1 2", "0x10", "1.5e3", "-2", "x", ""] | map(try tonumber catch "no")"#,
+                r#"["no","no",1.5e3,-2,"no","no"]"#,
+            ),
+            (r#"["[1] 2", "[1]"] | map(try fromjson catch "no")"#, r#"["no",[1]]"#),
+            (r#"[.g | try flatten catch "no"], ([1, [2, [null]]] | flatten)"#, "[\"no\"]\n[1,2,null]"),
+            (".b.c | IN(1, 2), IN(3), IN(.; 1)", "true\nfalse\ntrue"),
+            ("[.b | leaf_paths]", r#"[["c"],["d"],["e"]]"#),
+            ("8 | gamma | floor", "8"),
+            ("[1, [2]] | map(toarray)", "[[1],[2]]"),
             (r#"[] | join(",")"#, ""),
             ("del(.b.c, .absent, .absent[]?.x, .a[0, -1]) | {a, b}", r#"{"a":["x","",1],"b":{"d":2,"e":3}}"#),
             ("del(.a, .f)", r#"{"b":{"c":1,"d":2,"e":3}}"#),

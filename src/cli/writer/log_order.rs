@@ -93,6 +93,11 @@ impl LogOrder {
         self.patience.is_none() && self.log.has_secret()
     }
 
+    /// Returns whether the statements are to be run again, and the text of a parameter is not known.
+    pub(super) const fn lacks_text(&self) -> bool {
+        self.patience.is_none() && self.log.lacks_text()
+    }
+
     /// Returns whether lines were written out of order, because too many waited.
     pub(super) const fn has_overflowed(&self) -> bool {
         self.has_overflowed

@@ -268,6 +268,11 @@ impl Writer {
             let text = "secrets are *** in this log, and would be so where it is replayed: --show-secrets writes them";
             lines.push(text.to_owned());
         }
+        if self.log.as_ref().is_some_and(LogOrder::lacks_text) {
+            let text = "the text of some parameters is not known, mostly because they are binary and of a type of their own: these \
+                        lines have \"not all are known as text\" in DETAIL, and fail where this log is replayed";
+            lines.push(text.to_owned());
+        }
         lines
     }
 

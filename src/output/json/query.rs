@@ -55,6 +55,7 @@ impl LineWriter {
             // Not written.
             backend: _,
             evidence: _,
+            steps: _,
         } = record;
         put(out, br#"{"event":"query","ts":"#);
         self.clock.write(out, header.ts);

@@ -80,13 +80,15 @@ pub struct ServerLog {
     ends: Option<Vec<(Timestamp, usize)>>,
     /// Whether a secret is masked in a statement or its parameters.
     has_secret: bool,
+    /// Whether a parameter is not written as text, because that is not known.
+    lacks_text: bool,
 }
 
 /// How many sessions are remembered. Beyond, all are forgotten, and the lines of those that go on are counted anew.
 const MAX_SESSIONS: usize = 1 << 17;
 
 /// How many portals of a session are remembered.
-const MAX_BOUND: usize = 64;
+const MAX_PORTALS: usize = 64;
 
 /// A buffer for parameters keeps this capacity.
 const KEPT: usize = 64 << 10;
@@ -103,8 +105,10 @@ struct Session {
     has_failed: bool,
     /// Its application as of the last record.
     application: Option<KeptText<'static>>,
-    /// Portals that were bound by themselves, and not executed so far.
-    bound: Vec<KeptText<'static>>,
+    /// Portals that were bound by themselves, or have more rows; and whether these are further ones.
+    portals: Vec<(KeptText<'static>, bool)>,
+    /// What the process showed when it ended the session with an error.
+    failed_ps: Vec<u8>,
 }
 
 /// What the identity of a session was written for.
@@ -138,6 +142,18 @@ struct Request<'a> {
     /// When it had ended.
     ended: Timestamp,
     error: Option<&'a Fields<'a>>,
+    fetch: Fetch,
+}
+
+/// What an Execute is to its portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetch {
+    /// It is not known to be one of a portal that was bound before.
+    None,
+    /// The first one of a portal that was bound before.
+    First,
+    /// Further rows are fetched.
+    Further,
 }
 
 impl ServerLog {
@@ -158,6 +174,7 @@ impl ServerLog {
             value,
             ends: None,
             has_secret: false,
+            lacks_text: false,
         }
     }
 
@@ -171,6 +188,12 @@ impl ServerLog {
     #[cfg(feature = "cli")]
     pub(crate) const fn has_secret(&self) -> bool {
         self.has_secret
+    }
+
+    /// Returns whether a parameter was not written as text, because that is not known.
+    #[cfg(feature = "cli")]
+    pub(crate) const fn lacks_text(&self) -> bool {
+        self.lacks_text
     }
 
     /// Notes the time of each line, and where it ends, for [`Self::ends`].
@@ -204,8 +227,8 @@ impl ServerLog {
         self.identify(&record.header, names, process_id, started, backend_type(is_walsender));
         let ended = record.total_us.map_or(record.header.ts, |total_us| record.started.later(total_us));
         let error = record.error.as_ref().map(|error| &error.fields);
-        self.note_bound(record);
-        let request = Request { record, sql: &sql, ended, error };
+        let fetch = self.fetch(record);
+        let request = Request { record, sql: &sql, ended, error, fetch };
         // Replication commands are logged by another setting.
         if !(is_walsender && Command::parse(&sql).is_some()) {
             match (record.protocol, self.style) {
@@ -217,7 +240,8 @@ impl ServerLog {
         }
         if let Some(fields) = error {
             let ps = ps_of_failed(&request);
-            self.error(out, record.header.conn, ended, ps, fields, &sql);
+            let statement = if is_unreadable(record, error) { &b""[..] } else { &sql };
+            self.error(out, record.header.conn, ended, ps, fields, statement);
         }
     }
 
@@ -239,28 +263,31 @@ impl ServerLog {
         let micros = if is_copy { record.total_us } else { record.exec_us.or(record.total_us) };
         if self.begin_duration(micros.unwrap_or_default()) {
             self.begin_statement(record);
-            self.line(out, record.header.conn, ended, tag::of_executed(record, sql), sql);
+            let ps = if record.protocol == Protocol::Function { FASTPATH } else { tag::of_executed(record, sql) };
+            self.line(out, record.header.conn, ended, ps, sql);
         }
     }
 
     /// Writes the statement of a simple query, or a function call, that the server has begun with.
     fn statement(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
         let Request { record, sql, .. } = *request;
-        if !has_begun(request) || request.error.is_some_and(is_of_grammar) {
+        if !has_begun(request) || request.error.is_some_and(is_before_log) || is_unreadable(record, request.error) {
+            return;
+        }
+        let is_function = record.protocol == Protocol::Function;
+        // A call that could not be read. The server has the function's name, and we have nothing.
+        if is_function && record.function_oid.is_none() {
             return;
         }
         self.prefix.clear();
         self.begin_statement(record);
-        let idle: &[u8] = match record.tx {
-            Some(TransactionStatus::IN_TRANSACTION) => b"idle in transaction",
-            Some(TransactionStatus::FAILED) => b"idle in transaction (aborted)",
-            _ => b"idle",
-        };
-        self.line(out, record.header.conn, record.started, idle, sql);
+        let ps = if is_function { FASTPATH } else { idle(record.tx) };
+        self.line(out, record.header.conn, record.started, ps, sql);
     }
 
     fn begin_statement(&mut self, record: &QueryRecord<'_>) {
         match record.function_oid {
+            None if record.protocol == Protocol::Function => self.prefix.extend_from_slice(b"fastpath function call"),
             None => self.prefix.extend_from_slice(b"statement: "),
             Some(oid) => {
                 self.prefix.extend_from_slice(b"fastpath function call: (OID ");
@@ -281,6 +308,7 @@ impl ServerLog {
         let is_parse = is_parse(record);
         // When the server had all of the request.
         let begun = ended.earlier(exec);
+        self.parses(out, record);
         if let Some(parse) = record.parse_us {
             let (micros, at) = match parse < total.saturating_sub(exec) {
                 _ if is_parse => (exec, ended),
@@ -302,7 +330,7 @@ impl ServerLog {
             self.line_with_detail(out, conn, begun, b"BIND", sql);
         }
         if has_ended(request) {
-            let verb = self.verb(record);
+            let verb = verb(request);
             if self.begin_duration(exec) {
                 if !has_bind {
                     self.set_parameters(record.params.as_ref());
@@ -317,40 +345,57 @@ impl ServerLog {
     fn execute(&mut self, out: &mut Vec<u8>, request: &Request<'_>) {
         let Request { record, sql, error, .. } = *request;
         let is_executed = match error {
-            Some(_) => record.bind_us.is_some(),
+            Some(_) => is_at_execute(request),
             None => !is_parse(record) && has_begun(request) && !is_empty(request),
         };
         if is_executed {
             self.set_parameters(record.params.as_ref());
             self.prefix.clear();
-            let verb = self.verb(record);
-            self.begin_extended(verb, record);
+            self.begin_extended(verb(request), record);
             let ps = if error.is_some() { tag::of_failed(record, sql) } else { tag::of_executed(record, sql) };
             self.line_with_detail(out, record.header.conn, record.started, ps, sql);
         }
     }
 
-    /// Remembers the portal of a Bind by itself.
-    fn note_bound(&mut self, record: &QueryRecord<'_>) {
-        let is_bind = record.bind_us.is_some() && record.outcome == Outcome::Ok && record.command_tags.is_empty();
-        if let Some(portal) = record.portal.filter(|_| is_bind)
-            && let Some(session) = self.sessions.get_mut(&record.header.conn)
-            && session.bound.len() < MAX_BOUND
-        {
-            session.bound.push(owned(portal));
+    /// Writes the durations of what a request has parsed and not executed.
+    fn parses(&mut self, out: &mut Vec<u8>, record: &QueryRecord<'_>) {
+        for parsed in &record.steps.parsed {
+            if !self.begin_duration(parsed.parse_us) {
+                continue;
+            }
+            self.prefix.extend_from_slice(b"parse ");
+            self.prefix.extend_from_slice(&if parsed.name.0.is_empty() { UNNAMED.into() } else { utf8(parsed.name) });
+            self.prefix.extend_from_slice(b": ");
+            let sql = parsed.sql.masked();
+            self.line(out, record.header.conn, parsed.at, b"PARSE", &kept_utf8(&sql));
         }
     }
 
-    /// Returns what Execute is called: with another of the same portal, more rows are fetched from it.
-    fn verb(&mut self, record: &QueryRecord<'_>) -> &'static [u8] {
-        let is_bound = record.bind_us.is_some() || !matches!(record.outcome, Outcome::Ok | Outcome::Suspended);
-        let bound = self.sessions.get_mut(&record.header.conn).map(|session| &mut session.bound);
-        let is_first = is_bound
-            || bound.filter(|bound| !bound.is_empty()).is_some_and(|bound| {
-                let place = bound.iter().position(|portal| Some(portal.get()) == record.portal);
-                place.map(|place| bound.swap_remove(place)).is_some()
-            });
-        if is_first { b"execute " } else { b"execute fetch from " }
+    /// Returns what the Execute of a request is to its portal, and remembers that it has more rows, or was only bound.
+    fn fetch(&mut self, record: &QueryRecord<'_>) -> Fetch {
+        if record.protocol != Protocol::Extended {
+            return Fetch::None;
+        }
+        let Some(session) = self.sessions.get_mut(&record.header.conn) else { return Fetch::None };
+        let has_rows = record.outcome == Outcome::Suspended;
+        let is_bind = record.outcome == Outcome::Ok && record.bind_us.is_some() && record.command_tags.is_empty();
+        if session.portals.is_empty() && !has_rows && !is_bind {
+            return Fetch::None;
+        }
+        let name = record.portal.unwrap_or_default();
+        let place = session.portals.iter().position(|(portal, _)| portal.get().0 == name.0);
+        let was_executed = place.map(|place| session.portals.swap_remove(place).1);
+        // Of a portal that has given its last row, more can be asked for.
+        let is_known =
+            has_rows || is_bind || !record.steps.has_bind && was_executed.is_some() && record.error.is_none();
+        if is_known && session.portals.len() < MAX_PORTALS {
+            session.portals.push((owned(name), !is_bind));
+        }
+        match was_executed.filter(|_| !record.steps.has_bind && !record.steps.has_parse) {
+            None => Fetch::None,
+            Some(false) => Fetch::First,
+            Some(true) => Fetch::Further,
+        }
     }
 
     /// Begins a message with a duration: `duration: 1.234 ms  `. Returns whether it is to be written.
@@ -374,7 +419,7 @@ impl ServerLog {
         prefix.extend_from_slice(verb);
         match record.statement.filter(|name| !name.0.is_empty()) {
             Some(name) => prefix.extend_from_slice(&utf8(name)),
-            None => prefix.extend_from_slice(b"<unnamed>"),
+            None => prefix.extend_from_slice(UNNAMED),
         }
         if let Some(portal) = record.portal.filter(|_| verb != b"parse ") {
             prefix.push(b'/');
@@ -384,36 +429,77 @@ impl ServerLog {
     }
 
     /// Sets the DETAIL: `parameters: $1 = 'it''s', $2 = NULL`.
+    ///
+    /// Where the text of a value is not known, no value has its number with a `$`: what replays a log then binds none, and the server
+    /// refuses that, instead of a value that was none.
     fn set_parameters(&mut self, params: Option<&Values<'_>>) {
-        let Self { detail, value, has_secret, .. } = self;
-        detail.clear();
-        detail.shrink_to(KEPT);
+        self.detail.clear();
+        self.detail.shrink_to(KEPT);
         let Some(params) = params else { return };
-        let name = if self.version >= 16 { b"Parameters: $" } else { b"parameters: $" };
+        let name: &[u8] = if self.version >= 16 { b"Parameters: " } else { b"parameters: " };
+        self.detail.extend_from_slice(name);
+        if !self.push_parameters(params, true) {
+            self.lacks_text = true;
+            self.detail.clear();
+            self.detail.extend_from_slice(name);
+            self.detail.extend_from_slice(b"not all are known as text: ");
+            self.push_parameters(params, false);
+        }
+        self.value.shrink_to(KEPT);
+    }
+
+    /// Appends the parameters to the DETAIL. Returns whether the texts of all are known; stops at the first that is not if
+    /// `are_known`.
+    fn push_parameters(&mut self, params: &Values<'_>, are_known: bool) -> bool {
+        let Self { detail, value, has_secret, .. } = self;
         for (parameter, number) in params.iter().zip(1..) {
-            detail.extend_from_slice(if number == 1 { name } else { b", $" });
+            if number > 1 {
+                detail.extend_from_slice(b", ");
+            }
+            if are_known {
+                detail.push(b'$');
+            }
             push_decimal(detail, number);
             detail.extend_from_slice(b" = ");
             let Some(bytes) = parameter.value.0 else {
                 detail.extend_from_slice(b"NULL");
                 continue;
             };
-            detail.push(b'\'');
             value.clear();
-            if parameter.shape().is_some() {
+            let is_text = parameter.format == Some(Format::TEXT);
+            let is_known = if parameter.shape().is_some() {
                 *has_secret |= params.redaction == Redaction::Secrets;
-                push_doubled(detail, Secret::MASK.as_bytes());
+                value.extend_from_slice(Secret::MASK.as_bytes());
+                true
+            } else if parameter.settings.is_none() {
+                // It is cut.
+                false
             } else if parameter.typed().is_some_and(|typed| typed.push_server_text(value)) {
-                push_doubled(detail, value);
-            } else if parameter.format == Some(Format::TEXT) {
-                push_doubled(detail, &utf8(Text(bytes, parameter.encoding)));
+                true
+            } else if let Some(text) = Text(bytes, parameter.encoding).to_str().filter(|_| is_text) {
+                value.extend_from_slice(text.as_bytes());
+                true
             } else {
-                detail.extend_from_slice(b"\\x");
-                hex::push(detail, bytes);
+                false
+            };
+            match is_known {
+                false if are_known => return false,
+                // What replays a log looks for a `$` in constants as well.
+                true if are_known || !value.contains(&b'$') => {
+                    detail.push(b'\'');
+                    push_doubled(detail, value);
+                    detail.push(b'\'');
+                }
+                _ => {
+                    let name: &[u8] = if is_known || is_text { b"text" } else { b"binary" };
+                    let bytes = if is_known { &**value } else { bytes };
+                    detail.extend_from_slice(name);
+                    detail.extend_from_slice(b" \\x");
+                    hex::push(detail, bytes);
+                }
             }
-            detail.push(b'\'');
         }
-        value.shrink_to(KEPT);
+        true
     }
 
     /// Writes a session when it is ready, and when it has ended.
@@ -431,11 +517,13 @@ impl ServerLog {
         let backend_type = backend_type(record.replication.is_some());
         self.identify(&record.header, names, record.process_id, record.started, backend_type);
         let ps: &[u8] = match (was_ready, record.authenticate_us) {
-            (true, _) => b"idle",
+            (true, _) => idle(record.transaction),
             (false, Some(_)) => b"startup",
             (false, None) => b"authentication",
         };
-        let has_failed = self.sessions.get(&conn).is_some_and(|session| session.has_failed);
+        let failed = self.sessions.get(&conn).filter(|session| session.has_failed);
+        let failed_ps = failed.map(|session| session.failed_ps.clone());
+        let has_failed = failed_ps.is_some();
         if let Some(failure) = record.error.as_ref().filter(|_| !has_failed) {
             self.error(out, conn, record.header.ts, ps, &failure.fields, b"");
         }
@@ -450,7 +538,7 @@ impl ServerLog {
             self.name_prefix(b" database=", record.database);
             let (host, port) = host_and_port(record.header.client);
             self.append_prefix(&[b" host=", host.as_bytes(), b" port=", port.as_bytes()]);
-            self.line(out, conn, record.header.ts, b"idle", b"");
+            self.line(out, conn, record.header.ts, failed_ps.as_deref().unwrap_or(ps), b"");
         }
         self.sessions.remove(&conn);
     }
@@ -524,14 +612,18 @@ impl ServerLog {
             let digits = fields.get(code).map_or(&b""[..], |text| text.0);
             if digits.iter().all(u8::is_ascii_digit) { digits } else { b"" }
         };
-        let severity = fields.get(code::SEVERITY).map_or(Cow::Borrowed(&b"ERROR"[..]), utf8);
+        let severity = fields.get(code::SEVERITY).map(utf8);
+        // Before version 3 of the protocol, an error is one text.
+        let old = message.strip_prefix(b"FATAL:  ").filter(|_| severity.is_none());
+        let severity = severity.unwrap_or(Cow::Borrowed(if old.is_some() { b"FATAL" } else { b"ERROR" }));
+        let message = old.map_or(&*message, |message| message.strip_suffix(b"\n").unwrap_or(message));
         let is_state = |state: &&[u8]| state.len() == 5 && state.iter().all(u8::is_ascii_alphanumeric);
         let line = Line {
             ts,
             ps,
             severity: &severity,
             sqlstate: fields.get(code::CODE).map(|state| state.0).filter(is_state).unwrap_or_default(),
-            message: [&message, b""],
+            message: [message, b""],
             detail: &detail,
             error: Some(ErrorPart {
                 hint: &hint,
@@ -543,7 +635,9 @@ impl ServerLog {
             }),
         };
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.has_failed |= matches!(line.severity, b"FATAL" | b"PANIC");
+        if matches!(line.severity, b"FATAL" | b"PANIC") {
+            (session.has_failed, session.failed_ps) = (true, ps.to_vec());
+        }
         let ts = session.write(out, self.format, &mut self.clock, line);
         self.note_end(ts, out.len());
     }
@@ -660,16 +754,79 @@ fn is_of_grammar(error: &Fields<'_>) -> bool {
     error.get(b'F').is_some_and(|file| matches!(file.0, b"scan.l" | b"gram.y"))
 }
 
+/// Returns whether an error came before the server logs what it has begun with: one of the grammar, or in what a function call is of.
+fn is_before_log(error: &Fields<'_>) -> bool {
+    let is_of = |routine: &[u8]| error.get(b'R').is_some_and(|found| found.0 == routine);
+    let is_state = |state: &[u8]| error.get(code::CODE).is_some_and(|found| found.0 == state);
+    is_of_grammar(error) || is_of(b"fetch_fp_info") || is_of(b"HandleFunctionRequest") && is_state(b"25P02")
+}
+
+/// Returns whether the server could not read a text, because it is not valid in its encoding.
+fn is_unreadable(record: &QueryRecord<'_>, error: Option<&Fields<'_>>) -> bool {
+    let is_of_encoding = error.and_then(|error| error.get(code::CODE)).is_some_and(|state| state.0 == b"22021");
+    is_of_encoding && record.sql.as_ref().is_some_and(|sql| sql.0.text.to_str().is_none())
+}
+
+/// Returns whether a request that failed did so in its Execute.
+fn is_at_execute(request: &Request<'_>) -> bool {
+    request.record.bind_us.is_some() || request.fetch != Fetch::None
+}
+
+/// Returns what Execute is called: with another of the same portal, more rows are fetched from it.
+fn verb(request: &Request<'_>) -> &'static [u8] {
+    let record = request.record;
+    let is_first = match request.fetch {
+        Fetch::First => true,
+        Fetch::Further => false,
+        Fetch::None => record.bind_us.is_some() || !matches!(record.outcome, Outcome::Ok | Outcome::Suspended),
+    };
+    if is_first { b"execute " } else { b"execute fetch from " }
+}
+
+/// What a process shows while it calls a function.
+const FASTPATH: &[u8] = b"<FASTPATH>";
+
+/// How a log names the unnamed statement.
+const UNNAMED: &[u8] = b"<unnamed>";
+
+/// Returns what a process shows while it waits for a request.
+const fn idle(transaction: Option<TransactionStatus>) -> &'static [u8] {
+    match transaction {
+        Some(TransactionStatus::IN_TRANSACTION) => b"idle in transaction",
+        Some(TransactionStatus::FAILED) => b"idle in transaction (aborted)",
+        _ => b"idle",
+    }
+}
+
+/// Returns what the process showed when a request failed.
 fn ps_of_failed<'a>(request: &Request<'a>) -> &'a [u8] {
     let Request { record, sql, ref error, .. } = *request;
-    let is_at_execute = record.protocol != Protocol::Extended || record.bind_us.is_some();
-    match error {
-        Some(error) if record.protocol == Protocol::Simple && is_of_grammar(error) => b"idle",
-        _ if is_at_execute => tag::of_failed(record, sql),
-        _ if record.parse_us.is_some() => b"BIND",
-        // Of a statement that was prepared before, parameters are bound; else it is to be parsed first.
-        _ if record.params.is_some() && record.statement.is_some_and(|name| !name.0.is_empty()) => b"BIND",
-        _ => b"PARSE",
+    let is_state = |states: &[&[u8]]| {
+        let state = error.and_then(|error| error.get(code::CODE));
+        state.is_some_and(|state| states.contains(&state.0))
+    };
+    let steps = &record.steps;
+    match record.protocol {
+        Protocol::Function => FASTPATH,
+        Protocol::Simple if error.is_some_and(is_of_grammar) || is_unreadable(record, *error) => idle(record.tx),
+        Protocol::Simple => tag::of_failed(record, sql),
+        Protocol::Extended if is_at_execute(request) => tag::of_failed(record, sql),
+        Protocol::Extended => match record.parse_us {
+            // There is no statement, or no portal, of that name: it still shows what it did before.
+            _ if is_state(&[b"26000", b"34000"]) => {
+                if record.parse_us.is_some() {
+                    b"PARSE"
+                } else {
+                    idle(record.tx)
+                }
+            }
+            Some(_) => b"BIND",
+            None if steps.has_parse => b"PARSE",
+            None if steps.has_bind => b"BIND",
+            // Execute of a portal that was bound before; or Describe, which shows nothing.
+            None if !sql.is_empty() => tag::of_failed(record, sql),
+            None => idle(record.tx),
+        },
     }
 }
 

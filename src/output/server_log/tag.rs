@@ -14,6 +14,11 @@ pub(super) fn of_executed<'a>(record: &QueryRecord<'a>, sql: &'a [u8]) -> &'a [u
     match without_numbers(last) {
         // CREATE TABLE AS and EXECUTE are answered as what they execute.
         b"SELECT" if matches!(first, Some(b'c' | b'C' | b'e' | b'E')) => of_sql(sql),
+        // In a transaction that has failed, COMMIT is answered so.
+        b"ROLLBACK" => match split(sql).last().and_then(|range| sql.get(range)).map_or(&b""[..], of_sql) {
+            words @ (b"COMMIT" | b"PREPARE TRANSACTION") => words,
+            _ => b"ROLLBACK",
+        },
         // A tag is capital letters.
         words if words.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b' ') => words,
         _ => b"",
@@ -57,7 +62,11 @@ fn of_sql(sql: &[u8]) -> &'static [u8] {
             None => b"",
         };
     }
-    TAGS.iter().find(|(word, _)| is(word)).map_or(b"", |(_, tag)| tag.as_bytes())
+    let tag = TAGS.iter().find(|(word, _)| is(word)).map_or("", |(_, tag)| tag);
+    let longer = ["PREPARE", "COMMIT", "ROLLBACK"].contains(&tag).then(|| words.next()).flatten().and_then(|second| {
+        LONGER.iter().find(|(words, _)| words.0 == tag && second.is_word(words.1)).map(|(_, tag)| *tag)
+    });
+    longer.unwrap_or(tag).as_bytes()
 }
 
 /// Tags by the first word.
@@ -107,6 +116,17 @@ const TAGS: &[(&str, &str)] = &[
     ("cluster", "CLUSTER"),
     ("checkpoint", "CHECKPOINT"),
     ("discard", "DISCARD ALL"),
+    ("security", "SECURITY LABEL"),
+    ("reassign", "REASSIGN OWNED"),
+    ("import", "IMPORT FOREIGN SCHEMA"),
+    ("load", "LOAD"),
+];
+
+/// Tags that two words decide.
+const LONGER: [((&str, &str), &str); 3] = [
+    (("PREPARE", "transaction"), "PREPARE TRANSACTION"),
+    (("COMMIT", "prepared"), "COMMIT PREPARED"),
+    (("ROLLBACK", "prepared"), "ROLLBACK PREPARED"),
 ];
 
 /// Tags of CREATE, ALTER and DROP by the kind of object.

@@ -31,8 +31,12 @@ pub(super) fn put(out: &mut String, text: &str) {
     out.push('\'');
 }
 
-/// Writes the value of a parameter as a constant, with its type as far as that is known and has a name. Returns why that is not possible.
-pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<(), &'static str> {
+/// Writes the value of a parameter as a constant, with its type as far as that is known and has a name.
+///
+/// # Errors
+///
+/// Why that is not possible. Otherwise, whether it has a type.
+pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<bool, &'static str> {
     let is_known = value.format.is_some_and(|format| matches!(format, Format::TEXT | Format::BINARY));
     // NULL has no format.
     if !is_known && value.value.0.is_some() {
@@ -41,18 +45,13 @@ pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<
     if value.type_oid == VOID {
         return Err("a parameter of type void is none of the function's arguments");
     }
-    let typed = value.typed();
-    let cast = match (&typed, value.value.0) {
-        (Some(typed), _) => typed.cast(),
-        (None, _) => None,
-    };
     match (value.value.0, value.format) {
         (None, _) => out.push_str("NULL"),
         (Some(bytes), Some(Format::TEXT)) => match value.encoding.decode(bytes) {
             Some(text) => put(out, &text),
             None => return Err("a parameter is not valid in its encoding"),
         },
-        (Some(_), _) => match typed.as_ref().and_then(crate::value::TypedValue::input) {
+        (Some(_), _) => match value.typed().and_then(|typed| typed.input()) {
             Some(text) => put(out, &text),
             None => {
                 return Err(
@@ -61,11 +60,13 @@ pub(super) fn parameter(out: &mut String, value: &FormattedValue<'_>) -> Result<
             }
         },
     }
-    if let Some(cast) = cast {
+    // NULL has a type as well, which decides between functions of one name.
+    let cast = crate::value::cast(value.type_oid);
+    if let Some(cast) = &cast {
         out.push_str("::");
-        out.push_str(&cast);
+        out.push_str(cast);
     }
-    Ok(())
+    Ok(cast.is_some())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::encoding::Encoding;
 use crate::pg::text::Text;
 use crate::record::QueryRecord;
 use crate::sql::statement::{Statement, split};
@@ -14,6 +15,8 @@ const MOST: usize = 4_096;
 pub(super) struct Made {
     statements: BTreeSet<Box<[u8]>>,
     portals: BTreeSet<Box<[u8]>>,
+    /// The statements that SQL has prepared, and the script does. Bind may name them, too.
+    prepared: BTreeSet<Box<[u8]>>,
 }
 
 impl Made {
@@ -25,12 +28,21 @@ impl Made {
         for range in split(text) {
             let sql = text.get(range).unwrap_or_default();
             names |= match Statement::of(sql) {
-                Statement::Execute { name, .. } | Statement::Deallocate(Some(name)) => self.statements.contains(&*name),
+                Statement::Execute { name, .. } => self.statements.contains(&*name),
+                Statement::Deallocate(Some(name)) => {
+                    self.prepared.remove(&*name);
+                    self.statements.contains(&*name)
+                }
+                Statement::Deallocate(None) | Statement::Discard(_) => {
+                    self.prepared.clear();
+                    false
+                }
                 Statement::Fetch(name) | Statement::Move(name) | Statement::Close(Some(name)) => {
                     self.portals.contains(&*name)
                 }
-                Statement::Prepare { name, .. } => {
+                Statement::Prepare { name, .. } if query.error.is_none() => {
                     self.statements.remove(&*name);
+                    note(&mut self.prepared, Some(Text(&name, Encoding::default())));
                     false
                 }
                 Statement::Declare { name, .. } => {
@@ -40,7 +52,12 @@ impl Made {
                 _ => false,
             };
         }
-        note(&mut self.statements, query.statement);
+        if query.steps.has_parse
+            && let Some(Text(name, _)) = query.statement
+        {
+            self.prepared.remove(name);
+        }
+        note(&mut self.statements, query.statement.filter(|name| !self.prepared.contains(name.0)));
         note(&mut self.portals, query.portal);
         names
     }

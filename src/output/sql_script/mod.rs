@@ -17,6 +17,7 @@ use self::statement::{Reading, Refused};
 use super::Form;
 use super::text::sanitize::{Extent, Name, Prose, is_escaped};
 use crate::pg::error::code;
+use crate::pg::query::TransactionStatus;
 use crate::pg::text::Text;
 use crate::record::session::State;
 use crate::record::{Header, Outcome, Protocol, QueryRecord, Record, SessionRecord};
@@ -56,6 +57,9 @@ struct Block {
     /// The portals that have more rows.
     suspended: Vec<Box<[u8]>>,
     made: Made,
+    /// The last pipeline, by its number, and how many of its statements are run; `None` once one of them has begun or ended a
+    /// transaction itself.
+    pipeline: (u64, Option<u64>),
 }
 
 impl SqlScript {
@@ -217,6 +221,7 @@ impl Block {
                     writeln!(self.text, "SET standard_conforming_strings = '{value}'; -- as it was")?;
                 }
                 self.text.extend_from_slice(script.as_bytes());
+                self.note_pipeline(query);
                 self.note_reading(query);
                 return Ok(());
             }
@@ -249,6 +254,26 @@ impl Block {
         self.has_set_reading &= reading == self.reading;
         (self.reading, self.unsettled) = (reading, None);
         reading
+    }
+
+    /// Notes that a statement of a pipeline is run. Where it fails, the server has undone what the pipeline had done before.
+    fn note_pipeline(&mut self, query: &QueryRecord<'_>) {
+        if query.protocol != Protocol::Extended {
+            return;
+        }
+        let (number, run) = self.pipeline;
+        let run = if number == query.steps.pipeline { run } else { Some(0) };
+        let is_in_transaction = matches!(query.tx, Some(tx) if tx != TransactionStatus::IDLE);
+        if let Some(run @ 1..) = run.filter(|_| query.error.is_some() && !is_in_transaction) {
+            let statements = if run == 1 { "statement" } else { "statements" };
+            self.comment(format_args!(
+                "the server undid the {run} {statements} above of its pipeline; here they are run by themselves, and stay"
+            ));
+        }
+        let controls = ["BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "PREPARE TRANSACTION"];
+        let is_control =
+            query.command_tags.iter().any(|tag| controls.iter().any(|control| tag.0 == control.as_bytes()));
+        self.pipeline = (query.steps.pipeline, run.filter(|_| !is_control).map(|run| run + 1));
     }
 
     /// Notes what a request may have set.

@@ -1,5 +1,6 @@
 //! The statements of a request, as psql sends them.
 
+use crate::pg::error::code;
 use crate::pg::row::FormattedValue;
 use crate::record::{Outcome, Protocol, QueryRecord};
 use crate::redaction::Redaction;
@@ -89,7 +90,21 @@ pub(super) fn script(query: &QueryRecord<'_>, reading: Reading) -> Result<String
     }
     let values = parameters(query)?;
     let is_extended = query.protocol == Protocol::Extended;
-    Writer { out: String::with_capacity(text.len()), values: values.as_deref(), is_extended }.write(&text, reading)
+    let writer =
+        Writer { out: String::with_capacity(text.len()), values: values.as_deref(), is_extended, lists: Vec::new() };
+    let script = writer.write(&text, reading)?;
+    let is_untyped = |value: &FormattedValue<'_>| crate::value::cast(value.type_oid).is_none();
+    if is_of_parameter_type(query) && values.iter().flatten().any(is_untyped) {
+        return Err(Refused::of("the type of a parameter could not be determined, and a constant needs none"));
+    }
+    Ok(script)
+}
+
+/// Returns whether a request failed because of a parameter whose type could not be told from where it stands: SQLSTATE
+/// indeterminate_datatype, or ambiguous_parameter.
+fn is_of_parameter_type(query: &QueryRecord<'_>) -> bool {
+    let state = query.error.as_ref().and_then(|error| error.fields.get(code::CODE));
+    state.is_some_and(|state| matches!(state.0, b"42P18" | b"42P08"))
 }
 
 /// Returns the values of a request's parameters, if they are known.
@@ -110,7 +125,13 @@ struct Writer<'a> {
     out: String,
     values: Option<&'a [FormattedValue<'a>]>,
     is_extended: bool,
+    /// The lists of GROUP BY and ORDER BY that are open, by how many parentheses they are in.
+    lists: Vec<usize>,
 }
+
+/// The words that end a list of GROUP BY or ORDER BY.
+const AFTER_LIST: [&str; 12] =
+    ["having", "window", "union", "intersect", "except", "order", "limit", "offset", "fetch", "for", "rows", "range"];
 
 impl Writer<'_> {
     fn write(mut self, text: &str, reading: Reading) -> Result<String, Refused> {
@@ -149,8 +170,13 @@ impl Writer<'_> {
             check(&token, first.as_ref(), before.as_ref())?;
             is_reset |= first.is_none() && ["reset", "discard"].into_iter().any(|word| token.is_word(word));
             first = first.or(Some(token));
+            self.note_list(&token, before.as_ref(), parentheses);
             match token.kind {
-                Kind::Parameter if self.is_extended => self.parameter(&token, tokens.clone())?,
+                Kind::Parameter if self.is_extended => {
+                    let is_item = self.lists.last() == Some(&parentheses)
+                        && before.is_some_and(|before| before.is(",") || before.is_word("by"));
+                    self.parameter(&token, tokens.clone(), is_item)?;
+                }
                 // psql would put in a variable of this name, if it has one.
                 Kind::Symbol if token.is(":") && names_variable(text, token.end()) => self.out.push_str(": "),
                 _ => self.put(&token),
@@ -183,8 +209,20 @@ impl Writer<'_> {
         self.out.push_str(&String::from_utf8_lossy(token.text));
     }
 
-    /// Writes the value of a parameter.
-    fn parameter(&mut self, token: &Token<'_>, mut rest: Lexer<'_>) -> Result<(), Refused> {
+    /// Notes where lists of GROUP BY and ORDER BY begin and end.
+    fn note_list(&mut self, token: &Token<'_>, before: Option<&Token<'_>>, parentheses: usize) {
+        let is_list = token.is_word("by")
+            && before.is_some_and(|before| ["group", "order"].into_iter().any(|word| before.is_word(word)));
+        if token.is(")") || is_list || AFTER_LIST.into_iter().any(|word| token.is_word(word)) {
+            self.lists.truncate(self.lists.partition_point(|list| *list < parentheses));
+        }
+        if is_list {
+            self.lists.push(parentheses);
+        }
+    }
+
+    /// Writes the value of a parameter, which may be the first of an item of GROUP BY or ORDER BY.
+    fn parameter(&mut self, token: &Token<'_>, mut rest: Lexer<'_>, is_item: bool) -> Result<(), Refused> {
         let number = token.text.get(1..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
         let value = number.and_then(|number| self.values?.get(number.checked_sub(1)?));
         let value = value.ok_or(Refused::of("the value of a parameter is not known"))?;
@@ -200,7 +238,14 @@ impl Writer<'_> {
         if is_indexed {
             self.out.push('(');
         }
-        literal::parameter(&mut self.out, value)?;
+        let is_typed = literal::parameter(&mut self.out, value)?;
+        let is_whole = next_solid
+            .is_none_or(|next| [",", ")", ";"].into_iter().any(|end| next.is(end)) || next.kind == Kind::Word);
+        if is_item && is_whole && !is_typed {
+            return Err(Refused::of(
+                "a parameter whose type is not known is by itself in GROUP BY or ORDER BY, where a constant means a column",
+            ));
+        }
         // The SQL may name a long one any number of times.
         if self.out.len() > LONGEST {
             return Err(Refused::of("with its parameters it would be longer than 64 MiB"));

@@ -12,7 +12,7 @@ use crate::pg::text::{Sql, Text};
 use crate::record::summary::{OtherStatements, Summary};
 use crate::record::{
     Backend, BackupFacts, CommunityId, Evidence, Flags, Header, Purpose, QueryRecord, QuerySql, Record,
-    ReplicationEvent, ReplicationKind,
+    ReplicationEvent, ReplicationKind, Steps,
 };
 use crate::redaction::Redaction;
 use crate::replication::Lsn;
@@ -71,6 +71,7 @@ fn request<'a>(conn: u64, query: u64, sql: &'a str, ended: u64, exec_us: u64) ->
         flags: Flags::default(),
         backend: Backend::default(),
         evidence: Evidence::default(),
+        steps: Steps::default(),
     }
 }
 

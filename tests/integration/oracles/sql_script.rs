@@ -9,7 +9,7 @@ use crate::cli::live::{Server, announce};
 use crate::command::{Folder, run, testdata};
 
 const SCENARIO: &str = "sql-script/capture.pcap.gz";
-const PORTS: &str = "-p5415,5432,6432";
+const PORTS: &str = "-p5415,5432,5450,6432";
 
 fn script(capture: &str, args: &[&str]) -> String {
     let outcome = run([&[PORTS, "-q", "-F", "sql", capture], args].concat());
@@ -125,6 +125,45 @@ fn what_cannot_be_run_is_a_comment_and_says_why() {
     let outcome = run(["-F", "sql", "--redact", "values", SCENARIO]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.said.contains("not with --redact values"), "{}", outcome.said);
+}
+
+#[test]
+fn null_has_a_type_and_what_has_none_is_no_column() {
+    let typed = script("server-log-cases/script-types.pcap", &[]);
+    for expected in [
+        "select to_json(NULL::text);\n",
+        "select array_length(NULL::int4[],1);\n",
+        "select ov(NULL::int4);\n",
+        "create table mm3 as select NULL::int4 as a;\n",
+    ] {
+        assert!(typed.contains(expected), "{expected}");
+    }
+    let script = script("server-log-cases/script.pcap.gz", &[]);
+    // A constant there would be the number of a column, or an error.
+    assert!(script.contains("GROUP BY or ORDER BY, where a constant means a column\n-- select g%2 from generate_series(1,3) g group by g%2, $1 order by 1\n"));
+    assert!(script.contains("\nselect count(*) from generate_series(1,3) g group by '1'::int4;\n"));
+}
+
+#[test]
+fn what_failed_for_the_type_of_a_parameter_is_not_run_with_a_constant() {
+    let script = script("server-log-cases/script-pipelines.pcap.gz", &[]);
+    let refused = "error 42P18 could not determine data type of parameter $1\n\
+                   -- not run: the type of a parameter could not be determined, and a constant needs none\n";
+    assert!(script.contains(refused));
+}
+
+#[test]
+fn a_statement_that_sql_has_prepared_can_be_executed_behind_a_bind_of_it() {
+    let script = script("server-log-cases/script-pipelines.pcap.gz", &[]);
+    assert!(script.contains("\nprepare p3 as select $1::text;\n") && script.contains("\nexecute p3('v');\n"));
+}
+
+#[test]
+fn what_a_pipeline_had_undone_is_told() {
+    let script = script("server-log-cases/script-pipelines.pcap.gz", &[]);
+    let told = "\nselect 1/0;\n-- the server undid the 2 statements above of its pipeline; here they are run by themselves, and stay\n";
+    assert!(script.contains(told));
+    assert_eq!(script.matches("-- the server undid").count(), 1, "not of what was in a transaction, or failed first");
 }
 
 /// What psql prints behind each request: its number, how many rows its last statement had, and its SQLSTATE.

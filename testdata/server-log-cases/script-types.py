@@ -1,0 +1,3 @@
+from raw import *
+c=C('m2'); T=lambda q,ty=(),v=(),f=():(c.parse(b'',q.encode(),ty).desc(b'S',b'').bind(b'',b'',v,f).ex(b'').sync())
+T('select to_json($1::text)',(0,),[None]); T('select to_json($1)',(25,),[None]); T('select array_length($1,1)',(1007,),[None]); c.q(b'drop table if exists mm2'); c.q(b'create function ov(int) returns text language sql as $$select \'int\'$$'); c.q(b'create function ov(text) returns text language sql as $$select \'text\'$$'); T('select ov($1)',(23,),[None]); c.q(b'create table mm2 as select 1'); T('create table mm3 as select $1 as a',(23,),[None]); c.q(b'drop table mm2,mm3; drop function ov(int); drop function ov(text)'); T('select count(*) from generate_series(1,3) g group by $1',(25,),[b'1']); c.end()
