@@ -174,8 +174,6 @@ struct Connection {
     accepted_at: Option<Listener>,
     /// The poolers that may have opened it.
     openers: Vec<Listener>,
-    /// Whether these are those that the user has named, so that less shows that it is one.
-    is_named: bool,
     /// The one that has, if that is known.
     opener: Option<Listener>,
     /// How many of its executions were joined with those of a pooler's clients, and how many with none.
@@ -194,7 +192,6 @@ impl Connection {
             Some(opener) => opener == listener,
             None => {
                 let joined = self.joined_with(listener);
-                let least = if self.is_named { 1 } else { least };
                 joined >= least && joined >= self.unjoined.saturating_mul(9)
             }
         }
@@ -656,7 +653,6 @@ impl Connection {
         self.version = topology.version();
         self.accepted_at = topology.accepted_at(conn);
         self.openers = topology.openers(conn).collect();
-        self.is_named = topology.has_names();
     }
 
     /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.

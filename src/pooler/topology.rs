@@ -77,11 +77,6 @@ impl Topology {
             .map(|(index, _)| index as Listener)
     }
 
-    /// Returns whether the user has named the poolers.
-    pub(super) const fn has_names(&self) -> bool {
-        !self.given.is_empty()
-    }
-
     fn is_named(&self, address: Endpoint) -> bool {
         self.given.iter().any(|given| given.contains(address))
     }
