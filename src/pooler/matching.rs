@@ -8,6 +8,7 @@
 //! Where bytes were lost on a connection to the server, it is not known what was executed on it in that time, and nothing is joined
 //! that began before the end of that time and ended after its beginning.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -17,10 +18,10 @@ use crate::pg::text::{KeptText, Text};
 use crate::time::Timestamp;
 
 /// The maximum number of executions that can be joined.
-const MAX_KEPT: usize = 1 << 16;
+const MAX_KEPT: usize = 1 << 15;
 
 /// How long, in microseconds, an execution can be joined after its end: its client may be slow to accept the reply.
-const KEPT: u64 = 10_000_000;
+const KEPT: u64 = 2_000_000;
 
 /// How long, in microseconds, is waited after the end of an execution for what was captured out of order, and for losses to be noticed.
 const SETTLED_AFTER: u64 = 100_000;
@@ -30,6 +31,12 @@ const MAX_ALIKE: usize = 64;
 
 /// The maximum number of losses that are known at a time; of more, those next to each other are one.
 const MAX_LOSSES: usize = 64;
+
+/// After how many executions it is found again which addresses can be poolers'.
+const REFUTED_EVERY: u64 = 1 << 12;
+
+/// The maximum number of lists that are kept to be used again.
+const MAX_SPARE: usize = 1_024;
 
 /// The number of executions, of which all but a tenth were joined, after which it is known which pooler has opened a connection.
 const LEAST_JOINED: u32 = 3;
@@ -108,7 +115,11 @@ struct Alike {
 struct Ordered(VecDeque<(Timestamp, Ticket)>);
 
 impl Ordered {
-    fn add(&mut self, ended: Timestamp, ticket: Ticket) {
+    /// Adds one, and removes those before the first that is known.
+    fn add(&mut self, ended: Timestamp, ticket: Ticket, first: Ticket) {
+        while self.0.front().is_some_and(|(_, ticket)| *ticket < first) {
+            self.0.pop_front();
+        }
         let later = self.0.iter().rev().take_while(|(other, _)| *other > ended).count();
         self.0.insert(self.0.len() - later, (ended, ticket));
     }
@@ -118,13 +129,6 @@ impl Ordered {
         let equal = self.0.range(from..).take_while(|(other, _)| *other == ended);
         if let Some(index) = { equal }.position(|(_, other)| *other == ticket) {
             self.0.remove(from + index);
-        }
-    }
-
-    /// Removes those that are forgotten.
-    fn forget(&mut self, first: Ticket) {
-        while self.0.front().is_some_and(|(_, ticket)| *ticket < first) {
-            self.0.pop_front();
         }
     }
 
@@ -248,7 +252,11 @@ pub(super) struct Matcher {
     alike: HashMap<(Listener, u64), Alike, RandomState>,
     connections: HashMap<u64, Connection, RandomState>,
     losses: Losses,
-    /// The addresses of which it is known that they are poolers'.
+    /// Lists without an execution, to be used again.
+    spare: Vec<Alike>,
+    /// The addresses of which it is possible, by what was executed, that they are poolers'.
+    openers: Vec<Listener>,
+    /// The addresses of which it is known.
     poolers: Vec<Listener>,
 }
 
@@ -262,19 +270,20 @@ impl Matcher {
     ) -> Ticket {
         let ticket = self.next_ticket();
         let connection = self.connections.entry(execution.conn).or_default();
-        connection.place(execution.conn, topology);
+        if connection.place(execution.conn, topology) {
+            let openers = connection.openers.iter().filter(|listener| !self.openers.contains(listener));
+            self.openers.extend(openers.copied().collect::<Vec<_>>());
+        }
         connection.known_until = connection.known_until.max(Some(execution.ended));
         connection.who.set(client, application);
         let before = connection.last.replace(ticket);
-        if let Some(listener) = connection.accepted_at {
-            let alike = self.alike.entry((listener, execution.key)).or_default();
-            alike.clients.forget(self.first);
-            alike.clients.add(execution.ended, ticket);
-        }
-        for listener in connection.openers.iter().filter(|listener| connection.may_be_opened_by(**listener)) {
-            let alike = self.alike.entry((*listener, execution.key)).or_default();
-            alike.servers.forget(self.first);
-            alike.servers.add(execution.ended, ticket);
+        let client = connection.accepted_at.filter(|listener| self.openers.contains(listener));
+        let servers = connection.openers.iter().filter(|listener| connection.may_be_opened_by(**listener));
+        for (listener, is_client) in client.map(|it| (it, true)).into_iter().chain(servers.map(|it| (*it, false))) {
+            let alike = self.alike.entry((listener, execution.key));
+            let alike = alike.or_insert_with(|| self.spare.pop().unwrap_or_default());
+            let side = if is_client { &mut alike.clients } else { &mut alike.servers };
+            side.add(execution.ended, ticket, self.first);
         }
         if let Some(before) = before.and_then(|before| self.get_mut(before)) {
             before.next = Some(ticket);
@@ -402,6 +411,13 @@ impl Matcher {
         }
         self.first += 1;
         self.unsettled = self.unsettled.max(self.first);
+        if self.first.is_multiple_of(REFUTED_EVERY) {
+            let connections = self.connections.values();
+            let may_open = |listener: &Listener| {
+                connections.clone().any(|it| it.openers.contains(listener) && it.may_be_opened_by(*listener))
+            };
+            self.openers.retain(may_open);
+        }
         if self.alike.len() > 2 * self.known.len() + 1_024 {
             let first = self.first;
             let is_old = |ordered: &Ordered| ordered.0.back().is_none_or(|(_, last)| *last < first);
@@ -422,6 +438,12 @@ impl Matcher {
 
     /// Finds the execution at the server's side of a client's.
     fn find(&mut self, ticket: Ticket, listener: Listener) {
+        // Most are like no other.
+        if let Some(only) = self.only_candidate(ticket, listener)
+            && !self.is_lost(ticket, listener)
+        {
+            return self.join(ticket, only, listener);
+        }
         let candidates = self.candidates(ticket, listener);
         let is_lost = self.is_lost(ticket, listener);
         match *candidates {
@@ -434,6 +456,15 @@ impl Matcher {
             _ if !is_lost && self.tell_apart(ticket, &candidates, listener) => {}
             _ => self.give_up(ticket, &candidates, listener),
         }
+    }
+
+    /// Returns the execution at the server's side that may be that of a client's, if no other execution is alike at either side.
+    fn only_candidate(&self, client: Ticket, listener: Listener) -> Option<Ticket> {
+        let alike = self.alike.get(&(listener, self.get(client)?.execution.key))?;
+        let (Some((_, server)), 1, 1) = (alike.servers.0.front(), alike.servers.0.len(), alike.clients.0.len()) else {
+            return None;
+        };
+        self.may_be(client, *server, listener).then_some(*server)
     }
 
     /// Returns the executions at the server's side that may be that of a client's.
@@ -595,9 +626,13 @@ impl Matcher {
             let Some(of_server) = self.get_mut(server) else { return };
             of_server.downstream = Some((client, listener));
             let (Execution { conn, ended, .. }, before_server) = (of_server.execution, of_server.before);
-            if let Some(alike) = self.alike.get_mut(&(listener, execution.key)) {
-                alike.clients.remove(execution.ended, client);
-                alike.servers.remove(ended, server);
+            if let Entry::Occupied(mut alike) = self.alike.entry((listener, execution.key)) {
+                alike.get_mut().clients.remove(execution.ended, client);
+                alike.get_mut().servers.remove(ended, server);
+                if alike.get().clients.0.is_empty() && alike.get().servers.0.is_empty() && self.spare.len() < MAX_SPARE
+                {
+                    self.spare.push(alike.remove());
+                }
             }
             if self.connections.get_mut(&conn).is_some_and(|connection| connection.join(listener))
                 && !self.poolers.contains(&listener)
@@ -646,13 +681,15 @@ impl Matcher {
 
 impl Connection {
     /// Finds where it is, if there are addresses that were not known then.
-    fn place(&mut self, conn: u64, topology: &Topology) {
+    /// Returns whether there are.
+    fn place(&mut self, conn: u64, topology: &Topology) -> bool {
         if self.version == topology.version() {
-            return;
+            return false;
         }
         self.version = topology.version();
         self.accepted_at = topology.accepted_at(conn);
         self.openers = topology.openers(conn).collect();
+        true
     }
 
     /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.

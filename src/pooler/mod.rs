@@ -28,11 +28,15 @@ mod topology;
 use self::matching::{Execution, Found, Matcher, Ticket};
 use self::topology::Topology;
 
-/// How long, in microseconds, a record is held back: its client's has to be settled by then.
+/// How long, in microseconds, a record is held back: it has to be settled by then, as has that of its client.
 const HELD_FOR: u64 = 150_000;
 
-/// How long it is held back if it is not known yet whether its connection is a pooler's.
+/// How long it is held back if it may still be joined: its client may get the reply later, or it may become known that its
+/// connection is a pooler's.
 const PENDING_FOR: u64 = 1_000_000;
+
+/// How long, in microseconds, after some have passed others do.
+const PASSED_EVERY: u64 = 5_000;
 
 /// How many records a batch has.
 const BATCH: usize = 256;
@@ -47,8 +51,9 @@ pub struct Joiner {
     matcher: Matcher,
     held: VecDeque<Held>,
     spare: Vec<Held>,
-    /// The latest time.
+    /// The latest time, and when the next ones pass.
     now: Timestamp,
+    next_pass: Timestamp,
     ambiguous: u64,
     is_off: bool,
 }
@@ -128,8 +133,10 @@ impl Joiner {
                 }
                 let found = ticket.map_or_else(Found::default, |ticket| self.matcher.found(ticket, is_last));
                 let Some(query) = held.batch.query_at(held.passed) else { break };
-                let is_own = found.downstream.is_none() && own::is_request_of_pooler(&query);
-                let is_pending = found.is_pending || is_own && found.is_of_pooler.is_none();
+                let is_unjoined = found.downstream.is_none() && found.upstream.is_none();
+                let may_be_poolers = is_unjoined && found.is_of_pooler != Some(false);
+                let is_own = may_be_poolers && own::is_request_of_pooler(&query);
+                let is_pending = found.is_pending || may_be_poolers && (!is_own || found.is_of_pooler.is_none());
                 if is_pending && !must_pass && self.now < ended.later(PENDING_FOR) {
                     return;
                 }
@@ -167,12 +174,14 @@ impl Joiner {
     /// Returns whether the first record is held back long enough.
     fn is_due(&self) -> bool {
         let first = self.held.front().and_then(|held| held.tickets.get(held.passed));
-        first.is_some_and(|(_, ended)| ended.later(HELD_FOR) <= self.now) || self.held.len() > MAX_BATCHES
+        let is_due = first.is_some_and(|(_, ended)| ended.later(HELD_FOR) <= self.now) && self.next_pass <= self.now;
+        is_due || self.held.len() > MAX_BATCHES
     }
 
     fn advance(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.now = self.now.max(now);
         if self.is_due() {
+            self.next_pass = self.now.later(PASSED_EVERY);
             self.pass(sink, false);
         }
     }

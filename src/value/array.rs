@@ -103,7 +103,6 @@ impl<'a> Array<'a> {
     }
 }
 
-#[cfg(feature = "cli")]
 impl<'a> Array<'a> {
     /// Returns the lower bound of each dimension, if any of them is not 1.
     pub(super) fn lower_bounds(&self) -> Option<&[i32]> {

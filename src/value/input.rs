@@ -24,6 +24,7 @@ impl TypedValue<'_> {
 }
 
 /// Returns the name of a type in a cast, by its object ID, if it has one that can be written there.
+#[cfg(feature = "cli")]
 pub(crate) fn cast(type_oid: u32) -> Option<String> {
     let (name, kind) = super::types::stock(type_oid)?;
     let (name, is_array) = match name.strip_prefix('_') {

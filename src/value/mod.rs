@@ -56,7 +56,6 @@ pub(crate) mod copy;
 mod datetime;
 mod datetime_text;
 mod geometry;
-#[cfg(feature = "cli")]
 mod input;
 mod interval;
 mod json;
@@ -81,6 +80,7 @@ use serde_json::value::RawValue;
 use self::array::Array;
 use self::composite::Composite;
 use self::datetime::Moment;
+#[cfg(feature = "cli")]
 pub(crate) use self::input::cast;
 use self::interval::Interval;
 use self::number::Numeric;

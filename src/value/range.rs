@@ -173,7 +173,6 @@ impl<'a> Multirange<'a> {
     }
 }
 
-#[cfg(feature = "cli")]
 impl<'a> Multirange<'a> {
     /// Returns the ranges of a multirange in binary format.
     pub(super) fn binary_ranges(&self) -> Option<Vec<Range<'a>>> {

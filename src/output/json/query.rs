@@ -4,8 +4,9 @@ use super::bodies::{list, text, transaction_status, values};
 use super::serializer::Error;
 use super::tokens::{numbered, put, unsigned};
 use super::{LineWriter, member};
+use crate::pg::text::Text;
 use crate::record::QueryRecord;
-use crate::record::query::Upstream;
+use crate::record::query::{Downstream, Upstream};
 use crate::session::execution::{Outcome, Protocol};
 
 impl LineWriter {
@@ -160,8 +161,16 @@ impl LineWriter {
             numbered(out, br#","wait_us":"#, *wait_us);
             out.push(b'}');
         }
-        if let Some(downstream) = downstream {
-            member(out, "downstream", downstream)?;
+        if let Some(Downstream { conn, query, client, application }) = downstream {
+            numbered(out, br#","downstream":{"conn":"#, *conn);
+            numbered(out, br#","query":"#, *query);
+            put(out, br#","client":"#);
+            text(out, Text::utf8(client.as_bytes()));
+            if let Some(application) = application {
+                put(out, br#","application":"#);
+                text(out, *application);
+            }
+            out.push(b'}');
         }
         if *pooler {
             put(out, br#","pooler":true"#);
