@@ -135,8 +135,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
     pub(crate) conn: Vec<u64>,
 
-    /// The addresses on which poolers accept connections; they are found by themselves, unless they open connections from another
-    /// address, or there is little to find them by
+    /// The addresses on which poolers (PgBouncer) accept connections: join the requests of their clients with those on their connections
+    /// to the server
     #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_clients, help_heading = "Input")]
     pub(crate) pooler: Vec<Clients>,
 
@@ -389,6 +389,7 @@ impl Args {
             self.events = match (self.errors, self.chooses_requests().is_some()) {
                 (true, _) => vec![Event::Query, Event::Session, Event::Loss],
                 (false, true) => vec![Event::Query, Event::Loss],
+                (false, false) if !self.pooler.is_empty() => vec![Event::Query, Event::Loss],
                 (false, false) if is_watched => vec![Event::Query, Event::Session, Event::Loss],
                 (false, false) => vec![Event::Message, Event::Loss],
             };
@@ -443,6 +444,12 @@ impl Args {
             return Err(
                 "--with-secrets requires --extract with a name that ends in .pcapng: a pcap file has no secrets"
                     .to_owned(),
+            );
+        }
+        let has_joins = matches!(self.format, Format::Json | Format::Text | Format::Parquet) && wants(Event::Query);
+        if !self.pooler.is_empty() && (!has_joins || self.extract.is_some()) {
+            return Err(
+                "--pooler joins lines of requests: it requires -e query, in JSON or text, without --extract".to_owned()
             );
         }
         if self.format == Format::Sql && self.redaction().hides_values() {

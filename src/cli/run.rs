@@ -361,7 +361,7 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
-            joiner: joiner(args),
+            joiner: Joiner::new(args.pooler.clone()),
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
             progress: None,
@@ -778,19 +778,6 @@ impl<'a> Run<'a> {
         let counters = Counters { ambiguous_joins: self.joiner.ambiguous(), ..self.dissector.counters() };
         StatsRecord { ts: self.last_packet, counters, kernel }
     }
-}
-
-/// Returns what joins the two sides of a pooler, where lines have it.
-fn joiner(args: &Args) -> Joiner {
-    let has_requests = args.events.contains(&args::Event::Query)
-        || args.events.contains(&args::Event::Summary)
-        || args.format == Format::Top;
-    // A log and a script are those of one server; and packets are chosen while those of a connection are known.
-    let is_joined = match args.format {
-        Format::Json | Format::Text | Format::Summary | Format::Html | Format::Top | Format::Parquet => has_requests,
-        Format::Otlp | Format::Sql | Format::Csvlog | Format::Jsonlog | Format::Stderrlog => false,
-    };
-    if is_joined && args.extract.is_none() { Joiner::new(args.pooler.clone()) } else { Joiner::off() }
 }
 
 /// Returns the number of threads to use.

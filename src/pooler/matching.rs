@@ -10,6 +10,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -83,7 +84,7 @@ pub(super) struct Found<'a> {
     pub(super) is_pending: bool,
     /// Whether its client is a pooler's.
     pub(super) is_of_client: bool,
-    /// Whether its client is a pooler; unknown where that may still turn out.
+    /// Whether its client is a pooler, all of whose requests are known; unknown where that may still turn out.
     pub(super) is_of_pooler: Option<bool>,
 }
 
@@ -91,6 +92,7 @@ pub(super) struct Found<'a> {
 #[derive(Debug)]
 struct Known {
     execution: Execution,
+    who: Arc<Who>,
     /// Those next to it on its connection, if nothing is missing between them.
     before: Option<Ticket>,
     next: Option<Ticket>,
@@ -139,7 +141,7 @@ impl Ordered {
     }
 }
 
-/// The client of a connection, and its application, as of the last execution.
+/// The client of a connection, and its application.
 #[derive(Debug, Default)]
 pub(super) struct Who {
     client: String,
@@ -155,19 +157,15 @@ impl Who {
         self.application.as_ref().map(KeptText::get)
     }
 
-    fn set(&mut self, client: &str, application: Option<Text<'_>>) {
-        if self.client.is_empty() {
-            self.client.push_str(client);
-        }
-        if self.application() != application {
-            self.application = application.map(|text| text.kept().into_owned());
-        }
+    fn new(client: &str, application: Option<Text<'_>>) -> Self {
+        Self { client: client.to_owned(), application: application.map(|text| text.kept().into_owned()) }
     }
 }
 
 #[derive(Debug, Default)]
 struct Connection {
-    who: Who,
+    /// As of its last execution.
+    who: Arc<Who>,
     /// Its last execution.
     last: Option<Ticket>,
     has_ended: bool,
@@ -275,7 +273,10 @@ impl Matcher {
             self.openers.extend(openers.copied().collect::<Vec<_>>());
         }
         connection.known_until = connection.known_until.max(Some(execution.ended));
-        connection.who.set(client, application);
+        if connection.who.client() != client || connection.who.application() != application {
+            connection.who = Arc::new(Who::new(client, application));
+        }
+        let who = Arc::clone(&connection.who);
         let before = connection.last.replace(ticket);
         let client = connection.accepted_at.filter(|listener| self.openers.contains(listener));
         let servers = connection.openers.iter().filter(|listener| connection.may_be_opened_by(**listener));
@@ -290,6 +291,7 @@ impl Matcher {
         }
         self.known.push_back(Known {
             execution,
+            who,
             before,
             next: None,
             upstream: None,
@@ -365,13 +367,18 @@ impl Matcher {
         let connection = self.connections.get(&known.execution.conn);
         Found {
             upstream: believed.map(|server| server.execution),
-            downstream: owner
-                .and_then(|client| Some((client.execution, &self.connections.get(&client.execution.conn)?.who))),
+            downstream: owner.map(|client| (client.execution, &*client.who)),
             is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
             is_pending: upstream.is_some() && believed.is_none() || downstream.is_some() && owner.is_none(),
             is_of_client: connection.is_some_and(|it| it.accepted_at.is_some_and(|at| self.poolers.contains(&at))),
-            is_of_pooler: connection.and_then(|it| it.is_poolers(least)),
+            is_of_pooler: connection.and_then(|it| if it.unjoined > 0 { Some(false) } else { it.is_poolers(least) }),
         }
+    }
+
+    /// Returns whether a connection was accepted by a pooler.
+    pub(super) fn is_of_client(&self, conn: u64) -> bool {
+        let accepted_at = self.connections.get(&conn).and_then(|it| it.accepted_at);
+        accepted_at.is_some_and(|listener| self.poolers.contains(&listener))
     }
 
     /// Returns whether an execution is joined with none of a client's.

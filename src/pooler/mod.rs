@@ -2,8 +2,8 @@
 //! it was, where both sides were captured.
 //!
 //! [`Joiner::before`] puts it before another sink. It holds the records of requests back until it is known what belongs together, for
-//! 150 ms of the capture's time; all other records pass at once. Where no host accepts connections on one address and opens others,
-//! there is no pooler, and nothing is held back.
+//! 150 ms of the capture's time; all other records pass at once. Where nothing is connected to one of the poolers, or it is connected to
+//! nothing, nothing is held back.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -55,7 +55,6 @@ pub struct Joiner {
     now: Timestamp,
     next_pass: Timestamp,
     ambiguous: u64,
-    is_off: bool,
 }
 
 /// Records that are held back.
@@ -69,14 +68,9 @@ struct Held {
 }
 
 impl Joiner {
-    /// Creates one that finds poolers by itself, or only considers those that the user has named.
+    /// Creates one for the poolers that accept connections on these addresses. Without any, it joins nothing.
     pub fn new(poolers: Vec<Clients>) -> Self {
         Self { topology: Topology::new(poolers), ..Self::default() }
-    }
-
-    /// Creates one that joins nothing.
-    pub fn off() -> Self {
-        Self { is_off: true, ..Self::default() }
     }
 
     /// Returns a sink before another one.
@@ -131,8 +125,11 @@ impl Joiner {
                 if !must_pass && self.now < ended.later(HELD_FOR) {
                     return;
                 }
-                let found = ticket.map_or_else(Found::default, |ticket| self.matcher.found(ticket, is_last));
                 let Some(query) = held.batch.query_at(held.passed) else { break };
+                let found = match ticket {
+                    Some(ticket) => self.matcher.found(*ticket, is_last),
+                    None => Found { is_of_client: self.matcher.is_of_client(query.header.conn), ..Found::default() },
+                };
                 let is_unjoined = found.downstream.is_none() && found.upstream.is_none();
                 let may_be_poolers = is_unjoined && found.is_of_pooler != Some(false);
                 let is_own = may_be_poolers && own::is_request_of_pooler(&query);
@@ -287,7 +284,6 @@ impl<S: Sink> Sink for Joining<'_, S> {
 
     fn packets(&mut self, known: &PacketsOf<'_>) {
         match *known {
-            _ if self.joiner.is_off => {}
             PacketsOf::Begin { conn, ends, .. } => self.joiner.topology.begin(conn, ends),
             PacketsOf::End { conn, .. } => {
                 self.joiner.topology.end(conn);

@@ -1,7 +1,7 @@
 //! Which connections may be those of a pooler's clients, and which its own to a server.
 //!
-//! A pooler is a host that accepts connections on one address and opens others. That is a possibility only: a host may have a server
-//! and clients of another one. What is true is found out by [what was executed](super::matching).
+//! Any connection to another address may be one that a pooler has opened. Which are is found out by [what was
+//! executed](super::matching).
 
 use std::collections::HashMap;
 
@@ -10,19 +10,21 @@ use foldhash::fast::RandomState;
 use crate::dissector::Clients;
 use crate::packet::Endpoint;
 
-/// The maximum number of addresses that accept connections that are considered.
+/// The maximum number of poolers.
 const MAX_LISTENERS: usize = 256;
 
 /// The maximum number of connections of which the sides are known.
 const MAX_CONNECTIONS: usize = 1 << 20;
 
-/// An address that accepts connections, as an index.
+/// The address on which a pooler accepts connections, as an index.
 pub(super) type Listener = u32;
 
-/// The addresses that accept connections, and the connections.
+/// The addresses of poolers, and the connections.
 #[derive(Debug, Default)]
 pub(super) struct Topology {
+    /// As the user has named them.
     given: Vec<Clients>,
+    /// Those to which something is connected.
     listeners: Vec<Endpoint>,
     connections: HashMap<u64, [Endpoint; 2], RandomState>,
     has_pooler: bool,
@@ -35,17 +37,20 @@ impl Topology {
 
     /// A connection begins, from its first end, the client, to the second.
     pub(super) fn begin(&mut self, conn: u64, ends: [Endpoint; 2]) {
-        let [client, server] = ends.map(Endpoint::canonical);
-        if self.connections.len() >= MAX_CONNECTIONS {
+        let ends = ends.map(Endpoint::canonical);
+        let [_, server] = ends;
+        if self.given.is_empty() || self.connections.len() >= MAX_CONNECTIONS {
             return;
         }
-        let ends = [client, server];
         self.connections.insert(conn, ends);
-        self.has_pooler = self.has_pooler || self.listeners.iter().any(|listener| self.may_open(*listener, &ends));
-        if !self.listeners.contains(&server) && self.listeners.len() < MAX_LISTENERS {
+        if self.given.iter().any(|given| given.contains(server))
+            && !self.listeners.contains(&server)
+            && self.listeners.len() < MAX_LISTENERS
+        {
             self.listeners.push(server);
-            self.has_pooler = self.has_pooler || self.connections.values().any(|ends| self.may_open(server, ends));
         }
+        self.has_pooler = self.has_pooler
+            || self.listeners.iter().any(|listener| self.connections.values().any(|[_, server]| listener != server));
     }
 
     pub(super) fn end(&mut self, conn: u64) {
@@ -71,24 +76,8 @@ impl Topology {
     /// Returns the addresses of poolers that may have opened a connection.
     pub(super) fn openers(&self, conn: u64) -> impl Iterator<Item = Listener> {
         let ends = self.connections.get(&conn);
-        let found = self.listeners.iter().enumerate();
-        found
-            .filter(move |(_, listener)| ends.is_some_and(|ends| self.may_open(**listener, ends)))
-            .map(|(index, _)| index as Listener)
+        let others =
+            self.listeners.iter().enumerate().filter(move |(_, it)| ends.is_some_and(|[_, server]| *it != server));
+        others.map(|(index, _)| index as Listener)
     }
-
-    fn is_named(&self, address: Endpoint) -> bool {
-        self.given.iter().any(|given| given.contains(address))
-    }
-
-    /// A pooler that the user has named may open connections from other addresses of its host, and there is no other.
-    fn may_open(&self, listener: Endpoint, ends: &[Endpoint; 2]) -> bool {
-        if self.given.is_empty() { opens(listener, ends) } else { self.is_named(listener) && listener != ends[1] }
-    }
-}
-
-/// Returns whether the host that accepts connections at an address may have opened this one. What comes from a loopback address is of
-/// the capture's host, which may be any.
-fn opens(listener: Endpoint, [client, server]: &[Endpoint; 2]) -> bool {
-    listener != *server && (listener.addr == client.addr || client.addr.is_loopback())
 }

@@ -190,9 +190,9 @@ impl Stream {
                 row.flush_lsn = flush_lsn.or(row.flush_lsn);
                 row.apply_lsn = apply_lsn.or(row.apply_lsn);
                 let confirmed = apply_lsn.or(flush_lsn).or(write_lsn);
-                // Who comes back, and confirms what it had confirmed, is behind since then.
+                // Who comes back, and confirms what it had confirmed, or less at first, is behind since then.
                 let before = self.behind_since.filter(|_| confirmed <= self.confirmed);
-                self.confirmed = confirmed.or(self.confirmed);
+                self.confirmed = confirmed.max(self.confirmed);
                 if let Some(lag) = lag {
                     self.lag = Some(lag);
                     self.behind_since = lag.since.into_iter().chain(before).min();
@@ -329,6 +329,9 @@ mod tests {
         for conn in 1..4 {
             let began = conn as i64 * 5_000_000;
             add(&mut streams, conn, began, sent(Some(180)));
+            // At first what it has saved, which is less.
+            add(&mut streams, conn, began + 100, confirmed(50, behind(130, 100, Some(began))));
+            add(&mut streams, conn, began + 150, confirmed(100, behind(0, 100, None)));
             add(&mut streams, conn, began + 200, confirmed(100, behind(80, 200, Some(began))));
             let rows = streams.rows(at(began + 1_000));
             let row = rows.iter().find(|row| row.who.conn == conn).unwrap();

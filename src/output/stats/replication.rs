@@ -133,6 +133,12 @@ impl<T> Latest<T> {
     fn get(&self) -> Option<&T> {
         self.0.as_ref().map(|(_, value)| value)
     }
+
+    /// Returns whether it was told later than another.
+    fn is_later(&self, other: &Self) -> bool {
+        let place = |latest: &Self| latest.0.as_ref().map(|(place, _)| *place);
+        place(self) > place(other)
+    }
 }
 
 /// The streams of one client from one slot.
@@ -503,7 +509,10 @@ impl Replication {
             let dropped = self.dropped.get(&(stream.server.clone(), slot.into()));
             !dropped.and_then(Latest::get).copied().unwrap_or_default()
         };
-        has_ended && !stream.slot.as_deref().is_some_and(is_kept)
+        // Another client of its slot has come since: a standby that was made from a backup.
+        let is_of_slot = |other: &&Stream| other.slot == stream.slot && other.server == stream.server;
+        let is_followed = || self.streams.iter().filter(is_of_slot).any(|other| other.last.is_later(&stream.last));
+        has_ended && !stream.slot.as_deref().is_some_and(|slot| is_kept(slot) && !is_followed())
     }
 
     /// Returns the transactions with the most changes. One that was prepared, and has ended, is listed once, as it ended.

@@ -31,7 +31,7 @@ fn by_connection(lines: &[Value]) -> BTreeMap<u64, Vec<Value>> {
         let mut line = line.clone();
         let conn = line["conn"].as_u64().unwrap();
         let fields = line.as_object_mut().unwrap();
-        for field in ["conn", "packet", "target", "canceled_by", "age_us", "upstream", "downstream", "pooler"] {
+        for field in ["conn", "packet", "target", "canceled_by", "age_us"] {
             fields.remove(field);
         }
         if fields.get("type").is_some_and(|name| name == "CancelRequest") {
@@ -45,8 +45,6 @@ fn by_connection(lines: &[Value]) -> BTreeMap<u64, Vec<Value>> {
         fields.retain(|name, value| name != "tls" || value["decrypted"] == true);
         connections.entry(conn).or_default().push(line);
     }
-    // With both sides of a pooler, requests are held back, and messages are not.
-    connections.values_mut().for_each(|lines| lines.sort_by_key(|line| line["event"] == "query"));
     connections
 }
 

@@ -4,6 +4,8 @@ use super::text::pcap;
 use crate::captures::{self, OwnedPacket};
 use crate::command::{Folder, run};
 
+const POOLER: &str = "--pooler=127.0.0.1:6432";
+
 const CAPTURE: &str = "pooler-pgbouncer/transaction.pcap.gz";
 
 #[test]
@@ -20,7 +22,7 @@ fn files_of_the_same_time_are_read_as_one() {
         path
     });
     for jobs in ["-j1", "-j4"] {
-        let args = ["-q", jobs, "-p5415,6432", "-emessage,query,session,stats"];
+        let args = ["-q", jobs, "-p5415,6432", POOLER, "-emessage,query,session,stats"];
         let one = run([&args[..], &[CAPTURE]].concat()).good();
         assert!(one.iter().any(|line| !line["upstream"].is_null()));
         let two = run([&args[..], &[&server, &client]].concat()).good();
@@ -32,24 +34,36 @@ fn files_of_the_same_time_are_read_as_one() {
 }
 
 #[test]
-fn a_pooler_that_is_named_is_the_only_one() {
+fn only_what_is_a_pooler_has_joins() {
     let count = |args: &[&str]| {
         let lines = run([&["-q", "-p5415,6432", "-equery,stats", CAPTURE], args].concat()).good();
         lines.iter().filter(|line| !line["downstream"].is_null()).count()
     };
-    assert!(count(&[]) > 200);
-    assert_eq!(count(&["--pooler", "127.0.0.1:6432"]), count(&[]));
-    assert_eq!(count(&["--pooler", "127.0.0.1:5415"]), 0);
-    assert_eq!(count(&["--pooler", "10.0.0.1"]), 0);
+    assert!(count(&[POOLER]) > 200);
+    assert_eq!(count(&["--pooler", "127.0.0.1"]), count(&[POOLER]));
+    for args in [&[][..], &["--pooler", "127.0.0.1:5415"], &["--pooler", "10.0.0.1"]] {
+        assert_eq!(count(args), 0, "{args:?}");
+    }
+}
+
+#[test]
+fn what_has_no_lines_of_requests_has_no_joins() {
+    for args in [&["-emessage"][..], &["-Fsummary"], &["-Fcsvlog"], &["-equery", "--extract", "x.pcap"]] {
+        let outcome = run([&[POOLER, CAPTURE], args].concat());
+        assert_eq!(outcome.code, Some(2), "{args:?}");
+        assert!(outcome.said.contains("--pooler joins lines of requests"), "{}", outcome.said);
+    }
+    let lines = run(["-q", "-p5415,6432", POOLER, CAPTURE]).good();
+    assert!(lines.iter().all(|line| line["event"] == "query"));
 }
 
 #[test]
 fn lines_have_both_sides_and_the_counters_have_what_is_ambiguous() {
-    let outcome = run(["-p5415,6432", "-Ftext", "--utc", "-equery,stats", CAPTURE]);
+    let outcome = run(["-p5415,6432", POOLER, "-Ftext", "--utc", "-equery,stats", CAPTURE]);
     let text = outcome.lines.join("\n");
     assert!(text.contains("on connection 13 q") && text.contains("of connection 1 q"), "{text}");
     assert!(text.contains("the pooler's own"), "{text}");
-    let lines = run(["-q", "-p5415,6432", "-equery,stats", CAPTURE]).good();
+    let lines = run(["-q", "-p5415,6432", POOLER, "-equery,stats", CAPTURE]).good();
     let unjoined = lines
         .iter()
         .filter(|line| line["server"] == "127.0.0.1:6432" && line["upstream"].is_null() && line["pooler"].is_null());

@@ -4,13 +4,16 @@
 //! application, which PgBouncer gives to a connection before it sends the request of another client.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use pgdissect::{Config, Dissector, Joiner, Record, Records};
+use pgdissect::{Clients, Config, Dissector, Joiner, Record, Records};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket, line};
 use crate::command::parse;
+
+const POOLER: Clients = Clients { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32, port: Some(6432) };
 
 const CAPTURES: [&str; 3] = ["transaction", "session", "statement"];
 
@@ -29,7 +32,7 @@ impl Lines {
     fn of(packets: &[OwnedPacket], messages: bool) -> Self {
         let records = Records { messages, queries: true, ..Records::default() };
         let mut dissector = Dissector::new(Config { records, ..captures::config() });
-        let mut joiner = Joiner::new(Vec::new());
+        let mut joiner = Joiner::new(vec![POOLER]);
         let mut lines = Vec::new();
         let mut sink = |record: &Record<'_>| lines.push(parse(&line(record)));
         let mut sink = joiner.before(&mut sink);
@@ -174,7 +177,7 @@ fn where_only_one_side_was_captured_nothing_is_held_back() {
     for capture in CAPTURES {
         let packets = packets(capture);
         let of_clients: Vec<_> = packets.into_iter().filter(|packet| is_of_port(packet, 6432)).collect();
-        let mut joiner = Joiner::new(Vec::new());
+        let mut joiner = Joiner::new(vec![POOLER]);
         let mut dissector = Dissector::new(captures::config());
         let mut ignore = |_: &Record<'_>| {};
         let mut sink = joiner.before(&mut ignore);
