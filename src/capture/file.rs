@@ -33,8 +33,7 @@ mod unpack;
 /// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
 
-/// One or more capture files, read one after the other as one sequence of packets. Files whose packets were captured at the same time,
-/// such as those of several interfaces, are merged by time, if none of the files is a pipe.
+/// One or more capture files, read one after the other as one sequence of packets, or [merged](Self::merged).
 ///
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
@@ -57,8 +56,8 @@ pub struct FileSource {
     open: Vec<OpenFile>,
     /// The index of the one that has the last packet.
     current: usize,
-    /// Whether the times of the first packets are known, if they are needed.
-    is_peeked: bool,
+    /// Whether the times of the first packets are still to be found, for files that are merged.
+    has_to_peek: bool,
     stop: Arc<AtomicBool>,
     bytes_read: Arc<AtomicU64>,
     interfaces: InterfaceTable,
@@ -100,11 +99,18 @@ impl FileSource {
             waiting: paths.into_iter().map(|path| WaitingFile { path, first: None }).collect(),
             open: Vec::new(),
             current: 0,
-            is_peeked: false,
+            has_to_peek: false,
             stop,
             bytes_read: Arc::default(),
             interfaces: InterfaceTable::default(),
         }
+    }
+
+    /// Creates a source of the packets in `paths` that merges files by time: one whose first packet was captured before the next packet
+    /// of those that are read is read together with them. So are captures of several interfaces at the same time. If one of the files is
+    /// a pipe, they are read one after the other.
+    pub fn merged(paths: Vec<PathBuf>, stop: Arc<AtomicBool>) -> Self {
+        Self { has_to_peek: true, ..Self::new(paths, stop) }
     }
 
     /// Creates a source of the packets in `input`, with a name for messages.
@@ -132,7 +138,7 @@ impl FileSource {
 
     /// Finds out when the first packets were captured, if there are several files.
     fn peek(&mut self) {
-        self.is_peeked = true;
+        self.has_to_peek = false;
         let is_file = |file: &WaitingFile| fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file());
         if self.waiting.len() < 2 || !self.waiting.iter().all(is_file) {
             return;
@@ -183,7 +189,7 @@ impl FileSource {
 
     /// Finds the file with the next packet, or another event.
     fn find_next(&mut self) -> Result<Found, Error> {
-        if !self.is_peeked {
+        if self.has_to_peek {
             self.peek();
         }
         loop {

@@ -80,7 +80,8 @@ pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
         let filter = args.filter.as_deref().map(PacketFilter::new).transpose()?;
         Some(Extract::from_files(extracted, paths.clone(), filter))
     };
-    let source = FileSource::new(paths.clone(), Arc::clone(stop));
+    let open = if args.pooler.is_empty() { FileSource::new } else { FileSource::merged };
+    let source = open(paths.clone(), Arc::clone(stop));
     let progress = Progress::start(args, &paths, source.bytes_read(), "");
     let bar = progress.as_ref().map(Progress::bar);
     if paths.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
