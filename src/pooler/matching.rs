@@ -573,7 +573,8 @@ impl Matcher {
         // By those that others must have.
         let mut left = candidates.to_vec();
         let mut rivals = Vec::new();
-        for other in self.others(client, candidates, listener) {
+        // Not by those that may have been lost.
+        for other in self.others(client, candidates, listener).into_iter().filter(|it| !self.is_lost(*it, listener)) {
             match *self.candidates(other, listener) {
                 [] => {}
                 [only] => left.retain(|server| *server != only),
@@ -609,7 +610,7 @@ impl Matcher {
             !of_other.is_empty() && of_other.iter().all(|server| candidates.contains(server))
         };
         let mut rivals = self.others(client, candidates, listener);
-        rivals.retain(is_rival);
+        rivals.retain(|other| !self.is_lost(*other, listener) && is_rival(other));
         rivals.push(client);
         let are_all = rivals.len() >= candidates.len() && !self.is_lost(client, listener);
         if !are_all {

@@ -121,9 +121,16 @@ fn requests_of_a_server_connection_are_those_of_the_client_to_which_the_pooler_h
     }
 }
 
-/// Checks that what is joined is joined with the same.
+/// Checks that what is joined is joined with the same, and that a transaction is on one connection.
 fn check_joins(whole: &BTreeMap<Place, Place>, lines: &Lines, what: &str) -> usize {
     let joins = lines.joins();
+    let clients: BTreeMap<_, _> = lines.of_side(false).map(|query| (number(query), query)).collect();
+    for ((conn, query), client) in &clients {
+        let before = clients.get(&(*conn, query - 1)).map(|before| &before["upstream"]["conn"]);
+        let (Some(before), now) = (before, &client["upstream"]["conn"]) else { continue };
+        let are_joined = !before.is_null() && !now.is_null();
+        assert!(client["tx"] != "in_transaction" || !are_joined || before == now, "{what}: {client}");
+    }
     for (server, client) in &joins {
         // What begins with a lost packet has another beginning.
         if let Some(wanted) = whole.get(server) {
