@@ -101,6 +101,8 @@ pub struct Walsender {
     pub given_bytes: PerDirection<u64>,
     /// The commands whose ReadyForQuery has not come.
     tasks: VecDeque<Task>,
+    /// What the stream is that may have begun where bytes of the server's were lost, for its command waited for that.
+    awaited: Option<Box<Start>>,
     mode: Option<Mode>,
     /// The slots that were created, with their plugins.
     slots: VecDeque<(KeptText<'static>, KeptText<'static>)>,
@@ -155,6 +157,7 @@ impl Walsender {
             backup: BackupFacts::unknown(),
             given_bytes: PerDirection::default(),
             tasks: VecDeque::new(),
+            awaited: None,
             mode: None,
             slots: VecDeque::new(),
             logical: LogicalStream::default(),
@@ -183,6 +186,7 @@ impl Walsender {
     }
 
     fn push(&mut self, task: Task) {
+        self.awaited = None;
         if self.tasks.len() >= MAX_COMMANDS {
             self.tasks.pop_front();
         }
@@ -230,8 +234,23 @@ impl Walsender {
         }
     }
 
+    /// A stream begins of which CopyBothResponse was lost, if this is a message of one: nothing else was asked for.
+    fn begin_awaited(&mut self, from: Direction, body: &[u8]) {
+        let is_of_stream = |kind: &u8| match from {
+            Direction::Backend => b"wks".contains(kind),
+            Direction::Frontend => b"rhp".contains(kind),
+        };
+        if let Some(start) = self.awaited.take_if(|_| body.first().is_some_and(is_of_stream)) {
+            let payload = self.begin_stream(*start);
+            (self.mode, self.is_known) = (Some(Mode::Stream(payload)), true);
+            self.is_payload_uncertain = matches!(payload, Payload::Unknown | Payload::Other);
+            self.progress.begin_copy(true);
+        }
+    }
+
     /// A COPY begins, by this tag of the server's. Returns whether it is a stream or a backup.
     pub fn begin_copy(&mut self, tag: u8, server_version: Option<Text<'_>>) -> bool {
+        self.awaited = None;
         let no_task = &mut Task::Unknown;
         let task = self.tasks.front_mut().unwrap_or(no_task);
         let is_out = tag == backend::COPY_OUT_RESPONSE;
@@ -314,9 +333,15 @@ impl Walsender {
     /// Bytes of this direction were lost: what depended on them is not known any more. What CopyData carries stays the same: a stream
     /// ends with messages of both sides, and a walsender is hardly given another purpose.
     pub fn lose(&mut self, direction: Direction) {
+        let last = self.tasks.pop_back();
         self.tasks.clear();
         if direction == Direction::Backend {
             self.logical.lose();
+            if let Some(Task::Stream(start)) = last {
+                self.awaited = Some(start);
+            }
+        } else {
+            self.awaited = None;
         }
         self.recognition = Recognition::default();
     }
@@ -349,6 +374,7 @@ impl Walsender {
         if frame.is_guessed && from == Direction::Backend {
             self.logical.guess();
         }
+        self.begin_awaited(from, frame.body);
         if self.mode.is_none() && !self.recognize(from, reader.clone(), is_cut, ts) {
             let is_certain = self.is_known && !self.may_have_database;
             let mode = match from {

@@ -343,6 +343,27 @@ fn a_capture_that_begins_inside_of_another_plugins_stream_shows_nothing_that_may
 }
 
 #[test]
+fn a_stream_of_which_only_the_first_reply_is_lost_has_all_of_its_changes() {
+    for capture in PGOUTPUT {
+        let packets = packets(capture);
+        let whole = without(&packets, |_| false);
+        let begins = |packet: &OwnedPacket| packet.data.windows(5).any(|bytes| bytes == b"W\0\0\0\x07");
+        let lost = packets.iter().position(begins).unwrap();
+        let lines = without(&packets, |index| index == lost);
+        let (had, missing) = check(&lines, &whole, capture);
+        // What came together with it was lost as well.
+        assert!(had > 20 && missing < 10, "{capture}: {had}, without {missing}");
+        let slots = |lines: &[Line]| {
+            let ended = lines.iter().filter(|line| line.is("session") && line.value["state"] == "ended");
+            let mut slots: Vec<_> = ended.map(|line| line.value["slot"].to_string()).collect();
+            slots.sort_unstable();
+            slots
+        };
+        assert_eq!(slots(&lines), slots(&whole), "{capture}");
+    }
+}
+
+#[test]
 fn a_backup_of_which_packets_are_lost_or_whose_session_is_not_known_shows_none_of_its_bytes() {
     for (capture, command, dir, least) in [
         ("tar-15", &b"BASE_BACKUP "[..], "B", 1_000_000),
