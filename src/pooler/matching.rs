@@ -82,8 +82,6 @@ pub(super) struct Found<'a> {
     pub(super) is_ambiguous: bool,
     /// Whether it is joined as soon as it is known that the connection is a pooler's.
     pub(super) is_pending: bool,
-    /// Whether its client is a pooler's.
-    pub(super) is_of_client: bool,
     /// Whether its client is a pooler, all of whose requests are known; unknown where that may still turn out.
     pub(super) is_of_pooler: Option<bool>,
 }
@@ -352,7 +350,7 @@ impl Matcher {
         }
     }
 
-    /// Returns what was found of an execution. `least` is how many executions must have been joined to know a pooler's connection.
+    /// Returns what was found of an execution; of the last ones, with what little is known of which connections are a pooler's.
     pub(super) fn found(&self, ticket: Ticket, is_last: bool) -> Found<'_> {
         let Some(known) = self.get(ticket) else { return Found::default() };
         let least = if is_last { 1 } else { LEAST_JOINED };
@@ -370,7 +368,6 @@ impl Matcher {
             downstream: owner.map(|client| (client.execution, &*client.who)),
             is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
             is_pending: upstream.is_some() && believed.is_none() || downstream.is_some() && owner.is_none(),
-            is_of_client: connection.is_some_and(|it| it.accepted_at.is_some_and(|at| self.poolers.contains(&at))),
             is_of_pooler: connection.and_then(|it| if it.unjoined > 0 { Some(false) } else { it.is_poolers(least) }),
         }
     }
@@ -688,8 +685,7 @@ impl Matcher {
 }
 
 impl Connection {
-    /// Finds where it is, if there are addresses that were not known then.
-    /// Returns whether there are.
+    /// Finds where it is, if there are addresses that were not known then. Returns whether there are.
     fn place(&mut self, conn: u64, topology: &Topology) -> bool {
         if self.version == topology.version() {
             return false;

@@ -126,10 +126,8 @@ impl Joiner {
                     return;
                 }
                 let Some(query) = held.batch.query_at(held.passed) else { break };
-                let found = match ticket {
-                    Some(ticket) => self.matcher.found(*ticket, is_last),
-                    None => Found { is_of_client: self.matcher.is_of_client(query.header.conn), ..Found::default() },
-                };
+                let found = ticket.map_or_else(Found::default, |ticket| self.matcher.found(ticket, is_last));
+                let is_of_client = self.matcher.is_of_client(query.header.conn);
                 let is_unjoined = found.downstream.is_none() && found.upstream.is_none();
                 let may_be_poolers = is_unjoined && found.is_of_pooler != Some(false);
                 let is_own = may_be_poolers && own::is_request_of_pooler(&query);
@@ -137,9 +135,13 @@ impl Joiner {
                 if is_pending && !must_pass && self.now < ended.later(PENDING_FOR) {
                     return;
                 }
-                self.ambiguous += u64::from(found.is_ambiguous && found.is_of_client);
+                self.ambiguous += u64::from(found.is_ambiguous && is_of_client);
+                let is_poolers = is_unjoined
+                    && !found.is_ambiguous
+                    && (is_of_client && own::is_answered_by_pooler(&query)
+                        || is_own && found.is_of_pooler == Some(true));
                 let is_counted = found.downstream.is_none() && !is_own && !is_last;
-                sink.record(&Record::Query(joined(query, &found, is_own)));
+                sink.record(&Record::Query(joined(query, &found, is_poolers)));
                 held.passed += 1;
                 if let (Some(ticket), true) = (*ticket, is_counted) {
                     self.matcher.pass(ticket);
@@ -219,10 +221,7 @@ fn execution(query: &QueryRecord<'_>) -> Option<Execution> {
 }
 
 /// Returns the record with what was found.
-fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, is_own: bool) -> QueryRecord<'a> {
-    let is_alone = found.upstream.is_none() && found.downstream.is_none() && !found.is_ambiguous;
-    let is_poolers = is_alone
-        && (found.is_of_client && own::is_answered_by_pooler(&query) || found.is_of_pooler == Some(true) && is_own);
+fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, pooler: bool) -> QueryRecord<'a> {
     QueryRecord {
         upstream: found.upstream.map(|server| Upstream {
             conn: server.conn,
@@ -235,7 +234,7 @@ fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, is_own: bool) -> QueryR
             client: who.client(),
             application: who.application(),
         }),
-        pooler: is_poolers,
+        pooler,
         ..query
     }
 }

@@ -43,14 +43,14 @@ impl Topology {
             return;
         }
         self.connections.insert(conn, ends);
+        self.has_pooler = self.has_pooler || self.listeners.iter().any(|listener| *listener != server);
         if self.given.iter().any(|given| given.contains(server))
             && !self.listeners.contains(&server)
             && self.listeners.len() < MAX_LISTENERS
         {
             self.listeners.push(server);
+            self.has_pooler = self.has_pooler || self.connections.values().any(|[_, other]| *other != server);
         }
-        self.has_pooler = self.has_pooler
-            || self.listeners.iter().any(|listener| self.connections.values().any(|[_, server]| listener != server));
     }
 
     pub(super) fn end(&mut self, conn: u64) {
