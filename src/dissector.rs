@@ -182,7 +182,9 @@ impl Dissector {
         self.close_due(self.common.counters.packets + 1, sink);
         self.resume_waiting(sink);
         for connection in self.table.live_mut(|_| ()).into_iter().filter(|connection| connection.tcp.held() > 0) {
-            self.common.dissector(connection.shard, sink).drain(connection, self.now);
+            let mut engine = self.common.dissector(connection.shard, sink);
+            engine.drain(connection, self.now);
+            engine.report_incomplete(connection);
             account(&mut self.held, connection);
         }
     }
@@ -544,6 +546,7 @@ fn accept(
         SegmentOutcome::Ends { serial: connection.serial }
     } else if !connection.is_waiting && connection.waits() {
         connection.is_waiting = true;
+        engine.report_incomplete(connection);
         SegmentOutcome::Waits { serial: connection.serial }
     } else {
         SegmentOutcome::Continues

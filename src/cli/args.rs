@@ -16,7 +16,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use regex::bytes::Regex;
 
-use super::select::{When, parse_clients, parse_fingerprint, parse_regex, parse_when};
+use super::select::{Pooler, When, parse_clients, parse_fingerprint, parse_pooler, parse_regex, parse_when};
 
 /// Show the PostgreSQL protocol messages in network packets, one JSON object per line.
 ///
@@ -136,9 +136,9 @@ pub(crate) struct Args {
     pub(crate) conn: Vec<u64>,
 
     /// The addresses on which poolers (PgBouncer) accept connections: join the requests of their clients with those on their connections
-    /// to the server
-    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_clients, help_heading = "Input")]
-    pub(crate) pooler: Vec<Clients>,
+    /// to the server. With auto, poolers are found by themselves, but not on the loopback interface
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',', value_parser = parse_pooler, help_heading = "Input")]
+    pub(crate) pooler: Vec<Pooler>,
 
     /// Write only the lines of sessions of these clients: an address, with a port or without, or a network, such as 10.0.0.0/8 or
     /// [::1]:40000
@@ -446,10 +446,16 @@ impl Args {
                     .to_owned(),
             );
         }
-        let has_joins = matches!(self.format, Format::Json | Format::Text | Format::Parquet) && wants(Event::Query);
+        let has_joins = match self.format {
+            Format::Json | Format::Text | Format::Parquet => wants(Event::Query) || wants(Event::Summary),
+            Format::Summary | Format::Html | Format::Top => true,
+            Format::Otlp | Format::Sql | Format::Csvlog | Format::Jsonlog | Format::Stderrlog => false,
+        };
         if !self.pooler.is_empty() && (!has_joins || self.extract.is_some()) {
             return Err(
-                "--pooler joins lines of requests: it requires -e query, in JSON or text, without --extract".to_owned()
+                "--pooler joins requests: it requires -e query in JSON or text, -F summary, -F html or -F top, \
+                        without --extract"
+                    .to_owned(),
             );
         }
         if self.format == Format::Sql && self.redaction().hides_values() {

@@ -47,7 +47,7 @@ use super::key_logs::KeyLogs;
 use super::progress::Progress;
 use super::screen::Screen;
 use super::screen_data::ScreenData;
-use super::select::selection;
+use super::select::{Pooler, selection};
 use super::writer::{Look, TerminalWidth, Writer};
 use super::{FAILED, PARTIAL, UNFILTERED, notify};
 
@@ -362,7 +362,7 @@ impl<'a> Run<'a> {
             args,
             dissector: Dissector::with_keys(config, keys.keys.clone()),
             keys,
-            joiner: Joiner::new(args.pooler.clone()),
+            joiner: joiner(args),
             writer: Writer::new(out, name, args, look, threads(args) - 1).context(NO_THREADS)?,
             baseline: None,
             progress: None,
@@ -745,6 +745,12 @@ impl<'a> Run<'a> {
             self.dissector.finish(&mut sink);
             sink.finish();
         }
+        if !self.args.quiet && !self.args.pooler.is_empty() && self.joiner.joined() == 0 {
+            (self.notify)(
+                "no requests were found on both sides of a pooler: capture both, name both ports with -p, and the address at which \
+                 the pooler accepts clients with --pooler, which auto does not find on the loopback interface",
+            );
+        }
         let undecoded = self.writer.settle()?;
         self.writer.merge_statistics();
         let mut stats = self.stats(source);
@@ -779,6 +785,16 @@ impl<'a> Run<'a> {
         let counters = Counters { ambiguous_joins: self.joiner.ambiguous(), ..self.dissector.counters() };
         StatsRecord { ts: self.last_packet, counters, kernel }
     }
+}
+
+/// Returns what joins the requests of poolers' clients with those on their connections to the server.
+fn joiner(args: &Args) -> Joiner {
+    let named = |pooler: &Pooler| match pooler {
+        Pooler::Auto => None,
+        Pooler::At(clients) => Some(*clients),
+    };
+    let is_automatic = args.pooler.iter().any(|pooler| matches!(pooler, Pooler::Auto));
+    Joiner::new(args.pooler.iter().filter_map(named).collect(), is_automatic)
 }
 
 /// Returns the number of threads to use.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::output::screen::Data;
 use crate::output::screen::model::Model;
 use crate::output::screen::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
-    WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, PoolRow, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow,
+    Window, WireBytes,
 };
 
 /// The memory for the messages of all sessions, in bytes.
@@ -58,6 +58,10 @@ impl Data for ScreenData {
     fn streams(&self) -> Vec<Arc<StreamRow>> {
         let model = self.model();
         model.streams(model.now())
+    }
+
+    fn pools(&self) -> Vec<Arc<PoolRow>> {
+        self.model().pools()
     }
 
     fn ladder(&self, conn: u64) -> Ladder {

@@ -144,6 +144,19 @@ pub(in crate::cli) fn parse_clients(text: &str) -> Result<Clients, String> {
     parse().ok_or_else(|| wanted.to_owned())
 }
 
+/// Which poolers there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pooler {
+    /// Those that are found.
+    Auto,
+    /// Those on these addresses.
+    At(Clients),
+}
+
+pub(in crate::cli) fn parse_pooler(text: &str) -> Result<Pooler, String> {
+    if text == "auto" { Ok(Pooler::Auto) } else { parse_clients(text).map(Pooler::At) }
+}
+
 pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }

@@ -28,6 +28,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         connection.tcp.forget_recent();
         self.release_ahead(connection);
         self.release_encrypted(connection, origin);
+        self.report_incomplete(connection);
         let opening = std::mem::take(&mut connection.opening);
         if !opening.frontend.is_empty() || !opening.backend.is_empty() {
             // Without its first bytes, the protocol cannot be identified.
@@ -104,6 +105,9 @@ impl<S: Sink> ConnectionDissector<'_, S> {
         let origin = connection.info.date(origin);
         self.report_end(connection, closing, origin);
         self.give_up_withheld(&mut connection.info);
+        if std::mem::take(&mut connection.info.is_incomplete) {
+            self.sink.incomplete(connection.info.conn, None);
+        }
         origin
     }
 

@@ -176,6 +176,8 @@ pub(super) struct ConnectionInfo {
     pub(super) round_trips: RoundTrips,
     /// Since when the client's receive window is full, if it is.
     pub(super) full_since: Option<Timestamp>,
+    /// Whether the sink knows that [something is missing](Connection::incomplete_since).
+    pub(super) is_incomplete: bool,
 }
 
 impl ConnectionInfo {
@@ -276,6 +278,7 @@ impl Connection {
                 is_guessed: false,
                 round_trips: RoundTrips::default(),
                 full_since: None,
+                is_incomplete: false,
             },
         };
         connection.info.select(&config.only, &Identity::default());
@@ -454,6 +457,13 @@ impl Connection {
     /// Returns whether data of the connection waits for keys.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits_since().is_some())
+    }
+
+    /// Returns the time since which there are no records of what was sent, if bytes or keys are missing that may still arrive.
+    pub(super) fn incomplete_since(&self) -> Option<Timestamp> {
+        let is_missing = |direction| self.waits() || self.tcp.has_undelivered(direction);
+        let missing = Direction::BOTH.into_iter().filter(|direction| is_missing(*direction));
+        missing.map(|direction| self.last_data.get(direction).ts.max(self.info.started)).min()
     }
 
     pub(super) fn held(&self) -> usize {

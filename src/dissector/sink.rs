@@ -3,6 +3,7 @@
 use crate::packet::Endpoint;
 use crate::pg::message::Decoded;
 use crate::record::{ChangeRun, LossRecord, MessageEvent, MessageRun, Record, ReplicationEvent, SessionRecord};
+use crate::time::Timestamp;
 
 /// Receives the records that a [`Dissector`](super::Dissector) emits. Implemented for any `FnMut(&Record)`.
 ///
@@ -58,6 +59,10 @@ pub trait Sink {
     /// Handles a message of a replication stream or a base backup, before the records of its changes. Only called if these are
     /// emitted; for every message, if [`Records::streams`](super::Records::streams) are chosen.
     fn replication(&mut self, _event: &ReplicationEvent<'_>) {}
+
+    /// Called when bytes of a connection are missing that may still arrive, with the time since which it may have sent what there are
+    /// no records of yet; and with `None` when there are records of everything, or a [loss](LossRecord).
+    fn incomplete(&mut self, _conn: u64, _since: Option<Timestamp>) {}
 
     /// Called at the end of a connection that is not one of [`Config::only`](super::Config::only), as far as is known, in place of
     /// its last record.

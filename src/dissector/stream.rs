@@ -95,6 +95,16 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             Accepted::Nothing => {}
         }
         self.drain(connection, origin.ts);
+        self.report_incomplete(connection);
+    }
+
+    /// Reports that bytes are missing, or are no longer.
+    pub(super) fn report_incomplete(&mut self, connection: &mut Connection) {
+        let since = connection.incomplete_since();
+        if since.is_some() != connection.info.is_incomplete && connection.info.conn > 0 {
+            connection.info.is_incomplete = since.is_some();
+            self.sink.incomplete(connection.info.conn, since);
+        }
     }
 
     /// Processes a plain segment and returns `true`, if it is next in order and nothing is held.

@@ -269,6 +269,7 @@ pub(super) fn query_record<'a>(
             sent: execution.sent(),
             replied: execution.replied_at().map(|first| (first, execution.ended)),
             data: execution.data(),
+            is_at_pooler: false,
         },
         steps: Steps {
             pipeline: execution.cycle,

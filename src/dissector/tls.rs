@@ -165,6 +165,7 @@ impl<S: Sink> ConnectionDissector<'_, S> {
             self.with_tls(connection, |tls, tools, sink| tls.resume(tools, sink));
         }
         self.report_obstacle(connection, origin);
+        self.report_incomplete(connection);
     }
 
     /// Frees memory that the TLS session of a connection holds.

@@ -6,7 +6,8 @@
 //! what is known of one of its executions is known of those next to it.
 //!
 //! Where bytes were lost on a connection to the server, it is not known what was executed on it in that time, and nothing is joined
-//! that began before the end of that time and ended after its beginning.
+//! that began before the end of that time and ended after its beginning. So it is while bytes of it are missing that may still arrive.
+//! Where they were lost on that of a client, so it is for requests that are like another one: that client's may have been, too.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -33,14 +34,14 @@ const MAX_ALIKE: usize = 64;
 /// The maximum number of losses that are known at a time; of more, those next to each other are one.
 const MAX_LOSSES: usize = 64;
 
+/// The number of places at which executions of clients are counted, as a power of two.
+const SEEN_BITS: u32 = 18;
+
 /// After how many executions it is found again which addresses can be poolers'.
 const REFUTED_EVERY: u64 = 1 << 12;
 
 /// The maximum number of lists that are kept to be used again.
 const MAX_SPARE: usize = 1_024;
-
-/// The number of executions, of which all but a tenth were joined, after which it is known which pooler has opened a connection.
-const LEAST_JOINED: u32 = 3;
 
 /// An execution, by what it is found by.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +79,8 @@ pub(super) struct Found<'a> {
     pub(super) upstream: Option<Execution>,
     /// The execution at the client's side, and who that is.
     pub(super) downstream: Option<(Execution, &'a Who)>,
+    /// How long, in microseconds, its transaction had been idle before it, at the client's side.
+    pub(super) idle_us: Option<u64>,
     /// Whether others may have been it as well.
     pub(super) is_ambiguous: bool,
     /// Whether it is joined as soon as it is known that the connection is a pooler's.
@@ -91,6 +94,8 @@ pub(super) struct Found<'a> {
 struct Known {
     execution: Execution,
     who: Arc<Who>,
+    /// Whether its connection may be that of a pooler's client.
+    is_client: bool,
     /// Those next to it on its connection, if nothing is missing between them.
     before: Option<Ticket>,
     next: Option<Ticket>,
@@ -169,6 +174,8 @@ struct Connection {
     has_ended: bool,
     /// Until when it is known what was executed on it.
     known_until: Option<Timestamp>,
+    /// Since when bytes of it are missing that may still arrive.
+    incomplete_since: Option<Timestamp>,
     /// How many addresses that accept connections there were when the next two were found.
     version: usize,
     accepted_at: Option<Listener>,
@@ -187,19 +194,19 @@ impl Connection {
     }
 
     /// Returns whether a pooler has opened it, by what was executed so far.
-    fn is_opened_by(&self, listener: Listener, least: u32) -> bool {
+    fn is_opened_by(&self, listener: Listener, is_last: bool) -> bool {
         match self.opener {
             Some(opener) => opener == listener,
             None => {
                 let joined = self.joined_with(listener);
-                joined >= least && joined >= self.unjoined.saturating_mul(9)
+                joined >= listener.least_joined(is_last) && joined >= self.unjoined.saturating_mul(9)
             }
         }
     }
 
     /// Returns whether a pooler has opened it; unknown while too little was executed on it.
-    fn is_poolers(&self, least: u32) -> Option<bool> {
-        let is_opened = self.openers.iter().any(|listener| self.is_opened_by(*listener, least));
+    fn is_poolers(&self, is_last: bool) -> Option<bool> {
+        let is_opened = self.openers.iter().any(|listener| self.is_opened_by(*listener, is_last));
         (is_opened || !self.openers.iter().any(|listener| self.may_be_opened_by(*listener))).then_some(is_opened)
     }
 
@@ -238,6 +245,24 @@ impl Losses {
     }
 }
 
+/// How many executions of clients are known, by their keys. Those of the same place are counted together: then they are taken to be alike,
+/// which is careful.
+#[derive(Debug, Default)]
+struct Seen(Vec<u16>);
+
+impl Seen {
+    fn at(&mut self, key: u64) -> Option<&mut u16> {
+        if self.0.is_empty() {
+            self.0 = vec![0; 1 << SEEN_BITS];
+        }
+        self.0.get_mut((key >> (u64::BITS - SEEN_BITS)) as usize)
+    }
+
+    fn has_others(&self, key: u64) -> bool {
+        self.0.get((key >> (u64::BITS - SEEN_BITS)) as usize).is_some_and(|count| *count > 1)
+    }
+}
+
 /// Finds which executions belong together.
 #[derive(Debug, Default)]
 pub(super) struct Matcher {
@@ -248,6 +273,11 @@ pub(super) struct Matcher {
     alike: HashMap<(Listener, u64), Alike, RandomState>,
     connections: HashMap<u64, Connection, RandomState>,
     losses: Losses,
+    /// The same of the connections of its clients.
+    client_losses: Losses,
+    seen: Seen,
+    /// The connections of which bytes are missing that may still arrive.
+    incomplete: Vec<u64>,
     /// Lists without an execution, to be used again.
     spare: Vec<Alike>,
     /// The addresses of which it is possible, by what was executed, that they are poolers'.
@@ -274,6 +304,10 @@ impl Matcher {
         if connection.who.client() != client || connection.who.application() != application {
             connection.who = Arc::new(Who::new(client, application));
         }
+        let is_client = connection.accepted_at.is_some();
+        if is_client {
+            self.seen.at(execution.key).into_iter().for_each(|count| *count += 1);
+        }
         let who = Arc::clone(&connection.who);
         let before = connection.last.replace(ticket);
         let client = connection.accepted_at.filter(|listener| self.openers.contains(listener));
@@ -290,6 +324,7 @@ impl Matcher {
         self.known.push_back(Known {
             execution,
             who,
+            is_client,
             before,
             next: None,
             upstream: None,
@@ -310,12 +345,26 @@ impl Matcher {
         connection.place(conn, topology);
         connection.last = None;
         let from = connection.known_until.replace(until).unwrap_or(until);
+        if let Some(listener) = connection.accepted_at {
+            self.client_losses.add(listener, from, until);
+        }
         let openers = connection.opener.map_or_else(|| connection.openers.clone(), |opener| vec![opener]);
         for listener in openers {
             self.losses.add(listener, from, until);
             for ticket in self.first..self.next_ticket() {
                 self.part(ticket, listener, from);
             }
+        }
+    }
+
+    /// Records since when bytes of a connection are missing that may still arrive; or that none are.
+    pub(super) fn set_incomplete(&mut self, conn: u64, since: Option<Timestamp>, topology: &Topology) {
+        let connection = self.connections.entry(conn).or_default();
+        connection.place(conn, topology);
+        connection.incomplete_since = since;
+        self.incomplete.retain(|other| *other != conn);
+        if since.is_some() {
+            self.incomplete.push(conn);
         }
     }
 
@@ -341,6 +390,7 @@ impl Matcher {
             self.forget_first();
         }
         self.losses.forget(now.earlier(KEPT));
+        self.client_losses.forget(now.earlier(KEPT));
     }
 
     /// Joins what can be joined of all executions.
@@ -353,22 +403,26 @@ impl Matcher {
     /// Returns what was found of an execution; of the last ones, with what little is known of which connections are a pooler's.
     pub(super) fn found(&self, ticket: Ticket, is_last: bool) -> Found<'_> {
         let Some(known) = self.get(ticket) else { return Found::default() };
-        let least = if is_last { 1 } else { LEAST_JOINED };
         let is_opened = |server: &Known, listener| {
-            self.connections.get(&server.execution.conn).is_some_and(|it| it.is_opened_by(listener, least))
+            self.connections.get(&server.execution.conn).is_some_and(|it| it.is_opened_by(listener, is_last))
         };
         let upstream = known.upstream.and_then(|upstream| self.get(upstream));
         let believed =
             upstream.filter(|server| server.downstream.is_some_and(|(_, listener)| is_opened(server, listener)));
+        let believed = believed.filter(|server| !server.is_retired);
         let downstream = known.downstream.and_then(|(client, listener)| Some((self.get(client)?, listener)));
-        let owner = downstream.filter(|(_, listener)| is_opened(known, *listener)).map(|(client, _)| client);
+        let owner = downstream
+            .filter(|(client, listener)| !client.is_retired && is_opened(known, *listener))
+            .map(|(client, _)| client);
         let connection = self.connections.get(&known.execution.conn);
+        let before = known.before.filter(|_| known.execution.in_transaction).and_then(|before| self.get(before));
         Found {
             upstream: believed.map(|server| server.execution),
             downstream: owner.map(|client| (client.execution, &*client.who)),
+            idle_us: before.map(|before| known.execution.started.micros_since(before.execution.ended)),
             is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
             is_pending: upstream.is_some() && believed.is_none() || downstream.is_some() && owner.is_none(),
-            is_of_pooler: connection.and_then(|it| if it.unjoined > 0 { Some(false) } else { it.is_poolers(least) }),
+            is_of_pooler: connection.and_then(|it| if it.unjoined > 0 { Some(false) } else { it.is_poolers(is_last) }),
         }
     }
 
@@ -381,6 +435,13 @@ impl Matcher {
     /// Returns whether an execution is joined with none of a client's.
     pub(super) fn is_unjoined(&self, ticket: Ticket) -> bool {
         self.get(ticket).is_some_and(|known| known.downstream.is_none())
+    }
+
+    /// Records that an execution was passed on as one that is joined with none.
+    pub(super) fn retire(&mut self, ticket: Ticket) {
+        if let Some(known) = self.get_mut(ticket) {
+            known.is_retired = true;
+        }
     }
 
     /// Records that an execution was passed on that is not known to be a client's, nor a pooler's own.
@@ -409,6 +470,9 @@ impl Matcher {
 
     fn forget_first(&mut self) {
         let Some(known) = self.known.pop_front() else { return };
+        if known.is_client {
+            self.seen.at(known.execution.key).into_iter().for_each(|count| *count = count.saturating_sub(1));
+        }
         let last = self.connections.get(&known.execution.conn).filter(|it| it.has_ended).and_then(|it| it.last);
         if last == Some(self.first) {
             self.connections.remove(&known.execution.conn);
@@ -434,6 +498,7 @@ impl Matcher {
         self.unsettled += 1;
         let Some(known) = self.get(ticket) else { return };
         if known.upstream.is_none()
+            && !known.is_retired
             && let Some(listener) = self.connections.get(&known.execution.conn).and_then(|it| it.accepted_at)
         {
             self.find(ticket, listener);
@@ -649,6 +714,8 @@ impl Matcher {
             let goes_on = execution.in_transaction
                 && of_client.upstream.is_none()
                 && of_server.downstream.is_none()
+                && !of_client.is_retired
+                && !of_server.is_retired
                 && of_client.execution.key == of_server.execution.key
                 && of_client.execution.encloses(&of_server.execution);
             if !goes_on {
@@ -680,7 +747,15 @@ impl Matcher {
 
     fn is_lost(&self, client: Ticket, listener: Listener) -> bool {
         let Some(Known { execution, .. }) = self.get(client) else { return true };
+        let is_like_others = self.seen.has_others(execution.key);
+        let may_have_it = |connection: &Connection| {
+            let may_be_servers = connection.openers.contains(&listener) && connection.may_be_opened_by(listener);
+            (may_be_servers || is_like_others && connection.accepted_at == Some(listener))
+                && connection.incomplete_since.is_some_and(|since| since <= execution.ended)
+        };
         self.losses.touch(listener, execution)
+            || is_like_others && self.client_losses.touch(listener, execution)
+            || self.incomplete.iter().filter_map(|conn| self.connections.get(conn)).any(may_have_it)
     }
 }
 
@@ -702,7 +777,7 @@ impl Connection {
             Some((_, count)) => *count = count.saturating_add(1),
             None => self.joined.push((listener, 1)),
         }
-        if self.opener.is_none() && self.is_opened_by(listener, LEAST_JOINED) {
+        if self.opener.is_none() && self.is_opened_by(listener, false) {
             self.opener = Some(listener);
         }
         self.opener == Some(listener)

@@ -54,6 +54,7 @@ pub struct Joiner {
     /// The latest time, and when the next ones pass.
     now: Timestamp,
     next_pass: Timestamp,
+    joined: u64,
     ambiguous: u64,
 }
 
@@ -68,9 +69,10 @@ struct Held {
 }
 
 impl Joiner {
-    /// Creates one for the poolers that accept connections on these addresses. Without any, it joins nothing.
-    pub fn new(poolers: Vec<Clients>) -> Self {
-        Self { topology: Topology::new(poolers), ..Self::default() }
+    /// Creates one for the poolers that accept connections on these addresses, and for those that are found where a host accepts
+    /// connections and opens others, if `is_automatic`. Without any, it joins nothing.
+    pub fn new(poolers: Vec<Clients>, is_automatic: bool) -> Self {
+        Self { topology: Topology::new(poolers, is_automatic), ..Self::default() }
     }
 
     /// Returns a sink before another one.
@@ -81,6 +83,11 @@ impl Joiner {
     /// Returns whether records of requests are held back, so that they have to come in order.
     pub const fn is_active(&self) -> bool {
         self.topology.has_pooler()
+    }
+
+    /// Returns how many requests of a pooler's clients were joined.
+    pub const fn joined(&self) -> u64 {
+        self.joined
     }
 
     /// Returns how many requests of a pooler's clients could not be joined because they cannot be told from others.
@@ -135,16 +142,21 @@ impl Joiner {
                 if is_pending && !must_pass && self.now < ended.later(PENDING_FOR) {
                     return;
                 }
+                self.joined += u64::from(found.upstream.is_some());
                 self.ambiguous += u64::from(found.is_ambiguous && is_of_client);
                 let is_poolers = is_unjoined
                     && !found.is_ambiguous
                     && (is_of_client && own::is_answered_by_pooler(&query)
                         || is_own && found.is_of_pooler == Some(true));
                 let is_counted = found.downstream.is_none() && !is_own && !is_last;
-                sink.record(&Record::Query(joined(query, &found, is_poolers)));
+                sink.record(&Record::Query(joined(query, &found, is_of_client, is_poolers)));
                 held.passed += 1;
                 if let (Some(ticket), true) = (*ticket, is_counted) {
                     self.matcher.pass(ticket);
+                }
+                // Either both of two requests have the other, or none.
+                if let (Some(ticket), true) = (*ticket, is_unjoined) {
+                    self.matcher.retire(ticket);
                 }
             }
             let Some(mut held) = self.held.pop_front() else { return };
@@ -188,7 +200,7 @@ impl Joiner {
 
 /// Returns what a request is found by, if enough is known of it.
 fn execution(query: &QueryRecord<'_>) -> Option<Execution> {
-    let Evidence { sent, replied, data } = query.evidence;
+    let Evidence { sent, replied, data, .. } = query.evidence;
     let flags = query.flags;
     let is_odd = flags.truncated
         || flags.midstream
@@ -220,13 +232,15 @@ fn execution(query: &QueryRecord<'_>) -> Option<Execution> {
     })
 }
 
-/// Returns the record with what was found.
-fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, pooler: bool) -> QueryRecord<'a> {
+/// Returns the record with what was found, of a connection that is or is not one of a pooler's client.
+fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, is_at_pooler: bool, pooler: bool) -> QueryRecord<'a> {
     QueryRecord {
         upstream: found.upstream.map(|server| Upstream {
             conn: server.conn,
             query: server.query,
             wait_us: server.started.micros_since(query.evidence.sent),
+            idle_us: found.idle_us,
+            executed: (server.started, server.ended),
         }),
         downstream: found.downstream.map(|(client, who)| Downstream {
             conn: client.conn,
@@ -235,6 +249,7 @@ fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, pooler: bool) -> QueryR
             application: who.application(),
         }),
         pooler,
+        evidence: Evidence { is_at_pooler, ..query.evidence },
         ..query
     }
 }
@@ -309,6 +324,13 @@ impl<S: Sink> Sink for Joining<'_, S> {
 
     fn replication(&mut self, event: &ReplicationEvent<'_>) {
         self.sink.replication(event);
+    }
+
+    fn incomplete(&mut self, conn: u64, since: Option<Timestamp>) {
+        if self.joiner.topology.is_wanted() {
+            self.joiner.matcher.set_incomplete(conn, since, &self.joiner.topology);
+        }
+        self.sink.incomplete(conn, since);
     }
 
     fn not_selected(&mut self, session: &SessionRecord<'_>) {

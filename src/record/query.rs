@@ -1,5 +1,6 @@
 //! `"event":"query"`: one executed request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
@@ -166,6 +167,13 @@ pub struct Upstream {
     /// Microseconds from the last byte of the request to its first byte on that connection: how long it waited for one; 0 if it began
     /// there before it was complete.
     pub wait_us: u64,
+    /// Microseconds that its transaction had been idle before it: the client asked for nothing, and kept that connection. Absent where no
+    /// transaction was open, or its request before that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_us: Option<u64>,
+    /// When its first byte was captured on that connection, and the last of its reply. Not on its line.
+    #[serde(skip)]
+    pub executed: (Timestamp, Timestamp),
 }
 
 /// The same request at a pooler's client side.
@@ -191,6 +199,8 @@ pub struct Evidence {
     pub replied: Option<(Timestamp, Timestamp)>,
     /// What the data of its reply are told apart by.
     pub data: DataMark,
+    /// Whether its connection is that of a pooler's client.
+    pub is_at_pooler: bool,
 }
 
 /// What messages a request of the extended protocol had.
@@ -254,6 +264,19 @@ pub(crate) struct Borrowed<'a> {
 }
 
 impl QueryRecord<'_> {
+    /// Returns the request as it counts where each counts once. What went through a pooler is captured twice: at the server's side, it is
+    /// that of the pooler's client, with the time that it took on the server; at the client's side, it is none.
+    pub fn counted(&self) -> Option<Cow<'_, Self>> {
+        match (self.upstream, self.downstream) {
+            (Some(_), _) => None,
+            (None, Some(Downstream { conn, query, client, application })) => {
+                let header = Header { conn, client, ..self.header };
+                Some(Cow::Owned(Self { header, query, application, ..self.clone() }))
+            }
+            (None, None) => Some(Cow::Borrowed(self)),
+        }
+    }
+
     /// Returns whether the server answered it with an error, its cancellation included.
     pub(crate) const fn has_failed(&self) -> bool {
         self.error.is_some() || matches!(self.outcome, Outcome::Error | Outcome::Canceled)

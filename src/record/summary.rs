@@ -9,10 +9,12 @@ use crate::pg::text::inline_schema;
 use crate::session::execution::Outcome;
 pub use crate::sql::audit::AuditKind;
 use crate::time::Timestamp;
+pub use pools::{IdleInTransaction, Pool, PoolBucket, PoolTraffic, StatementWaits, Waits};
 pub use replication::{
     BackupArchive, BaseBackup, LargeTransaction, ReplicationBucket, ReplicationStream, ReplicationTraffic, TableChanges,
 };
 
+mod pools;
 mod replication;
 
 /// What all requests and sessions add up to, from the beginning of the capture.
@@ -92,6 +94,10 @@ pub struct Summary {
     /// How many more there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_base_backups: u64,
+    /// What went through poolers, by pooler, database and user; those whose requests waited longest first. Everywhere else, such a request
+    /// counts once, as its client's, with the time that it took on the server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<Pool>,
     /// What the same workload was before, and how this one differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<Comparison>>,

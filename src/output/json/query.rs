@@ -155,10 +155,13 @@ impl LineWriter {
         if let Some(rtt_server_us) = rtt_server_us {
             numbered(out, br#","rtt_server_us":"#, *rtt_server_us);
         }
-        if let Some(Upstream { conn, query, wait_us }) = upstream {
+        if let Some(Upstream { conn, query, wait_us, idle_us, executed: _ }) = upstream {
             numbered(out, br#","upstream":{"conn":"#, *conn);
             numbered(out, br#","query":"#, *query);
             numbered(out, br#","wait_us":"#, *wait_us);
+            if let Some(idle_us) = idle_us {
+                numbered(out, br#","idle_us":"#, *idle_us);
+            }
             out.push(b'}');
         }
         if let Some(Downstream { conn, query, client, application }) = downstream {

@@ -21,7 +21,7 @@ use self::timeline::Timeline;
 use crate::output::summary::replication as repl;
 use crate::record::Summary;
 use crate::record::summary::{
-    Bucket, Difference, Params, ReplicationBucket, ReplicationStream, Share, StatementSummary, Times,
+    Bucket, Difference, Params, Pool, PoolBucket, ReplicationBucket, ReplicationStream, Share, StatementSummary, Times,
 };
 use crate::time::Timestamp;
 
@@ -347,9 +347,24 @@ impl<'a> View<'a> {
         buckets.filter(|bucket| bucket.bytes > 0 || bucket.changes > 0 || bucket.lag_us.is_some()).collect()
     }
 
+    /// The times at which something came through a pooler.
+    fn busy_pool<'s>(&self, pool: &'s Pool) -> Vec<&'s PoolBucket> {
+        let buckets = pool.over_time.buckets.iter();
+        let is_busy = |bucket: &&PoolBucket| {
+            let PoolBucket { started: _, requests, wait_us, busy_us, idle_in_transaction_us } = **bucket;
+            [requests, wait_us, busy_us, idle_in_transaction_us].iter().any(|figure| *figure > 0)
+        };
+        buckets.filter(is_busy).collect()
+    }
+
     /// The chart of a stream over time.
-    fn timeline<'s>(&self, stream: &'s ReplicationStream) -> Timeline<'s> {
-        Timeline { over_time: &stream.over_time, points: self.limits.points }
+    fn timeline(&self, stream: &ReplicationStream) -> Timeline {
+        Timeline::of_stream(&stream.over_time, self.limits.points)
+    }
+
+    /// The chart of a pool over time.
+    fn pool_timeline(&self, pool: &Pool) -> Timeline {
+        Timeline::of_pool(&pool.over_time, self.limits.points)
     }
 
     fn histogram(&self, statement: &StatementSummary) -> Histogram {

@@ -4,9 +4,10 @@ use serde_json::value::RawValue;
 
 use crate::record::summary::{
     AuditEntry, AuditKind, BackupArchive, BaseBackup, Bin, Bucket, Caller, Calls, Candidate, CodeCount, Comparison,
-    Confidence, Difference, ErrorStatement, ErrorSummary, Example, FailedLogin, Group, LargeTransaction, LossReason,
-    OtherStatements, Params, PreparedUse, Protection, ReplicationBucket, ReplicationStream, ReplicationTraffic, Share,
-    StatementSummary, Summary, TableChanges, Times, Totals, UnlimitedSelect, Weakness,
+    Confidence, Difference, ErrorStatement, ErrorSummary, Example, FailedLogin, Group, IdleInTransaction,
+    LargeTransaction, LossReason, OtherStatements, Params, Pool, PoolBucket, PoolTraffic, PreparedUse, Protection,
+    ReplicationBucket, ReplicationStream, ReplicationTraffic, Share, StatementSummary, StatementWaits, Summary,
+    TableChanges, Times, Totals, UnlimitedSelect, Waits, Weakness,
 };
 use crate::record::{Purpose, Reason, TransactionOutcome};
 use crate::replication::Lsn;
@@ -103,6 +104,16 @@ fn times(timed: u64, mean_us: u64) -> Times {
         p95_us: times(30),
         p99_us: times(80),
         max_us: times(400),
+    }
+}
+
+fn waits(mean_us: u64) -> Waits {
+    Waits {
+        wait_us: mean_us * 71_003,
+        wait_mean_us: mean_us,
+        wait_p50_us: mean_us / 3,
+        wait_p95_us: mean_us * 5,
+        wait_max_us: mean_us * 401,
     }
 }
 
@@ -542,6 +553,54 @@ fn sample(texts: &Texts, size: &Size) -> Summary {
                 .collect(),
             other_archives: 7,
             manifest_bytes: Some(250_000),
+        })
+        .collect();
+    summary.pools = list(2)
+        .map(|index| Pool {
+            server: "10.2.1.4:6432".into(),
+            database: Some(texts.name.clone()),
+            user: (index == 0).then(|| texts.name.clone()),
+            requests: 71_003,
+            unjoined_requests: 21,
+            answered_by_pooler: 12,
+            refused_by_pooler: 7,
+            client_connections: 49,
+            server_connections: 6,
+            waits: waits(9_001),
+            busy_us: 310_000_001,
+            idle_in_transaction_us: 44_000_003,
+            idle_in_transaction: list(4)
+                .map(|number| IdleInTransaction {
+                    ts: at(number as i64 * SECOND),
+                    conn: 61,
+                    query: 402,
+                    client: "10.2.0.9:50123".into(),
+                    application: (number > 0).then(|| texts.name.clone()),
+                    server_conn: 62,
+                    idle_us: 6_000_000 / (number as u64 + 1),
+                })
+                .collect(),
+            statements: list(5)
+                .map(|number| StatementWaits {
+                    fingerprint: Some(fingerprint(number)),
+                    normalized: (number != 1).then(|| sql(number)),
+                    calls: 14_200 / (number as u64 + 1),
+                    waits: waits(801 + number as u64),
+                })
+                .collect(),
+            unlisted_statements: 17,
+            over_time: PoolTraffic {
+                bucket_us: 500_000,
+                buckets: (0..size.buckets)
+                    .map(|number| PoolBucket {
+                        started: at(number as i64 * SECOND / 2),
+                        requests: 23 + number as u64 % 7,
+                        wait_us: 6_100 * (number as u64 % 11),
+                        busy_us: 1_200_000,
+                        idle_in_transaction_us: 10_000 * (number as u64 % 3),
+                    })
+                    .collect(),
+            },
         })
         .collect();
     summary.traffic.bucket_us = 1_000_000;

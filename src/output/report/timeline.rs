@@ -1,11 +1,11 @@
-//! A replication stream over time, as SVG: its bytes a second, and how far the client was behind.
+//! What happened over time, as SVG: a replication stream, or a pooler.
 
 use std::fmt;
 
 use askama::filters::HtmlSafe;
 
 use super::figure::{Binary, Plain};
-use crate::record::summary::{ReplicationBucket, ReplicationTraffic};
+use crate::record::summary::{PoolBucket, PoolTraffic, ReplicationBucket, ReplicationTraffic};
 use crate::time::Timestamp;
 
 const WIDTH: f64 = 960.0;
@@ -18,11 +18,11 @@ const FEW: usize = 60;
 /// Below the last one: for the times of the axis.
 const BOTTOM: f64 = 18.0;
 
-/// The charts of a stream.
-pub(super) struct Timeline<'a> {
-    pub(super) over_time: &'a ReplicationTraffic,
-    /// The most points: of more buckets, neighbours are merged.
-    pub(super) points: usize,
+/// Charts, one below the other.
+pub(super) struct Timeline {
+    /// When they begin, and when they end; `None` if there is nothing to see.
+    times: Option<(Timestamp, Timestamp)>,
+    series: Vec<Series>,
 }
 
 /// A chart: its name, its color, its values by point, and how the highest is written.
@@ -31,36 +31,84 @@ struct Series {
     color: &'static str,
     values: Vec<Option<f64>>,
     highest: String,
+    /// Whether it is drawn if all values are 0.
+    zero_is_known: bool,
 }
 
-impl Timeline<'_> {
-    /// Whether there is nothing to see.
-    pub(super) fn is_empty(&self) -> bool {
-        self.over_time.buckets.len() < 2
+/// Buckets of equal width.
+struct Buckets<'a, T> {
+    buckets: &'a [T],
+    bucket_us: u64,
+    /// How many neighbours are merged into a point.
+    merged: usize,
+}
+
+impl<'a, T> Buckets<'a, T> {
+    fn new(buckets: &'a [T], bucket_us: u64, points: usize) -> Self {
+        Self { buckets, bucket_us, merged: buckets.len().div_ceil(points.max(1)).max(1) }
     }
 
-    fn series(&self) -> [Series; 3] {
-        let merged = self.over_time.buckets.len().div_ceil(self.points.max(1)).max(1);
-        let points = || self.over_time.buckets.chunks(merged);
-        let seconds = self.over_time.bucket_us as f64 * merged as f64 / 1e6;
-        let rate = |buckets: &[ReplicationBucket]| {
-            Some(buckets.iter().map(|bucket| bucket.bytes as f64).sum::<f64>() / seconds.max(1e-6))
-        };
+    fn points<V>(&self, of: impl Fn(&[T]) -> V) -> Vec<V> {
+        self.buckets.chunks(self.merged).map(of).collect()
+    }
+
+    /// The seconds of a point.
+    fn seconds(&self) -> f64 {
+        (self.bucket_us as f64 * self.merged as f64 / 1e6).max(1e-6)
+    }
+
+    fn times(&self, started: impl Fn(&T) -> Timestamp) -> Option<(Timestamp, Timestamp)> {
+        match self.buckets {
+            [first, .., last] => Some((started(first), started(last).later(self.bucket_us))),
+            _ => None,
+        }
+    }
+}
+
+impl Timeline {
+    /// Creates the charts of a replication stream, of at most so many points: its bytes a second, and how far the client was behind.
+    pub(super) fn of_stream(traffic: &ReplicationTraffic, points: usize) -> Self {
+        let all = Buckets::new(&traffic.buckets, traffic.bucket_us, points);
+        let seconds = all.seconds();
+        let rates = all.points(|buckets: &[ReplicationBucket]| {
+            Some(buckets.iter().map(|bucket| bucket.bytes as f64).sum::<f64>() / seconds)
+        });
         let most = |of: fn(&ReplicationBucket) -> Option<u64>| {
-            points().map(|buckets| buckets.iter().filter_map(of).max().map(|most| most as f64)).collect::<Vec<_>>()
+            all.points(|buckets| buckets.iter().filter_map(of).max().map(|most| most as f64))
         };
-        let rates: Vec<_> = points().map(rate).collect();
-        let (times, bytes) = (most(|bucket| bucket.lag_us), most(|bucket| bucket.lag_bytes));
-        [
-            Series {
-                name: "Bytes a second",
-                color: "c0",
-                highest: format!("{}/s", Binary(highest(&rates))),
-                values: rates,
-            },
-            Series { name: "Lag", color: "c2", highest: Plain(highest(&times) as u64).to_string(), values: times },
-            Series { name: "Lag in bytes", color: "c4", highest: Binary(highest(&bytes)).to_string(), values: bytes },
-        ]
+        let (lags, bytes) = (most(|bucket| bucket.lag_us), most(|bucket| bucket.lag_bytes));
+        let (rate, lag, behind) = (highest(&rates), highest(&lags), highest(&bytes));
+        let series = vec![
+            Series::new("Bytes a second", "c0", rates, format!("{}/s", Binary(rate)), false),
+            // That there was no lag is something.
+            Series::new("Lag", "c2", lags, Plain(lag as u64).to_string(), true),
+            Series::new("Lag in bytes", "c4", bytes, Binary(behind).to_string(), true),
+        ];
+        Self { times: all.times(|bucket| bucket.started), series }
+    }
+
+    /// Creates the charts of a pool, of at most so many points: how many clients waited, and how many connections to the server had a
+    /// request, or were idle in a transaction.
+    pub(super) fn of_pool(traffic: &PoolTraffic, points: usize) -> Self {
+        let all = Buckets::new(&traffic.buckets, traffic.bucket_us, points);
+        let seconds = all.seconds();
+        let series = |name, color, of: fn(&PoolBucket) -> u64| {
+            let means =
+                all.points(|buckets| Some(buckets.iter().map(|bucket| of(bucket) as f64).sum::<f64>() / 1e6 / seconds));
+            let highest = format!("{:.1}", highest(&means));
+            Series::new(name, color, means, highest, false)
+        };
+        let series = vec![
+            series("Clients that wait", "c2", |bucket| bucket.wait_us),
+            series("Busy connections to the server", "c0", |bucket| bucket.busy_us),
+            series("Connections idle in a transaction", "c4", |bucket| bucket.idle_in_transaction_us),
+        ];
+        Self { times: all.times(|bucket| bucket.started), series }
+    }
+
+    /// Whether there is nothing to see.
+    pub(super) fn is_empty(&self) -> bool {
+        self.times.is_none() || self.series.iter().all(Series::is_empty)
     }
 }
 
@@ -73,13 +121,10 @@ fn clock(ts: Timestamp) -> String {
     ts.rfc3339().as_str().get(11..23).unwrap_or_default().trim_end_matches('Z').to_owned()
 }
 
-impl fmt::Display for Timeline<'_> {
+impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(first), Some(last)) = (self.over_time.buckets.first(), self.over_time.buckets.last()) else {
-            return Ok(());
-        };
-        let all = self.series();
-        let shown: Vec<_> = all.iter().filter(|series| !series.is_empty()).collect();
+        let Some((begin, end)) = self.times else { return Ok(()) };
+        let shown: Vec<_> = self.series.iter().filter(|series| !series.is_empty()).collect();
         let height = shown.len() as f64 * (TOP + HEIGHT) + BOTTOM;
         write!(f, r#"<svg class="timeline" viewBox="0 0 {WIDTH} {height}" role="img" aria-label=""#)?;
         for (index, series) in shown.iter().enumerate() {
@@ -89,18 +134,28 @@ impl fmt::Display for Timeline<'_> {
         for (index, series) in shown.iter().enumerate() {
             series.draw(f, index as f64 * (TOP + HEIGHT))?;
         }
-        let (begin, end) = (clock(first.started), clock(last.started.later(self.over_time.bucket_us)));
+        let (begin, end) = (clock(begin), clock(end));
         let y = height - 4.0;
         write!(f, r#"<text x="0" y="{y}">{begin}</text><text x="{WIDTH}" y="{y}" text-anchor="end">{end}</text></svg>"#)
     }
 }
 
-impl HtmlSafe for Timeline<'_> {}
+impl HtmlSafe for Timeline {}
 
 impl Series {
-    /// Whether there is nothing to draw. That there was no lag is something.
+    const fn new(
+        name: &'static str,
+        color: &'static str,
+        values: Vec<Option<f64>>,
+        highest: String,
+        zero_is_known: bool,
+    ) -> Self {
+        Self { name, color, values, highest, zero_is_known }
+    }
+
+    /// Whether there is nothing to draw.
     fn is_empty(&self) -> bool {
-        self.values.iter().all(Option::is_none) || self.color == "c0" && highest(&self.values) <= 0.0
+        self.values.iter().all(Option::is_none) || !self.zero_is_known && highest(&self.values) <= 0.0
     }
 
     fn draw(&self, f: &mut fmt::Formatter<'_>, top: f64) -> fmt::Result {
@@ -149,13 +204,13 @@ mod tests {
     fn a_stream_is_drawn_with_its_highest_figures() {
         let buckets = vec![bucket(1_000, None), bucket(3_000, Some(20_000)), bucket(0, Some(5)), bucket(500, None)];
         let over_time = ReplicationTraffic { bucket_us: 500_000, buckets };
-        let svg = Timeline { over_time: &over_time, points: 100 }.to_string();
+        let svg = Timeline::of_stream(&over_time, 100).to_string();
         assert!(svg.contains("at most 5.86 KiB/s") && svg.contains("at most 20.0 ms"), "{svg}");
         // The highest is at the top, what is not known is left out.
         assert!(svg.contains(r#"<path class="stroke c0" d="M120.0 62.2L360.0 21.5L600.0 82.5L840.0 72.3"/>"#), "{svg}");
         assert!(svg.contains(r#"<path class="stroke c2" d="M360.0 105.5L600.0 166.5"/>"#), "{svg}");
         // Neighbours are added, and of lag the most counts.
-        let svg = Timeline { over_time: &over_time, points: 2 }.to_string();
+        let svg = Timeline::of_stream(&over_time, 2).to_string();
         assert!(svg.contains("at most 3.91 KiB/s") && svg.contains("at most 20.0 ms"), "{svg}");
         assert!(svg.contains(r#"<path class="stroke c2" d="M240.0 105.5L720.0 166.5"/>"#), "{svg}");
     }
@@ -164,7 +219,7 @@ mod tests {
     fn any_figures_can_be_drawn() {
         for buckets in [vec![], vec![bucket(0, None)], vec![bucket(u64::MAX, Some(u64::MAX / 2)); 3]] {
             let over_time = ReplicationTraffic { bucket_us: u64::MAX, buckets };
-            let svg = Timeline { over_time: &over_time, points: 0 }.to_string();
+            let svg = Timeline::of_stream(&over_time, 0).to_string();
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
     }

@@ -15,7 +15,8 @@ use super::ladder::LadderView;
 use super::list::{List, Scroll, Sorted};
 use super::prompt::{Prompt, Purpose, Typed};
 use super::view::{
-    ErrorCount, ErrorRow, Overview, RequestRow, RunningRow, SessionRow, StatementRow, Step, StreamRow, Who, Window,
+    ErrorCount, ErrorRow, Overview, PoolRow, RequestRow, RunningRow, SessionRow, StatementRow, Step, StreamRow, Who,
+    Window,
 };
 
 mod command;
@@ -29,13 +30,14 @@ pub(crate) enum Tab {
     Sessions,
     Errors,
     Replication,
+    Poolers,
 }
 
 impl Tab {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Running, Self::Statements, Self::Sessions, Self::Errors, Self::Replication];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Running, Self::Statements, Self::Sessions, Self::Errors, Self::Replication, Self::Poolers];
 
-    /// Returns the list with this number, of 1 to 5.
+    /// Returns the list with this number, of 1 to 6.
     pub(crate) fn numbered(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
@@ -121,6 +123,7 @@ struct Rows {
     sessions: Vec<Arc<SessionRow>>,
     errors: Vec<Arc<ErrorRow>>,
     streams: Vec<Arc<StreamRow>>,
+    pools: Vec<Arc<PoolRow>>,
 }
 
 /// The state of a screen.
@@ -137,6 +140,7 @@ pub(crate) struct App {
     pub(crate) errors: List<ErrorRow>,
     pub(crate) error_counts: Vec<ErrorCount>,
     pub(crate) streams: List<StreamRow>,
+    pub(crate) pools: List<PoolRow>,
     pub(crate) views: Vec<View>,
     pub(crate) filter: Filter,
     pub(crate) prompt: Option<Prompt>,
@@ -174,6 +178,7 @@ impl App {
             errors: List::new(0, true),
             error_counts: Vec::new(),
             streams: List::new(0, false),
+            pools: List::new(5, true),
             views: Vec::new(),
             filter: Filter::default(),
             prompt: None,
@@ -237,6 +242,7 @@ impl App {
                 self.error_counts.sort_by(|one, other| other.count.cmp(&one.count).then(one.code.cmp(&other.code)));
             }
             Tab::Replication => self.rows.streams = data.streams(),
+            Tab::Poolers => self.rows.pools = data.pools(),
         }
     }
 
@@ -271,6 +277,7 @@ impl App {
             Tab::Sessions => self.sessions.set(&self.rows.sessions, &self.filter, now),
             Tab::Errors => self.errors.set(&self.rows.errors, &self.filter, now),
             Tab::Replication => self.streams.set(&self.rows.streams, &self.filter, now),
+            Tab::Poolers => self.pools.set(&self.rows.pools, &self.filter, now),
         }
         if let Some(View::Statement(view)) = self.views.last_mut() {
             view.requests.set(&view.all, &Filter::default(), now);
@@ -376,6 +383,7 @@ impl App {
                 Tab::Sessions => &mut self.sessions,
                 Tab::Errors => &mut self.errors,
                 Tab::Replication => &mut self.streams,
+                Tab::Poolers => &mut self.pools,
             }),
         }
     }
@@ -392,6 +400,7 @@ impl App {
                 Tab::Sessions => &mut self.sessions,
                 Tab::Errors => &mut self.errors,
                 Tab::Replication => &mut self.streams,
+                Tab::Poolers => &mut self.pools,
             },
         }
     }

@@ -72,6 +72,7 @@ impl Filter {
             Tab::Statements if conditions.names_sessions() => Some("statements are those of all sessions"),
             Tab::Sessions if has_requests => Some("sessions have no duration and no SQL"),
             Tab::Replication if conditions.sql.is_some() => Some("streams have no SQL"),
+            Tab::Poolers if conditions.sql.is_some() => Some("pools have no SQL"),
             _ => None,
         }
     }

@@ -43,7 +43,7 @@ pub(crate) const HELP: &[(&str, &[(&str, &str)])] = &[
     (
         "Lists",
         &[
-            ("1 2 3 4 5, F1-F5, Tab", "running, statements, sessions, errors, replication"),
+            ("1-6, F1-F6, Tab", "running, statements, sessions, errors, replication, poolers"),
             ("Enter", "open: the ladder of a session, the requests of a statement, the fields of a message"),
             ("Esc, Backspace", "back; without filter"),
             (
@@ -127,7 +127,7 @@ pub(crate) fn command(key: KeyEvent) -> Option<Command> {
 
 fn letter_command(letter: char) -> Option<Command> {
     Some(match letter {
-        '1'..='5' => Command::Show(Tab::numbered(u8::try_from(letter.to_digit(10)?).ok()?)?),
+        '1'..='6' => Command::Show(Tab::numbered(u8::try_from(letter.to_digit(10)?).ok()?)?),
         'j' => Command::Move(1),
         'k' => Command::Move(-1),
         'g' => Command::First,

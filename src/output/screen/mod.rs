@@ -13,6 +13,7 @@ mod ladder;
 mod list;
 mod messages;
 pub(crate) mod model;
+mod pool_rows;
 mod prompt;
 mod rates;
 mod requests;
@@ -26,8 +27,8 @@ pub(crate) mod view;
 use std::sync::Arc;
 
 use self::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
-    WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, PoolRow, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow,
+    Window, WireBytes,
 };
 
 /// Where a screen has its rows from. Each call is short, and returns rows of one moment, in no certain order.
@@ -46,6 +47,9 @@ pub(crate) trait Data {
     fn error_counts(&self) -> Vec<ErrorCount>;
     /// Replication streams and base backups: those that go on, and those that have ended lately.
     fn streams(&self) -> Vec<Arc<StreamRow>>;
+
+    /// What went through poolers.
+    fn pools(&self) -> Vec<Arc<PoolRow>>;
     /// The messages of a session, as far as they are kept.
     fn ladder(&self, conn: u64) -> Ladder;
     /// The bytes of a message of a session.

@@ -10,10 +10,11 @@ use super::rates::Rates;
 use super::requests::Requests;
 use super::streams::Streams;
 use super::view::{
-    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow,
-    StreamRow, Who, Window, WireBytes,
+    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, PoolRow, RequestRow, RunningRow, SessionRow,
+    StatementRow, StreamRow, Who, Window, WireBytes,
 };
 use crate::dissector::OpenSession;
+use crate::output::stats::pools::Pools;
 use crate::output::stats::windows::{Key, Windows};
 use crate::output::stats::{example, owned};
 use crate::pg::message::Decoded;
@@ -31,6 +32,9 @@ use crate::time::Timestamp;
 const MAX_ENDED: usize = 4_096;
 const MAX_ERRORS: usize = 1_024;
 
+/// The most pools behind poolers that are shown, and statements of each.
+const MAX_POOLS: usize = 64;
+
 /// The most SQLSTATEs that are told apart.
 const MAX_CODES: usize = 1_024;
 
@@ -45,6 +49,7 @@ pub(crate) struct Model {
     requests: Requests,
     messages: Messages,
     streams: Streams,
+    pools: Pools,
     running: Arc<[RunningRow]>,
     /// The sessions that are open, and those of them that are idle in a transaction.
     open: Vec<Arc<SessionRow>>,
@@ -75,6 +80,7 @@ impl Model {
             requests: Requests::default(),
             messages: Messages::new(max_message_bytes),
             streams: Streams::default(),
+            pools: Pools::new(MAX_POOLS),
             running: Arc::default(),
             open: Vec::new(),
             idle: Vec::new(),
@@ -94,7 +100,7 @@ impl Model {
     /// Adds a record, other than one of a message.
     pub(crate) fn record(&mut self, record: &Record<'_>) {
         match record {
-            Record::Query(query) => self.request(query),
+            Record::Query(query) => self.request_of_client(query),
             Record::Running(running) => {
                 let row = running_row(&example::request(&running.query, None), running.state, &running.query);
                 self.next_running.push(row);
@@ -122,6 +128,19 @@ impl Model {
     /// Keeps the first messages of a run of data, and counts the others.
     pub(crate) fn data(&mut self, run: &MessageRun<'_>) {
         self.messages.data(run);
+    }
+
+    /// Adds a request: once, if it went through a pooler.
+    fn request_of_client(&mut self, record: &QueryRecord<'_>) {
+        if record.evidence.is_at_pooler {
+            let (key, text) = self.windows.statement(record);
+            let fingerprint = if let Key::Fingerprint(hash) = key { Some(hash) } else { None };
+            self.pools.request(record, (fingerprint, text));
+        }
+        match record.counted() {
+            Some(counted) => self.request(&counted),
+            None => {}
+        }
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
@@ -287,7 +306,8 @@ impl Model {
     /// Returns what is shown above every list.
     pub(crate) fn overview(&self) -> Overview {
         let (streams, open_streams) = (self.streams.len(), self.streams.open());
-        Overview { rates: self.rates.until(self.overview.now), streams, open_streams, ..self.overview.clone() }
+        let (rates, pools) = (self.rates.until(self.overview.now), self.pools.len());
+        Overview { rates, streams, open_streams, pools, ..self.overview.clone() }
     }
 
     /// Returns the requests that were under way at the last refresh, and sessions that were idle in a transaction.
@@ -334,6 +354,12 @@ impl Model {
     /// Returns replication streams, as of this time.
     pub(crate) fn streams(&self, now: Timestamp) -> Vec<Arc<StreamRow>> {
         self.streams.rows(now)
+    }
+
+    /// Returns what went through poolers.
+    pub(crate) fn pools(&self) -> Vec<Arc<PoolRow>> {
+        let pools = self.pools.summaries(self.overview.now.precision()).into_iter();
+        pools.map(|pool| Arc::new(PoolRow(pool))).collect()
     }
 
     /// Returns the latest errors, the latest last.

@@ -2,6 +2,7 @@
 
 use super::app::Tab;
 use crate::direction::Direction;
+use crate::record::summary::Pool;
 use crate::record::{EndReason, Outcome, Purpose, RunningState};
 use crate::replication::Lsn;
 use crate::time::Timestamp;
@@ -196,6 +197,10 @@ impl StreamRow {
     }
 }
 
+/// What went through a pooler, of one user and database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PoolRow(pub(crate) Pool);
+
 /// What kind of failure an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
@@ -268,6 +273,8 @@ pub(crate) struct Overview {
     /// How many replication streams there are, those that have ended included; and how many go on.
     pub(crate) streams: u64,
     pub(crate) open_streams: u64,
+    /// How many pools there are behind poolers.
+    pub(crate) pools: u64,
     /// Bytes of PostgreSQL connections that were not captured, or not understood.
     pub(crate) lost_bytes: u64,
     /// Sessions that began before the capture, and sessions whose content is encrypted and cannot be read.
@@ -285,12 +292,21 @@ pub(crate) struct Overview {
 }
 
 impl Overview {
+    /// Returns whether there can be something in a list: most captures have no replication, and no pooler.
+    pub(crate) const fn has(&self, tab: Tab) -> bool {
+        match tab {
+            Tab::Replication => self.streams > 0,
+            Tab::Poolers => self.pools > 0,
+            Tab::Running | Tab::Statements | Tab::Sessions | Tab::Errors => true,
+        }
+    }
+
     /// Returns how many rows a list has no more.
     pub(crate) fn not_kept(&self, tab: Tab) -> Option<u64> {
         let not_kept = match tab {
             Tab::Sessions => self.forgotten_sessions,
             Tab::Errors => self.forgotten_errors,
-            Tab::Running | Tab::Statements | Tab::Replication => 0,
+            Tab::Running | Tab::Statements | Tab::Replication | Tab::Poolers => 0,
         };
         Some(not_kept).filter(|not_kept| *not_kept > 0)
     }

@@ -131,6 +131,7 @@ impl Statistics {
             largest_transactions: self.replication.transactions(top),
             base_backups: self.backups.largest(top),
             other_base_backups: self.backups.others(top),
+            pools: self.pools.summaries(precision),
             baseline: baseline.map(|baseline| Box::new(self.compare(context, baseline))),
         }
     }

@@ -25,6 +25,7 @@ use self::bursts::{Owner, Run};
 use self::callers::{Activity, CallerId, Callers, Moved};
 use self::failures::{ErrorCount, FailedLogins, add_error, add_failed_login};
 use self::histogram::Timing;
+use self::pools::Pools;
 use self::protection::{ProtectionKey, protection};
 use self::replication::Replication;
 use self::series::Series;
@@ -39,6 +40,7 @@ mod compare;
 pub(in crate::output) mod example;
 mod failures;
 pub(in crate::output) mod histogram;
+pub(in crate::output) mod pools;
 mod protection;
 mod replication;
 mod series;
@@ -120,6 +122,7 @@ pub struct Statistics {
     time: TimeSplit,
     replication: Replication,
     backups: Backups,
+    pools: Pools,
     losses: BTreeMap<Reason, LossReason>,
     /// The clients of connections that may be cancel requests, by connection.
     cancel_requests: BTreeMap<u64, Box<str>>,
@@ -179,6 +182,7 @@ impl Statistics {
             time: TimeSplit::default(),
             replication: Replication::new(limits.top),
             backups: Backups::default(),
+            pools: Pools::new(limits.top),
             losses: BTreeMap::new(),
             cancel_requests: BTreeMap::new(),
             interval: None,
@@ -205,7 +209,7 @@ impl Statistics {
     /// Adds a record.
     pub fn record(&mut self, record: &Record<'_>) {
         match record {
-            Record::Query(query) => self.request(query),
+            Record::Query(query) => self.request_of_client(query),
             Record::Session(session) => self.session(session),
             Record::Change(change) => self.replication.change(change),
             Record::Transaction(transaction) => self.replication.transaction(transaction),
@@ -238,6 +242,18 @@ impl Statistics {
             self.interval.as_mut().map(|it| of(&mut it.activity.bytes_in, &mut it.activity.bytes_out)),
         ];
         volumes.into_iter().flatten().for_each(|bytes| *bytes = bytes.saturating_add(event.size));
+    }
+
+    /// Adds a request: once, if it went through a pooler.
+    fn request_of_client(&mut self, record: &QueryRecord<'_>) {
+        if record.evidence.is_at_pooler {
+            let id = self.statements.find(record.sql.as_ref().map(|sql| &sql.0));
+            let statement = self.statements.get_mut(id).map(|it| (it.fingerprint, it.normalized.as_ref()));
+            self.pools.request(record, statement.unwrap_or_default());
+        }
+        if let Some(counted) = record.counted() {
+            self.request(&counted);
+        }
     }
 
     fn request(&mut self, record: &QueryRecord<'_>) {
@@ -422,6 +438,7 @@ impl Statistics {
             time,
             replication,
             backups,
+            pools,
             losses,
             cancel_requests,
             interval: _,
@@ -456,6 +473,7 @@ impl Statistics {
         self.time.merge(&time);
         self.replication.merge(replication);
         self.backups.merge(backups);
+        self.pools.merge(pools);
         losses.values().for_each(|loss| self.add_loss(loss));
         self.cancel_requests.extend(cancel_requests);
     }

@@ -108,6 +108,23 @@ impl<T: Merge> Series<T> {
         self.buckets.get_mut(usize::try_from(number - self.first).ok()?)
     }
 
+    /// Adds the parts of a time, in nanoseconds, to the buckets in which they are.
+    pub(super) fn spread(&mut self, (from, until): (Timestamp, Timestamp), add: impl Fn(&mut T, u64)) {
+        let (mut at, until) = (from.as_nanos(), until.as_nanos());
+        if at >= until {
+            return;
+        }
+        self.make_room(at, until);
+        let nanos = self.nanos();
+        while at < until {
+            let number = at.div_euclid(nanos);
+            let end = number.saturating_add(1).saturating_mul(nanos).min(until);
+            let bucket = usize::try_from(number - self.first).ok().and_then(|index| self.buckets.get_mut(index));
+            bucket.into_iter().for_each(|bucket| add(bucket, (end - at) as u64));
+            at = end.max(at + 1);
+        }
+    }
+
     /// Makes the buckets cover the times between two.
     #[inline(never)]
     fn make_room(&mut self, from: i64, to: i64) {

@@ -9,10 +9,10 @@ use crate::direction::Direction;
 use crate::packet::Endpoint;
 use crate::pg::query::TransactionStatus;
 use crate::pg::text::{Sql, Text};
-use crate::record::summary::{OtherStatements, Summary};
+use crate::record::summary::{OtherStatements, PoolBucket, Summary};
 use crate::record::{
-    Backend, BackupFacts, CommunityId, Evidence, Flags, Header, Purpose, QueryRecord, QuerySql, Record,
-    ReplicationEvent, ReplicationKind, Steps,
+    Backend, BackupFacts, CommunityId, Downstream, Evidence, Flags, Header, Purpose, QueryRecord, QuerySql, Record,
+    ReplicationEvent, ReplicationKind, Steps, Upstream,
 };
 use crate::redaction::Redaction;
 use crate::replication::Lsn;
@@ -312,4 +312,101 @@ fn statements_beyond_the_limit_of_a_window_are_counted_together() {
     assert_eq!(sums.iter().map(|(_, sums)| sums.calls).sum::<u64>(), 20_000);
     assert!(sums.len() <= 2 * 4_097, "{}", sums.len());
     assert!(sums.iter().any(|(key, _)| *key == Key::Others));
+}
+
+/// A request that a pooler has forwarded: at its client's side, and at the server's.
+fn forwarded<'a>(
+    client: (u64, u64),
+    server: (u64, u64),
+    sql: &'a str,
+    sent: u64,
+    wait_us: u64,
+) -> [QueryRecord<'a>; 2] {
+    let began = sent + wait_us;
+    let ended = began + 100;
+    let upstream = Upstream {
+        conn: server.0,
+        query: server.1,
+        wait_us,
+        idle_us: (client.1 > 1).then_some(5_000),
+        executed: (at(began), at(ended)),
+    };
+    let at_pooler = Evidence { is_at_pooler: true, ..Evidence::default() };
+    let header = Header { client: "10.0.0.7:5000", server: "10.0.0.1:6432", ..header(client.0, ended + 10) };
+    let at_client = request(client.0, client.1, sql, ended + 10, wait_us + 110);
+    let downstream = Downstream { conn: client.0, query: client.1, client: "10.0.0.7:5000", application: Some(APP) };
+    let at_server = request(server.0, server.1, sql, ended, 100);
+    [
+        QueryRecord { header, application: Some(APP), upstream: Some(upstream), evidence: at_pooler, ..at_client },
+        QueryRecord { downstream: Some(downstream), ..at_server },
+    ]
+}
+
+const APP: Text<'_> = Text::utf8(b"billing");
+
+fn header<'a>(conn: u64, ended: u64) -> Header<'a> {
+    request(conn, 1, "", ended, 0).header
+}
+
+#[test]
+fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_server() {
+    let refused = QueryRecord {
+        pooler: true,
+        error: None,
+        outcome: Outcome::Error,
+        ..forwarded((3, 1), (9, 9), "SELECT 9", 0, 0)[0].clone()
+    };
+    let refused = QueryRecord { upstream: None, exec_us: None, ..refused };
+    let records: Vec<_> = [
+        forwarded((1, 1), (8, 1), "SELECT 1", 1_000_000, 400),
+        forwarded((2, 1), (9, 1), "SELECT 2", 1_000_050, 1_600),
+        forwarded((1, 2), (8, 2), "SELECT a FROM t WHERE i = 3", 1_500_000, 30),
+    ]
+    .into_iter()
+    .flatten()
+    .chain([refused])
+    .collect();
+    let mut one = Statistics::new(LIMITS, Arc::default());
+    records.iter().for_each(|record| one.record(&Record::Query(record.clone())));
+    // Received by two threads.
+    let bursts = Arc::default();
+    let (mut first, mut second) = (Statistics::new(LIMITS, Arc::clone(&bursts)), Statistics::new(LIMITS, bursts));
+    for (index, record) in records.iter().enumerate() {
+        if index % 3 == 0 { &mut first } else { &mut second }.record(&Record::Query(record.clone()));
+    }
+    first.merge(second);
+    let summaries = [summary(&mut one), summary(&mut first)];
+    let [json, merged] = summaries.each_ref().map(|summary| serde_json::to_value(summary).unwrap());
+    assert_eq!(json, merged);
+
+    let [summary, _] = summaries;
+    assert_eq!((summary.totals.requests, summary.totals.times.exec_us), (4, 300));
+    assert!(summary.slowest.iter().all(|example| example.client == "10.0.0.7:5000" && example.conn < 8));
+    let applications: Vec<_> =
+        summary.applications.iter().map(|group| (group.name.as_deref(), group.requests)).collect();
+    assert_eq!(applications, [(Some("billing"), 4)]);
+    let [pool] = &*summary.pools else { panic!("{:?}", summary.pools) };
+    assert_eq!(
+        (&*pool.server, pool.database.as_deref(), pool.user.as_deref()),
+        ("10.0.0.1:6432", Some("shop"), Some("app"))
+    );
+    assert_eq!((pool.requests, pool.client_connections, pool.server_connections), (3, 3, 2));
+    assert_eq!((pool.answered_by_pooler, pool.refused_by_pooler, pool.unjoined_requests), (1, 1, 0));
+    assert_eq!((pool.waits.wait_us, pool.waits.wait_mean_us, pool.waits.wait_max_us), (2_030, 676, 1_600));
+    assert_eq!((pool.busy_us, pool.idle_in_transaction_us), (300, 5_000));
+    let idle: Vec<_> =
+        pool.idle_in_transaction.iter().map(|idle| (idle.conn, idle.query, idle.server_conn, idle.idle_us)).collect();
+    assert_eq!(idle, [(1, 2, 8, 5_000)]);
+    let statements: Vec<_> =
+        pool.statements.iter().map(|it| (it.normalized.as_deref(), it.calls, it.waits.wait_us)).collect();
+    assert_eq!(statements, [(Some("SELECT $1"), 2, 2_000), (Some("SELECT a FROM t WHERE i = $1"), 1, 30)]);
+    // Each time is where it was, however wide the buckets are.
+    let buckets = &pool.over_time.buckets;
+    let sum = |of: fn(&PoolBucket) -> u64| buckets.iter().map(of).sum::<u64>();
+    assert_eq!(sum(|bucket| bucket.wait_us), 2_030);
+    assert_eq!(sum(|bucket| bucket.busy_us), 300);
+    assert_eq!(sum(|bucket| bucket.idle_in_transaction_us), 5_000);
+    assert_eq!(sum(|bucket| bucket.requests), 3);
+    let waited: Vec<_> = buckets.iter().filter(|bucket| bucket.wait_us > 0).map(|bucket| bucket.started).collect();
+    assert_eq!(waited.first().zip(waited.last()), Some((&at(1_000_000), &at(1_500_000))));
 }

@@ -9,6 +9,7 @@ mod failures;
 mod findings;
 mod overview;
 mod page;
+mod pools;
 pub(super) mod replication;
 mod requests;
 mod sessions;
@@ -88,6 +89,7 @@ pub fn write(out: &mut impl io::Write, summary: &Summary, style: &SummaryStyle) 
     findings::n_plus_one(page, statements, &summary.n_plus_one, top)?;
     findings::unlimited(page, statements, &summary.unlimited_selects, top)?;
     requests::largest(page, statements, &summary.largest, top)?;
+    pools::write(page, statements, summary, top)?;
     replication::write(page, summary, top)?;
     traffic::write(page, &summary.traffic)?;
     statements.write_in_full(page)

@@ -355,6 +355,67 @@ fn replication_has_its_streams_changes_transactions_and_backups() {
 }
 
 #[test]
+fn a_pooler_has_its_waits_by_pool_and_statement_and_who_kept_a_connection() {
+    let waits = Waits {
+        wait_us: 9_400_000,
+        wait_mean_us: 4_700,
+        wait_p50_us: 1_200,
+        wait_p95_us: 2_100_000,
+        wait_max_us: 4_200_000,
+    };
+    let bucket = |wait_us| PoolBucket { wait_us, busy_us: 2_000_000, ..PoolBucket::default() };
+    let pool = Pool {
+        server: "10.0.0.4:6432".into(),
+        database: Some("shop".into()),
+        user: Some("app".into()),
+        requests: 2_000,
+        unjoined_requests: 13,
+        refused_by_pooler: 5,
+        client_connections: 48,
+        server_connections: 3,
+        waits,
+        busy_us: 88_000_000,
+        idle_in_transaction_us: 31_000_000,
+        idle_in_transaction: vec![IdleInTransaction {
+            conn: 17,
+            query: 4,
+            client: "10.0.0.7:41000".into(),
+            application: Some("billing".into()),
+            server_conn: 3,
+            idle_us: 30_000_000,
+            ..IdleInTransaction::default()
+        }],
+        statements: vec![StatementWaits {
+            normalized: Some("SELECT a FROM t WHERE i = $1".into()),
+            calls: 1_500,
+            waits,
+            ..StatementWaits::default()
+        }],
+        over_time: PoolTraffic {
+            bucket_us: 1_000_000,
+            buckets: vec![bucket(0), bucket(12_000_000), bucket(3_000_000)],
+        },
+        ..Pool::default()
+    };
+    let summary = Summary { pools: vec![pool], ..Summary::default() };
+    for width in [80, 160] {
+        let text = at(&summary, width);
+        let has = |title: &str, wanted: &[&str]| {
+            let section = section(&text, title);
+            for wanted in wanted {
+                assert!(section.contains(wanted), "{wanted:?} in {section}");
+            }
+        };
+        has("Poolers", &["app@shop", "2,000", "2.10s", "4.20s", "waiting  █▂ 12.0", "taken ███ 2.0"]);
+        has("Statements by wait for a pooler's connection", &["9.40s", "2.10s", "SELECT a FROM t WHERE i = $1"]);
+        has("Who kept a pooler's connection idle in a transaction", &["30.0s", "billing", "10.0.0.7:41000"]);
+    }
+    let wide = at(&summary, 160);
+    let wide = section(&wide, "Poolers");
+    assert!(["10.0.0.4:6432", "48", "31.0s", "refused", "13"].iter().all(|it| wide.contains(it)), "{wide}");
+}
+
+#[test]
 fn streams_of_the_same_name_are_told_apart_by_what_they_differ_in() {
     let stream = |slot: Option<&str>, application: &str, client_ip: &str, server: &str| ReplicationStream {
         slot: slot.map(str::to_owned),

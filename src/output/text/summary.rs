@@ -84,8 +84,11 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
         line.aside(paint, format_args!("canceled by connection {by}"))?;
     }
     violation(line, record.violation)?;
-    if let Some(Upstream { conn, query, wait_us }) = record.upstream {
+    if let Some(Upstream { conn, query, wait_us, idle_us, executed: _ }) = record.upstream {
         line.aside(Paint::DIM, format_args!("on connection {conn} q{query} after {}", Elapsed(wait_us)))?;
+        if let Some(idle_us) = idle_us {
+            line.aside(Paint::DIM, format_args!("{} idle in transaction before", Elapsed(idle_us)))?;
+        }
     }
     if let Some(Downstream { conn, query, client, application }) = record.downstream {
         line.aside(Paint::DIM, format_args!("of connection {conn} q{query}, {client}"))?;

@@ -48,10 +48,10 @@ fn only_what_is_a_pooler_has_joins() {
 
 #[test]
 fn what_has_no_lines_of_requests_has_no_joins() {
-    for args in [&["-emessage"][..], &["-Fsummary"], &["-Fcsvlog"], &["-equery", "--extract", "x.pcap"]] {
+    for args in [&["-emessage"][..], &["-Fsql"], &["-Fcsvlog"], &["-equery", "--extract", "x.pcap"]] {
         let outcome = run([&[POOLER, CAPTURE], args].concat());
         assert_eq!(outcome.code, Some(2), "{args:?}");
-        assert!(outcome.said.contains("--pooler joins lines of requests"), "{}", outcome.said);
+        assert!(outcome.said.contains("--pooler joins requests: it requires"), "{}", outcome.said);
     }
     let lines = run(["-q", "-p5415,6432", POOLER, CAPTURE]).good();
     assert!(lines.iter().all(|line| line["event"] == "query"));

@@ -29,6 +29,8 @@ fn report(folder: &Folder, log: &str, extension: &str) -> Value {
         _ => "stderr",
     };
     let mut pgbadger = Command::new("pgbadger");
+    // It lists errors of several processes in the order of Perl's hashes.
+    pgbadger.envs([("PERL_HASH_SEED", "0"), ("PERL_PERTURB_KEYS", "0")]);
     pgbadger.args(["-q", "-f", format, "-x", "json"]);
     if format == "stderr" {
         pgbadger.args(["-p", "%m [%p]: user=%u,db=%d,app=%a,client=%h "]);

@@ -32,7 +32,7 @@ impl Lines {
     fn of(packets: &[OwnedPacket], messages: bool) -> Self {
         let records = Records { messages, queries: true, ..Records::default() };
         let mut dissector = Dissector::new(Config { records, ..captures::config() });
-        let mut joiner = Joiner::new(vec![POOLER]);
+        let mut joiner = Joiner::new(vec![POOLER], false);
         let mut lines = Vec::new();
         let mut sink = |record: &Record<'_>| lines.push(parse(&line(record)));
         let mut sink = joiner.before(&mut sink);
@@ -184,7 +184,7 @@ fn where_only_one_side_was_captured_nothing_is_held_back() {
     for capture in CAPTURES {
         let packets = packets(capture);
         let of_clients: Vec<_> = packets.into_iter().filter(|packet| is_of_port(packet, 6432)).collect();
-        let mut joiner = Joiner::new(vec![POOLER]);
+        let mut joiner = Joiner::new(vec![POOLER], false);
         let mut dissector = Dissector::new(captures::config());
         let mut ignore = |_: &Record<'_>| {};
         let mut sink = joiner.before(&mut ignore);
@@ -198,4 +198,63 @@ fn where_only_one_side_was_captured_nothing_is_held_back() {
 fn is_of_port(packet: &OwnedPacket, port: u16) -> bool {
     let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
     [segment.source.port, segment.destination.port].contains(&port)
+}
+
+/// Gives the hosts addresses of their own, as in a network: the clients, the pooler, and the server.
+fn in_a_network(packets: &mut [OwnedPacket]) {
+    for packet in packets {
+        let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
+        let addr = |own: u16, other: u16| match (own, other) {
+            (6432, _) | (_, 5415) => [10, 0, 0, 4],
+            (5415, _) => [10, 0, 0, 5],
+            _ => [10, 0, 1, 1],
+        };
+        let ports = (segment.source.port, segment.destination.port);
+        let ends = [addr(ports.0, ports.1), addr(ports.1, ports.0)].concat();
+        let ip = packet.data.windows(8).position(|bytes| bytes == [127, 0, 0, 1, 127, 0, 0, 1]).unwrap();
+        packet.data[ip..ip + 8].copy_from_slice(&ends);
+    }
+}
+
+#[test]
+fn a_pooler_is_found_where_a_host_accepts_connections_and_opens_others() {
+    let joined = |packets: &[OwnedPacket], poolers: Vec<Clients>| {
+        let mut joiner = Joiner::new(poolers, true);
+        let mut dissector = Dissector::new(captures::config());
+        let mut joins = BTreeSet::new();
+        let mut sink = |record: &Record<'_>| {
+            if let Record::Query(query) = record
+                && let Some(upstream) = query.upstream
+            {
+                joins.insert(((query.header.conn, query.query), (upstream.conn, upstream.query)));
+            }
+        };
+        let mut sink = joiner.before(&mut sink);
+        for packet in packets {
+            dissector.packet(&packet.borrow(), &mut sink);
+        }
+        dissector.finish(&mut sink);
+        sink.finish();
+        joins
+    };
+    for capture in CAPTURES {
+        // On the loopback interface, the host tells nothing.
+        let mut packets = packets(capture);
+        assert_eq!(joined(&packets, Vec::new()).len(), 0, "{capture}");
+        let all = joined(&packets, vec![POOLER]);
+        in_a_network(&mut packets);
+        let found = joined(&packets, Vec::new());
+        assert_eq!(found, all, "{capture}");
+        // Who asks two servers for the same is no pooler.
+        for packet in &mut packets {
+            for at in 0..packet.data.len().saturating_sub(3) {
+                if packet.data[at..at + 4] == [10, 0, 0, 4] && at < 40 {
+                    let is_client = pgdissect::internals::packet::decode(&packet.borrow())
+                        .is_ok_and(|segment| [segment.source.port, segment.destination.port].contains(&5415));
+                    packet.data[at..at + 4].copy_from_slice(if is_client { &[10, 0, 1, 1] } else { &[10, 0, 0, 4] });
+                }
+            }
+        }
+        assert_eq!(joined(&packets, Vec::new()).len(), 0, "{capture}");
+    }
 }

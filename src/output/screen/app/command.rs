@@ -36,10 +36,12 @@ impl App {
             Command::Quit => return Some(Action::Quit),
             Command::Show(tab) => self.show(tab, data),
             Command::NextTab(step) => {
-                let beside = self.tab.beside(step);
-                // It is no list to come to where nothing is replicated.
-                let is_empty = beside == Tab::Replication && self.overview.streams == 0;
-                self.show(if is_empty { beside.beside(step) } else { beside }, data);
+                // A list in which nothing can be is none to come to.
+                let mut beside = self.tab.beside(step);
+                while !self.overview.has(beside) {
+                    beside = beside.beside(step);
+                }
+                self.show(beside, data);
             }
             Command::Pause => self.toggle_pause(data),
             Command::Freeze => {
@@ -132,7 +134,7 @@ impl App {
             Some(View::Compare(_)) => None,
             None => match self.tab {
                 Tab::Running => self.running.selected_row().map(|row| (&row.who, row.query)),
-                Tab::Statements => None,
+                Tab::Statements | Tab::Poolers => None,
                 Tab::Sessions => self.sessions.selected_row().map(|row| (&row.who, None)),
                 Tab::Errors => self.errors.selected_row().map(|row| (&row.who, row.query)),
                 Tab::Replication => self.streams.selected_row().map(|row| (&row.who, None)),
@@ -183,7 +185,7 @@ impl App {
             None => match self.tab {
                 Tab::Running => self.running.selected_row().map_or_else(String::new, |row| row.sql.clone()),
                 Tab::Statements => self.statements.selected_row().map_or_else(String::new, |row| row.sql.clone()),
-                Tab::Sessions | Tab::Replication => String::new(),
+                Tab::Sessions | Tab::Replication | Tab::Poolers => String::new(),
                 Tab::Errors => self.errors.selected_row().map_or_else(String::new, |row| {
                     if row.sql.is_empty() { row.message.clone() } else { row.sql.clone() }
                 }),

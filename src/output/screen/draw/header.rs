@@ -154,8 +154,7 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
     let mut x = area.x;
     let mut hits = Vec::new();
     for (number, tab) in (1..).zip(Tab::ALL) {
-        // Most captures have none of it.
-        if tab == Tab::Replication && overview.streams == 0 && app.tab != tab {
+        if !overview.has(tab) && app.tab != tab {
             continue;
         }
         let amount = match tab {
@@ -164,6 +163,7 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
             Tab::Sessions => overview.open_connections,
             Tab::Errors => overview.errors,
             Tab::Replication => overview.open_streams,
+            Tab::Poolers => 0,
         };
         let amount = if amount > 0 { format!(" {}", count(amount)) } else { String::new() };
         let text = format!(" {number} {}{amount} ", tab_name(tab));
@@ -190,6 +190,7 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, y: u16, app: &mut App) {
             Tab::Sessions => (app.sessions.rows.len(), app.sessions.total),
             Tab::Errors => (app.errors.rows.len(), app.errors.total),
             Tab::Replication => (app.streams.rows.len(), app.streams.total),
+            Tab::Poolers => (app.pools.rows.len(), app.pools.total),
         };
         right = format!("{shown} of {total}: {}", line(&app.filter.text, 200));
     } else if let (Some(not_kept), true) = (overview.not_kept(app.tab), app.views.is_empty()) {

@@ -71,6 +71,7 @@ fn lists(pen: &mut Pen<'_>, area: Rect, app: &mut App) {
             table::draw(pen, list, &mut app.errors, now, left, &nothing, &mut app.hits);
         }
         Tab::Replication => table::draw(pen, list, &mut app.streams, now, left, &nothing, &mut app.hits),
+        Tab::Poolers => table::draw(pen, list, &mut app.pools, now, left, &nothing, &mut app.hits),
     }
     if below.height > 0 {
         preview::draw(pen, below, app);
@@ -85,6 +86,7 @@ fn nothing(app: &App) -> String {
         Tab::Sessions => app.sessions.total,
         Tab::Errors => app.errors.total,
         Tab::Replication => app.streams.total,
+        Tab::Poolers => app.pools.total,
     };
     if total > 0 && !app.filter.is_empty() {
         return format!("none of {total} matches the filter (Esc shows all)");
@@ -104,6 +106,7 @@ fn nothing(app: &App) -> String {
         Tab::Sessions => "no PostgreSQL session was seen",
         Tab::Errors => "no errors",
         Tab::Replication => "no replication stream, and no base backup, was seen",
+        Tab::Poolers => "no request was seen on both sides of a pooler (--pooler)",
     };
     text.to_owned()
 }
@@ -116,5 +119,6 @@ pub(crate) const fn tab_name(tab: Tab) -> &'static str {
         Tab::Sessions => "Sessions",
         Tab::Errors => "Errors",
         Tab::Replication => "Replication",
+        Tab::Poolers => "Poolers",
     }
 }

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 use super::super::app::{App, Tab};
 use super::super::rows::{activity, error_kind, who};
-use super::super::view::{ErrorRow, RunningRow, SessionRow, StatementRow, StreamRow};
+use super::super::view::{ErrorRow, PoolRow, RunningRow, SessionRow, StatementRow, StreamRow};
 use super::pen::{Pen, Piece, line, width, wrap};
 use crate::output::summary::units::{bytes, count, counted, date_time, rate, time};
 use crate::time::Timestamp;
@@ -34,6 +34,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, app: &App) {
         Tab::Sessions => app.sessions.selected_row().map(|row| session(row, now)),
         Tab::Errors => app.errors.selected_row().map(|row| error(row)),
         Tab::Replication => app.streams.selected_row().map(|row| stream(row, now)),
+        Tab::Poolers => app.pools.selected_row().map(|row| pool(row)),
     };
     pen.text(area.x, area.y, area.width, &"─".repeat(usize::from(area.width)), theme.dim());
     let Some(lines) = lines else { return };
@@ -151,6 +152,30 @@ fn stream(row: &StreamRow, now: Timestamp) -> Vec<String> {
     }
     // Of few lines, the first are seen.
     vec![format!("#{}  {}", row.who.conn, who(&row.who)), third, second]
+}
+
+fn pool(PoolRow(pool): &PoolRow) -> Vec<String> {
+    let connections = counted(pool.server_connections, "connection");
+    let (clients, busy) = (counted(pool.client_connections, "client"), time(pool.busy_us));
+    let mut lines = vec![format!("{clients}, {connections} to the server, busy for {busy} together")];
+    if let Some(idle) = pool.idle_in_transaction.first() {
+        let application = idle.application.as_deref().filter(|name| !name.is_empty()).unwrap_or("(no name)");
+        lines.push(format!(
+            "idle in transaction for {}: {} #{} {}, before q{}",
+            time(idle.idle_us),
+            line(application, 63),
+            idle.conn,
+            line(&idle.client, 63),
+            idle.query
+        ));
+    }
+    let waited = pool.statements.iter().filter(|statement| statement.waits.wait_us > 0);
+    lines.extend(waited.map(|statement| {
+        let sql = statement.normalized.as_deref().unwrap_or("(SQL not known)");
+        let (wait, calls) = (time(statement.waits.wait_us), counted(statement.calls, "call"));
+        format!("{wait} in {calls}: {}", line(sql, 200))
+    }));
+    lines
 }
 
 /// Returns how often each SQLSTATE came, in a few lines.

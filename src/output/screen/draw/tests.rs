@@ -4,6 +4,7 @@ mod captured;
 mod fake;
 mod fuzz;
 mod keys;
+mod pools;
 mod replication;
 mod sorting;
 mod views;

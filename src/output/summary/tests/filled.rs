@@ -259,6 +259,59 @@ impl Source {
         }
     }
 
+    fn waits(&mut self) -> Waits {
+        Waits {
+            wait_us: self.number(),
+            wait_mean_us: self.number(),
+            wait_p50_us: self.number(),
+            wait_p95_us: self.number(),
+            wait_max_us: self.number(),
+        }
+    }
+
+    fn pool(&mut self) -> Pool {
+        Pool {
+            server: self.text(),
+            database: self.some(),
+            user: self.some(),
+            requests: self.number(),
+            unjoined_requests: self.number(),
+            answered_by_pooler: self.number(),
+            refused_by_pooler: self.number(),
+            client_connections: self.number(),
+            server_connections: self.number(),
+            waits: self.waits(),
+            busy_us: self.number(),
+            idle_in_transaction_us: self.number(),
+            idle_in_transaction: self.many(|s| IdleInTransaction {
+                ts: s.ts(),
+                conn: s.number(),
+                query: s.number(),
+                client: s.text(),
+                application: s.some(),
+                server_conn: s.number(),
+                idle_us: s.number(),
+            }),
+            statements: self.many(|s| StatementWaits {
+                fingerprint: s.some(),
+                normalized: s.some(),
+                calls: s.number(),
+                waits: s.waits(),
+            }),
+            unlisted_statements: self.number(),
+            over_time: PoolTraffic {
+                bucket_us: self.number(),
+                buckets: self.many(|s| PoolBucket {
+                    started: s.ts(),
+                    requests: s.number(),
+                    wait_us: s.number(),
+                    busy_us: s.number(),
+                    idle_in_transaction_us: s.number(),
+                }),
+            },
+        }
+    }
+
     fn stream(&mut self) -> ReplicationStream {
         let mut lsn = || Some(Lsn(self.number()));
         let (end_lsn, write_lsn, flush_lsn, apply_lsn) = (lsn(), lsn(), lsn(), lsn());
@@ -474,6 +527,7 @@ impl Source {
                 manifest_bytes: Some(s.number()),
             }),
             other_base_backups: self.number(),
+            pools: self.many(Self::pool),
             baseline: Some(Box::new(self.comparison())),
         }
     }

@@ -6,8 +6,8 @@ use super::super::super::Data;
 use super::super::super::model::Model;
 use super::super::super::tests::dissect;
 use super::super::super::view::{
-    ErrorCount, ErrorRow, Ladder, Overview, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow, Window,
-    WireBytes,
+    ErrorCount, ErrorRow, Ladder, Overview, PoolRow, RequestRow, RunningRow, SessionRow, StatementRow, StreamRow,
+    Window, WireBytes,
 };
 use super::Screen;
 
@@ -41,6 +41,10 @@ impl Data for Captured {
 
     fn streams(&self) -> Vec<Arc<StreamRow>> {
         self.0.streams(self.0.now())
+    }
+
+    fn pools(&self) -> Vec<Arc<PoolRow>> {
+        self.0.pools()
     }
 
     fn ladder(&self, conn: u64) -> Ladder {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::super::super::Data;
 use super::super::super::view::{
-    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, Rate, RequestRow, RunningRow, SessionRow,
+    Activity, ErrorCount, ErrorKind, ErrorRow, Ladder, Overview, PoolRow, Rate, RequestRow, RunningRow, SessionRow,
     StatementRow, Step, StreamRow, StreamState, Who, Window, WireBytes,
 };
 use crate::direction::Direction;
+use crate::record::summary::{IdleInTransaction, Pool, StatementWaits, Waits};
 use crate::record::{EndReason, Purpose, RunningState};
 use crate::replication::Lsn;
 use crate::time::{Precision, Timestamp};
@@ -26,6 +27,7 @@ pub(super) struct Fake {
     pub(super) statements: Vec<StatementRow>,
     pub(super) sessions: Vec<Arc<SessionRow>>,
     pub(super) streams: RefCell<Vec<Arc<StreamRow>>>,
+    pub(super) pools: Vec<Arc<PoolRow>>,
     pub(super) errors: RefCell<Vec<Arc<ErrorRow>>>,
     pub(super) counts: Vec<ErrorCount>,
     pub(super) requests: Vec<RequestRow>,
@@ -63,6 +65,10 @@ impl Data for Fake {
 
     fn streams(&self) -> Vec<Arc<StreamRow>> {
         self.streams.borrow().clone()
+    }
+
+    fn pools(&self) -> Vec<Arc<PoolRow>> {
+        self.pools.clone()
     }
 
     fn ladder(&self, conn: u64) -> Ladder {
@@ -225,6 +231,7 @@ pub(super) fn shop() -> Fake {
             errors: 12,
             streams: 0,
             open_streams: 0,
+            pools: 0,
             lost_bytes: 0,
             midstream_sessions: 0,
             encrypted_sessions: 0,
@@ -238,6 +245,7 @@ pub(super) fn shop() -> Fake {
         statements,
         sessions,
         streams: RefCell::default(),
+        pools: Vec::new(),
         errors: RefCell::new(errors),
         counts: vec![
             count("57014", "query_canceled", 2),
@@ -254,6 +262,50 @@ pub(super) fn replicated() -> Fake {
     let fake = shop();
     *fake.streams.borrow_mut() = streams().into_iter().map(Arc::new).collect();
     (fake.overview.borrow_mut().streams, fake.overview.borrow_mut().open_streams) = (4, 3);
+    fake
+}
+
+/// The same shop behind a pooler: one pool that waits, with a client that keeps a connection, and one that does not.
+pub(super) fn pooled() -> Fake {
+    let waits = |us| Waits {
+        wait_us: us * 900,
+        wait_mean_us: us,
+        wait_p50_us: us / 2,
+        wait_p95_us: us * 3,
+        wait_max_us: us * 10,
+    };
+    let pool = |user: &str, us| Pool {
+        server: "10.0.0.4:6432".to_owned(),
+        database: Some("shop".to_owned()),
+        user: Some(user.to_owned()),
+        requests: 12_345,
+        client_connections: 48,
+        server_connections: 3,
+        waits: waits(us),
+        busy_us: 75_000_000,
+        ..Pool::default()
+    };
+    let idle = IdleInTransaction {
+        conn: 17,
+        query: 4,
+        client: "10.0.0.7:41000".to_owned(),
+        application: Some("billing".to_owned()),
+        server_conn: 3,
+        idle_us: 30_000_000,
+        ..IdleInTransaction::default()
+    };
+    let statement =
+        StatementWaits { normalized: Some(SQL[2].to_owned()), calls: 1_500, waits: waits(20), ..Default::default() };
+    let busy = Pool {
+        idle_in_transaction_us: 31_000_000,
+        idle_in_transaction: vec![idle],
+        statements: vec![statement],
+        refused_by_pooler: 5,
+        unjoined_requests: 13,
+        ..pool("app", 400_000)
+    };
+    let fake = Fake { pools: [busy, pool("report", 90)].map(|pool| Arc::new(PoolRow(pool))).to_vec(), ..shop() };
+    fake.overview.borrow_mut().pools = 2;
     fake
 }
 
@@ -430,6 +482,19 @@ pub(super) fn hostile() -> Fake {
                 })
                 .collect(),
         ),
+        pools: pooled()
+            .pools
+            .iter()
+            .map(|row| {
+                let PoolRow(mut pool) = (**row).clone();
+                (pool.server, pool.user, pool.database) = (text.to_owned(), Some(text.to_owned()), None);
+                for idle in &mut pool.idle_in_transaction {
+                    (idle.client, idle.application) = (text.to_owned(), Some(text.to_owned()));
+                }
+                pool.statements.iter_mut().for_each(|statement| statement.normalized = Some(long.clone()));
+                Arc::new(PoolRow(pool))
+            })
+            .collect(),
         errors: RefCell::new(errors),
         counts: vec![ErrorCount { code: text.to_owned(), condition: None, count: u64::MAX }],
         requests: fake

@@ -344,7 +344,7 @@ fn the_help_has_every_key() {
             text.push_str(&screen.text());
         }
         for key in [
-            "F1-F5",
+            "F1-F6",
             "replication",
             "Enter",
             "Ctrl-F",
