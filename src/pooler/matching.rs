@@ -7,7 +7,6 @@
 //!
 //! Where bytes were lost on a connection to the server, it is not known what was executed on it in that time, and nothing is joined
 //! that began before the end of that time and ended after its beginning. So it is while bytes of it are missing that may still arrive.
-//! Where they were lost on that of a client, so it is for requests that are like another one: that client's may have been, too.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -28,14 +27,14 @@ const KEPT: u64 = 2_000_000;
 /// How long, in microseconds, is waited after the end of an execution for what was captured out of order, and for losses to be noticed.
 const SETTLED_AFTER: u64 = 100_000;
 
+/// How long is waited, in microseconds, while bytes are missing that may still arrive.
+const SETTLED_AT_LAST: u64 = 900_000;
+
 /// The maximum number of executions that are compared with one. What is like more than these cannot be told apart.
 const MAX_ALIKE: usize = 64;
 
 /// The maximum number of losses that are known at a time; of more, those next to each other are one.
 const MAX_LOSSES: usize = 64;
-
-/// The number of places at which executions of clients are counted, as a power of two.
-const SEEN_BITS: u32 = 18;
 
 /// After how many executions it is found again which addresses can be poolers'.
 const REFUTED_EVERY: u64 = 1 << 12;
@@ -94,8 +93,6 @@ pub(super) struct Found<'a> {
 struct Known {
     execution: Execution,
     who: Arc<Who>,
-    /// Whether its connection may be that of a pooler's client.
-    is_client: bool,
     /// Those next to it on its connection, if nothing is missing between them.
     before: Option<Ticket>,
     next: Option<Ticket>,
@@ -104,8 +101,10 @@ struct Known {
     /// The one at the client's side, and the pooler between them.
     downstream: Option<(Ticket, Listener)>,
     is_ambiguous: bool,
-    /// Whether it cannot be joined any more.
+    /// Whether it is one of as many at either side that cannot be told apart.
     is_retired: bool,
+    /// Whether it was passed on as one that is joined with none.
+    is_passed: bool,
 }
 
 /// Executions that are alike and not joined yet, in the order of their ends.
@@ -245,24 +244,6 @@ impl Losses {
     }
 }
 
-/// How many executions of clients are known, by their keys. Those of the same place are counted together: then they are taken to be alike,
-/// which is careful.
-#[derive(Debug, Default)]
-struct Seen(Vec<u16>);
-
-impl Seen {
-    fn at(&mut self, key: u64) -> Option<&mut u16> {
-        if self.0.is_empty() {
-            self.0 = vec![0; 1 << SEEN_BITS];
-        }
-        self.0.get_mut((key >> (u64::BITS - SEEN_BITS)) as usize)
-    }
-
-    fn has_others(&self, key: u64) -> bool {
-        self.0.get((key >> (u64::BITS - SEEN_BITS)) as usize).is_some_and(|count| *count > 1)
-    }
-}
-
 /// Finds which executions belong together.
 #[derive(Debug, Default)]
 pub(super) struct Matcher {
@@ -273,9 +254,6 @@ pub(super) struct Matcher {
     alike: HashMap<(Listener, u64), Alike, RandomState>,
     connections: HashMap<u64, Connection, RandomState>,
     losses: Losses,
-    /// The same of the connections of its clients.
-    client_losses: Losses,
-    seen: Seen,
     /// The connections of which bytes are missing that may still arrive.
     incomplete: Vec<u64>,
     /// Lists without an execution, to be used again.
@@ -304,10 +282,6 @@ impl Matcher {
         if connection.who.client() != client || connection.who.application() != application {
             connection.who = Arc::new(Who::new(client, application));
         }
-        let is_client = connection.accepted_at.is_some();
-        if is_client {
-            self.seen.at(execution.key).into_iter().for_each(|count| *count += 1);
-        }
         let who = Arc::clone(&connection.who);
         let before = connection.last.replace(ticket);
         let client = connection.accepted_at.filter(|listener| self.openers.contains(listener));
@@ -324,13 +298,13 @@ impl Matcher {
         self.known.push_back(Known {
             execution,
             who,
-            is_client,
             before,
             next: None,
             upstream: None,
             downstream: None,
             is_ambiguous: false,
             is_retired: false,
+            is_passed: false,
         });
         while self.known.len() > MAX_KEPT {
             self.forget_first();
@@ -345,9 +319,6 @@ impl Matcher {
         connection.place(conn, topology);
         connection.last = None;
         let from = connection.known_until.replace(until).unwrap_or(until);
-        if let Some(listener) = connection.accepted_at {
-            self.client_losses.add(listener, from, until);
-        }
         let openers = connection.opener.map_or_else(|| connection.openers.clone(), |opener| vec![opener]);
         for listener in openers {
             self.losses.add(listener, from, until);
@@ -379,8 +350,9 @@ impl Matcher {
 
     /// Joins what can be joined of the executions whose end is long enough ago, and forgets those that cannot be joined any more.
     pub(super) fn settle(&mut self, now: Timestamp) {
-        while let Some(known) = self.get(self.unsettled)
-            && known.execution.ended.later(SETTLED_AFTER) <= now
+        while let Some(Known { execution: Execution { ended, .. }, .. }) = self.get(self.unsettled)
+            && ended.later(SETTLED_AFTER) <= now
+            && (ended.later(SETTLED_AT_LAST) <= now || !self.is_incomplete(*ended))
         {
             self.settle_next();
         }
@@ -390,7 +362,15 @@ impl Matcher {
             self.forget_first();
         }
         self.losses.forget(now.earlier(KEPT));
-        self.client_losses.forget(now.earlier(KEPT));
+    }
+
+    /// Returns whether bytes are missing that may still arrive, which were sent before a time.
+    fn is_incomplete(&self, ended: Timestamp) -> bool {
+        let mut incomplete = self.incomplete.iter().filter_map(|conn| self.connections.get(conn));
+        incomplete.any(|connection| {
+            let may_be_poolers = connection.accepted_at.is_some() || !connection.openers.is_empty();
+            may_be_poolers && connection.incomplete_since.is_some_and(|since| since <= ended)
+        })
     }
 
     /// Joins what can be joined of all executions.
@@ -409,10 +389,10 @@ impl Matcher {
         let upstream = known.upstream.and_then(|upstream| self.get(upstream));
         let believed =
             upstream.filter(|server| server.downstream.is_some_and(|(_, listener)| is_opened(server, listener)));
-        let believed = believed.filter(|server| !server.is_retired);
+        let believed = believed.filter(|server| !server.is_passed);
         let downstream = known.downstream.and_then(|(client, listener)| Some((self.get(client)?, listener)));
         let owner = downstream
-            .filter(|(client, listener)| !client.is_retired && is_opened(known, *listener))
+            .filter(|(client, listener)| !client.is_passed && is_opened(known, *listener))
             .map(|(client, _)| client);
         let connection = self.connections.get(&known.execution.conn);
         let before = known.before.filter(|_| known.execution.in_transaction).and_then(|before| self.get(before));
@@ -421,7 +401,9 @@ impl Matcher {
             downstream: owner.map(|client| (client.execution, &*client.who)),
             idle_us: before.map(|before| known.execution.started.micros_since(before.execution.ended)),
             is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
-            is_pending: upstream.is_some() && believed.is_none() || downstream.is_some() && owner.is_none(),
+            is_pending: ticket >= self.unsettled
+                || upstream.is_some() && believed.is_none()
+                || downstream.is_some() && owner.is_none(),
             is_of_pooler: connection.and_then(|it| if it.unjoined > 0 { Some(false) } else { it.is_poolers(is_last) }),
         }
     }
@@ -438,9 +420,9 @@ impl Matcher {
     }
 
     /// Records that an execution was passed on as one that is joined with none.
-    pub(super) fn retire(&mut self, ticket: Ticket) {
+    pub(super) fn pass_unjoined(&mut self, ticket: Ticket) {
         if let Some(known) = self.get_mut(ticket) {
-            known.is_retired = true;
+            known.is_passed = true;
         }
     }
 
@@ -470,9 +452,6 @@ impl Matcher {
 
     fn forget_first(&mut self) {
         let Some(known) = self.known.pop_front() else { return };
-        if known.is_client {
-            self.seen.at(known.execution.key).into_iter().for_each(|count| *count = count.saturating_sub(1));
-        }
         let last = self.connections.get(&known.execution.conn).filter(|it| it.has_ended).and_then(|it| it.last);
         if last == Some(self.first) {
             self.connections.remove(&known.execution.conn);
@@ -498,7 +477,7 @@ impl Matcher {
         self.unsettled += 1;
         let Some(known) = self.get(ticket) else { return };
         if known.upstream.is_none()
-            && !known.is_retired
+            && !known.is_passed
             && let Some(listener) = self.connections.get(&known.execution.conn).and_then(|it| it.accepted_at)
         {
             self.find(ticket, listener);
@@ -554,7 +533,7 @@ impl Matcher {
 
     fn may_be(&self, client: Ticket, server: Ticket, listener: Listener) -> bool {
         let (Some(client), Some(server)) = (self.get(client), self.get(server)) else { return false };
-        let is_free = server.downstream.is_none() && !server.is_retired;
+        let is_free = server.downstream.is_none() && !server.is_retired && !server.is_passed;
         let connection = self.connections.get(&server.execution.conn);
         if !is_free
             || !client.execution.encloses(&server.execution)
@@ -714,8 +693,8 @@ impl Matcher {
             let goes_on = execution.in_transaction
                 && of_client.upstream.is_none()
                 && of_server.downstream.is_none()
-                && !of_client.is_retired
-                && !of_server.is_retired
+                && !of_client.is_passed
+                && !of_server.is_passed
                 && of_client.execution.key == of_server.execution.key
                 && of_client.execution.encloses(&of_server.execution);
             if !goes_on {
@@ -747,14 +726,12 @@ impl Matcher {
 
     fn is_lost(&self, client: Ticket, listener: Listener) -> bool {
         let Some(Known { execution, .. }) = self.get(client) else { return true };
-        let is_like_others = self.seen.has_others(execution.key);
         let may_have_it = |connection: &Connection| {
-            let may_be_servers = connection.openers.contains(&listener) && connection.may_be_opened_by(listener);
-            (may_be_servers || is_like_others && connection.accepted_at == Some(listener))
+            connection.openers.contains(&listener)
+                && connection.may_be_opened_by(listener)
                 && connection.incomplete_since.is_some_and(|since| since <= execution.ended)
         };
         self.losses.touch(listener, execution)
-            || is_like_others && self.client_losses.touch(listener, execution)
             || self.incomplete.iter().filter_map(|conn| self.connections.get(conn)).any(may_have_it)
     }
 }

@@ -156,7 +156,7 @@ impl Joiner {
                 }
                 // Either both of two requests have the other, or none.
                 if let (Some(ticket), true) = (*ticket, is_unjoined) {
-                    self.matcher.retire(ticket);
+                    self.matcher.pass_unjoined(ticket);
                 }
             }
             let Some(mut held) = self.held.pop_front() else { return };

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::captures::{self, OwnedPacket, line};
-use crate::command::parse;
+use crate::command::{parse, run};
 
 const POOLER: Clients = Clients { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32, port: Some(6432) };
 
@@ -198,6 +198,52 @@ fn where_only_one_side_was_captured_nothing_is_held_back() {
 fn is_of_port(packet: &OwnedPacket, port: u16) -> bool {
     let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
     [segment.source.port, segment.destination.port].contains(&port)
+}
+
+#[test]
+fn a_pool_has_the_times_that_the_pooler_has_counted() {
+    let capture = "pooler-pgbouncer/waits.pcap.gz";
+    // Its console: what its columns are, and the row of the pool.
+    let lines = run(["-q", "-p6432", "-emessage", capture]).good();
+    let of_type = |name: &'static str| lines.iter().filter(move |line| line["type"] == name);
+    let fields = of_type("RowDescription").find_map(|line| {
+        let fields = line["body"]["fields"].as_array().unwrap();
+        let names: Vec<_> = fields.iter().map(|field| field["name"].as_str().unwrap()).collect();
+        names.contains(&"wait_time").then_some(names)
+    });
+    let row = of_type("DataRow").find(|line| line["body"]["values"][0] == "waits").unwrap();
+    let counted = |name: &str| {
+        let place = fields.as_ref().unwrap().iter().position(|field| *field == name).unwrap();
+        row["body"]["values"][place].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    let summary = run(["-q", "-p5415,6432", "--pooler", "127.0.0.1:6432", "-Fjson", "-esummary", capture]).good();
+    let pools = summary[0]["pools"].as_array().unwrap();
+    let [pool] = &**pools else { panic!("{pools:?}") };
+    let figure = |name: &str| pool[name].as_u64().unwrap();
+    assert_eq!(
+        (&pool["server"], &pool["database"], &pool["user"]),
+        (&Value::from("127.0.0.1:6432"), &Value::from("waits"), &Value::from("app"))
+    );
+    assert_eq!(figure("requests"), counted("query_count"));
+    assert_eq!((figure("client_connections"), figure("server_connections")), (7, 2));
+    let is_near = |own: u64, theirs: u64| own.abs_diff(theirs) * 1_000 <= theirs;
+    assert!(is_near(figure("wait_us") + figure("busy_us"), counted("query_time")), "{pool}");
+    assert!(is_near(figure("idle_in_transaction_us"), counted("xact_time") - counted("query_time")), "{pool}");
+    // It counts how long its clients waited for their logins, too: these were before a request.
+    assert!((figure("wait_us")..figure("wait_us") + 50_000).contains(&counted("wait_time")), "{pool}");
+    let kept = &pool["idle_in_transaction"][0];
+    assert_eq!(kept["application"], "billing");
+    assert!((400_000..410_000).contains(&kept["idle_us"].as_u64().unwrap()), "{kept}");
+    assert_eq!(pool["statements"][0]["normalized"], "SELECT pg_sleep($1), $2");
+    assert_eq!(pool["statements"][0]["calls"], 36);
+    // What went through it counts once.
+    let of_statement = &summary[0]["statements"][0];
+    assert_eq!(
+        (&of_statement["normalized"], &of_statement["calls"]),
+        (&pool["statements"][0]["normalized"], &Value::from(36))
+    );
+    assert!((10_000..12_000).contains(&of_statement["mean_us"].as_u64().unwrap()), "{of_statement}");
+    assert!(of_statement["applications"].as_array().unwrap().len() == 6, "{of_statement}");
 }
 
 /// Gives the hosts addresses of their own, as in a network: the clients, the pooler, and the server.
