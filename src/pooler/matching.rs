@@ -15,7 +15,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::topology::{Listener, Topology};
-use crate::pg::text::{KeptText, Text};
+use super::who::{Applications, Who};
+use crate::record::QueryRecord;
 use crate::time::Timestamp;
 
 /// The maximum number of executions that can be joined.
@@ -143,27 +144,6 @@ impl Ordered {
     }
 }
 
-/// The client of a connection, and its application.
-#[derive(Debug, Default)]
-pub(super) struct Who {
-    client: String,
-    application: Option<KeptText<'static>>,
-}
-
-impl Who {
-    pub(super) fn client(&self) -> &str {
-        &self.client
-    }
-
-    pub(super) fn application(&self) -> Option<Text<'_>> {
-        self.application.as_ref().map(KeptText::get)
-    }
-
-    fn new(client: &str, application: Option<Text<'_>>) -> Self {
-        Self { client: client.to_owned(), application: application.map(|text| text.kept().into_owned()) }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Connection {
     /// As of its last execution.
@@ -182,6 +162,8 @@ struct Connection {
     openers: Vec<Listener>,
     /// The one that has, if that is known.
     opener: Option<Listener>,
+    /// The client of the first that was joined: all others are of its pool.
+    pool: Option<Arc<Who>>,
     /// How many of its executions were joined with those of a pooler's clients, and how many with none.
     joined: Vec<(Listener, u32)>,
     unjoined: u32,
@@ -254,6 +236,7 @@ pub(super) struct Matcher {
     alike: HashMap<(Listener, u64), Alike, RandomState>,
     connections: HashMap<u64, Connection, RandomState>,
     losses: Losses,
+    applications: Applications,
     /// The connections of which bytes are missing that may still arrive.
     incomplete: Vec<u64>,
     /// Lists without an execution, to be used again.
@@ -266,12 +249,7 @@ pub(super) struct Matcher {
 
 impl Matcher {
     /// Adds an execution, in the order in which they become known, and returns its ticket.
-    pub(super) fn add(
-        &mut self,
-        execution: Execution,
-        (client, application): (&str, Option<Text<'_>>),
-        topology: &Topology,
-    ) -> Ticket {
+    pub(super) fn add(&mut self, execution: Execution, query: &QueryRecord<'_>, topology: &Topology) -> Ticket {
         let ticket = self.next_ticket();
         let connection = self.connections.entry(execution.conn).or_default();
         if connection.place(execution.conn, topology) {
@@ -279,8 +257,8 @@ impl Matcher {
             self.openers.extend(openers.copied().collect::<Vec<_>>());
         }
         connection.known_until = connection.known_until.max(Some(execution.ended));
-        if connection.who.client() != client || connection.who.application() != application {
-            connection.who = Arc::new(Who::new(client, application));
+        if !connection.who.is_of(query) {
+            connection.who = Arc::new(Who::of(query));
         }
         let who = Arc::clone(&connection.who);
         let before = connection.last.replace(ticket);
@@ -535,9 +513,14 @@ impl Matcher {
         let (Some(client), Some(server)) = (self.get(client), self.get(server)) else { return false };
         let is_free = server.downstream.is_none() && !server.is_retired && !server.is_passed;
         let connection = self.connections.get(&server.execution.conn);
+        let may_have_it = |connection: &Connection| {
+            connection.may_be_opened_by(listener)
+                && connection.pool.as_ref().is_none_or(|pool| pool.is_of_pool_of(&client.who))
+        };
         if !is_free
             || !client.execution.encloses(&server.execution)
-            || !connection.is_some_and(|it| it.may_be_opened_by(listener))
+            || !connection.is_some_and(may_have_it)
+            || self.applications.differ(listener, &client.who, &server.who)
         {
             return false;
         }
@@ -672,8 +655,12 @@ impl Matcher {
             let Some(of_client) = self.get_mut(client) else { return };
             of_client.upstream = Some(server);
             let (execution, before_client) = (of_client.execution, of_client.before);
+            let who = Arc::clone(&of_client.who);
             let Some(of_server) = self.get_mut(server) else { return };
             of_server.downstream = Some((client, listener));
+            let of_server = Arc::clone(&of_server.who);
+            self.applications.join(listener, &who, &of_server);
+            let Some(of_server) = self.get(server) else { return };
             let (Execution { conn, ended, .. }, before_server) = (of_server.execution, of_server.before);
             if let Entry::Occupied(mut alike) = self.alike.entry((listener, execution.key)) {
                 alike.get_mut().clients.remove(execution.ended, client);
@@ -683,7 +670,7 @@ impl Matcher {
                     self.spare.push(alike.remove());
                 }
             }
-            if self.connections.get_mut(&conn).is_some_and(|connection| connection.join(listener))
+            if self.connections.get_mut(&conn).is_some_and(|connection| connection.join(listener, who))
                 && !self.poolers.contains(&listener)
             {
                 self.poolers.push(listener);
@@ -749,7 +736,8 @@ impl Connection {
     }
 
     /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.
-    fn join(&mut self, listener: Listener) -> bool {
+    fn join(&mut self, listener: Listener, who: Arc<Who>) -> bool {
+        self.pool.get_or_insert(who);
         match self.joined.iter_mut().find(|(other, _)| *other == listener) {
             Some((_, count)) => *count = count.saturating_add(1),
             None => self.joined.push((listener, 1)),

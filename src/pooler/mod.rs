@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 mod matching;
 mod own;
 mod topology;
+mod who;
 
 use self::matching::{Execution, Found, Matcher, Ticket};
 use self::topology::Topology;
@@ -113,7 +114,7 @@ impl Joiner {
             self.matcher.lose(conn, query.header.ts, &self.topology);
             return None;
         };
-        Some(self.matcher.add(execution, (query.header.client, query.application), &self.topology))
+        Some(self.matcher.add(execution, query, &self.topology))
     }
 
     /// Passes on the records that are held back long enough.
