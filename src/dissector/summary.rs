@@ -171,6 +171,7 @@ pub(super) fn session_record<'a>(
         error: facts.failure(config.redaction).filter(|_| state == State::Ended).map(Failure::new),
         ended,
         violation,
+        pooler: false,
         flags: Flags {
             midstream: info.is_midstream,
             protocol_violation: violation.is_some(),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::own;
 use super::topology::{Listener, Topology};
 use super::who::{Applications, Who};
 use crate::record::QueryRecord;
@@ -162,6 +163,8 @@ struct Connection {
     openers: Vec<Listener>,
     /// The one that has, if that is known.
     opener: Option<Listener>,
+    /// The name of an application that was set as PgBouncer does it, as long as it is not known who has opened the connection.
+    announced: Option<Box<[u8]>>,
     /// The client of the first that was joined: all others are of its pool.
     pool: Option<Arc<Who>>,
     /// How many of its executions were joined with those of a pooler's clients, and how many with none.
@@ -257,6 +260,11 @@ impl Matcher {
             self.openers.extend(openers.copied().collect::<Vec<_>>());
         }
         connection.known_until = connection.known_until.max(Some(execution.ended));
+        if connection.opener.is_none()
+            && let Some(name) = own::application_name(query)
+        {
+            connection.announced = Some(name.into());
+        }
         if !connection.who.is_of(query) {
             connection.who = Arc::new(Who::of(query));
         }
@@ -390,6 +398,16 @@ impl Matcher {
     pub(super) fn is_of_client(&self, conn: u64) -> bool {
         let accepted_at = self.connections.get(&conn).and_then(|it| it.accepted_at);
         accepted_at.is_some_and(|listener| self.poolers.contains(&listener))
+    }
+
+    /// Returns whether a pooler accepts connections there.
+    pub(super) fn is_pooler(&self, listener: Listener) -> bool {
+        listener.is_given() || self.poolers.contains(&listener)
+    }
+
+    /// Returns whether a connection was opened by a pooler.
+    pub(super) fn is_opened_by_pooler(&self, conn: u64) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| connection.opener.is_some())
     }
 
     /// Returns whether an execution is joined with none of a client's.
@@ -737,12 +755,14 @@ impl Connection {
 
     /// Counts an execution that was joined with one of a pooler's. Returns whether it is known that this one has opened it.
     fn join(&mut self, listener: Listener, who: Arc<Who>) -> bool {
+        // Whose request comes behind the name of its application is one of a pooler's clients.
+        let is_announced = self.announced.take().is_some_and(|name| who.application().is_some_and(|it| *it.0 == *name));
         self.pool.get_or_insert(who);
         match self.joined.iter_mut().find(|(other, _)| *other == listener) {
             Some((_, count)) => *count = count.saturating_add(1),
             None => self.joined.push((listener, 1)),
         }
-        if self.opener.is_none() && self.is_opened_by(listener, false) {
+        if self.opener.is_none() && (is_announced || self.is_opened_by(listener, false)) {
             self.opener = Some(listener);
         }
         self.opener == Some(listener)

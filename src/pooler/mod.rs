@@ -117,6 +117,14 @@ impl Joiner {
         Some(self.matcher.add(execution, query, &self.topology))
     }
 
+    /// Returns whether a session is a pooler's with a server, or one that it has ended by itself.
+    fn is_poolers_own(&self, session: &SessionRecord<'_>) -> bool {
+        let conn = session.header.conn;
+        let is_of_client = || self.topology.accepted_at(conn).is_some_and(|it| self.matcher.is_pooler(it));
+        self.matcher.is_opened_by_pooler(conn)
+            || session.error.as_ref().is_some_and(own::is_error_of_pooler) && is_of_client()
+    }
+
     /// Passes on the records that are held back long enough.
     fn pass(&mut self, sink: &mut impl Sink, is_last: bool) {
         if is_last {
@@ -285,6 +293,9 @@ impl<S: Sink> Sink for Joining<'_, S> {
         }
         match record {
             Record::Query(query) => joiner.hold(query),
+            Record::Session(session) if joiner.is_poolers_own(session) => {
+                sink.record(&Record::Session(SessionRecord { pooler: true, ..session.clone() }));
+            }
             Record::Loss(loss) => {
                 joiner.matcher.lose(loss.header.conn, loss.header.ts, &joiner.topology);
                 sink.record(record);

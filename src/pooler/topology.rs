@@ -35,6 +35,10 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    pub(super) const fn is_given(self) -> bool {
+        self.is_given
+    }
+
     /// Returns how many of the executions on a connection have to be joined, of which all but a tenth have to be, until it is known that
     /// this one has opened it. At the end of the capture, little is enough of one that the user has named.
     pub(super) const fn least_joined(self, is_last: bool) -> u32 {

@@ -117,6 +117,10 @@ pub struct SessionRecord<'a> {
     /// How the server, or a pooler before it, broke the protocol first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub violation: Option<Violation>,
+    /// Whether it is a pooler's own connection to the server; or one of its client's that the pooler has ended with an error of its own.
+    /// Absent where it is not, or that is not known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pooler: bool,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,

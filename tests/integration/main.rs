@@ -33,6 +33,7 @@ mod oracles {
     mod otlp;
     mod pg_stat_statements;
     mod pooler;
+    mod pooler_live;
     mod queries;
     mod replication;
     pub(crate) mod server_log;
@@ -83,6 +84,7 @@ mod support {
     pub(crate) mod command;
     pub(crate) mod network;
     pub(crate) mod server_text;
+    pub(crate) mod stand_in;
     pub(crate) mod strict;
     pub(crate) mod terminal;
     pub(crate) mod tmux;
@@ -90,4 +92,4 @@ mod support {
     pub(crate) mod wire;
 }
 
-use support::{browser, captures, command, network, strict, terminal, tmux, wire};
+use support::{browser, captures, command, network, stand_in, strict, terminal, tmux, wire};

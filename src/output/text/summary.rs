@@ -155,6 +155,9 @@ fn session_end(line: &mut Line<'_>, record: &SessionRecord<'_>, ended: &Ended) -
     }
     line.owe(2);
     oddities(line, record.flags, 0)?;
+    if record.pooler {
+        line.aside(Paint::DIM, format_args!("the pooler's own"))?;
+    }
     identity(line, record.user, record.database)?;
     if let Some(failure) = &record.error {
         line.owe(2);

@@ -4,7 +4,7 @@
 //! application, which PgBouncer gives to a connection before it sends the request of another client.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use pgdissect::{Clients, Config, Dissector, Joiner, Record, Records};
 use proptest::prelude::*;
@@ -15,13 +15,15 @@ use crate::command::{parse, run};
 
 const POOLER: Clients = Clients { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32, port: Some(6432) };
 
+const AT: &str = "127.0.0.1:6432";
+
 const CAPTURES: [&str; 3] = ["transaction", "session", "statement"];
 
 /// The lines of requests and messages of one capture, joined.
-struct Lines {
-    queries: Vec<Value>,
+pub(super) struct Lines {
+    pub(super) queries: Vec<Value>,
     /// The bodies of data in the reply to each request.
-    data: BTreeMap<(u64, u64), Vec<Value>>,
+    pub(super) data: BTreeMap<(u64, u64), Vec<Value>>,
     ambiguous: u64,
 }
 
@@ -29,10 +31,13 @@ struct Lines {
 type Place = (String, String);
 
 impl Lines {
-    fn of(packets: &[OwnedPacket], messages: bool) -> Self {
+    /// Dissects packets, with those of messages if these are wanted.
+    pub(super) fn of(packets: &[OwnedPacket], messages: bool, pooler: &str) -> Self {
+        let SocketAddr::V4(pooler) = pooler.parse().unwrap() else { panic!("{pooler}") };
+        let pooler = Clients { addr: (*pooler.ip()).into(), prefix: 32, port: Some(pooler.port()) };
         let records = Records { messages, queries: true, ..Records::default() };
-        let mut dissector = Dissector::new(Config { records, ..captures::config() });
-        let mut joiner = Joiner::new(vec![POOLER], false);
+        let mut dissector = Dissector::new(Config { records, ports: None, ..captures::config() });
+        let mut joiner = Joiner::new(vec![pooler], false);
         let mut lines = Vec::new();
         let mut sink = |record: &Record<'_>| lines.push(parse(&line(record)));
         let mut sink = joiner.before(&mut sink);
@@ -41,6 +46,10 @@ impl Lines {
         }
         dissector.finish(&mut sink);
         sink.finish();
+        Self { ambiguous: joiner.ambiguous(), ..Self::new(lines) }
+    }
+
+    pub(super) fn new(lines: impl IntoIterator<Item = Value>) -> Self {
         let (mut queries, mut data) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         for line in lines {
             match line["event"].as_str() {
@@ -52,7 +61,7 @@ impl Lines {
                 _ => {}
             }
         }
-        Self { queries, data, ambiguous: joiner.ambiguous() }
+        Self { queries, data, ambiguous: 0 }
     }
 
     fn of_side(&self, is_server: bool) -> impl Iterator<Item = &Value> {
@@ -67,7 +76,7 @@ impl Lines {
     }
 }
 
-fn number(query: &Value) -> (u64, u64) {
+pub(super) fn number(query: &Value) -> (u64, u64) {
     (query["conn"].as_u64().unwrap(), query["query"].as_u64().unwrap())
 }
 
@@ -83,7 +92,7 @@ fn packets(capture: &str) -> Vec<OwnedPacket> {
 #[test]
 fn requests_of_a_server_connection_are_those_of_the_client_to_which_the_pooler_has_given_it() {
     for capture in CAPTURES {
-        let lines = Lines::of(&packets(capture), true);
+        let lines = Lines::of(&packets(capture), true, AT);
         let clients: BTreeMap<_, _> = lines.of_side(false).map(|query| (number(query), query)).collect();
         let mut applications = BTreeMap::new();
         let mut joined = BTreeSet::new();
@@ -144,16 +153,55 @@ fn check_joins(whole: &BTreeMap<Place, Place>, lines: &Lines, what: &str) -> usi
 fn no_request_is_joined_with_that_of_another_client_if_a_packet_is_lost() {
     for capture in CAPTURES {
         let packets = packets(capture);
-        let whole = Lines::of(&packets, false).joins();
+        let whole = Lines::of(&packets, false, AT).joins();
         let mut least = usize::MAX;
         for lost in (0..packets.len()).step_by(packets.len() / 40) {
             let mut rest = packets.clone();
             rest.remove(lost);
-            least =
-                least.min(check_joins(&whole, &Lines::of(&rest, false), &format!("{capture} without packet {lost}")));
+            least = least.min(check_joins(
+                &whole,
+                &Lines::of(&rest, false, AT),
+                &format!("{capture} without packet {lost}"),
+            ));
         }
         assert!(least * 2 > whole.len(), "{capture}: {least} of {}", whole.len());
     }
+}
+
+/// Where the addresses of a packet are, all of them captured on the loopback interface.
+fn addresses(packet: &OwnedPacket) -> usize {
+    packet.data.windows(8).position(|bytes| bytes == [127, 0, 0, 1, 127, 0, 0, 1]).unwrap()
+}
+
+/// Cuts a segment into two of the same time, behind so many bytes.
+fn cut(packet: &OwnedPacket, at: usize) -> [OwnedPacket; 2] {
+    let len = pgdissect::internals::packet::decode(&packet.borrow()).unwrap().payload.len();
+    let (header, at) = (packet.data.len() - len, at.min(len));
+    let part = |skipped: usize, payload: std::ops::Range<usize>| {
+        let mut part = packet.clone();
+        part.data = [&packet.data[..header], &packet.data[header..][payload]].concat();
+        part.orig_len = part.data.len() as u32;
+        let ip = addresses(packet) - 12;
+        let total = (part.data.len() - ip) as u16;
+        part.data[ip + 2..ip + 4].copy_from_slice(&total.to_be_bytes());
+        let seq = ip + usize::from(packet.data[ip] & 15) * 4 + 4;
+        let first = u32::from_be_bytes(packet.data[seq..seq + 4].try_into().unwrap());
+        part.data[seq..seq + 4].copy_from_slice(&first.wrapping_add(skipped as u32).to_be_bytes());
+        part
+    };
+    [part(0, 0..at), part(at, at..len)]
+}
+
+/// Leaves out one packet of so many, at random.
+pub(super) fn without_some(packets: &[OwnedPacket], seed: u64, one_of: u64) -> Vec<OwnedPacket> {
+    let mut random = seed | 1;
+    let mut is_lost = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % one_of == 0
+    };
+    packets.iter().filter(|_| !is_lost()).cloned().collect()
 }
 
 proptest! {
@@ -166,16 +214,47 @@ proptest! {
         one_of in prop::sample::select(&[10_u64, 40, 200]),
     ) {
         let packets = packets(capture);
-        let whole = Lines::of(&packets, false).joins();
-        let mut random = seed | 1;
-        let mut is_lost = || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % one_of == 0
+        let whole = Lines::of(&packets, false, AT).joins();
+        let rest = without_some(&packets, seed, one_of);
+        check_joins(&whole, &Lines::of(&rest, false, AT), capture);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(8) })]
+
+    #[test]
+    fn requests_are_joined_however_they_were_cut_and_in_whichever_order_their_segments_were_captured(
+        capture in prop::sample::select(&CAPTURES),
+        sizes in prop::collection::vec(1_usize..40, 1..20),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 40),
+    ) {
+        let packets = packets(capture);
+        let whole = Lines::of(&packets, false, AT);
+        let cuts: Vec<_> =
+            packets.iter().zip(sizes.iter().cycle()).flat_map(|(packet, size)| cut(packet, *size)).collect();
+        let are_cut = Lines::of(&cuts, false, AT);
+        prop_assert_eq!(are_cut.joins(), whole.joins());
+        prop_assert_eq!(are_cut.ambiguous, whole.ambiguous);
+        // A segment and the next one of its connection, each in the place of the other.
+        let ends = |packet: &OwnedPacket| {
+            let segment = pgdissect::internals::packet::decode(&packet.borrow()).unwrap();
+            let ports = [segment.source.port, segment.destination.port];
+            (ports[0].min(ports[1]), ports[0].max(ports[1]))
         };
-        let rest: Vec<_> = packets.into_iter().filter(|_| !is_lost()).collect();
-        check_joins(&whole, &Lines::of(&rest, false), capture);
+        let mut moved = packets;
+        for place in places {
+            let first = place.index(moved.len());
+            let next = (first + 1..moved.len()).find(|next| ends(&moved[*next]) == ends(&moved[first]));
+            if let Some(next) = next {
+                // At the times at which they came.
+                let times = (moved[first].ts, moved[next].ts);
+                moved.swap(first, next);
+                (moved[first].ts, moved[next].ts) = times;
+            }
+        }
+        let joined = check_joins(&whole.joins(), &Lines::of(&moved, false, AT), capture);
+        prop_assert!(joined * 2 > whole.joins().len(), "{} of {}", joined, whole.joins().len());
     }
 }
 
@@ -246,6 +325,53 @@ fn a_pool_has_the_times_that_the_pooler_has_counted() {
     assert!(of_statement["applications"].as_array().unwrap().len() == 6, "{of_statement}");
 }
 
+#[test]
+fn what_the_pooler_answers_itself_is_told_from_what_the_server_does() {
+    let args = ["-q", "-p5415,6432", "--pooler", "127.0.0.1:6432", "-equery,session"];
+    let lines = run([&args[..], &["pooler-pgbouncer/errors.pcap.gz"]].concat()).good();
+    let is_server = |line: &Value| line["server"] == "127.0.0.1:5415";
+    let of = |at_server: bool, sql: &str| {
+        let found = lines.iter().filter(|line| line["event"] == "query" && is_server(line) == at_server);
+        let found: Vec<_> = { found }.filter(|line| line["sql"] == sql).collect();
+        assert!(found.len() <= 1, "{sql}: {found:?}");
+        found.first().copied()
+    };
+    // The server's: both sides have it.
+    for (sql, outcome) in [
+        ("SELECT 1", "ok"),
+        ("SELECT 2", "ok"),
+        ("SELECT pg_sleep(5)", "canceled"),
+        ("SELECT 1/0", "error"),
+        ("", "ok"),
+    ] {
+        let [client, server] = [false, true].map(|at_server| of(at_server, sql).unwrap());
+        assert_eq!((number(&client["upstream"]), number(&server["downstream"])), (number(server), number(client)));
+        for side in [client, server] {
+            assert_eq!((side["outcome"].as_str(), &side["pooler"]), (Some(outcome), &Value::Null), "{side}");
+        }
+    }
+    // It was canceled by a request to the pooler, and by one of the pooler's.
+    for at_server in [false, true] {
+        let by = &of(at_server, "SELECT pg_sleep(5)").unwrap()["canceled_by"];
+        let request = lines.iter().find(|line| line["event"] == "session" && line["conn"] == *by).unwrap();
+        assert_eq!(is_server(request), at_server, "{request}");
+    }
+    // The pooler's: its timeout, and its console.
+    let timeout = of(false, "SELECT 3").unwrap();
+    assert_eq!((&timeout["pooler"], &timeout["outcome"]), (&Value::Bool(true), &Value::from("aborted")));
+    assert_eq!(timeout["error"]["message"], "query_wait_timeout");
+    assert!(of(true, "SELECT 3").is_none());
+    assert_eq!(of(false, "SHOW VERSION").unwrap()["pooler"], true);
+    let own = lines.iter().filter(|line| line["event"] == "query" && is_server(line) && line["pooler"] == true);
+    assert!(own.map(|line| line["sql"].as_str().unwrap()).all(|sql| sql.starts_with("SET application_name=")));
+    // Sessions: the pooler's with the server, and the one that it has ended.
+    for session in lines.iter().filter(|line| line["event"] == "session" && line["state"] == "ended") {
+        let has_requests = session["queries"].as_u64() > Some(0);
+        let is_own = is_server(session) && has_requests || session["error"]["message"] == "query_wait_timeout";
+        assert_eq!(session["pooler"] == true, is_own, "{session}");
+    }
+}
+
 /// Gives the hosts addresses of their own, as in a network: the clients, the pooler, and the server.
 fn in_a_network(packets: &mut [OwnedPacket]) {
     for packet in packets {
@@ -257,8 +383,8 @@ fn in_a_network(packets: &mut [OwnedPacket]) {
         };
         let ports = (segment.source.port, segment.destination.port);
         let ends = [addr(ports.0, ports.1), addr(ports.1, ports.0)].concat();
-        let ip = packet.data.windows(8).position(|bytes| bytes == [127, 0, 0, 1, 127, 0, 0, 1]).unwrap();
-        packet.data[ip..ip + 8].copy_from_slice(&ends);
+        let at = addresses(packet);
+        packet.data[at..at + 8].copy_from_slice(&ends);
     }
 }
 
