@@ -137,9 +137,8 @@ impl Model {
             let fingerprint = if let Key::Fingerprint(hash) = key { Some(hash) } else { None };
             self.pools.request(record, (fingerprint, text));
         }
-        match record.counted() {
-            Some(counted) => self.request(&counted),
-            None => {}
+        if let Some(counted) = record.counted() {
+            self.request(&counted);
         }
     }
 

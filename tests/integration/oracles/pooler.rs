@@ -199,7 +199,7 @@ pub(super) fn without_some(packets: &[OwnedPacket], seed: u64, one_of: u64) -> V
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        random % one_of == 0
+        random.is_multiple_of(one_of)
     };
     packets.iter().filter(|_| !is_lost()).cloned().collect()
 }

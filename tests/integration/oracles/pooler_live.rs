@@ -148,6 +148,8 @@ fn no_request_of_many_is_joined_with_that_of_another_client() {
         let mut pgbench = Command::new(Server::programs().unwrap().join("pgbench"));
         pgbench.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string(), "-n"]);
         pgbench.args([
+            "-R",
+            "400",
             "-c",
             &CLIENTS.to_string(),
             "-t",
