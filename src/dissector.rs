@@ -29,7 +29,7 @@ mod summary;
 mod tls;
 mod watch;
 
-pub use config::{Clients, Config, KnownSession, Only, Records};
+pub use config::{Clients, Config, KnownSession, Only, Partition, Records};
 use connection::Connection;
 use connection_table::{Entry, HalfOpen, Owner, Pair, Table};
 #[cfg(feature = "cli")]

@@ -167,7 +167,7 @@ pub mod value;
 
 pub use capture::{Event, FileSource, Source};
 pub use direction::Direction;
-pub use dissector::{Clients, Config, Dissector, KnownSession, Only, PacketsOf, Records, Sink};
+pub use dissector::{Clients, Config, Dissector, KnownSession, Only, PacketsOf, Partition, Records, Sink};
 pub use message::Message;
 pub use output::{Form, LineWriter};
 pub use packet::{Endpoint, LinkType, Packet};

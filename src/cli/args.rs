@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::jq::Filter;
 use crate::capture::live;
 use crate::capture::savefile::is_pcapng;
-use crate::dissector::Clients;
+use crate::dissector::{Clients, Partition};
 use crate::output::LogFormat;
 use crate::pg::message::Message;
 use crate::redaction::Redaction;
@@ -16,7 +16,9 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use regex::bytes::Regex;
 
-use super::select::{Pooler, When, parse_clients, parse_fingerprint, parse_pooler, parse_regex, parse_when};
+use super::select::{
+    Pooler, When, parse_clients, parse_fingerprint, parse_pooler, parse_regex, parse_shard, parse_when,
+};
 
 /// Show the PostgreSQL protocol messages in network packets, one JSON object per line.
 ///
@@ -31,6 +33,10 @@ pub(crate) struct Args {
     /// Read a capture file, the same as FILE; may be repeated
     #[arg(short = 'r', long, value_name = "FILE", help_heading = "Input")]
     pub(crate) read: Vec<PathBuf>,
+
+    /// Read the capture files that are named in this file, one a line, or each ended by a zero byte; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "interface", help_heading = "Input")]
+    pub(crate) paths_from: Option<PathBuf>,
 
     /// Listen on an interface; `any` for all
     #[arg(short = 'i', long, value_name = "INTERFACE", help_heading = "Input")]
@@ -134,6 +140,15 @@ pub(crate) struct Args {
     /// Write only the lines of these connections, by their numbers (conn)
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..), help_heading = "Selection")]
     pub(crate) conn: Vec<u64>,
+
+    /// Dissect only a part of all connections: that with the index I, from 0, of N parts. N processes share one archive, each with an I of
+    /// its own, and no connection is cut
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, help_heading = "Input")]
+    pub(crate) shard: Option<(u32, u32)>,
+
+    /// What stays together with --shard: each connection, or all connections of a client's host
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = ShardBy::Connection, requires = "shard", help_heading = "Input")]
+    pub(crate) shard_by: ShardBy,
 
     /// The addresses on which poolers (PgBouncer) accept connections: join the requests of their clients with those on their connections
     /// to the server. With auto, poolers are found by themselves, but not on the loopback interface
@@ -302,6 +317,14 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, default_missing_value = "json")]
     pub(crate) schema: Option<SchemaForm>,
 
+    /// Print the man page
+    #[arg(long, exclusive = true)]
+    pub(crate) man: bool,
+
+    /// Print completions for a shell
+    #[arg(long, value_name = "SHELL", value_enum, exclusive = true)]
+    pub(crate) completions: Option<clap_complete::Shell>,
+
     /// Print help
     #[arg(short = 'h', long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -312,6 +335,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Returns which part of all connections is dissected, if not all are.
+    pub(crate) fn partition(&self) -> Option<Partition> {
+        let (index, count) = self.shard?;
+        Some(Partition { index, count, by_host: self.shard_by == ShardBy::Host })
+    }
+
     /// Returns what is not written.
     pub(crate) const fn redaction(&self) -> Redaction {
         match self.redact {
@@ -659,6 +688,15 @@ pub(crate) enum Statements {
     Duration,
     /// As they were sent, as with log_statement = all; for pgreplay
     Statement,
+}
+
+/// What stays together where connections are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShardBy {
+    /// Each connection
+    Connection,
+    /// All connections of a client's host
+    Host,
 }
 
 /// In which form the schema is printed.

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use crate::capture::{Source, interfaces};
 use crate::output::tables;
 use crate::record;
+use clap::CommandFactory;
 
 use self::args::{Args, SchemaForm};
 
@@ -68,6 +69,16 @@ fn run(args: &Args) -> anyhow::Result<u8> {
             SchemaForm::Clickhouse => tables::clickhouse(),
         };
         io::stdout().write_all(schema.as_bytes())?;
+        return Ok(0);
+    }
+    if args.man {
+        clap_mangen::Man::new(Args::command()).render(&mut io::stdout())?;
+        return Ok(0);
+    }
+    if let Some(shell) = args.completions {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "pgdissect", &mut script);
+        io::stdout().write_all(&script)?;
         return Ok(0);
     }
     if args.list_interfaces {

@@ -1,10 +1,13 @@
 //! The loop over packets, from files or an interface.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -56,7 +59,16 @@ const NO_THREADS: &str = "threads cannot be started (-j 1 needs none)";
 
 /// Processes capture files.
 pub(super) fn read(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
-    let paths = [args.files.as_slice(), args.read.as_slice()].concat();
+    let mut paths = [args.files.as_slice(), args.read.as_slice()].concat();
+    if let Some(list) = &args.paths_from {
+        paths.extend(listed_paths(list).with_context(|| format!("{}: cannot be read", list.display()))?);
+        if paths.is_empty() {
+            bail!("{}: names no capture file", list.display());
+        }
+        if list.as_os_str() == "-" && paths.iter().any(|path| path.as_os_str() == "-") {
+            bail!("standard input cannot be a capture and name others: --paths-from - and the file -");
+        }
+    }
     if paths.is_empty() {
         bail!("nothing to read: pass a capture file, - for standard input, or -i INTERFACE (see --help)");
     }
@@ -321,6 +333,7 @@ impl<'a> Run<'a> {
         let config = Config {
             ports: Some(args.port.named.clone()),
             other_ports: args.port.auto,
+            partition: args.partition(),
             max_message: args.max_message,
             max_early: args.max_early,
             max_held: args.max_held,
@@ -785,6 +798,20 @@ impl<'a> Run<'a> {
         let counters = Counters { ambiguous_joins: self.joiner.ambiguous(), ..self.dissector.counters() };
         StatsRecord { ts: self.last_packet, counters, kernel }
     }
+}
+
+/// Returns the paths in a file: if it has zero bytes, each ends with one, and else with a newline.
+fn listed_paths(list: &Path) -> io::Result<Vec<PathBuf>> {
+    let bytes = if list.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes)?;
+        bytes
+    } else {
+        fs::read(list)?
+    };
+    let end = if bytes.contains(&0) { 0 } else { b'\n' };
+    let paths = bytes.split(|byte| *byte == end).filter(|path| !path.is_empty());
+    Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
 }
 
 /// Returns what joins the requests of poolers' clients with those on their connections to the server.

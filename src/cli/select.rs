@@ -157,6 +157,15 @@ pub(in crate::cli) fn parse_pooler(text: &str) -> Result<Pooler, String> {
     if text == "auto" { Ok(Pooler::Auto) } else { parse_clients(text).map(Pooler::At) }
 }
 
+pub(in crate::cli) fn parse_shard(text: &str) -> Result<(u32, u32), String> {
+    let parse = || {
+        let (index, count) = text.split_once('/')?;
+        let (index, count) = (index.parse().ok()?, count.parse().ok()?);
+        (index < count).then_some((index, count))
+    };
+    parse().ok_or_else(|| "expected an index, from 0, and the number of parts: 0/4 to 3/4".to_owned())
+}
+
 pub(super) fn parse_regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub ports: Option<Vec<u16>>,
     /// Whether connections on other ports are followed as well, if they begin as PostgreSQL's do. Default: no.
     pub other_ports: bool,
+    /// Which of the connections are followed, if not all: packets of the others are only counted. Default: all.
+    pub partition: Option<Partition>,
     /// The longest message body that is kept completely. The bytes beyond it are counted in
     /// [`missing`](crate::record::MessageRecord::missing). Default: 16 MiB.
     pub max_message: usize,
@@ -85,8 +87,61 @@ impl Config {
             || self.other_ports
             || self.names(segment.source.port)
             || self.names(segment.destination.port);
-        port_fits && (segment.syn || segment.has_payload()) && !segment.rst
+        let may_begin = port_fits && (segment.syn || segment.has_payload()) && !segment.rst;
+        may_begin && self.partition.is_none_or(|partition| partition.has(segment, self))
     }
+}
+
+/// A part of all connections, of a number of parts: so that several processes can share one capture without cutting a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Which one, from 0 to `count` - 1.
+    pub index: u32,
+    /// How many parts there are; at least 1.
+    pub count: u32,
+    /// Whether the connections of a client's host stay together, and not only the packets of a connection.
+    pub by_host: bool,
+}
+
+impl Partition {
+    /// Returns whether a connection is in it, by any of its segments.
+    ///
+    /// With `mix` the finalizer of SplitMix64, an address is `mix(mix(high) ^ low)` of the halves of its IPv6 form (IPv4: mapped), an end
+    /// is `mix(address ^ port)`, and a connection is `mix` of the wrapping sum of both ends. By host, it is the address of the end whose
+    /// port is none of a server's, or `mix` of the wrapping sum of both addresses, if there is not exactly one. The part is the remainder
+    /// of this by `count`. It is the same on every machine, and in every version.
+    fn has(self, segment: &Segment<'_>, config: &Config) -> bool {
+        let Segment { source, destination, .. } = *segment;
+        let hash = if self.by_host {
+            match (config.names(source.port), config.names(destination.port)) {
+                (false, true) => hash_address(source),
+                (true, false) => hash_address(destination),
+                _ => mix(hash_address(source).wrapping_add(hash_address(destination))),
+            }
+        } else {
+            mix(hash_end(source).wrapping_add(hash_end(destination)))
+        };
+        hash % u64::from(self.count.max(1)) == u64::from(self.index)
+    }
+}
+
+fn hash_end(end: Endpoint) -> u64 {
+    mix(hash_address(end) ^ u64::from(end.port))
+}
+
+fn hash_address(end: Endpoint) -> u64 {
+    let bits = match end.addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    };
+    mix(mix((bits >> 64) as u64) ^ bits as u64)
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators").
+const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// Who a session is, as pg_stat_activity has it.
@@ -225,6 +280,7 @@ impl Default for Config {
         Self {
             ports: Some(vec![5432]),
             other_ports: false,
+            partition: None,
             max_message: 16 << 20,
             max_early: 8 << 20,
             max_held: 256 << 20,

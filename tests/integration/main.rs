@@ -17,6 +17,7 @@ mod laws {
     mod running;
     mod scenarios;
     mod selection;
+    mod shards;
     mod summary;
     mod sweep;
     mod times;

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -6,9 +7,10 @@ use super::model::Model;
 use super::view::{Activity, ErrorKind, SessionRow, Window, WireBytes};
 use crate::capture::file::FileSource;
 use crate::capture::{Event, Source};
-use crate::dissector::{Config, Dissector, Records, Sink};
+use crate::dissector::{Clients, Config, Dissector, Records, Sink};
 use crate::output::json;
 use crate::pg::message::Decoded;
+use crate::pooler::Joiner;
 use crate::record::{Ended, MessageEvent, MessageRun, Record, ReplicationEvent, RunningState, StatsRecord};
 use crate::redaction::Redaction;
 use crate::time::Timestamp;
@@ -282,4 +284,37 @@ fn requests_of_a_statement_are_the_slowest_the_latest_and_those_that_failed() {
         let failed = requests.iter().filter(|request| !request.error.is_empty()).count() as u64;
         assert_eq!(failed > 0, statement.errors > 0, "{}", statement.sql);
     }
+}
+
+#[test]
+fn what_went_through_a_pooler_is_a_pool_and_counts_once() {
+    let pooler = Clients { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32, port: Some(6432) };
+    let mut model = Model::new(1 << 20);
+    let mut joiner = Joiner::new(vec![pooler], false);
+    let config = Config { ports: Some(vec![5415, 6432]), records: Records::ALL, ..Config::default() };
+    let mut dissector = Dissector::new(config);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/pooler-pgbouncer/waits.pcap.gz");
+    let mut source = FileSource::new(vec![path], Arc::default());
+    let mut now = Timestamp::default();
+    let mut sink = |record: &Record<'_>| model.record(record);
+    let mut sink = joiner.before(&mut sink);
+    while let Ok(Event::Packet(packet)) = source.next_event() {
+        now = packet.ts;
+        dissector.packet(&packet, &mut sink);
+    }
+    dissector.finish(&mut sink);
+    sink.finish();
+    let [pool] = &*model.pools() else { panic!("{:?}", model.pools()) };
+    let pool = &pool.0;
+    assert_eq!((&*pool.server, pool.database.as_deref()), ("127.0.0.1:6432", Some("waits")));
+    assert_eq!((pool.requests, pool.client_connections, pool.server_connections), (40, 7, 2));
+    assert_eq!(pool.idle_in_transaction.first().and_then(|idle| idle.application.as_deref()), Some("billing"));
+    assert_eq!(model.overview().pools, 1);
+    let slept: Vec<_> =
+        model.statements(Window::All, now).into_iter().filter(|row| row.sql.contains("pg_sleep")).collect();
+    assert_eq!(slept.iter().map(|row| row.calls).collect::<Vec<_>>(), [36]);
+    // With the time on the server, and whose it was.
+    assert!(slept.iter().all(|row| (10_000..12_000).contains(&row.mean_us)), "{slept:?}");
+    let requests = model.requests(&slept[0]);
+    assert!(requests.iter().all(|row| row.who.application.as_deref().is_some_and(|name| name.starts_with("web"))));
 }

@@ -1,7 +1,8 @@
 //! The command with files and pipes: flags, lines, messages to the user, exit codes.
 
 use std::fs;
-use std::process::Stdio;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -642,6 +643,32 @@ mod usage {
     }
 
     #[test]
+    fn captures_can_be_named_in_a_file_or_on_standard_input() {
+        let wanted = run([PORT, "formats/rotated-1.pcap", "formats/rotated-2.pcap"]);
+        let folder = Folder::new();
+        let list = folder.file("list");
+        let names = ["formats/rotated-1.pcap", "formats/rotated-2.pcap"];
+        for (end, file) in [("\n", true), ("\0", true), ("\n", false), ("\0", false)] {
+            let text = names.map(|name| format!("{}{end}", testdata().join(name).display())).concat();
+            let outcome = if file {
+                fs::write(&list, text).unwrap();
+                run([PORT, "--paths-from", &list])
+            } else {
+                let mut running = Running::start_with_pipe(&mut pgdissect([PORT, "--paths-from", "-"]));
+                running.feed(text.as_bytes());
+                running.finish()
+            };
+            assert_eq!((outcome.code, &outcome.lines), (Some(0), &wanted.lines), "{}", outcome.said);
+        }
+        // Behind those that are arguments.
+        fs::write(&list, testdata().join(names[1]).display().to_string()).unwrap();
+        assert_eq!(run([PORT, "--paths-from", &list, names[0]]).lines, wanted.lines);
+        fs::write(&list, "\n").unwrap();
+        assert_says(&run(["--paths-from", &list]), 2, "names no capture file");
+        assert_says(&run(["--paths-from", "/no/such/list"]), 2, "/no/such/list: cannot be read");
+    }
+
+    #[test]
     fn help_version_and_interfaces_are_printed() {
         let printed = |args: &[&str]| {
             let outcome = run(args);
@@ -656,6 +683,41 @@ mod usage {
         );
         assert!(printed(&["-h"]).len() < help.len());
         assert_eq!(printed(&["-V"]), concat!("pgdissect ", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_man_page_and_completions_have_every_option() {
+        let printed = |args: &[&str]| {
+            let outcome = run(args);
+            assert_eq!((outcome.code, outcome.said.as_str()), (Some(0), ""), "{args:?}");
+            outcome.lines.join("\n")
+        };
+        let help = printed(&["--help"]);
+        let options: Vec<_> = help
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("--"))
+            .map(|option| option.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap())
+            .filter(|option| !option.is_empty())
+            .collect();
+        assert!(options.len() > 70, "{options:?}");
+        let man = printed(&["--man"]);
+        assert!(man.contains(".TH pgdissect 1") && man.contains("Exit codes"), "{man}");
+        for option in &options {
+            assert!(man.contains(&option.replace('-', "\\-")), "{option} is not in the man page");
+        }
+        for (shell, form) in [("bash", "--"), ("zsh", "--"), ("fish", "-l ")] {
+            let script = printed(&["--completions", shell]);
+            for option in &options {
+                assert!(script.contains(&format!("{form}{option}")), "{shell} has no {option}");
+            }
+        }
+        let mut bash = Command::new("bash");
+        bash.args(["-c", "source /dev/stdin && complete -p pgdissect"]).stdin(Stdio::piped());
+        let mut bash = bash.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        bash.stdin.take().unwrap().write_all(printed(&["--completions", "bash"]).as_bytes()).unwrap();
+        let output = bash.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_says(&run(["--man", MICRO]), 2, "cannot be used with one or more of the other specified arguments");
     }
 }
 
