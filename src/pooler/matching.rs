@@ -95,6 +95,8 @@ pub(super) struct Found<'a> {
 struct Known {
     execution: Execution,
     who: Arc<Who>,
+    /// How long, in microseconds, its transaction had been idle before it.
+    idle_us: Option<u64>,
     /// Those next to it on its connection, if nothing is missing between them.
     before: Option<Ticket>,
     next: Option<Ticket>,
@@ -149,8 +151,9 @@ impl Ordered {
 struct Connection {
     /// As of its last execution.
     who: Arc<Who>,
-    /// Its last execution.
+    /// Its last execution, and its end, which is known longer.
     last: Option<Ticket>,
+    last_ended: Option<Timestamp>,
     has_ended: bool,
     /// Until when it is known what was executed on it.
     known_until: Option<Timestamp>,
@@ -270,6 +273,8 @@ impl Matcher {
         }
         let who = Arc::clone(&connection.who);
         let before = connection.last.replace(ticket);
+        let before_ended = connection.last_ended.replace(execution.ended);
+        let idle_us = before_ended.filter(|_| execution.in_transaction).map(|it| execution.started.micros_since(it));
         let client = connection.accepted_at.filter(|listener| self.openers.contains(listener));
         let servers = connection.openers.iter().filter(|listener| connection.may_be_opened_by(**listener));
         for (listener, is_client) in client.map(|it| (it, true)).into_iter().chain(servers.map(|it| (*it, false))) {
@@ -284,6 +289,7 @@ impl Matcher {
         self.known.push_back(Known {
             execution,
             who,
+            idle_us,
             before,
             next: None,
             upstream: None,
@@ -303,7 +309,7 @@ impl Matcher {
     pub(super) fn lose(&mut self, conn: u64, until: Timestamp, topology: &Topology) {
         let connection = self.connections.entry(conn).or_default();
         connection.place(conn, topology);
-        connection.last = None;
+        (connection.last, connection.last_ended) = (None, None);
         let from = connection.known_until.replace(until).unwrap_or(until);
         let openers = connection.opener.map_or_else(|| connection.openers.clone(), |opener| vec![opener]);
         for listener in openers {
@@ -334,7 +340,7 @@ impl Matcher {
         }
     }
 
-    /// Joins what can be joined of the executions whose end is long enough ago, and forgets those that cannot be joined any more.
+    /// Joins what can be joined of the executions whose end is long enough ago.
     pub(super) fn settle(&mut self, now: Timestamp) {
         while let Some(Known { execution: Execution { ended, .. }, .. }) = self.get(self.unsettled)
             && ended.later(SETTLED_AFTER) <= now
@@ -342,6 +348,10 @@ impl Matcher {
         {
             self.settle_next();
         }
+    }
+
+    /// Forgets what cannot be joined any more: after what was found of it was looked at, however long nothing was captured.
+    pub(super) fn forget(&mut self, now: Timestamp) {
         while self.known.front().is_some_and(|known| known.execution.ended.later(KEPT) <= now)
             && self.first < self.unsettled
         {
@@ -381,11 +391,10 @@ impl Matcher {
             .filter(|(client, listener)| !client.is_passed && is_opened(known, *listener))
             .map(|(client, _)| client);
         let connection = self.connections.get(&known.execution.conn);
-        let before = known.before.filter(|_| known.execution.in_transaction).and_then(|before| self.get(before));
         Found {
             upstream: believed.map(|server| server.execution),
             downstream: owner.map(|client| (client.execution, &*client.who)),
-            idle_us: before.map(|before| known.execution.started.micros_since(before.execution.ended)),
+            idle_us: known.idle_us,
             is_ambiguous: known.is_ambiguous && known.upstream.is_none(),
             is_pending: ticket >= self.unsettled
                 || upstream.is_some() && believed.is_none()

@@ -133,6 +133,11 @@ impl Joiner {
         } else {
             self.matcher.settle(self.now);
         }
+        self.pass_settled(sink, is_last);
+        self.matcher.forget(self.now);
+    }
+
+    fn pass_settled(&mut self, sink: &mut impl Sink, is_last: bool) {
         loop {
             let is_full = self.held.len() > MAX_BATCHES;
             let Some(held) = self.held.front_mut() else { return };

@@ -450,3 +450,17 @@ fn a_pooler_is_found_where_a_host_accepts_connections_and_opens_others() {
         assert_eq!(joined(&packets, Vec::new()).len(), 0, "{capture}");
     }
 }
+
+#[test]
+fn a_pause_of_all_traffic_costs_no_join() {
+    for capture in CAPTURES {
+        let mut packets = packets(capture);
+        let whole = Lines::of(&packets, false, AT).joins().len();
+        let gap = |index: &usize| packets[*index].ts.nanos_since(packets[*index - 1].ts);
+        let longest = (1..packets.len()).max_by_key(gap).unwrap();
+        for packet in &mut packets[longest..] {
+            packet.ts = packet.ts.later(3_600_000_000);
+        }
+        assert_eq!(Lines::of(&packets, false, AT).joins().len(), whole, "{capture}");
+    }
+}
