@@ -22,11 +22,12 @@ const CORPORA: [(&str, &str); 6] = [
 ];
 
 /// The flags to measure, if the command supports them.
-const MODES: [&[&str]; 5] = [
+const MODES: [&[&str]; 6] = [
     &["-e", "message"],
     &["-e", "query"],
     &["-e", "message", "-t", "Query"],
     &["-e", "message", "--redact", "values"],
+    &["-F", "csvlog"],
     &["-F", "summary"],
 ];
 

@@ -499,6 +499,9 @@ impl<'a> Run<'a> {
                     packets += taken as u64;
                     source.pass(taken);
                     self.writer.check()?;
+                    if self.writer.has_long_log() {
+                        self.pass_log();
+                    }
                     continue;
                 }
             }

@@ -24,7 +24,7 @@ use crate::record::{
 };
 use crate::time::Timestamp;
 
-use self::log_order::LogOrder;
+use self::log_order::{Due, LEAST_HELD, LogLines, LogMaker, LogOrder};
 use self::output::Output;
 use self::selection::Selection;
 use self::shard::{ShardLines, ShardWriter};
@@ -95,8 +95,14 @@ pub(crate) struct Writer {
     form: Box<dyn Form>,
     /// If the form is text: what depends on the lines before.
     text: Option<Text>,
-    /// If they are a server's log: what has them in order. The form writes nothing then.
-    log: Option<LogOrder>,
+    /// If they are a server's log: what makes its lines, in place of the form.
+    log: Option<LogMaker>,
+    /// Empty buffers for its lines.
+    used_log: Vec<LogLines>,
+    /// How many bytes of a log were made by other threads since it was asked what may be written.
+    log_bytes: usize,
+    /// Whether lines of a log were written out of order.
+    log_has_overflowed: bool,
     mode: Mode,
     /// Whether the form holds records back.
     holds_back: bool,
@@ -129,6 +135,8 @@ enum Mode {
         buffer: Vec<u8>,
         /// The first error of `out`: nothing is written after it.
         error: Option<io::Error>,
+        /// The lines of a log that wait.
+        log: Box<LogOrder>,
     },
     /// Worker threads.
     Pooled(Box<WorkerPool>),
@@ -173,7 +181,7 @@ impl Writer {
                 let version = args.log_version.unwrap_or(15);
                 let made = ServerLog::new(args.format.log().unwrap_or_default(), style, version);
                 let min_us = args.min_duration.map_or(0, |least| u64::try_from(least.as_micros()).unwrap_or(u64::MAX));
-                log = Some(LogOrder::new(made.min_duration(min_us), style));
+                log = Some(LogMaker::new(made.min_duration(min_us), style));
                 Box::new(Page)
             }
             // Writes nothing: the records are those of the screen.
@@ -185,8 +193,8 @@ impl Writer {
             None => form,
         };
         let out = Output::new(out, name);
-        // The lines of a session are counted; and lines choose connections if the filter leaves anything of them.
-        let is_alone = args.format.log().is_some() || args.jq_filter.is_some() && args.extract.is_some();
+        // Lines choose connections if the filter leaves anything of them.
+        let is_alone = args.jq_filter.is_some() && args.extract.is_some();
         let workers = if is_alone { 0 } else { workers };
         let durations = || args.otlp_metrics.as_ref().map(|_| Durations::default());
         // To limit the number of messages, they have to be counted in order; and lines of text depend on those before.
@@ -200,6 +208,7 @@ impl Writer {
             selection: Selection::new(args),
             form: form.another(),
             lines: ShardLines::default(),
+            log: log.as_ref().map(LogMaker::another),
             statistics: statistics(),
             durations: durations(),
             chosen: args.extract.as_ref().map(|_| Chosen::default()),
@@ -219,12 +228,15 @@ impl Writer {
             selection: Selection::new(args),
             others: Others::default(),
             mode: match workers {
-                0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None },
+                0 => Mode::Direct { out, buffer: Vec::with_capacity(2 * BUFFER), error: None, log: Box::default() },
                 workers => Mode::Pooled(Box::new(WorkerPool::new(&*form, out, workers)?)),
             },
             form,
             text,
             log,
+            used_log: Vec::new(),
+            log_bytes: 0,
+            log_has_overflowed: false,
             flushed: Instant::now(),
         })
     }
@@ -264,11 +276,12 @@ impl Writer {
         let seen = Seen { closest, others: &self.others, connections, times };
         let mut lines = seen.report(args, selections().filter_map(Selection::tally));
         lines.extend(seen.undecided());
-        if self.log.as_ref().is_some_and(LogOrder::masks) {
+        let logs = || self.shards.iter().filter_map(|shard| shard.log.as_ref()).chain(&self.log);
+        if logs().any(LogMaker::masks) {
             let text = "secrets are *** in this log, and would be so where it is replayed: --show-secrets writes them";
             lines.push(text.to_owned());
         }
-        if self.log.as_ref().is_some_and(LogOrder::lacks_text) {
+        if logs().any(LogMaker::lacks_text) {
             let text = "the text of some parameters is not known, mostly because they are binary and of a type of their own: these \
                         lines have \"not all are known as text\" in DETAIL, and fail where this log is replayed";
             lines.push(text.to_owned());
@@ -337,17 +350,28 @@ impl Writer {
     pub(crate) fn in_parallel(&mut self, dissector: &mut Dissector, block: &Block, next: usize) -> usize {
         let Mode::Pooled(pool) = &mut self.mode else { return 0 };
         let taken = dissector.in_parallel(block, next, self.least_in_parallel, pool.threads(), &mut self.shards);
-        if taken > 0 {
+        if taken > 0
+            && let Some(log) = &mut self.log
+        {
+            let shards = self.shards.iter_mut().filter_map(|shard| shard.log.as_mut());
+            self.log_bytes += shards.map(|log| log.len()).sum::<usize>();
+            let shards = self.shards.iter_mut().filter_map(|shard| shard.log.as_mut());
+            let mut used = std::mem::take(&mut self.used_log).into_iter();
+            let lines = [log].into_iter().chain(shards).map(|log| log.take(used.next())).collect();
+            self.used_log = pool.log(lines, Due::None);
+        } else if taken > 0 {
             let lines = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.lines)).collect();
             let mut used = pool.merge(lines).into_iter();
             for shard in &mut self.shards {
                 shard.lines = used.next().unwrap_or_default();
-                if let (Some(owners), Some(chosen)) = (&mut self.owners, &mut shard.chosen) {
-                    owners.choose_all(chosen);
-                }
-                if let Some(error) = shard.error.take() {
-                    pool.fail(error);
-                }
+            }
+        }
+        for shard in &mut self.shards {
+            if let (Some(owners), Some(chosen)) = (&mut self.owners, &mut shard.chosen) {
+                owners.choose_all(chosen);
+            }
+            if let Some(error) = shard.error.take() {
+                pool.fail(error);
             }
         }
         taken
@@ -360,7 +384,7 @@ impl Writer {
 
     /// Returns whether so many lines of a log wait for earlier ones that it should be found out which can come.
     pub(crate) fn has_long_log(&self) -> bool {
-        self.log.as_ref().is_some_and(LogOrder::is_long)
+        self.log.as_ref().is_some_and(|log| self.log_bytes + log.len() >= LEAST_HELD)
     }
 
     /// Returns whether lines wait for earlier ones.
@@ -371,12 +395,33 @@ impl Writer {
     /// Writes the lines of a log before which none can come any more, where all packets up to `now` were dissected, and the earliest
     /// record to come began at `earliest`. Returns whether lines were written out of order for the first time, because too many waited.
     pub(crate) fn pass_log(&mut self, now: Timestamp, earliest: Option<Timestamp>) -> bool {
-        let Some(mut log) = self.log.take() else { return false };
-        let had_overflowed = log.has_overflowed();
-        self.make_pieces(|lines| log.pass(now, earliest, lines, BUFFER));
-        let has_overflowed = log.has_overflowed();
-        self.log = Some(log);
-        has_overflowed && !had_overflowed
+        let Some(due) = self.log.as_ref().map(|log| log.due(now, earliest)) else { return false };
+        let has_overflowed = self.write_log(due);
+        has_overflowed && !std::mem::replace(&mut self.log_has_overflowed, true)
+    }
+
+    /// Writes the lines of a log that are due. Returns whether any were written out of order so far, as far as is known.
+    fn write_log(&mut self, due: Due) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        self.log_bytes = 0;
+        match &mut self.mode {
+            Mode::Direct { out, error, log: order, .. } => {
+                let mut lines = [log.take(None)];
+                order.add(&mut lines);
+                let [used] = lines;
+                log.take(Some(used));
+                if error.is_none() {
+                    *error = order.write(due, out).err();
+                }
+                order.has_overflowed()
+            }
+            Mode::Pooled(pool) => {
+                let mut used = std::mem::take(&mut self.used_log);
+                let lines = vec![log.take(used.pop())];
+                self.used_log = pool.log(lines, due);
+                pool.log_has_overflowed()
+            }
+        }
     }
 
     /// Writes and flushes the buffered lines.
@@ -389,7 +434,7 @@ impl Writer {
             self.make(|form, lines| form.flush(lines, false));
         }
         match &mut self.mode {
-            Mode::Direct { out, buffer, error } => {
+            Mode::Direct { out, buffer, error, .. } => {
                 write_buffer(out, buffer, error);
                 error.take().map_or_else(|| out.flush(), Err)
             }
@@ -422,14 +467,11 @@ impl Writer {
         if self.holds_back {
             self.make(|form, lines| form.flush(lines, true));
         }
-        if let Some(mut log) = self.log.take() {
-            self.make_pieces(|lines| log.finish(lines, BUFFER));
-            self.log = Some(log);
-        }
+        self.write_log(Due::All);
         let Mode::Pooled(pool) = &mut self.mode else { return Ok(0) };
         let out = pool.finish()?;
         let undecoded = pool.undecoded();
-        self.mode = Mode::Direct { out, buffer: Vec::new(), error: None };
+        self.mode = Mode::Direct { out, buffer: Vec::new(), error: None, log: Box::default() };
         Ok(undecoded)
     }
 
@@ -453,7 +495,7 @@ impl Writer {
     fn make(&mut self, make: impl FnOnce(&mut dyn Form, &mut Vec<u8>) -> io::Result<()>) -> bool {
         let Self { mode, form, .. } = self;
         match mode {
-            Mode::Direct { out, buffer, error } => {
+            Mode::Direct { out, buffer, error, .. } => {
                 let before = buffer.len();
                 if error.is_none() {
                     *error = make(&mut **form, buffer).err();
@@ -472,18 +514,6 @@ impl Writer {
                 }
                 true
             }
-        }
-    }
-
-    /// Formats lines in this thread, as long as there are more.
-    fn make_pieces(&mut self, mut make: impl FnMut(&mut Vec<u8>) -> bool) {
-        let mut has_more = true;
-        while std::mem::take(&mut has_more) {
-            // Without room for them, because the output has failed, it is not called.
-            self.make(|_, lines| {
-                has_more = make(lines);
-                Ok(())
-            });
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::io::{self, IoSlice, Write};
 
+/// The number of slices written at once: the limit of a system call.
+pub(super) const PIECES: usize = 1_024;
+
 /// The output and its name in messages.
 pub(crate) struct Output {
     to: Box<dyn Write + Send>,

@@ -10,12 +10,10 @@ use crate::output::stats::Statistics;
 use crate::pg::message::Decoded;
 use crate::record::{MessageEvent, MessageRun, Record, ReplicationEvent};
 
-use super::output::Output;
+use super::log_order::LogMaker;
+use super::output::{Output, PIECES};
 use super::selection::Selection;
 use crate::cli::extract::Chosen;
-
-/// The number of slices written at once: the limit of a system call.
-const PIECES: usize = 1_024;
 
 /// Formats the lines of one thread. Aligned so that threads do not share its cache lines.
 #[repr(align(128))]
@@ -23,6 +21,8 @@ pub(super) struct ShardWriter {
     pub(super) selection: Selection,
     pub(super) form: Box<dyn Form>,
     pub(super) lines: ShardLines,
+    /// If they are a server's log: what makes its lines, in place of the form.
+    pub(super) log: Option<LogMaker>,
     /// If there is to be a summary: what the records add up to.
     pub(super) statistics: Option<Statistics>,
     /// If there are to be metrics: the durations of requests.
@@ -53,7 +53,11 @@ impl Sink for ShardWriter {
             if let (Some(durations), Record::Query(query)) = (&mut self.durations, record) {
                 durations.add(query);
             }
-            self.make(|form, lines| form.record(lines, record));
+            match &mut self.log {
+                // Writing to memory does not fail.
+                Some(log) => self.error = self.error.take().or(log.record(record).err()),
+                None => self.make(|form, lines| form.record(lines, record)),
+            }
         }
     }
 
@@ -87,6 +91,9 @@ impl Sink for ShardWriter {
     }
 
     fn end_packet(&mut self, packet: u64) {
+        if let Some(log) = &mut self.log {
+            return log.end_packet(packet);
+        }
         let ShardLines { lines, ends } = &mut self.lines;
         if lines.len() > ends.last().map_or(0, |(_, end)| *end) {
             ends.push((packet, lines.len()));

@@ -23,6 +23,7 @@ use crate::output::batch::Batch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
+use super::log_order::{Due, LogLines, LogOrder};
 use super::output::Output;
 use super::shard::{self, ShardLines};
 
@@ -51,6 +52,7 @@ pub(super) struct WorkerPool {
     order: Option<Sender<Chunk>>,
     used: Receiver<Batch>,
     used_lines: Receiver<Vec<ShardLines>>,
+    used_log: Receiver<Vec<LogLines>>,
     /// The number of sets in use.
     sets: usize,
     writer: Option<JoinHandle<Output>>,
@@ -79,6 +81,8 @@ enum Chunk {
     Batch(Receiver<Vec<u8>>),
     /// These lines, merged in the order of their packets.
     Merged(Vec<ShardLines>),
+    /// These lines of a log, once they are due.
+    Log(Vec<LogLines>, Due),
 }
 
 /// State shared by the threads.
@@ -89,6 +93,15 @@ struct State {
     error: Mutex<Option<io::Error>>,
     /// The number of messages that could not be decoded, of those that were passed undecoded.
     undecoded: AtomicU64,
+    /// Whether lines of a log were written out of order, because too many waited.
+    log_has_overflowed: AtomicBool,
+}
+
+/// The other ends of channels for buffers that were used.
+struct Used {
+    spare: Sender<Vec<u8>>,
+    lines: Sender<Vec<ShardLines>>,
+    log: Sender<Vec<LogLines>>,
 }
 
 impl WorkerPool {
@@ -106,6 +119,7 @@ impl WorkerPool {
         let (spare_in, spare) = bounded::<Vec<u8>>(queued);
         let (used_in, used) = bounded::<Batch>(queued);
         let (used_lines_in, used_lines) = bounded::<Vec<ShardLines>>(SETS);
+        let (used_log_in, used_log) = bounded::<Vec<LogLines>>(SETS);
         let state = Arc::new(State::default());
         let panicked = Arc::clone(&state);
         let threads = ThreadPoolBuilder::new()
@@ -122,7 +136,8 @@ impl WorkerPool {
             let _ = idle_again.send(worker());
         }
         let of_writer = Arc::clone(&state);
-        let write = move || write(&chunks, &spare_in, &used_lines_in, out, &of_writer);
+        let used_ends = Used { spare: spare_in, lines: used_lines_in, log: used_log_in };
+        let write = move || write(&chunks, &used_ends, out, &of_writer);
         let writer = Some(thread::Builder::new().name("writer".to_owned()).spawn(write)?);
         Ok(Self {
             batch: Batch::default(),
@@ -135,6 +150,7 @@ impl WorkerPool {
             order: Some(order),
             used,
             used_lines,
+            used_log,
             sets: 1,
             writer,
             state,
@@ -192,6 +208,24 @@ impl WorkerPool {
         self.used_lines.recv().unwrap_or_default()
     }
 
+    /// Sends lines of a log, and returns an empty set. Those that are due are written.
+    pub(super) fn log(&mut self, lines: Vec<LogLines>, due: Due) -> Vec<LogLines> {
+        if let Some(order) = &self.order {
+            let _ = order.send(Chunk::Log(lines, due));
+        }
+        if self.sets < SETS {
+            self.sets += 1;
+            return Vec::new();
+        }
+        // If the writer has ended, `check` returns the error that ended it.
+        self.used_log.recv().unwrap_or_default()
+    }
+
+    /// Returns whether lines of a log were written out of order.
+    pub(super) fn log_has_overflowed(&self) -> bool {
+        self.state.log_has_overflowed.load(Ordering::Relaxed)
+    }
+
     /// Records an error; the first one is kept.
     pub(super) fn fail(&self, error: io::Error) {
         self.state.fail(error);
@@ -243,13 +277,8 @@ impl Worker {
     }
 }
 
-fn write(
-    chunks: &Receiver<Chunk>,
-    spare: &Sender<Vec<u8>>,
-    used_lines: &Sender<Vec<ShardLines>>,
-    mut out: Output,
-    state: &State,
-) -> Output {
+fn write(chunks: &Receiver<Chunk>, used: &Used, mut out: Output, state: &State) -> Output {
+    let mut log = LogOrder::default();
     for chunk in chunks {
         let written = match chunk {
             Chunk::Batch(lines) => {
@@ -258,13 +287,20 @@ fn write(
                 let written = out.write(&lines);
                 lines.clear();
                 lines.shrink_to(super::KEPT);
-                let _ = spare.try_send(lines);
+                let _ = used.spare.try_send(lines);
                 written
             }
             Chunk::Merged(mut shards) => {
                 let written = shard::merge(&shards, &mut out);
                 shards.iter_mut().for_each(ShardLines::clear);
-                let _ = used_lines.try_send(shards);
+                let _ = used.lines.try_send(shards);
+                written
+            }
+            Chunk::Log(mut lines, due) => {
+                log.add(&mut lines);
+                let _ = used.log.try_send(lines);
+                let written = log.write(due, &mut out);
+                state.log_has_overflowed.store(log.has_overflowed(), Ordering::Relaxed);
                 written
             }
         };

@@ -11,22 +11,24 @@ use crate::pg::text::{KeptText, Text};
 use crate::time::Timestamp;
 
 /// What a line tells of its moment; its session is in [`Identity`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Line<'a> {
     pub(super) ts: Timestamp,
     /// What the server's process shows that it does, as in ps(1): `SELECT`, `idle`. The column `command_tag`.
     pub(super) ps: &'a [u8],
-    pub(super) severity: &'a [u8],
-    pub(super) sqlstate: &'a [u8],
     /// The message, in two parts.
     pub(super) message: [&'a [u8]; 2],
     pub(super) detail: &'a [u8],
-    /// What only errors have.
+    /// What only errors have. All else is of the severity LOG.
     pub(super) error: Option<ErrorPart<'a>>,
+    /// If all from the second part of the message on is as in a line of the session before: where that is in the output.
+    pub(super) rest: Option<Rest>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ErrorPart<'a> {
+    pub(super) severity: &'a [u8],
+    pub(super) sqlstate: &'a [u8],
     pub(super) hint: &'a [u8],
     pub(super) internal_query: &'a [u8],
     /// Decimal digits.
@@ -36,6 +38,9 @@ pub(super) struct ErrorPart<'a> {
     pub(super) position: &'a [u8],
 }
 
+/// The range of a line from the second part of its message on, up to its end.
+pub(super) type Rest = Range<usize>;
+
 /// What all lines of a session have, as it is written.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
@@ -43,8 +48,12 @@ pub(super) struct Identity {
     head: Vec<u8>,
     /// Behind the columns of the line's number and of ps.
     start: Vec<u8>,
+    /// The same, and all up to the message, of what is no error.
+    start_of_log: Vec<u8>,
     /// At the end.
     tail: Vec<u8>,
+    /// The same, and all behind the DETAIL, of what is no error.
+    tail_of_log: Vec<u8>,
 }
 
 /// Who a session is.
@@ -86,7 +95,7 @@ impl Identity {
     }
 
     fn csv(&mut self, who: &Who<'_>, start: &[u8], id: &str) {
-        let Self { head, start: behind, tail } = self;
+        let Self { head, start: behind, start_of_log, tail, tail_of_log } = self;
         optional_csv(head, who.user);
         optional_csv(head, who.database);
         head.push(b',');
@@ -103,10 +112,15 @@ impl Identity {
         tail.extend_from_slice(b"\",\"");
         tail.extend_from_slice(who.backend_type.as_bytes());
         tail.extend_from_slice(b"\",,\n");
+        start_of_log.extend_from_slice(behind);
+        start_of_log.extend_from_slice(b"LOG,00000,\"");
+        // Of hint, internal query and position, context, query and position, location.
+        tail_of_log.extend_from_slice(b",,,,,,,");
+        tail_of_log.extend_from_slice(tail);
     }
 
     fn json(&mut self, who: &Who<'_>, start: &[u8], id: &str) {
-        let Self { head, start: behind, tail } = self;
+        let Self { head, start: behind, start_of_log, tail, tail_of_log } = self;
         head.push(b'"');
         member(head, b",\"user\":\"", who.user);
         member(head, b",\"dbname\":\"", who.database);
@@ -121,6 +135,9 @@ impl Identity {
         member(tail, b",\"application_name\":\"", who.application);
         member(tail, b",\"backend_type\":\"", who.backend_type.as_bytes());
         tail.extend_from_slice(b"}\n");
+        start_of_log.extend_from_slice(behind);
+        start_of_log.extend_from_slice(b"LOG\",\"message\":\"");
+        tail_of_log.extend_from_slice(tail);
     }
 
     /// `%m [%p]: user=%u,db=%d,app=%a,client=%h `, from the process on.
@@ -142,7 +159,7 @@ impl Identity {
 }
 
 /// Writes times: most are in the same second as the last one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clock {
     second: Range<i64>,
     text: [u8; SECOND],
@@ -151,6 +168,10 @@ pub(super) struct Clock {
 const SECOND: usize = "2026-11-22 21:30:32".len();
 
 impl Clock {
+    pub(super) const fn new() -> Self {
+        Self { second: 0..0, text: [0; SECOND] }
+    }
+
     /// Appends `2026-11-22 21:30:32.123 UTC`.
     #[inline]
     fn push(&mut self, out: &mut Vec<u8>, ts: Timestamp) {
@@ -171,40 +192,62 @@ impl Clock {
 }
 
 impl Line<'_> {
-    /// Appends the line, the `number`-th of its session.
-    pub(super) fn push(&self, out: &mut Vec<u8>, format: LogFormat, clock: &mut Clock, who: &Identity, number: u64) {
+    /// Appends the line, the `number`-th of its session. Returns where the rest is that another line may have, if all of it is in one
+    /// place.
+    pub(super) fn push(
+        &self,
+        out: &mut Vec<u8>,
+        format: LogFormat,
+        clock: &mut Clock,
+        who: &Identity,
+        number: u64,
+    ) -> Option<Rest> {
         match format {
-            LogFormat::Csv => self.push_csv(out, clock, who, number),
-            LogFormat::Json => self.push_json(out, clock, who, number),
-            LogFormat::Stderr => self.push_stderr(out, clock, who),
+            LogFormat::Csv => Some(self.push_csv(out, clock, who, number)),
+            LogFormat::Json => Some(self.push_json(out, clock, who, number)),
+            LogFormat::Stderr => {
+                self.push_stderr(out, clock, who);
+                None
+            }
         }
     }
 
-    fn push_csv(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) {
+    fn push_csv(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) -> Rest {
         clock.push(out, self.ts);
         out.extend_from_slice(&who.head);
         push_decimal(out, number);
         out.extend_from_slice(b",\"");
         out.extend_from_slice(self.ps);
-        out.extend_from_slice(&who.start);
-        match self.severity.iter().all(u8::is_ascii_uppercase) {
-            true => out.extend_from_slice(self.severity),
-            // In another language.
-            false => {
-                out.push(b'"');
-                push_csv(out, self.severity);
-                out.push(b'"');
+        match &self.error {
+            None => out.extend_from_slice(&who.start_of_log),
+            Some(error) => {
+                out.extend_from_slice(&who.start);
+                match error.severity.iter().all(u8::is_ascii_uppercase) {
+                    true => out.extend_from_slice(error.severity),
+                    // In another language.
+                    false => {
+                        out.push(b'"');
+                        push_csv(out, error.severity);
+                        out.push(b'"');
+                    }
+                }
+                out.push(b',');
+                out.extend_from_slice(error.sqlstate);
+                out.extend_from_slice(b",\"");
             }
         }
-        out.push(b',');
-        out.extend_from_slice(self.sqlstate);
-        out.extend_from_slice(b",\"");
-        self.message.iter().for_each(|part| push_csv(out, part));
+        let [begin, message] = self.message;
+        push_csv(out, begin);
+        let start = out.len();
+        if let Some(rest) = self.rest.clone() {
+            out.extend_from_within(rest);
+            return start..out.len();
+        }
+        push_csv(out, message);
         out.push(b'"');
         optional_csv(out, self.detail);
         match &self.error {
-            // Of hint, internal query and position, context, query and position, location.
-            None => out.extend_from_slice(b",,,,,,,"),
+            None => out.extend_from_slice(&who.tail_of_log),
             Some(error) => {
                 optional_csv(out, error.hint);
                 optional_csv(out, error.internal_query);
@@ -215,37 +258,54 @@ impl Line<'_> {
                 out.push(b',');
                 out.extend_from_slice(error.position);
                 out.push(b',');
+                out.extend_from_slice(&who.tail);
             }
         }
-        out.extend_from_slice(&who.tail);
+        start..out.len()
     }
 
-    fn push_json(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) {
+    fn push_json(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity, number: u64) -> Rest {
         out.extend_from_slice(b"{\"timestamp\":\"");
         clock.push(out, self.ts);
         out.extend_from_slice(&who.head);
         push_decimal(out, number);
         out.extend_from_slice(b",\"ps\":\"");
         out.extend_from_slice(self.ps);
-        out.extend_from_slice(&who.start);
-        unquoted(out, self.severity);
-        out.push(b'"');
-        if self.sqlstate != SUCCESS {
-            member(out, b",\"state_code\":\"", self.sqlstate);
+        match &self.error {
+            None => out.extend_from_slice(&who.start_of_log),
+            Some(error) => {
+                out.extend_from_slice(&who.start);
+                unquoted(out, error.severity);
+                out.push(b'"');
+                if error.sqlstate != SUCCESS {
+                    member(out, b",\"state_code\":\"", error.sqlstate);
+                }
+                out.extend_from_slice(b",\"message\":\"");
+            }
         }
-        out.extend_from_slice(b",\"message\":\"");
-        self.message.iter().for_each(|part| unquoted(out, part));
+        let [begin, message] = self.message;
+        unquoted(out, begin);
+        let start = out.len();
+        if let Some(rest) = self.rest.clone() {
+            out.extend_from_within(rest);
+            return start..out.len();
+        }
+        unquoted(out, message);
         out.push(b'"');
         member(out, b",\"detail\":\"", self.detail);
-        if let Some(error) = &self.error {
-            member(out, b",\"hint\":\"", error.hint);
-            member(out, b",\"internal_query\":\"", error.internal_query);
-            number_member(out, b",\"internal_position\":", error.internal_position);
-            member(out, b",\"context\":\"", error.context);
-            member(out, b",\"statement\":\"", error.statement);
-            number_member(out, b",\"cursor_position\":", error.position);
+        match &self.error {
+            None => out.extend_from_slice(&who.tail_of_log),
+            Some(error) => {
+                member(out, b",\"hint\":\"", error.hint);
+                member(out, b",\"internal_query\":\"", error.internal_query);
+                number_member(out, b",\"internal_position\":", error.internal_position);
+                member(out, b",\"context\":\"", error.context);
+                member(out, b",\"statement\":\"", error.statement);
+                number_member(out, b",\"cursor_position\":", error.position);
+                out.extend_from_slice(&who.tail);
+            }
         }
-        out.extend_from_slice(&who.tail);
+        start..out.len()
     }
 
     fn push_stderr(&self, out: &mut Vec<u8>, clock: &mut Clock, who: &Identity) {
@@ -264,9 +324,9 @@ impl Line<'_> {
             }
             out.push(b'\n');
         };
-        let error = self.error.unwrap_or_default();
+        let error = self.error.unwrap_or(ErrorPart { severity: b"LOG", ..ErrorPart::default() });
         let position = if error.position.is_empty() { error.internal_position } else { error.position };
-        part(out, self.severity, self.message, position);
+        part(out, error.severity, self.message, position);
         for (name, text) in [
             (&b"DETAIL"[..], self.detail),
             (b"HINT", error.hint),

@@ -96,8 +96,15 @@ fn log_of(packets: &[OwnedPacket], style: &str) -> Outcome {
     let folder = Folder::new();
     let capture = folder.file("capture.pcap");
     fs::write(&capture, pcap(packets)).unwrap();
-    let outcome = run(["-F", "stderrlog", "--log-style", style, &capture]);
+    let args = ["-F", "stderrlog", "--log-style", style, &capture];
+    let [outcome, of_threads] =
+        [&["-j", "1"][..], &["-j", "3", "--least-in-parallel", "2"]].map(|jobs| run([&args, jobs].concat()));
     assert_eq!(outcome.code, Some(0), "{}", outcome.said);
+    assert_eq!(outcome.said, of_threads.said);
+    // Where too many wait, it depends on what is written at once which are written out of order.
+    if outcome.said.is_empty() {
+        assert!(outcome.lines == of_threads.lines, "{style}");
+    }
     outcome
 }
 

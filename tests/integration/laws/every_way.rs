@@ -1,6 +1,7 @@
 //! The output does not depend on how packets are dissected and lines written: it is the same, byte for byte, including times.
 
 use crate::captures;
+use crate::command::run;
 use crate::hostile::fuzz_seeds::every_way;
 
 const EVERYTHING: &str = "message,query,session,loss,stats,summary";
@@ -42,6 +43,20 @@ fn whatever_is_chosen_is_the_same_in_every_way() {
             &["--max-message", "64"],
         ] {
             is_the_same(capture, args);
+        }
+    }
+}
+
+#[test]
+fn a_log_of_every_capture_is_the_same_of_any_number_of_threads() {
+    let ports = captures::PORTS.map(|port| port.to_string()).join(",");
+    for capture in captures::all() {
+        for form in [&["-F", "csvlog"][..], &["-F", "jsonlog", "--log-style", "statement"]] {
+            let log = |more: &[&str]| run([form, &["-q", "-p", &ports, &capture], more].concat()).lines;
+            let plain = log(&["-j", "1", "--no-fast-paths"]);
+            for jobs in ["1", "2", "4"] {
+                assert!(log(&["-j", jobs, "--least-in-parallel", "2"]) == plain, "{capture}, {form:?}, -j {jobs}");
+            }
         }
     }
 }
