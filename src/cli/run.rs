@@ -474,6 +474,9 @@ impl<'a> Run<'a> {
 
     fn packets(&mut self, source: &mut dyn Source, stop: &AtomicBool) -> anyhow::Result<()> {
         let mut packets = 0_u64;
+        if !self.args.quiet && self.args.shard.is_some() && !self.args.pooler.is_empty() {
+            (self.notify)("with --shard, requests are joined only where both connections fall into this part");
+        }
         // If each packet has to be processed individually here, packets are dissected one by one.
         let one_by_one = !self.writer.has_shards()
             || self.filter.is_some()
@@ -764,7 +767,8 @@ impl<'a> Run<'a> {
         if !self.args.quiet && !self.args.pooler.is_empty() && self.joiner.joined() == 0 {
             (self.notify)(
                 "no requests were found on both sides of a pooler: capture both, name both ports with -p, and the address at which \
-                 the pooler accepts clients with --pooler, which auto does not find on the loopback interface",
+                 the pooler accepts clients with --pooler, which auto does not find on the loopback interface; select by what both \
+                 sides have; and of a server connection that was open before, the first requests may not be known",
             );
         }
         let undecoded = self.writer.settle()?;

@@ -172,6 +172,7 @@ pub(super) fn session_record<'a>(
         ended,
         violation,
         pooler: false,
+        is_at_pooler: false,
         flags: Flags {
             midstream: info.is_midstream,
             protocol_violation: violation.is_some(),

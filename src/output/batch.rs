@@ -360,7 +360,7 @@ impl Batch {
         self.keep_recent(query.header.conn, recent);
         let portal = query.portal.map(|portal| (self.piece(portal.0), portal.1));
         let command_tags = self.piece(query.command_tags.as_bytes());
-        let downstream = query.downstream.map(|Downstream { conn, query, client, application }| {
+        let downstream = query.downstream.map(|Downstream { conn, query, client, application, names: _ }| {
             let start = self.ends.len();
             self.ends.push_str(client);
             let application = application.map(|Text(bytes, encoding)| (self.piece(bytes), encoding));
@@ -671,7 +671,8 @@ impl Batch {
             command_tags: Tags::from_bytes(self.get(kept.command_tags)),
             downstream: kept.downstream.map(|KeptDownstream { conn, query, client: (start, end), application }| {
                 let client = self.ends.get(start..end).unwrap_or_default();
-                Downstream { conn, query, client, application: text(application) }
+                // The names are not on lines.
+                Downstream { conn, query, client, application: text(application), names: [None; 2] }
             }),
             error: kept.error.map(|(piece, shape)| Failure::new(Fields::from_parts(self.get(piece), shape))),
             // Only forms have them that one thread makes, in order.

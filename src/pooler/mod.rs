@@ -2,7 +2,7 @@
 //! it was, where both sides were captured.
 //!
 //! [`Joiner::before`] puts it before another sink. It holds the records of requests back until it is known what belongs together, for
-//! 150 ms of the capture's time; all other records pass at once. Where nothing is connected to one of the poolers, or it is connected to
+//! 150 ms of the capture's time, and the ends of sessions behind them; all other records pass at once. Where nothing is connected to one of the poolers, or it is connected to
 //! nothing, nothing is held back.
 
 use std::collections::VecDeque;
@@ -21,11 +21,13 @@ use crate::record::{
 use crate::session::execution::Outcome;
 use crate::time::Timestamp;
 
+mod kept_session;
 mod matching;
 mod own;
 mod topology;
 mod who;
 
+use self::kept_session::KeptSession;
 use self::matching::{Execution, Found, Matcher, Ticket};
 use self::topology::Topology;
 
@@ -45,6 +47,9 @@ const BATCH: usize = 256;
 /// How many batches are held back at most.
 const MAX_BATCHES: usize = 256;
 
+/// How many ends of sessions are held back at most, behind the requests before them.
+const MAX_ENDED: usize = 8_192;
+
 /// Joins the executions at both sides of poolers.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -52,6 +57,11 @@ pub struct Joiner {
     matcher: Matcher,
     held: VecDeque<Held>,
     spare: Vec<Held>,
+    /// How many requests were held back, and have passed.
+    requests: u64,
+    passed: u64,
+    /// Sessions that have ended, each behind so many requests.
+    ended: VecDeque<(u64, KeptSession)>,
     /// The latest time, and when the next ones pass.
     now: Timestamp,
     next_pass: Timestamp,
@@ -100,6 +110,7 @@ impl Joiner {
         if self.held.back().is_none_or(|held| held.tickets.len() >= BATCH) {
             self.held.push_back(self.spare.pop().unwrap_or_default());
         }
+        self.requests += 1;
         let ticket = self.ticket(query);
         if let Some(held) = self.held.back_mut() {
             held.batch.query(query);
@@ -117,12 +128,14 @@ impl Joiner {
         Some(self.matcher.add(execution, query, &self.topology))
     }
 
-    /// Returns whether a session is a pooler's with a server, or one that it has ended by itself.
-    fn is_poolers_own(&self, session: &SessionRecord<'_>) -> bool {
+    /// Returns the record of a session with whether it is that of a pooler's client, and is a pooler's own: one with a server, or one that it
+    /// has ended by itself.
+    fn session<'a>(&self, session: &SessionRecord<'a>) -> SessionRecord<'a> {
         let conn = session.header.conn;
-        let is_of_client = || self.topology.accepted_at(conn).is_some_and(|it| self.matcher.is_pooler(it));
-        self.matcher.is_opened_by_pooler(conn)
-            || session.error.as_ref().is_some_and(own::is_error_of_pooler) && is_of_client()
+        let is_at_pooler = self.topology.accepted_at(conn).is_some_and(|it| self.matcher.is_pooler(it));
+        let pooler = self.matcher.is_opened_by_pooler(conn)
+            || is_at_pooler && session.error.as_ref().is_some_and(own::is_error_of_pooler);
+        SessionRecord { pooler, is_at_pooler, ..session.clone() }
     }
 
     /// Passes on the records that are held back long enough.
@@ -165,6 +178,11 @@ impl Joiner {
                 let is_counted = found.downstream.is_none() && !is_own && !is_last;
                 sink.record(&Record::Query(joined(query, &found, is_of_client, is_poolers)));
                 held.passed += 1;
+                self.passed += 1;
+                while let Some((_, session)) = self.ended.front().filter(|(behind, _)| *behind <= self.passed) {
+                    sink.record(&Record::Session(session.get()));
+                    self.ended.pop_front();
+                }
                 if let (Some(ticket), true) = (*ticket, is_counted) {
                     self.matcher.pass(ticket);
                 }
@@ -261,6 +279,7 @@ fn joined<'a>(query: QueryRecord<'a>, found: &Found<'a>, is_at_pooler: bool, poo
             query: client.query,
             client: who.client(),
             application: who.application(),
+            names: who.names(),
         }),
         pooler,
         evidence: Evidence { is_at_pooler, ..query.evidence },
@@ -298,8 +317,14 @@ impl<S: Sink> Sink for Joining<'_, S> {
         }
         match record {
             Record::Query(query) => joiner.hold(query),
-            Record::Session(session) if joiner.is_poolers_own(session) => {
-                sink.record(&Record::Session(SessionRecord { pooler: true, ..session.clone() }));
+            Record::Session(session) => {
+                let session = joiner.session(session);
+                let is_behind = session.ended.is_some() && joiner.passed < joiner.requests;
+                if is_behind && joiner.ended.len() < MAX_ENDED {
+                    joiner.ended.push_back((joiner.requests, KeptSession::new(&session)));
+                } else {
+                    sink.record(&Record::Session(session));
+                }
             }
             Record::Loss(loss) => {
                 joiner.matcher.lose(loss.header.conn, loss.header.ts, &joiner.topology);

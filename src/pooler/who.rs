@@ -39,6 +39,11 @@ impl Who {
         self.application.as_ref().map(KeptText::get)
     }
 
+    /// Returns the user and the database.
+    pub(super) fn names(&self) -> [Option<Text<'_>>; 2] {
+        [&self.user, &self.database].map(|name| name.as_ref().map(KeptText::get))
+    }
+
     pub(super) fn is_of(&self, query: &QueryRecord<'_>) -> bool {
         self.client == query.header.client
             && self.application() == query.application

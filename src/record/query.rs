@@ -188,6 +188,9 @@ pub struct Downstream<'a> {
     /// The application, as its session says it (`application_name`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<Text<'a>>,
+    /// The user and the database, as its client names them. Not on its line.
+    #[serde(skip)]
+    pub names: [Option<Text<'a>>; 2],
 }
 
 /// What a request and the same on the other side of a pooler have in common, and when its parts were captured.
@@ -265,14 +268,19 @@ pub(crate) struct Borrowed<'a> {
 
 impl QueryRecord<'_> {
     /// Returns the request as it counts where each counts once. What went through a pooler is captured twice: at the server's side, it is
-    /// that of the pooler's client, with the time that it took on the server; at the client's side, it is none.
+    /// that of the pooler's client, with the time that it took on the server; at the client's side, it is none. What a pooler answers
+    /// itself takes no time of a server, and what it asks itself is no application's.
     pub fn counted(&self) -> Option<Cow<'_, Self>> {
         match (self.upstream, self.downstream) {
             (Some(_), _) => None,
-            (None, Some(Downstream { conn, query, client, application })) => {
+            (None, Some(Downstream { conn, query, client, application, names: [user, database] })) => {
                 let header = Header { conn, client, ..self.header };
-                Some(Cow::Owned(Self { header, query, application, ..self.clone() }))
+                Some(Cow::Owned(Self { header, query, user, database, application, ..self.clone() }))
             }
+            (None, None) if self.pooler && self.evidence.is_at_pooler => {
+                Some(Cow::Owned(Self { exec_us: None, server_us: None, ..self.clone() }))
+            }
+            (None, None) if self.pooler => Some(Cow::Owned(Self { application: None, ..self.clone() })),
             (None, None) => Some(Cow::Borrowed(self)),
         }
     }

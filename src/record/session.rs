@@ -121,6 +121,9 @@ pub struct SessionRecord<'a> {
     /// Absent where it is not, or that is not known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pooler: bool,
+    /// Whether it is that of a pooler's client. Not on its line.
+    #[serde(skip)]
+    pub is_at_pooler: bool,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Flags::is_empty")]
     pub flags: Flags,

@@ -164,7 +164,7 @@ impl LineWriter {
             }
             out.push(b'}');
         }
-        if let Some(Downstream { conn, query, client, application }) = downstream {
+        if let Some(Downstream { conn, query, client, application, .. }) = downstream {
             numbered(out, br#","downstream":{"conn":"#, *conn);
             numbered(out, br#","query":"#, *query);
             put(out, br#","client":"#);

@@ -297,9 +297,11 @@ impl Statistics {
         }
         let candidates = &mut self.candidates;
         let has_ended_session = record.outcome == Outcome::Aborted && record.error.is_some();
-        self.bursts.add(record, statement.fingerprint, has_ended_session, &mut |run, owner| {
-            add_candidate(candidates, run, owner)
-        });
+        // What a pooler asks itself comes again and again, and is no loop of an application.
+        let is_poolers = record.pooler && !record.evidence.is_at_pooler;
+        let fingerprint = statement.fingerprint.filter(|_| !is_poolers);
+        self.bursts
+            .add(record, fingerprint, has_ended_session, &mut |run, owner| add_candidate(candidates, run, owner));
         if has_failed {
             let waited = record.total_us.or(record.age_us).unwrap_or_default();
             let code = record.error.as_ref().and_then(|error| error.fields.get(code::CODE)).and_then(sqlstate);
@@ -347,6 +349,9 @@ impl Statistics {
         let is_first = record.state == State::Ready || record.ready_us.is_none();
         let caller = self.callers.of_session(record);
         let has_failed_login = ended.is_some() && record.error.is_some() && record.ready_us.is_none() && !is_midstream;
+        // A pooler's connection is idle in a transaction because that of its client is.
+        let is_poolers = record.pooler && !record.is_at_pooler;
+        let idle_in_transaction_us = ended.filter(|_| !is_poolers).map_or(0, |ended| ended.idle_in_transaction_us);
         let count = |activity: &mut Activity| {
             activity.sessions += u64::from(is_first);
             activity.connects += u64::from(is_first && !is_midstream);
@@ -354,7 +359,7 @@ impl Statistics {
                 record.ready_us.into_iter().for_each(|us| activity.logins.add(us));
             }
             activity.logins_failed += u64::from(has_failed_login);
-            activity.idle_in_transaction_us += ended.map_or(0, |ended| ended.idle_in_transaction_us);
+            activity.idle_in_transaction_us += idle_in_transaction_us;
         };
         self.callers.activity(caller).map(count);
         if let Some(interval) = &mut self.interval {
@@ -375,7 +380,9 @@ impl Statistics {
                 }
             }
         }
-        let Some(ended) = ended else { return };
+        if ended.is_none() {
+            return;
+        }
         if record.replication.is_some() {
             self.backups.end(record.header.conn);
             self.replication.end(record);
@@ -383,7 +390,7 @@ impl Statistics {
         let candidates = &mut self.candidates;
         let is_error_counted =
             self.bursts.end(record.header.conn, &mut |run, owner| add_candidate(candidates, run, owner));
-        self.time.idle_in_transaction_us += ended.idle_in_transaction_us;
+        self.time.idle_in_transaction_us += idle_in_transaction_us;
         let Some(error) = &record.error else { return };
         let code = error.fields.get(code::CODE).and_then(sqlstate);
         let example = || example::session(record);

@@ -61,6 +61,9 @@ struct StatementWait {
     wait: Timing,
 }
 
+/// A statement: its fingerprint and its normal form.
+type Statement<'a> = (Option<u64>, Option<&'a Arc<str>>);
+
 /// What is counted in a span of time, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 struct Span {
@@ -88,7 +91,7 @@ impl Pools {
     }
 
     /// Adds a request of a pooler's client, and the statement that it is of.
-    pub(in crate::output) fn request(&mut self, record: &QueryRecord<'_>, statement: (Option<u64>, Option<&Arc<str>>)) {
+    pub(in crate::output) fn request(&mut self, record: &QueryRecord<'_>, statement: Statement<'_>) {
         let name = |text: Option<Text<'_>>| text.map(|text| owned(text).into());
         let key = (record.header.server.into(), name(record.database), name(record.user));
         let has_room = self.pools.len() < MAX_POOLS;
@@ -99,13 +102,19 @@ impl Pools {
         insert(&mut pool.clients, record.header.conn, &mut self.connections);
         let Some(Upstream { conn, wait_us, idle_us, executed: (began, ended), .. }) = record.upstream else {
             pool.answered += u64::from(record.pooler);
-            pool.refused += u64::from(record.pooler && record.has_failed());
             pool.unjoined += u64::from(!record.pooler);
+            if record.pooler && record.has_failed() {
+                pool.refused += 1;
+                // It has waited in vain.
+                let sent = record.evidence.sent;
+                let refused = record.evidence.replied.map_or(record.header.ts, |(_, last)| last);
+                pool.wait(refused.micros_since(sent), statement, &mut self.statements);
+                pool.over_time.spread((sent, refused), |span, nanos| span.wait += nanos);
+            }
             return;
         };
         pool.requests += 1;
         insert(&mut pool.servers, conn, &mut self.connections);
-        pool.wait.add(wait_us);
         let idle_us = idle_us.unwrap_or_default();
         add_each([(&mut pool.busy_us, &ended.micros_since(began)), (&mut pool.idle_us, &idle_us)]);
         if idle_us > 0 {
@@ -119,17 +128,7 @@ impl Pools {
                 idle_us,
             });
         }
-        let (fingerprint, normalized) = statement;
-        match pool.statements.get_mut(&fingerprint) {
-            Some(known) => known.wait.add(wait_us),
-            None if self.statements < MAX_STATEMENTS => {
-                self.statements += 1;
-                let mut known = StatementWait { normalized: normalized.cloned(), wait: Timing::default() };
-                known.wait.add(wait_us);
-                pool.statements.insert(fingerprint, known);
-            }
-            None => {}
-        }
+        pool.wait(wait_us, statement, &mut self.statements);
         let series = &mut pool.over_time;
         series.spread((began.earlier(wait_us), began), |span, nanos| span.wait += nanos);
         series.spread((began, ended), |span, nanos| span.busy += nanos);
@@ -183,6 +182,21 @@ impl Pool {
             idle: Top::new(top),
             statements: HashMap::default(),
             over_time: Series::default(),
+        }
+    }
+
+    /// Adds the wait of a request, of this statement.
+    fn wait(&mut self, wait_us: u64, (fingerprint, normalized): Statement<'_>, all_statements: &mut usize) {
+        self.wait.add(wait_us);
+        match self.statements.get_mut(&fingerprint) {
+            Some(known) => known.wait.add(wait_us),
+            None if *all_statements < MAX_STATEMENTS => {
+                *all_statements += 1;
+                let mut known = StatementWait { normalized: normalized.cloned(), wait: Timing::default() };
+                known.wait.add(wait_us);
+                self.statements.insert(fingerprint, known);
+            }
+            None => {}
         }
     }
 

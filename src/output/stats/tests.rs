@@ -334,7 +334,13 @@ fn forwarded<'a>(
     let at_pooler = Evidence { is_at_pooler: true, ..Evidence::default() };
     let header = Header { client: "10.0.0.7:5000", server: "10.0.0.1:6432", ..header(client.0, ended + 10) };
     let at_client = request(client.0, client.1, sql, ended + 10, wait_us + 110);
-    let downstream = Downstream { conn: client.0, query: client.1, client: "10.0.0.7:5000", application: Some(APP) };
+    let downstream = Downstream {
+        conn: client.0,
+        query: client.1,
+        client: "10.0.0.7:5000",
+        application: Some(APP),
+        names: [Some(Text::utf8(b"app")), Some(Text::utf8(b"pool"))],
+    };
     let at_server = request(server.0, server.1, sql, ended, 100);
     [
         QueryRecord { header, application: Some(APP), upstream: Some(upstream), evidence: at_pooler, ..at_client },
@@ -354,9 +360,13 @@ fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_se
         pooler: true,
         error: None,
         outcome: Outcome::Error,
-        ..forwarded((3, 1), (9, 9), "SELECT 9", 0, 0)[0].clone()
+        ..forwarded((3, 1), (9, 9), "SELECT 9", 2_000_000, 2_890)[0].clone()
     };
-    let refused = QueryRecord { upstream: None, exec_us: None, ..refused };
+    // It has waited in vain, and that is no time of the server's.
+    let (sent, replied) = (at(2_000_000), Some((at(2_003_000), at(2_003_000))));
+    let evidence = Evidence { sent, replied, ..refused.evidence };
+    let refused = QueryRecord { upstream: None, exec_us: Some(3_000), server_us: Some(3_000), evidence, ..refused };
+    let own = QueryRecord { pooler: true, ..request(8, 3, "SET application_name = 'x'", 2_100_000, 100) };
     let records: Vec<_> = [
         forwarded((1, 1), (8, 1), "SELECT 1", 1_000_000, 400),
         forwarded((2, 1), (9, 1), "SELECT 2", 1_000_050, 1_600),
@@ -364,7 +374,7 @@ fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_se
     ]
     .into_iter()
     .flatten()
-    .chain([refused])
+    .chain([refused, own])
     .collect();
     let mut one = Statistics::new(LIMITS, Arc::default());
     records.iter().for_each(|record| one.record(&Record::Query(record.clone())));
@@ -380,11 +390,15 @@ fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_se
     assert_eq!(json, merged);
 
     let [summary, _] = summaries;
-    assert_eq!((summary.totals.requests, summary.totals.times.exec_us), (4, 300));
-    assert!(summary.slowest.iter().all(|example| example.client == "10.0.0.7:5000" && example.conn < 8));
+    assert_eq!((summary.totals.requests, summary.totals.times.exec_us), (5, 400));
+    let of_clients = summary.slowest.iter().filter(|example| example.conn != 8);
+    assert!(of_clients.clone().all(|example| example.client == "10.0.0.7:5000" && example.conn < 8));
+    assert_eq!(of_clients.count(), 3);
+    let databases: Vec<_> = summary.databases.iter().map(|group| (group.name.as_deref(), group.requests)).collect();
+    assert_eq!(databases, [(Some("pool"), 3), (Some("shop"), 2)]);
     let applications: Vec<_> =
         summary.applications.iter().map(|group| (group.name.as_deref(), group.requests)).collect();
-    assert_eq!(applications, [(Some("billing"), 4)]);
+    assert_eq!(applications, [(Some("billing"), 4), (None, 1)]);
     let [pool] = &*summary.pools else { panic!("{:?}", summary.pools) };
     assert_eq!(
         (&*pool.server, pool.database.as_deref(), pool.user.as_deref()),
@@ -392,21 +406,21 @@ fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_se
     );
     assert_eq!((pool.requests, pool.client_connections, pool.server_connections), (3, 3, 2));
     assert_eq!((pool.answered_by_pooler, pool.refused_by_pooler, pool.unjoined_requests), (1, 1, 0));
-    assert_eq!((pool.waits.wait_us, pool.waits.wait_mean_us, pool.waits.wait_max_us), (2_030, 676, 1_600));
+    assert_eq!((pool.waits.wait_us, pool.waits.wait_mean_us, pool.waits.wait_max_us), (5_030, 1_257, 3_000));
     assert_eq!((pool.busy_us, pool.idle_in_transaction_us), (300, 5_000));
     let idle: Vec<_> =
         pool.idle_in_transaction.iter().map(|idle| (idle.conn, idle.query, idle.server_conn, idle.idle_us)).collect();
     assert_eq!(idle, [(1, 2, 8, 5_000)]);
     let statements: Vec<_> =
         pool.statements.iter().map(|it| (it.normalized.as_deref(), it.calls, it.waits.wait_us)).collect();
-    assert_eq!(statements, [(Some("SELECT $1"), 2, 2_000), (Some("SELECT a FROM t WHERE i = $1"), 1, 30)]);
+    assert_eq!(statements, [(Some("SELECT $1"), 3, 5_000), (Some("SELECT a FROM t WHERE i = $1"), 1, 30)]);
     // Each time is where it was, however wide the buckets are.
     let buckets = &pool.over_time.buckets;
     let sum = |of: fn(&PoolBucket) -> u64| buckets.iter().map(of).sum::<u64>();
-    assert_eq!(sum(|bucket| bucket.wait_us), 2_030);
+    assert_eq!(sum(|bucket| bucket.wait_us), 5_030);
     assert_eq!(sum(|bucket| bucket.busy_us), 300);
     assert_eq!(sum(|bucket| bucket.idle_in_transaction_us), 5_000);
     assert_eq!(sum(|bucket| bucket.requests), 3);
     let waited: Vec<_> = buckets.iter().filter(|bucket| bucket.wait_us > 0).map(|bucket| bucket.started).collect();
-    assert_eq!(waited.first().zip(waited.last()), Some((&at(1_000_000), &at(1_500_000))));
+    assert_eq!(waited.first().zip(waited.last()), Some((&at(1_000_000), &at(2_000_000))));
 }

@@ -90,7 +90,7 @@ fn request(line: &mut Line<'_>, record: &QueryRecord<'_>, name: &str, state: Opt
             line.aside(Paint::DIM, format_args!("{} idle in transaction before", Elapsed(idle_us)))?;
         }
     }
-    if let Some(Downstream { conn, query, client, application }) = record.downstream {
+    if let Some(Downstream { conn, query, client, application, .. }) = record.downstream {
         line.aside(Paint::DIM, format_args!("of connection {conn} q{query}, {client}"))?;
         setting(line, "application", application)?;
     }

@@ -58,6 +58,42 @@ fn what_has_no_lines_of_requests_has_no_joins() {
 }
 
 #[test]
+fn the_end_of_a_session_comes_behind_its_requests_with_all_that_it_has() {
+    let mut ended = 0;
+    for capture in ["transaction", "session", "statement", "errors", "waits"] {
+        let capture = format!("pooler-pgbouncer/{capture}.pcap.gz");
+        let args = ["-q", "-p5415,6432", "-equery,session", &capture];
+        let plain = run(args).good();
+        let joined = run([&args[..], &[POOLER]].concat()).good();
+        let of = |lines: &[serde_json::Value]| {
+            let sessions = lines.iter().filter(|line| line["event"] == "session").cloned();
+            let mut sessions: Vec<_> = sessions
+                .map(|mut line| {
+                    line.as_object_mut().unwrap().remove("pooler");
+                    line.to_string()
+                })
+                .collect();
+            sessions.sort_unstable();
+            sessions
+        };
+        assert_eq!(of(&plain), of(&joined), "{capture}");
+        for (at, line) in joined.iter().enumerate().filter(|(_, line)| line["state"] == "ended") {
+            ended += 1;
+            let later = &joined[at..];
+            assert!(!later.iter().any(|it| it["event"] == "query" && it["conn"] == line["conn"]), "{line}");
+        }
+    }
+    assert!(ended > 30, "{ended}");
+}
+
+#[test]
+fn a_part_of_the_connections_may_have_one_side_only() {
+    let args = ["-p5415,6432", POOLER, "-equery", "--shard", "0/2", CAPTURE];
+    let said = run(args).said;
+    assert!(said.contains("joined only where both connections fall into this part"), "{said}");
+}
+
+#[test]
 fn lines_have_both_sides_and_the_counters_have_what_is_ambiguous() {
     let outcome = run(["-p5415,6432", POOLER, "-Ftext", "--utc", "-equery,stats", CAPTURE]);
     let text = outcome.lines.join("\n");

@@ -384,6 +384,20 @@ fn what_the_pooler_answers_itself_is_told_from_what_the_server_does() {
     assert_eq!(of(false, "SHOW VERSION").unwrap()["pooler"], true);
     let own = lines.iter().filter(|line| line["event"] == "query" && is_server(line) && line["pooler"] == true);
     assert!(own.map(|line| line["sql"].as_str().unwrap()).all(|sql| sql.starts_with("SET application_name=")));
+    // It counts once, and its wait is no time of the server's.
+    let summary = run([&args[..4], &["-esummary", "pooler-pgbouncer/errors.pcap.gz"]].concat()).good();
+    let summary = &summary[0];
+    let errors: Vec<_> = summary["errors"].as_array().unwrap().iter().map(|it| (&it["code"], &it["count"])).collect();
+    let [of_server, canceled, of_pooler] = ["22012", "57014", "08P01"].map(Value::from);
+    let one = Value::from(1);
+    for state in [&of_server, &canceled, &of_pooler] {
+        assert!(errors.contains(&(state, &one)), "{state}: {errors:?}");
+    }
+    let waited = timeout["total_us"].as_u64().unwrap();
+    let pool = &summary["pools"][0];
+    assert!(pool["wait_max_us"].as_u64().unwrap() >= waited - 1_000, "{pool}");
+    let slept = of(true, "SELECT pg_sleep(5)").unwrap()["exec_us"].as_u64();
+    assert_eq!(summary["slowest"][0]["exec_us"].as_u64(), slept);
     // Sessions: the pooler's with the server, and the one that it has ended.
     for session in lines.iter().filter(|line| line["event"] == "session" && line["state"] == "ended") {
         let has_requests = session["queries"].as_u64() > Some(0);
