@@ -239,6 +239,12 @@ impl<W: Write> SavefileWriter<W> {
         Ok(self.position)
     }
 
+    /// Returns the number of bytes written.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Returns the path of the file.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command uses it"))]
     pub(crate) fn path(&self) -> &Path {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -240,6 +241,15 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) write: Option<PathBuf>,
 
+    /// Begin a new file of -o and -w when one has about this many bytes, before compression; suffixes K, M, G. Names have times as in
+    /// strftime(3), in UTC, as in lines-%Y%m%dT%H%M%S.jsonl, and a number where a name is taken; a file is NAME.part until it is whole
+    #[arg(long, value_name = "BYTES", value_parser = parse_buffer, help_heading = "Output")]
+    pub(crate) rotate_size: Option<usize>,
+
+    /// Begin a new file at each multiple of this time, in UTC: of -o by the clock, of -w by the times of packets; units s, m, h, d
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, help_heading = "Output")]
+    pub(crate) rotate_every: Option<Duration>,
+
     /// Write the packets of the connections that have a line to a pcap or pcapng file, from their first to their last
     #[arg(long, value_name = "FILE", value_parser = parse_savefile, help_heading = "Output")]
     pub(crate) extract: Option<PathBuf>,
@@ -448,6 +458,7 @@ impl Args {
         if self.format == Format::Parquet {
             self.check_tables()?;
         }
+        self.check_rotation()?;
         if self.format.log().is_some() && !self.types.is_empty() {
             return Err("-t selects among messages, and a server's log has none".to_owned());
         }
@@ -545,6 +556,42 @@ impl Args {
         ];
         let outputs = outputs.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
         outputs.filter(|(_, path)| path.as_os_str() != "-")
+    }
+
+    /// Returns whether the files of -o and -w are rotated.
+    pub(crate) const fn is_rotated(&self) -> bool {
+        self.rotate_size.is_some() || self.rotate_every.is_some()
+    }
+
+    /// Returns whether the file of lines may be followed by another.
+    pub(crate) fn reopens_output(&self) -> bool {
+        self.is_rotated() || self.reopens_on_hang_up()
+    }
+
+    /// Returns whether SIGHUP asks for new files: for a service, which has no terminal that could hang up.
+    pub(crate) fn reopens_on_hang_up(&self) -> bool {
+        let reopens = self.outputs().any(|(option, _)| option == "-o" || option == "-w" && self.is_rotated());
+        let is_table = self.format == Format::Parquet;
+        self.interface.is_some() && reopens && !is_table && fs::File::open("/dev/tty").is_err()
+    }
+
+    /// Checks that files can be rotated.
+    fn check_rotation(&self) -> Result<(), String> {
+        if !self.is_rotated() {
+            return Ok(());
+        }
+        let files: Vec<_> = self.outputs().filter(|(option, _)| matches!(*option, "-o" | "-w")).collect();
+        if files.is_empty() {
+            return Err("--rotate-size and --rotate-every are for the files of -o and -w".to_owned());
+        }
+        if matches!(self.format, Format::Html | Format::Parquet | Format::Sql | Format::Top) && self.output.is_some() {
+            return Err(
+                "--rotate-size and --rotate-every are for lines: not for -F html, parquet, sql and top".to_owned()
+            );
+        }
+        files.into_iter().try_for_each(|(option, path)| {
+            super::run::check_name(path).map_err(|error| format!("{option} {}: {error}", path.display()))
+        })
     }
 
     /// Checks that tables can be written.
@@ -756,6 +803,13 @@ fn parse_savefile(text: &str) -> Result<PathBuf, String> {
 
 /// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
 /// settings.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        short if short < Duration::from_secs(1) => Err("expected at least 1s".to_owned()),
+        time => Ok(time),
+    }
+}
+
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.get(digits.len()..).unwrap_or_default() {

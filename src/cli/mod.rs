@@ -88,7 +88,8 @@ fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let hang_up = (!is_hang_up_ignored()).then_some(signal_hook::consts::SIGHUP);
+    let ends_on_hang_up = !is_hang_up_ignored() && !args.reopens_on_hang_up();
+    let hang_up = ends_on_hang_up.then_some(signal_hook::consts::SIGHUP);
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM].into_iter().chain(hang_up) {
         // The first signal stops cleanly. If that is not possible, because nobody reads the output, a second one exits at once.
         signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), Arc::clone(&stop))?;

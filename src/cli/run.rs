@@ -19,7 +19,6 @@ use crate::capture::filter::{PacketFilter, link_type_name};
 use crate::capture::live::{self, Device};
 use crate::capture::privileges::Account;
 use crate::capture::read_ahead::ReadAhead;
-use crate::capture::savefile::SavefileWriter;
 use crate::capture::{Event, InterfaceTable, Source};
 use crate::dissector::{Config, Dissector, Only, Records};
 use crate::output::stats::{Baseline, Context as SummaryContext};
@@ -36,12 +35,15 @@ mod baseline;
 mod files;
 mod metrics;
 mod report;
+mod rotation;
 mod screen;
 mod tables;
 
 use self::baseline::read_baseline;
 use self::files::{Files, is_same_file};
 use self::metrics::Metrics;
+use self::rotation::PacketFiles;
+pub(super) use self::rotation::check_name;
 use self::screen::{Save, print_notes, screen};
 use self::tables::Complete;
 use super::args::{self, Args, Color, Format};
@@ -238,7 +240,7 @@ struct Run<'a> {
     joiner: Joiner,
     writer: Writer,
     filter: Option<PacketFilter>,
-    savefile: Option<SavefileWriter>,
+    savefile: Option<PacketFiles>,
     extract: Option<Extract>,
     metrics: Option<Metrics>,
     /// Completes the output.

@@ -70,6 +70,7 @@ mod cli {
     mod pcapng;
     mod pooler;
     mod report;
+    mod rotation;
     mod screen;
     mod selection;
     mod sessions;

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 
 use super::super::args::{Args, Format};
 use super::super::key_logs::KeyLogs;
 use super::super::sessions;
+use super::rotation::{LineFiles, PacketFiles, Rotation};
 use super::tables::{self, Complete};
 use crate::capture::privileges::Account;
 use crate::capture::savefile::SavefileWriter;
@@ -21,7 +24,7 @@ use crate::packet::Endpoint;
 pub(super) struct Files {
     pub(super) sessions: HashMap<Endpoint, KnownSession>,
     pub(super) keys: KeyLogs,
-    pub(super) savefile: Option<SavefileWriter>,
+    pub(super) savefile: Option<PacketFiles>,
     /// The file of extracted packets.
     pub(super) extracted: Option<SavefileWriter>,
     /// The file of metrics, and its name.
@@ -45,7 +48,11 @@ impl Files {
         };
         let create = |path: &Path| open(path, false);
         let keys = KeyLogs::open(&args.keylog, is_under_way)?;
-        let savefile = args.write.as_deref().map(|path| SavefileWriter::over(path, create(path))).transpose()?;
+        let savefile = match (args.write.as_deref(), Rotation::new(args, hang_up(args)?, owner)) {
+            (None, _) => None,
+            (Some(path), Some(rotation)) => Some(PacketFiles::rotated(path, rotation)?),
+            (Some(path), None) => Some(PacketFiles::one(SavefileWriter::over(path, create(path))?)),
+        };
         let extracted = args.extract.as_deref().map(|path| {
             // Packets may be inserted, for which others are moved. Pipes and devices are only written.
             let is_file = fs::metadata(path).map_or(true, |file| file.is_file());
@@ -70,10 +77,26 @@ impl Files {
                 let (out, complete) = opened?;
                 (Some((out, name)), Some(complete))
             }
+            Some(path) if args.reopens_output() || path.extension().is_some_and(|extension| extension == "zst") => {
+                let name = path.display().to_string();
+                let rotation = Rotation::new(args, hang_up(args)?, owner);
+                let opened = LineFiles::open(path, rotation, hang_up(args)?, owner);
+                let (out, complete) = opened.with_context(|| format!("{name}: cannot be created"))?;
+                (Some((out, name)), Some(complete))
+            }
             output => (output.map(named).transpose()?, None),
         };
         Ok(Self { sessions, keys, savefile, extracted, metrics, out, complete })
     }
+}
+
+/// Returns whether a signal has asked for new files, from now on.
+fn hang_up(args: &Args) -> io::Result<Arc<AtomicBool>> {
+    let asked = Arc::new(AtomicBool::new(false));
+    if args.reopens_on_hang_up() {
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&asked))?;
+    }
+    Ok(asked)
 }
 
 /// Checks that no two outputs are the same file, nor a key log, however it is named.

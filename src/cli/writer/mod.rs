@@ -106,6 +106,8 @@ pub(crate) struct Writer {
     mode: Mode,
     /// Whether the form holds records back.
     holds_back: bool,
+    /// Whether the output has to be flushed without lines, because a file may be whole.
+    is_rotated: bool,
     /// If there are to be metrics: the durations of requests, except those of shards.
     durations: Option<Durations>,
     /// If there is to be a summary: what the records add up to, except those of shards.
@@ -219,6 +221,7 @@ impl Writer {
             statistics: statistics(),
             durations: durations(),
             holds_back: matches!(args.format, Format::Otlp | Format::Sql),
+            is_rotated: args.reopens_output(),
             screen: None,
             owners: None,
             chooses: false,
@@ -439,7 +442,11 @@ impl Writer {
                 error.take().map_or_else(|| out.flush(), Err)
             }
             Mode::Pooled(pool) => {
-                pool.send_batch();
+                if self.is_rotated {
+                    pool.flush();
+                } else {
+                    pool.send_batch();
+                }
                 pool.check()
             }
         }

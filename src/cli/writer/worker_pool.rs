@@ -81,6 +81,8 @@ enum Chunk {
     Batch(Receiver<Vec<u8>>),
     /// These lines, merged in the order of their packets.
     Merged(Vec<ShardLines>),
+    /// No lines: what was written is to be flushed.
+    Flush,
     /// These lines of a log, once they are due.
     Log(Vec<LogLines>, Due),
 }
@@ -194,6 +196,14 @@ impl WorkerPool {
         }
     }
 
+    /// Flushes what was written, once all before is.
+    pub(super) fn flush(&mut self) {
+        self.send_batch();
+        if let Some(order) = &self.order {
+            let _ = order.send(Chunk::Flush);
+        }
+    }
+
     /// Appends lines that were formatted elsewhere after all others, and returns an empty set.
     pub(super) fn merge(&mut self, lines: Vec<ShardLines>) -> Vec<ShardLines> {
         self.send_batch();
@@ -296,6 +306,7 @@ fn write(chunks: &Receiver<Chunk>, used: &Used, mut out: Output, state: &State) 
                 let _ = used.lines.try_send(shards);
                 written
             }
+            Chunk::Flush => Ok(()),
             Chunk::Log(mut lines, due) => {
                 log.add(&mut lines);
                 let _ = used.log.try_send(lines);
