@@ -498,6 +498,12 @@ impl Args {
                     .to_owned(),
             );
         }
+        // What was asked on a connection that is not followed would be joined with what another client has asked.
+        if !self.pooler.is_empty() && self.port.auto && self.port.named.len() < 2 {
+            return Err("--pooler requires -p with the ports of both sides, as in -p 6432,5432: auto alone does not follow a connection \
+                        whose beginning was lost, and joins could be wrong"
+                .to_owned());
+        }
         if self.format == Format::Sql && self.redaction().hides_values() {
             return Err(
                 "-F sql writes statements that can be run, with their values: not with --redact values".to_owned()

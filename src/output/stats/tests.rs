@@ -355,6 +355,19 @@ fn header<'a>(conn: u64, ended: u64) -> Header<'a> {
 }
 
 #[test]
+fn what_a_pooler_asks_itself_is_no_loop_of_an_application() {
+    for pooler in [false, true] {
+        let mut statistics = Statistics::new(LIMITS, Arc::default());
+        let texts: Vec<_> = (1..40).map(|number| format!("SELECT a FROM t WHERE i = {number}")).collect();
+        for (sql, number) in texts.iter().zip(1..) {
+            let own = request(8, number, sql, number * 1_000, 100);
+            statistics.record(&Record::Query(QueryRecord { pooler, ..own }));
+        }
+        assert_eq!(summary(&mut statistics).n_plus_one.len(), usize::from(!pooler));
+    }
+}
+
+#[test]
 fn what_went_through_a_pooler_counts_once_with_its_client_and_the_time_on_the_server() {
     let refused = QueryRecord {
         pooler: true,

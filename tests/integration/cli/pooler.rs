@@ -94,6 +94,17 @@ fn a_part_of_the_connections_may_have_one_side_only() {
 }
 
 #[test]
+fn the_ports_of_both_sides_have_to_be_named() {
+    for ports in ["-pauto", "-pauto,6432"] {
+        let outcome = run([ports, POOLER, "-equery", CAPTURE]);
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.said.contains("--pooler requires -p with the ports of both sides"), "{}", outcome.said);
+    }
+    let lines = run(["-q", "-pauto,5415,6432", POOLER, "-equery", CAPTURE]).good();
+    assert!(lines.iter().filter(|line| !line["upstream"].is_null()).count() > 200);
+}
+
+#[test]
 fn lines_have_both_sides_and_the_counters_have_what_is_ambiguous() {
     let outcome = run(["-p5415,6432", POOLER, "-Ftext", "--utc", "-equery,stats", CAPTURE]);
     let text = outcome.lines.join("\n");

@@ -152,7 +152,7 @@ fn a_service_begins_new_files_by_time_and_by_signal() {
     let running = service(&["-o", &lines, "--rotate-every", "1s"]);
     let whole = wait_for(&folder, ".jsonl", 2);
     interrupt(running);
-    assert_eq!(files(&folder, ".part"), [PathBuf::new(); 0]);
+    assert!(files(&folder, ".part").is_empty());
     for path in &whole {
         text(path).lines().for_each(|line| assert_eq!(parse(line)["event"], "stats"));
     }
