@@ -268,6 +268,7 @@ pub(super) fn query_record<'a>(
             given_bytes: session.walsender().map(|walsender| walsender.given_bytes).unwrap_or_default(),
         },
         evidence: Evidence {
+            is_guessed: execution.is_guessed,
             sent: execution.sent(),
             replied: execution.replied_at().map(|first| (first, execution.ended)),
             data: execution.data(),

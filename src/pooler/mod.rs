@@ -232,14 +232,12 @@ impl Joiner {
 
 /// Returns what a request is found by, if enough is known of it.
 fn execution(query: &QueryRecord<'_>) -> Option<Execution> {
-    let Evidence { sent, replied, data, .. } = query.evidence;
+    let Evidence { sent, replied, data, is_guessed, .. } = query.evidence;
     let flags = query.flags;
-    let is_odd = flags.truncated
-        || flags.midstream
-        || flags.uncertain
-        || flags.protocol_violation
-        || flags.limit
-        || flags.resynchronized;
+    // A statement that was prepared before a boundary was sure is compared like all others: on a connection that was open before, it may be
+    // executed for days.
+    let is_odd =
+        is_guessed || flags.truncated || flags.midstream || flags.uncertain || flags.protocol_violation || flags.limit;
     let is_known =
         !is_odd && matches!(query.outcome, Outcome::Ok | Outcome::Error | Outcome::Canceled | Outcome::Suspended);
     let ((replied, ended), true) = (replied?, is_known) else { return None };

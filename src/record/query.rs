@@ -202,6 +202,9 @@ pub struct Evidence {
     pub replied: Option<(Timestamp, Timestamp)>,
     /// What the data of its reply are told apart by.
     pub data: DataMark,
+    /// Whether its own messages, or those of its reply, were found behind a boundary that was a guess; not only those that have prepared
+    /// its statement.
+    pub is_guessed: bool,
     /// Whether its connection is that of a pooler's client.
     pub is_at_pooler: bool,
 }

@@ -32,19 +32,13 @@ type Place = (String, String);
 
 impl Lines {
     /// Dissects packets, with those of messages if these are wanted.
-    pub(super) fn of(packets: &[OwnedPacket], messages: bool, pooler: &str) -> Self {
+    pub(super) fn of(packets: &[OwnedPacket], messages: bool, pooler: &str, server: u16) -> Self {
         let SocketAddr::V4(pooler) = pooler.parse().unwrap() else { panic!("{pooler}") };
-        let pooler = Clients { addr: (*pooler.ip()).into(), prefix: 32, port: Some(pooler.port()) };
         let records = Records { messages, queries: true, ..Records::default() };
         // By name: where its beginning is lost, a connection on another port is not followed.
-        let accepting = |packet: &OwnedPacket| {
-            let segment = pgdissect::internals::packet::decode(&packet.borrow()).ok()?;
-            (segment.syn && segment.ack.is_some()).then_some(segment.source.port)
-        };
-        let ports: BTreeSet<_> = packets.iter().filter_map(accepting).collect();
-        assert!(ports.len() > 1, "{ports:?}");
-        let ports = Some(ports.into_iter().collect());
+        let ports = Some(vec![pooler.port(), server]);
         let mut dissector = Dissector::new(Config { records, ports, ..captures::config() });
+        let pooler = Clients { addr: (*pooler.ip()).into(), prefix: 32, port: Some(pooler.port()) };
         let mut joiner = Joiner::new(vec![pooler], false);
         let mut lines = Vec::new();
         let mut sink = |record: &Record<'_>| lines.push(parse(&line(record)));
@@ -100,7 +94,7 @@ fn packets(capture: &str) -> Vec<OwnedPacket> {
 #[test]
 fn requests_of_a_server_connection_are_those_of_the_client_to_which_the_pooler_has_given_it() {
     for capture in CAPTURES {
-        let lines = Lines::of(&packets(capture), true, AT);
+        let lines = Lines::of(&packets(capture), true, AT, 5415);
         let clients: BTreeMap<_, _> = lines.of_side(false).map(|query| (number(query), query)).collect();
         let mut applications = BTreeMap::new();
         let mut joined = BTreeSet::new();
@@ -161,14 +155,14 @@ fn check_joins(whole: &BTreeMap<Place, Place>, lines: &Lines, what: &str) -> usi
 fn no_request_is_joined_with_that_of_another_client_if_a_packet_is_lost() {
     for capture in CAPTURES {
         let packets = packets(capture);
-        let whole = Lines::of(&packets, false, AT).joins();
+        let whole = Lines::of(&packets, false, AT, 5415).joins();
         let mut least = usize::MAX;
         for lost in (0..packets.len()).step_by(packets.len() / 40) {
             let mut rest = packets.clone();
             rest.remove(lost);
             least = least.min(check_joins(
                 &whole,
-                &Lines::of(&rest, false, AT),
+                &Lines::of(&rest, false, AT, 5415),
                 &format!("{capture} without packet {lost}"),
             ));
         }
@@ -222,9 +216,9 @@ proptest! {
         one_of in prop::sample::select(&[10_u64, 40, 200]),
     ) {
         let packets = packets(capture);
-        let whole = Lines::of(&packets, false, AT).joins();
+        let whole = Lines::of(&packets, false, AT, 5415).joins();
         let rest = without_some(&packets, seed, one_of);
-        check_joins(&whole, &Lines::of(&rest, false, AT), capture);
+        check_joins(&whole, &Lines::of(&rest, false, AT, 5415), capture);
     }
 }
 
@@ -238,10 +232,10 @@ proptest! {
         places in prop::collection::vec(any::<prop::sample::Index>(), 40),
     ) {
         let packets = packets(capture);
-        let whole = Lines::of(&packets, false, AT);
+        let whole = Lines::of(&packets, false, AT, 5415);
         let cuts: Vec<_> =
             packets.iter().zip(sizes.iter().cycle()).flat_map(|(packet, size)| cut(packet, *size)).collect();
-        let are_cut = Lines::of(&cuts, false, AT);
+        let are_cut = Lines::of(&cuts, false, AT, 5415);
         prop_assert_eq!(are_cut.joins(), whole.joins());
         prop_assert_eq!(are_cut.ambiguous, whole.ambiguous);
         // A segment and the next one of its connection, each in the place of the other.
@@ -265,7 +259,7 @@ proptest! {
         let client_of = |joins: BTreeMap<Place, Place>| {
             joins.into_iter().map(|(server, (client, _))| (server, client)).collect::<BTreeMap<_, _>>()
         };
-        let (wanted, joined) = (client_of(whole.joins()), client_of(Lines::of(&moved, false, AT).joins()));
+        let (wanted, joined) = (client_of(whole.joins()), client_of(Lines::of(&moved, false, AT, 5415).joins()));
         for (server, client) in &joined {
             prop_assert!(wanted.get(server).is_none_or(|wanted| wanted == client), "{:?}", server);
         }
@@ -483,12 +477,12 @@ fn a_pooler_is_found_where_a_host_accepts_connections_and_opens_others() {
 fn a_pause_of_all_traffic_costs_no_join() {
     for capture in CAPTURES {
         let mut packets = packets(capture);
-        let whole = Lines::of(&packets, false, AT).joins().len();
+        let whole = Lines::of(&packets, false, AT, 5415).joins().len();
         let gap = |index: &usize| packets[*index].ts.nanos_since(packets[*index - 1].ts);
         let longest = (1..packets.len()).max_by_key(gap).unwrap();
         for packet in &mut packets[longest..] {
             packet.ts = packet.ts.later(3_600_000_000);
         }
-        assert_eq!(Lines::of(&packets, false, AT).joins().len(), whole, "{capture}");
+        assert_eq!(Lines::of(&packets, false, AT, 5415).joins().len(), whole, "{capture}");
     }
 }

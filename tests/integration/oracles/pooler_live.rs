@@ -30,7 +30,7 @@ SELECT nextval('pool_seq'), :id::int + :client_id::int;
 
 /// The last is the [stand-in](crate::stand_in), which prepares statements under names of its own.
 const MODES: [(&str, &str); 4] =
-    [("session", "prepared"), ("renamed", "prepared"), ("transaction", "simple"), ("transaction", "extended")];
+    [("renamed", "prepared"), ("transaction", "simple"), ("transaction", "extended"), ("session", "prepared")];
 const CLIENTS: u32 = 20;
 const TRANSACTIONS: u32 = 60;
 
@@ -167,10 +167,11 @@ fn no_request_of_many_is_joined_with_that_of_another_client() {
             &script,
             "shop",
         ]);
-        // In session mode, a client keeps its connection, and others wait for it: so each transaction is a session, and each client has
-        // a thread, for those that connect block it.
+        // Who connects or prepares a statement blocks its thread, while others may have the connection that it waits for.
+        pgbench.args(["-j", &CLIENTS.to_string()]);
+        // In session mode, a client keeps its connection: so that others have one, each transaction is a session.
         if mode == "session" {
-            pgbench.args(["-C", "-j", &CLIENTS.to_string()]);
+            pgbench.arg("-C");
         }
         let result = pgbench.env("PGSSLMODE", "disable").output().unwrap();
         assert!(result.status.success(), "{what}: {}", String::from_utf8_lossy(&result.stderr));
@@ -200,11 +201,11 @@ fn no_request_of_many_is_joined_with_that_of_another_client() {
         // The same, of the file, and of what is left of it.
         let (packets, damage) = captures::packets(&[Path::new(&capture).to_owned()]);
         assert_eq!(damage, [""; 0]);
-        let whole = Lines::of(&packets, true, &pooler);
+        let whole = Lines::of(&packets, true, &pooler, server.port);
         assert!(check(&whole, is_server, true, &what).0 >= joined, "{what}: of the file");
         for (seed, one_of) in [(1, 1_000), (2, 200), (3, 50)] {
             let rest = without_some(&packets, seed, one_of);
-            let lossy = Lines::of(&rest, true, &pooler);
+            let lossy = Lines::of(&rest, true, &pooler, server.port);
             let (joined, requests) = check(&lossy, is_server, false, &format!("{what}, without one of {one_of}"));
             announce(&format!("{what}: without one packet of {one_of}, {joined} of {requests} are joined"));
         }
