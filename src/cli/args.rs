@@ -807,8 +807,7 @@ fn parse_savefile(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
-/// settings.
+/// Parses a time of at least a second.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         short if short < Duration::from_secs(1) => Err("expected at least 1s".to_owned()),
@@ -816,6 +815,8 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a time with its unit. A bare number is rejected: it would be seconds for sleep(1), but milliseconds in PostgreSQL's
+/// settings.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.get(digits.len()..).unwrap_or_default() {

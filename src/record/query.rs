@@ -283,9 +283,14 @@ impl QueryRecord<'_> {
             (None, None) if self.pooler && self.evidence.is_at_pooler => {
                 Some(Cow::Owned(Self { exec_us: None, server_us: None, ..self.clone() }))
             }
-            (None, None) if self.pooler => Some(Cow::Owned(Self { application: None, ..self.clone() })),
+            (None, None) if self.is_asked_by_pooler() => Some(Cow::Owned(Self { application: None, ..self.clone() })),
             (None, None) => Some(Cow::Borrowed(self)),
         }
+    }
+
+    /// Returns whether a pooler asks it by itself.
+    pub(crate) const fn is_asked_by_pooler(&self) -> bool {
+        self.pooler && !self.evidence.is_at_pooler
     }
 
     /// Returns whether the server answered it with an error, its cancellation included.

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use super::super::args::{Args, Format};
 use super::super::key_logs::KeyLogs;
 use super::super::sessions;
-use super::rotation::{LineFiles, PacketFiles, Rotation};
+use super::rotation::{LineFiles, PacketFiles, Rotation, is_compressed};
 use super::tables::{self, Complete};
 use crate::capture::privileges::Account;
 use crate::capture::savefile::SavefileWriter;
@@ -48,9 +48,9 @@ impl Files {
         };
         let create = |path: &Path| open(path, false);
         let keys = KeyLogs::open(&args.keylog, is_under_way)?;
-        let savefile = match (args.write.as_deref(), Rotation::new(args, hang_up(args)?, owner)) {
+        let savefile = match (args.write.as_deref(), Rotation::new(args)) {
             (None, _) => None,
-            (Some(path), Some(rotation)) => Some(PacketFiles::rotated(path, rotation)?),
+            (Some(path), Some(rotation)) => Some(PacketFiles::rotated(path, rotation, hang_up(args)?, owner)?),
             (Some(path), None) => Some(PacketFiles::one(SavefileWriter::over(path, create(path))?)),
         };
         let extracted = args.extract.as_deref().map(|path| {
@@ -77,10 +77,9 @@ impl Files {
                 let (out, complete) = opened?;
                 (Some((out, name)), Some(complete))
             }
-            Some(path) if args.reopens_output() || path.extension().is_some_and(|extension| extension == "zst") => {
+            Some(path) if args.reopens_output() || is_compressed(path) => {
                 let name = path.display().to_string();
-                let rotation = Rotation::new(args, hang_up(args)?, owner);
-                let opened = LineFiles::open(path, rotation, hang_up(args)?, owner);
+                let opened = LineFiles::open(path, Rotation::new(args), hang_up(args)?, owner);
                 let (out, complete) = opened.with_context(|| format!("{name}: cannot be created"))?;
                 (Some((out, name)), Some(complete))
             }

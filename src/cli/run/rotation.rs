@@ -11,6 +11,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::super::args::Args;
+use super::super::writer::write_all_pieces;
+use super::now;
 use super::tables::Complete;
 use crate::capture::privileges::Account;
 use crate::capture::savefile::SavefileWriter;
@@ -26,17 +28,13 @@ const MAX_OF_NAME: u32 = 10_000;
 pub(super) struct Rotation {
     size: Option<u64>,
     every: Option<Duration>,
-    /// Whether a signal has asked for a new file.
-    hang_up: Arc<AtomicBool>,
-    owner: Option<Account>,
 }
 
 impl Rotation {
     /// Returns what the options ask for: none, if there is one file for all.
-    pub(super) fn new(args: &Args, hang_up: Arc<AtomicBool>, owner: Option<&Account>) -> Option<Self> {
+    pub(super) fn new(args: &Args) -> Option<Self> {
         let (size, every) = (args.rotate_size.map(|size| size as u64), args.rotate_every);
-        let is_rotated = size.is_some() || every.is_some();
-        is_rotated.then(|| Self { size, every, hang_up, owner: owner.cloned() })
+        args.is_rotated().then_some(Self { size, every })
     }
 
     /// Returns when a file that begins at this time is whole: at the next multiple of the interval, in UTC.
@@ -47,7 +45,7 @@ impl Rotation {
     }
 
     /// Creates a file, named by the time at which it begins.
-    fn begin(&self, template: &Path, at: Timestamp) -> io::Result<Part> {
+    fn begin(&self, template: &Path, at: Timestamp, owner: Option<&Account>) -> io::Result<Part> {
         let name = name_at(template, at)?;
         for name in free(&name) {
             let mut path = name.clone().into_os_string();
@@ -55,7 +53,7 @@ impl Rotation {
             let path = PathBuf::from(path);
             let mut options = File::options();
             options.write(true).create_new(true);
-            let created = match &self.owner {
+            let created = match owner {
                 // What is there is not truncated: somebody else writes it.
                 Some(owner) if !path.exists() => owner.create(&path, File::options().write(true)),
                 _ => options.open(&path),
@@ -81,6 +79,11 @@ fn name_at(template: &Path, at: Timestamp) -> io::Result<PathBuf> {
 /// Returns names that no file has: the name itself, and others with numbers.
 fn free(name: &Path) -> impl Iterator<Item = PathBuf> {
     (0..MAX_OF_NAME).map(|number| numbered(name, number)).filter(|name| !name.exists())
+}
+
+/// Returns whether a file of this name is compressed.
+pub(super) fn is_compressed(name: &Path) -> bool {
+    name.extension().is_some_and(|extension| extension == "zst")
 }
 
 /// Checks that a name can be one of files that are written one after the other.
@@ -114,6 +117,7 @@ pub(super) struct LineFiles {
     template: PathBuf,
     /// Rotated, or one file for all.
     rotation: Option<Rotation>,
+    /// Whether a signal has asked for a new file.
     hang_up: Arc<AtomicBool>,
     owner: Option<Account>,
     open: Option<OpenLines>,
@@ -134,8 +138,7 @@ enum To {
 
 impl OpenLines {
     fn new(file: File, name: &Path, part: Option<(PathBuf, PathBuf, Option<Timestamp>)>) -> io::Result<Self> {
-        let is_compressed = name.extension().is_some_and(|extension| extension == "zst");
-        let to = if is_compressed { To::Zstd(zstd::Encoder::new(file, 0)?) } else { To::File(file) };
+        let to = if is_compressed(name) { To::Zstd(zstd::Encoder::new(file, 0)?) } else { To::File(file) };
         Ok(Self { to, part, bytes: 0, ends_line: true })
     }
 
@@ -169,7 +172,7 @@ impl LineFiles {
 
     fn begin(&self, goes_on: bool) -> io::Result<OpenLines> {
         if let Some(rotation) = &self.rotation {
-            let Part { file, path, name, due } = rotation.begin(&self.template, now())?;
+            let Part { file, path, name, due } = rotation.begin(&self.template, now(), self.owner.as_ref())?;
             return OpenLines::new(file, &name, Some((path, name.clone(), due)));
         }
         let mut options = File::options();
@@ -227,20 +230,7 @@ impl Write for Shared {
         let open = files.file()?;
         let bytes = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         match &mut open.to {
-            To::File(file) => {
-                let mut left = pieces.to_vec();
-                let mut left = &mut *left;
-                while !left.is_empty() {
-                    match file.write_vectored(left) {
-                        Ok(0) if left.iter().any(|piece| !piece.is_empty()) => {
-                            return Err(io::ErrorKind::WriteZero.into());
-                        }
-                        Ok(written) => IoSlice::advance_slices(&mut left, written),
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
+            To::File(file) => write_all_pieces(file, &mut pieces.to_vec())?,
             To::Zstd(encoder) => pieces.iter().try_for_each(|piece| encoder.write_all(piece))?,
         }
         open.bytes += bytes as u64;
@@ -257,10 +247,6 @@ impl Write for Shared {
     }
 }
 
-fn now() -> Timestamp {
-    super::now()
-}
-
 /// Where packets are written: to one file, or to files that are rotated by their own times.
 pub(super) struct PacketFiles {
     out: SavefileWriter,
@@ -270,6 +256,9 @@ pub(super) struct PacketFiles {
 struct Rotated {
     template: PathBuf,
     rotation: Rotation,
+    /// Whether a signal has asked for a new file.
+    hang_up: Arc<AtomicBool>,
+    owner: Option<Account>,
     path: PathBuf,
     name: PathBuf,
     /// `None` before its first packet.
@@ -285,11 +274,25 @@ impl PacketFiles {
     }
 
     /// Creates the first file.
-    pub(super) fn rotated(template: &Path, rotation: Rotation) -> Result<Self, Error> {
-        let (out, path, name) = begin(template, &rotation, now())?;
-        let (interfaces, described) = (None, Vec::new());
-        let template = template.to_owned();
-        Ok(Self { out, rotated: Some(Rotated { template, rotation, path, name, due: None, interfaces, described }) })
+    pub(super) fn rotated(
+        template: &Path,
+        rotation: Rotation,
+        hang_up: Arc<AtomicBool>,
+        owner: Option<&Account>,
+    ) -> Result<Self, Error> {
+        let (out, path, name) = begin(template, &rotation, now(), owner)?;
+        let rotated = Rotated {
+            template: template.to_owned(),
+            rotation,
+            hang_up,
+            owner: owner.cloned(),
+            path,
+            name,
+            due: None,
+            interfaces: None,
+            described: Vec::new(),
+        };
+        Ok(Self { out, rotated: Some(rotated) })
     }
 
     pub(super) fn set_interfaces(&mut self, table: InterfaceTable) {
@@ -322,9 +325,9 @@ impl PacketFiles {
             }
             let due = *rotated.due.get_or_insert_with(|| rotated.rotation.due(packet.ts));
             let is_large = rotated.rotation.size.is_some_and(|size| self.out.position() >= size);
-            let is_asked = rotated.rotation.hang_up.load(Ordering::Relaxed);
+            let is_asked = rotated.hang_up.load(Ordering::Relaxed);
             if !is_first && (is_large || is_asked || due.is_some_and(|due| due <= packet.ts)) {
-                rotated.rotation.hang_up.store(false, Ordering::Relaxed);
+                rotated.hang_up.store(false, Ordering::Relaxed);
                 self.rotate(packet.ts)?;
             }
         }
@@ -333,7 +336,7 @@ impl PacketFiles {
 
     fn rotate(&mut self, at: Timestamp) -> Result<(), Error> {
         let Some(rotated) = &mut self.rotated else { return Ok(()) };
-        let (out, path, name) = begin(&rotated.template, &rotated.rotation, at)?;
+        let (out, path, name) = begin(&rotated.template, &rotated.rotation, at, rotated.owner.as_ref())?;
         let whole = std::mem::replace(&mut self.out, out);
         let (path, name) = (std::mem::replace(&mut rotated.path, path), std::mem::replace(&mut rotated.name, name));
         rotated.due = Some(rotated.rotation.due(at));
@@ -356,9 +359,14 @@ impl PacketFiles {
     }
 }
 
-fn begin(template: &Path, rotation: &Rotation, at: Timestamp) -> Result<(SavefileWriter, PathBuf, PathBuf), Error> {
+fn begin(
+    template: &Path,
+    rotation: &Rotation,
+    at: Timestamp,
+    owner: Option<&Account>,
+) -> Result<(SavefileWriter, PathBuf, PathBuf), Error> {
     let saved = |reason| Error::Save { path: template.to_owned(), reason };
-    let Part { file, path, name, .. } = rotation.begin(template, at).map_err(saved)?;
+    let Part { file, path, name, .. } = rotation.begin(template, at, owner).map_err(saved)?;
     // Its format is that of the name that it will have.
     Ok((SavefileWriter::over(&name, Ok(file))?, path, name))
 }

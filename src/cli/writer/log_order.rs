@@ -43,6 +43,13 @@ pub(super) struct LogLines {
     lines: Vec<LogLine>,
 }
 
+impl LogLines {
+    /// Returns how many bytes there are.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// Where a line is in its buffer, and what lines are ordered by.
 #[derive(Clone, Copy, Debug)]
 struct LogLine {
@@ -130,7 +137,7 @@ impl LogMaker {
 
     /// Returns how many bytes were made since lines were taken.
     pub(super) const fn len(&self) -> usize {
-        self.lines.bytes.len()
+        self.lines.len()
     }
 
     /// Returns which lines may be written: those before which none can come, where all packets up to `now` were dissected, and the

@@ -43,6 +43,7 @@ mod text;
 mod unmatched;
 mod worker_pool;
 
+pub(crate) use self::output::write_all_pieces;
 pub(crate) use self::text::TerminalWidth;
 
 /// The size at which the buffer is written.
@@ -99,7 +100,7 @@ pub(crate) struct Writer {
     log: Option<LogMaker>,
     /// Empty buffers for its lines.
     used_log: Vec<LogLines>,
-    /// How many bytes of a log were made by other threads since it was asked what may be written.
+    /// How many bytes of a log were passed on since it was asked what may be written.
     log_bytes: usize,
     /// Whether lines of a log were written out of order.
     log_has_overflowed: bool,
@@ -357,10 +358,9 @@ impl Writer {
             && let Some(log) = &mut self.log
         {
             let shards = self.shards.iter_mut().filter_map(|shard| shard.log.as_mut());
-            self.log_bytes += shards.map(|log| log.len()).sum::<usize>();
-            let shards = self.shards.iter_mut().filter_map(|shard| shard.log.as_mut());
             let mut used = std::mem::take(&mut self.used_log).into_iter();
-            let lines = [log].into_iter().chain(shards).map(|log| log.take(used.next())).collect();
+            let lines: Vec<_> = [log].into_iter().chain(shards).map(|log| log.take(used.next())).collect();
+            self.log_bytes += lines.iter().map(LogLines::len).sum::<usize>();
             self.used_log = pool.log(lines, Due::None);
         } else if taken > 0 {
             let lines = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.lines)).collect();
@@ -407,20 +407,17 @@ impl Writer {
     fn write_log(&mut self, due: Due) -> bool {
         let Some(log) = &mut self.log else { return false };
         self.log_bytes = 0;
+        let mut lines = vec![log.take(self.used_log.pop())];
         match &mut self.mode {
             Mode::Direct { out, error, log: order, .. } => {
-                let mut lines = [log.take(None)];
                 order.add(&mut lines);
-                let [used] = lines;
-                log.take(Some(used));
+                self.used_log = lines;
                 if error.is_none() {
                     *error = order.write(due, out).err();
                 }
                 order.has_overflowed()
             }
             Mode::Pooled(pool) => {
-                let mut used = std::mem::take(&mut self.used_log);
-                let lines = vec![log.take(used.pop())];
                 self.used_log = pool.log(lines, due);
                 pool.log_has_overflowed()
             }

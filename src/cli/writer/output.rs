@@ -11,6 +11,19 @@ pub(crate) struct Output {
     name: String,
 }
 
+/// Writes all of several slices, one after the other.
+pub(crate) fn write_all_pieces(to: &mut (impl Write + ?Sized), mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !pieces.is_empty() {
+        match to.write_vectored(pieces) {
+            Ok(0) if pieces.iter().any(|piece| !piece.is_empty()) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl Output {
     pub(crate) fn new(to: Box<dyn Write + Send>, name: String) -> Self {
         Self { to, name }
@@ -21,16 +34,8 @@ impl Output {
     }
 
     /// Writes several slices, one after the other.
-    pub(super) fn write_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-        while !pieces.is_empty() {
-            match self.to.write_vectored(pieces) {
-                Ok(0) => return Err(self.explain(&io::ErrorKind::WriteZero.into())),
-                Ok(written) => IoSlice::advance_slices(&mut pieces, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.explain(&error)),
-            }
-        }
-        Ok(())
+    pub(super) fn write_pieces(&mut self, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        write_all_pieces(&mut *self.to, pieces).map_err(|error| self.explain(&error))
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

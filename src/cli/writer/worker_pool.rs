@@ -210,12 +210,7 @@ impl WorkerPool {
         if let Some(order) = &self.order {
             let _ = order.send(Chunk::Merged(lines));
         }
-        if self.sets < SETS {
-            self.sets += 1;
-            return Vec::new();
-        }
-        // If the writer has ended, `check` returns the error that ended it.
-        self.used_lines.recv().unwrap_or_default()
+        empty_set(&mut self.sets, &self.used_lines)
     }
 
     /// Sends lines of a log, and returns an empty set. Those that are due are written.
@@ -223,12 +218,7 @@ impl WorkerPool {
         if let Some(order) = &self.order {
             let _ = order.send(Chunk::Log(lines, due));
         }
-        if self.sets < SETS {
-            self.sets += 1;
-            return Vec::new();
-        }
-        // If the writer has ended, `check` returns the error that ended it.
-        self.used_log.recv().unwrap_or_default()
+        empty_set(&mut self.sets, &self.used_log)
     }
 
     /// Returns whether lines of a log were written out of order.
@@ -262,6 +252,16 @@ impl WorkerPool {
     pub(super) fn undecoded(&self) -> u64 {
         self.state.undecoded.load(Ordering::Relaxed)
     }
+}
+
+/// Returns a set of buffers that were used: a new one, as long as there are less of them than [`SETS`].
+fn empty_set<T>(sets: &mut usize, used: &Receiver<Vec<T>>) -> Vec<T> {
+    if *sets < SETS {
+        *sets += 1;
+        return Vec::new();
+    }
+    // If the writer has ended, `check` returns the error that ended it.
+    used.recv().unwrap_or_default()
 }
 
 impl State {

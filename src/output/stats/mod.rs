@@ -298,8 +298,7 @@ impl Statistics {
         let candidates = &mut self.candidates;
         let has_ended_session = record.outcome == Outcome::Aborted && record.error.is_some();
         // What a pooler asks itself comes again and again, and is no loop of an application.
-        let is_poolers = record.pooler && !record.evidence.is_at_pooler;
-        let fingerprint = statement.fingerprint.filter(|_| !is_poolers);
+        let fingerprint = statement.fingerprint.filter(|_| !record.is_asked_by_pooler());
         self.bursts
             .add(record, fingerprint, has_ended_session, &mut |run, owner| add_candidate(candidates, run, owner));
         if has_failed {
